@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * An error made where it happens: an errno value and a sentence for a person,
+ * naming the object, the field or file, and where possible the remedy.
+ *
+ * Convention of the whole code base: a function that can fail returns 0 or a
+ * negative errno, takes `struct error *err` last, and fills it before it returns
+ * a failure. `err` may be NULL. Outputs are written only on success. Library code
+ * does not log; the caller that gives up (or retries) logs the message once.
+ *
+ * The object owns no memory; it lives on the caller's stack and needs no free.
+ */
+
+#include <errno.h>
+
+#include "base/macros.h"
+
+struct error {
+	int code;      /* positive errno, 0 = no error */
+	char msg[508]; /* longer messages end in "..." */
+};
+
+/* Fills ERR with errno CODE (either sign) and the message; returns -abs(CODE). */
+int error_set(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+
+/* Like error_set(), and appends ": <strerror(CODE)>". */
+int error_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
+
+/* Puts "<message>: " before what ERR says already; returns the code ERR holds, negative. */
+int error_prefix(struct error *err, const char *fmt, ...) _printf_(2, 3);
+
+/* -ENOMEM with a standard message. */
+int error_oom(struct error *err);

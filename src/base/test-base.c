@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/inet.h"
+#include "base/jsonread.h"
+#include "base/jsonwrite.h"
+#include "base/proc.h"
+#include "base/util.h"
+
+static void test_prefix(void **state) {
+	struct prefix p, q;
+	struct error err = {0};
+	char s[PREFIX_STR_MAX];
+	(void)state;
+	assert_int_equal(prefix_parse("2001:db8::/32", &p, &err), 0);
+	assert_int_equal(prefix_nth(&p, 64, 0x10001, &q), 0);
+	assert_string_equal(prefix_str(&q, s), "2001:db8:1:1::/64");
+	assert_true(prefix_contains(&p, &q));
+	assert_false(prefix_contains(&q, &p));
+	assert_int_equal(prefix_nth(&q, 60, 0, &p), -ERANGE);
+	assert_int_equal(prefix_parse("2001:db8::1/64", &p, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "2001:db8::/64"));
+	static const char *const bad[] = {
+		"",       "/",           "1.2.3.4",  "1.2.3.4/33", "1.2.3.4/-1", "1.2.3.4/032", "2001:DB8::/32",
+		"::/129", "10.0.0.0/8x", "10.0.0.0/"};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(prefix_parse(bad[i], &p, NULL), -EINVAL);
+	assert_int_equal(prefix_parse("::/0", &p, NULL), 0);
+	assert_true(prefix_overlaps(&p, &q));
+	assert_int_equal(prefix_count(&p, 128), UINT64_MAX);
+	assert_int_equal(prefix_parse("198.51.100.0/24", &p, NULL), 0);
+	assert_int_equal(prefix_nth(&p, 32, 255, &q), 0);
+	assert_string_equal(prefix_str(&q, s), "198.51.100.255/32");
+	assert_int_equal(prefix_nth(&p, 32, 256, &q), -ERANGE);
+}
+
+static void test_mac(void **state) {
+	struct mac m;
+	struct addr net, a;
+	char s[ADDR_STR_MAX];
+	(void)state;
+	assert_int_equal(mac_parse("02:00:00:00:00:01", &m, NULL), 0);
+	assert_int_equal(addr_parse("fe80::", &net, NULL), 0);
+	a = addr_eui64(&net, &m);
+	assert_string_equal(addr_str(&a, s), "fe80::ff:fe00:1");
+	static const char *const bad[] = {"",
+	                                  "01:00:00:00:00:01",
+	                                  "00:00:00:00:00:00",
+	                                  "02:00:00:00:00",
+	                                  "02:00:00:00:00:0g",
+	                                  "02:00:00:00:00:011",
+	                                  "02-00-00-00-00-01",
+	                                  "0A:00:00:00:00:01"};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(mac_parse(bad[i], &m, NULL), -EINVAL);
+}
+
+static void test_json_read(void **state) {
+	struct jr r;
+	const char *s;
+	size_t n;
+	int64_t v;
+	(void)state;
+	const char *text = " {\"a\" : [1, -9223372036854775808, 2.0], \"b\\n\": \"x\\u00e9\\ud83d\\ude00\", "
+	                   "\"c\":{\"d\":[{},[]]}, \"e\":true}";
+	jr_init(&r, text, strlen(text));
+	assert_int_equal(jr_object(&r), 0);
+	assert_int_equal(jr_key(&r, &s, &n), 1);
+	assert_memory_equal(s, "a", n);
+	assert_int_equal(jr_array(&r), 0);
+	static const int64_t want[] = {1, INT64_MIN, 2};
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(jr_elem(&r), 1);
+		assert_int_equal(jr_i64(&r, &v), 0);
+		assert_true(v == want[i]);
+	}
+	assert_int_equal(jr_elem(&r), 0);
+	assert_int_equal(jr_key(&r, &s, &n), 1);
+	assert_memory_equal(s, "b\n", n);
+	assert_int_equal(jr_string(&r, &s, &n), 0);
+	assert_int_equal(n, 7);
+	assert_memory_equal(s, "x\xc3\xa9\xf0\x9f\x98\x80", n);
+	assert_int_equal(jr_key(&r, &s, &n), 1);
+	assert_int_equal(jr_skip(&r, &s, &n), 0);
+	assert_memory_equal(s, "{\"d\":[{},[]]}", n);
+	assert_int_equal(jr_key(&r, &s, &n), 1);
+	assert_int_equal(jr_skip(&r, NULL, NULL), 0);
+	assert_int_equal(jr_key(&r, &s, &n), 0);
+	assert_int_equal(jr_end(&r), 0);
+	jr_done(&r);
+
+	static const char *const bad[] = {"",
+	                                  "{",
+	                                  "[1,]",
+	                                  "[,1]",
+	                                  "{\"a\":}",
+	                                  "{\"a\" 1}",
+	                                  "{a:1}",
+	                                  "[1 2]",
+	                                  "01",
+	                                  "1.",
+	                                  "-",
+	                                  "1e",
+	                                  "\"\\ud800\"",
+	                                  "\"\\u0000\"",
+	                                  "\"\xff\"",
+	                                  "\"\xc0\x80\"",
+	                                  "\"\xed\xa0\x80\"",
+	                                  "\"a\nb\"",
+	                                  "tru",
+	                                  "[]]",
+	                                  "{\"a\":1,}",
+	                                  "\"\\x\"",
+	                                  "nul",
+	                                  "[1",
+	                                  "\"abc"};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		jr_init(&r, bad[i], strlen(bad[i]));
+		if (jr_skip(&r, NULL, NULL) == 0 && jr_end(&r) == 0)
+			fail_msg("accepted: %s", bad[i]);
+		jr_done(&r);
+	}
+	char deep[200];
+	memset(deep, '[', sizeof(deep));
+	jr_init(&r, deep, sizeof(deep));
+	assert_int_equal(jr_skip(&r, NULL, NULL), -EINVAL);
+	assert_string_equal(r.what, "nested too deeply");
+	jr_done(&r);
+}
+
+static void test_json_write(void **state) {
+	_buf_free_ struct buf b = {0};
+	(void)state;
+	jw_begin(&b, '{');
+	jw_kv_string(&b, "a", "x\"\\\n\x01");
+	jw_key(&b, "l");
+	jw_begin(&b, '[');
+	jw_i64(&b, 1);
+	jw_bool(&b, false);
+	jw_begin(&b, '{');
+	jw_end(&b, '}');
+	jw_string(&b, "");
+	jw_null(&b);
+	jw_end(&b, ']');
+	jw_kv_string(&b, "none", NULL);
+	jw_kv_i64(&b, "z", -5);
+	jw_end(&b, '}');
+	assert_string_equal(b.data, "{\"a\":\"x\\\"\\\\\\n\\u0001\",\"l\":[1,false,{},\"\",null],\"z\":-5}");
+}
+
+static void test_buf_max(void **state) {
+	_buf_free_ struct buf b = {.max = 10};
+	struct error err;
+	(void)state;
+	buf_puts(&b, "0123456789");
+	assert_int_equal(buf_error(&b, "x", &err), 0);
+	buf_putc(&b, 'a');
+	assert_int_equal(buf_error(&b, "the body", &err), -EMSGSIZE);
+	assert_string_equal(err.msg, "the body: larger than the allowed 10 bytes");
+	assert_int_equal(b.len, 10);
+}
+
+static void test_time(void **state) {
+	char s[TIME_STR_MAX];
+	uint64_t us;
+	(void)state;
+	assert_string_equal(time_str(1700000000123456, true, s), "2023-11-14T22:13:20.123456Z");
+	assert_int_equal(time_parse(s, &us), 0);
+	assert_true(us == 1700000000123456);
+	assert_int_equal(time_parse("2023-11-14T22:13:20+01:00", &us), 0);
+	assert_true(us == 1699996400000000);
+	assert_int_equal(time_parse("2023-11-14", &us), -EINVAL);
+}
+
+static void test_proc(void **state) {
+	_buf_free_ struct buf out = {0};
+	struct error err = {0};
+	(void)state;
+	assert_int_equal(
+		proc_run(&(struct proc_spec){.argv = (const char *[]){"cat", NULL}, .input = "hello"}, &out, &err), 0);
+	assert_string_equal(out.data, "hello");
+	assert_int_equal(
+		proc_run(&(struct proc_spec){.argv = (const char *[]){"sh", "-c", "echo bad >&2; exit 3", NULL}}, NULL,
+	                 &err),
+		-EREMOTEIO);
+	assert_string_equal(err.msg, "`sh -c echo bad >&2; exit 3` exited with status 3: bad");
+	assert_int_equal(proc_run(&(struct proc_spec){.argv = (const char *[]){"/nonexistent", NULL}}, NULL, &err),
+	                 -EREMOTEIO);
+	assert_non_null(strstr(err.msg, "No such file"));
+	assert_int_equal(proc_run(&(struct proc_spec){.argv = (const char *[]){"sleep", "100", NULL}, .timeout_ms = 50},
+	                          NULL, &err),
+	                 -ETIMEDOUT);
+	pid_t pid, again;
+	assert_int_equal(
+		proc_start_detached(&(struct proc_spec){.argv = (const char *[]){"/nonexistent", NULL}}, &pid, &err),
+		-ENOENT);
+	assert_int_equal(
+		proc_start_detached(&(struct proc_spec){.argv = (const char *[]){"sleep", "1000", NULL}}, &pid, &err),
+		0);
+	char path[] = "/tmp/nacre-test-pid-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(proc_pidfile_write(path, pid, &err), 0);
+	assert_int_equal(proc_pidfile_read(path, &again), 0);
+	assert_int_equal(pid, again);
+	assert_true(proc_is_running(pid, "sleep"));
+	assert_int_equal(proc_stop(pid, 1000, &err), 0);
+	assert_int_equal(proc_pidfile_read(path, &again), -ESRCH);
+	unlink(path);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),     cmocka_unit_test(test_json_read),
+		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max), cmocka_unit_test(test_time),
+		cmocka_unit_test(test_proc),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

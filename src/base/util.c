@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/util.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+int read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err) {
+	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	_buf_free_ struct buf b = {.max = max};
+	for (;;) {
+		size_t room = b.len < max ? MIN((size_t)65536, max - b.len) : 0;
+		char extra;
+		char *p = room ? buf_reserve(&b, room) : &extra;
+		if (!p)
+			return error_oom(err);
+		ssize_t n = read(fd, p, room ? room : 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, errno, "read `%s`", path);
+		if (n == 0)
+			break;
+		if (!room)
+			return error_set(err, EFBIG, "`%s` is larger than the allowed %zu bytes", path, max);
+		b.len += (size_t)n;
+		b.data[b.len] = 0;
+	}
+	size_t len = b.len;
+	char *data = buf_steal(&b);
+	if (!data)
+		return error_oom(err);
+	*ret = data;
+	if (ret_len)
+		*ret_len = len;
+	return 0;
+}
+
+int write_all(int fd, const void *data, size_t len, struct error *err) {
+	const char *p = data;
+	while (len) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, errno, "write");
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int write_file(const char *path, const char *text, struct error *err) {
+	_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	if (write(fd, text, strlen(text)) < 0)
+		return error_errno(err, errno, "write `%s` to `%s`", text, path);
+	return 0;
+}
+
+int write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct error *err) {
+	_free_ char *tmp = strf("%s.XXXXXX", path);
+	if (!tmp)
+		return error_oom(err);
+	_close_ int fd = mkostemp(tmp, O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "create `%s`", tmp);
+	int r = write_all(fd, data, len, err);
+	if (r < 0)
+		error_prefix(err, "`%s`", path);
+	else if (fchmod(fd, mode) < 0 || rename(tmp, path) < 0)
+		r = error_errno(err, errno, "write `%s`", path);
+	if (r < 0)
+		unlink(tmp);
+	return r;
+}
+
+int mkdir_p(const char *path, mode_t mode, struct error *err) {
+	_free_ char *p = strdup(path);
+	if (!p)
+		return error_oom(err);
+	for (char *s = p + 1;; s++) {
+		char c = *s;
+		if (c != '/' && c != 0)
+			continue;
+		*s = 0;
+		if (mkdir(p, mode) < 0 && errno != EEXIST)
+			return error_errno(err, errno, "mkdir `%s`", p);
+		*s = c;
+		if (!c)
+			return 0;
+	}
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+int remove_tree(const char *path, struct error *err) {
+	if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0 && errno != ENOENT)
+		return error_errno(err, errno, "remove `%s`", path);
+	return 0;
+}
+
+char *strf(const char *fmt, ...) {
+	va_list ap;
+	char *s;
+	va_start(ap, fmt);
+	int n = vasprintf(&s, fmt, ap);
+	va_end(ap);
+	return n < 0 ? NULL : s;
+}
+
+bool streq(const char *a, const char *b) {
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool starts_with(const char *s, const char *prefix) {
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+int parse_i64(const char *s, int64_t min, int64_t max, int64_t *ret, struct error *err) {
+	char *end;
+	errno = 0;
+	long long v = strtoll(s, &end, 10);
+	if (errno || end == s || *end || (*s != '-' && (*s < '0' || *s > '9')))
+		return error_set(err, EINVAL, "`%s` is not a whole number", s);
+	if (v < min || v > max)
+		return error_set(err, ERANGE, "%lld: must be %lld to %lld", v, (long long)min, (long long)max);
+	*ret = v;
+	return 0;
+}
+
+uint64_t now_monotonic_ns(void) {
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t now_realtime_us(void) {
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+const char *time_str(uint64_t realtime_us, bool micro, char out[static TIME_STR_MAX]) {
+	time_t sec = (time_t)(realtime_us / USEC_PER_SEC);
+	struct tm tm;
+	gmtime_r(&sec, &tm);
+	size_t n = strftime(out, TIME_STR_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (micro)
+		snprintf(out + n, TIME_STR_MAX - n, ".%06uZ", (unsigned)(realtime_us % USEC_PER_SEC));
+	else
+		snprintf(out + n, TIME_STR_MAX - n, "Z");
+	return out;
+}
+
+int time_parse(const char *s, uint64_t *ret_us) {
+	struct tm tm = {0};
+	const char *p = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!p || strlen(s) > 40)
+		return -EINVAL;
+	uint64_t us = 0;
+	if (*p == '.') {
+		unsigned digits = 0;
+		for (p++; *p >= '0' && *p <= '9'; p++, digits++)
+			if (digits < 6)
+				us = us * 10 + (uint64_t)(*p - '0');
+		if (digits == 0 || digits > 9)
+			return -EINVAL;
+		for (; digits < 6; digits++)
+			us *= 10;
+	}
+	int offset = 0;
+	if (*p == 'Z')
+		p++;
+	else if (*p == '+' || *p == '-') {
+		unsigned h, m;
+		if (strlen(p) != 6 || sscanf(p + 1, "%2u:%2u", &h, &m) != 2 || h > 23 || m > 59)
+			return -EINVAL;
+		offset = (*p == '+' ? 1 : -1) * (int)(h * 3600 + m * 60);
+		p += 6;
+	} else
+		return -EINVAL;
+	time_t t = timegm(&tm) - offset;
+	if (*p || t < 0)
+		return -EINVAL;
+	*ret_us = (uint64_t)t * USEC_PER_SEC + us;
+	return 0;
+}
+
+void random_bytes(void *out, size_t len) {
+	uint8_t *p = out;
+	while (len) {
+		ssize_t n = getrandom(p, len, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			abort(); /* no kernel since 3.17 fails here */
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+void uuid_make(char out[static 37]) {
+	uint8_t b[16];
+	random_bytes(b, sizeof(b));
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	char *p = out;
+	for (int i = 0; i < 16; i++)
+		p += sprintf(p, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", b[i]);
+}
