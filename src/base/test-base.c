@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
 #include "base/inet.h"
 #include "base/jsonread.h"
 #include "base/jsonwrite.h"
 #include "base/proc.h"
+#include "base/testing.h"
 #include "base/util.h"
 
 static void test_prefix(void **state) {
