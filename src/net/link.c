@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/link.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/veth.h>
+#include <string.h>
+
+#include "base/util.h"
+
+static void decode_vxlan(const struct nlattr *data, struct link *l) {
+	const struct nlattr *tb[IFLA_VXLAN_MAX + 1];
+	nl_attrs_nested(data, tb, IFLA_VXLAN_MAX);
+	l->vxlan.vni = nl_u32(tb[IFLA_VXLAN_ID]);
+	l->vxlan.port = __builtin_bswap16(nl_u16(tb[IFLA_VXLAN_PORT]));
+	l->vxlan.learning = nl_u8(tb[IFLA_VXLAN_LEARNING]);
+	if (nl_bytes(tb[IFLA_VXLAN_LOCAL6], &l->vxlan.local.v6, 16))
+		l->vxlan.local.family = AF_INET6;
+}
+
+void link_decode(const struct nlmsghdr *h, struct link *ret) {
+	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
+	const struct nlattr *tb[IFLA_LINKINFO + 1], *info[IFLA_INFO_MAX + 1];
+	nl_attrs(h, sizeof(*i), tb, IFLA_LINKINFO);
+	nl_attrs_nested(tb[IFLA_LINKINFO], info, IFLA_INFO_MAX);
+	*ret = (struct link){.index = i->ifi_index, .flags = i->ifi_flags};
+	nl_text(tb[IFLA_IFNAME], ret->name, sizeof(ret->name));
+	nl_text(info[IFLA_INFO_KIND], ret->kind, sizeof(ret->kind));
+	nl_bytes(tb[IFLA_ADDRESS], &ret->mac, sizeof(ret->mac));
+	ret->mtu = nl_u32(tb[IFLA_MTU]);
+	ret->carrier = (i->ifi_flags & IFF_RUNNING) != 0;
+	if (streq(ret->kind, "veth"))
+		ret->peer = (int)nl_u32(tb[IFLA_LINK]);
+	else if (streq(ret->kind, "vxlan"))
+		decode_vxlan(info[IFLA_INFO_DATA], ret);
+}
+
+static int get_one(const struct nlmsghdr *h, void *userdata) {
+	link_decode(h, userdata);
+	return 0;
+}
+
+static int check_name(const char *name, struct error *err) {
+	if (!*name || strlen(name) >= IFNAMSIZ || strpbrk(name, "/: "))
+		return error_set(err, EINVAL, "network device `%s`: not a usable name (1 to %d characters)", name,
+		                 IFNAMSIZ - 1);
+	return 0;
+}
+
+int link_get(struct nl *n, const char *name, struct link *ret, struct error *err) {
+	struct ifinfomsg i = {0};
+	struct link l = {0};
+	int r = check_name(name, err);
+	if (r < 0)
+		return r;
+	struct nlmsghdr *h = nl_request(n, RTM_GETLINK, 0, &i, sizeof(i));
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	r = nl_get(n, h, get_one, &l, err, "network device `%s`", name);
+	if (r >= 0)
+		*ret = l;
+	return r;
+}
+
+struct dump {
+	link_handler handler;
+	void *userdata;
+};
+
+static int dump_one(const struct nlmsghdr *h, void *userdata) {
+	struct dump *d = userdata;
+	struct link l;
+	link_decode(h, &l);
+	return d->handler(&l, d->userdata);
+}
+
+int link_dump(struct nl *n, link_handler handler, void *userdata, struct error *err) {
+	struct ifinfomsg i = {0};
+	struct dump d = {handler, userdata};
+	struct nlmsghdr *h = nl_request(n, RTM_GETLINK, 0, &i, sizeof(i));
+	return nl_dump(n, h, dump_one, &d, err, "list network devices");
+}
+
+int link_set(struct nl *n, int index, const struct link_change *c, struct error *err) {
+	struct ifinfomsg i = {.ifi_index = index};
+	if (c->up || c->down) {
+		i.ifi_change = IFF_UP;
+		i.ifi_flags = c->up ? IFF_UP : 0;
+	}
+	struct nlmsghdr *h = nl_request(n, RTM_NEWLINK, 0, &i, sizeof(i));
+	if (c->mtu)
+		mnl_attr_put_u32(h, IFLA_MTU, c->mtu);
+	if (c->mac)
+		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*c->mac), c->mac);
+	if (c->name)
+		mnl_attr_put_strz(h, IFLA_IFNAME, c->name);
+	if (c->move)
+		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)c->netns_fd);
+	return nl_send(n, h, err, "change network device %d", index);
+}
+
+int link_delete(struct nl *n, const char *name, struct error *err) {
+	struct ifinfomsg i = {0};
+	int r = check_name(name, err);
+	if (r < 0)
+		return r;
+	struct nlmsghdr *h = nl_request(n, RTM_DELLINK, 0, &i, sizeof(i));
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	r = nl_send(n, h, err, "delete network device `%s`", name);
+	return r == -ENODEV ? 0 : r;
+}
+
+/* Makes MTU, MAC and state what they should be. A MAC is changed without taking the device down: routes stay. */
+static int repair(struct nl *n, const struct link *l, const struct mac *mac, uint32_t mtu, struct error *err) {
+	struct link_change c = {0};
+	if (mtu && l->mtu != mtu)
+		c.mtu = mtu;
+	if (mac && memcmp(mac, &l->mac, sizeof(*mac)) != 0)
+		c.mac = mac;
+	c.up = !(l->flags & IFF_UP);
+	if (!c.mtu && !c.mac && !c.up)
+		return 0;
+	int r = link_set(n, l->index, &c, err);
+	return r < 0 ? error_prefix(err, "`%s`", l->name) : 0;
+}
+
+static int create_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, struct error *err) {
+	struct ifinfomsg i = {0};
+	struct nlmsghdr *h = nl_request(a->nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &i, sizeof(i));
+	mnl_attr_put_strz(h, IFLA_IFNAME, a->name);
+	mnl_attr_put_u32(h, IFLA_MTU, mtu);
+	if (a->mac)
+		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*a->mac), a->mac);
+	struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
+	struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+	struct nlattr *peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
+	memcpy(mnl_nlmsg_put_extra_header(h, sizeof(i)), &i, sizeof(i));
+	mnl_attr_put_strz(h, IFLA_IFNAME, b->name);
+	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)b->netns_fd);
+	mnl_attr_put_u32(h, IFLA_MTU, mtu);
+	if (b->mac)
+		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*b->mac), b->mac);
+	mnl_attr_nest_end(h, peer);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, info);
+	return nl_send(a->nl, h, err, "create veth pair `%s` - `%s`", a->name, b->name);
+}
+
+int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, int *ret_index,
+                     struct error *err) {
+	struct link la = {0}, lb = {0};
+	for (int tries = 0;; tries++) {
+		int ra = link_get(a->nl, a->name, &la, err), rb = link_get(b->nl, b->name, &lb, err);
+		if ((ra < 0 && ra != -ENODEV) || (rb < 0 && rb != -ENODEV))
+			return ra < 0 && ra != -ENODEV ? ra : rb;
+		if (ra >= 0 && rb >= 0 && la.peer == lb.index && lb.peer == la.index)
+			break;
+		if (tries)
+			return error_set(err, EIO, "`%s` and `%s` are not joined after they were made", a->name,
+			                 b->name);
+		/* Halves of other pairs, or other kinds under these names. */
+		int r = ra >= 0 ? link_delete(a->nl, a->name, err) : 0;
+		if (r >= 0 && rb >= 0)
+			r = link_delete(b->nl, b->name, err);
+		if (r >= 0)
+			r = create_veth(a, b, mtu, err);
+		if (r < 0)
+			return r;
+	}
+	int r = repair(a->nl, &la, a->mac, mtu, err);
+	if (r >= 0)
+		r = repair(b->nl, &lb, b->mac, mtu, err);
+	if (r >= 0 && ret_index)
+		*ret_index = la.index;
+	return r;
+}
+
+int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) {
+	char text[ADDR_STR_MAX];
+	struct ifaddrmsg m = {.ifa_family = (uint8_t)addr->family,
+	                      .ifa_prefixlen = len,
+	                      .ifa_flags = IFA_F_PERMANENT | IFA_F_NODAD,
+	                      .ifa_index = (unsigned)index};
+	struct nlmsghdr *h = nl_request(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &m, sizeof(m));
+	mnl_attr_put(h, IFA_LOCAL, addr_bits(addr->family) / 8, addr->bytes);
+	mnl_attr_put(h, IFA_ADDRESS, addr_bits(addr->family) / 8, addr->bytes);
+	return nl_send(n, h, err, "add address %s/%u to network device %d", addr_str(addr, text), len, index);
+}
+
+#define SWEEP_MAX 64
+
+struct addr_sweep {
+	int index;
+	const struct addr *keep;
+	size_t n_keep, n;
+	struct {
+		struct addr addr;
+		uint8_t len;
+	} gone[SWEEP_MAX];
+};
+
+static int addr_seen(const struct nlmsghdr *h, void *userdata) {
+	struct addr_sweep *s = userdata;
+	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
+	const struct nlattr *tb[IFA_MAX + 1];
+	struct addr a = {.family = m->ifa_family};
+	nl_attrs(h, sizeof(*m), tb, IFA_MAX);
+	if ((int)m->ifa_index != s->index || m->ifa_scope != RT_SCOPE_UNIVERSE || s->n == SWEEP_MAX ||
+	    !nl_bytes(tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS], a.bytes, addr_bits(a.family) / 8U))
+		return 0;
+	for (size_t i = 0; i < s->n_keep; i++)
+		if (addr_cmp(&s->keep[i], &a) == 0)
+			return 0;
+	s->gone[s->n].addr = a;
+	s->gone[s->n++].len = m->ifa_prefixlen;
+	return 0;
+}
+
+int link_sweep_addrs(struct nl *n, int index, const struct addr *keep, size_t n_keep, struct error *err) {
+	struct addr_sweep s = {.index = index, .keep = keep, .n_keep = n_keep};
+	struct ifaddrmsg m = {.ifa_family = AF_UNSPEC, .ifa_index = (unsigned)index};
+	struct nlmsghdr *h = nl_request(n, RTM_GETADDR, 0, &m, sizeof(m));
+	int r = nl_dump(n, h, addr_seen, &s, err, "list addresses of network device %d", index);
+	for (size_t i = 0; r >= 0 && i < s.n; i++) {
+		char text[ADDR_STR_MAX];
+		struct ifaddrmsg d = {.ifa_family = (uint8_t)s.gone[i].addr.family,
+		                      .ifa_prefixlen = s.gone[i].len,
+		                      .ifa_index = (unsigned)index};
+		h = nl_request(n, RTM_DELADDR, 0, &d, sizeof(d));
+		mnl_attr_put(h, IFA_LOCAL, addr_bits(d.ifa_family) / 8, s.gone[i].addr.bytes);
+		r = nl_send(n, h, err, "remove address %s from network device %d", addr_str(&s.gone[i].addr, text),
+		            index);
+		if (r == -EADDRNOTAVAIL)
+			r = 0;
+	}
+	return r;
+}

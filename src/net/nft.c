@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/nft.h"
+
+#include <nftables/libnftables.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "net/netns.h"
+
+#define RULESET_MAX (4U << 20)
+
+struct run {
+	const char *commands;
+	struct buf *out;
+};
+
+/* libnftables opens its netlink socket when it runs, so it has to run inside the namespace. */
+static int run_here(void *arg, struct error *err) {
+	struct run *r = arg;
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!ctx)
+		return error_oom(err);
+	int res = 0;
+	nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_STATELESS);
+	if (nft_ctx_buffer_output(ctx) != 0 || nft_ctx_buffer_error(ctx) != 0) {
+		res = error_oom(err);
+	} else if (nft_run_cmd_from_buffer(ctx, r->commands) != 0) {
+		const char *text = nft_ctx_get_error_buffer(ctx);
+		res = error_set(err, strstr(text, "No such file") ? ENOENT : EINVAL, "nftables: %.400s", text);
+	} else if (r->out) {
+		buf_puts(r->out, nft_ctx_get_output_buffer(ctx));
+		res = buf_error(r->out, "nftables listing", err);
+	}
+	nft_ctx_free(ctx);
+	return res;
+}
+
+int nft_apply(int netns_fd, const char *commands, struct error *err) {
+	struct run r = {.commands = commands};
+	return netns_run(netns_fd, run_here, &r, err);
+}
+
+int nft_list(int netns_fd, const char *family, const char *table, struct buf *out, struct error *err) {
+	char command[128];
+	struct run r = {.commands = command, .out = out};
+	snprintf(command, sizeof(command), "list table %s %s", family, table);
+	return netns_run(netns_fd, run_here, &r, err);
+}
+
+/* FNV-1a, 64 bits. Against accidents, not against attackers: both texts are root's own. */
+static uint64_t hash(uint64_t h, const char *s) {
+	for (; *s; s++)
+		h = (h ^ (uint8_t)*s) * 0x100000001b3ULL;
+	return (h ^ 0xff) * 0x100000001b3ULL;
+}
+
+static int fingerprint(int netns_fd, const char *family, const char *table, const char *body, uint64_t *ret,
+                       struct error *err) {
+	_buf_free_ struct buf now = {.max = RULESET_MAX};
+	int r = nft_list(netns_fd, family, table, &now, err);
+	if (r >= 0)
+		*ret = hash(hash(0xcbf29ce484222325ULL, body), now.data ? now.data : "");
+	return r;
+}
+
+int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
+               bool *ret_changed, struct error *err) {
+	uint64_t now = 0;
+	int r = fingerprint(netns_fd, family, table, body, &now, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	bool change = r == -ENOENT || now != *state || *state == 0;
+	if (change) {
+		_buf_free_ struct buf text = {.max = RULESET_MAX};
+		/* Adding it first lets the deletion succeed whether or not it was there. */
+		buf_printf(&text, "table %s %s {}\ndelete table %s %s\ntable %s %s {\n%s\n}\n", family, table, family,
+		           table, family, table, body);
+		r = buf_error(&text, "nftables ruleset", err);
+		if (r >= 0)
+			r = nft_apply(netns_fd, text.data, err);
+		if (r >= 0)
+			r = fingerprint(netns_fd, family, table, body, &now, err);
+		if (r < 0)
+			return r;
+		*state = now;
+	}
+	if (ret_changed)
+		*ret_changed = change;
+	return 0;
+}

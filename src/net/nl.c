@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/nl.h"
+
+#include <linux/filter.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "net/netns.h"
+
+/* The kernel fills dump messages up to 32 KiB when the reader shows that it takes as much. */
+#define RECV_BYTES (64U << 10)
+/* Holds an acknowledgement for each message of a batch (about 1 KiB of kernel memory each). */
+#define RCVBUF_BYTES (4U << 20)
+#define DUMP_RETRIES 8
+
+struct nl {
+	struct mnl_socket *sock;
+	uint32_t portid;
+	uint32_t seq;
+	uint8_t out[NL_MSG_MAX] __attribute__((aligned(NLMSG_ALIGNTO)));
+	uint8_t in[RECV_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
+};
+
+static int open_here(void *arg, struct error *err) {
+	struct nl *n = arg;
+	int one = 1, size = RCVBUF_BYTES;
+	n->sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!n->sock)
+		return error_errno(err, errno, "open a netlink socket");
+	if (mnl_socket_bind(n->sock, 0, MNL_SOCKET_AUTOPID) < 0)
+		return error_errno(err, errno, "bind a netlink socket");
+	/* Without strict checking the kernel ignores filters in dump requests. */
+	if (mnl_socket_setsockopt(n->sock, NETLINK_EXT_ACK, &one, sizeof(one)) < 0 ||
+	    mnl_socket_setsockopt(n->sock, NETLINK_CAP_ACK, &one, sizeof(one)) < 0 ||
+	    mnl_socket_setsockopt(n->sock, NETLINK_GET_STRICT_CHK, &one, sizeof(one)) < 0)
+		return error_errno(err, errno, "set up a netlink socket");
+	if (setsockopt(mnl_socket_get_fd(n->sock), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		return error_errno(err, errno, "set the receive buffer of a netlink socket");
+	n->portid = mnl_socket_get_portid(n->sock);
+	return 0;
+}
+
+int nl_open(struct nl **ret, int netns_fd, struct error *err) {
+	_nl_free_ struct nl *n = calloc(1, sizeof(*n));
+	if (!n)
+		return error_oom(err);
+	n->seq = 1;
+	int r = netns_fd < 0 ? open_here(n, err) : netns_run(netns_fd, open_here, n, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(n);
+	return 0;
+}
+
+struct nl *nl_free(struct nl *n) {
+	if (n && n->sock)
+		mnl_socket_close(n->sock);
+	free(n);
+	return NULL;
+}
+
+int nl_fd(const struct nl *n) {
+	return mnl_socket_get_fd(n->sock);
+}
+
+static struct nlmsghdr *message(void *at, uint32_t seq, uint16_t type, uint16_t flags, const void *hdr, size_t len) {
+	struct nlmsghdr *h = mnl_nlmsg_put_header(at);
+	h->nlmsg_type = type;
+	h->nlmsg_flags = NLM_F_REQUEST | flags;
+	h->nlmsg_seq = seq;
+	memcpy(mnl_nlmsg_put_extra_header(h, len), hdr, len);
+	return h;
+}
+
+struct nlmsghdr *nl_request(struct nl *n, uint16_t type, uint16_t flags, const void *hdr, size_t len) {
+	return message(n->out, ++n->seq, type, flags, hdr, len);
+}
+
+static int send_all(struct nl *n, const void *data, size_t len, struct error *err) {
+	ssize_t r;
+	do
+		r = mnl_socket_sendto(n->sock, data, len);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? error_errno(err, errno, "send on a netlink socket") : 0;
+}
+
+static ssize_t receive(struct nl *n) {
+	ssize_t r;
+	do
+		r = mnl_socket_recvfrom(n->sock, n->in, sizeof(n->in));
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+/* The code of an acknowledgement (0 or positive), and the kernel's explanation or strerror's. */
+static int ack_code(const struct nlmsghdr *h, const char **ret_text) {
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*e)) {
+		*ret_text = "truncated acknowledgement";
+		return EBADMSG;
+	}
+	if (e->error == 0)
+		return 0;
+	*ret_text = strerror(-e->error);
+	if (h->nlmsg_flags & NLM_F_ACK_TLVS) {
+		const struct nlattr *a;
+		size_t off = sizeof(*e);
+		if (!(h->nlmsg_flags & NLM_F_CAPPED) && e->msg.nlmsg_len >= sizeof(e->msg))
+			off += e->msg.nlmsg_len - sizeof(e->msg);
+		mnl_attr_for_each(a, h, off) {
+			if (mnl_attr_get_type(a) == NLMSGERR_ATTR_MSG && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+				*ret_text = mnl_attr_get_str(a);
+		}
+	}
+	return -e->error;
+}
+
+struct reading {
+	nl_handler handler; /* NULL: only an acknowledgement is awaited */
+	void *userdata;
+	bool interrupted;
+};
+
+/*
+ * Reads until request SEQ is answered: acknowledged, or its dump ended. Answers to older
+ * requests (left behind by an error in the middle) are passed over.
+ */
+static int await(struct nl *n, uint32_t seq, struct reading *rd, struct error *err) {
+	int handler_failed = 0;
+	for (;;) {
+		ssize_t len = receive(n);
+		if (len < 0)
+			return error_errno(err, (int)len, "receive from a netlink socket");
+		int left = (int)len;
+		for (struct nlmsghdr *h = (void *)n->in; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			const char *text = NULL;
+			if (h->nlmsg_seq != seq)
+				continue;
+			if (h->nlmsg_flags & NLM_F_DUMP_INTR)
+				rd->interrupted = true;
+			if (h->nlmsg_type == NLMSG_ERROR) {
+				int code = ack_code(h, &text);
+				if (code && !handler_failed)
+					return error_set(err, code, "%s", text);
+				return handler_failed;
+			}
+			if (h->nlmsg_type == NLMSG_DONE) {
+				/* A dump that breaks off says so in the payload of its end. */
+				int code = 0;
+				if (mnl_nlmsg_get_payload_len(h) >= sizeof(code))
+					memcpy(&code, mnl_nlmsg_get_payload(h), sizeof(code));
+				if (handler_failed == 0 && code < 0 && code != -EINTR)
+					return error_errno(err, code, "dump");
+				return handler_failed;
+			}
+			if (rd->handler && handler_failed == 0) {
+				handler_failed = rd->handler(h, rd->userdata);
+				if (handler_failed < 0)
+					error_errno(err, handler_failed, "read the kernel's answer");
+				else
+					handler_failed = 0;
+			}
+		}
+	}
+}
+
+static int exchange(struct nl *n, struct nlmsghdr *h, struct reading *rd, struct error *err, const char *what,
+                    va_list ap) {
+	int r = send_all(n, h, h->nlmsg_len, err);
+	if (r >= 0)
+		r = await(n, h->nlmsg_seq, rd, err);
+	if (r < 0 && err) {
+		char text[256];
+		vsnprintf(text, sizeof(text), what, ap);
+		error_prefix(err, "%s", text);
+	}
+	return r;
+}
+
+int nl_send(struct nl *n, struct nlmsghdr *h, struct error *err, const char *what, ...) {
+	struct reading rd = {0};
+	va_list ap;
+	h->nlmsg_flags |= NLM_F_ACK;
+	va_start(ap, what);
+	int r = exchange(n, h, &rd, err, what, ap);
+	va_end(ap);
+	return r;
+}
+
+int nl_get(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata, struct error *err, const char *what,
+           ...) {
+	struct reading rd = {.handler = handler, .userdata = userdata};
+	va_list ap;
+	h->nlmsg_flags |= NLM_F_ACK;
+	va_start(ap, what);
+	int r = exchange(n, h, &rd, err, what, ap);
+	va_end(ap);
+	return r;
+}
+
+int nl_dump(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata, struct error *err, const char *what,
+            ...) {
+	int r = 0;
+	h->nlmsg_flags |= NLM_F_DUMP;
+	for (int i = 0; i < DUMP_RETRIES; i++) {
+		struct reading rd = {.handler = handler, .userdata = userdata};
+		va_list ap;
+		h->nlmsg_seq = ++n->seq;
+		va_start(ap, what);
+		r = exchange(n, h, &rd, err, what, ap);
+		va_end(ap);
+		if (r < 0 || !rd.interrupted)
+			return r;
+	}
+	return error_set(err, EAGAIN, "the kernel's tables kept changing while they were read");
+}
+
+static int join(struct nl *n, const unsigned *groups, struct error *err) {
+	for (; *groups; groups++)
+		if (mnl_socket_setsockopt(n->sock, NETLINK_ADD_MEMBERSHIP, (void *)groups, sizeof(*groups)) < 0)
+			return error_errno(err, errno, "join netlink group %u", *groups);
+	return 0;
+}
+
+int nl_subscribe(struct nl **ret, int netns_fd, const unsigned *groups, struct error *err) {
+	_nl_free_ struct nl *n = NULL;
+	int r = nl_open(&n, netns_fd, err);
+	if (r >= 0)
+		r = join(n, groups, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(n);
+	return 0;
+}
+
+int nl_ignore(struct nl *subscriber, const struct nl *requester, struct error *err) {
+	/* Classic BPF loads in network order, hence htonl(). */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __builtin_bswap32(requester->portid), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog prog = {.len = ARRAY_SIZE(code), .filter = code};
+	if (setsockopt(nl_fd(subscriber), SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
+		return error_errno(err, errno, "attach a filter to a netlink socket");
+	return 0;
+}
+
+int nl_receive(struct nl *n, nl_handler handler, void *userdata, struct error *err) {
+	for (;;) {
+		ssize_t len = recv(nl_fd(n), n->in, sizeof(n->in), MSG_DONTWAIT);
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len < 0 && errno == EAGAIN)
+			return 0;
+		if (len < 0)
+			return error_errno(err, errno, "receive from a netlink socket");
+		int left = (int)len;
+		for (struct nlmsghdr *h = (void *)n->in; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			int r = h->nlmsg_type < NLMSG_MIN_TYPE ? 0 : handler(h, userdata);
+			if (r < 0)
+				return error_errno(err, r, "handle a netlink notification");
+		}
+	}
+}
+
+/* -- attributes -- */
+
+void nl_attrs(const struct nlmsghdr *h, size_t hdrlen, const struct nlattr **tb, unsigned max) {
+	const struct nlattr *a;
+	memset(tb, 0, (max + 1) * sizeof(*tb));
+	mnl_attr_for_each(a, h, hdrlen) {
+		if (mnl_attr_get_type(a) <= max)
+			tb[mnl_attr_get_type(a)] = a;
+	}
+}
+
+void nl_attrs_nested(const struct nlattr *nest, const struct nlattr **tb, unsigned max) {
+	const struct nlattr *a;
+	memset(tb, 0, (max + 1) * sizeof(*tb));
+	if (!nest)
+		return;
+	mnl_attr_for_each_nested(a, nest) {
+		if (mnl_attr_get_type(a) <= max)
+			tb[mnl_attr_get_type(a)] = a;
+	}
+}
+
+bool nl_bytes(const struct nlattr *a, void *out, size_t size) {
+	if (!a || mnl_attr_get_payload_len(a) != size)
+		return false;
+	memcpy(out, mnl_attr_get_payload(a), size);
+	return true;
+}
+
+uint32_t nl_u32(const struct nlattr *a) {
+	uint32_t v = 0;
+	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
+}
+
+uint16_t nl_u16(const struct nlattr *a) {
+	uint16_t v = 0;
+	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
+}
+
+uint8_t nl_u8(const struct nlattr *a) {
+	uint8_t v = 0;
+	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
+}
+
+void nl_text(const struct nlattr *a, char *out, size_t size) {
+	size_t len = a ? MIN((size_t)mnl_attr_get_payload_len(a), size - 1) : 0;
+	if (len)
+		memcpy(out, mnl_attr_get_payload(a), len);
+	out[len] = 0;
+}
+
+/* -- batches -- */
+
+int nl_batch_init(struct nl_batch *b, struct nl *nl, nl_batch_failed failed, void *userdata, struct error *err) {
+	uint8_t *buf = malloc(NL_BATCH_BYTES + NL_MSG_MAX);
+	if (!buf)
+		return error_oom(err);
+	*b = (struct nl_batch){.nl = nl, .failed = failed, .userdata = userdata, .buf = buf};
+	return 0;
+}
+
+void nl_batch_done(struct nl_batch *b) {
+	free(b->buf);
+	b->buf = NULL;
+}
+
+/* The message begun last has its final length only once the caller is through with it. */
+static void close_open(struct nl_batch *b) {
+	if (b->open)
+		b->len += MNL_ALIGN(b->open->nlmsg_len);
+	b->last = b->open ? b->open : b->last;
+	b->open = NULL;
+}
+
+struct nlmsghdr *nl_batch_add(struct nl_batch *b, uint16_t type, uint16_t flags, const void *hdr, size_t len,
+                              void *cookie, struct error *err) {
+	close_open(b);
+	if ((b->count == NL_BATCH_MSGS || b->len >= NL_BATCH_BYTES) && nl_batch_flush(b, err) < 0)
+		return NULL;
+	if (b->count == 0)
+		b->seq0 = b->nl->seq + 1;
+	b->cookies[b->count++] = cookie;
+	b->open = message(b->buf + b->len, ++b->nl->seq, type, flags, hdr, len);
+	return b->open;
+}
+
+/* Reads failures until the last message of the batch has been answered. */
+static int batch_await(struct nl_batch *b, struct error *err) {
+	uint32_t last = b->seq0 + b->count - 1;
+	for (;;) {
+		ssize_t len = receive(b->nl);
+		if (len < 0)
+			return error_errno(err, (int)len, "receive from a netlink socket");
+		int left = (int)len;
+		for (struct nlmsghdr *h = (void *)b->nl->in; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			const char *text = NULL;
+			uint32_t i = h->nlmsg_seq - b->seq0;
+			if (h->nlmsg_type != NLMSG_ERROR || i >= b->count)
+				continue;
+			int code = ack_code(h, &text);
+			if (code)
+				b->failed(b->cookies[i], code, text, b->userdata);
+			if (h->nlmsg_seq == last)
+				return 0;
+		}
+	}
+}
+
+int nl_batch_flush(struct nl_batch *b, struct error *err) {
+	close_open(b);
+	if (!b->count)
+		return 0;
+	/* The kernel works through the messages in order, so the last one's acknowledgement is everyone's. */
+	b->last->nlmsg_flags |= NLM_F_ACK;
+	int r = send_all(b->nl, b->buf, b->len, err);
+	if (r >= 0)
+		r = batch_await(b, err);
+	b->count = 0;
+	b->len = 0;
+	return r;
+}

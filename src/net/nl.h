@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * rtnetlink sockets (rtnetlink(7)), on top of libmnl.
+ *
+ * A socket belongs for good to the namespace it was opened in, so one process programs many
+ * namespaces by holding one `struct nl` for each, without ever switching.
+ *
+ * Three uses:
+ *  - one request: nl_request(), mnl_attr_put*(), then nl_send() (waits for the acknowledgement),
+ *    nl_get() (one answer) or nl_dump() (many);
+ *  - many requests: a `struct nl_batch` packs them into few sends; only failures come back, each
+ *    handed to a callback with the cookie that was given with its message;
+ *  - notifications: nl_subscribe() gives a non-blocking socket whose nl_fd() goes into an event loop.
+ *
+ * Errors carry the kernel's own explanation (extended acknowledgement) where there is one.
+ */
+
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* The largest single message that we build. */
+#define NL_MSG_MAX 4096
+
+struct nl;
+
+/* Opens an rtnetlink socket in the namespace of NETNS_FD, or in the caller's if it is -1. */
+int nl_open(struct nl **ret, int netns_fd, struct error *err) _must_use_;
+struct nl *nl_free(struct nl *n);
+DEFINE_CLEANUP(nl, struct nl *, nl_free)
+#define _nl_free_ _cleanup_(cleanup_nl)
+
+/*
+ * Starts a message in the socket's own buffer, which the next nl_request() reuses. HDR is the family
+ * header (struct rtmsg, ...), copied. Room for NL_MSG_MAX bytes in all.
+ */
+struct nlmsghdr *nl_request(struct nl *n, uint16_t type, uint16_t flags, const void *hdr, size_t len);
+
+/* Sends H and waits for its acknowledgement. WHAT begins the error message: "add route 2001:db8::/64". */
+int nl_send(struct nl *n, struct nlmsghdr *h, struct error *err, const char *what, ...) _printf_(4, 5) _must_use_;
+
+/* A message that arrived; a negative return ends the reading and is passed on. */
+typedef int (*nl_handler)(const struct nlmsghdr *h, void *userdata);
+
+/* Sends H and hands the one answer to HANDLER. */
+int nl_get(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata, struct error *err, const char *what,
+           ...) _printf_(6, 7) _must_use_;
+
+/*
+ * Sends H as a dump request. HANDLER sees each object. When the kernel says that the tables changed under the
+ * dump, it is done again up to 8 times, so HANDLER may see an object twice; -EAGAIN if it never became steady.
+ */
+int nl_dump(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata, struct error *err, const char *what,
+            ...) _printf_(6, 7) _must_use_;
+
+/* Joins multicast groups (RTNLGRP_*); GROUPS ends in 0. Non-blocking. */
+int nl_subscribe(struct nl **ret, int netns_fd, const unsigned *groups, struct error *err) _must_use_;
+/* Has the kernel drop notifications caused by requests of REQUESTER before they reach SUBSCRIBER. */
+int nl_ignore(struct nl *subscriber, const struct nl *requester, struct error *err) _must_use_;
+int nl_fd(const struct nl *n);
+/* Hands on all that has arrived. -ENOBUFS: notifications were lost, so the caller has to look at everything. */
+int nl_receive(struct nl *n, nl_handler handler, void *userdata, struct error *err) _must_use_;
+
+/* Attributes after a family header of HDRLEN bytes into TB[0..MAX]; those absent are NULL, those unknown are left out.
+ */
+void nl_attrs(const struct nlmsghdr *h, size_t hdrlen, const struct nlattr **tb, unsigned max);
+void nl_attrs_nested(const struct nlattr *nest, const struct nlattr **tb, unsigned max);
+/* The value of an integer attribute; 0 if it is absent or too short. */
+uint32_t nl_u32(const struct nlattr *a);
+uint16_t nl_u16(const struct nlattr *a);
+uint8_t nl_u8(const struct nlattr *a);
+/* Copies up to SIZE bytes; true only if the attribute is there and exactly SIZE bytes long. */
+bool nl_bytes(const struct nlattr *a, void *out, size_t size);
+/* Copies a string and ends it with NUL; "" if it is absent. */
+void nl_text(const struct nlattr *a, char *out, size_t size);
+
+/* -- batches -- */
+
+#define NL_BATCH_MSGS  1024
+#define NL_BATCH_BYTES (128U << 10)
+
+/* CODE is positive; TEXT is the kernel's explanation or strerror's. Must not touch the batch. */
+typedef void (*nl_batch_failed)(void *cookie, int code, const char *text, void *userdata);
+
+struct nl_batch {
+	struct nl *nl;
+	nl_batch_failed failed;
+	void *userdata;
+	uint8_t *buf;
+	size_t len;            /* of the finished messages in buf */
+	struct nlmsghdr *open; /* the unfinished one after them, or NULL */
+	struct nlmsghdr *last;
+	uint32_t seq0; /* sequence number of the first message in buf */
+	unsigned count;
+	void *cookies[NL_BATCH_MSGS];
+};
+
+int nl_batch_init(struct nl_batch *b, struct nl *nl, nl_batch_failed failed, void *userdata,
+                  struct error *err) _must_use_;
+void nl_batch_done(struct nl_batch *b);
+
+/*
+ * Starts one more message. The message before is complete from then on. Flushes by itself when full;
+ * NULL if that failed as a whole (ERR is filled).
+ */
+struct nlmsghdr *nl_batch_add(struct nl_batch *b, uint16_t type, uint16_t flags, const void *hdr, size_t len,
+                              void *cookie, struct error *err) _must_use_;
+
+/* Sends what is there and waits until the kernel has done it all. Failures of single messages go to `failed`. */
+int nl_batch_flush(struct nl_batch *b, struct error *err) _must_use_;
