@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The API engine: one declaration a type gives its C struct, and one table that a few
+ * interpreters walk: parse and validate (parse.c), print and compare (print.c), prune
+ * and default (dom.c), OpenAPI schema and CRD (schema.c), reference docs (docs.c).
+ *
+ * A type is a list of fields, an X-macro of
+ *     F(T, kind, member, "json", flags, arg, min, max, def, "doc")
+ * kind   member in C                         JSON        arg              min..max bounds
+ * str    char *                (NULL absent) string      a format         length in bytes
+ * i64    struct api_i64                      number      _                value
+ * flag   struct api_bool                     boolean     _                -
+ * obj    struct ARG *          (NULL absent) object      a declared type  -
+ * inl    struct ARG (in place)               object      a declared type  -
+ * list   struct { struct ARG *v; size_t n; } array       a declared type  count
+ * strs   struct { char **v; size_t n; }      array       a format         count (each at most 253 bytes)
+ * map    struct api_map                      object      _                count (of string to string)
+ * raw    char * (JSON text)                  anything    _                -
+ * def is the default as JSON text, or NULL. Presence is kept apart from 0, false and "";
+ * an empty list or map prints as absent.
+ *
+ * Ranges (of ports, of anything) are inclusive at both ends everywhere in this API.
+ *
+ * Objects are malloc'ed trees owned by the caller and freed whole by api_free().
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/jsonread.h"
+
+struct api_i64 {
+	int64_t v;
+	bool set;
+};
+
+struct api_bool {
+	bool v, set;
+};
+
+struct api_kv {
+	char *key, *value;
+};
+
+struct api_map {
+	struct api_kv *v;
+	size_t n;
+};
+
+/* For assignments: spec->vcpus = API_I64(4). */
+#define API_I64(x)  ((struct api_i64){.v = (x), .set = true})
+#define API_BOOL(x) ((struct api_bool){.v = (x), .set = true})
+
+enum api_type {
+	API_TYPE_str,
+	API_TYPE_i64,
+	API_TYPE_flag,
+	API_TYPE_obj,
+	API_TYPE_inl,
+	API_TYPE_list,
+	API_TYPE_strs,
+	API_TYPE_map,
+	API_TYPE_raw,
+};
+
+enum {
+	API_REQ = 1 << 0,            /* must be present, and a string not empty */
+	API_IMMUT = 1 << 1,          /* can't change once set */
+	API_KEY_NAME = 1 << 2,       /* list-type map, keyed by the element's "name" */
+	API_KEY_TYPE = 1 << 3,       /* the same, keyed by "type" */
+	API_SET = 1 << 4,            /* list-type set: no two equal elements */
+	API_MAP_VALUES_ANY = 1 << 5, /* map: values may be empty or of any length up to 256 KiB (annotations) */
+};
+
+/* The longest text of a string without a tighter bound. */
+#define API_STR_MAX 4096
+
+/* What a string may hold: a check, or a list of values; and how a schema says so. */
+struct api_format {
+	const char *name;          /* for the docs */
+	const char *pattern;       /* for schemas, may be NULL */
+	const char *schema_format; /* OpenAPI "format", may be NULL */
+	const char *const *values; /* enumeration, NULL-terminated; or NULL */
+	int (*check)(const char *s, struct error *err);
+};
+
+struct api_field {
+	const char *name, *doc;
+	size_t offset;
+	enum api_type type;
+	unsigned flags;
+	int64_t min, max;
+	const char *def;
+	const struct api_desc *sub;
+	const struct api_format *format;
+};
+
+struct api_desc {
+	const char *name; /* the C name, for docs */
+	size_t size;
+	const struct api_field *fields;
+	size_t n_fields;
+	bool open; /* fields that are not listed are kept by the server (core kinds are declared in part) */
+};
+
+struct api_meta;
+struct api_errors;
+
+struct api_column {
+	const char *name, *type, *path, *doc; /* type: string, integer, date; path: ".spec.host" */
+	int priority;                         /* 1: only with -o wide */
+};
+
+/* A rule that spans fields: checked by `check` here, and by CEL on a kube-apiserver. */
+struct api_rule {
+	const char *path; /* "spec", "spec.ingress[]" */
+	const char *cel, *message;
+};
+
+struct api_kind {
+	const char *group, *version, *kind, *plural, *singular, *doc;
+	const char *const *short_names; /* NULL-terminated, may be NULL */
+	bool namespaced, has_status;
+	const struct api_desc *desc; /* first member: struct api_meta meta */
+	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
+	void (*check)(const void *obj, struct api_errors *errs);
+	const struct api_rule *rules;         /* ended by path NULL; may be NULL */
+	const struct api_column *columns;     /* ended by name NULL; AGE is always added last */
+	const char *const *selectable_fields; /* "spec.host", beside metadata.name/namespace; may be NULL */
+};
+
+/* Every kind there is, NULL-terminated. */
+extern const struct api_kind *const api_kinds[];
+
+const struct api_kind *api_kind_find(const char *group, const char *version, const char *plural);
+const struct api_kind *api_kind_find_by_kind(const char *group, const char *version, const char *kind);
+/* "v1" or "nacre.dev/v1alpha1" */
+void api_kind_version(const struct api_kind *k, char out[static 64]);
+
+/* ---- errors of validation ---- */
+
+/* Named as Kubernetes names the causes of a 422 (metav1.CauseType). */
+enum api_reason {
+	API_INVALID,
+	API_REQUIRED,
+	API_DUPLICATE,
+	API_NOT_SUPPORTED,
+	API_TYPE_INVALID,
+	API_TOO_LONG,
+	API_TOO_MANY,
+	API_FORBIDDEN
+};
+const char *api_reason_str(enum api_reason r); /* "FieldValueInvalid", … */
+
+#define API_ERRORS_MAX 16
+struct api_errors {
+	size_t n; /* errors past API_ERRORS_MAX are dropped */
+	struct api_field_error {
+		enum api_reason reason;
+		char path[128]; /* "spec.ingress[2].port" */
+		char msg[256];  /* "must be 1 to 65535, not 70000" */
+	} v[API_ERRORS_MAX];
+};
+
+void api_errors_add(struct api_errors *e, enum api_reason reason, const char *path, const char *fmt, ...)
+	_printf_(4, 5);
+/* "path: msg" of each, joined by "; ", into ERR (EINVAL). */
+int api_errors_to_error(const struct api_errors *e, struct error *err);
+
+/* ---- parse, print, compare, free ---- */
+
+/*
+ * Parses and validates one object of kind K: types, bounds, formats, required fields, K->check.
+ * Unknown fields are passed over, null counts as absent. apiVersion and kind must fit if present.
+ * 0 and *RET, or -EINVAL (ERRS says what; bad JSON has path ""), or -ENOMEM. ERRS must not be NULL.
+ */
+int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret, struct api_errors *errs) _must_use_;
+/* The same for a value that comes next in R, of type D, into zeroed OUT of D->size. On failure OUT is freed and zeroed.
+ */
+int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct api_errors *errs) _must_use_;
+
+/* A zeroed object of the kind, to be filled in; its strings must be malloc'ed. NULL on no memory. */
+void *api_new(const struct api_kind *k);
+void api_free(const struct api_kind *k, void *obj);    /* NULL is fine */
+void api_clear(const struct api_desc *d, void *value); /* frees what VALUE holds, zeroes it */
+
+/* Writes the object with apiVersion and kind. Errors are the buffer's. */
+void api_print(const struct api_kind *k, const void *obj, struct buf *out);
+void api_print_value(const struct api_desc *d, const void *value, struct buf *out);
+
+bool api_equal(const struct api_desc *d, const void *a, const void *b);
+
+/* The metadata of any object. */
+static inline struct api_meta *api_meta(void *obj) {
+	return obj;
+}
+
+const char *api_map_get(const struct api_map *m, const char *key); /* NULL if absent */
+
+/* ---- declaring ---- */
+
+#define API_MEMBER_str(m, arg)  char *m;
+#define API_MEMBER_i64(m, arg)  struct api_i64 m;
+#define API_MEMBER_flag(m, arg) struct api_bool m;
+#define API_MEMBER_obj(m, arg)  struct arg *m;
+#define API_MEMBER_inl(m, arg)  struct arg m;
+#define API_MEMBER_list(m, arg) \
+	struct {                \
+		struct arg *v;  \
+		size_t n;       \
+	} m;
+#define API_MEMBER_strs(m, arg) \
+	struct {                \
+		char **v;       \
+		size_t n;       \
+	} m;
+#define API_MEMBER_map(m, arg)                                       struct api_map m;
+#define API_MEMBER_raw(m, arg)                                       char *m;
+#define API_MEMBER(T, kind, m, json, flags, arg, min, max, def, doc) API_MEMBER_##kind(m, arg)
+
+#define API_SUB_str(arg)     NULL
+#define API_SUB_i64(arg)     NULL
+#define API_SUB_flag(arg)    NULL
+#define API_SUB_obj(arg)     &api_desc_##arg
+#define API_SUB_inl(arg)     &api_desc_##arg
+#define API_SUB_list(arg)    &api_desc_##arg
+#define API_SUB_strs(arg)    NULL
+#define API_SUB_map(arg)     NULL
+#define API_SUB_raw(arg)     NULL
+#define API_FORMAT_str(arg)  &api_format_##arg
+#define API_FORMAT_i64(arg)  NULL
+#define API_FORMAT_flag(arg) NULL
+#define API_FORMAT_obj(arg)  NULL
+#define API_FORMAT_inl(arg)  NULL
+#define API_FORMAT_list(arg) NULL
+#define API_FORMAT_strs(arg) &api_format_##arg
+#define API_FORMAT_map(arg)  NULL
+#define API_FORMAT_raw(arg)  NULL
+#define API_FIELD(T, kind, m, json, flags, arg, min, max, def, doc)           \
+	{json, doc, offsetof(struct T, m), API_TYPE_##kind,       flags, min, \
+	 max,  def, API_SUB_##kind(arg),   API_FORMAT_##kind(arg)},
+
+/* In a header: the struct and the promise of its table. */
+#define API_DECLARE(T, FIELDS)        \
+	struct T {                    \
+		FIELDS(API_MEMBER, T) \
+	};                            \
+	extern const struct api_desc api_desc_##T;
+/* In one C file: the table. */
+#define API_DEFINE_OPEN(T, FIELDS, is_open)                                           \
+	static const struct api_field api_fields_##T[] = {FIELDS(API_FIELD, T)};      \
+	const struct api_desc api_desc_##T = {.name = #T,                             \
+	                                      .size = sizeof(struct T),               \
+	                                      .fields = api_fields_##T,               \
+	                                      .n_fields = ARRAY_SIZE(api_fields_##T), \
+	                                      .open = is_open};
+#define API_DEFINE(T, FIELDS) API_DEFINE_OPEN(T, FIELDS, false)
+
+/* The first field of every kind. */
+#define API_META(F, T) F(T, inl, meta, "metadata", 0, api_meta, 0, 0, NULL, "Standard object metadata.")

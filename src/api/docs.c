@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* docs/api.md from the tables. */
+
+#include <string.h>
+
+#include "api/schema.h"
+#include "base/util.h"
+
+static const char *type_name(const struct api_field *f) {
+	switch (f->type) {
+	case API_TYPE_str: return f->format->name;
+	case API_TYPE_i64: return "integer";
+	case API_TYPE_flag: return "boolean";
+	case API_TYPE_obj:
+	case API_TYPE_inl: return "object";
+	case API_TYPE_list: return "list of objects";
+	case API_TYPE_strs: return "list of strings";
+	case API_TYPE_map: return "map of strings";
+	case API_TYPE_raw: return "any";
+	}
+	return "";
+}
+
+static void bounds(const struct api_field *f, struct buf *out) {
+	if (f->type == API_TYPE_i64 && (f->min || f->max)) {
+		if (f->max == INT64_MAX)
+			buf_printf(out, " %lld or more.", (long long)f->min);
+		else
+			buf_printf(out, " %lld to %lld.", (long long)f->min, (long long)f->max);
+	} else if (f->type == API_TYPE_list || f->type == API_TYPE_strs || f->type == API_TYPE_map)
+		buf_printf(out, " At most %lld.", (long long)f->max);
+	else if (f->type == API_TYPE_str && f->format->values) {
+		buf_puts(out, " One of");
+		for (const char *const *v = f->format->values; *v; v++)
+			buf_printf(out, "%s `%s`", v == f->format->values ? "" : ",", *v);
+		buf_puts(out, ".");
+	}
+	if (f->def)
+		buf_printf(out, " Default `%s`.", f->def);
+	if (f->flags & API_REQ)
+		buf_puts(out, " **Required.**");
+	if (f->flags & API_IMMUT)
+		buf_puts(out, " Immutable.");
+}
+
+static void fields(const struct api_desc *d, const char *path, struct buf *out) {
+	for (size_t i = 0; i < d->n_fields; i++) {
+		const struct api_field *f = &d->fields[i];
+		_free_ char *here =
+			strf("%s%s%s%s", path, *path ? "." : "", f->name, f->type == API_TYPE_list ? "[]" : "");
+		if (!here) {
+			out->failed = true;
+			return;
+		}
+		if (strcmp(here, "metadata") == 0)
+			continue;
+		buf_printf(out, "| `%s` | %s | %s", here, type_name(f), f->doc);
+		bounds(f, out);
+		buf_puts(out, " |\n");
+		if (f->sub)
+			fields(f->sub, here, out);
+	}
+}
+
+void api_reference(struct buf *out) {
+	buf_puts(
+		out,
+		"# API reference\n\nGenerated from the declarations in `src/api` by `nacre reference`; do not edit.\n\n"
+		"All kinds are in group `nacre.dev`, version `v1alpha1`, and have the standard `metadata`. Ranges are "
+		"inclusive at both ends.\nAddresses and prefixes are written in their canonical form (RFC 5952, host "
+		"bits 0).\n");
+	for (const struct api_kind *const *k = api_kinds; *k; k++) {
+		if (strcmp((*k)->group, "nacre.dev") != 0)
+			continue;
+		buf_printf(out, "\n## %s\n\n%s\n\n`%s`", (*k)->kind, (*k)->doc, (*k)->plural);
+		for (const char *const *s = (*k)->short_names; s && *s; s++)
+			buf_printf(out, ", `%s`", *s);
+		buf_printf(out, "; %s.", (*k)->namespaced ? "namespaced" : "cluster-scoped");
+		for (const char *const *s = (*k)->selectable_fields; s && *s; s++)
+			buf_printf(out, " Field selector: `%s`.", *s);
+		buf_puts(out, "\n\n| field | type | meaning |\n|---|---|---|\n");
+		fields((*k)->desc, "", out);
+		for (const struct api_rule *r = (*k)->rules; r && r->path; r++)
+			buf_printf(out, "\nRule for `%s`: %s.\n", r->path, r->message);
+	}
+}

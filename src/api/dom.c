@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/dom.h"
+
+#include <string.h>
+
+#include "base/util.h"
+
+static const struct api_field *find_field(const struct api_desc *d, const char *name) {
+	for (size_t i = 0; i < d->n_fields; i++)
+		if (strcmp(d->fields[i].name, name) == 0)
+			return &d->fields[i];
+	return NULL;
+}
+
+/* PATH is extended while descending and cut back; what doesn't fit is left out of messages only. */
+static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, struct buf *path, bool top);
+
+static void prune_child(const struct api_desc *d, json_t *value, struct api_errors *unknown, struct buf *path,
+                        const char *name, size_t index) {
+	size_t len = path->len;
+	if (!json_is_object(value))
+		return;
+	if (name)
+		buf_printf(path, "%s%s", len ? "." : "", name);
+	else
+		buf_printf(path, "[%zu]", index);
+	prune(d, value, unknown, path, false);
+	path->len = len;
+	path->failed = false;
+	if (path->data)
+		path->data[len] = 0;
+}
+
+static void prune_list(const struct api_field *f, json_t *value, struct api_errors *unknown, struct buf *path) {
+	size_t i, len = path->len;
+	json_t *elem;
+	buf_printf(path, "%s%s", len ? "." : "", f->name);
+	json_array_foreach(value, i, elem) prune_child(f->sub, elem, unknown, path, NULL, i);
+	path->len = len;
+	path->failed = false;
+	if (path->data)
+		path->data[len] = 0;
+}
+
+static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, struct buf *path, bool top) {
+	const char *key;
+	json_t *value;
+	void *tmp;
+	json_object_foreach_safe(obj, tmp, key, value) {
+		const struct api_field *f = find_field(d, key);
+		if (top && (strcmp(key, "apiVersion") == 0 || strcmp(key, "kind") == 0))
+			continue;
+		if (!f && !d->open) {
+			if (unknown)
+				api_errors_add(unknown, API_INVALID, "", "unknown field \"%s%s%s\"",
+				               path->len ? path->data : "", path->len ? "." : "", key);
+			json_object_del(obj, key);
+		} else if (json_is_null(value))
+			json_object_del(obj, key);
+		else if (f && (f->type == API_TYPE_obj || f->type == API_TYPE_inl))
+			prune_child(f->sub, value, unknown, path, key, 0);
+		else if (f && f->type == API_TYPE_list && json_is_array(value))
+			prune_list(f, value, unknown, path);
+	}
+}
+
+void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown) {
+	_buf_free_ struct buf path = {.max = 512};
+	prune(d, obj, unknown, &path, true);
+}
+
+int api_default(const struct api_desc *d, json_t *obj) {
+	for (size_t i = 0; i < d->n_fields; i++) {
+		const struct api_field *f = &d->fields[i];
+		json_t *value = json_object_get(obj, f->name), *elem;
+		size_t n;
+		int r = 0;
+		if (!value && f->def) {
+			if (json_object_set_new(obj, f->name, json_loads(f->def, JSON_DECODE_ANY, NULL)) < 0)
+				return -ENOMEM;
+		} else if (json_is_object(value) && (f->type == API_TYPE_obj || f->type == API_TYPE_inl))
+			r = api_default(f->sub, value);
+		else if (json_is_array(value) && f->type == API_TYPE_list)
+			json_array_foreach(value, n, elem) if (json_is_object(elem) && r == 0) r =
+				api_default(f->sub, elem);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The one field F alone as a type, so that api_equal() compares just it. */
+static bool field_equal(const struct api_field *f, const void *a, const void *b) {
+	const struct api_desc one = {.fields = f, .n_fields = 1};
+	return api_equal(&one, a, b);
+}
+
+static void check_immutable(const struct api_desc *d, const void *old, const void *new, const char *path,
+                            struct api_errors *errs) {
+	for (size_t i = 0; i < d->n_fields; i++) {
+		const struct api_field *f = &d->fields[i];
+		_free_ char *here = strf("%s%s%s", path, *path ? "." : "", f->name);
+		if (!here)
+			return;
+		if (f->flags & API_IMMUT) {
+			if (!field_equal(f, old, new))
+				api_errors_add(errs, API_INVALID, here, "field is immutable");
+		} else if (f->type == API_TYPE_obj) {
+			const void *a = *(void *const *)((const char *)old + f->offset);
+			const void *b = *(void *const *)((const char *)new + f->offset);
+			if (a && b)
+				check_immutable(f->sub, a, b, here, errs);
+		}
+	}
+}
+
+void api_check_update(const struct api_kind *k, const void *old, const void *new, struct api_errors *errs) {
+	check_immutable(k->desc, old, new, "", errs);
+}
+
+/* ---- JSONPath ---- */
+
+struct match {
+	struct buf out;
+	size_t count;
+	int64_t integer;
+	bool is_integer;
+};
+
+static void add_match(struct match *m, const json_t *v) {
+	char num[32];
+	if (!v || json_is_null(v) || json_is_object(v) || json_is_array(v))
+		return;
+	if (m->count++)
+		buf_putc(&m->out, ',');
+	m->is_integer = m->count == 1 && json_is_integer(v);
+	if (json_is_string(v))
+		buf_add(&m->out, json_string_value(v), json_string_length(v));
+	else if (json_is_integer(v)) {
+		m->integer = json_integer_value(v);
+		snprintf(num, sizeof(num), "%lld", (long long)m->integer);
+		buf_puts(&m->out, num);
+	} else if (json_is_boolean(v))
+		buf_puts(&m->out, json_is_true(v) ? "true" : "false");
+	else {
+		snprintf(num, sizeof(num), "%.15g", json_real_value(v));
+		buf_puts(&m->out, num);
+	}
+}
+
+static void walk(struct match *m, const json_t *v, const char *path);
+
+/* `?(@.KEY=="VALUE")` up to the closing bracket: every element that fits is walked on. */
+static void walk_filter(struct match *m, const json_t *v, const char *expr, const char *close) {
+	char key[64], want[128];
+	size_t i;
+	json_t *elem;
+	if (sscanf(expr, "?(@.%63[^=]==\"%127[^\"]\")", key, want) != 2)
+		return;
+	json_array_foreach(v, i, elem) {
+		const char *s = json_string_value(json_object_get(elem, key));
+		if (s && strcmp(s, want) == 0)
+			walk(m, elem, close + 1);
+	}
+}
+
+static void walk(struct match *m, const json_t *v, const char *path) {
+	if (!v || !*path) {
+		add_match(m, v);
+		return;
+	}
+	if (*path == '[') {
+		const char *close = strchr(path, ']');
+		size_t i;
+		json_t *elem;
+		if (!close)
+			return;
+		if (path[1] == '*')
+			json_array_foreach(v, i, elem) walk(m, elem, close + 1);
+		else if (path[1] == '?')
+			walk_filter(m, v, path + 1, close);
+		else if (path[1] == '"' && close - path > 3) {
+			_free_ char *key = strndup(path + 2, (size_t)(close - path - 3));
+			walk(m, key ? json_object_get(v, key) : NULL, close + 1);
+		} else
+			walk(m, json_array_get(v, strtoul(path + 1, NULL, 10)), close + 1);
+		return;
+	}
+	path += *path == '.';
+	size_t n = strcspn(path, ".[");
+	_free_ char *key = strndup(path, n);
+	walk(m, key ? json_object_get(v, key) : NULL, path + n);
+}
+
+char *api_jsonpath(const json_t *obj, const char *path, int64_t *ret_integer, bool *ret_is_integer) {
+	struct match m = {.out = {.max = 64 << 10}};
+	walk(&m, obj, path);
+	if (ret_integer)
+		*ret_integer = m.integer;
+	if (ret_is_integer)
+		*ret_is_integer = m.count == 1 && m.is_integer;
+	m.out.failed = false;
+	char *s = buf_steal(&m.out);
+	buf_free(&m.out);
+	return s;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Host: one server of the fabric, registered by the agent that runs on it. Its heartbeat is a Lease, not the object. */
+
+#include "api/meta.h"
+
+#define HOST_SPEC(F, T)                                                                           \
+	F(T, str, role, "role", 0, host_role, 1, 15, "\"compute\"",                               \
+	  "compute: runs instances. edge: connects the public overlay with the routers outside.") \
+	F(T, str, vtep, "vtep", API_REQ, ip6, 2, 45, NULL,                                        \
+	  "Address of the host's tunnel endpoint in the underlay. Unique among hosts.")           \
+	F(T, flag, unschedulable, "unschedulable", 0, _, 0, 0, NULL, "True: no new instance is placed here.")
+API_DECLARE(host_spec, HOST_SPEC)
+
+#define HOST_CAPACITY(F, T)                                                                              \
+	F(T, i64, vcpus, "vcpus", API_REQ, _, 0, 65536, NULL, "vCPUs that instances may have together.") \
+	F(T, i64, memory_mib, "memoryMiB", API_REQ, _, 0, 1 << 30, NULL, "Memory for instances, in MiB.")
+API_DECLARE(host_capacity, HOST_CAPACITY)
+
+#define HOST_STATUS(F, T)                                                                                   \
+	F(T, obj, capacity, "capacity", 0, host_capacity, 0, 0, NULL, "What the host offers to instances.") \
+	F(T, str, version, "version", 0, any, 0, 63, NULL, "Version of the agent.")                         \
+	F(T, str, boot_id, "bootID", 0, any, 0, 63, NULL, "Changes with each boot of the host.")            \
+	API_CONDITIONS(F, T)
+API_DECLARE(host_status, HOST_STATUS)
+
+#define HOST(F, T)                                                                   \
+	API_META(F, T)                                                               \
+	F(T, obj, spec, "spec", API_REQ, host_spec, 0, 0, NULL, "What the host is.") \
+	F(T, obj, status, "status", 0, host_status, 0, 0, NULL, "What was last observed of it.")
+API_DECLARE(host, HOST)
+extern const struct api_kind api_kind_host;

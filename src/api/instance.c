@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/instance.h"
+
+#include "base/util.h"
+
+API_ENUM(ip_protocol, "protocol", "tcp", "udp", "icmp")
+API_ENUM(instance_phase, "phase", "Starting", "Running", "Stopped", "Failed", "Removed")
+API_ENUM(disk_format, "disk format", "qcow2", "raw")
+API_ENUM(firmware, "firmware", "uefi", "bios")
+API_DEFINE(instance_ingress, INSTANCE_INGRESS)
+API_DEFINE(instance_spec, INSTANCE_SPEC)
+API_DEFINE(instance_status, INSTANCE_STATUS)
+API_DEFINE(instance, INSTANCE)
+API_DEFINE(instancetype_spec, INSTANCETYPE_SPEC)
+API_DEFINE(instancetype, INSTANCETYPE)
+API_DEFINE(image_kernel, IMAGE_KERNEL)
+API_DEFINE(image_disk, IMAGE_DISK)
+API_DEFINE(image_spec, IMAGE_SPEC)
+API_DEFINE(image, IMAGE)
+
+static void instance_check(const void *obj, struct api_errors *errs) {
+	const struct instance_spec *s = ((const struct instance *)obj)->spec;
+	for (size_t i = 0; i < s->ingress.n; i++) {
+		const struct instance_ingress *g = &s->ingress.v[i];
+		char path[64];
+		snprintf(path, sizeof(path), "spec.ingress[%zu].port", i);
+		if (streq(g->protocol, "icmp") && g->port.set)
+			api_errors_add(errs, API_FORBIDDEN, path, "must not be set for protocol icmp");
+		if (!streq(g->protocol, "icmp") && !g->port.set)
+			api_errors_add(errs, API_REQUIRED, path, "is required for protocol %s", g->protocol);
+	}
+}
+
+static void image_check(const void *obj, struct api_errors *errs) {
+	const struct image_spec *s = ((const struct image *)obj)->spec;
+	if (!s->kernel == !s->disk)
+		api_errors_add(errs, API_INVALID, "spec", "exactly one of kernel and disk must be set");
+}
+
+static const struct api_rule instance_rules[] = {
+	{"spec.ingress[]", "self.protocol == 'icmp' ? !has(self.port) : has(self.port)",
+         "port is required for tcp and udp, and must not be set for icmp"},
+	{0},
+};
+static const struct api_rule image_rules[] = {
+	{"spec", "has(self.kernel) != has(self.disk)", "exactly one of kernel and disk must be set"},
+	{0},
+};
+static const char *const instance_short[] = {"inst", NULL};
+static const char *const type_short[] = {"itype", NULL};
+static const char *const image_short[] = {"img", NULL};
+static const char *const instance_selectable[] = {"status.host", NULL};
+static const struct api_column instance_columns[] = {
+	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether it runs and can be reached.",
+         0},
+	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "Why.", 0},
+	{"Host", "string", ".status.host", "Host it is on.", 0},
+	{"Address", "string", ".status.address", "Its public IPv6 address.", 0},
+	{"Type", "string", ".spec.type", "Its size.", 1},
+	{"Image", "string", ".spec.image", "What it boots.", 1},
+	{"Delegated", "string", ".status.delegatedPrefix", "The /60 routed to it.", 1},
+	{"Restarts", "integer", ".status.restarts", "Starts after a failure.", 1},
+	{0},
+};
+static const struct api_column type_columns[] = {
+	{"vCPUs", "integer", ".spec.vcpus", "Virtual CPUs.", 0},
+	{"MemoryMiB", "integer", ".spec.memoryMiB", "Memory.", 0},
+	{0},
+};
+static const struct api_column image_columns[] = {
+	{"Kernel", "string", ".spec.kernel.kernel", "Kernel of a direct boot.", 0},
+	{"Disk", "string", ".spec.disk.file", "Disk image.", 0},
+	{0},
+};
+
+const struct api_kind api_kind_instance = {
+	.group = "nacre.dev",
+	.version = "v1alpha1",
+	.kind = "Instance",
+	.plural = "instances",
+	.singular = "instance",
+	.short_names = instance_short,
+	.doc = "A virtual machine with a public IPv6 /64, a delegated /60 and a firewall of its own.",
+	.namespaced = true,
+	.has_status = true,
+	.desc = &api_desc_instance,
+	.check = instance_check,
+	.rules = instance_rules,
+	.columns = instance_columns,
+	.selectable_fields = instance_selectable,
+};
+
+const struct api_kind api_kind_instancetype = {
+	.group = "nacre.dev",
+	.version = "v1alpha1",
+	.kind = "InstanceType",
+	.plural = "instancetypes",
+	.singular = "instancetype",
+	.short_names = type_short,
+	.doc = "A size that instances can have.",
+	.desc = &api_desc_instancetype,
+	.columns = type_columns,
+};
+
+const struct api_kind api_kind_image = {
+	.group = "nacre.dev",
+	.version = "v1alpha1",
+	.kind = "Image",
+	.plural = "images",
+	.singular = "image",
+	.short_names = image_short,
+	.doc = "What an instance boots: a kernel, or a disk, in the image directory of the hosts.",
+	.desc = &api_desc_image,
+	.check = image_check,
+	.rules = image_rules,
+	.columns = image_columns,
+};

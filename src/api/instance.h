@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Instance: a virtual machine of a tenant. InstanceType: its size. Image: what it boots. */
+
+#include "api/meta.h"
+
+#define INSTANCE_INGRESS(F, T)                                                                        \
+	F(T, str, protocol, "protocol", API_REQ, ip_protocol, 1, 7, NULL, "tcp, udp or icmp (echo).") \
+	F(T, i64, port, "port", 0, _, 1, 65535, NULL, "Destination port; required for tcp and udp.")  \
+	F(T, str, from, "from", 0, prefix6, 3, 49, NULL, "Only from this prefix; default: from anywhere.")
+API_DECLARE(instance_ingress, INSTANCE_INGRESS)
+
+#define INSTANCE_SPEC(F, T)                                                                                          \
+	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")             \
+	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")              \
+	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off, with its place and addresses kept.") \
+	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                             \
+	  "What may come in from outside; all else is dropped.")                                                     \
+	F(T, map, host_selector, "hostSelector", API_IMMUT, _, 0, 16, NULL, "Labels that the host must have.")
+API_DECLARE(instance_spec, INSTANCE_SPEC)
+
+#define INSTANCE_STATUS(F, T)                                                                                        \
+	F(T, str, host, "host", 0, subdomain, 0, 253, NULL, "Host it is bound to.")                                  \
+	F(T, i64, vcpus, "vcpus", 0, _, 0, 1024, NULL, "vCPUs it was placed with.")                                  \
+	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, 16777216, NULL, "Memory it was placed with, in MiB.")            \
+	F(T, str, address, "address", 0, ip6, 0, 45, NULL,                                                           \
+	  "Public IPv6 address that the guest configures by SLAAC (EUI-64).")                                        \
+	F(T, str, prefix, "prefix", 0, prefix6, 0, 49, NULL, "Its public /64.")                                      \
+	F(T, str, delegated_prefix, "delegatedPrefix", 0, prefix6, 0, 49, NULL, "The /60 routed to it.")             \
+	F(T, str, overlay_address, "overlayAddress", 0, ip6, 0, 45, NULL, "Its address in the public overlay.")      \
+	F(T, str, mac, "mac", 0, mac, 0, 17, NULL, "MAC of its network interface.")                                  \
+	F(T, str, phase, "phase", 0, instance_phase, 0, 15, NULL,                                                    \
+	  "What the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed (nothing of " \
+	  "it is left on the host).")                                                                                \
+	F(T, i64, restarts, "restarts", 0, _, 0, INT64_MAX, NULL, "How often it was started again after a failure.") \
+	API_CONDITIONS(F, T)
+API_DECLARE(instance_status, INSTANCE_STATUS)
+
+#define INSTANCE(F, T)                                                                           \
+	API_META(F, T)                                                                           \
+	F(T, obj, spec, "spec", API_REQ, instance_spec, 0, 0, NULL, "What the tenant asks for.") \
+	F(T, obj, status, "status", 0, instance_status, 0, 0, NULL, "What was last observed.")
+API_DECLARE(instance, INSTANCE)
+extern const struct api_kind api_kind_instance;
+
+#define INSTANCETYPE_SPEC(F, T)                                                           \
+	F(T, i64, vcpus, "vcpus", API_REQ | API_IMMUT, _, 1, 1024, NULL, "Virtual CPUs.") \
+	F(T, i64, memory_mib, "memoryMiB", API_REQ | API_IMMUT, _, 64, 16777216, NULL, "Memory in MiB.")
+API_DECLARE(instancetype_spec, INSTANCETYPE_SPEC)
+#define INSTANCETYPE(F, T) \
+	API_META(F, T)     \
+	F(T, obj, spec, "spec", API_REQ, instancetype_spec, 0, 0, NULL, "The size.")
+API_DECLARE(instancetype, INSTANCETYPE)
+extern const struct api_kind api_kind_instancetype;
+
+#define IMAGE_KERNEL(F, T)                                                                                          \
+	F(T, str, kernel, "kernel", API_REQ, file, 1, 255, NULL, "Linux kernel (bzImage), in the image directory.") \
+	F(T, str, initrd, "initrd", 0, file, 1, 255, NULL, "Initial RAM disk, in the image directory.")             \
+	F(T, str, cmdline, "cmdline", 0, any, 0, 1500, NULL, "Kernel command line.")
+API_DECLARE(image_kernel, IMAGE_KERNEL)
+#define IMAGE_DISK(F, T)                                                                                              \
+	F(T, str, file, "file", API_REQ, file, 1, 255, NULL, "Disk image, in the image directory; never written to.") \
+	F(T, str, format, "format", API_REQ, disk_format, 1, 7, NULL, "qcow2 or raw.")                                \
+	F(T, str, firmware, "firmware", 0, firmware, 1, 7, "\"uefi\"", "uefi (OVMF) or bios.")
+API_DECLARE(image_disk, IMAGE_DISK)
+#define IMAGE_SPEC(F, T)                                                                                     \
+	F(T, obj, kernel, "kernel", 0, image_kernel, 0, 0, NULL, "Direct kernel boot. One of kernel, disk.") \
+	F(T, obj, disk, "disk", 0, image_disk, 0, 0, NULL, "Boot from a disk. One of kernel, disk.")
+API_DECLARE(image_spec, IMAGE_SPEC)
+#define IMAGE(F, T)    \
+	API_META(F, T) \
+	F(T, obj, spec, "spec", API_REQ, image_spec, 0, 0, NULL, "Where it is.")
+API_DECLARE(image, IMAGE)
+extern const struct api_kind api_kind_image;

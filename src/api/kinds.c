@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "api/addresspool.h"
+#include "api/core.h"
+#include "api/edgepeer.h"
+#include "api/endpoint.h"
+#include "api/host.h"
+#include "api/instance.h"
+
+const struct api_kind *const api_kinds[] = {
+	&api_kind_instance,  &api_kind_instancetype, &api_kind_image,      &api_kind_host,
+	&api_kind_endpoint,  &api_kind_addresspool,  &api_kind_allocation, &api_kind_edgepeer,
+	&api_kind_namespace, &api_kind_event,        &api_kind_lease,      NULL,
+};
+
+const struct api_kind *api_kind_find(const char *group, const char *version, const char *plural) {
+	for (const struct api_kind *const *k = api_kinds; *k; k++)
+		if (strcmp((*k)->group, group) == 0 && strcmp((*k)->version, version) == 0 &&
+		    strcmp((*k)->plural, plural) == 0)
+			return *k;
+	return NULL;
+}
+
+const struct api_kind *api_kind_find_by_kind(const char *group, const char *version, const char *kind) {
+	for (const struct api_kind *const *k = api_kinds; *k; k++)
+		if (strcmp((*k)->group, group) == 0 && strcmp((*k)->version, version) == 0 &&
+		    strcmp((*k)->kind, kind) == 0)
+			return *k;
+	return NULL;
+}
+
+void api_kind_version(const struct api_kind *k, char out[static 64]) {
+	snprintf(out, 64, "%s%s%s", k->group, *k->group ? "/" : "", k->version);
+}
