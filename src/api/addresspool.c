@@ -78,15 +78,20 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 
 void allocation_name(const char *value, char out[static 64]) {
 	/*
-	 * Only 0-9a-f, ':' and '/' occur in a value ('.' in IPv4). A trailing or leading "::" would end or begin the
-	 * name in '-', which names may not: "fd00::/64" is "ip6-fd00--64", and an address gets its length as well.
+	 * Only 0-9a-f, ':' and '/' occur in a value. The length always comes last, so the name of an address can't be
+	 * that of a prefix; and as "::/" is the one place where three dashes would meet, it may be two.
 	 */
 	bool mac = strlen(value) == 17 && value[2] == ':' && value[5] == ':' && value[8] == ':' && value[11] == ':';
-	int n = snprintf(out, 64, "%s-%.52s", mac ? "mac" : "ip6", value);
-	if (!mac && !strchr(value, '/'))
-		snprintf(out + n, 64 - (size_t)n, "/128");
+	const char *slash = strchr(value, '/');
+	int n = (int)(slash ? slash - value : (ptrdiff_t)strlen(value));
+	if (mac)
+		snprintf(out, 64, "mac-%s", value);
+	else if (n > 2 && value[n - 1] == ':')
+		snprintf(out, 64, "ip6-%.*s%s", MIN(n - 1, 45), value, slash ? slash : "/128");
+	else
+		snprintf(out, 64, "ip6-%.*s%s", MIN(n, 45), value, slash ? slash : "/128");
 	for (char *p = out; *p; p++)
-		if (*p == ':' || *p == '/' || *p == '.')
+		if (*p == ':' || *p == '/')
 			*p = '-';
 }
 

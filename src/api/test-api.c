@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/addresspool.h"
+#include "api/core.h"
+#include "api/dom.h"
+#include "api/endpoint.h"
+#include "api/instance.h"
+#include "api/schema.h"
+#include "base/testing.h"
+#include "base/util.h"
+
+static void expect_errors(const struct api_kind *k, const char *json, const char *want) {
+	struct api_errors errs = {0};
+	struct error err = {0};
+	void *obj = NULL;
+	int r = api_parse(k, json, strlen(json), &obj, &errs);
+	if (r == 0) {
+		api_free(k, obj);
+		fail_msg("accepted: %s", json);
+	}
+	api_errors_to_error(&errs, &err);
+	assert_string_equal(err.msg, want);
+}
+
+static void test_round_trip(void **state) {
+	static const char json[] =
+		"{\"apiVersion\":\"nacre.dev/"
+		"v1alpha1\",\"kind\":\"Instance\",\"metadata\":{\"name\":\"a\",\"namespace\":\"t\","
+		"\"labels\":{\"x\":\"\",\"example.com/y\":\"1\"},\"finalizers\":[\"nacre.dev/instance\"],"
+		"\"managedFields\":[{\"a\":{\"f:x\":{}}}]},"
+		"\"spec\":{\"type\":\"small\",\"image\":\"lab\",\"running\":false,\"ingress\":[{\"protocol\":\"tcp\","
+		"\"port\":80},"
+		"{\"protocol\":\"icmp\",\"from\":\"2001:db8::/32\"}]},\"status\":{\"restarts\":0}}";
+	struct api_errors errs = {0};
+	struct instance *i = NULL, *again = NULL;
+	_buf_free_ struct buf out = {0};
+	(void)state;
+	assert_int_equal(api_parse(&api_kind_instance, json, strlen(json), (void **)&i, &errs), 0);
+	assert_string_equal(i->meta.name, "a");
+	assert_true(i->spec->running.set && !i->spec->running.v);
+	assert_int_equal(i->spec->ingress.n, 2);
+	assert_int_equal(i->spec->ingress.v[0].port.v, 80);
+	assert_false(i->spec->ingress.v[1].port.set);
+	assert_true(i->status->restarts.set);
+	api_print(&api_kind_instance, i, &out);
+	assert_string_equal(out.data, json);
+	assert_int_equal(api_parse(&api_kind_instance, out.data, out.len, (void **)&again, &errs), 0);
+	assert_true(api_equal(&api_desc_instance, i, again));
+	again->spec->ingress.v[0].port.v = 81;
+	assert_false(api_equal(&api_desc_instance, i, again));
+	api_free(&api_kind_instance, i);
+	api_free(&api_kind_instance, again);
+}
+
+#define INSTANCE_WITH(spec) "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"type\":\"t\",\"image\":\"i\"" spec "}}"
+
+static void test_reject(void **state) {
+	(void)state;
+	const struct api_kind *k = &api_kind_instance;
+	expect_errors(k, "{}", "spec: is required");
+	expect_errors(k, "[]", "must be an object, not a list");
+	expect_errors(k, "{\"spec\":", "invalid JSON at byte 8: the text ends early");
+	expect_errors(k, "{\"spec\":{}} x", "spec.type: is required; spec.image: is required");
+	expect_errors(k, INSTANCE_WITH("") "x", "invalid JSON at byte 57: more text after the value");
+	expect_errors(k, "{\"kind\":\"Host\",\"spec\":{}}", "kind: must be `Instance`");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"tcp\",\"port\":70000}]"),
+	              "spec.ingress[0].port: must be 1 to 65535, not 70000");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"tcp\"},{\"protocol\":\"icmp\",\"port\":8}]"),
+	              "spec.ingress[0].port: is required for protocol tcp; spec.ingress[1].port: must not be set for "
+	              "protocol icmp");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"sctp\"}]"),
+	              "spec.ingress[0].protocol: must be one of `tcp`, `udp`, `icmp`, not `sctp`");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"tcp\",\"port\":\"80\"}]"),
+	              "spec.ingress[0].port: must be a whole number, not a string");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"tcp\",\"port\":1e99}]"),
+	              "spec.ingress[0].port: must be a whole number in 64 bits, not 1e99");
+	expect_errors(k, INSTANCE_WITH(",\"ingress\":[{\"protocol\":\"icmp\",\"from\":\"2001:db8::1/32\"}]"),
+	              "spec.ingress[0].from: `2001:db8::1/32` is not aligned: it has host bits set; did you mean "
+	              "`2001:db8::/32`?");
+	expect_errors(k, INSTANCE_WITH(",\"running\":1"), "spec.running: must be true or false, not a number");
+	expect_errors(k, INSTANCE_WITH(",\"type\":\"u\""), "spec.type: is there twice");
+	expect_errors(
+		k, "{\"metadata\":{\"name\":\"A\"},\"spec\":{\"type\":\"t\",\"image\":\"i\"}}",
+		"metadata.name: `A` must be a name: at most 253 lower-case letters, digits, `-` and `.`, each part "
+		"beginning and ending with a letter or digit");
+	expect_errors(&api_kind_instancetype, "{\"spec\":{\"vcpus\":0,\"memoryMiB\":64}}",
+	              "spec.vcpus: must be 1 to 1024, not 0");
+	expect_errors(
+		&api_kind_endpoint,
+		"{\"spec\":{\"host\":\"h\",\"vtep\":\"fd00::1\",\"ip\":\"fd00::2\",\"mac\":\"01:00:5e:00:00:01\"}}",
+		"spec.mac: `01:00:5e:00:00:01` is a multicast MAC address; the first byte must be even");
+	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"instance\",\"prefix\":\"2001:db8::/80\"}}",
+	              "spec.prefix: `2001:db8::/80` holds no /64, which use instance needs");
+	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"mac\",\"macPrefix\":\"03:00:00\"}}",
+	              "spec.macPrefix: `03:00:00` must be the first three bytes of a unicast MAC, such as 02:4e:01");
+	expect_errors(&api_kind_image, "{\"spec\":{\"kernel\":{\"kernel\":\"../../etc/passwd\"}}}",
+	              "spec.kernel.kernel: `../../etc/passwd` must be a file name relative to the image directory, of "
+	              "letters, "
+	              "digits and -_.+@, without `..`");
+	expect_errors(
+		&api_kind_instance,
+		INSTANCE_WITH(
+			"},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"x\","
+			"\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"},{\"type\":\"Ready\",\"status\":\"False\","
+			"\"reason\":\"x\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]"),
+		"status.conditions[1]: `Ready` is there twice");
+}
+
+static void test_allocation(void **state) {
+	char name[64], value[PREFIX_STR_MAX];
+	struct addresspool_spec s = {.use = (char *)"instance", .prefix = (char *)"2001:db8:1::/48"};
+	(void)state;
+	allocation_name("2001:db8:1:1::/64", name);
+	assert_string_equal(name, "ip6-2001-db8-1-1--64");
+	allocation_name("fd00::1", name);
+	assert_string_equal(name, "ip6-fd00--1-128");
+	allocation_name("fd00::", name);
+	assert_string_equal(name, "ip6-fd00--128");
+	allocation_name("02:4e:01:00:00:01", name);
+	assert_string_equal(name, "mac-02-4e-01-00-00-01");
+	assert_int_equal(addresspool_total(&s), 65536);
+	assert_int_equal(addresspool_value(&s, 65535, value), 0);
+	assert_string_equal(value, "2001:db8:1:ffff::/64");
+	assert_int_equal(addresspool_value(&s, 65536, value), -ERANGE);
+	struct addresspool_spec o = {.use = (char *)"overlay", .prefix = (char *)"fd00::/126"};
+	assert_int_equal(addresspool_total(&o), 3);
+	assert_int_equal(addresspool_value(&o, 0, value), 0);
+	assert_string_equal(value, "fd00::1");
+	assert_int_equal(addresspool_value(&o, 3, value), -ERANGE);
+	struct addresspool_spec m = {.use = (char *)"mac", .mac_prefix = (char *)"02:4e:01"};
+	assert_int_equal(addresspool_value(&m, 0x10203, value), 0);
+	assert_string_equal(value, "02:4e:01:01:02:04");
+	struct addresspool_spec p = {.use = (char *)"delegated", .prefix = (char *)"2001:db8::/32"};
+	assert_true(addresspool_overlaps(&s, &p));
+	assert_false(addresspool_overlaps(&s, &o));
+	assert_false(addresspool_overlaps(&s, &m));
+}
+
+static void test_dom(void **state) {
+	struct api_errors unknown = {0}, errs = {0};
+	(void)state;
+	json_t *o = json_loads(
+		"{\"apiVersion\":\"x\",\"kind\":\"y\",\"a\":1,\"metadata\":{\"name\":\"n\",\"selfLink\":\"s\"},"
+		"\"spec\":{\"type\":\"t\",\"image\":\"i\",\"b\":{},\"ingress\":[{\"protocol\":\"icmp\",\"port\":null,"
+		"\"c\":2}]}}",
+		0, NULL);
+	api_prune(&api_desc_instance, o, &unknown);
+	assert_int_equal(unknown.n, 3);
+	assert_string_equal(unknown.v[0].msg, "unknown field \"a\"");
+	assert_string_equal(unknown.v[1].msg, "unknown field \"spec.b\"");
+	assert_string_equal(unknown.v[2].msg, "unknown field \"spec.ingress[0].c\"");
+	assert_int_equal(api_default(&api_desc_instance, o), 0);
+	_free_ char *text = json_dumps(o, JSON_COMPACT);
+	assert_string_equal(text, "{\"apiVersion\":\"x\",\"kind\":\"y\",\"metadata\":{\"name\":\"n\",\"selfLink\":"
+	                          "\"s\"},\"spec\":{\"type\":\"t\","
+	                          "\"image\":\"i\",\"ingress\":[{\"protocol\":\"icmp\"}],\"running\":true}}");
+	json_decref(o);
+
+	struct instance *a = NULL, *b = NULL;
+	static const char old[] = INSTANCE_WITH(""),
+			  new[] = "{\"spec\":{\"type\":\"u\",\"image\":\"i\",\"running\":false}}";
+	assert_int_equal(api_parse(&api_kind_instance, old, strlen(old), (void **)&a, &errs), 0);
+	assert_int_equal(api_parse(&api_kind_instance, new, strlen(new), (void **)&b, &errs), 0);
+	api_check_update(&api_kind_instance, a, b, &errs);
+	assert_int_equal(errs.n, 1);
+	assert_string_equal(errs.v[0].path, "spec.type");
+	api_free(&api_kind_instance, a);
+	api_free(&api_kind_instance, b);
+}
+
+static void test_jsonpath(void **state) {
+	(void)state;
+	json_t *o =
+		json_loads("{\"a\":{\"b\":[{\"t\":\"x\",\"v\":1},{\"t\":\"Ready\",\"v\":\"True\"}],\"n\":7}}", 0, NULL);
+	static const struct {
+		const char *path, *want;
+	} t[] = {{".a.b[?(@.t==\"Ready\")].v", "True"},
+	         {".a.b[*].v", "1,True"},
+	         {".a.n", "7"},
+	         {".a.x.y", ""},
+	         {".a.b[0].t", "x"},
+	         {".a[\"n\"]", "7"},
+	         {".a", ""},
+	         {".a.b[", ""},
+	         {"", ""}};
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		_free_ char *s = api_jsonpath(o, t[i].path, NULL, NULL);
+		assert_string_equal(s, t[i].want);
+	}
+	int64_t n;
+	bool is_int;
+	free(api_jsonpath(o, ".a.n", &n, &is_int));
+	assert_true(is_int && n == 7);
+	json_decref(o);
+}
+
+static void test_condition(void **state) {
+	struct api_condition *v = NULL;
+	size_t n = 0;
+	(void)state;
+	assert_int_equal(api_condition_set(&v, &n, "Ready", "False", "Starting", "wait", 1, 1000000), 1);
+	assert_int_equal(api_condition_set(&v, &n, "Ready", "False", "Starting", "wait", 1, 2000000), 0);
+	assert_int_equal(api_condition_set(&v, &n, "Ready", "False", "Starting", "more", 1, 3000000), 1);
+	assert_string_equal(v[0].last_transition_time, "1970-01-01T00:00:01Z");
+	assert_int_equal(api_condition_set(&v, &n, "Ready", "True", "Running", NULL, 2, 4000000), 1);
+	assert_string_equal(v[0].last_transition_time, "1970-01-01T00:00:04Z");
+	assert_true(api_condition_is_true(v, n, "Ready"));
+	assert_int_equal(n, 1);
+	api_clear(&api_desc_api_condition, v);
+	free(v);
+}
+
+static void test_every_kind(void **state) {
+	_buf_free_ struct buf crds = {0}, docs = {0};
+	struct error err;
+	(void)state;
+	for (const struct api_kind *const *k = api_kinds; *k; k++) {
+		assert_true((*k)->desc->n_fields <= 64);
+		assert_true((*k)->desc->fields[0].offset == 0);
+		assert_string_equal((*k)->desc->fields[0].name, "metadata");
+		json_t *s = api_kind_schema(*k);
+		assert_non_null(s);
+		json_decref(s);
+		assert_ptr_equal(api_kind_find((*k)->group, (*k)->version, (*k)->plural), *k);
+		assert_ptr_equal(api_kind_find_by_kind((*k)->group, (*k)->version, (*k)->kind), *k);
+	}
+	assert_int_equal(api_crds_yaml(&crds, &err), 0);
+	api_reference(&docs);
+	assert_int_equal(buf_error(&docs, "docs", &err), 0);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),   cmocka_unit_test(test_allocation),
+		cmocka_unit_test(test_dom),        cmocka_unit_test(test_jsonpath), cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_every_kind),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
