@@ -101,7 +101,7 @@ for word in $(cat /proc/cmdline); do
 done
 echo ${name##*/} >/proc/sys/kernel/hostname
 for p in $prefixes; do
-	ip -6 addr add ${p%/*}1/128 dev lo nodad
+	ip -6 addr add ${p%/*}1/128 dev lo
 done
 echo "hello from $name" >/www/index.html
 httpd -p '[::]:80' -h /www

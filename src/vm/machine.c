@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vm/machine.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "base/jsonread.h"
+#include "base/jsonwrite.h"
+#include "base/loop.h"
+#include "base/util.h"
+#include "vm/console.h"
+#include "vm/qmp.h"
+
+#define LOG_KEEP     ((size_t)1024)
+#define KILL_WAIT_US (5 * USEC_PER_SEC) /* from `quit` to SIGKILL */
+
+struct machine {
+	struct vm_config config;
+	struct machine_ops ops;
+	void *userdata;
+	sd_event *loop; /* borrowed */
+	pid_t pid;
+	int log;
+	struct qmp *qmp;
+	struct console *console;
+	sd_event_source *child, *log_io, *timer;
+	struct buf last_words; /* the end of what QEMU wrote to stderr */
+	enum machine_state state;
+	enum machine_end end;
+	char message[512];
+	uint64_t since_us; /* of the state */
+	int64_t resets;
+	bool guest_off; /* QEMU said that the guest powered itself off */
+	bool cpu_failed;
+};
+
+static const char *const state_names[] = {"starting", "running", "paused", "stopping", "ended"};
+static const char *const end_names[] = {NULL, "PoweredOff", "Stopped", "Killed", "Failed", "CPUFailed"};
+
+enum machine_state machine_state(const struct machine *m) {
+	return m->state;
+}
+
+enum machine_end machine_end(const struct machine *m) {
+	return m->end;
+}
+
+void machine_print(const struct machine *m, struct buf *out) {
+	char since[TIME_STR_MAX];
+
+	jw_begin(out, '{');
+	jw_kv_string(out, "state", state_names[m->state]);
+	if (m->state != MACHINE_ENDED)
+		jw_kv_i64(out, "qemuPid", m->pid);
+	jw_kv_string(out, "since", time_str(m->since_us, true, since));
+	jw_kv_i64(out, "resets", m->resets);
+	if (m->end) {
+		jw_kv_string(out, "reason", end_names[m->end]);
+		jw_kv_string(out, "message", m->message);
+	}
+	jw_end(out, '}');
+}
+
+static void set_state(struct machine *m, enum machine_state state) {
+	if (m->state == state)
+		return;
+	m->state = state;
+	m->since_us = now_realtime_us();
+	m->ops.changed(m->userdata);
+}
+
+/* What a stop or a resume of the vCPUs means; not while going down. */
+static void set_running(struct machine *m, bool running) {
+	if (m->state < MACHINE_STOPPING)
+		set_state(m, running ? MACHINE_RUNNING : MACHINE_PAUSED);
+}
+
+/* The text of member KEY of the flat object DATA equals VALUE (strings with their quotes). */
+static bool member_is(const char *data, size_t len, const char *key, const char *value) {
+	_cleanup_(jr_done) struct jr r;
+	const char *k, *span;
+	size_t klen, slen;
+
+	jr_init(&r, data, len);
+	if (jr_object(&r) < 0)
+		return false;
+	while (jr_key(&r, &k, &klen) > 0) {
+		if (jr_skip(&r, &span, &slen) < 0)
+			return false;
+		if (klen == strlen(key) && memcmp(k, key, klen) == 0)
+			return slen == strlen(value) && memcmp(span, value, slen) == 0;
+	}
+	return false;
+}
+
+static void on_status(void *userdata, const struct error *err, const char *data, size_t len) {
+	struct machine *m = userdata;
+
+	if (err)
+		return;
+	/* The vCPU met what the accelerator can't do, or its memory failed: nothing resumes from that. */
+	if (member_is(data, len, "status", "\"internal-error\"")) {
+		m->cpu_failed = true;
+		kill(m->pid, SIGKILL);
+		return;
+	}
+	set_running(m, member_is(data, len, "running", "true"));
+}
+
+static void on_event(void *userdata, const char *name, const char *data, size_t len) {
+	struct machine *m = userdata;
+
+	if (streq(name, "STOP"))
+		(void)!qmp_command(m->qmp, "query-status", NULL, on_status, NULL);
+	else if (streq(name, "RESUME"))
+		set_running(m, true);
+	else if (streq(name, "SHUTDOWN"))
+		m->guest_off = member_is(data, len, "guest", "true");
+	else if (streq(name, "RESET")) {
+		m->resets++;
+		m->ops.changed(m->userdata);
+	}
+}
+
+static void drain_log(struct machine *m) {
+	char text[1024];
+	ssize_t n;
+
+	while ((n = read(m->log, text, sizeof(text))) > 0) {
+		if (m->last_words.len + (size_t)n > LOG_KEEP)
+			buf_reset(&m->last_words);
+		buf_add(&m->last_words, text, (size_t)n);
+	}
+	if (n == 0)
+		m->log_io = sd_event_source_disable_unref(m->log_io);
+}
+
+static int on_log(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	drain_log(userdata);
+	return 0;
+}
+
+/* The last line QEMU wrote, fit for a message. */
+static const char *last_line(struct machine *m) {
+	struct buf *b = &m->last_words;
+
+	while (b->len && b->data[b->len - 1] == '\n')
+		b->data[--b->len] = 0;
+	if (!b->len)
+		return "it left no message";
+	for (char *p = b->data; *p; p++)
+		if (*p != '\n' && ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f))
+			*p = '?';
+	char *nl = strrchr(b->data, '\n');
+	return nl ? nl + 1 : b->data;
+}
+
+static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
+	struct machine *m = userdata;
+	bool asked = m->state == MACHINE_STOPPING, killed = si->si_code != CLD_EXITED;
+
+	drain_log(m);
+	m->timer = sd_event_source_disable_unref(m->timer);
+	if (m->cpu_failed) {
+		m->end = MACHINE_END_CPU_FAILED;
+		snprintf(m->message, sizeof(m->message), "the processor stopped with an internal error: %.400s",
+		         last_line(m));
+	} else if (asked) {
+		m->end = MACHINE_END_STOPPED;
+		snprintf(m->message, sizeof(m->message), "the machine was stopped as asked");
+	} else if (killed) {
+		m->end = MACHINE_END_KILLED;
+		snprintf(m->message, sizeof(m->message), "QEMU was killed by signal %d (%s)", si->si_status,
+		         strsignal(si->si_status));
+	} else if (si->si_status == 0 && m->guest_off) {
+		m->end = MACHINE_END_POWERED_OFF;
+		snprintf(m->message, sizeof(m->message), "the guest powered itself off");
+	} else {
+		m->end = MACHINE_END_FAILED;
+		snprintf(m->message, sizeof(m->message), "QEMU exited with status %d: %.400s", si->si_status,
+		         last_line(m));
+	}
+	m->pid = 0;
+	set_state(m, MACHINE_ENDED);
+	m->ops.ended(m->userdata);
+	return 0;
+}
+
+static int on_late(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct machine *m = userdata;
+
+	kill(m->pid, SIGKILL);
+	return 0;
+}
+
+static int power_off(struct machine *m) {
+	set_state(m, MACHINE_STOPPING);
+	if (qmp_command(m->qmp, "quit", NULL, NULL, NULL) < 0)
+		kill(m->pid, SIGKILL);
+	return loop_timer(m->loop, &m->timer, KILL_WAIT_US, on_late, m);
+}
+
+static int on_grace_over(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct machine *m = userdata;
+
+	m->timer = sd_event_source_disable_unref(m->timer);
+	return power_off(m);
+}
+
+/* A monitor that is lost (QEMU may be ending) leaves a machine that can't be governed. */
+static void on_closed(void *userdata, const struct error *err) {
+	struct machine *m = userdata;
+
+	if (m->pid && !m->timer)
+		(void)!loop_timer(m->loop, &m->timer, KILL_WAIT_US, on_late, m);
+}
+
+int machine_command(struct machine *m, const char *name, struct error *err) {
+	if (m->state == MACHINE_ENDED)
+		return error_set(err, ESRCH, "the machine has ended");
+	if (streq(name, "reset"))
+		return qmp_command(m->qmp, "system_reset", NULL, NULL, err);
+	if (streq(name, "poweroff")) {
+		m->timer = sd_event_source_disable_unref(m->timer);
+		return power_off(m);
+	}
+	if (!streq(name, "shutdown"))
+		return error_set(err, EINVAL, "command `%s` is none of shutdown, poweroff, reset", name);
+	if (m->state == MACHINE_STOPPING)
+		return 0;
+	set_state(m, MACHINE_STOPPING);
+	int r = qmp_command(m->qmp, "system_powerdown", NULL, NULL, err);
+	if (r < 0)
+		return r;
+	return loop_timer(m->loop, &m->timer, (uint64_t)m->config.grace_s * USEC_PER_SEC, on_grace_over, m);
+}
+
+int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int console_listen_fd,
+                const struct machine_ops *ops, void *userdata, struct error *err) {
+	static const struct qmp_ops monitor = {.event = on_event, .closed = on_closed};
+	_cleanup_(cleanup_machine) struct machine *m = calloc(1, sizeof(*m));
+	_close_ int listen = console_listen_fd;
+	struct qemu_process p;
+
+	if (!m)
+		return error_oom(err);
+	*m = (struct machine){.config = *config, .ops = *ops, .userdata = userdata, .loop = loop, .log = -1};
+	m->last_words.max = 2 * LOG_KEEP;
+	m->since_us = now_realtime_us();
+	int r = qemu_start(config, &p, err);
+	if (r < 0)
+		return r;
+	m->pid = p.pid;
+	m->log = p.log;
+	r = console_new(&m->console, loop, p.serial, TAKE_FD(listen), err);
+	if (r < 0) {
+		close(p.qmp);
+		return r;
+	}
+	r = qmp_new(&m->qmp, loop, p.qmp, &monitor, m, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_child(loop, &m->child, m->pid, WEXITED, on_child, m);
+	if (r >= 0)
+		r = sd_event_add_io(loop, &m->log_io, m->log, EPOLLIN, on_log, m);
+	/* QEMU's end is looked at last, when what it said before has been read. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(m->child, SD_EVENT_PRIORITY_IDLE);
+	if (r < 0)
+		return error_errno(err, r, "watch QEMU");
+	r = qmp_command(m->qmp, "query-status", NULL, on_status, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(m);
+	return 0;
+}
+
+struct machine *machine_free(struct machine *m) {
+	if (!m)
+		return NULL;
+	sd_event_source_disable_unref(m->child);
+	sd_event_source_disable_unref(m->log_io);
+	sd_event_source_disable_unref(m->timer);
+	if (m->pid) {
+		kill(m->pid, SIGKILL);
+		while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	qmp_free(m->qmp);
+	console_free(m->console);
+	safe_close(m->log);
+	buf_free(&m->last_words);
+	free(m);
+	return NULL;
+}

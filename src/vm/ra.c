@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vm/ra.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/loop.h"
+#include "base/util.h"
+
+#define ND_ROUTER_SOLICIT 133
+#define ND_ROUTER_ADVERT  134
+#define OPT_SOURCE_LLA    1
+#define OPT_PREFIX        3
+#define OPT_MTU           5
+#define REFILL_NS         (3 * NSEC_PER_SEC)
+#define ICMPV6_FILTER_OPT 1 /* ICMP6_FILTER of RFC 3542 */
+
+struct ra {
+	int fd;
+	unsigned ifindex;
+	struct ra_config config;
+	sd_event *loop; /* borrowed */
+	sd_event_source *io, *timer;
+	unsigned tokens;
+	uint64_t refilled_ns;
+};
+
+static uint8_t *put_u32(uint8_t *p, uint32_t v) {
+	v = htonl(v);
+	memcpy(p, &v, 4);
+	return p + 4;
+}
+
+size_t ra_build(const struct ra_config *config, uint8_t out[static RA_MESSAGE_MAX]) {
+	uint8_t *p = out;
+
+	memset(out, 0, RA_MESSAGE_MAX);
+	p[0] = ND_ROUTER_ADVERT;
+	p[4] = 64; /* hop limit */
+	p[6] = RA_LIFETIME_S >> 8;
+	p[7] = RA_LIFETIME_S & 0xff;
+	p += 16; /* reachable time and retransmission timer: the host's own */
+	p[0] = OPT_SOURCE_LLA;
+	p[1] = 1;
+	memcpy(p + 2, config->mac.bytes, 6);
+	p += 8;
+	p[0] = OPT_MTU;
+	p[1] = 1;
+	p = put_u32(p + 4, config->mtu);
+	p[0] = OPT_PREFIX;
+	p[1] = 4;
+	p[2] = config->prefix.len;
+	p[3] = 0x40; /* A */
+	p = put_u32(p + 4, RA_PREFIX_S);
+	p = put_u32(p, RA_PREFIX_S);
+	memcpy(p + 4, config->prefix.addr.bytes, 16);
+	return (size_t)(p + 20 - out);
+}
+_Static_assert(16 + 8 + 8 + 32 == RA_MESSAGE_MAX, "header and three options");
+
+bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr *src, int hop_limit) {
+	if (hop_limit != 255 || len < 8 || msg[0] != ND_ROUTER_SOLICIT || msg[1] != 0)
+		return false;
+	for (size_t at = 8; at < len;) {
+		if (len - at < 2 || msg[at + 1] == 0 || (size_t)msg[at + 1] * 8 > len - at)
+			return false;
+		if (msg[at] == OPT_SOURCE_LLA && IN6_IS_ADDR_UNSPECIFIED(src))
+			return false;
+		at += (size_t)msg[at + 1] * 8;
+	}
+	return true;
+}
+
+static int send_advert(struct ra *ra) {
+	uint8_t msg[RA_MESSAGE_MAX];
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_scope_id = ra->ifindex};
+	size_t len = ra_build(&ra->config, msg);
+
+	inet_pton(AF_INET6, "ff02::1", &to.sin6_addr);
+	if (sendto(ra->fd, msg, len, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to)) < 0)
+		return -errno;
+	return 0;
+}
+
+static bool take_token(struct ra *ra) {
+	uint64_t now = now_monotonic_ns(), gained = (now - ra->refilled_ns) / REFILL_NS;
+
+	if (gained) {
+		ra->tokens = (unsigned)MIN(ra->tokens + gained, (uint64_t)RA_BURST);
+		ra->refilled_ns += gained * REFILL_NS;
+	}
+	return ra->tokens ? ra->tokens--, true : false;
+}
+
+static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	struct ra *ra = userdata;
+	uint8_t msg[1500];
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct sockaddr_in6 from;
+	struct iovec iov = {.iov_base = msg, .iov_len = sizeof(msg)};
+	struct msghdr mh = {.msg_name = &from,
+	                    .msg_namelen = sizeof(from),
+	                    .msg_iov = &iov,
+	                    .msg_iovlen = 1,
+	                    .msg_control = &control,
+	                    .msg_controllen = sizeof(control)};
+	int hop_limit = -1;
+	/* Errors of the socket (the tap is down) pass; the next solicitation is what matters. */
+	ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT);
+
+	if (n < 0 || (mh.msg_flags & MSG_TRUNC))
+		return 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c))
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)
+			memcpy(&hop_limit, CMSG_DATA(c), sizeof(hop_limit));
+	if (ra_solicitation_valid(msg, (size_t)n, &from.sin6_addr, hop_limit) && take_token(ra))
+		(void)!send_advert(ra);
+	return 0;
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct ra *ra = userdata;
+	uint32_t rnd;
+
+	(void)!send_advert(ra);
+	random_bytes(&rnd, sizeof(rnd));
+	uint64_t wait = RA_INTERVAL_MIN + rnd % (RA_INTERVAL_MAX - RA_INTERVAL_MIN + 1);
+	return loop_timer(ra->loop, &ra->timer, wait * USEC_PER_SEC, on_timer, ra);
+}
+
+static int open_socket(struct ra *ra, struct error *err) {
+	const int on = 1, hops = 255, off = 0;
+	struct {
+		uint32_t blocked[8];
+	} filter;
+	struct ipv6_mreq routers = {.ipv6mr_interface = ra->ifindex};
+	const char *ifname = ra->config.ifname;
+	struct {
+		int level, name;
+		const void *value;
+		socklen_t len;
+	} options[] = {
+		{SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname) + 1},
+		{IPPROTO_ICMPV6, ICMPV6_FILTER_OPT, &filter, sizeof(filter)},
+		{IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)},
+		{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)},
+		{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &off, sizeof(off)},
+		{IPPROTO_IPV6, IPV6_MULTICAST_IF, &ra->ifindex, sizeof(ra->ifindex)},
+		{IPPROTO_IPV6, IPV6_JOIN_GROUP, &routers, sizeof(routers)},
+	};
+
+	/* Everything but solicitations stays in the kernel. */
+	memset(&filter, 0xff, sizeof(filter));
+	filter.blocked[ND_ROUTER_SOLICIT >> 5] &= ~(1U << (ND_ROUTER_SOLICIT & 31));
+	inet_pton(AF_INET6, "ff02::2", &routers.ipv6mr_multiaddr);
+	ra->fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
+	if (ra->fd < 0)
+		return error_errno(err, errno, "open a raw ICMPv6 socket");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (setsockopt(ra->fd, options[i].level, options[i].name, options[i].value, options[i].len) < 0)
+			return error_errno(err, errno, "prepare to send router advertisements on `%s`", ifname);
+	return 0;
+}
+
+int ra_new(struct ra **ret, sd_event *loop, const struct ra_config *config, struct error *err) {
+	_cleanup_(cleanup_ra) struct ra *ra = calloc(1, sizeof(*ra));
+
+	if (!ra)
+		return error_oom(err);
+	*ra = (struct ra){.fd = -1, .config = *config, .loop = loop, .tokens = RA_BURST};
+	ra->refilled_ns = now_monotonic_ns();
+	ra->ifindex = if_nametoindex(config->ifname);
+	if (!ra->ifindex)
+		return error_errno(err, errno, "interface `%s`", config->ifname);
+	int r = open_socket(ra, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, on_io, ra);
+	if (r >= 0)
+		r = loop_timer(loop, &ra->timer, 0, on_timer, ra);
+	if (r < 0)
+		return error_errno(err, r, "watch for router solicitations");
+	*ret = TAKE_PTR(ra);
+	return 0;
+}
+
+struct ra *ra_free(struct ra *ra) {
+	if (!ra)
+		return NULL;
+	sd_event_source_disable_unref(ra->io);
+	sd_event_source_disable_unref(ra->timer);
+	safe_close(ra->fd);
+	free(ra);
+	return NULL;
+}
