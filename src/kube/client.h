@@ -112,8 +112,9 @@ struct kube_spec {
 	uint32_t timeout_ms;      /* 0: 30 s */
 	size_t max;               /* bytes of answer held at once; 0: 64 MiB */
 	/*
-	 * For streams: called with the bytes of a 2xx answer that came and were not consumed yet; returns how many it
-	 * consumed, or a negative errno, which ends the request with that error. NULL: the body is collected.
+	 * For streams: called when a 2xx answer begins (len 0), and with the bytes that came and were not consumed yet;
+	 * returns how many it consumed, or a negative errno, which ends the request with that error. Not
+	 * NUL-terminated. NULL: the body is collected.
 	 */
 	ssize_t (*data)(const char *bytes, size_t len, void *userdata);
 };

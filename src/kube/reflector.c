@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A cycle of requests, one at a time: LIST pages until the last, then WATCH after WATCH. Every failure leads to a pause
+ * and the same request again; history that is gone (410) leads back to LIST.
+ */
+
+#include "kube/reflector.h"
+
+#include <string.h>
+
+#include "api/meta.h"
+#include "base/util.h"
+#include "kube/internal.h"
+
+/* A list page or an event may be so large: 2,000 objects of the ordinary sort, or a page of few huge ones. */
+#define ANSWER_MAX ((size_t)256 << 20)
+#define EVENT_MAX  ((size_t)8 << 20)
+
+/* As kube-rs: from 0.8 s to 30 s, doubling, with jitter; afresh after 120 s without failure. */
+#define BACKOFF_MIN_US (800 * USEC_PER_MSEC)
+#define BACKOFF_MAX_US (30 * USEC_PER_SEC)
+#define BACKOFF_OK_US  (120 * USEC_PER_SEC)
+
+/* Watches end after a random time in this range, so that many clients don't come back at once. */
+#define WATCH_MIN_S    290
+#define WATCH_SPREAD_S 290
+#define WATCH_MARGIN_S 5 /* past its end a watch is dead */
+
+/* A watch that ends sooner, without an event, counts as a failure: the server would be asked without pause. */
+#define WATCH_SHORT_NS NSEC_PER_SEC
+
+struct kube_reflector {
+	struct kube_client *client;
+	const struct api_kind *kind;
+	struct kube_reflector_ops ops;
+	void *userdata;
+	char *ns, *labels, *fields;
+	uint32_t page;
+
+	char *version;  /* where the watch begins; NULL: list first */
+	char *more;     /* continue token of the next page, NULL at the first */
+	bool listing;   /* list_begin was said, list_end not */
+	bool connected; /* as last told */
+	bool told;      /* state was told at all */
+	struct kube_request *req;
+	sd_event_source *timer;
+	uint64_t backoff_us, failed_at, watch_began;
+	bool got_event;
+	int gone; /* the watch said so: -EKEYEXPIRED, or another error that ended it */
+	struct error gone_err;
+};
+
+static void start(struct kube_reflector *r);
+
+static void set_state(struct kube_reflector *r, bool connected, const struct error *err) {
+	if (r->told && r->connected == connected)
+		return;
+	r->told = true;
+	r->connected = connected;
+	if (r->ops.state)
+		r->ops.state(connected, err, r->userdata);
+}
+
+static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+	(void)src;
+	(void)usec;
+	start(userdata);
+	return 0;
+}
+
+static void start_after(struct kube_reflector *r, uint64_t us) {
+	if (loop_timer(kube_client_loop(r->client), &r->timer, us, on_timer, r) < 0)
+		abort(); /* no memory for a timer: start over rather than stand still for ever */
+}
+
+static void fail(struct kube_reflector *r, const struct error *err) {
+	uint64_t now = now_monotonic_ns();
+	uint32_t jitter;
+	if (!r->backoff_us || now - r->failed_at > BACKOFF_OK_US * 1000)
+		r->backoff_us = BACKOFF_MIN_US;
+	else
+		r->backoff_us = MIN(r->backoff_us * 2, BACKOFF_MAX_US);
+	r->failed_at = now;
+	random_bytes(&jitter, sizeof(jitter));
+	start_after(r, r->backoff_us / 2 + jitter % r->backoff_us / 2 + 1);
+	set_state(r, false, err);
+}
+
+static void set_version(struct kube_reflector *r, const char *s, size_t len) {
+	char *v = strndup(s, len);
+	if (!v)
+		abort(); /* a stale version would skip or repeat changes */
+	free(r->version);
+	r->version = v;
+}
+
+static void relist(struct kube_reflector *r) {
+	free(r->version);
+	r->version = NULL;
+	free(r->more);
+	r->more = NULL;
+}
+
+/* ---- objects ---- */
+
+/* Reads no more than the metadata of an object; NULL if not even that is possible. Freed by free_meta(). */
+static struct api_meta *parse_meta(const char *json, size_t len) {
+	struct api_meta *m = calloc(1, sizeof(*m));
+	struct api_errors errs = {0};
+	struct jr j;
+	const char *key;
+	size_t n;
+	bool ok = false;
+	jr_init(&j, json, len);
+	int rc = m ? jr_object(&j) : -ENOMEM;
+	while (!ok && rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
+		if (n == 8 && memcmp(key, "metadata", 8) == 0)
+			ok = (rc = api_parse_value(&api_desc_api_meta, &j, m, &errs)) == 0;
+		else
+			rc = jr_skip(&j, NULL, NULL);
+	}
+	jr_done(&j);
+	if (!ok) {
+		free(m);
+		m = NULL;
+	}
+	return m;
+}
+
+static void free_meta(struct api_meta *m) {
+	if (m)
+		api_clear(&api_desc_api_meta, m);
+	free(m);
+}
+
+static void report_bad(struct kube_reflector *r, const char *json, size_t len, const struct api_errors *errs) {
+	struct error err = {0};
+	struct api_meta *m = parse_meta(json, len);
+	api_errors_to_error(errs, &err);
+	if (m && !m->name) {
+		free_meta(m);
+		m = NULL;
+	}
+	if (r->ops.bad)
+		r->ops.bad(m, &err, r->userdata);
+	free_meta(m);
+}
+
+/*
+ * Parses the object that comes next in J and delivers it. An object that is bad in itself is passed over; negative only
+ * if the JSON is bad, or without memory.
+ */
+static int take_item(struct kube_reflector *r, struct jr *j) {
+	struct jr before = *j;
+	struct api_errors errs = {0};
+	void *obj = api_new(r->kind);
+	if (!obj)
+		return -ENOMEM;
+	int rc = api_parse_value(r->kind->desc, j, obj, &errs);
+	if (rc == 0 && r->kind->check)
+		r->kind->check(obj, &errs);
+	if (rc == 0 && !((struct api_meta *)obj)->name)
+		api_errors_add(&errs, API_REQUIRED, "metadata.name", "is required");
+	if (rc == 0 && !errs.n) {
+		r->ops.apply(obj, r->userdata);
+		return 0;
+	}
+	api_free(r->kind, obj);
+	if (rc == -ENOMEM)
+		return rc;
+	/* Back to where the object began, and over it. The scratch memory may have grown since. */
+	struct buf scratch = j->scratch;
+	const char *span;
+	size_t len;
+	*j = before;
+	j->scratch = scratch;
+	rc = jr_skip(j, &span, &len);
+	if (rc == 0)
+		report_bad(r, span, len, &errs);
+	return rc;
+}
+
+/* ---- list ---- */
+
+static int take_list_meta(struct jr *j, char **ret_version, char **ret_more) {
+	const char *key, *s;
+	size_t n, len;
+	int r = jr_object(j);
+	while (r >= 0 && (r = jr_key(j, &key, &n)) == 1) {
+		char **out = n == 15 && memcmp(key, "resourceVersion", 15) == 0 ? ret_version
+		             : n == 8 && memcmp(key, "continue", 8) == 0        ? ret_more
+		                                                                : NULL;
+		if (!out)
+			r = jr_skip(j, NULL, NULL);
+		else if ((r = jr_string(j, &s, &len)) == 0 && len) {
+			free(*out);
+			*out = strndup(s, len);
+			r = *out ? 0 : -ENOMEM;
+		}
+	}
+	return r;
+}
+
+/* Delivers one page. *RET_MORE stays NULL at the last. */
+static int take_page(struct kube_reflector *r, const char *body, size_t size, char **ret_version, char **ret_more,
+                     struct error *err) {
+	struct jr j;
+	const char *key;
+	size_t n;
+	jr_init(&j, body, size);
+	int rc = jr_object(&j);
+	while (rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
+		if (n == 8 && memcmp(key, "metadata", 8) == 0)
+			rc = take_list_meta(&j, ret_version, ret_more);
+		else if (n == 5 && memcmp(key, "items", 5) == 0 && jr_peek(&j) == JR_ARRAY) {
+			rc = jr_array(&j);
+			while (rc >= 0 && (rc = jr_elem(&j)) == 1)
+				rc = take_item(r, &j);
+		} else
+			rc = jr_skip(&j, NULL, NULL);
+	}
+	if (rc == -ENOMEM)
+		error_oom(err);
+	else if (rc < 0) {
+		jr_error(&j, err);
+		error_prefix(err, "list of %s", r->kind->plural);
+	} else if (!*ret_version)
+		rc = error_set(err, EBADMSG, "list of %s: no metadata.resourceVersion", r->kind->plural);
+	jr_done(&j);
+	return rc;
+}
+
+static void list_done(const struct kube_response *resp, void *userdata) {
+	struct kube_reflector *r = userdata;
+	struct error err = resp->err;
+	_free_ char *version = NULL;
+	_free_ char *more = NULL;
+	if (resp->error == -EMSGSIZE && resp->http == 0 && r->page > 1) {
+		r->page /= 2; /* huge objects: ask for fewer at once */
+		relist(r);
+		start_after(r, 0);
+		return;
+	}
+	int rc = resp->error;
+	if (rc == 0) {
+		if (!r->listing) {
+			r->listing = true;
+			r->ops.list_begin(r->userdata);
+		}
+		rc = take_page(r, resp->body, resp->len, &version, &more, &err);
+	}
+	if (rc < 0) {
+		/* A page token that expired is useless; so is one after any error we don't understand. */
+		if (resp->http)
+			relist(r);
+		fail(r, &err);
+		return;
+	}
+	set_state(r, true, NULL);
+	free(r->more);
+	r->more = TAKE_PTR(more);
+	if (!r->more) {
+		r->listing = false;
+		set_version(r, version, strlen(version));
+		r->ops.list_end(r->version, r->userdata);
+	}
+	start(r);
+}
+
+/* ---- watch ---- */
+
+/* An ERROR event carries a Status. */
+static int take_error(struct kube_reflector *r, const char *json, size_t len) {
+	struct kube_response status = {.http = 500, .body = json, .len = len};
+	struct jr j;
+	const char *key;
+	size_t n;
+	int64_t code;
+	jr_init(&j, json, len);
+	int rc = jr_object(&j);
+	while (rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
+		if (n != 4 || memcmp(key, "code", 4) != 0)
+			rc = jr_skip(&j, NULL, NULL);
+		else if ((rc = jr_i64(&j, &code)) == 0 && code >= 400 && code < 600)
+			status.http = (int)code;
+	}
+	jr_done(&j);
+	kube_response_decode(&status, "watch");
+	r->gone = status.error;
+	r->gone_err = status.err;
+	return status.error;
+}
+
+static int take_object(struct kube_reflector *r, const char *json, size_t len, bool deleted) {
+	struct jr j;
+	struct api_meta *m = parse_meta(json, len);
+	int rc = 0;
+	if (deleted && m && m->name)
+		r->ops.remove(m, r->userdata);
+	else if (!deleted) {
+		jr_init(&j, json, len);
+		rc = take_item(r, &j);
+		jr_done(&j);
+	}
+	/* The version moves on only once the event has been delivered. */
+	if (rc == 0 && m && m->resource_version)
+		set_version(r, m->resource_version, strlen(m->resource_version));
+	free_meta(m);
+	return rc;
+}
+
+static int take_event(struct kube_reflector *r, const char *line, size_t len) {
+	struct jr j;
+	const char *key, *s, *object = NULL;
+	char type[16] = "";
+	size_t n, sl, object_len = 0;
+	jr_init(&j, line, len);
+	int rc = jr_object(&j);
+	while (rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
+		if (n == 4 && memcmp(key, "type", 4) == 0) {
+			rc = jr_string(&j, &s, &sl);
+			if (rc == 0)
+				snprintf(type, sizeof(type), "%.*s", (int)MIN(sl, sizeof(type) - 1), s);
+		} else if (n == 6 && memcmp(key, "object", 6) == 0)
+			rc = jr_skip(&j, &object, &object_len);
+		else
+			rc = jr_skip(&j, NULL, NULL);
+	}
+	jr_done(&j);
+	if (rc < 0 || !object)
+		return -EBADMSG;
+	r->got_event = true;
+	if (streq(type, "ADDED") || streq(type, "MODIFIED"))
+		return take_object(r, object, object_len, false);
+	if (streq(type, "DELETED"))
+		return take_object(r, object, object_len, true);
+	if (streq(type, "ERROR"))
+		return take_error(r, object, object_len);
+	if (streq(type, "BOOKMARK")) {
+		struct api_meta *m = parse_meta(object, object_len);
+		if (m && m->resource_version)
+			set_version(r, m->resource_version, strlen(m->resource_version));
+		free_meta(m);
+	}
+	return 0;
+}
+
+static ssize_t watch_data(const char *bytes, size_t len, void *userdata) {
+	struct kube_reflector *r = userdata;
+	size_t used = 0;
+	const char *nl;
+	set_state(r, true, NULL);
+	while ((nl = memchr(bytes + used, '\n', len - used))) {
+		size_t n = (size_t)(nl - bytes) - used;
+		int rc = n ? take_event(r, bytes + used, n) : 0;
+		if (rc < 0)
+			return rc;
+		used += n + 1;
+	}
+	return (ssize_t)used;
+}
+
+static void watch_done(const struct kube_response *resp, void *userdata) {
+	struct kube_reflector *r = userdata;
+	struct error err = resp->err;
+	bool brief = !r->got_event && now_monotonic_ns() - r->watch_began < WATCH_SHORT_NS;
+	int rc = resp->error;
+	if (r->gone) {
+		rc = r->gone;
+		err = r->gone_err;
+	} else if (rc == 0 && brief)
+		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended it at once", r->kind->plural);
+	if (rc == -EKEYEXPIRED) {
+		relist(r);
+		start(r);
+	} else if (rc < 0) {
+		/* A version the server refuses (it may have lost its store) is not asked for twice. */
+		if (rc == -EINVAL || rc == -EBADMSG)
+			relist(r);
+		fail(r, &err);
+	} else
+		start(r);
+}
+
+/* ---- */
+
+static int begin(struct kube_reflector *r, struct error *err) {
+	_buf_free_ struct buf path = {0};
+	struct kube_spec spec = {.method = "GET"};
+	char text[32];
+	bool watch = r->version;
+	kube_path(&path, r->kind, r->ns, NULL, NULL);
+	if (r->labels)
+		kube_query(&path, "labelSelector", r->labels);
+	if (r->fields)
+		kube_query(&path, "fieldSelector", r->fields);
+	if (watch) {
+		uint32_t seconds;
+		random_bytes(&seconds, sizeof(seconds));
+		seconds = WATCH_MIN_S + seconds % WATCH_SPREAD_S;
+		snprintf(text, sizeof(text), "%u", seconds);
+		kube_query(&path, "watch", "true");
+		kube_query(&path, "allowWatchBookmarks", "true");
+		kube_query(&path, "resourceVersion", r->version);
+		kube_query(&path, "timeoutSeconds", text);
+		spec.timeout_ms = (seconds + WATCH_MARGIN_S) * 1000;
+		spec.data = watch_data;
+		spec.max = EVENT_MAX;
+		r->watch_began = now_monotonic_ns();
+		r->got_event = false;
+		r->gone = 0;
+	} else {
+		snprintf(text, sizeof(text), "%u", r->page);
+		kube_query(&path, "limit", text);
+		if (r->more)
+			kube_query(&path, "continue", r->more);
+		spec.max = ANSWER_MAX;
+	}
+	int rc = buf_error(&path, "request path", err);
+	spec.path = path.data;
+	return rc < 0 ? rc : kube_request(r->client, &spec, KUBE_CALL(watch ? watch_done : list_done, r, &r->req), err);
+}
+
+static void start(struct kube_reflector *r) {
+	struct error err = {0};
+	if (begin(r, &err) < 0)
+		fail(r, &err);
+}
+
+static int copy(char **out, const char *s) {
+	*out = s && *s ? strdup(s) : NULL;
+	return s && *s && !*out ? -ENOMEM : 0;
+}
+
+int kube_reflector_new(struct kube_reflector **ret, struct kube_client *c, const struct api_kind *k,
+                       const struct kube_reflector_options *o, const struct kube_reflector_ops *ops, void *userdata,
+                       struct error *err) {
+	static const struct kube_reflector_options none;
+	_cleanup_(cleanup_kube_reflector) struct kube_reflector *r = calloc(1, sizeof(*r));
+	if (!o)
+		o = &none;
+	if (!r)
+		return error_oom(err);
+	*r = (struct kube_reflector){.client = c, .kind = k, .ops = *ops, .userdata = userdata};
+	r->page = o->page ? o->page : 2000;
+	if (copy(&r->ns, o->ns) < 0 || copy(&r->labels, o->label_selector) < 0 ||
+	    copy(&r->fields, o->field_selector) < 0)
+		return error_oom(err);
+	int rc = begin(r, err);
+	if (rc < 0)
+		return rc;
+	*ret = TAKE_PTR(r);
+	return 0;
+}
+
+struct kube_reflector *kube_reflector_free(struct kube_reflector *r) {
+	if (!r)
+		return NULL;
+	kube_request_cancel(&r->req);
+	sd_event_source_disable_unref(r->timer);
+	free(r->ns);
+	free(r->labels);
+	free(r->fields);
+	free(r->version);
+	free(r->more);
+	free(r);
+	return NULL;
+}
