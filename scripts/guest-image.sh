@@ -55,7 +55,7 @@ make_initrd() {
 	kver=${kernel_pkg#linux-image-}
 	mods=$cache/root/$kernel_pkg/lib/modules/$kver/kernel
 
-	mkdir -p "$root"/{bin,dev,proc,sys,etc/acpi,lib,www,tmp}
+	mkdir -p "$root"/{bin,dev,proc,sys,etc/acpi/PWRF,lib,var/{log,run},www,tmp}
 	cp "$busybox" "$root/bin/busybox"
 	# Only the names in use: installing all 300 links at boot takes time.
 	for m in acpid ash awk cat chmod cut date dd df dmesg echo free grep head hostname httpd id init insmod ip kill \
@@ -110,6 +110,7 @@ INIT
 	chmod 755 "$root/init"
 	cat >"$root/etc/inittab" <<'INITTAB'
 ::sysinit:/etc/rc
+::respawn:/bin/acpid -f -l /dev/null
 ttyS0::respawn:-/bin/sh
 ::ctrlaltdel:/bin/reboot
 ::shutdown:/bin/sync
@@ -119,10 +120,9 @@ INITTAB
 #!/bin/sh
 cd /lib
 insmod button.ko; insmod evdev.ko; insmod virtio-rng.ko; insmod virtio_blk.ko
-acpid
 RC
-	printf '#!/bin/sh\nexec poweroff\n' >"$root/etc/acpi/PWRF"
-	chmod 755 "$root/etc/rc" "$root/etc/acpi/PWRF"
+	printf '#!/bin/sh\nexec poweroff\n' >"$root/etc/acpi/PWRF/00000080"
+	chmod 755 "$root/etc/rc" "$root/etc/acpi/PWRF/00000080"
 	printf 'PS1="\\h:\\w# "; export PATH=/bin HOME=/\n' >"$root/etc/profile"
 	mkdir -p "$root/www/cgi-bin"
 	cat >"$root/www/cgi-bin/info" <<'CGI'
