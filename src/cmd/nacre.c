@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* nacre: the command for people. */
+
+#include <string.h>
+
+#include "api/schema.h"
+#include "base/opt.h"
+#include "base/util.h"
+#include "lab/console.h"
+#include "lab/daemon.h"
+#include "lab/down.h"
+#include "lab/place.h"
+#include "lab/progress.h"
+#include "lab/status.h"
+#include "lab/up.h"
+
+/* Exit status 1: it failed. 2: it was asked for in a wrong way. */
+static int report(const char *what, const struct error *err) {
+	fprintf(stderr, "%s: %s\n", what, err->msg);
+	return 1;
+}
+
+static int usage_error(const struct opt_program *prog, const char *msg) {
+	fprintf(stderr, "%s: %s\nTry `%s --help`.\n", prog->name, msg, prog->name);
+	return 2;
+}
+
+#define OPT_LAB_NAME(var) \
+	{ "name", OPT_STR, &(var), "NAME", "which lab", 0, 0, false }
+
+static int cmd_up(int argc, char **argv) {
+	const char *name = "lab", *images = "/var/cache/nacre/images";
+	int64_t hosts = 3;
+	struct lab_up_options o = {0};
+	const struct opt opts[] = {
+		OPT_LAB_NAME(name),
+		{"hosts", OPT_I64, &hosts, "N", "how many hosts", 1, LAB_HOSTS_MAX, false},
+		{"images", OPT_STR, &images, "DIR", "guest images, made by scripts/guest-image.sh", 0, 0, false},
+		{"keep", OPT_FLAG, &o.keep, NULL, "leave a lab that fails to come up as it is", 0, 0, false},
+		{"no-instance", OPT_FLAG, &o.no_instance, NULL, "don't wait for the first instance", 0, 0, false},
+		{0},
+	};
+	const struct opt_program prog = {"nacre lab up", "Brings up a data centre in a box and shows that it works.",
+	                                 "[OPTIONS]", NULL, opts};
+	struct error err = {0};
+	struct lab lab;
+	if (opt_parse_or_exit(&prog, argc, argv) < argc)
+		return usage_error(&prog, "takes no operands");
+	if (lab_init(&lab, name, &err) < 0)
+		return usage_error(&prog, err.msg);
+	char *real = realpath(images, NULL);
+	int n = snprintf(lab.images, sizeof(lab.images), "%s", real ? real : images);
+	free(real);
+	if ((size_t)n >= sizeof(lab.images))
+		return usage_error(&prog, "--images: the path is too long");
+	lab.hosts = hosts;
+	return lab_up(&lab, &o, &err) < 0 ? report(prog.name, &err) : 0;
+}
+
+/* The commands that take --name only. RET_OPERANDS: index of the first operand. */
+static void parse_name(const char *command, const char *summary, const char *usage, int argc, char **argv,
+                       const char **name, int *ret_operands) {
+	const struct opt opts[] = {{"name", OPT_STR, name, "NAME", "which lab", 0, 0, false}, {0}};
+	const struct opt_program prog = {command, summary, usage, NULL, opts};
+	*ret_operands = opt_parse_or_exit(&prog, argc, argv);
+	bool wants = strchr(usage, ' ') != NULL;
+	if (wants == (*ret_operands < argc))
+		return;
+	exit(usage_error(&prog, wants ? "an operand is missing" : "takes no operands"));
+}
+
+static int cmd_down(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre lab down";
+	int i;
+	bool found;
+	struct error err = {0};
+	struct lab lab;
+	struct progress p;
+	_close_ int lock = -1;
+	parse_name(what, "Takes a lab away, whatever state it is in.", "[OPTIONS]", argc, argv, &name, &i);
+	progress_init(&p);
+	int r = lab_init(&lab, name, &err);
+	if (r >= 0 && geteuid() != 0)
+		r = error_set(&err, EPERM, "needs root; run it with sudo");
+	if (r >= 0 && (r = lab_lock(&lab, &lock, &err)) == -ENOENT)
+		r = 0; /* its directory is gone, but something else may be left */
+	if (r >= 0)
+		r = lab_down(&lab, &p, &found, &err);
+	if (r < 0)
+		return report(what, &err);
+	if (!found)
+		fprintf(stderr, "There was no lab `%s`.\n", name);
+	return 0;
+}
+
+static int cmd_status(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre lab status";
+	int i;
+	bool well;
+	struct error err = {0};
+	struct lab lab;
+	parse_name(what, "Shows the health of a lab; exits with 1 if something is wrong.", "[OPTIONS]", argc, argv,
+	           &name, &i);
+	if (lab_load(&lab, name, &err) < 0 || lab_status(&lab, &well, &err) < 0)
+		return report(what, &err);
+	return well ? 0 : 1;
+}
+
+static int cmd_list(int argc, char **argv) {
+	const struct opt opts[] = {{0}};
+	const struct opt_program prog = {"nacre lab list", "Lists the labs of this machine.", "[OPTIONS]", NULL, opts};
+	struct error err = {0};
+	if (opt_parse_or_exit(&prog, argc, argv) < argc)
+		return usage_error(&prog, "takes no operands");
+	return lab_list(&err) < 0 ? report(prog.name, &err) : 0;
+}
+
+static int cmd_exec(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre lab exec";
+	int i;
+	struct error err = {0};
+	struct lab lab;
+	struct place place;
+	parse_name(what,
+	           "Runs a command in the network namespace of a place: internet, leaf1, edge1, edge1/public, host1,\n"
+	           "host1/underlay, host1/public, or TENANT/NAME for the container of an instance.",
+	           "[OPTIONS] PLACE -- COMMAND [ARGUMENTS]", argc, argv, &name, &i);
+	const char *text = argv[i++];
+	if (i < argc && streq(argv[i], "--"))
+		i++;
+	if (i == argc) {
+		fprintf(stderr, "%s: no command given after the place\nTry `%s --help`.\n", what, what);
+		return 2;
+	}
+	if (lab_load(&lab, name, &err) < 0 || place_find(&lab, text, &place, &err) < 0 ||
+	    place_exec(&place, argv + i, &err) < 0)
+		return report(what, &err);
+	return 0;
+}
+
+static int cmd_restart(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre lab restart";
+	int i;
+	struct error err = {0};
+	struct lab lab;
+	_close_ int lock = -1;
+	parse_name(what,
+	           "Stops daemons of a lab if they run, and starts them: apiserver, controller, host1, edge1, ...",
+	           "[OPTIONS] DAEMON...", argc, argv, &name, &i);
+	int r = lab_load(&lab, name, &err);
+	if (r >= 0)
+		r = lab_lock(&lab, &lock, &err);
+	for (; r >= 0 && i < argc; i++) {
+		_daemon_ struct lab_daemon d = {0};
+		r = lab_daemon_find(&lab, argv[i], &d, &err);
+		if (r >= 0)
+			r = lab_daemon_stop(&d, &err);
+		if (r >= 0)
+			r = lab_daemon_start(&d, &err);
+	}
+	return r < 0 ? report(what, &err) : 0;
+}
+
+static int cmd_kubeconfig(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre lab kubeconfig";
+	char path[LAB_PATH_MAX];
+	int i;
+	struct error err = {0};
+	struct lab lab;
+	parse_name(what, "Prints the path of a lab's kubeconfig: export KUBECONFIG=$(nacre lab kubeconfig)",
+	           "[OPTIONS]", argc, argv, &name, &i);
+	if (lab_load(&lab, name, &err) < 0)
+		return report(what, &err);
+	printf("%s\n", lab_path(&lab, path, "kubeconfig"));
+	return 0;
+}
+
+struct command {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+};
+
+static int run_command(const struct command *commands, const char *prog, const char *summary, int argc, char **argv) {
+	const char *name = argc > 1 ? argv[1] : "--help";
+	for (const struct command *c = commands; c->name; c++)
+		if (streq(c->name, name))
+			return c->run(argc - 1, argv + 1);
+	bool help = streq(name, "--help") || streq(name, "-h");
+	if (streq(name, "--version")) {
+		printf("nacre %s\n", NACRE_VERSION);
+		return 0;
+	}
+	FILE *f = help ? stdout : stderr;
+	if (!help)
+		fprintf(f, "%s: there is no command `%.64s`\n", prog, name);
+	fprintf(f, "Usage: %s COMMAND [OPTIONS]\n%s\n\n", prog, summary);
+	for (const struct command *c = commands; c->name; c++)
+		fprintf(f, "  %-12s %s\n", c->name, c->help);
+	fprintf(f, "\n`%s COMMAND --help` tells more.\n", prog);
+	return help && argc > 1 ? 0 : 2;
+}
+
+static int cmd_lab(int argc, char **argv) {
+	static const struct command commands[] = {
+		{"up", "bring up a data centre in a box", cmd_up},
+		{"down", "take it away", cmd_down},
+		{"status", "show how its parts are", cmd_status},
+		{"list", "list the labs of this machine", cmd_list},
+		{"exec", "run a command at a place in it", cmd_exec},
+		{"restart", "restart a daemon of it", cmd_restart},
+		{"kubeconfig", "print the path of its kubeconfig", cmd_kubeconfig},
+		{0},
+	};
+	return run_command(commands, "nacre lab", "A small data centre in network namespaces of this machine.", argc,
+	                   argv);
+}
+
+static int cmd_crds(int argc, char **argv) {
+	const struct opt opts[] = {{0}};
+	const struct opt_program prog = {"nacre crds", "Prints the CustomResourceDefinitions as YAML.", "[OPTIONS]",
+	                                 NULL, opts};
+	_buf_free_ struct buf b = {0};
+	struct error err = {0};
+	if (opt_parse_or_exit(&prog, argc, argv) < argc)
+		return usage_error(&prog, "takes no operands");
+	if (api_crds_yaml(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
+		return report(prog.name, &err);
+	return 0;
+}
+
+static int cmd_reference(int argc, char **argv) {
+	const struct opt opts[] = {{0}};
+	const struct opt_program prog = {"nacre reference", "Prints the reference of all kinds as Markdown.",
+	                                 "[OPTIONS]", NULL, opts};
+	_buf_free_ struct buf b = {0};
+	struct error err = {0};
+	if (opt_parse_or_exit(&prog, argc, argv) < argc)
+		return usage_error(&prog, "takes no operands");
+	api_reference(&b);
+	if (buf_error(&b, "reference", &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
+		return report(prog.name, &err);
+	return 0;
+}
+
+static int cmd_console(int argc, char **argv) {
+	const char *name = "lab", *what = "nacre console";
+	int i;
+	struct error err = {0};
+	struct lab lab;
+	parse_name(what, "Connects to the serial console of an instance; Ctrl-] ends.", "[OPTIONS] TENANT/NAME", argc,
+	           argv, &name, &i);
+	if (lab_load(&lab, name, &err) < 0 || lab_console(&lab, argv[i], &err) < 0)
+		return report(what, &err);
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	static const struct command commands[] = {
+		{"lab", "a data centre in a box: up, down, status, ...", cmd_lab},
+		{"console", "the serial console of an instance", cmd_console},
+		{"crds", "print the CustomResourceDefinitions", cmd_crds},
+		{"reference", "print the reference of all kinds", cmd_reference},
+		{0},
+	};
+	return run_command(commands, "nacre", "Nacre: a GPU cloud.", argc, argv);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/console.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+
+#include "base/util.h"
+#include "lab/seed.h"
+
+#define ESCAPE 0x1d /* Ctrl-] */
+
+static int open_console(const struct lab *lab, const char *instance, int *ret_fd, struct error *err) {
+	struct lab_instance in;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char ns[64];
+	const char *slash = strchr(instance, '/');
+	if (!slash || slash == instance || !slash[1] || slash - instance >= (ptrdiff_t)sizeof(ns))
+		return error_set(err, EINVAL, "`%.64s` is not TENANT/NAME", instance);
+	snprintf(ns, sizeof(ns), "%.*s", (int)(slash - instance), instance);
+	int r = lab_instance_get(lab, ns, slash + 1, &in, err);
+	if (r < 0)
+		return r;
+	if (!in.host[0])
+		return error_set(err, ENOENT, "instance %s is on no host: %s", instance, in.waiting);
+	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s/instances/%s/console.sock", lab->dir, in.host, in.uid);
+	if ((size_t)n >= sizeof(a.sun_path))
+		return error_set(err, ENAMETOOLONG, "the console's path is too long");
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return error_errno(err, errno, "the console of %s, `%s`", instance, a.sun_path);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* 1 to go on, 0 at the end. */
+static int pass_on(int from, int to, bool typed, struct error *err) {
+	char bytes[4096];
+	ssize_t n = read(from, bytes, sizeof(bytes));
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	char *end = typed ? memchr(bytes, ESCAPE, (size_t)n) : NULL;
+	int r = write_all(to, bytes, end ? (size_t)(end - bytes) : (size_t)n, err);
+	return r < 0 ? r : !end;
+}
+
+static int pump(int fd, struct error *err) {
+	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+	for (;;) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return error_errno(err, errno, "poll");
+		int r = 1;
+		if (p[1].revents)
+			r = pass_on(fd, 1, false, err);
+		if (r > 0 && p[0].revents)
+			r = pass_on(0, fd, true, err);
+		if (r <= 0)
+			return r;
+	}
+}
+
+int lab_console(const struct lab *lab, const char *instance, struct error *err) {
+	_close_ int fd = -1;
+	struct termios before;
+	int r = open_console(lab, instance, &fd, err);
+	if (r < 0)
+		return r;
+	bool tty = tcgetattr(0, &before) == 0;
+	if (tty) {
+		struct termios raw = before;
+		cfmakeraw(&raw);
+		tcsetattr(0, TCSANOW, &raw);
+		fprintf(stderr, "Connected to the console of %s; Ctrl-] ends.\r\n", instance);
+	}
+	r = pump(fd, err);
+	if (tty) {
+		tcsetattr(0, TCSANOW, &before);
+		fprintf(stderr, "\n");
+	}
+	return r;
+}

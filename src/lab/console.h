@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The serial console of an instance in a lab, on the caller's terminal. */
+
+#include "lab/lab.h"
+
+/*
+ * INSTANCE is "TENANT/NAME". Passes bytes both ways until Ctrl-], the end of stdin or of the console. A terminal
+ * is put into raw mode meanwhile and restored.
+ */
+int lab_console(const struct lab *lab, const char *instance, struct error *err) _must_use_;

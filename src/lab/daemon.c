@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/daemon.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "kube/client.h"
+#include "net/netns.h"
+
+#define STOP_GRACE_MS 5000
+
+void lab_daemon_clear(struct lab_daemon *d) {
+	for (int i = 0; d->argv[i]; i++)
+		free(d->argv[i]);
+	*d = (struct lab_daemon){0};
+}
+
+/* The arguments, as they are printed, one a line of PRINTF's. */
+static int add_arg(struct lab_daemon *d, const char *fmt, ...) _printf_(2, 3);
+static int add_arg(struct lab_daemon *d, const char *fmt, ...) {
+	char text[600];
+	va_list ap;
+	int n = 0;
+	while (d->argv[n])
+		n++;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n == LAB_ARGS_MAX || !(d->argv[n] = strdup(text)))
+		return -ENOMEM;
+	return 0;
+}
+
+static int machine_args(const struct lab *lab, const struct lab_machine *m, struct lab_daemon *d) {
+	int r = add_arg(d, "--host=%s", m->name);
+	r = r < 0 ? r : add_arg(d, "--netns-prefix=%s", m->prefix);
+	r = r < 0 ? r : add_arg(d, "--vtep=%s", m->vtep);
+	r = r < 0 ? r : add_arg(d, "--asn=%lld", (long long)m->asn);
+	r = r < 0 ? r : add_arg(d, "--nic=eth0");
+	r = r < 0 ? r : add_arg(d, "--nic=eth1");
+	r = r < 0 ? r : add_arg(d, "--run-dir=%s/%s", lab->dir, m->name);
+	if (m->edge) {
+		r = r < 0 ? r : add_arg(d, "--uplink=wan");
+		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
+	} else {
+		r = r < 0 ? r : add_arg(d, "--images=%s", lab->images);
+	}
+	return r;
+}
+
+static int fill(const struct lab *lab, int i, struct lab_daemon *d) {
+	struct lab_machine m;
+	int r;
+	if (i < LAB_CONTROL_DAEMONS) {
+		snprintf(d->name, sizeof(d->name), "%s", i == 0 ? "apiserver" : "controller");
+		snprintf(d->program, sizeof(d->program), "nacre-%s", d->name);
+	} else {
+		lab_machine(lab, i - LAB_CONTROL_DAEMONS, &m);
+		snprintf(d->name, sizeof(d->name), "%s", m.name);
+		snprintf(d->program, sizeof(d->program), "nacre-%s", m.edge ? "edge" : "node");
+		snprintf(d->ns, sizeof(d->ns), "%s", m.ns);
+	}
+	lab_path(lab, d->pid_file, "%s.pid", d->name);
+	lab_path(lab, d->log, "%s.log", d->name);
+	lab_path(lab, d->metrics, "%s.sock", d->name);
+	r = add_arg(d, "%s/%s", lab->bindir, d->program);
+	if (i == 0) {
+		r = r < 0 ? r : add_arg(d, "--listen=unix:%s/api.sock", lab->dir);
+		r = r < 0 ? r : add_arg(d, "--listen=127.0.0.1:%lld", (long long)lab->port);
+		r = r < 0 ? r : add_arg(d, "--db=%s/api.db", lab->dir);
+	} else {
+		r = r < 0 ? r : add_arg(d, "--api=unix:%s/api.sock", lab->dir);
+	}
+	if (i >= LAB_CONTROL_DAEMONS)
+		r = r < 0 ? r : machine_args(lab, &m, d);
+	return r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
+}
+
+int lab_daemons(const struct lab *lab) {
+	return LAB_CONTROL_DAEMONS + lab_machines(lab);
+}
+
+int lab_daemon_get(const struct lab *lab, int i, struct lab_daemon *ret, struct error *err) {
+	struct lab_daemon d = {0};
+	if (fill(lab, i, &d) < 0) {
+		lab_daemon_clear(&d);
+		return error_oom(err);
+	}
+	*ret = d;
+	return 0;
+}
+
+int lab_daemon_find(const struct lab *lab, const char *name, struct lab_daemon *ret, struct error *err) {
+	for (int i = 0; i < lab_daemons(lab); i++) {
+		struct lab_daemon d;
+		int r = lab_daemon_get(lab, i, &d, err);
+		if (r < 0)
+			return r;
+		if (streq(d.name, name)) {
+			*ret = d;
+			return 0;
+		}
+		lab_daemon_clear(&d);
+	}
+	return error_set(err, ENOENT,
+	                 "no daemon `%.32s`; there are apiserver, controller, edge1 to edge%d, host1 to host%lld", name,
+	                 LAB_EDGES, (long long)lab->hosts);
+}
+
+int lab_daemon_start(const struct lab_daemon *d, struct error *err) {
+	char netns[NETNS_PATH_MAX];
+	struct proc_spec spec = {.argv = (const char *const *)d->argv, .log_path = d->log};
+	pid_t pid;
+	if (lab_daemon_pid(d))
+		return 0;
+	if (d->ns[0])
+		spec.netns = netns_path(d->ns, netns);
+	int r = proc_start_detached(&spec, &pid, err);
+	if (r < 0)
+		return r;
+	r = proc_pidfile_write(d->pid_file, pid, err);
+	if (r == -ESRCH)
+		error_set(err, ESRCH, "%s ended at once; its log is `%s`", d->program, d->log);
+	return r;
+}
+
+int lab_daemon_stop(const struct lab_daemon *d, struct error *err) {
+	pid_t pid = lab_daemon_pid(d);
+	int r = pid ? proc_stop(pid, STOP_GRACE_MS, err) : 0;
+	if (r >= 0)
+		unlink(d->pid_file);
+	return r;
+}
+
+pid_t lab_daemon_pid(const struct lab_daemon *d) {
+	pid_t pid;
+	return proc_pidfile_read(d->pid_file, &pid) < 0 ? 0 : pid;
+}
+
+int lab_daemon_ready(const struct lab_daemon *d, struct error *err) {
+	if (!lab_daemon_pid(d))
+		return error_set(err, ESRCH, "%s is not running", d->name);
+	char endpoint[LAB_PATH_MAX + 8];
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	snprintf(endpoint, sizeof(endpoint), "unix:%s", d->metrics);
+	if (sd_event_new(&loop) < 0)
+		return error_oom(err);
+	int r = kube_client_new(&client, loop, endpoint, "nacre", err);
+	if (r < 0)
+		return r;
+	struct kube_response resp = {0};
+	struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = 2000, .max = 4096};
+	r = kube_perform(client, &spec, &resp);
+	if (r < 0)
+		error_set(err, r, "%s runs, but is not ready: %s", d->name, resp.err.msg);
+	kube_response_clear(&resp);
+	return r;
+}
+
+void lab_daemon_last_words(const struct lab_daemon *d, char *out, size_t size) {
+	char tail[1024];
+	_close_ int fd = open(d->log, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	*out = 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return;
+	off_t from = st.st_size > (off_t)sizeof(tail) - 1 ? st.st_size - (off_t)sizeof(tail) + 1 : 0;
+	ssize_t n = pread(fd, tail, sizeof(tail) - 1, from);
+	while (n > 0 && tail[n - 1] == '\n')
+		n--;
+	if (n <= 0)
+		return;
+	tail[n] = 0;
+	const char *line = strrchr(tail, '\n');
+	snprintf(out, size, "%s", line ? line + 1 : tail);
+}

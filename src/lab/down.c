@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/down.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "lab/topology.h"
+#include "net/netns.h"
+
+#define FRR_RUN_DIR   "/run/frr"
+#define NAMESPACE_MAX 4096
+#define DEADLINE_NS   (20 * NSEC_PER_SEC)
+
+/* The namespaces of the lab, by which its processes are known. */
+struct namespaces {
+	size_t n;
+	struct {
+		dev_t dev;
+		ino_t ino;
+	} v[NAMESPACE_MAX];
+};
+
+static int find_namespaces(const struct lab *lab, struct namespaces *ret, struct error *err) {
+	char **names;
+	size_t n;
+	int r = netns_list(lab->prefix, &names, &n, err);
+	if (r < 0)
+		return r;
+	ret->n = 0;
+	for (size_t i = 0; i < n && ret->n < NAMESPACE_MAX; i++) {
+		char path[NETNS_PATH_MAX];
+		struct stat st;
+		if (stat(netns_path(names[i], path), &st) == 0) {
+			ret->v[ret->n].dev = st.st_dev;
+			ret->v[ret->n++].ino = st.st_ino;
+		}
+	}
+	netns_list_free(names, n);
+	return 0;
+}
+
+static bool runs_in(const struct namespaces *ns, const char *pid) {
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%.16s/ns/net", pid);
+	if (stat(path, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ns->n; i++)
+		if (ns->v[i].ino == st.st_ino && ns->v[i].dev == st.st_dev)
+			return true;
+	return false;
+}
+
+/* A daemon of ours that was told to use the lab's directory: known without its pid file. */
+static bool is_lab_daemon(const struct lab *lab, const char *pid) {
+	char path[64], dir[sizeof(lab->dir) + 1];
+	_free_ char *text = NULL;
+	size_t len;
+	snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid);
+	if (read_file(path, 65536, &text, &len, NULL) < 0 || !len)
+		return false;
+	const char *base = strrchr(text, '/');
+	base = base ? base + 1 : text;
+	if (!starts_with(base, "nacre-"))
+		return false;
+	snprintf(dir, sizeof(dir), "%s/", lab->dir);
+	return memmem(text, len, dir, strlen(dir)) != NULL;
+}
+
+/* Sends SIG to every process of the lab; returns how many there are. */
+static int signal_all(const struct lab *lab, const struct namespaces *ns, int sig) {
+	int n = 0;
+	DIR *dir = opendir("/proc");
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		int64_t pid;
+		if (parse_i64(e->d_name, 2, INT32_MAX, &pid, NULL) < 0 || pid == getpid())
+			continue;
+		if (!runs_in(ns, e->d_name) && !is_lab_daemon(lab, e->d_name))
+			continue;
+		/* Zombies have no namespace and no command line, so they are not counted. */
+		n++;
+		if (sig)
+			kill((pid_t)pid, sig);
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static int end_processes(const struct lab *lab, struct progress *p, bool *found, struct error *err) {
+	_free_ struct namespaces *ns = malloc(sizeof(*ns));
+	if (!ns)
+		return error_oom(err);
+	int r = find_namespaces(lab, ns, err);
+	if (r < 0)
+		return r;
+	*found |= ns->n > 0;
+	/*
+	 * SIGKILL at once: what could be tidied up by a daemon goes with its namespace or the lab's directory, and an
+	 * agent that ends in order would only start to repair what its neighbours take down.
+	 */
+	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
+	for (int n; (n = signal_all(lab, ns, SIGKILL)) > 0;) {
+		*found = true;
+		progress_wait(p, "%d processes", n);
+		if (now_monotonic_ns() > deadline)
+			return error_set(err, ETIMEDOUT, "%d processes of lab `%s` survive SIGKILL", n, lab->name);
+		usleep(20000);
+	}
+	return 0;
+}
+
+static int unmount_all(const struct lab *lab, struct error *err) {
+	char path[64][256];
+	size_t n;
+	/* Each round takes the mounts that came last, so a mount on a mount goes first. */
+	do {
+		n = 0;
+		FILE *f = setmntent("/proc/self/mounts", "r");
+		if (!f)
+			return error_errno(err, errno, "open `/proc/self/mounts`");
+		for (struct mntent *m; (m = getmntent(f));) {
+			size_t len = strlen(lab->dir);
+			if (strncmp(m->mnt_dir, lab->dir, len) != 0 || (m->mnt_dir[len] && m->mnt_dir[len] != '/'))
+				continue;
+			if (n == ARRAY_SIZE(path)) {
+				memmove(path[0], path[1], sizeof(path) - sizeof(path[0]));
+				n--;
+			}
+			snprintf(path[n++], sizeof(path[0]), "%s", m->mnt_dir);
+		}
+		endmntent(f);
+		for (size_t i = n; i-- > 0;)
+			if (umount2(path[i], MNT_DETACH) < 0 && errno != EINVAL)
+				return error_errno(err, errno, "unmount `%s`", path[i]);
+	} while (n == ARRAY_SIZE(path));
+	return 0;
+}
+
+/* Directories that FRR makes for each namespace it runs in. */
+static int remove_frr_dirs(const struct lab *lab, struct error *err) {
+	int r = 0;
+	DIR *dir = opendir(FRR_RUN_DIR);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char path[512];
+		if (!starts_with(e->d_name, lab->prefix))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", FRR_RUN_DIR, e->d_name);
+		int q = remove_tree(path, r < 0 ? NULL : err);
+		r = r < 0 ? r : q;
+	}
+	if (dir)
+		closedir(dir);
+	return r;
+}
+
+int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct error *err) {
+	struct stat st;
+	bool found = lstat(lab->dir, &st) == 0;
+	progress_step(p, "end the processes of lab %s", lab->name);
+	int first = end_processes(lab, p, &found, err);
+	if (first == 0)
+		progress_step(p, "remove its namespaces and files");
+	struct error scratch;
+	int r = lab_topology_down(lab, first < 0 ? &scratch : err);
+	first = first < 0 ? first : r;
+	r = unmount_all(lab, first < 0 ? &scratch : err);
+	first = first < 0 ? first : r;
+	r = remove_frr_dirs(lab, first < 0 ? &scratch : err);
+	first = first < 0 ? first : r;
+	/* The directory last: while it is there, `down` is known to have work left. */
+	if (first == 0)
+		first = remove_tree(lab->dir, err);
+	rmdir(LAB_RUN_DIR); /* fails while other labs are there */
+	if (first < 0)
+		progress_fail(p);
+	else
+		progress_end(p);
+	*ret_found = found;
+	return first;
+}

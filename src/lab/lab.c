@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/lab.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "base/buf.h"
+#include "base/jsonread.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+#define STATE_MAX 4096
+
+int lab_init(struct lab *lab, const char *name, struct error *err) {
+	size_t len = strlen(name);
+	if (len < 1 || len > LAB_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") != len)
+		return error_set(err, EINVAL, "--name `%.32s`: a lab's name is 1 to %d of a-z and 0-9", name,
+		                 LAB_NAME_MAX);
+	*lab = (struct lab){.hosts = 3};
+	snprintf(lab->name, sizeof(lab->name), "%s", name);
+	snprintf(lab->dir, sizeof(lab->dir), "%s/%s", LAB_RUN_DIR, name);
+	snprintf(lab->prefix, sizeof(lab->prefix), "nl-%s-", name);
+	/* The lab runs the programs it was built with, wherever that is. */
+	ssize_t n = readlink("/proc/self/exe", lab->bindir, sizeof(lab->bindir) - 1);
+	if (n <= 0 || (size_t)n >= sizeof(lab->bindir) - 1)
+		return error_set(err, ENAMETOOLONG, "the path of this program is longer than %zu bytes",
+		                 sizeof(lab->bindir) - 1);
+	lab->bindir[n] = 0;
+	*strrchr(lab->bindir, '/') = 0;
+	return 0;
+}
+
+int lab_save(const struct lab *lab, struct error *err) {
+	char path[LAB_PATH_MAX];
+	_buf_free_ struct buf b = {.max = STATE_MAX};
+	jw_begin(&b, '{');
+	jw_kv_i64(&b, "hosts", lab->hosts);
+	jw_kv_i64(&b, "port", lab->port);
+	jw_kv_string(&b, "images", lab->images);
+	jw_kv_string(&b, "bindir", lab->bindir);
+	jw_end(&b, '}');
+	buf_putc(&b, '\n');
+	int r = buf_error(&b, "the lab's state", err);
+	if (r < 0)
+		return r;
+	return write_file_atomic(lab_path(lab, path, "lab.json"), b.data, b.len, 0644, err);
+}
+
+static int read_text(struct jr *j, char *out, size_t size) {
+	const char *s;
+	size_t n;
+	int r = jr_string(j, &s, &n);
+	if (r >= 0)
+		snprintf(out, size, "%.*s", (int)n, s);
+	return r;
+}
+
+static int read_state(struct lab *lab, struct jr *j) {
+	const char *key;
+	size_t n;
+	int r = jr_object(j);
+	while (r >= 0 && (r = jr_key(j, &key, &n)) > 0) {
+		if (n == 5 && memcmp(key, "hosts", n) == 0)
+			r = jr_i64(j, &lab->hosts);
+		else if (n == 4 && memcmp(key, "port", n) == 0)
+			r = jr_i64(j, &lab->port);
+		else if (n == 6 && memcmp(key, "images", n) == 0)
+			r = read_text(j, lab->images, sizeof(lab->images));
+		else if (n == 6 && memcmp(key, "bindir", n) == 0)
+			r = read_text(j, lab->bindir, sizeof(lab->bindir));
+		else
+			r = jr_skip(j, NULL, NULL);
+	}
+	if (r >= 0 && (lab->hosts < 1 || lab->hosts > LAB_HOSTS_MAX || lab->port < 0 || lab->port > 65535))
+		r = -EINVAL;
+	return r;
+}
+
+int lab_load(struct lab *lab, const char *name, struct error *err) {
+	char path[LAB_PATH_MAX];
+	_free_ char *text = NULL;
+	size_t len;
+	struct lab l;
+	int r = lab_init(&l, name, err);
+	if (r < 0)
+		return r;
+	r = read_file(lab_path(&l, path, "lab.json"), STATE_MAX, &text, &len, err);
+	if (r == -ENOENT)
+		return error_set(err, ENOENT, "there is no lab `%s`; `nacre lab up%s%s` makes it", name,
+		                 streq(name, "lab") ? "" : " --name ", streq(name, "lab") ? "" : name);
+	if (r < 0)
+		return r;
+	struct jr j;
+	jr_init(&j, text, len);
+	r = read_state(&l, &j);
+	jr_done(&j);
+	if (r < 0)
+		return error_set(err, EBADMSG, "`%s` is damaged; `nacre lab down --name %s` cleans up", path, name);
+	*lab = l;
+	return 0;
+}
+
+int lab_lock(const struct lab *lab, int *ret_fd, struct error *err) {
+	_close_ int fd = open(lab->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "open `%s`", lab->dir);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK
+		               ? error_set(err, EBUSY, "another `nacre lab` command is at work on lab `%s`", lab->name)
+		               : error_errno(err, errno, "lock `%s`", lab->dir);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+const char *lab_path(const struct lab *lab, char out[static LAB_PATH_MAX], const char *fmt, ...) {
+	va_list ap;
+	int n = snprintf(out, LAB_PATH_MAX, "%s/", lab->dir);
+	va_start(ap, fmt);
+	vsnprintf(out + n, LAB_PATH_MAX - (size_t)n, fmt, ap);
+	va_end(ap);
+	return out;
+}
+
+int lab_machines(const struct lab *lab) {
+	return LAB_EDGES + (int)lab->hosts;
+}
+
+void lab_machine(const struct lab *lab, int i, struct lab_machine *ret) {
+	struct lab_machine m = {.edge = i < LAB_EDGES};
+	m.index = m.edge ? i + 1 : i - LAB_EDGES + 1;
+	snprintf(m.name, sizeof(m.name), "%s%d", m.edge ? "edge" : "host", m.index);
+	lab_ns(lab, m.name, m.ns);
+	snprintf(m.prefix, sizeof(m.prefix), "%s%s-", lab->prefix, m.name);
+	snprintf(m.vtep, sizeof(m.vtep), "fd4e::%d:%x", m.edge ? 2 : 1, (unsigned)m.index);
+	if (m.edge)
+		snprintf(m.overlay, sizeof(m.overlay), "2001:db8:0:2::%x", (unsigned)m.index);
+	m.asn = (m.edge ? 4200002000 : 4200001000) + m.index;
+	*ret = m;
+}
+
+const char *lab_ns(const struct lab *lab, const char *what, char out[static LAB_NS_MAX]) {
+	snprintf(out, LAB_NS_MAX, "%s%s", lab->prefix, what);
+	return out;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The routers that are not ours in a real data centre: the leaf switches and the internet, each an FRR pair in its
+ * namespace, with BGP unnumbered (RFC 5549) to all neighbours.
+ */
+
+#include "base/buf.h"
+#include "lab/lab.h"
+
+#define LAB_ROUTERS (LAB_LEAVES + 1)
+
+/* "leaf1", "leaf2", "internet"; "" past the end. */
+const char *lab_router_name(int i);
+/* FRR runs there with the right configuration; calling it again repairs. */
+int lab_router_ensure(const struct lab *lab, int i, struct error *err) _must_use_;
+int lab_router_stop(const struct lab *lab, int i, struct error *err);
+/* How many sessions are up, of how many. */
+int lab_router_sessions(const struct lab *lab, int i, int *ret_up, int *ret_all, struct error *err) _must_use_;

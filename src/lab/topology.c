@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/topology.h"
+
+#include "base/util.h"
+#include "net/link.h"
+#include "net/netns.h"
+#include "net/nl.h"
+
+/* A namespace that is being wired. */
+struct node {
+	char ns[LAB_NS_MAX];
+	int fd;
+	struct nl *nl;
+};
+
+static void node_close(struct node *n) {
+	n->nl = nl_free(n->nl);
+	n->fd = safe_close(n->fd);
+}
+#define _node_ _cleanup_(node_close)
+
+static int node_make(const struct lab *lab, const char *what, bool router, struct node *ret, struct error *err) {
+	/* Links here have two ends and no third party: duplicate address detection would only cost a second. */
+	static const struct netns_sysctl common[] = {
+		{"ipv6/conf/default/accept_dad", "0"},
+		{"ipv6/conf/default/accept_ra", "0"},
+	};
+	static const struct netns_sysctl routing[] = {
+		{"ipv6/conf/all/forwarding", "1"},
+		{"ipv4/ip_forward", "1"},
+		{"ipv6/fib_multipath_hash_policy", "1"},
+		{"ipv4/fib_multipath_hash_policy", "1"},
+	};
+	_node_ struct node n = {.fd = -1};
+	int r = netns_ensure(lab_ns(lab, what, n.ns), NULL, err);
+	if (r >= 0)
+		r = netns_open(n.ns, &n.fd, err);
+	if (r >= 0)
+		r = netns_sysctl(n.fd, common, ARRAY_SIZE(common), err);
+	if (r >= 0 && router)
+		r = netns_sysctl(n.fd, routing, ARRAY_SIZE(routing), err);
+	if (r >= 0)
+		r = nl_open(&n.nl, n.fd, err);
+	if (r < 0)
+		return error_prefix(err, "namespace `%s`", n.ns);
+	*ret = n;
+	n = (struct node){.fd = -1};
+	return 0;
+}
+
+static int cable(const struct node *a, const char *a_if, const struct node *b, const char *b_if, uint32_t mtu,
+                 struct error *err) {
+	struct link_end ea = {.nl = a->nl, .netns_fd = a->fd, .name = a_if};
+	struct link_end eb = {.nl = b->nl, .netns_fd = b->fd, .name = b_if};
+	int r = link_ensure_veth(&ea, &eb, mtu, NULL, err);
+	return r < 0 ? error_prefix(err, "link from `%s` to `%s`", a->ns, b->ns) : 0;
+}
+
+static int internet_addresses(const struct node *n, struct error *err) {
+	struct link lo;
+	struct addr a6, a4;
+	int r = link_get(n->nl, "lo", &lo, err);
+	if (r >= 0)
+		r = addr_parse(LAB_INTERNET_ADDRESS, &a6, err);
+	if (r >= 0)
+		r = addr_parse(LAB_INTERNET_ADDRESS4, &a4, err);
+	if (r >= 0)
+		r = link_ensure_addr(n->nl, lo.index, &a6, 128, err);
+	if (r >= 0)
+		r = link_ensure_addr(n->nl, lo.index, &a4, 32, err);
+	return r;
+}
+
+int lab_topology_up(const struct lab *lab, struct error *err) {
+	_node_ struct node internet = {.fd = -1}, leaf1 = {.fd = -1}, leaf2 = {.fd = -1};
+	int r = node_make(lab, "internet", true, &internet, err);
+	if (r >= 0)
+		r = internet_addresses(&internet, err);
+	if (r >= 0)
+		r = node_make(lab, "leaf1", true, &leaf1, err);
+	if (r >= 0)
+		r = node_make(lab, "leaf2", true, &leaf2, err);
+	for (int i = 0; r >= 0 && i < lab_machines(lab); i++) {
+		struct lab_machine m;
+		_node_ struct node node = {.fd = -1};
+		lab_machine(lab, i, &m);
+		r = node_make(lab, m.name, false, &node, err);
+		if (r >= 0)
+			r = cable(&node, "eth0", &leaf1, m.name, LAB_MTU_FABRIC, err);
+		if (r >= 0)
+			r = cable(&node, "eth1", &leaf2, m.name, LAB_MTU_FABRIC, err);
+		if (r >= 0 && m.edge)
+			r = cable(&node, "wan", &internet, m.name, 1500, err);
+	}
+	return r;
+}
+
+int lab_topology_down(const struct lab *lab, struct error *err) {
+	char **names;
+	size_t n;
+	int r = netns_list(lab->prefix, &names, &n, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		struct error one = {0};
+		int q = netns_delete(names[i], r < 0 ? &one : err);
+		r = r < 0 ? r : q;
+	}
+	netns_list_free(names, n);
+	return r;
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lab/up.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "lab/daemon.h"
+#include "lab/down.h"
+#include "lab/place.h"
+#include "lab/progress.h"
+#include "lab/routers.h"
+#include "lab/seed.h"
+#include "lab/topology.h"
+
+struct up {
+	struct lab *lab;
+	struct progress progress;
+	struct lab_instance instance;
+};
+
+int lab_check_requirements(const struct lab *lab, struct error *err) {
+	static const struct {
+		const char *file, *package;
+	} tools[] = {
+		{"/usr/lib/frr/zebra", "frr"},
+		{"/usr/lib/frr/bgpd", "frr"},
+		{"/usr/bin/qemu-system-x86_64", "qemu-system-x86"},
+		{"/bin/ip", "iproute2"},
+		{"/bin/ping", "iputils-ping"},
+		{"/usr/bin/curl", "curl"},
+	};
+	static const char *const images[] = {"vmlinuz", "initrd"};
+	char path[512];
+	if (geteuid() != 0)
+		return error_set(err, EPERM, "a lab makes network namespaces and needs root; run it with sudo");
+	for (size_t i = 0; i < ARRAY_SIZE(tools); i++)
+		if (access(tools[i].file, X_OK) < 0)
+			return error_set(err, ENOENT, "`%s` is missing; install it: apt-get install %s", tools[i].file,
+			                 tools[i].package);
+	for (int i = 0; i < lab_daemons(lab); i++) {
+		struct lab_daemon d;
+		int r = lab_daemon_get(lab, i, &d, err);
+		if (r < 0)
+			return r;
+		snprintf(path, sizeof(path), "%s", d.argv[0]);
+		lab_daemon_clear(&d);
+		if (access(path, X_OK) < 0)
+			return error_errno(err, errno, "`%s`, one of the programs of Nacre", path);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		snprintf(path, sizeof(path), "%s/%s", lab->images, images[i]);
+		if (access(path, R_OK) < 0)
+			return error_errno(err, errno, "guest image `%s`; make it with scripts/guest-image.sh %s", path,
+			                   lab->images);
+	}
+	return 0;
+}
+
+/* A port of 127.0.0.1 that is free now: 6443 if possible. */
+static int choose_port(int64_t *ret, struct error *err) {
+	for (uint16_t want = 6443;; want = 0) {
+		struct sockaddr_in a = {
+			.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(want)};
+		socklen_t len = sizeof(a);
+		int one = 1;
+		_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+		    bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0 &&
+		    getsockname(fd, (struct sockaddr *)&a, &len) == 0) {
+			*ret = ntohs(a.sin_port);
+			return 0;
+		}
+		if (!want)
+			return error_errno(err, errno, "find a free port on 127.0.0.1");
+	}
+}
+
+static int write_kubeconfig(const struct lab *lab, struct error *err) {
+	char text[1024], path[LAB_PATH_MAX];
+	int n = snprintf(text, sizeof(text),
+	                 "apiVersion: v1\nkind: Config\ncurrent-context: %1$s\n"
+	                 "clusters:\n- name: %1$s\n  cluster:\n    server: http://127.0.0.1:%2$lld\n"
+	                 "contexts:\n- name: %1$s\n  context:\n    cluster: %1$s\n    user: %1$s\n"
+	                 "users:\n- name: %1$s\n  user: {}\n",
+	                 lab->name, (long long)lab->port);
+	return write_file_atomic(lab_path(lab, path, "kubeconfig"), text, (size_t)n, 0644, err);
+}
+
+/* A daemon that has ended says why in its log. */
+static int check_daemons(const struct lab *lab, struct error *err) {
+	for (int i = 0; i < lab_daemons(lab); i++) {
+		_daemon_ struct lab_daemon d = {0};
+		char words[300];
+		int r = lab_daemon_get(lab, i, &d, err);
+		if (r < 0)
+			return r;
+		if (access(d.pid_file, F_OK) < 0 || lab_daemon_pid(&d))
+			continue;
+		lab_daemon_last_words(&d, words, sizeof(words));
+		return error_set(err, ESRCH, "%s has ended; its log `%s` ends with: %s", d.program, d.log, words);
+	}
+	return 0;
+}
+
+/* 0 when it holds; else why not yet. */
+typedef int (*condition)(struct up *u, struct error *err);
+
+static int wait_for(struct up *u, condition holds, unsigned seconds, struct error *err) {
+	uint64_t deadline = now_monotonic_ns() + seconds * NSEC_PER_SEC;
+	for (;;) {
+		struct error why = {0};
+		if (holds(u, &why) == 0)
+			return 0;
+		int r = check_daemons(u->lab, err);
+		if (r < 0)
+			return r;
+		if (now_monotonic_ns() > deadline)
+			return error_set(err, ETIMEDOUT, "not within %u s: %s", seconds, why.msg);
+		progress_wait(&u->progress, "%s", why.msg);
+		usleep(50000);
+	}
+}
+
+static int start_daemons(struct up *u, int from, int to, struct error *err) {
+	for (int i = from; i < to; i++) {
+		_daemon_ struct lab_daemon d = {0};
+		int r = lab_daemon_get(u->lab, i, &d, err);
+		if (r >= 0)
+			r = lab_daemon_start(&d, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int daemons_ready(struct up *u, int from, int to, struct error *err) {
+	for (int i = from; i < to; i++) {
+		_daemon_ struct lab_daemon d = {0};
+		int r = lab_daemon_get(u->lab, i, &d, err);
+		if (r >= 0)
+			r = lab_daemon_ready(&d, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int api_ready(struct up *u, struct error *err) {
+	return daemons_ready(u, 0, 1, err);
+}
+
+static int all_ready(struct up *u, struct error *err) {
+	return daemons_ready(u, 0, lab_daemons(u->lab), err);
+}
+
+static int sessions_up(struct up *u, struct error *err) {
+	for (int i = 0; i < LAB_ROUTERS; i++) {
+		int up, all;
+		int r = lab_router_sessions(u->lab, i, &up, &all, err);
+		if (r < 0)
+			return r;
+		if (up < all)
+			return error_set(err, EAGAIN, "%s: %d of %d sessions are up", lab_router_name(i), up, all);
+	}
+	return 0;
+}
+
+static int instance_ready(struct up *u, struct error *err) {
+	int r = lab_instance_get(u->lab, LAB_TENANT, LAB_INSTANCE, &u->instance, err);
+	if (r < 0)
+		return r;
+	return u->instance.ready ? 0 : error_set(err, EAGAIN, "%s", u->instance.waiting);
+}
+
+static int run_quietly(struct up *u, const char *const *argv, struct error *err) {
+	struct place place;
+	struct proc_spec spec = {.argv = argv, .netns = place.netns, .timeout_ms = 10000};
+	int r = place_find(u->lab, "internet", &place, err);
+	return r < 0 ? r : proc_run(&spec, NULL, err);
+}
+
+static int answers_ping(struct up *u, struct error *err) {
+	const char *argv[] = {"ping", "-6", "-n", "-c", "1", "-W", "1", u->instance.address, NULL};
+	if (run_quietly(u, argv, err) < 0)
+		return error_set(err, EAGAIN, "%s does not answer a ping from the internet", u->instance.address);
+	return 0;
+}
+
+static int answers_http(struct up *u, struct error *err) {
+	char url[64];
+	const char *argv[] = {"curl", "-sf", "-m", "3", "-o", "/dev/null", url, NULL};
+	snprintf(url, sizeof(url), "http://[%s]/", u->instance.address);
+	if (run_quietly(u, argv, err) < 0)
+		return error_set(err, EAGAIN, "%s does not answer HTTP from the internet", url);
+	return 0;
+}
+
+static int build_fabric(struct up *u, struct error *err) {
+	progress_step(&u->progress, "API server and controller");
+	int r = start_daemons(u, 0, LAB_CONTROL_DAEMONS, err);
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "cables: 2 leaves, %d edges, %lld hosts, internet", LAB_EDGES,
+	              (long long)u->lab->hosts);
+	r = lab_topology_up(u->lab, err);
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "objects: pools, edge peers, an image, a tenant");
+	r = wait_for(u, api_ready, 15, err);
+	if (r >= 0)
+		r = lab_seed(u->lab, err);
+	if (r < 0)
+		return r;
+	/* They set up their hosts while we start the routers. */
+	progress_step(&u->progress, "agents of hosts and edges");
+	r = start_daemons(u, LAB_CONTROL_DAEMONS, lab_daemons(u->lab), err);
+	for (int i = 0; r >= 0 && i < LAB_ROUTERS; i++) {
+		progress_step(&u->progress, "router %s", lab_router_name(i));
+		r = lab_router_ensure(u->lab, i, err);
+	}
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "BGP sessions");
+	r = wait_for(u, sessions_up, 60, err);
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "daemons are ready");
+	return wait_for(u, all_ready, 60, err);
+}
+
+static int await_instance(struct up *u, struct error *err) {
+	progress_step(&u->progress, "instance %s/%s runs", LAB_TENANT, LAB_INSTANCE);
+	int r = wait_for(u, instance_ready, 120, err);
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "it answers from the internet");
+	r = wait_for(u, answers_ping, 60, err);
+	return r < 0 ? r : wait_for(u, answers_http, 30, err);
+}
+
+/* Runs ARGV at the internet for all to see. */
+static void demonstrate(struct up *u, const char *const *argv) {
+	_buf_free_ struct buf out = {.max = 65536};
+	struct place place;
+	struct error err = {0};
+	struct proc_spec spec = {.argv = argv, .netns = place.netns};
+	printf("internet$");
+	for (const char *const *a = argv; *a; a++)
+		printf(" %s", *a);
+	printf("\n");
+	fflush(stdout);
+	if (place_find(u->lab, "internet", &place, &err) < 0 || proc_run(&spec, &out, &err) < 0)
+		printf("%s\n", err.msg);
+	printf("%s\n", out.data ? out.data : "");
+}
+
+static void show(struct up *u) {
+	const struct lab *lab = u->lab;
+	char url[64], kubeconfig[LAB_PATH_MAX], me[300], name[32];
+	snprintf(me, sizeof(me), "%s/nacre", lab->bindir);
+	snprintf(name, sizeof(name), streq(lab->name, "lab") ? "" : " --name %s", lab->name);
+	lab_path(lab, kubeconfig, "kubeconfig");
+	printf("\nInstance %s/%s runs on %s and answers from the internet:\n\n", LAB_TENANT, LAB_INSTANCE,
+	       u->instance.host);
+	const char *ping[] = {"ping", "-6", "-n", "-c", "3", "-i", "0.2", u->instance.address, NULL};
+	const char *curl[] = {"curl", "-s", url, NULL};
+	snprintf(url, sizeof(url), "http://[%s]/", u->instance.address);
+	demonstrate(u, ping);
+	demonstrate(u, curl);
+	printf("The lab is up after %.1f s. Try next:\n"
+	       "  export KUBECONFIG=%s\n"
+	       "  kubectl get hosts,endpoints.nacre.dev,edgepeers\n"
+	       "  kubectl -n %s describe instance %s\n"
+	       "  %s console%s %s/%s        # its serial console; Ctrl-] ends\n"
+	       "  %s lab exec%s internet -- traceroute -6 -n %s\n"
+	       "  %s lab status%s\n"
+	       "  %s lab down%s\n",
+	       progress_total(&u->progress), kubeconfig, LAB_TENANT, LAB_INSTANCE, me, name, LAB_TENANT, LAB_INSTANCE,
+	       me, name, u->instance.address, me, name, me, name);
+}
+
+/* The logs of a lab that failed, where `down` does not reach. */
+static int keep_logs(const struct lab *lab, char *ret_dir, size_t size, struct error *err) {
+	char to[64];
+	snprintf(to, sizeof(to), "/tmp/nacre-lab-%s-XXXXXX", lab->name);
+	if (!mkdtemp(to))
+		return error_errno(err, errno, "make `%s`", to);
+	DIR *dir = opendir(lab->dir);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char from[512], target[512];
+		_free_ char *text = NULL;
+		size_t len, n = strlen(e->d_name);
+		if (n < 5 || !streq(e->d_name + n - 4, ".log"))
+			continue;
+		snprintf(from, sizeof(from), "%s/%s", lab->dir, e->d_name);
+		snprintf(target, sizeof(target), "%s/%s", to, e->d_name);
+		if (read_file(from, 64 << 20, &text, &len, err) < 0 ||
+		    write_file_atomic(target, text, len, 0644, err) < 0)
+			break;
+	}
+	if (dir)
+		closedir(dir);
+	snprintf(ret_dir, size, "%s", to);
+	return 0;
+}
+
+/* ERR is why it failed; says what becomes of the lab. */
+static void fail(struct up *u, bool keep, struct error *err) {
+	struct error also = {0};
+	char logs[64];
+	bool found;
+	progress_fail(&u->progress);
+	error_prefix(err, "lab `%s`: %s", u->lab->name, u->progress.step);
+	if (keep) {
+		fprintf(stderr, "The lab stays as it is (--keep); its logs are in %s.\n", u->lab->dir);
+		return;
+	}
+	if (keep_logs(u->lab, logs, sizeof(logs), &also) == 0)
+		fprintf(stderr, "The lab is taken down; its logs are in %s.\n", logs);
+	else
+		fprintf(stderr, "Keeping its logs failed: %s\n", also.msg);
+	if (lab_down(u->lab, &u->progress, &found, &also) < 0)
+		fprintf(stderr, "Taking it down failed: %s\n", also.msg);
+}
+
+static int claim(struct lab *lab, int *ret_lock, struct error *err) {
+	int r = mkdir_p(LAB_RUN_DIR, 0755, err);
+	if (r < 0)
+		return r;
+	if (mkdir(lab->dir, 0755) < 0) {
+		if (errno != EEXIST)
+			return error_errno(err, errno, "make `%s`", lab->dir);
+		return error_set(
+			err, EEXIST,
+			"lab `%s` is there already: look at it with `nacre lab status --name %s`, remove it with "
+			"`nacre lab down --name %s`, or bring up another one with --name",
+			lab->name, lab->name, lab->name);
+	}
+	return lab_lock(lab, ret_lock, err);
+}
+
+int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
+	struct up u = {.lab = lab};
+	_close_ int lock = -1;
+	int r = lab_check_requirements(lab, err);
+	if (r >= 0)
+		r = claim(lab, &lock, err);
+	if (r < 0)
+		return r;
+	progress_init(&u.progress);
+	r = choose_port(&lab->port, err);
+	if (r >= 0)
+		r = lab_save(lab, err);
+	if (r >= 0)
+		r = write_kubeconfig(lab, err);
+	if (r >= 0)
+		r = build_fabric(&u, err);
+	if (r >= 0 && !o->no_instance)
+		r = await_instance(&u, err);
+	if (r < 0) {
+		fail(&u, o->keep, err);
+		return r;
+	}
+	progress_end(&u.progress);
+	if (!o->no_instance)
+		show(&u);
+	return 0;
+}
