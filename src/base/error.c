@@ -9,9 +9,11 @@ static void clip(struct error *err, int len) {
 		memcpy(err->msg + sizeof(err->msg) - 4, "...", 4);
 }
 
-int error_set(struct error *err, int code, const char *fmt, ...) {
+int(error_set)(struct error *err, int code, const char *fmt, ...) {
 	if (code < 0)
 		code = -code;
+	if (code == 0)
+		code = EIO; /* a failure without a cause is still a failure */
 	if (!err)
 		return -code;
 	va_list ap;
@@ -22,9 +24,11 @@ int error_set(struct error *err, int code, const char *fmt, ...) {
 	return -code;
 }
 
-int error_errno(struct error *err, int code, const char *fmt, ...) {
+int(error_errno)(struct error *err, int code, const char *fmt, ...) {
 	if (code < 0)
 		code = -code;
+	if (code == 0)
+		code = EIO; /* a failure without a cause is still a failure */
 	if (!err)
 		return -code;
 	va_list ap;
@@ -38,8 +42,8 @@ int error_errno(struct error *err, int code, const char *fmt, ...) {
 	return -code;
 }
 
-int error_prefix(struct error *err, const char *fmt, ...) {
-	if (!err)
+int(error_prefix)(struct error *err, const char *fmt, ...) {
+	if (!err || !err->code)
 		return -EIO;
 	struct error old = *err;
 	va_list ap;
@@ -52,6 +56,6 @@ int error_prefix(struct error *err, const char *fmt, ...) {
 	return -err->code;
 }
 
-int error_oom(struct error *err) {
+int(error_oom)(struct error *err) {
 	return error_set(err, ENOMEM, "out of memory");
 }

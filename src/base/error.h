@@ -33,3 +33,16 @@ int error_prefix(struct error *err, const char *fmt, ...) _printf_(2, 3);
 
 /* -ENOMEM with a standard message. */
 int error_oom(struct error *err);
+
+/* Tells compilers and analysers what these functions promise: the result is always negative. */
+#define ERROR_NEGATIVE(call)                     \
+	({                                       \
+		int _negative = (call);          \
+		if (_negative >= 0)              \
+			__builtin_unreachable(); \
+		_negative;                       \
+	})
+#define error_set(...)    ERROR_NEGATIVE((error_set)(__VA_ARGS__))
+#define error_errno(...)  ERROR_NEGATIVE((error_errno)(__VA_ARGS__))
+#define error_prefix(...) ERROR_NEGATIVE((error_prefix)(__VA_ARGS__))
+#define error_oom(err)    ERROR_NEGATIVE((error_oom)(err))
