@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/testing.h"
+
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "lab/daemon.h"
+#include "lab/down.h"
+#include "lab/place.h"
+#include "lab/routers.h"
+#include "lab/topology.h"
+#include "net/link.h"
+
+/* A name of this run. */
+static void make_lab(struct lab *lab) {
+	char name[LAB_NAME_MAX + 1];
+	struct error err;
+	snprintf(name, sizeof(name), "t%d", getpid());
+	assert_int_equal(lab_init(lab, name, &err), 0);
+	lab->hosts = 2;
+}
+
+static void test_names(void **state) {
+	static const char *const bad[] = {"", "a-b", "A", "a/b", "..", "abcdefghijklm", "a b"};
+	struct lab lab;
+	struct error err;
+	struct lab_machine m;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(lab_init(&lab, bad[i], &err), -EINVAL);
+	assert_int_equal(lab_init(&lab, "abcdefghijkl", &err), 0);
+	assert_string_equal(lab.prefix, "nl-abcdefghijkl-");
+	lab.hosts = LAB_HOSTS_MAX;
+	assert_int_equal(lab_machines(&lab), LAB_EDGES + LAB_HOSTS_MAX);
+	lab_machine(&lab, 0, &m);
+	assert_true(m.edge);
+	assert_string_equal(m.ns, "nl-abcdefghijkl-edge1");
+	lab_machine(&lab, lab_machines(&lab) - 1, &m);
+	assert_string_equal(m.prefix, "nl-abcdefghijkl-host16-");
+	assert_string_equal(m.vtep, "fd4e::1:10");
+	/* All are different. */
+	for (int i = 0; i < lab_machines(&lab); i++)
+		for (int k = 0; k < i; k++) {
+			struct lab_machine a, b;
+			struct addr addr;
+			lab_machine(&lab, i, &a);
+			lab_machine(&lab, k, &b);
+			assert_string_not_equal(a.name, b.name);
+			assert_string_not_equal(a.vtep, b.vtep);
+			assert_true(a.asn != b.asn);
+			assert_int_equal(addr_parse(a.vtep, &addr, &err), 0);
+		}
+}
+
+static void test_daemons(void **state) {
+	struct lab lab;
+	struct error err;
+	_daemon_ struct lab_daemon d = {0};
+	make_lab(&lab);
+	assert_int_equal(lab_daemons(&lab), 6);
+	assert_int_equal(lab_daemon_find(&lab, "host2", &d, &err), 0);
+	assert_string_equal(d.program, "nacre-node");
+	assert_int_equal(lab_daemon_pid(&d), 0);
+	struct lab_daemon none = {0};
+	assert_int_equal(lab_daemon_find(&lab, "host3", &none, &err), -ENOENT);
+}
+
+static void test_state(void **state) {
+	struct lab lab, again;
+	struct error err;
+	char path[LAB_PATH_MAX];
+	int fd;
+	if (geteuid() != 0)
+		skip();
+	make_lab(&lab);
+	assert_int_equal(lab_load(&again, lab.name, &err), -ENOENT);
+	assert_int_equal(mkdir_p(lab.dir, 0755, &err), 0);
+	lab.port = 4711;
+	snprintf(lab.images, sizeof(lab.images), "/tmp/\"images\"");
+	assert_int_equal(lab_save(&lab, &err), 0);
+	assert_int_equal(lab_load(&again, lab.name, &err), 0);
+	assert_memory_equal(&lab, &again, sizeof(lab));
+	assert_int_equal(lab_lock(&lab, &fd, &err), 0);
+	int second;
+	assert_int_equal(lab_lock(&lab, &second, &err), -EBUSY);
+	close(fd);
+	assert_int_equal(write_file_atomic(lab_path(&lab, path, "lab.json"), "{\"hosts\":", 9, 0644, &err), 0);
+	assert_int_equal(lab_load(&again, lab.name, &err), -EBADMSG);
+}
+
+static int count(const struct link *l, void *userdata) {
+	++*(int *)userdata;
+	return 0;
+}
+
+static void test_topology(void **state) {
+	struct lab lab;
+	struct error err = {0};
+	struct progress p;
+	struct place place;
+	bool found;
+	int fd, links = 0, up, all;
+	_nl_free_ struct nl *nl = NULL;
+	if (geteuid() != 0 || access("/usr/lib/frr/bgpd", X_OK) < 0)
+		skip();
+	make_lab(&lab);
+	progress_init(&p);
+	assert_int_equal(mkdir_p(lab.dir, 0755, &err), 0);
+	int r = lab_topology_up(&lab, &err);
+	/* Twice changes nothing. */
+	r = r < 0 ? r : lab_topology_up(&lab, &err);
+	r = r < 0 ? r : lab_router_ensure(&lab, 0, &err);
+	r = r < 0 ? r : lab_router_sessions(&lab, 0, &up, &all, &err);
+	r = r < 0 ? r : place_find(&lab, "edge1", &place, &err);
+	r = r < 0 ? r : netns_open(place.name, &fd, &err);
+	r = r < 0 ? r : nl_open(&nl, fd, &err);
+	r = r < 0 ? r : link_dump(nl, count, &links, &err);
+	if (r < 0)
+		print_message("%s\n", err.msg);
+	else
+		close(fd);
+	nl = nl_free(nl);
+	int q = lab_down(&lab, &p, &found, &err);
+	assert_int_equal(r, 0);
+	assert_int_equal(q, 0);
+	assert_true(found);
+	assert_int_equal(links, 4); /* lo, eth0, eth1, wan */
+	assert_int_equal(all, 4);
+	assert_int_equal(place_find(&lab, "edge1", &place, &err), -ENOENT);
+	struct stat st;
+	assert_int_equal(stat(lab.dir, &st), -1);
+	assert_int_equal(lab_down(&lab, &p, &found, &err), 0);
+	assert_false(found);
+}
+
+static int teardown(void **state) {
+	struct lab lab;
+	struct progress p;
+	struct error err;
+	bool found;
+	make_lab(&lab);
+	progress_init(&p);
+	return geteuid() == 0 ? lab_down(&lab, &p, &found, &err) : 0;
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_state),
+		cmocka_unit_test_teardown(test_topology, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, teardown);
+}
