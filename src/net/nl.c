@@ -384,6 +384,7 @@ int nl_batch_flush(struct nl_batch *b, struct error *err) {
 	int r = send_all(b->nl, b->buf, b->len, err);
 	if (r >= 0)
 		r = batch_await(b, err);
+	b->sent += b->count;
 	b->count = 0;
 	b->len = 0;
 	return r;

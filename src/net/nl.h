@@ -95,6 +95,7 @@ struct nl_batch {
 	size_t len;            /* of the finished messages in buf */
 	struct nlmsghdr *open; /* the unfinished one after them, or NULL */
 	struct nlmsghdr *last;
+	uint64_t sent; /* messages, ever */
 	uint32_t seq0; /* sequence number of the first message in buf */
 	unsigned count;
 	void *cookies[NL_BATCH_MSGS];

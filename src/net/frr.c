@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/frr.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "net/netns.h"
+
+#define DIR_LEN_MAX   80
+#define PATH_LEN_MAX  (DIR_LEN_MAX + 24)
+#define CONFIG_MAX    (16U << 20)
+#define ANSWER_MAX    (4U << 20)
+#define LOG_MAX       (1L << 20)
+#define VTY_TIMEOUT_S 20
+/* How long zebra keeps routes of a predecessor that was killed, until bgpd has announced them again. */
+#define STALE_ROUTES_S "60"
+
+static const char *const daemons[] = {"zebra", "bgpd"};
+
+static const char *path_of(const struct frr *f, const char *daemon, const char *suffix, char out[static PATH_LEN_MAX]) {
+	snprintf(out, PATH_LEN_MAX, "%s/%s%s", f->dir, daemon, suffix);
+	return out;
+}
+
+static int prepare_dir(const struct frr *f, struct error *err) {
+	struct passwd *user = getpwnam("frr");
+	struct group *group = getgrnam("frr");
+	if (strlen(f->dir) > DIR_LEN_MAX)
+		return error_set(err, ENAMETOOLONG, "FRR directory `%s`: longer than %d characters", f->dir,
+		                 DIR_LEN_MAX);
+	if (!user || !group)
+		return error_set(err, ENOENT, "no user `frr`: install the package frr");
+	int r = mkdir_p(f->dir, 0750, err);
+	/* FRR makes it by itself only when it is started by its own scripts. */
+	if (r >= 0)
+		r = mkdir_p("/var/run/frr", 0755, err);
+	if (r < 0)
+		return r;
+	if (chown(f->dir, user->pw_uid, group->gr_gid) < 0)
+		return error_errno(err, errno, "chown `%s`", f->dir);
+	return 0;
+}
+
+/*
+ * The pid of a running daemon of this directory, or 0. FRR keeps a lock on its pid file for as long as
+ * it lives, which no crash and no recycled pid can fake.
+ */
+static pid_t running(const struct frr *f, const char *daemon) {
+	char path[PATH_LEN_MAX];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	_close_ int fd = open(path_of(f, daemon, ".pid", path), O_RDWR | O_CLOEXEC);
+	if (fd < 0 || fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+		return 0;
+	return lock.l_pid;
+}
+
+/* False when its namespace was deleted and another one has that name now. */
+static bool in_namespace(const struct frr *f, pid_t pid) {
+	char mine[64], named[NETNS_PATH_MAX];
+	struct stat a, b;
+	snprintf(mine, sizeof(mine), "/proc/%d/ns/net", pid);
+	return stat(mine, &a) == 0 && stat(netns_path(f->netns, named), &b) == 0 && a.st_ino == b.st_ino;
+}
+
+static int stop(const struct frr *f, const char *daemon, struct error *err) {
+	pid_t pid = running(f, daemon);
+	return pid ? proc_stop(pid, 3000, err) : 0;
+}
+
+static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
+	char log_arg[PATH_LEN_MAX + 8], netns[NETNS_PATH_MAX];
+	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
+	path_of(f, daemon, ".pid", pid);
+	path_of(f, "zserv", ".api", zserv);
+	path_of(f, daemon, ".log", log);
+	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
+	int r = write_file_atomic(path_of(f, daemon, ".conf", conf), config, strlen(config), 0644, err);
+	if (r < 0)
+		return r;
+	/* With -d the call returns once the daemon has read its configuration and its sockets are open. */
+	const char *zebra_argv[] = {program, "-d",    "-f",           conf,        "-i",           pid,
+	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",
+	                            "--log", log_arg, "--log-level",  "warnings",  "--vty_socket", f->dir,
+	                            "-r",    "-K",    STALE_ROUTES_S, NULL};
+	const char *bgpd_argv[] = {program,       "-d",       "-f",           conf,   "-i", pid,     "-z",
+	                           zserv,         "-A",       "127.0.0.1",    "-P",   "0",  "--log", log_arg,
+	                           "--log-level", "warnings", "--vty_socket", f->dir, NULL};
+	struct proc_spec spec = {.argv = streq(daemon, "zebra") ? zebra_argv : bgpd_argv,
+	                         .netns = netns_path(f->netns, netns)};
+	r = proc_run(&spec, NULL, err);
+	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
+}
+
+/* -- the vty: commands end in NUL, answers in three NULs and a status -- */
+
+static int vty_open(const struct frr *f, const char *daemon, int *ret, struct error *err) {
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct timeval timeout = {.tv_sec = VTY_TIMEOUT_S};
+	char path[PATH_LEN_MAX];
+	path_of(f, daemon, ".vty", path);
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return error_set(err, ENAMETOOLONG, "`%s` is too long for a socket", path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return error_errno(err, errno, "connect to `%s`", path);
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
+/* One command; its text is added to OUT. *RET_STATUS is FRR's (0 = success). */
+static int vty_say(int fd, const char *command, struct buf *out, int *ret_status, struct error *err) {
+	_buf_free_ struct buf in = {.max = ANSWER_MAX};
+	int r = write_all(fd, command, strlen(command) + 1, err);
+	if (r < 0)
+		return r;
+	for (;;) {
+		char *room = buf_reserve(&in, 4096);
+		if (!room)
+			return buf_error(&in, "FRR's answer", err);
+		ssize_t n = read(fd, room, 4096);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_errno(err, n < 0 ? errno : ECONNRESET, "FRR's answer to `%s`", command);
+		in.len += (size_t)n;
+		if (in.len >= 4 && memcmp(in.data + in.len - 4, "\0\0\0", 3) == 0)
+			break;
+	}
+	*ret_status = (uint8_t)in.data[in.len - 1];
+	if (out)
+		buf_add(out, in.data, in.len - 4);
+	return 0;
+}
+
+static int vty_check(int fd, const char *command, struct buf *out, struct error *err) {
+	_buf_free_ struct buf text = {.max = ANSWER_MAX};
+	int status = 0;
+	int r = vty_say(fd, command, &text, &status, err);
+	if (r < 0)
+		return r;
+	if (status != 0)
+		return error_set(err, EREMOTEIO, "FRR refuses `%s` (status %d): %.200s", command, status,
+		                 text.data ? text.data : "");
+	if (out && text.len)
+		buf_add(out, text.data, text.len);
+	return 0;
+}
+
+int frr_command(const struct frr *f, const char *daemon, const char *const *commands, struct buf *out,
+                struct error *err) {
+	_close_ int fd = -1;
+	int r = vty_open(f, daemon, &fd, err);
+	if (r >= 0)
+		r = vty_check(fd, "enable", NULL, err);
+	for (; r >= 0 && *commands; commands++)
+		r = vty_check(fd, *commands, out, err);
+	if (r >= 0 && out)
+		r = buf_error(out, "FRR's answer", err);
+	return r;
+}
+
+/* -- configuration -- */
+
+/* Takes the steps of frr_config_diff(). STEPS is cut into lines in place. */
+static int take_steps(const struct frr *f, const char *daemon, char *steps, struct error *err) {
+	_close_ int fd = -1;
+	int status;
+	int r = vty_open(f, daemon, &fd, err);
+	if (r >= 0)
+		r = vty_check(fd, "enable", NULL, err);
+	if (r >= 0)
+		r = vty_check(fd, "configure terminal", NULL, err);
+	for (char *line = steps, *end; r >= 0 && (end = strchr(line, '\n')); line = end + 1) {
+		*end = 0;
+		if (!*line) {
+			r = vty_check(fd, "end", NULL, err);
+			if (r >= 0)
+				r = vty_check(fd, "configure terminal", NULL, err);
+		} else if (*line == '-') {
+			/* What was taken back already (by an attempt that broke off) can't be again: no failure. */
+			r = vty_say(fd, line + 1, NULL, &status, err);
+		} else {
+			r = vty_check(fd, line + 1, NULL, err);
+		}
+	}
+	return r;
+}
+
+static int configure(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+	char path[PATH_LEN_MAX];
+	_free_ char *applied = NULL;
+	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
+	int r = read_file(path_of(f, daemon, ".conf", path), CONFIG_MAX, &applied, NULL, err);
+	if (r < 0)
+		return r;
+	if (streq(applied, config))
+		return 0;
+	r = frr_config_diff(applied, config, &steps, err);
+	if (r >= 0 && steps.len)
+		r = take_steps(f, daemon, steps.data, err);
+	if (r >= 0)
+		r = write_file_atomic(path, config, strlen(config), 0644, err);
+	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
+}
+
+/* FRR opens its log for appending, so it goes on at the beginning of a truncated one. */
+static void bound_log(const struct frr *f, const char *daemon) {
+	char path[PATH_LEN_MAX];
+	struct stat st;
+	if (stat(path_of(f, daemon, ".log", path), &st) == 0 && st.st_size > LOG_MAX)
+		(void)!truncate(path, 0);
+}
+
+int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) {
+	const char *const configs[] = {zebra, bgpd};
+	int r = prepare_dir(f, err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(daemons); i++) {
+		pid_t pid = running(f, daemons[i]);
+		bound_log(f, daemons[i]);
+		if (pid && !in_namespace(f, pid)) {
+			r = stop(f, daemons[i], err);
+			pid = 0;
+		}
+		if (r >= 0)
+			r = pid ? configure(f, daemons[i], configs[i], err) : start(f, daemons[i], configs[i], err);
+	}
+	return r;
+}
+
+int frr_stop(const struct frr *f, struct error *err) {
+	int r = stop(f, "bgpd", err);
+	if (r >= 0)
+		r = stop(f, "zebra", err);
+	if (r >= 0)
+		r = remove_tree(f->dir, err);
+	return r;
+}

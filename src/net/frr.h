@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * FRR (zebra and bgpd) in a namespace. The two daemons are detached: they outlive their
+ * starter, whose successor finds them by the lock that each holds on its pid file, so a restart
+ * of ours never touches a BGP session. Their configuration is changed by commands on their vty
+ * sockets, never by restarting or reloading them.
+ *
+ * Everything of a pair is in one directory (vty sockets, zserv, pid files, configuration, logs);
+ * a person looks inside with `vtysh --vty_socket DIR`.
+ */
+
+#include "base/buf.h"
+#include "base/error.h"
+
+struct frr {
+	const char *netns; /* name */
+	const char *dir;   /* made by frr_ensure(), mode 0750, owner frr; at most 80 characters */
+};
+
+/*
+ * Both daemons run in the namespace and have this configuration (as in their configuration files:
+ * one blank of indentation for each level; ZEBRA and BGPD are never NULL). Differences to what was applied before are
+ * applied as commands: lines that went are taken back with "no", then new ones are given. A
+ * daemon that died is started. Order and blanks matter for nothing else.
+ * On failure what could be applied has been; calling again carries on.
+ */
+int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) _must_use_;
+
+/* Ends both daemons and removes the directory. Nothing there is success. */
+int frr_stop(const struct frr *f, struct error *err);
+
+/*
+ * Runs commands (NULL-terminated) on DAEMON ("zebra" or "bgpd") in enable mode, what they print goes to OUT
+ * (may be NULL). Stops at the first that the daemon refuses: -EREMOTEIO, with the command and its answer.
+ */
+int frr_command(const struct frr *f, const char *daemon, const char *const *commands, struct buf *out,
+                struct error *err) _must_use_;
+
+/*
+ * What leads from configuration OLD to NEW, one step a line (internal; here for its test):
+ * "" back to the top, " LINE" enter a context, "-LINE" take back, "+LINE" add.
+ */
+int frr_config_diff(const char *old, const char *new, struct buf *out, struct error *err) _must_use_;

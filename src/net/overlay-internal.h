@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Inside the overlay. Who points at whom:
+ *
+ *   ep --hop--> hop            where the endpoint is (NULL: nowhere that we route to)
+ *   ep.paths[] --rt--> rt      each prefix that it announces; rt.paths chains the announcers
+ *   rt --target--> hop/group   what the route uses, settled by overlay_resolve()
+ *   group.hops[] --> hop
+ *
+ * An item is `queued` on o->dirty (routes and hops and groups in lists of their own) when the kernel may differ
+ * from it. Whatever changes the announcers of a route queues it, and overlay_flush() resolves every queued
+ * route before it frees a hop or group, so targets never dangle.
+ */
+
+#include <net/if.h>
+
+#include "base/tree.h"
+#include "net/nl.h"
+#include "net/overlay.h"
+#include "net/route.h"
+
+/* Of our routes. The default of last resort (net/underlay.h) has another, so neither replaces the other. */
+#define OVERLAY_METRIC 1024
+
+enum item_kind { ITEM_ROUTE, ITEM_HOP, ITEM_GROUP };
+
+/* First member of each of the three. */
+struct item {
+	uint8_t kind;
+	uint8_t queued : 1;
+	uint8_t failed : 1;   /* by the last attempt */
+	uint8_t reported : 1; /* the failure is known to the user */
+	uint8_t grouped : 1;  /* routes: target is a group */
+	uint8_t nexthop : 1;  /* hops, groups: the kernel has its nexthop object */
+	uint8_t neigh : 1;    /* hops: ... its neighbour (scratch of the sync) */
+	uint8_t fdb : 1;      /* hops: ... its forwarding entry (scratch of the sync) */
+	uint8_t retry : 1;    /* on o->failing */
+	uint32_t id; /* hops, groups: nexthop id (0: none yet). Routes: the id that the kernel has (0: no route) */
+	TAILQ_ENTRY(item) link;
+};
+TAILQ_HEAD(item_list, item);
+
+struct hop {
+	struct item item;
+	RB_ENTRY(hop) node; /* by device and MAC */
+	char device[IFNAMSIZ];
+	bool remote;
+	bool unreachable; /* remote: the underlay has no route to vtep */
+	bool checked;     /* scratch of overlay_check_reach() */
+	struct mac mac;
+	struct addr vtep;
+	int oif; /* 0: the device isn't there, or is down */
+	TAILQ_HEAD(, ep) eps;
+};
+RB_HEAD(hop_tree, hop);
+
+struct group {
+	struct item item;
+	RB_ENTRY(group) node;
+	uint32_t refs; /* routes */
+	unsigned n;
+	struct hop *hops[NEXTHOP_MEMBERS_MAX]; /* sorted by address of the struct */
+};
+RB_HEAD(group_tree, group);
+
+struct rt {
+	struct item item;
+	RB_ENTRY(rt) node;
+	struct path *paths;
+	void *target; /* struct hop or struct group */
+	struct prefix dst;
+};
+RB_HEAD(rt_tree, rt);
+
+struct path {
+	struct rt *rt;
+	struct ep *ep;
+	struct path *next; /* of the same route */
+};
+
+struct ep {
+	RB_ENTRY(ep) node;
+	TAILQ_ENTRY(ep) at_hop;
+	struct hop *hop;
+	const char *name; /* behind paths */
+	unsigned n;
+	struct path paths[];
+};
+RB_HEAD(ep_tree, ep);
+
+/* A device of `public`. */
+struct dev {
+	RB_ENTRY(dev) node;
+	char name[IFNAMSIZ];
+	int index;
+	bool up;
+	bool seen;
+};
+RB_HEAD(dev_tree, dev);
+
+struct overlay {
+	struct overlay_config c;
+	char device[IFNAMSIZ];
+	struct nl *nl, *underlay_nl;       /* requests */
+	struct nl *watch, *underlay_watch; /* notifications */
+	struct nl_batch batch;
+	struct ep_tree eps;
+	struct rt_tree rts;
+	struct hop_tree hops;
+	struct group_tree groups;
+	struct dev_tree devs;
+	struct item_list dirty[3]; /* by kind */
+	struct item_list failing;
+	sd_event_source *watch_src, *underlay_src, *flush_src, *retry_src, *sync_src;
+	uint32_t next_id;
+	bool started;
+	bool sweep; /* hops or groups may have become unused */
+	size_t n_eps, n_rts, n_hops, n_groups, n_failing, n_dirty;
+	uint64_t messages, syncs, repairs, last_flush_ns, last_sync_ns;
+};
+
+RB_PROTOTYPE(ep_tree, ep, node, )
+RB_PROTOTYPE(rt_tree, rt, node, )
+RB_PROTOTYPE(hop_tree, hop, node, )
+RB_PROTOTYPE(group_tree, group, node, )
+RB_PROTOTYPE(dev_tree, dev, node, )
+
+/* overlay.c */
+void overlay_queue(struct overlay *o, struct item *i);
+/* The kernel has lost the hop, or has it wrong: programs it again, and the routes that go over it. */
+void overlay_requeue_hop(struct overlay *o, struct hop *h);
+struct rt *overlay_find_rt(struct overlay *o, const struct prefix *dst);
+struct hop *overlay_find_hop(struct overlay *o, const char *device, const struct mac *mac);
+struct dev *overlay_find_dev(struct overlay *o, const char *name);
+/* Takes it off the list it is on. */
+void overlay_unlist(struct overlay *o, struct item *i);
+/* Puts it on the list of those that are tried again after a while. */
+void overlay_retry_later(struct overlay *o, struct item *i);
+
+/* overlay-flush.c */
+/* Settles which hop or group RT uses (a new group is queued). -ENOMEM leaves it as it was. */
+int overlay_resolve(struct overlay *o, struct rt *rt);
+int overlay_flush(struct overlay *o, struct error *err);
+/* The members that a group should have right now, as ids. */
+unsigned overlay_group_members(const struct group *g, uint32_t ids[static NEXTHOP_MEMBERS_MAX]);
+
+/* overlay-sync.c */
+int overlay_sync(struct overlay *o, struct error *err);
+void overlay_schedule_sync(struct overlay *o);
+
+/* overlay-watch.c */
+int overlay_watch(struct overlay *o, struct error *err);
+/* Brings o->devs up to date with the kernel. */
+int overlay_list_devs(struct overlay *o, struct error *err);
+/* Looks which VTEPs of groups have a route in the underlay. */
+int overlay_check_reach(struct overlay *o, struct error *err);
