@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/container.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+
+/* Opening the tap, sending advertisements, becoming QEMU's user and killing QEMU; no more. */
+#define CAPABILITIES                                                                                     \
+	((1ULL << CAP_NET_ADMIN) | (1ULL << CAP_NET_RAW) | (1ULL << CAP_SETUID) | (1ULL << CAP_SETGID) | \
+	 (1ULL << CAP_KILL))
+
+/* What the processes in between have to say. */
+struct report {
+	pid_t pid;
+	int code;
+	char message[sizeof(((struct error *)0)->msg)];
+};
+
+static int bind_read_only(const char *from, const char *to, struct error *err) {
+	if (mount(from, to, NULL, MS_BIND, NULL) < 0)
+		return error_errno(err, errno, "mount `%s`", from);
+	if (mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+		return error_errno(err, errno, "make the mount of `%s` read-only", from);
+	return 0;
+}
+
+static int touch(const char *path, struct error *err) {
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+
+	if (fd < 0)
+		return error_errno(err, errno, "create `%s`", path);
+	close(fd);
+	return 0;
+}
+
+static int make_devices(gid_t gid, struct error *err) {
+	static const struct {
+		const char *path;
+		unsigned major, minor;
+		mode_t mode;
+		bool for_qemu;
+	} nodes[] = {
+		{"dev/null", 1, 3, 0666, false},       {"dev/zero", 1, 5, 0666, false},
+		{"dev/random", 1, 8, 0666, false},     {"dev/urandom", 1, 9, 0666, false},
+		{"dev/net/tun", 10, 200, 0600, false}, {"dev/kvm", 10, 232, 0660, true},
+	};
+
+	if (mkdir("dev", 0755) < 0 || mkdir("dev/net", 0755) < 0)
+		return error_errno(err, errno, "mkdir");
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+		if (mknod(nodes[i].path, S_IFCHR | nodes[i].mode, makedev(nodes[i].major, nodes[i].minor)) < 0 ||
+		    chown(nodes[i].path, 0, nodes[i].for_qemu ? gid : 0) < 0 || chmod(nodes[i].path, nodes[i].mode) < 0)
+			return error_errno(err, errno, "make `%s`", nodes[i].path);
+	return 0;
+}
+
+static int mount_files(const struct container_config *c, struct error *err) {
+	char path[300];
+
+	if (mkdir("image", 0755) < 0)
+		return error_errno(err, errno, "mkdir");
+	for (size_t i = 0; i < c->n_files; i++) {
+		snprintf(path, sizeof(path), "image/%s", c->files[i].name);
+		int r = touch(path, err);
+		if (r >= 0)
+			r = bind_read_only(c->files[i].host, path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The caller is in its own mount namespace; its working directory becomes the new root. */
+static int make_root(const struct container_config *c, const char *root, struct error *err) {
+	static const char *const links[][2] = {
+		{"usr/bin", "bin"}, {"usr/sbin", "sbin"}, {"usr/lib", "lib"}, {"usr/lib64", "lib64"}};
+	int r;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return error_errno(err, errno, "make mounts private");
+	if (mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755,size=1m,nr_inodes=256") < 0)
+		return error_errno(err, errno, "mount a tmpfs on `%s`", root);
+	if (chdir(root) < 0)
+		return error_errno(err, errno, "chdir");
+	if (mkdir("usr", 0755) < 0 || mkdir("proc", 0555) < 0 || mkdir("instance", 0755) < 0 || mkdir("tmp", 0755) < 0)
+		return error_errno(err, errno, "mkdir");
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
+		if (symlink(links[i][0], links[i][1]) < 0)
+			return error_errno(err, errno, "symlink");
+	if ((r = bind_read_only("/usr", "usr", err)) < 0 || (r = touch("init", err)) < 0 ||
+	    (r = bind_read_only(c->program, "init", err)) < 0 || (r = make_devices(c->gid, err)) < 0 ||
+	    (r = mount_files(c, err)) < 0)
+		return r;
+	if (mount(c->dir, "instance", NULL, MS_BIND, NULL) < 0 ||
+	    mount(NULL, "instance", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return error_errno(err, errno, "mount `%s`", c->dir);
+	if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return error_errno(err, errno, "mount proc");
+	/* The old root goes on top of the new one and is then taken off (pivot_root(2)). */
+	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return error_errno(err, errno, "pivot_root");
+	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
+		return error_errno(err, errno, "make the root read-only");
+	return 0;
+}
+
+static int drop_capabilities(struct error *err) {
+	for (int cap = 0; cap < 64; cap++)
+		if (!(CAPABILITIES & (1ULL << cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
+			return error_errno(err, errno, "drop capability %d", cap);
+	return 0;
+}
+
+/* The first process of the container. Returns only on failure. */
+static int first(const struct container_config *c, const char *root, int log, struct error *err) {
+	const struct rlimit no_core = {0, 0};
+	const char *argv[] = {"nacre-vm", "--dir", "/instance", NULL};
+	char *const envp[] = {"PATH=/usr/sbin:/usr/bin", NULL};
+	sigset_t none;
+	int r;
+
+	if ((r = make_root(c, root, err)) < 0)
+		return r;
+	/* The log's descriptor would keep the old root's mounts in sight: it is a file of /instance again. */
+	int null = open("/dev/null", O_RDONLY);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
+		return error_errno(err, errno, "set up standard output");
+	if (sethostname(c->hostname, strlen(c->hostname)) < 0)
+		return error_errno(err, errno, "set host name `%s`", c->hostname);
+	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+		return error_errno(err, errno, "setrlimit");
+	if ((r = drop_capabilities(err)) < 0)
+		return r;
+	umask(027);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	execve("/init", (char *const *)argv, envp);
+	return error_errno(err, errno, "exec `%s`", c->program);
+}
+
+static void tell(int fd, const struct report *rep) {
+	(void)!write(fd, rep, sizeof(*rep));
+}
+
+/*
+ * Between the caller and the container: makes the first process, writes the pid file, and only then
+ * lets it go on, so that there never is a running container without one.
+ */
+static int middle(const struct container_config *c, const char *root, const char *pidfile, int log, int report_fd,
+                  struct error *err) {
+	struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
+	                          .exit_signal = SIGCHLD};
+	_close_ int netns = open(c->netns, O_RDONLY | O_CLOEXEC);
+	struct report rep = {0};
+	int go[2];
+	char byte = 0;
+
+	setsid();
+	if (netns < 0 || setns(netns, CLONE_NEWNET) < 0)
+		return error_errno(err, errno, "enter network namespace `%s`", c->netns);
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "pipe");
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		struct error failed = {0};
+		close(go[1]);
+		if (read(go[0], &byte, 1) != 1)
+			_exit(1);
+		rep.code = -first(c, root, log, &failed);
+		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
+		tell(report_fd, &rep);
+		_exit(127);
+	}
+	if (pid < 0)
+		return error_errno(err, errno, "clone");
+	int r = proc_pidfile_write(pidfile, pid, err);
+	if (r < 0)
+		return r;
+	rep.pid = pid;
+	tell(report_fd, &rep);
+	return write(go[1], &byte, 1) == 1 ? 0 : error_errno(err, errno, "start the container");
+}
+
+static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
+	struct report rep;
+	int r = 0;
+
+	/* One with the pid, and another only if something failed; then end of file, when exec has closed it. */
+	while (read(fd, &rep, sizeof(rep)) == (ssize_t)sizeof(rep)) {
+		if (rep.pid)
+			*ret_pid = rep.pid;
+		if (rep.code)
+			r = error_set(err, rep.code, "%s", rep.message);
+	}
+	if (r == 0 && *ret_pid == 0)
+		r = error_set(err, EIO, "the container's parent process died");
+	return r;
+}
+
+int container_start(const struct container_config *c, pid_t *ret_pid, struct error *err) {
+	_free_ char *root = strf("%s/" CONTAINER_ROOT, c->dir), *pidfile = strf("%s/pid", c->dir),
+		    *logfile = strf("%s/log", c->dir);
+	_close_ int log = -1;
+	struct report rep = {0};
+	pid_t pid = 0;
+	int p[2];
+
+	if (!root || !pidfile || !logfile)
+		return error_oom(err);
+	int r = mkdir_p(root, 0755, err);
+	if (r < 0)
+		return r;
+	log = open(logfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (log < 0)
+		return error_errno(err, errno, "open `%s`", logfile);
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "pipe");
+	pid_t between = fork();
+	if (between == 0) {
+		struct error failed = {0};
+		close(p[0]);
+		rep.code = -middle(c, root, pidfile, log, p[1], &failed);
+		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
+		if (rep.code)
+			tell(p[1], &rep);
+		_exit(0);
+	}
+	close(p[1]);
+	if (between < 0)
+		r = error_errno(err, errno, "fork");
+	else
+		r = read_reports(p[0], &pid, err);
+	close(p[0]);
+	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (r < 0) {
+		unlink(pidfile);
+		return error_prefix(err, "container in `%s`", c->dir);
+	}
+	*ret_pid = pid;
+	return 0;
+}
+
+int container_find(const char *dir, pid_t *ret_pid) {
+	_free_ char *pidfile = strf("%s/pid", dir);
+
+	return pidfile ? proc_pidfile_read(pidfile, ret_pid) : -ENOMEM;
+}
+
+int container_kill(const char *dir, struct error *err) {
+	_free_ char *pidfile = strf("%s/pid", dir);
+	pid_t pid;
+
+	if (!pidfile)
+		return error_oom(err);
+	int r = proc_pidfile_read(pidfile, &pid);
+	if (r == -ENOMEM)
+		return error_oom(err);
+	if (r >= 0) {
+		/* The death of the first process takes all others of its pid namespace along (pid_namespaces(7)). */
+		kill(pid, SIGKILL);
+		r = proc_stop(pid, 0, err);
+		if (r < 0)
+			return r;
+	}
+	unlink(pidfile);
+	return 0;
+}

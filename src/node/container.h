@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The container of one instance: mount, pid, ipc and uts namespaces of its own, a
+ * given network namespace, a minimal read-only root, and one program as its first
+ * process, which outlives the caller.
+ *
+ * In DIR (owned by root): `pid` says who the first process is (base/proc.h), `log` is what it
+ * prints. Inside: /usr of the host, read-only; /dev with the few nodes QEMU needs; DIR as
+ * /instance, writable; the given files below /image, read-only; nothing else of the host.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define CONTAINER_FILES_MAX 4
+#define CONTAINER_ROOT      "root" /* in DIR: where the root is put together */
+
+struct container_file {
+	const char *host; /* path on the host */
+	const char *name; /* inside: /image/NAME */
+};
+
+struct container_config {
+	const char *dir;
+	const char *netns; /* path of the network namespace */
+	const char *hostname;
+	const char *program; /* of the host; seen as /init inside, run as `NAME --dir /instance` */
+	gid_t gid;           /* QEMU's; may open /dev/kvm */
+	const struct container_file *files;
+	size_t n_files;
+};
+
+/*
+ * Starts it; the caller has made sure that none is running. When this process dies midway there
+ * is no container, or one that container_find() finds.
+ */
+int container_start(const struct container_config *c, pid_t *ret_pid, struct error *err) _must_use_;
+/* The first process of the container that runs in DIR; -ESRCH (or -ENOENT) if none does. */
+int container_find(const char *dir, pid_t *ret_pid) _must_use_;
+/* Kills all that is in it, waits for the end and removes the pid file. None running is success. */
+int container_kill(const char *dir, struct error *err);
