@@ -18,7 +18,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "base/jsonwrite.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/metrics.h"
@@ -52,7 +51,7 @@ static void on_ended(void *userdata) {
 static void print_status(void *userdata, struct buf *out) {
 	struct vm *vm = userdata;
 
-	machine_print(vm->machine, out);
+	vm_status_print(machine_status(vm->machine), out);
 }
 
 static int on_command(void *userdata, const char *name, struct error *err) {
@@ -160,17 +159,12 @@ static int run(struct vm *vm, const char *dir, struct error *err) {
 
 static void write_end(const char *path, struct vm *vm, const struct error *failed) {
 	_buf_free_ struct buf text = {.max = CONTROL_LINE_MAX};
+	struct vm_status start = {.state = VM_ENDED, .end = VM_END_START_FAILED, .since_us = now_realtime_us()};
 	struct error err;
 
-	if (failed) {
-		jw_begin(&text, '{');
-		jw_kv_string(&text, "state", "ended");
-		jw_kv_string(&text, "reason", "StartFailed");
-		jw_kv_string(&text, "message", failed->msg);
-		jw_end(&text, '}');
-	} else {
-		machine_print(vm->machine, &text);
-	}
+	if (failed)
+		snprintf(start.message, sizeof(start.message), "%.*s", (int)sizeof(start.message) - 1, failed->msg);
+	vm_status_print(failed ? &start : machine_status(vm->machine), &text);
 	if (!text.failed && write_file_atomic(path, text.data, text.len, 0644, &err) < 0)
 		log_error("can't leave the reason", "error=\"%s\"", err.msg);
 }
@@ -201,7 +195,7 @@ int main(int argc, char **argv) {
 	if (r < 0)
 		log_error("failed", "error=\"%s\"", err.msg);
 	write_end(end_path, &vm, r < 0 ? &err : NULL);
-	int status = r < 0 || machine_end(vm.machine) > MACHINE_END_STOPPED;
+	int status = r < 0 || machine_status(vm.machine)->end > VM_END_STOPPED;
 	control_free(vm.control);
 	machine_free(vm.machine);
 	ra_free(vm.ra);

@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 
 #include "base/jsonread.h"
-#include "base/jsonwrite.h"
 #include "base/loop.h"
 #include "base/util.h"
 #include "vm/console.h"
+#include "vm/qemu.h"
 #include "vm/qmp.h"
 
 #define LOG_KEEP     ((size_t)1024)
@@ -27,54 +27,27 @@ struct machine {
 	struct console *console;
 	sd_event_source *child, *log_io, *timer;
 	struct buf last_words; /* the end of what QEMU wrote to stderr */
-	enum machine_state state;
-	enum machine_end end;
-	char message[512];
-	uint64_t since_us; /* of the state */
-	int64_t resets;
+	struct vm_status status;
 	bool guest_off; /* QEMU said that the guest powered itself off */
 	bool cpu_failed;
 };
 
-static const char *const state_names[] = {"starting", "running", "paused", "stopping", "ended"};
-static const char *const end_names[] = {NULL, "PoweredOff", "Stopped", "Killed", "Failed", "CPUFailed"};
-
-enum machine_state machine_state(const struct machine *m) {
-	return m->state;
+const struct vm_status *machine_status(const struct machine *m) {
+	return &m->status;
 }
 
-enum machine_end machine_end(const struct machine *m) {
-	return m->end;
-}
-
-void machine_print(const struct machine *m, struct buf *out) {
-	char since[TIME_STR_MAX];
-
-	jw_begin(out, '{');
-	jw_kv_string(out, "state", state_names[m->state]);
-	if (m->state != MACHINE_ENDED)
-		jw_kv_i64(out, "qemuPid", m->pid);
-	jw_kv_string(out, "since", time_str(m->since_us, true, since));
-	jw_kv_i64(out, "resets", m->resets);
-	if (m->end) {
-		jw_kv_string(out, "reason", end_names[m->end]);
-		jw_kv_string(out, "message", m->message);
-	}
-	jw_end(out, '}');
-}
-
-static void set_state(struct machine *m, enum machine_state state) {
-	if (m->state == state)
+static void set_state(struct machine *m, enum vm_state state) {
+	if (m->status.state == state)
 		return;
-	m->state = state;
-	m->since_us = now_realtime_us();
+	m->status.state = state;
+	m->status.since_us = now_realtime_us();
 	m->ops.changed(m->userdata);
 }
 
 /* What a stop or a resume of the vCPUs means; not while going down. */
 static void set_running(struct machine *m, bool running) {
-	if (m->state < MACHINE_STOPPING)
-		set_state(m, running ? MACHINE_RUNNING : MACHINE_PAUSED);
+	if (m->status.state < VM_STOPPING)
+		set_state(m, running ? VM_RUNNING : VM_PAUSED);
 }
 
 /* The text of member KEY of the flat object DATA equals VALUE (strings with their quotes). */
@@ -119,7 +92,7 @@ static void on_event(void *userdata, const char *name, const char *data, size_t 
 	else if (streq(name, "SHUTDOWN"))
 		m->guest_off = member_is(data, len, "guest", "true");
 	else if (streq(name, "RESET")) {
-		m->resets++;
+		m->status.resets++;
 		m->ops.changed(m->userdata);
 	}
 }
@@ -159,31 +132,31 @@ static const char *last_line(struct machine *m) {
 
 static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 	struct machine *m = userdata;
-	bool asked = m->state == MACHINE_STOPPING, killed = si->si_code != CLD_EXITED;
+	bool asked = m->status.state == VM_STOPPING, killed = si->si_code != CLD_EXITED;
 
 	drain_log(m);
 	m->timer = sd_event_source_disable_unref(m->timer);
 	if (m->cpu_failed) {
-		m->end = MACHINE_END_CPU_FAILED;
-		snprintf(m->message, sizeof(m->message), "the processor stopped with an internal error: %.400s",
-		         last_line(m));
+		m->status.end = VM_END_CPU_FAILED;
+		snprintf(m->status.message, sizeof(m->status.message),
+		         "the processor stopped with an internal error: %.300s", last_line(m));
 	} else if (asked) {
-		m->end = MACHINE_END_STOPPED;
-		snprintf(m->message, sizeof(m->message), "the machine was stopped as asked");
+		m->status.end = VM_END_STOPPED;
+		snprintf(m->status.message, sizeof(m->status.message), "the machine was stopped as asked");
 	} else if (killed) {
-		m->end = MACHINE_END_KILLED;
-		snprintf(m->message, sizeof(m->message), "QEMU was killed by signal %d (%s)", si->si_status,
-		         strsignal(si->si_status));
+		m->status.end = VM_END_KILLED;
+		snprintf(m->status.message, sizeof(m->status.message), "QEMU was killed by signal %d (%s)",
+		         si->si_status, strsignal(si->si_status));
 	} else if (si->si_status == 0 && m->guest_off) {
-		m->end = MACHINE_END_POWERED_OFF;
-		snprintf(m->message, sizeof(m->message), "the guest powered itself off");
+		m->status.end = VM_END_POWERED_OFF;
+		snprintf(m->status.message, sizeof(m->status.message), "the guest powered itself off");
 	} else {
-		m->end = MACHINE_END_FAILED;
-		snprintf(m->message, sizeof(m->message), "QEMU exited with status %d: %.400s", si->si_status,
-		         last_line(m));
+		m->status.end = VM_END_FAILED;
+		snprintf(m->status.message, sizeof(m->status.message), "QEMU exited with status %d: %.300s",
+		         si->si_status, last_line(m));
 	}
 	m->pid = 0;
-	set_state(m, MACHINE_ENDED);
+	set_state(m, VM_ENDED);
 	m->ops.ended(m->userdata);
 	return 0;
 }
@@ -196,7 +169,7 @@ static int on_late(sd_event_source *s, uint64_t usec, void *userdata) {
 }
 
 static int power_off(struct machine *m) {
-	set_state(m, MACHINE_STOPPING);
+	set_state(m, VM_STOPPING);
 	if (qmp_command(m->qmp, "quit", NULL, NULL, NULL) < 0)
 		kill(m->pid, SIGKILL);
 	return loop_timer(m->loop, &m->timer, KILL_WAIT_US, on_late, m);
@@ -218,7 +191,7 @@ static void on_closed(void *userdata, const struct error *err) {
 }
 
 int machine_command(struct machine *m, const char *name, struct error *err) {
-	if (m->state == MACHINE_ENDED)
+	if (m->status.state == VM_ENDED)
 		return error_set(err, ESRCH, "the machine has ended");
 	if (streq(name, "reset"))
 		return qmp_command(m->qmp, "system_reset", NULL, NULL, err);
@@ -228,9 +201,9 @@ int machine_command(struct machine *m, const char *name, struct error *err) {
 	}
 	if (!streq(name, "shutdown"))
 		return error_set(err, EINVAL, "command `%s` is none of shutdown, poweroff, reset", name);
-	if (m->state == MACHINE_STOPPING)
+	if (m->status.state == VM_STOPPING)
 		return 0;
-	set_state(m, MACHINE_STOPPING);
+	set_state(m, VM_STOPPING);
 	int r = qmp_command(m->qmp, "system_powerdown", NULL, NULL, err);
 	if (r < 0)
 		return r;
@@ -248,7 +221,7 @@ int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *co
 		return error_oom(err);
 	*m = (struct machine){.config = *config, .ops = *ops, .userdata = userdata, .loop = loop, .log = -1};
 	m->last_words.max = 2 * LOG_KEEP;
-	m->since_us = now_realtime_us();
+	m->status.since_us = now_realtime_us();
 	int r = qemu_start(config, &p, err);
 	if (r < 0)
 		return r;

@@ -7,34 +7,16 @@
  * is over and its `ended` callback says why. Whether to start another is not decided here.
  */
 
-#include "vm/config.h"
-#include "vm/qemu.h"
-
-#include <stdbool.h>
 #include <systemd/sd-event.h>
 
-enum machine_state {
-	MACHINE_STARTING, /* QEMU runs, its monitor has not answered yet */
-	MACHINE_RUNNING,
-	MACHINE_PAUSED,   /* its vCPUs stand still */
-	MACHINE_STOPPING, /* asked to go */
-	MACHINE_ENDED,
-};
-
-enum machine_end {
-	MACHINE_END_NONE,
-	MACHINE_END_POWERED_OFF, /* the guest did it */
-	MACHINE_END_STOPPED,     /* it was asked to */
-	MACHINE_END_KILLED,      /* a signal from elsewhere */
-	MACHINE_END_FAILED,      /* QEMU gave up */
-	MACHINE_END_CPU_FAILED,  /* the accelerator gave up: KVM that can't run this guest */
-};
+#include "vm/config.h"
+#include "vm/status.h"
 
 struct machine;
 
 struct machine_ops {
 	void (*changed)(void *userdata); /* the status differs from before */
-	void (*ended)(void *userdata);   /* last call; machine_print() has the reason */
+	void (*ended)(void *userdata);   /* last call; machine_status() has the reason */
 };
 
 /*
@@ -52,9 +34,7 @@ struct machine *machine_free(struct machine *m);
  */
 int machine_command(struct machine *m, const char *name, struct error *err) _must_use_;
 
-enum machine_state machine_state(const struct machine *m);
-enum machine_end machine_end(const struct machine *m);
-/* {"state":"running","qemuPid":7,"since":"…","resets":0} and, once ended, "reason" and "message". */
-void machine_print(const struct machine *m, struct buf *out);
+/* Valid until control returns to the loop. */
+const struct vm_status *machine_status(const struct machine *m);
 
 DEFINE_CLEANUP(machine, struct machine *, machine_free)
