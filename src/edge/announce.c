@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "edge/announce.h"
+
+#include <string.h>
+
+#include "base/loop.h"
+#include "base/util.h"
+#include "kube/cache.h"
+
+#define RETRY_MIN_US (200 * USEC_PER_MSEC)
+#define RETRY_MAX_US (5 * USEC_PER_SEC)
+
+struct announcer {
+	struct kube_client *client;
+	struct kube_cache *cache;
+	struct kube_request *request;
+	sd_event_source *retry;
+	uint64_t delay_us;
+	char *name;
+	bool decided; /* announcer_want() was called */
+	struct endpoint *wanted;
+	void (*failed)(const struct error *err, void *userdata);
+	void *userdata;
+};
+
+static void reconcile(struct announcer *a);
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
+	reconcile(userdata);
+	return 0;
+}
+
+static void retry_later(struct announcer *a, const struct error *err) {
+	if (a->failed)
+		a->failed(err, a->userdata);
+	a->delay_us = a->delay_us ? MIN(2 * a->delay_us, RETRY_MAX_US) : RETRY_MIN_US;
+	/* Without memory for a timer the next event of the cache has to do. */
+	(void)!loop_timer(kube_client_loop(a->client), &a->retry, a->delay_us, on_retry, a);
+}
+
+static void on_done(const struct kube_response *resp, void *userdata) {
+	struct announcer *a = userdata;
+	void *obj;
+	/* Gone or changed under our hands: the watch tells, and then we look again. */
+	if (resp->error < 0 && resp->error != -ENOENT && resp->error != -EEXIST && resp->error != -ESTALE) {
+		retry_later(a, &resp->err);
+		return;
+	}
+	a->delay_us = 0;
+	if (resp->error == 0 && kube_response_parse(resp, &api_kind_endpoint, &obj, NULL) == 0) {
+		const struct api_meta *meta = api_meta(obj);
+		/* The answer to a deletion is the object as it was. */
+		if (a->wanted && !meta->deletion_timestamp) {
+			kube_cache_feed(a->cache, obj);
+			return;
+		}
+		api_free(&api_kind_endpoint, obj);
+	}
+}
+
+static int replace_spec(struct announcer *a, struct error *err) {
+	_buf_free_ struct buf b = {0};
+	buf_puts(&b, "{\"spec\":");
+	api_print_value(&api_desc_endpoint_spec, a->wanted->spec, &b);
+	buf_puts(&b, "}");
+	int r = buf_error(&b, "endpoint", err);
+	if (r < 0)
+		return r;
+	return kube_patch(a->client, &api_kind_endpoint, NULL, a->name, NULL, KUBE_PATCH_MERGE, b.data, b.len,
+	                  KUBE_CALL(on_done, a, &a->request), err);
+}
+
+static void reconcile(struct announcer *a) {
+	struct error err = {0};
+	int r = 0;
+	if (!a->decided || a->request || !kube_cache_synced(a->cache))
+		return;
+	const struct endpoint *have = kube_cache_get(a->cache, NULL, a->name);
+	if (!have && a->wanted)
+		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(on_done, a, &a->request), &err);
+	else if (have && have->meta.deletion_timestamp)
+		return; /* made anew when it is gone */
+	else if (have && !a->wanted)
+		r = kube_delete(a->client, &api_kind_endpoint, NULL, a->name, have->meta.uid,
+		                KUBE_CALL(on_done, a, &a->request), &err);
+	else if (have && !api_equal(&api_desc_endpoint_spec, have->spec, a->wanted->spec))
+		r = replace_spec(a, &err);
+	if (r < 0)
+		retry_later(a, &err);
+}
+
+static void on_change(const struct kube_change *ch, void *userdata) {
+	reconcile(userdata);
+}
+
+int announcer_new(struct announcer **ret, struct kube_client *client, const char *name,
+                  void (*failed)(const struct error *err, void *userdata), void *userdata, struct error *err) {
+	_free_ char *selector = strf("metadata.name=%s", name);
+	struct kube_cache_options o = {.select = {.field_selector = selector}};
+	struct announcer *a = calloc(1, sizeof(*a));
+	if (!a || !selector) {
+		free(a);
+		return error_oom(err);
+	}
+	a->client = client;
+	a->failed = failed;
+	a->userdata = userdata;
+	a->name = strdup(name);
+	int r = a->name ? kube_cache_new(&a->cache, client, &api_kind_endpoint, &o, err) : error_oom(err);
+	if (r >= 0 && kube_cache_on_change(a->cache, on_change, a) < 0)
+		r = error_oom(err);
+	if (r < 0) {
+		announcer_free(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+struct announcer *announcer_free(struct announcer *a) {
+	if (!a)
+		return NULL;
+	kube_request_cancel(&a->request);
+	sd_event_source_disable_unref(a->retry);
+	kube_cache_free(a->cache);
+	api_free(&api_kind_endpoint, a->wanted);
+	free(a->name);
+	free(a);
+	return NULL;
+}
+
+/* A copy by way of its text. */
+static struct endpoint *make_endpoint(const char *name, const struct endpoint_spec *spec) {
+	_buf_free_ struct buf b = {0};
+	struct api_errors errs = {0};
+	void *obj = NULL;
+	buf_printf(&b, "{\"metadata\":{\"name\":\"%s\"},\"spec\":", name);
+	api_print_value(&api_desc_endpoint_spec, spec, &b);
+	buf_puts(&b, "}");
+	if (buf_error(&b, "endpoint", NULL) < 0 || api_parse(&api_kind_endpoint, b.data, b.len, &obj, &errs) < 0)
+		return NULL;
+	return obj;
+}
+
+int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct error *err) {
+	struct endpoint *wanted = NULL;
+	if (spec && !(wanted = make_endpoint(a->name, spec)))
+		return error_set(err, EINVAL, "endpoint `%s` can't be made", a->name);
+	api_free(&api_kind_endpoint, a->wanted);
+	a->wanted = wanted;
+	a->decided = true;
+	reconcile(a);
+	return 0;
+}

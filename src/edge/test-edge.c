@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/testing.h"
+
+#include "base/loop.h"
+#include "base/proc.h"
+#include "base/util.h"
+#include "edge/aggregate.h"
+#include "edge/bgp.h"
+#include "edge/defaults.h"
+#include "net/netns.h"
+#include "net/route.h"
+
+static struct prefix prefix(const char *text) {
+	struct prefix p;
+	struct error err = {0};
+	assert_int_equal(prefix_parse(text, &p, &err), 0);
+	return p;
+}
+
+static void test_config(void **state) {
+	const struct bgp_peer peers[] = {{"wan", true, 64496}, {"2001:db8::1", false, 64497}};
+	const struct prefix announce[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24")};
+	struct bgp_config c = {.local_asn = 64512,
+	                       .router_id = 0x0a000001,
+	                       .peers = peers,
+	                       .n_peers = 2,
+	                       .announce = announce,
+	                       .n_announce = 2};
+	_buf_free_ struct buf b = {0};
+	bgp_config_print(&c, &b);
+	assert_non_null(strstr(b.data, "\nrouter bgp 64512\n bgp router-id 10.0.0.1\n"));
+	assert_non_null(strstr(b.data, "\n neighbor wan interface remote-as 64496\n"));
+	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 remote-as 64497\n"));
+	const char *v4 = strstr(b.data, " address-family ipv4"), *v6 = strstr(b.data, " address-family ipv6");
+	assert_true(v4 && v6 && v4 < v6);
+	const char *n4 = strstr(b.data, "  network 198.51.100.0/24\n"),
+		   *n6 = strstr(b.data, "  network 2001:db8:1000::/40\n");
+	assert_true(n4 > v4 && n4 < v6 && n6 > v6);
+	/* Nobody to talk to: no BGP. */
+	buf_reset(&b);
+	c.n_peers = 0;
+	bgp_config_print(&c, &b);
+	assert_null(strstr(b.data, "router bgp"));
+}
+
+static void test_session(void **state) {
+	static const char json[] =
+		"{\"ipv4Unicast\":{\"peers\":{\"wan\":{\"state\":\"Established\",\"pfxRcd\":1,\"pfxSnt\":2}}},"
+		"\"ipv6Unicast\":{\"peers\":{\"wan\":{\"state\":\"Established\",\"pfxRcd\":3,\"pfxSnt\":4},"
+		"\"bad\":{\"state\":17,\"pfxRcd\":\"x\"},\"idle\":{\"state\":\"Active\",\"pfxRcd\":-5}}}}";
+	static const char *const junk[] = {"", "{", "[]", "17", "% Unknown command"};
+	struct bgp_session s;
+	struct error err;
+	assert_int_equal(bgp_session_parse(json, sizeof(json) - 1, "wan", &s, &err), 0);
+	assert_true(s.established);
+	assert_int_equal(s.received, 4);
+	assert_int_equal(s.announced, 6);
+	assert_int_equal(bgp_session_parse(json, sizeof(json) - 1, "idle", &s, &err), 0);
+	assert_false(s.established);
+	assert_string_equal(s.state, "Active");
+	assert_int_equal(s.received, 0);
+	assert_int_equal(bgp_session_parse(json, sizeof(json) - 1, "bad", &s, &err), 0);
+	assert_string_equal(s.state, "");
+	assert_int_equal(bgp_session_parse(json, sizeof(json) - 1, "none", &s, &err), 0);
+	assert_string_equal(s.state, "");
+	for (size_t i = 0; i < ARRAY_SIZE(junk); i++)
+		assert_int_equal(bgp_session_parse(junk[i], strlen(junk[i]), "wan", &s, &err), -EBADMSG);
+}
+
+/* A namespace of this run, with one device that is up. */
+static char ns_name[32];
+
+static int make_namespace(void **state) {
+	struct error err = {0};
+	if (geteuid() != 0)
+		return 0;
+	snprintf(ns_name, sizeof(ns_name), "te%d", getpid());
+	return netns_ensure(ns_name, NULL, &err);
+}
+
+static int remove_namespace(void **state) {
+	return geteuid() == 0 ? netns_delete(ns_name, NULL) : 0;
+}
+
+static int count_unreachable(const struct route *r, void *userdata) {
+	*(int *)userdata += r->type == RTN_UNREACHABLE;
+	return 0;
+}
+
+static void test_aggregates(void **state) {
+	struct prefix p[] = {prefix("2001:db8:1000::/40"), prefix("2001:db8:4000::/36"), prefix("198.51.100.0/24")};
+	struct error err = {0};
+	int fd, n = 0;
+	_nl_free_ struct nl *nl = NULL;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(netns_open(ns_name, &fd, &err), 0);
+	assert_int_equal(nl_open(&nl, fd, &err), 0);
+	close(fd);
+	struct route foreign = {.dst = prefix("2001:db8:9::/48"), .type = RTN_UNREACHABLE, .metric = 77};
+	assert_int_equal(route_put(nl, &foreign, &err), 0);
+	assert_int_equal(aggregate_ensure(nl, p, 3, &err), 0);
+	assert_int_equal(aggregate_ensure(nl, p, 3, &err), 0);
+	assert_int_equal(route_dump(nl, AF_INET6, count_unreachable, &n, &err), 0);
+	assert_int_equal(n, 3);
+	n = 0;
+	assert_int_equal(route_dump(nl, AF_INET, count_unreachable, &n, &err), 0);
+	assert_int_equal(n, 1);
+	/* What isn't wanted any more goes, others' routes stay. */
+	assert_int_equal(aggregate_ensure(nl, p, 1, &err), 0);
+	n = 0;
+	assert_int_equal(route_dump(nl, AF_INET6, count_unreachable, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(aggregate_ensure(nl, NULL, 0, &err), 0);
+}
+
+struct seen {
+	sd_event *loop;
+	struct defaults d;
+	int calls;
+};
+
+static void on_defaults(const struct defaults *now, void *userdata) {
+	struct seen *s = userdata;
+	s->d = *now;
+	s->calls++;
+}
+
+static void ip(const char *verb, const char *family, const char *dst) {
+	const char *argv[] = {"ip", "-n", ns_name, family, "route", verb, dst, "dev", "lo", "proto", "bgp", NULL};
+	struct proc_spec spec = {.argv = argv};
+	struct error err = {0};
+	assert_int_equal(proc_run(&spec, NULL, &err), 0);
+}
+
+static void await_calls(struct seen *s, int calls) {
+	uint64_t deadline = now_monotonic_ns() + 5 * NSEC_PER_SEC;
+	while (s->calls < calls && now_monotonic_ns() < deadline)
+		assert_true(sd_event_run(s->loop, USEC_PER_SEC) >= 0);
+	assert_int_equal(s->calls, calls);
+}
+
+static void test_defaults(void **state) {
+	struct seen s = {0};
+	struct error err = {0};
+	struct default_watch *w;
+	int fd;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(netns_open(ns_name, &fd, &err), 0);
+	assert_true(sd_event_new(&s.loop) >= 0);
+	assert_int_equal(default_watch_new(&w, s.loop, fd, on_defaults, &s, &err), 0);
+	close(fd);
+	await_calls(&s, 1);
+	assert_false(s.d.v4 || s.d.v6);
+	/* Other routes are no news. */
+	ip("add", "-6", "2001:db8:77::/48");
+	ip("add", "-6", "default");
+	await_calls(&s, 2);
+	assert_true(s.d.v6 && !s.d.v4);
+	ip("add", "-4", "default");
+	await_calls(&s, 3);
+	assert_true(s.d.v6 && s.d.v4);
+	ip("del", "-6", "default");
+	await_calls(&s, 4);
+	assert_true(!s.d.v6 && s.d.v4);
+	default_watch_free(w);
+	sd_event_unref(s.loop);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_session),
+		cmocka_unit_test(test_aggregates),
+		cmocka_unit_test(test_defaults),
+	};
+	return cmocka_run_group_tests(tests, make_namespace, remove_namespace);
+}
