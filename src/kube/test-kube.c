@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The client against a scripted server: a thread that answers one request after the other, each in its connection. */
+
+#include "base/testing.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "api/core.h"
+#include "api/host.h"
+#include "api/instance.h"
+#include "base/metrics.h"
+#include "base/util.h"
+#include "kube/cache.h"
+#include "kube/event.h"
+#include "kube/lease.h"
+#include "kube/workqueue.h"
+
+struct step {
+	const char *expect; /* must occur in the request; NULL ends the script */
+	const char *status; /* "200 OK" */
+	const char *body;
+	bool hold; /* leave the connection open */
+};
+
+struct server {
+	pthread_t thread;
+	int fd, n_held, held[16];
+	char path[64], url[80], requests[16][2048];
+	const struct step *steps;
+	int done; /* steps answered */
+	bool failed;
+};
+
+static bool read_request(int fd, char *out, size_t size) {
+	size_t n = 0, body = 0;
+	char *end = NULL;
+	while (n + 1 < size && (!end || n < (size_t)(end + 4 - out) + body)) {
+		ssize_t r = read(fd, out + n, size - n - 1);
+		if (r <= 0)
+			return false;
+		n += (size_t)r;
+		out[n] = '\0';
+		const char *len = strcasestr(out, "Content-Length:");
+		end = strstr(out, "\r\n\r\n");
+		body = len ? strtoul(len + 15, NULL, 10) : 0;
+	}
+	return end;
+}
+
+static void *serve(void *arg) {
+	struct server *s = arg;
+	for (const struct step *st = s->steps; st->expect; st++) {
+		char *req = s->requests[st - s->steps];
+		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			return NULL;
+		if (!read_request(fd, req, sizeof(s->requests[0])) || !strstr(req, st->expect)) {
+			fprintf(stderr, "step %d: `%s` is not in: %s\n", (int)(st - s->steps), st->expect, req);
+			s->failed = true;
+		}
+		dprintf(fd, "HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n%s",
+		        st->status ? st->status : "200 OK", st->body ? st->body : "");
+		__atomic_fetch_add(&s->done, 1, __ATOMIC_SEQ_CST);
+		if (st->hold)
+			s->held[s->n_held++] = fd;
+		else
+			close(fd);
+	}
+	return NULL;
+}
+
+static void server_start(struct server *s, const struct step *steps) {
+	struct error err;
+	*s = (struct server){.steps = steps};
+	snprintf(s->path, sizeof(s->path), "/tmp/nacre-test-kube-%d", getpid());
+	snprintf(s->url, sizeof(s->url), "unix:%s", s->path);
+	assert_int_equal(listen_socket(s->url, &s->fd, &err), 0);
+	int flags = fcntl(s->fd, F_GETFL);
+	fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK);
+	assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
+static void server_stop(struct server *s) {
+	shutdown(s->fd, SHUT_RDWR);
+	pthread_join(s->thread, NULL);
+	for (int i = 0; i < s->n_held; i++)
+		close(s->held[i]);
+	close(s->fd);
+	unlink(s->path);
+	assert_false(s->failed);
+}
+
+/* Runs the loop until *FLAG reaches WANT; the test fails after 10 s. */
+static void run_until(sd_event *loop, const int *flag, int want) {
+	uint64_t end = now_monotonic_ns() + 10 * NSEC_PER_SEC;
+	while (__atomic_load_n(flag, __ATOMIC_SEQ_CST) < want) {
+		if (now_monotonic_ns() > end)
+			fail_msg("still %d of %d", *flag, want);
+		assert_true(sd_event_run(loop, 50000) >= 0);
+	}
+}
+
+#define META(name, uid, rv) \
+	"\"metadata\":{\"namespace\":\"t\",\"name\":\"" name "\",\"uid\":\"" uid "\",\"resourceVersion\":\"" rv "\"}"
+#define INST(name, uid, rv) "{" META(name, uid, rv) ",\"spec\":{\"type\":\"small\",\"image\":\"lab\"}}"
+#define BAD(name, uid, rv)  "{" META(name, uid, rv) ",\"spec\":{\"type\":7}}"
+#define EV(type, obj)       "{\"type\":\"" type "\",\"object\":" obj "}\n"
+
+struct seen {
+	char log[2048];
+	int events, syncs, bad, states;
+};
+
+static void on_change(const struct kube_change *ch, void *userdata) {
+	static const char *const names[] = {"add", "mod", "del", "sync"};
+	struct seen *s = userdata;
+	size_t n = strlen(s->log);
+	snprintf(s->log + n, sizeof(s->log) - n, "%s%s%s ", names[ch->type], ch->name ? ":" : "",
+	         ch->name ? ch->name : "");
+	s->events++;
+	if (ch->type == KUBE_SYNCED)
+		s->syncs++;
+	else {
+		assert_string_equal(ch->ns, "t");
+		assert_true(ch->type != KUBE_MODIFIED || ch->old);
+	}
+}
+
+static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
+	struct seen *s = userdata;
+	assert_string_equal(name, "c");
+	assert_non_null(strstr(err->msg, "spec.type"));
+	s->bad++;
+}
+
+static void on_state(const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
+	((struct seen *)userdata)->states++;
+}
+
+static void test_cache(void **state) {
+	static const struct step steps[] = {
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
+	         "b\"},\"items\":[" INST("a", "u1", "5") "]}"},
+		{"limit=2000&continue=a%20b ", NULL,
+	         "{\"items\":[" INST("b", "u2", "6") "],\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"\"}}"},
+		{"watch=true&allowWatchBookmarks=true&resourceVersion=10&timeoutSeconds=", NULL,
+	         EV("ADDED", INST("c", "u3", "11")) EV("MODIFIED", INST("a", "u1", "12"))
+	                 EV("MODIFIED", BAD("c", "u3", "13")) EV("DELETED", INST("b", "u2", "14"))
+	                         EV("BOOKMARK", "{\"kind\":\"Instance\",\"metadata\":{\"resourceVersion\":\"20\"}}")},
+		{"resourceVersion=20", NULL,
+	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"metadata\":{\"resourceVersion\":\"30\"},\"items\":[" BAD("c", "u3", "13") "," INST("d", "u4",
+	                                                                                                "25") "]}"},
+		{"resourceVersion=30", NULL, EV("ADDED", INST("e", "u5", "31")), true},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	struct server s;
+	struct seen seen = {0};
+	struct error err;
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
+	struct kube_cache *c;
+	struct kube_cache_options o = {.bad = on_bad, .state = on_state, .userdata = &seen};
+	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
+	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	run_until(loop, &seen.events, 10);
+	/* The vanished "a" is told of, the unreadable "c" stays as it was. */
+	assert_string_equal(seen.log, "add:a add:b sync add:c mod:a del:b add:d del:a sync add:e ");
+	assert_int_equal(seen.bad, 2);
+	assert_int_equal(seen.states, 1);
+	assert_true(kube_cache_synced(c) && kube_cache_connected(c));
+	assert_true(kube_client_last_contact(client) > 0);
+	assert_int_equal(kube_cache_count(c), 3);
+	const struct instance *i = kube_cache_get(c, "t", "c");
+	assert_string_equal(i->meta.resource_version, "11");
+	size_t n = 0;
+	KUBE_CACHE_FOREACH(i, c)
+	n++;
+	assert_int_equal(n, 3);
+
+	/* Feeding: newer goes in, older and deleted ones don't; a late event doesn't take it back. */
+	void *obj;
+	struct api_errors errs = {0};
+	const char *newer = INST("e", "u5", "40"), *older = INST("e", "u5", "35"), *gone = INST("b", "u2", "13");
+	seen.log[0] = '\0';
+	for (int k = 0; k < 3; k++) {
+		const char *text = k == 0 ? newer : k == 1 ? older : gone;
+		assert_int_equal(api_parse(&api_kind_instance, text, strlen(text), &obj, &errs), 0);
+		kube_cache_feed(c, obj);
+	}
+	assert_string_equal(seen.log, "mod:e ");
+	assert_int_equal(kube_cache_count(c), 3);
+	int before = seen.events;
+	dprintf(s.held[0], "%s%s", EV("MODIFIED", INST("e", "u5", "38")), EV("MODIFIED", INST("e", "u5", "41")));
+	run_until(loop, &seen.events, before + 1);
+	i = kube_cache_get(c, "t", "e");
+	assert_string_equal(i->meta.resource_version, "41");
+	/* The server goes: all is kept. */
+	server_stop(&s);
+	run_until(loop, &seen.states, 2);
+	assert_false(kube_cache_connected(c));
+	assert_int_equal(kube_cache_count(c), 3);
+	kube_cache_free(c);
+}
+
+struct answer {
+	int n, error, http;
+	char msg[512], reason[64];
+};
+
+static void on_answer(const struct kube_response *r, void *userdata) {
+	struct answer *a = userdata;
+	a->n++;
+	a->error = r->error;
+	a->http = r->http;
+	snprintf(a->msg, sizeof(a->msg), "%s", r->error ? r->err.msg : r->body);
+	snprintf(a->reason, sizeof(a->reason), "%s", r->reason);
+}
+
+static void test_requests(void **state) {
+	static const struct step steps[] = {
+		{"GET /apis/nacre.dev/v1alpha1/namespaces/t/instances/a%2Fb ", "404 Not Found",
+	         "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"no such instance\",\"code\":404}"},
+		{"PATCH /apis/nacre.dev/v1alpha1/hosts/h1/status ", "409 Conflict",
+	         "{\"reason\":\"Conflict\",\"message\":\"old\"}"},
+		{"DELETE /apis/nacre.dev/v1alpha1/hosts/h1 ", "503 Service Unavailable", "garbage"},
+		{"GET /big ", NULL, "0123456789"},
+		{"GET /blocking ", NULL, "{}"},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *c = NULL;
+	struct server s;
+	struct error err;
+	struct answer a = {0};
+	struct kube_request *slot = NULL;
+	assert_int_equal(sd_event_new(&loop), 0);
+	assert_int_equal(kube_client_new(&c, loop, "ftp://x", "test", &err), -EINVAL);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&c, loop, s.url, "test", &err), 0);
+	struct kube_call *call = KUBE_CALL(on_answer, &a, &slot);
+
+	assert_int_equal(kube_get(c, &api_kind_instance, "t", "a/b", call, &err), 0);
+	assert_non_null(slot);
+	run_until(loop, &a.n, 1);
+	assert_null(slot);
+	assert_int_equal(a.error, -ENOENT);
+	assert_string_equal(a.reason, "NotFound");
+	assert_string_equal(a.msg, "no such instance");
+
+	/* A status patch: what differs, what vanished, nothing else; equal ones send nothing. */
+	struct host_status before = {.version = (char *)"1", .boot_id = (char *)"b", .conditions = {0}};
+	struct host_status after = {.version = (char *)"2"};
+	struct host old = {.meta = {.name = (char *)"h1", .uid = (char *)"u", .resource_version = (char *)"7"},
+	                   .status = &before};
+	struct host new = old;
+	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), 0);
+	new.status = &after;
+	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), 1);
+	run_until(loop, &a.n, 2);
+	assert_int_equal(a.error, -ESTALE);
+	assert_non_null(strstr(s.requests[1], "\r\n\r\n{\"metadata\":{\"uid\":\"u\",\"resourceVersion\":\"7\"},"
+	                                      "\"status\":{\"version\":\"2\",\"bootID\":null}}"));
+
+	assert_int_equal(kube_delete(c, &api_kind_host, NULL, "h1", "u", call, &err), 0);
+	run_until(loop, &a.n, 3);
+	assert_int_equal(a.error, -EIO);
+	assert_non_null(strstr(s.requests[2], "\"preconditions\":{\"uid\":\"u\"}"));
+
+	assert_int_equal(kube_request(c, &(struct kube_spec){.method = "GET", .path = "/big", .max = 5}, call, &err),
+	                 0);
+	run_until(loop, &a.n, 4);
+	assert_int_equal(a.error, -EMSGSIZE);
+
+	struct kube_response resp;
+	assert_int_equal(kube_perform(c, &(struct kube_spec){.method = "GET", .path = "/blocking"}, &resp), 0);
+	assert_string_equal(resp.body, "{}");
+	kube_response_clear(&resp);
+	server_stop(&s);
+
+	assert_int_equal(kube_get(c, &api_kind_host, NULL, "h1", call, &err), 0);
+	run_until(loop, &a.n, 5);
+	assert_int_equal(a.error, -ECONNREFUSED);
+	assert_int_equal(a.http, 0);
+	/* Cancelled: nobody is called, nothing leaks. */
+	assert_int_equal(kube_get(c, &api_kind_host, NULL, "h1", call, &err), 0);
+	kube_request_cancel(&slot);
+	assert_null(slot);
+	sd_event_run(loop, 10000);
+	assert_int_equal(a.n, 5);
+}
+
+struct work {
+	struct kube_workqueue *q;
+	char log[512];
+	int n;
+	int result;
+	bool later; /* done() is called by the test */
+};
+
+static void reconcile(const char *key, void *userdata) {
+	struct work *w = userdata;
+	size_t n = strlen(w->log);
+	snprintf(w->log + n, sizeof(w->log) - n, "%s ", key);
+	w->n++;
+	if (!w->later)
+		kube_workqueue_done(w->q, key, w->result);
+}
+
+static void test_workqueue(void **state) {
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	struct work w = {0};
+	struct error err;
+	assert_int_equal(sd_event_new(&loop), 0);
+	assert_int_equal(kube_workqueue_new(&w.q, loop, 2, reconcile, &w, &err), 0);
+	kube_workqueue_add(w.q, "a");
+	kube_workqueue_add(w.q, "b");
+	kube_workqueue_add(w.q, "a");
+	sd_event_run(loop, 1000);
+	assert_int_equal(w.n, 0); /* paused */
+	assert_int_equal(kube_workqueue_depth(w.q), 2);
+	kube_workqueue_run(w.q, true);
+	run_until(loop, &w.n, 2);
+	sd_event_run(loop, 1000);
+	assert_string_equal(w.log, "a b ");
+
+	/* Two at once; what is added meanwhile comes again, once, when it is done. */
+	w.later = true;
+	kube_workqueue_add(w.q, "c");
+	kube_workqueue_add(w.q, "d");
+	kube_workqueue_add(w.q, "e");
+	run_until(loop, &w.n, 4);
+	kube_workqueue_add(w.q, "c");
+	kube_workqueue_add(w.q, "c");
+	sd_event_run(loop, 1000);
+	assert_int_equal(w.n, 4);
+	assert_int_equal(kube_workqueue_active(w.q), 2);
+	kube_workqueue_done(w.q, "c", 0);
+	run_until(loop, &w.n, 5);
+	kube_workqueue_done(w.q, "d", 0);
+	run_until(loop, &w.n, 6);
+	assert_string_equal(w.log, "a b c d e c ");
+	kube_workqueue_done(w.q, "e", 0);
+	kube_workqueue_done(w.q, "c", 0);
+
+	/* Failures come back, each time later. */
+	w.later = false;
+	w.result = -EIO;
+	uint64_t t = now_monotonic_ns();
+	kube_workqueue_add(w.q, "f");
+	run_until(loop, &w.n, 10); /* at 0, 5, 15, 35 ms */
+	assert_true(now_monotonic_ns() - t >= 35 * NSEC_PER_MSEC);
+	w.result = 0;
+	run_until(loop, &w.n, 11);
+	assert_int_equal(kube_workqueue_depth(w.q) + kube_workqueue_active(w.q), 0);
+
+	t = now_monotonic_ns();
+	kube_workqueue_add_after(w.q, "g", 20000);
+	kube_workqueue_add_after(w.q, "g", 10000000);
+	run_until(loop, &w.n, 12);
+	assert_true(now_monotonic_ns() - t >= 20 * NSEC_PER_MSEC);
+	kube_workqueue_add_after(w.q, "h", 10000000);
+	kube_workqueue_free(w.q);
+
+	assert_int_equal(kube_backoff_us(1), 5000);
+	assert_int_equal(kube_backoff_us(3), 20000);
+	assert_int_equal(kube_backoff_us(40), 30000000);
+}
+
+static void on_leading(bool leading, const struct error *err, void *userdata) {
+	*(int *)userdata += 1;
+}
+
+#define LEASE_JSON(rv, holder)                                                                      \
+	"{\"metadata\":{\"namespace\":\"s\",\"name\":\"l\",\"uid\":\"u\",\"resourceVersion\":\"" rv \
+	"\"},\"spec\":{\"holderIdentity\":\"" holder "\",\"leaseDurationSeconds\":1,\"leaseTransitions\":3}}"
+
+static void test_elector(void **state) {
+	static const struct step steps[] = {
+		{"GET /apis/coordination.k8s.io/v1/namespaces/s/leases/l ", NULL, LEASE_JSON("5", "other")},
+		{"GET ", NULL, LEASE_JSON("6", "other")}, /* alive: it moved */
+		{"GET ", NULL, LEASE_JSON("6", "other")},
+		{"GET ", NULL, LEASE_JSON("6", "other")},
+		{"GET ", NULL, LEASE_JSON("6", "other")}, /* 1.2 s without a change */
+		{"PUT ", NULL, LEASE_JSON("7", "me")},
+		{"PUT ", "409 Conflict", "{\"reason\":\"Conflict\"}"}, /* somebody wrote it */
+		{"GET ", NULL, LEASE_JSON("9", "other")},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *c = NULL;
+	struct server s;
+	struct error err;
+	int changes = 0;
+	struct kube_elector *e;
+	struct kube_elector_options o = {.ns = "s",
+	                                 .name = "l",
+	                                 .identity = "me",
+	                                 .duration_ms = 1000,
+	                                 .deadline_ms = 900,
+	                                 .retry_ms = 400,
+	                                 .changed = on_leading,
+	                                 .userdata = &changes};
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&c, loop, s.url, "test", &err), 0);
+	assert_int_equal(kube_elector_new(&e, c, &o, &err), 0);
+	run_until(loop, &changes, 1);
+	assert_true(kube_elector_leading(e));
+	assert_int_equal(s.done, 6);
+	assert_non_null(strstr(s.requests[5], "\"resourceVersion\":\"6\""));
+	assert_non_null(strstr(s.requests[5], "\"leaseTransitions\":4"));
+	run_until(loop, &changes, 2);
+	assert_false(kube_elector_leading(e));
+	assert_int_equal(s.done, 8);
+	kube_elector_free(e);
+	server_stop(&s);
+}
+
+static void test_recorder(void **state) {
+	static const struct step steps[] = {
+		{"POST /api/v1/namespaces/default/events ", "201 Created", "{}"},
+		{"PATCH /api/v1/namespaces/default/events/h1.", NULL, "{}"},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *c = NULL;
+	_cleanup_(cleanup_kube_recorder) struct kube_recorder *r = NULL;
+	struct server s;
+	struct error err;
+	struct host h = {.meta = {.name = (char *)"h1", .uid = (char *)"u"}};
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&c, loop, s.url, "test", &err), 0);
+	assert_int_equal(kube_recorder_new(&r, c, "test", NULL, &err), 0);
+	kube_event(r, &api_kind_host, &h, KUBE_EVENT_WARNING, "Odd", "it is %s", "odd");
+	run_until(loop, &s.done, 1);
+	assert_non_null(strstr(s.requests[0], "\"message\":\"it is odd\""));
+	kube_event(r, &api_kind_host, &h, KUBE_EVENT_WARNING, "Odd", "it is %s", "odd");
+	kube_event(r, &api_kind_host, &h, KUBE_EVENT_WARNING, "Odd", "it is %s", "odd");
+	run_until(loop, &s.done, 2);
+	assert_non_null(strstr(s.requests[1], "\"count\":3"));
+	server_stop(&s);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_requests), cmocka_unit_test(test_cache),    cmocka_unit_test(test_workqueue),
+		cmocka_unit_test(test_elector),  cmocka_unit_test(test_recorder),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
