@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One lab for all tests of this folder, and what they do with it."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("NACRE_BUILD", os.path.join(ROOT, "build"))
+IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
+NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
+KUBECTL = shutil.which("kubectl")
+
+
+def eventually(what, seconds, condition, interval=0.1):
+    """Returns condition()'s first true value; fails after so many seconds, with what it said last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            value = condition()
+            last = value
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired, AssertionError, OSError) as e:
+            value, last = None, f"{e} {getattr(e, 'stderr', '')}"
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last: {last}"
+        time.sleep(interval)
+
+
+def run(*argv, check=True, timeout=60, **kwargs):
+    return subprocess.run(argv, check=check, timeout=timeout, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, **kwargs)
+
+
+class Snapshot:
+    """What a machine has that a lab could leave behind."""
+
+    WATCHED = ("nacre", "zebra", "bgpd", "qemu", "ping", "tcpdump")
+
+    def __init__(self):
+        self.netns = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
+        self.links = {l["ifname"] for l in json.loads(run("ip", "-j", "link").stdout)}
+        self.files = {os.path.join(d, f) for top in ("/run/nacre-lab", "/run/frr", "/run/nacre", "/var/run/frr")
+                      for d, dirs, files in os.walk(top) for f in dirs + files}
+        with open("/proc/self/mounts") as f:
+            self.mounts = {line.split()[1] for line in f}
+        self.processes = set()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as f:
+                cmdline = f.read().replace("\0", " ")
+                if any(w in cmdline.split(" ")[0] for w in self.WATCHED):
+                    self.processes.add((int(pid), cmdline))
+
+    def left_behind(self, before, mark):
+        """What is there now, was not before, and bears the mark of this run."""
+        found = {}
+        for what in ("netns", "links", "files", "mounts", "processes"):
+            extra = {x for x in getattr(self, what) - getattr(before, what) if mark in str(x)}
+            if extra:
+                found[what] = sorted(map(str, extra))
+        return found
+
+
+class Ping:
+    """A ping every 10 ms from a place to an address, while something happens."""
+
+    def __init__(self, lab, place, address, interval=0.01):
+        self.interval = interval
+        argv = lab.exec_argv(place, "ping", "-6", "-n", "-D", "-i", str(interval), address)
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        out, _ = self.process.communicate(timeout=20)
+        self.output = out
+        m = re.search(r"(\d+) packets transmitted, (\d+) received", out)
+        assert m, out[-500:]
+        self.sent, self.received = int(m.group(1)), int(m.group(2))
+        # The last one may still be under way when ping is told to end.
+        times = [float(t) for t in re.findall(r"^\[([\d.]+)\] \d+ bytes from", out, re.M)]
+        self.gap = max((b - a for a, b in zip(times, times[1:])), default=0.0)
+        return self
+
+    @property
+    def lost(self):
+        seqs = [int(s) for s in re.findall(r"icmp_seq=(\d+) ttl", self.output)]
+        return sorted(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
+
+
+class Lab:
+    def __init__(self, name, hosts=3):
+        self.name, self.hosts = name, hosts
+        self.dir = f"/run/nacre-lab/{name}"
+
+    def nacre(self, *argv, **kwargs):
+        return run(NACRE, *argv, **kwargs)
+
+    def up(self, *options, timeout=240):
+        return self.nacre("lab", "up", "--name", self.name, "--hosts", str(self.hosts), "--images", IMAGES, *options,
+                          timeout=timeout)
+
+    def down(self):
+        return self.nacre("lab", "down", "--name", self.name, timeout=120)
+
+    def exec_argv(self, place, *argv):
+        return [NACRE, "lab", "exec", "--name", self.name, place, "--", *argv]
+
+    def exec(self, place, *argv, **kwargs):
+        return run(*self.exec_argv(place, *argv), **kwargs).stdout
+
+    def restart(self, *daemons):
+        return self.nacre("lab", "restart", "--name", self.name, *daemons)
+
+    def pid(self, daemon):
+        with open(f"{self.dir}/{daemon}.pid") as f:
+            return int(f.read().split()[0])
+
+    def log(self, daemon):
+        with open(f"{self.dir}/{daemon}.log") as f:
+            return f.read()
+
+    def kubectl(self, *argv, input=None, check=True, timeout=60):
+        return run(KUBECTL, "--kubeconfig", f"{self.dir}/kubeconfig", *argv, input=input, check=check,
+                   timeout=timeout)
+
+    def apply(self, *objects, check=True):
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        return self.kubectl("apply", "-f", "-", input=text, check=check)
+
+    def get(self, *argv):
+        return json.loads(self.kubectl("get", "-o", "json", *argv).stdout)
+
+    def items(self, *argv):
+        return self.get(*argv)["items"]
+
+    def delete_instances(self, ns, *names, timeout=60):
+        self.kubectl("-n", ns, "delete", "instance", *names, f"--timeout={timeout}s", timeout=timeout + 10)
+
+    def wait_ready(self, ns, *names, timeout=120):
+        self.kubectl("-n", ns, "wait", "--for=condition=Ready", f"--timeout={timeout}s",
+                     *(f"instance/{n}" for n in names), timeout=timeout + 10)
+
+    def instance(self, ns, name):
+        return self.get("-n", ns, "instance", name)
+
+    def answers(self, place, address):
+        return run(*self.exec_argv(place, "ping", "-6", "-n", "-c", "1", "-W", "1", address),
+                   check=False).returncode == 0
+
+    def await_answer(self, place, address, seconds=30):
+        eventually(f"{address} answers {place}", seconds, lambda: self.answers(place, address))
+
+    @contextlib.contextmanager
+    def capture(self, place, interface, expression="ip6"):
+        """Packets seen meanwhile; the list is filled at the end."""
+        from scapy.utils import rdpcap
+
+        packets, path = [], f"/tmp/e2e-{self.name}-{place.replace('/', '-')}-{interface}.pcap"
+        process = subprocess.Popen(
+            self.exec_argv(place, "tcpdump", "-Z", "root", "-U", "-i", interface, "-w", path, expression),
+            stderr=subprocess.PIPE, text=True)
+        try:
+            for line in process.stderr:
+                if "listening on" in line:
+                    break
+            yield packets
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=10)
+            with contextlib.suppress(OSError):
+                packets.extend(rdpcap(path))
+                os.unlink(path)
+
+
+def instance(name, ns="demo", **spec):
+    spec = {"type": "small", "image": "lab", "ingress": [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}], **spec}
+    return {"apiVersion": "nacre.dev/v1alpha1", "kind": "Instance", "metadata": {"name": name, "namespace": ns},
+            "spec": spec}
+
+
+def condition(obj, type):
+    for c in obj.get("status", {}).get("conditions", []):
+        if c["type"] == type:
+            return c
+    return {"status": "Missing", "reason": "", "message": ""}
+
+
+requirements = pytest.mark.skipif(
+    os.geteuid() != 0 or not KUBECTL or not os.path.exists(NACRE) or not os.path.exists("/usr/lib/frr/bgpd"),
+    reason="needs root, kubectl, frr and a build (NACRE_BUILD)")
+
+
+def pytest_collection_modifyitems(items):
+    here = os.path.dirname(os.path.abspath(__file__))
+    for item in items:
+        if str(item.fspath).startswith(here):
+            item.add_marker(requirements)
+
+
+@pytest.fixture(scope="session")
+def snapshot_before():
+    return Snapshot()
+
+
+@pytest.fixture(scope="session")
+def lab(snapshot_before):
+    lab = Lab(f"e{os.getpid()}")
+    try:
+        result = lab.up()
+    except subprocess.CalledProcessError as e:
+        pytest.fail(f"lab up: {e.stderr[-3000:]}")
+    lab.shown = result.stdout
+    yield lab
+    lab.down()
+
+
+@pytest.fixture
+def hello(lab):
+    """The first instance, which `up` makes."""
+    return lab.instance("demo", "hello")
+
+
+@pytest.fixture
+def cleanup(lab):
+    """Names of instances in tenant demo that go at the end of the test."""
+    names = []
+    yield names
+    if names:
+        lab.kubectl("-n", "demo", "delete", "instance", "--ignore-not-found", "--timeout=60s", *names, timeout=90)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: an instance asked for with kubectl answers from the internet; two instances talk host to host."""
+
+import ipaddress
+import re
+
+from conftest import condition, eventually, instance
+
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.vxlan import VXLAN
+
+
+def test_up_shows_it(lab, hello):
+    address = hello["status"]["address"]
+    assert f"bytes from {address}" in lab.shown
+    assert "hello from demo/hello" in lab.shown
+
+
+def test_second_up_says_so(lab):
+    second = lab.nacre("lab", "up", "--name", lab.name, check=False)
+    assert second.returncode == 1
+    assert "is there already" in second.stderr and "nacre lab down" in second.stderr
+
+
+def test_status_is_well(lab):
+    status = lab.nacre("lab", "status", "--name", lab.name)
+    assert "All is well." in status.stdout
+
+
+def test_apply_wait_ping_curl(lab, cleanup):
+    name = "first"
+    cleanup.append(name)
+    lab.apply(
+        {"apiVersion": "nacre.dev/v1alpha1", "kind": "InstanceType", "metadata": {"name": "tiny"},
+         "spec": {"vcpus": 1, "memoryMiB": 128}},
+        {"apiVersion": "nacre.dev/v1alpha1", "kind": "Image", "metadata": {"name": "other"},
+         "spec": {"kernel": {"kernel": "vmlinuz", "initrd": "initrd", "cmdline": "console=ttyS0 quiet"}}},
+        instance(name, type="tiny", image="other"))
+    lab.wait_ready("demo", name)
+    status = lab.instance("demo", name)["status"]
+    address, delegated = status["address"], ipaddress.ip_network(status["delegatedPrefix"])
+    assert ipaddress.ip_address(address) in ipaddress.ip_network(status["prefix"])
+    lab.await_answer("internet", address)
+    assert f"hello from demo/{name}" in lab.exec("internet", "curl", "-s", "-m", "5", f"http://[{address}]/")
+    # The guest has the first address of its /60.
+    inside = str(delegated.network_address + 1)
+    lab.await_answer("internet", inside)
+    assert f"hello from demo/{name}" in lab.exec("internet", "curl", "-s", "-m", "5", f"http://[{inside}]/")
+
+
+def test_nothing_else_comes_in(lab, hello):
+    address = hello["status"]["address"]
+    refused = lab.exec("internet", "curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{exitcode}",
+                       f"http://[{address}]:8080/", check=False)
+    assert refused.strip() != "0"
+
+
+def test_unallocated_is_unreachable_at_the_edge(lab):
+    out = lab.exec("internet", "ping", "-6", "-n", "-c", "2", "-i", "0.2", "-W", "1", "2001:db8:10ff:ffff::1", check=False)
+    assert re.search(r"unreachable", out), out
+    assert "Time exceeded" not in out and "Hop limit" not in out
+
+
+def test_two_instances_two_hosts(lab, hello, cleanup):
+    cleanup.extend(["left", "right"])
+    lab.apply(instance("left"), instance("right"))
+    lab.wait_ready("demo", "left", "right")
+    left, right = lab.instance("demo", "left")["status"], lab.instance("demo", "right")["status"]
+    assert left["host"] != right["host"], "the scheduler puts them on two hosts"
+    vtep = {h["metadata"]["name"]: h["spec"]["vtep"] for h in lab.items("hosts")}
+    lab.await_answer("internet", left["address"])
+    lab.await_answer("internet", right["address"])
+    # From the container of one (source: its own address in the overlay) to the guest of the other.
+    lab.await_answer("demo/left", right["address"])
+
+    with lab.capture(f"{left['host']}/underlay", "any", "udp port 4789") as outer, \
+            lab.capture("edge1/public", "overlay") as edge1, lab.capture("edge2/public", "overlay") as edge2:
+        lab.exec("demo/left", "ping", "-6", "-n", "-c", "5", "-i", "0.1", right["address"])
+
+    def echoes(packets):
+        return [p for p in packets if ICMPv6EchoRequest in p and p[ICMPv6EchoRequest].underlayer.dst == right["address"]]
+
+    there = [p for p in outer if VXLAN in p and ICMPv6EchoRequest in p[VXLAN]]
+    assert len(there) >= 5
+    for p in there:
+        assert p[IPv6].src == vtep[left["host"]] and p[IPv6].dst == vtep[right["host"]]
+        assert p[UDP].dport == 4789
+        assert p[VXLAN][IPv6].dst == right["address"]
+    assert not echoes(edge1) and not echoes(edge2), "nothing went through an edge"
+
+
+def test_both_edges_carry(lab, hello):
+    """With both up, traffic spreads: flows from many sources leave by both."""
+    peers = {p["metadata"]["name"]: p for p in lab.items("edgepeers")}
+    for p in peers.values():
+        assert condition(p, "Ready")["status"] == "True", p
+        assert p["status"]["state"] == "Established"
+    routes = lab.exec("internet", "ip", "-6", "route", "show", "2001:db8:1000::/40")
+    assert "edge1" in routes and "edge2" in routes
+    host = hello["status"]["host"]
+    eventually("two edges announce defaults", 10,
+               lambda: len([e for e in lab.items("endpoints.nacre.dev") if e["metadata"]["name"].startswith("edge-")]) == 2)
+    assert lab.exec(f"{host}/public", "ip", "-6", "route", "show", "default").strip()

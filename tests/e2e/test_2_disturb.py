@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Things break while 100 pings a second run."""
+
+import os
+import signal
+import time
+
+import pytest
+from conftest import Ping, condition, eventually
+
+
+def kill_and_restart(lab, daemon):
+    os.kill(lab.pid(daemon), signal.SIGKILL)
+    lab.restart(daemon)
+    eventually(f"{daemon} is ready", 30,
+               lambda: f"{daemon:<12} ready" in lab.nacre("lab", "status", "--name", lab.name, check=False).stdout)
+
+
+@pytest.mark.parametrize("daemon", ["apiserver", "controller", "edge1", "edge2", "host1", "host2", "host3"])
+def test_kill_daemon_no_packet_lost(lab, hello, daemon):
+    address = hello["status"]["address"]
+    lab.await_answer("internet", address)
+    ping = Ping(lab, "internet", address)
+    eventually("pings run", 5, lambda: ping.process.poll() is None)
+    kill_and_restart(lab, daemon)
+    # What a restart breaks late (leases, stale routes) shows within a few turns of the loops.
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert lab.instance("demo", "hello")["status"]["phase"] == "Running"
+    ping.stop()
+    assert ping.received > 200
+    assert ping.lost == [], f"lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
+
+
+def qemu_pids(lab, host, uid):
+    """Processes called qemu in the container of the instance."""
+    pids = []
+    ns = os.stat(f"/run/netns/nl-{lab.name}-{host}-i-{uid}").st_ino
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().startswith("qemu-system") and os.stat(f"/proc/{pid}/ns/net").st_ino == ns:
+                    pids.append(int(pid))
+        except OSError:
+            pass
+    return pids
+
+
+def test_kill_qemu_comes_back(lab, hello):
+    uid, host, address = hello["metadata"]["uid"], hello["status"]["host"], hello["status"]["address"]
+    before = hello["status"].get("restarts", 0)
+    (pid,) = qemu_pids(lab, host, uid)
+    os.kill(pid, signal.SIGKILL)
+    eventually("it was started again", 60, lambda: lab.instance("demo", "hello")["status"].get("restarts", 0) > before)
+    lab.wait_ready("demo", "hello")
+    lab.await_answer("internet", address, 60)
+    events = lab.items("-n", "demo", "events")
+    messages = [e["message"] for e in events if e["involvedObject"].get("uid") == uid]
+    assert any("signal 9" in m for m in messages), messages
+
+
+def measure_loss(lab, address, what, break_it, mend):
+    lab.await_answer("internet", address)
+    ping = Ping(lab, "internet", address)
+    try:
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            assert ping.process.poll() is None
+        break_it()
+        eventually(f"pings recover from {what}", 30, lambda: all(lab.answers("internet", address) for _ in range(5)))
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            assert ping.process.poll() is None
+    finally:
+        ping.stop()
+        mend()
+    print(f"\n{what}: longest gap {ping.gap * 1000:.0f} ms, {len(ping.lost)} of {ping.sent} pings lost")
+    assert ping.gap < 15
+
+
+def test_lose_an_edge(lab, hello):
+    """Cables and daemon at once, as when the power goes."""
+    address = hello["status"]["address"]
+    cables = [("leaf1", "edge1"), ("leaf2", "edge1"), ("internet", "edge1")]
+
+    def links(state):
+        for place, link in cables:
+            lab.exec(place, "ip", "link", "set", link, state)
+
+    def lose():
+        os.kill(lab.pid("edge1"), signal.SIGKILL)
+        links("down")
+
+    def mend():
+        links("up")
+        lab.restart("edge1")
+        eventually("edge1 announces again", 60, lambda: condition(
+            lab.get("edgepeer", "edge1-internet"), "Ready")["status"] == "True" and any(
+            e["metadata"]["name"] == "edge-edge1" for e in lab.items("endpoints.nacre.dev")))
+
+    measure_loss(lab, address, "loss of edge1", lose, mend)
+
+
+def test_lose_a_leaf(lab, hello):
+    address = hello["status"]["address"]
+    links = [f"edge{i}" for i in (1, 2)] + [f"host{i}" for i in range(1, lab.hosts + 1)]
+
+    def set_links(state):
+        for link in links:
+            lab.exec("leaf1", "ip", "link", "set", link, state)
+
+    def mend():
+        set_links("up")
+        eventually("all is well again", 60,
+                   lambda: "All is well." in lab.nacre("lab", "status", "--name", lab.name, check=False).stdout)
+
+    measure_loss(lab, address, "loss of leaf1", lambda: set_links("down"), mend)
+
+
+def test_host_cut_off_and_back(lab, hello):
+    host, address, name = hello["status"]["host"], hello["status"]["address"], "hello"
+
+    def links(state):
+        for leaf in ("leaf1", "leaf2"):
+            lab.exec(leaf, "ip", "link", "set", host, state)
+
+    def endpoints():
+        return [e for e in lab.items("endpoints.nacre.dev") if e["spec"]["host"] == host]
+
+    assert endpoints()
+    # Its agent reaches the API by a UNIX socket, which no cable carries: stop it, too.
+    os.kill(lab.pid(host), signal.SIGSTOP)
+    links("down")
+    try:
+        eventually("the host is not ready", 60,
+                   lambda: condition(lab.get("host", host), "Ready")["status"] == "Unknown")
+        eventually("its endpoints go", 20, lambda: not endpoints())
+        c = eventually("its instance says so", 20, lambda: (lambda c: c if c["status"] == "Unknown" else None)(
+            condition(lab.instance("demo", name), "Ready")))
+        assert c["reason"] == "HostLost" and host in c["message"]
+    finally:
+        links("up")
+        os.kill(lab.pid(host), signal.SIGCONT)
+    eventually("the host is ready", 60, lambda: condition(lab.get("host", host), "Ready")["status"] == "True")
+    eventually("its endpoints return", 30, endpoints)
+    lab.wait_ready("demo", name, timeout=60)
+    lab.await_answer("internet", address, 60)

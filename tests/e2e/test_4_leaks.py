@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing is left of what was deleted: instance, tenant, the whole lab."""
+
+import os
+
+from conftest import Snapshot, eventually, instance
+
+
+def routes(lab):
+    """Of all hosts and edges, but for the kernel's own."""
+    found = {}
+    for place in [f"edge{i}/public" for i in (1, 2)] + [f"host{i}/public" for i in range(1, lab.hosts + 1)]:
+        found[place] = sorted(l for l in lab.exec(place, "ip", "-6", "route").splitlines() if "proto kernel" not in l)
+    return found
+
+
+def nexthops(lab):
+    return {f"host{i}": len(lab.exec(f"host{i}/public", "ip", "nexthop").splitlines())
+            for i in range(1, lab.hosts + 1)}
+
+
+def state(lab):
+    mine = Snapshot()
+    return {
+        "netns": sorted(n for n in mine.netns if f"nl-{lab.name}-" in n),
+        "qemu": sorted(c for p, c in mine.processes if "qemu" in c and lab.name in c),
+        "files": sorted(f for f in mine.files if f"/{lab.name}/" in f and "/instances/" in f),
+        "routes": routes(lab),
+        "nexthops": nexthops(lab),
+        "allocations": sorted(a["metadata"]["name"] for a in lab.items("allocations")),
+        "endpoints": sorted(e["metadata"]["name"] for e in lab.items("endpoints.nacre.dev")),
+    }
+
+
+def open_files(lab):
+    daemons = ["apiserver", "controller"] + [f"edge{i}" for i in (1, 2)] + [
+        f"host{i}" for i in range(1, lab.hosts + 1)]
+    return {d: len(os.listdir(f"/proc/{lab.pid(d)}/fd")) for d in daemons}
+
+
+def assert_same(lab, before, seconds=30):
+    def same():
+        now = state(lab)
+        assert now == before, {k: (before[k], now[k]) for k in now if now[k] != before[k]}
+        return True
+
+    eventually("all is as before", seconds, same, interval=0.5)
+
+
+def test_delete_instance(lab):
+    before = state(lab)
+    lab.apply(instance("gone"))
+    lab.wait_ready("demo", "gone")
+    assert state(lab) != before
+    lab.delete_instances("demo", "gone")
+    assert_same(lab, before)
+
+
+def test_delete_namespace(lab):
+    before = state(lab)
+    lab.kubectl("create", "-f", "-", input='{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"tenant2"}}')
+    lab.apply(instance("a", ns="tenant2"), instance("b", ns="tenant2"))
+    lab.wait_ready("tenant2", "a", "b")
+    lab.kubectl("delete", "namespace", "tenant2", "--timeout=90s", timeout=100)
+    assert_same(lab, before)
+
+
+def test_twenty_instances_three_times(lab):
+    before, files = state(lab), open_files(lab)
+    lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "InstanceType", "metadata": {"name": "mini"},
+               "spec": {"vcpus": 1, "memoryMiB": 64}})
+    names = [f"many{i}" for i in range(20)]
+    for round in range(3):
+        lab.apply(*(instance(n, type="mini") for n in names))
+        eventually("all are placed and started", 120, lambda: all(
+            i["status"].get("phase") in ("Starting", "Running") for i in lab.items("-n", "demo", "instances.nacre.dev")
+            if i["metadata"]["name"] in names), interval=1)
+        lab.delete_instances("demo", *names, timeout=120)
+    assert_same(lab, before, 60)
+    # A few more are fine (connections that are kept); one an instance would be 60.
+    now = open_files(lab)
+    assert all(now[d] <= files[d] + 10 for d in files), (files, now)
+
+
+def test_lab_down_leaves_nothing(lab, snapshot_before):
+    """Last, for it takes the lab away (a second `down` is harmless)."""
+    lab.down()
+    assert Snapshot().left_behind(snapshot_before, lab.name) == {}
+    assert "There was no lab" in lab.down().stderr
