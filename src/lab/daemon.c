@@ -66,18 +66,21 @@ static int fill(const struct lab *lab, int i, struct lab_daemon *d) {
 	}
 	lab_path(lab, d->pid_file, "%s.pid", d->name);
 	lab_path(lab, d->log, "%s.log", d->name);
-	lab_path(lab, d->metrics, "%s.sock", d->name);
+	/* The API server answers for its health where it serves the API. */
+	lab_path(lab, d->metrics, "%s.sock", i == 0 ? "api" : d->name);
 	r = add_arg(d, "%s/%s", lab->bindir, d->program);
 	if (i == 0) {
 		r = r < 0 ? r : add_arg(d, "--listen=unix:%s/api.sock", lab->dir);
 		r = r < 0 ? r : add_arg(d, "--listen=127.0.0.1:%lld", (long long)lab->port);
-		r = r < 0 ? r : add_arg(d, "--db=%s/api.db", lab->dir);
+		r = r < 0 ? r : add_arg(d, "--database=%s/api.db", lab->dir);
 	} else {
 		r = r < 0 ? r : add_arg(d, "--api=unix:%s/api.sock", lab->dir);
 	}
 	if (i >= LAB_CONTROL_DAEMONS)
 		r = r < 0 ? r : machine_args(lab, &m, d);
-	return r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
+	if (i > 0)
+		r = r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
+	return r;
 }
 
 int lab_daemons(const struct lab *lab) {

@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "lab/seed.h"
+#include "node/instnet.h"
 
 static int use(struct place *p, struct error *err) {
 	int fd;
@@ -39,7 +40,11 @@ static int find_instance(const struct lab *lab, const char *text, struct place *
 		return r;
 	if (!in.host[0])
 		return error_set(err, ENOENT, "instance %s is on no host: %s", text, in.waiting);
-	snprintf(ret->name, sizeof(ret->name), "%s%.8s-i-%.36s", lab->prefix, in.host, in.uid);
+	char id[INSTNET_ID_LEN + 1], prefix[LAB_NS_MAX];
+	if (!instnet_id(in.uid, id))
+		return error_set(err, EBADMSG, "instance %s: its uid `%s` is no UUID", text, in.uid);
+	snprintf(prefix, sizeof(prefix), "%s%.8s-", lab->prefix, in.host);
+	instnet_netns(prefix, id, ret->name);
 	return use(ret, err);
 }
 

@@ -35,7 +35,7 @@ def test_kill_daemon_no_packet_lost(lab, hello, daemon):
 def qemu_pids(lab, host, uid):
     """Processes called qemu in the container of the instance."""
     pids = []
-    ns = os.stat(f"/run/netns/nl-{lab.name}-{host}-i-{uid}").st_ino
+    ns = os.stat(f"/run/netns/nl-{lab.name}-{host}-i-{uid.replace('-', '')[:12]}").st_ino
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/comm") as f:
