@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/db.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "api/api.h"
+#include "base/util.h"
+
+#define APPLICATION_ID 0x4e616372 /* "Nacr" */
+#define SCHEMA_VERSION 1
+
+struct db {
+	sqlite3 *sql;
+	char *path; /* for messages */
+	int lock;
+	sqlite3_stmt *insert, *forget, *meta, *begin, *commit, *rollback;
+};
+
+unsigned api_kinds_count(void) {
+	static unsigned n;
+	while (api_kinds[n])
+		n++;
+	return n;
+}
+
+static int db_error(struct db *db, int rc, const char *what, struct error *err) {
+	const char *msg = sqlite3_errmsg(db->sql);
+	switch (rc & 0xff) {
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return error_set(
+			err, EUCLEAN,
+			"%s: database `%s` is damaged (%s); restore it from a copy, or try `sqlite3 %s .recover` "
+			"into a new file",
+			what, db->path, msg, db->path);
+	case SQLITE_FULL: return error_set(err, ENOSPC, "%s: no space left for database `%s`", what, db->path);
+	case SQLITE_NOMEM: return error_oom(err);
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return error_set(err, EBUSY, "%s: database `%s` is in use by another program", what, db->path);
+	case SQLITE_READONLY:
+	case SQLITE_PERM:
+	case SQLITE_CANTOPEN: return error_set(err, EACCES, "%s: can't write database `%s`: %s", what, db->path, msg);
+	default: return error_set(err, EIO, "%s: database `%s`: %s", what, db->path, msg);
+	}
+}
+
+static int exec(struct db *db, const char *sql, const char *what, struct error *err) {
+	int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+	return rc == SQLITE_OK ? 0 : db_error(db, rc, what, err);
+}
+
+static int get_i64(struct db *db, const char *sql, int64_t *ret, struct error *err) {
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(db->sql, sql, -1, &st, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		*ret = sqlite3_column_int64(st, 0);
+	int r = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : db_error(db, rc, "read", err);
+	sqlite3_finalize(st);
+	return r;
+}
+
+static int check_whole(struct db *db, struct error *err) {
+	sqlite3_stmt *st = NULL;
+	int r = 0, rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &st, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc != SQLITE_ROW)
+		r = db_error(db, rc, "open", err);
+	else if (!streq((const char *)sqlite3_column_text(st, 0), "ok"))
+		r = error_set(
+			err, EUCLEAN,
+			"database `%s` is damaged (%.200s); restore it from a copy, or try `sqlite3 %s .recover` into "
+			"a new file",
+			db->path, (const char *)sqlite3_column_text(st, 0), db->path);
+	sqlite3_finalize(st);
+	return r;
+}
+
+static int take_lock(struct db *db, struct error *err) {
+	_free_ char *path = strf("%s.lock", db->path);
+	if (!path)
+		return error_oom(err);
+	db->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (db->lock < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	if (flock(db->lock, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return error_set(
+			err, EBUSY,
+			"another nacre-apiserver uses database `%s` (it holds `%s`); stop it, or give this one "
+			"another --database",
+			db->path, path);
+	return error_errno(err, errno, "lock `%s`", path);
+}
+
+static int set_up(struct db *db, struct error *err) {
+	int64_t id = 0, version = 0, tables = 0;
+	int r = get_i64(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
+	if (r == 0)
+		r = get_i64(db, "PRAGMA application_id", &id, err);
+	if (r == 0)
+		r = get_i64(db, "PRAGMA user_version", &version, err);
+	if (r < 0)
+		return r;
+	if (tables > 0 && id != APPLICATION_ID)
+		return error_set(err, EINVAL, "`%s` is a database of another program; give another --database",
+		                 db->path);
+	if (tables > 0 && version != SCHEMA_VERSION)
+		return error_set(
+			err, EINVAL,
+			"database `%s` has version %lld, this nacre-apiserver reads version %d; use the one that "
+			"wrote it",
+			db->path, (long long)version, SCHEMA_VERSION);
+	if (tables > 0)
+		return check_whole(db, err);
+	_free_ char *sql =
+		strf("BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d;"
+	             "CREATE TABLE log(rv INTEGER PRIMARY KEY, type INTEGER NOT NULL, kind TEXT NOT NULL,"
+	             " ns TEXT NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL) STRICT;"
+	             "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	             "COMMIT",
+	             APPLICATION_ID, SCHEMA_VERSION);
+	return sql ? exec(db, sql, "set up", err) : error_oom(err);
+}
+
+static int prepare(struct db *db, struct error *err) {
+	const struct {
+		sqlite3_stmt **st;
+		const char *sql;
+	} all[] = {
+		{&db->begin, "BEGIN IMMEDIATE"},
+		{&db->commit, "COMMIT"},
+		{&db->rollback, "ROLLBACK"},
+		{&db->insert, "INSERT INTO log(rv, type, kind, ns, name, at, value) VALUES(?1,?2,?3,?4,?5,?6,?7)"},
+		{&db->forget, "DELETE FROM log WHERE rv = ?1"},
+		{&db->meta, "INSERT INTO meta(key, value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value = ?2 "
+	                    "WHERE value <> ?2"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		int rc = sqlite3_prepare_v3(db->sql, all[i].sql, -1, SQLITE_PREPARE_PERSISTENT, all[i].st, NULL);
+		if (rc != SQLITE_OK)
+			return db_error(db, rc, "prepare", err);
+	}
+	return 0;
+}
+
+DEFINE_CLEANUP(db, struct db *, db_close)
+
+int db_open(struct db **ret, const char *path, struct error *err) {
+	_cleanup_(cleanup_db) struct db *db = calloc(1, sizeof(*db));
+	if (!db)
+		return error_oom(err);
+	db->lock = -1;
+	db->path = strdup(path ? path : ":memory:");
+	if (!db->path)
+		return error_oom(err);
+	int r = path ? take_lock(db, err) : 0;
+	if (r < 0)
+		return r;
+	int rc = sqlite3_open_v2(
+		db->path, &db->sql,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+	if (rc != SQLITE_OK)
+		return db->sql ? db_error(db, rc, "open", err) : error_oom(err);
+	/* A moment's reading by a person's sqlite3 is waited for. */
+	sqlite3_busy_timeout(db->sql, 5000);
+	r = exec(db,
+	         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA "
+	         "cell_size_check=ON; PRAGMA trusted_schema=OFF",
+	         "open", err);
+	if (r == 0)
+		r = set_up(db, err);
+	if (r == 0)
+		r = prepare(db, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(db);
+	return 0;
+}
+
+struct db *db_close(struct db *db) {
+	if (!db)
+		return NULL;
+	sqlite3_stmt *all[] = {db->insert, db->forget, db->meta, db->begin, db->commit, db->rollback};
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		sqlite3_finalize(all[i]);
+	sqlite3_close(db->sql);
+	safe_close(db->lock);
+	free(db->path);
+	free(db);
+	return NULL;
+}
+
+/* Kinds are stored as "nacre.dev/instances", so that their order in the program may change. */
+static void kind_key(unsigned kind, const char *prefix, char out[static 192]) {
+	snprintf(out, 192, "%s%s/%s", prefix, api_kinds[kind]->group, api_kinds[kind]->plural);
+}
+
+static int kind_of_key(const char *key) {
+	char k[192];
+	for (unsigned i = 0; api_kinds[i]; i++) {
+		kind_key(i, "", k);
+		if (streq(k, key))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int get_meta(struct db *db, const char *key, int64_t *ret, struct error *err) {
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(db->sql, "SELECT value FROM meta WHERE key = ?1", -1, &st, NULL);
+	if (rc == SQLITE_OK) {
+		sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+		rc = sqlite3_step(st);
+	}
+	int r = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : db_error(db, rc, "load", err);
+	if (r == 0)
+		*ret = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+	sqlite3_finalize(st);
+	return r;
+}
+
+int db_horizons(struct db *db, int64_t *horizons, struct error *err) {
+	char key[192];
+	int r = 0;
+	for (unsigned i = 0; r == 0 && api_kinds[i]; i++) {
+		kind_key(i, "horizon/", key);
+		r = get_meta(db, key, &horizons[i], err);
+	}
+	return r;
+}
+
+static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {
+	const char *kind_text = (const char *)sqlite3_column_text(st, 2);
+	*r = (struct db_row){.rv = sqlite3_column_int64(st, 0),
+	                     .type = (enum event_type)sqlite3_column_int(st, 1),
+	                     .ns = (const char *)sqlite3_column_text(st, 3),
+	                     .name = (const char *)sqlite3_column_text(st, 4),
+	                     .written_s = sqlite3_column_int64(st, 5),
+	                     .value = sqlite3_column_blob(st, 6),
+	                     .len = (size_t)sqlite3_column_bytes(st, 6)};
+	int kind = kind_text ? kind_of_key(kind_text) : -1;
+	if (kind < 0)
+		return error_set(
+			err, EINVAL,
+			"database `%s` holds objects of %s, which this nacre-apiserver does not know; use a newer one",
+			db->path, kind_text ? kind_text : "?");
+	r->kind = (unsigned)kind;
+	struct jr jr;
+	jr_init(&jr, r->value ? r->value : "", r->len);
+	bool whole = jr_peek(&jr) == JR_OBJECT && jr_skip(&jr, NULL, NULL) == 0 && jr_end(&jr) == 0;
+	jr_done(&jr);
+	if (!whole || !r->ns || !r->name || r->type > EVENT_DELETED)
+		return error_set(
+			err, EUCLEAN,
+			"database `%s` is damaged: row %lld (%s %s/%s) holds no object; restore it from a copy",
+			db->path, (long long)r->rv, kind_text, r->ns ? r->ns : "", r->name ? r->name : "");
+	return 0;
+}
+
+int db_load(struct db *db, int (*row)(void *, const struct db_row *, struct error *), void *userdata, int64_t *ret_rv,
+            struct error *err) {
+	int64_t rv;
+	int r = get_meta(db, "rv", &rv, err);
+	if (r < 0)
+		return r;
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(db->sql, "SELECT rv, type, kind, ns, name, at, value FROM log ORDER BY rv", -1, &st,
+	                            NULL);
+	if (rc == SQLITE_OK)
+		while (r == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+			struct db_row one;
+			r = load_row(db, st, &one, err);
+			if (r == 0)
+				r = row(userdata, &one, err);
+			if (r == 0)
+				rv = MAX(rv, one.rv);
+		}
+	if (r == 0 && rc != SQLITE_DONE)
+		r = db_error(db, rc, "load", err);
+	sqlite3_finalize(st);
+	if (r == 0)
+		*ret_rv = rv;
+	return r;
+}
+
+static int step(struct db *db, sqlite3_stmt *st, struct error *err) {
+	int rc = sqlite3_step(st);
+	int r = rc == SQLITE_DONE ? 0 : db_error(db, rc, "write", err);
+	sqlite3_reset(st);
+	return r;
+}
+
+static int put_meta(struct db *db, const char *key, int64_t value, struct error *err) {
+	sqlite3_bind_text(db->meta, 1, key, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(db->meta, 2, value);
+	return step(db, db->meta, err);
+}
+
+static int write_rows(struct db *db, const struct db_batch *b, int64_t last_rv, struct error *err) {
+	char key[192];
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < b->n_rows; i++) {
+		const struct db_row *row = &b->rows[i];
+		kind_key(row->kind, "", key);
+		sqlite3_bind_int64(db->insert, 1, row->rv);
+		sqlite3_bind_int(db->insert, 2, (int)row->type);
+		sqlite3_bind_text(db->insert, 3, key, -1, SQLITE_STATIC);
+		sqlite3_bind_text(db->insert, 4, row->ns, -1, SQLITE_STATIC);
+		sqlite3_bind_text(db->insert, 5, row->name, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(db->insert, 6, row->written_s);
+		sqlite3_bind_blob64(db->insert, 7, row->value, row->len, SQLITE_STATIC);
+		r = step(db, db->insert, err);
+	}
+	for (size_t i = 0; r == 0 && i < b->n_forget; i++) {
+		sqlite3_bind_int64(db->forget, 1, b->forget[i]);
+		r = step(db, db->forget, err);
+	}
+	for (unsigned i = 0; r == 0 && b->n_forget && api_kinds[i]; i++) {
+		kind_key(i, "horizon/", key);
+		r = put_meta(db, key, b->horizons[i], err);
+	}
+	return r < 0 ? r : put_meta(db, "rv", last_rv, err);
+}
+
+int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struct error *err) {
+	int r = step(db, db->begin, err);
+	if (r < 0)
+		return r;
+	r = write_rows(db, batch, last_rv, err);
+	if (r == 0)
+		r = step(db, db->commit, err);
+	/* SQLite may have rolled back by itself, as after a full disk. */
+	if (r < 0 && !sqlite3_get_autocommit(db->sql)) {
+		sqlite3_step(db->rollback);
+		sqlite3_reset(db->rollback);
+	}
+	return r;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Delete and deletecollection. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/core.h"
+#include "apiserver/handlers.h"
+#include "apiserver/object.h"
+#include "apiserver/reply.h"
+#include "apiserver/selector.h"
+#include "apiserver/stage.h"
+#include "base/util.h"
+
+struct delete_options {
+	enum propagation how;
+	const char *uid, *version; /* preconditions, NULL: none */
+	bool dry_run;
+};
+
+static int parse_propagation(struct request *r, const char *text, enum propagation *ret) {
+	if (streq(text, "Background"))
+		*ret = PROPAGATE_BACKGROUND;
+	else if (streq(text, "Foreground"))
+		*ret = PROPAGATE_FOREGROUND;
+	else if (streq(text, "Orphan"))
+		*ret = PROPAGATE_ORPHAN;
+	else {
+		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "propagationPolicy",
+		                    "Unsupported value: \"%.63s\": supported values: \"Foreground\", \"Background\", "
+		                    "\"Orphan\"",
+		                    text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* DeleteOptions in the body, or parameters of the same names. */
+static int parse_options(struct request *r, struct delete_options *o) {
+	const json_t *body = r->json, *pre = json_object_get(body, "preconditions");
+	const char *how = json_string_value(json_object_get(body, "propagationPolicy"));
+	if (body && !json_is_object(body)) {
+		reply_bad_request(r, "the body of a deletion must be a DeleteOptions object");
+		return -EINVAL;
+	}
+	if (request_param(r, "propagationPolicy"))
+		how = request_param(r, "propagationPolicy");
+	const char *dry = json_string_value(json_array_get(json_object_get(body, "dryRun"), 0));
+	*o = (struct delete_options){.uid = json_string_value(json_object_get(pre, "uid")),
+	                             .version = json_string_value(json_object_get(pre, "resourceVersion")),
+	                             .dry_run = request_dry_run(r) || streq(dry, "All")};
+	if (json_is_true(json_object_get(body, "orphanDependents")) || request_flag(r, "orphanDependents"))
+		o->how = PROPAGATE_ORPHAN;
+	return how ? parse_propagation(r, how, &o->how) : 0;
+}
+
+static bool is_protected(struct request *r) {
+	if (r->route.kind != &api_kind_namespace)
+		return false;
+	if (!streq(r->route.name, "default") && !streq(r->route.name, "nacre-system"))
+		return false;
+	reply_forbidden(r, r->route.name, NULL, "this namespace may not be deleted");
+	return true;
+}
+
+static int check_preconditions(struct request *r, const struct object *o, const json_t *tree,
+                               const struct delete_options *d) {
+	char rv[24];
+	const char *uid = object_meta_str(tree, "uid");
+	snprintf(rv, sizeof(rv), "%" PRId64, o->rv);
+	if (d->uid && !streq(d->uid, uid))
+		reply_conflict(r, "Precondition failed: UID in precondition: %.63s, UID in object meta: %s", d->uid,
+		               uid);
+	else if (d->version && !streq(d->version, rv))
+		reply_conflict(r,
+		               "Precondition failed: ResourceVersion in precondition: %.63s, ResourceVersion in object "
+		               "meta: %s",
+		               d->version, rv);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+enum write_result handle_delete(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	struct delete_options d;
+	json_t *now = NULL;
+	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
+		return WRITE_LATER;
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	if (!o) {
+		reply_not_found(r);
+		return WRITE_DONE;
+	}
+	json_t *tree = object_load(o);
+	if (!tree) {
+		reply_internal(r, "out of memory");
+		return WRITE_DONE;
+	}
+	enum write_result result = WRITE_DONE;
+	if (parse_options(r, &d) == 0 && !is_protected(r) && check_preconditions(r, o, tree, &d) == 0) {
+		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, &now);
+		if (e < 0)
+			reply_internal(r, "out of memory");
+		else if (now)
+			reply_dom(&r->reply, 200, now);
+		else
+			reply_deleted(r, rt->name, object_meta_str(tree, "uid"));
+		result = e > 0 && !d.dry_run ? WRITE_STAGED : WRITE_DONE;
+	}
+	json_decref(now);
+	json_decref(tree);
+	return result;
+}
+
+/* All that is selected goes in one transaction, or nothing does. */
+enum write_result handle_delete_collection(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	struct delete_options d;
+	struct error err = {0};
+	_cleanup_(cleanup_selector) struct selector *sel = NULL;
+	bool staged = false;
+	if (store_staged_count(s->store))
+		return WRITE_LATER;
+	if (rt->kind == &api_kind_namespace) {
+		reply_method_not_allowed(r);
+		return WRITE_DONE;
+	}
+	if (parse_options(r, &d) < 0)
+		return WRITE_DONE;
+	if (selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), &sel, &err) <
+	    0) {
+		reply_bad_request(r, "%s", err.msg);
+		return WRITE_DONE;
+	}
+	char gv[64], kind[80];
+	api_kind_version(rt->kind, gv);
+	snprintf(kind, sizeof(kind), "%sList", rt->kind->kind);
+	for (const struct object *o = store_seek(s->store, rt->kind_index, rt->ns, ""); o;
+	     o = store_next(s->store, rt->kind_index, o)) {
+		if (*rt->ns && !streq(o->ns, rt->ns))
+			break;
+		if (!selector_matches(sel, o->ns, o->name, o->value->data, o->value->len))
+			continue;
+		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, NULL);
+		if (e < 0) {
+			/* What is staged goes; the client tries again for the rest. */
+			reply_internal(r, "out of memory");
+			return staged ? WRITE_STAGED : WRITE_DONE;
+		}
+		staged |= e > 0 && !d.dry_run;
+	}
+	json_t *list = json_pack("{s:s, s:s, s:{}, s:[]}", "kind", kind, "apiVersion", gv, "metadata", "items");
+	reply_dom(&r->reply, 200, list);
+	json_decref(list);
+	return staged ? WRITE_STAGED : WRITE_DONE;
+}

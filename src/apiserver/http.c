@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/http.h"
+
+#include <microhttpd.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "apiserver/reply.h"
+#include "apiserver/stats.h"
+#include "apiserver/watch.h"
+#include "base/inet.h"
+#include "base/loop.h"
+#include "base/util.h"
+
+#define CONNECTIONS_MAX 16384U
+#define SEND_TIMEOUT_S  60U                 /* no progress while sending */
+#define RECEIVE_MAX_NS  (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
+#define DISCARD_MAX     ((size_t)16 << 20)  /* of a body that is too long */
+#define CHUNK           ((size_t)8192)      /* of a watch's stream */
+#define SWEEP_S         5
+
+struct conn {
+	TAILQ_ENTRY(conn) link;
+	int fd;
+	bool busy; /* with an answer; else with the client's next request */
+	struct exchange *exchange;
+	uint64_t since_ns;
+};
+
+/* One request on the wire; lives from its request line to its end. */
+struct exchange {
+	struct http *http;
+	struct MHD_Connection *mhd;
+	struct conn *conn;
+	char *target;
+	struct request *request;
+	size_t discarded;
+	bool handled, suspended;
+};
+
+struct http {
+	struct server *server;
+	struct MHD_Daemon *daemon;
+	sd_event_source *io, *timer, *soon;
+	TAILQ_HEAD(, conn) conns;
+	size_t busy, ticks;
+};
+
+static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
+
+static void run(struct http *h) {
+	MHD_UNSIGNED_LONG_LONG ms;
+	MHD_run(h->daemon);
+	if (MHD_get_timeout(h->daemon, &ms) == MHD_YES)
+		(void)!loop_timer(h->server->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
+}
+
+static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+	(void)src;
+	(void)usec;
+	run(userdata);
+	return 0;
+}
+
+static int on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
+	(void)src;
+	(void)fd;
+	(void)revents;
+	run(userdata);
+	return 0;
+}
+
+static int on_soon(sd_event_source *src, void *userdata) {
+	(void)src;
+	run(userdata);
+	return 0;
+}
+
+/* MHD takes up resumed connections at its next run; one run serves all that are resumed by then. */
+static void resume(struct exchange *x) {
+	if (!x->suspended)
+		return;
+	x->suspended = false;
+	MHD_resume_connection(x->mhd);
+	(void)!sd_event_source_set_enabled(x->http->soon, SD_EVENT_ONESHOT);
+}
+
+static void suspend(struct exchange *x) {
+	x->suspended = true;
+	MHD_suspend_connection(x->mhd);
+}
+
+/* ---- answers ---- */
+
+static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
+	struct exchange *x = cls;
+	(void)pos;
+	ssize_t n = watch_read(x->request->reply.watch, buf, max);
+	if (n < 0)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	if (n == 0)
+		suspend(x);
+	return n;
+}
+
+static void wake_watch(void *userdata) {
+	resume(userdata);
+}
+
+/* What an answer of several parts must keep until it is sent. */
+struct parts {
+	char *head;
+	struct blob **items;
+	size_t n;
+};
+
+static void parts_free(void *cls) {
+	struct parts *p = cls;
+	for (size_t i = 0; i < p->n; i++)
+		blob_unref(p->items[i]);
+	free(p->items);
+	free(p->head);
+	free(p);
+}
+
+/* A list is sent from where its objects are: nothing is copied. */
+static struct MHD_Response *list_response(struct reply *r) {
+	struct parts *p = calloc(1, sizeof(*p));
+	struct MHD_IoVec *iov = calloc(r->n_items + 2, sizeof(*iov));
+	size_t n = 0, head_len = r->body.len;
+	struct MHD_Response *resp = NULL;
+	if (!p || !iov || r->n_items > UINT32_MAX - 2) {
+		free(p);
+		free(iov);
+		return NULL;
+	}
+	p->head = buf_steal(&r->body);
+	p->items = TAKE_PTR(r->items);
+	p->n = r->n_items;
+	r->n_items = 0;
+	if (p->head) {
+		iov[n++] = (struct MHD_IoVec){p->head, head_len};
+		for (size_t i = 0; i < p->n; i++)
+			iov[n++] = (struct MHD_IoVec){p->items[i]->data, p->items[i]->len + (i + 1 < p->n)};
+		iov[n++] = (struct MHD_IoVec){r->tail, strlen(r->tail)};
+		resp = MHD_create_response_from_iovec(iov, (unsigned)n, parts_free, p);
+	}
+	if (!resp)
+		parts_free(p);
+	free(iov);
+	return resp;
+}
+
+static void add_warnings(struct MHD_Response *resp, char *text) {
+	char *save = NULL;
+	for (char *p = text ? strtok_r(text, "\n", &save) : NULL; p; p = strtok_r(NULL, "\n", &save))
+		MHD_add_response_header(resp, "Warning", p);
+}
+
+static enum MHD_Result send_reply(struct exchange *x) {
+	struct reply *r = &x->request->reply;
+	struct MHD_Response *resp;
+	char retry[16];
+	stats_request(x->request);
+	if (r->watch) {
+		watch_set_wake(r->watch, wake_watch, x);
+		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
+	} else if (r->items)
+		resp = list_response(r);
+	else {
+		size_t len = r->body.len;
+		char *data = buf_steal(&r->body);
+		resp = data ? MHD_create_response_from_buffer(len, data, MHD_RESPMEM_MUST_FREE) : NULL;
+		if (!resp)
+			free(data);
+	}
+	if (!resp)
+		return MHD_NO;
+	if (r->content_type)
+		MHD_add_response_header(resp, "Content-Type", r->content_type);
+	MHD_add_response_header(resp, "Cache-Control", "no-cache, private");
+	if (*r->etag) {
+		MHD_add_response_header(resp, "ETag", r->etag);
+		MHD_add_response_header(resp, "Vary", "Accept");
+	}
+	if (r->retry_after_s) {
+		snprintf(retry, sizeof(retry), "%u", r->retry_after_s);
+		MHD_add_response_header(resp, "Retry-After", retry);
+	}
+	add_warnings(resp, r->warnings.data);
+	enum MHD_Result res = MHD_queue_response(x->mhd, r->code, resp);
+	MHD_destroy_response(resp);
+	return res;
+}
+
+/* ---- requests ---- */
+
+static void on_answer(struct request *r) {
+	struct exchange *x = r->userdata;
+	resume(x);
+}
+
+static enum MHD_Result too_large(struct exchange *x) {
+	reply_status(&x->request->reply, 413, "RequestEntityTooLarge", NULL,
+	             "the body of the request is larger than the limit of %zu bytes", REQUEST_BODY_MAX);
+	return send_reply(x);
+}
+
+static enum MHD_Result begin(struct exchange *x, const char *method) {
+	const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Length");
+	int64_t n;
+	x->request = request_new(method, x->target);
+	if (!x->request)
+		return MHD_NO;
+	struct request *r = x->request;
+	r->userdata = x;
+	r->done = on_answer;
+	if (r->reply.code == 0) {
+		(void)!request_set_content_type(r,
+		                                MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Type"));
+		(void)!request_set_accept(r, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept"));
+		const char *match = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "If-None-Match");
+		r->if_none_match = match ? strdup(match) : NULL;
+	}
+	/* A body that says it is too long isn't waited for. */
+	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > REQUEST_BODY_MAX))
+		return too_large(x);
+	return MHD_YES;
+}
+
+static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **state) {
+	struct exchange *x = *state;
+	(void)url;
+	(void)version;
+	if (!x)
+		return MHD_NO;
+	if (!x->request) {
+		struct http *h = cls;
+		const union MHD_ConnectionInfo *ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+		x->http = h;
+		x->mhd = mhd;
+		x->conn = ci ? ci->socket_context : NULL;
+		if (!x->conn)
+			return MHD_NO;
+		x->conn->exchange = x;
+		return begin(x, method);
+	}
+	struct request *r = x->request;
+	if (*size) {
+		if (r->body.len + *size > REQUEST_BODY_MAX)
+			x->discarded += *size;
+		else
+			buf_add(&r->body, data, *size);
+		*size = 0;
+		return x->discarded > DISCARD_MAX ? MHD_NO : MHD_YES;
+	}
+	if (x->handled)
+		return send_reply(x);
+	x->handled = true;
+	x->conn->busy = true;
+	x->http->busy++;
+	if (x->discarded || r->body.failed)
+		return too_large(x);
+	if (server_handle(x->http->server, r))
+		return send_reply(x);
+	suspend(x);
+	return MHD_YES;
+}
+
+static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd) {
+	(void)cls;
+	(void)mhd;
+	struct exchange *x = calloc(1, sizeof(*x));
+	if (x)
+		x->target = strdup(target);
+	if (x && x->target)
+		return x;
+	free(x);
+	return NULL;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, enum MHD_RequestTerminationCode why) {
+	struct exchange *x = *state;
+	(void)cls;
+	(void)mhd;
+	(void)why;
+	if (!x)
+		return;
+	if (x->conn) {
+		if (x->conn->busy)
+			x->http->busy--;
+		x->conn->busy = false;
+		x->conn->exchange = NULL;
+		x->conn->since_ns = now_monotonic_ns();
+	}
+	request_free(x->request);
+	free(x->target);
+	free(x);
+	*state = NULL;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+	struct http *h = cls;
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		struct conn *c = *context;
+		if (!c)
+			return;
+		TAILQ_REMOVE(&h->conns, c, link);
+		free(c);
+		*context = NULL;
+		return;
+	}
+	const union MHD_ConnectionInfo *ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct conn *c = calloc(1, sizeof(*c));
+	if (!c || !ci) {
+		free(c);
+		return;
+	}
+	c->fd = ci->connect_fd;
+	c->since_ns = now_monotonic_ns();
+	TAILQ_INSERT_TAIL(&h->conns, c, link);
+	*context = c;
+}
+
+/* Targets are decoded by us, once. */
+static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s) {
+	(void)cls;
+	(void)mhd;
+	return strlen(s);
+}
+
+/* ---- life ---- */
+
+static int check_local(const char *text, struct error *err) {
+	char host[64];
+	struct addr a;
+	if (starts_with(text, "unix:"))
+		return 0;
+	const char *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	bool brackets = n >= 2 && text[0] == '[' && text[n - 1] == ']';
+	snprintf(host, sizeof(host), "%.*s", (int)(brackets ? n - 2 : n), brackets ? text + 1 : text);
+	struct in6_addr loopback6 = IN6ADDR_LOOPBACK_INIT;
+	if (addr_parse(host, &a, NULL) == 0 &&
+	    (a.family == AF_INET ? a.bytes[0] == 127 : memcmp(&a.v6, &loopback6, sizeof(loopback6)) == 0))
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"can't listen on `%s`: without authentication only unix:/PATH, 127.0.0.1:PORT and [::1]:PORT are "
+		"allowed",
+		text);
+}
+
+DEFINE_CLEANUP(http, struct http *, http_free)
+
+int http_new(struct http **ret, struct server *s, const char *listen, struct error *err) {
+	_close_ int fd = -1;
+	int r = check_local(listen, err);
+	if (r == 0)
+		r = listen_socket(listen, &fd, err);
+	if (r < 0)
+		return r;
+	_cleanup_(cleanup_http) struct http *h = calloc(1, sizeof(*h));
+	if (!h)
+		return error_oom(err);
+	h->server = s;
+	TAILQ_INIT(&h->conns);
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, h,
+	                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+	                             MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	                             (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
+	                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+	                             on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h, MHD_OPTION_END);
+	if (!h->daemon)
+		return error_set(err, EIO, "start the HTTP server on `%s`", listen);
+	(void)TAKE_FD(fd); /* MHD closes it */
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? sd_event_add_io(s->loop, &h->io, info->epoll_fd, EPOLLIN, on_io, h) : -EIO;
+	if (r >= 0)
+		r = sd_event_add_defer(s->loop, &h->soon, on_soon, h);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(h->soon, SD_EVENT_OFF);
+	if (r < 0)
+		return error_errno(err, r, "watch the HTTP server on `%s`", listen);
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct http *http_free(struct http *h) {
+	if (!h)
+		return NULL;
+	sd_event_source_disable_unref(h->io);
+	sd_event_source_disable_unref(h->timer);
+	sd_event_source_disable_unref(h->soon);
+	if (h->daemon)
+		MHD_stop_daemon(h->daemon);
+	free(h);
+	return NULL;
+}
+
+size_t http_busy(const struct http *h) {
+	return h->busy;
+}
+
+/*
+ * A suspended connection isn't read from, so that its client's going away is seen by nobody; and a client that sends
+ * a byte now and then never times out. Both are looked for here: a shut socket makes
+ * MHD end the connection.
+ */
+void http_tick(struct http *h) {
+	uint64_t now = now_monotonic_ns();
+	struct conn *c;
+	if (++h->ticks % SWEEP_S)
+		return;
+	TAILQ_FOREACH (c, &h->conns, link) {
+		if (!c->busy && now - c->since_ns > RECEIVE_MAX_NS)
+			shutdown(c->fd, SHUT_RDWR);
+		struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+		struct watch *w = c->exchange && c->exchange->suspended ? c->exchange->request->reply.watch : NULL;
+		if (w && poll(&p, 1, 0) > 0)
+			watch_end(w);
+	}
+}

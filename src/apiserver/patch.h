@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Patches of JSON trees. Both bound the size and depth of what they make: patches come from tenants. */
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+#define PATCH_OPS_MAX    1000
+#define PATCH_GROWTH_MAX ((size_t)3 << 20) /* bytes of JSON that the operations of one patch may add */
+
+/* RFC 7396. TARGET is not changed; *RET is a new reference. 0 or -ENOMEM. */
+int patch_merge(const json_t *target, const json_t *patch, json_t **ret) _must_use_;
+
+/*
+ * RFC 6902. -EINVAL: the patch itself is malformed; -ENOENT: it can't be applied to this TARGET (a path is missing,
+ * a test fails); -EMSGSIZE: it makes too much. TARGET is not changed.
+ */
+int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct error *err) _must_use_;

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Get, list and watch: all from memory. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "apiserver/handlers.h"
+#include "apiserver/reply.h"
+#include "apiserver/selector.h"
+#include "apiserver/table.h"
+#include "apiserver/watch.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+#define WATCH_TIMEOUT_MAX_S (24 * 3600)
+#define WATCH_TIMEOUT_MIN_S 1800 /* when the client doesn't say; twice that at most */
+
+static enum table_include include_of(const struct request *r) {
+	const char *v = request_param(r, "includeObject");
+	return streq(v, "Object") ? TABLE_OBJECT : streq(v, "None") ? TABLE_NONE : TABLE_METADATA;
+}
+
+void handle_get(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	if (!o) {
+		reply_not_found(r);
+		return;
+	}
+	if (r->accept == MEDIA_TABLE) {
+		_buf_free_ struct buf b = {0};
+		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", include_of(r), now_realtime_us());
+		reply_json(&r->reply, 200, &b);
+	} else
+		reply_object(r, 200, o->value->data, o->value->len);
+}
+
+static int parse_selector(struct request *r, struct selector **ret) {
+	struct error err = {0};
+	int e = selector_parse(r->route.kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), ret,
+	                       &err);
+	if (e < 0)
+		reply_bad_request(r, "%s", err.msg);
+	return e;
+}
+
+/* A resourceVersion parameter; absent is -1. */
+static int parse_version(struct request *r, const struct server *s, int64_t *ret) {
+	const char *v = request_param(r, "resourceVersion");
+	*ret = -1;
+	if (!v || !*v)
+		return 0;
+	if (parse_i64(v, 0, INT64_MAX, ret, NULL) < 0) {
+		reply_invalid_field(r, r->route.name, API_INVALID, "resourceVersion",
+		                    "Invalid value: \"%.80s\": not a version", v);
+		return -EINVAL;
+	}
+	if (*ret > store_version(s->store)) {
+		const struct status_details d = {.retry_after_s = 1, .cause_reason = "ResourceVersionTooLarge"};
+		reply_status(&r->reply, 504, "Timeout", &d,
+		             "Too large resource version: %" PRId64 ", current: %" PRId64, *ret,
+		             store_version(s->store));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+struct page {
+	struct blob **v;
+	size_t n, cap;
+	char cont[600]; /* where the next page begins, "" if there is none */
+};
+
+static int page_add(struct page *p, struct blob *b) {
+	if (p->n == p->cap) {
+		size_t cap = p->cap ? p->cap * 2 : 64;
+		struct blob **v = reallocarray(p->v, cap, sizeof(struct blob *));
+		if (!v)
+			return -ENOMEM;
+		p->v = v;
+		p->cap = cap;
+	}
+	p->v[p->n++] = blob_ref(b);
+	return 0;
+}
+
+static void page_clear(struct page *p) {
+	for (size_t i = 0; i < p->n; i++)
+		blob_unref(p->v[i]);
+	free(p->v);
+	*p = (struct page){0};
+}
+
+struct list_params {
+	const struct selector *sel;
+	const char *ns, *from_ns, *from_name; /* begin at this key */
+	size_t limit;                         /* 0: none */
+	int64_t version;
+};
+
+static int collect(const struct server *s, unsigned kind, const struct list_params *lp, struct page *p) {
+	const char *only = selector_name(lp->sel);
+	const struct object *o;
+	if (only && *lp->ns) {
+		o = store_get(s->store, kind, lp->ns, only);
+		return o && selector_matches(lp->sel, o->ns, o->name, o->value->data, o->value->len)
+		               ? page_add(p, o->value)
+		               : 0;
+	}
+	for (o = store_seek(s->store, kind, lp->from_ns, lp->from_name); o; o = store_next(s->store, kind, o)) {
+		if (*lp->ns && !streq(o->ns, lp->ns))
+			break;
+		if (!selector_matches(lp->sel, o->ns, o->name, o->value->data, o->value->len))
+			continue;
+		if (lp->limit && p->n == lp->limit) {
+			snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, o->ns, o->name);
+			break;
+		}
+		if (page_add(p, o->value) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* "v1:VERSION:NS/NAME", cut up in TEXT. */
+static int parse_continue(char *text, struct list_params *lp) {
+	char *colon = starts_with(text, "v1:") ? strchr(text + 3, ':') : NULL;
+	char *slash = colon ? strchr(colon, '/') : NULL;
+	if (!slash)
+		return -EINVAL;
+	*colon = *slash = '\0';
+	if (parse_i64(text + 3, 1, INT64_MAX, &lp->version, NULL) < 0)
+		return -EINVAL;
+	lp->from_ns = colon + 1;
+	lp->from_name = slash + 1;
+	return *lp->ns && !streq(lp->ns, lp->from_ns) ? -EINVAL : 0;
+}
+
+static void reply_list(struct request *r, struct page *p, int64_t version) {
+	const struct api_kind *k = r->route.kind;
+	char gv[64], list_kind[80], rv[24];
+	struct buf b = {0};
+	if (r->accept == MEDIA_TABLE) {
+		b.max = (size_t)512 << 20;
+		table_print(&b, k, p->v, p->n, version, p->cont, include_of(r), now_realtime_us());
+		reply_json(&r->reply, 200, &b);
+		return;
+	}
+	api_kind_version(k, gv);
+	snprintf(list_kind, sizeof(list_kind), "%sList", k->kind);
+	snprintf(rv, sizeof(rv), "%" PRId64, version);
+	jw_begin(&b, '{');
+	jw_kv_string(&b, "kind", list_kind);
+	jw_kv_string(&b, "apiVersion", gv);
+	jw_key(&b, "metadata");
+	jw_begin(&b, '{');
+	jw_kv_string(&b, "resourceVersion", rv);
+	if (*p->cont)
+		jw_kv_string(&b, "continue", p->cont);
+	jw_end(&b, '}');
+	jw_key(&b, "items");
+	jw_begin(&b, '[');
+	reply_json(&r->reply, 200, &b);
+	r->reply.items = TAKE_PTR(p->v);
+	r->reply.n_items = p->n;
+	r->reply.tail = "]}\n";
+	p->n = 0;
+}
+
+void handle_list(struct server *s, struct request *r) {
+	_cleanup_(cleanup_selector) struct selector *sel = NULL;
+	_cleanup_(page_clear) struct page page = {0};
+	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
+	int64_t version, limit = 0;
+	const char *limit_text = request_param(r, "limit"), *cont = request_param(r, "continue");
+	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
+
+	if (parse_selector(r, &sel) < 0 || parse_version(r, s, &version) < 0)
+		return;
+	if (limit_text && *limit_text && parse_i64(limit_text, 0, INT64_MAX, &limit, NULL) < 0) {
+		reply_bad_request(r, "limit must be a number of 0 or more, not `%.40s`", limit_text);
+		return;
+	}
+	lp.sel = sel;
+	lp.limit = (size_t)limit;
+	lp.version = store_version(s->store);
+	if (token && parse_continue(token, &lp) < 0) {
+		reply_bad_request(r, "continue key is not valid");
+		return;
+	}
+	if (collect(s, r->route.kind_index, &lp, &page) < 0)
+		reply_internal(r, "out of memory");
+	else
+		reply_list(r, &page, lp.version);
+}
+
+static bool watch_initial(struct request *r, int64_t version, bool send_initial, bool *ret) {
+	const char *match = request_param(r, "resourceVersionMatch");
+	struct api_errors errs = {0};
+	if (send_initial && !streq(match, "NotOlderThan"))
+		api_errors_add(&errs, API_FORBIDDEN, "resourceVersionMatch",
+		               "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+	if (match && !request_param(r, "sendInitialEvents"))
+		api_errors_add(
+			&errs, API_FORBIDDEN, "resourceVersionMatch",
+			"Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+	if (errs.n) {
+		struct request *rq = r;
+		reply_invalid(rq, "", &errs);
+		return false;
+	}
+	/* Without a version, or from 0, a watch begins with what there is, unless told not to. */
+	*ret = send_initial || (version <= 0 && !request_param(r, "sendInitialEvents"));
+	return true;
+}
+
+void handle_watch(struct server *s, struct request *r) {
+	struct selector *sel = NULL;
+	int64_t version, timeout = 0;
+	bool initial, send_initial = request_flag(r, "sendInitialEvents");
+	const char *t = request_param(r, "timeoutSeconds");
+	char name_field[300];
+
+	if (s->stopping) {
+		const struct status_details d = {.retry_after_s = 1};
+		reply_status(&r->reply, 503, "ServiceUnavailable", &d, "the server is stopping");
+		return;
+	}
+	if (t && *t && parse_i64(t, 0, INT64_MAX, &timeout, NULL) < 0) {
+		reply_bad_request(r, "timeoutSeconds must be a number of 0 or more, not `%.40s`", t);
+		return;
+	}
+	if (parse_version(r, s, &version) < 0 || !watch_initial(r, version, send_initial, &initial))
+		return;
+	if (*r->route.name) {
+		/* A watch of one object is one with a field selector. */
+		struct error err = {0};
+		snprintf(name_field, sizeof(name_field), "metadata.name=%.253s", r->route.name);
+		if (selector_parse(r->route.kind, request_param(r, "labelSelector"), name_field, &sel, &err) < 0) {
+			reply_bad_request(r, "%s", err.msg);
+			return;
+		}
+	} else if (parse_selector(r, &sel) < 0)
+		return;
+	const struct watch_options o = {
+		.kind = r->route.kind_index,
+		.ns = r->route.ns,
+		.selector = sel,
+		.initial = initial,
+		.initial_end = send_initial && request_flag(r, "allowWatchBookmarks"),
+		.bookmarks = request_flag(r, "allowWatchBookmarks"),
+		.table = r->accept == MEDIA_TABLE,
+		.table_object = include_of(r) == TABLE_OBJECT,
+		.after = version < 0 ? store_version(s->store) : version,
+		.timeout_s = timeout ? (uint64_t)MIN(timeout, (int64_t)WATCH_TIMEOUT_MAX_S)
+	                             : WATCH_TIMEOUT_MIN_S + (uint64_t)(random() % WATCH_TIMEOUT_MIN_S),
+	};
+	struct watch *w;
+	int e = watch_new(&w, s, &o);
+	if (e == -EXPIRED_VERSION) {
+		/* As a stream of one ERROR event, which is where clients look. */
+		_buf_free_ struct buf b = {0};
+		buf_puts(&b, "{\"type\":\"ERROR\",\"object\":");
+		status_print(&b, 410, "Expired", NULL, "too old resource version");
+		buf_puts(&b, "}\n");
+		reply_json(&r->reply, 200, &b);
+	} else if (e < 0)
+		reply_internal(r, "out of memory");
+	else {
+		reply_text(&r->reply, 200, "");
+		r->reply.content_type = "application/json";
+		r->reply.watch = w;
+	}
+}

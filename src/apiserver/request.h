@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One request and its answer, free of HTTP's wire: apiserver/http.c fills it in from a connection, tests and fuzzers
+ * by hand. The request owns all it points to; request_free() releases it.
+ *
+ * Life: request_new() parses the target; the body is added; server_handle() answers it, at once or (writes) later by
+ * calling done(). The answer is then in `reply`.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "api/api.h"
+#include "apiserver/store.h"
+#include "base/buf.h"
+
+#define REQUEST_BODY_MAX   ((size_t)3 << 20) /* longer bodies: 413 */
+#define OBJECT_MAX         ((size_t)3 << 19) /* stored size of an object, 1.5 MiB: 413 */
+#define REQUEST_PATH_MAX   ((size_t)2048)
+#define REQUEST_PARAMS_MAX 32
+
+enum verb {
+	VERB_NONE, /* discovery, health and the like: see path */
+	VERB_GET,
+	VERB_LIST,
+	VERB_WATCH,
+	VERB_CREATE,
+	VERB_UPDATE,
+	VERB_PATCH,
+	VERB_DELETE,
+	VERB_DELETE_COLLECTION,
+	VERBS_COUNT,
+};
+const char *verb_name(enum verb v); /* as RBAC calls it */
+
+enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY };
+
+/* What the target says: /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]] */
+struct route {
+	enum verb verb;
+	unsigned kind_index; /* into api_kinds; for verbs other than VERB_NONE */
+	const struct api_kind *kind;
+	const char *ns, *name; /* "" if absent */
+	bool status;           /* the status subresource */
+};
+
+struct param {
+	const char *key, *value;
+};
+
+struct watch;
+
+struct reply {
+	unsigned code; /* HTTP status; 0 while there is no answer */
+	const char *content_type;
+	struct buf body;
+	/* A list: `body` holds what comes before the items, `items` the items (references), `tail` what follows. */
+	struct blob **items;
+	size_t n_items;
+	const char *tail;
+	struct watch *watch; /* a stream, after `body`, which is empty */
+	struct buf warnings; /* Warning header values, each ended by "\n" */
+	char etag[40];
+	unsigned retry_after_s;
+};
+
+struct server;
+struct request;
+
+/* A write waiting for its turn; see apiserver/server.h. */
+struct write {
+	TAILQ_ENTRY(write) link;
+	enum write_result {
+		WRITE_DONE,   /* answered without a change */
+		WRITE_STAGED, /* changes are staged; answered once they are on disk */
+		WRITE_LATER,  /* something it needs is in the batch: try again in the next one */
+	} (*run)(struct server *s, struct write *w);
+	/* R < 0: the batch failed. Frees the write or gives it on; called exactly once. */
+	void (*done)(struct server *s, struct write *w, int r, const struct error *cause);
+};
+
+struct request {
+	struct write write; /* first */
+	char *method;
+	char *path; /* decoded */
+	char *query;
+	struct param params[REQUEST_PARAMS_MAX];
+	size_t n_params;
+	struct route route;
+	char *segments; /* the path cut up, for route */
+	enum media accept;
+	char *content_type; /* lower case, without parameters; NULL if absent */
+	char *if_none_match;
+	struct buf body;
+	json_t *json; /* the body once parsed */
+	struct reply reply;
+	uint64_t start_ns;
+	bool answered;
+	/* Called when a deferred answer is there. */
+	void (*done)(struct request *r);
+	void *userdata;
+};
+
+/*
+ * TARGET is the raw one of the request line. Never fails but for memory (NULL): an odd target gives a request
+ * whose reply is already set.
+ */
+struct request *request_new(const char *method, const char *target);
+struct request *request_free(struct request *r);
+DEFINE_CLEANUP(request, struct request *, request_free)
+
+/* Values of headers; NULL is fine. 0, or -EINVAL with the reply set (406). */
+int request_set_accept(struct request *r, const char *value);
+int request_set_content_type(struct request *r, const char *value);
+
+const char *request_param(const struct request *r, const char *key); /* NULL if absent */
+bool request_flag(const struct request *r, const char *key);         /* "true" or "1" */
+
+/* Reads the route from the path; on failure (404, 405) the reply is set and -EINVAL returned. */
+int route_parse(struct request *r);

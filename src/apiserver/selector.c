@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/selector.h"
+
+#include <string.h>
+
+#include "api/format.h"
+#include "base/util.h"
+
+enum op { OP_EXISTS, OP_ABSENT, OP_IN, OP_NOT_IN, OP_GREATER, OP_LESS };
+
+struct term {
+	enum op op;
+	char *key;
+	char **values;
+	size_t n_values;
+	int64_t number; /* of OP_GREATER, OP_LESS */
+};
+
+struct selector {
+	struct term labels[SELECTOR_TERMS_MAX], fields[SELECTOR_TERMS_MAX];
+	size_t n_labels, n_fields;
+};
+
+static void term_clear(struct term *t) {
+	for (size_t i = 0; i < t->n_values; i++)
+		free(t->values[i]);
+	free(t->values);
+	free(t->key);
+	*t = (struct term){0};
+}
+
+struct selector *selector_free(struct selector *s) {
+	if (!s)
+		return NULL;
+	for (size_t i = 0; i < SELECTOR_TERMS_MAX; i++) {
+		term_clear(&s->labels[i]);
+		term_clear(&s->fields[i]);
+	}
+	free(s);
+	return NULL;
+}
+
+static int add_value(struct term *t, const char *v, size_t len, struct error *err) {
+	char **values = reallocarray(t->values, t->n_values + 1, sizeof(char *));
+	if (!values)
+		return error_oom(err);
+	t->values = values;
+	t->values[t->n_values] = strndup(v, len);
+	if (!t->values[t->n_values])
+		return error_oom(err);
+	t->n_values++;
+	return 0;
+}
+
+static void skip_space(const char **p) {
+	*p += strspn(*p, " \t");
+}
+
+/* A word: a key or a value of a label selector. */
+static size_t word_len(const char *p) {
+	return strcspn(p, " \t,!=<>()");
+}
+
+static int check_label_value(const char *v, size_t len, struct error *err) {
+	bool ok = len <= 63;
+	for (size_t i = 0; ok && i < len; i++) {
+		char c = v[i], l = (char)(c | 32);
+		bool alnum = (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9');
+		ok = alnum || (i > 0 && i < len - 1 && (c == '-' || c == '_' || c == '.'));
+	}
+	return ok ? 0 : error_set(err, EINVAL, "`%.*s` is not a label value", (int)MIN(len, 80U), v);
+}
+
+static int parse_word(const char **p, struct term *t, bool check, struct error *err) {
+	skip_space(p);
+	size_t n = word_len(*p);
+	int r = check ? check_label_value(*p, n, err) : 0;
+	if (r == 0)
+		r = add_value(t, *p, n, err);
+	*p += n;
+	skip_space(p);
+	return r;
+}
+
+static int parse_set(const char **p, struct term *t, struct error *err) {
+	if (**p != '(')
+		return error_set(err, EINVAL, "expected `(` at `%.40s`", *p);
+	do {
+		(*p)++;
+		int r = parse_word(p, t, true, err);
+		if (r < 0)
+			return r;
+	} while (**p == ',');
+	if (**p != ')')
+		return error_set(err, EINVAL, "expected `)` at `%.40s`", *p);
+	(*p)++;
+	return 0;
+}
+
+static int parse_op(const char **p, struct term *t, struct error *err) {
+	if (starts_with(*p, "==") || **p == '=' || starts_with(*p, "!=")) {
+		t->op = **p == '!' ? OP_NOT_IN : OP_IN;
+		*p += (*p)[1] == '=' ? 2 : 1;
+		return parse_word(p, t, true, err);
+	}
+	if (**p == '>' || **p == '<') {
+		t->op = **p == '>' ? OP_GREATER : OP_LESS;
+		(*p)++;
+		int r = parse_word(p, t, true, err);
+		return r < 0 ? r : parse_i64(t->values[0], INT64_MIN, INT64_MAX, &t->number, err);
+	}
+	size_t n = word_len(*p);
+	if ((n == 2 && memcmp(*p, "in", 2) == 0) || (n == 5 && memcmp(*p, "notin", 5) == 0)) {
+		t->op = n == 2 ? OP_IN : OP_NOT_IN;
+		*p += n;
+		skip_space(p);
+		return parse_set(p, t, err);
+	}
+	t->op = OP_EXISTS;
+	return 0;
+}
+
+static int parse_label_term(const char **p, struct term *t, struct error *err) {
+	skip_space(p);
+	bool absent = **p == '!';
+	*p += absent;
+	skip_space(p);
+	size_t n = word_len(*p);
+	t->key = strndup(*p, n);
+	if (!t->key)
+		return error_oom(err);
+	int r = api_format_qualified.check(t->key, err);
+	if (r < 0)
+		return r;
+	*p += n;
+	skip_space(p);
+	if (absent) {
+		t->op = OP_ABSENT;
+		return 0;
+	}
+	return parse_op(p, t, err);
+}
+
+static int parse_labels(struct selector *s, const char *text, struct error *err) {
+	for (const char *p = text;; p++) {
+		if (s->n_labels == SELECTOR_TERMS_MAX)
+			return error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
+		int r = parse_label_term(&p, &s->labels[s->n_labels++], err);
+		if (r < 0)
+			return r;
+		skip_space(&p);
+		if (!*p)
+			return 0;
+		if (*p != ',')
+			return error_set(err, EINVAL, "unexpected `%.40s`", p);
+	}
+}
+
+static bool selectable(const struct api_kind *k, const char *field) {
+	if (streq(field, "metadata.name") || (streq(field, "metadata.namespace") && k->namespaced))
+		return true;
+	for (size_t i = 0; k->selectable_fields && k->selectable_fields[i]; i++)
+		if (streq(k->selectable_fields[i], field))
+			return true;
+	return false;
+}
+
+/* The value up to the next "," with "\" taking the meaning from what follows. */
+static int parse_field_value(const char **p, struct term *t, struct error *err) {
+	_free_ char *v = malloc(strlen(*p) + 1);
+	size_t n = 0;
+	if (!v)
+		return error_oom(err);
+	for (; **p && **p != ','; (*p)++) {
+		if (**p == '=')
+			return error_set(err, EINVAL, "unexpected `=`");
+		if (**p == '\\' && !*++*p)
+			return error_set(err, EINVAL, "`\\` at the end");
+		v[n++] = **p;
+	}
+	return add_value(t, v, n, err);
+}
+
+static int parse_fields(const struct api_kind *k, struct selector *s, const char *text, struct error *err) {
+	for (const char *p = text; *p; p += *p == ',') {
+		if (s->n_fields == SELECTOR_TERMS_MAX)
+			return error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
+		struct term *t = &s->fields[s->n_fields];
+		size_t n = strcspn(p, "=!,");
+		if (p[n] == ',' || !p[n] || (p[n] == '!' && p[n + 1] != '='))
+			return error_set(err, EINVAL, "invalid field selector: `%.80s` has no `=`", p);
+		s->n_fields++;
+		t->key = strndup(p, n);
+		if (!t->key)
+			return error_oom(err);
+		if (!selectable(k, t->key))
+			return error_set(err, EINVAL, "field label not supported: %.200s", t->key);
+		t->op = p[n] == '!' ? OP_NOT_IN : OP_IN;
+		p += n + (p[n + 1] == '=' ? 2 : 1);
+		int r = parse_field_value(&p, t, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int selector_parse(const struct api_kind *k, const char *labels, const char *fields, struct selector **ret,
+                   struct error *err) {
+	bool has_labels = labels && *labels, has_fields = fields && *fields;
+	if (!has_labels && !has_fields) {
+		*ret = NULL;
+		return 0;
+	}
+	if ((has_labels && strlen(labels) > SELECTOR_TEXT_MAX) || (has_fields && strlen(fields) > SELECTOR_TEXT_MAX))
+		return error_set(err, EINVAL, "selector is longer than %zu bytes", SELECTOR_TEXT_MAX);
+	_cleanup_(cleanup_selector) struct selector *s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_oom(err);
+	int r = has_labels ? parse_labels(s, labels, err) : 0;
+	if (r < 0)
+		return error_prefix(err, "unable to parse label selector");
+	r = has_fields ? parse_fields(k, s, fields, err) : 0;
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+const char *selector_name(const struct selector *sel) {
+	for (size_t i = 0; sel && i < sel->n_fields; i++)
+		if (sel->fields[i].op == OP_IN && streq(sel->fields[i].key, "metadata.name"))
+			return sel->fields[i].values[0];
+	return NULL;
+}
+
+static bool key_is(const char *key, size_t len, const char *want, size_t want_len) {
+	return len == want_len && memcmp(key, want, len) == 0;
+}
+
+/* The member NAME of the object at JSON. */
+static bool find_member(const char *json, size_t len, const char *name, size_t name_len, const char **ret,
+                        size_t *ret_len) {
+	struct jr r;
+	const char *key;
+	size_t key_len;
+	bool found = false;
+	jr_init(&r, json, len);
+	if (jr_peek(&r) == JR_OBJECT && jr_object(&r) == 0)
+		while (!found && jr_key(&r, &key, &key_len) == 1) {
+			found = key_is(key, key_len, name, name_len);
+			if (jr_skip(&r, found ? ret : NULL, found ? ret_len : NULL) < 0)
+				found = false;
+		}
+	jr_done(&r);
+	return found;
+}
+
+bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {
+	while (*path) {
+		size_t n = strcspn(path, ".");
+		if (!find_member(json, len, path, n, &json, &len))
+			return false;
+		path += n + (path[n] == '.');
+	}
+	*ret = json;
+	*ret_len = len;
+	return true;
+}
+
+/* Compares with what stands in the text: strings by their value, all else as written. */
+static bool value_in(const struct term *t, const char *text, size_t len) {
+	struct jr r;
+	const char *v = text;
+	size_t n = len;
+	bool found = false;
+	jr_init(&r, text, len);
+	if (jr_peek(&r) == JR_STRING && jr_string(&r, &v, &n) < 0)
+		n = 0;
+	for (size_t i = 0; !found && i < t->n_values; i++)
+		found = key_is(v, n, t->values[i], strlen(t->values[i]));
+	jr_done(&r);
+	return found;
+}
+
+static bool number_matches(const struct term *t, const char *text, size_t len) {
+	char digits[32];
+	int64_t v;
+	if (len < 2 || len - 2 >= sizeof(digits))
+		return false;
+	memcpy(digits, text + 1, len - 2); /* without the quotes */
+	digits[len - 2] = '\0';
+	if (parse_i64(digits, INT64_MIN, INT64_MAX, &v, NULL) < 0)
+		return false;
+	return t->op == OP_GREATER ? v > t->number : v < t->number;
+}
+
+static bool label_matches(const struct term *t, const char *labels, size_t len) {
+	const char *v;
+	size_t n;
+	bool there = labels && find_member(labels, len, t->key, strlen(t->key), &v, &n);
+	switch (t->op) {
+	case OP_EXISTS: return there;
+	case OP_ABSENT: return !there;
+	case OP_IN: return there && value_in(t, v, n);
+	case OP_NOT_IN: return !there || !value_in(t, v, n);
+	case OP_GREATER:
+	case OP_LESS: return there && number_matches(t, v, n);
+	}
+	return false;
+}
+
+static bool field_matches(const struct term *t, const char *ns, const char *name, const char *json, size_t len) {
+	const char *v;
+	size_t n;
+	bool equal;
+	if (streq(t->key, "metadata.name"))
+		equal = streq(name, t->values[0]);
+	else if (streq(t->key, "metadata.namespace"))
+		equal = streq(ns, t->values[0]);
+	else if (json_find(json, len, t->key, &v, &n))
+		equal = value_in(t, v, n);
+	else
+		equal = *t->values[0] == '\0'; /* absent is "" */
+	return equal == (t->op == OP_IN);
+}
+
+bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len) {
+	const char *labels = NULL;
+	size_t labels_len = 0;
+	if (!sel)
+		return true;
+	for (size_t i = 0; i < sel->n_fields; i++)
+		if (!field_matches(&sel->fields[i], ns, name, json, len))
+			return false;
+	if (sel->n_labels && !json_find(json, len, "metadata.labels", &labels, &labels_len))
+		labels = NULL;
+	for (size_t i = 0; i < sel->n_labels; i++)
+		if (!label_matches(&sel->labels[i], labels, labels_len))
+			return false;
+	return true;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Label selectors (equality and set based) and field selectors (metadata.name, metadata.namespace and what the kind
+ * lists), matched against stored JSON without building a tree.
+ */
+
+#include "api/api.h"
+
+#define SELECTOR_TERMS_MAX 64
+#define SELECTOR_TEXT_MAX  ((size_t)4096)
+
+struct selector;
+
+/*
+ * LABELS and FIELDS as in the query parameters; NULL or "" selects all, and *RET is NULL if both do.
+ * -EINVAL with a message for a client.
+ */
+int selector_parse(const struct api_kind *k, const char *labels, const char *fields, struct selector **ret,
+                   struct error *err) _must_use_;
+struct selector *selector_free(struct selector *s);
+DEFINE_CLEANUP(selector, struct selector *, selector_free)
+
+/* SEL may be NULL. */
+bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len);
+
+/* The namespace and name that SEL pins, or NULL: then only one object need be looked at. */
+const char *selector_name(const struct selector *sel);
+
+/* The text of the value at PATH ("metadata.labels") in a JSON object. False if there is none. */
+bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len);

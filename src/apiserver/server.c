@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/server.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/core.h"
+#include "apiserver/gc.h"
+#include "apiserver/handlers.h"
+#include "apiserver/object.h"
+#include "apiserver/reply.h"
+#include "apiserver/stage.h"
+#include "apiserver/watch.h"
+#include "base/loop.h"
+#include "base/util.h"
+
+/* Changes in one transaction: enough to spread the fsync thin, few enough to answer soon. */
+#define BATCH_MAX 2048
+
+unsigned kind_index(const struct api_kind *k) {
+	unsigned i = 0;
+	while (api_kinds[i] != k)
+		i++;
+	return i;
+}
+
+/* ---- the queue of writes ---- */
+
+/* Runs what waits, until all of it has been tried once. What must come later stays, in order. */
+static void run_queue(struct server *s) {
+	if (s->running || store_busy(s->store))
+		return;
+	s->running = true;
+	struct write *w, *next;
+	TAILQ_FOREACH_SAFE (w, &s->queue, link, next) {
+		if (store_staged_count(s->store) >= BATCH_MAX)
+			break;
+		enum write_result res = w->run(s, w);
+		if (res == WRITE_LATER)
+			continue;
+		TAILQ_REMOVE(&s->queue, w, link);
+		if (res == WRITE_STAGED)
+			TAILQ_INSERT_TAIL(&s->staged, w, link);
+		else
+			w->done(s, w, 0, NULL);
+	}
+	s->running = false;
+}
+
+static int on_commit_soon(sd_event_source *src, void *userdata) {
+	struct server *s = userdata;
+	(void)src;
+	store_commit(s->store);
+	return 0;
+}
+
+static void commit(struct server *s) {
+	if (store_busy(s->store) || !store_staged_count(s->store))
+		return;
+	/* With a loop: after what else is ready now, which may hold more writes. */
+	if (s->commit_soon)
+		(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_ONESHOT);
+	else
+		store_commit(s->store);
+}
+
+void server_write(struct server *s, struct write *w) {
+	TAILQ_INSERT_TAIL(&s->queue, w, link);
+	run_queue(s);
+	commit(s);
+}
+
+static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
+	struct server *s = userdata;
+	gc_notice(s->gc, kind, e);
+	s->changed |= UINT64_C(1) << kind;
+}
+
+static void on_commit(void *userdata, int r, const struct error *cause) {
+	struct server *s = userdata;
+	uint64_t changed = s->changed;
+	struct write *w;
+	s->changed = 0;
+	s->write_failed = r < 0 ? *cause : (struct error){0};
+	for (unsigned k = 0; api_kinds[k]; k++)
+		if (changed & UINT64_C(1) << k)
+			watches_notify(s, k);
+	struct write_list done = TAILQ_HEAD_INITIALIZER(done);
+	TAILQ_CONCAT(&done, &s->staged, link);
+	while ((w = TAILQ_FIRST(&done))) {
+		TAILQ_REMOVE(&done, w, link);
+		w->done(s, w, r, cause);
+	}
+	gc_run(s->gc);
+	run_queue(s);
+	commit(s);
+}
+
+/* ---- requests ---- */
+
+static enum write_result run_request(struct server *s, struct write *w) {
+	struct request *r = (struct request *)w;
+	switch (r->route.verb) {
+	case VERB_CREATE: return handle_create(s, r);
+	case VERB_UPDATE: return handle_update(s, r);
+	case VERB_PATCH: return handle_patch(s, r);
+	case VERB_DELETE: return handle_delete(s, r);
+	default: return handle_delete_collection(s, r);
+	}
+}
+
+static void request_done(struct server *s, struct write *w, int r, const struct error *cause) {
+	struct request *rq = (struct request *)w;
+	(void)s;
+	if (r < 0)
+		reply_internal(rq, "the change could not be stored: %s", cause->msg);
+	rq->answered = true;
+	if (rq->done)
+		rq->done(rq);
+}
+
+/* The body as a tree. Depth, UTF-8 and numbers are checked by our own reader; the tree is made by jansson. */
+static int parse_body(struct request *r) {
+	struct error err = {0};
+	struct jr jr;
+	json_error_t je;
+	bool optional = r->route.verb == VERB_DELETE || r->route.verb == VERB_DELETE_COLLECTION;
+	const char *type = r->content_type;
+	if (r->body.len == 0 && optional)
+		return 0;
+	/* Patches have types of their own, which their handler checks. */
+	if (r->route.verb != VERB_PATCH && type && !streq(type, "application/json")) {
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
+		             "the body of the request was in an unknown format - accepted media types include: "
+		             "application/json");
+		return -EINVAL;
+	}
+	jr_init(&jr, r->body.data ? r->body.data : "", r->body.len);
+	int e = jr_peek(&jr);
+	if (e >= 0)
+		e = jr_skip(&jr, NULL, NULL);
+	if (e >= 0)
+		e = jr_end(&jr);
+	if (e < 0)
+		jr_error(&jr, &err);
+	jr_done(&jr);
+	if (e < 0) {
+		reply_bad_request(r, "the body can't be read: %s", err.msg);
+		return -EINVAL;
+	}
+	bool strict = streq(request_param(r, "fieldValidation"), "Strict");
+	r->json = json_loadb(r->body.data, r->body.len, strict ? JSON_REJECT_DUPLICATES : 0, &je);
+	if (!r->json) {
+		if (json_error_code(&je) == json_error_duplicate_key)
+			reply_bad_request(r, "strict decoding error: %s", je.text);
+		else
+			reply_bad_request(r, "the body can't be read: %s", je.text);
+		return -EINVAL;
+	}
+	if (r->route.verb != VERB_PATCH && !json_is_object(r->json)) {
+		reply_bad_request(r, "the body must be an object");
+		return -EINVAL;
+	}
+	buf_free(&r->body);
+	return 0;
+}
+
+static bool check_common(struct request *r) {
+	const char *dry = request_param(r, "dryRun"), *fv = request_param(r, "fieldValidation");
+	if (dry && *dry && !streq(dry, "All")) {
+		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "dryRun",
+		                    "Unsupported value: \"%.63s\": supported values: \"All\"", dry);
+		return false;
+	}
+	if (fv && *fv && !streq(fv, "Strict") && !streq(fv, "Warn") && !streq(fv, "Ignore")) {
+		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "fieldValidation",
+		                    "Unsupported value: \"%.63s\": supported values: \"Ignore\", \"Warn\", \"Strict\"",
+		                    fv);
+		return false;
+	}
+	return true;
+}
+
+bool server_handle(struct server *s, struct request *r) {
+	r->answered = true;
+	if (r->reply.code || route_parse(r) < 0)
+		return true;
+	switch (r->route.verb) {
+	case VERB_NONE: handle_other(s, r); return true;
+	case VERB_GET: handle_get(s, r); return true;
+	case VERB_LIST: handle_list(s, r); return true;
+	case VERB_WATCH: handle_watch(s, r); return true;
+	default: break;
+	}
+	if (!check_common(r) || parse_body(r) < 0)
+		return true;
+	r->answered = false;
+	r->write.run = run_request;
+	r->write.done = request_done;
+	server_write(s, &r->write);
+	return r->answered;
+}
+
+/* ---- life ---- */
+
+void server_tick(struct server *s) {
+	watches_tick(s, now_monotonic_ns());
+	gc_tick(s->gc);
+}
+
+void server_stop(struct server *s) {
+	s->stopping = true;
+	watches_end(s);
+}
+
+/* One transaction before anyone is served. */
+static int make_namespaces(struct server *s, struct error *err) {
+	static const char *const names[] = {"default", "nacre-system"};
+	char uid[37], now[TIME_STR_MAX];
+	const unsigned kind = kind_index(&api_kind_namespace);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (store_get(s->store, kind, "", names[i]))
+			continue;
+		uuid_make(uid);
+		json_t *obj = json_pack("{s:{s:s, s:s, s:s}, s:{s:[s]}, s:{s:s}}", "metadata", "name", names[i], "uid",
+		                        uid, "creationTimestamp", time_str(now_realtime_us(), false, now), "spec",
+		                        "finalizers", "kubernetes", "status", "phase", "Active");
+		int r = obj ? stage_put(s, kind, "", names[i], obj) : -ENOMEM;
+		json_decref(obj);
+		if (r < 0)
+			return error_oom(err);
+	}
+	return 0;
+}
+
+int server_new(struct server **ret, sd_event *loop, const char *database, struct error *err) {
+	_cleanup_(cleanup_server) struct server *s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_oom(err);
+	TAILQ_INIT(&s->queue);
+	TAILQ_INIT(&s->staged);
+	s->watches = calloc(KIND_COUNT_MAX, sizeof(*s->watches));
+	if (!s->watches)
+		return error_oom(err);
+	for (unsigned k = 0; k < KIND_COUNT_MAX; k++)
+		TAILQ_INIT(&s->watches[k]);
+	const struct store_hooks hooks = {on_event, on_commit, s};
+	int r = store_open(&s->store, database, loop, &hooks, err);
+	if (r < 0)
+		return r;
+	if (loop) {
+		s->loop = sd_event_ref(loop);
+		r = sd_event_add_defer(loop, &s->commit_soon, on_commit_soon, s);
+		if (r >= 0)
+			r = sd_event_source_set_enabled(s->commit_soon, SD_EVENT_OFF);
+		if (r >= 0)
+			r = sd_event_source_set_priority(s->commit_soon, SD_EVENT_PRIORITY_IDLE);
+		if (r < 0)
+			return error_errno(err, r, "prepare commits");
+	}
+	r = gc_new(&s->gc, s, err);
+	if (r == 0)
+		r = make_namespaces(s, err);
+	if (r < 0)
+		return r;
+	store_commit(s->store);
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+struct server *server_free(struct server *s) {
+	if (!s)
+		return NULL;
+	sd_event_source_disable_unref(s->commit_soon);
+	store_free(s->store);
+	gc_free(s->gc);
+	free(s->watches);
+	sd_event_unref(s->loop);
+	free(s);
+	return NULL;
+}

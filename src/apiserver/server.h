@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The API server without its sockets: the store, the queue of writes, the watches, the collector. HTTP comes from
+ * apiserver/http.h, or from a test.
+ *
+ * Writes run one after the other against what is on disk: while a batch is being written new ones wait, then all
+ * that wait make the next batch. So a write sees every acknowledged one, and many clients share one fsync.
+ */
+
+#include "apiserver/request.h"
+#include "base/metrics.h"
+
+struct gc;
+
+struct server {
+	sd_event *loop; /* NULL in tests: all happens at once */
+	struct store *store;
+	TAILQ_HEAD(write_list, write) queue, staged;
+	sd_event_source *commit_soon;
+	bool running;                            /* inside the queue: a write must not run another one */
+	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
+	struct gc *gc;
+	uint64_t changed;          /* kinds, while a batch is becoming visible */
+	struct error write_failed; /* why the last batch failed; code 0: it did not */
+	bool stopping;
+};
+
+/* DATABASE NULL: in memory. Makes the namespaces that are always there. */
+int server_new(struct server **ret, sd_event *loop, const char *database, struct error *err) _must_use_;
+struct server *server_free(struct server *s);
+DEFINE_CLEANUP(server, struct server *, server_free)
+
+/*
+ * Answers R. True: the answer is in r->reply now. False: it comes later, told by r->done(), and R must live on.
+ * Without a loop it is always there at once.
+ */
+bool server_handle(struct server *s, struct request *r);
+
+/* Puts a write into the queue; its done() is called when it is durable, has failed, or changed nothing. */
+void server_write(struct server *s, struct write *w);
+
+/* To be called every second: bookmarks, time-outs of watches, expiry of events. */
+void server_tick(struct server *s);
+
+/* Ends all watches (their streams end) and refuses new ones. */
+void server_stop(struct server *s);
+
+unsigned kind_index(const struct api_kind *k);
+#define KIND_COUNT_MAX 64

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/stage.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/addresspool.h"
+#include "api/core.h"
+#include "api/dom.h"
+#include "apiserver/object.h"
+#include "apiserver/reply.h"
+#include "base/util.h"
+
+json_t *object_load(const struct object *o) {
+	return json_loadb(o->value->data, o->value->len, 0, NULL);
+}
+
+bool request_dry_run(const struct request *r) {
+	return streq(request_param(r, "dryRun"), "All");
+}
+
+static int set_version(struct server *s, json_t *obj) {
+	char rv[24];
+	snprintf(rv, sizeof(rv), "%" PRId64, store_next_version(s->store));
+	return object_set_meta_str(obj, "resourceVersion", rv);
+}
+
+static int dump_to_buf(const char *data, size_t len, void *userdata) {
+	struct buf *b = userdata;
+	buf_add(b, data, len);
+	return b->failed ? -1 : 0;
+}
+
+static int dump(const struct api_kind *k, const json_t *obj, struct buf *text) {
+	json_t *ordered = object_ordered(k, obj);
+	int r = ordered ? json_dump_callback(ordered, dump_to_buf, text, JSON_COMPACT) : -1;
+	json_decref(ordered);
+	return r < 0 || text->failed ? -ENOMEM : 0;
+}
+
+/* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
+static int check_unknown(struct request *r, const struct api_errors *unknown) {
+	const char *how = request_param(r, "fieldValidation");
+	const struct api_kind *k = r->route.kind;
+	if (!unknown->n || streq(how, "Ignore"))
+		return 0;
+	if (!streq(how, "Strict")) {
+		for (size_t i = 0; i < unknown->n; i++)
+			reply_warn(&r->reply, "%s", unknown->v[i].msg);
+		return 0;
+	}
+	_buf_free_ struct buf b = {.max = 4096};
+	for (size_t i = 0; i < unknown->n; i++)
+		buf_printf(&b, "%s%s", i ? ", " : "", unknown->v[i].msg);
+	reply_bad_request(r, "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.3500s", k->kind,
+	                  k->version, k->kind, b.data);
+	return -EINVAL;
+}
+
+/* Two pools that could hand out one value: the later one is refused. */
+static void check_pools(struct server *s, unsigned kind, const struct addresspool *pool, struct api_errors *errs) {
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
+		struct api_errors ignored = {0};
+		void *other;
+		if (streq(o->name, pool->meta.name) ||
+		    api_parse(&api_kind_addresspool, o->value->data, o->value->len, &other, &ignored) < 0)
+			continue;
+		bool mac = pool->spec->mac_prefix != NULL;
+		if (addresspool_overlaps(pool->spec, ((struct addresspool *)other)->spec))
+			api_errors_add(errs, API_INVALID, mac ? "spec.macPrefix" : "spec.prefix",
+			               "Invalid value: \"%s\": overlaps AddressPool %s",
+			               mac ? pool->spec->mac_prefix : pool->spec->prefix, o->name);
+		api_free(&api_kind_addresspool, other);
+	}
+}
+
+static int validate(struct server *s, struct request *r, const json_t *old, const struct buf *text,
+                    struct api_errors *errs) {
+	const struct api_kind *k = r->route.kind;
+	void *now = NULL, *before = NULL;
+	int e = api_parse(k, text->data, text->len, &now, errs);
+	if (e == 0 && old) {
+		struct api_errors ignored = {0};
+		_buf_free_ struct buf b = {0};
+		/* A stored object that no longer passes (a newer server has tighter rules) may be changed freely. */
+		if (dump(k, old, &b) == 0 && api_parse(k, b.data, b.len, &before, &ignored) == 0)
+			api_check_update(k, before, now, errs);
+	}
+	if (e == 0 && k == &api_kind_addresspool)
+		check_pools(s, r->route.kind_index, now, errs);
+	api_free(k, now);
+	api_free(k, before);
+	return e;
+}
+
+int stage_prepare(struct request *r, json_t *obj) {
+	struct api_errors unknown = {0};
+	api_prune(r->route.kind->desc, obj, &unknown);
+	if (check_unknown(r, &unknown) < 0)
+		return -EINVAL;
+	if (api_default(r->route.kind->desc, obj) == 0)
+		return 0;
+	reply_internal(r, "out of memory");
+	return -ENOMEM;
+}
+
+int stage_check(struct server *s, struct request *r, const json_t *old, json_t *obj, struct buf *ret_text) {
+	const struct api_kind *k = r->route.kind;
+	struct api_errors errs = {0};
+	_buf_free_ struct buf text = {0};
+
+	if (set_version(s, obj) < 0 || dump(k, obj, &text) < 0) {
+		reply_internal(r, "out of memory");
+		return -ENOMEM;
+	}
+	if (text.len > OBJECT_MAX) {
+		reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL,
+		             "%s \"%s\" would take %zu bytes; the limit is %zu", k->singular,
+		             object_meta_str(obj, "name") ? object_meta_str(obj, "name") : "", text.len, OBJECT_MAX);
+		return -EMSGSIZE;
+	}
+	int e = validate(s, r, old, &text, &errs);
+	if (errs.n) {
+		reply_invalid(r, object_meta_str(obj, "name"), &errs);
+		return -EINVAL;
+	}
+	if (e < 0) {
+		reply_internal(r, "out of memory");
+		return e;
+	}
+	*ret_text = text;
+	text = (struct buf){0};
+	return 0;
+}
+
+int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name, const struct buf *text) {
+	struct blob *b = blob_new(text->data, text->len);
+	return b ? store_put(s->store, kind, ns, name, b) : -ENOMEM;
+}
+
+static int make_blob(struct server *s, unsigned kind, json_t *obj, struct blob **ret) {
+	_buf_free_ struct buf b = {0};
+	if (set_version(s, obj) < 0 || dump(api_kinds[kind], obj, &b) < 0)
+		return -ENOMEM;
+	*ret = blob_new(b.data, b.len);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int stage_put(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) {
+	struct blob *b;
+	int r = make_blob(s, kind, obj, &b);
+	return r < 0 ? r : store_put(s->store, kind, ns, name, b);
+}
+
+int stage_remove(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) {
+	struct blob *b;
+	int r = make_blob(s, kind, obj, &b);
+	return r < 0 ? r : store_remove(s->store, kind, ns, name, b);
+}
+
+static int add_finalizer(json_t *obj, const char *name) {
+	json_t *list = json_object_get(object_meta(obj), "finalizers");
+	if (object_has_finalizer(obj, name))
+		return 0;
+	if (!list) {
+		list = json_array();
+		if (json_object_set_new(object_meta(obj), "finalizers", list) < 0)
+			return -ENOMEM;
+	}
+	return json_array_append_new(list, json_string(name)) < 0 ? -ENOMEM : 0;
+}
+
+static int mark(json_t *obj, unsigned kind) {
+	char now[TIME_STR_MAX];
+	int r = object_set_meta_str(obj, "deletionTimestamp", time_str(now_realtime_us(), false, now));
+	if (r == 0)
+		r = object_set_meta_i64(obj, "deletionGracePeriodSeconds", 0);
+	if (r == 0 && object_generation(obj) > 0)
+		r = object_set_meta_i64(obj, "generation", object_generation(obj) + 1);
+	if (r == 0 && api_kinds[kind] == &api_kind_namespace)
+		r = json_object_set_new(obj, "status", json_pack("{s:s}", "phase", "Terminating"));
+	return r < 0 ? -ENOMEM : 0;
+}
+
+int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
+                 json_t **ret) {
+	json_t *obj = object_load(o);
+	int r = obj ? 0 : -ENOMEM;
+	/* A namespace goes once it is empty, which the collector sees to. */
+	bool is_namespace = api_kinds[kind] == &api_kind_namespace;
+	bool marked = obj && object_deleting(obj);
+	if (r == 0 && !marked && how == PROPAGATE_FOREGROUND && !is_namespace)
+		r = add_finalizer(obj, "foregroundDeletion");
+	if (r == 0 && !marked && how == PROPAGATE_ORPHAN && !is_namespace)
+		r = add_finalizer(obj, "orphan");
+	bool stays = is_namespace || object_finalizers(obj) > 0;
+	if (r == 0 && stays && !marked)
+		r = mark(obj, kind);
+	bool change = !stays || !marked;
+	if (r == 0 && change && !dry_run)
+		r = stays ? stage_put(s, kind, o->ns, o->name, obj) : stage_remove(s, kind, o->ns, o->name, obj);
+	if (r == 0 && ret && stays)
+		*ret = json_incref(obj);
+	else if (r == 0 && ret)
+		*ret = NULL;
+	json_decref(obj);
+	return r < 0 ? r : change;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* From a JSON tree to a staged change: what creates, updates, deletions and the collector have in common. */
+
+#include "apiserver/server.h"
+
+/* The stored object as a tree, a new reference; NULL on no memory. */
+json_t *object_load(const struct object *o);
+
+/*
+ * Drops what the schema doesn't know (which the client may have asked to be an error) and fills in defaults.
+ * On failure the reply is set and a negative errno returned.
+ */
+int stage_prepare(struct request *r, json_t *obj) _must_use_;
+
+/*
+ * Checks a prepared OBJ as the new state of a request's object (OLD: the stored one, or NULL): validates, asks the
+ * rules that look at other objects, sets its resourceVersion to the next one. RET_TEXT: its JSON. Failure as above.
+ */
+int stage_check(struct server *s, struct request *r, const json_t *old, json_t *obj, struct buf *ret_text) _must_use_;
+
+/* Sets the resourceVersion and stages. 0 or -ENOMEM. */
+int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name,
+                   const struct buf *text) _must_use_;
+int stage_put(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
+int stage_remove(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
+
+enum propagation { PROPAGATE_BACKGROUND, PROPAGATE_FOREGROUND, PROPAGATE_ORPHAN };
+
+/*
+ * Deletes, or where finalizers stand in the way marks as being deleted. 1: a change is staged, *RET (may be NULL) is
+ * the object's new state, NULL if it is gone; 0: it was marked already; -ENOMEM.
+ */
+int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
+                 json_t **ret) _must_use_;
+
+bool request_dry_run(const struct request *r);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/stats.h"
+
+#include "base/metrics.h"
+#include "base/util.h"
+
+#define CLASSES 4 /* 2xx to 5xx */
+
+static struct metric requests[VERBS_COUNT][CLASSES], seconds[VERBS_COUNT];
+static char labels[VERBS_COUNT][CLASSES][64], verb_labels[VERBS_COUNT][32];
+static struct metric commits = METRIC_COUNTER("nacre_apiserver_commits_total", "Transactions written.");
+static struct metric changes =
+	METRIC_COUNTER("nacre_apiserver_changes_total", "Changes written; by commits: batch size.");
+static struct metric failures = METRIC_COUNTER("nacre_apiserver_commit_failures_total", "Transactions that failed.");
+static struct metric commit_seconds = {.name = "nacre_apiserver_commit_seconds_total",
+                                       .help = "Time spent writing transactions.",
+                                       .type = "counter",
+                                       .scale = 1e-9};
+static struct metric watches = METRIC_GAUGE("nacre_apiserver_watches", "Watches open.");
+static struct metric objects = METRIC_GAUGE("nacre_apiserver_objects", "Objects stored.");
+
+void stats_register(void) {
+	for (unsigned v = 0; v < VERBS_COUNT; v++)
+		for (unsigned c = 0; c < CLASSES; c++) {
+			snprintf(labels[v][c], sizeof(labels[v][c]), "verb=\"%s\",code=\"%uxx\"", verb_name(v), c + 2);
+			requests[v][c] = (struct metric){.name = "nacre_apiserver_requests_total",
+			                                 .help = "Requests answered.",
+			                                 .type = "counter",
+			                                 .labels = labels[v][c]};
+			metric_register(&requests[v][c]);
+		}
+	for (unsigned v = 0; v < VERBS_COUNT; v++) {
+		snprintf(verb_labels[v], sizeof(verb_labels[v]), "verb=\"%s\"", verb_name(v));
+		seconds[v] = (struct metric){.name = "nacre_apiserver_request_seconds_total",
+		                             .help = "Time from the request line to the answer.",
+		                             .type = "counter",
+		                             .labels = verb_labels[v],
+		                             .scale = 1e-9};
+		metric_register(&seconds[v]);
+	}
+	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches, &objects};
+	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
+		metric_register(rest[i]);
+}
+
+void stats_request(const struct request *r) {
+	unsigned class = r->reply.code / 100;
+	if (class < 2 || class > 5)
+		return;
+	metric_add(&requests[r->route.verb][class - 2], 1);
+	metric_add(&seconds[r->route.verb], (int64_t)(now_monotonic_ns() - r->start_ns));
+}
+
+void stats_commit(size_t n, uint64_t took_ns, bool ok) {
+	metric_add(ok ? &commits : &failures, 1);
+	metric_add(&changes, ok ? (int64_t)n : 0);
+	metric_add(&commit_seconds, (int64_t)took_ns);
+}
+
+void stats_watch(int change) {
+	metric_add(&watches, change);
+}
+
+void stats_objects(int change) {
+	metric_add(&objects, change);
+}

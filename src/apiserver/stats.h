@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The server's metrics; see base/metrics.h. */
+
+#include "apiserver/request.h"
+
+void stats_register(void);
+void stats_request(const struct request *r); /* R is answered */
+void stats_commit(size_t changes, uint64_t took_ns, bool ok);
+void stats_watch(int change);
+void stats_objects(int change);

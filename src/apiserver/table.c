@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/table.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "api/dom.h"
+#include "apiserver/selector.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+const char *age_str(int64_t s, char out[static AGE_STR_MAX]) {
+	const int64_t minute = 60, hour = 3600, day = 86400, year = 365 * day;
+	struct {
+		int64_t below, unit;
+		char name;
+		int64_t rest;
+		char rest_name;
+	} const steps[] = {
+		{2 * minute, 1, 's', 0, 0},         {10 * minute, minute, 'm', 1, 's'}, {3 * hour, minute, 'm', 0, 0},
+		{8 * hour, hour, 'h', minute, 'm'}, {2 * day, hour, 'h', 0, 0},         {8 * day, day, 'd', hour, 'h'},
+		{2 * year, day, 'd', 0, 0},         {8 * year, year, 'y', day, 'd'},
+	};
+	if (s < 0) {
+		snprintf(out, AGE_STR_MAX, s < -1 ? "<invalid>" : "0s");
+		return out;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (s >= steps[i].below)
+			continue;
+		int64_t rest = steps[i].rest ? s % steps[i].unit / steps[i].rest : 0;
+		int n = snprintf(out, AGE_STR_MAX, "%lld%c", (long long)(s / steps[i].unit), steps[i].name);
+		if (rest)
+			snprintf(out + n, AGE_STR_MAX - (size_t)n, "%lld%c", (long long)rest, steps[i].rest_name);
+		return out;
+	}
+	snprintf(out, AGE_STR_MAX, "%lldy", (long long)(s / year));
+	return out;
+}
+
+static void print_column(struct buf *b, const char *name, const char *type, const char *format, const char *doc,
+                         int priority) {
+	jw_begin(b, '{');
+	jw_kv_string(b, "name", name);
+	jw_kv_string(b, "type", type);
+	jw_kv_string(b, "format", format);
+	jw_kv_string(b, "description", doc);
+	jw_kv_i64(b, "priority", priority);
+	jw_end(b, '}');
+}
+
+static void print_columns(struct buf *b, const struct api_kind *k) {
+	jw_key(b, "columnDefinitions");
+	jw_begin(b, '[');
+	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", 0);
+	for (const struct api_column *c = k->columns; c && c->name; c++)
+		print_column(b, c->name, streq(c->type, "date") ? "string" : c->type, "", c->doc, c->priority);
+	print_column(b, "Age", "string", "", "Time since it was created.", 0);
+	jw_end(b, ']');
+}
+
+static void print_age(struct buf *b, const char *time, uint64_t now_us) {
+	char age[AGE_STR_MAX];
+	uint64_t us;
+	if (time_parse(time, &us) < 0)
+		jw_string(b, "<unknown>");
+	else
+		jw_string(b, age_str((int64_t)(now_us / USEC_PER_SEC) - (int64_t)(us / USEC_PER_SEC), age));
+}
+
+static void print_cell(struct buf *b, const struct api_column *c, const json_t *obj, uint64_t now_us) {
+	int64_t n = 0;
+	bool is_integer = false;
+	_free_ char *text = api_jsonpath(obj, c->path, &n, &is_integer);
+	if (!text)
+		b->failed = true;
+	else if (!*text && !is_integer)
+		jw_string(b, "");
+	else if (is_integer)
+		jw_i64(b, n);
+	else if (streq(c->type, "date"))
+		print_age(b, text, now_us);
+	else
+		jw_string(b, text);
+}
+
+static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
+	const char *meta;
+	size_t len;
+	if (include == TABLE_NONE)
+		return;
+	jw_key(b, "object");
+	if (include == TABLE_OBJECT) {
+		jw_raw(b, item->data, item->len);
+		return;
+	}
+	jw_begin(b, '{');
+	jw_kv_string(b, "kind", "PartialObjectMetadata");
+	jw_kv_string(b, "apiVersion", "meta.k8s.io/v1");
+	if (json_find(item->data, item->len, "metadata", &meta, &len)) {
+		jw_key(b, "metadata");
+		jw_raw(b, meta, len);
+	}
+	jw_end(b, '}');
+}
+
+static void print_row(struct buf *b, const struct api_kind *k, const struct blob *item, enum table_include include,
+                      uint64_t now_us) {
+	json_t *obj = json_loadb(item->data, item->len, 0, NULL);
+	const json_t *meta = json_object_get(obj, "metadata");
+	const char *name = json_string_value(json_object_get(meta, "name"));
+	const char *created = json_string_value(json_object_get(meta, "creationTimestamp"));
+	jw_begin(b, '{');
+	jw_key(b, "cells");
+	jw_begin(b, '[');
+	jw_string(b, name ? name : "");
+	for (const struct api_column *c = k->columns; c && c->name; c++)
+		print_cell(b, c, obj, now_us);
+	print_age(b, created ? created : "", now_us);
+	jw_end(b, ']');
+	print_row_object(b, item, include);
+	jw_end(b, '}');
+	if (!obj)
+		b->failed = true;
+	json_decref(obj);
+}
+
+void table_print(struct buf *b, const struct api_kind *k, struct blob *const *items, size_t n, int64_t version,
+                 const char *cont, enum table_include include, uint64_t now_us) {
+	char rv[24];
+	snprintf(rv, sizeof(rv), "%lld", (long long)version);
+	jw_begin(b, '{');
+	jw_kv_string(b, "kind", "Table");
+	jw_kv_string(b, "apiVersion", "meta.k8s.io/v1");
+	jw_key(b, "metadata");
+	jw_begin(b, '{');
+	jw_kv_string(b, "resourceVersion", rv);
+	if (*cont)
+		jw_kv_string(b, "continue", cont);
+	jw_end(b, '}');
+	print_columns(b, k);
+	jw_key(b, "rows");
+	jw_begin(b, '[');
+	for (size_t i = 0; i < n; i++)
+		print_row(b, k, items[i], include, now_us);
+	jw_end(b, ']');
+	jw_end(b, '}');
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/watch.h"
+
+#include <string.h>
+
+#include "apiserver/reply.h"
+#include "apiserver/table.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+#define BOOKMARK_NS (60 * NSEC_PER_SEC)
+
+struct watch {
+	TAILQ_ENTRY(watch) link;
+	struct server *server;
+	struct watch_options o;
+	struct blob **initial; /* what there was at the start; references */
+	size_t n_initial, next_initial;
+	bool initial_end_due;
+	uint64_t seq; /* the next event to look at */
+	uint64_t deadline_ns, bookmark_at_ns;
+	bool bookmark_due, ending, ended;
+	/* What is being sent: head, blob and "}\n"; or text. */
+	const char *head;
+	struct blob *blob;
+	struct buf text;
+	size_t at, total; /* at == total: nothing */
+	bool waiting;
+	void (*wake)(void *userdata);
+	void *userdata;
+};
+
+static const char *const heads[] = {
+	[EVENT_ADDED] = "{\"type\":\"ADDED\",\"object\":",
+	[EVENT_MODIFIED] = "{\"type\":\"MODIFIED\",\"object\":",
+	[EVENT_DELETED] = "{\"type\":\"DELETED\",\"object\":",
+};
+
+static bool matches(const struct watch *w, const char *ns, const char *name, const struct blob *b) {
+	return selector_matches(w->o.selector, ns, name, b->data, b->len);
+}
+
+static int take_initial(struct watch *w) {
+	const struct store *st = w->server->store;
+	const unsigned k = w->o.kind;
+	size_t cap = 0;
+	for (const struct object *o = store_seek(st, k, w->o.ns, ""); o; o = store_next(st, k, o)) {
+		if (*w->o.ns && !streq(o->ns, w->o.ns))
+			break;
+		if (!matches(w, o->ns, o->name, o->value))
+			continue;
+		if (w->n_initial == cap) {
+			cap = cap ? cap * 2 : 16;
+			struct blob **v = reallocarray(w->initial, cap, sizeof(struct blob *));
+			if (!v)
+				return -ENOMEM;
+			w->initial = v;
+		}
+		w->initial[w->n_initial++] = blob_ref(o->value);
+	}
+	return 0;
+}
+
+DEFINE_CLEANUP(watch, struct watch *, watch_free)
+
+int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) {
+	_cleanup_(cleanup_watch) struct watch *w = calloc(1, sizeof(*w));
+	if (!w) {
+		selector_free(o->selector);
+		return -ENOMEM;
+	}
+	w->o = *o;
+	w->o.ns = strdup(o->ns);
+	w->server = s;
+	if (!w->o.ns)
+		return -ENOMEM;
+	int r = 0;
+	w->seq = store_event_end(s->store, o->kind);
+	if (o->initial)
+		r = take_initial(w);
+	else
+		r = store_event_after(s->store, o->kind, o->after, &w->seq);
+	if (r < 0)
+		return r;
+	w->initial_end_due = o->initial_end;
+	w->deadline_ns = now_monotonic_ns() + o->timeout_s * NSEC_PER_SEC;
+	w->bookmark_at_ns = now_monotonic_ns() + BOOKMARK_NS;
+	w->text.max = (size_t)16 << 20;
+	TAILQ_INSERT_TAIL(&s->watches[o->kind], w, link);
+	*ret = TAKE_PTR(w);
+	return 0;
+}
+
+struct watch *watch_free(struct watch *w) {
+	if (!w)
+		return NULL;
+	if (w->link.tqe_prev)
+		TAILQ_REMOVE(&w->server->watches[w->o.kind], w, link);
+	for (size_t i = w->next_initial; i < w->n_initial; i++)
+		blob_unref(w->initial[i]);
+	free(w->initial);
+	blob_unref(w->blob);
+	buf_free(&w->text);
+	selector_free(w->o.selector);
+	free((char *)w->o.ns);
+	free(w);
+	return NULL;
+}
+
+void watch_set_wake(struct watch *w, void (*wake)(void *userdata), void *userdata) {
+	w->wake = wake;
+	w->userdata = userdata;
+}
+
+static void wake(struct watch *w) {
+	if (!w->waiting)
+		return;
+	w->waiting = false;
+	if (w->wake)
+		w->wake(w->userdata);
+}
+
+void watch_end(struct watch *w) {
+	w->ending = true;
+	wake(w);
+}
+
+/* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
+static int event_type_for(const struct watch *w, const struct watch_event *e) {
+	if (*w->o.ns && !streq(w->o.ns, e->ns))
+		return -1;
+	bool now = e->type != EVENT_DELETED && matches(w, e->ns, e->name, e->value);
+	if (!w->o.selector)
+		return (int)e->type;
+	bool before = e->prev && matches(w, e->ns, e->name, e->prev);
+	if (now)
+		return before ? EVENT_MODIFIED : EVENT_ADDED;
+	return before ? EVENT_DELETED : -1;
+}
+
+/* Moves over events that mean nothing here. The type of the one at w->seq, -1: none, -2: it was forgotten. */
+static int peek_event(struct watch *w) {
+	const struct store *st = w->server->store;
+	while (w->seq < store_event_end(st, w->o.kind)) {
+		const struct watch_event *e = store_event(st, w->o.kind, w->seq);
+		if (!e)
+			return -2;
+		int type = event_type_for(w, e);
+		if (type >= 0)
+			return type;
+		w->seq++;
+	}
+	return -1;
+}
+
+static void send_blob(struct watch *w, int type, struct blob *b) {
+	blob_unref(w->blob);
+	w->blob = NULL;
+	w->at = 0;
+	if (!w->o.table) {
+		w->head = heads[type];
+		w->blob = blob_ref(b);
+		w->total = strlen(w->head) + b->len + 2;
+		return;
+	}
+	buf_reset(&w->text);
+	buf_puts(&w->text, heads[type]);
+	/* The list's version isn't needed: the row's object has its own. */
+	table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "",
+	            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
+	buf_puts(&w->text, "}\n");
+	w->head = NULL;
+	w->total = w->text.len;
+}
+
+static void send_text(struct watch *w) {
+	blob_unref(w->blob);
+	w->blob = NULL;
+	w->head = NULL;
+	w->at = 0;
+	w->total = w->text.len;
+}
+
+static void send_bookmark(struct watch *w, bool initial_end) {
+	char gv[64], rv[24];
+	const struct api_kind *k = api_kinds[w->o.kind];
+	struct buf *b = &w->text;
+	api_kind_version(k, gv);
+	/* Events up to w->seq are sent; with none left, that is all of them. */
+	snprintf(rv, sizeof(rv), "%lld", (long long)store_version(w->server->store));
+	buf_reset(b);
+	jw_begin(b, '{');
+	jw_kv_string(b, "type", "BOOKMARK");
+	jw_key(b, "object");
+	jw_begin(b, '{');
+	jw_kv_string(b, "kind", k->kind);
+	jw_kv_string(b, "apiVersion", gv);
+	jw_key(b, "metadata");
+	jw_begin(b, '{');
+	jw_kv_string(b, "resourceVersion", rv);
+	jw_key(b, "creationTimestamp");
+	jw_null(b);
+	if (initial_end) {
+		jw_key(b, "annotations");
+		jw_begin(b, '{');
+		jw_kv_string(b, "k8s.io/initial-events-end", "true");
+		jw_end(b, '}');
+	}
+	jw_end(b, '}');
+	jw_end(b, '}');
+	jw_end(b, '}');
+	buf_putc(b, '\n');
+	send_text(w);
+}
+
+static void send_expired(struct watch *w) {
+	buf_reset(&w->text);
+	buf_puts(&w->text, "{\"type\":\"ERROR\",\"object\":");
+	status_print(&w->text, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
+	buf_puts(&w->text, "}\n");
+	send_text(w);
+}
+
+/* 1: there is something to send; 0: nothing now; -1: the end. */
+static int next_piece(struct watch *w) {
+	if (w->ended)
+		return -1;
+	if (w->next_initial < w->n_initial) {
+		struct blob *b = w->initial[w->next_initial++];
+		send_blob(w, EVENT_ADDED, b);
+		blob_unref(b);
+		return 1;
+	}
+	int type = peek_event(w);
+	if (type == -2) {
+		send_expired(w);
+		w->ended = true;
+		return 1;
+	}
+	if (w->initial_end_due && type < 0) {
+		w->initial_end_due = false;
+		send_bookmark(w, true);
+		return 1;
+	}
+	if (type >= 0) {
+		const struct watch_event *e = store_event(w->server->store, w->o.kind, w->seq++);
+		send_blob(w, type, e->value);
+		return 1;
+	}
+	if (w->bookmark_due) {
+		w->bookmark_due = false;
+		send_bookmark(w, false);
+		return 1;
+	}
+	if (w->ending)
+		w->ended = true;
+	return w->ended ? -1 : 0;
+}
+
+static size_t copy_part(const char *part, size_t part_len, size_t *at, char *buf, size_t max) {
+	if (*at >= part_len) {
+		*at -= part_len;
+		return 0;
+	}
+	size_t n = MIN(part_len - *at, max);
+	memcpy(buf, part + *at, n);
+	*at = 0;
+	return n;
+}
+
+static size_t copy_piece(struct watch *w, char *buf, size_t max) {
+	size_t at = w->at, n = 0;
+	if (w->head) {
+		n = copy_part(w->head, strlen(w->head), &at, buf, max);
+		n += copy_part(w->blob->data, w->blob->len, &at, buf + n, max - n);
+		n += copy_part("}\n", 2, &at, buf + n, max - n);
+	} else
+		n = copy_part(w->text.data, w->text.len, &at, buf, max);
+	w->at += n;
+	return n;
+}
+
+ssize_t watch_read(struct watch *w, char *buf, size_t max) {
+	size_t n = 0;
+	while (n < max) {
+		if (w->at == w->total) {
+			int r = next_piece(w);
+			if (w->text.failed || (r < 0 && n == 0))
+				return -1;
+			if (r <= 0)
+				break;
+		}
+		n += copy_piece(w, buf + n, max - n);
+	}
+	w->waiting = n == 0;
+	return (ssize_t)n;
+}
+
+void watches_notify(struct server *s, unsigned kind) {
+	struct watch *w, *next;
+	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next) {
+		if (w->waiting && peek_event(w) != -1)
+			wake(w);
+	}
+}
+
+static void tick(struct watch *w, uint64_t now_ns) {
+	bool over = now_ns >= w->deadline_ns;
+	if (w->o.bookmarks && (now_ns >= w->bookmark_at_ns || (over && !w->ending))) {
+		w->bookmark_due = true;
+		w->bookmark_at_ns = now_ns + BOOKMARK_NS;
+	}
+	if (over)
+		w->ending = true;
+	if (w->bookmark_due || w->ending)
+		wake(w);
+}
+
+void watches_tick(struct server *s, uint64_t now_ns) {
+	struct watch *w, *next;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+			tick(w, now_ns);
+}
+
+void watches_end(struct server *s) {
+	struct watch *w, *next;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+			watch_end(w);
+}

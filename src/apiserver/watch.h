@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * A watch: a cursor into the events of one kind. The events' bytes are the store's, encoded once for all watches;
+ * each watch holds only its place, and one that falls behind what the store keeps is ended with 410.
+ */
+
+#include <sys/types.h>
+
+#include "apiserver/selector.h"
+#include "apiserver/server.h"
+
+struct watch_options {
+	unsigned kind;
+	const char *ns;            /* "" = all */
+	struct selector *selector; /* taken, on failure too */
+	bool initial;              /* begin with ADDED for all that is there */
+	bool initial_end;          /* and mark the end of them by a bookmark */
+	bool bookmarks, table, table_object;
+	int64_t after; /* else: from just after this version */
+	uint64_t timeout_s;
+};
+
+/* -EXPIRED_VERSION: `after` is too old. */
+int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) _must_use_;
+struct watch *watch_free(struct watch *w);
+
+/* Fills at most MAX bytes. 0: nothing to say now, WAKE will be called once there is; -1: the stream has ended. */
+ssize_t watch_read(struct watch *w, char *buf, size_t max);
+void watch_set_wake(struct watch *w, void (*wake)(void *userdata), void *userdata);
+/* Ends the stream at the next read, and wakes its reader. */
+void watch_end(struct watch *w);
+
+/* For server.c: news of a kind; the end of all; the passing of time. */
+void watches_notify(struct server *s, unsigned kind);
+void watches_end(struct server *s);
+void watches_tick(struct server *s, uint64_t now_ns);

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Create, update and patch. Semantics: Kubernetes API conventions; apiextensions for kinds of nacre.dev. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/core.h"
+#include "api/format.h"
+#include "apiserver/handlers.h"
+#include "apiserver/object.h"
+#include "apiserver/patch.h"
+#include "apiserver/reply.h"
+#include "apiserver/stage.h"
+#include "base/util.h"
+
+#define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
+
+DEFINE_CLEANUP(json, json_t *, json_decref)
+#define _json_decref_ _cleanup_(cleanup_json)
+
+/* Answers with TEXT and stages it, unless it is a rehearsal. */
+static enum write_result finish_put(struct server *s, struct request *r, unsigned code, const char *name,
+                                    const struct buf *text) {
+	reply_object(r, code, text->data, text->len);
+	if (request_dry_run(r))
+		return WRITE_DONE;
+	if (stage_put_text(s, r->route.kind_index, r->route.ns, name, text) < 0) {
+		reply_internal(r, "out of memory");
+		return WRITE_DONE;
+	}
+	return WRITE_STAGED;
+}
+
+static enum write_result out_of_memory(struct request *r) {
+	reply_internal(r, "out of memory");
+	return WRITE_DONE;
+}
+
+/* What the body says it is must fit where it was sent. */
+static int check_type(struct request *r, const json_t *obj) {
+	const struct api_kind *k = r->route.kind;
+	char gv[64];
+	api_kind_version(k, gv);
+	const char *kind = json_string_value(json_object_get(obj, "kind"));
+	const char *version = json_string_value(json_object_get(obj, "apiVersion"));
+	if (!kind || !version) {
+		if (!object_has_generation(k))
+			return 0;
+		reply_bad_request(r, "Object '%s' is missing in the body; it must be %s", kind ? "apiVersion" : "Kind",
+		                  kind ? gv : k->kind);
+		return -EINVAL;
+	}
+	if (!streq(kind, k->kind) || !streq(version, gv)) {
+		reply_bad_request(r,
+		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
+		                  "version (%s, Kind=%s)",
+		                  version, kind, gv, k->kind);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* metadata must be an object that says no other namespace; the right one is filled in. */
+static int check_namespace(struct request *r, json_t *obj) {
+	const struct route *rt = &r->route;
+	json_t *m = json_object_get(obj, "metadata");
+	if (m && !json_is_object(m)) {
+		reply_invalid_field(r, "", API_TYPE_INVALID, "metadata", "Invalid value: must be an object");
+		return -EINVAL;
+	}
+	if (!m && json_object_set_new(obj, "metadata", json_object()) < 0) {
+		out_of_memory(r);
+		return -ENOMEM;
+	}
+	const char *ns = object_meta_str(obj, "namespace");
+	if (ns && !streq(ns, rt->ns)) {
+		reply_bad_request(
+			r, "the namespace of the provided object does not match the namespace sent on the request");
+		return -EINVAL;
+	}
+	return object_set_meta_str(obj, "namespace", *rt->ns ? rt->ns : NULL);
+}
+
+/* ---- create ---- */
+
+static int generate_name(json_t *obj) {
+	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
+	char name[64];
+	uint8_t rnd[5];
+	const char *prefix = object_meta_str(obj, "generateName");
+	if (object_meta_str(obj, "name") || !prefix)
+		return 0;
+	random_bytes(rnd, sizeof(rnd));
+	int n = snprintf(name, sizeof(name), "%.58s", prefix);
+	for (size_t i = 0; i < sizeof(rnd); i++)
+		name[n++] = letters[rnd[i] % (sizeof(letters) - 1)];
+	name[n] = '\0';
+	return object_set_meta_str(obj, "name", name);
+}
+
+static int check_name(struct request *r, const json_t *obj) {
+	struct error err = {0};
+	const char *name = object_meta_str(obj, "name");
+	const struct api_format *f = r->route.kind == &api_kind_namespace ? &api_format_label : &api_format_subdomain;
+	if (!name)
+		reply_invalid_field(r, "", API_REQUIRED, "metadata.name",
+		                    "Required value: name or generateName is required");
+	else if (f->check(name, &err) < 0)
+		reply_invalid_field(r, name, API_INVALID, "metadata.name", "Invalid value: %s", err.msg);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static int set_new_meta(const struct api_kind *k, json_t *obj) {
+	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds",
+	                                      "selfLink",          "managedFields",
+	                                      "resourceVersion",   "generation"};
+	char uid[37], now[TIME_STR_MAX];
+	uuid_make(uid);
+	for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
+		json_object_del(object_meta(obj), dropped[i]);
+	int e = generate_name(obj);
+	if (e == 0)
+		e = object_set_meta_str(obj, "uid", uid);
+	if (e == 0)
+		e = object_set_meta_str(obj, "creationTimestamp", time_str(now_realtime_us(), false, now));
+	if (e == 0 && object_has_generation(k))
+		e = object_set_meta_i64(obj, "generation", 1);
+	if (k->has_status)
+		json_object_del(obj, "status");
+	if (e == 0 && k == &api_kind_namespace) {
+		e = json_object_set_new(obj, "spec", json_pack("{s:[s]}", "finalizers", "kubernetes"));
+		e |= json_object_set_new(obj, "status", json_pack("{s:s}", "phase", "Active"));
+	}
+	return e;
+}
+
+/* Objects are only made in a namespace that is there and stays. */
+static bool check_namespace_active(struct server *s, struct request *r, const char *name) {
+	const struct object *ns = store_get(s->store, kind_index(&api_kind_namespace), "", r->route.ns);
+	if (!ns) {
+		const struct status_details d = {.name = r->route.ns, .kind = "namespaces"};
+		reply_status(&r->reply, 404, "NotFound", &d, "namespaces \"%s\" not found", r->route.ns);
+		return false;
+	}
+	_json_decref_ json_t *obj = object_load(ns);
+	if (obj && !object_deleting(obj))
+		return true;
+	reply_forbidden(r, name, "NamespaceTerminating",
+	                "unable to create new content in namespace %s because it is being terminated", r->route.ns);
+	return false;
+}
+
+enum write_result handle_create(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	_json_decref_ json_t *obj = json_deep_copy(r->json);
+	_buf_free_ struct buf text = {0};
+	if (!obj)
+		return out_of_memory(r);
+	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+		return WRITE_DONE;
+	if (object_meta_str(obj, "resourceVersion")) {
+		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
+		return WRITE_DONE;
+	}
+	if (set_new_meta(rt->kind, obj) < 0)
+		return out_of_memory(r);
+	if (check_name(r, obj) < 0)
+		return WRITE_DONE;
+	const char *name = object_meta_str(obj, "name");
+	const unsigned ns_kind = kind_index(&api_kind_namespace);
+	if (store_staged(s->store, rt->kind_index, rt->ns, name) ||
+	    (*rt->ns && store_staged(s->store, ns_kind, "", rt->ns)))
+		return WRITE_LATER;
+	if (*rt->ns && !check_namespace_active(s, r, name))
+		return WRITE_DONE;
+	if (store_get(s->store, rt->kind_index, rt->ns, name)) {
+		char res[192];
+		const struct status_details d = {.name = name, .group = rt->kind->group, .kind = rt->kind->plural};
+		reply_status(&r->reply, 409, "AlreadyExists", &d, "%s \"%s\" already exists",
+		             resource_name(rt->kind, res), name);
+		return WRITE_DONE;
+	}
+	if (stage_prepare(r, obj) < 0 || stage_check(s, r, NULL, obj, &text) < 0)
+		return WRITE_DONE;
+	return finish_put(s, r, 201, name, &text);
+}
+
+/* ---- update ---- */
+
+static int check_finalizers(struct request *r, const json_t *old, const json_t *obj) {
+	size_t i;
+	json_t *v;
+	if (!object_deleting(old))
+		return 0;
+	json_array_foreach(json_object_get(object_meta(obj), "finalizers"), i, v) {
+		const char *name = json_string_value(v);
+		if (!name || object_has_finalizer(old, name))
+			continue;
+		reply_invalid_field(
+			r, r->route.name, API_FORBIDDEN, "metadata.finalizers",
+			"Forbidden: no new finalizers can be added if the object is being deleted, found new "
+			"finalizers []string{\"%.63s\"}",
+			name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Preconditions that the new state carries: who it is, and which version it was made from. */
+static int check_preconditions(struct request *r, const struct object *o, const json_t *old, const json_t *obj,
+                               bool need_version) {
+	const char *uid = object_meta_str(obj, "uid"), *rv = object_meta_str(obj, "resourceVersion");
+	int64_t version;
+	if (uid && !streq(uid, object_meta_str(old, "uid"))) {
+		reply_conflict(r, "Precondition failed: UID in precondition: %.63s, UID in object meta: %s", uid,
+		               object_meta_str(old, "uid"));
+		return -EINVAL;
+	}
+	if (!rv || streq(rv, "0")) {
+		if (!need_version)
+			return 0;
+		reply_invalid_field(r, r->route.name, API_INVALID, "metadata.resourceVersion",
+		                    "Invalid value: 0x0: must be specified for an update");
+		return -EINVAL;
+	}
+	if (parse_i64(rv, 0, INT64_MAX, &version, NULL) < 0) {
+		reply_invalid_field(r, r->route.name, API_INVALID, "metadata.resourceVersion",
+		                    "Invalid value: \"%.63s\": must be a version that the server gave", rv);
+		return -EINVAL;
+	}
+	if (version != o->rv) {
+		reply_conflict(r, CONFLICT_TEXT);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* The part of OBJ that this request may not change is put back to what it was. */
+static int keep_server_fields(const struct route *rt, json_t *obj, const json_t *old) {
+	static const char *const kept[] = {
+		"uid",        "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+		"generation", "managedFields",     "selfLink"};
+	int e = 0;
+	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(kept); i++)
+		e = object_keep_meta(obj, old, kept[i]);
+	if (e == 0 && rt->kind->has_status)
+		e = object_keep(obj, old, "status");
+	if (e == 0 && rt->kind == &api_kind_namespace)
+		e = object_keep(obj, old, "spec");
+	return e;
+}
+
+static bool same(const json_t *old, json_t *obj) {
+	return object_keep_meta(obj, old, "resourceVersion") == 0 && json_equal(old, obj);
+}
+
+/* A finalizer was the last thing that kept it. */
+static enum write_result finish_removal(struct server *s, struct request *r, const struct object *o, json_t *obj) {
+	if (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, obj) < 0)
+		return out_of_memory(r);
+	reply_dom(&r->reply, 200, obj);
+	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
+}
+
+/* OBJ becomes the state of O, whose tree is OLD. */
+static enum write_result put(struct server *s, struct request *r, const struct object *o, const json_t *old,
+                             json_t *obj, bool need_version) {
+	const struct route *rt = &r->route;
+	_buf_free_ struct buf text = {0};
+	const char *name = object_meta_str(obj, "name");
+	if (!name || !streq(name, rt->name)) {
+		reply_bad_request(r, "the name of the object (%.253s) does not match the name on the URL (%s)",
+		                  name ? name : "", rt->name);
+		return WRITE_DONE;
+	}
+	if (check_preconditions(r, o, old, obj, need_version) < 0)
+		return WRITE_DONE;
+	if (rt->status) {
+		/* All but the status stays as it is. */
+		_json_decref_ json_t *status = json_incref(json_object_get(obj, "status"));
+		json_object_clear(obj);
+		_json_decref_ json_t *copy = json_deep_copy(old);
+		if (!copy || json_object_update(obj, copy) < 0)
+			return out_of_memory(r);
+		if (status ? json_object_set(obj, "status", status) < 0 : (json_object_del(obj, "status"), 0))
+			return out_of_memory(r);
+	} else if (keep_server_fields(rt, obj, old) < 0)
+		return out_of_memory(r);
+	if (check_finalizers(r, old, obj) < 0)
+		return WRITE_DONE;
+	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
+	if (stage_prepare(r, obj) < 0)
+		return WRITE_DONE;
+	if (same(old, obj)) {
+		reply_object(r, 200, o->value->data, o->value->len);
+		return WRITE_DONE;
+	}
+	if (!rt->status && object_has_generation(rt->kind) && object_desired_differs(rt->kind, old, obj) &&
+	    object_set_meta_i64(obj, "generation", object_generation(old) + 1) < 0)
+		return out_of_memory(r);
+	if (stage_check(s, r, old, obj, &text) < 0)
+		return WRITE_DONE;
+	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
+		return finish_removal(s, r, o, obj);
+	return finish_put(s, r, 200, rt->name, &text);
+}
+
+/* 0 and the stored object with its tree; or the result to return. */
+static int find(struct server *s, struct request *r, const struct object **ret, json_t **ret_tree,
+                enum write_result *result) {
+	const struct route *rt = &r->route;
+	*result = WRITE_LATER;
+	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
+		return -EAGAIN;
+	*result = WRITE_DONE;
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	if (!o) {
+		reply_not_found(r);
+		return -ENOENT;
+	}
+	*ret_tree = object_load(o);
+	if (!*ret_tree) {
+		out_of_memory(r);
+		return -ENOMEM;
+	}
+	*ret = o;
+	return 0;
+}
+
+enum write_result handle_update(struct server *s, struct request *r) {
+	const struct object *o;
+	enum write_result result;
+	_json_decref_ json_t *old = NULL, *obj = NULL;
+	if (find(s, r, &o, &old, &result) < 0)
+		return result;
+	obj = json_deep_copy(r->json);
+	if (!obj)
+		return out_of_memory(r);
+	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+		return WRITE_DONE;
+	const struct api_kind *k = r->route.kind;
+	return put(s, r, o, old, obj, k != &api_kind_namespace && k != &api_kind_event);
+}
+
+/* ---- patch ---- */
+
+static bool has_directives(const json_t *v) {
+	const char *key;
+	json_t *child;
+	size_t i;
+	if (json_is_array(v)) {
+		json_array_foreach((json_t *)v, i, child) if (has_directives(child)) return true;
+	} else if (json_is_object(v)) {
+		json_object_foreach((json_t *)v, key, child) if (key[0] == '$' || has_directives(child)) return true;
+	}
+	return false;
+}
+
+static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
+	const char *type = r->content_type ? r->content_type : "";
+	struct error err = {0};
+	int e;
+	/*
+	 * Strategic merge is the default of kubectl for kinds it knows. For the core kinds here it differs from a plain
+	 * merge only in lists and in its "$" directives; a patch with these is refused, not guessed at.
+	 */
+	bool strategic = streq(type, "application/strategic-merge-patch+json") &&
+	                 !object_has_generation(r->route.kind) && !has_directives(r->json);
+	if (streq(type, "application/merge-patch+json") || strategic) {
+		if (!json_is_object(r->json)) {
+			reply_bad_request(r, "a merge patch must be an object");
+			return -EINVAL;
+		}
+		/* The result shares parts with the target, and will be changed. */
+		_json_decref_ json_t *copy = json_deep_copy(old);
+		e = copy ? patch_merge(copy, r->json, ret) : -ENOMEM;
+	} else if (streq(type, "application/json-patch+json")) {
+		e = patch_json(old, r->json, ret, &err);
+		if (e == -EINVAL)
+			reply_bad_request(r, "invalid JSON patch: %s", err.msg);
+		else if (e == -ENOENT)
+			reply_status(&r->reply, 422, "Invalid", NULL,
+			             "the server rejected our request due to an error in our "
+			             "request: the patch can't be applied: %s",
+			             err.msg);
+		else if (e == -EMSGSIZE)
+			reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s", err.msg);
+		if (e == -EINVAL || e == -ENOENT || e == -EMSGSIZE)
+			return e;
+	} else {
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
+		             "the body of the request was in an unknown format - accepted media types include: "
+		             "application/json-patch+json, application/merge-patch+json");
+		return -EINVAL;
+	}
+	if (e < 0)
+		out_of_memory(r);
+	return e;
+}
+
+enum write_result handle_patch(struct server *s, struct request *r) {
+	const struct object *o;
+	enum write_result result;
+	_json_decref_ json_t *old = NULL, *obj = NULL;
+	if (find(s, r, &o, &old, &result) < 0)
+		return result;
+	if (apply_patch(r, old, &obj) < 0)
+		return WRITE_DONE;
+	if (!json_is_object(obj)) {
+		reply_bad_request(r, "the patch leaves no object");
+		return WRITE_DONE;
+	}
+	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+		return WRITE_DONE;
+	return put(s, r, o, old, obj, false);
+}

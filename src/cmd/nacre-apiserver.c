@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* nacre-apiserver: the Kubernetes API of one Nacre cloud, on SQLite. */
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "apiserver/http.h"
+#include "apiserver/stats.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/opt.h"
+#include "base/util.h"
+
+/* How long answers under way may take at the end. */
+#define STOP_NS (10 * NSEC_PER_SEC)
+
+struct program {
+	sd_event *loop;
+	struct server *server;
+	struct http *https[OPT_LIST_MAX];
+	size_t n_https;
+	sd_event_source *tick, *term, *interrupt;
+	uint64_t stop_at_ns;
+	struct error last_failure;
+};
+
+static size_t busy(const struct program *p) {
+	size_t n = 0;
+	for (size_t i = 0; i < p->n_https; i++)
+		n += http_busy(p->https[i]);
+	return n;
+}
+
+static void log_failures(struct program *p) {
+	const struct error *e = &p->server->write_failed;
+	if (e->code && !streq(e->msg, p->last_failure.msg))
+		log_error("writes fail", "cause=\"%s\"", e->msg);
+	else if (!e->code && p->last_failure.code)
+		log_info("writes work again", "after=\"%s\"", p->last_failure.msg);
+	p->last_failure = *e;
+}
+
+static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
+	struct program *p = userdata;
+	(void)src;
+	(void)usec;
+	log_failures(p);
+	server_tick(p->server);
+	for (size_t i = 0; i < p->n_https; i++)
+		http_tick(p->https[i]);
+	bool stop = p->stop_at_ns && (busy(p) == 0 || now_monotonic_ns() > p->stop_at_ns);
+	if (stop)
+		sd_event_exit(p->loop, 0);
+	return loop_timer(p->loop, &p->tick, p->stop_at_ns ? 20 * USEC_PER_MSEC : USEC_PER_SEC, on_tick, p);
+}
+
+/* Watches end, answers under way are finished, then the loop ends. */
+static int on_signal(sd_event_source *src, const struct signalfd_siginfo *si, void *userdata) {
+	struct program *p = userdata;
+	(void)src;
+	log_info("stopping", "signal=%u answers=%zu", si->ssi_signo, busy(p));
+	if (!p->stop_at_ns)
+		p->stop_at_ns = now_monotonic_ns() + STOP_NS;
+	server_stop(p->server);
+	return loop_timer(p->loop, &p->tick, 0, on_tick, p);
+}
+
+static void raise_file_limit(void) {
+	struct rlimit rl;
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static int start(struct program *p, const char *database, const struct opt_list *listen, struct error *err) {
+	/* Not loop_new(): there SIGTERM ends the loop at once, here the answers under way are finished first. */
+	signal(SIGPIPE, SIG_IGN);
+	int r = sd_event_new(&p->loop);
+	if (r >= 0)
+		r = sd_event_add_signal(p->loop, &p->term, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, on_signal, p);
+	if (r >= 0)
+		r = sd_event_add_signal(p->loop, &p->interrupt, SIGINT | SD_EVENT_SIGNAL_PROCMASK, on_signal, p);
+	if (r >= 0)
+		r = sd_event_set_watchdog(p->loop, true);
+	if (r < 0)
+		return error_errno(err, r, "create the event loop");
+	r = server_new(&p->server, p->loop, database, err);
+	for (size_t i = 0; r == 0 && i < listen->n; i++) {
+		r = http_new(&p->https[i], p->server, listen->v[i], err);
+		if (r == 0)
+			p->n_https++;
+	}
+	return r < 0 ? r : loop_timer(p->loop, &p->tick, USEC_PER_SEC, on_tick, p);
+}
+
+int main(int argc, char **argv) {
+	const char *database = "/var/lib/nacre/apiserver.db", *level = "info";
+	struct opt_list listen = {0};
+	const struct opt opts[] = {
+		{"database", OPT_STR, &database, "FILE", "SQLite database; made if it is not there"},
+		{"listen", OPT_LIST, &listen, "WHERE",
+	         "unix:/PATH, 127.0.0.1:PORT or [::1]:PORT; may be given several times (default: 127.0.0.1:6443)"},
+		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
+		{0},
+	};
+	const struct opt_program prog = {
+		.name = "nacre-apiserver",
+		.summary = "The Kubernetes API of one Nacre cloud: group nacre.dev, namespaces, events and leases, on "
+	                   "SQLite.",
+		.usage = "[OPTIONS]",
+		.epilogue = "There is no authentication: whoever reaches a listening socket may do everything.\n"
+			    "Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",
+		.opts = opts,
+	};
+	enum log_level lv;
+	struct error err = {0};
+	struct program p = {0};
+
+	opt_parse_or_exit(&prog, argc, argv);
+	log_init(prog.name, LOG_LEVEL_INFO);
+	if (log_level_parse(level, &lv, &err) < 0) {
+		log_error("bad option", "cause=\"%s\"", err.msg);
+		return 2;
+	}
+	log_init(prog.name, lv);
+	if (listen.n == 0)
+		listen.v[listen.n++] = "127.0.0.1:6443";
+	raise_file_limit();
+	stats_register();
+	int r = start(&p, database, &listen, &err);
+	if (r == 0) {
+		for (size_t i = 0; i < listen.n; i++)
+			log_info("listening", "on=%s database=%s version=%lld", listen.v[i], database,
+			         (long long)store_version(p.server->store));
+		r = loop_run(p.loop, &err);
+	}
+	if (r < 0)
+		log_error("failed", "cause=\"%s\"", err.msg);
+	else
+		log_info("stopped", "version=%lld", p.server ? (long long)store_version(p.server->store) : 0LL);
+	for (size_t i = 0; i < p.n_https; i++)
+		http_free(p.https[i]);
+	server_free(p.server);
+	sd_event_source_disable_unref(p.tick);
+	sd_event_source_disable_unref(p.term);
+	sd_event_source_disable_unref(p.interrupt);
+	sd_event_unref(p.loop);
+	return r < 0 ? 1 : 0;
+}
