@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What every host of the fabric does, compute or edge: joins the underlay, follows all Endpoints and keeps the public
+ * overlay equal to them, registers its Host object, and renews the Lease that says it lives.
+ *
+ * The namespaces, FRR, routes and objects outlive the process; a restart adopts them. While the API is away the
+ * overlay stays as it was.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "api/endpoint.h"
+#include "base/opt.h"
+#include "kube/client.h"
+#include "net/overlay.h"
+#include "net/underlay.h"
+
+struct fabric_config {
+	sd_event *loop;
+	struct kube_client *client;
+	const char *host; /* name of the Host object */
+	const char *role; /* "compute" or "edge" */
+	struct underlay_config underlay;
+	int64_t vcpus, memory_mib; /* capacity for instances; 0 on an edge */
+	uint32_t lease_s;          /* others take the host for dead after so long without a renewal */
+	/*
+	 * Where an endpoint of this host hangs: the name of its device in `public`, written to OUT and returned;
+	 * NULL if it isn't routed here. CALLBACK NULL: none is.
+	 */
+	const char *(*device)(const struct endpoint *ep, char out[static 16], void *userdata);
+	/* What is the matter (WHAT: "underlay", "overlay", ...), once a change; ERR NULL: all is well again. */
+	void (*state)(const char *what, const struct error *err, void *userdata);
+	void *userdata;
+};
+
+struct fabric;
+
+/* Joins the underlay before it returns; the rest follows from the loop. Strings of C must outlive the fabric. */
+int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error *err) _must_use_;
+/* Leaves the host as it is. */
+struct fabric *fabric_free(struct fabric *f);
+DEFINE_CLEANUP(fabric, struct fabric *, fabric_free)
+
+/* The namespaces; valid as long as the fabric. */
+const struct underlay *fabric_underlay(const struct fabric *f);
+struct overlay *fabric_overlay(const struct fabric *f);
+/* The Host object was written and the overlay holds all Endpoints. */
+bool fabric_ready(const struct fabric *f);
+/* uid of the Host object, "" until it is known. */
+const char *fabric_host_uid(const struct fabric *f);
+
+/* The options that all agents share. */
+struct fabric_options {
+	const char *api, *host, *vtep, *prefix, *run_dir;
+	struct opt_list nics;
+	int64_t asn, vni, lease_s;
+};
+#define FABRIC_OPTIONS_DEFAULT                                                                                       \
+	{                                                                                                            \
+		.api = "http://127.0.0.1:6443", .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15,   \
+	}
+/* clang-format off */
+#define FABRIC_OPTIONS(o) \
+	{"api", OPT_STR, &(o).api, "URL", "API server: http://HOST:PORT or unix:/PATH", 0, 0, false}, \
+	{"host", OPT_STR, &(o).host, "NAME", "name of this host", 0, 0, true}, \
+	{"vtep", OPT_STR, &(o).vtep, "ADDRESS", "IPv6 address of the host's tunnel endpoint", 0, 0, true}, \
+	{"asn", OPT_I64, &(o).asn, "N", "AS number of the host in the underlay", 1, 4294967294, true}, \
+	{"nic", OPT_LIST, &(o).nics, "NAME", "network device of the underlay, moved there", 0, 0, true}, \
+	{"vni", OPT_I64, &(o).vni, "N", "VXLAN network identifier of the public overlay", 1, 16777215, false}, \
+	{"netns-prefix", OPT_STR, &(o).prefix, "P", "put before the names of network namespaces", 0, 0, false}, \
+	{"run-dir", OPT_STR, &(o).run_dir, "DIR", "directory for what lasts until the next boot", 0, 0, false}, \
+	{"lease-seconds", OPT_I64, &(o).lease_s, "N", "the host counts as lost after so long without a sign of life", 3, 3600, false}
+/* clang-format on */
+
+/* Checks O and fills host, underlay and lease_s of C (strings point into O). */
+int fabric_options_apply(const struct fabric_options *o, struct fabric_config *c, struct error *err) _must_use_;

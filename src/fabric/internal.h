@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/loop.h"
+#include "fabric/fabric.h"
+#include "kube/cache.h"
+#include "kube/lease.h"
+
+struct fabric {
+	struct fabric_config c;
+	struct underlay underlay;
+	struct overlay *overlay;
+	struct kube_cache *endpoints; /* names only */
+	struct kube_cache *hosts;     /* this one's object */
+	struct kube_heartbeat *heartbeat;
+	struct kube_request *host_request;
+	sd_event_source *tick;
+	char uid[64];
+	bool registered; /* the Host object is as it should be */
+	bool started;    /* the overlay was given all endpoints */
+	uint64_t host_retry_at;
+	struct last {
+		const char *what;
+		bool bad;
+		char msg[256];
+	} last[4];
+};
+
+/* Tells the user of what changed. WHAT is a literal. */
+void fabric_say(struct fabric *f, const char *what, const struct error *err);
+
+/* host.c: creates the Host object, keeps its spec and status as they should be. */
+int fabric_host_start(struct fabric *f, struct error *err) _must_use_;
+void fabric_host_ensure(struct fabric *f);
