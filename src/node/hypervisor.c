@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/hypervisor.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/tree.h"
+#include "base/util.h"
+#include "net/link.h"
+#include "net/netns.h"
+#include "node/instdir.h"
+#include "node/vmclient.h"
+#include "vm/kvm.h"
+
+#define RESYNC_US      (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
+#define RETRY_MAX_US   (30 * USEC_PER_SEC)
+#define RESTART_MAX_US (60 * USEC_PER_SEC)
+#define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
+#define CONNECT_MAX_US USEC_PER_SEC
+#define SLOTS_MAX      60000
+
+enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
+
+struct instance {
+	RB_ENTRY(instance) entry;
+	struct hypervisor *h;
+	char uid[37], id[INSTNET_ID_LEN + 1];
+	char *dir;
+	uid_t user;     /* QEMU's; 0: none chosen yet */
+	enum want want; /* unknown: adopted, and nobody has said yet */
+	struct instance_spec spec;
+	struct instance_state state;
+	uint64_t nft_state;
+
+	sd_event_source *wake; /* look at it again */
+	unsigned failures;     /* of looks at it, in a row */
+
+	pid_t pid; /* first process of its container; 0: none */
+	int pidfd;
+	sd_event_source *pid_io;
+	uint64_t started_ns, not_before_ns;
+	unsigned crashes; /* in a row */
+	bool stop_sent, with_kvm;
+
+	struct vmclient *client;
+	sd_event_source *connect;
+	uint64_t connect_us; /* delay before the next attempt */
+	struct vm_status vm; /* as told by nacre-vm */
+};
+
+RB_HEAD(instances, instance);
+
+struct hypervisor {
+	struct hypervisor_config c;
+	char *run_dir, *prefix, *program;
+	int lock;
+	struct instances all;
+	size_t count;
+	struct nl *links; /* notifications of devices in `public` */
+	sd_event_source *links_io;
+};
+
+static int compare(const struct instance *a, const struct instance *b) {
+	return strcmp(a->uid, b->uid);
+}
+RB_GENERATE_INTERNAL(instances, instance, entry, compare, _unused_ static);
+
+static const char *const phase_names[] = {"Starting", "Running", "Stopped", "Failed"};
+
+const char *instance_phase_name(enum instance_phase phase) {
+	return phase_names[phase];
+}
+
+static struct instance *find(const struct hypervisor *h, const char *uid) {
+	struct instance key;
+
+	snprintf(key.uid, sizeof(key.uid), "%s", uid);
+	return RB_FIND(instances, (struct instances *)&h->all, &key);
+}
+
+static void forget_process(struct instance *i) {
+	i->client = vmclient_free(i->client);
+	i->connect = sd_event_source_disable_unref(i->connect);
+	i->pid_io = sd_event_source_disable_unref(i->pid_io);
+	i->pidfd = safe_close(i->pidfd);
+	i->pid = 0;
+	i->stop_sent = false;
+}
+
+static void instance_free(struct instance *i) {
+	if (!i)
+		return;
+	forget_process(i);
+	sd_event_source_disable_unref(i->wake);
+	free(i->dir);
+	free(i);
+}
+DEFINE_CLEANUP(instance, struct instance *, instance_free)
+
+static void set_state(struct instance *i, enum instance_phase phase, const char *reason, const char *message) {
+	struct instance_state *s = &i->state;
+
+	if (s->phase == phase && streq(s->reason, reason) && streq(s->message, message))
+		return;
+	s->phase = phase;
+	snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	snprintf(s->message, sizeof(s->message), "%.*s", (int)sizeof(s->message) - 1, message);
+	i->h->c.ops.changed(i->h->c.userdata, i->uid);
+}
+
+static void event(struct instance *i, bool warning, const char *reason, const char *message) {
+	i->h->c.ops.event(i->h->c.userdata, i->uid, warning, reason, message);
+}
+
+static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
+
+/* Without memory for a timer nothing can be done any more, and a new process adopts what is there. */
+static void wake(struct instance *i, uint64_t delay_us) {
+	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0)
+		abort();
+}
+
+/* ---- the machine, as nacre-vm tells it ---- */
+
+static void on_status(void *userdata, const struct vm_status *status) {
+	struct instance *i = userdata;
+
+	i->vm = *status;
+	switch (status->state) {
+	case VM_STARTING: set_state(i, INSTANCE_STARTING, "Starting", "QEMU starts"); break;
+	case VM_RUNNING: set_state(i, INSTANCE_RUNNING, "Running", "the machine runs"); break;
+	case VM_PAUSED: set_state(i, INSTANCE_RUNNING, "Paused", "the machine's processors are paused"); break;
+	case VM_STOPPING: set_state(i, INSTANCE_RUNNING, "Stopping", "the machine was asked to shut down"); break;
+	case VM_ENDED: break; /* the end of the container says it */
+	}
+}
+
+static void on_refused(void *userdata, const char *message) {
+	event(userdata, true, "CommandRefused", message);
+}
+
+static int on_connect(sd_event_source *s, uint64_t usec, void *userdata);
+
+static void connect_later(struct instance *i) {
+	if (loop_timer(i->h->c.loop, &i->connect, i->connect_us, on_connect, i) < 0)
+		abort();
+	i->connect_us = MIN(2 * i->connect_us, CONNECT_MAX_US);
+}
+
+static void on_closed(void *userdata) {
+	struct instance *i = userdata;
+
+	i->client = vmclient_free(i->client);
+	connect_later(i);
+}
+
+static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
+	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
+	struct instance *i = userdata;
+
+	/* nacre-vm may not listen yet. When it is gone, the end of its process tells. */
+	if (vmclient_new(&i->client, i->h->c.loop, i->dir, &ops, i, NULL) < 0)
+		connect_later(i);
+	else if (i->want == WANT_YES)
+		wake(i, 0);
+	return 0;
+}
+
+/* ---- the end of a machine, and the next start ---- */
+
+static void note_end(struct instance *i, const struct vm_status *end) {
+	char message[512];
+	bool stopped = i->want != WANT_UNKNOWN && !i->spec.running;
+
+	if (stopped) {
+		set_state(i, INSTANCE_STOPPED, "Stopped", end->message);
+		event(i, false, "Stopped", end->message);
+		return;
+	}
+	if (end->end == VM_END_STOPPED) {
+		/* It shall run again by now. */
+		event(i, false, "Stopped", end->message);
+		return;
+	}
+	uint64_t now = now_monotonic_ns(), delay_us = 0;
+	if (i->started_ns && now - i->started_ns >= STABLE_NS)
+		i->crashes = 0;
+	if (i->crashes)
+		delay_us = USEC_PER_SEC << MIN(i->crashes - 1, 10U);
+	delay_us = MIN(delay_us, RESTART_MAX_US);
+	i->crashes++;
+	i->not_before_ns = now + delay_us * 1000;
+	i->state.restarts++;
+	if (delay_us)
+		snprintf(message, sizeof(message), "%s; it is started again in %llu s", end->message,
+		         (unsigned long long)(delay_us / USEC_PER_SEC));
+	else
+		snprintf(message, sizeof(message), "%s; it is started again", end->message);
+	set_state(i, delay_us ? INSTANCE_FAILED : INSTANCE_STARTING, vm_end_name(end->end), message);
+	event(i, end->end != VM_END_POWERED_OFF, vm_end_name(end->end), message);
+}
+
+static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	struct instance *i = userdata;
+	struct vm_status end;
+	struct error err;
+
+	instdir_end(i->dir, &end);
+	forget_process(i);
+	(void)!container_kill(i->dir, &err);
+	if (end.end == VM_END_CPU_FAILED && i->with_kvm)
+		(void)!kvm_mark_broken(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, end.message, &err);
+	note_end(i, &end);
+	wake(i, 0);
+	return 0;
+}
+
+static int watch(struct instance *i, pid_t pid, struct error *err) {
+	pid_t again;
+
+	i->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* Looked at once more: between the two the pid might have become another's. */
+	if (i->pidfd < 0 || container_find(i->dir, &again) < 0 || again != pid) {
+		i->pidfd = safe_close(i->pidfd);
+		return error_set(err, ESRCH, "the container ended at once");
+	}
+	int r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);
+	if (r < 0)
+		return error_errno(err, r, "watch the container");
+	i->pid = pid;
+	i->connect_us = 5 * USEC_PER_MSEC;
+	connect_later(i);
+	return 0;
+}
+
+static void choose_user(struct instance *i) {
+	struct hypervisor *h = i->h;
+
+	if (i->user || instdir_uid(i->dir, &i->user) == 0)
+		return;
+	for (uid_t slot = 1; slot < SLOTS_MAX; slot++) {
+		struct instance *other;
+		bool taken = false;
+		RB_FOREACH (other, instances, &h->all)
+			taken |= other->user == h->c.uid_base + slot;
+		if (!taken) {
+			i->user = h->c.uid_base + slot;
+			return;
+		}
+	}
+}
+
+static bool use_kvm(struct instance *i) {
+	if (i->h->c.accel != HYPERVISOR_AUTO)
+		return i->h->c.accel == HYPERVISOR_KVM;
+	return kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
+}
+
+/* On failure *REASON says in one word what is wrong. */
+static int start(struct instance *i, const char **reason, struct error *err) {
+	char netns_name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX], hostname[64];
+	const char *slash = strchr(i->spec.name, '/');
+	struct instdir_start files;
+	pid_t pid;
+
+	*reason = "ImageUnavailable";
+	int r = instdir_check_image(&i->spec, err);
+	if (r < 0)
+		return r;
+	*reason = "StartFailed";
+	i->with_kvm = use_kvm(i);
+	r = instdir_prepare(i->dir, &i->spec, i->user, i->with_kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files, err);
+	if (r < 0)
+		return r;
+	netns_path(instnet_netns(i->h->prefix, i->id, netns_name), netns);
+	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : i->spec.name);
+	struct container_config c = {.dir = i->dir,
+	                             .netns = netns,
+	                             .hostname = hostname,
+	                             .program = i->h->program,
+	                             .gid = i->user,
+	                             .files = files.files,
+	                             .n_files = files.n_files};
+	r = container_start(&c, &pid, err);
+	if (r >= 0)
+		r = watch(i, pid, err);
+	if (r < 0)
+		return r;
+	i->started_ns = now_monotonic_ns();
+	set_state(i, INSTANCE_STARTING, "Starting", "QEMU starts");
+	event(i, false, "Started", i->with_kvm ? "started with KVM" : "started with software emulation (TCG)");
+	return 0;
+}
+
+/* ---- making it so ---- */
+
+static int ensure_network(struct instance *i, struct error *err) {
+	const struct instance_spec *s = &i->spec;
+	struct instnet_config c = {.prefix = i->h->prefix,
+	                           .id = i->id,
+	                           .mac = s->mac,
+	                           .ip = s->ip,
+	                           .net = s->net,
+	                           .delegated = s->delegated,
+	                           .uid = i->user,
+	                           .mtu = 1500,
+	                           .ingress = s->ingress,
+	                           .n_ingress = s->n_ingress};
+	int r = instnet_ensure(&c, i->h->c.public_nl, i->h->c.public_fd, &i->nft_state, err);
+
+	if (r >= 0 && !i->state.connected) {
+		i->state.connected = true;
+		i->h->c.ops.changed(i->h->c.userdata, i->uid);
+	}
+	return r;
+}
+
+static int stop(struct instance *i, struct error *err) {
+	if (i->stop_sent || !i->client)
+		return 0;
+	int r = vmclient_command(i->client, "shutdown", err);
+	i->stop_sent = r >= 0;
+	return r;
+}
+
+static int make_so(struct instance *i, const char **reason, struct error *err) {
+	uint64_t now = now_monotonic_ns();
+
+	choose_user(i);
+	*reason = "NetworkFailed";
+	int r = ensure_network(i, err);
+	if (r < 0)
+		return r;
+	*reason = "StopFailed";
+	if (i->pid)
+		return i->spec.running ? 0 : stop(i, err);
+	if (!i->spec.running) {
+		if (i->state.phase != INSTANCE_STOPPED)
+			set_state(i, INSTANCE_STOPPED, "Stopped", "spec.running is false");
+		i->crashes = 0;
+		return 0;
+	}
+	if (now < i->not_before_ns) {
+		wake(i, (i->not_before_ns - now) / 1000 + 1);
+		return 0;
+	}
+	return start(i, reason, err);
+}
+
+static int take_apart(struct instance *i, struct error *err) {
+	forget_process(i);
+	int r = container_kill(i->dir, err);
+	if (r >= 0)
+		r = instnet_remove(i->h->prefix, i->id, i->h->c.public_nl, err);
+	if (r >= 0)
+		r = remove_tree(i->dir, err);
+	return r;
+}
+
+static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
+	struct instance *i = userdata;
+	struct hypervisor *h = i->h;
+	const char *reason = "RemovalFailed";
+	struct error err = {0};
+	char uid[37];
+
+	if (i->want == WANT_UNKNOWN)
+		return 0;
+	wake(i, RESYNC_US);
+	int r = i->want == WANT_YES ? make_so(i, &reason, &err) : take_apart(i, &err);
+	if (r < 0) {
+		uint64_t delay = (USEC_PER_SEC / 4) << MIN(i->failures, 10U);
+		wake(i, MIN(delay, RETRY_MAX_US));
+		if (i->failures++ == 0 || !streq(i->state.message, err.msg))
+			event(i, true, reason, err.msg);
+		/* What runs goes on running, though something about it can't be put right. */
+		if (!i->pid)
+			set_state(i, INSTANCE_FAILED, reason, err.msg);
+		return 0;
+	}
+	i->failures = 0;
+	if (i->want == WANT_NO) {
+		memcpy(uid, i->uid, sizeof(uid));
+		RB_REMOVE(instances, &h->all, i);
+		h->count--;
+		instance_free(i);
+		h->c.ops.gone(h->c.userdata, uid);
+	}
+	return 0;
+}
+
+static int add(struct hypervisor *h, const char *uid, struct instance **ret, struct error *err) {
+	_cleanup_(cleanup_instance) struct instance *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		return error_oom(err);
+	i->h = h;
+	i->pidfd = -1;
+	i->dir = strf("%s/instances/%s", h->run_dir, uid);
+	if (!i->dir)
+		return error_oom(err);
+	if (!instnet_id(uid, i->id))
+		return error_set(err, EINVAL, "uid `%s` is not a UUID", uid);
+	snprintf(i->uid, sizeof(i->uid), "%s", uid);
+	set_state(i, INSTANCE_STARTING, "Pending", "it has not been looked at yet");
+	RB_INSERT(instances, &h->all, i);
+	h->count++;
+	*ret = TAKE_PTR(i);
+	return 0;
+}
+
+int hypervisor_put(struct hypervisor *h, const struct instance_spec *spec, struct error *err) {
+	struct instance *i = find(h, spec->uid);
+	int r;
+
+	if (!i && (r = add(h, spec->uid, &i, err)) < 0)
+		return r;
+	bool same = i->want == WANT_YES && memcmp(&i->spec, spec, sizeof(*spec)) == 0;
+	memcpy(&i->spec, spec, sizeof(*spec));
+	i->want = WANT_YES;
+	if (!same) {
+		i->stop_sent = false;
+		wake(i, 0);
+	}
+	return 0;
+}
+
+void hypervisor_remove(struct hypervisor *h, const char *uid) {
+	struct instance *i = find(h, uid);
+
+	if (!i || i->want == WANT_NO)
+		return;
+	i->want = WANT_NO;
+	wake(i, 0);
+}
+
+void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
+	struct instance *i;
+	_free_ char *begin = strf("%si-", h->prefix);
+	char **names = NULL;
+	size_t n = 0;
+
+	RB_FOREACH (i, instances, &h->all)
+		if (i->want == WANT_UNKNOWN && !keep(userdata, i->uid)) {
+			i->want = WANT_NO;
+			wake(i, 0);
+		}
+	/* Networks of which nothing else is left. */
+	if (!begin || netns_list(begin, &names, &n, NULL) < 0)
+		return;
+	for (size_t k = 0; k < n; k++) {
+		const char *id = names[k] + strlen(begin);
+		bool known = strlen(id) != INSTNET_ID_LEN;
+		RB_FOREACH (i, instances, &h->all)
+			known |= streq(i->id, id);
+		if (!known)
+			(void)!instnet_remove(h->prefix, id, h->c.public_nl, NULL);
+	}
+	netns_list_free(names, n);
+}
+
+const struct instance_state *hypervisor_state(const struct hypervisor *h, const char *uid) {
+	struct instance *i = find(h, uid);
+
+	return i ? &i->state : NULL;
+}
+
+size_t hypervisor_count(const struct hypervisor *h) {
+	return h->count;
+}
+
+/* ---- adopting, and being told of changes behind one's back ---- */
+
+static int adopt(struct hypervisor *h, struct error *err) {
+	_free_ char *path = strf("%s/instances", h->run_dir);
+	struct dirent *e;
+	struct instance *i;
+	pid_t pid;
+	int r = 0;
+
+	if (!path)
+		return error_oom(err);
+	DIR *dir = opendir(path);
+	if (!dir)
+		return error_errno(err, errno, "open `%s`", path);
+	while (r >= 0 && (e = readdir(dir))) {
+		char id[INSTNET_ID_LEN + 1];
+		if (e->d_type != DT_DIR || !instnet_id(e->d_name, id))
+			continue;
+		r = add(h, e->d_name, &i, err);
+		if (r < 0)
+			break;
+		(void)!instdir_uid(i->dir, &i->user);
+		if (container_find(i->dir, &pid) == 0)
+			(void)!watch(i, pid, err);
+	}
+	closedir(dir);
+	return r;
+}
+
+static int on_link(const struct nlmsghdr *m, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct instance *i;
+	struct link l;
+
+	if (m->nlmsg_type != RTM_DELLINK)
+		return 0;
+	link_decode(m, &l);
+	RB_FOREACH (i, instances, &h->all)
+		if (i->want == WANT_YES && starts_with(l.name, "i-") && streq(l.name + 2, i->id))
+			wake(i, 0);
+	return 0;
+}
+
+static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct instance *i;
+
+	/* Lost notifications (-ENOBUFS): look at all. */
+	if (nl_receive(h->links, on_link, h, NULL) < 0)
+		RB_FOREACH (i, instances, &h->all)
+			if (i->want == WANT_YES)
+				wake(i, 0);
+	return 0;
+}
+
+static int take_run_dir(struct hypervisor *h, struct error *err) {
+	_free_ char *instances = strf("%s/instances", h->run_dir), *lock = strf("%s/lock", h->run_dir);
+
+	if (!instances || !lock)
+		return error_oom(err);
+	int r = mkdir_p(instances, 0700, err);
+	if (r < 0)
+		return r;
+	h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (h->lock < 0)
+		return error_errno(err, errno, "open `%s`", lock);
+	if (flock(h->lock, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, EBUSY, "another agent works in `%s`", h->run_dir);
+	return 0;
+}
+
+int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) {
+	_cleanup_(cleanup_hypervisor) struct hypervisor *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return error_oom(err);
+	h->c = *config;
+	h->lock = -1;
+	RB_INIT(&h->all);
+	h->run_dir = strdup(config->run_dir);
+	h->prefix = strdup(config->prefix);
+	h->program = strdup(config->program);
+	if (!h->run_dir || !h->prefix || !h->program)
+		return error_oom(err);
+	int r = take_run_dir(h, err);
+	if (r >= 0)
+		r = nl_subscribe(&h->links, config->public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(config->loop, &h->links_io, nl_fd(h->links), EPOLLIN, on_links_io, h);
+	if (r < 0)
+		return error_errno(err, r, "watch the devices");
+	r = adopt(h, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct hypervisor *hypervisor_free(struct hypervisor *h) {
+	struct instance *i, *next;
+
+	if (!h)
+		return NULL;
+	RB_FOREACH_SAFE (i, instances, &h->all, next) {
+		RB_REMOVE(instances, &h->all, i);
+		instance_free(i);
+	}
+	sd_event_source_disable_unref(h->links_io);
+	nl_free(h->links);
+	safe_close(h->lock);
+	free(h->run_dir);
+	free(h->prefix);
+	free(h->program);
+	free(h);
+	return NULL;
+}

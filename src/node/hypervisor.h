@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The instances of one host, without the API: given what shall be (hypervisor_put() and
+ * hypervisor_remove()), it makes networks and containers, watches them, starts again what
+ * ended, and tells what it sees.
+ *
+ * State is what is there: RUN_DIR/instances/UID (node/instdir.h), namespaces, processes. A new
+ * hypervisor adopts all of it without touching it; what nobody has asked for by the time of
+ * hypervisor_sweep() is removed then, and not before.
+ *
+ * What is asked for is done from the loop, soon, one instance a turn; a failure is reported and tried
+ * again with a delay, for ever.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "base/loop.h"
+#include "node/spec.h"
+
+enum instance_phase { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPED, INSTANCE_FAILED };
+
+struct instance_state {
+	enum instance_phase phase;
+	char reason[32];   /* one word in CamelCase */
+	char message[400]; /* a sentence */
+	bool connected;    /* its network is there, so its endpoint may be announced */
+	int64_t restarts;
+};
+
+enum hypervisor_accel { HYPERVISOR_AUTO, HYPERVISOR_KVM, HYPERVISOR_TCG };
+
+struct hypervisor_ops {
+	/* hypervisor_state() of it differs from before. */
+	void (*changed)(void *userdata, const char *uid);
+	/* For people. REASON and MESSAGE as above. */
+	void (*event)(void *userdata, const char *uid, bool warning, const char *reason, const char *message);
+	/* Nothing of it is left on the host. */
+	void (*gone)(void *userdata, const char *uid);
+};
+
+struct hypervisor_config {
+	sd_event *loop;
+	const char *run_dir;
+	const char *prefix;  /* of namespace names */
+	const char *program; /* nacre-vm */
+	uid_t uid_base;      /* QEMU of slot N runs as uid_base + N */
+	enum hypervisor_accel accel;
+	struct nl *public_nl; /* of namespace `public`; borrowed, like public_fd */
+	int public_fd;
+	struct hypervisor_ops ops;
+	void *userdata;
+};
+
+struct hypervisor;
+
+/* Takes RUN_DIR for itself (-EBUSY if another has it) and adopts what is there. Strings are copied. */
+int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) _must_use_;
+/* Leaves everything as it is. */
+struct hypervisor *hypervisor_free(struct hypervisor *h);
+DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
+
+/* What shall be. Calling it again with the same spec costs little, and repairs. */
+int hypervisor_put(struct hypervisor *h, const struct instance_spec *spec, struct error *err) _must_use_;
+/* It shall not be. An unknown one is gone at once. */
+void hypervisor_remove(struct hypervisor *h, const char *uid);
+/*
+ * All that shall be is known: removes what was adopted and is not to be kept, and networks of which nothing
+ * else is left. What is kept but was not put is left alone.
+ */
+void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
+
+/* NULL if there is no such instance. Valid until control returns to the loop. */
+const struct instance_state *hypervisor_state(const struct hypervisor *h, const char *uid);
+size_t hypervisor_count(const struct hypervisor *h);
+
+const char *instance_phase_name(enum instance_phase phase);

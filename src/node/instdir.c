@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/instdir.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "vm/control.h"
+#include "vm/image.h"
+
+/* Debian's package ovmf. */
+#define OVMF_CODE     "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
+#define OVMF_VARS_MAX ((size_t)4 << 20)
+
+int instdir_check_image(const struct instance_spec *s, struct error *err) {
+	uint64_t size;
+
+	if (s->boot != VM_BOOT_KERNEL)
+		return image_check_disk(s->disk, s->format, &size, err);
+	int r = image_check_kernel(s->kernel, err);
+	if (r >= 0 && s->initrd[0])
+		r = image_check_initrd(s->initrd, err);
+	return r;
+}
+
+static int make_disk(const char *dir, const struct instance_spec *s, uid_t uid, struct error *err) {
+	_free_ char *path = strf("%s/disk.qcow2", dir), *fresh = strf("%s/disk.new", dir);
+	char size[32];
+	uint64_t bytes;
+
+	if (!path || !fresh)
+		return error_oom(err);
+	if (access(path, F_OK) == 0)
+		return 0;
+	int r = image_check_disk(s->disk, s->format, &bytes, err);
+	if (r < 0)
+		return r;
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	/* No backing file in the header: nacre-vm says what is below (vm/qemu.c), so that nothing in a file that the
+	 * guest can get at decides what QEMU opens. */
+	const char *const argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", fresh, size, NULL};
+	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
+	if (r < 0)
+		return r;
+	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0 || rename(fresh, path) < 0)
+		return error_errno(err, errno, "`%s`", fresh);
+	return 0;
+}
+
+static int make_vars(const char *dir, uid_t uid, struct error *err) {
+	_free_ char *path = strf("%s/vars.fd", dir), *fresh = strf("%s/vars.new", dir), *data = NULL;
+	size_t len;
+
+	if (!path || !fresh)
+		return error_oom(err);
+	if (access(path, F_OK) == 0)
+		return 0;
+	int r = read_file(OVMF_VARS, OVMF_VARS_MAX, &data, &len, err);
+	if (r < 0)
+		return error_prefix(err, "package ovmf");
+	r = write_file_atomic(fresh, data, len, 0600, err);
+	if (r < 0)
+		return r;
+	if (chown(fresh, uid, uid) < 0 || rename(fresh, path) < 0)
+		return error_errno(err, errno, "`%s`", fresh);
+	return 0;
+}
+
+static void add_file(struct instdir_start *st, const char *host, const char *name, char path[static VM_PATH_MAX + 1]) {
+	st->files[st->n_files++] = (struct container_file){.host = host, .name = name};
+	snprintf(path, VM_PATH_MAX + 1, "/image/%s", name);
+}
+
+/* What the kernel of the guest is told: the image's words, and who it is. */
+static int put_cmdline(const struct instance_spec *s, struct vm_config *c, struct error *err) {
+	char prefix[PREFIX_STR_MAX];
+	int n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%snacre.name=%s%s%s", s->cmdline, s->cmdline[0] ? " " : "",
+	                 s->name, s->delegated.addr.family ? " nacre.prefix=" : "",
+	                 s->delegated.addr.family ? prefix_str(&s->delegated, prefix) : "");
+
+	if ((size_t)n >= sizeof(c->cmdline))
+		return error_set(err, EINVAL, "the kernel's command line is longer than %d bytes", VM_CMDLINE_MAX);
+	return 0;
+}
+
+static int fill_config(const struct instance_spec *s, uid_t uid, enum vm_accel accel, struct vm_config *c,
+                       struct instdir_start *st, struct error *err) {
+	vm_config_init(c);
+	memcpy(c->name, s->name, sizeof(c->name));
+	memcpy(c->uuid, s->uid, sizeof(c->uuid));
+	c->vcpus = s->vcpus;
+	c->memory_mib = s->memory_mib;
+	c->accel = accel;
+	c->boot = s->boot;
+	c->mac = s->mac;
+	snprintf(c->tap, sizeof(c->tap), "%s", INSTNET_TAP);
+	c->prefix = s->net;
+	c->uid = c->gid = uid;
+	if (s->boot == VM_BOOT_KERNEL) {
+		add_file(st, s->kernel, "kernel", c->kernel);
+		if (s->initrd[0])
+			add_file(st, s->initrd, "initrd", c->initrd);
+		return put_cmdline(s, c, err);
+	}
+	add_file(st, s->disk, "disk", c->image);
+	c->image_format = s->format;
+	snprintf(c->disk, sizeof(c->disk), "/instance/disk.qcow2");
+	if (s->boot == VM_BOOT_UEFI) {
+		snprintf(c->firmware, sizeof(c->firmware), "%s", OVMF_CODE);
+		snprintf(c->firmware_vars, sizeof(c->firmware_vars), "/instance/vars.fd");
+	}
+	return 0;
+}
+
+int instdir_prepare(const char *dir, const struct instance_spec *s, uid_t uid, enum vm_accel accel,
+                    struct instdir_start *ret, struct error *err) {
+	_free_ char *path = strf("%s/config.json", dir);
+	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};
+	struct instdir_start st = {0};
+	struct vm_config c;
+
+	if (!path)
+		return error_oom(err);
+	int r = mkdir_p(dir, 0750, err);
+	if (r < 0)
+		return r;
+	if (chown(dir, 0, uid) < 0)
+		return error_errno(err, errno, "`%s`", dir);
+	r = fill_config(s, uid, accel, &c, &st, err);
+	if (r >= 0)
+		r = vm_config_check(&c, err);
+	if (r >= 0 && s->boot != VM_BOOT_KERNEL)
+		r = make_disk(dir, s, uid, err);
+	if (r >= 0 && s->boot == VM_BOOT_UEFI)
+		r = make_vars(dir, uid, err);
+	if (r < 0)
+		return r;
+	vm_config_print(&c, &text);
+	r = buf_error(&text, "config.json", err);
+	if (r >= 0)
+		r = write_file_atomic(path, text.data, text.len, 0640, err);
+	if (r < 0)
+		return r;
+	*ret = st;
+	return 0;
+}
+
+int instdir_uid(const char *dir, uid_t *ret) {
+	_free_ char *path = strf("%s/config.json", dir), *text = NULL;
+	struct vm_config c;
+	size_t len;
+
+	if (!path)
+		return -ENOMEM;
+	int r = read_file(path, VM_CONFIG_MAX, &text, &len, NULL);
+	if (r >= 0)
+		r = vm_config_parse(text, len, &c, NULL);
+	if (r < 0)
+		return r;
+	*ret = (uid_t)c.uid;
+	return 0;
+}
+
+void instdir_end(const char *dir, struct vm_status *ret) {
+	_free_ char *path = strf("%s/exit.json", dir), *text = NULL;
+	size_t len;
+
+	if (path && read_file(path, CONTROL_LINE_MAX, &text, &len, NULL) == 0 &&
+	    vm_status_parse(text, len, ret, NULL) == 0 && ret->end != VM_END_NONE)
+		return;
+	*ret = (struct vm_status){.state = VM_ENDED, .end = VM_END_KILLED, .since_us = now_realtime_us()};
+	snprintf(ret->message, sizeof(ret->message), "nacre-vm was killed");
+}

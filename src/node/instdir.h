@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The directory of one instance, RUN_DIR/instances/UID: what a start of its container needs.
+ *
+ *   config.json  for nacre-vm; also tells a restarted agent which user QEMU runs as
+ *   disk.qcow2   the machine's own changes to its disk image
+ *   vars.fd      its UEFI variables
+ *   pid, log, root (node/container.h); control.sock, console.sock, exit.json (nacre-vm)
+ */
+
+#include "node/container.h"
+#include "node/spec.h"
+#include "vm/status.h"
+
+struct instdir_start {
+	struct container_file files[CONTAINER_FILES_MAX];
+	size_t n_files;
+};
+
+/* Is what the spec names there, and what it says it is? The message names the file. */
+int instdir_check_image(const struct instance_spec *s, struct error *err) _must_use_;
+
+/*
+ * Makes the directory ready for a container of QEMU's user UID (and group). The paths in RET are the spec's.
+ * Disk and variables of an earlier start are kept.
+ */
+int instdir_prepare(const char *dir, const struct instance_spec *s, uid_t uid, enum vm_accel accel,
+                    struct instdir_start *ret, struct error *err) _must_use_;
+
+/* QEMU's user of the last start; -ENOENT if there was none. */
+int instdir_uid(const char *dir, uid_t *ret) _must_use_;
+
+/* Why the last machine ended; VM_END_KILLED when it left no word. */
+void instdir_end(const char *dir, struct vm_status *ret);
