@@ -27,15 +27,15 @@
 
 enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
 
-struct instance {
-	RB_ENTRY(instance) entry;
+struct guest {
+	RB_ENTRY(guest) entry;
 	struct hypervisor *h;
 	char uid[37], id[INSTNET_ID_LEN + 1];
 	char *dir;
 	uid_t user;     /* QEMU's; 0: none chosen yet */
 	enum want want; /* unknown: adopted, and nobody has said yet */
-	struct instance_spec spec;
-	struct instance_state state;
+	struct guest_spec spec;
+	struct guest_state state;
 	uint64_t nft_state;
 
 	sd_event_source *wake; /* look at it again */
@@ -54,37 +54,37 @@ struct instance {
 	struct vm_status vm; /* as told by nacre-vm */
 };
 
-RB_HEAD(instances, instance);
+RB_HEAD(guests, guest);
 
 struct hypervisor {
 	struct hypervisor_config c;
 	char *run_dir, *prefix, *program;
 	int lock;
-	struct instances all;
+	struct guests all;
 	size_t count;
 	struct nl *links; /* notifications of devices in `public` */
 	sd_event_source *links_io;
 };
 
-static int compare(const struct instance *a, const struct instance *b) {
+static int compare(const struct guest *a, const struct guest *b) {
 	return strcmp(a->uid, b->uid);
 }
-RB_GENERATE_INTERNAL(instances, instance, entry, compare, _unused_ static);
+RB_GENERATE_INTERNAL(guests, guest, entry, compare, _unused_ static);
 
 static const char *const phase_names[] = {"Starting", "Running", "Stopped", "Failed"};
 
-const char *instance_phase_name(enum instance_phase phase) {
+const char *guest_phase_name(enum guest_phase phase) {
 	return phase_names[phase];
 }
 
-static struct instance *find(const struct hypervisor *h, const char *uid) {
-	struct instance key;
+static struct guest *find(const struct hypervisor *h, const char *uid) {
+	struct guest key;
 
 	snprintf(key.uid, sizeof(key.uid), "%s", uid);
-	return RB_FIND(instances, (struct instances *)&h->all, &key);
+	return RB_FIND(guests, (struct guests *)&h->all, &key);
 }
 
-static void forget_process(struct instance *i) {
+static void forget_process(struct guest *i) {
 	i->client = vmclient_free(i->client);
 	i->connect = sd_event_source_disable_unref(i->connect);
 	i->pid_io = sd_event_source_disable_unref(i->pid_io);
@@ -93,7 +93,7 @@ static void forget_process(struct instance *i) {
 	i->stop_sent = false;
 }
 
-static void instance_free(struct instance *i) {
+static void guest_free(struct guest *i) {
 	if (!i)
 		return;
 	forget_process(i);
@@ -101,10 +101,10 @@ static void instance_free(struct instance *i) {
 	free(i->dir);
 	free(i);
 }
-DEFINE_CLEANUP(instance, struct instance *, instance_free)
+DEFINE_CLEANUP(guest, struct guest *, guest_free)
 
-static void set_state(struct instance *i, enum instance_phase phase, const char *reason, const char *message) {
-	struct instance_state *s = &i->state;
+static void set_state(struct guest *i, enum guest_phase phase, const char *reason, const char *message) {
+	struct guest_state *s = &i->state;
 
 	if (s->phase == phase && streq(s->reason, reason) && streq(s->message, message))
 		return;
@@ -114,14 +114,14 @@ static void set_state(struct instance *i, enum instance_phase phase, const char 
 	i->h->c.ops.changed(i->h->c.userdata, i->uid);
 }
 
-static void event(struct instance *i, bool warning, const char *reason, const char *message) {
+static void event(struct guest *i, bool warning, const char *reason, const char *message) {
 	i->h->c.ops.event(i->h->c.userdata, i->uid, warning, reason, message);
 }
 
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
 /* Without memory for a timer nothing can be done any more, and a new process adopts what is there. */
-static void wake(struct instance *i, uint64_t delay_us) {
+static void wake(struct guest *i, uint64_t delay_us) {
 	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0)
 		abort();
 }
@@ -129,14 +129,14 @@ static void wake(struct instance *i, uint64_t delay_us) {
 /* ---- the machine, as nacre-vm tells it ---- */
 
 static void on_status(void *userdata, const struct vm_status *status) {
-	struct instance *i = userdata;
+	struct guest *i = userdata;
 
 	i->vm = *status;
 	switch (status->state) {
-	case VM_STARTING: set_state(i, INSTANCE_STARTING, "Starting", "QEMU starts"); break;
-	case VM_RUNNING: set_state(i, INSTANCE_RUNNING, "Running", "the machine runs"); break;
-	case VM_PAUSED: set_state(i, INSTANCE_RUNNING, "Paused", "the machine's processors are paused"); break;
-	case VM_STOPPING: set_state(i, INSTANCE_RUNNING, "Stopping", "the machine was asked to shut down"); break;
+	case VM_STARTING: set_state(i, GUEST_STARTING, "Starting", "QEMU starts"); break;
+	case VM_RUNNING: set_state(i, GUEST_RUNNING, "Running", "the machine runs"); break;
+	case VM_PAUSED: set_state(i, GUEST_RUNNING, "Paused", "the machine's processors are paused"); break;
+	case VM_STOPPING: set_state(i, GUEST_RUNNING, "Stopping", "the machine was asked to shut down"); break;
 	case VM_ENDED: break; /* the end of the container says it */
 	}
 }
@@ -147,14 +147,14 @@ static void on_refused(void *userdata, const char *message) {
 
 static int on_connect(sd_event_source *s, uint64_t usec, void *userdata);
 
-static void connect_later(struct instance *i) {
+static void connect_later(struct guest *i) {
 	if (loop_timer(i->h->c.loop, &i->connect, i->connect_us, on_connect, i) < 0)
 		abort();
 	i->connect_us = MIN(2 * i->connect_us, CONNECT_MAX_US);
 }
 
 static void on_closed(void *userdata) {
-	struct instance *i = userdata;
+	struct guest *i = userdata;
 
 	i->client = vmclient_free(i->client);
 	connect_later(i);
@@ -162,7 +162,7 @@ static void on_closed(void *userdata) {
 
 static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
-	struct instance *i = userdata;
+	struct guest *i = userdata;
 
 	/* nacre-vm may not listen yet. When it is gone, the end of its process tells. */
 	if (vmclient_new(&i->client, i->h->c.loop, i->dir, &ops, i, NULL) < 0)
@@ -174,12 +174,12 @@ static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 
 /* ---- the end of a machine, and the next start ---- */
 
-static void note_end(struct instance *i, const struct vm_status *end) {
+static void note_end(struct guest *i, const struct vm_status *end) {
 	char message[512];
 	bool stopped = i->want != WANT_UNKNOWN && !i->spec.running;
 
 	if (stopped) {
-		set_state(i, INSTANCE_STOPPED, "Stopped", end->message);
+		set_state(i, GUEST_STOPPED, "Stopped", end->message);
 		event(i, false, "Stopped", end->message);
 		return;
 	}
@@ -202,12 +202,12 @@ static void note_end(struct instance *i, const struct vm_status *end) {
 		         (unsigned long long)(delay_us / USEC_PER_SEC));
 	else
 		snprintf(message, sizeof(message), "%s; it is started again", end->message);
-	set_state(i, delay_us ? INSTANCE_FAILED : INSTANCE_STARTING, vm_end_name(end->end), message);
+	set_state(i, delay_us ? GUEST_FAILED : GUEST_STARTING, vm_end_name(end->end), message);
 	event(i, end->end != VM_END_POWERED_OFF, vm_end_name(end->end), message);
 }
 
 static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-	struct instance *i = userdata;
+	struct guest *i = userdata;
 	struct vm_status end;
 	struct error err;
 
@@ -221,7 +221,7 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	return 0;
 }
 
-static int watch(struct instance *i, pid_t pid, struct error *err) {
+static int watch(struct guest *i, pid_t pid, struct error *err) {
 	pid_t again;
 
 	i->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -239,13 +239,13 @@ static int watch(struct instance *i, pid_t pid, struct error *err) {
 	return 0;
 }
 
-static void choose_user(struct instance *i) {
+static void choose_user(struct guest *i) {
 	struct hypervisor *h = i->h;
 
 	if (i->user || instdir_uid(i->dir, &i->user) == 0)
 		return;
 	for (uid_t slot = 1; slot < SLOTS_MAX; slot++) {
-		struct instance *other;
+		struct guest *other;
 		bool taken = false;
 		RB_FOREACH (other, instances, &h->all)
 			taken |= other->user == h->c.uid_base + slot;
@@ -256,14 +256,14 @@ static void choose_user(struct instance *i) {
 	}
 }
 
-static bool use_kvm(struct instance *i) {
+static bool use_kvm(struct guest *i) {
 	if (i->h->c.accel != HYPERVISOR_AUTO)
 		return i->h->c.accel == HYPERVISOR_KVM;
 	return kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
 }
 
 /* On failure *REASON says in one word what is wrong. */
-static int start(struct instance *i, const char **reason, struct error *err) {
+static int start(struct guest *i, const char **reason, struct error *err) {
 	char netns_name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX], hostname[64];
 	const char *slash = strchr(i->spec.name, '/');
 	struct instdir_start files;
@@ -293,15 +293,15 @@ static int start(struct instance *i, const char **reason, struct error *err) {
 	if (r < 0)
 		return r;
 	i->started_ns = now_monotonic_ns();
-	set_state(i, INSTANCE_STARTING, "Starting", "QEMU starts");
+	set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
 	event(i, false, "Started", i->with_kvm ? "started with KVM" : "started with software emulation (TCG)");
 	return 0;
 }
 
 /* ---- making it so ---- */
 
-static int ensure_network(struct instance *i, struct error *err) {
-	const struct instance_spec *s = &i->spec;
+static int ensure_network(struct guest *i, struct error *err) {
+	const struct guest_spec *s = &i->spec;
 	struct instnet_config c = {.prefix = i->h->prefix,
 	                           .id = i->id,
 	                           .mac = s->mac,
@@ -321,7 +321,7 @@ static int ensure_network(struct instance *i, struct error *err) {
 	return r;
 }
 
-static int stop(struct instance *i, struct error *err) {
+static int stop(struct guest *i, struct error *err) {
 	if (i->stop_sent || !i->client)
 		return 0;
 	int r = vmclient_command(i->client, "shutdown", err);
@@ -329,7 +329,7 @@ static int stop(struct instance *i, struct error *err) {
 	return r;
 }
 
-static int make_so(struct instance *i, const char **reason, struct error *err) {
+static int make_so(struct guest *i, const char **reason, struct error *err) {
 	uint64_t now = now_monotonic_ns();
 
 	choose_user(i);
@@ -341,8 +341,8 @@ static int make_so(struct instance *i, const char **reason, struct error *err) {
 	if (i->pid)
 		return i->spec.running ? 0 : stop(i, err);
 	if (!i->spec.running) {
-		if (i->state.phase != INSTANCE_STOPPED)
-			set_state(i, INSTANCE_STOPPED, "Stopped", "spec.running is false");
+		if (i->state.phase != GUEST_STOPPED)
+			set_state(i, GUEST_STOPPED, "Stopped", "spec.running is false");
 		i->crashes = 0;
 		return 0;
 	}
@@ -353,7 +353,7 @@ static int make_so(struct instance *i, const char **reason, struct error *err) {
 	return start(i, reason, err);
 }
 
-static int take_apart(struct instance *i, struct error *err) {
+static int take_apart(struct guest *i, struct error *err) {
 	forget_process(i);
 	int r = container_kill(i->dir, err);
 	if (r >= 0)
@@ -364,7 +364,7 @@ static int take_apart(struct instance *i, struct error *err) {
 }
 
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
-	struct instance *i = userdata;
+	struct guest *i = userdata;
 	struct hypervisor *h = i->h;
 	const char *reason = "RemovalFailed";
 	struct error err = {0};
@@ -381,22 +381,22 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 			event(i, true, reason, err.msg);
 		/* What runs goes on running, though something about it can't be put right. */
 		if (!i->pid)
-			set_state(i, INSTANCE_FAILED, reason, err.msg);
+			set_state(i, GUEST_FAILED, reason, err.msg);
 		return 0;
 	}
 	i->failures = 0;
 	if (i->want == WANT_NO) {
 		memcpy(uid, i->uid, sizeof(uid));
-		RB_REMOVE(instances, &h->all, i);
+		RB_REMOVE(guests, &h->all, i);
 		h->count--;
-		instance_free(i);
+		guest_free(i);
 		h->c.ops.gone(h->c.userdata, uid);
 	}
 	return 0;
 }
 
-static int add(struct hypervisor *h, const char *uid, struct instance **ret, struct error *err) {
-	_cleanup_(cleanup_instance) struct instance *i = calloc(1, sizeof(*i));
+static int add(struct hypervisor *h, const char *uid, struct guest **ret, struct error *err) {
+	_cleanup_(cleanup_guest) struct guest *i = calloc(1, sizeof(*i));
 
 	if (!i)
 		return error_oom(err);
@@ -408,15 +408,15 @@ static int add(struct hypervisor *h, const char *uid, struct instance **ret, str
 	if (!instnet_id(uid, i->id))
 		return error_set(err, EINVAL, "uid `%s` is not a UUID", uid);
 	snprintf(i->uid, sizeof(i->uid), "%s", uid);
-	set_state(i, INSTANCE_STARTING, "Pending", "it has not been looked at yet");
-	RB_INSERT(instances, &h->all, i);
+	set_state(i, GUEST_STARTING, "Pending", "it has not been looked at yet");
+	RB_INSERT(guests, &h->all, i);
 	h->count++;
 	*ret = TAKE_PTR(i);
 	return 0;
 }
 
-int hypervisor_put(struct hypervisor *h, const struct instance_spec *spec, struct error *err) {
-	struct instance *i = find(h, spec->uid);
+int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) {
+	struct guest *i = find(h, spec->uid);
 	int r;
 
 	if (!i && (r = add(h, spec->uid, &i, err)) < 0)
@@ -432,7 +432,7 @@ int hypervisor_put(struct hypervisor *h, const struct instance_spec *spec, struc
 }
 
 void hypervisor_remove(struct hypervisor *h, const char *uid) {
-	struct instance *i = find(h, uid);
+	struct guest *i = find(h, uid);
 
 	if (!i || i->want == WANT_NO)
 		return;
@@ -441,7 +441,7 @@ void hypervisor_remove(struct hypervisor *h, const char *uid) {
 }
 
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
-	struct instance *i;
+	struct guest *i;
 	_free_ char *begin = strf("%si-", h->prefix);
 	char **names = NULL;
 	size_t n = 0;
@@ -465,8 +465,8 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	netns_list_free(names, n);
 }
 
-const struct instance_state *hypervisor_state(const struct hypervisor *h, const char *uid) {
-	struct instance *i = find(h, uid);
+const struct guest_state *hypervisor_state(const struct hypervisor *h, const char *uid) {
+	struct guest *i = find(h, uid);
 
 	return i ? &i->state : NULL;
 }
@@ -480,7 +480,7 @@ size_t hypervisor_count(const struct hypervisor *h) {
 static int adopt(struct hypervisor *h, struct error *err) {
 	_free_ char *path = strf("%s/instances", h->run_dir);
 	struct dirent *e;
-	struct instance *i;
+	struct guest *i;
 	pid_t pid;
 	int r = 0;
 
@@ -506,7 +506,7 @@ static int adopt(struct hypervisor *h, struct error *err) {
 
 static int on_link(const struct nlmsghdr *m, void *userdata) {
 	struct hypervisor *h = userdata;
-	struct instance *i;
+	struct guest *i;
 	struct link l;
 
 	if (m->nlmsg_type != RTM_DELLINK)
@@ -520,7 +520,7 @@ static int on_link(const struct nlmsghdr *m, void *userdata) {
 
 static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	struct hypervisor *h = userdata;
-	struct instance *i;
+	struct guest *i;
 
 	/* Lost notifications (-ENOBUFS): look at all. */
 	if (nl_receive(h->links, on_link, h, NULL) < 0)
@@ -575,13 +575,13 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 }
 
 struct hypervisor *hypervisor_free(struct hypervisor *h) {
-	struct instance *i, *next;
+	struct guest *i, *next;
 
 	if (!h)
 		return NULL;
 	RB_FOREACH_SAFE (i, instances, &h->all, next) {
-		RB_REMOVE(instances, &h->all, i);
-		instance_free(i);
+		RB_REMOVE(guests, &h->all, i);
+		guest_free(i);
 	}
 	sd_event_source_disable_unref(h->links_io);
 	nl_free(h->links);

@@ -17,12 +17,12 @@
 #include <systemd/sd-event.h>
 
 #include "base/loop.h"
-#include "node/spec.h"
+#include "node/guest.h"
 
-enum instance_phase { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPED, INSTANCE_FAILED };
+enum guest_phase { GUEST_STARTING, GUEST_RUNNING, GUEST_STOPPED, GUEST_FAILED };
 
-struct instance_state {
-	enum instance_phase phase;
+struct guest_state {
+	enum guest_phase phase;
 	char reason[32];   /* one word in CamelCase */
 	char message[400]; /* a sentence */
 	bool connected;    /* its network is there, so its endpoint may be announced */
@@ -62,7 +62,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h);
 DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
 
 /* What shall be. Calling it again with the same spec costs little, and repairs. */
-int hypervisor_put(struct hypervisor *h, const struct instance_spec *spec, struct error *err) _must_use_;
+int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) _must_use_;
 /* It shall not be. An unknown one is gone at once. */
 void hypervisor_remove(struct hypervisor *h, const char *uid);
 /*
@@ -72,7 +72,7 @@ void hypervisor_remove(struct hypervisor *h, const char *uid);
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
 
 /* NULL if there is no such instance. Valid until control returns to the loop. */
-const struct instance_state *hypervisor_state(const struct hypervisor *h, const char *uid);
+const struct guest_state *hypervisor_state(const struct hypervisor *h, const char *uid);
 size_t hypervisor_count(const struct hypervisor *h);
 
-const char *instance_phase_name(enum instance_phase phase);
+const char *guest_phase_name(enum guest_phase phase);

@@ -14,7 +14,7 @@
 #define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
 #define OVMF_VARS_MAX ((size_t)4 << 20)
 
-int instdir_check_image(const struct instance_spec *s, struct error *err) {
+int instdir_check_image(const struct guest_spec *s, struct error *err) {
 	uint64_t size;
 
 	if (s->boot != VM_BOOT_KERNEL)
@@ -25,7 +25,7 @@ int instdir_check_image(const struct instance_spec *s, struct error *err) {
 	return r;
 }
 
-static int make_disk(const char *dir, const struct instance_spec *s, uid_t uid, struct error *err) {
+static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, struct error *err) {
 	_free_ char *path = strf("%s/disk.qcow2", dir), *fresh = strf("%s/disk.new", dir);
 	char size[32];
 	uint64_t bytes;
@@ -74,7 +74,7 @@ static void add_file(struct instdir_start *st, const char *host, const char *nam
 }
 
 /* What the kernel of the guest is told: the image's words, and who it is. */
-static int put_cmdline(const struct instance_spec *s, struct vm_config *c, struct error *err) {
+static int put_cmdline(const struct guest_spec *s, struct vm_config *c, struct error *err) {
 	char prefix[PREFIX_STR_MAX];
 	int n = snprintf(c->cmdline, sizeof(c->cmdline), "%s%snacre.name=%s%s%s", s->cmdline, s->cmdline[0] ? " " : "",
 	                 s->name, s->delegated.addr.family ? " nacre.prefix=" : "",
@@ -85,7 +85,7 @@ static int put_cmdline(const struct instance_spec *s, struct vm_config *c, struc
 	return 0;
 }
 
-static int fill_config(const struct instance_spec *s, uid_t uid, enum vm_accel accel, struct vm_config *c,
+static int fill_config(const struct guest_spec *s, uid_t uid, enum vm_accel accel, struct vm_config *c,
                        struct instdir_start *st, struct error *err) {
 	vm_config_init(c);
 	memcpy(c->name, s->name, sizeof(c->name));
@@ -114,7 +114,7 @@ static int fill_config(const struct instance_spec *s, uid_t uid, enum vm_accel a
 	return 0;
 }
 
-int instdir_prepare(const char *dir, const struct instance_spec *s, uid_t uid, enum vm_accel accel,
+int instdir_prepare(const char *dir, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
                     struct instdir_start *ret, struct error *err) {
 	_free_ char *path = strf("%s/config.json", dir);
 	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};

@@ -11,7 +11,7 @@
  */
 
 #include "node/container.h"
-#include "node/spec.h"
+#include "node/guest.h"
 #include "vm/status.h"
 
 struct instdir_start {
@@ -20,13 +20,13 @@ struct instdir_start {
 };
 
 /* Is what the spec names there, and what it says it is? The message names the file. */
-int instdir_check_image(const struct instance_spec *s, struct error *err) _must_use_;
+int instdir_check_image(const struct guest_spec *s, struct error *err) _must_use_;
 
 /*
  * Makes the directory ready for a container of QEMU's user UID (and group). The paths in RET are the spec's.
  * Disk and variables of an earlier start are kept.
  */
-int instdir_prepare(const char *dir, const struct instance_spec *s, uid_t uid, enum vm_accel accel,
+int instdir_prepare(const char *dir, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
                     struct instdir_start *ret, struct error *err) _must_use_;
 
 /* QEMU's user of the last start; -ENOENT if there was none. */

@@ -11,7 +11,7 @@
 #include "node/instnet.h"
 #include "vm/config.h"
 
-struct instance_spec {
+struct guest_spec {
 	char uid[37];
 	char name[VM_NAME_MAX + 1]; /* namespace/name */
 	bool running;
