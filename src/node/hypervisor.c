@@ -247,7 +247,7 @@ static void choose_user(struct guest *i) {
 	for (uid_t slot = 1; slot < SLOTS_MAX; slot++) {
 		struct guest *other;
 		bool taken = false;
-		RB_FOREACH (other, instances, &h->all)
+		RB_FOREACH (other, guests, &h->all)
 			taken |= other->user == h->c.uid_base + slot;
 		if (!taken) {
 			i->user = h->c.uid_base + slot;
@@ -446,7 +446,7 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	char **names = NULL;
 	size_t n = 0;
 
-	RB_FOREACH (i, instances, &h->all)
+	RB_FOREACH (i, guests, &h->all)
 		if (i->want == WANT_UNKNOWN && !keep(userdata, i->uid)) {
 			i->want = WANT_NO;
 			wake(i, 0);
@@ -457,7 +457,7 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	for (size_t k = 0; k < n; k++) {
 		const char *id = names[k] + strlen(begin);
 		bool known = strlen(id) != INSTNET_ID_LEN;
-		RB_FOREACH (i, instances, &h->all)
+		RB_FOREACH (i, guests, &h->all)
 			known |= streq(i->id, id);
 		if (!known)
 			(void)!instnet_remove(h->prefix, id, h->c.public_nl, NULL);
@@ -512,7 +512,7 @@ static int on_link(const struct nlmsghdr *m, void *userdata) {
 	if (m->nlmsg_type != RTM_DELLINK)
 		return 0;
 	link_decode(m, &l);
-	RB_FOREACH (i, instances, &h->all)
+	RB_FOREACH (i, guests, &h->all)
 		if (i->want == WANT_YES && starts_with(l.name, "i-") && streq(l.name + 2, i->id))
 			wake(i, 0);
 	return 0;
@@ -524,7 +524,7 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 
 	/* Lost notifications (-ENOBUFS): look at all. */
 	if (nl_receive(h->links, on_link, h, NULL) < 0)
-		RB_FOREACH (i, instances, &h->all)
+		RB_FOREACH (i, guests, &h->all)
 			if (i->want == WANT_YES)
 				wake(i, 0);
 	return 0;
@@ -579,7 +579,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 
 	if (!h)
 		return NULL;
-	RB_FOREACH_SAFE (i, instances, &h->all, next) {
+	RB_FOREACH_SAFE (i, guests, &h->all, next) {
 		RB_REMOVE(guests, &h->all, i);
 		guest_free(i);
 	}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The compute agent: what the API says about instances of this host goes to the
+ * hypervisor (node/hypervisor.h), and what that sees goes back to the API.
+ *
+ * Of an Instance that is bound to this host the agent writes status.phase, restarts and
+ * the condition Ready; it owns the Endpoint "i-UID" of each. Everything else is the
+ * controller's. An Instance that is being deleted is taken apart first, then its Endpoint
+ * goes, then phase becomes Removed, which tells the controller that all it held is free.
+ *
+ * While the API is away nothing changes: what runs goes on running.
+ */
+
+#include "fabric/fabric.h"
+#include "node/hypervisor.h"
+
+struct agent_config {
+	sd_event *loop;
+	struct kube_client *client;
+	struct fabric *fabric;
+	const char *host; /* name of this host */
+	const char *vtep;
+	const char *image_dir;
+	struct hypervisor_config hypervisor; /* loop, namespaces and callbacks are filled in by the agent */
+	/* What nobody but a person can put right. */
+	void (*problem)(const char *what, const struct error *err, void *userdata);
+	void *userdata;
+};
+
+struct agent;
+
+/* Adopts what runs here; the rest follows from the loop. Strings of C must outlive the agent. */
+int agent_new(struct agent **ret, const struct agent_config *c, struct error *err) _must_use_;
+/* Leaves everything as it is. */
+struct agent *agent_free(struct agent *a);
+DEFINE_CLEANUP(agent, struct agent *, agent_free)
+
+/* All instances of this host are known. */
+bool agent_ready(const struct agent *a);
+size_t agent_guests(const struct agent *a);
+
+/* For fabric_config: the device of an Endpoint that an agent owns. */
+const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/desired.h"
+
+#include <string.h>
+
+#include "base/util.h"
+
+/* A path below the image directory; the API has checked that it doesn't lead out of it. */
+static int image_path(const char *dir, const char *file, char out[static VM_PATH_MAX + 1], struct error *err) {
+	if ((size_t)snprintf(out, VM_PATH_MAX + 1, "%s/%s", dir, file) > VM_PATH_MAX)
+		return error_set(err, ENAMETOOLONG, "`%s/%s` is longer than %d bytes", dir, file, VM_PATH_MAX);
+	return 0;
+}
+
+static int put_image(const struct image *img, const char *dir, struct guest_spec *g, struct error *err) {
+	const struct image_kernel *k = img->spec->kernel;
+	const struct image_disk *d = img->spec->disk;
+	int r;
+
+	if (k) {
+		g->boot = VM_BOOT_KERNEL;
+		r = image_path(dir, k->kernel, g->kernel, err);
+		if (r >= 0 && k->initrd && *k->initrd)
+			r = image_path(dir, k->initrd, g->initrd, err);
+		if (k->cmdline)
+			snprintf(g->cmdline, sizeof(g->cmdline), "%s", k->cmdline);
+		return r;
+	}
+	g->boot = d->firmware && streq(d->firmware, "bios") ? VM_BOOT_BIOS : VM_BOOT_UEFI;
+	g->format = streq(d->format, "raw") ? VM_FORMAT_RAW : VM_FORMAT_QCOW2;
+	return image_path(dir, d->file, g->disk, err);
+}
+
+static int put_ingress(const struct instance_ingress *in, struct instnet_ingress *out, struct error *err) {
+	out->proto = streq(in->protocol, "tcp") ? INSTNET_TCP : streq(in->protocol, "udp") ? INSTNET_UDP : INSTNET_ICMP;
+	out->port = (uint16_t)(in->port.set ? in->port.v : 0);
+	return in->from ? prefix_parse(in->from, &out->from, err) : 0;
+}
+
+static int put_addresses(const struct instance_status *st, struct guest_spec *g, struct error *err) {
+	int r = mac_parse(st->mac, &g->mac, err);
+
+	if (r >= 0)
+		r = addr_parse(st->overlay_address, &g->ip, err);
+	if (r >= 0)
+		r = prefix_parse(st->prefix, &g->net, err);
+	if (r >= 0 && st->delegated_prefix && *st->delegated_prefix)
+		r = prefix_parse(st->delegated_prefix, &g->delegated, err);
+	return r;
+}
+
+int desired_guest(const struct instance *inst, const struct image *img, const char *image_dir, struct guest_spec *ret,
+                  struct error *err) {
+	const struct instance_status *st = inst->status;
+	int r;
+
+	if (!st || !st->mac || !st->overlay_address || !st->prefix || !st->vcpus.set || !st->memory_mib.set)
+		return 1;
+	/* All of it is 0 first, padding too: specs are compared as bytes. */
+	memset(ret, 0, sizeof(*ret));
+	snprintf(ret->uid, sizeof(ret->uid), "%s", inst->meta.uid);
+	if ((size_t)snprintf(ret->name, sizeof(ret->name), "%s/%s", inst->meta.ns, inst->meta.name) >=
+	    sizeof(ret->name))
+		return error_set(err, ENAMETOOLONG, "namespace and name together have more than %d characters",
+		                 VM_NAME_MAX - 1);
+	ret->running = !inst->spec->running.set || inst->spec->running.v;
+	ret->vcpus = st->vcpus.v;
+	ret->memory_mib = st->memory_mib.v;
+	r = put_addresses(st, ret, err);
+	for (size_t i = 0; i < inst->spec->ingress.n && i < INSTNET_INGRESS_MAX && r >= 0; i++)
+		r = put_ingress(&inst->spec->ingress.v[i], &ret->ingress[ret->n_ingress++], err);
+	if (r < 0)
+		return r;
+	if (!img)
+		return error_set(err, ENOENT, "Image `%s` does not exist", inst->spec->image);
+	r = put_image(img, image_dir, ret, err);
+	return r < 0 ? error_prefix(err, "Image `%s`", img->meta.name) : 0;
+}
+
+const char *desired_endpoint_name(const char *uid, char out[static DESIRED_NAME_MAX]) {
+	snprintf(out, DESIRED_NAME_MAX, "i-%s", uid);
+	return out;
+}
+
+static bool put_route(struct endpoint_spec *s, const char *prefix) {
+	if (!prefix || !*prefix)
+		return true;
+	s->routes.v[s->routes.n].prefix = strdup(prefix);
+	return s->routes.v[s->routes.n++].prefix != NULL;
+}
+
+struct endpoint *desired_endpoint(const struct instance *inst, const char *host, const char *vtep) {
+	char name[DESIRED_NAME_MAX];
+	struct endpoint *ep = api_new(&api_kind_endpoint);
+	struct endpoint_spec *s = calloc(1, sizeof(*s));
+
+	if (!ep || !s) {
+		free(s);
+		api_free(&api_kind_endpoint, ep);
+		return NULL;
+	}
+	ep->spec = s;
+	ep->meta.name = strdup(desired_endpoint_name(inst->meta.uid, name));
+	s->host = strdup(host);
+	s->vtep = strdup(vtep);
+	s->ip = strdup(inst->status->overlay_address);
+	s->mac = strdup(inst->status->mac);
+	s->routes.v = calloc(2, sizeof(*s->routes.v));
+	s->owner = calloc(1, sizeof(*s->owner));
+	bool ok = ep->meta.name && s->host && s->vtep && s->ip && s->mac && s->routes.v && s->owner;
+	if (ok) {
+		s->owner->kind = strdup("Instance");
+		s->owner->ns = strdup(inst->meta.ns);
+		s->owner->name = strdup(inst->meta.name);
+		s->owner->uid = strdup(inst->meta.uid);
+		ok = s->owner->kind && s->owner->ns && s->owner->name && s->owner->uid &&
+		     put_route(s, inst->status->prefix) && put_route(s, inst->status->delegated_prefix);
+	}
+	if (!ok) {
+		api_free(&api_kind_endpoint, ep);
+		return NULL;
+	}
+	return ep;
+}
+
+static struct instance *copy(const struct instance *inst) {
+	_buf_free_ struct buf text = {0};
+	struct api_errors errs = {0};
+	void *obj;
+
+	api_print(&api_kind_instance, inst, &text);
+	if (text.failed || api_parse(&api_kind_instance, text.data, text.len, &obj, &errs) < 0)
+		return NULL;
+	return obj;
+}
+
+struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
+                                const char *reason, const char *message) {
+	struct instance *n = copy(inst);
+	struct instance_status *st = n ? n->status : NULL;
+
+	if (!n)
+		return NULL;
+	if (!st && !(st = n->status = calloc(1, sizeof(*st))))
+		goto failed;
+	if (!streq(st->phase, phase)) {
+		free(st->phase);
+		st->phase = strdup(phase);
+		if (!st->phase)
+			goto failed;
+	}
+	if (restarts)
+		st->restarts = API_I64((st->restarts.set ? st->restarts.v : 0) + restarts);
+	if (api_condition_set(&st->conditions.v, &st->conditions.n, "Ready", ready ? "True" : "False", reason, message,
+	                      n->meta.generation.v, now_realtime_us()) < 0)
+		goto failed;
+	return n;
+failed:
+	api_free(&api_kind_instance, n);
+	return NULL;
+}
