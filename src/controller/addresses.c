@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/addresses.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "controller/ranges.h"
+
+const char *const use_names[N_USES] = {"instance", "delegated", "overlay", "mac"};
+
+struct pool {
+	RB_ENTRY(pool) node;
+	struct ranges ranges;
+	char *name;
+};
+
+/* One Allocation, filed under its owner. */
+struct owned {
+	RB_ENTRY(owned) node;
+	char *uid, *name; /* one block */
+};
+
+static int pool_cmp(const struct pool *a, const struct pool *b) {
+	return strcmp(a->name, b->name);
+}
+
+static int owned_cmp(const struct owned *a, const struct owned *b) {
+	int c = strcmp(a->uid, b->uid);
+	return c ? c : strcmp(a->name, b->name);
+}
+
+RB_HEAD(pool_tree, pool);
+RB_GENERATE_INTERNAL(pool_tree, pool, node, pool_cmp, _unused_ static)
+RB_HEAD(owned_tree, owned);
+RB_GENERATE_INTERNAL(owned_tree, owned, node, owned_cmp, _unused_ static)
+
+struct addresses {
+	struct controller *c;
+	struct pool_tree pools;
+	struct owned_tree owned;
+};
+
+enum use value_use(const char *value) {
+	const char *slash = strchr(value, '/');
+	struct mac m;
+	if (slash)
+		return streq(slash, "/64") ? USE_INSTANCE : USE_DELEGATED;
+	return mac_parse(value, &m, NULL) == 0 ? USE_MAC : USE_OVERLAY;
+}
+
+/* ---- pools ---- */
+
+static struct pool *find_pool(const struct addresses *a, const char *name) {
+	struct pool key = {.name = (char *)name};
+	return RB_FIND(pool_tree, (struct pool_tree *)&a->pools, &key);
+}
+
+static void pool_free(struct addresses *a, struct pool *p) {
+	RB_REMOVE(pool_tree, &a->pools, p);
+	ranges_clear(&p->ranges);
+	free(p->name);
+	free(p);
+}
+
+/* The number of VALUE in the pool: the other way round of addresspool_value(), and checked against it. */
+static bool value_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
+	char again[PREFIX_STR_MAX];
+	uint64_t v = 0;
+	if (streq(spec->use, "mac")) {
+		struct mac m;
+		if (mac_parse(value, &m, NULL) < 0)
+			return false;
+		v = (uint64_t)m.bytes[3] << 16 | (uint64_t)m.bytes[4] << 8 | m.bytes[5];
+	} else {
+		struct prefix pool, p;
+		uint8_t len = addresspool_length(spec->use);
+		if (!spec->prefix || prefix_parse(spec->prefix, &pool, NULL) < 0)
+			return false;
+		if (len == 128) {
+			p.len = 128;
+			if (addr_parse(value, &p.addr, NULL) < 0)
+				return false;
+		} else if (prefix_parse(value, &p, NULL) < 0)
+			return false;
+		if (p.len != len || !prefix_contains(&pool, &p))
+			return false;
+		/* The bits between the two lengths. More than 64 of them don't occur: the total is an int64. */
+		for (unsigned bit = pool.len; bit < len; bit++)
+			v = v << 1 | (p.addr.bytes[bit / 8] >> (7 - bit % 8) & 1);
+	}
+	/* Whether the first value is left out is known to addresspool_value() alone. */
+	for (int skip = 0; skip < 2; skip++)
+		if (v >= (uint64_t)skip && addresspool_value(spec, v - (uint64_t)skip, again) == 0 &&
+		    streq(again, value)) {
+			*ret = v - (uint64_t)skip;
+			return true;
+		}
+	return false;
+}
+
+static void mark(struct addresses *a, const struct allocation *al, bool taken) {
+	struct pool *p = find_pool(a, al->spec->pool);
+	const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, al->spec->pool);
+	uint64_t v;
+	if (p && obj && value_index(obj->spec, al->spec->value, &v) &&
+	    (taken ? ranges_take(&p->ranges, v) : ranges_give(&p->ranges, v)) < 0)
+		abort(); /* a value taken for free would only be refused by the server, one taken for used is lost */
+}
+
+/* Begins afresh with what the cache holds. */
+static void pool_fill(struct addresses *a, struct pool *p, const struct addresspool *obj) {
+	const struct allocation *al;
+	uint64_t next = p->ranges.next;
+	ranges_clear(&p->ranges);
+	if (ranges_init(&p->ranges, (uint64_t)addresspool_total(obj->spec)) < 0)
+		abort();
+	p->ranges.next = next;
+	KUBE_CACHE_FOREACH(al, a->c->allocations) {
+		if (streq(al->spec->pool, p->name))
+			mark(a, al, true);
+	}
+}
+
+static void on_pool(const struct kube_change *ch, void *userdata) {
+	struct addresses *a = userdata;
+	struct pool *p = ch->name ? find_pool(a, ch->name) : NULL;
+	if (ch->type == KUBE_DELETED && p)
+		pool_free(a, p);
+	if (ch->type != KUBE_ADDED || p)
+		return;
+	p = calloc(1, sizeof(*p));
+	if (!p || !(p->name = strdup(ch->name)))
+		abort();
+	RB_INSERT(pool_tree, &a->pools, p);
+	pool_fill(a, p, ch->obj);
+}
+
+int64_t addresses_used(const struct addresses *a, const char *pool) {
+	struct pool *p = find_pool(a, pool);
+	return p ? (int64_t)(p->ranges.total - p->ranges.free) : 0;
+}
+
+/* ---- allocations ---- */
+
+static struct owned *owned_new(const struct allocation *al) {
+	const char *uid = al->spec->owner->uid, *name = al->meta.name;
+	struct owned *o = calloc(1, sizeof(*o) + strlen(uid) + strlen(name) + 2);
+	if (!o)
+		abort();
+	o->uid = (char *)(o + 1);
+	strcpy(o->uid, uid);
+	o->name = o->uid + strlen(uid) + 1;
+	strcpy(o->name, name);
+	return o;
+}
+
+static void on_allocation(const struct kube_change *ch, void *userdata) {
+	struct addresses *a = userdata;
+	const struct allocation *al = ch->obj;
+	struct pool *p;
+	if (ch->type == KUBE_SYNCED) {
+		/* Values that were refused because somebody else had them, and that nothing was heard of since. */
+		RB_FOREACH (p, pool_tree, &a->pools) {
+			const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
+			if (obj)
+				pool_fill(a, p, obj);
+		}
+		return;
+	}
+	if (ch->type == KUBE_MODIFIED)
+		return; /* nothing of its spec can change */
+	mark(a, al, ch->type == KUBE_ADDED);
+	struct owned *o = owned_new(al), *have = RB_FIND(owned_tree, &a->owned, o);
+	if (ch->type == KUBE_ADDED && !have) {
+		RB_INSERT(owned_tree, &a->owned, o);
+		return;
+	}
+	if (ch->type == KUBE_DELETED && have) {
+		RB_REMOVE(owned_tree, &a->owned, have);
+		free(have);
+	}
+	free(o);
+}
+
+const struct allocation *addresses_owned_next(const struct addresses *a, const char *uid,
+                                              const struct allocation *prev) {
+	struct owned key = {.uid = (char *)uid, .name = prev ? prev->meta.name : (char *)""};
+	struct owned_tree *tree = (struct owned_tree *)&a->owned;
+	struct owned *o = RB_NFIND(owned_tree, tree, &key);
+	if (o && prev && streq(o->uid, uid) && streq(o->name, prev->meta.name))
+		o = RB_NEXT(owned_tree, tree, o);
+	return o && streq(o->uid, uid) ? kube_cache_get(a->c->allocations, NULL, o->name) : NULL;
+}
+
+const struct allocation *addresses_owned(const struct addresses *a, const char *uid, enum use use) {
+	const struct allocation *al = NULL;
+	while ((al = addresses_owned_next(a, uid, al)))
+		if (value_use(al->spec->value) == use && !al->meta.deletion_timestamp &&
+		    !(al->status && al->status->released_at))
+			return al;
+	return NULL;
+}
+
+/* ---- allocating ---- */
+
+static void created(struct op *op, const struct kube_response *r) {
+	struct addresses *a = op->work->c->addresses;
+	struct pool *p = find_pool(a, op->arg);
+	/*
+	 * Refused as somebody's already: it stays taken; the watch will tell of it. No answer: perhaps it was created;
+	 * if so the watch marks it again.
+	 */
+	if (r->error < 0 && r->error != -EEXIST && p)
+		(void)!ranges_give(&p->ranges, op->index);
+}
+
+static struct allocation *make_allocation(const char *pool, const char *value, const struct instance *owner) {
+	struct allocation *al = api_new(&api_kind_allocation);
+	char name[64];
+	allocation_name(value, name);
+	if (!al)
+		return NULL;
+	al->meta.name = strdup(name);
+	al->spec = calloc(1, sizeof(*al->spec));
+	if (al->spec) {
+		al->spec->pool = strdup(pool);
+		al->spec->value = strdup(value);
+		al->spec->owner = calloc(1, sizeof(*al->spec->owner));
+	}
+	if (al->spec && al->spec->owner) {
+		al->spec->owner->kind = strdup("Instance");
+		al->spec->owner->ns = strdup(owner->meta.ns);
+		al->spec->owner->name = strdup(owner->meta.name);
+		al->spec->owner->uid = strdup(owner->meta.uid);
+	}
+	if (!al->meta.name || !al->spec || !al->spec->pool || !al->spec->value || !al->spec->owner ||
+	    !al->spec->owner->kind || !al->spec->owner->ns || !al->spec->owner->name || !al->spec->owner->uid) {
+		api_free(&api_kind_allocation, al);
+		return NULL;
+	}
+	return al;
+}
+
+/* Begins to create the Allocation of the pool's next free value. */
+static void allocate_from(struct work *w, struct pool *p, const struct addresspool *obj, uint64_t v,
+                          const struct instance *owner) {
+	char value[PREFIX_STR_MAX];
+	struct error err = {0};
+	struct allocation *al = NULL;
+	if (addresspool_value(obj->spec, v, value) < 0 || ranges_take(&p->ranges, v) < 0 ||
+	    !(al = make_allocation(p->name, value, owner))) {
+		work_sent(w, error_oom(&err), &err);
+		return;
+	}
+	struct op *op = work_op(w, w->c->allocations);
+	struct kube_call call = op_call(op);
+	snprintf(op->arg, sizeof(op->arg), "%s", p->name);
+	op->index = v;
+	op->then = created;
+	int r = kube_create(w->c->client, &api_kind_allocation, al, &call, &err);
+	if (r < 0)
+		(void)!ranges_give(&p->ranges, v);
+	work_sent(w, r, &err);
+	api_free(&api_kind_allocation, al);
+}
+
+/* In use only once the pool can't vanish under its values, and nobody older has the same ones. */
+static bool usable(const struct addresspool *obj) {
+	const struct addresspool_status *st = obj->status;
+	return !obj->meta.deletion_timestamp && has_finalizer(&obj->meta, FINALIZER_POOL) && st &&
+	       api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
+}
+
+int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
+                       const char **reason, char *msg, size_t size) {
+	struct pool *p;
+	size_t full = 0, unusable = 0, n = 0;
+	char names[256] = "";
+	RB_FOREACH (p, pool_tree, &a->pools) {
+		const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
+		uint64_t v;
+		if (!obj || !streq(obj->spec->use, use_names[use]))
+			continue;
+		if (!usable(obj)) {
+			unusable++;
+			continue;
+		}
+		if (ranges_next(&p->ranges, &v)) {
+			allocate_from(w, p, obj, v, owner);
+			return 0;
+		}
+		n += (size_t)snprintf(names + n, sizeof(names) - n, "%s`%.60s` (%llu of %llu used)", full ? ", " : "",
+		                      p->name, (unsigned long long)p->ranges.total,
+		                      (unsigned long long)p->ranges.total);
+		n = MIN(n, sizeof(names) - 1);
+		full++;
+	}
+	*reason = full ? "PoolExhausted" : "PoolMissing";
+	if (full)
+		snprintf(msg, size, "AddressPool %s is full; add a pool with use %s, or delete instances", names,
+		         use_names[use]);
+	else if (unusable)
+		snprintf(msg, size, "no AddressPool with use %s is ready", use_names[use]);
+	else
+		snprintf(msg, size, "there is no AddressPool with use %s", use_names[use]);
+	return -ENOSPC;
+}
+
+/* ---- giving back ---- */
+
+int64_t addresses_quarantine(const struct controller *c, const struct allocation *al) {
+	const struct addresspool *p = kube_cache_get(c->pools, NULL, al->spec->pool);
+	return p ? p->spec->quarantine.v : 0;
+}
+
+void addresses_release(struct work *w, const struct allocation *al) {
+	char now[TIME_STR_MAX];
+	struct error err = {0};
+	if (addresses_quarantine(w->c, al) <= 0) {
+		work_delete(w, &api_kind_allocation, &al->meta);
+		return;
+	}
+	struct allocation *n = clone(&api_kind_allocation, al);
+	if (n && !n->status)
+		n->status = calloc(1, sizeof(*n->status));
+	if (n && n->status && (n->status->released_at = strdup(time_str(now_realtime_us(), false, now)))) {
+		struct op *op = work_op(w, w->c->allocations);
+		struct kube_call call = op_call(op);
+		op->missing_ok = true;
+		int r = kube_patch_status(w->c->client, &api_kind_allocation, al, n, &call, &err);
+		if (r)
+			work_sent(w, r, &err);
+	} else
+		work_sent(w, error_oom(&err), &err);
+	api_free(&api_kind_allocation, n);
+}
+
+int addresses_new(struct addresses **ret, struct controller *c) {
+	struct addresses *a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->c = c;
+	RB_INIT(&a->pools);
+	RB_INIT(&a->owned);
+	*ret = a;
+	return kube_cache_on_change(c->pools, on_pool, a) < 0 ||
+	                       kube_cache_on_change(c->allocations, on_allocation, a) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
+struct addresses *addresses_free(struct addresses *a) {
+	struct owned *o;
+	struct pool *p;
+	if (!a)
+		return NULL;
+	while ((p = RB_MIN(pool_tree, &a->pools)))
+		pool_free(a, p);
+	while ((o = RB_MIN(owned_tree, &a->owned))) {
+		RB_REMOVE(owned_tree, &a->owned, o);
+		free(o);
+	}
+	free(a);
+	return NULL;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Which values of which pools are free, and which Allocations an object owns: two indexes over the caches of
+ * AddressPools and Allocations, kept up to date by their events.
+ */
+
+#include "controller/controller.h"
+
+enum use { USE_INSTANCE, USE_DELEGATED, USE_OVERLAY, USE_MAC, N_USES };
+extern const char *const use_names[N_USES];
+
+/* What a value is for, told by its form. */
+enum use value_use(const char *value);
+
+/* The first Allocation of the owner that is for USE and not released; NULL if none. */
+const struct allocation *addresses_owned(const struct addresses *a, const char *uid, enum use use);
+/* All Allocations of the owner: begin with PREV NULL; in order of name. */
+const struct allocation *addresses_owned_next(const struct addresses *a, const char *uid,
+                                              const struct allocation *prev);
+
+/*
+ * Reserves a free value of any usable pool for USE and begins to create its Allocation for OWNER in W. If none is
+ * free: -ENOSPC and REASON ("PoolExhausted", "PoolMissing") and MSG say why.
+ */
+int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
+                       const char **reason, char *msg, size_t size) _must_use_;
+
+/* Values of the pool in use, those reserved for requests in flight included. */
+int64_t addresses_used(const struct addresses *a, const char *pool);
+
+/* Seconds for which a value that was given back is kept. */
+int64_t addresses_quarantine(const struct controller *c, const struct allocation *al);
+/* Begins to give AL (not released yet) back: deletes it, or marks it released if its pool has a quarantine. */
+void addresses_release(struct work *w, const struct allocation *al);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Which host an instance fits on, and if none, why: arithmetic only, no API and no state. */
+
+#include <stddef.h>
+
+#include "api/host.h"
+#include "api/instance.h"
+
+/* A host and what is left on it; negative if more is promised than it has. */
+struct fit_host {
+	const struct host *host;
+	bool alive; /* its heartbeat is fresh */
+	int64_t free_vcpus, free_memory_mib;
+};
+
+#define FIT_MESSAGE_MAX 512
+
+/*
+ * The index of the best of N hosts: the one with the largest share of vCPUs and memory left, of equal ones the first.
+ * -1 if none fits; then WHY says, per reason, how many hosts: "0 of 3 hosts fit: 2 have too little memory (free 512 MiB
+ * at most, asked 1024), 1 is unschedulable". Hosts that are not for instances (role edge) are not counted.
+ */
+int fit_choose(const struct fit_host *hosts, size_t n, const struct instance *inst, const struct instancetype *type,
+               char why[static FIT_MESSAGE_MAX]);

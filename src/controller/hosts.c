@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Which hosts live. A host is lost when its Lease was not seen to change for as long as the Lease says, by our own
+ * clock, while the API answered without a break. Whatever could have kept a renewal from being seen (a watch that
+ * broke, an API that stood still, ourselves standing still) gives every host a fresh full period of grace.
+ *
+ * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints are deleted (gc.c), its instances say so
+ * (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says otherwise if it
+ * knows better and announces its Endpoints again.
+ */
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "controller/controller.h"
+
+#define TICK_US      (500 * USEC_PER_MSEC)
+#define PROBE_MS     2000U
+#define GAP_NS       (3 * NSEC_PER_SEC) /* the API, or we ourselves, silent for longer: fresh grace */
+#define REASON_LOST  "HeartbeatLost"
+#define REASON_READY "HeartbeatResumed"
+
+struct beat {
+	RB_ENTRY(beat) node;
+	uint64_t seen; /* monotonic: when the lease was last seen to change, or grace began */
+	bool lost;
+	char version[64]; /* resourceVersion of the lease; "" without one */
+	char host[];
+};
+
+static int beat_cmp(const struct beat *a, const struct beat *b) {
+	return strcmp(a->host, b->host);
+}
+
+RB_HEAD(beats, beat);
+RB_GENERATE_INTERNAL(beats, beat, node, beat_cmp, _unused_ static)
+
+struct liveness {
+	struct controller *c;
+	struct beats beats;
+	sd_event_source *timer;
+	struct kube_request *probe;
+	uint64_t last_tick, last_contact;
+	int64_t grace_s;
+};
+
+static struct metric lost_hosts = METRIC_GAUGE("nacre_controller_hosts_lost", "Hosts whose heartbeat ran out.");
+
+static struct beat *find(const struct liveness *l, const char *host, bool create) {
+	size_t n = strlen(host) + 1;
+	struct beat *b = calloc(1, sizeof(*b) + n), *have;
+	if (!b)
+		abort(); /* a host without a beat would count as lost */
+	memcpy(b->host, host, n);
+	b->seen = now_monotonic_ns();
+	have = create ? RB_INSERT(beats, (struct beats *)&l->beats, b) : RB_FIND(beats, (struct beats *)&l->beats, b);
+	if (have || !create)
+		free(b);
+	return have || !create ? have : b;
+}
+
+bool host_is_lost(const struct controller *c, const char *host) {
+	struct beat *b = kube_cache_get(c->hosts, NULL, host) ? find(c->liveness, host, false) : NULL;
+	return !b || b->lost;
+}
+
+static const struct api_condition *ready(const struct host *h) {
+	return h->status ? api_condition_find(h->status->conditions.v, h->status->conditions.n, "Ready") : NULL;
+}
+
+static bool says_lost(const struct host *h) {
+	const struct api_condition *r = ready(h);
+	return r && streq(r->status, "Unknown") && streq(r->reason, REASON_LOST);
+}
+
+/* Everything that depends on whether the host lives. */
+static void enqueue_dependents(struct controller *c, const char *host) {
+	const struct endpoint *e;
+	const struct instance *i;
+	enqueue(c, QUEUE_HOSTS, NULL, host);
+	KUBE_CACHE_FOREACH(e, c->endpoints) {
+		if (streq(e->spec->host, host))
+			enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+	}
+	KUBE_CACHE_FOREACH(i, c->instances) {
+		if (i->status && streq(i->status->host, host))
+			enqueue(c, QUEUE_INSTANCES, i->meta.ns, i->meta.name);
+	}
+	room_made(c);
+}
+
+static uint64_t grace_ns(const struct liveness *l, const char *host) {
+	char name[KUBE_LEASE_NAME_MAX];
+	const struct lease *lease = kube_cache_get(l->c->leases, KUBE_SYSTEM_NS, kube_host_lease_name(host, name));
+	int64_t s = lease && lease->spec && lease->spec->duration.set ? lease->spec->duration.v : l->grace_s;
+	return (uint64_t)s * NSEC_PER_SEC;
+}
+
+static void set_lost(struct liveness *l, struct beat *b, bool lost) {
+	if (b->lost == lost)
+		return;
+	b->lost = lost;
+	metric_add(&lost_hosts, lost ? 1 : -1);
+	if (lost)
+		log_warn("host lost", "host=%s silent_s=%llu", b->host,
+		         (unsigned long long)((now_monotonic_ns() - b->seen) / NSEC_PER_SEC));
+	else
+		log_info("host is back", "host=%s", b->host);
+	enqueue_dependents(l->c, b->host);
+}
+
+/* ---- what is seen ---- */
+
+static void on_lease(const struct kube_change *ch, void *userdata) {
+	struct liveness *l = userdata;
+	if (ch->type == KUBE_SYNCED || ch->type == KUBE_DELETED || strncmp(ch->name, "host-", 5) != 0)
+		return; /* a lease that was deleted runs out like one that is not renewed */
+	struct beat *b = find(l, ch->name + 5, true);
+	const char *version = ((const struct lease *)ch->obj)->meta.resource_version;
+	if (streq(b->version, version))
+		return;
+	/* The first sight of a lease says nothing about when it was renewed; a second one does. */
+	bool first = !*b->version;
+	snprintf(b->version, sizeof(b->version), "%s", version ? version : "");
+	b->seen = now_monotonic_ns();
+	if (!first)
+		set_lost(l, b, false);
+}
+
+static void on_host(const struct kube_change *ch, void *userdata) {
+	struct liveness *l = userdata;
+	if (ch->type == KUBE_SYNCED)
+		return;
+	if (ch->type != KUBE_DELETED) {
+		bool known = find(l, ch->name, false);
+		struct beat *b = find(l, ch->name, true);
+		/* What an earlier controller found out holds until the host is heard of. */
+		if ((!known || ch->type == KUBE_ADDED) && says_lost(ch->obj))
+			set_lost(l, b, true);
+		return;
+	}
+	struct beat *b = find(l, ch->name, false);
+	if (!b)
+		return;
+	set_lost(l, b, false);
+	RB_REMOVE(beats, &l->beats, b);
+	free(b);
+}
+
+static void fresh_grace(struct liveness *l, const char *why) {
+	struct beat *b;
+	bool any = false;
+	RB_FOREACH (b, beats, &l->beats) {
+		b->seen = now_monotonic_ns();
+		any = true;
+	}
+	if (any)
+		log_info("heartbeats begin afresh", "reason=\"%s\"", why);
+}
+
+static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
+	struct liveness *l = userdata;
+	struct controller *c = l->c;
+	uint64_t now = now_monotonic_ns(), contact = kube_client_last_contact(c->client);
+	struct beat *b;
+	(void)src;
+	(void)usec;
+	if (now - l->last_tick > GAP_NS)
+		fresh_grace(l, "the controller stood still");
+	else if (contact > l->last_contact && contact - l->last_contact > GAP_NS)
+		fresh_grace(l, "the API was away");
+	l->last_tick = now;
+	l->last_contact = contact;
+	/* Silence must mean something: ask. */
+	if (!l->probe && now - contact > NSEC_PER_SEC / 2) {
+		struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = PROBE_MS};
+		(void)!kube_request(c->client, &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
+	}
+	bool api_ok = kube_cache_connected(c->leases) && now - contact < GAP_NS;
+	RB_FOREACH (b, beats, &l->beats) {
+		if (api_ok && !b->lost && now - b->seen > grace_ns(l, b->host) && may_act(c))
+			enqueue(c, QUEUE_HOSTS, NULL, b->host);
+	}
+	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l);
+}
+
+/* ---- what is done ---- */
+
+static void patch_ready(struct work *w, const struct host *h, bool lost) {
+	struct controller *c = w->c;
+	struct error err = {0};
+	struct host *n = clone(&api_kind_host, h);
+	char msg[160];
+	snprintf(msg, sizeof(msg), lost ? "no heartbeat for %llu s" : "the heartbeat is back",
+	         (unsigned long long)(grace_ns(c->liveness, h->meta.name) / NSEC_PER_SEC));
+	if (n && !n->status)
+		n->status = calloc(1, sizeof(*n->status));
+	if (!n || !n->status ||
+	    api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", lost ? "Unknown" : "True",
+	                      lost ? REASON_LOST : REASON_READY, msg, h->meta.generation.v, now_realtime_us()) < 0)
+		work_sent(w, error_oom(&err), &err);
+	else {
+		struct kube_call call = op_call(work_op(w, c->hosts));
+		int r = kube_patch_status(c->client, &api_kind_host, h, n, &call, &err);
+		if (r)
+			work_sent(w, r, &err);
+		if (r > 0)
+			kube_event(c->recorder, &api_kind_host, h, lost ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
+			           lost ? REASON_LOST : REASON_READY, "%s", msg);
+	}
+	api_free(&api_kind_host, n);
+}
+
+/* The server's own word on the lease that the watch was silent about. */
+static void lease_asked(struct op *op, const struct kube_response *r) {
+	struct controller *c = op->work->c;
+	struct beat *b = find(c->liveness, op->work->key, false);
+	struct lease *lease = NULL;
+	if (!b || !may_act(c) || (r->error < 0 && r->error != -ENOENT))
+		return;
+	if (r->error == 0 && kube_response_parse(r, &api_kind_lease, (void **)&lease, NULL) < 0)
+		return;
+	const char *version = lease && lease->meta.resource_version ? lease->meta.resource_version : "";
+	/* Without a lease it runs out whatever its last version was. Else it must be the one that was seen. */
+	bool unchanged = !lease || streq(version, b->version);
+	api_free(&api_kind_lease, lease);
+	if (unchanged && now_monotonic_ns() - b->seen > grace_ns(c->liveness, b->host))
+		set_lost(c->liveness, b, true);
+}
+
+void host_reconcile(const char *key, void *userdata) {
+	struct controller *c = userdata;
+	struct work *w = work_new(c, QUEUE_HOSTS, key);
+	const struct host *h = kube_cache_get(c->hosts, NULL, key);
+	struct beat *b = h ? find(c->liveness, key, false) : NULL;
+	char name[KUBE_LEASE_NAME_MAX];
+	struct error err = {0};
+	if (b && may_act(c)) {
+		if (b->lost != says_lost(h))
+			patch_ready(w, h, b->lost);
+		else if (!b->lost && now_monotonic_ns() - b->seen > grace_ns(c->liveness, key)) {
+			struct op *op = work_op(w, NULL);
+			struct kube_call call = op_call(op);
+			op->missing_ok = true;
+			op->then = lease_asked;
+			work_sent(w,
+			          kube_get(c->client, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name),
+			                   &call, &err),
+			          &err);
+		}
+	}
+	work_close(w);
+}
+
+int liveness_new(struct liveness **ret, struct controller *c, int64_t grace_s) {
+	struct liveness *l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	*l = (struct liveness){.c = c, .grace_s = grace_s, .last_tick = now_monotonic_ns()};
+	RB_INIT(&l->beats);
+	*ret = l;
+	metric_register(&lost_hosts);
+	if (kube_cache_on_change(c->leases, on_lease, l) < 0 || kube_cache_on_change(c->hosts, on_host, l) < 0)
+		return -ENOMEM;
+	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l) < 0 ? -ENOMEM : 0;
+}
+
+struct liveness *liveness_free(struct liveness *l) {
+	struct beat *b;
+	if (!l)
+		return NULL;
+	sd_event_source_disable_unref(l->timer);
+	kube_request_cancel(&l->probe);
+	while ((b = RB_MIN(beats, &l->beats))) {
+		RB_REMOVE(beats, &l->beats, b);
+		free(b);
+	}
+	free(l);
+	return NULL;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What is promised on each host, and choosing one. */
+
+#include "controller/controller.h"
+#include "controller/fit.h"
+
+/*
+ * Chooses a host for I. 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC and WHY.
+ */
+int placement_choose(struct placement *p, const struct instance *i, const struct instancetype *type,
+                     const char **ret_host, char why[static FIT_MESSAGE_MAX]) _must_use_;
+/*
+ * Counts VCPUS and MEMORY_MIB on HOST while the patch that binds is under way; the counterpart, with negative numbers,
+ * when it was answered (and, having succeeded, was fed to the cache, from where it counts for good).
+ */
+void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib);
