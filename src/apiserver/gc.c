@@ -1,29 +1,437 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "apiserver/gc.h"
 
-struct gc {
-	struct server *server;
+#include <string.h>
+
+#include "api/core.h"
+#include "apiserver/object.h"
+#include "apiserver/selector.h"
+#include "apiserver/stage.h"
+#include "base/util.h"
+
+#define KEYS_A_BATCH   256
+#define EXPIRY_EVERY_S 60
+
+/* An object to look at. */
+struct key {
+	RB_ENTRY(key) node;
+	TAILQ_ENTRY(key) link; /* while what was done about it is not on disk yet */
+	unsigned kind;
+	const char *name; /* behind ns */
+	char ns[];
 };
+
+/* "The object KEY has an owner of this uid." */
+struct owned {
+	RB_ENTRY(owned) node;
+	char uid[40];
+	struct key *key;
+};
+
+RB_HEAD(key_tree, key);
+RB_HEAD(owned_tree, owned);
+
+struct gc {
+	struct write write; /* first */
+	struct server *server;
+	struct key_tree todo;
+	TAILQ_HEAD(, key) doing;
+	struct owned_tree owned;
+	bool queued, backing_off;
+	unsigned ticks;
+	size_t changes; /* of this batch */
+};
+
+static int key_cmp(struct key *a, struct key *b) {
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	int c = strcmp(a->ns, b->ns);
+	return c ? c : strcmp(a->name, b->name);
+}
+
+static int owned_cmp(struct owned *a, struct owned *b) {
+	int c = strcmp(a->uid, b->uid);
+	if (c || a->key == b->key)
+		return c;
+	/* A key of NULL comes before all, to find the first. */
+	if (!a->key || !b->key)
+		return a->key ? 1 : -1;
+	return key_cmp(a->key, b->key);
+}
+
+RB_GENERATE_INTERNAL(key_tree, key, node, key_cmp, _unused_ static)
+RB_GENERATE_INTERNAL(owned_tree, owned, node, owned_cmp, _unused_ static)
+
+static struct key *key_new(unsigned kind, const char *ns, const char *name) {
+	size_t n = strlen(ns) + 1, m = strlen(name) + 1;
+	struct key *k = calloc(1, sizeof(*k) + n + m);
+	if (!k)
+		return NULL;
+	k->kind = kind;
+	memcpy(k->ns, ns, n);
+	memcpy(k->ns + n, name, m);
+	k->name = k->ns + n;
+	return k;
+}
+
+/* What can't be noted for want of memory is found at the next start. */
+static void look_at(struct gc *g, unsigned kind, const char *ns, const char *name) {
+	struct key *k = key_new(kind, ns, name);
+	if (k && RB_INSERT(key_tree, &g->todo, k))
+		free(k);
+}
+
+/* ---- the index of owners ---- */
+
+/* Owner references of stored JSON as a list, NULL if there are none: nearly always. */
+static json_t *refs_of(const struct blob *b) {
+	const char *text;
+	size_t len;
+	if (!b || !memmem(b->data, b->len, "\"ownerReferences\"", 17) ||
+	    !json_find(b->data, b->len, "metadata.ownerReferences", &text, &len))
+		return NULL;
+	return json_loadb(text, len, 0, NULL);
+}
+
+static const char *ref_str(const json_t *ref, const char *key) {
+	const char *v = json_string_value(json_object_get(ref, key));
+	return v ? v : "";
+}
+
+static void index_add(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs) {
+	size_t i;
+	json_t *ref;
+	json_array_foreach((json_t *)refs, i, ref) {
+		struct owned *o = calloc(1, sizeof(*o));
+		if (o)
+			o->key = key_new(kind, ns, name);
+		if (!o || !o->key) {
+			free(o);
+			return;
+		}
+		snprintf(o->uid, sizeof(o->uid), "%s", ref_str(ref, "uid"));
+		if (RB_INSERT(owned_tree, &g->owned, o)) {
+			free(o->key);
+			free(o);
+		}
+	}
+}
+
+static void index_remove(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs) {
+	size_t i;
+	json_t *ref;
+	struct key *k = key_new(kind, ns, name);
+	json_array_foreach((json_t *)refs, i, ref) {
+		struct owned want = {.key = k};
+		snprintf(want.uid, sizeof(want.uid), "%s", ref_str(ref, "uid"));
+		struct owned *o = k ? RB_FIND(owned_tree, &g->owned, &want) : NULL;
+		if (!o)
+			continue;
+		RB_REMOVE(owned_tree, &g->owned, o);
+		free(o->key);
+		free(o);
+	}
+	free(k);
+}
+
+static struct owned *first_dependent(struct gc *g, const char *uid) {
+	struct owned want = {0};
+	snprintf(want.uid, sizeof(want.uid), "%s", uid);
+	struct owned *o = RB_NFIND(owned_tree, &g->owned, &want);
+	return o && streq(o->uid, want.uid) ? o : NULL;
+}
+
+static struct owned *next_dependent(struct gc *g, struct owned *o) {
+	struct owned *n = RB_NEXT(owned_tree, &g->owned, o);
+	return n && streq(n->uid, o->uid) ? n : NULL;
+}
+
+/* ---- noticing ---- */
+
+/* The object that REF of an object in NS speaks of. False if its kind isn't known here. */
+static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned *ret_kind, const struct object **ret) {
+	char group[128];
+	const char *gv = ref_str(ref, "apiVersion"), *slash = strchr(gv, '/');
+	snprintf(group, sizeof(group), "%.*s", slash ? (int)(slash - gv) : 0, gv);
+	const struct api_kind *k = api_kind_find_by_kind(group, slash ? slash + 1 : gv, ref_str(ref, "kind"));
+	if (!k)
+		return false;
+	*ret_kind = kind_index(k);
+	*ret = store_get(g->server->store, *ret_kind, k->namespaced ? ns : "", ref_str(ref, "name"));
+	return true;
+}
+
+static bool says_deleting(const struct blob *b) {
+	return memmem(b->data, b->len, "\"deletionTimestamp\"", 19) != NULL;
+}
+
+static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e) {
+	json_t *before = refs_of(e->prev), *now = e->type == EVENT_DELETED ? NULL : refs_of(e->value);
+	size_t i;
+	json_t *ref;
+	if (before)
+		index_remove(g, kind, e->ns, e->name, before);
+	if (now) {
+		index_add(g, kind, e->ns, e->name, now);
+		if (!before || !json_equal(before, now))
+			look_at(g, kind, e->ns, e->name);
+	}
+	/* An owner may be waiting for this one to be gone. */
+	json_array_foreach(before, i, ref) {
+		const struct object *owner = NULL;
+		unsigned owner_kind;
+		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && says_deleting(owner->value))
+			look_at(g, owner_kind, owner->ns, owner->name);
+	}
+	json_decref(before);
+	json_decref(now);
+}
+
+static void notice_deleted(struct gc *g, const struct watch_event *e) {
+	const char *text;
+	size_t len;
+	char uid[40];
+	const unsigned ns_kind = kind_index(&api_kind_namespace);
+	if (json_find(e->value->data, e->value->len, "metadata.uid", &text, &len) && len > 2) {
+		snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
+		for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(g, o))
+			look_at(g, o->key->kind, o->key->ns, o->key->name);
+	}
+	const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
+	if (ns && says_deleting(ns->value))
+		look_at(g, ns_kind, "", e->ns);
+}
+
+void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
+	notice_refs(g, kind, e);
+	if (e->type == EVENT_DELETED)
+		notice_deleted(g, e);
+	else if (says_deleting(e->value))
+		look_at(g, kind, e->ns, e->name);
+}
+
+/* ---- doing ---- */
+
+/* Each returns 0, -EAGAIN if something it needs is in the batch already, or -ENOMEM. */
+
+static int remove_finalizer(struct gc *g, unsigned kind, const struct object *o, json_t *obj, const char *name) {
+	json_t *list = json_object_get(object_meta(obj), "finalizers");
+	for (size_t i = json_array_size(list); i-- > 0;)
+		if (streq(json_string_value(json_array_get(list, i)), name))
+			json_array_remove(list, i);
+	g->changes++;
+	if (json_array_size(list) > 0)
+		return stage_put(g->server, kind, o->ns, o->name, obj);
+	json_object_del(object_meta(obj), "finalizers");
+	return stage_remove(g->server, kind, o->ns, o->name, obj);
+}
+
+static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum propagation how) {
+	if (store_staged(g->server->store, kind, o->ns, o->name))
+		return -EAGAIN;
+	int r = stage_delete(g->server, kind, o, how, false, NULL);
+	if (r > 0)
+		g->changes++;
+	return MIN(r, 0);
+}
+
+static int forget_owner(struct gc *g, const struct key *k, const char *uid) {
+	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
+	if (!o)
+		return 0;
+	if (store_staged(g->server->store, k->kind, k->ns, k->name))
+		return -EAGAIN;
+	json_t *obj = object_load(o), *refs = json_object_get(object_meta(obj), "ownerReferences");
+	for (size_t i = json_array_size(refs); i-- > 0;)
+		if (streq(ref_str(json_array_get(refs, i), "uid"), uid))
+			json_array_remove(refs, i);
+	if (json_array_size(refs) == 0)
+		json_object_del(object_meta(obj), "ownerReferences");
+	int r = obj ? stage_put(g->server, k->kind, k->ns, k->name, obj) : -ENOMEM;
+	g->changes++;
+	json_decref(obj);
+	return r;
+}
+
+/* Dependents first; the object itself once there are none. -EAGAIN too while some are left: their end brings us back.
+ */
+static int do_propagation(struct gc *g, unsigned kind, const struct object *o, json_t *obj) {
+	const char *uid = object_meta_str(obj, "uid");
+	bool orphan = object_has_finalizer(obj, "orphan");
+	struct owned *d = first_dependent(g, uid ? uid : "");
+	int r = 0;
+	if (!orphan && !object_has_finalizer(obj, "foregroundDeletion"))
+		return 0;
+	if (!d)
+		return remove_finalizer(g, kind, o, obj, orphan ? "orphan" : "foregroundDeletion");
+	for (; d && g->changes < KEYS_A_BATCH; d = next_dependent(g, d)) {
+		const struct object *dep = store_get(g->server->store, d->key->kind, d->key->ns, d->key->name);
+		int one = orphan ? forget_owner(g, d->key, uid)
+		          : dep  ? delete_one(g, d->key->kind, dep, PROPAGATE_FOREGROUND)
+		                 : 0;
+		r = one < 0 ? one : r;
+	}
+	return d ? -EAGAIN : r;
+}
+
+static int check_owners(struct gc *g, unsigned kind, const struct object *o, const json_t *refs) {
+	size_t i;
+	json_t *ref;
+	json_array_foreach((json_t *)refs, i, ref) {
+		const struct object *owner = NULL;
+		unsigned owner_kind;
+		const char *text;
+		size_t len;
+		if (!find_owner(g, ref, o->ns, &owner_kind, &owner))
+			return 0;
+		if (!owner || !json_find(owner->value->data, owner->value->len, "metadata.uid", &text, &len))
+			continue;
+		const char *uid = ref_str(ref, "uid");
+		if (len == strlen(uid) + 2 && memcmp(text + 1, uid, len - 2) == 0)
+			return 0;
+	}
+	return delete_one(g, kind, o, PROPAGATE_BACKGROUND);
+}
+
+/* A namespace that is being deleted is emptied, then removed. */
+static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
+	struct server *s = g->server;
+	bool empty = true;
+	for (unsigned kind = 0; api_kinds[kind]; kind++) {
+		if (!api_kinds[kind]->namespaced)
+			continue;
+		for (const struct object *o = store_seek(s->store, kind, ns->name, ""); o && streq(o->ns, ns->name);
+		     o = store_next(s->store, kind, o)) {
+			empty = false;
+			if (g->changes >= KEYS_A_BATCH)
+				return -EAGAIN;
+			int r = says_deleting(o->value) ? 0 : delete_one(g, kind, o, PROPAGATE_BACKGROUND);
+			if (r == -ENOMEM)
+				return r;
+		}
+	}
+	if (!empty)
+		return 0; /* the end of each brings us back */
+	g->changes++;
+	return stage_remove(s, kind_index(&api_kind_namespace), "", ns->name, obj);
+}
+
+static int do_key(struct gc *g, const struct key *k) {
+	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
+	if (!o)
+		return 0;
+	if (store_staged(g->server->store, k->kind, k->ns, k->name))
+		return -EAGAIN;
+	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
+	if (api_kinds[k->kind] == &api_kind_event && o->written_s + EVENT_TTL_S < now_s)
+		return delete_one(g, k->kind, o, PROPAGATE_BACKGROUND);
+	json_t *obj = object_load(o), *refs = json_object_get(object_meta(obj), "ownerReferences");
+	int r = obj ? 0 : -ENOMEM;
+	if (obj && object_deleting(obj))
+		r = api_kinds[k->kind] == &api_kind_namespace ? empty_namespace(g, o, obj)
+		                                              : do_propagation(g, k->kind, o, obj);
+	else if (json_array_size(refs) > 0)
+		r = check_owners(g, k->kind, o, refs);
+	json_decref(obj);
+	return r;
+}
+
+static enum write_result run(struct server *s, struct write *w) {
+	struct gc *g = (struct gc *)w;
+	struct key *k, *next;
+	(void)s;
+	g->changes = 0;
+	RB_FOREACH_SAFE (k, key_tree, &g->todo, next) {
+		if (g->changes >= KEYS_A_BATCH)
+			break;
+		if (do_key(g, k) < 0)
+			continue;
+		RB_REMOVE(key_tree, &g->todo, k);
+		TAILQ_INSERT_TAIL(&g->doing, k, link);
+	}
+	return g->changes ? WRITE_STAGED : WRITE_DONE;
+}
+
+static void done(struct server *s, struct write *w, int r, const struct error *cause) {
+	struct gc *g = (struct gc *)w;
+	struct key *k;
+	(void)s;
+	(void)cause;
+	g->queued = false;
+	/* A failed write, such as on a full disk, is tried again after a while. */
+	g->backing_off = r < 0;
+	while ((k = TAILQ_FIRST(&g->doing))) {
+		TAILQ_REMOVE(&g->doing, k, link);
+		if (r == 0 || RB_INSERT(key_tree, &g->todo, k))
+			free(k);
+	}
+}
+
+void gc_run(struct gc *g) {
+	if (g->queued || g->backing_off || RB_EMPTY(&g->todo))
+		return;
+	g->queued = true;
+	g->write.run = run;
+	g->write.done = done;
+	server_write(g->server, &g->write);
+}
+
+static void expire_events(struct gc *g) {
+	const unsigned kind = kind_index(&api_kind_event);
+	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
+	const struct store *st = g->server->store;
+	for (const struct object *o = store_seek(st, kind, "", ""); o; o = store_next(st, kind, o))
+		if (o->written_s + EVENT_TTL_S < now_s)
+			look_at(g, kind, o->ns, o->name);
+}
+
+void gc_tick(struct gc *g) {
+	g->backing_off = false;
+	if (++g->ticks % EXPIRY_EVERY_S == 0)
+		expire_events(g);
+	gc_run(g);
+}
+
+/* ---- life ---- */
 
 int gc_new(struct gc **ret, struct server *s, struct error *err) {
 	struct gc *g = calloc(1, sizeof(*g));
 	if (!g)
 		return error_oom(err);
 	g->server = s;
+	TAILQ_INIT(&g->doing);
+	for (unsigned kind = 0; api_kinds[kind]; kind++)
+		for (const struct object *o = store_seek(s->store, kind, "", ""); o;
+		     o = store_next(s->store, kind, o)) {
+			json_t *refs = refs_of(o->value);
+			if (refs)
+				index_add(g, kind, o->ns, o->name, refs);
+			if (refs || says_deleting(o->value))
+				look_at(g, kind, o->ns, o->name);
+			json_decref(refs);
+		}
 	*ret = g;
 	return 0;
 }
 
 struct gc *gc_free(struct gc *g) {
+	struct key *k, *next_key;
+	struct owned *o, *next;
+	if (!g)
+		return NULL;
+	RB_FOREACH_SAFE (k, key_tree, &g->todo, next_key) {
+		RB_REMOVE(key_tree, &g->todo, k);
+		free(k);
+	}
+	while ((k = TAILQ_FIRST(&g->doing))) {
+		TAILQ_REMOVE(&g->doing, k, link);
+		free(k);
+	}
+	RB_FOREACH_SAFE (o, owned_tree, &g->owned, next) {
+		RB_REMOVE(owned_tree, &g->owned, o);
+		free(o->key);
+		free(o);
+	}
 	free(g);
 	return NULL;
-}
-
-void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
-}
-
-void gc_run(struct gc *g) {
-}
-
-void gc_tick(struct gc *g) {
 }
