@@ -57,10 +57,8 @@ struct fabric_options {
 	struct opt_list nics;
 	int64_t asn, vni, lease_s;
 };
-#define FABRIC_OPTIONS_DEFAULT                                                                                       \
-	{                                                                                                            \
-		.api = "http://127.0.0.1:6443", .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15,   \
-	}
+#define FABRIC_OPTIONS_DEFAULT \
+	{ .api = "http://127.0.0.1:6443", .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15, }
 /* clang-format off */
 #define FABRIC_OPTIONS(o) \
 	{"api", OPT_STR, &(o).api, "URL", "API server: http://HOST:PORT or unix:/PATH", 0, 0, false}, \

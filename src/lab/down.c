@@ -74,9 +74,28 @@ static bool is_lab_daemon(const struct lab *lab, const char *pid) {
 	return memmem(text, len, dir, strlen(dir)) != NULL;
 }
 
-/* Sends SIG to every process of the lab; returns how many there are. */
-static int signal_all(const struct lab *lab, const struct namespaces *ns, int sig) {
+/* Kills those that pid files name; how many there are. */
+static int kill_noted(const struct lab *lab) {
 	int n = 0;
+	DIR *dir = opendir(lab->dir);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char path[512];
+		pid_t pid;
+		size_t len = strlen(e->d_name);
+		snprintf(path, sizeof(path), "%s/%s", lab->dir, e->d_name);
+		if (len < 5 || !streq(e->d_name + len - 4, ".pid") || proc_pidfile_read(path, &pid) < 0)
+			continue;
+		n++;
+		kill(pid, SIGKILL);
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+/* Kills every process of the lab; returns how many there are. */
+static int kill_all(const struct lab *lab, const struct namespaces *ns) {
+	int n = kill_noted(lab);
 	DIR *dir = opendir("/proc");
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		int64_t pid;
@@ -86,8 +105,7 @@ static int signal_all(const struct lab *lab, const struct namespaces *ns, int si
 			continue;
 		/* Zombies have no namespace and no command line, so they are not counted. */
 		n++;
-		if (sig)
-			kill((pid_t)pid, sig);
+		kill((pid_t)pid, SIGKILL);
 	}
 	if (dir)
 		closedir(dir);
@@ -107,7 +125,7 @@ static int end_processes(const struct lab *lab, struct progress *p, bool *found,
 	 * agent that ends in order would only start to repair what its neighbours take down.
 	 */
 	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
-	for (int n; (n = signal_all(lab, ns, SIGKILL)) > 0;) {
+	for (int n; (n = kill_all(lab, ns)) > 0;) {
 		*found = true;
 		progress_wait(p, "%d processes", n);
 		if (now_monotonic_ns() > deadline)

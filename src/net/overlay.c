@@ -388,6 +388,16 @@ struct overlay *overlay_free(struct overlay *o) {
 	return NULL;
 }
 
+int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, void *userdata), void *userdata) {
+	struct rt *rt;
+	int r = 0;
+	RB_FOREACH (rt, rt_tree, (struct rt_tree *)&o->rts) {
+		if (rt->paths && (r = fn(&rt->dst, userdata)) < 0)
+			break;
+	}
+	return r;
+}
+
 void overlay_stats(const struct overlay *o, struct overlay_stats *ret) {
 	*ret = (struct overlay_stats){.endpoints = o->n_eps,
 	                              .routes = o->n_rts,

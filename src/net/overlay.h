@@ -77,6 +77,13 @@ void overlay_remove(struct overlay *o, const char *name);
  */
 int overlay_start(struct overlay *o, struct error *err) _must_use_;
 
+/*
+ * Each ip and prefix that endpoints have, once, in order. A negative return of FN ends it and is passed on.
+ * FN must not change the overlay.
+ */
+int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, void *userdata),
+                    void *userdata) _must_use_;
+
 struct overlay_stats {
 	size_t endpoints, routes, nexthops, groups;
 	size_t failing;           /* entries that the kernel refused, or that wait for their device */

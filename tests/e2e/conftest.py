@@ -13,7 +13,7 @@ import time
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("NACRE_BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
 IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
 NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
 KUBECTL = shutil.which("kubectl")

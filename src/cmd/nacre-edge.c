@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * nacre-edge: runs on a gateway host. Joins the fabric as every host does, and connects the public overlay with the
+ * routers outside, by BGP.
+ */
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/metrics.h"
+#include "base/opt.h"
+#include "base/util.h"
+#include "edge/edge.h"
+#include "fabric/fabric.h"
+
+struct program {
+	sd_event *loop;
+	struct kube_client *client;
+	struct fabric *fabric;
+	struct edge *edge;
+	struct metrics_server *metrics;
+};
+
+static struct metric ready_metric = METRIC_GAUGE("nacre_edge_ready", "1 while the edge is as it should be.");
+static struct metric errors_metric = METRIC_COUNTER("nacre_edge_errors_total", "Things found wrong.");
+
+static bool is_ready(void *userdata) {
+	const struct program *p = userdata;
+	bool ready = p->edge && edge_ready(p->edge) && fabric_ready(p->fabric);
+	metric_set(&ready_metric, ready);
+	return ready;
+}
+
+static void on_fabric_state(const char *what, const struct error *err, void *userdata) {
+	if (err) {
+		metric_add(&errors_metric, 1);
+		log_warn("not well", "part=%s cause=\"%s\"", what, err->msg);
+	} else {
+		log_info("well again", "part=%s", what);
+	}
+}
+
+static void on_edge_state(const struct error *err, void *userdata) {
+	on_fabric_state("edge", err, userdata);
+}
+
+static int start(struct program *p, struct fabric_config *fc, const struct fabric_options *fo, struct edge_config *ec,
+                 struct error *err) {
+	int r = loop_new(&p->loop, err);
+	if (r >= 0)
+		r = kube_client_new(&p->client, p->loop, fo->api, "nacre-edge", err);
+	if (r < 0)
+		return r;
+	fc->loop = p->loop;
+	fc->client = p->client;
+	fc->role = "edge";
+	fc->state = on_fabric_state;
+	fc->userdata = p;
+	r = fabric_new(&p->fabric, fc, err);
+	if (r < 0)
+		return r;
+	ec->loop = p->loop;
+	ec->client = p->client;
+	ec->fabric = p->fabric;
+	ec->name = fc->host;
+	ec->run_dir = fc->underlay.run_dir;
+	ec->vtep = fc->underlay.vtep;
+	ec->state = on_edge_state;
+	ec->userdata = p;
+	return edge_new(&p->edge, ec, err);
+}
+
+static void stop(struct program *p) {
+	p->metrics = metrics_server_free(p->metrics);
+	p->edge = edge_free(p->edge);
+	p->fabric = fabric_free(p->fabric);
+	p->client = kube_client_free(p->client);
+	p->loop = sd_event_unref(p->loop);
+}
+
+/* 0, or what is wrong with the options. */
+static int check_options(const struct fabric_options *fo, const struct opt_list *uplinks, const char *overlay_ip,
+                         struct fabric_config *fc, struct edge_config *ec, struct error *err) {
+	int r = fabric_options_apply(fo, fc, err);
+	if (r < 0)
+		return r;
+	r = addr_parse(overlay_ip, &ec->overlay_ip, err);
+	if (r < 0 || ec->overlay_ip.family != AF_INET6)
+		return error_set(err, EINVAL, "--overlay-ip %s: must be an IPv6 address", overlay_ip);
+	if (uplinks->n > EDGE_UPLINKS_MAX)
+		return error_set(err, E2BIG, "--uplink: given more than %d times", EDGE_UPLINKS_MAX);
+	for (size_t i = 0; i < uplinks->n; i++)
+		ec->uplinks[ec->n_uplinks++] = uplinks->v[i];
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	struct fabric_options fo = FABRIC_OPTIONS_DEFAULT;
+	struct opt_list uplinks = {0};
+	const char *overlay_ip = NULL, *metrics = NULL, *level = "info";
+	const struct opt opts[] = {
+		FABRIC_OPTIONS(fo),
+		{"uplink", OPT_LIST, &uplinks, "NAME",
+	         "network device towards the routers outside, moved into `public`"},
+		{"overlay-ip", OPT_STR, &overlay_ip, "ADDRESS",
+	         "the edge's IPv6 address in the public overlay, outside all AddressPools", 0, 0, true},
+		{"metrics", OPT_STR, &metrics, "WHERE", "serve metrics and health at 127.0.0.1:PORT or unix:/PATH"},
+		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
+		{0},
+	};
+	const struct opt_program prog = {
+		.name = "nacre-edge",
+		.summary = "Connects the public overlay with the routers outside, by BGP.",
+		.usage = "--host NAME --vtep ADDRESS --asn N --nic NAME... --uplink NAME... --overlay-ip ADDRESS "
+	                 "[OPTIONS]",
+		.epilogue =
+			"BGP sessions are EdgePeer objects that name this host. They, the routes and the VXLAN device\n"
+			"outlive the program; it takes them over when it starts.",
+		.opts = opts,
+	};
+	struct fabric_config fc = {0};
+	struct edge_config ec = {0};
+	struct program p = {0};
+	struct error err = {0};
+	enum log_level lv;
+	opt_parse_or_exit(&prog, argc, argv);
+	log_init(prog.name, LOG_LEVEL_INFO);
+	if (log_level_parse(level, &lv, &err) < 0 || check_options(&fo, &uplinks, overlay_ip, &fc, &ec, &err) < 0) {
+		fprintf(stderr, "%s: %s\nTry `%s --help`.\n", prog.name, err.msg, prog.name);
+		return 2;
+	}
+	log_init(prog.name, lv);
+	metric_register(&ready_metric);
+	metric_register(&errors_metric);
+	int r = start(&p, &fc, &fo, &ec, &err);
+	if (r >= 0 && metrics)
+		r = metrics_server_new(&p.metrics, p.loop, metrics, is_ready, &p, &err);
+	if (r >= 0) {
+		log_info("started", "host=%s vtep=%s", fo.host, fo.vtep);
+		r = loop_run(p.loop, &err);
+	}
+	if (r < 0)
+		log_error("failed", "cause=\"%s\"", err.msg);
+	else
+		log_info("stopped", "host=%s", fo.host);
+	stop(&p);
+	return r < 0 ? 1 : 0;
+}

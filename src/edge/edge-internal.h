@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Inside the edge: edge.c decides when, wanted.c what BGP should say, peers.c how the sessions are. */
+
+#include "edge/announce.h"
+#include "edge/bgp.h"
+#include "edge/defaults.h"
+#include "edge/edge.h"
+#include "kube/cache.h"
+#include "net/frr.h"
+
+struct edge {
+	struct edge_config c;
+	struct kube_cache *peers, *pools;
+	struct announcer *announcer;
+	struct default_watch *watch;
+	struct defaults defaults;
+	sd_event_source *sync_src, *poll_src;
+	char frr_dir[128], netns[80];
+	struct frr frr;
+	bool ready;
+	bool bad;               /* the last report of state was an error */
+	uint64_t overlay_at;    /* overlay_stats.messages when endpoints were last looked at */
+	uint64_t aggregates_at; /* when they were last compared with the kernel, monotonic ns; 0: they must be */
+	char last_error[512];
+};
+
+/* What a peer lacks to be configured: NULL if nothing, else a reason for its condition, and MSG is filled. */
+const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char *msg, size_t size);
+
+/* Prefixes of pools and, outside them, of endpoints. *RET is malloc'ed. */
+int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) _must_use_;
+int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
+                       struct error *err) _must_use_;
+
+/* Reads the sessions from FRR and writes the status of the EdgePeers. */
+int edge_report_peers(struct edge *e, struct error *err) _must_use_;

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "api/addresspool.h"
+#include "api/edgepeer.h"
+#include "base/util.h"
+#include "edge/aggregate.h"
+#include "edge/edge-internal.h"
+#include "net/link.h"
+#include "net/vtep.h"
+
+#define POLL_US          (2 * USEC_PER_SEC)
+#define AGGREGATES_NS    (60 * NSEC_PER_SEC) /* between comparisons when nothing changed */
+#define UPLINK_MTU_LEAST 1280
+
+static void say(struct edge *e, const struct error *err) {
+	if (err ? streq(err->msg, e->last_error) : !e->bad)
+		return;
+	e->bad = err != NULL;
+	snprintf(e->last_error, sizeof(e->last_error), "%s", err ? err->msg : "");
+	if (e->c.state)
+		e->c.state(err, e->c.userdata);
+}
+
+/* An uplink may be in the namespace we were started in, or in `public` already. */
+static int ensure_uplink(const struct edge *e, const char *name, struct error *err) {
+	struct nl *public = fabric_underlay(e->c.fabric)->public_nl;
+	struct link l;
+	int r = link_get(public, name, &l, err);
+	if (r == -ENODEV) {
+		_nl_free_ struct nl *here = NULL;
+		r = nl_open(&here, -1, err);
+		if (r >= 0)
+			r = link_get(here, name, &l, err);
+		if (r >= 0)
+			r = link_set(here, l.index,
+			             &(struct link_change){.move = true,
+			                                   .netns_fd = fabric_underlay(e->c.fabric)->public_fd},
+			             err);
+		if (r >= 0)
+			r = link_get(public, name, &l, err);
+	}
+	if (r >= 0 && !(l.flags & IFF_UP))
+		r = link_set(public, l.index, &(struct link_change){.up = true}, err);
+	return r < 0 ? error_prefix(err, "uplink `%s`", name) : 0;
+}
+
+static int ensure_links(const struct edge *e, struct error *err) {
+	struct nl *public = fabric_underlay(e->c.fabric)->public_nl;
+	struct link lo;
+	int r = link_get(public, "lo", &lo, err);
+	if (r >= 0)
+		r = link_ensure_addr(public, lo.index, &e->c.overlay_ip, 128, err);
+	for (size_t i = 0; r >= 0 && i < e->c.n_uplinks; i++)
+		r = ensure_uplink(e, e->c.uplinks[i], err);
+	return r;
+}
+
+static int check_overlay_ip(const struct edge *e, struct error *err) {
+	const struct addresspool *pool;
+	KUBE_CACHE_FOREACH(pool, e->pools) {
+		struct prefix p;
+		char text[ADDR_STR_MAX];
+		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 &&
+		    prefix_contains_addr(&p, &e->c.overlay_ip))
+			return error_set(
+				err, EADDRINUSE,
+				"--overlay-ip %s lies in AddressPool %s, whose addresses are for others; give one "
+				"outside all pools",
+				addr_str(&e->c.overlay_ip, text), pool->meta.name);
+	}
+	return 0;
+}
+
+static int want_endpoint(struct edge *e, struct error *err) {
+	struct endpoint_route routes[2];
+	size_t n = 0;
+	char ip[ADDR_STR_MAX], vtep[ADDR_STR_MAX], mac_text[MAC_STR_MAX];
+	struct mac mac = vtep_router_mac(&e->c.vtep);
+	if (e->defaults.v6)
+		routes[n++].prefix = (char *)"::/0";
+	if (e->defaults.v4)
+		routes[n++].prefix = (char *)"0.0.0.0/0";
+	addr_str(&e->c.overlay_ip, ip);
+	addr_str(&e->c.vtep, vtep);
+	mac_str(&mac, mac_text);
+	struct endpoint_spec spec = {.host = (char *)e->c.name, .vtep = vtep, .ip = ip, .mac = mac_text};
+	spec.routes.v = routes;
+	spec.routes.n = n;
+	return announcer_want(e->announcer, n ? &spec : NULL, err);
+}
+
+static int settle(struct edge *e, struct error *err) {
+	_free_ struct prefix *prefixes = NULL;
+	_buf_free_ struct buf config = {.max = 1 << 20};
+	size_t n;
+	int r = ensure_links(e, err);
+	/* Before everything is known nothing is taken back. */
+	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_ready(e->c.fabric))
+		return r;
+	r = check_overlay_ip(e, err);
+	if (r >= 0)
+		r = edge_wanted_prefixes(e, &prefixes, &n, err);
+	if (r < 0)
+		return r;
+	uint64_t now = now_monotonic_ns();
+	if (!e->aggregates_at || now - e->aggregates_at > AGGREGATES_NS) {
+		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n, err);
+		if (r >= 0)
+			e->aggregates_at = now;
+	}
+	if (r >= 0)
+		r = edge_wanted_config(e, prefixes, n, &config, err);
+	if (r >= 0)
+		r = frr_ensure(&e->frr, "frr defaults datacenter\n", config.data, err);
+	if (r >= 0)
+		r = edge_report_peers(e, err);
+	if (r >= 0)
+		e->ready = true;
+	return r;
+}
+
+static int on_sync(sd_event_source *s, void *userdata) {
+	struct edge *e = userdata;
+	struct error err = {0};
+	say(e, settle(e, &err) < 0 ? &err : NULL);
+	return 0;
+}
+
+static void sync_soon(struct edge *e) {
+	sd_event_source_set_enabled(e->sync_src, SD_EVENT_ONESHOT);
+}
+
+/* Sessions go up and down, FRR dies and the overlay changes without telling us. */
+static int on_poll(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct edge *e = userdata;
+	struct overlay_stats stats;
+	overlay_stats(fabric_overlay(e->c.fabric), &stats);
+	if (stats.messages != e->overlay_at)
+		e->aggregates_at = 0;
+	e->overlay_at = stats.messages;
+	sync_soon(e);
+	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
+}
+
+static void on_change(const struct kube_change *ch, void *userdata) {
+	struct edge *e = userdata;
+	e->aggregates_at = 0;
+	sync_soon(e);
+}
+
+/* A peer's status is ours; only its spec is news. */
+static void on_peer_change(const struct kube_change *ch, void *userdata) {
+	const struct edgepeer *now = ch->obj, *old = ch->old;
+	if (ch->type == KUBE_MODIFIED && old && api_equal(&api_desc_edgepeer_spec, now->spec, old->spec))
+		return;
+	sync_soon(userdata);
+}
+
+static void on_defaults(const struct defaults *now, void *userdata) {
+	struct edge *e = userdata;
+	struct error err = {0};
+	e->defaults = *now;
+	if (want_endpoint(e, &err) < 0)
+		say(e, &err);
+	sync_soon(e);
+}
+
+static void on_announce_failed(const struct error *err, void *userdata) {
+	say(userdata, err);
+}
+
+static int start(struct edge *e, struct error *err) {
+	char endpoint[300];
+	snprintf(endpoint, sizeof(endpoint), "edge-%s", e->c.name);
+	snprintf(e->frr_dir, sizeof(e->frr_dir), "%s/frr-public", e->c.run_dir);
+	snprintf(e->netns, sizeof(e->netns), "%s", fabric_underlay(e->c.fabric)->public_name);
+	e->frr = (struct frr){.netns = e->netns, .dir = e->frr_dir};
+	int r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, NULL, err);
+	if (r >= 0)
+		r = kube_cache_new(&e->pools, e->c.client, &api_kind_addresspool, NULL, err);
+	if (r >= 0)
+		r = announcer_new(&e->announcer, e->c.client, endpoint, on_announce_failed, e, err);
+	if (r < 0)
+		return r;
+	if (kube_cache_on_change(e->peers, on_peer_change, e) < 0 || kube_cache_on_change(e->pools, on_change, e) < 0 ||
+	    sd_event_add_defer(e->c.loop, &e->sync_src, on_sync, e) < 0)
+		return error_oom(err);
+	r = loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
+	if (r < 0)
+		return error_errno(err, r, "timer");
+	return default_watch_new(&e->watch, e->c.loop, fabric_underlay(e->c.fabric)->public_fd, on_defaults, e, err);
+}
+
+int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) {
+	struct edge *e = calloc(1, sizeof(*e));
+	if (!e)
+		return error_oom(err);
+	e->c = *c;
+	int r = start(e, err);
+	if (r < 0) {
+		edge_free(e);
+		return r;
+	}
+	*ret = e;
+	return 0;
+}
+
+struct edge *edge_free(struct edge *e) {
+	if (!e)
+		return NULL;
+	default_watch_free(e->watch);
+	announcer_free(e->announcer);
+	kube_cache_free(e->peers);
+	kube_cache_free(e->pools);
+	sd_event_source_disable_unref(e->sync_src);
+	sd_event_source_disable_unref(e->poll_src);
+	free(e);
+	return NULL;
+}
+
+bool edge_ready(const struct edge *e) {
+	return e->ready;
+}

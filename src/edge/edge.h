@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The edge proper: what nacre-edge does beyond being a host of the fabric.
+ *
+ *   EdgePeers of this edge  -> BGP sessions of the FRR pair in `public`
+ *   AddressPools            -> aggregates announced on them, and unreachable routes for what nobody has
+ *   Endpoint routes outside -> announced one by one
+ *   default routes learnt   -> Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, only while there are any
+ *
+ * FRR, routes and the Endpoint outlive the process: a restart finds them as they are. Nothing is changed before
+ * the wanted state is known from the API.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "fabric/fabric.h"
+#include "kube/client.h"
+#include "net/overlay.h"
+
+#define EDGE_UPLINKS_MAX 16
+
+struct edge_config {
+	sd_event *loop;
+	struct kube_client *client;
+	struct fabric *fabric;
+	const char *name;    /* of the host */
+	const char *run_dir; /* FRR's directory is made in it: RUN_DIR/frr-public */
+	struct addr vtep;
+	struct addr overlay_ip;                /* outside all pools, unique among edges */
+	const char *uplinks[EDGE_UPLINKS_MAX]; /* network devices, moved into `public` */
+	size_t n_uplinks;
+	/* What is the matter, once a change; ERR NULL: all is well again. */
+	void (*state)(const struct error *err, void *userdata);
+	void *userdata;
+};
+
+struct edge;
+
+/* Strings of C must outlive the edge. */
+int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) _must_use_;
+/* Leaves sessions, routes and objects as they are. */
+struct edge *edge_free(struct edge *e);
+
+/* The wanted state is known and was applied at least once. */
+bool edge_ready(const struct edge *e);

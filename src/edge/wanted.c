@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What BGP should say, from EdgePeers, AddressPools and the overlay. */
+
+#include <string.h>
+
+#include "api/addresspool.h"
+#include "api/edgepeer.h"
+#include "base/util.h"
+#include "edge/edge-internal.h"
+#include "net/vtep.h"
+
+struct list {
+	struct prefix *v;
+	size_t n, pools;
+	bool full;
+};
+
+static int add(struct list *l, const struct prefix *p) {
+	if (l->n == BGP_PREFIXES_MAX) {
+		l->full = true;
+		return 0;
+	}
+	struct prefix *more = reallocarray(l->v, l->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->v = more;
+	l->v[l->n++] = *p;
+	return 0;
+}
+
+static int add_pools(const struct edge *e, struct list *l) {
+	const struct addresspool *pool;
+	KUBE_CACHE_FOREACH(pool, e->pools) {
+		struct prefix p;
+		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 && add(l, &p) < 0)
+			return -ENOMEM;
+	}
+	l->pools = l->n;
+	return 0;
+}
+
+/* A route of an endpoint: a default is what edges announce to us, the rest is announced unless a pool holds it. */
+static int look_at_prefix(const struct prefix *p, void *userdata) {
+	struct list *l = userdata;
+	if (p->len == 0)
+		return 0;
+	for (size_t i = 0; i < l->pools; i++)
+		if (prefix_contains(&l->v[i], p))
+			return 0;
+	return add(l, p);
+}
+
+int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {
+	struct list l = {0};
+	if (add_pools(e, &l) < 0 || overlay_foreach(fabric_overlay(e->c.fabric), look_at_prefix, &l) < 0) {
+		free(l.v);
+		return error_oom(err);
+	}
+	if (l.full) {
+		free(l.v);
+		return error_set(
+			err, E2BIG,
+			"pools and endpoints outside them have more than %d prefixes to announce; make pools for "
+			"them",
+			BGP_PREFIXES_MAX);
+	}
+	*ret = l.v;
+	*ret_n = l.n;
+	return 0;
+}
+
+static bool is_uplink(const struct edge *e, const char *name) {
+	for (size_t i = 0; i < e->c.n_uplinks; i++)
+		if (streq(e->c.uplinks[i], name))
+			return true;
+	return false;
+}
+
+/* Peers of this edge come in the order of their names; the first one sets the AS number. */
+static const struct edgepeer *first_peer(const struct edge *e) {
+	const struct edgepeer *p;
+	KUBE_CACHE_FOREACH(p, e->peers) {
+		if (streq(p->spec->edge, e->c.name))
+			return p;
+	}
+	return NULL;
+}
+
+static const char *neighbor_of(const struct edgepeer *p) {
+	return p->spec->interface ? p->spec->interface : p->spec->address;
+}
+
+const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char *msg, size_t size) {
+	const struct edgepeer *first = first_peer(e), *other;
+	if (p->spec->interface && !is_uplink(e, p->spec->interface)) {
+		snprintf(msg, size, "spec.interface: edge %s has no uplink %s", e->c.name, p->spec->interface);
+		return "NoSuchInterface";
+	}
+	if (first && first->spec->local_asn.v != p->spec->local_asn.v) {
+		snprintf(msg, size, "spec.localASN: is %lld, but %lld in EdgePeer %s of the same edge",
+		         (long long)p->spec->local_asn.v, (long long)first->spec->local_asn.v, first->meta.name);
+		return "ASNConflict";
+	}
+	KUBE_CACHE_FOREACH(other, e->peers) {
+		if (other == p)
+			break;
+		if (streq(other->spec->edge, e->c.name) && streq(neighbor_of(other), neighbor_of(p))) {
+			snprintf(msg, size, "EdgePeer %s is about the same neighbor", other->meta.name);
+			return "Duplicate";
+		}
+	}
+	return NULL;
+}
+
+int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
+                       struct error *err) {
+	struct bgp_peer peers[BGP_PEERS_MAX];
+	struct mac mac = vtep_router_mac(&e->c.vtep);
+	struct bgp_config c = {.peers = peers, .announce = announce, .n_announce = n};
+	const struct edgepeer *p;
+	char msg[256];
+	/* A number that differs between edges; it is no address of anything. */
+	c.router_id = (uint32_t)mac.bytes[2] << 24 | (uint32_t)mac.bytes[3] << 16 | (uint32_t)mac.bytes[4] << 8 |
+	              mac.bytes[5] | 1;
+	KUBE_CACHE_FOREACH(p, e->peers) {
+		if (!streq(p->spec->edge, e->c.name) || edge_peer_fault(e, p, msg, sizeof(msg)))
+			continue;
+		if (c.n_peers == BGP_PEERS_MAX)
+			return error_set(err, E2BIG, "edge %s has more than %d EdgePeers", e->c.name, BGP_PEERS_MAX);
+		c.local_asn = (uint32_t)p->spec->local_asn.v;
+		peers[c.n_peers++] = (struct bgp_peer){.neighbor = neighbor_of(p),
+		                                       .unnumbered = p->spec->interface != NULL,
+		                                       .remote_asn = (uint32_t)p->spec->remote_asn.v};
+	}
+	bgp_config_print(&c, out);
+	return buf_error(out, "BGP configuration", err);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fabric/fabric.h"
+
+#include <string.h>
+
+#include "base/util.h"
+#include "fabric/internal.h"
+
+/* Between looks at what nobody tells us of: namespaces, NICs, FRR. */
+#define TICK_US (3 * USEC_PER_SEC)
+
+void fabric_say(struct fabric *f, const char *what, const struct error *err) {
+	struct last *l = f->last;
+	while (l < f->last + ARRAY_SIZE(f->last) - 1 && l->what && !streq(l->what, what))
+		l++;
+	if (err ? l->bad && strncmp(l->msg, err->msg, sizeof(l->msg) - 1) == 0 : !l->bad)
+		return;
+	l->what = what;
+	l->bad = err != NULL;
+	snprintf(l->msg, sizeof(l->msg), "%.*s", (int)sizeof(l->msg) - 1, err ? err->msg : "");
+	if (f->c.state)
+		f->c.state(what, err, f->c.userdata);
+}
+
+/* ---- endpoints ---- */
+
+static int parse_endpoint(struct fabric *f, const struct endpoint *ep, struct overlay_endpoint *out,
+                          struct prefix prefixes[static OVERLAY_PREFIXES_MAX], char device[static 16],
+                          struct error *err) {
+	const struct endpoint_spec *s = ep->spec;
+	*out = (struct overlay_endpoint){.name = ep->meta.name, .prefixes = prefixes};
+	int r = addr_parse(s->ip, &out->ip, err);
+	if (r >= 0)
+		r = mac_parse(s->mac, &out->mac, err);
+	if (r >= 0)
+		r = addr_parse(s->vtep, &out->vtep, err);
+	if (r >= 0 && s->routes.n > OVERLAY_PREFIXES_MAX)
+		r = error_set(err, E2BIG, "more than %d routes", OVERLAY_PREFIXES_MAX);
+	for (size_t i = 0; r >= 0 && i < s->routes.n; i++)
+		r = prefix_parse(s->routes.v[i].prefix, &prefixes[out->n_prefixes++], err);
+	if (r >= 0 && addr_cmp(&out->vtep, &f->c.underlay.vtep) == 0 && f->c.device)
+		out->device = f->c.device(ep, device, f->c.userdata);
+	return r;
+}
+
+static void put_endpoint(struct fabric *f, const struct endpoint *ep) {
+	struct prefix prefixes[OVERLAY_PREFIXES_MAX];
+	struct overlay_endpoint e;
+	struct error err = {0};
+	char device[16];
+	int r = parse_endpoint(f, ep, &e, prefixes, device, &err);
+	if (r >= 0)
+		r = overlay_put(f->overlay, &e, &err);
+	if (r < 0) {
+		error_prefix(&err, "Endpoint %s", ep->meta.name);
+		fabric_say(f, "endpoint", &err);
+	}
+}
+
+static void on_endpoint(const struct kube_change *ch, void *userdata) {
+	struct fabric *f = userdata;
+	struct error err = {0};
+	switch (ch->type) {
+	case KUBE_ADDED:
+	case KUBE_MODIFIED: put_endpoint(f, ch->obj); break;
+	case KUBE_DELETED: overlay_remove(f->overlay, ch->name); break;
+	case KUBE_SYNCED:
+		if (!f->started && overlay_start(f->overlay, &err) >= 0)
+			f->started = true;
+		fabric_say(f, "overlay", f->started ? NULL : &err);
+		fabric_host_ensure(f);
+		break;
+	}
+}
+
+static void on_route_report(const char *endpoint, const struct prefix *route, const struct error *err, void *userdata) {
+	struct error e = {0};
+	if (!err) {
+		fabric_say(userdata, "route", NULL);
+		return;
+	}
+	e = *err;
+	error_prefix(&e, "Endpoint %s", endpoint);
+	fabric_say(userdata, "route", &e);
+}
+
+static void on_api_state(const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
+	fabric_say(userdata, "api", connected ? NULL : err);
+}
+
+static void on_bad_object(const char *ns, const char *name, const struct error *err, void *userdata) {
+	struct error e = *err;
+	error_prefix(&e, "Endpoint %s", name);
+	fabric_say(userdata, "endpoint", &e);
+}
+
+/* ---- life ---- */
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct fabric *f = userdata;
+	struct error err = {0};
+	int r = underlay_ensure(&f->underlay, &f->c.underlay, &err);
+	if (r == -ESTALE)
+		return r; /* ends the loop: a fresh start finds the new namespace */
+	fabric_say(f, "underlay", r < 0 ? &err : NULL);
+	fabric_host_ensure(f);
+	return loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f);
+}
+
+static int start_overlay(struct fabric *f, struct error *err) {
+	struct overlay_config oc = {.loop = f->c.loop,
+	                            .underlay_fd = f->underlay.underlay_fd,
+	                            .public_fd = f->underlay.public_fd,
+	                            .device = OVERLAY_DEVICE,
+	                            .vtep = f->c.underlay.vtep,
+	                            .report = on_route_report,
+	                            .userdata = f};
+	struct kube_cache_options co = {.names_only = true, .bad = on_bad_object, .state = on_api_state, .userdata = f};
+	int r = overlay_new(&f->overlay, &oc, err);
+	if (r >= 0)
+		r = kube_cache_new(&f->endpoints, f->c.client, &api_kind_endpoint, &co, err);
+	if (r >= 0 && kube_cache_on_change(f->endpoints, on_endpoint, f) < 0)
+		r = error_oom(err);
+	return r;
+}
+
+static void on_heartbeat(const struct error *err, void *userdata) {
+	fabric_say(userdata, "heartbeat", err);
+}
+
+static int start(struct fabric *f, struct error *err) {
+	char lease[KUBE_LEASE_NAME_MAX];
+	struct kube_heartbeat_options ho = {.ns = KUBE_SYSTEM_NS,
+	                                    .name = kube_host_lease_name(f->c.host, lease),
+	                                    .identity = f->c.host,
+	                                    .duration_s = f->c.lease_s,
+	                                    .state = on_heartbeat,
+	                                    .userdata = f};
+	int r = underlay_ensure(&f->underlay, &f->c.underlay, err);
+	if (r >= 0)
+		r = start_overlay(f, err);
+	if (r >= 0)
+		r = fabric_host_start(f, err);
+	if (r >= 0)
+		r = kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, err);
+	if (r >= 0 && loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f) < 0)
+		r = error_oom(err);
+	return r;
+}
+
+int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error *err) {
+	struct fabric *f = calloc(1, sizeof(*f));
+	if (!f)
+		return error_oom(err);
+	f->c = *c;
+	int r = start(f, err);
+	if (r < 0) {
+		fabric_free(f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+struct fabric *fabric_free(struct fabric *f) {
+	if (!f)
+		return NULL;
+	sd_event_source_disable_unref(f->tick);
+	kube_heartbeat_free(f->heartbeat);
+	kube_request_cancel(&f->host_request);
+	kube_cache_free(f->endpoints);
+	kube_cache_free(f->hosts);
+	overlay_free(f->overlay);
+	underlay_close(&f->underlay);
+	free(f);
+	return NULL;
+}
+
+const struct underlay *fabric_underlay(const struct fabric *f) {
+	return &f->underlay;
+}
+
+struct overlay *fabric_overlay(const struct fabric *f) {
+	return f->overlay;
+}
+
+bool fabric_ready(const struct fabric *f) {
+	return f->started && f->registered;
+}
+
+const char *fabric_host_uid(const struct fabric *f) {
+	return f->uid;
+}
+
+int fabric_options_apply(const struct fabric_options *o, struct fabric_config *c, struct error *err) {
+	int r = addr_parse(o->vtep, &c->underlay.vtep, err);
+	if (r < 0)
+		return error_prefix(err, "--vtep");
+	if (c->underlay.vtep.family != AF_INET6)
+		return error_set(err, EINVAL, "--vtep %s: must be an IPv6 address", o->vtep);
+	if (o->nics.n > UNDERLAY_NICS)
+		return error_set(err, E2BIG, "--nic: given more than %d times", UNDERLAY_NICS);
+	for (size_t i = 0; i < o->nics.n; i++)
+		c->underlay.nics[c->underlay.n_nics++] = o->nics.v[i];
+	c->underlay.prefix = o->prefix;
+	c->underlay.run_dir = o->run_dir;
+	c->underlay.asn = (uint32_t)o->asn;
+	c->underlay.vni = (uint32_t)o->vni;
+	c->host = o->host;
+	c->lease_s = (uint32_t)o->lease_s;
+	return 0;
+}

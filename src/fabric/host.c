@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The Host object: created when it is missing; role and vtep are the agent's to say, as are capacity, version, boot
+ * and the Ready condition while the host is well. Labels and unschedulable belong to the operator. The controller
+ * writes Ready when heartbeats stop; what we find then after our return we put right.
+ */
+
+#include <string.h>
+
+#include "api/host.h"
+#include "base/util.h"
+#include "fabric/internal.h"
+
+#define RETRY_NS NSEC_PER_SEC
+
+static int set_string(char **out, const char *s) {
+	char *v = strdup(s);
+	if (!v)
+		return -ENOMEM;
+	free(*out);
+	*out = v;
+	return 0;
+}
+
+/* Differs after each boot of the machine. */
+static void boot_id(char out[static 64]) {
+	_free_ char *text = NULL;
+	size_t len;
+	*out = 0;
+	if (read_file("/proc/sys/kernel/random/boot_id", 256, &text, &len, NULL) < 0)
+		return;
+	text[strcspn(text, "\n")] = 0;
+	snprintf(out, 64, "%.60s", text);
+}
+
+static void on_done(const struct kube_response *resp, void *userdata) {
+	struct fabric *f = userdata;
+	void *obj;
+	if (resp->error < 0) {
+		/* Somebody was faster: the watch brings what there is now. */
+		if (resp->error != -EEXIST && resp->error != -ESTALE && resp->error != -ENOENT)
+			fabric_say(f, "host", &resp->err);
+		f->host_retry_at = now_monotonic_ns() + RETRY_NS;
+		return;
+	}
+	fabric_say(f, "host", NULL);
+	if (kube_response_parse(resp, &api_kind_host, &obj, NULL) == 0)
+		kube_cache_feed(f->hosts, obj);
+}
+
+static int fill_spec(const struct fabric *f, struct host *h) {
+	char vtep[ADDR_STR_MAX];
+	if (!h->spec && !(h->spec = calloc(1, sizeof(*h->spec))))
+		return -ENOMEM;
+	return set_string(&h->spec->role, f->c.role) < 0 ||
+	                       set_string(&h->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
+static int create(struct fabric *f, struct error *err) {
+	struct host *h = api_new(&api_kind_host);
+	int r = -ENOMEM;
+	if (h && set_string(&h->meta.name, f->c.host) == 0 && fill_spec(f, h) == 0)
+		r = kube_create(f->c.client, &api_kind_host, h, KUBE_CALL(on_done, f, &f->host_request), err);
+	else
+		error_oom(err);
+	api_free(&api_kind_host, h);
+	return r;
+}
+
+static int patch_spec(struct fabric *f, struct error *err) {
+	char json[256], vtep[ADDR_STR_MAX];
+	int n = snprintf(json, sizeof(json), "{\"spec\":{\"role\":\"%s\",\"vtep\":\"%s\"}}", f->c.role,
+	                 addr_str(&f->c.underlay.vtep, vtep));
+	return kube_patch(f->c.client, &api_kind_host, NULL, f->c.host, NULL, KUBE_PATCH_MERGE, json, (size_t)n,
+	                  KUBE_CALL(on_done, f, &f->host_request), err);
+}
+
+static struct host *copy_of(const struct host *h) {
+	_buf_free_ struct buf b = {0};
+	struct api_errors errs = {0};
+	void *obj = NULL;
+	api_print(&api_kind_host, h, &b);
+	if (buf_error(&b, "Host", NULL) < 0 || api_parse(&api_kind_host, b.data, b.len, &obj, &errs) < 0)
+		return NULL;
+	return obj;
+}
+
+static int fill_status(const struct fabric *f, struct host *h) {
+	char boot[64];
+	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
+	h->status = s;
+	if (!s || (!s->capacity && !(s->capacity = calloc(1, sizeof(*s->capacity)))))
+		return -ENOMEM;
+	boot_id(boot);
+	s->capacity->vcpus = API_I64(f->c.vcpus);
+	s->capacity->memory_mib = API_I64(f->c.memory_mib);
+	if (set_string(&s->version, NACRE_VERSION) < 0 || set_string(&s->boot_id, boot) < 0)
+		return -ENOMEM;
+	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", "True", "AgentReady",
+	                         "the agent follows the API and keeps the overlay", h->meta.generation.v,
+	                         now_realtime_us());
+}
+
+/* 1: a request is under way. */
+static int settle(struct fabric *f, const struct host *have, struct error *err) {
+	char vtep[ADDR_STR_MAX];
+	if (!have)
+		return create(f, err);
+	if (!streq(have->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) || !streq(have->spec->role, f->c.role))
+		return patch_spec(f, err);
+	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
+	/* Ready only once the overlay is what it should be. */
+	if (!f->started)
+		return 0;
+	struct host *now = copy_of(have);
+	int r = now && fill_status(f, now) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
+	                                                            KUBE_CALL(on_done, f, &f->host_request), err)
+	                                        : error_oom(err);
+	api_free(&api_kind_host, now);
+	f->registered |= r == 0;
+	return r;
+}
+
+void fabric_host_ensure(struct fabric *f) {
+	struct error err = {0};
+	if (f->host_request || !kube_cache_synced(f->hosts) || now_monotonic_ns() < f->host_retry_at)
+		return;
+	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
+	if (settle(f, have, &err) < 0)
+		fabric_say(f, "host", &err);
+}
+
+static void on_change(const struct kube_change *ch, void *userdata) {
+	fabric_host_ensure(userdata);
+}
+
+int fabric_host_start(struct fabric *f, struct error *err) {
+	char selector[300];
+	struct kube_cache_options o = {.select = {.field_selector = selector}};
+	snprintf(selector, sizeof(selector), "metadata.name=%s", f->c.host);
+	int r = kube_cache_new(&f->hosts, f->c.client, &api_kind_host, &o, err);
+	if (r >= 0 && kube_cache_on_change(f->hosts, on_change, f) < 0)
+		r = error_oom(err);
+	return r;
+}
