@@ -132,6 +132,6 @@ class Bench:
 
     def apiserver(self):
         sock = self.path("api.sock")
-        p = self.start(program("nacre-apiserver"), "--listen", f"unix:{sock}", "--data", self.path("data"))
+        p = self.start(program("nacre-apiserver"), "--listen", f"unix:{sock}", "--database", self.path("nacre.db"))
         wait("nacre-apiserver to answer", lambda: Api(sock).request("GET", "/readyz"))
         return sock, p

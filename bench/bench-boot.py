@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From `create` of an Instance to its first answered ping from the internet side, split by stage; beside it, in turn, a
+bare QEMU that boots the same kernel and initrd with the same devices to the same answer.
+"""
+
+import json
+import os
+import select
+import socket
+import statistics
+import struct
+import sys
+import threading
+import time
+
+from lib import IMAGES, Api, Bench, UnixConnection, in_netns, program, sh, wait
+
+MAC = "02:4e:00:00:00:77"
+MEMORY = 256
+
+
+def in_thread(ns, fn, *args):
+    """Runs FN in a thread that lives in namespace NS; returns (thread, result list)."""
+    result = []
+
+    def run():
+        in_netns(ns)
+        result.append(fn(*args))
+
+    th = threading.Thread(target=run, daemon=True)
+    th.start()
+    return th, result
+
+
+def ping_until_answered(address, stop, timeout=120):
+    """Sends an echo request every 10 ms; the time of the first answer."""
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    s.setblocking(False)
+    end, seq = time.monotonic() + timeout, 0
+    target = address()
+    while not target and not stop.is_set():
+        time.sleep(0.002)
+        target = address()
+    while time.monotonic() < end and not stop.is_set():
+        seq += 1
+        try:
+            s.sendto(struct.pack("!BBHHH", 128, 0, 0, os.getpid() & 0xFFFF, seq & 0xFFFF) + b"nacre", (target, 0))
+        except OSError:
+            pass
+        if select.select([s], [], [], 0.01)[0]:
+            while True:
+                try:
+                    data, peer = s.recvfrom(2048)
+                except BlockingIOError:
+                    break
+                if data[0] == 129 and peer[0] == target:
+                    return time.monotonic()
+    return None
+
+
+def eui64(prefix, mac):
+    m = bytes.fromhex(mac.replace(":", ""))
+    iid = bytes([m[0] ^ 2]) + m[1:3] + b"\xff\xfe" + m[3:]
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, prefix)[:8] + iid)
+
+
+def advertise(stop, prefix):
+    """Answers every router solicitation on tap0 at once, as nacre-vm does."""
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    index = socket.if_nametoindex("tap0")
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    group = socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", index)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 86400, 86400, 0) + socket.inet_pton(socket.AF_INET6, prefix)
+    message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option
+    while not stop.is_set():
+        if select.select([s], [], [], 0.1)[0] and s.recv(2048)[0] == 133:
+            s.sendto(message, ("ff02::1", 0, 0, index))
+
+
+def bare(b, accel):
+    ns = f"{b.prefix}-bare"
+    sh("ip", "netns", "add", ns)
+    stop = threading.Event()
+    try:
+        sh("ip", "-n", ns, "tuntap", "add", "tap0", "mode", "tap")
+        sh("ip", "-n", ns, "addr", "add", "fe80::1/64", "dev", "tap0", "nodad")
+        sh("ip", "-n", ns, "addr", "add", "2001:db8:77::1/64", "dev", "tap0", "nodad")
+        sh("ip", "-n", ns, "link", "set", "tap0", "up")
+        in_thread(ns, advertise, stop, "2001:db8:77::")
+        th, result = in_thread(ns, ping_until_answered, lambda: eui64("2001:db8:77::", MAC), stop)
+        with open(os.path.join(IMAGES, "cmdline")) as f:
+            cmdline = f.read().strip()
+        t0 = time.monotonic()
+        qemu = b.start(
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35",
+            *(("-accel", "kvm", "-cpu", "host") if accel == "kvm" else ("-accel", "tcg,thread=multi", "-cpu", "max")),
+            "-smp", "1", "-m", str(MEMORY), "-kernel", f"{IMAGES}/vmlinuz", "-initrd", f"{IMAGES}/initrd",
+            "-append", cmdline, "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no",
+            "-device", f"virtio-net-pci,netdev=n,mac={MAC},romfile=", "-object", "rng-random,id=r,filename=/dev/urandom",
+            "-device", "virtio-rng-pci,rng=r", "-serial", "null", netns=ns,
+        )  # fmt: skip
+        th.join(120)
+        took = result[0] - t0
+        qemu.terminate()
+        qemu.wait()
+        return took
+    finally:
+        stop.set()
+        sh("ip", "netns", "del", ns)
+
+
+def nacre(lab, name):
+    sock = f"/run/nacre-lab/{lab}/api.sock"
+    base = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances"
+    stages, address, stop = {}, [], threading.Event()
+    conn = UnixConnection(sock)
+    version = Api(sock).json("GET", base)["metadata"]["resourceVersion"]
+    conn.request("GET", f"{base}?watch=1&resourceVersion={version}&fieldSelector=metadata.name={name}")
+    stream = conn.getresponse()
+
+    def follow():
+        for line in stream:
+            now, obj = time.monotonic(), json.loads(line)["object"]
+            st = obj.get("status", {})
+            if st.get("address"):
+                stages.setdefault("addresses", now)
+                if not address:
+                    address.append(st["address"])
+            if st.get("host"):
+                stages.setdefault("bound", now)
+            if st.get("phase") == "Running":
+                stages.setdefault("running", now)
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in st.get("conditions", [])):
+                stages.setdefault("ready", now)
+
+    threading.Thread(target=follow, daemon=True).start()
+    th, result = in_thread(f"nl-{lab}-internet", ping_until_answered, lambda: address and address[0], stop)
+    t0 = time.monotonic()
+    body = {
+        "apiVersion": "nacre.dev/v1alpha1",
+        "kind": "Instance",
+        "metadata": {"name": name},
+        "spec": {"type": "small", "image": "lab", "ingress": [{"protocol": "icmp"}]},
+    }
+    api = Api(sock)
+    api.request("POST", base, body)
+    stages["created"] = time.monotonic()
+    th.join(130)
+    stop.set()
+    stages["answered"] = result[0]
+    api.request("DELETE", f"{base}/{name}")
+    wait("the instance to go", lambda: not api.json("GET", base + f"?fieldSelector=metadata.name={name}")["items"], 60)
+    return {k: v - t0 for k, v in stages.items()}
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    lab = f"bb{os.getpid() % 100000}"
+    with Bench("boot") as b:
+        b.cleanups.append(lambda: sh(program("nacre"), "lab", "down", "--name", lab))
+        sh(program("nacre"), "lab", "up", "--name", lab, "--hosts", "1", "--images", IMAGES)
+        # The demonstration's own guest would take part of the processor.
+        Api(f"/run/nacre-lab/{lab}/api.sock").request("DELETE", "/apis/nacre.dev/v1alpha1/namespaces/demo/instances/hello")
+        wait("hello to go", lambda: not Api(f"/run/nacre-lab/{lab}/api.sock").json(
+            "GET", "/apis/nacre.dev/v1alpha1/namespaces/demo/instances")["items"], 60)  # fmt: skip
+        accel = "tcg"
+        ours, theirs = [], []
+        for i in range(rounds + 1):
+            a, c = nacre(lab, f"boot{i}"), bare(b, accel)
+            if i:  # the first pair warms caches
+                ours.append(a)
+                theirs.append(c)
+        med = lambda k: statistics.median(o[k] for o in ours if k in o)
+        ratios = [o["answered"] / t for o, t in zip(ours, theirs)]
+        print(f"{rounds} pairs in turn, guest under {accel.upper()}, 1 vCPU, {MEMORY} MiB; medians.\n")
+        print("| stage | since create |")
+        print("|---|---|")
+        for key, what in (
+            ("created", "the API answered"), ("addresses", "addresses allocated"), ("bound", "bound to a host"),
+            ("running", "QEMU runs"), ("ready", "Ready"), ("answered", "first ping answered"),
+        ):  # fmt: skip
+            print(f"| {what} | {med(key) * 1000:,.0f} ms |")
+        print(f"| bare QEMU: start to first ping answered | {statistics.median(theirs) * 1000:,.0f} ms |")
+        print(f"\nRatio, pair by pair: median {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
+main()
