@@ -20,7 +20,7 @@ static const unsigned char boot_sector[512] = {0xba, 0x01, 0x05, 0xb0,         0
 #define SECTOR_EXIT "exited with status 33"
 
 /* What the answer depends on: "BOOT-ID QEMU-MTIME KERNEL-INODE KERNEL-MTIME". */
-static int make_key(const char *kernel, char key[static 256], struct error *err) {
+static int make_key(const char *kernel, const char *dir, char key[static 256], char **ret_cache, struct error *err) {
 	_free_ char *boot = NULL;
 	struct stat q, k = {0};
 	size_t len;
@@ -34,7 +34,8 @@ static int make_key(const char *kernel, char key[static 256], struct error *err)
 		return error_errno(err, errno, "kernel `%s`", kernel);
 	snprintf(key, 256, "%.36s %lld %llu %lld", boot, (long long)q.st_mtime, (unsigned long long)k.st_ino,
 	         (long long)k.st_mtime);
-	return 0;
+	*ret_cache = strf("%s/kvm-%llu", dir, (unsigned long long)k.st_ino);
+	return *ret_cache ? 0 : error_oom(err);
 }
 
 /* Runs the machine of vm/qemu.c, as far as the processor goes, with the arguments MORE (NULL-terminated). */
@@ -92,9 +93,10 @@ static int keep(const char *cache, const char *key, const char *why, struct erro
 	return text ? write_file_atomic(cache, text, strlen(text), 0644, err) : error_oom(err);
 }
 
-int kvm_mark_broken(const char *kernel, const char *cache, const char *why, struct error *err) {
+int kvm_mark_broken(const char *kernel, const char *dir, const char *why, struct error *err) {
+	_free_ char *cache = NULL;
 	char key[256];
-	int r = make_key(kernel, key, err);
+	int r = make_key(kernel, dir, key, &cache, err);
 
 	return r < 0 ? r : keep(cache, key, why, err);
 }
@@ -109,13 +111,14 @@ static int look_up(const char *cache, const char *key, struct error *err) {
 	return text[n + 1] ? error_set(err, EOPNOTSUPP, "%s", text + n + 1) : 0;
 }
 
-int kvm_probe(const char *kernel, const char *cache, struct error *err) {
+int kvm_probe(const char *kernel, const char *dir, struct error *err) {
+	_free_ char *cache = NULL;
 	struct error why = {0};
 	char key[256];
 
 	if (access("/dev/kvm", R_OK | W_OK) < 0)
 		return error_set(err, EOPNOTSUPP, "`/dev/kvm` can't be used: %s", strerror(errno));
-	int r = make_key(kernel, key, err);
+	int r = make_key(kernel, dir, key, &cache, err);
 	if (r >= 0)
 		r = look_up(cache, key, err);
 	if (r <= 0)

@@ -17,9 +17,9 @@
 
 /*
  * KERNEL may be NULL. Blocks for about a second, or until KVM_PROBE_MS have passed. The result is kept in
- * the file CACHE, and taken from there as long as the host's boot, QEMU and the kernel are the same.
+ * DIR, one file a kernel, and taken from there as long as the host's boot, QEMU and the kernel are the same.
  * 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that showed. Other errors: not known.
  */
-int kvm_probe(const char *kernel, const char *cache, struct error *err) _must_use_;
+int kvm_probe(const char *kernel, const char *dir, struct error *err) _must_use_;
 /* A guest has died of it all the same: remember that for the rest of this boot. */
-int kvm_mark_broken(const char *kernel, const char *cache, const char *why, struct error *err);
+int kvm_mark_broken(const char *kernel, const char *dir, const char *why, struct error *err);

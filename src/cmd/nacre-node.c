@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* nacre-node: the agent of a compute host. Joins the fabric and runs the host's instances. */
+
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/metrics.h"
+#include "base/opt.h"
+#include "base/util.h"
+#include "fabric/fabric.h"
+#include "node/agent.h"
+
+#define RESERVED_MIB 1024 /* for the host itself, unless --memory-mib says otherwise */
+
+struct node {
+	struct fabric *fabric;
+	struct agent *agent;
+};
+
+static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on this host.");
+static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
+
+static void on_state(const char *what, const struct error *err, void *userdata) {
+	if (err) {
+		metric_add(&problems, 1);
+		log_warn("not well", "what=\"%s\" error=\"%s\"", what, err->msg);
+	} else {
+		log_info("well", "what=\"%s\"", what);
+	}
+}
+
+static bool is_ready(void *userdata) {
+	struct node *n = userdata;
+
+	return n->fabric && fabric_ready(n->fabric) && n->agent && agent_ready(n->agent);
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct node *n = userdata;
+
+	metric_set(&guests, (int64_t)agent_guests(n->agent));
+	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
+	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static int parse_accel(const char *name, enum hypervisor_accel *ret, struct error *err) {
+	static const char *const names[] = {"auto", "kvm", "tcg"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (streq(name, names[i])) {
+			*ret = (enum hypervisor_accel)i;
+			return 0;
+		}
+	return error_set(err, EINVAL, "--accel: `%s` is none of auto, kvm, tcg", name);
+}
+
+/* The program nacre-vm that came with this one: beside it, in the build tree as when installed. */
+static char *beside_this_program(const char *name) {
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n <= 0)
+		return NULL;
+	self[n] = 0;
+	*strrchr(self, '/') = 0;
+	return strf("%s/%s", self, name);
+}
+
+static int64_t default_memory_mib(void) {
+	struct sysinfo si;
+
+	if (sysinfo(&si) < 0)
+		return 0;
+	int64_t total = (int64_t)((uint64_t)si.totalram * si.mem_unit >> 20);
+	return total > 2 * RESERVED_MIB ? total - RESERVED_MIB : total / 2;
+}
+
+struct options {
+	struct fabric_options fabric;
+	const char *images, *accel, *vm, *metrics, *log_level;
+	int64_t vcpus, memory_mib, uid_base;
+};
+
+static int run(const struct options *o, struct error *err) {
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	_cleanup_(cleanup_fabric) struct fabric *fabric = NULL;
+	_cleanup_(cleanup_agent) struct agent *agent = NULL;
+	_cleanup_(cleanup_source) sd_event_source *tick = NULL;
+	_free_ char *vm = o->vm ? strdup(o->vm) : beside_this_program("nacre-vm");
+	struct metrics_server *metrics = NULL;
+	struct node node = {0};
+	struct fabric_config fc = {.role = "compute",
+	                           .vcpus = o->vcpus,
+	                           .memory_mib = o->memory_mib,
+	                           .device = agent_device,
+	                           .state = on_state,
+	                           .userdata = &node};
+	struct agent_config ac = {.host = o->fabric.host,
+	                          .vtep = o->fabric.vtep,
+	                          .image_dir = o->images,
+	                          .problem = on_state,
+	                          .hypervisor = {.run_dir = o->fabric.run_dir,
+	                                         .prefix = o->fabric.prefix,
+	                                         .program = vm,
+	                                         .uid_base = (uid_t)o->uid_base}};
+
+	int r = !vm ? error_oom(err) : parse_accel(o->accel, &ac.hypervisor.accel, err);
+	if (r >= 0)
+		r = fabric_options_apply(&o->fabric, &fc, err);
+	if (r >= 0)
+		r = loop_new(&loop, err);
+	if (r >= 0 && o->metrics)
+		r = metrics_server_new(&metrics, loop, o->metrics, is_ready, &node, err);
+	if (r >= 0)
+		r = kube_client_new(&client, loop, o->fabric.api, "nacre-node", err);
+	if (r < 0)
+		goto out;
+	fc.loop = ac.loop = loop;
+	fc.client = ac.client = client;
+	r = fabric_new(&fabric, &fc, err);
+	if (r < 0)
+		goto out;
+	ac.fabric = node.fabric = fabric;
+	r = agent_new(&agent, &ac, err);
+	if (r < 0)
+		goto out;
+	node.agent = agent;
+	r = loop_timer(loop, &tick, 0, on_tick, &node);
+	if (r < 0) {
+		error_errno(err, r, "timer");
+		goto out;
+	}
+	log_info("running", "host=%s guests=%zu", o->fabric.host, agent_guests(agent));
+	r = loop_run(loop, err);
+out:
+	/* While it still has something to tell of. */
+	metrics_server_free(metrics);
+	return r;
+}
+
+int main(int argc, char **argv) {
+	struct options o = {.fabric = FABRIC_OPTIONS_DEFAULT,
+	                    .images = "/var/lib/nacre/images",
+	                    .accel = "auto",
+	                    .log_level = "info",
+	                    .vcpus = get_nprocs(),
+	                    .memory_mib = default_memory_mib(),
+	                    .uid_base = 200000};
+	/* clang-format off */
+	const struct opt opts[] = {
+		FABRIC_OPTIONS(o.fabric),
+		{"images", OPT_STR, &o.images, "DIR", "directory that the files of Image objects are in", 0, 0, false},
+		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
+		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
+		{"accel", OPT_STR, &o.accel, "NAME", "auto (KVM where it really boots a guest), kvm or tcg", 0, 0, false},
+		{"uid-base", OPT_I64, &o.uid_base, "UID", "QEMU runs as one of the 60000 users after this one", 1, 2000000000, false},
+		{"vm-program", OPT_STR, &o.vm, "FILE", "nacre-vm (default: beside this program)", 0, 0, false},
+		{"metrics", OPT_STR, &o.metrics, "ADDR:PORT", "serve metrics and health here, or at unix:PATH", 0, 0, false},
+		{"log-level", OPT_STR, &o.log_level, "LEVEL", "error, warn, info or debug", 0, 0, false},
+		{0},
+	};
+	/* clang-format on */
+	const struct opt_program prog = {
+		.name = "nacre-node", .summary = "the agent of a compute host", .usage = "[OPTIONS]", .opts = opts};
+	enum log_level level;
+	struct error err = {0};
+
+	opt_parse_or_exit(&prog, argc, argv);
+	int r = log_level_parse(o.log_level, &level, &err);
+	log_init("nacre-node", r < 0 ? LOG_LEVEL_INFO : level);
+	metric_register(&guests);
+	metric_register(&problems);
+	if (r >= 0)
+		r = run(&o, &err);
+	if (r < 0)
+		log_error("failed", "error=\"%s\"", err.msg);
+	return r < 0;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/agent.h"
+
+#include <string.h>
+
+#include "base/tree.h"
+#include "base/util.h"
+#include "kube/cache.h"
+#include "kube/event.h"
+#include "kube/workqueue.h"
+#include "node/desired.h"
+
+#define PARALLEL 4
+
+/*
+ * Two kinds of keys are worked on: "NAMESPACE/NAME" of an Instance, and "@UID" for what may be left of one that
+ * is no more: its guest and its Endpoint.
+ */
+
+/* Which instance a uid is, for what the hypervisor says. */
+struct record {
+	RB_ENTRY(record) entry;
+	char uid[37];
+	char key[KUBE_KEY_MAX];
+	int64_t restarts_told; /* of those that the hypervisor counts */
+};
+RB_HEAD(records, record);
+
+/* A request under way for a key. */
+struct work {
+	TAILQ_ENTRY(work) entry;
+	struct agent *a;
+	struct kube_cache *cache; /* that its answer goes to; NULL: none */
+	struct kube_request *request;
+	char uid[37];
+	int64_t restarts; /* that the hypervisor had counted */
+	char key[KUBE_KEY_MAX];
+};
+
+struct agent {
+	struct agent_config c;
+	struct hypervisor *hypervisor;
+	struct kube_cache *instances, *images, *endpoints;
+	struct kube_workqueue *queue;
+	struct kube_recorder *recorder;
+	struct records records;
+	TAILQ_HEAD(, work) work;
+};
+
+static int compare(const struct record *a, const struct record *b) {
+	return strcmp(a->uid, b->uid);
+}
+RB_GENERATE_INTERNAL(records, record, entry, compare, _unused_ static);
+
+static struct record *find(struct agent *a, const char *uid) {
+	struct record key;
+
+	snprintf(key.uid, sizeof(key.uid), "%s", uid);
+	return RB_FIND(records, &a->records, &key);
+}
+
+/* The Instance of that uid, if it is one of this host. */
+static const struct instance *instance_of(struct agent *a, const struct record *rec) {
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+
+	if (!rec)
+		return NULL;
+	kube_key_split(rec->key, buf, &ns, &name);
+	const struct instance *inst = kube_cache_get(a->instances, ns, name);
+	return inst && streq(inst->meta.uid, rec->uid) ? inst : NULL;
+}
+
+static void add_uid(struct agent *a, const char *uid) {
+	char key[64];
+
+	snprintf(key, sizeof(key), "@%s", uid);
+	kube_workqueue_add(a->queue, key);
+}
+
+/* ---- requests ---- */
+
+static void work_free(struct work *w) {
+	kube_request_cancel(&w->request);
+	TAILQ_REMOVE(&w->a->work, w, entry);
+	free(w);
+}
+
+static struct work *work_new(struct agent *a, const char *key, const char *uid, struct kube_cache *cache) {
+	struct work *w = calloc(1, sizeof(*w));
+
+	/* As in kube/workqueue.h: a change that is lost is worse than a new start. */
+	if (!w)
+		abort();
+	w->a = a;
+	w->cache = cache;
+	snprintf(w->key, sizeof(w->key), "%s", key);
+	snprintf(w->uid, sizeof(w->uid), "%s", uid);
+	TAILQ_INSERT_TAIL(&a->work, w, entry);
+	return w;
+}
+
+static void on_answer(const struct kube_response *r, void *userdata) {
+	struct work *w = userdata;
+	struct agent *a = w->a;
+	char key[KUBE_KEY_MAX];
+	int result = r->error;
+	void *obj;
+
+	memcpy(key, w->key, sizeof(key));
+	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
+		struct record *rec = find(a, w->uid);
+		if (rec && w->cache == a->instances)
+			rec->restarts_told = w->restarts;
+		kube_cache_feed(w->cache, obj);
+	}
+	/* What is not there any more needs no change; what an invalid request asked for won't be valid next time. */
+	if (r->error == -ENOENT)
+		result = 0;
+	if (r->error == -EINVAL)
+		a->c.problem(key, &r->err, a->c.userdata);
+	work_free(w);
+	if (r->error == 0)
+		kube_workqueue_add(a->queue, key);
+	kube_workqueue_done(a->queue, key, result);
+}
+
+#define CALL(w) KUBE_CALL(on_answer, (w), &(w)->request)
+
+/* Ends the work on W's key when its request could not begin (R < 0). */
+static void begun(struct work *w, int r) {
+	struct agent *a = w->a;
+	char key[KUBE_KEY_MAX];
+
+	if (r > 0 || (r == 0 && w->request))
+		return;
+	memcpy(key, w->key, sizeof(key));
+	work_free(w);
+	kube_workqueue_done(a->queue, key, r);
+}
+
+/* True if a request is under way. */
+static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst) {
+	char name[DESIRED_NAME_MAX];
+	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(inst->meta.uid, name));
+	struct endpoint *want = desired_endpoint(inst, a->c.host, a->c.vtep);
+
+	if (!want)
+		abort();
+	if (now && api_equal(&api_desc_endpoint_spec, now->spec, want->spec)) {
+		api_free(&api_kind_endpoint, want);
+		return false;
+	}
+	struct work *w = work_new(a, key, inst->meta.uid, a->endpoints);
+	if (!now) {
+		begun(w, kube_create(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
+	} else {
+		want->meta.resource_version = strdup(now->meta.resource_version);
+		begun(w, kube_update(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
+	}
+	api_free(&api_kind_endpoint, want);
+	return true;
+}
+
+static bool delete_endpoint(struct agent *a, const char *key, const char *uid) {
+	char name[DESIRED_NAME_MAX];
+	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name));
+
+	if (!now || now->meta.deletion_timestamp)
+		return false;
+	struct work *w = work_new(a, key, uid, NULL);
+	begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->meta.uid, CALL(w), NULL));
+	return true;
+}
+
+static bool write_status(struct agent *a, const char *key, const struct instance *inst, const char *phase, bool ready,
+                         const char *reason, const char *message) {
+	struct record *rec = find(a, inst->meta.uid);
+	const struct guest_state *s = hypervisor_state(a->hypervisor, inst->meta.uid);
+	int64_t restarts = s ? s->restarts : 0, more = rec ? restarts - rec->restarts_told : 0;
+	struct instance *want = desired_status(inst, phase, more, ready, reason, message);
+
+	if (!want)
+		abort();
+	struct work *w = work_new(a, key, inst->meta.uid, a->instances);
+	w->restarts = restarts;
+	int r = kube_patch_status(a->c.client, &api_kind_instance, inst, want, CALL(w), NULL);
+	api_free(&api_kind_instance, want);
+	if (r == 0) {
+		work_free(w);
+		return false;
+	}
+	begun(w, r);
+	return true;
+}
+
+/* ---- one instance ---- */
+
+/* True if nothing of it is left, here and in the API; else that is under way (and *REQUEST if for this key). */
+static bool is_gone(struct agent *a, const char *key, const char *uid, bool *request) {
+	char name[DESIRED_NAME_MAX];
+
+	/* The route goes before the guest, so that nothing is sent to where nothing is. */
+	*request = delete_endpoint(a, key, uid);
+	if (hypervisor_state(a->hypervisor, uid)) {
+		hypervisor_remove(a->hypervisor, uid);
+		return false;
+	}
+	return !*request && !kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name));
+}
+
+/* All these return whether a request is under way, with whose answer the work on the key ends. */
+static bool reconcile_deleted(struct agent *a, const char *key, const struct instance *inst) {
+	bool request;
+
+	if (!is_gone(a, key, inst->meta.uid, &request))
+		return request;
+	return write_status(a, key, inst, "Removed", false, "Removed", "nothing of it is left on its host");
+}
+
+static bool reconcile_live(struct agent *a, const char *key, const struct instance *inst) {
+	const struct guest_state *s;
+	struct guest_spec spec;
+	struct error err = {0};
+
+	int r = desired_guest(inst, kube_cache_get(a->images, NULL, inst->spec->image), a->c.image_dir, &spec, &err);
+	if (r == 0)
+		r = hypervisor_put(a->hypervisor, &spec, &err);
+	if (r > 0)
+		return false;
+	s = hypervisor_state(a->hypervisor, inst->meta.uid);
+	/* A guest that runs goes on, whatever became of its image. */
+	if (r < 0 && (!s || s->phase == GUEST_FAILED))
+		return write_status(a, key, inst, "Failed", false, r == -ENOENT ? "ImageNotFound" : "Invalid", err.msg);
+	if (!s || streq(s->reason, "Pending"))
+		return false;
+	if (s->connected && ensure_endpoint(a, key, inst))
+		return true;
+	return write_status(a, key, inst, guest_phase_name(s->phase),
+	                    s->phase == GUEST_RUNNING && streq(s->reason, "Running"), s->reason, s->message);
+}
+
+static bool reconcile_uid(struct agent *a, const char *key) {
+	const char *uid = key + 1;
+	struct record *rec = find(a, uid);
+	const struct instance *inst = instance_of(a, rec);
+	bool request;
+
+	if (inst) {
+		kube_workqueue_add(a->queue, rec->key);
+		return false;
+	}
+	if (is_gone(a, key, uid, &request) && rec) {
+		RB_REMOVE(records, &a->records, rec);
+		free(rec);
+	}
+	return request;
+}
+
+static void reconcile(const char *key, void *userdata) {
+	struct agent *a = userdata;
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	bool request = false;
+
+	if (key[0] == '@') {
+		request = reconcile_uid(a, key);
+	} else {
+		kube_key_split(key, buf, &ns, &name);
+		const struct instance *inst = kube_cache_get(a->instances, ns, name);
+		if (inst)
+			request = inst->meta.deletion_timestamp ? reconcile_deleted(a, key, inst)
+			                                        : reconcile_live(a, key, inst);
+	}
+	if (!request)
+		kube_workqueue_done(a->queue, key, 0);
+}
+
+/* ---- what the hypervisor says ---- */
+
+static void on_guest_changed(void *userdata, const char *uid) {
+	struct agent *a = userdata;
+	struct record *rec = find(a, uid);
+
+	if (rec)
+		kube_workqueue_add(a->queue, rec->key);
+}
+
+static void on_guest_event(void *userdata, const char *uid, bool warning, const char *reason, const char *message) {
+	struct agent *a = userdata;
+	const struct instance *inst = instance_of(a, find(a, uid));
+
+	if (inst)
+		kube_event(a->recorder, &api_kind_instance, inst, warning ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
+		           reason, "%s", message);
+}
+
+static void on_guest_gone(void *userdata, const char *uid) {
+	add_uid(userdata, uid);
+}
+
+/* ---- what the API says ---- */
+
+static bool is_known(void *userdata, const char *uid) {
+	struct agent *a = userdata;
+
+	return instance_of(a, find(a, uid)) != NULL;
+}
+
+bool agent_ready(const struct agent *a) {
+	return kube_workqueue_running(a->queue);
+}
+
+static void check_synced(struct agent *a) {
+	if (kube_workqueue_running(a->queue) || !kube_cache_synced(a->instances) || !kube_cache_synced(a->images) ||
+	    !kube_cache_synced(a->endpoints))
+		return;
+	hypervisor_sweep(a->hypervisor, is_known, a);
+	kube_workqueue_run(a->queue, true);
+}
+
+static void on_instance(const struct kube_change *ch, void *userdata) {
+	struct agent *a = userdata;
+	const struct instance *inst = ch->obj;
+	char key[KUBE_KEY_MAX];
+
+	if (ch->type == KUBE_SYNCED) {
+		check_synced(a);
+		return;
+	}
+	kube_key(ch->ns, ch->name, key);
+	if (ch->type == KUBE_MODIFIED && !streq(((const struct instance *)ch->old)->meta.uid, inst->meta.uid))
+		add_uid(a, ((const struct instance *)ch->old)->meta.uid);
+	struct record *rec = find(a, inst->meta.uid);
+	if (!rec) {
+		rec = calloc(1, sizeof(*rec));
+		if (!rec)
+			abort();
+		snprintf(rec->uid, sizeof(rec->uid), "%s", inst->meta.uid);
+		RB_INSERT(records, &a->records, rec);
+	}
+	memcpy(rec->key, key, sizeof(key));
+	if (ch->type == KUBE_DELETED)
+		add_uid(a, inst->meta.uid);
+	else
+		kube_workqueue_add(a->queue, key);
+}
+
+static void on_image(const struct kube_change *ch, void *userdata) {
+	struct agent *a = userdata;
+	const struct instance *inst;
+	char key[KUBE_KEY_MAX];
+
+	if (ch->type == KUBE_SYNCED) {
+		check_synced(a);
+		return;
+	}
+	KUBE_CACHE_FOREACH(inst, a->instances)
+	if (streq(inst->spec->image, ch->name))
+		kube_workqueue_add(a->queue, kube_key(inst->meta.ns, inst->meta.name, key));
+}
+
+static void on_endpoint(const struct kube_change *ch, void *userdata) {
+	struct agent *a = userdata;
+
+	if (ch->type == KUBE_SYNCED)
+		check_synced(a);
+	else if (starts_with(ch->name, "i-") && strlen(ch->name) == 2 + 36)
+		add_uid(a, ch->name + 2);
+}
+
+const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {
+	char id[INSTNET_ID_LEN + 1];
+
+	if (!starts_with(ep->meta.name, "i-") || !instnet_id(ep->meta.name + 2, id))
+		return NULL;
+	return instnet_device(id, out);
+}
+
+static int start_caches(struct agent *a, struct error *err) {
+	_free_ char *by_status = strf("status.host=%s", a->c.host), *by_spec = strf("spec.host=%s", a->c.host);
+	struct kube_cache_options mine = {.select = {.field_selector = by_status}},
+				  eps = {.select = {.field_selector = by_spec}};
+
+	if (!by_status || !by_spec)
+		return error_oom(err);
+	int r = kube_cache_new(&a->instances, a->c.client, &api_kind_instance, &mine, err);
+	if (r >= 0)
+		r = kube_cache_new(&a->images, a->c.client, &api_kind_image, NULL, err);
+	if (r >= 0)
+		r = kube_cache_new(&a->endpoints, a->c.client, &api_kind_endpoint, &eps, err);
+	if (r < 0)
+		return r;
+	if (kube_cache_on_change(a->instances, on_instance, a) < 0 ||
+	    kube_cache_on_change(a->images, on_image, a) < 0 || kube_cache_on_change(a->endpoints, on_endpoint, a) < 0)
+		return error_oom(err);
+	return 0;
+}
+
+int agent_new(struct agent **ret, const struct agent_config *c, struct error *err) {
+	_cleanup_(cleanup_agent) struct agent *a = calloc(1, sizeof(*a));
+	struct hypervisor_config h;
+
+	if (!a)
+		return error_oom(err);
+	a->c = *c;
+	RB_INIT(&a->records);
+	TAILQ_INIT(&a->work);
+	h = c->hypervisor;
+	h.loop = c->loop;
+	h.public_nl = fabric_underlay(c->fabric)->public_nl;
+	h.public_fd = fabric_underlay(c->fabric)->public_fd;
+	h.ops = (struct hypervisor_ops){.changed = on_guest_changed, .event = on_guest_event, .gone = on_guest_gone};
+	h.userdata = a;
+	int r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
+	if (r >= 0)
+		r = kube_recorder_new(&a->recorder, c->client, "nacre-node", c->host, err);
+	if (r >= 0)
+		r = hypervisor_new(&a->hypervisor, &h, err);
+	if (r >= 0)
+		r = start_caches(a, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(a);
+	return 0;
+}
+
+struct agent *agent_free(struct agent *a) {
+	struct record *rec, *next_rec;
+	struct work *w, *next;
+
+	if (!a)
+		return NULL;
+	kube_cache_free(a->instances);
+	kube_cache_free(a->images);
+	kube_cache_free(a->endpoints);
+	hypervisor_free(a->hypervisor);
+	TAILQ_FOREACH_SAFE (w, &a->work, entry, next)
+		work_free(w);
+	kube_recorder_free(a->recorder);
+	kube_workqueue_free(a->queue);
+	RB_FOREACH_SAFE (rec, records, &a->records, next_rec) {
+		RB_REMOVE(records, &a->records, rec);
+		free(rec);
+	}
+	free(a);
+	return NULL;
+}
+
+size_t agent_guests(const struct agent *a) {
+	return hypervisor_count(a->hypervisor);
+}
