@@ -166,7 +166,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 	if (r->watch) {
 		watch_set_wake(r->watch, wake_watch, x);
 		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
-	} else if (r->items)
+	} else if (r->tail)
 		resp = list_response(r);
 	else {
 		size_t len = r->body.len;
