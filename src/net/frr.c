@@ -38,7 +38,7 @@ static int prepare_dir(const struct frr *f, struct error *err) {
 		                 DIR_LEN_MAX);
 	if (!user || !group)
 		return error_set(err, ENOENT, "no user `frr`: install the package frr");
-	int r = mkdir_p(f->dir, 0750, err);
+	int r = mkdir_p(f->dir, 0755, err);
 	/* FRR makes it by itself only when it is started by its own scripts. */
 	if (r >= 0)
 		r = mkdir_p("/var/run/frr", 0755, err);
@@ -224,8 +224,17 @@ static void bound_log(const struct frr *f, const char *daemon) {
 }
 
 int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) {
-	const char *const configs[] = {zebra, bgpd};
-	int r = prepare_dir(f, err);
+	/*
+	 * With nexthop objects zebra 8.4 forgets a member of a group that went down and came up again: the route stays
+	 * on one path, and is lost with that.
+	 */
+	_buf_free_ struct buf own = {.max = CONFIG_MAX};
+	buf_printf(&own, "%sno zebra nexthop kernel enable\n", zebra);
+	int r = buf_error(&own, "FRR configuration", err);
+	if (r < 0)
+		return r;
+	const char *const configs[] = {own.data, bgpd};
+	r = prepare_dir(f, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(daemons); i++) {
 		pid_t pid = running(f, daemons[i]);
 		bound_log(f, daemons[i]);

@@ -16,7 +16,8 @@
 
 struct frr {
 	const char *netns; /* name */
-	const char *dir;   /* made by frr_ensure(), mode 0750, owner frr; at most 80 characters */
+	const char *dir;   /* made by frr_ensure(), owner frr, who must be able to reach it (no 0700 above); at most 80
+	                      characters */
 };
 
 /*

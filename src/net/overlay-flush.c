@@ -67,8 +67,8 @@ static int transmit(struct overlay *o, struct error *err) {
 /* -- hops -- */
 
 static uint32_t new_id(struct overlay *o) {
-	if (o->next_id == 0)
-		o->next_id = 1;
+	if (o->next_id > OVERLAY_ID_LAST)
+		o->next_id = OVERLAY_ID_FIRST;
 	return o->next_id++;
 }
 
@@ -149,15 +149,15 @@ static int flush_hops(struct overlay *o, struct error *err) {
 /* -- groups -- */
 
 unsigned overlay_group_members(const struct group *g, uint32_t ids[static NEXTHOP_MEMBERS_MAX]) {
-	unsigned n = 0;
+	unsigned n = 0, all = 0;
 	for (unsigned i = 0; i < g->n; i++)
 		if (g->hops[i]->item.nexthop && !g->hops[i]->unreachable)
 			ids[n++] = g->hops[i]->item.id;
 	/* With none reachable the best guess is all of them. */
-	for (unsigned i = 0; i < g->n && (n == 0 || ids[0] == 0); i++)
+	for (unsigned i = 0; i < g->n && n == 0; i++)
 		if (g->hops[i]->item.nexthop)
-			ids[n++] = g->hops[i]->item.id;
-	return n;
+			ids[all++] = g->hops[i]->item.id;
+	return n ? n : all;
 }
 
 static int put_group(struct overlay *o, struct group *g, struct error *err) {

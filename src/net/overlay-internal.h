@@ -24,6 +24,13 @@
 /* Of our routes. The default of last resort (net/underlay.h) has another, so neither replaces the other. */
 #define OVERLAY_METRIC 1024
 
+/*
+ * Nexthop ids count up from here. On an edge FRR works in `public`, too: its own ids count up from 1, and
+ * those from 200,000,000 on it holds for its protocols (FRR zebra/zebra_nhg.h).
+ */
+#define OVERLAY_ID_FIRST 100000000
+#define OVERLAY_ID_LAST  199999999
+
 enum item_kind { ITEM_ROUTE, ITEM_HOP, ITEM_GROUP };
 
 /* First member of each of the three. */

@@ -76,10 +76,10 @@ static struct hop *hop_of(struct overlay *o, int oif, const struct addr *via) {
 static int seen_nexthop(const struct nexthop *nh, void *userdata) {
 	struct sync *s = userdata;
 	struct overlay *o = s->o;
-	if (nh->id >= o->next_id)
-		o->next_id = nh->id + 1;
 	if (nh->protocol != NET_PROTOCOL)
 		return 0;
+	if (nh->id >= o->next_id)
+		o->next_id = nh->id + 1;
 	if (nh->n_members)
 		return PUSH(s->stale.groups, s->stale.n_groups, *nh);
 	struct hop *h = hop_of(o, nh->oif, &nh->via);

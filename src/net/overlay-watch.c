@@ -16,7 +16,8 @@
 static void set_dev(struct overlay *o, const struct link *l, bool gone) {
 	struct dev *d = overlay_find_dev(o, l->name), *other;
 	struct hop *h;
-	bool up = !gone && (l->flags & IFF_UP);
+	/* The kernel takes no nexthop on a device without carrier, and drops those of one that loses it. */
+	bool up = !gone && (l->flags & IFF_UP) && l->carrier;
 	bool changed = !d || d->index != l->index || d->up != up;
 	/* Renamed: the index is known by another name. */
 	RB_FOREACH (other, dev_tree, &o->devs)

@@ -314,7 +314,7 @@ int overlay_new(struct overlay **ret, const struct overlay_config *c, struct err
 		return error_set(err, EINVAL, "overlay: the VTEP must be IPv6 and the device have a name");
 	o->c = *c;
 	snprintf(o->device, sizeof(o->device), "%s", c->device);
-	o->next_id = 1;
+	o->next_id = OVERLAY_ID_FIRST;
 	RB_INIT(&o->eps);
 	RB_INIT(&o->rts);
 	RB_INIT(&o->hops);

@@ -65,6 +65,15 @@ int route_put(struct nl *n, const struct route *r, struct error *err) {
 	return route_send(n, NET_PUT, r, err);
 }
 
+int route_ensure(struct nl *n, const struct route *r, struct error *err) {
+	char text[PREFIX_STR_MAX];
+	struct rtmsg m = route_header(r);
+	struct nlmsghdr *h = nl_request(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &m, sizeof(m));
+	route_attrs(h, r);
+	int res = nl_send(n, h, err, "add route %s", prefix_str(&r->dst, text));
+	return res == -EEXIST ? 0 : res;
+}
+
 int route_delete(struct nl *n, const struct route *r, struct error *err) {
 	int res = route_send(n, NET_DELETE, r, err);
 	return res == -ESRCH ? 0 : res;

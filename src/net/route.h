@@ -31,6 +31,8 @@ struct route {
 	uint32_t metric; /* 0: the kernel's default (1024 for IPv6) */
 };
 int route_put(struct nl *n, const struct route *r, struct error *err) _must_use_;
+/* Adds it unless one with this prefix and metric is there; doesn't look at what that one says. */
+int route_ensure(struct nl *n, const struct route *r, struct error *err) _must_use_;
 int route_delete(struct nl *n, const struct route *r, struct error *err);
 int route_batch(struct nl_batch *b, enum net_op op, const struct route *r, void *cookie, struct error *err) _must_use_;
 typedef int (*route_handler)(const struct route *r, void *userdata);

@@ -11,7 +11,7 @@
 #include "net/route.h"
 #include "net/vtep.h"
 
-/* New devices take the "default" values, those that exist (lo) take "all". */
+/* New devices take the "default" values. A NIC that was in the namespace before us has its own: nic_sysctls. */
 static const struct netns_sysctl underlay_sysctls[] = {
 	{"ipv4/ip_forward", "0"},
 	{"ipv6/conf/all/forwarding", "0"},
@@ -72,6 +72,20 @@ static int join(const char *name, int *fd, struct nl **nl, const struct netns_sy
 	return r < 0 ? error_prefix(err, "network namespace `%s`", name) : 0;
 }
 
+static int nic_sysctls(const struct underlay *u, const char *name, struct error *err) {
+	/* The neighbours' router advertisements are for FRR; the kernel would make default routes of them. */
+	static const char *const off[] = {"accept_ra", "accept_redirects", "forwarding"};
+	for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
+		char path[96];
+		struct netns_sysctl s = {path, "0"};
+		snprintf(path, sizeof(path), "ipv6/conf/%s/%s", name, off[i]);
+		int r = netns_sysctl(u->underlay_fd, &s, 1, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int ensure_nic(const struct underlay *u, const char *name, struct error *err) {
 	struct link l;
 	int r = link_get(u->underlay_nl, name, &l, err);
@@ -86,6 +100,8 @@ static int ensure_nic(const struct underlay *u, const char *name, struct error *
 		if (r >= 0)
 			r = link_get(u->underlay_nl, name, &l, err);
 	}
+	if (r >= 0)
+		r = nic_sysctls(u, name, err);
 	if (r >= 0 && (l.mtu != UNDERLAY_NIC_MTU || !(l.flags & IFF_UP))) {
 		struct link_change c = {.up = true, .mtu = l.mtu != UNDERLAY_NIC_MTU ? UNDERLAY_NIC_MTU : 0};
 		r = link_set(u->underlay_nl, l.index, &c, err);
@@ -161,9 +177,9 @@ static int ensure_public(struct underlay *u, const struct underlay_config *c, st
 	                           .mtu = OVERLAY_MTU};
 	struct route none6 = {.dst.addr.family = AF_INET6, .type = RTN_UNREACHABLE, .metric = UINT32_MAX};
 	struct route none4 = {.dst.addr.family = AF_INET, .type = RTN_UNREACHABLE, .metric = UINT32_MAX};
-	int r = route_put(u->public_nl, &none6, err);
+	int r = route_ensure(u->public_nl, &none6, err);
 	if (r >= 0)
-		r = route_put(u->public_nl, &none4, err);
+		r = route_ensure(u->public_nl, &none4, err);
 	if (r >= 0)
 		r = link_ensure_vxlan(u->underlay_nl, u->public_nl, u->public_fd, &vxlan, &u->vxlan, err);
 	return r;
