@@ -56,6 +56,7 @@ static int start(struct program *p, struct fabric_config *fc, const struct fabri
 	fc->loop = p->loop;
 	fc->client = p->client;
 	fc->role = "edge";
+	fc->own_defaults = true;
 	fc->state = on_fabric_state;
 	fc->userdata = p;
 	r = fabric_new(&p->fabric, fc, err);
@@ -114,7 +115,7 @@ int main(int argc, char **argv) {
 		.name = "nacre-edge",
 		.summary = "Connects the public overlay with the routers outside, by BGP.",
 		.usage = "--host NAME --vtep ADDRESS --asn N --nic NAME... --uplink NAME... --overlay-ip ADDRESS "
-	                 "[OPTIONS]",
+			 "[OPTIONS]",
 		.epilogue =
 			"BGP sessions are EdgePeer objects that name this host. They, the routes and the VXLAN device\n"
 			"outlive the program; it takes them over when it starts.",

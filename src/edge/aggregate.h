@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Unreachable routes for the prefixes that an edge announces: a packet to an address in a pool that nobody has is
+ * Unreachable routes for the pools that an edge announces: a packet to an address in a pool that nobody has is
  * answered with "unreachable", instead of following the default route back to where it came from. Routes of
  * endpoints are longer and win.
  */

@@ -20,7 +20,7 @@ static void print_family(const struct bgp_config *c, int family, struct buf *out
 		           "  neighbor %s filter-list own out\n",
 		           n, n, family == AF_INET ? 4 : 6, n);
 	}
-	buf_puts(out, "  maximum-paths 16\n exit-address-family\n");
+	buf_puts(out, "  maximum-paths 16\n");
 }
 
 void bgp_config_print(const struct bgp_config *c, struct buf *out) {

@@ -21,7 +21,6 @@ struct edge {
 	struct frr frr;
 	bool ready;
 	bool bad;               /* the last report of state was an error */
-	uint64_t overlay_at;    /* overlay_stats.messages when endpoints were last looked at */
 	uint64_t aggregates_at; /* when they were last compared with the kernel, monotonic ns; 0: they must be */
 	char last_error[512];
 };
@@ -29,8 +28,9 @@ struct edge {
 /* What a peer lacks to be configured: NULL if nothing, else a reason for its condition, and MSG is filled. */
 const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char *msg, size_t size);
 
-/* Prefixes of pools and, outside them, of endpoints. *RET is malloc'ed. */
-int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) _must_use_;
+/* What is to be announced: first prefixes of pools, then those of endpoints that no pool holds. *RET is malloc'ed. */
+int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
+                         struct error *err) _must_use_;
 int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
                        struct error *err) _must_use_;
 

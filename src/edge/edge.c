@@ -93,19 +93,19 @@ static int want_endpoint(struct edge *e, struct error *err) {
 static int settle(struct edge *e, struct error *err) {
 	_free_ struct prefix *prefixes = NULL;
 	_buf_free_ struct buf config = {.max = 1 << 20};
-	size_t n;
+	size_t n, n_pools;
 	int r = ensure_links(e, err);
 	/* Before everything is known nothing is taken back. */
-	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_ready(e->c.fabric))
+	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric))
 		return r;
 	r = check_overlay_ip(e, err);
 	if (r >= 0)
-		r = edge_wanted_prefixes(e, &prefixes, &n, err);
+		r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
 	if (r < 0)
 		return r;
 	uint64_t now = now_monotonic_ns();
 	if (!e->aggregates_at || now - e->aggregates_at > AGGREGATES_NS) {
-		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n, err);
+		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n_pools, err);
 		if (r >= 0)
 			e->aggregates_at = now;
 	}
@@ -134,11 +134,6 @@ static void sync_soon(struct edge *e) {
 /* Sessions go up and down, FRR dies and the overlay changes without telling us. */
 static int on_poll(sd_event_source *s, uint64_t usec, void *userdata) {
 	struct edge *e = userdata;
-	struct overlay_stats stats;
-	overlay_stats(fabric_overlay(e->c.fabric), &stats);
-	if (stats.messages != e->overlay_at)
-		e->aggregates_at = 0;
-	e->overlay_at = stats.messages;
 	sync_soon(e);
 	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 }

@@ -51,7 +51,8 @@ static int look_at_prefix(const struct prefix *p, void *userdata) {
 	return add(l, p);
 }
 
-int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {
+int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
+                         struct error *err) {
 	struct list l = {0};
 	if (add_pools(e, &l) < 0 || overlay_foreach(fabric_overlay(e->c.fabric), look_at_prefix, &l) < 0) {
 		free(l.v);
@@ -67,6 +68,7 @@ int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_
 	}
 	*ret = l.v;
 	*ret_n = l.n;
+	*ret_pools = l.pools;
 	return 0;
 }
 

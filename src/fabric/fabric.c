@@ -36,8 +36,11 @@ static int parse_endpoint(struct fabric *f, const struct endpoint *ep, struct ov
 		r = addr_parse(s->vtep, &out->vtep, err);
 	if (r >= 0 && s->routes.n > OVERLAY_PREFIXES_MAX)
 		r = error_set(err, E2BIG, "more than %d routes", OVERLAY_PREFIXES_MAX);
-	for (size_t i = 0; r >= 0 && i < s->routes.n; i++)
-		r = prefix_parse(s->routes.v[i].prefix, &prefixes[out->n_prefixes++], err);
+	for (size_t i = 0; r >= 0 && i < s->routes.n; i++) {
+		r = prefix_parse(s->routes.v[i].prefix, &prefixes[out->n_prefixes], err);
+		if (r >= 0 && (prefixes[out->n_prefixes].len > 0 || !f->c.own_defaults))
+			out->n_prefixes++;
+	}
 	if (r >= 0 && addr_cmp(&out->vtep, &f->c.underlay.vtep) == 0 && f->c.device)
 		out->device = f->c.device(ep, device, f->c.userdata);
 	return r;
@@ -166,6 +169,7 @@ struct fabric *fabric_free(struct fabric *f) {
 	if (!f)
 		return NULL;
 	sd_event_source_disable_unref(f->tick);
+	sd_event_source_disable_unref(f->host_retry);
 	kube_heartbeat_free(f->heartbeat);
 	kube_request_cancel(&f->host_request);
 	kube_cache_free(f->endpoints);
@@ -182,6 +186,10 @@ const struct underlay *fabric_underlay(const struct fabric *f) {
 
 struct overlay *fabric_overlay(const struct fabric *f) {
 	return f->overlay;
+}
+
+bool fabric_synced(const struct fabric *f) {
+	return f->started;
 }
 
 bool fabric_ready(const struct fabric *f) {

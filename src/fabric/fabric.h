@@ -26,6 +26,11 @@ struct fabric_config {
 	int64_t vcpus, memory_mib; /* capacity for instances; 0 on an edge */
 	uint32_t lease_s;          /* others take the host for dead after so long without a renewal */
 	/*
+	 * Default routes of other hosts' endpoints are not for this one: an edge has its own, by BGP. (FRR would not
+	 * even install it next to one of ours, for it prefers what it finds in the kernel.)
+	 */
+	bool own_defaults;
+	/*
 	 * Where an endpoint of this host hangs: the name of its device in `public`, written to OUT and returned;
 	 * NULL if it isn't routed here. CALLBACK NULL: none is.
 	 */
@@ -46,7 +51,9 @@ DEFINE_CLEANUP(fabric, struct fabric *, fabric_free)
 /* The namespaces; valid as long as the fabric. */
 const struct underlay *fabric_underlay(const struct fabric *f);
 struct overlay *fabric_overlay(const struct fabric *f);
-/* The Host object was written and the overlay holds all Endpoints. */
+/* The overlay was given all Endpoints there are. */
+bool fabric_synced(const struct fabric *f);
+/* Besides, the Host object is as it should be. */
 bool fabric_ready(const struct fabric *f);
 /* uid of the Host object, "" until it is known. */
 const char *fabric_host_uid(const struct fabric *f);

@@ -12,7 +12,8 @@
 #include "base/util.h"
 #include "fabric/internal.h"
 
-#define RETRY_NS NSEC_PER_SEC
+#define CONFLICT_US (100 * USEC_PER_MSEC)
+#define RETRY_US    USEC_PER_SEC
 
 static int set_string(char **out, const char *s) {
 	char *v = strdup(s);
@@ -34,14 +35,24 @@ static void boot_id(char out[static 64]) {
 	snprintf(out, 64, "%.60s", text);
 }
 
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct fabric *f = userdata;
+	f->host_waits = false;
+	fabric_host_ensure(f);
+	return 0;
+}
+
 static void on_done(const struct kube_response *resp, void *userdata) {
 	struct fabric *f = userdata;
 	void *obj;
 	if (resp->error < 0) {
 		/* Somebody was faster: the watch brings what there is now. */
-		if (resp->error != -EEXIST && resp->error != -ESTALE && resp->error != -ENOENT)
+		bool conflict = resp->error == -EEXIST || resp->error == -ESTALE || resp->error == -ENOENT;
+		if (!conflict)
 			fabric_say(f, "host", &resp->err);
-		f->host_retry_at = now_monotonic_ns() + RETRY_NS;
+		/* Without memory for a timer the next tick has to do. */
+		f->host_waits =
+			loop_timer(f->c.loop, &f->host_retry, conflict ? CONFLICT_US : RETRY_US, on_retry, f) >= 0;
 		return;
 	}
 	fabric_say(f, "host", NULL);
@@ -126,7 +137,7 @@ static int settle(struct fabric *f, const struct host *have, struct error *err) 
 
 void fabric_host_ensure(struct fabric *f) {
 	struct error err = {0};
-	if (f->host_request || !kube_cache_synced(f->hosts) || now_monotonic_ns() < f->host_retry_at)
+	if (f->host_request || !kube_cache_synced(f->hosts) || f->host_waits)
 		return;
 	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
 	if (settle(f, have, &err) < 0)

@@ -14,11 +14,11 @@ struct fabric {
 	struct kube_cache *hosts;     /* this one's object */
 	struct kube_heartbeat *heartbeat;
 	struct kube_request *host_request;
-	sd_event_source *tick;
+	sd_event_source *tick, *host_retry;
 	char uid[64];
 	bool registered; /* the Host object is as it should be */
 	bool started;    /* the overlay was given all endpoints */
-	uint64_t host_retry_at;
+	bool host_waits; /* for host_retry */
 	struct last {
 		const char *what;
 		bool bad;

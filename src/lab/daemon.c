@@ -11,7 +11,8 @@
 #include "kube/client.h"
 #include "net/netns.h"
 
-#define STOP_GRACE_MS 5000
+#define STOP_GRACE_MS  5000
+#define LAB_HOST_VCPUS 64
 
 void lab_daemon_clear(struct lab_daemon *d) {
 	for (int i = 0; d->argv[i]; i++)
@@ -35,6 +36,12 @@ static int add_arg(struct lab_daemon *d, const char *fmt, ...) {
 	return 0;
 }
 
+/* What each host offers: as many vCPUs as one may want to try, and its share of the memory that is really there. */
+static int64_t memory_share_mib(const struct lab *lab) {
+	int64_t all = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / (1 << 20);
+	return MAX((all - 2048) / lab->hosts, (int64_t)512);
+}
+
 static int machine_args(const struct lab *lab, const struct lab_machine *m, struct lab_daemon *d) {
 	int r = add_arg(d, "--host=%s", m->name);
 	r = r < 0 ? r : add_arg(d, "--netns-prefix=%s", m->prefix);
@@ -48,6 +55,10 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
 	} else {
 		r = r < 0 ? r : add_arg(d, "--images=%s", lab->images);
+		r = r < 0 ? r : add_arg(d, "--vcpus=%d", LAB_HOST_VCPUS);
+		r = r < 0 ? r : add_arg(d, "--memory-mib=%lld", (long long)memory_share_mib(lab));
+		/* Hosts are one machine here: their users must not be the same. */
+		r = r < 0 ? r : add_arg(d, "--uid-base=%d", 200000 + m->index * 60000);
 	}
 	return r;
 }

@@ -45,8 +45,7 @@ static void leaf_config(const struct lab *lab, int i, struct buf *b) {
 	}
 	buf_puts(b, " address-family ipv6 unicast\n"
 	            "  neighbor fabric activate\n"
-	            "  maximum-paths 16\n"
-	            " exit-address-family\n");
+	            "  maximum-paths 16\n");
 }
 
 static void internet_config(struct buf *b) {
@@ -70,8 +69,7 @@ static void internet_config(struct buf *b) {
 		           " address-family %s unicast\n"
 		           "  neighbor edges activate\n"
 		           "  neighbor edges default-originate\n"
-		           "  maximum-paths 16\n"
-		           " exit-address-family\n",
+		           "  maximum-paths 16\n",
 		           v6 ? "ipv6" : "ipv4");
 }
 

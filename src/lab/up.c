@@ -122,7 +122,7 @@ static int wait_for(struct up *u, condition holds, unsigned seconds, struct erro
 		if (now_monotonic_ns() > deadline)
 			return error_set(err, ETIMEDOUT, "not within %u s: %s", seconds, why.msg);
 		progress_wait(&u->progress, "%s", why.msg);
-		usleep(50000);
+		usleep(20000);
 	}
 }
 
@@ -202,7 +202,12 @@ static int answers_http(struct up *u, struct error *err) {
 
 static int build_fabric(struct up *u, struct error *err) {
 	progress_step(&u->progress, "API server and controller");
-	int r = start_daemons(u, 0, LAB_CONTROL_DAEMONS, err);
+	int r = start_daemons(u, 0, 1, err);
+	if (r >= 0)
+		r = wait_for(u, api_ready, 15, err);
+	/* Only now: whoever finds no API takes his time before he asks again. */
+	if (r >= 0)
+		r = start_daemons(u, 1, LAB_CONTROL_DAEMONS, err);
 	if (r < 0)
 		return r;
 	progress_step(&u->progress, "cables: 2 leaves, %d edges, %lld hosts, internet", LAB_EDGES,
@@ -211,9 +216,7 @@ static int build_fabric(struct up *u, struct error *err) {
 	if (r < 0)
 		return r;
 	progress_step(&u->progress, "objects: pools, edge peers, an image, a tenant");
-	r = wait_for(u, api_ready, 15, err);
-	if (r >= 0)
-		r = lab_seed(u->lab, err);
+	r = lab_seed(u->lab, err);
 	if (r < 0)
 		return r;
 	/* They set up their hosts while we start the routers. */
