@@ -99,28 +99,88 @@ struct list_params {
 	int64_t version;
 };
 
+/* Adds B if it is selected. 1: the page is full, and the next one begins with this key. */
+static int emit(const struct list_params *lp, struct page *p, const char *ns, const char *name, struct blob *b) {
+	if (!selector_matches(lp->sel, ns, name, b->data, b->len))
+		return 0;
+	if (lp->limit && p->n == lp->limit) {
+		snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, ns, name);
+		return 1;
+	}
+	return page_add(p, b);
+}
+
+static int key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
+	int c = strcmp(ns_a, ns_b);
+	return c ? c : strcmp(name_a, name_b);
+}
+
+/* By key, then by version. */
+static int undo_cmp(const void *a, const void *b) {
+	const struct watch_event *x = *(const struct watch_event *const *)a, *y = *(const struct watch_event *const *)b;
+	int c = key_cmp(x->ns, x->name, y->ns, y->name);
+	return c ? c : (x->rv > y->rv) - (x->rv < y->rv);
+}
+
+/*
+ * What must be undone to see the objects as of lp->version: of each key from the list's beginning on the first event
+ * after it, in order of keys. -EXPIRED_VERSION if that is no longer known.
+ */
+static int undo_since(const struct server *s, unsigned kind, const struct list_params *lp,
+                      const struct watch_event ***ret, size_t *ret_n) {
+	uint64_t seq, end = store_event_end(s->store, kind);
+	int r = store_event_after(s->store, kind, lp->version, &seq);
+	size_t n = 0, m = 0;
+	if (r < 0)
+		return r;
+	const struct watch_event **v = calloc(end - seq + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (; seq < end; seq++) {
+		const struct watch_event *e = store_event(s->store, kind, seq);
+		if (e && key_cmp(e->ns, e->name, lp->from_ns, lp->from_name) >= 0 && (!*lp->ns || streq(lp->ns, e->ns)))
+			v[n++] = e;
+	}
+	qsort(v, n, sizeof(*v), undo_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (m == 0 || key_cmp(v[m - 1]->ns, v[m - 1]->name, v[i]->ns, v[i]->name) != 0)
+			v[m++] = v[i];
+	*ret = v;
+	*ret_n = m;
+	return 0;
+}
+
+static const struct object *in_namespace(const struct object *o, const char *ns) {
+	return o && (!*ns || streq(o->ns, ns)) ? o : NULL;
+}
+
 static int collect(const struct server *s, unsigned kind, const struct list_params *lp, struct page *p) {
+	const struct watch_event **undo = NULL;
+	size_t n_undo = 0, u = 0;
 	const char *only = selector_name(lp->sel);
 	const struct object *o;
-	if (only && *lp->ns) {
+	int r = 0;
+	if (lp->version < store_version(s->store))
+		r = undo_since(s, kind, lp, &undo, &n_undo);
+	else if (only && *lp->ns) {
 		o = store_get(s->store, kind, lp->ns, only);
-		return o && selector_matches(lp->sel, o->ns, o->name, o->value->data, o->value->len)
-		               ? page_add(p, o->value)
-		               : 0;
+		return o ? emit(lp, p, o->ns, o->name, o->value) : 0;
 	}
-	for (o = store_seek(s->store, kind, lp->from_ns, lp->from_name); o; o = store_next(s->store, kind, o)) {
-		if (*lp->ns && !streq(o->ns, lp->ns))
-			break;
-		if (!selector_matches(lp->sel, o->ns, o->name, o->value->data, o->value->len))
-			continue;
-		if (lp->limit && p->n == lp->limit) {
-			snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, o->ns, o->name);
-			break;
-		}
-		if (page_add(p, o->value) < 0)
-			return -ENOMEM;
+	if (r < 0)
+		return r;
+	o = in_namespace(store_seek(s->store, kind, lp->from_ns, lp->from_name), lp->ns);
+	while (r == 0 && (o || u < n_undo)) {
+		int c = !o ? 1 : u == n_undo ? -1 : key_cmp(o->ns, o->name, undo[u]->ns, undo[u]->name);
+		if (c < 0)
+			r = emit(lp, p, o->ns, o->name, o->value);
+		else if (undo[u]->prev)
+			r = emit(lp, p, undo[u]->ns, undo[u]->name, undo[u]->prev);
+		u += c >= 0;
+		if (c <= 0)
+			o = in_namespace(store_next(s->store, kind, o), lp->ns);
 	}
-	return 0;
+	free(undo);
+	return MIN(r, 0);
 }
 
 /* "v1:VERSION:NS/NAME", cut up in TEXT. */
@@ -173,6 +233,7 @@ void handle_list(struct server *s, struct request *r) {
 	_cleanup_(page_clear) struct page page = {0};
 	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
 	int64_t version, limit = 0;
+	bool exact = streq(request_param(r, "resourceVersionMatch"), "Exact");
 	const char *limit_text = request_param(r, "limit"), *cont = request_param(r, "continue");
 	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
 
@@ -184,12 +245,16 @@ void handle_list(struct server *s, struct request *r) {
 	}
 	lp.sel = sel;
 	lp.limit = (size_t)limit;
-	lp.version = store_version(s->store);
-	if (token && parse_continue(token, &lp) < 0) {
+	lp.version = exact && version > 0 ? version : store_version(s->store);
+	if (token && (parse_continue(token, &lp) < 0 || lp.version > store_version(s->store))) {
 		reply_bad_request(r, "continue key is not valid");
 		return;
 	}
-	if (collect(s, r->route.kind_index, &lp, &page) < 0)
+	int e = collect(s, r->route.kind_index, &lp, &page);
+	if (e == -EXPIRED_VERSION)
+		reply_status(&r->reply, 410, "Expired", NULL,
+		             "the version of this list, %" PRId64 ", is too old to go on with; list anew", lp.version);
+	else if (e < 0)
 		reply_internal(r, "out of memory");
 	else
 		reply_list(r, &page, lp.version);
@@ -206,8 +271,7 @@ static bool watch_initial(struct request *r, int64_t version, bool send_initial,
 			&errs, API_FORBIDDEN, "resourceVersionMatch",
 			"Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
 	if (errs.n) {
-		struct request *rq = r;
-		reply_invalid(rq, "", &errs);
+		reply_invalid(r, "", &errs);
 		return false;
 	}
 	/* Without a version, or from 0, a watch begins with what there is, unless told not to. */

@@ -10,6 +10,7 @@
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
+#include "apiserver/stats.h"
 #include "apiserver/watch.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -73,6 +74,7 @@ void server_write(struct server *s, struct write *w) {
 static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
+	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
 }
 
@@ -258,12 +260,23 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 		if (r < 0)
 			return error_errno(err, r, "prepare commits");
 	}
+	for (unsigned k = 0; api_kinds[k]; k++)
+		stats_objects((int)store_count(s->store, k));
 	r = gc_new(&s->gc, s, err);
 	if (r == 0)
 		r = make_namespaces(s, err);
 	if (r < 0)
 		return r;
 	store_commit(s->store);
+	/* Nobody is served before they are there; and a disk that can't be written to is noticed now. */
+	while (r >= 0 && store_busy(s->store))
+		r = sd_event_run(loop, UINT64_MAX);
+	if (r < 0)
+		return error_errno(err, r, "wait for the first write");
+	if (s->write_failed.code) {
+		*err = s->write_failed;
+		return -s->write_failed.code;
+	}
 	*ret = TAKE_PTR(s);
 	return 0;
 }

@@ -39,7 +39,7 @@ static int dump(const struct api_kind *k, const json_t *obj, struct buf *text) {
 }
 
 /* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
-static int check_unknown(struct request *r, const struct api_errors *unknown) {
+static int check_unknown(struct request *r, const char *name, const struct api_errors *unknown) {
 	const char *how = request_param(r, "fieldValidation");
 	const struct api_kind *k = r->route.kind;
 	if (!unknown->n || streq(how, "Ignore"))
@@ -52,8 +52,9 @@ static int check_unknown(struct request *r, const struct api_errors *unknown) {
 	_buf_free_ struct buf b = {.max = 4096};
 	for (size_t i = 0; i < unknown->n; i++)
 		buf_printf(&b, "%s%s", i ? ", " : "", unknown->v[i].msg);
-	reply_bad_request(r, "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.3500s", k->kind,
-	                  k->version, k->kind, b.data);
+	/* Kubernetes names only the kind here; whose field it is helps more. */
+	reply_bad_request(r, "%s \"%s\" in version \"%s\" cannot be handled as a %s: strict decoding error: %.3500s",
+	                  k->kind, name ? name : "", k->version, k->kind, b.data);
 	return -EINVAL;
 }
 
@@ -96,7 +97,7 @@ static int validate(struct server *s, struct request *r, const json_t *old, cons
 int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = {0};
 	api_prune(r->route.kind->desc, obj, &unknown);
-	if (check_unknown(r, &unknown) < 0)
+	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
 	if (api_default(r->route.kind->desc, obj) == 0)
 		return 0;

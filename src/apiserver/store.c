@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "apiserver/stats.h"
 #include "base/util.h"
 
 /* Events held for each kind, by number and by bytes of their objects. */
@@ -374,7 +375,10 @@ static int write_batch(struct store *s, struct error *err) {
 	for (unsigned i = 0; i < s->n_kinds; i++)
 		horizons[i] = s->kinds[i].horizon;
 	const struct db_batch b = {rows, s->n_changes, s->forget, s->n_forget, horizons};
-	return db_write(s->db, &b, s->last_given, err);
+	uint64_t start = now_monotonic_ns();
+	int r = db_write(s->db, &b, s->last_given, err);
+	stats_commit(s->n_changes, now_monotonic_ns() - start, r == 0);
+	return r;
 }
 
 static void clear_batch(struct store *s) {

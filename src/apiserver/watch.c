@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apiserver/reply.h"
+#include "apiserver/stats.h"
 #include "apiserver/table.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
@@ -87,6 +88,7 @@ int watch_new(struct watch **ret, struct server *s, const struct watch_options *
 	w->bookmark_at_ns = now_monotonic_ns() + BOOKMARK_NS;
 	w->text.max = (size_t)16 << 20;
 	TAILQ_INSERT_TAIL(&s->watches[o->kind], w, link);
+	stats_watch(1);
 	*ret = TAKE_PTR(w);
 	return 0;
 }
@@ -94,8 +96,10 @@ int watch_new(struct watch **ret, struct server *s, const struct watch_options *
 struct watch *watch_free(struct watch *w) {
 	if (!w)
 		return NULL;
-	if (w->link.tqe_prev)
+	if (w->link.tqe_prev) {
 		TAILQ_REMOVE(&w->server->watches[w->o.kind], w, link);
+		stats_watch(-1);
+	}
 	for (size_t i = w->next_initial; i < w->n_initial; i++)
 		blob_unref(w->initial[i]);
 	free(w->initial);

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A nacre-apiserver of one's own, and a client that shows what is on the wire."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
+SERVER = os.path.join(BUILD, "src", "cmd", "nacre-apiserver")
+V = "nacre.dev/v1alpha1"
+G = "/apis/nacre.dev/v1alpha1"
+MERGE = "application/merge-patch+json"
+JSONPATCH = "application/json-patch+json"
+
+
+def eventually(what, seconds, condition):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.text = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+
+class Watch:
+    """Events as they come, read on a thread of its own."""
+
+    def __init__(self, server, path, headers=None):
+        self.events, self.closed = [], False
+        self.conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        self.conn.request("GET", path, headers=headers or {})
+        self.response = self.conn.getresponse()
+        self.status = self.response.status
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException, AttributeError):
+            while True:
+                line = self.response.readline()
+                if not line:
+                    break
+                self.events.append(json.loads(line))
+        self.closed = True
+
+    def wait(self, n, seconds=10):
+        eventually(f"{n} events, not {self.events}", seconds, lambda: len(self.events) >= n)
+        return self.short()
+
+    def short(self):
+        return [(e["type"], e["object"]["metadata"].get("name")) for e in self.events]
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.conn.sock and self.conn.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
+        self.conn.close()
+
+
+class Server:
+    def __init__(self, directory):
+        self.dir, self.port, self.process = str(directory), free_port(), None
+        self.database = os.path.join(self.dir, "api.db")
+        self.log = os.path.join(self.dir, "log")
+
+    def start(self, wait=True, prefix=(), **kwargs):
+        log = open(self.log, "a")
+        self.process = subprocess.Popen(
+            [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
+             "--listen", f"unix:{self.dir}/sock"], stderr=log, **kwargs)
+        log.close()
+        if wait:
+            eventually("the server answers", 20, self._answers)
+        return self
+
+    def _answers(self):
+        assert self.process.poll() is None, open(self.log).read()
+        with contextlib.suppress(OSError):
+            return self.get("/readyz").status == 200
+
+    def kill(self, sig=signal.SIGKILL):
+        self.process.send_signal(sig)
+        return self.process.wait(30)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            assert self.kill(signal.SIGTERM) == 0
+
+    def request(self, method, path, body=None, type="application/json", headers=None, conn=None):
+        own = conn is None
+        conn = conn or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        h = dict(headers or {})
+        if body is not None:
+            body = body if isinstance(body, (bytes, str)) else json.dumps(body)
+            if type:
+                h["Content-Type"] = type
+        conn.request(method, path, body, h)
+        r = conn.getresponse()
+        answer = Answer(r.status, r.headers, r.read().decode("utf-8", "replace"))
+        if own:
+            conn.close()
+        return answer
+
+    def get(self, path, **kw):
+        return self.request("GET", path, **kw)
+
+    def post(self, path, body, **kw):
+        return self.request("POST", path, body, **kw)
+
+    def put(self, path, body, **kw):
+        return self.request("PUT", path, body, **kw)
+
+    def patch(self, path, body, type=MERGE, **kw):
+        return self.request("PATCH", path, body, type, **kw)
+
+    def delete(self, path, body=None, **kw):
+        return self.request("DELETE", path, body, **kw)
+
+    def watch(self, path, **params):
+        headers = params.pop("headers", None)
+        return Watch(self, f"{path}?" + urllib.parse.urlencode({"watch": "true", **params}), headers)
+
+    def list(self, path, **params):
+        return self.get(path + ("?" + urllib.parse.urlencode(params) if params else "")).json
+
+    def create(self, obj, expect=201, **params):
+        a = self.post(path_of(obj, named=False) + ("?" + urllib.parse.urlencode(params) if params else ""), obj)
+        assert a.status == expect, a.text
+        return a.json
+
+
+PLURALS = {"Namespace": "namespaces", "Event": "events", "Lease": "leases"}
+
+
+def path_of(obj, named=True):
+    kind, meta = obj["kind"], obj["metadata"]
+    group = "/api/v1" if obj["apiVersion"] == "v1" else "/apis/" + obj["apiVersion"]
+    ns = f"/namespaces/{meta['namespace']}" if "namespace" in meta else ""
+    path = f"{group}{ns}/{PLURALS.get(kind, kind.lower() + 's')}"
+    return f"{path}/{meta['name']}" if named else path
+
+
+def instance(name="a", ns="default", labels=None, meta=None, **spec):
+    return {"apiVersion": V, "kind": "Instance",
+            "metadata": {"name": name, "namespace": ns, **({"labels": labels} if labels else {}), **(meta or {})},
+            "spec": {"type": "small", "image": "debian", **spec}}
+
+
+def image(name="img", labels=None, meta=None, **spec):
+    return {"apiVersion": V, "kind": "Image",
+            "metadata": {"name": name, **({"labels": labels} if labels else {}), **(meta or {})},
+            "spec": spec or {"kernel": {"kernel": "vmlinuz"}}}
+
+
+def pool(name, prefix, use="instance"):
+    return {"apiVersion": V, "kind": "AddressPool", "metadata": {"name": name}, "spec": {"use": use, "prefix": prefix}}
+
+
+def namespace(name):
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
