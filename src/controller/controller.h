@@ -53,8 +53,8 @@ struct op {
 	bool missing_ok;         /* 404 is as good as success */
 	/* Called after feeding, before the work ends; may be NULL, and may begin further ops of the work. */
 	void (*then)(struct op *op, const struct kube_response *r);
-	char arg[KUBE_KEY_MAX]; /* for then: a name */
-	uint64_t index;
+	char arg[KUBE_KEY_MAX]; /* for then */
+	uint64_t index;         /* likewise: a value's number, or when the request was sent */
 };
 
 #define WORK_OPS_MAX 8

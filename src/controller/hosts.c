@@ -2,8 +2,9 @@
 
 /*
  * Which hosts live. A host is lost when its Lease was not seen to change for as long as the Lease says, by our own
- * clock, while the API answered without a break. Whatever could have kept a renewal from being seen (a watch that
- * broke, an API that stood still, ourselves standing still) gives every host a fresh full period of grace.
+ * clock, while the API answered without a break. Whatever could have kept a renewal from being made or seen (a watch
+ * that broke, an API that stood still, ourselves standing still) for more than a third of that time gives the host a
+ * fresh full period of grace; hosts renew three times in it.
  *
  * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints are deleted (gc.c), its instances say so
  * (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says otherwise if it
@@ -16,9 +17,8 @@
 #include "base/util.h"
 #include "controller/controller.h"
 
-#define TICK_US      (500 * USEC_PER_MSEC)
-#define PROBE_MS     2000U
-#define GAP_NS       (3 * NSEC_PER_SEC) /* the API, or we ourselves, silent for longer: fresh grace */
+#define TICK_US      (250 * USEC_PER_MSEC) /* also how often the API is asked whether it is there */
+#define PROBE_MS     10000U
 #define REASON_LOST  "HeartbeatLost"
 #define REASON_READY "HeartbeatResumed"
 
@@ -149,15 +149,26 @@ static void on_host(const struct kube_change *ch, void *userdata) {
 	free(b);
 }
 
-static void fresh_grace(struct liveness *l, const char *why) {
+/* After a silence of GAP ns, of the API or our own. */
+static void fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 	struct beat *b;
-	bool any = false;
+	size_t n = 0;
 	RB_FOREACH (b, beats, &l->beats) {
-		b->seen = now_monotonic_ns();
-		any = true;
+		if (!b->lost && gap > grace_ns(l, b->host) / 3) {
+			b->seen = now_monotonic_ns();
+			n++;
+		}
 	}
-	if (any)
-		log_info("heartbeats begin afresh", "reason=\"%s\"", why);
+	if (n)
+		log_info("heartbeats begin afresh", "reason=\"%s\" silent_ms=%llu hosts=%zu", why,
+		         (unsigned long long)(gap / NSEC_PER_MSEC), n);
+}
+
+/* The host has been silent for its full time, and the API was there to hear it. */
+static bool overdue(const struct liveness *l, const struct beat *b) {
+	uint64_t now = now_monotonic_ns(), grace = grace_ns(l, b->host);
+	return !b->lost && kube_cache_connected(l->c->leases) &&
+	       now - kube_client_last_contact(l->c->client) < grace / 3 && now - b->seen > grace;
 }
 
 static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
@@ -167,20 +178,18 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct beat *b;
 	(void)src;
 	(void)usec;
-	if (now - l->last_tick > GAP_NS)
-		fresh_grace(l, "the controller stood still");
-	else if (contact > l->last_contact && contact - l->last_contact > GAP_NS)
-		fresh_grace(l, "the API was away");
+	fresh_grace(l, now - l->last_tick, "the controller stood still");
+	if (l->last_contact && contact > l->last_contact)
+		fresh_grace(l, contact - l->last_contact, "the API was away");
 	l->last_tick = now;
 	l->last_contact = contact;
 	/* Silence must mean something: ask. */
-	if (!l->probe && now - contact > NSEC_PER_SEC / 2) {
+	if (!l->probe && now - contact >= TICK_US * 1000) {
 		struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = PROBE_MS};
 		(void)!kube_request(c->client, &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
 	}
-	bool api_ok = kube_cache_connected(c->leases) && now - contact < GAP_NS;
 	RB_FOREACH (b, beats, &l->beats) {
-		if (api_ok && !b->lost && now - b->seen > grace_ns(l, b->host) && may_act(c))
+		if (overdue(l, b) && may_act(c))
 			enqueue(c, QUEUE_HOSTS, NULL, b->host);
 	}
 	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l);
@@ -220,13 +229,16 @@ static void lease_asked(struct op *op, const struct kube_response *r) {
 	struct lease *lease = NULL;
 	if (!b || !may_act(c) || (r->error < 0 && r->error != -ENOENT))
 		return;
+	/* An answer that took so long says that the API stood still, the host may have tried. */
+	if (now_monotonic_ns() - op->index > grace_ns(c->liveness, b->host) / 3)
+		return;
 	if (r->error == 0 && kube_response_parse(r, &api_kind_lease, (void **)&lease, NULL) < 0)
 		return;
 	const char *version = lease && lease->meta.resource_version ? lease->meta.resource_version : "";
 	/* Without a lease it runs out whatever its last version was. Else it must be the one that was seen. */
 	bool unchanged = !lease || streq(version, b->version);
 	api_free(&api_kind_lease, lease);
-	if (unchanged && now_monotonic_ns() - b->seen > grace_ns(c->liveness, b->host))
+	if (unchanged && overdue(c->liveness, b))
 		set_lost(c->liveness, b, true);
 }
 
@@ -240,11 +252,12 @@ void host_reconcile(const char *key, void *userdata) {
 	if (b && may_act(c)) {
 		if (b->lost != says_lost(h))
 			patch_ready(w, h, b->lost);
-		else if (!b->lost && now_monotonic_ns() - b->seen > grace_ns(c->liveness, key)) {
+		else if (overdue(c->liveness, b)) {
 			struct op *op = work_op(w, NULL);
 			struct kube_call call = op_call(op);
 			op->missing_ok = true;
 			op->then = lease_asked;
+			op->index = now_monotonic_ns();
 			work_sent(w,
 			          kube_get(c->client, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name),
 			                   &call, &err),

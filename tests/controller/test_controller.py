@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nacre-controller against a real nacre-apiserver."""
+
+import collections
+import signal
+import threading
+import time
+
+from conftest import eventually
+
+USES = ("prefix", "delegatedPrefix", "overlayAddress", "mac")
+
+
+def placed(cloud, name):
+    return cloud.get("instances", name, "default").get("status", {}).get("host")
+
+
+def addressed(cloud):
+    return [i for i in cloud.list("instances", "default") if "address" in i.get("status", {})]
+
+
+def settle(cloud, n):
+    """All N instances have their addresses, and there are exactly four Allocations for each."""
+    eventually(f"{n} instances with addresses", 60, lambda: len(addressed(cloud)) == n, 0.2)
+    eventually("surplus allocations go", 20, lambda: len(cloud.list("allocations")) == 4 * n, 0.2)
+    values = collections.Counter(i["status"][u] for i in addressed(cloud) for u in USES)
+    assert max(values.values()) == 1 and len(values) == 4 * n
+    owned = {(a["spec"]["owner"]["uid"], a["spec"]["value"]) for a in cloud.list("allocations")}
+    assert owned == {(i["metadata"]["uid"], i["status"][u]) for i in addressed(cloud) for u in USES}
+
+
+def test_two_controllers_never_give_a_value_twice(bare):
+    bare.pools()
+    bare.start_controller("one", "--no-leader-election")
+    bare.start_controller("two", "--no-leader-election")
+    threads = [threading.Thread(target=lambda k=k: [bare.instance(f"t{k}-{n}") for n in range(15)]) for k in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    names = [i["metadata"]["name"] for i in bare.list("instances", "default")]
+    settle(bare, len(names))
+    for name in names:
+        bare.delete("instances", name, "default")
+    eventually("instances go", 30, lambda: not bare.list("instances", "default"))
+    eventually("allocations go", 30, lambda: not bare.list("allocations"))
+    eventually("usage is counted back", 10,
+               lambda: all(p["status"]["used"] == 0 for p in bare.list("addresspools")))
+
+
+def test_killed_while_allocating(bare):
+    bare.pools()
+    bare.start_controller("controller", "--no-leader-election")
+    for n in range(30):
+        bare.instance()
+        if n % 6 == 3:
+            bare.stop("controller", signal.SIGKILL)
+            bare.start_controller("controller", "--no-leader-election")
+    settle(bare, 30)
+
+
+def test_pool_full_and_room_again(cloud):
+    cloud.pools("2001:db8:1::/62")
+    names = [cloud.instance() for _ in range(6)]
+    full = eventually("two are without", 15, lambda: (w := [
+        n for n in names if cloud.of_instance(n, "AddressesAllocated").get("reason") == "PoolExhausted"])
+        and len(w) == 2 and w)
+    c = cloud.of_instance(full[0], "AddressesAllocated")
+    assert c["status"] == "False" and "`inst` (4 of 4 used) is full" in c["message"]
+    assert cloud.of_instance(full[0], "Ready")["reason"] == "PoolExhausted"
+    eventually("usage", 5, lambda: cloud.get("addresspools", "inst")["status"].get("used") == 4)
+    events = [e for e in cloud.list("events", "default") if e["involvedObject"]["name"] == full[0]]
+    assert any(e["reason"] == "FailedAllocation" and "`inst`" in e["message"] for e in events)
+
+    lucky = next(n for n in names if n not in full)
+    cloud.delete("instances", lucky, "default")
+    eventually("one of the two", 10, lambda: [
+        n for n in full if cloud.of_instance(n, "AddressesAllocated").get("status") == "True"])
+    cloud.create("AddressPool", "inst2", {"use": "instance", "prefix": "2001:db8:2::/63"})
+    for n in full:
+        cloud.wait_condition(n, "AddressesAllocated", "True", "Allocated")
+
+
+def test_pool_missing_and_type_missing(cloud):
+    name = cloud.instance()
+    c = cloud.wait_condition(name, "AddressesAllocated", "False", "PoolMissing")
+    assert "there is no AddressPool with use instance" in c["message"]
+    cloud.host("h1")
+    cloud.pools()
+    cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated")
+    eventually("placed", 10, lambda: placed(cloud, name) == "h1")
+    other = cloud.instance(type="huge")
+    c = cloud.wait_condition(other, "Scheduled", "False", "InstanceTypeMissing")
+    assert c["message"] == "InstanceType `huge` does not exist"
+    cloud.create("InstanceType", "huge", {"vcpus": 2, "memoryMiB": 512})
+    cloud.wait_condition(other, "Scheduled", "True", "Scheduled")
+
+
+def test_quarantine(cloud):
+    cloud.pools("2001:db8:1::/64", quarantineSeconds=2)
+    first = cloud.instance()
+    cloud.wait_condition(first, "AddressesAllocated", "True", "Allocated")
+    cloud.delete("instances", first, "default")
+    eventually("it goes", 10, lambda: cloud.get("instances", first, "default") is None)
+    assert cloud.get("allocations", "ip6-2001-db8-1--64")["status"]["releasedAt"]
+    start = time.monotonic()
+    second = cloud.instance()
+    cloud.wait_condition(second, "AddressesAllocated", "False", "PoolExhausted")
+    cloud.wait_condition(second, "AddressesAllocated", "True", "Allocated")
+    assert time.monotonic() - start > 0.5
+
+
+def test_pool_stays_while_it_is_used(cloud):
+    cloud.pools()
+    name = cloud.instance()
+    cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated")
+    cloud.delete("addresspools", "inst")
+    assert cloud.get("addresspools", "inst")["metadata"]["deletionTimestamp"]
+    other = cloud.instance()
+    cloud.wait_condition(other, "AddressesAllocated", "False", "PoolMissing")
+    cloud.delete("instances", name, "default")
+    cloud.delete("instances", other, "default")
+    eventually("the pool goes", 10, lambda: cloud.get("addresspools", "inst") is None)
+
+
+def test_placement(cloud):
+    cloud.pools()
+    lone = cloud.instance()
+    c = cloud.wait_condition(lone, "Scheduled", "False", "Unschedulable")
+    assert c["message"] == "there are no hosts of role compute"
+    cloud.host("edge1", role="edge")
+    cloud.host("h1", memory=512)
+    cloud.host("h2", memory=512)
+    cloud.host("h3", unschedulable=True)
+    cloud.host("h4")
+    cloud.patch("hosts", "h4", {"metadata": {"labels": {"disk": "nvme"}}})
+    cloud.patch("hosts", "h4", {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Odd",
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}, sub="/status")
+    # They spread, and fill up to the last MiB.
+    names = [lone] + [cloud.instance() for _ in range(3)]
+    for n in names:
+        cloud.wait_condition(n, "Scheduled", "True", "Scheduled")
+    assert collections.Counter(placed(cloud, n) for n in names) == {"h1": 2, "h2": 2}
+    status = cloud.get("instances", lone, "default")["status"]
+    assert status["vcpus"] == 1 and status["memoryMiB"] == 256
+    extra = cloud.instance()
+    c = cloud.wait_condition(extra, "Scheduled", "False", "Unschedulable")
+    assert c["message"] == ("0 of 4 hosts fit: 1 is not ready, 1 is unschedulable, "
+                            "2 have too little memory (free 0 MiB at most, asked 256)")
+    assert cloud.of_instance(extra, "Ready")["reason"] == "Unschedulable"
+    picky = cloud.instance(hostSelector={"disk": "nvme"})
+    cloud.wait_condition(picky, "Scheduled", "False", "Unschedulable")
+    cloud.patch("hosts", "h4", {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Good",
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}, sub="/status")
+    for n in (extra, picky):
+        cloud.wait_condition(n, "Scheduled", "True", "Scheduled")
+        assert placed(cloud, n) == "h4"
+    # A placed instance goes when its agent says so, not before; then there is room.
+    cloud.delete("instances", lone, "default")
+    last = cloud.instance(hostSelector={"disk": "nvme"})
+    cloud.wait_condition(last, "Scheduled", "True", "Scheduled")
+    assert cloud.get("instances", lone, "default")["metadata"]["finalizers"] == ["nacre.dev/instance"]
+    cloud.removed(lone)
+    eventually("it goes", 10, lambda: cloud.get("instances", lone, "default") is None)
+
+
+def lost(cloud, host):
+    c = cloud.condition("hosts", host, "Ready")
+    return c.get("status") == "Unknown" and c["reason"] == "HeartbeatLost"
+
+
+def test_host_lost_and_back(cloud):
+    cloud.pools()
+    cloud.host("h1")
+    name = cloud.instance()
+    eventually("placed", 10, lambda: placed(cloud, name) == "h1")
+    cloud.host("h2")
+    cloud.endpoint("e1", "h1")
+    cloud.endpoint("e2", "h2")
+    cloud.silence("h1")
+    eventually("h1 lost", 10, lambda: lost(cloud, "h1"))
+    eventually("its endpoint withdrawn", 5, lambda: cloud.get("endpoints", "e1") is None)
+    c = cloud.wait_condition(name, "Ready", "Unknown", "HostLost")
+    assert "h1" in c["message"]
+    assert cloud.get("endpoints", "e2") and not lost(cloud, "h2")
+    eventually("metric", 5, lambda: cloud.metric("nacre_controller_hosts_lost") == 1)
+    # A restarted controller goes on from there.
+    cloud.stop("controller", signal.SIGKILL)
+    cloud.start_controller("controller", "--no-leader-election")
+    cloud.endpoint("e3", "h1")
+    eventually("endpoint of a lost host", 10, lambda: cloud.get("endpoints", "e3") is None)
+    cloud.beat("h1")
+    eventually("h1 back", 10, lambda: cloud.condition("hosts", "h1", "Ready")["status"] == "True")
+    cloud.endpoint("e1", "h1")
+    time.sleep(1)
+    assert cloud.get("endpoints", "e1")
+    # A deleted instance of a lost host needs no agent.
+    cloud.silence("h1")
+    cloud.delete("instances", name, "default")
+    eventually("it goes", 15, lambda: cloud.get("instances", name, "default") is None)
+
+
+def test_api_away_is_no_ones_death(cloud):
+    cloud.pools()
+    cloud.host("h1")
+    cloud.endpoint("e1", "h1")
+    time.sleep(1)
+    # Gone and back, with the host unable to renew for far longer than its lease.
+    cloud.stop("api", signal.SIGKILL)
+    time.sleep(5)
+    cloud.silence("h1")
+    cloud.start_api()
+    time.sleep(1)
+    assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
+    cloud.beat("h1")
+    time.sleep(3)
+    assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
+    # Standing still: no connection breaks.
+    cloud.kill("api", signal.SIGSTOP)
+    time.sleep(5)
+    cloud.kill("api", signal.SIGCONT)
+    time.sleep(3)
+    assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
+    assert "host lost" not in cloud.log("controller")
+    # It still means something when it is the host.
+    cloud.silence("h1")
+    eventually("h1 lost", 15, lambda: lost(cloud, "h1"))
+
+
+def test_orphans_are_collected(cloud):
+    cloud.pools()
+    cloud.host("h1")
+    name = cloud.instance()
+    cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated")
+    uid = cloud.get("instances", name, "default")["metadata"]["uid"]
+    ref = {"kind": "Instance", "namespace": "default", "name": name}
+    cloud.create("Allocation", "ip6-2001-db8-1-77--64",
+                 {"pool": "inst", "value": "2001:db8:1:77::/64", "owner": {**ref, "uid": "other"}})
+    cloud.endpoint("mine", "h1", {**ref, "uid": uid})
+    cloud.endpoint("old", "h1", {**ref, "uid": "other"})
+    cloud.endpoint("gone", "h1", {**ref, "name": "nobody", "uid": "x"})
+    cloud.endpoint("unknown", "h1", {"kind": "Widget", "name": "nobody", "uid": "x"})
+    eventually("orphans go", 10, lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints"))
+               == ["mine", "unknown"])
+    eventually("the allocation goes", 10, lambda: cloud.get("allocations", "ip6-2001-db8-1-77--64") is None)
+    assert len(cloud.list("allocations")) == 4
+
+
+def test_leader_election(bare):
+    bare.pools()
+    bare.start_controller("one")
+    eventually("one leads", 5, lambda: "msg=\"acting\"" in bare.log("one"))
+    bare.start_controller("two")
+    first = bare.instance()
+    bare.wait_condition(first, "AddressesAllocated", "True", "Allocated")
+    assert "acting" not in bare.log("two")
+    # Killed: the other takes over when the lease has run out.
+    bare.stop("one", signal.SIGKILL)
+    second = bare.instance()
+    bare.wait_condition(second, "AddressesAllocated", "True", "Allocated", 10)
+    assert "acting" in bare.log("two")
+    # Ended in order: at once.
+    bare.start_controller("three")
+    eventually("three is ready", 5, lambda: "connected" in bare.log("three"))
+    assert bare.stop("two") == 0
+    start = time.monotonic()
+    eventually("three leads", 5, lambda: "acting" in bare.log("three"))
+    assert time.monotonic() - start < 1.5
+    settle(bare, 2)
+    # One that stood still past its lease does not act on what it knew.
+    bare.kill("three", signal.SIGSTOP)
+    bare.start_controller("four")
+    eventually("four leads", 10, lambda: "acting" in bare.log("four"))
+    bare.kill("three", signal.SIGCONT)
+    eventually("three stands by", 5, lambda: "standing by" in bare.log("three"))
+    bare.instance()
+    settle(bare, 3)
+
+
+def test_odd_objects_do_not_kill(cloud):
+    """Whatever the server accepts: long names, strange owners, a pool of the largest size."""
+    def long(letter):
+        return ".".join([letter * 60] * 4)
+
+    cloud.pools()
+    cloud.create("AddressPool", "all", {"use": "overlay", "prefix": "fd80::/10"})
+    cloud.create("AddressPool", long("x"), {"use": "instance", "prefix": "3fff::/20"})
+    cloud.create("Allocation", "strange", {"pool": "no-such-pool", "value": "not an address",
+                 "owner": {"kind": "Instance", "name": "nobody", "uid": "u"}})
+    cloud.create("Allocation", long("y"), {"pool": "inst", "value": "2001:db8:1::/63",
+                 "owner": {"kind": "Thing", "name": long("z"), "uid": "u" * 63}})
+    cloud.host(long("h"), beat=False)
+    name = cloud.instance(long("n"), hostSelector={"a": "b"})
+    cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
+    eventually("the strange one goes", 10, lambda: cloud.get("allocations", "strange") is None)
