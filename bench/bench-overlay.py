@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay alone, without an API: endpoints into the kernel next to bare netlink and `ip -batch` (bench/overlay.c)."""
+
+import os
+import subprocess
+import sys
+
+from lib import BUILD
+
+for n in sys.argv[1:] or ("10000", "100000"):
+    subprocess.run([os.path.join(BUILD, "bench", "bench-overlay"), n], check=True)
