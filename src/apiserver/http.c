@@ -223,8 +223,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 		const char *match = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "If-None-Match");
 		r->if_none_match = match ? strdup(match) : NULL;
 	}
-	/* A body that says it is too long isn't waited for. */
-	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > REQUEST_BODY_MAX))
+	/* One that is a little too long is read, since many clients don't listen while they send; a huge one isn't. */
+	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > DISCARD_MAX))
 		return too_large(x);
 	return MHD_YES;
 }
