@@ -202,11 +202,12 @@ static bool is_gone(struct agent *a, const char *key, const char *uid, bool *req
 
 	/* The route goes before the guest, so that nothing is sent to where nothing is. */
 	*request = delete_endpoint(a, key, uid);
-	if (hypervisor_state(a->hypervisor, uid)) {
-		hypervisor_remove(a->hypervisor, uid);
+	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name)))
 		return false;
-	}
-	return !*request && !kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name));
+	if (!hypervisor_state(a->hypervisor, uid))
+		return true;
+	hypervisor_remove(a->hypervisor, uid);
+	return false;
 }
 
 /* All these return whether a request is under way, with whose answer the work on the key ends. */
