@@ -77,7 +77,7 @@ static int stop(const struct frr *f, const char *daemon, struct error *err) {
 
 static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
-	char log_arg[PATH_LEN_MAX + 8], netns[NETNS_PATH_MAX];
+	char log_arg[PATH_LEN_MAX + 8], next[PATH_LEN_MAX], netns[NETNS_PATH_MAX];
 	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
 	path_of(f, daemon, ".pid", pid);
 	path_of(f, "zserv", ".api", zserv);
@@ -86,6 +86,7 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	int r = write_file_atomic(path_of(f, daemon, ".conf", conf), config, strlen(config), 0644, err);
 	if (r < 0)
 		return r;
+	unlink(path_of(f, daemon, ".next", next));
 	/* With -d the call returns once the daemon has read its configuration and its sockets are open. */
 	const char *zebra_argv[] = {program, "-d",    "-f",           conf,        "-i",           pid,
 	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",
@@ -198,20 +199,34 @@ static int take_steps(const struct frr *f, const char *daemon, char *steps, stru
 	return r;
 }
 
-static int configure(const struct frr *f, const char *daemon, const char *config, struct error *err) {
-	char path[PATH_LEN_MAX];
-	_free_ char *applied = NULL;
+static int change(const struct frr *f, const char *daemon, const char *old, const char *new, struct error *err) {
 	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
-	int r = read_file(path_of(f, daemon, ".conf", path), CONFIG_MAX, &applied, NULL, err);
+	int r = frr_config_diff(old, new, &steps, err);
+	return r >= 0 && steps.len ? take_steps(f, daemon, steps.data, err) : r;
+}
+
+/*
+ * The file .conf is what the daemon has for sure, .next an attempt that broke off (a line was refused, or we were
+ * killed): some of its lines may have been taken, so those that aren't wanted any more are taken back, too.
+ */
+static int configure(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+	char conf[PATH_LEN_MAX], next[PATH_LEN_MAX];
+	_free_ char *applied = NULL, *attempt = NULL;
+	int r = read_file(path_of(f, daemon, ".conf", conf), CONFIG_MAX, &applied, NULL, err);
 	if (r < 0)
 		return r;
-	if (streq(applied, config))
+	r = read_file(path_of(f, daemon, ".next", next), CONFIG_MAX, &attempt, NULL, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (!attempt && streq(applied, config))
 		return 0;
-	r = frr_config_diff(applied, config, &steps, err);
-	if (r >= 0 && steps.len)
-		r = take_steps(f, daemon, steps.data, err);
+	r = attempt ? change(f, daemon, attempt, config, err) : 0;
 	if (r >= 0)
-		r = write_file_atomic(path, config, strlen(config), 0644, err);
+		r = write_file_atomic(next, config, strlen(config), 0644, err);
+	if (r >= 0)
+		r = change(f, daemon, applied, config, err);
+	if (r >= 0 && rename(next, conf) < 0)
+		r = error_errno(err, errno, "rename `%s`", next);
 	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
 }
 
