@@ -105,7 +105,7 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 		return "ASNConflict";
 	}
 	KUBE_CACHE_FOREACH(other, e->peers) {
-		if (other == p)
+		if (streq(other->meta.name, p->meta.name))
 			break;
 		if (streq(other->spec->edge, e->c.name) && streq(neighbor_of(other), neighbor_of(p))) {
 			snprintf(msg, size, "EdgePeer %s is about the same neighbor", other->meta.name);

@@ -162,9 +162,12 @@ class Lab:
         """Packets seen meanwhile; the list is filled at the end."""
         from scapy.utils import rdpcap
 
+        # Of the two link types that "any" has, scapy knows the first.
+        link_type = ["-y", "LINUX_SLL"] if interface == "any" else []
         packets, path = [], f"/tmp/e2e-{self.name}-{place.replace('/', '-')}-{interface}.pcap"
         process = subprocess.Popen(
-            self.exec_argv(place, "tcpdump", "-Z", "root", "-U", "-i", interface, "-w", path, expression),
+            self.exec_argv(place, "tcpdump", "-Z", "root", "-U", "--immediate-mode", "-i", interface, *link_type, "-w", path,
+                           expression),
             stderr=subprocess.PIPE, text=True)
         try:
             for line in process.stderr:

@@ -73,7 +73,7 @@ def test_two_of_one_name(lab, cleanup):
     ("deep nesting", b'{"a":' * 100000 + b"1" + b"}" * 100000),
     ("invalid UTF-8", json.dumps(instance("bad")).encode().replace(b"small", b"sm\xff\xfell")),
     ("not JSON", b"{]"),
-])
+], ids=["deep nesting", "invalid UTF-8", "not JSON"])
 def test_bad_bytes(lab, what, body):
     before = versions(lab)
     status, text = request(lab, "POST", INSTANCES, body)
@@ -106,7 +106,7 @@ def test_truncated_request(lab):
 @pytest.mark.parametrize("name,spec,words", [
     ("missing", {"kernel": {"kernel": "no-such-file"}}, ["no-such-file"]),
     ("noimage", {"disk": {"file": "cmdline", "format": "qcow2"}}, ["cmdline"]),
-])
+], ids=["missing", "not an image"])
 def test_bad_image_is_a_condition(lab, cleanup, name, spec, words):
     image = {"apiVersion": V, "kind": "Image", "metadata": {"name": f"bad-{name}"}, "spec": spec}
     cleanup.append(f"bad-{name}")
