@@ -16,7 +16,11 @@ static const char *const event_selectable[] = {"involvedObject.kind",
                                                "involvedObject.namespace",
                                                "involvedObject.name",
                                                "involvedObject.uid",
+                                               "involvedObject.apiVersion",
+                                               "involvedObject.resourceVersion",
+                                               "involvedObject.fieldPath",
                                                "reason",
+                                               "reportingComponent",
                                                "type",
                                                NULL};
 static const struct api_column namespace_columns[] = {

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stock kubectl, every version there is here: the one in PATH with its neighbours, and Debian's."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+import yaml
+from apilib import G, V, eventually, image, instance, namespace, path_of
+
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "nacre", "kubectl-debian")
+
+
+def debian_kubectl():
+    """Debian's kubernetes-client, unpacked beside the system: it can't be installed next to another kubectl."""
+    path = os.path.join(CACHE, "usr", "bin", "kubectl")
+    if os.path.exists(path):
+        return path
+    try:
+        os.makedirs(CACHE, exist_ok=True)
+        subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=CACHE, check=True, timeout=120,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for deb in glob.glob(os.path.join(CACHE, "*.deb")):
+            subprocess.run(["dpkg-deb", "-x", deb, CACHE], check=True, timeout=60)
+            os.unlink(deb)
+        return path
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def kubectls():
+    found = {}
+    here = shutil.which("kubectl")
+    near = glob.glob(os.path.join(os.path.dirname(os.path.realpath(here)), "kubectl.*")) if here else []
+    for path in [here, *sorted(near), debian_kubectl()]:
+        if not path or not os.access(path, os.X_OK):
+            continue
+        p = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                           timeout=60)
+        if p.returncode == 0:
+            v = json.loads(p.stdout)["clientVersion"]["gitVersion"]
+            found.setdefault(re.match(r"v\d+\.\d+", v)[0], path)
+    versions = sorted(found, key=lambda v: int(v.split(".")[1]))
+    if not os.environ.get("NACRE_TEST_ALL") and len(versions) > 3:
+        versions = [versions[0], versions[len(versions) // 2], versions[-1]]
+    return [pytest.param(found[v], id=v) for v in versions]
+
+
+class Kubectl:
+    def __init__(self, path, server, home):
+        self.argv = [path, "--server", f"http://127.0.0.1:{server.port}", "--cache-dir", f"{home}/cache"]
+        self.env = {**os.environ, "HOME": str(home), "KUBECONFIG": f"{home}/none"}
+        version = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, check=True).stdout
+        self.minor = int(json.loads(version)["clientVersion"]["gitVersion"].split(".")[1])
+
+    def run(self, *args, input=None, check=True, env=None, timeout=60):
+        p = subprocess.run([*self.argv, *args], input=input, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           env={**self.env, **(env or {})}, timeout=timeout)
+        assert not check or p.returncode == 0, p.stderr
+        return p
+
+    def __call__(self, *args, **kw):
+        return self.run(*args, **kw).stdout
+
+    def apply(self, *objs, **kw):
+        return self.run("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objs)}), **kw)
+
+    def start(self, *args):
+        return subprocess.Popen([*self.argv, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env)
+
+
+@pytest.fixture(params=kubectls())
+def kubectl(request, server, tmp_path):
+    return Kubectl(request.param, server, tmp_path)
+
+
+def test_api_resources_and_versions(kubectl):
+    out = kubectl("api-resources")
+    for words in (["instances", "inst", "true", "Instance"], ["addresspools", "pool", "false"], ["events", "ev", "true"]):
+        assert any(all(w in line.split() for w in words) for line in out.splitlines()), out
+    assert V in kubectl("api-versions").split()
+    assert "v1.32.0-nacre" in kubectl("version")
+    assert "instances.nacre.dev" in kubectl("api-resources", "--api-group", "nacre.dev", "-o", "name")
+
+
+def test_explain(kubectl):
+    if kubectl.minor < 24:
+        pytest.skip("explains from OpenAPI v2 only")
+    out = kubectl("explain", "instance.spec.ingress")
+    assert "protocol" in out and "-required-" in out and "Destination port" in out
+    assert "spec" in kubectl("explain", "inst")
+    assert "use" in kubectl("explain", "addresspools.spec")
+
+
+def test_get(kubectl, server):
+    server.create(instance(labels={"a": "b"}))
+    server.patch(path_of(instance()) + "/status", {"status": {
+        "host": "h1", "address": "2001:db8::1", "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+    out = kubectl("get", "inst").splitlines()
+    assert out[0].split() == ["NAME", "READY", "REASON", "HOST", "ADDRESS", "AGE"]
+    assert out[1].split()[:5] == ["a", "True", "Running", "h1", "2001:db8::1"]
+    assert "TYPE" in kubectl("get", "instances", "-o", "wide")
+    assert "a=b" in kubectl("get", "instances.nacre.dev", "a", "--show-labels")
+    assert kubectl("get", "inst", "-A").split()[0] == "NAMESPACE"
+    assert kubectl("get", "inst", "-l", "a=b", "-o", "name") == "instance.nacre.dev/a\n"
+    assert "No resources found" in kubectl.run("get", "inst", "-l", "a=c").stderr
+    assert yaml.safe_load(kubectl("get", "inst", "a", "-o", "yaml"))["status"]["host"] == "h1"
+    assert kubectl("get", "inst", "a", "-o", "jsonpath={.spec.type}") == "small"
+    assert kubectl("get", "inst", "--sort-by", ".metadata.name", "-o", "custom-columns=N:.metadata.name").split() == ["N", "a"]
+    p = kubectl.run("get", "inst", "nope", check=False)
+    assert p.returncode == 1 and 'Error from server (NotFound): instances.nacre.dev "nope" not found' in p.stderr
+    assert "default" in kubectl("get", "ns") and "Active" in kubectl("get", "namespaces")
+    for kind in ("instances,images", "nacre"):
+        kubectl("get", kind, "-A")
+
+
+def test_get_many(kubectl, server):
+    for n in range(23):
+        server.create(image(f"i{n:02}"))
+    assert kubectl("get", "images", "--chunk-size", "5", "-o", "name").split() == \
+        [f"image.nacre.dev/i{n:02}" for n in range(23)]
+    assert len(kubectl("get", "images", "--chunk-size", "5").splitlines()) == 24
+
+
+def test_watch(kubectl, server):
+    server.create(image("first"))
+    p = kubectl.start("get", "images", "-w")
+    try:
+        seen = []
+        for want in ("NAME", "first"):
+            seen.append(p.stdout.readline())
+            assert want in seen[-1], (seen, p.poll())
+        server.create(image("second"))
+        assert "second" in p.stdout.readline()
+        server.delete(f"{G}/images/first")
+        assert "first" in p.stdout.readline()
+    finally:
+        p.kill()
+        p.communicate()
+
+
+def test_apply(kubectl, server):
+    assert "created" in kubectl.apply(image(), instance()).stdout
+    before = server.get(path_of(instance())).json
+    assert kubectl.apply(image(), instance()).stdout.count("unchanged") == 2
+    assert server.get(path_of(instance())).json == before
+    out = kubectl.apply(instance(running=False, ingress=[{"protocol": "icmp"}])).stdout
+    assert "configured" in out
+    assert server.get(path_of(instance())).json["spec"]["ingress"] == [{"protocol": "icmp"}]
+    assert "configured" in kubectl.apply(instance(running=False)).stdout
+    assert "ingress" not in server.get(path_of(instance())).json["spec"]
+    p = kubectl.apply(instance("bad", colour="red"), check=False)
+    if kubectl.minor >= 25:
+        assert p.returncode and "spec.colour" in p.stderr and "bad" in p.stderr, p.stderr
+    p = kubectl.apply(instance("bad", running="yes"), check=False)
+    assert p.returncode == 1 and "running" in p.stderr
+    assert server.get(path_of(instance("bad"))).status == (404 if kubectl.minor >= 25 else 200)
+    assert "deleted" in kubectl("delete", "-f", "-", input=json.dumps(image()))
+
+
+def test_diff_and_dry_run(kubectl, server):
+    if kubectl.minor < 27:
+        pytest.skip("reads from OpenAPI v2 whether dry run is supported")
+    assert "created" in kubectl.apply(image(), check=True).stdout
+    p = kubectl.run("diff", "-f", "-", input=json.dumps(image(kernel={"kernel": "other"})), check=False)
+    assert p.returncode == 1 and "+    kernel: other" in p.stdout, p.stderr
+    kubectl("apply", "--dry-run=server", "-f", "-", input=json.dumps(image("dry")))
+    assert server.get(f"{G}/images/dry").status == 404
+
+
+def test_edit(kubectl, server):
+    server.create(instance())
+    kubectl("edit", "inst", "a", env={"EDITOR": "sed -i s/running:.true/running:\\ false/", "KUBE_EDITOR": ""})
+    o = server.get(path_of(instance())).json
+    assert o["spec"]["running"] is False and o["metadata"]["generation"] == 2
+
+
+def test_patch_label_annotate(kubectl, server):
+    server.create(instance())
+    kubectl("patch", "inst", "a", "--type=merge", "-p", '{"spec":{"running":false}}')
+    kubectl("patch", "inst", "a", "--type=json", "-p", '[{"op":"add","path":"/spec/hostSelector","value":{}}]')
+    p = kubectl.run("patch", "inst", "a", "-p", '{"spec":{"running":true}}', check=False)
+    assert p.returncode and ("strategic-merge-patch+json is not supported" in p.stderr or kubectl.minor < 21)
+    kubectl("label", "inst", "a", "x=1")
+    assert kubectl.run("label", "inst", "a", "x=2", check=False).returncode == 1
+    kubectl("label", "inst", "a", "x=2", "--overwrite")
+    kubectl("annotate", "inst", "a", "n=some text")
+    m = server.get(path_of(instance())).json["metadata"]
+    assert m["labels"] == {"x": "2"} and m["annotations"] == {"n": "some text"}
+    kubectl("label", "ns", "default", "team=blue")
+    assert server.get("/api/v1/namespaces/default").json["metadata"]["labels"]["team"] == "blue"
+    if kubectl.minor >= 24:
+        kubectl("patch", "inst", "a", "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Running"}}')
+        assert server.get(path_of(instance())).json["status"]["phase"] == "Running"
+
+
+def test_create_replace_delete(kubectl, server):
+    kubectl("create", "-f", "-", input=json.dumps(image()))
+    p = kubectl.run("create", "-f", "-", input=json.dumps(image()), check=False)
+    assert p.returncode == 1 and "AlreadyExists" in p.stderr
+    kubectl("replace", "-f", "-", input=json.dumps(image(kernel={"kernel": "new"})))
+    assert server.get(f"{G}/images/img").json["spec"]["kernel"]["kernel"] == "new"
+    kubectl("create", "-f", "-", input=json.dumps(namespace("tenant")))
+    server.create(instance("a", "tenant"))
+    assert "deleted" in kubectl("delete", "ns", "tenant", "--timeout=20s")
+    assert server.get("/api/v1/namespaces/tenant").status == 404
+    assert "deleted" in kubectl("delete", "images", "--all")
+    assert kubectl.run("delete", "image", "img", check=False).returncode == 1
+    assert kubectl("delete", "image", "img", "--ignore-not-found") == ""
+    for policy in ("background", "foreground", "orphan"):
+        server.create(image())
+        if kubectl.minor >= 21:
+            kubectl("delete", "image", "img", f"--cascade={policy}", "--timeout=20s")
+        else:
+            kubectl("delete", "image", "img")
+        eventually("deleted", 5, lambda: server.get(f"{G}/images/img").status == 404)
+
+
+def test_wait(kubectl, server):
+    server.create(instance())
+    p = kubectl.start("wait", "--for=condition=Ready", "inst/a", "--timeout=30s")
+    time.sleep(0.3)
+    condition = {"type": "Ready", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "False"}]}})
+    server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "True"}]}})
+    out, err = p.communicate(timeout=40)
+    assert p.returncode == 0 and "condition met" in out, err
+    p = kubectl.run("wait", "--for=condition=Nope", "inst/a", "--timeout=1s", check=False)
+    assert p.returncode == 1 and "timed out" in p.stderr
+    p = kubectl.start("wait", "--for=delete", "inst/a", "--timeout=30s")
+    time.sleep(0.3)
+    server.delete(path_of(instance()))
+    out, err = p.communicate(timeout=40)
+    assert p.returncode == 0, err
+
+
+def test_describe_and_events(kubectl, server):
+    o = server.create(instance())
+    server.create({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+                   "involvedObject": {"kind": "Instance", "name": "a", "namespace": "default",
+                                      "uid": o["metadata"]["uid"], "apiVersion": V},
+                   "reason": "Started", "message": "It runs.", "type": "Normal", "count": 3,
+                   "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z",
+                   "source": {"component": "test"}})
+    out = kubectl("describe", "inst", "a")
+    assert "Name:" in out and "Started" in out and "It runs." in out
+    out = kubectl("get", "events")
+    assert "Started" in out and "It runs." in out
+    if kubectl.minor >= 26:
+        assert "Started" in kubectl("events", "--for", "instance.nacre.dev/a")
