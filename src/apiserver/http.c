@@ -18,6 +18,7 @@
 #define RECEIVE_MAX_NS  (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
 #define DISCARD_MAX     ((size_t)16 << 20)  /* of a body that is too long */
 #define CHUNK           ((size_t)8192)      /* of a watch's stream */
+#define LIST_CHUNK      ((size_t)65536)     /* of a list */
 #define SWEEP_S         5
 
 struct conn {
@@ -108,11 +109,13 @@ static void wake_watch(void *userdata) {
 	resume(userdata);
 }
 
-/* What an answer of several parts must keep until it is sent. */
+/* What an answer of several parts must keep until it is sent: head, items with commas between them, tail. */
 struct parts {
 	char *head;
+	const char *tail;
 	struct blob **items;
-	size_t n;
+	size_t head_len, n;
+	size_t at, offset; /* how far it was read: part 0 is the head, n + 1 the tail */
 };
 
 static void parts_free(void *cls) {
@@ -124,31 +127,64 @@ static void parts_free(void *cls) {
 	free(p);
 }
 
-/* A list is sent from where its objects are: nothing is copied. */
+static const char *part(const struct parts *p, size_t i, size_t *ret_len) {
+	if (i == 0) {
+		*ret_len = p->head_len;
+		return p->head;
+	}
+	if (i > p->n) {
+		*ret_len = strlen(p->tail);
+		return p->tail;
+	}
+	/* A comma follows each object in memory. */
+	*ret_len = p->items[i - 1]->len + (i < p->n);
+	return p->items[i - 1]->data;
+}
+
+/* MHD reads from the beginning to the end, never twice. */
+static ssize_t read_parts(void *cls, uint64_t pos, char *buf, size_t max) {
+	struct parts *p = cls;
+	size_t done = 0;
+	(void)pos;
+	while (done < max && p->at < p->n + 2) {
+		size_t len;
+		const char *data = part(p, p->at, &len);
+		size_t n = MIN(len - p->offset, max - done);
+		memcpy(buf + done, data + p->offset, n);
+		done += n;
+		p->offset += n;
+		if (p->offset == len) {
+			p->at++;
+			p->offset = 0;
+		}
+	}
+	return done ? (ssize_t)done : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/*
+ * A list is sent from where its objects are. (Not by MHD_create_response_from_iovec(): that needs room for all parts in
+ * the connection's memory, and libmicrohttpd 0.9.75 aborts the program without it.)
+ */
 static struct MHD_Response *list_response(struct reply *r) {
 	struct parts *p = calloc(1, sizeof(*p));
-	struct MHD_IoVec *iov = calloc(r->n_items + 2, sizeof(*iov));
-	size_t n = 0, head_len = r->body.len;
-	struct MHD_Response *resp = NULL;
-	if (!p || !iov || r->n_items > UINT32_MAX - 2) {
-		free(p);
-		free(iov);
+	uint64_t total = 0;
+	if (!p)
 		return NULL;
-	}
+	p->head_len = r->body.len;
 	p->head = buf_steal(&r->body);
+	p->tail = r->tail;
 	p->items = TAKE_PTR(r->items);
 	p->n = r->n_items;
 	r->n_items = 0;
-	if (p->head) {
-		iov[n++] = (struct MHD_IoVec){p->head, head_len};
-		for (size_t i = 0; i < p->n; i++)
-			iov[n++] = (struct MHD_IoVec){p->items[i]->data, p->items[i]->len + (i + 1 < p->n)};
-		iov[n++] = (struct MHD_IoVec){r->tail, strlen(r->tail)};
-		resp = MHD_create_response_from_iovec(iov, (unsigned)n, parts_free, p);
+	for (size_t i = 0; i < p->n + 2; i++) {
+		size_t len;
+		(void)part(p, i, &len);
+		total += len;
 	}
+	struct MHD_Response *resp =
+		p->head ? MHD_create_response_from_callback(total, LIST_CHUNK, read_parts, p, parts_free) : NULL;
 	if (!resp)
 		parts_free(p);
-	free(iov);
 	return resp;
 }
 
