@@ -221,7 +221,26 @@ static void drop_ep(struct overlay *o, struct ep *ep) {
 	free(ep);
 }
 
+/*
+ * What no endpoint may draw to itself: the router's own link-local, loopback and multicast addresses
+ * (RFC 6890, RFC 4291). A shorter prefix around them (a default route) does no harm.
+ */
+static bool is_reserved(const struct prefix *p) {
+	static const struct prefix reserved[] = {
+		{{.family = AF_INET6, .bytes = {0xfe, 0x80}}, 10}, {{.family = AF_INET6, .bytes = {0xff}}, 8},
+		{{.family = AF_INET6, .bytes = {[15] = 1}}, 128},  {{.family = AF_INET6}, 128},
+		{{.family = AF_INET, .bytes = {127}}, 8},          {{.family = AF_INET, .bytes = {169, 254}}, 16},
+		{{.family = AF_INET, .bytes = {224}}, 3},          {{.family = AF_INET}, 8},
+	};
+	for (size_t i = 0; p->len > 0 && i < ARRAY_SIZE(reserved); i++)
+		if (prefix_contains(&reserved[i], p))
+			return true;
+	return false;
+}
+
 static int check(const struct overlay_endpoint *e, struct error *err) {
+	char text[PREFIX_STR_MAX];
+	struct prefix own;
 	if (e->ip.family != AF_INET6 || e->vtep.family != AF_INET6)
 		return error_set(err, EINVAL, "endpoint `%s`: ip and vtep must be IPv6", e->name);
 	if (e->n_prefixes > OVERLAY_PREFIXES_MAX)
@@ -232,7 +251,14 @@ static int check(const struct overlay_endpoint *e, struct error *err) {
 		int family = e->prefixes[i].addr.family;
 		if ((family != AF_INET && family != AF_INET6) || e->prefixes[i].len > addr_bits(family))
 			return error_set(err, EINVAL, "endpoint `%s`: prefix %zu is none", e->name, i);
+		if (is_reserved(&e->prefixes[i]))
+			return error_set(err, EINVAL, "endpoint `%s`: %s is no address of a host on a network", e->name,
+			                 prefix_str(&e->prefixes[i], text));
 	}
+	own = prefix_of(&e->ip, 128);
+	if (is_reserved(&own))
+		return error_set(err, EINVAL, "endpoint `%s`: ip %s is no address of a host on a network", e->name,
+		                 prefix_str(&own, text));
 	return 0;
 }
 

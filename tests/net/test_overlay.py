@@ -512,6 +512,8 @@ def test_bad_endpoints_change_nothing(fabric, instances):
     host = fabric.hosts[0]
     before = host.kernel()
     for bad in ("put x 10.0.0.1 02:00:00:00:00:01 fd5c:a1ab::2 -", "put x ::1", "put x 2001:db8::1 02:00:00:00:00:01 10.0.0.1 -",
+                "put x fe80::1 02:00:00:00:00:01 fd5c:a1ab::2 -", "put x 2001:db8::5 02:00:00:00:00:01 fd5c:a1ab::2 - ff00::/8",
+                "put x 2001:db8::5 02:00:00:00:00:01 fd5c:a1ab::2 - 127.0.0.0/8",
                 "put x 2001:db8::5 02:00:00:00:00:01 fd5c:a1ab::1 a-device-name-that-is-too-long"):
         host.process.stdin.write(bad.encode() + b"\n")
         assert host.answer().startswith("error ")
