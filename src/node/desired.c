@@ -17,6 +17,7 @@ static int put_image(const struct image *img, const char *dir, struct guest_spec
 	const struct image_disk *d = img->spec->disk;
 	int r;
 
+	snprintf(g->image, sizeof(g->image), "%s", img->meta.name);
 	if (k) {
 		g->boot = VM_BOOT_KERNEL;
 		r = image_path(dir, k->kernel, g->kernel, err);

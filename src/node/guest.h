@@ -23,7 +23,8 @@ struct guest_spec {
 	struct prefix delegated; /* family 0: none */
 	struct instnet_ingress ingress[INSTNET_INGRESS_MAX];
 	size_t n_ingress;
-	/* Where its image is on this host. */
+	char image[254]; /* name of its Image, for messages */
+	/* Where that is on this host. */
 	enum vm_boot boot;
 	char kernel[VM_PATH_MAX + 1]; /* VM_BOOT_KERNEL */
 	char initrd[VM_PATH_MAX + 1]; /* "" = none */

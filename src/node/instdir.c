@@ -16,13 +16,20 @@
 
 int instdir_check_image(const struct guest_spec *s, struct error *err) {
 	uint64_t size;
+	const char *field = "spec.disk.file";
+	int r;
 
-	if (s->boot != VM_BOOT_KERNEL)
-		return image_check_disk(s->disk, s->format, &size, err);
-	int r = image_check_kernel(s->kernel, err);
-	if (r >= 0 && s->initrd[0])
-		r = image_check_initrd(s->initrd, err);
-	return r;
+	if (s->boot != VM_BOOT_KERNEL) {
+		r = image_check_disk(s->disk, s->format, &size, err);
+	} else {
+		field = "spec.kernel.kernel";
+		r = image_check_kernel(s->kernel, err);
+		if (r >= 0 && s->initrd[0]) {
+			field = "spec.kernel.initrd";
+			r = image_check_initrd(s->initrd, err);
+		}
+	}
+	return r < 0 ? error_prefix(err, "Image `%s`, %s", s->image, field) : 0;
 }
 
 static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, struct error *err) {
