@@ -86,16 +86,32 @@ void allocation_reconcile(const char *key, void *userdata) {
 
 /* ---- endpoints ---- */
 
+static void host_asked(struct op *op, const struct kube_response *r) {
+	struct work *w = op->work;
+	const struct endpoint *e = kube_cache_get(w->c->endpoints, NULL, w->key);
+	if (r->error == -ENOENT && e && may_act(w->c))
+		work_delete(w, &api_kind_endpoint, &e->meta);
+}
+
 void endpoint_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_ENDPOINTS, key);
 	const struct endpoint *e = kube_cache_get(c->endpoints, NULL, key);
-	if (e && may_act(c) && !e->meta.deletion_timestamp) {
-		if (host_is_lost(c, e->spec->host)) {
-			log_warn("endpoint of a lost host withdrawn", "endpoint=%s host=%s", key, e->spec->host);
-			work_delete(w, &api_kind_endpoint, &e->meta);
-		} else
-			check_owner(w, e->spec->owner);
+	struct error err = {0};
+	if (!e || !may_act(c) || e->meta.deletion_timestamp) {
+		work_close(w);
+		return;
 	}
+	if (!kube_cache_get(c->hosts, NULL, e->spec->host)) {
+		struct op *op = work_op(w, c->hosts);
+		struct kube_call call = op_call(op);
+		op->missing_ok = true;
+		op->then = host_asked;
+		work_sent(w, kube_get(c->client, &api_kind_host, NULL, e->spec->host, &call, &err), &err);
+	} else if (host_is_lost(c, e->spec->host)) {
+		log_debug("endpoint of a lost host withdrawn", "endpoint=%s host=%s", key, e->spec->host);
+		work_delete(w, &api_kind_endpoint, &e->meta);
+	} else
+		check_owner(w, e->spec->owner);
 	work_close(w);
 }

@@ -76,19 +76,28 @@ static bool says_lost(const struct host *h) {
 }
 
 /* Everything that depends on whether the host lives. */
-static void enqueue_dependents(struct controller *c, const char *host) {
+static void enqueue_dependents(struct controller *c, const char *host, bool lost) {
 	const struct endpoint *e;
 	const struct instance *i;
+	size_t endpoints = 0, instances = 0;
 	enqueue(c, QUEUE_HOSTS, NULL, host);
 	KUBE_CACHE_FOREACH(e, c->endpoints) {
-		if (streq(e->spec->host, host))
-			enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+		if (!streq(e->spec->host, host))
+			continue;
+		enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+		endpoints++;
 	}
 	KUBE_CACHE_FOREACH(i, c->instances) {
-		if (i->status && streq(i->status->host, host))
-			enqueue(c, QUEUE_INSTANCES, i->meta.ns, i->meta.name);
+		if (!i->status || !streq(i->status->host, host))
+			continue;
+		enqueue(c, QUEUE_INSTANCES, i->meta.ns, i->meta.name);
+		instances++;
 	}
 	room_made(c);
+	if (lost)
+		log_warn("host lost", "host=%s endpoints=%zu instances=%zu", host, endpoints, instances);
+	else
+		log_info("host is back", "host=%s instances=%zu", host, instances);
 }
 
 static uint64_t grace_ns(const struct liveness *l, const char *host) {
@@ -103,12 +112,7 @@ static void set_lost(struct liveness *l, struct beat *b, bool lost) {
 		return;
 	b->lost = lost;
 	metric_add(&lost_hosts, lost ? 1 : -1);
-	if (lost)
-		log_warn("host lost", "host=%s silent_s=%llu", b->host,
-		         (unsigned long long)((now_monotonic_ns() - b->seen) / NSEC_PER_SEC));
-	else
-		log_info("host is back", "host=%s", b->host);
-	enqueue_dependents(l->c, b->host);
+	enqueue_dependents(l->c, b->host, lost);
 }
 
 /* ---- what is seen ---- */

@@ -293,3 +293,8 @@ def test_odd_objects_do_not_kill(cloud):
     name = cloud.instance(long("n"), hostSelector={"a": "b"})
     cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
     eventually("the strange one goes", 10, lambda: cloud.get("allocations", "strange") is None)
+
+
+def test_endpoint_of_no_host(cloud):
+    cloud.endpoint("e1", "nowhere")
+    eventually("it goes", 10, lambda: cloud.get("endpoints", "e1") is None)
