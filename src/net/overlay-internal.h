@@ -21,7 +21,7 @@
 #include "net/overlay.h"
 #include "net/route.h"
 
-/* Of our routes. The default of last resort (net/underlay.h) has another, so neither replaces the other. */
+/* Of our routes, and of nobody else's (net/route.h). */
 #define OVERLAY_METRIC 1024
 
 /*

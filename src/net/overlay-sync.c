@@ -151,11 +151,11 @@ static int seen_fdb(const struct neigh *ne, void *userdata) {
 
 static int seen_route(const struct route *r, void *userdata) {
 	struct sync *s = userdata;
-	struct rt *rt = overlay_find_rt(s->o, &r->dst);
-	/* Not ours: the default of last resort (net/underlay.h), an edge's aggregates (edge/aggregate.h). */
-	if (r->type == RTN_UNREACHABLE)
-		return 0;
-	if (rt && r->type == RTN_UNICAST && r->metric == OVERLAY_METRIC) {
+	struct rt *rt;
+	if (r->metric != OVERLAY_METRIC)
+		return 0; /* another module's (net/route.h) */
+	rt = overlay_find_rt(s->o, &r->dst);
+	if (rt && r->type == RTN_UNICAST) {
 		/* A route without a nexthop object, too, is one that has to be replaced or removed. */
 		rt->item.id = r->nexthop ? r->nexthop : UINT32_MAX;
 		return 0;

@@ -99,10 +99,10 @@ static void on_nexthop(struct overlay *o, const struct nlmsghdr *m) {
 static void on_route(struct overlay *o, const struct nlmsghdr *m) {
 	struct route r;
 	struct rt *rt;
-	if (!route_decode(m, &r) || r.protocol == RTPROT_KERNEL)
+	if (!route_decode(m, &r) || r.protocol == RTPROT_KERNEL || r.metric != OVERLAY_METRIC)
 		return;
 	rt = overlay_find_rt(o, &r.dst);
-	if (rt && r.metric == OVERLAY_METRIC && (m->nlmsg_type == RTM_NEWROUTE || r.protocol == NET_PROTOCOL)) {
+	if (rt && (m->nlmsg_type == RTM_NEWROUTE || r.protocol == NET_PROTOCOL)) {
 		/* Removed, or replaced by another's. */
 		o->repairs++;
 		rt->item.id = 0;

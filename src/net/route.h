@@ -7,6 +7,8 @@
  * Everything that we program carries our protocol number, NET_PROTOCOL, and only what carries it
  * is ever listed or swept by us: routes of the kernel, of FRR or of a person are left alone.
  * (VXLAN forwarding entries can't carry one; all of a VXLAN device of ours are ours.)
+ * Within one namespace a module's own routes are those of its own metric: 1024 the overlay's, 8192 an edge's
+ * aggregates, 4294967295 the default of last resort.
  *
  * Each kind has: X_put() (add or replace) and X_delete() (a missing one is success), one request
  * each; X_batch() for either in a batch; X_dump(); X_decode() for a notification.

@@ -318,16 +318,19 @@ def test_restart_repairs_and_sweeps(fabric, instances):
     host.ip("nexthop", "add", "id", "100000999", "via", "fe80::99", "dev", "overlay", "proto", "78")
     host.ip("-6", "route", "add", "2001:db8:beef::/48", "nhid", "100000999", "proto", "78")
     host.ip("-6", "route", "add", "2001:db8:cafe::/48", "dev", "overlay", "proto", "static")
+    host.ip("-6", "route", "add", "unreachable", "2001:db8:cafe::/47", "proto", "78", "metric", "8192")
     host.ip("neigh", "add", "fe80::99", "lladdr", "02:00:00:00:00:99", "dev", "overlay", "nud", "permanent", "protocol", "78")
     run("bridge", "-n", host.public, "fdb", "append", "02:00:00:00:00:99", "dev", "overlay", "dst", "fd5c:a1ab::99")
     host.start()
     for e in host.endpoints:
         host.put(*e)
     host.say("start")
-    assert host.kernel() == before
-    # What isn't ours stays.
+    # What isn't the overlay's stays.
     assert "cafe" in host.ip("-6", "route", "show", "proto", "static")
+    assert "2001:db8:cafe::/47" in host.ip("-6", "route", "show", "proto", "78")
     host.ip("-6", "route", "del", "2001:db8:cafe::/48")
+    host.ip("-6", "route", "del", "unreachable", "2001:db8:cafe::/47", "proto", "78")
+    assert host.kernel() == before
 
 
 @pytest.mark.parametrize("damage", [
