@@ -5,8 +5,8 @@
 
 #include "edge/announce.h"
 #include "edge/bgp.h"
-#include "edge/defaults.h"
 #include "edge/edge.h"
+#include "edge/routes.h"
 #include "kube/cache.h"
 #include "net/frr.h"
 
@@ -14,8 +14,9 @@ struct edge {
 	struct edge_config c;
 	struct kube_cache *peers, *pools;
 	struct announcer *announcer;
-	struct default_watch *watch;
-	struct defaults defaults;
+	struct bgp_watch *public_watch, *underlay_watch;
+	struct bgp_routes outside, fabric; /* what is known by BGP in `public` and in `underlay` */
+	bool fabric_known;
 	sd_event_source *sync_src, *poll_src;
 	char frr_dir[128], netns[80];
 	struct frr frr;

@@ -77,9 +77,9 @@ static int want_endpoint(struct edge *e, struct error *err) {
 	size_t n = 0;
 	char ip[ADDR_STR_MAX], vtep[ADDR_STR_MAX], mac_text[MAC_STR_MAX];
 	struct mac mac = vtep_router_mac(&e->c.vtep);
-	if (e->defaults.v6)
+	if (e->outside.default6)
 		routes[n++].prefix = (char *)"::/0";
-	if (e->defaults.v4)
+	if (e->outside.default4)
 		routes[n++].prefix = (char *)"0.0.0.0/0";
 	addr_str(&e->c.overlay_ip, ip);
 	addr_str(&e->c.vtep, vtep);
@@ -96,7 +96,8 @@ static int settle(struct edge *e, struct error *err) {
 	size_t n, n_pools;
 	int r = ensure_links(e, err);
 	/* Before everything is known nothing is taken back. */
-	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric))
+	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric) ||
+	    !e->fabric_known)
 		return r;
 	r = check_overlay_ip(e, err);
 	if (r >= 0)
@@ -109,8 +110,9 @@ static int settle(struct edge *e, struct error *err) {
 		if (r >= 0)
 			e->aggregates_at = now;
 	}
+	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
 	if (r >= 0)
-		r = edge_wanted_config(e, prefixes, n, &config, err);
+		r = edge_wanted_config(e, prefixes, e->fabric.any ? n : 0, &config, err);
 	if (r >= 0)
 		r = frr_ensure(&e->frr, "frr defaults datacenter\n", config.data, err);
 	if (r >= 0)
@@ -152,12 +154,19 @@ static void on_peer_change(const struct kube_change *ch, void *userdata) {
 	sync_soon(userdata);
 }
 
-static void on_defaults(const struct defaults *now, void *userdata) {
+static void on_outside(const struct bgp_routes *now, void *userdata) {
 	struct edge *e = userdata;
 	struct error err = {0};
-	e->defaults = *now;
+	e->outside = *now;
 	if (want_endpoint(e, &err) < 0)
 		say(e, &err);
+	sync_soon(e);
+}
+
+static void on_fabric(const struct bgp_routes *now, void *userdata) {
+	struct edge *e = userdata;
+	e->fabric = *now;
+	e->fabric_known = true;
 	sync_soon(e);
 }
 
@@ -184,7 +193,11 @@ static int start(struct edge *e, struct error *err) {
 	r = loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 	if (r < 0)
 		return error_errno(err, r, "timer");
-	return default_watch_new(&e->watch, e->c.loop, fabric_underlay(e->c.fabric)->public_fd, on_defaults, e, err);
+	r = bgp_watch_new(&e->underlay_watch, e->c.loop, fabric_underlay(e->c.fabric)->underlay_fd, on_fabric, e, err);
+	if (r >= 0)
+		r = bgp_watch_new(&e->public_watch, e->c.loop, fabric_underlay(e->c.fabric)->public_fd, on_outside, e,
+		                  err);
+	return r;
 }
 
 int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) {
@@ -204,7 +217,8 @@ int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) 
 struct edge *edge_free(struct edge *e) {
 	if (!e)
 		return NULL;
-	default_watch_free(e->watch);
+	bgp_watch_free(e->public_watch);
+	bgp_watch_free(e->underlay_watch);
 	announcer_free(e->announcer);
 	kube_cache_free(e->peers);
 	kube_cache_free(e->pools);

@@ -9,6 +9,8 @@
  *   Endpoint routes outside -> announced one by one
  *   default routes learnt   -> Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, only while there are any
  *
+ *   no route in the underlay -> nothing is announced: other edges can do better
+ *
  * FRR, routes and the Endpoint outlive the process: a restart finds them as they are. Nothing is changed before
  * the wanted state is known from the API.
  */

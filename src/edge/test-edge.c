@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "edge/aggregate.h"
 #include "edge/bgp.h"
-#include "edge/defaults.h"
+#include "edge/routes.h"
 #include "net/netns.h"
 #include "net/route.h"
 
@@ -116,11 +116,11 @@ static void test_aggregates(void **state) {
 
 struct seen {
 	sd_event *loop;
-	struct defaults d;
+	struct bgp_routes d;
 	int calls;
 };
 
-static void on_defaults(const struct defaults *now, void *userdata) {
+static void on_routes(const struct bgp_routes *now, void *userdata) {
 	struct seen *s = userdata;
 	s->d = *now;
 	s->calls++;
@@ -140,31 +140,34 @@ static void await_calls(struct seen *s, int calls) {
 	assert_int_equal(s->calls, calls);
 }
 
-static void test_defaults(void **state) {
+static void test_routes(void **state) {
 	struct seen s = {0};
 	struct error err = {0};
-	struct default_watch *w;
+	struct bgp_watch *w;
 	int fd;
 	if (geteuid() != 0)
 		skip();
 	assert_int_equal(netns_open(ns_name, &fd, &err), 0);
 	assert_true(sd_event_new(&s.loop) >= 0);
-	assert_int_equal(default_watch_new(&w, s.loop, fd, on_defaults, &s, &err), 0);
+	assert_int_equal(bgp_watch_new(&w, s.loop, fd, on_routes, &s, &err), 0);
 	close(fd);
 	await_calls(&s, 1);
-	assert_false(s.d.v4 || s.d.v6);
-	/* Other routes are no news. */
+	assert_false(s.d.default4 || s.d.default6 || s.d.any);
 	ip("add", "-6", "2001:db8:77::/48");
-	ip("add", "-6", "default");
 	await_calls(&s, 2);
-	assert_true(s.d.v6 && !s.d.v4);
-	ip("add", "-4", "default");
+	assert_true(s.d.any && !s.d.default6);
+	/* One more of the same is no news. */
+	ip("add", "-6", "2001:db8:78::/48");
+	ip("add", "-6", "default");
 	await_calls(&s, 3);
-	assert_true(s.d.v6 && s.d.v4);
-	ip("del", "-6", "default");
+	assert_true(s.d.default6 && !s.d.default4);
+	ip("add", "-4", "default");
 	await_calls(&s, 4);
-	assert_true(!s.d.v6 && s.d.v4);
-	default_watch_free(w);
+	assert_true(s.d.default6 && s.d.default4);
+	ip("del", "-6", "default");
+	await_calls(&s, 5);
+	assert_true(!s.d.default6 && s.d.default4 && s.d.any);
+	bgp_watch_free(w);
 	sd_event_unref(s.loop);
 }
 
@@ -173,7 +176,7 @@ int main(void) {
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_aggregates),
-		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_routes),
 	};
 	return cmocka_run_group_tests(tests, make_namespace, remove_namespace);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "edge/defaults.h"
+#include "edge/routes.h"
 
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "base/loop.h"
@@ -8,36 +9,36 @@
 #include "net/nl.h"
 #include "net/route.h"
 
-struct default_watch {
+struct bgp_watch {
 	struct nl *requests, *notifications;
 	sd_event_source *io, *first;
-	void (*changed)(const struct defaults *now, void *userdata);
+	void (*changed)(const struct bgp_routes *now, void *userdata);
 	void *userdata;
-	struct defaults known;
+	struct bgp_routes known;
 	bool told;
 };
 
 /* route_dump() shows our own routes only; these are FRR's. */
 static int look_at_route(const struct nlmsghdr *h, void *userdata) {
-	struct defaults *d = userdata;
+	struct bgp_routes *b = userdata;
 	struct route r;
-	if (!route_decode(h, &r) || r.dst.len != 0 || r.protocol != RTPROT_BGP)
+	if (!route_decode(h, &r) || r.protocol != RTPROT_BGP)
 		return 0;
-	if (r.dst.addr.family == AF_INET)
-		d->v4 = true;
-	else
-		d->v6 = true;
+	bool v6 = r.dst.addr.family == AF_INET6;
+	b->any |= v6;
+	b->default4 |= !v6 && r.dst.len == 0;
+	b->default6 |= v6 && r.dst.len == 0;
 	return 0;
 }
 
-static int look(struct default_watch *w, struct defaults *ret, struct error *err) {
-	struct defaults d = {0};
+static int look(struct bgp_watch *w, struct bgp_routes *ret, struct error *err) {
+	struct bgp_routes d = {0};
 	for (int i = 0; i < 2; i++) {
 		struct rtmsg hdr = {.rtm_family = i ? AF_INET6 : AF_INET};
 		/* The kernel filters by protocol and table: one answer, not the whole overlay. */
 		hdr.rtm_protocol = RTPROT_BGP;
 		struct nlmsghdr *h = nl_request(w->requests, RTM_GETROUTE, 0, &hdr, sizeof(hdr));
-		int r = nl_dump(w->requests, h, look_at_route, &d, err, "list the default routes");
+		int r = nl_dump(w->requests, h, look_at_route, &d, err, "list the routes of BGP");
 		if (r < 0)
 			return r;
 	}
@@ -45,28 +46,28 @@ static int look(struct default_watch *w, struct defaults *ret, struct error *err
 	return 0;
 }
 
-static void update(struct default_watch *w) {
-	struct defaults now;
+static void update(struct bgp_watch *w) {
+	struct bgp_routes now;
 	if (look(w, &now, NULL) < 0)
 		return; /* the next notification tries again; what was known stands */
-	if (w->told && now.v4 == w->known.v4 && now.v6 == w->known.v6)
+	if (w->told && memcmp(&now, &w->known, sizeof(now)) == 0)
 		return;
 	w->known = now;
 	w->told = true;
 	w->changed(&now, w->userdata);
 }
 
-static int is_default(const struct nlmsghdr *h, void *userdata) {
+static int is_bgp(const struct nlmsghdr *h, void *userdata) {
 	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
-	if (m->rtm_dst_len == 0 && m->rtm_protocol == RTPROT_BGP)
+	if (m->rtm_protocol == RTPROT_BGP)
 		*(bool *)userdata = true;
 	return 0;
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-	struct default_watch *w = userdata;
+	struct bgp_watch *w = userdata;
 	bool touched = false;
-	if (nl_receive(w->notifications, is_default, &touched, NULL) < 0 || touched)
+	if (nl_receive(w->notifications, is_bgp, &touched, NULL) < 0 || touched)
 		update(w);
 	return 0;
 }
@@ -76,10 +77,10 @@ static int on_first(sd_event_source *s, void *userdata) {
 	return 0;
 }
 
-int default_watch_new(struct default_watch **ret, sd_event *loop, int netns_fd,
-                      void (*changed)(const struct defaults *now, void *userdata), void *userdata, struct error *err) {
+int bgp_watch_new(struct bgp_watch **ret, sd_event *loop, int netns_fd,
+                  void (*changed)(const struct bgp_routes *now, void *userdata), void *userdata, struct error *err) {
 	static const unsigned groups[] = {RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, 0};
-	struct default_watch *w = calloc(1, sizeof(*w));
+	struct bgp_watch *w = calloc(1, sizeof(*w));
 	if (!w)
 		return error_oom(err);
 	w->changed = changed;
@@ -92,14 +93,14 @@ int default_watch_new(struct default_watch **ret, sd_event *loop, int netns_fd,
 	if (r >= 0 && sd_event_add_defer(loop, &w->first, on_first, w) < 0)
 		r = error_oom(err);
 	if (r < 0) {
-		default_watch_free(w);
+		bgp_watch_free(w);
 		return r;
 	}
 	*ret = w;
 	return 0;
 }
 
-struct default_watch *default_watch_free(struct default_watch *w) {
+struct bgp_watch *bgp_watch_free(struct bgp_watch *w) {
 	if (!w)
 		return NULL;
 	sd_event_source_disable_unref(w->io);
