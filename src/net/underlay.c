@@ -8,6 +8,7 @@
 #include "net/frr.h"
 #include "net/link.h"
 #include "net/netns.h"
+#include "net/nft.h"
 #include "net/route.h"
 #include "net/vtep.h"
 
@@ -168,6 +169,17 @@ static int ensure_bgp(const struct underlay *u, const struct underlay_config *c,
 	return r < 0 ? r : frr_ensure(&f, "frr defaults datacenter\n", config.data, err);
 }
 
+/*
+ * Forwarding isn't filtered here (that is the instances' containers' part), but what is for the router itself: on an
+ * edge bgpd listens in this namespace, and tenants have no business with it.
+ */
+static const char public_filter[] = "	chain input {\n"
+				    "		type filter hook input priority filter; policy accept;\n"
+				    "		meta l4proto { icmp, ipv6-icmp } accept\n"
+				    "		iifname \"" OVERLAY_DEVICE "\" drop\n"
+				    "		iifname \"" INSTANCE_DEVICES "*\" drop\n"
+				    "	}\n";
+
 static int ensure_public(struct underlay *u, const struct underlay_config *c, struct error *err) {
 	struct link_vxlan vxlan = {.name = OVERLAY_DEVICE,
 	                           .vni = c->vni,
@@ -180,6 +192,8 @@ static int ensure_public(struct underlay *u, const struct underlay_config *c, st
 	int r = route_ensure(u->public_nl, &none6, err);
 	if (r >= 0)
 		r = route_ensure(u->public_nl, &none4, err);
+	if (r >= 0)
+		r = nft_ensure(u->public_fd, "inet", "nacre", public_filter, &u->filter, NULL, err);
 	if (r >= 0)
 		r = link_ensure_vxlan(u->underlay_nl, u->public_nl, u->public_fd, &vxlan, &u->vxlan, err);
 	return r;

@@ -9,7 +9,8 @@
  * transit between its leaves.
  * `public`: a router and nothing else. Its VXLAN device is born in the underlay and sends there; it is
  * the only way between the two, and no address or route of the underlay can be seen from it.
- * Instances hang on it by veth pairs. What has no route is answered with "unreachable".
+ * Instances hang on it by veth pairs. What has no route is answered with "unreachable". Of what is for the router
+ * itself it takes ICMP only, from instances and from the overlay.
  *
  * MTU: 1500 in the overlay; an outer packet adds 70 bytes (Ethernet 14, IPv6 40, UDP 8, VXLAN 8), so NICs
  * get UNDERLAY_NIC_MTU, and every switch between hosts must carry 1570 or more.
@@ -24,6 +25,7 @@
 #define UNDERLAY_NICS    16
 #define OVERLAY_MTU      1500
 #define OVERLAY_DEVICE   "overlay"
+#define INSTANCE_DEVICES "i-" /* the veths of instances in `public` begin so */
 #define VXLAN_PORT       4789
 
 struct underlay_config {
@@ -42,7 +44,8 @@ struct underlay {
 	int underlay_fd, public_fd;         /* namespaces */
 	struct nl *underlay_nl, *public_nl; /* for requests in them */
 	char underlay_name[80], public_name[80];
-	int vxlan; /* index of the VXLAN device in `public` */
+	int vxlan;       /* index of the VXLAN device in `public` */
+	uint64_t filter; /* as nft_ensure() found the filter of `public` last */
 };
 
 /*

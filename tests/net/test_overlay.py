@@ -477,6 +477,33 @@ def test_underlay_out_of_reach(fabric, instances):
     assert not re.search(r"65002", run("vtysh", "--vty_socket", f"{fabric.dir}/leaf1/frr", "-c", "show bgp ipv6 unicast"))
 
 
+def test_router_is_no_service(fabric, instances):
+    """What listens in `public` (bgpd on an edge) can't be reached from an instance, here or elsewhere."""
+    host = fabric.hosts[1]
+    server = subprocess.Popen(["ip", "netns", "exec", host.public, "/usr/bin/python3", "-c",
+                               "import socket; s = socket.create_server(('::', 179), family=socket.AF_INET6);\n"
+                               "print(1, flush=True)\nwhile 1: s.accept()"], stdout=subprocess.PIPE)
+    host.ip("addr", "add", "2001:db8::b179/128", "dev", "lo", "nodad")
+    one = fabric.hosts[0]
+    one.put("router", "2001:db8::b179", "02:00:00:00:b1:79", host.vtep, None)
+    try:
+        server.stdout.readline()
+        one.settled()
+        assert ping(instances[0], "2001:db8::b179", "2001:db8:1::1")
+        assert ping(instances[1], "2001:db8::b179", "2001:db8:2::1")
+        connect = "import socket, sys; socket.create_connection((sys.argv[1], 179), 0.5)"
+        run("ip", "netns", "exec", host.public, "/usr/bin/python3", "-c", connect, "::1")
+        for ns, to in ((instances[0], "2001:db8::b179"), (instances[1], "2001:db8::b179"), (instances[1], "fe80::1%eth0")):
+            with pytest.raises(AssertionError, match="timed out|TimeoutError"):
+                run("ip", "netns", "exec", ns, "/usr/bin/python3", "-c", connect, to)
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        one.say("remove router")
+        host.ip("addr", "del", "2001:db8::b179/128", "dev", "lo")
+
+
 def test_no_route_says_so(fabric, instances):
     argv = ["ip", "netns", "exec", instances[0], "ping", "-n", "-c", "1", "-W", "1", "-I", "2001:db8:1::1", "2001:db8:99::1"]
     # More than once: the kernel limits how many such answers it gives.
