@@ -369,6 +369,21 @@ def test_drift_is_repaired(fabric, instances, damage):
     assert ping(instances[0], "198.51.100.2", "198.51.100.1")
 
 
+def test_lost_notifications(fabric, instances):
+    """More changes behind our back than the socket holds: everything is looked at again."""
+    host = fabric.hosts[0]
+    before = host.kernel()
+    syncs = host.stats()["syncs"]
+    host.process.send_signal(signal.SIGSTOP)
+    try:
+        batch = "".join(f"route add 2001:db8:dead:{n:x}::/64 dev overlay proto 78\n" for n in range(40000))
+        subprocess.run(["ip", "-n", host.public, "-6", "-batch", "-"], input=batch, text=True, check=True, timeout=60)
+        host.ip("-6", "route", "del", "2001:db8:2::/64")
+    finally:
+        host.process.send_signal(signal.SIGCONT)
+    until("all is as before", lambda: host.settled()["syncs"] > syncs and host.kernel() == before, 20)
+
+
 def test_replace_and_remove(fabric, instances):
     host = fabric.hosts[0]
     before = host.kernel()
@@ -536,6 +551,25 @@ def test_ensure_repairs_the_underlay(fabric, instances):
     until("works", lambda: ping(instances[2], "2001:db8:2::1", "2001:db8:3::1"))
     until("two paths", lambda: run("ip", "-n", host.underlay, "-6", "route", "show", "fd5c:a1ab::2").count("via") == 2)
     assert "fd5c:a1ab::33" not in run("ip", "-n", host.underlay, "addr", "show", "lo")
+
+
+def test_zebra_killed(fabric, instances):
+    """Routes stay while zebra is dead, and when it is back they follow BGP again."""
+    host = fabric.hosts[0]
+    pings = Pings(instances[0], "2001:db8:2::1", "2001:db8:1::1")
+    zebra = int(run("cat", f"{fabric.dir}/h1/frr-underlay/zebra.pid"))
+    os.kill(zebra, signal.SIGKILL)
+    until("zebra is dead", lambda: not os.path.exists(f"/proc/{zebra}"))
+    host.say("ensure")
+    paths = lambda: run("ip", "-n", host.underlay, "-6", "route", "show", "fd5c:a1ab::2").count("via")
+    assert paths() == 2
+    assert pings.lost() == 0
+    until("bgpd is with the new zebra", lambda: "bgp" in run(
+        "vtysh", "--vty_socket", f"{fabric.dir}/h1/frr-underlay", "-d", "zebra", "-c", "show zebra client summary"), 30)
+    run("ip", "-n", fabric.leaves[0], "link", "set", "h1", "down")
+    until("one path", lambda: paths() == 1)
+    run("ip", "-n", fabric.leaves[0], "link", "set", "h1", "up")
+    until("two paths", lambda: paths() == 2)
 
 
 def test_bad_endpoints_change_nothing(fabric, instances):
