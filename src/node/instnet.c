@@ -65,11 +65,13 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 
 /*
  * The first chain stands before connection tracking, so that spoofed packets leave no trace.
- * The set bounds how many link-local addresses a guest can make the kernel remember as neighbours:
- * their table is one for the whole host.
+ * The set bounds how many link-local addresses beside the one derived from its MAC a guest can make the kernel
+ * remember as neighbours: their table is one for the whole host.
  */
 void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
-	char mac[MAC_STR_MAX];
+	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
+	struct addr derived = addr_eui64(&link_local, &c->mac);
+	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX];
 
 	buf_puts(b, "\tset linklocal {\n\t\ttype ipv6_addr\n\t\tsize 8\n\t\tflags dynamic,timeout\n"
 	            "\t\ttimeout 10m\n\t}\n");
@@ -83,8 +85,12 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	buf_puts(b,
 	         " return\n"
 	         "\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } return\n"
-	         "\t\tip6 saddr fe80::/64 ip6 daddr { fe80::1, ff02::/16 } update @linklocal { ip6 saddr } return\n"
-	         "\t\tdrop\n\t}\n");
+	         "\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n");
+	buf_printf(b,
+	           "\t\tip6 saddr %s return\n"
+	           "\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } return\n"
+	           "\t\tdrop\n\t}\n",
+	           addr_str(&derived, ip));
 	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
 	            "\t\tiifname \"lo\" accept\n"
 	            "\t\tct state established,related accept\n"

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cloud of one compute host: API server, controller and agent, each a real one, in namespaces of the run's own."""
+
+import ctypes
+import fcntl
+import http.client
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"), "src", "cmd")
+IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
+GROUP = "/apis/nacre.dev/v1alpha1"
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def run(*argv, check=True):
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert not check or p.returncode == 0, f"{' '.join(argv)}: {p.returncode}: {p.stdout}{p.stderr}"
+    return p.stdout
+
+
+def until(what, condition, seconds=20):
+    """Returns condition()'s first true value; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def inside(netns, function):
+    """What function() returns, called in a network namespace. Sockets stay in the one they were made in."""
+    with open("/proc/self/ns/net") as home, open(f"/run/netns/{netns}") as away:
+        assert libc.setns(away.fileno(), 0) == 0
+        try:
+            return function()
+        finally:
+            assert libc.setns(home.fileno(), 0) == 0
+
+
+def open_tap(name):
+    """The guest's end of a tap: frames are read and written after a virtio-net header of 10 bytes."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x0002 | 0x1000 | 0x4000))
+    return fd
+
+
+def open_packet(device):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+    s.bind((device, 0))
+    s.settimeout(0.3)
+    return s
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+class Guest:
+    """An instance, as its host sees it."""
+
+    def __init__(self, cloud, obj):
+        self.cloud, self.name, self.uid = cloud, obj["metadata"]["name"], obj["metadata"]["uid"]
+        self.id = self.uid.replace("-", "")[:12]
+        self.netns, self.device = f"{cloud.prefix}h1-i-{self.id}", f"i-{self.id}"
+        self.dir = f"{cloud.dir}/h1/instances/{self.uid}"
+        status = obj["status"]
+        self.mac, self.address = status["mac"], status["address"]
+        self.net, self.delegated = (ipaddress.ip_network(status[k]) for k in ("prefix", "delegatedPrefix"))
+
+    def pids(self, comm):
+        found = []
+        for pid in run("ip", "netns", "pids", self.netns).split():
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().strip() == comm[:15]:
+                    found.append(int(pid))
+        return found
+
+
+class Cloud:
+    def __init__(self, images):
+        self.prefix = f"nv{os.getpid()}-"
+        self.dir = tempfile.mkdtemp(prefix="nacre-test-")
+        os.chmod(self.dir, 0o755)  # FRR has a user of its own
+        self.images, self.daemons = images, {}
+        self.host, self.leaf, self.public = self.prefix + "h1", self.prefix + "leaf", self.prefix + "h1-public"
+        self.sock = self.dir + "/api.sock"
+
+    def spawn(self, name, *argv):
+        with open(f"{self.dir}/{name}.log", "ab") as log:
+            self.daemons[name] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start_node(self):
+        # Not `ip netns exec`: that has mounts of its own, where the agent's namespaces would be named.
+        self.spawn("node", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
+                   "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
+                   f"--run-dir={self.dir}/h1", f"--images={self.images}", "--vcpus=64")
+
+    def kill(self, name, sig=signal.SIGKILL):
+        p = self.daemons.pop(name)
+        p.send_signal(sig)
+        p.wait()
+
+    def start(self):
+        run("ip", "netns", "add", self.host)
+        run("ip", "netns", "add", self.leaf)
+        run("ip", "-n", self.host, "link", "add", "eth0", "type", "veth", "peer", "name", "h1", "netns", self.leaf)
+        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
+        until("the API answers", lambda: os.path.exists(self.sock))
+        self.spawn("controller", f"{BIN}/nacre-controller", f"--api=unix:{self.sock}")
+        self.start_node()
+        self.post("/api/v1/namespaces", "Namespace", "t", version="v1")
+        for name, spec in {"net": {"use": "instance", "prefix": "2001:db8:1000::/40"},
+                           "delegated": {"use": "delegated", "prefix": "2001:db8:2000::/40"},
+                           "overlay": {"use": "overlay", "prefix": "fd10::/64"},
+                           "mac": {"use": "mac", "macPrefix": "02:4e:01"}}.items():
+            self.post(f"{GROUP}/addresspools", "AddressPool", name, spec)
+        self.post(f"{GROUP}/instancetypes", "InstanceType", "small", {"vcpus": 1, "memoryMiB": 256})
+
+    def logs(self):
+        for name in ("api", "controller", "node"):
+            with open(f"{self.dir}/{name}.log") as f:
+                print(f"--- {name}", *f.readlines()[-20:], sep="")
+
+    def stop(self):
+        self.logs()  # pytest shows it where something failed
+        for name in list(self.daemons):
+            self.kill(name, signal.SIGTERM if name != "node" else signal.SIGKILL)
+        names = [n.split()[0] for n in run("ip", "netns", "list").splitlines() if n.startswith(self.prefix)]
+        for name in names:
+            for pid in run("ip", "netns", "pids", name).split():
+                os.kill(int(pid), signal.SIGKILL)
+        for name in names:
+            run("ip", "netns", "del", name)
+        shutil.rmtree(self.dir)
+
+    def request(self, method, path, body=None, content="application/json"):
+        c = UnixConnection(self.sock)
+        c.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": content})
+        r = c.getresponse()
+        data = json.loads(r.read())
+        c.close()
+        return r.status, data
+
+    def post(self, path, kind, name, spec=None, version="nacre.dev/v1alpha1"):
+        body = {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+        if spec is not None:
+            body["spec"] = spec
+        status, data = self.request("POST", path, body)
+        assert status == 201, data
+        return data
+
+    def instance(self, name):
+        status, data = self.request("GET", f"{GROUP}/namespaces/t/instances/{name}")
+        return data if status == 200 else None
+
+    def ready(self, name):
+        obj = self.instance(name) or {}
+        for c in obj.get("status", {}).get("conditions", []):
+            if c["type"] == "Ready":
+                return c
+        return {}
+
+    def create(self, name, image, **spec):
+        self.post(f"{GROUP}/namespaces/t/instances", "Instance", name, {"type": "small", "image": image, **spec})
+
+    def wait(self, name, reason, seconds=30):
+        until(f"{name} is {reason} ({self.ready(name)})", lambda: self.ready(name).get("reason") == reason, seconds)
+        return Guest(self, self.instance(name))
+
+    def patch(self, name, spec):
+        status, data = self.request("PATCH", f"{GROUP}/namespaces/t/instances/{name}", {"spec": spec},
+                                    "application/merge-patch+json")
+        assert status == 200, data
+
+    def delete(self, name):
+        self.request("DELETE", f"{GROUP}/namespaces/t/instances/{name}")
+        until(f"{name} is gone", lambda: self.instance(name) is None)
+
+    def events(self, name):
+        _, data = self.request("GET", "/api/v1/namespaces/t/events")
+        return [(e["reason"], e["message"]) for e in data["items"] if e["involvedObject"]["name"] == name]
+
+
+@pytest.fixture(scope="session")
+def images():
+    for name in ("vmlinuz", "initrd"):
+        if not os.path.exists(f"{IMAGES}/{name}"):
+            pytest.skip(f"no guest image in {IMAGES}; scripts/guest-image.sh makes it")
+    return IMAGES
+
+
+@pytest.fixture(scope="session")
+def cloud(images):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    c = Cloud(images)
+    try:
+        c.start()
+        c.post(f"{GROUP}/images", "Image", "lab", {"kernel": {"kernel": "vmlinuz", "initrd": "initrd",
+                                                             "cmdline": "console=ttyS0 quiet"}})
+        yield c
+    finally:
+        c.stop()

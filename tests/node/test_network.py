@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest can send and receive. The guest is this test: it holds the tap of an instance that is powered off."""
+
+import ipaddress
+import os
+import random
+import time
+
+import pytest
+from conftest import inside, open_packet, open_tap, run, until
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import (ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS,
+                                ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr, IPv6)
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
+
+OUTSIDE = "2001:db8:9::1"
+GATEWAY_MAC = "00:00:5e:00:02:01"
+
+
+def eui64_link_local(mac):
+    """fe80:: and the modified EUI-64 of a MAC (RFC 4291, appendix A)."""
+    b = bytes.fromhex(mac.replace(":", ""))
+    return str(ipaddress.ip_address((0xFE80 << 112) + int.from_bytes(bytes([b[0] ^ 2]) + b[1:3] + b"\xff\xfe" + b[3:], "big")))
+
+
+class Wire:
+    """Both sides of an instance's container: the guest's tap, and the device in `public`."""
+
+    def __init__(self, cloud, guest):
+        self.guest, self.cloud = guest, cloud
+        self.tap = inside(guest.netns, lambda: open_tap("tap"))
+        self.link_local = eui64_link_local(guest.mac)
+        self.public = inside(cloud.public, lambda: open_packet(guest.device))
+
+    def close(self):
+        os.close(self.tap)
+        self.public.close()
+
+    def send(self, packet, mac=None):
+        os.write(self.tap, bytes(10) + bytes(Ether(src=mac or self.guest.mac, dst=GATEWAY_MAC) / packet))
+
+    def send_in(self, packet):
+        self.public.send(bytes(Ether(src=GATEWAY_MAC, dst=self.guest.mac) / packet))
+
+    def outside(self, seconds=0.3):
+        """What came out, until nothing does for so long."""
+        self.public.settimeout(seconds)
+        got = []
+        try:
+            while True:
+                data, (_, _, kind, _, _) = self.public.recvfrom(65536)
+                if kind != 4:  # not our own
+                    got.append(Ether(data))
+        except TimeoutError:
+            return got
+
+    def guest_got(self, seconds=0.3):
+        got, deadline = [], time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                got.append(Ether(os.read(self.tap, 65536)[10:]))
+                deadline = time.monotonic() + seconds
+            except BlockingIOError:
+                time.sleep(0.005)
+        return got
+
+
+@pytest.fixture(scope="module")
+def wire(cloud):
+    cloud.create("off", "lab", running=False,
+                 ingress=[{"protocol": "tcp", "port": 80}, {"protocol": "udp", "port": 53, "from": "2001:db8:9::/48"},
+                          {"protocol": "icmp"}])
+    guest = cloud.wait("off", "Stopped")
+    w = Wire(cloud, guest)
+    yield w
+    w.close()
+    cloud.delete("off")
+
+
+def own(guest, n=5):
+    return str(guest.net[n])
+
+
+def test_its_own_addresses_pass(wire):
+    g = wire.guest
+    for src in (g.address, own(g, 77), str(g.delegated[1]), str(g.delegated[-1])):
+        wire.send(IPv6(src=src, dst=OUTSIDE) / UDP(sport=9, dport=99))
+        got = wire.outside()
+        assert [p[IPv6].src for p in got if UDP in p] == [src]
+        assert got[0].dst == GATEWAY_MAC and got[0].src == g.mac and got[0][IPv6].hlim == 63
+
+
+@pytest.mark.parametrize("src", ["2001:db8:ffff::1", "fd10::1", "fe80::2", "::1", "::", "ff02::1", "fd10::2"])
+def test_others_addresses_do_not(wire, src):
+    wire.send(IPv6(src=src, dst=OUTSIDE) / UDP(sport=9, dport=99))
+    assert not [p for p in wire.outside() if UDP in p]
+
+
+def test_neighbouring_prefixes_do_not(wire):
+    for net in (wire.guest.net, wire.guest.delegated):
+        for n in (int(net[0]) - 1, int(net[-1]) + 1):
+            wire.send(IPv6(src=str(ipaddress.ip_address(n)), dst=OUTSIDE) / UDP(sport=9, dport=99))
+    assert not wire.outside()
+
+
+def test_another_mac_does_not(wire):
+    wire.send(IPv6(src=own(wire.guest), dst=OUTSIDE) / UDP(sport=9, dport=99), mac="02:4e:01:ff:ff:ff")
+    assert not wire.outside()
+
+
+def test_ipv4_and_arp_do_not(wire):
+    wire.send(IP(src="10.0.0.2", dst="192.0.2.1") / UDP(sport=9, dport=99))
+    wire.send(ARP(op=1, psrc="10.0.0.2", pdst="10.0.0.1", hwsrc=wire.guest.mac))
+    assert not wire.outside()
+    assert not [p for p in wire.guest_got() if ARP in p]
+
+
+def test_random_packets(wire):
+    """Whatever is sent: only what bears the guest's own addresses comes out."""
+    g, rng = wire.guest, random.Random(4861)
+    for _ in range(2000):
+        src = rng.choice([own(g, rng.randrange(1, 1 << 40)), str(g.delegated[rng.randrange(1 << 60)]),
+                          str(ipaddress.ip_address(rng.getrandbits(128))), f"fe80::{rng.getrandbits(16):x}"])
+        dst = rng.choice([OUTSIDE, "fe80::1", "ff02::1", "fd10::1", str(ipaddress.ip_address(rng.getrandbits(128)))])
+        upper = rng.choice([UDP(sport=1, dport=2), TCP(dport=22), ICMPv6EchoRequest(), ICMPv6ND_RA(), ICMPv6ND_NA(tgt=dst),
+                            Raw(rng.randbytes(rng.randrange(80)))])
+        mac = g.mac if rng.random() < 0.8 else f"02:00:00:00:00:{rng.getrandbits(8):02x}"
+        packet = IPv6(src=src, dst=dst, hlim=rng.choice([1, 64, 255]), nh=rng.choice([17, 6, 58, 0, 44, 60])) / upper
+        try:
+            wire.send(packet, mac)
+        except OSError:
+            pass  # too strange for a frame
+    mine = [g.net, g.delegated, ipaddress.ip_network("fd10::/64")]  # the last: errors from the container itself
+    for p in wire.outside():
+        assert IPv6 in p
+        assert any(ipaddress.ip_address(p[IPv6].src) in n for n in mine), p.summary()
+
+
+def test_what_may_come_in(wire):
+    g = wire.guest
+    for name, packet, passes in (
+            ("http", IPv6(src=OUTSIDE, dst=g.address) / TCP(sport=5000, dport=80, flags="S"), True),
+            ("http to the /60", IPv6(src=OUTSIDE, dst=str(g.delegated[1])) / TCP(sport=5001, dport=80, flags="S"), True),
+            ("ssh", IPv6(src=OUTSIDE, dst=g.address) / TCP(sport=5002, dport=22, flags="S"), False),
+            ("http by udp", IPv6(src=OUTSIDE, dst=g.address) / UDP(sport=5003, dport=80), False),
+            ("dns from where it may", IPv6(src="2001:db8:9:1::7", dst=g.address) / UDP(sport=5004, dport=53), True),
+            ("dns from elsewhere", IPv6(src="2001:db8:a::7", dst=g.address) / UDP(sport=5005, dport=53), False),
+            ("echo", IPv6(src=OUTSIDE, dst=g.address) / ICMPv6EchoRequest(id=7), True),
+            ("an answer to nothing", IPv6(src=OUTSIDE, dst=g.address) / ICMPv6EchoReply(id=8), False),
+            ("its own address from outside", IPv6(src=own(g), dst=g.address) / TCP(sport=5006, dport=80, flags="S"), False),
+            ("not its address", IPv6(src=OUTSIDE, dst="2001:db8:ffff::1") / TCP(sport=5007, dport=80, flags="S"), False)):
+        wire.guest_got(0.05)
+        wire.send_in(packet)
+        got = [p for p in wire.guest_got() if IPv6 in p and p[IPv6].src == packet.src]
+        assert bool(got) == passes, name
+
+
+def test_answers_come_in(wire):
+    g = wire.guest
+    answer = IPv6(src=OUTSIDE, dst=g.address) / UDP(sport=4242, dport=2424)
+    wire.guest_got(0.05)
+    wire.send_in(answer)
+    assert not [p for p in wire.guest_got() if UDP in p]
+    wire.send(IPv6(src=g.address, dst=OUTSIDE) / UDP(sport=2424, dport=4242))
+    assert wire.outside()
+    wire.send_in(answer)
+    assert [p for p in wire.guest_got() if UDP in p]
+
+
+def neighbours(wire):
+    return len(run("ip", "-n", wire.guest.netns, "-6", "neigh", "show", "nud", "all").splitlines())
+
+
+def test_a_scan_makes_no_neighbours(wire):
+    before = neighbours(wire)
+    for n in range(2000):
+        wire.send_in(IPv6(src=OUTSIDE, dst=own(wire.guest, n + 1)) / TCP(sport=1, dport=80, flags="S"))
+    until("the scan went through", lambda: len(wire.guest_got()) > 0)
+    assert neighbours(wire) <= before + 2
+
+
+def test_a_guest_cannot_fill_the_neighbour_table(wire):
+    """The table is one for the whole host."""
+    for n in range(2000):
+        wire.send(IPv6(src=f"fe80::1:{n:x}", dst="ff02::1:ff00:1", hlim=255) /
+                  ICMPv6ND_NS(tgt="fe80::1") / ICMPv6NDOptSrcLLAddr(lladdr=wire.guest.mac))
+    wire.guest_got()
+    assert neighbours(wire) <= 8 + 4
+
+
+def test_the_gateway_answers_neighbour_solicitations(wire):
+    # Whatever the test before has used up, the address made of its MAC is always a guest's own.
+    wire.send(IPv6(src=wire.link_local, dst="ff02::1:ff00:1", hlim=255) /
+              ICMPv6ND_NS(tgt="fe80::1") / ICMPv6NDOptSrcLLAddr(lladdr=wire.guest.mac))
+    got = [p for p in wire.guest_got() if ICMPv6ND_NA in p]
+    assert got and got[0][ICMPv6NDOptDstLLAddr].lladdr == GATEWAY_MAC
+
+
+def test_a_guest_is_no_router(wire):
+    routes = run("ip", "-n", wire.guest.netns, "-6", "route")
+    wire.send(IPv6(src=wire.link_local, dst="ff02::1", hlim=255) / ICMPv6ND_RA(routerlifetime=1800) /
+              ICMPv6NDOptPrefixInfo(prefix="2001:db8:bad::", prefixlen=64))
+    wire.send(IPv6(src=wire.link_local, dst="fe80::1", hlim=255) / ICMPv6ND_NA(tgt="fe80::2", O=1) /
+              ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:66"))
+    wire.guest_got()
+    assert run("ip", "-n", wire.guest.netns, "-6", "route") == routes
+    assert wire.guest.mac in run("ip", "-n", wire.guest.netns, "-6", "neigh", "show", "fe80::2")
+
+
+def test_the_container_itself_is_closed(wire):
+    g = wire.guest
+    for dst in ("fe80::1", "fd10::1"):
+        src = wire.link_local if dst == "fe80::1" else g.address
+        wire.guest_got(0.05)
+        wire.send(IPv6(src=src, dst=dst) / TCP(sport=6000, dport=22, flags="S"))
+        wire.send(IPv6(src=src, dst=dst) / UDP(sport=6000, dport=9))
+        assert not [p for p in wire.guest_got() if IPv6 in p and p[IPv6].src == dst], "not even a refusal"
+
+
+def test_an_unreachable_port_and_a_large_packet_are_told(wire):
+    """Errors for a connection of the guest's own come in."""
+    g = wire.guest
+    wire.send(IPv6(src=g.address, dst=OUTSIDE) / UDP(sport=7000, dport=7001) / Raw(b"x" * 100))
+    sent = wire.outside()[0][IPv6]
+    wire.guest_got(0.05)
+    from scapy.layers.inet6 import ICMPv6PacketTooBig
+    wire.send_in(IPv6(src="2001:db8:77::1", dst=g.address) / ICMPv6PacketTooBig(mtu=1280) / Raw(bytes(sent)))
+    assert [p for p in wire.guest_got() if ICMPv6PacketTooBig in p]
+    wire.send_in(IPv6(src="2001:db8:77::1", dst=g.address) / ICMPv6PacketTooBig(mtu=1280) /
+                 Raw(bytes(IPv6(src=g.address, dst=OUTSIDE) / UDP(sport=1, dport=1))))
+    assert not [p for p in wire.guest_got() if ICMPv6PacketTooBig in p]
+
+
+def test_router_solicitation_is_not_answered_while_off(wire):
+    """Advertisements are nacre-vm's, and none runs; the kernel sends none of its own."""
+    wire.send(IPv6(src=wire.link_local, dst="ff02::2", hlim=255) / ICMPv6ND_RS())
+    assert not [p for p in wire.guest_got() if ICMPv6ND_RA in p]
