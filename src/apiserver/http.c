@@ -43,6 +43,7 @@ struct exchange {
 struct http {
 	struct server *server;
 	struct MHD_Daemon *daemon;
+	char *socket; /* path to remove at the end, NULL if there is none */
 	sd_event_source *io, *timer, *soon;
 	TAILQ_HEAD(, conn) conns;
 	size_t busy, ticks;
@@ -404,6 +405,8 @@ int http_new(struct http **ret, struct server *s, const char *listen, struct err
 		return error_oom(err);
 	h->server = s;
 	TAILQ_INIT(&h->conns);
+	if (starts_with(listen, "unix:") && !(h->socket = strdup(listen + strlen("unix:"))))
+		return error_oom(err);
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, h,
 	                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
 	                             MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -433,6 +436,9 @@ struct http *http_free(struct http *h) {
 	sd_event_source_disable_unref(h->soon);
 	if (h->daemon)
 		MHD_stop_daemon(h->daemon);
+	if (h->socket)
+		unlink(h->socket);
+	free(h->socket);
 	free(h);
 	return NULL;
 }

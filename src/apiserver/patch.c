@@ -243,7 +243,8 @@ int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct err
 		int r = apply_op(&doc, op, &budget, err);
 		if (r < 0) {
 			json_decref(doc);
-			return error_prefix(err, "operation %zu", i);
+			error_prefix(err, "operation %zu", i);
+			return r;
 		}
 	}
 	*ret = doc;

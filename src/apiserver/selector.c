@@ -217,8 +217,10 @@ int selector_parse(const struct api_kind *k, const char *labels, const char *fie
 	if (!s)
 		return error_oom(err);
 	int r = has_labels ? parse_labels(s, labels, err) : 0;
-	if (r < 0)
-		return error_prefix(err, "unable to parse label selector");
+	if (r < 0) {
+		error_prefix(err, "unable to parse label selector");
+		return r;
+	}
 	r = has_fields ? parse_fields(k, s, fields, err) : 0;
 	if (r < 0)
 		return r;
