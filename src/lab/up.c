@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -16,6 +17,17 @@
 #include "lab/routers.h"
 #include "lab/seed.h"
 #include "lab/topology.h"
+
+/* Ctrl-C: the step under way ends, and what was built is taken down. Signal handlers know only globals. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig) {
+	interrupted = 1;
+}
+
+static int check_interrupted(struct error *err) {
+	return interrupted ? error_set(err, EINTR, "interrupted") : 0;
+}
 
 struct up {
 	struct lab *lab;
@@ -116,7 +128,9 @@ static int wait_for(struct up *u, condition holds, unsigned seconds, struct erro
 		struct error why = {0};
 		if (holds(u, &why) == 0)
 			return 0;
-		int r = check_daemons(u->lab, err);
+		int r = check_interrupted(err);
+		if (r >= 0)
+			r = check_daemons(u->lab, err);
 		if (r < 0)
 			return r;
 		if (now_monotonic_ns() > deadline)
@@ -129,7 +143,9 @@ static int wait_for(struct up *u, condition holds, unsigned seconds, struct erro
 static int start_daemons(struct up *u, int from, int to, struct error *err) {
 	for (int i = from; i < to; i++) {
 		_daemon_ struct lab_daemon d = {0};
-		int r = lab_daemon_get(u->lab, i, &d, err);
+		int r = check_interrupted(err);
+		if (r >= 0)
+			r = lab_daemon_get(u->lab, i, &d, err);
 		if (r >= 0)
 			r = lab_daemon_start(&d, err);
 		if (r < 0)
@@ -280,7 +296,7 @@ static void show(struct up *u) {
 	       "  kubectl get hosts,endpoints.nacre.dev,edgepeers\n"
 	       "  kubectl -n %s describe instance %s\n"
 	       "  %s console%s %s/%s        # its serial console; Ctrl-] ends\n"
-	       "  %s lab exec%s internet -- traceroute -6 -n %s\n"
+	       "  %s lab exec%s internet -- ping %s\n"
 	       "  %s lab status%s\n"
 	       "  %s lab down%s\n",
 	       progress_total(&u->progress), kubeconfig, LAB_TENANT, LAB_INSTANCE, me, name, LAB_TENANT, LAB_INSTANCE,
@@ -356,6 +372,9 @@ int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
 	if (r < 0)
 		return r;
 	progress_init(&u.progress);
+	struct sigaction catch = {.sa_handler = on_interrupt};
+	sigaction(SIGINT, &catch, NULL);
+	sigaction(SIGTERM, &catch, NULL);
 	r = choose_port(&lab->port, err);
 	if (r >= 0)
 		r = lab_save(lab, err);

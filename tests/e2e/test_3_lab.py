@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's own manners, and what can't be reached from where."""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import IMAGES, NACRE, Lab, Ping, Snapshot, eventually, run
+
+from scapy.layers.inet6 import IPv6
+
+INTERNET = "2001:db8:ffff::1"
+
+
+class Console:
+    """The serial console of an instance, by `nacre console`."""
+
+    def __init__(self, lab, name):
+        self.process = subprocess.Popen([NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, bufsize=0)
+
+    def run(self, command, until, seconds=20):
+        """Types a command; what comes back up to UNTIL (which must not be in the command itself)."""
+        self.process.stdin.write(command.encode() + b"\n")
+        out, deadline = b"", time.monotonic() + seconds
+        while until.encode() not in out:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no `{until}` on the console: {out[-1000:]!r}"
+            chunk = self.process.stdout.read(4096)
+            assert chunk, "the console ended"
+            out += chunk
+        return out.decode("utf-8", "replace")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def console(lab, hello):
+    c = Console(lab, "demo/hello")
+    yield c
+    c.close()
+
+
+def test_console(console):
+    assert "answer-42" in console.run("echo answer-$((6*7))", "answer-42")
+
+
+def test_spoofed_sources_are_dropped(lab, hello, console):
+    """The guest's own address gets out, any other doesn't, not even one of another instance."""
+    host, address = hello["status"]["host"], hello["status"]["address"]
+    lab.await_answer("internet", address)
+    fakes = ["2001:db8:bad::1", "2001:db8:1000:ffff::1", "fd4e::1:1"]
+    with lab.capture(f"{host}/public", "any", f"icmp6 and dst host {INTERNET}") as packets:
+        for fake in fakes:
+            console.run(f"ip -6 addr add {fake}/128 dev lo nodad; ping -6 -c 2 -W 1 -I {fake} {INTERNET}; "
+                        "echo done-$((1+1))", "done-2")
+            console.run(f"ip -6 addr del {fake}/128 dev lo; echo done-$((1+2))", "done-3")
+        console.run(f"ping -6 -c 2 -W 2 {INTERNET}; echo done-$((2+2))", "done-4")
+    sources = {p[IPv6].src for p in packets}
+    assert address in sources
+    assert not sources & set(fakes)
+
+
+def test_underlay_is_out_of_reach(lab, hello):
+    host = hello["status"]["host"]
+    vteps = [h["spec"]["vtep"] for h in lab.items("hosts")]
+    # The addresses are there, in the underlay.
+    assert lab.answers(f"{host}/underlay", vteps[0])
+    for place in ["demo/hello", host, f"{host}/public", "edge1", "edge1/public", "internet"]:
+        for vtep in vteps:
+            assert not lab.answers(place, vtep), f"{vtep} answers {place}"
+
+
+def test_underlay_from_guest(lab, hello, console):
+    for vtep in [h["spec"]["vtep"] for h in lab.items("hosts")][:2]:
+        out = console.run(f"ping -6 -c 1 -W 1 {vtep} >/dev/null && echo reach-$((1+0)) || echo reach-$((0+0))", "reach-")
+        assert "reach-1" not in out
+
+
+def test_wrong_use(lab):
+    for argv, words in [
+        (["lab", "up", "--hosts", "99"], "--hosts"),
+        (["lab", "up", "--name", "no-good"], "--name"),
+        (["lab", "frobnicate"], "frobnicate"),
+        (["lab", "up", "--nonsense"], "--nonsense"),
+        (["lab", "exec", "--name", lab.name, "internet"], "no command"),
+    ]:
+        result = run(NACRE, *argv, check=False)
+        assert result.returncode == 2 and words in result.stderr, (argv, result)
+    for argv, words in [
+        (["lab", "exec", "--name", lab.name, "mars", "--", "true"], "no place `mars`"),
+        (["lab", "exec", "--name", lab.name, "demo/nobody", "--", "true"], "nobody"),
+        (["lab", "restart", "--name", lab.name, "host77"], "host77"),
+        (["lab", "status", "--name", "nosuchlab"], "there is no lab `nosuchlab`"),
+        (["lab", "up", "--name", "x", "--images", "/nonexistent"], "guest-image.sh"),
+    ]:
+        result = run(NACRE, *argv, check=False)
+        assert result.returncode == 1 and words in result.stderr, (argv, result)
+
+
+@contextlib.contextmanager
+def another(lab, suffix, hosts=1):
+    other = Lab(lab.name[:9] + suffix, hosts=hosts)
+    before = Snapshot()
+    try:
+        yield other
+    finally:
+        other.down()
+    assert Snapshot().left_behind(before, other.name) == {}
+
+
+def test_two_labs_side_by_side(lab, hello):
+    address = hello["status"]["address"]
+    ping = Ping(lab, "internet", address, interval=0.02)
+    with another(lab, "b") as other:
+        result = other.up()
+        assert "answers from the internet" in result.stdout
+        # The same addresses, another world.
+        assert other.instance("demo", "hello")["metadata"]["uid"] != hello["metadata"]["uid"]
+        assert other.answers("internet", other.instance("demo", "hello")["status"]["address"])
+    ping.stop()
+    assert ping.lost == []
+
+
+def test_failed_up_cleans_up(lab, tmp_path):
+    """A controller that dies at once: the step and the log are named, nothing stays but the logs."""
+    directory = os.path.dirname(NACRE)
+    shutil.copy(NACRE, tmp_path / "nacre")
+    for program in ("nacre-apiserver", "nacre-node", "nacre-edge", "nacre-vm"):
+        os.symlink(os.path.join(directory, program), tmp_path / program)
+    (tmp_path / "nacre-controller").write_text("#!/bin/sh\necho out of cheese; exit 7\n")
+    (tmp_path / "nacre-controller").chmod(0o755)
+    with another(lab, "c") as other:
+        result = run(str(tmp_path / "nacre"), "lab", "up", "--name", other.name, "--hosts", "1", "--images", IMAGES,
+                     check=False, timeout=120)
+        assert result.returncode == 1
+        assert "out of cheese" in result.stderr and "controller.log" in result.stderr
+        (logs,) = [line.split()[-1].rstrip(".") for line in result.stderr.splitlines() if "its logs are in" in line]
+        with open(f"{logs}/controller.log") as f:
+            assert "out of cheese" in f.read()
+        shutil.rmtree(logs)
+        assert not os.path.exists(other.dir)
+
+
+def test_interrupted_up_cleans_up(lab):
+    with another(lab, "d") as other:
+        process = subprocess.Popen([NACRE, "lab", "up", "--name", other.name, "--hosts", "1", "--images", IMAGES],
+                                   stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for line in process.stderr:
+            if "agents of hosts" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+        assert "interrupted" in rest
+        assert not os.path.exists(other.dir)
+        for line in rest.splitlines():
+            if "its logs are in" in line:
+                shutil.rmtree(line.split()[-1].rstrip("."))
+
+
+def test_down_from_a_wreck(lab):
+    """Everything killed, its memory gone: `down` finds what is left by name."""
+    with another(lab, "f") as other:
+        other.up("--no-instance")
+        for daemon in ("apiserver", "controller", "edge1", "host1"):
+            os.kill(other.pid(daemon), signal.SIGKILL)
+        for name in os.listdir(other.dir):
+            if name.endswith((".pid", ".json")):
+                os.unlink(os.path.join(other.dir, name))
+        assert other.nacre("lab", "status", "--name", other.name, check=False).returncode == 1
+        other.down()
+        eventually("edge2's agent is gone", 5, lambda: not Snapshot().left_behind(NOTHING, f"/{other.name}/"))
+
+
+class NOTHING:
+    netns = links = files = mounts = processes = frozenset()
