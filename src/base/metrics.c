@@ -14,6 +14,27 @@
 
 static struct metric *metrics;
 
+static struct {
+	void (*fn)(void *);
+	void *userdata;
+} collectors[8];
+
+void metrics_forget(void *userdata) {
+	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
+		if (collectors[i].fn && collectors[i].userdata == userdata)
+			collectors[i].fn = NULL;
+}
+
+void metrics_collect(void (*fn)(void *), void *userdata) {
+	metrics_forget(userdata);
+	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
+		if (!collectors[i].fn) {
+			collectors[i].fn = fn;
+			collectors[i].userdata = userdata;
+			return;
+		}
+}
+
 void metric_register(struct metric *m) {
 	struct metric **p = &metrics;
 	while (*p) {
@@ -42,6 +63,9 @@ static void render_process(struct buf *out) {
 
 void metrics_render(struct buf *out) {
 	const char *last = "";
+	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
+		if (collectors[i].fn)
+			collectors[i].fn(collectors[i].userdata);
 	for (struct metric *m = metrics; m; m = m->next) {
 		if (strcmp(m->name, last) != 0)
 			buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->type);

@@ -37,6 +37,13 @@ static inline void metric_add(struct metric *m, int64_t v) {
 static inline void metric_set(struct metric *m, int64_t v) {
 	__atomic_store_n(&m->value, v, __ATOMIC_RELAXED);
 }
+/*
+ * FN is called before every rendering, to set gauges that nobody keeps up to date otherwise. At most 8; a later one
+ * replaces that with the same USERDATA.
+ */
+void metrics_collect(void (*fn)(void *userdata), void *userdata);
+/* No more calls with USERDATA. */
+void metrics_forget(void *userdata);
 /* All registered metrics, and the process's own (memory, CPU time, open files). */
 void metrics_render(struct buf *out);
 

@@ -17,7 +17,9 @@ static void print_help(const struct opt_program *prog) {
 		printf("  %-28s %s", left, o->help);
 		if (o->required)
 			printf(" (required)");
-		else if (o->type == OPT_STR && *(const char **)o->dest)
+		else if (strstr(o->help, "default"))
+			; /* the help tells it better */
+		else if (o->type == OPT_STR && *(const char **)o->dest && **(const char **)o->dest)
 			printf(" (default %s)", *(const char **)o->dest);
 		else if (o->type == OPT_I64)
 			printf(" (default %lld)", (long long)*(int64_t *)o->dest);

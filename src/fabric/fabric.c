@@ -161,6 +161,7 @@ int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error 
 		fabric_free(f);
 		return r;
 	}
+	fabric_metrics_start(f);
 	*ret = f;
 	return 0;
 }
@@ -168,6 +169,7 @@ int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error 
 struct fabric *fabric_free(struct fabric *f) {
 	if (!f)
 		return NULL;
+	fabric_metrics_stop(f);
 	sd_event_source_disable_unref(f->tick);
 	sd_event_source_disable_unref(f->host_retry);
 	kube_heartbeat_free(f->heartbeat);

@@ -32,3 +32,7 @@ void fabric_say(struct fabric *f, const char *what, const struct error *err);
 /* host.c: creates the Host object, keeps its spec and status as they should be. */
 int fabric_host_start(struct fabric *f, struct error *err) _must_use_;
 void fabric_host_ensure(struct fabric *f);
+
+/* metrics.c: the overlay's figures, while F lives. */
+void fabric_metrics_start(struct fabric *f);
+void fabric_metrics_stop(struct fabric *f);
