@@ -226,8 +226,9 @@ static void single(struct overlay *o, sd_event *loop, unsigned n) {
 		took[i] = now_monotonic_ns() - t;
 	}
 	qsort(took, SINGLE, sizeof(took[0]), by_value);
-	printf("  one endpoint more, %u times:      p50 %.3f ms, p99 %.3f ms\n", SINGLE, (double)took[SINGLE / 2] / 1e6,
-	       (double)took[SINGLE * 99 / 100] / 1e6);
+	uint64_t p50 = took[SINGLE / 2], p99 = took[SINGLE * 99 / 100];
+	printf("  one endpoint more, %u times:      p50 %.3f ms, p99 %.3f ms\n", SINGLE, (double)p50 / 1e6,
+	       (double)p99 / 1e6);
 }
 
 int main(int argc, char **argv) {
