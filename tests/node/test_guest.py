@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real guests on one host: start, death, restart of the agent, bad images, removal."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+from conftest import GROUP, run, until
+
+OUTSIDE = "2001:db8:9::1"
+PING_AND_WEB = [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}]
+
+
+@pytest.fixture(scope="module")
+def outside(cloud):
+    """A place in `public` to ping from."""
+    until("the agent made `public`", lambda: os.path.exists(f"/run/netns/{cloud.public}"))
+    run("ip", "-n", cloud.public, "addr", "replace", f"{OUTSIDE}/128", "dev", "lo")
+    return cloud.public
+
+
+@pytest.fixture(scope="module")
+def guest(cloud, outside):
+    cloud.create("web", "lab", ingress=PING_AND_WEB)
+    g = cloud.wait("web", "Running")
+    answers(outside, g)
+    yield g
+    cloud.delete("web")
+    assert not os.path.exists(f"/run/netns/{g.netns}")
+    assert not os.path.exists(g.dir)
+    assert cloud.request("GET", f"{GROUP}/endpoints")[1]["items"] == []
+    assert g.device not in run("ip", "-n", outside, "-br", "link")
+
+
+def ping(place, address, *options):
+    return subprocess.run(["ip", "netns", "exec", place, "ping", "-q", *options, address], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+
+
+def answers(place, guest, seconds=60):
+    until("the guest answers", lambda: ping(place, guest.address, "-c1", "-W1").returncode == 0, seconds)
+
+
+def web(place, address):
+    return run("ip", "netns", "exec", place, "curl", "-s", "-g", "-m", "10", f"http://[{address}]/cgi-bin/info")
+
+
+def say_on_console(guest, text, expect, seconds=20):
+    s = socket.socket(socket.AF_UNIX)
+    fd = os.open(guest.dir, os.O_PATH)
+    s.connect(f"/proc/self/fd/{fd}/console.sock")
+    os.close(fd)
+    s.settimeout(seconds)
+    s.sendall(text.encode())
+    heard = b""
+    while expect.encode() not in heard:
+        data = s.recv(4096)
+        assert data, heard
+        heard += data
+    s.close()
+    return heard.decode()
+
+
+def test_it_answers_at_both_prefixes(guest, outside):
+    assert guest.address in web(outside, guest.address)
+    assert f"{guest.delegated[1]}" in web(outside, str(guest.delegated[1]))
+    assert "hello from t/web" in run("ip", "netns", "exec", outside, "curl", "-s", "-g", f"http://[{guest.address}]/")
+
+
+def test_qemu_has_no_privileges(guest):
+    (pid,) = guest.pids("qemu-system-x86_64")
+    with open(f"/proc/{pid}/status") as f:
+        s = {k: v.strip() for k, _, v in (line.partition(":") for line in f)}
+    assert all(int(u) > 200000 for u in s["Uid"].split() + s["Gid"].split())
+    assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 0
+    assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
+    host = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("mnt", "pid", "ipc", "uts", "net")}
+    assert not [n for n in host if os.readlink(f"/proc/{pid}/ns/{n}") == host[n]]
+    # All it can see, and where it could write.
+    assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "dev", "image", "init", "instance", "lib", "lib64", "proc",
+                                                       "sbin", "tmp", "usr"]
+    uid = int(s["Uid"].split()[0])
+    for top, dirs, files in os.walk(f"/proc/{pid}/root/instance"):
+        for name in files:
+            st = os.lstat(os.path.join(top, name))
+            assert st.st_uid != uid and not st.st_mode & stat.S_IWOTH, name
+
+
+def test_console(guest):
+    assert "42 from web" in say_on_console(guest, "echo $((6*7)) from $(hostname)\n", "42 from web")
+
+
+def test_killed_qemu_comes_back(cloud, guest, outside):
+    def restarts():
+        return cloud.instance("web")["status"].get("restarts", 0)
+
+    before = restarts()
+    (pid,) = guest.pids("qemu-system-x86_64")
+    os.kill(pid, signal.SIGKILL)
+    until("another QEMU", lambda: [p for p in guest.pids("qemu-system-x86_64") if p != pid])
+    answers(outside, guest)
+    assert ("Killed", "QEMU was killed by signal 9 (Killed); it is started again") in until(
+        "an event says why", lambda: [e for e in cloud.events("web") if e[0] == "Killed"])
+    until("the restart is counted", lambda: restarts() == before + 1)
+    # And so does nacre-vm.
+    (pid,) = guest.pids("nacre-vm") or guest.pids("init")
+    os.kill(pid, signal.SIGKILL)
+    until("the restart is counted", lambda: restarts() == before + 2)
+    answers(outside, guest)
+
+
+def test_restart_of_the_agent_disturbs_nothing(cloud, guest, outside):
+    before = guest.pids("qemu-system-x86_64")
+    pings = subprocess.Popen(["ip", "netns", "exec", outside, "ping", "-q", "-i", "0.01", "-w", "6", guest.address],
+                             stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        cloud.kill("node")
+        cloud.start_node()
+        until("the agent is back", lambda: "running" in open(f"{cloud.dir}/node.log").read().splitlines()[-1])
+    said = pings.communicate()[0]
+    assert " 0% packet loss" in said, said
+    assert guest.pids("qemu-system-x86_64") == before
+
+
+def test_what_happened_while_the_agent_was_away(cloud, guest, outside):
+    cloud.kill("node")
+    (pid,) = guest.pids("qemu-system-x86_64")
+    os.kill(pid, signal.SIGKILL)
+    until("all of it ended", lambda: not guest.pids("qemu-system-x86_64"))
+    run("ip", "-n", outside, "link", "del", guest.device)
+    run("ip", "netns", "add", f"{cloud.host}-i-0123456789ab")
+    cloud.start_node()
+    until("it runs again", lambda: guest.pids("qemu-system-x86_64"))
+    answers(outside, guest)
+    until("what nobody asked for is removed", lambda: not os.path.exists(f"/run/netns/{cloud.host}-i-0123456789ab"))
+
+
+def test_what_is_changed_behind_its_back_is_repaired(guest, outside):
+    run("ip", "-n", outside, "link", "del", guest.device)
+    answers(outside, guest)
+
+
+def test_power(cloud, guest, outside):
+    cloud.patch("web", {"running": False})
+    cloud.wait("web", "Stopped")
+    assert guest.pids("qemu-system-x86_64") == []
+    assert "as asked" in cloud.ready("web")["message"]
+    cloud.patch("web", {"running": True})
+    cloud.wait("web", "Running")
+    answers(outside, guest)
+    # A guest that powers itself off shall run, so it is started again.
+    say_on_console(guest, "poweroff\n", "poweroff")
+    until("an event says so", lambda: [e for e in cloud.events("web") if e[0] == "PoweredOff"])
+    answers(outside, guest)
+
+
+def test_uefi_disk(cloud, outside, images):
+    if not os.path.exists(f"{images}/disk.qcow2"):
+        pytest.skip("no disk.qcow2; scripts/guest-image.sh OUTDIR --disk makes it")
+    before = os.stat(f"{images}/disk.qcow2")
+    cloud.post(f"{GROUP}/images", "Image", "disk", {"disk": {"file": "disk.qcow2", "format": "qcow2", "firmware": "uefi"}})
+    cloud.create("uefi", "disk", ingress=PING_AND_WEB)
+    g = cloud.wait("uefi", "Running")
+    answers(outside, g, 90)
+    assert "hello from guest" in run("ip", "netns", "exec", outside, "curl", "-s", "-g", f"http://[{g.address}]/")
+    assert {"disk.qcow2", "vars.fd"} <= set(os.listdir(g.dir))
+    cloud.delete("uefi")
+    after = os.stat(f"{images}/disk.qcow2")
+    assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+
+
+@pytest.mark.parametrize("name, spec, says", [
+    ("missing", {"kernel": {"kernel": "no-such-file"}}, "no-such-file"),
+    ("not-a-kernel", {"kernel": {"kernel": "cmdline"}}, "is not a Linux kernel"),
+    ("not-a-disk", {"disk": {"file": "vmlinuz", "format": "qcow2"}}, "is not a qcow2 image"),
+    ("odd-disk", {"disk": {"file": "cmdline", "format": "raw", "firmware": "bios"}}, "is not the size of a disk"),
+])
+def test_bad_images(cloud, name, spec, says):
+    cloud.post(f"{GROUP}/images", "Image", name, spec)
+    cloud.create(name, name)
+    g = cloud.wait(name, "ImageUnavailable")
+    assert says in cloud.ready(name)["message"]
+    assert g.pids("qemu-system-x86_64") == []
+    cloud.delete(name)
+
+
+def test_no_such_image(cloud):
+    cloud.create("none", "nothing")
+    cloud.wait("none", "ImageNotFound")
+    assert "Image `nothing` does not exist" in cloud.ready("none")["message"]
+    # It clears by itself.
+    cloud.post(f"{GROUP}/images", "Image", "nothing", {"kernel": {"kernel": "vmlinuz", "initrd": "initrd"}})
+    cloud.wait("none", "Running")
+    cloud.delete("none")
+
+
+def test_control_socket_survives_rubbish(guest):
+    fd = os.open(guest.dir, os.O_PATH)
+    for data in (b"\0" * 100 + b"\n", b"x" * 10000, b'{"command":"dance"}\n', b'{"command":7}\n', b"[" * 3000 + b"\n"):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        s.connect(f"/proc/self/fd/{fd}/control.sock")
+        assert json.loads(s.recv(4096))["state"] == "running"
+        try:
+            s.sendall(data)
+            s.recv(4096)
+        except OSError:
+            pass
+        s.close()
+    os.close(fd)
+    assert guest.pids("qemu-system-x86_64")
