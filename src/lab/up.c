@@ -282,7 +282,8 @@ static void show(struct up *u) {
 	const struct lab *lab = u->lab;
 	char url[64], kubeconfig[LAB_PATH_MAX], me[300], name[32];
 	snprintf(me, sizeof(me), "%s/nacre", lab->bindir);
-	snprintf(name, sizeof(name), streq(lab->name, "lab") ? "" : " --name %s", lab->name);
+	bool usual = streq(lab->name, "lab");
+	snprintf(name, sizeof(name), "%s%s", usual ? "" : " --name ", usual ? "" : lab->name);
 	lab_path(lab, kubeconfig, "kubeconfig");
 	printf("\nInstance %s/%s runs on %s and answers from the internet:\n\n", LAB_TENANT, LAB_INSTANCE,
 	       u->instance.host);

@@ -228,8 +228,10 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0) {
-		n < 0 ? error_errno(&err, errno, "read from QEMU's monitor")
-		      : error_set(&err, ECONNRESET, "QEMU closed its monitor");
+		if (n < 0)
+			error_errno(&err, errno, "read from QEMU's monitor");
+		else
+			error_set(&err, ECONNRESET, "QEMU closed its monitor");
 		end(q, &err);
 		return 0;
 	}
