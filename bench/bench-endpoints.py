@@ -164,14 +164,14 @@ def single(b, sock, ns, n, rounds=500):
                         a += max(4, alen + 3 & ~3)
                 at += max(16, size + 3 & ~3)
 
-    th = threading.Thread(target=listen)
+    th = threading.Thread(target=listen, daemon=True)
     th.start()
     ready.wait()
     api, delays = Api(sock), []
     for k in range(rounds):
         i = (k * 7919) % n
-        new = f"2001:dba:{k:x}::/64"
-        key = socket.inet_pton(socket.AF_INET6, f"2001:dba:{k:x}::")
+        new = f"2001:dba:{k + 1:x}::/64"
+        key = socket.inet_pton(socket.AF_INET6, f"2001:dba:{k + 1:x}::")
         patch = {"spec": {"routes": [{"prefix": p} for p in [*endpoint(i)[1], new]]}}
         api.request("PATCH", f"{URL}/e{i:06d}", patch, "application/merge-patch+json")
         answered = time.monotonic()

@@ -125,7 +125,8 @@ class Bench:
     def start(self, *argv, netns=None):
         log = open(self.path(os.path.basename(argv[0]) + ".log"), "ab")
         if netns:
-            argv = ("ip", "netns", "exec", netns) + argv
+            # Not `ip netns exec`: its mount namespace would keep the namespaces that agents make to itself.
+            argv = ("nsenter", f"--net=/run/netns/{netns}") + argv
         p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.procs.append(p)
         return p
