@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A document and a patch of it, as the two members of a list: [document, patch]. The document never changes. */
+
+#include "fuzz.h"
+
+#include "apiserver/patch.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+	json_t *both = json_loadb((const char *)data, size, 0, NULL), *got = NULL;
+	json_t *target = json_array_get(both, 0), *patch = json_array_get(both, 1);
+	struct error err = {0};
+	if (target && patch) {
+		json_t *before = json_deep_copy(target);
+		if (patch_json(target, patch, &got, &err) == 0)
+			json_decref(got);
+		else
+			CHECK(err.msg[0]);
+		CHECK(json_equal(before, target));
+		CHECK(patch_merge(target, patch, &got) == 0);
+		CHECK(json_equal(before, target));
+		json_t *twice = NULL;
+		CHECK(patch_merge(got, patch, &twice) == 0);
+		CHECK(json_equal(got, twice));
+		json_decref(got);
+		json_decref(twice);
+		json_decref(before);
+	}
+	json_decref(both);
+	return 0;
+}
