@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/buf.h"
+#include "base/listen.h"
 
 struct metric {
 	const char *name, *help, *type, *labels; /* labels may be NULL */
@@ -55,9 +56,3 @@ struct metrics_server;
 int metrics_server_new(struct metrics_server **ret, sd_event *loop, const char *listen, bool (*ready)(void *),
                        void *userdata, struct error *err) _must_use_;
 struct metrics_server *metrics_server_free(struct metrics_server *s);
-
-/*
- * A listening socket for "unix:/path" (stale socket files are replaced; mode 0660) or "ADDR:PORT".
- * Non-blocking, close-on-exec. -EADDRINUSE if someone answers there.
- */
-int listen_socket(const char *listen, int *ret_fd, struct error *err) _must_use_;

@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/metrics.h"
 #include "base/opt.h"
 #include "base/util.h"
 #include "vm/control.h"

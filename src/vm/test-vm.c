@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/listen.h"
 #include "base/loop.h"
-#include "base/metrics.h"
 #include "base/util.h"
 #include "vm/config.h"
 #include "vm/console.h"

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/listen.h"
+
+#include <netdb.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/util.h"
+
+static int listen_unix(const char *path, struct error *err) {
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return error_set(err, ENAMETOOLONG, "socket path `%s` is longer than %zu bytes", path,
+		                 sizeof(sa.sun_path) - 1);
+	strcpy(sa.sun_path, path);
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_errno(err, errno, "socket");
+	/* A file that nobody answers on is left over from a process that died. */
+	_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (probe >= 0 && connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return error_set(err, EADDRINUSE, "another process listens on `%s`", path);
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0660) < 0 || listen(fd, 1024) < 0)
+		return error_errno(err, errno, "listen on `%s`", path);
+	return TAKE_FD(fd);
+}
+
+static int listen_tcp(const char *text, struct error *err) {
+	char host[128];
+	const char *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	if (!colon || n >= sizeof(host))
+		return error_set(err, EINVAL, "`%s` is not unix:/PATH or ADDRESS:PORT", text);
+	bool brackets = n >= 2 && text[0] == '[' && text[n - 1] == ']';
+	snprintf(host, sizeof(host), "%.*s", (int)(brackets ? n - 2 : n), brackets ? text + 1 : text);
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+	struct addrinfo *ai;
+	int e = getaddrinfo(host, colon + 1, &hints, &ai);
+	if (e)
+		return error_set(err, EINVAL, "`%s` is not ADDRESS:PORT: %s", text, gai_strerror(e));
+	_close_ int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1, r = 0;
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, 1024) < 0)
+		r = error_errno(err, errno, "listen on `%s`", text);
+	freeaddrinfo(ai);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int listen_socket(const char *text, int *ret_fd, struct error *err) {
+	int fd = starts_with(text, "unix:") ? listen_unix(text + 5, err) : listen_tcp(text, err);
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
