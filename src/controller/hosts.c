@@ -143,6 +143,11 @@ static void on_host(const struct kube_change *ch, void *userdata) {
 		/* What an earlier controller found out holds until the host is heard of. */
 		if ((!known || ch->type == KUBE_ADDED) && says_lost(ch->obj))
 			set_lost(l, b, true);
+		/* We take it back only once the host is no longer lost, so this was its agent: it lives. */
+		if (b->lost && ch->old && says_lost(ch->old) && !says_lost(ch->obj)) {
+			b->seen = now_monotonic_ns();
+			set_lost(l, b, false);
+		}
 		return;
 	}
 	struct beat *b = find(l, ch->name, false);
