@@ -108,7 +108,8 @@ static int make_root(const struct container_config *c, const char *root, struct 
 	if (mount(c->dir, "instance", NULL, MS_BIND, NULL) < 0 ||
 	    mount(NULL, "instance", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return error_errno(err, errno, "mount `%s`", c->dir);
-	if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+	/* Read-only: to uid 0, even without capabilities, /proc/sys would be the host's switches. */
+	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return error_errno(err, errno, "mount proc");
 	/* The old root goes on top of the new one and is then taken off (pivot_root(2)). */
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
