@@ -310,8 +310,9 @@ static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 				return r;
 		}
 	}
-	if (!empty)
-		return 0; /* the end of each brings us back */
+	/* The end of each object, or of each finalizer, brings us back. */
+	if (!empty || object_finalizers(obj) > 0)
+		return 0;
 	g->changes++;
 	return stage_remove(s, kind_index(&api_kind_namespace), "", ns->name, obj);
 }

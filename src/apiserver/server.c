@@ -7,7 +7,7 @@
 #include "api/core.h"
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
-#include "apiserver/object.h"
+#include "apiserver/protobuf.h"
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
 #include "apiserver/stats.h"
@@ -121,6 +121,17 @@ static void request_done(struct server *s, struct write *w, int r, const struct 
 		rq->done(rq);
 }
 
+static int parse_protobuf(struct request *r, bool options) {
+	struct error err = {0};
+	int e = protobuf_decode(options ? NULL : r->route.kind, r->body.data, r->body.len, &r->json, &err);
+	if (e == -EOPNOTSUPP)
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "%s", err.msg);
+	else if (e < 0)
+		reply_bad_request(r, "%s", err.msg);
+	buf_free(&r->body);
+	return e;
+}
+
 /* The body as a tree. Depth, UTF-8 and numbers are checked by our own reader; the tree is made by jansson. */
 static int parse_body(struct request *r) {
 	struct error err = {0};
@@ -130,6 +141,8 @@ static int parse_body(struct request *r) {
 	const char *type = r->content_type;
 	if (r->body.len == 0 && optional)
 		return 0;
+	if (r->route.verb != VERB_PATCH && streq(type, PROTOBUF_TYPE))
+		return parse_protobuf(r, optional);
 	/* Patches have types of their own, which their handler checks. */
 	if (r->route.verb != VERB_PATCH && type && !streq(type, "application/json")) {
 		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,

@@ -215,7 +215,7 @@ static void test_ages(void **state) {
 
 static void test_table(void **state) {
 	static const char object[] = "{\"metadata\":{\"name\":\"a\",\"creationTimestamp\":\"2026-01-01T00:00:00Z\"},"
-	                             "\"status\":{\"host\":\"h\"}}";
+				     "\"status\":{\"host\":\"h\"}}";
 	_buf_free_ struct buf b = {0};
 	struct blob *item = blob_new(object, strlen(object));
 	uint64_t now;

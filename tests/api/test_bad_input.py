@@ -243,3 +243,27 @@ def test_full_disk(tmp_path):
     assert sorted(names()) == sorted(made)
     s.create(instance("more"))
     s.kill()
+
+
+def field(number, data):
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def test_protobuf(server):
+    """What kubectl sends for core kinds; other kinds and damaged bodies are refused."""
+    typed = lambda kind, raw: b"k8s\0" + field(1, field(1, b"v1") + field(2, kind)) + field(2, raw)
+    meta = field(1, b"tenant") + field(11, field(1, b"team") + field(2, b"blue")) + field(14, b"a.b/c") + b"\x38\x07"
+    good = typed(b"Namespace", field(1, meta) + field(2, field(1, b"kubernetes")))
+    pb = "application/vnd.kubernetes.protobuf"
+    before = state(server)
+    for n in range(len(good)):
+        assert server.post("/api/v1/namespaces", good[:n], type=pb).status in (400, 422), n
+    for bad in (good.replace(b"blue", b"bl\xffe"), good.replace(b"tenant", b"ten\0nt"), typed(b"Pod", b""),
+                b"k8s\0" + b"\xff" * 20, typed(b"Namespace", b"\x0b" * 10), b"k8s\1" + good[4:]):
+        assert server.post("/api/v1/namespaces", bad, type=pb).status in (400, 422), bad
+    assert server.post(A, good, type=pb).status == 415
+    assert state(server) == before
+    o = server.post("/api/v1/namespaces", good, type=pb).json
+    assert o["metadata"]["labels"] == {"team": "blue"} and o["metadata"]["finalizers"] == ["a.b/c"]
+    wrong = typed(b"DeleteOptions", field(2, field(1, b"other-uid")))
+    assert server.request("DELETE", "/api/v1/namespaces/tenant", wrong, type=pb).status == 409

@@ -217,6 +217,11 @@ def test_namespaces(server):
     assert server.get(path_of(held)).json["metadata"]["deletionTimestamp"]
     server.patch(path_of(held), {"metadata": {"finalizers": []}})
     eventually("the namespace is gone", 5, lambda: server.get("/api/v1/namespaces/tenant").status == 404)
+    server.create({**namespace("held"), "metadata": {"name": "held", "finalizers": ["a.b/c"]}})
+    server.delete("/api/v1/namespaces/held")
+    assert server.get("/api/v1/namespaces/held").json["status"]["phase"] == "Terminating"
+    assert server.patch("/api/v1/namespaces/held", {"metadata": {"finalizers": None}}).status == 200
+    eventually("the namespace is gone", 5, lambda: server.get("/api/v1/namespaces/held").status == 404)
 
 
 def owned_by(o):
