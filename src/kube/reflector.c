@@ -15,7 +15,7 @@
 
 /* A list page or an event may be so large: 2,000 objects of the ordinary sort, or a page of few huge ones. */
 #define ANSWER_MAX ((size_t)256 << 20)
-#define EVENT_MAX  ((size_t)8 << 20)
+#define EVENT_MAX  ((size_t)64 << 20) /* also what may come at once before it is taken */
 
 /* As kube-rs: from 0.8 s to 30 s, doubling, with jitter; afresh after 120 s without failure. */
 #define BACKOFF_MIN_US (800 * USEC_PER_MSEC)
@@ -47,7 +47,8 @@ struct kube_reflector {
 	sd_event_source *timer;
 	uint64_t backoff_us, failed_at, watch_began;
 	bool got_event;
-	int gone; /* the watch said so: -EKEYEXPIRED, or another error that ended it */
+	unsigned expired; /* times in a row that the history of a fresh list was gone already */
+	int gone;         /* the watch said so: -EKEYEXPIRED, or another error that ended it */
 	struct error gone_err;
 };
 
@@ -330,13 +331,14 @@ static int take_event(struct kube_reflector *r, const char *line, size_t len) {
 	jr_done(&j);
 	if (rc < 0 || !object)
 		return -EBADMSG;
+	if (streq(type, "ERROR"))
+		return take_error(r, object, object_len);
 	r->got_event = true;
+	r->expired = 0;
 	if (streq(type, "ADDED") || streq(type, "MODIFIED"))
 		return take_object(r, object, object_len, false);
 	if (streq(type, "DELETED"))
 		return take_object(r, object, object_len, true);
-	if (streq(type, "ERROR"))
-		return take_error(r, object, object_len);
 	if (streq(type, "BOOKMARK")) {
 		struct api_meta *m = parse_meta(object, object_len);
 		if (m && m->resource_version)
@@ -373,10 +375,14 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended it at once", r->kind->plural);
 	if (rc == -EKEYEXPIRED) {
 		relist(r);
-		start(r);
+		if (r->expired++ == 0)
+			start(r);
+		else
+			fail(r, &err);
 	} else if (rc < 0) {
-		/* A version the server refuses (it may have lost its store) is not asked for twice. */
-		if (rc == -EINVAL || rc == -EBADMSG)
+		/* A version that the server refuses (it may have lost its store) is not asked for twice. */
+		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503;
+		if (!busy || rc == -EINVAL || rc == -EBADMSG)
 			relist(r);
 		fail(r, &err);
 	} else

@@ -2,6 +2,7 @@
 """nacre-controller against a real nacre-apiserver."""
 
 import collections
+import os
 import signal
 import threading
 import time
@@ -298,3 +299,19 @@ def test_odd_objects_do_not_kill(cloud):
 def test_endpoint_of_no_host(cloud):
     cloud.endpoint("e1", "nowhere")
     eventually("it goes", 10, lambda: cloud.get("endpoints", "e1") is None)
+
+
+def test_another_store(cloud):
+    """The API server comes back with an empty database, whose versions begin anew."""
+    cloud.pools()
+    for _ in range(5):
+        cloud.wait_condition(cloud.instance(), "AddressesAllocated", "True", "Allocated")
+    cloud.stop("api")
+    for name in os.listdir(cloud.dir):
+        if name.startswith("db"):
+            os.remove(os.path.join(cloud.dir, name))
+    cloud.start_api()
+    cloud.pools()
+    name = cloud.instance()
+    cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated", 20)
+    settle(cloud, 1)
