@@ -61,7 +61,7 @@ static void test_json_read(void **state) {
 	int64_t v;
 	(void)state;
 	const char *text = " {\"a\" : [1, -9223372036854775808, 2.0], \"b\\n\": \"x\\u00e9\\ud83d\\ude00\", "
-	                   "\"c\":{\"d\":[{},[]]}, \"e\":true}";
+			   "\"c\":{\"d\":[{},[]]}, \"e\":true}";
 	jr_init(&r, text, strlen(text));
 	assert_int_equal(jr_object(&r), 0);
 	assert_int_equal(jr_key(&r, &s, &n), 1);
