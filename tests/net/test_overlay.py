@@ -459,6 +459,32 @@ def test_device_comes_later(fabric, instances):
     assert host.kernel() == before
 
 
+def test_refusal_is_told_and_tried_again(fabric, instances):
+    """What the kernel refuses is reported for its endpoint; the others don't suffer; it comes right by itself."""
+    host = fabric.hosts[0]
+    before = host.kernel()
+    host.reports.clear()
+    host.ip("link", "add", "i-no6", "type", "veth", "peer", "name", "i-peer")
+    switch = lambda off: run("ip", "netns", "exec", host.public, "sysctl", "-qw", f"net.ipv6.conf.i-no6.disable_ipv6={off}")
+    switch(1)
+    for dev in ("i-no6", "i-peer"):
+        host.ip("link", "set", dev, "up")
+    host.put("no6", "2001:db8::60", "02:00:00:00:00:60", host.vtep, "i-no6", "2001:db8:60::/64")
+    host.put("fine", "2001:db8::61", "02:00:00:00:00:61", "fd5c:a1ab::2", None, "2001:db8:61::/64")
+    host.settled()
+    until("reported", lambda: host.stats() and host.reports, 5)
+    assert len(host.reports) == 1 and re.match(r"report no6 - the kernel refuses it: .*IPv6", host.reports[0]), host.reports
+    assert host.via("2001:db8:61::/64") and not host.via("2001:db8:60::/64")
+    switch(0)
+    until("tried again", lambda: host.stats() and host.via("2001:db8:60::/64"), 10)
+    assert host.reports[1:] == ["report no6 - ok"]
+    host.say("remove no6")
+    host.say("remove fine")
+    host.ip("link", "del", "i-no6")
+    host.settled()
+    assert host.kernel() == before
+
+
 def test_no_learning_no_flooding(fabric, instances):
     """A frame to an unknown MAC isn't sent anywhere, and what arrives teaches nothing."""
     one, two = fabric.hosts[0], fabric.hosts[1]
