@@ -17,7 +17,7 @@ struct term {
 };
 
 struct selector {
-	struct term labels[SELECTOR_TERMS_MAX], fields[SELECTOR_TERMS_MAX];
+	struct term *labels, *fields;
 	size_t n_labels, n_fields;
 };
 
@@ -32,12 +32,30 @@ static void term_clear(struct term *t) {
 struct selector *selector_free(struct selector *s) {
 	if (!s)
 		return NULL;
-	for (size_t i = 0; i < SELECTOR_TERMS_MAX; i++) {
+	for (size_t i = 0; i < s->n_labels; i++)
 		term_clear(&s->labels[i]);
+	for (size_t i = 0; i < s->n_fields; i++)
 		term_clear(&s->fields[i]);
-	}
+	free(s->labels);
+	free(s->fields);
 	free(s);
 	return NULL;
+}
+
+/* A new, empty term at the end of *V; NULL with ERR set. */
+static struct term *add_term(struct term **v, size_t *n, struct error *err) {
+	if (*n == SELECTOR_TERMS_MAX) {
+		error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
+		return NULL;
+	}
+	struct term *t = reallocarray(*v, *n + 1, sizeof(*t));
+	if (!t) {
+		error_oom(err);
+		return NULL;
+	}
+	*v = t;
+	t[*n] = (struct term){0};
+	return &t[(*n)++];
 }
 
 static int add_value(struct term *t, const char *v, size_t len, struct error *err) {
@@ -143,9 +161,8 @@ static int parse_label_term(const char **p, struct term *t, struct error *err) {
 
 static int parse_labels(struct selector *s, const char *text, struct error *err) {
 	for (const char *p = text;; p++) {
-		if (s->n_labels == SELECTOR_TERMS_MAX)
-			return error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
-		int r = parse_label_term(&p, &s->labels[s->n_labels++], err);
+		struct term *t = add_term(&s->labels, &s->n_labels, err);
+		int r = t ? parse_label_term(&p, t, err) : -EINVAL;
 		if (r < 0)
 			return r;
 		skip_space(&p);
@@ -183,13 +200,12 @@ static int parse_field_value(const char **p, struct term *t, struct error *err) 
 
 static int parse_fields(const struct api_kind *k, struct selector *s, const char *text, struct error *err) {
 	for (const char *p = text; *p; p += *p == ',') {
-		if (s->n_fields == SELECTOR_TERMS_MAX)
-			return error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
-		struct term *t = &s->fields[s->n_fields];
 		size_t n = strcspn(p, "=!,");
 		if (p[n] == ',' || !p[n] || (p[n] == '!' && p[n + 1] != '='))
 			return error_set(err, EINVAL, "invalid field selector: `%.80s` has no `=`", p);
-		s->n_fields++;
+		struct term *t = add_term(&s->fields, &s->n_fields, err);
+		if (!t)
+			return -EINVAL;
 		t->key = strndup(p, n);
 		if (!t->key)
 			return error_oom(err);

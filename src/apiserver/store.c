@@ -9,9 +9,9 @@
 #include "apiserver/stats.h"
 #include "base/util.h"
 
-/* Events held for each kind, by number and by bytes of their objects. */
-#define EVENTS_MAX      (1U << 16)
-#define EVENT_BYTES_MAX ((size_t)64 << 20)
+/* Events held for each kind, by number and by the bytes that are held only for them. */
+#define EVENTS_MAX      (1U << 15)
+#define EVENT_BYTES_MAX ((size_t)32 << 20)
 
 RB_HEAD(object_tree, object);
 
@@ -180,8 +180,9 @@ size_t store_count(const struct store *s, unsigned kind) {
 
 /* ---- events ---- */
 
+/* The value is that of the object itself, or counts as the next event's previous one. */
 static size_t event_size(const struct watch_event *e) {
-	return sizeof(*e) + e->value->len + (e->prev ? e->prev->len : 0);
+	return sizeof(*e) + (e->prev ? e->prev->len : 0) + (e->type == EVENT_DELETED ? e->value->len : 0);
 }
 
 static struct watch_event *ring_at(const struct kind_store *k, uint64_t seq) {

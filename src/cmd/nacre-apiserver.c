@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
 	const struct opt_program prog = {
 		.name = "nacre-apiserver",
 		.summary = "The Kubernetes API of one Nacre cloud: group nacre.dev, namespaces, events and leases, on "
-	                   "SQLite.",
+			   "SQLite.",
 		.usage = "[OPTIONS]",
 		.epilogue = "There is no authentication: whoever reaches a listening socket may do everything.\n"
 			    "Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",

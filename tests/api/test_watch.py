@@ -95,10 +95,10 @@ def test_expired_and_future(server):
     assert a.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
     assert server.get(f"{IMAGES}?resourceVersion=999999").status == 504
     assert server.get(f"{IMAGES}?watch=1&resourceVersion=x").status == 422
-    # More events than the server keeps: 64 MiB of objects.
+    # More events than the server keeps: 32 MiB of objects.
     big = {"metadata": {"annotations": {f"big{n}": "x" * 175_000 for n in range(4)}}}
     first = server.create(image())["metadata"]["resourceVersion"]
-    for n in range(120):
+    for n in range(60):
         big["metadata"]["annotations"]["n"] = str(n)
         assert server.patch(f"{IMAGES}/img", big).status == 200
     w = server.watch(IMAGES, resourceVersion=first)
