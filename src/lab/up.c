@@ -73,23 +73,35 @@ int lab_check_requirements(const struct lab *lab, struct error *err) {
 	return 0;
 }
 
-/* A port of 127.0.0.1 that is free now: 6443 if possible. */
-static int choose_port(int64_t *ret, struct error *err) {
-	for (uint16_t want = 6443;; want = 0) {
-		struct sockaddr_in a = {
-			.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(want)};
-		socklen_t len = sizeof(a);
-		int one = 1;
-		_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-		    bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0 &&
-		    getsockname(fd, (struct sockaddr *)&a, &len) == 0) {
-			*ret = ntohs(a.sin_port);
+static bool port_is_free(uint16_t port) {
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
+	int one = 1;
+	_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+	       bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0;
+}
+
+/*
+ * A port of 127.0.0.1 that is free now and will not be another lab's while our API server is down for a moment: each
+ * name begins its search elsewhere. Below those that the kernel gives to outgoing connections.
+ */
+static int choose_port(const struct lab *lab, int64_t *ret, struct error *err) {
+	enum { FIRST = 20000, COUNT = 12000 };
+	uint32_t hash = 2166136261U;
+	for (const char *p = lab->name; *p; p++)
+		hash = (hash ^ (uint8_t)*p) * 16777619U;
+	if (streq(lab->name, "lab") && port_is_free(6443)) {
+		*ret = 6443;
+		return 0;
+	}
+	for (uint32_t i = 0; i < 100; i++) {
+		uint16_t port = (uint16_t)(FIRST + (hash + i) % COUNT);
+		if (port_is_free(port)) {
+			*ret = port;
 			return 0;
 		}
-		if (!want)
-			return error_errno(err, errno, "find a free port on 127.0.0.1");
 	}
+	return error_set(err, EADDRINUSE, "100 ports of 127.0.0.1 from %u on are in use", FIRST + hash % COUNT);
 }
 
 static int write_kubeconfig(const struct lab *lab, struct error *err) {
@@ -376,7 +388,7 @@ int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
 	struct sigaction catch = {.sa_handler = on_interrupt};
 	sigaction(SIGINT, &catch, NULL);
 	sigaction(SIGTERM, &catch, NULL);
-	r = choose_port(&lab->port, err);
+	r = choose_port(lab, &lab->port, err);
 	if (r >= 0)
 		r = lab_save(lab, err);
 	if (r >= 0)
