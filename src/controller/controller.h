@@ -121,6 +121,8 @@ struct op *work_op(struct work *w, struct kube_cache *feed);
 struct kube_call op_call(struct op *op);
 /* R: what beginning the request returned (1 and 0 are success). */
 void work_sent(struct work *w, int r, const struct error *err);
+/* True while this controller may write (may_act()); if not, W has failed and its key comes again. */
+bool work_may_go_on(struct work *w);
 /* Nothing more will be begun from here: ends W now if nothing is pending, else when the last answer came. */
 void work_close(struct work *w);
 

@@ -28,7 +28,7 @@ static void owner_asked(struct op *op, const struct kube_response *r) {
 	const struct endpoint *e = w->queue == QUEUE_ENDPOINTS ? kube_cache_get(c->endpoints, NULL, w->key) : NULL;
 	const struct api_object_ref *ref = al ? al->spec->owner : e ? e->spec->owner : NULL;
 	struct kube_cache *cache;
-	if (!ref || !owner_cache(c, ref, &cache) || !may_act(c))
+	if (!ref || !owner_cache(c, ref, &cache) || !work_may_go_on(w))
 		return;
 	if (r->error == 0 && kube_response_parse(r, kube_cache_kind(cache), &owner, NULL) < 0)
 		return;
@@ -75,7 +75,7 @@ void allocation_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_ALLOCATIONS, key);
 	const struct allocation *al = kube_cache_get(c->allocations, NULL, key);
-	if (al && may_act(c) && !al->meta.deletion_timestamp) {
+	if (al && work_may_go_on(w) && !al->meta.deletion_timestamp) {
 		if (al->status && al->status->released_at)
 			after_quarantine(w, al);
 		else
@@ -89,7 +89,7 @@ void allocation_reconcile(const char *key, void *userdata) {
 static void host_asked(struct op *op, const struct kube_response *r) {
 	struct work *w = op->work;
 	const struct endpoint *e = kube_cache_get(w->c->endpoints, NULL, w->key);
-	if (r->error == -ENOENT && e && may_act(w->c))
+	if (r->error == -ENOENT && e && work_may_go_on(w))
 		work_delete(w, &api_kind_endpoint, &e->meta);
 }
 
@@ -98,7 +98,7 @@ void endpoint_reconcile(const char *key, void *userdata) {
 	struct work *w = work_new(c, QUEUE_ENDPOINTS, key);
 	const struct endpoint *e = kube_cache_get(c->endpoints, NULL, key);
 	struct error err = {0};
-	if (!e || !may_act(c) || e->meta.deletion_timestamp) {
+	if (!e || !work_may_go_on(w) || e->meta.deletion_timestamp) {
 		work_close(w);
 		return;
 	}

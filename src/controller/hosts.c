@@ -236,7 +236,7 @@ static void lease_asked(struct op *op, const struct kube_response *r) {
 	struct controller *c = op->work->c;
 	struct beat *b = find(c->liveness, op->work->key, false);
 	struct lease *lease = NULL;
-	if (!b || !may_act(c) || (r->error < 0 && r->error != -ENOENT))
+	if (!b || !work_may_go_on(op->work) || (r->error < 0 && r->error != -ENOENT))
 		return;
 	/* An answer that took so long says that the API stood still, the host may have tried. */
 	if (now_monotonic_ns() - op->index > grace_ns(c->liveness, b->host) / 3)
@@ -258,7 +258,7 @@ void host_reconcile(const char *key, void *userdata) {
 	struct beat *b = h ? find(c->liveness, key, false) : NULL;
 	char name[KUBE_LEASE_NAME_MAX];
 	struct error err = {0};
-	if (b && may_act(c)) {
+	if (b && work_may_go_on(w)) {
 		if (b->lost != says_lost(h))
 			patch_ready(w, h, b->lost);
 		else if (overdue(c->liveness, b)) {

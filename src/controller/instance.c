@@ -275,7 +275,7 @@ void instance_reconcile(const char *key, void *userdata) {
 	const char *ns, *name;
 	kube_key_split(key, buf, &ns, &name);
 	const struct instance *i = kube_cache_get(c->instances, ns, name);
-	if (i && may_act(c)) {
+	if (i && work_may_go_on(w)) {
 		if (i->meta.deletion_timestamp)
 			finish(w, i);
 		else

@@ -70,7 +70,7 @@ void pool_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_POOLS, key);
 	const struct addresspool *p = kube_cache_get(c->pools, NULL, key);
-	if (p && may_act(c)) {
+	if (p && work_may_go_on(w)) {
 		bool held = has_finalizer(&p->meta, FINALIZER_POOL);
 		if (p->meta.deletion_timestamp) {
 			if (held && !in_use(c, key))

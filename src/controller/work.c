@@ -44,6 +44,14 @@ static void work_unref(struct work *w) {
 	free(w);
 }
 
+bool work_may_go_on(struct work *w) {
+	struct error err;
+	if (may_act(w->c))
+		return true;
+	work_sent(w, error_set(&err, EAGAIN, "not leading"), &err);
+	return false;
+}
+
 void work_close(struct work *w) {
 	work_unref(w);
 }
