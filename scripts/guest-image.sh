@@ -38,7 +38,7 @@ fetch() {
 	rm -rf "$dir" && mkdir -p "$dir"
 	# apt's sandbox user need not be able to write here.
 	(cd "$cache" && apt-get -qq -o APT::Sandbox::User=root download "$1") || die "can't download $1 (apt-get update?)"
-	deb=$(ls -t "$cache/$1"_*.deb | head -n 1)
+	deb=$(find "$cache" -maxdepth 1 -name "$1_*.deb" | head -n 1)
 	dpkg-deb -x "$deb" "$dir"
 	rm -f "$deb"
 	touch "$dir/.done"

@@ -111,6 +111,10 @@ static void set_state(struct guest *i, enum guest_phase phase, const char *reaso
 	s->phase = phase;
 	snprintf(s->reason, sizeof(s->reason), "%s", reason);
 	snprintf(s->message, sizeof(s->message), "%.*s", (int)sizeof(s->message) - 1, message);
+	/* The cut may have gone through a character, which no JSON may hold. */
+	for (char *p = s->message; strlen(message) >= sizeof(s->message) && *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
 	i->h->c.ops.changed(i->h->c.userdata, i->uid);
 }
 

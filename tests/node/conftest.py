@@ -140,7 +140,7 @@ class Cloud:
     def logs(self):
         for name in ("api", "controller", "node"):
             with open(f"{self.dir}/{name}.log") as f:
-                print(f"--- {name}", *f.readlines()[-20:], sep="")
+                print(f"--- {name}\n" + "".join(f.readlines()[-20:]))
 
     def stop(self):
         self.logs()  # pytest shows it where something failed
