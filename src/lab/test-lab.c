@@ -98,7 +98,7 @@ static void test_topology(void **state) {
 	struct progress p;
 	struct place place;
 	bool found;
-	int fd, links = 0, up, all;
+	int fd, links = 0, up = 0, all = 0;
 	_nl_free_ struct nl *nl = NULL;
 	if (geteuid() != 0 || access("/usr/lib/frr/bgpd", X_OK) < 0)
 		skip();
