@@ -13,7 +13,7 @@
 #include "fabric/fabric.h"
 #include "node/agent.h"
 
-#define RESERVED_MIB 1024 /* for the host itself, unless --memory-mib says otherwise */
+#define RESERVED_MIB INT64_C(1024) /* for the host itself, unless --memory-mib says otherwise */
 
 struct node {
 	struct fabric *fabric;

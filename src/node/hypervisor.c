@@ -425,6 +425,8 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 
 	if (!i && (r = add(h, spec->uid, &i, err)) < 0)
 		return r;
+	/* All of a spec is zeroed before it is filled in, padding too (node/desired.c). */
+	/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
 	bool same = i->want == WANT_YES && memcmp(&i->spec, spec, sizeof(*spec)) == 0;
 	memcpy(&i->spec, spec, sizeof(*spec));
 	i->want = WANT_YES;

@@ -243,7 +243,7 @@ int qemu_start(const struct vm_config *c, struct qemu_process *ret, struct error
 	}
 	if (pid < 0)
 		return error_errno(err, errno, "fork");
-	fail1 = safe_close(fail1);
+	close(TAKE_FD(fail1));
 	if (read(fail0, &code, sizeof(code)) == (ssize_t)sizeof(code)) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;

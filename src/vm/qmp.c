@@ -107,13 +107,12 @@ static int parse(const char *line, size_t len, struct message *m, struct error *
 	_cleanup_(jr_done) struct jr r;
 	const char *key, *span;
 	size_t klen, slen;
-	int n;
 
 	*m = (struct message){0};
 	jr_init(&r, line, len);
 	if (jr_object(&r) < 0)
 		return jr_error(&r, err);
-	while ((n = jr_key(&r, &key, &klen)) > 0) {
+	while (jr_key(&r, &key, &klen) > 0) {
 		struct {
 			const char *name;
 			const char **text;

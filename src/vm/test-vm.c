@@ -4,13 +4,19 @@
 
 #include "base/testing.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include "base/listen.h"
 #include "base/loop.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "vm/config.h"
 #include "vm/console.h"
@@ -317,6 +323,94 @@ static void solicitations(void **state) {
 	assert_false(ra_solicitation_valid(rs, 16, &from, 255));
 }
 
+/* An ICMPv6 message in a frame from a host to all routers; SPOIL is added to the checksum. */
+static size_t frame(uint8_t *out, const uint8_t *msg, size_t len, uint8_t hop_limit, uint16_t spoil) {
+	static const uint8_t head[] = {0x33, 0x33, 0, 0, 0, 2, 2, 0, 0, 0, 0, 5, 0x86, 0xdd, 0x60, 0, 0, 0};
+	static const uint8_t addresses[32] = {0xfe, 0x80, [15] = 5, [16] = 0xff, 2, [31] = 2};
+	uint32_t sum = 58 + (uint32_t)len;
+
+	memcpy(out, head, sizeof(head));
+	out[18] = 0;
+	out[19] = (uint8_t)len;
+	out[20] = 58;
+	out[21] = hop_limit;
+	memcpy(out + 22, addresses, 32);
+	memcpy(out + 54, msg, len);
+	for (size_t i = 22; i < 54 + len; i += 2)
+		sum += (uint32_t)out[i] << 8 | (i + 1 < 54 + len ? out[i + 1] : 0);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	sum = (~sum & 0xffff) ^ spoil;
+	out[56] = (uint8_t)(sum >> 8);
+	out[57] = (uint8_t)sum;
+	return 54 + len;
+}
+
+/* How many advertisements have come when none more has for 100 ms. */
+static int advertisements(sd_event *loop, int fd) {
+	uint8_t got[2048];
+	int n = 0;
+	for (int quiet = 0; quiet < 10; quiet++) {
+		sd_event_run(loop, 10000);
+		for (ssize_t len; (len = recv(fd, got, sizeof(got), MSG_DONTWAIT)) > 0;)
+			if (len == 54 + RA_MESSAGE_MAX && got[54] == 134 && got[21] == 255) {
+				n++;
+				quiet = 0;
+			}
+	}
+	return n;
+}
+
+static void command(const char *const *argv) {
+	OK(proc_run(&(struct proc_spec){.argv = argv}, NULL, &error));
+}
+
+/* Last of all tests: it leaves the process in a network namespace of its own. */
+static void solicitations_are_answered(void **state) {
+	static const uint8_t rs[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 5},
+			     no_length[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 5},
+			     cut[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2, 0, 0, 0, 0, 5}, advert[16] = {134};
+	const char *const make[] = {"ip", "link", "add", "tap", "type", "veth", "peer", "name", "guest", NULL},
+			  *const address[] = {"ip", "addr", "add", "fe80::1/64", "dev", "tap", "nodad", NULL},
+			  *const up_a[] = {"ip", "link", "set", "tap", "up", NULL}, *const up_b[] = {"ip",  "link",
+	                                                                                             "set", "guest",
+	                                                                                             "up",  NULL};
+	struct ra_config c = {.ifname = "tap", .mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
+	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IPV6)};
+	uint8_t out[256];
+	sd_event *loop;
+	struct ra *ra;
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
+		skip();
+	command(make);
+	command(address);
+	command(up_b);
+	command(up_a);
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_IPV6));
+	sa.sll_ifindex = (int)if_nametoindex("guest");
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	OK(sd_event_new(&loop));
+	OK(prefix_parse("2001:db8:1:2::/64", &c.prefix, &error));
+	OK(ra_new(&ra, loop, &c, &error));
+	assert_int_equal(advertisements(loop, fd), 1); /* unasked for */
+	assert_int_equal(send(fd, out, frame(out, rs, sizeof(rs), 255, 0), 0), 54 + sizeof(rs));
+	assert_int_equal(advertisements(loop, fd), 1);
+	send(fd, out, frame(out, rs, sizeof(rs), 254, 0), 0);
+	send(fd, out, frame(out, rs, sizeof(rs), 255, 1), 0);
+	send(fd, out, frame(out, rs, 7, 255, 0), 0);
+	send(fd, out, frame(out, no_length, sizeof(no_length), 255, 0), 0);
+	send(fd, out, frame(out, cut, sizeof(cut), 255, 0), 0);
+	send(fd, out, frame(out, advert, sizeof(advert), 255, 0), 0);
+	assert_int_equal(advertisements(loop, fd), 0);
+	for (int i = 0; i < 200; i++)
+		send(fd, out, frame(out, rs, sizeof(rs), 255, 0), 0);
+	assert_in_range(advertisements(loop, fd), 1, RA_BURST);
+	ra_free(ra);
+	sd_event_unref(loop);
+	close(fd);
+}
+
 /* ---- console and control socket ---- */
 
 static int listen_at(const char *name) {
@@ -509,6 +603,7 @@ int main(void) {
 		cmocka_unit_test(console_keeps_and_passes),
 		cmocka_unit_test(control_answers),
 		cmocka_unit_test(images),
+		cmocka_unit_test(solicitations_are_answered),
 	};
 	return cmocka_run_group_tests_name("vm", tests, setup, teardown);
 }
