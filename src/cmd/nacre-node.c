@@ -24,6 +24,7 @@ static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on th
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static void on_state(const char *what, const struct error *err, void *userdata) {
+	(void)userdata;
 	if (err) {
 		metric_add(&problems, 1);
 		log_warn("not well", "what=\"%s\" error=\"%s\"", what, err->msg);
@@ -39,6 +40,7 @@ static bool is_ready(void *userdata) {
 }
 
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+	(void)usec;
 	struct node *n = userdata;
 
 	metric_set(&guests, (int64_t)agent_guests(n->agent));

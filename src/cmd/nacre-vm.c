@@ -61,6 +61,8 @@ static int on_command(void *userdata, const char *name, struct error *err) {
 }
 
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+	(void)s;
+	(void)si;
 	struct vm *vm = userdata;
 	struct error err;
 

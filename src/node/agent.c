@@ -371,6 +371,7 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 }
 
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {
+	(void)userdata;
 	char id[INSTNET_ID_LEN + 1];
 
 	if (!starts_with(ep->meta.name, "i-") || !instnet_id(ep->meta.name + 2, id))

@@ -165,6 +165,8 @@ static void on_closed(void *userdata) {
 }
 
 static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
+	(void)s;
+	(void)usec;
 	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
 	struct guest *i = userdata;
 
@@ -211,6 +213,9 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 }
 
 static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)fd;
+	(void)revents;
 	struct guest *i = userdata;
 	struct vm_status end;
 	struct error err;
@@ -368,6 +373,8 @@ static int take_apart(struct guest *i, struct error *err) {
 }
 
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source;
+	(void)usec;
 	struct guest *i = userdata;
 	struct hypervisor *h = i->h;
 	const char *reason = "RemovalFailed";
@@ -525,6 +532,9 @@ static int on_link(const struct nlmsghdr *m, void *userdata) {
 }
 
 static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)fd;
+	(void)revents;
 	struct hypervisor *h = userdata;
 	struct guest *i;
 

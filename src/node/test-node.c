@@ -31,6 +31,7 @@ static struct error error;
 	} while (0)
 
 static int teardown(void **state) {
+	(void)state;
 	(void)!container_kill(dir, &error);
 	(void)!instnet_remove(prefix, ID, public_nl, &error);
 	public_nl = nl_free(public_nl);
@@ -41,6 +42,7 @@ static int teardown(void **state) {
 }
 
 static int setup(void **state) {
+	(void)state;
 	if (geteuid() != 0)
 		return 0;
 	snprintf(prefix, sizeof(prefix), "tn%d-", getpid());
@@ -84,6 +86,7 @@ static struct instnet_config config(void) {
 }
 
 static void names_are_as_documented(void **state) {
+	(void)state;
 	char id[INSTNET_ID_LEN + 1], name[INSTNET_NAME_MAX], device[16];
 
 	assert_true(instnet_id(UID, id));
@@ -95,6 +98,7 @@ static void names_are_as_documented(void **state) {
 }
 
 static void network_is_made_repaired_and_removed(void **state) {
+	(void)state;
 	struct instnet_config c = config();
 	struct link before, after;
 	uint64_t nft = 0, same;
@@ -130,6 +134,7 @@ static char *wait_file(const char *path) {
 }
 
 static void container_sees_what_it_should(void **state) {
+	(void)state;
 	static const char script[] =
 		"#!/bin/sh\n"
 		"cd /instance; { echo args $0 $*; echo pid $$; echo host $(uname -n); echo root $(ls /);"

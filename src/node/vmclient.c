@@ -63,6 +63,8 @@ static bool on_line(struct vmclient *c, const char *line, size_t len) {
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)revents;
 	struct vmclient *c = userdata;
 	char *nl, *room = buf_reserve(&c->in, 1024);
 	ssize_t n = room ? recv(fd, room, 1024, MSG_DONTWAIT) : 0;

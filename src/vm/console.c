@@ -65,6 +65,7 @@ static void send_serial(struct console *c) {
 }
 
 static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
 	struct client *c = userdata;
 	char text[1024];
 
@@ -86,6 +87,8 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdat
 }
 
 static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)revents;
 	struct console *con = userdata;
 	_close_ int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -102,6 +105,7 @@ static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdat
 }
 
 static int on_serial(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
 	struct console *con = userdata;
 	char text[8192];
 

@@ -82,6 +82,8 @@ static void on_line(struct client *c, const char *text, size_t len) {
 }
 
 static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)revents;
 	struct client *c = userdata;
 	char *nl, *room = buf_reserve(&c->in, 512);
 	ssize_t n = room ? recv(fd, room, 512, MSG_DONTWAIT) : -1;
@@ -104,6 +106,8 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdat
 }
 
 static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)revents;
 	struct control *con = userdata;
 	_close_ int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	_buf_free_ struct buf line = {.max = CONTROL_LINE_MAX};

@@ -111,6 +111,9 @@ static void drain_log(struct machine *m) {
 }
 
 static int on_log(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)fd;
+	(void)revents;
 	drain_log(userdata);
 	return 0;
 }
@@ -131,6 +134,7 @@ static const char *last_line(struct machine *m) {
 }
 
 static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
+	(void)s;
 	struct machine *m = userdata;
 	bool asked = m->status.state == VM_STOPPING, killed = si->si_code != CLD_EXITED;
 
@@ -162,6 +166,8 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 }
 
 static int on_late(sd_event_source *s, uint64_t usec, void *userdata) {
+	(void)s;
+	(void)usec;
 	struct machine *m = userdata;
 
 	kill(m->pid, SIGKILL);
@@ -176,6 +182,8 @@ static int power_off(struct machine *m) {
 }
 
 static int on_grace_over(sd_event_source *s, uint64_t usec, void *userdata) {
+	(void)s;
+	(void)usec;
 	struct machine *m = userdata;
 
 	m->timer = sd_event_source_disable_unref(m->timer);
@@ -184,6 +192,7 @@ static int on_grace_over(sd_event_source *s, uint64_t usec, void *userdata) {
 
 /* A monitor that is lost (QEMU may be ending) leaves a machine that can't be governed. */
 static void on_closed(void *userdata, const struct error *err) {
+	(void)err;
 	struct machine *m = userdata;
 
 	if (m->pid && !m->timer)

@@ -209,6 +209,7 @@ static int handle(struct qmp *q, const char *line, size_t len, struct error *err
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
 	struct qmp *q = userdata;
 	struct error err;
 	char *nl;

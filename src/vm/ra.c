@@ -96,6 +96,8 @@ static bool take_token(struct ra *ra) {
 }
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)revents;
 	struct ra *ra = userdata;
 	uint8_t msg[1500];
 	union {
@@ -125,6 +127,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 }
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
+	(void)s;
+	(void)usec;
 	struct ra *ra = userdata;
 	uint32_t rnd;
 

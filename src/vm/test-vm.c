@@ -45,6 +45,7 @@ static int parse(const char *json, struct vm_config *c) {
 }
 
 static void config_round_trip(void **state) {
+	(void)state;
 	static const char json[] = HEAD
 		"\"vcpus\":2,\"memoryMiB\":512,\"accel\":\"kvm\",\"boot\":\"uefi\",\"disk\":\"/instance/disk.qcow2\","
 		"\"image\":\"/image/disk\",\"imageFormat\":\"qcow2\",\"firmware\":\"/fw\",\"firmwareVars\":\"/vars\","
@@ -62,6 +63,7 @@ static void config_round_trip(void **state) {
 }
 
 static void config_rejects(void **state) {
+	(void)state;
 	static const struct {
 		const char *rest, *says;
 	} bad[] = {
@@ -110,6 +112,7 @@ static bool has(char **v, const char *option, const char *value) {
 }
 
 static void arguments(void **state) {
+	(void)state;
 	_strv_free_ char **v = NULL;
 	_strv_free_ char **w = NULL;
 	struct vm_config c;
@@ -146,6 +149,7 @@ static void arguments(void **state) {
 }
 
 static void status_round_trip(void **state) {
+	(void)state;
 	struct vm_status s = {.state = VM_ENDED,
 	                      .since_us = 1767225600000000,
 	                      .resets = 3,
@@ -218,6 +222,7 @@ static void monitor_close(struct monitor *m) {
 }
 
 static void monitor_talks(void **state) {
+	(void)state;
 	struct monitor m;
 	char heard[512];
 
@@ -244,6 +249,7 @@ static void monitor_talks(void **state) {
 }
 
 static void monitor_distrusts(void **state) {
+	(void)state;
 	static const struct {
 		const char *text, *says;
 	} bad[] = {
@@ -286,6 +292,7 @@ static void monitor_distrusts(void **state) {
 /* ---- router advertisements ---- */
 
 static void advertisement(void **state) {
+	(void)state;
 	static const uint8_t want[RA_MESSAGE_MAX] = {
 		134, 0, 0,  0,    64,   0, 0x07, 0x08, 0, 0, 0,    0,    0, 0, 0, 0, /* lifetime 1800 */
 		1,   1, 0,  0,    0x5e, 0, 2,    1,                                  /* source link-layer address */
@@ -300,6 +307,7 @@ static void advertisement(void **state) {
 }
 
 static void solicitations(void **state) {
+	(void)state;
 	const struct in6_addr from = {.s6_addr = {0xfe, 0x80, [15] = 2}}, nobody = {0};
 	uint8_t rs[24] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 5, 14, 1};
 
@@ -367,6 +375,7 @@ static void command(const char *const *argv) {
 
 /* Last of all tests: it leaves the process in a network namespace of its own. */
 static void solicitations_are_answered(void **state) {
+	(void)state;
 	static const uint8_t rs[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 5},
 			     no_length[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 5},
 			     cut[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2, 0, 0, 0, 0, 5}, advert[16] = {134};
@@ -438,6 +447,7 @@ static ssize_t drain(int fd, char *out, size_t size) {
 }
 
 static void console_keeps_and_passes(void **state) {
+	(void)state;
 	static char text[CONSOLE_KEEP * 2];
 	struct console *con;
 	sd_event *loop;
@@ -501,6 +511,7 @@ static int on_command(void *userdata, const char *name, struct error *err) {
 }
 
 static void control_answers(void **state) {
+	(void)state;
 	static const struct control_ops ops = {.status = print_status, .command = on_command};
 	struct vm_status s = {.state = VM_RUNNING};
 	struct control *con;
@@ -544,6 +555,7 @@ static char *put(const char *name, const void *data, size_t len, mode_t mode) {
 }
 
 static void images(void **state) {
+	(void)state;
 	static uint8_t kernel[1024] = {[0x1fe] = 0x55, [0x1ff] = 0xaa, [0x202] = 'H', 'd', 'r', 'S'};
 	static uint8_t disk[1024];
 	uint8_t qcow2[512] = {'Q', 'F', 'I', 0xfb, 0, 0, 0, 3, [28] = 0, 16, 0, 0};
@@ -582,11 +594,13 @@ static void images(void **state) {
 }
 
 static int setup(void **state) {
+	(void)state;
 	snprintf(dir, sizeof(dir), "/tmp/nacre-test-vm-%d", getpid());
 	return mkdir_p(dir, 0755, &error);
 }
 
 static int teardown(void **state) {
+	(void)state;
 	return remove_tree(dir, &error);
 }
 
