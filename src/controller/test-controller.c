@@ -7,6 +7,7 @@
 #include "controller/ranges.h"
 
 static void test_ranges(void **state) {
+	(void)state;
 	struct ranges r;
 	uint64_t v;
 	assert_int_equal(ranges_init(&r, 0), 0);
@@ -40,6 +41,7 @@ static void test_ranges(void **state) {
 
 /* Against the plainest model there is. */
 static void test_ranges_random(void **state) {
+	(void)state;
 	enum { N = 97 };
 	bool used[N] = {false};
 	uint64_t n_free = N, v;
@@ -94,6 +96,7 @@ static void play(struct played *p, const char *name) {
 }
 
 static void test_fit(void **state) {
+	(void)state;
 	struct played h[5];
 	struct fit_host f[5];
 	struct instance_spec spec = {0};

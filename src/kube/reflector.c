@@ -96,7 +96,9 @@ static void set_version(struct kube_reflector *r, const char *s, size_t len) {
 	r->version = v;
 }
 
+/* Back to the first page, of a list of its own: what an unfinished one held need not be there any more. */
 static void relist(struct kube_reflector *r) {
+	r->listing = false;
 	free(r->version);
 	r->version = NULL;
 	free(r->more);
@@ -115,11 +117,10 @@ static struct api_meta *parse_meta(const char *json, size_t len) {
 	bool ok = false;
 	jr_init(&j, json, len);
 	int rc = m ? jr_object(&j) : -ENOMEM;
-	while (!ok && rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
-		if (n == 8 && memcmp(key, "metadata", 8) == 0)
-			ok = (rc = api_parse_value(&api_desc_api_meta, &j, m, &errs)) == 0;
-		else
-			rc = jr_skip(&j, NULL, NULL);
+	while (!ok && rc >= 0 && jr_key(&j, &key, &n) == 1) {
+		bool hit = n == 8 && memcmp(key, "metadata", 8) == 0;
+		rc = hit ? api_parse_value(&api_desc_api_meta, &j, m, &errs) : jr_skip(&j, NULL, NULL);
+		ok = hit && rc == 0;
 	}
 	jr_done(&j);
 	if (!ok) {
@@ -251,7 +252,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 		}
 		rc = take_page(r, resp->body, resp->len, &version, &more, &err);
 	}
-	if (rc < 0) {
+	if (rc) {
 		/* A page token that expired is useless; so is one after any error we don't understand. */
 		if (resp->http)
 			relist(r);
@@ -280,7 +281,7 @@ static int take_error(struct kube_reflector *r, const char *json, size_t len) {
 	int64_t code;
 	jr_init(&j, json, len);
 	int rc = jr_object(&j);
-	while (rc >= 0 && (rc = jr_key(&j, &key, &n)) == 1) {
+	while (rc >= 0 && jr_key(&j, &key, &n) == 1) {
 		if (n != 4 || memcmp(key, "code", 4) != 0)
 			rc = jr_skip(&j, NULL, NULL);
 		else if ((rc = jr_i64(&j, &code)) == 0 && code >= 400 && code < 600)

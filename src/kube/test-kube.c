@@ -131,17 +131,25 @@ static void on_change(const struct kube_change *ch, void *userdata) {
 
 static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
 	struct seen *s = userdata;
+	assert_string_equal(ns, "t");
 	assert_string_equal(name, "c");
 	assert_non_null(strstr(err->msg, "spec.type"));
 	s->bad++;
 }
 
 static void on_state(const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
+	assert_true(c && connected == !err);
 	((struct seen *)userdata)->states++;
 }
 
 static void test_cache(void **state) {
+	(void)state;
 	static const struct step steps[] = {
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
+	         "b\"},\"items\":[" INST("z", "u0", "2") "," INST("a", "u1", "5") "]}"},
+		/* The second page fails, the list begins anew; what was only on its first page is gone. */
+		{"limit=2000&continue=a%20b ", "410 Gone", "{\"reason\":\"Expired\"}"},
 		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
 	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
 	         "b\"},\"items\":[" INST("a", "u1", "5") "]}"},
@@ -171,11 +179,11 @@ static void test_cache(void **state) {
 	struct kube_cache_options o = {.bad = on_bad, .state = on_state, .userdata = &seen};
 	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
 	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
-	run_until(loop, &seen.events, 10);
+	run_until(loop, &seen.events, 12);
 	/* The vanished "a" is told of, the unreadable "c" stays as it was. */
-	assert_string_equal(seen.log, "add:a add:b sync add:c mod:a del:b add:d del:a sync add:e ");
+	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
 	assert_int_equal(seen.bad, 2);
-	assert_int_equal(seen.states, 1);
+	assert_int_equal(seen.states, 3); /* there, away, there */
 	assert_true(kube_cache_synced(c) && kube_cache_connected(c));
 	assert_true(kube_client_last_contact(client) > 0);
 	assert_int_equal(kube_cache_count(c), 3);
@@ -205,7 +213,7 @@ static void test_cache(void **state) {
 	assert_string_equal(i->meta.resource_version, "41");
 	/* The server goes: all is kept. */
 	server_stop(&s);
-	run_until(loop, &seen.states, 2);
+	run_until(loop, &seen.states, 4);
 	assert_false(kube_cache_connected(c));
 	assert_int_equal(kube_cache_count(c), 3);
 	kube_cache_free(c);
@@ -226,6 +234,7 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 }
 
 static void test_requests(void **state) {
+	(void)state;
 	static const struct step steps[] = {
 		{"GET /apis/nacre.dev/v1alpha1/namespaces/t/instances/a%2Fb ", "404 Not Found",
 	         "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"no such instance\",\"code\":404}"},
@@ -316,6 +325,7 @@ static void reconcile(const char *key, void *userdata) {
 }
 
 static void test_workqueue(void **state) {
+	(void)state;
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	struct work w = {0};
 	struct error err;
@@ -376,6 +386,7 @@ static void test_workqueue(void **state) {
 }
 
 static void on_leading(bool leading, const struct error *err, void *userdata) {
+	assert_true(!leading || !err);
 	*(int *)userdata += 1;
 }
 
@@ -384,6 +395,7 @@ static void on_leading(bool leading, const struct error *err, void *userdata) {
 	"\"},\"spec\":{\"holderIdentity\":\"" holder "\",\"leaseDurationSeconds\":1,\"leaseTransitions\":3}}"
 
 static void test_elector(void **state) {
+	(void)state;
 	static const struct step steps[] = {
 		{"GET /apis/coordination.k8s.io/v1/namespaces/s/leases/l ", NULL, LEASE_JSON("5", "other")},
 		{"GET ", NULL, LEASE_JSON("6", "other")}, /* alive: it moved */
@@ -426,6 +438,7 @@ static void test_elector(void **state) {
 }
 
 static void test_recorder(void **state) {
+	(void)state;
 	static const struct step steps[] = {
 		{"POST /api/v1/namespaces/default/events ", "201 Created", "{}"},
 		{"PATCH /api/v1/namespaces/default/events/h1.", NULL, "{}"},
