@@ -102,3 +102,35 @@ def test_both_edges_carry(lab, hello):
     eventually("two edges announce defaults", 10,
                lambda: len([e for e in lab.items("endpoints.nacre.dev") if e["metadata"]["name"].startswith("edge-")]) == 2)
     assert lab.exec(f"{host}/public", "ip", "-6", "route", "show", "default").strip()
+
+
+def test_routes_outside_pools_are_announced(lab):
+    """Prefixes of an Endpoint that no pool holds, of both families, and gone with it."""
+    vtep = lab.get("host", "host1")["spec"]["vtep"]
+    prefixes = ["198.51.100.3/32", "2001:db8:aaaa::/48"]
+    lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Endpoint", "metadata": {"name": "byhand"},
+               "spec": {"host": "host1", "vtep": vtep, "ip": "2001:db8:0:3::1", "mac": "02:00:00:00:03:01",
+                        "routes": [{"prefix": p} for p in prefixes]}})
+
+    def known():
+        v4 = lab.exec("internet", "ip", "-4", "route", "show", prefixes[0])
+        v6 = lab.exec("internet", "ip", "-6", "route", "show", prefixes[1])
+        return ["edge1" in v4 and "edge2" in v4, "edge1" in v6 and "edge2" in v6]
+
+    try:
+        eventually("the internet knows them by both edges", 20, lambda: known() == [True, True])
+        # On the edges they lead to the host, IPv4 by way of an IPv6 next hop.
+        assert "nhid" in lab.exec("edge1/public", "ip", "-4", "route", "show", prefixes[0])
+    finally:
+        lab.kubectl("delete", "endpoint.nacre.dev", "byhand")
+    eventually("the internet has forgotten them", 20, lambda: known() == [False, False])
+
+
+def test_hosts_have_defaults_by_both_edges(lab, hello):
+    host = hello["status"]["host"]
+    for family in ("-4", "-6"):
+        route = lab.exec(f"{host}/public", "ip", family, "route", "show", "default", "proto", "78")
+        match = re.search(r"nhid (\d+)", route)
+        assert match, route
+        group = lab.exec(f"{host}/public", "ip", "nexthop", "show", "id", match.group(1))
+        assert len(re.search(r"group (\S+)", group).group(1).split("/")) == 2, group
