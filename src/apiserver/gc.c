@@ -141,8 +141,8 @@ static struct owned *first_dependent(struct gc *g, const char *uid) {
 	return o && streq(o->uid, want.uid) ? o : NULL;
 }
 
-static struct owned *next_dependent(struct gc *g, struct owned *o) {
-	struct owned *n = RB_NEXT(owned_tree, &g->owned, o);
+static struct owned *next_dependent(struct owned *o) {
+	struct owned *n = RB_NEXT(owned_tree, NULL, o);
 	return n && streq(n->uid, o->uid) ? n : NULL;
 }
 
@@ -194,7 +194,7 @@ static void notice_deleted(struct gc *g, const struct watch_event *e) {
 	const unsigned ns_kind = kind_index(&api_kind_namespace);
 	if (json_find(e->value->data, e->value->len, "metadata.uid", &text, &len) && len > 2) {
 		snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
-		for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(g, o))
+		for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o))
 			look_at(g, o->key->kind, o->key->ns, o->key->name);
 	}
 	const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
@@ -264,7 +264,7 @@ static int do_propagation(struct gc *g, unsigned kind, const struct object *o, j
 		return 0;
 	if (!d)
 		return remove_finalizer(g, kind, o, obj, orphan ? "orphan" : "foregroundDeletion");
-	for (; d && g->changes < KEYS_A_BATCH; d = next_dependent(g, d)) {
+	for (; d && g->changes < KEYS_A_BATCH; d = next_dependent(d)) {
 		const struct object *dep = store_get(g->server->store, d->key->kind, d->key->ns, d->key->name);
 		int one = orphan ? forget_owner(g, d->key, uid)
 		          : dep  ? delete_one(g, d->key->kind, dep, PROPAGATE_FOREGROUND)
@@ -388,7 +388,7 @@ static void expire_events(struct gc *g) {
 
 void gc_tick(struct gc *g) {
 	g->backing_off = false;
-	if (++g->ticks % EXPIRY_EVERY_S == 0)
+	if (g->ticks++ % EXPIRY_EVERY_S == 0)
 		expire_events(g);
 	gc_run(g);
 }

@@ -433,6 +433,12 @@ struct http *http_free(struct http *h) {
 		return NULL;
 	sd_event_source_disable_unref(h->io);
 	sd_event_source_disable_unref(h->timer);
+	/* MHD doesn't stop while connections are suspended. */
+	struct conn *c;
+	TAILQ_FOREACH (c, &h->conns, link) {
+		if (c->exchange)
+			resume(c->exchange);
+	}
 	sd_event_source_disable_unref(h->soon);
 	if (h->daemon)
 		MHD_stop_daemon(h->daemon);

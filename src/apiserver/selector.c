@@ -125,7 +125,7 @@ static int parse_op(const char **p, struct term *t, struct error *err) {
 		t->op = **p == '>' ? OP_GREATER : OP_LESS;
 		(*p)++;
 		int r = parse_word(p, t, true, err);
-		return r < 0 ? r : parse_i64(t->values[0], INT64_MIN, INT64_MAX, &t->number, err);
+		return r < 0 || t->n_values == 0 ? r : parse_i64(t->values[0], INT64_MIN, INT64_MAX, &t->number, err);
 	}
 	size_t n = word_len(*p);
 	if ((n == 2 && memcmp(*p, "in", 2) == 0) || (n == 5 && memcmp(*p, "notin", 5) == 0)) {

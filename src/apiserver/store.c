@@ -144,7 +144,7 @@ static void change_free(struct change *c) {
 
 static struct object *find(const struct store *s, unsigned kind, const char *ns, const char *name, bool after) {
 	/* A key on the stack: the tree only compares. */
-	_Alignas(struct object) char mem[sizeof(struct object) + 2 * 256 + 2];
+	_Alignas(struct object) char mem[sizeof(struct object) + 514];
 	struct object *key = (struct object *)mem;
 	size_t n = strlen(ns) + 1, m = strlen(name) + 1;
 	if (n + m > sizeof(mem) - sizeof(*key))

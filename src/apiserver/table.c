@@ -12,14 +12,12 @@
 const char *age_str(int64_t s, char out[static AGE_STR_MAX]) {
 	const int64_t minute = 60, hour = 3600, day = 86400, year = 365 * day;
 	struct {
-		int64_t below, unit;
-		char name;
-		int64_t rest;
-		char rest_name;
+		int64_t below, unit, rest;
+		char name, rest_name;
 	} const steps[] = {
-		{2 * minute, 1, 's', 0, 0},         {10 * minute, minute, 'm', 1, 's'}, {3 * hour, minute, 'm', 0, 0},
-		{8 * hour, hour, 'h', minute, 'm'}, {2 * day, hour, 'h', 0, 0},         {8 * day, day, 'd', hour, 'h'},
-		{2 * year, day, 'd', 0, 0},         {8 * year, year, 'y', day, 'd'},
+		{2 * minute, 1, 0, 's', 0},         {10 * minute, minute, 1, 'm', 's'}, {3 * hour, minute, 0, 'm', 0},
+		{8 * hour, hour, minute, 'h', 'm'}, {2 * day, hour, 0, 'h', 0},         {8 * day, day, hour, 'd', 'h'},
+		{2 * year, day, 0, 'd', 0},         {8 * year, year, day, 'y', 'd'},
 	};
 	if (s < 0) {
 		snprintf(out, AGE_STR_MAX, s < -1 ? "<invalid>" : "0s");

@@ -13,7 +13,7 @@
 #include "base/util.h"
 
 /* How long answers under way may take at the end. */
-#define STOP_NS (10 * NSEC_PER_SEC)
+#define STOP_NS (5 * NSEC_PER_SEC)
 
 struct program {
 	sd_event *loop;

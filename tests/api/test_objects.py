@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Create, read, update, patch, delete: what Kubernetes promises of each."""
 
-from apilib import G, JSONPATCH, MERGE, eventually, image, instance, namespace, path_of, pool
+import contextlib
+import sqlite3
+
+from apilib import G, JSONPATCH, eventually, image, instance, namespace, path_of, pool
 
 A = f"{G}/namespaces/default/instances/a"
 
@@ -294,6 +297,20 @@ def test_lease_and_event(server):
     items = server.list("/api/v1/namespaces/default/events", fieldSelector="involvedObject.name=a")["items"]
     assert [e["reason"] for e in items] == ["Started"]
     assert not server.list("/api/v1/events", fieldSelector="involvedObject.name=b")["items"]
+
+
+def test_events_expire(server):
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "old", "namespace": "default"},
+             "involvedObject": {"kind": "Instance", "name": "a"}}
+    server.create(event)
+    server.create({**event, "metadata": {"name": "new", "namespace": "default"}})
+    server.stop()
+    with contextlib.closing(sqlite3.connect(server.database)) as db:
+        db.execute("UPDATE log SET at = at - 4000 WHERE name = 'old'")
+        db.commit()
+    server.start()
+    eventually("the old event is gone", 10, lambda: server.get(path_of(event)).status == 404)
+    assert len(server.list("/api/v1/events")["items"]) == 1
 
 
 def test_selectors(server):

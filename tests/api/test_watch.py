@@ -163,7 +163,17 @@ def test_clients_that_leave_or_do_not_read(server):
 
 
 def test_stop_ends_watches(server):
+    """Also those of clients that don't read what they asked for; these are waited for only a while."""
+    server.create(image(meta={"annotations": {f"big{n}": "x" * 200_000 for n in range(5)}}))
+    deaf = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+    for n, s in enumerate(deaf):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall((f"GET {IMAGES}{'?watch=1' if n % 2 else ''} HTTP/1.1\r\nHost: x\r\n\r\n" * 20).encode())
     w = server.watch(IMAGES)
-    w.wait(0)
+    w.wait(1)
+    started = time.monotonic()
     server.stop()
+    assert time.monotonic() - started < 10
     eventually("the stream ends", 5, lambda: w.closed)
+    for s in deaf:
+        s.close()
