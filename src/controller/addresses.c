@@ -124,7 +124,9 @@ static void pool_fill(struct addresses *a, struct pool *p, const struct addressp
 
 static void on_pool(const struct kube_change *ch, void *userdata) {
 	struct addresses *a = userdata;
-	struct pool *p = ch->name ? find_pool(a, ch->name) : NULL;
+	if (ch->type == KUBE_SYNCED)
+		return;
+	struct pool *p = find_pool(a, ch->name);
 	if (ch->type == KUBE_DELETED && p)
 		pool_free(a, p);
 	if (ch->type != KUBE_ADDED || p)

@@ -3,6 +3,7 @@
 
 import collections
 import os
+import re
 import signal
 import threading
 import time
@@ -32,6 +33,8 @@ def settle(cloud, n):
 
 def test_two_controllers_never_give_a_value_twice(bare):
     bare.pools()
+    for host in ("h1", "h2"):
+        bare.host(host, vcpus=100, memory=100000)
     bare.start_controller("one", "--no-leader-election")
     bare.start_controller("two", "--no-leader-election")
     threads = [threading.Thread(target=lambda k=k: [bare.instance(f"t{k}-{n}") for n in range(15)]) for k in range(3)]
@@ -41,8 +44,13 @@ def test_two_controllers_never_give_a_value_twice(bare):
         t.join()
     names = [i["metadata"]["name"] for i in bare.list("instances", "default")]
     settle(bare, len(names))
+    # Nor did both place the same instance: each was logged by one of them, and is where that one said.
+    eventually("all are placed", 10, lambda: all(placed(bare, n) for n in names))
+    said = re.findall(r'msg="instance placed" instance=default/(\S+) host=(\S+)', bare.log("one") + bare.log("two"))
+    assert sorted(said) == sorted((n, placed(bare, n)) for n in names)
     for name in names:
         bare.delete("instances", name, "default")
+        bare.removed(name)
     eventually("instances go", 30, lambda: not bare.list("instances", "default"))
     eventually("allocations go", 30, lambda: not bare.list("allocations"))
     eventually("usage is counted back", 10,
