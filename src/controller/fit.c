@@ -40,7 +40,7 @@ static void explain(const size_t count[static N_REASONS], size_t total, int64_t 
                     const struct instancetype *t, char out[static FIT_MESSAGE_MAX]) {
 	size_t n = 0;
 	const char *sep = ": ";
-	n += (size_t)snprintf(out, FIT_MESSAGE_MAX, "0 of %zu host%s fit", total, total == 1 ? "" : "s");
+	n += (size_t)snprintf(out, FIT_MESSAGE_MAX, "0 of %zu host%s", total, total == 1 ? " fits" : "s fit");
 	for (int i = 0; i < N_REASONS; i++) {
 		char text[160];
 		const char *one = count[i] == 1 ? "is" : "are", *has = count[i] == 1 ? "has" : "have";

@@ -141,10 +141,10 @@ static void test_fit(void **state) {
 	f[3].free_vcpus = -3;            /* promised more than there is: its agent came back with less */
 	h[4].status.capacity = NULL;
 	assert_int_equal(fit_choose(f + 3, 2, &inst, &type, why), -1);
-	assert_string_equal(why, "0 of 1 host fit: 1 has too few vCPUs (free 0 at most, asked 2)");
+	assert_string_equal(why, "0 of 1 host fits: 1 has too few vCPUs (free 0 at most, asked 2)");
 	h[4].spec.role = NULL;
 	assert_int_equal(fit_choose(f + 4, 1, &inst, &type, why), -1);
-	assert_string_equal(why, "0 of 1 host fit: 1 is not ready");
+	assert_string_equal(why, "0 of 1 host fits: 1 is not ready");
 }
 
 int main(void) {
