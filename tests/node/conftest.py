@@ -102,7 +102,10 @@ class Cloud:
         self.prefix = f"nv{os.getpid()}-"
         self.dir = tempfile.mkdtemp(prefix="nacre-test-")
         os.chmod(self.dir, 0o755)  # FRR has a user of its own
-        self.images, self.daemons = images, {}
+        self.images, self.daemons = self.dir + "/images", {}
+        os.mkdir(self.images)
+        for name in os.listdir(images):
+            os.symlink(f"{images}/{name}", f"{self.images}/{name}")
         self.host, self.leaf, self.public = self.prefix + "h1", self.prefix + "leaf", self.prefix + "h1-public"
         self.sock = self.dir + "/api.sock"
 

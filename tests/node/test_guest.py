@@ -11,16 +11,22 @@ import subprocess
 import pytest
 from conftest import GROUP, run, until
 
-OUTSIDE = "2001:db8:9::1"
+OUTSIDE, ROUTER = "2001:db8:9::1", "2001:db8:9::ff"
 PING_AND_WEB = [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}]
 
 
 @pytest.fixture(scope="module")
 def outside(cloud):
-    """A place in `public` to ping from."""
+    """A place behind `public`, to ping from."""
     until("the agent made `public`", lambda: os.path.exists(f"/run/netns/{cloud.public}"))
-    run("ip", "-n", cloud.public, "addr", "replace", f"{OUTSIDE}/128", "dev", "lo")
-    return cloud.public
+    place = cloud.prefix + "outside"
+    run("ip", "netns", "add", place)
+    run("ip", "-n", place, "link", "add", "eth0", "type", "veth", "peer", "name", "test", "netns", cloud.public)
+    for netns, device, address in ((cloud.public, "test", ROUTER), (place, "eth0", OUTSIDE)):
+        run("ip", "-n", netns, "addr", "add", f"{address}/64", "dev", device, "nodad")
+        run("ip", "-n", netns, "link", "set", device, "up")
+    run("ip", "-n", place, "route", "add", "default", "via", ROUTER)
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def guest(cloud, outside):
     assert not os.path.exists(f"/run/netns/{g.netns}")
     assert not os.path.exists(g.dir)
     assert cloud.request("GET", f"{GROUP}/endpoints")[1]["items"] == []
-    assert g.device not in run("ip", "-n", outside, "-br", "link")
+    assert g.device not in run("ip", "-n", cloud.public, "-br", "link")
 
 
 def ping(place, address, *options):
@@ -131,7 +137,7 @@ def test_what_happened_while_the_agent_was_away(cloud, guest, outside):
     (pid,) = guest.pids("qemu-system-x86_64")
     os.kill(pid, signal.SIGKILL)
     until("all of it ended", lambda: not guest.pids("qemu-system-x86_64"))
-    run("ip", "-n", outside, "link", "del", guest.device)
+    run("ip", "-n", cloud.public, "link", "del", guest.device)
     run("ip", "netns", "add", f"{cloud.host}-i-0123456789ab")
     cloud.start_node()
     until("it runs again", lambda: guest.pids("qemu-system-x86_64"))
@@ -139,8 +145,8 @@ def test_what_happened_while_the_agent_was_away(cloud, guest, outside):
     until("what nobody asked for is removed", lambda: not os.path.exists(f"/run/netns/{cloud.host}-i-0123456789ab"))
 
 
-def test_what_is_changed_behind_its_back_is_repaired(guest, outside):
-    run("ip", "-n", outside, "link", "del", guest.device)
+def test_what_is_changed_behind_its_back_is_repaired(cloud, guest, outside):
+    run("ip", "-n", cloud.public, "link", "del", guest.device)
     answers(outside, guest)
 
 
@@ -171,6 +177,18 @@ def test_uefi_disk(cloud, outside, images):
     cloud.delete("uefi")
     after = os.stat(f"{images}/disk.qcow2")
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+
+
+def test_bios_disk(cloud):
+    """A boot sector that says its piece on the serial port."""
+    code = bytes.fromhex("31c08ed8be167cbaf803fcac84c07403eeebf8f4ebfd") + b"booted by the BIOS\0"
+    with open(f"{cloud.images}/sector", "wb") as f:
+        f.write(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+    cloud.post(f"{GROUP}/images", "Image", "bios", {"disk": {"file": "sector", "format": "raw", "firmware": "bios"}})
+    cloud.create("bios", "bios")
+    g = cloud.wait("bios", "Running")
+    say_on_console(g, "", "booted by the BIOS")
+    cloud.delete("bios")
 
 
 @pytest.mark.parametrize("name, spec, says", [

@@ -156,6 +156,29 @@ def test_what_may_come_in(wire):
         assert bool(got) == passes, name
 
 
+def test_the_rules_follow_the_spec(wire):
+    g, ssh = wire.guest, {"protocol": "tcp", "port": 22}
+    rules = wire.cloud.instance("off")["spec"]["ingress"]
+
+    def passes(port):
+        wire.guest_got(0.05)
+        wire.send_in(IPv6(src=OUTSIDE, dst=g.address) / TCP(sport=random.randrange(1024, 65536), dport=port, flags="S"))
+        return bool([p for p in wire.guest_got(0.1) if TCP in p])
+
+    assert not passes(22)
+    wire.cloud.patch("off", {"ingress": rules + [ssh]})
+    until("ssh is let in", lambda: passes(22))
+    wire.cloud.patch("off", {"ingress": rules})
+    until("ssh is not let in", lambda: not passes(22))
+    assert passes(80)
+    # What somebody else changes is put right when the agent looks again.
+    run("ip", "netns", "exec", g.netns, "nft", "flush", "chain", "inet", "nacre", "ingress")
+    assert not passes(80)
+    wire.cloud.patch("off", {"ingress": rules + [ssh]})
+    until("both are let in", lambda: passes(80) and passes(22))
+    wire.cloud.patch("off", {"ingress": rules})
+
+
 def test_answers_come_in(wire):
     g = wire.guest
     answer = IPv6(src=OUTSIDE, dst=g.address) / UDP(sport=4242, dport=2424)
