@@ -21,16 +21,34 @@ struct program {
 	struct fabric *fabric;
 	struct edge *edge;
 	struct metrics_server *metrics;
+	sd_event_source *tick;
 };
 
 static struct metric ready_metric = METRIC_GAUGE("nacre_edge_ready", "1 while the edge is as it should be.");
+static struct metric peers_metric = METRIC_GAUGE("nacre_edge_peers", "EdgePeers of this edge.");
+static struct metric established_metric = METRIC_GAUGE("nacre_edge_peers_established", "Those whose session is up.");
+static struct metric announced_metric = METRIC_GAUGE("nacre_edge_prefixes_announced", "Prefixes announced by BGP.");
+static struct metric default4_metric = METRIC_GAUGE("nacre_edge_default_ipv4", "1 while it has an IPv4 default route.");
+static struct metric default6_metric = METRIC_GAUGE("nacre_edge_default_ipv6", "1 while it has an IPv6 default route.");
 static struct metric errors_metric = METRIC_COUNTER("nacre_edge_errors_total", "Things found wrong.");
 
 static bool is_ready(void *userdata) {
 	const struct program *p = userdata;
-	bool ready = p->edge && edge_ready(p->edge) && fabric_ready(p->fabric);
-	metric_set(&ready_metric, ready);
-	return ready;
+	return edge_ready(p->edge) && fabric_ready(p->fabric);
+}
+
+/* Once a second is as fresh as anybody reads them. */
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+	struct program *p = userdata;
+	struct edge_stats st;
+	edge_stats(p->edge, &st);
+	metric_set(&peers_metric, st.peers);
+	metric_set(&established_metric, st.established);
+	metric_set(&announced_metric, st.announced);
+	metric_set(&default4_metric, st.default4);
+	metric_set(&default6_metric, st.default6);
+	metric_set(&ready_metric, is_ready(p));
+	return loop_timer(p->loop, &p->tick, USEC_PER_SEC, on_tick, p);
 }
 
 static void on_fabric_state(const char *what, const struct error *err, void *userdata) {
@@ -70,11 +88,15 @@ static int start(struct program *p, struct fabric_config *fc, const struct fabri
 	ec->vtep = fc->underlay.vtep;
 	ec->state = on_edge_state;
 	ec->userdata = p;
-	return edge_new(&p->edge, ec, err);
+	r = edge_new(&p->edge, ec, err);
+	if (r >= 0 && loop_timer(p->loop, &p->tick, 0, on_tick, p) < 0)
+		r = error_oom(err);
+	return r;
 }
 
 static void stop(struct program *p) {
 	p->metrics = metrics_server_free(p->metrics);
+	p->tick = sd_event_source_disable_unref(p->tick);
 	p->edge = edge_free(p->edge);
 	p->fabric = fabric_free(p->fabric);
 	p->client = kube_client_free(p->client);
@@ -133,8 +155,11 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	log_init(prog.name, lv);
-	metric_register(&ready_metric);
-	metric_register(&errors_metric);
+	struct metric *const metrics_list[] = {&ready_metric,     &peers_metric,    &established_metric,
+	                                       &announced_metric, &default4_metric, &default6_metric,
+	                                       &errors_metric};
+	for (size_t i = 0; i < ARRAY_SIZE(metrics_list); i++)
+		metric_register(metrics_list[i]);
 	int r = start(&p, &fc, &fo, &ec, &err);
 	if (r >= 0 && metrics)
 		r = metrics_server_new(&p.metrics, p.loop, metrics, is_ready, &p, &err);

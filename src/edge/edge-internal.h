@@ -20,6 +20,7 @@ struct edge {
 	sd_event_source *sync_src, *poll_src;
 	char frr_dir[128], netns[80];
 	struct frr frr;
+	struct edge_stats stats; /* as of the last look */
 	bool ready;
 	bool bad;               /* the last report of state was an error */
 	uint64_t aggregates_at; /* when they were last compared with the kernel, monotonic ns; 0: they must be */

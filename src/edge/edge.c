@@ -111,8 +111,9 @@ static int settle(struct edge *e, struct error *err) {
 			e->aggregates_at = now;
 	}
 	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
+	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
 	if (r >= 0)
-		r = edge_wanted_config(e, prefixes, e->fabric.any ? n : 0, &config, err);
+		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, &config, err);
 	if (r >= 0)
 		r = frr_ensure(&e->frr, "frr defaults datacenter\n", config.data, err);
 	if (r >= 0)
@@ -226,6 +227,12 @@ struct edge *edge_free(struct edge *e) {
 	sd_event_source_disable_unref(e->poll_src);
 	free(e);
 	return NULL;
+}
+
+void edge_stats(const struct edge *e, struct edge_stats *ret) {
+	*ret = e->stats;
+	ret->default4 = e->outside.default4;
+	ret->default6 = e->outside.default6;
 }
 
 bool edge_ready(const struct edge *e) {

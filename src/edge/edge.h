@@ -45,5 +45,12 @@ int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) 
 /* Leaves sessions, routes and objects as they are. */
 struct edge *edge_free(struct edge *e);
 
+struct edge_stats {
+	int64_t peers, established; /* EdgePeers of this edge */
+	int64_t announced;          /* prefixes it announces */
+	bool default4, default6;    /* it has one from outside, and announces it as its Endpoint's */
+};
+void edge_stats(const struct edge *e, struct edge_stats *ret);
+
 /* The wanted state is known and was applied at least once. */
 bool edge_ready(const struct edge *e);

@@ -69,15 +69,20 @@ int edge_report_peers(struct edge *e, struct error *err) {
 	static const char *const command[] = {"show bgp summary json", NULL};
 	_buf_free_ struct buf out = {.max = 1 << 20};
 	const struct edgepeer *p;
+	int64_t peers = 0, established = 0;
 	int r = frr_command(&e->frr, "bgpd", command, &out, err);
 	if (r < 0)
 		return r;
 	KUBE_CACHE_FOREACH(p, e->peers) {
 		if (!streq(p->spec->edge, e->c.name))
 			continue;
+		peers++;
+		established += p->status && streq(p->status->state, "Established");
 		r = report_one(e, p, out.data ? out.data : "", out.len, err);
 		if (r < 0)
 			return error_prefix(err, "EdgePeer %s", p->meta.name);
 	}
+	e->stats.peers = peers;
+	e->stats.established = established;
 	return 0;
 }

@@ -103,9 +103,10 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
 	int r = underlay_ensure(&f->underlay, &f->c.underlay, &err);
-	if (r == -ESTALE)
-		return r; /* ends the loop: a fresh start finds the new namespace */
 	fabric_say(f, "underlay", r < 0 ? &err : NULL);
+	/* A fresh start takes up the new namespace. */
+	if (r == -ESTALE)
+		return sd_event_exit(f->c.loop, r);
 	fabric_host_ensure(f);
 	return loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f);
 }

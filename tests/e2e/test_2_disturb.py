@@ -142,6 +142,29 @@ def test_lose_an_edge(lab, hello):
     measure_loss(lab, address, "loss of edge1", lose, mend)
 
 
+def test_edge_falls_silent(lab, hello):
+    """It answers nobody any more, yet all its links are up: only the sessions' timers can tell."""
+    address = hello["status"]["address"]
+    dead = """table inet dead {
+        chain in { type filter hook prerouting priority -500; drop; }
+        chain out { type filter hook output priority -500; drop; }
+    }"""
+    places = ["edge1/underlay", "edge1/public"]
+
+    def lose():
+        for place in places:
+            lab.exec(place, "nft", "-f", "-", input=dead)
+
+    def mend():
+        for place in places:
+            lab.exec(place, "nft", "delete", "table", "inet", "dead")
+        eventually("edge1 is back", 60, lambda: "edge1" in lab.exec(
+            "internet", "ip", "-6", "route", "show", "2001:db8:1000::/40") and condition(
+            lab.get("edgepeer", "edge1-internet"), "Ready")["status"] == "True")
+
+    measure_loss(lab, address, "edge1 falls silent", lose, mend)
+
+
 def test_edge_cut_off_from_the_fabric(lab, hello):
     """An edge that reaches no host must not draw traffic from outside."""
     address = hello["status"]["address"]
