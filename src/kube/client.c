@@ -8,6 +8,7 @@
 #include "kube/client.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -95,6 +96,8 @@ static int on_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {
 	unsigned ms = DEAD_PEER_MS;
 	(void)userdata;
 	(void)purpose;
+	/* A program started meanwhile must not keep the connection, and with it our watch, alive after us. */
+	(void)!fcntl(fd, F_SETFD, FD_CLOEXEC);
 	/* Fails on UNIX sockets, which need none: their peer can't vanish without a word. */
 	(void)!setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 	return CURL_SOCKOPT_OK;
