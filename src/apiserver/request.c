@@ -23,9 +23,10 @@ static int hex(char c) {
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* In place; false for a bad escape, a NUL or a control character. */
+/* In place; false for a bad escape, a NUL, a control character, or what is no UTF-8. */
 static bool percent_decode(char *s, bool plus_is_space) {
 	char *out = s;
+	const char *start = s;
 	for (; *s; s++) {
 		char c = *s;
 		if (c == '%') {
@@ -41,7 +42,9 @@ static bool percent_decode(char *s, bool plus_is_space) {
 		*out++ = c;
 	}
 	*out = '\0';
-	return true;
+	json_t *text = json_string(start);
+	json_decref(text);
+	return text != NULL;
 }
 
 static int parse_query(struct request *r) {

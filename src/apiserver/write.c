@@ -79,7 +79,10 @@ static int check_namespace(struct request *r, json_t *obj) {
 			r, "the namespace of the provided object does not match the namespace sent on the request");
 		return -EINVAL;
 	}
-	return object_set_meta_str(obj, "namespace", *rt->ns ? rt->ns : NULL);
+	int e = object_set_meta_str(obj, "namespace", *rt->ns ? rt->ns : NULL);
+	if (e < 0)
+		out_of_memory(r);
+	return e;
 }
 
 /* ---- create ---- */
@@ -91,6 +94,10 @@ static int generate_name(json_t *obj) {
 	const char *prefix = object_meta_str(obj, "generateName");
 	if (object_meta_str(obj, "name") || !prefix)
 		return 0;
+	/* No name at all, which the check of names says; cut short it might not even be UTF-8. */
+	for (const char *p = prefix; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			return object_set_meta_str(obj, "name", prefix);
 	random_bytes(rnd, sizeof(rnd));
 	int n = snprintf(name, sizeof(name), "%.58s", prefix);
 	for (size_t i = 0; i < sizeof(rnd); i++)

@@ -28,6 +28,7 @@ BAD_OBJECTS = {
     "huge number": (instance(ingress=[{"protocol": "tcp", "port": 10**30}]), ""),
     "bad label": (instance(labels={"a b": "c"}), "metadata.labels"),
     "bad name": (instance("A_b"), "metadata.name"),
+    "bad prefix of a name": (instance("", meta={"generateName": "ö" * 40}), "metadata.name"),
     "long name": (instance("a" * 254), "metadata.name"),
     "missing field": ({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a"}, "spec": {}}, "spec.type"),
     "no spec": ({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a"}}, "spec"),
@@ -149,7 +150,7 @@ def test_bad_http(server):
                  b"GET / HTTP/1.1\r\n" + b"X-Header: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 5000 + b"\r\n"):
         answer = raw(server, data, 2)
         assert not answer.startswith(b"HTTP/1.1 2"), (data[:60], answer)
-    for path in (f"{G}/images/%00", f"{G}/images/%zz", f"{G}/images/a%0ab", f"{G}/images?labelSelector=%zz",
+    for path in (f"{G}/images/%00", f"{G}/images/%zz", f"{G}/images/a%0ab", f"{G}/images/a%ff", f"{G}/images?labelSelector=%zz",
                  f"{G}/images?" + "&".join(f"a{n}=b" for n in range(100))):
         assert server.get(path).status == 400, path
     for path in ("/../etc/passwd", f"{G}/images/..%2f..", f"{G}/images/" + "x" * 1500, "/apis//x", "//"):
