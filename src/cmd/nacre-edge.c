@@ -38,7 +38,7 @@ static bool is_ready(void *userdata) {
 }
 
 /* Once a second is as fresh as anybody reads them. */
-static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	struct edge_stats st;
 	edge_stats(p->edge, &st);
@@ -51,7 +51,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	return loop_timer(p->loop, &p->tick, USEC_PER_SEC, on_tick, p);
 }
 
-static void on_fabric_state(const char *what, const struct error *err, void *userdata) {
+static void on_fabric_state(const char *what, const struct error *err, _unused_ void *userdata) {
 	if (err) {
 		metric_add(&errors_metric, 1);
 		log_warn("not well", "part=%s cause=\"%s\"", what, err->msg);

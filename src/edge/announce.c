@@ -25,7 +25,7 @@ struct announcer {
 
 static void reconcile(struct announcer *a);
 
-static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
+static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	reconcile(userdata);
 	return 0;
 }
@@ -89,7 +89,7 @@ static void reconcile(struct announcer *a) {
 		retry_later(a, &err);
 }
 
-static void on_change(const struct kube_change *ch, void *userdata) {
+static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	reconcile(userdata);
 }
 

@@ -123,7 +123,7 @@ static int settle(struct edge *e, struct error *err) {
 	return r;
 }
 
-static int on_sync(sd_event_source *s, void *userdata) {
+static int on_sync(_unused_ sd_event_source *s, void *userdata) {
 	struct edge *e = userdata;
 	struct error err = {0};
 	say(e, settle(e, &err) < 0 ? &err : NULL);
@@ -135,13 +135,13 @@ static void sync_soon(struct edge *e) {
 }
 
 /* Sessions go up and down, FRR dies and the overlay changes without telling us. */
-static int on_poll(sd_event_source *s, uint64_t usec, void *userdata) {
+static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct edge *e = userdata;
 	sync_soon(e);
 	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 }
 
-static void on_change(const struct kube_change *ch, void *userdata) {
+static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	struct edge *e = userdata;
 	e->aggregates_at = 0;
 	sync_soon(e);

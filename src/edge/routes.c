@@ -64,7 +64,7 @@ static int is_bgp(const struct nlmsghdr *h, void *userdata) {
 	return 0;
 }
 
-static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata) {
 	struct bgp_watch *w = userdata;
 	bool touched = false;
 	if (nl_receive(w->notifications, is_bgp, &touched, NULL) < 0 || touched)
@@ -72,7 +72,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	return 0;
 }
 
-static int on_first(sd_event_source *s, void *userdata) {
+static int on_first(_unused_ sd_event_source *s, void *userdata) {
 	update(userdata);
 	return 0;
 }

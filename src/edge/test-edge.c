@@ -17,7 +17,7 @@ static struct prefix prefix(const char *text) {
 	return p;
 }
 
-static void test_config(void **state) {
+static void test_config(_unused_ void **state) {
 	const struct bgp_peer peers[] = {{"wan", true, 64496}, {"2001:db8::1", false, 64497}};
 	const struct prefix announce[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24")};
 	struct bgp_config c = {.local_asn = 64512,
@@ -43,7 +43,7 @@ static void test_config(void **state) {
 	assert_null(strstr(b.data, "router bgp"));
 }
 
-static void test_session(void **state) {
+static void test_session(_unused_ void **state) {
 	static const char json[] =
 		"{\"ipv4Unicast\":{\"peers\":{\"wan\":{\"state\":\"Established\",\"pfxRcd\":1,\"pfxSnt\":2}}},"
 		"\"ipv6Unicast\":{\"peers\":{\"wan\":{\"state\":\"Established\",\"pfxRcd\":3,\"pfxSnt\":4},"
@@ -70,7 +70,7 @@ static void test_session(void **state) {
 /* A namespace of this run, with one device that is up. */
 static char ns_name[32];
 
-static int make_namespace(void **state) {
+static int make_namespace(_unused_ void **state) {
 	struct error err = {0};
 	if (geteuid() != 0)
 		return 0;
@@ -78,7 +78,7 @@ static int make_namespace(void **state) {
 	return netns_ensure(ns_name, NULL, &err);
 }
 
-static int remove_namespace(void **state) {
+static int remove_namespace(_unused_ void **state) {
 	return geteuid() == 0 ? netns_delete(ns_name, NULL) : 0;
 }
 
@@ -87,7 +87,7 @@ static int count_unreachable(const struct route *r, void *userdata) {
 	return 0;
 }
 
-static void test_aggregates(void **state) {
+static void test_aggregates(_unused_ void **state) {
 	struct prefix p[] = {prefix("2001:db8:1000::/40"), prefix("2001:db8:4000::/36"), prefix("198.51.100.0/24")};
 	struct error err = {0};
 	int fd, n = 0;
@@ -140,7 +140,7 @@ static void await_calls(struct seen *s, int calls) {
 	assert_int_equal(s->calls, calls);
 }
 
-static void test_routes(void **state) {
+static void test_routes(_unused_ void **state) {
 	struct seen s = {0};
 	struct error err = {0};
 	struct bgp_watch *w;

@@ -76,7 +76,8 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 	}
 }
 
-static void on_route_report(const char *endpoint, const struct prefix *route, const struct error *err, void *userdata) {
+static void on_route_report(const char *endpoint, _unused_ const struct prefix *route, const struct error *err,
+                            void *userdata) {
 	struct error e = {0};
 	if (!err) {
 		fabric_say(userdata, "route", NULL);
@@ -87,11 +88,11 @@ static void on_route_report(const char *endpoint, const struct prefix *route, co
 	fabric_say(userdata, "route", &e);
 }
 
-static void on_api_state(const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
+static void on_api_state(_unused_ const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
 	fabric_say(userdata, "api", connected ? NULL : err);
 }
 
-static void on_bad_object(const char *ns, const char *name, const struct error *err, void *userdata) {
+static void on_bad_object(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
 	struct error e = *err;
 	error_prefix(&e, "Endpoint %s", name);
 	fabric_say(userdata, "endpoint", &e);
@@ -99,7 +100,7 @@ static void on_bad_object(const char *ns, const char *name, const struct error *
 
 /* ---- life ---- */
 
-static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
 	int r = underlay_ensure(&f->underlay, &f->c.underlay, &err);

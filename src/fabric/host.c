@@ -35,7 +35,7 @@ static void boot_id(char out[static 64]) {
 	snprintf(out, 64, "%.60s", text);
 }
 
-static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
+static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	f->host_waits = false;
 	fabric_host_ensure(f);
@@ -144,7 +144,7 @@ void fabric_host_ensure(struct fabric *f) {
 		fabric_say(f, "host", &err);
 }
 
-static void on_change(const struct kube_change *ch, void *userdata) {
+static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	fabric_host_ensure(userdata);
 }
 

@@ -20,7 +20,7 @@ static void make_lab(struct lab *lab) {
 	lab->hosts = 2;
 }
 
-static void test_names(void **state) {
+static void test_names(_unused_ void **state) {
 	static const char *const bad[] = {"", "a-b", "A", "a/b", "..", "abcdefghijklm", "a b"};
 	struct lab lab;
 	struct error err;
@@ -51,7 +51,7 @@ static void test_names(void **state) {
 		}
 }
 
-static void test_daemons(void **state) {
+static void test_daemons(_unused_ void **state) {
 	struct lab lab;
 	struct error err;
 	_daemon_ struct lab_daemon d = {0};
@@ -64,7 +64,7 @@ static void test_daemons(void **state) {
 	assert_int_equal(lab_daemon_find(&lab, "host3", &none, &err), -ENOENT);
 }
 
-static void test_state(void **state) {
+static void test_state(_unused_ void **state) {
 	struct lab lab, again;
 	struct error err;
 	char path[LAB_PATH_MAX];
@@ -87,12 +87,12 @@ static void test_state(void **state) {
 	assert_int_equal(lab_load(&again, lab.name, &err), -EBADMSG);
 }
 
-static int count(const struct link *l, void *userdata) {
+static int count(_unused_ const struct link *l, void *userdata) {
 	++*(int *)userdata;
 	return 0;
 }
 
-static void test_topology(void **state) {
+static void test_topology(_unused_ void **state) {
 	struct lab lab;
 	struct error err = {0};
 	struct progress p;
@@ -132,7 +132,7 @@ static void test_topology(void **state) {
 	assert_false(found);
 }
 
-static int teardown(void **state) {
+static int teardown(_unused_ void **state) {
 	struct lab lab;
 	struct progress p;
 	struct error err;

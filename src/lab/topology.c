@@ -31,7 +31,7 @@ static int node_make(const struct lab *lab, const char *what, bool router, struc
 		{"ipv6/fib_multipath_hash_policy", "1"},
 		{"ipv4/fib_multipath_hash_policy", "1"},
 	};
-	_node_ struct node n = {.fd = -1};
+	struct node n = {.fd = -1};
 	int r = netns_ensure(lab_ns(lab, what, n.ns), NULL, err);
 	if (r >= 0)
 		r = netns_open(n.ns, &n.fd, err);
@@ -41,10 +41,11 @@ static int node_make(const struct lab *lab, const char *what, bool router, struc
 		r = netns_sysctl(n.fd, routing, ARRAY_SIZE(routing), err);
 	if (r >= 0)
 		r = nl_open(&n.nl, n.fd, err);
-	if (r < 0)
+	if (r < 0) {
+		node_close(&n);
 		return error_prefix(err, "namespace `%s`", n.ns);
+	}
 	*ret = n;
-	n = (struct node){.fd = -1};
 	return 0;
 }
 

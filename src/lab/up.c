@@ -21,7 +21,7 @@
 /* Ctrl-C: the step under way ends, and what was built is taken down. Signal handlers know only globals. */
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int sig) {
+static void on_interrupt(_unused_ int sig) {
 	interrupted = 1;
 }
 
