@@ -86,9 +86,16 @@ static int check_whole(struct db *db, struct error *err) {
 }
 
 static int take_lock(struct db *db, struct error *err) {
-	_free_ char *path = strf("%s.lock", db->path);
-	if (!path)
+	_free_ char *path = strf("%s.lock", db->path), *dir = strdup(db->path);
+	if (!path || !dir)
 		return error_oom(err);
+	char *slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = '\0';
+		int r = mkdir_p(dir, 0700, err);
+		if (r < 0)
+			return r;
+	}
 	db->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (db->lock < 0)
 		return error_errno(err, errno, "open `%s`", path);

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "api/core.h"
 #include "api/dom.h"
 #include "apiserver/selector.h"
 #include "base/jsonwrite.h"
@@ -47,13 +48,18 @@ static void print_column(struct buf *b, const char *name, const char *type, cons
 	jw_end(b, '}');
 }
 
+/* Events are told by what they are about: their own names and ages are for -o wide, as kube-apiserver has it. */
+static int own_priority(const struct api_kind *k) {
+	return k == &api_kind_event ? 1 : 0;
+}
+
 static void print_columns(struct buf *b, const struct api_kind *k) {
 	jw_key(b, "columnDefinitions");
 	jw_begin(b, '[');
-	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", 0);
+	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", own_priority(k));
 	for (const struct api_column *c = k->columns; c && c->name; c++)
 		print_column(b, c->name, streq(c->type, "date") ? "string" : c->type, "", c->doc, c->priority);
-	print_column(b, "Age", "string", "", "Time since it was created.", 0);
+	print_column(b, "Age", "string", "", "Time since it was created.", own_priority(k));
 	jw_end(b, ']');
 }
 
@@ -66,8 +72,25 @@ static void print_age(struct buf *b, const char *time, uint64_t now_us) {
 		jw_string(b, age_str((int64_t)(now_us / USEC_PER_SEC) - (int64_t)(us / USEC_PER_SEC), age));
 }
 
-static void print_cell(struct buf *b, const struct api_column *c, const json_t *obj, uint64_t now_us) {
+/* "instance/web": no path says that. */
+static void print_involved(struct buf *b, const json_t *event) {
+	char text[400], *p = text;
+	const json_t *ref = json_object_get(event, "involvedObject");
+	const char *kind = json_string_value(json_object_get(ref, "kind"));
+	const char *name = json_string_value(json_object_get(ref, "name"));
+	for (; kind && *kind && p < text + 100; kind++)
+		*p++ = (char)(*kind >= 'A' && *kind <= 'Z' ? *kind | 32 : *kind);
+	snprintf(p, sizeof(text) - 100, "/%s", name ? name : "");
+	jw_string(b, text);
+}
+
+static void print_cell(struct buf *b, const struct api_kind *k, const struct api_column *c, const json_t *obj,
+                       uint64_t now_us) {
 	int64_t n = 0;
+	if (k == &api_kind_event && streq(c->path, ".involvedObject.name")) {
+		print_involved(b, obj);
+		return;
+	}
 	bool is_integer = false;
 	_free_ char *text = api_jsonpath(obj, c->path, &n, &is_integer);
 	if (!text)
@@ -113,7 +136,7 @@ static void print_row(struct buf *b, const struct api_kind *k, const struct blob
 	jw_begin(b, '[');
 	jw_string(b, name ? name : "");
 	for (const struct api_column *c = k->columns; c && c->name; c++)
-		print_cell(b, c, obj, now_us);
+		print_cell(b, k, c, obj, now_us);
 	print_age(b, created ? created : "", now_us);
 	jw_end(b, ']');
 	print_row_object(b, item, include);

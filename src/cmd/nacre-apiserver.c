@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "apiserver/http.h"
 #include "apiserver/stats.h"
@@ -127,6 +128,7 @@ int main(int argc, char **argv) {
 	log_init(prog.name, lv);
 	if (listen.n == 0)
 		listen.v[listen.n++] = "127.0.0.1:6443";
+	umask(0077); /* the database is nobody else's to read */
 	raise_file_limit();
 	stats_register();
 	int r = start(&p, database, &listen, &err);

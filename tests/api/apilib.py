@@ -84,7 +84,7 @@ class Watch:
 class Server:
     def __init__(self, directory):
         self.dir, self.port, self.process = str(directory), free_port(), None
-        self.database = os.path.join(self.dir, "api.db")
+        self.database = os.path.join(self.dir, "state", "api.db")  # the directory is made
         self.log = os.path.join(self.dir, "log")
 
     def start(self, wait=True, prefix=(), **kwargs):

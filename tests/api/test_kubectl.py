@@ -251,6 +251,7 @@ def test_describe_and_events(kubectl, server):
     out = kubectl("describe", "inst", "a")
     assert "Name:" in out and "Started" in out and "It runs." in out
     out = kubectl("get", "events")
-    assert "Started" in out and "It runs." in out
+    assert out.splitlines()[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert "instance/a" in out.split() and "Started" in out and "It runs." in out
     if kubectl.minor >= 26:
         assert "Started" in kubectl("events", "--for", "instance.nacre.dev/a")
