@@ -21,6 +21,9 @@ struct node {
 };
 
 static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on this host.");
+static struct metric running = METRIC_GAUGE("nacre_node_guests_running", "Instances whose machine runs.");
+static struct metric restarts =
+	METRIC_COUNTER("nacre_node_guest_restarts_total", "Machines started again after their end.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static void on_state(const char *what, const struct error *err, void *userdata) {
@@ -42,8 +45,12 @@ static bool is_ready(void *userdata) {
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)usec;
 	struct node *n = userdata;
+	struct hypervisor_stats stats;
 
-	metric_set(&guests, (int64_t)agent_guests(n->agent));
+	agent_stats(n->agent, &stats);
+	metric_set(&guests, (int64_t)stats.guests);
+	metric_set(&running, (int64_t)stats.running);
+	metric_set(&restarts, (int64_t)stats.restarts);
 	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -94,6 +101,7 @@ static int run(const struct options *o, struct error *err) {
 	_cleanup_(cleanup_source) sd_event_source *tick = NULL;
 	_free_ char *vm = o->vm ? strdup(o->vm) : beside_this_program("nacre-vm");
 	struct metrics_server *metrics = NULL;
+	struct hypervisor_stats adopted;
 	struct node node = {0};
 	struct fabric_config fc = {.role = "compute",
 	                           .vcpus = o->vcpus,
@@ -136,7 +144,8 @@ static int run(const struct options *o, struct error *err) {
 		error_errno(err, r, "timer");
 		goto out;
 	}
-	log_info("running", "host=%s guests=%zu", o->fabric.host, agent_guests(agent));
+	agent_stats(agent, &adopted);
+	log_info("running", "host=%s guests=%zu", o->fabric.host, adopted.guests);
 	r = loop_run(loop, err);
 out:
 	/* While it still has something to tell of. */
@@ -175,6 +184,8 @@ int main(int argc, char **argv) {
 	int r = log_level_parse(o.log_level, &level, &err);
 	log_init("nacre-node", r < 0 ? LOG_LEVEL_INFO : level);
 	metric_register(&guests);
+	metric_register(&running);
+	metric_register(&restarts);
 	metric_register(&problems);
 	if (r >= 0)
 		r = run(&o, &err);

@@ -449,6 +449,6 @@ struct agent *agent_free(struct agent *a) {
 	return NULL;
 }
 
-size_t agent_guests(const struct agent *a) {
-	return hypervisor_count(a->hypervisor);
+void agent_stats(const struct agent *a, struct hypervisor_stats *ret) {
+	hypervisor_stats(a->hypervisor, ret);
 }

@@ -39,7 +39,7 @@ DEFINE_CLEANUP(agent, struct agent *, agent_free)
 
 /* All instances of this host are known. */
 bool agent_ready(const struct agent *a);
-size_t agent_guests(const struct agent *a);
+void agent_stats(const struct agent *a, struct hypervisor_stats *ret);
 
 /* For fabric_config: the device of an Endpoint that an agent owns. */
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata);

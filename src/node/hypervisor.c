@@ -47,6 +47,7 @@ struct guest {
 	uint64_t started_ns, not_before_ns;
 	unsigned crashes; /* in a row */
 	bool stop_sent, with_kvm;
+	bool kvm_failed; /* it died of it */
 
 	struct vmclient *client;
 	sd_event_source *connect;
@@ -61,7 +62,7 @@ struct hypervisor {
 	char *run_dir, *prefix, *program;
 	int lock;
 	struct guests all;
-	size_t count;
+	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
 	sd_event_source *links_io;
 };
@@ -203,6 +204,7 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 	i->crashes++;
 	i->not_before_ns = now + delay_us * 1000;
 	i->state.restarts++;
+	i->h->restarts++;
 	if (delay_us)
 		snprintf(message, sizeof(message), "%s; it is started again in %llu s", end->message,
 		         (unsigned long long)(delay_us / USEC_PER_SEC));
@@ -223,8 +225,8 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	instdir_end(i->dir, &end);
 	forget_process(i);
 	(void)!container_kill(i->dir, &err);
-	if (end.end == VM_END_CPU_FAILED && i->with_kvm)
-		(void)!kvm_mark_broken(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, end.message, &err);
+	/* For this guest alone: a guest can bring it about, and others shall not pay for that. */
+	i->kvm_failed |= end.end == VM_END_CPU_FAILED && i->with_kvm;
 	note_end(i, &end);
 	wake(i, 0);
 	return 0;
@@ -268,7 +270,7 @@ static void choose_user(struct guest *i) {
 static bool use_kvm(struct guest *i) {
 	if (i->h->c.accel != HYPERVISOR_AUTO)
 		return i->h->c.accel == HYPERVISOR_KVM;
-	return kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
+	return !i->kvm_failed && kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
 }
 
 /* On failure *REASON says in one word what is wrong. */
@@ -399,7 +401,6 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	if (i->want == WANT_NO) {
 		memcpy(uid, i->uid, sizeof(uid));
 		RB_REMOVE(guests, &h->all, i);
-		h->count--;
 		guest_free(i);
 		h->c.ops.gone(h->c.userdata, uid);
 	}
@@ -421,7 +422,6 @@ static int add(struct hypervisor *h, const char *uid, struct guest **ret, struct
 	snprintf(i->uid, sizeof(i->uid), "%s", uid);
 	set_state(i, GUEST_STARTING, "Pending", "it has not been looked at yet");
 	RB_INSERT(guests, &h->all, i);
-	h->count++;
 	*ret = TAKE_PTR(i);
 	return 0;
 }
@@ -484,8 +484,14 @@ const struct guest_state *hypervisor_state(const struct hypervisor *h, const cha
 	return i ? &i->state : NULL;
 }
 
-size_t hypervisor_count(const struct hypervisor *h) {
-	return h->count;
+void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) {
+	struct guest *i;
+
+	*ret = (struct hypervisor_stats){.restarts = h->restarts};
+	RB_FOREACH (i, guests, (struct guests *)&h->all) {
+		ret->guests++;
+		ret->running += i->state.phase == GUEST_RUNNING;
+	}
 }
 
 /* ---- adopting, and being told of changes behind one's back ---- */

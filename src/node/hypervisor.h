@@ -73,6 +73,11 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 
 /* NULL if there is no such instance. Valid until control returns to the loop. */
 const struct guest_state *hypervisor_state(const struct hypervisor *h, const char *uid);
-size_t hypervisor_count(const struct hypervisor *h);
+
+struct hypervisor_stats {
+	size_t guests, running;
+	uint64_t restarts; /* since this process began */
+};
+void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret);
 
 const char *guest_phase_name(enum guest_phase phase);

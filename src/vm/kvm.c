@@ -93,14 +93,6 @@ static int keep(const char *cache, const char *key, const char *why, struct erro
 	return text ? write_file_atomic(cache, text, strlen(text), 0644, err) : error_oom(err);
 }
 
-int kvm_mark_broken(const char *kernel, const char *dir, const char *why, struct error *err) {
-	_free_ char *cache = NULL;
-	char key[256];
-	int r = make_key(kernel, dir, key, &cache, err);
-
-	return r < 0 ? r : keep(cache, key, why, err);
-}
-
 /* 1: CACHE holds no answer. */
 static int look_up(const char *cache, const char *key, struct error *err) {
 	_free_ char *text = NULL;

@@ -21,5 +21,3 @@
  * 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that showed. Other errors: not known.
  */
 int kvm_probe(const char *kernel, const char *dir, struct error *err) _must_use_;
-/* A guest has died of it all the same: remember that for the rest of this boot. */
-int kvm_mark_broken(const char *kernel, const char *dir, const char *why, struct error *err);

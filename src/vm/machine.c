@@ -149,8 +149,10 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 		snprintf(m->status.message, sizeof(m->status.message), "the machine was stopped as asked");
 	} else if (killed) {
 		m->status.end = VM_END_KILLED;
-		snprintf(m->status.message, sizeof(m->status.message), "QEMU was killed by signal %d (%s)",
-		         si->si_status, strsignal(si->si_status));
+		/* Of SIGKILL it knew nothing; when it aborts it says why. */
+		bool words = si->si_status != SIGKILL && m->last_words.len;
+		snprintf(m->status.message, sizeof(m->status.message), "QEMU was killed by signal %d (%s)%s%.300s",
+		         si->si_status, strsignal(si->si_status), words ? ": " : "", words ? last_line(m) : "");
 	} else if (si->si_status == 0 && m->guest_off) {
 		m->status.end = VM_END_POWERED_OFF;
 		snprintf(m->status.message, sizeof(m->status.message), "the guest powered itself off");

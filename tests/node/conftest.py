@@ -147,15 +147,19 @@ class Cloud:
 
     def stop(self):
         self.logs()  # pytest shows it where something failed
+        node = self.daemons.get("node")
         for name in list(self.daemons):
-            self.kill(name, signal.SIGTERM if name != "node" else signal.SIGKILL)
+            self.kill(name, signal.SIGTERM)
         names = [n.split()[0] for n in run("ip", "netns", "list").splitlines() if n.startswith(self.prefix)]
         for name in names:
             for pid in run("ip", "netns", "pids", name).split():
                 os.kill(int(pid), signal.SIGKILL)
         for name in names:
             run("ip", "netns", "del", name)
+        with open(f"{self.dir}/node.log") as f:
+            log = f.read()
         shutil.rmtree(self.dir)
+        assert node is None or node.returncode == 0, log
 
     def request(self, method, path, body=None, content="application/json"):
         c = UnixConnection(self.sock)

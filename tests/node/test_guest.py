@@ -206,6 +206,25 @@ def test_bad_images(cloud, name, spec, says):
     cloud.delete(name)
 
 
+@pytest.mark.parametrize("name, cmdline", [("newline", "quiet\nrm"), ("unicode", "quiet init=/bin/\u00fc\u4e2d"),
+                                           ("commas", "a,b,,c 'x' \"y\" \\"), ("long", "x" * 1500)])
+def test_odd_command_lines(cloud, name, cmdline):
+    """Whatever the API accepts neither harms the agent nor means anything to QEMU."""
+    cloud.post(f"{GROUP}/images", "Image", name, {"kernel": {"kernel": "vmlinuz", "cmdline": cmdline}})
+    cloud.create(name, name)
+    if name == "newline":
+        cloud.wait(name, "StartFailed")
+        assert "cmdline: control characters are not allowed" in cloud.ready(name)["message"]
+    else:
+        g = cloud.wait(name, "Running")
+        (pid,) = g.pids("qemu-system-x86_64")
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            argv = f.read().split(b"\0")
+        assert argv[argv.index(b"-append") + 1].decode().startswith(cmdline + " nacre.name=t/")
+    cloud.delete(name)
+    assert cloud.daemons["node"].poll() is None
+
+
 def test_no_such_image(cloud):
     cloud.create("none", "nothing")
     cloud.wait("none", "ImageNotFound")
