@@ -2,6 +2,7 @@
 #include "base/proc.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,6 +21,10 @@ static void child_exec(const struct proc_spec *spec, const char **stage) {
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	/* Not every library opens its descriptors close-on-exec. */
+	*stage = "mark descriptors";
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return;
 	if (spec->netns) {
 		*stage = "enter network namespace";
 		int fd = open(spec->netns, O_RDONLY | O_CLOEXEC);
