@@ -18,6 +18,7 @@ struct edge {
 	struct bgp_routes outside, fabric; /* what is known by BGP in `public` and in `underlay` */
 	bool fabric_known;
 	sd_event_source *sync_src, *poll_src;
+	unsigned waits; /* for the announcement to get away */
 	char frr_dir[128], netns[80];
 	struct frr frr;
 	struct edge_stats stats; /* as of the last look */

@@ -9,9 +9,10 @@
 #include "net/link.h"
 #include "net/vtep.h"
 
-#define POLL_US          (2 * USEC_PER_SEC)
-#define AGGREGATES_NS    (60 * NSEC_PER_SEC) /* between comparisons when nothing changed */
-#define UPLINK_MTU_LEAST 1280
+#define POLL_US       (2 * USEC_PER_SEC)
+#define SOON_US       (50 * USEC_PER_MSEC)
+#define WAITS_MAX     20                  /* of SOON_US */
+#define AGGREGATES_NS (60 * NSEC_PER_SEC) /* between comparisons when nothing changed */
 
 static void say(struct edge *e, const struct error *err) {
 	if (err ? streq(err->msg, e->last_error) : !e->bad)
@@ -134,11 +135,17 @@ static void sync_soon(struct edge *e) {
 	sd_event_source_set_enabled(e->sync_src, SD_EVENT_ONESHOT);
 }
 
-/* Sessions go up and down, FRR dies and the overlay changes without telling us. */
+/*
+ * Sessions go up and down, FRR dies and the overlay changes without telling us. To start FRR again takes a second
+ * during which nothing else is done; that the edge is no way out any more has to be written before that.
+ */
 static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct edge *e = userdata;
-	sync_soon(e);
-	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
+	bool wait = announcer_busy(e->announcer) && e->waits < WAITS_MAX;
+	e->waits = wait ? e->waits + 1 : 0;
+	if (!wait)
+		sync_soon(e);
+	return loop_timer(e->c.loop, &e->poll_src, wait ? SOON_US : POLL_US, on_poll, e);
 }
 
 static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
@@ -161,7 +168,8 @@ static void on_outside(const struct bgp_routes *now, void *userdata) {
 	e->outside = *now;
 	if (want_endpoint(e, &err) < 0)
 		say(e, &err);
-	sync_soon(e);
+	/* Without memory for the timer the one that runs has to do. */
+	(void)!loop_timer(e->c.loop, &e->poll_src, SOON_US, on_poll, e);
 }
 
 static void on_fabric(const struct bgp_routes *now, void *userdata) {
