@@ -352,3 +352,19 @@ def test_pages(server):
     assert page["items"][0]["spec"]["running"] is True
     assert server.get(f"{path}?limit=3&continue=junk").status == 400
     assert server.get(f"{path}?limit=x").status == 400
+
+
+def test_long_lists(server):
+    """Far more objects than fit the connection's memory, in one page and in several."""
+    n = 2500
+    for i in range(n):
+        assert server.post(f"{G}/instancetypes", {
+            "apiVersion": "nacre.dev/v1alpha1", "kind": "InstanceType",
+            "metadata": {"name": f"t{i:04d}"}, "spec": {"vcpus": 1, "memoryMiB": 64},
+        }).status == 201  # fmt: skip
+    names = [f"t{i:04d}" for i in range(n)]
+    assert [o["metadata"]["name"] for o in server.get(f"{G}/instancetypes").json["items"]] == names
+    page = server.get(f"{G}/instancetypes?limit=2000").json
+    rest = server.get(f"{G}/instancetypes?limit=2000&continue={page['metadata']['continue']}").json
+    assert [o["metadata"]["name"] for o in page["items"] + rest["items"]] == names
+    assert not rest["metadata"].get("continue")
