@@ -94,6 +94,21 @@ class Ping:
         return sorted(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
 
 
+    def note_gap(self, what):
+        GAPS.append(f"{what}: longest gap {self.gap * 1000:.0f} ms, {len(self.lost)} of {self.sent} pings lost")
+
+
+# What was measured; printed at the end of the run.
+GAPS = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    if GAPS:
+        terminalreporter.section("what pings every 10 ms saw")
+        for line in GAPS:
+            terminalreporter.write_line(line)
+
+
 class Lab:
     def __init__(self, name, hosts=3):
         self.name, self.hosts = name, hosts

@@ -69,7 +69,7 @@ def test_frr_of_an_edge_dies(lab, hello):
             "internet", "ip", "-6", "route", "show", "2001:db8:1000::/40") and any(
             e["metadata"]["name"] == "edge-edge1" for e in lab.items("endpoints.nacre.dev")))
     ping.stop()
-    print(f"\ndeath of an edge's FRR: longest gap {ping.gap * 1000:.0f} ms, {len(ping.lost)} of {ping.sent} pings lost")
+    ping.note_gap("death of an edge's FRR")
     assert ping.gap < 5
 
 
@@ -115,7 +115,7 @@ def measure_loss(lab, address, what, break_it, mend):
     finally:
         ping.stop()
         mend()
-    print(f"\n{what}: longest gap {ping.gap * 1000:.0f} ms, {len(ping.lost)} of {ping.sent} pings lost")
+    ping.note_gap(what)
     assert ping.gap < 15
 
 
