@@ -117,7 +117,28 @@ class Cloud:
         # Not `ip netns exec`: that has mounts of its own, where the agent's namespaces would be named.
         self.spawn("node", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
                    "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
-                   f"--run-dir={self.dir}/h1", f"--images={self.images}", "--vcpus=64")
+                   f"--run-dir={self.dir}/h1", f"--images={self.images}", "--vcpus=64",
+                   f"--metrics=unix:{self.dir}/node.sock")
+
+    def start_api(self):
+        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
+        until("the API is ready", lambda: self.is_ready(self.sock))
+
+    def is_ready(self, sock):
+        try:
+            c = UnixConnection(sock)
+            c.request("GET", "/readyz")
+            status = c.getresponse().status
+            c.close()
+            return status == 200
+        except OSError:
+            return False
+
+    def wait_node(self):
+        until("the agent is ready", lambda: self.is_ready(f"{self.dir}/node.sock"))
+
+    def start_controller(self):
+        self.spawn("controller", f"{BIN}/nacre-controller", f"--api=unix:{self.sock}", "--no-leader-election")
 
     def kill(self, name, sig=signal.SIGKILL):
         p = self.daemons.pop(name)
@@ -128,9 +149,8 @@ class Cloud:
         run("ip", "netns", "add", self.host)
         run("ip", "netns", "add", self.leaf)
         run("ip", "-n", self.host, "link", "add", "eth0", "type", "veth", "peer", "name", "h1", "netns", self.leaf)
-        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
-        until("the API answers", lambda: os.path.exists(self.sock))
-        self.spawn("controller", f"{BIN}/nacre-controller", f"--api=unix:{self.sock}")
+        self.start_api()
+        self.start_controller()
         self.start_node()
         self.post("/api/v1/namespaces", "Namespace", "t", version="v1")
         for name, spec in {"net": {"use": "instance", "prefix": "2001:db8:1000::/40"},

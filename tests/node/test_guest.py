@@ -126,7 +126,7 @@ def test_restart_of_the_agent_disturbs_nothing(cloud, guest, outside):
     for _ in range(3):
         cloud.kill("node")
         cloud.start_node()
-        until("the agent is back", lambda: "running" in open(f"{cloud.dir}/node.log").read().splitlines()[-1])
+        cloud.wait_node()
     said = pings.communicate()[0]
     assert " 0% packet loss" in said, said
     assert guest.pids("qemu-system-x86_64") == before
@@ -162,6 +162,37 @@ def test_power(cloud, guest, outside):
     say_on_console(guest, "poweroff\n", "poweroff")
     until("an event says so", lambda: [e for e in cloud.events("web") if e[0] == "PoweredOff"])
     answers(outside, guest)
+
+
+def test_removed_while_nobody_was_there(cloud, outside):
+    """Not even a finalizer was waited for: what is left of an instance goes when the agent comes back."""
+    cloud.create("orphan", "lab")
+    g = cloud.wait("orphan", "Running")
+    cloud.kill("controller")
+    cloud.kill("node")
+    path = f"{GROUP}/namespaces/t/instances/orphan"
+    cloud.request("DELETE", path)
+    cloud.request("PATCH", path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    assert cloud.instance("orphan") is None
+    assert g.pids("qemu-system-x86_64")
+    cloud.start_node()
+    until("it is gone", lambda: not os.path.exists(g.dir) and not os.path.exists(f"/run/netns/{g.netns}"))
+    until("its endpoint is gone", lambda: g.uid not in json.dumps(cloud.request("GET", f"{GROUP}/endpoints")[1]))
+    cloud.start_controller()
+
+
+def test_nothing_is_removed_while_the_api_is_away(cloud, guest, outside):
+    before = guest.pids("qemu-system-x86_64")
+    cloud.kill("api")
+    cloud.kill("node")
+    cloud.start_node()
+    pings = ping(outside, guest.address, "-i", "0.05", "-w", "3")
+    assert " 0% packet loss" in pings.stdout
+    cloud.start_api()
+    cloud.wait_node()
+    assert cloud.ready("web")["reason"] == "Running"
+    answers(outside, guest)
+    assert guest.pids("qemu-system-x86_64") == before
 
 
 def test_uefi_disk(cloud, outside, images):
