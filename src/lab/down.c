@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <mntent.h>
 #include <signal.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "lab/topology.h"
+#include "net/frr.h"
 #include "net/netns.h"
 
 #define FRR_RUN_DIR   "/run/frr"
@@ -135,6 +137,24 @@ static int end_processes(const struct lab *lab, struct progress *p, bool *found,
 	return 0;
 }
 
+/* nftw() takes no argument for its callback. */
+static int remove_traces_of(const char *path, _unused_ const struct stat *st, int type, _unused_ struct FTW *ftw) {
+	static const char *const daemons[] = {"zebra", "bgpd"};
+	const char *base = strrchr(path, '/') + 1;
+	for (size_t i = 0; type == FTW_F && i < ARRAY_SIZE(daemons); i++) {
+		_free_ char *text = NULL;
+		int64_t pid;
+		size_t n = strlen(daemons[i]);
+		if (strncmp(base, daemons[i], n) != 0 || !streq(base + n, ".pid") ||
+		    read_file(path, 64, &text, NULL, NULL) < 0)
+			continue;
+		text[strcspn(text, "\n")] = 0;
+		if (parse_i64(text, 2, INT32_MAX, &pid, NULL) == 0)
+			frr_remove_traces(daemons[i], (pid_t)pid);
+	}
+	return 0;
+}
+
 static int unmount_all(const struct lab *lab, struct error *err) {
 	char path[64][256];
 	size_t n;
@@ -193,6 +213,8 @@ int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct 
 	first = first < 0 ? first : r;
 	r = remove_frr_dirs(lab, first < 0 ? &scratch : err);
 	first = first < 0 ? first : r;
+	if (first == 0)
+		nftw(lab->dir, remove_traces_of, 16, FTW_PHYS | FTW_MOUNT);
 	/* The directory last: while it is there, `down` is known to have work left. */
 	if (first == 0)
 		first = remove_tree(lab->dir, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/frr.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
@@ -14,6 +15,7 @@
 #include "base/util.h"
 #include "net/netns.h"
 
+#define TRACES_DIR    "/var/tmp/frr"
 #define DIR_LEN_MAX   80
 #define PATH_LEN_MAX  (DIR_LEN_MAX + 24)
 #define CONFIG_MAX    (16U << 20)
@@ -70,9 +72,38 @@ static bool in_namespace(const struct frr *f, pid_t pid) {
 	return stat(mine, &a) == 0 && stat(netns_path(f->netns, named), &b) == 0 && a.st_ino == b.st_ino;
 }
 
+void frr_remove_traces(const char *daemon, pid_t pid) {
+	DIR *dir = opendir(TRACES_DIR);
+	size_t n = strlen(daemon);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char path[512];
+		if (strncmp(e->d_name, daemon, n) != 0 || e->d_name[n] != '.')
+			continue;
+		/* One file for each thread, the first of which has the pid of the process. */
+		snprintf(path, sizeof(path), "%s/%.64s/logbuf.%d", TRACES_DIR, e->d_name, pid);
+		if (access(path, F_OK) < 0)
+			continue;
+		*strrchr(path, '/') = 0;
+		remove_tree(path, NULL);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 static int stop(const struct frr *f, const char *daemon, struct error *err) {
 	pid_t pid = running(f, daemon);
-	return pid ? proc_stop(pid, 3000, err) : 0;
+	int r = pid ? proc_stop(pid, 3000, err) : 0;
+	if (pid && r >= 0)
+		frr_remove_traces(daemon, pid);
+	return r;
+}
+
+/* Those of the one that ran before, and died. */
+static void remove_old_traces(const struct frr *f, const char *daemon) {
+	char path[PATH_LEN_MAX];
+	_free_ char *text = NULL;
+	if (read_file(path_of(f, daemon, ".pid", path), 64, &text, NULL, NULL) == 0 && atoi(text) > 1)
+		frr_remove_traces(daemon, atoi(text));
 }
 
 static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
@@ -87,6 +118,7 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	if (r < 0)
 		return r;
 	unlink(path_of(f, daemon, ".next", next));
+	remove_old_traces(f, daemon);
 	/* With -d the call returns once the daemon has read its configuration and its sockets are open. */
 	const char *zebra_argv[] = {program, "-d",    "-f",           conf,        "-i",           pid,
 	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",

@@ -11,6 +11,8 @@
  * a person looks inside with `vtysh --vty_socket DIR`.
  */
 
+#include <sys/types.h>
+
 #include "base/buf.h"
 #include "base/error.h"
 
@@ -31,6 +33,12 @@ int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct 
 
 /* Ends both daemons and removes the directory. Nothing there is success. */
 int frr_stop(const struct frr *f, struct error *err);
+
+/*
+ * Removes what a daemon of FRR that was killed leaves in /var/tmp/frr (its buffers for log lines, in a directory that
+ * carries the pid it had before it became a daemon). frr_ensure() and frr_stop() do so by themselves.
+ */
+void frr_remove_traces(const char *daemon, pid_t pid);
 
 /*
  * Runs commands (NULL-terminated) on DAEMON ("zebra" or "bgpd") in enable mode, what they print goes to OUT

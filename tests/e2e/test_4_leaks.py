@@ -93,6 +93,11 @@ def test_twenty_instances_three_times(lab):
 
 def test_lab_down_leaves_nothing(lab, snapshot_before):
     """Last, for it takes the lab away (a second `down` is harmless)."""
+    frr = {int(open(os.path.join(d, f)).read()) for d, _, files in os.walk(lab.dir) for f in files
+           if f in ("zebra.pid", "bgpd.pid")}
+    assert len(frr) == 2 * (3 + lab.hosts + 2 + 2)
     lab.down()
+    for d, _, files in os.walk("/var/tmp/frr"):
+        assert not frr & {int(f.split(".")[1]) for f in files if f.startswith("logbuf.")}, d
     assert Snapshot().left_behind(snapshot_before, lab.name) == {}
     assert "There was no lab" in lab.down().stderr
