@@ -528,9 +528,11 @@ static int on_link(const struct nlmsghdr *m, void *userdata) {
 	struct guest *i;
 	struct link l;
 
-	if (m->nlmsg_type != RTM_DELLINK)
+	if (m->nlmsg_type != RTM_NEWLINK && m->nlmsg_type != RTM_DELLINK)
 		return 0;
 	link_decode(m, &l);
+	if (m->nlmsg_type == RTM_NEWLINK && (l.flags & IFF_UP))
+		return 0;
 	RB_FOREACH (i, guests, &h->all)
 		if (i->want == WANT_YES && starts_with(l.name, "i-") && streq(l.name + 2, i->id))
 			wake(i, 0);

@@ -145,9 +145,10 @@ def test_what_happened_while_the_agent_was_away(cloud, guest, outside):
     until("what nobody asked for is removed", lambda: not os.path.exists(f"/run/netns/{cloud.host}-i-0123456789ab"))
 
 
-def test_what_is_changed_behind_its_back_is_repaired(cloud, guest, outside):
-    run("ip", "-n", cloud.public, "link", "del", guest.device)
-    answers(outside, guest)
+@pytest.mark.parametrize("change", [["link", "del"], ["link", "set", "down"]])
+def test_what_is_changed_behind_its_back_is_repaired(cloud, guest, outside, change):
+    run("ip", "-n", cloud.public, *change[:2], guest.device, *change[2:])
+    answers(outside, guest, 15)
 
 
 def test_power(cloud, guest, outside):
@@ -222,17 +223,19 @@ def test_bios_disk(cloud):
     cloud.delete("bios")
 
 
-@pytest.mark.parametrize("name, spec, says", [
-    ("missing", {"kernel": {"kernel": "no-such-file"}}, "no-such-file"),
-    ("not-a-kernel", {"kernel": {"kernel": "cmdline"}}, "is not a Linux kernel"),
-    ("not-a-disk", {"disk": {"file": "vmlinuz", "format": "qcow2"}}, "is not a qcow2 image"),
-    ("odd-disk", {"disk": {"file": "cmdline", "format": "raw", "firmware": "bios"}}, "is not the size of a disk"),
+@pytest.mark.parametrize("name, spec, field, says", [
+    ("missing", {"kernel": {"kernel": "no-such-file"}}, "kernel.kernel", "no-such-file`: No such file"),
+    ("not-a-kernel", {"kernel": {"kernel": "cmdline"}}, "kernel.kernel", "is not a Linux kernel"),
+    ("no-initrd", {"kernel": {"kernel": "vmlinuz", "initrd": "none"}}, "kernel.initrd", "none`: No such file"),
+    ("not-a-disk", {"disk": {"file": "vmlinuz", "format": "qcow2"}}, "disk.file", "is not a qcow2 image"),
+    ("odd-disk", {"disk": {"file": "cmdline", "format": "raw", "firmware": "bios"}}, "disk.file", "size of a disk"),
 ])
-def test_bad_images(cloud, name, spec, says):
+def test_bad_images(cloud, name, spec, field, says):
     cloud.post(f"{GROUP}/images", "Image", name, spec)
     cloud.create(name, name)
     g = cloud.wait(name, "ImageUnavailable")
-    assert says in cloud.ready(name)["message"]
+    message = cloud.ready(name)["message"]
+    assert message.startswith(f"Image `{name}`, spec.{field}: ") and says in message
     assert g.pids("qemu-system-x86_64") == []
     cloud.delete(name)
 
