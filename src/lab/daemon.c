@@ -137,8 +137,11 @@ int lab_daemon_start(const struct lab_daemon *d, struct error *err) {
 	if (r < 0)
 		return r;
 	r = proc_pidfile_write(d->pid_file, pid, err);
-	if (r == -ESRCH)
-		error_set(err, ESRCH, "%s ended at once; its log is `%s`", d->program, d->log);
+	if (r == -ESRCH) {
+		char words[200];
+		lab_daemon_last_words(d, words, sizeof(words));
+		error_set(err, ESRCH, "%s ended at once; its log `%s` ends with: %s", d->program, d->log, words);
+	}
 	return r;
 }
 
