@@ -49,6 +49,7 @@ class Snapshot:
         self.links = {l["ifname"] for l in json.loads(run("ip", "-j", "link").stdout)}
         self.files = {os.path.join(d, f) for top in ("/run/nacre-lab", "/run/frr", "/run/nacre", "/var/run/frr")
                       for d, dirs, files in os.walk(top) for f in dirs + files}
+        self.frr_traces = set(os.listdir("/var/tmp/frr")) if os.path.isdir("/var/tmp/frr") else set()
         with open("/proc/self/mounts") as f:
             self.mounts = {line.split()[1] for line in f}
         self.processes = set()
