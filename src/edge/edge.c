@@ -100,9 +100,7 @@ static int settle(struct edge *e, struct error *err) {
 	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric) ||
 	    !e->fabric_known)
 		return r;
-	r = check_overlay_ip(e, err);
-	if (r >= 0)
-		r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
+	r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
 	if (r < 0)
 		return r;
 	uint64_t now = now_monotonic_ns();
@@ -121,7 +119,8 @@ static int settle(struct edge *e, struct error *err) {
 		r = edge_report_peers(e, err);
 	if (r >= 0)
 		e->ready = true;
-	return r;
+	/* Somebody's mistake, to be told of; the rest goes on. */
+	return r < 0 ? r : check_overlay_ip(e, err);
 }
 
 static int on_sync(_unused_ sd_event_source *s, void *userdata) {
