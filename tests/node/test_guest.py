@@ -9,7 +9,7 @@ import stat
 import subprocess
 
 import pytest
-from conftest import GROUP, run, until
+from nodelib import GROUP, cloud, images, run, until  # noqa: F401 (two are fixtures)
 
 OUTSIDE, ROUTER = "2001:db8:9::1", "2001:db8:9::ff"
 PING_AND_WEB = [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}]

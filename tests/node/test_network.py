@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from conftest import inside, open_packet, open_tap, run, until
+from nodelib import cloud, images, inside, open_packet, open_tap, run, until  # noqa: F401 (two are fixtures)
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import (ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_RS,
                                 ICMPv6NDOptDstLLAddr, ICMPv6NDOptPrefixInfo, ICMPv6NDOptSrcLLAddr,

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cloud of one compute host: API server, controller and agent, each a real one, in namespaces of the run's own."""
+"""
+A cloud of one compute host: API server, controller and agent, each a real one, in namespaces of the run's own.
+
+Not a conftest.py: other folders import theirs by that name.
+"""
 
 import ctypes
 import fcntl
@@ -229,7 +233,7 @@ class Cloud:
         return [(e["reason"], e["message"]) for e in data["items"] if e["involvedObject"]["name"] == name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def images():
     for name in ("vmlinuz", "initrd"):
         if not os.path.exists(f"{IMAGES}/{name}"):
@@ -237,7 +241,7 @@ def images():
     return IMAGES
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cloud(images):
     if os.geteuid() != 0:
         pytest.skip("needs root")
