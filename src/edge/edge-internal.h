@@ -6,8 +6,8 @@
 #include "edge/announce.h"
 #include "edge/bgp.h"
 #include "edge/edge.h"
-#include "edge/routes.h"
 #include "kube/cache.h"
+#include "net/bgp-watch.h"
 #include "net/frr.h"
 
 struct edge {

@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "edge/aggregate.h"
 #include "edge/bgp.h"
-#include "edge/routes.h"
+#include "net/bgp-watch.h"
 #include "net/netns.h"
 #include "net/route.h"
 

@@ -112,6 +112,13 @@ static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	return loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f);
 }
 
+/* No route by BGP any more: as if all leaves had gone. Perhaps it was FRR that went, and can be had back. */
+static void on_bgp(const struct bgp_routes *now, void *userdata) {
+	struct fabric *f = userdata;
+	if (!now->any)
+		(void)!loop_timer(f->c.loop, &f->tick, 0, on_tick, f);
+}
+
 static int start_overlay(struct fabric *f, struct error *err) {
 	struct overlay_config oc = {.loop = f->c.loop,
 	                            .underlay_fd = f->underlay.underlay_fd,
@@ -150,6 +157,8 @@ static int start(struct fabric *f, struct error *err) {
 		r = kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, err);
 	if (r >= 0 && loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f) < 0)
 		r = error_oom(err);
+	if (r >= 0)
+		r = bgp_watch_new(&f->bgp, f->c.loop, f->underlay.underlay_fd, on_bgp, f, err);
 	return r;
 }
 
@@ -172,6 +181,7 @@ struct fabric *fabric_free(struct fabric *f) {
 	if (!f)
 		return NULL;
 	fabric_metrics_stop(f);
+	bgp_watch_free(f->bgp);
 	sd_event_source_disable_unref(f->tick);
 	sd_event_source_disable_unref(f->host_retry);
 	kube_heartbeat_free(f->heartbeat);

@@ -5,6 +5,7 @@
 #include "fabric/fabric.h"
 #include "kube/cache.h"
 #include "kube/lease.h"
+#include "net/bgp-watch.h"
 
 struct fabric {
 	struct fabric_config c;
@@ -13,6 +14,7 @@ struct fabric {
 	struct kube_cache *endpoints; /* names only */
 	struct kube_cache *hosts;     /* this one's object */
 	struct kube_heartbeat *heartbeat;
+	struct bgp_watch *bgp;
 	struct kube_request *host_request;
 	sd_event_source *tick, *host_retry;
 	char uid[64];

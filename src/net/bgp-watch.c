@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "edge/routes.h"
+#include "net/bgp-watch.h"
 
 #include <string.h>
 #include <sys/epoll.h>
