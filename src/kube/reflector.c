@@ -21,6 +21,8 @@
 #define BACKOFF_MIN_US (800 * USEC_PER_MSEC)
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)
 #define BACKOFF_OK_US  (120 * USEC_PER_SEC)
+/* While waiting: how often to look whether the server answers others. */
+#define LOOK_US USEC_PER_SEC
 
 /* Watches end after a random time in this range, so that many clients don't come back at once. */
 #define WATCH_MIN_S    290
@@ -46,6 +48,8 @@ struct kube_reflector {
 	struct kube_request *req;
 	sd_event_source *timer;
 	uint64_t backoff_us, failed_at, watch_began;
+	uint64_t wait_until; /* monotonic ns */
+	bool unreachable;    /* the last failure: no answer at all */
 	bool got_event;
 	unsigned expired; /* times in a row that the history of a fresh list was gone already */
 	int gone;         /* the watch said so: -EKEYEXPIRED, or another error that ended it */
@@ -63,10 +67,22 @@ static void set_state(struct kube_reflector *r, bool connected, const struct err
 		r->ops.state(connected, err, r->userdata);
 }
 
+static void start_after(struct kube_reflector *r, uint64_t us);
+
+/*
+ * Waits no longer for a server that has answered somebody else meanwhile (a heartbeat goes on every few seconds): after
+ * an outage all that a host knows is minutes old, and it should not stay so for half a minute more.
+ */
 static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+	struct kube_reflector *r = userdata;
+	uint64_t now = now_monotonic_ns();
 	(void)src;
 	(void)usec;
-	start(userdata);
+	bool back = r->unreachable && kube_client_last_contact(r->client) > r->failed_at;
+	if (now >= r->wait_until || back)
+		start(r);
+	else
+		start_after(r, MIN((r->wait_until - now) / 1000 + 1, LOOK_US));
 	return 0;
 }
 
@@ -84,7 +100,9 @@ static void fail(struct kube_reflector *r, const struct error *err) {
 		r->backoff_us = MIN(r->backoff_us * 2, BACKOFF_MAX_US);
 	r->failed_at = now;
 	random_bytes(&jitter, sizeof(jitter));
-	start_after(r, r->backoff_us / 2 + jitter % r->backoff_us / 2 + 1);
+	uint64_t wait = r->backoff_us / 2 + jitter % r->backoff_us / 2 + 1;
+	r->wait_until = now + wait * 1000;
+	start_after(r, MIN(wait, LOOK_US));
 	set_state(r, false, err);
 }
 
@@ -252,6 +270,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 		}
 		rc = take_page(r, resp->body, resp->len, &version, &more, &err);
 	}
+	r->unreachable = resp->http == 0;
 	if (rc) {
 		/* A page token that expired is useless; so is one after any error we don't understand. */
 		if (resp->http)
@@ -374,6 +393,7 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		err = r->gone_err;
 	} else if (rc == 0 && brief)
 		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended it at once", r->kind->plural);
+	r->unreachable = resp->http == 0;
 	if (rc == -EKEYEXPIRED) {
 		relist(r);
 		if (r->expired++ == 0)
@@ -431,6 +451,7 @@ static int begin(struct kube_reflector *r, struct error *err) {
 
 static void start(struct kube_reflector *r) {
 	struct error err = {0};
+	r->wait_until = 0;
 	if (begin(r, &err) < 0)
 		fail(r, &err);
 }

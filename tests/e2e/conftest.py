@@ -78,6 +78,7 @@ class Ping:
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def stop(self):
+        ended = time.time()
         self.process.send_signal(signal.SIGINT)
         out, _ = self.process.communicate(timeout=20)
         self.output = out
@@ -85,7 +86,7 @@ class Ping:
         assert m, out[-500:]
         self.sent, self.received = int(m.group(1)), int(m.group(2))
         # The last one may still be under way when ping is told to end.
-        times = [float(t) for t in re.findall(r"^\[([\d.]+)\] \d+ bytes from", out, re.M)]
+        times = [float(t) for t in re.findall(r"^\[([\d.]+)\] \d+ bytes from", out, re.M)] + [ended]
         self.gap = max((b - a for a, b in zip(times, times[1:])), default=0.0)
         return self
 

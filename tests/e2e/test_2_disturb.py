@@ -54,6 +54,16 @@ def test_api_away_longer_than_leases(lab, hello):
         assert (endpoints(), hosts()) == before
         time.sleep(0.5)
     assert ping.stop().lost == []
+    # Clients that waited longer and longer between attempts are all back: news reaches every host.
+    for at in ("edge1", "host1"):
+        name = f"news-{at}"
+        lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Endpoint", "metadata": {"name": name},
+                   "spec": {"host": at, "vtep": lab.get("host", at)["spec"]["vtep"], "ip": "2001:db8:0:3::2",
+                            "mac": "02:00:00:00:03:02"}})
+        for place in {"edge1", "edge2", "host1", "host2", "host3"} - {at}:
+            eventually(f"the news of {at} reaches {place}", 15,
+                       lambda: lab.exec(f"{place}/public", "ip", "-6", "route", "show", "2001:db8:0:3::2"))
+        lab.kubectl("delete", "endpoint.nacre.dev", name)
 
 
 def test_frr_of_an_edge_dies(lab, hello):
@@ -68,6 +78,7 @@ def test_frr_of_an_edge_dies(lab, hello):
         eventually(f"edge1 is back after the death of {daemon}", 30, lambda: "edge1" in lab.exec(
             "internet", "ip", "-6", "route", "show", "2001:db8:1000::/40") and any(
             e["metadata"]["name"] == "edge-edge1" for e in lab.items("endpoints.nacre.dev")))
+        eventually("pings go through", 10, lambda: all(lab.answers("internet", address) for _ in range(3)))
     ping.stop()
     ping.note_gap("death of an edge's FRR")
     assert ping.gap < 5
