@@ -393,7 +393,8 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		err = r->gone_err;
 	} else if (rc == 0 && brief)
 		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended it at once", r->kind->plural);
-	r->unreachable = resp->http == 0;
+	bool cut = resp->error == -ECONNRESET || resp->error == -ETIMEDOUT;
+	r->unreachable = resp->http == 0 || (cut && !brief);
 	if (rc == -EKEYEXPIRED) {
 		relist(r);
 		if (r->expired++ == 0)

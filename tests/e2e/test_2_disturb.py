@@ -61,7 +61,7 @@ def test_api_away_longer_than_leases(lab, hello):
                    "spec": {"host": at, "vtep": lab.get("host", at)["spec"]["vtep"], "ip": "2001:db8:0:3::2",
                             "mac": "02:00:00:00:03:02"}})
         for place in {"edge1", "edge2", "host1", "host2", "host3"} - {at}:
-            eventually(f"the news of {at} reaches {place}", 15,
+            eventually(f"the news of {at} reaches {place}", 40,
                        lambda: lab.exec(f"{place}/public", "ip", "-6", "route", "show", "2001:db8:0:3::2"))
         lab.kubectl("delete", "endpoint.nacre.dev", name)
 
