@@ -191,6 +191,9 @@ void api_clear(const struct api_desc *d, void *value); /* frees what VALUE holds
 void api_print(const struct api_kind *k, const void *obj, struct buf *out);
 void api_print_value(const struct api_desc *d, const void *value, struct buf *out);
 
+/* A copy of an object that is valid: printed and parsed. NULL on no memory. */
+void *api_copy(const struct api_kind *k, const void *obj) _must_use_;
+
 bool api_equal(const struct api_desc *d, const void *a, const void *b);
 
 /* The metadata of any object. */

@@ -446,3 +446,13 @@ int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret
 	*ret = obj;
 	return 0;
 }
+
+void *api_copy(const struct api_kind *k, const void *obj) {
+	_buf_free_ struct buf b = {0};
+	struct api_errors errs = {0};
+	void *copy = NULL;
+	api_print(k, obj, &b);
+	if (buf_error(&b, k->kind, NULL) < 0 || api_parse(k, b.data, b.len, &copy, &errs) < 0)
+		return NULL;
+	return copy;
+}

@@ -17,16 +17,6 @@ static int set_string(char **out, const char *s) {
 	return 0;
 }
 
-static struct edgepeer *copy_of(const struct edgepeer *p) {
-	_buf_free_ struct buf b = {0};
-	struct api_errors errs = {0};
-	void *obj = NULL;
-	api_print(&api_kind_edgepeer, p, &b);
-	if (buf_error(&b, "EdgePeer", NULL) < 0 || api_parse(&api_kind_edgepeer, b.data, b.len, &obj, &errs) < 0)
-		return NULL;
-	return obj;
-}
-
 static int fill_status(const struct edge *e, struct edgepeer *p, const char *summary, size_t len, struct error *err) {
 	struct bgp_session s = {0};
 	char msg[256] = "";
@@ -54,7 +44,7 @@ static int fill_status(const struct edge *e, struct edgepeer *p, const char *sum
 }
 
 static int report_one(struct edge *e, const struct edgepeer *p, const char *summary, size_t len, struct error *err) {
-	struct edgepeer *now = copy_of(p);
+	struct edgepeer *now = api_copy(&api_kind_edgepeer, p);
 	if (!now)
 		return error_oom(err);
 	/* A write that is lost is made up for by the next report. */

@@ -89,16 +89,6 @@ static int patch_spec(struct fabric *f, struct error *err) {
 	                  KUBE_CALL(on_done, f, &f->host_request), err);
 }
 
-static struct host *copy_of(const struct host *h) {
-	_buf_free_ struct buf b = {0};
-	struct api_errors errs = {0};
-	void *obj = NULL;
-	api_print(&api_kind_host, h, &b);
-	if (buf_error(&b, "Host", NULL) < 0 || api_parse(&api_kind_host, b.data, b.len, &obj, &errs) < 0)
-		return NULL;
-	return obj;
-}
-
 static int fill_status(const struct fabric *f, struct host *h) {
 	char boot[64];
 	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
@@ -126,7 +116,7 @@ static int settle(struct fabric *f, const struct host *have, struct error *err) 
 	/* Ready only once the overlay is what it should be. */
 	if (!f->started)
 		return 0;
-	struct host *now = copy_of(have);
+	struct host *now = api_copy(&api_kind_host, have);
 	int r = now && fill_status(f, now) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
 	                                                            KUBE_CALL(on_done, f, &f->host_request), err)
 	                                        : error_oom(err);
