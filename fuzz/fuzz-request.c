@@ -25,6 +25,7 @@ static void one(struct server *s, char *line, const char *body) {
 		return;
 	struct request *r = request_new(method, target);
 	CHECK(r);
+	r->user = user_new_admin();
 	if (r->reply.code == 0 && request_set_content_type(r, type) == 0 && request_set_accept(r, type) == 0)
 		buf_puts(&r->body, body);
 	CHECK(server_handle(s, r));

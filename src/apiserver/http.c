@@ -24,6 +24,7 @@
 struct conn {
 	TAILQ_ENTRY(conn) link;
 	int fd;
+	struct user *user; /* all its requests are this user's */
 	bool busy; /* with an answer; else with the client's next request */
 	struct exchange *exchange;
 	uint64_t since_ns;
@@ -244,6 +245,23 @@ static enum MHD_Result too_large(struct exchange *x) {
 	return send_reply(x);
 }
 
+/*
+ * Who is at the other end of a UNIX socket: the administrator of this machine, or the user that the server runs as.
+ * NULL: someone else, who is not served.
+ */
+static struct user *peer_user(int fd) {
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	int family;
+	socklen_t family_len = sizeof(family);
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_len) < 0)
+		return NULL;
+	if (family == AF_UNIX && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
+	                          (cred.uid != 0 && cred.uid != geteuid())))
+		return NULL;
+	return user_new_admin();
+}
+
 static enum MHD_Result begin(struct exchange *x, const char *method) {
 	const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Length");
 	int64_t n;
@@ -253,6 +271,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	struct request *r = x->request;
 	r->userdata = x;
 	r->done = on_answer;
+	r->user = user_ref(x->conn->user);
 	if (r->reply.code == 0) {
 		(void)!request_set_content_type(r,
 		                                MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Type"));
@@ -282,6 +301,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 		if (!x->conn)
 			return MHD_NO;
 		x->conn->exchange = x;
+		if (!x->conn->user && !(x->conn->user = peer_user(x->conn->fd)))
+			return MHD_NO;
 		return begin(x, method);
 	}
 	struct request *r = x->request;
@@ -346,6 +367,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 		if (!c)
 			return;
 		TAILQ_REMOVE(&h->conns, c, link);
+		user_unref(c->user);
 		free(c);
 		*context = NULL;
 		return;

@@ -89,6 +89,7 @@ struct request *request_free(struct request *r) {
 	if (!r)
 		return NULL;
 	reply_clear(&r->reply);
+	user_unref(r->user);
 	buf_free(&r->body);
 	json_decref(r->json);
 	free(r->method);

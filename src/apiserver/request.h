@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "apiserver/store.h"
+#include "apiserver/user.h"
 #include "base/buf.h"
 
 #define REQUEST_BODY_MAX   ((size_t)3 << 20) /* longer bodies: 413 */
@@ -83,6 +84,7 @@ struct write {
 
 struct request {
 	struct write write; /* first */
+	struct user *user; /* a reference; NULL until someone is authenticated */
 	char *method;
 	char *path; /* decoded */
 	char *query;

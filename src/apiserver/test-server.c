@@ -35,6 +35,7 @@ static struct request *ask(struct server *s, const char *method, const char *tar
 	struct request *r = request_new(method, target);
 	assert_non_null(r);
 	assert_int_equal(request_set_content_type(r, type), 0);
+	r->user = user_new_admin();
 	if (body)
 		buf_puts(&r->body, body);
 	assert_true(server_handle(s, r));

@@ -23,7 +23,7 @@ static int listen_unix(const char *path, struct error *err) {
 	if (probe >= 0 && connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0)
 		return error_set(err, EADDRINUSE, "another process listens on `%s`", path);
 	unlink(path);
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0660) < 0 || listen(fd, 1024) < 0)
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0600) < 0 || listen(fd, 1024) < 0)
 		return error_errno(err, errno, "listen on `%s`", path);
 	return TAKE_FD(fd);
 }

@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 /*
- * A listening socket for "unix:/path" (stale socket files are replaced; mode 0660) or "ADDR:PORT".
+ * A listening socket for "unix:/path" (stale socket files are replaced; mode 0600) or "ADDR:PORT".
  * Non-blocking, close-on-exec. -EADDRINUSE if someone answers there.
  */
 int listen_socket(const char *listen, int *ret_fd, struct error *err) _must_use_;

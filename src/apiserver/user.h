@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Who asks: what authentication found out and authorisation decides on. Shared by counted references, since all
+ * requests of a connection that brought a certificate are the same user's; not changed once it is shared.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/macros.h"
+
+#define USER_GROUPS_MAX 256
+#define USER_EXTRAS_MAX 32
+
+#define USER_ADMIN          "system:admin"
+#define USER_ANONYMOUS      "system:anonymous"
+#define GROUP_MASTERS       "system:masters"
+#define GROUP_AUTHENTICATED "system:authenticated"
+#define GROUP_ANONYMOUS     "system:unauthenticated"
+#define GROUP_ACCOUNTS      "system:serviceaccounts"
+#define USER_ACCOUNT_PREFIX "system:serviceaccount:"
+#define EXTRA_CREDENTIAL_ID "authentication.kubernetes.io/credential-id"
+
+/* One value of an extra attribute; a key with several values has several of them. */
+struct user_extra {
+	char *key, *value;
+};
+
+struct user {
+	unsigned refs;
+	char *name, *uid; /* uid NULL: none */
+	char **groups;
+	size_t n_groups;
+	struct user_extra *extras;
+	size_t n_extras;
+};
+
+/* NULL on no memory. UID may be NULL. */
+struct user *user_new(const char *name, const char *uid);
+struct user *user_ref(struct user *u);
+struct user *user_unref(struct user *u); /* NULL is fine; returns NULL */
+DEFINE_CLEANUP(user, struct user *, user_unref)
+
+/* A group that is there already is not added again. -ENOMEM; -E2BIG past the limit. */
+int user_add_group(struct user *u, const char *group) _must_use_;
+int user_add_extra(struct user *u, const char *key, const char *value) _must_use_;
+bool user_in_group(const struct user *u, const char *group);
+
+/* system:admin of system:masters: the local administrator, whom nothing is denied. NULL on no memory. */
+struct user *user_new_admin(void);
+/* system:anonymous of system:unauthenticated: who showed no credentials. */
+struct user *user_new_anonymous(void);
