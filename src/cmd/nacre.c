@@ -7,6 +7,8 @@
 #include "api/schema.h"
 #include "base/opt.h"
 #include "base/util.h"
+#include "cmd/command.h"
+#include "cmd/pki.h"
 #include "lab/console.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
@@ -14,17 +16,6 @@
 #include "lab/progress.h"
 #include "lab/status.h"
 #include "lab/up.h"
-
-/* Exit status 1: it failed. 2: it was asked for in a wrong way. */
-static int report(const char *what, const struct error *err) {
-	fprintf(stderr, "%s: %s\n", what, err->msg);
-	return 1;
-}
-
-static int usage_error(const struct opt_program *prog, const char *msg) {
-	fprintf(stderr, "%s: %s\nTry `%s --help`.\n", prog->name, msg, prog->name);
-	return 2;
-}
 
 #define OPT_LAB_NAME(var) \
 	{ "name", OPT_STR, &(var), "NAME", "which lab", 0, 0, false }
@@ -46,16 +37,16 @@ static int cmd_up(int argc, char **argv) {
 	struct error err = {0};
 	struct lab lab;
 	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return usage_error(&prog, "takes no operands");
+		return command_usage(&prog, "takes no operands");
 	if (lab_init(&lab, name, &err) < 0)
-		return usage_error(&prog, err.msg);
+		return command_usage(&prog, err.msg);
 	char *real = realpath(images, NULL);
 	int n = snprintf(lab.images, sizeof(lab.images), "%s", real ? real : images);
 	free(real);
 	if ((size_t)n >= sizeof(lab.images))
-		return usage_error(&prog, "--images: the path is too long");
+		return command_usage(&prog, "--images: the path is too long");
 	lab.hosts = hosts;
-	return lab_up(&lab, &o, &err) < 0 ? report(prog.name, &err) : 0;
+	return lab_up(&lab, &o, &err) < 0 ? command_failed(prog.name, &err) : 0;
 }
 
 /* The commands that take --name only. RET_OPERANDS: index of the first operand. */
@@ -67,7 +58,7 @@ static void parse_name(const char *command, const char *summary, const char *usa
 	bool wants = strchr(usage, ' ') != NULL;
 	if (wants == (*ret_operands < argc))
 		return;
-	exit(usage_error(&prog, wants ? "an operand is missing" : "takes no operands"));
+	exit(command_usage(&prog, wants ? "an operand is missing" : "takes no operands"));
 }
 
 static int cmd_down(int argc, char **argv) {
@@ -88,7 +79,7 @@ static int cmd_down(int argc, char **argv) {
 	if (r >= 0)
 		r = lab_down(&lab, &p, &found, &err);
 	if (r < 0)
-		return report(what, &err);
+		return command_failed(what, &err);
 	if (!found)
 		fprintf(stderr, "There was no lab `%s`.\n", name);
 	return 0;
@@ -103,7 +94,7 @@ static int cmd_status(int argc, char **argv) {
 	parse_name(what, "Shows the health of a lab; exits with 1 if something is wrong.", "[OPTIONS]", argc, argv,
 	           &name, &i);
 	if (lab_load(&lab, name, &err) < 0 || lab_status(&lab, &well, &err) < 0)
-		return report(what, &err);
+		return command_failed(what, &err);
 	return well ? 0 : 1;
 }
 
@@ -112,8 +103,8 @@ static int cmd_list(int argc, char **argv) {
 	const struct opt_program prog = {"nacre lab list", "Lists the labs of this machine.", "[OPTIONS]", NULL, opts};
 	struct error err = {0};
 	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return usage_error(&prog, "takes no operands");
-	return lab_list(&err) < 0 ? report(prog.name, &err) : 0;
+		return command_usage(&prog, "takes no operands");
+	return lab_list(&err) < 0 ? command_failed(prog.name, &err) : 0;
 }
 
 static int cmd_exec(int argc, char **argv) {
@@ -135,7 +126,7 @@ static int cmd_exec(int argc, char **argv) {
 	}
 	if (lab_load(&lab, name, &err) < 0 || place_find(&lab, text, &place, &err) < 0 ||
 	    place_exec(&place, argv + i, &err) < 0)
-		return report(what, &err);
+		return command_failed(what, &err);
 	return 0;
 }
 
@@ -159,7 +150,7 @@ static int cmd_restart(int argc, char **argv) {
 		if (r >= 0)
 			r = lab_daemon_start(&d, &err);
 	}
-	return r < 0 ? report(what, &err) : 0;
+	return r < 0 ? command_failed(what, &err) : 0;
 }
 
 static int cmd_kubeconfig(int argc, char **argv) {
@@ -171,34 +162,9 @@ static int cmd_kubeconfig(int argc, char **argv) {
 	parse_name(what, "Prints the path of a lab's kubeconfig: export KUBECONFIG=$(nacre lab kubeconfig)",
 	           "[OPTIONS]", argc, argv, &name, &i);
 	if (lab_load(&lab, name, &err) < 0)
-		return report(what, &err);
+		return command_failed(what, &err);
 	printf("%s\n", lab_path(&lab, path, "kubeconfig"));
 	return 0;
-}
-
-struct command {
-	const char *name, *help;
-	int (*run)(int argc, char **argv);
-};
-
-static int run_command(const struct command *commands, const char *prog, const char *summary, int argc, char **argv) {
-	const char *name = argc > 1 ? argv[1] : "--help";
-	for (const struct command *c = commands; c->name; c++)
-		if (streq(c->name, name))
-			return c->run(argc - 1, argv + 1);
-	bool help = streq(name, "--help") || streq(name, "-h");
-	if (streq(name, "--version")) {
-		printf("nacre %s\n", NACRE_VERSION);
-		return 0;
-	}
-	FILE *f = help ? stdout : stderr;
-	if (!help)
-		fprintf(f, "%s: there is no command `%.64s`\n", prog, name);
-	fprintf(f, "Usage: %s COMMAND [OPTIONS]\n%s\n\n", prog, summary);
-	for (const struct command *c = commands; c->name; c++)
-		fprintf(f, "  %-12s %s\n", c->name, c->help);
-	fprintf(f, "\n`%s COMMAND --help` tells more.\n", prog);
-	return help && argc > 1 ? 0 : 2;
 }
 
 static int cmd_lab(int argc, char **argv) {
@@ -212,7 +178,7 @@ static int cmd_lab(int argc, char **argv) {
 		{"kubeconfig", "print the path of its kubeconfig", cmd_kubeconfig},
 		{0},
 	};
-	return run_command(commands, "nacre lab", "A small data centre in network namespaces of this machine.", argc,
+	return command_run(commands, "nacre lab", "A small data centre in network namespaces of this machine.", argc,
 	                   argv);
 }
 
@@ -223,9 +189,9 @@ static int cmd_crds(int argc, char **argv) {
 	_buf_free_ struct buf b = {0};
 	struct error err = {0};
 	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return usage_error(&prog, "takes no operands");
+		return command_usage(&prog, "takes no operands");
 	if (api_crds_yaml(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
-		return report(prog.name, &err);
+		return command_failed(prog.name, &err);
 	return 0;
 }
 
@@ -236,10 +202,10 @@ static int cmd_reference(int argc, char **argv) {
 	_buf_free_ struct buf b = {0};
 	struct error err = {0};
 	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return usage_error(&prog, "takes no operands");
+		return command_usage(&prog, "takes no operands");
 	api_reference(&b);
 	if (buf_error(&b, "reference", &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
-		return report(prog.name, &err);
+		return command_failed(prog.name, &err);
 	return 0;
 }
 
@@ -251,17 +217,18 @@ static int cmd_console(int argc, char **argv) {
 	parse_name(what, "Connects to the serial console of an instance; Ctrl-] ends.", "[OPTIONS] TENANT/NAME", argc,
 	           argv, &name, &i);
 	if (lab_load(&lab, name, &err) < 0 || lab_console(&lab, argv[i], &err) < 0)
-		return report(what, &err);
+		return command_failed(what, &err);
 	return 0;
 }
 
 int main(int argc, char **argv) {
 	static const struct command commands[] = {
 		{"lab", "a data centre in a box: up, down, status, ...", cmd_lab},
+		{"pki", "certificates: an authority, servers, clients", cmd_pki},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"reference", "print the reference of all kinds", cmd_reference},
 		{0},
 	};
-	return run_command(commands, "nacre", "Nacre: a GPU cloud.", argc, argv);
+	return command_run(commands, "nacre", "Nacre: a GPU cloud.", argc, argv);
 }

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/pki.h"
+
+#include <ctype.h>
+#include <gnutls/abstract.h>
+#include <gnutls/x509.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/inet.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+#define DAY_S      ((int64_t)24 * 3600)
+#define BACKDATE_S 300 /* clocks differ */
+#define SERIAL_LEN 16
+
+DEFINE_CLEANUP(crt, gnutls_x509_crt_t, gnutls_x509_crt_deinit)
+DEFINE_CLEANUP(privkey, gnutls_x509_privkey_t, gnutls_x509_privkey_deinit)
+#define _crt_     _cleanup_(cleanup_crt)
+#define _privkey_ _cleanup_(cleanup_privkey)
+
+static int tls_error(struct error *err, int e, const char *what) {
+	return error_set(err, e == GNUTLS_E_MEMORY_ERROR ? ENOMEM : EINVAL, "%s: %s", what, gnutls_strerror(e));
+}
+
+/* ---- files ---- */
+
+static char *ca_path(const char *dir, const char *file) {
+	return strf("%s/%s", dir, file);
+}
+
+/* Reads PATH into *RET, whose bytes the caller frees. */
+static int read_pem(const char *path, gnutls_datum_t *ret, struct error *err) {
+	char *data;
+	size_t len;
+	int r = read_file(path, PKI_FILE_MAX, &data, &len, err);
+	if (r == 0)
+		*ret = (gnutls_datum_t){(unsigned char *)data, (unsigned)len};
+	return r;
+}
+
+static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct error *err) {
+	gnutls_datum_t pem;
+	_crt_ gnutls_x509_crt_t crt = NULL;
+	int r = read_pem(path, &pem, err);
+	if (r < 0)
+		return r;
+	int e = gnutls_x509_crt_init(&crt);
+	if (e == 0)
+		e = gnutls_x509_crt_import(crt, &pem, GNUTLS_X509_FMT_PEM);
+	free(pem.data);
+	if (e < 0)
+		return error_set(err, EINVAL, "`%s` holds no certificate: %s", path, gnutls_strerror(e));
+	*ret = TAKE_PTR(crt);
+	return 0;
+}
+
+static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct error *err) {
+	gnutls_datum_t pem;
+	_privkey_ gnutls_x509_privkey_t key = NULL;
+	int r = read_pem(path, &pem, err);
+	if (r < 0)
+		return r;
+	int e = gnutls_x509_privkey_init(&key);
+	if (e == 0)
+		e = gnutls_x509_privkey_import2(key, &pem, GNUTLS_X509_FMT_PEM, NULL, 0);
+	explicit_bzero(pem.data, pem.size);
+	free(pem.data);
+	if (e < 0)
+		return error_set(err, EINVAL, "`%s` holds no private key: %s", path, gnutls_strerror(e));
+	*ret = TAKE_PTR(key);
+	return 0;
+}
+
+static int add_crt(struct buf *b, gnutls_x509_crt_t crt, struct error *err) {
+	gnutls_datum_t out;
+	int e = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &out);
+	if (e < 0)
+		return tls_error(err, e, "print a certificate");
+	buf_add(b, out.data, out.size);
+	gnutls_free(out.data);
+	return buf_error(b, "certificate", err);
+}
+
+static int add_key(struct buf *b, gnutls_x509_privkey_t key, struct error *err) {
+	gnutls_datum_t out;
+	int e = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &out);
+	if (e < 0)
+		return tls_error(err, e, "print a private key");
+	buf_add(b, out.data, out.size);
+	explicit_bzero(out.data, out.size);
+	gnutls_free(out.data);
+	return buf_error(b, "private key", err);
+}
+
+/* The key first: who sees the new certificate finds its key. */
+static int write_pair(const char *key_path, const struct buf *key, const char *crt_path, const struct buf *crt,
+                      struct error *err) {
+	int r = write_file_atomic(key_path, key->data, key->len, 0600, err);
+	return r < 0 ? r : write_file_atomic(crt_path, crt->data, crt->len, 0644, err);
+}
+
+/* ---- certificates ---- */
+
+static int new_key(gnutls_x509_privkey_t *ret, struct error *err) {
+	_privkey_ gnutls_x509_privkey_t key = NULL;
+	int e = gnutls_x509_privkey_init(&key);
+	if (e == 0)
+		e = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
+		                                 0);
+	if (e < 0)
+		return tls_error(err, e, "make a key");
+	*ret = TAKE_PTR(key);
+	return 0;
+}
+
+static int check_name(const char *what, const char *name, struct error *err) {
+	size_t len = name ? strlen(name) : 0;
+	if (len == 0 || len > PKI_NAME_MAX)
+		return error_set(err, EINVAL, "%s: must have 1 to %d bytes", what, PKI_NAME_MAX);
+	for (const char *p = name; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			return error_set(err, EINVAL, "%s `%.64s`: control characters are not allowed", what, name);
+	return 0;
+}
+
+static int set_dn(gnutls_x509_crt_t crt, const char *oid, const char *what, const char *value, struct error *err) {
+	int r = check_name(what, value, err);
+	if (r < 0)
+		return r;
+	int e = gnutls_x509_crt_set_dn_by_oid(crt, oid, 0, value, (unsigned)strlen(value));
+	return e < 0 ? error_set(err, EINVAL, "%s `%s` can't stand in a certificate: %s", what, value,
+	                         gnutls_strerror(e))
+	             : 0;
+}
+
+static int set_host(gnutls_x509_crt_t crt, const char *name, struct error *err) {
+	struct addr a;
+	int e;
+	if (addr_parse(name, &a, NULL) == 0)
+		e = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, a.bytes,
+		                                         a.family == AF_INET ? 4 : 16, GNUTLS_FSAN_APPEND);
+	else {
+		size_t len = strlen(name);
+		if (len == 0 || len > 253 ||
+		    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		                 "0123456789-.*") != len)
+			return error_set(err, EINVAL, "`%.64s` is neither an address nor a DNS name", name);
+		e = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, name, (unsigned)len,
+		                                         GNUTLS_FSAN_APPEND);
+	}
+	return e < 0 ? error_set(err, EINVAL, "name `%s` can't stand in a certificate: %s", name, gnutls_strerror(e))
+	             : 0;
+}
+
+/* What all certificates have: version, serial, life, key and its id. */
+static int begin(gnutls_x509_crt_t *ret, gnutls_x509_privkey_t key, int64_t end_s, struct error *err) {
+	_crt_ gnutls_x509_crt_t crt = NULL;
+	unsigned char serial[SERIAL_LEN], id[64];
+	size_t id_len = sizeof(id);
+	random_bytes(serial, sizeof(serial));
+	serial[0] = (serial[0] & 0x3f) | 0x40; /* positive and without leading zeros */
+	int e = gnutls_x509_crt_init(&crt);
+	if (e == 0)
+		e = gnutls_x509_crt_set_version(crt, 3);
+	if (e == 0)
+		e = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
+	if (e == 0)
+		e = gnutls_x509_crt_set_activation_time(crt, time(NULL) - BACKDATE_S);
+	if (e == 0)
+		e = gnutls_x509_crt_set_expiration_time(crt, end_s);
+	if (e == 0)
+		e = gnutls_x509_crt_set_key(crt, key);
+	if (e == 0)
+		e = gnutls_x509_privkey_get_key_id(key, GNUTLS_KEYID_USE_SHA1, id, &id_len);
+	if (e == 0)
+		e = gnutls_x509_crt_set_subject_key_id(crt, id, id_len);
+	if (e < 0)
+		return tls_error(err, e, "make a certificate");
+	*ret = TAKE_PTR(crt);
+	return 0;
+}
+
+static int sign(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, gnutls_x509_privkey_t ca_key, struct error *err) {
+	unsigned char id[64];
+	size_t len = sizeof(id);
+	int e = gnutls_x509_crt_get_subject_key_id(ca, id, &len, NULL);
+	if (e == 0)
+		e = gnutls_x509_crt_set_authority_key_id(crt, id, len);
+	else if (e == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		e = 0;
+	if (e == 0)
+		e = gnutls_x509_crt_sign2(crt, ca, ca_key, GNUTLS_DIG_SHA256, 0);
+	return e < 0 ? tls_error(err, e, "sign a certificate") : 0;
+}
+
+/* ---- the authority ---- */
+
+struct authority {
+	gnutls_x509_crt_t crt;
+	gnutls_x509_privkey_t key;
+};
+
+static void authority_done(struct authority *a) {
+	cleanup_crt(&a->crt);
+	cleanup_privkey(&a->key);
+}
+
+static int authority_load(const char *dir, struct authority *a, struct error *err) {
+	_free_ char *crt = ca_path(dir, "ca.crt"), *key = ca_path(dir, "ca.key");
+	unsigned char crt_id[64], key_id[64];
+	size_t crt_len = sizeof(crt_id), key_len = sizeof(key_id);
+	if (!crt || !key)
+		return error_oom(err);
+	int r = load_crt(crt, &a->crt, err);
+	if (r == -ENOENT)
+		return error_set(err, ENOENT, "there is no authority in `%s`; make one with `nacre pki init %s`", dir,
+		                 dir);
+	if (r == 0)
+		r = load_key(key, &a->key, err);
+	if (r < 0)
+		return r;
+	if (gnutls_x509_crt_get_key_id(a->crt, GNUTLS_KEYID_USE_SHA256, crt_id, &crt_len) < 0 ||
+	    gnutls_x509_privkey_get_key_id(a->key, GNUTLS_KEYID_USE_SHA256, key_id, &key_len) < 0 ||
+	    crt_len != key_len || memcmp(crt_id, key_id, crt_len) != 0)
+		return error_set(err, EINVAL, "`%s` is not the key of `%s`; restore the right one", key, crt);
+	if (gnutls_x509_crt_get_expiration_time(a->crt) <= time(NULL))
+		return error_set(err, EKEYEXPIRED,
+		                 "authority `%s` has expired; make a new one in another directory with `nacre pki "
+		                 "init`",
+		                 crt);
+	return 0;
+}
+
+static int authority_make(const char *name, struct buf *crt, struct buf *key, struct error *err) {
+	_cleanup_(authority_done) struct authority a = {0};
+	int r = new_key(&a.key, err);
+	if (r == 0)
+		r = begin(&a.crt, a.key, time(NULL) + PKI_CA_DAYS * DAY_S, err);
+	if (r == 0)
+		r = set_dn(a.crt, GNUTLS_OID_X520_COMMON_NAME, "authority", name, err);
+	if (r < 0)
+		return r;
+	int e = gnutls_x509_crt_set_basic_constraints(a.crt, 1, 0);
+	if (e == 0)
+		e = gnutls_x509_crt_set_key_usage(a.crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN);
+	if (e < 0)
+		return tls_error(err, e, "make an authority");
+	r = sign(a.crt, a.crt, a.key, err);
+	if (r == 0)
+		r = add_key(key, a.key, err);
+	return r < 0 ? r : add_crt(crt, a.crt, err);
+}
+
+int pki_init(const char *dir, const char *name, struct error *err) {
+	_cleanup_(authority_done) struct authority a = {0};
+	_free_ char *crt_path = ca_path(dir, "ca.crt"), *key_path = ca_path(dir, "ca.key");
+	_buf_free_ struct buf crt = {0}, key = {0};
+	if (!crt_path || !key_path)
+		return error_oom(err);
+	bool has_crt = access(crt_path, F_OK) == 0, has_key = access(key_path, F_OK) == 0;
+	/* A key alone is what a crash between the two files leaves; nothing was signed with it. */
+	if (has_crt && has_key)
+		return authority_load(dir, &a, err);
+	if (has_crt)
+		return error_set(err, ENOENT, "`%s` is there but not its key `%s`; restore it, or remove both",
+		                 crt_path, key_path);
+	int r = mkdir_p(dir, 0755, err);
+	if (r == 0)
+		r = authority_make(name, &crt, &key, err);
+	return r < 0 ? r : write_pair(key_path, &key, crt_path, &crt, err);
+}
+
+/* ---- certificates of servers and clients ---- */
+
+static int fill(gnutls_x509_crt_t crt, const struct pki_request *rq, struct error *err) {
+	if (rq->n_groups > PKI_NAMES_MAX || rq->n_names > PKI_NAMES_MAX)
+		return error_set(err, E2BIG, "a certificate takes at most %d groups and %d names", PKI_NAMES_MAX,
+		                 PKI_NAMES_MAX);
+	if (rq->server && rq->n_names == 0)
+		return error_set(err, EINVAL, "a server's certificate needs at least one name or address");
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < rq->n_groups; i++)
+		r = set_dn(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, "group", rq->groups[i], err);
+	if (r == 0)
+		r = set_dn(crt, GNUTLS_OID_X520_COMMON_NAME, rq->server ? "name" : "user", rq->name, err);
+	for (size_t i = 0; r == 0 && i < rq->n_names; i++)
+		r = set_host(crt, rq->names[i], err);
+	if (r < 0)
+		return r;
+	int e = gnutls_x509_crt_set_basic_constraints(crt, 0, -1);
+	if (e == 0)
+		e = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
+	if (e == 0)
+		e = gnutls_x509_crt_set_key_purpose_oid(
+			crt, rq->server ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT, 0);
+	return e < 0 ? tls_error(err, e, "make a certificate") : 0;
+}
+
+int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, struct buf *key, struct error *err) {
+	_cleanup_(authority_done) struct authority a = {0};
+	_privkey_ gnutls_x509_privkey_t own = NULL;
+	_crt_ gnutls_x509_crt_t crt = NULL;
+	int64_t days = rq->days ? rq->days : PKI_DAYS;
+	if (days < 0 || days > PKI_CA_DAYS)
+		return error_set(err, EINVAL, "a certificate lives for 1 to %d days, not %lld", PKI_CA_DAYS,
+		                 (long long)days);
+	int r = authority_load(dir, &a, err);
+	if (r == 0)
+		r = new_key(&own, err);
+	if (r < 0)
+		return r;
+	int64_t end = MIN((int64_t)time(NULL) + days * DAY_S, (int64_t)gnutls_x509_crt_get_expiration_time(a.crt));
+	r = begin(&crt, own, end, err);
+	if (r == 0)
+		r = fill(crt, rq, err);
+	if (r == 0)
+		r = sign(crt, a.crt, a.key, err);
+	if (r == 0)
+		r = add_key(key, own, err);
+	return r < 0 ? r : add_crt(cert, crt, err);
+}
+
+int pki_issue_files(const char *dir, const struct pki_request *rq, const char *prefix, struct error *err) {
+	_buf_free_ struct buf crt = {0}, key = {0};
+	_free_ char *crt_path = strf("%s.crt", prefix), *key_path = strf("%s.key", prefix);
+	if (!crt_path || !key_path)
+		return error_oom(err);
+	int r = pki_issue(dir, rq, &crt, &key, err);
+	return r < 0 ? r : write_pair(key_path, &key, crt_path, &crt, err);
+}
+
+int pki_info(const char *path, struct pki_info *ret, struct error *err) {
+	_crt_ gnutls_x509_crt_t crt = NULL;
+	gnutls_datum_t dn;
+	int r = load_crt(path, &crt, err);
+	if (r < 0)
+		return r;
+	struct pki_info i = {.not_before_s = gnutls_x509_crt_get_activation_time(crt),
+	                     .not_after_s = gnutls_x509_crt_get_expiration_time(crt)};
+	if (gnutls_x509_crt_get_dn3(crt, &dn, 0) == 0) {
+		snprintf(i.subject, sizeof(i.subject), "%.*s", (int)dn.size, (const char *)dn.data);
+		gnutls_free(dn.data);
+	}
+	i.due = i.not_after_s - time(NULL) < (i.not_after_s - i.not_before_s) / 3;
+	*ret = i;
+	return 0;
+}
+
+bool pki_due(const char *path) {
+	struct pki_info i;
+	return pki_info(path, &i, NULL) < 0 || i.due;
+}
+
+void pki_file_name(const char *name, char out[static PKI_NAME_MAX + 1]) {
+	snprintf(out, PKI_NAME_MAX + 1, "%s", name);
+	for (char *p = out; *p; p++)
+		if (!isalnum((unsigned char)*p) && *p != '-' && (*p != '.' || p == out))
+			*p = '-';
+}
+
+/* ---- kubeconfigs ---- */
+
+static int kv_base64(struct buf *out, const char *key, const void *data, size_t len, struct error *err) {
+	gnutls_datum_t in = {(unsigned char *)data, (unsigned)len}, text;
+	int e = gnutls_base64_encode2(&in, &text);
+	if (e < 0)
+		return tls_error(err, e, "encode");
+	buf_printf(out, "    %s: %.*s\n", key, (int)text.size, (const char *)text.data);
+	gnutls_free(text.data);
+	return 0;
+}
+
+/* A JSON string is a YAML one as well. */
+static void kv(struct buf *out, const char *lead, const char *value) {
+	_buf_free_ struct buf quoted = {0};
+	jw_string(&quoted, value);
+	buf_puts(out, lead);
+	buf_add(out, quoted.data, quoted.len);
+	buf_putc(out, '\n');
+}
+
+int pki_kubeconfig(const char *dir, const struct pki_kubeconfig *k, const struct buf *cert, const struct buf *key,
+                   struct buf *out, struct error *err) {
+	_free_ char *ca_file = ca_path(dir, "ca.crt"), *ca = NULL;
+	const char *cluster = k->cluster ? k->cluster : "nacre";
+	size_t ca_len;
+	if (!ca_file)
+		return error_oom(err);
+	int r = read_file(ca_file, PKI_FILE_MAX, &ca, &ca_len, err);
+	if (r < 0)
+		return r;
+	_free_ char *context = strf("%s@%s", k->user, cluster);
+	if (!context)
+		return error_oom(err);
+	buf_puts(out, "apiVersion: v1\nkind: Config\nclusters:\n");
+	kv(out, "- name: ", cluster);
+	kv(out, "  cluster:\n    server: ", k->server);
+	r = kv_base64(out, "certificate-authority-data", ca, ca_len, err);
+	kv(out, "users:\n- name: ", k->user);
+	buf_puts(out, "  user:\n");
+	if (r == 0)
+		r = kv_base64(out, "client-certificate-data", cert->data, cert->len, err);
+	if (r == 0)
+		r = kv_base64(out, "client-key-data", key->data, key->len, err);
+	kv(out, "contexts:\n- name: ", context);
+	kv(out, "  context:\n    cluster: ", cluster);
+	kv(out, "    user: ", k->user);
+	if (k->ns)
+		kv(out, "    namespace: ", k->ns);
+	kv(out, "current-context: ", context);
+	return r < 0 ? r : buf_error(out, "kubeconfig", err);
+}
+
+int pki_kubeconfig_file(const char *dir, const struct pki_request *rq, struct pki_kubeconfig k, const char *path,
+                        struct error *err) {
+	_buf_free_ struct buf crt = {0}, key = {0}, out = {0};
+	k.user = rq->name;
+	if (!starts_with(k.server, "https://"))
+		return error_set(err, EINVAL, "server `%s`: must be https://NAME[:PORT]", k.server);
+	int r = pki_issue(dir, rq, &crt, &key, err);
+	if (r == 0)
+		r = pki_kubeconfig(dir, &k, &crt, &key, &out, err);
+	return r < 0 ? r : write_file_atomic(path, out.data, out.len, 0600, err);
+}

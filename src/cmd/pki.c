@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/pki.h"
+
+#include "base/pki.h"
+#include "base/util.h"
+#include "cmd/command.h"
+
+#define OPT_DAYS(var) \
+	{ "days", OPT_I64, &(var), "N", "how long it is valid (default: 365)", 1, PKI_CA_DAYS, false }
+#define OPT_IF_DUE(var)                                                                                               \
+	{                                                                                                             \
+		"if-due", OPT_FLAG, &(var), NULL, "do nothing unless it is missing or in the last third of its life", \
+			0, 0, false                                                                                   \
+	}
+
+/* The one operand of PROG, the directory of the authority. */
+static const char *directory(const struct opt_program *prog, int argc, char **argv) {
+	int i = opt_parse_or_exit(prog, argc, argv);
+	if (i + 1 != argc)
+		exit(command_usage(prog, i == argc ? "the directory of the authority is missing"
+		                                   : "takes one operand, the directory of the authority"));
+	return argv[i];
+}
+
+static int cmd_init(int argc, char **argv) {
+	const char *name = "nacre";
+	const struct opt opts[] = {{"name", OPT_STR, &name, "NAME", "common name of the authority", 0, 0, false}, {0}};
+	const struct opt_program prog = {"nacre pki init",
+	                                 "Makes an authority, DIR/ca.crt and DIR/ca.key, unless there is one.",
+	                                 "[OPTIONS] DIR", NULL, opts};
+	struct error err = {0};
+	return pki_init(directory(&prog, argc, argv), name, &err) < 0 ? command_failed(prog.name, &err) : 0;
+}
+
+/* Where RQ's files go: OUT, or DIR/NAME. */
+static int issue(const char *what, const char *dir, const struct pki_request *rq, const char *out, bool if_due) {
+	char file[PKI_NAME_MAX + 1];
+	struct error err = {0};
+	pki_file_name(rq->name, file);
+	_free_ char *prefix = out ? strf("%s", out) : strf("%s/%s", dir, file);
+	_free_ char *crt = prefix ? strf("%s.crt", prefix) : NULL;
+	int r = crt ? 0 : error_oom(&err);
+	if (r == 0 && (!if_due || pki_due(crt)))
+		r = pki_issue_files(dir, rq, prefix, &err);
+	return r < 0 ? command_failed(what, &err) : 0;
+}
+
+static int cmd_server(int argc, char **argv) {
+	const char *out = NULL;
+	struct opt_list names = {0}, addresses = {0};
+	struct pki_request rq = {.server = true};
+	bool if_due = false;
+	const struct opt opts[] = {
+		{"name", OPT_LIST, &names, "NAME", "DNS name of the server; may be given several times", 0, 0, false},
+		{"address", OPT_LIST, &addresses, "ADDRESS", "address of the server; may be given several times", 0, 0,
+	         false},
+		OPT_DAYS(rq.days),
+		OPT_IF_DUE(if_due),
+		{"out", OPT_STR, &out, "PREFIX", "write PREFIX.crt and PREFIX.key (default: DIR/server)", 0, 0, false},
+		{0},
+	};
+	const struct opt_program prog = {"nacre pki server", "Issues the certificate of a server.", "[OPTIONS] DIR",
+	                                 "A server that runs takes up the new files by itself.\n", opts};
+	const char *all[2 * OPT_LIST_MAX], *dir = directory(&prog, argc, argv);
+	size_t n = 0;
+	for (size_t i = 0; i < names.n; i++)
+		all[n++] = names.v[i];
+	for (size_t i = 0; i < addresses.n; i++)
+		all[n++] = addresses.v[i];
+	if (n == 0)
+		return command_usage(&prog, "give at least one --name or --address");
+	rq.name = "server";
+	rq.names = all;
+	rq.n_names = n;
+	return issue(prog.name, dir, &rq, out, if_due);
+}
+
+static int cmd_client(int argc, char **argv) {
+	const char *out = NULL;
+	struct opt_list groups = {0};
+	struct pki_request rq = {0};
+	bool if_due = false;
+	const struct opt opts[] = {
+		{"user", OPT_STR, &rq.name, "NAME", "who the client is (the common name)", 0, 0, true},
+		{"group", OPT_LIST, &groups, "GROUP", "a group it is in (an organisation); may be given several times",
+	         0, 0, false},
+		OPT_DAYS(rq.days),
+		OPT_IF_DUE(if_due),
+		{"out", OPT_STR, &out, "PREFIX",
+	         "write PREFIX.crt and PREFIX.key (default: DIR/NAME, with '-' for what is unusual in a file's name)",
+	         0, 0, false},
+		{0},
+	};
+	const struct opt_program prog = {"nacre pki client", "Issues the certificate of a client.", "[OPTIONS] DIR",
+	                                 "The operator is a user of group system:masters.\n", opts};
+	const char *dir = directory(&prog, argc, argv);
+	rq.groups = groups.v;
+	rq.n_groups = groups.n;
+	return issue(prog.name, dir, &rq, out, if_due);
+}
+
+static int cmd_kubeconfig(int argc, char **argv) {
+	const char *out = NULL;
+	struct opt_list groups = {0};
+	struct pki_request rq = {0};
+	struct pki_kubeconfig k = {0};
+	const struct opt opts[] = {
+		{"server", OPT_STR, &k.server, "URL", "https://NAME[:PORT] of the API server", 0, 0, true},
+		{"user", OPT_STR, &rq.name, "NAME", "who the client is (the common name)", 0, 0, true},
+		{"group", OPT_LIST, &groups, "GROUP", "a group it is in (an organisation); may be given several times",
+	         0, 0, false},
+		{"namespace", OPT_STR, &k.ns, "NAMESPACE", "namespace to work in", 0, 0, false},
+		{"cluster", OPT_STR, &k.cluster, "NAME", "name of the cluster (default: nacre)", 0, 0, false},
+		OPT_DAYS(rq.days),
+		{"out", OPT_STR, &out, "FILE", "where to write it, mode 0600 (default: DIR/NAME.kubeconfig)", 0, 0,
+	         false},
+		{0},
+	};
+	const struct opt_program prog = {"nacre pki kubeconfig",
+	                                 "Writes a kubeconfig that holds a new certificate and its key.",
+	                                 "[OPTIONS] DIR", NULL, opts};
+	char file[PKI_NAME_MAX + 1];
+	struct error err = {0};
+	const char *dir = directory(&prog, argc, argv);
+	rq.groups = groups.v;
+	rq.n_groups = groups.n;
+	pki_file_name(rq.name, file);
+	_free_ char *path = out ? strf("%s", out) : strf("%s/%s.kubeconfig", dir, file);
+	int r = path ? pki_kubeconfig_file(dir, &rq, k, path, &err) : error_oom(&err);
+	return r < 0 ? command_failed(prog.name, &err) : 0;
+}
+
+static int cmd_check(int argc, char **argv) {
+	const struct opt opts[] = {{0}};
+	const struct opt_program prog = {"nacre pki check",
+	                                 "Says of each certificate whose it is and when it ends. Exits with 1 if one "
+	                                 "is due to be\nissued anew: in the last third of its life, or past it.",
+	                                 "[OPTIONS] FILE...", NULL, opts};
+	struct error err = {0};
+	struct pki_info info;
+	char end[TIME_STR_MAX];
+	int status = 0, i = opt_parse_or_exit(&prog, argc, argv);
+	if (i == argc)
+		return command_usage(&prog, "name at least one file");
+	for (; i < argc; i++) {
+		if (pki_info(argv[i], &info, &err) < 0)
+			return command_failed(prog.name, &err);
+		printf("%s: %s, until %s%s\n", argv[i], info.subject,
+		       time_str((uint64_t)MAX(info.not_after_s, (int64_t)0) * USEC_PER_SEC, false, end),
+		       info.due ? ", due" : "");
+		status |= info.due;
+	}
+	return status;
+}
+
+int cmd_pki(int argc, char **argv) {
+	static const struct command commands[] = {
+		{"init", "make an authority", cmd_init},
+		{"server", "issue the certificate of a server", cmd_server},
+		{"client", "issue the certificate of a client", cmd_client},
+		{"kubeconfig", "write a kubeconfig for a client", cmd_kubeconfig},
+		{"check", "tell whose a certificate is, and when it ends", cmd_check},
+		{0},
+	};
+	return command_run(commands, "nacre pki", "The certificate authority of a cloud, in a directory.", argc, argv);
+}
