@@ -7,11 +7,22 @@
 #include "api/endpoint.h"
 #include "api/host.h"
 #include "api/instance.h"
+#include "api/tenantquota.h"
 
 const struct api_kind *const api_kinds[] = {
-	&api_kind_instance,  &api_kind_instancetype, &api_kind_image,      &api_kind_host,
-	&api_kind_endpoint,  &api_kind_addresspool,  &api_kind_allocation, &api_kind_edgepeer,
-	&api_kind_namespace, &api_kind_event,        &api_kind_lease,      NULL,
+	&api_kind_instance,
+	&api_kind_instancetype,
+	&api_kind_image,
+	&api_kind_host,
+	&api_kind_endpoint,
+	&api_kind_addresspool,
+	&api_kind_allocation,
+	&api_kind_edgepeer,
+	&api_kind_tenantquota,
+	&api_kind_namespace,
+	&api_kind_event,
+	&api_kind_lease,
+	NULL,
 };
 
 const struct api_kind *api_kind_find(const char *group, const char *version, const char *plural) {

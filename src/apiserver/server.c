@@ -8,6 +8,7 @@
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
 #include "apiserver/protobuf.h"
+#include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
 #include "apiserver/stats.h"
@@ -74,6 +75,7 @@ void server_write(struct server *s, struct write *w) {
 static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
+	quota_notice(s->quota, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
 }
@@ -83,6 +85,7 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 	uint64_t changed = s->changed;
 	struct write *w;
 	s->changed = 0;
+	quota_settled(s->quota);
 	s->write_failed = r < 0 ? *cause : (struct error){0};
 	for (unsigned k = 0; api_kinds[k]; k++)
 		if (changed & UINT64_C(1) << k)
@@ -277,6 +280,8 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 		stats_objects((int)store_count(s->store, k));
 	r = gc_new(&s->gc, s, err);
 	if (r == 0)
+		r = quota_new(&s->quota, s->store, err);
+	if (r == 0)
 		r = make_namespaces(s, err);
 	if (r < 0)
 		return r;
@@ -300,6 +305,7 @@ struct server *server_free(struct server *s) {
 	sd_event_source_disable_unref(s->commit_soon);
 	store_free(s->store);
 	gc_free(s->gc);
+	quota_free(s->quota);
 	free(s->watches);
 	sd_event_unref(s->loop);
 	free(s);

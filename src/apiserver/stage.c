@@ -7,7 +7,9 @@
 #include "api/addresspool.h"
 #include "api/core.h"
 #include "api/dom.h"
+#include "api/instance.h"
 #include "apiserver/object.h"
+#include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
 
@@ -129,12 +131,20 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		reply_internal(r, "out of memory");
 		return e;
 	}
+	char msg[QUOTA_MESSAGE_MAX];
+	if (!old && k == &api_kind_instance && !quota_allows(s->quota, r->route.ns, &text, msg)) {
+		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
+		return -EDQUOT;
+	}
 	*ret_text = text;
 	text = (struct buf){0};
 	return 0;
 }
 
 int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name, const struct buf *text) {
+	bool counts = api_kinds[kind] == &api_kind_instance && !store_get(s->store, kind, ns, name);
+	if (counts && quota_stage(s->quota, ns, text) < 0)
+		return -ENOMEM;
 	struct blob *b = blob_new(text->data, text->len);
 	return b ? store_put(s->store, kind, ns, name, b) : -ENOMEM;
 }

@@ -3,6 +3,7 @@
 /* Puts the parts together: caches, queues, who is queued when what changes, and leadership. */
 
 #include "controller/addresses.h"
+#include "controller/quota.h"
 
 #include <string.h>
 
@@ -34,6 +35,10 @@ static struct metric depth[N_QUEUES] = {
          .help = "Objects waiting.",
          .type = "gauge",
          .labels = "queue=\"hosts\""},
+	{.name = "nacre_controller_queue_depth",
+         .help = "Objects waiting.",
+         .type = "gauge",
+         .labels = "queue=\"tenantquotas\""},
 };
 static struct metric leader = METRIC_GAUGE("nacre_controller_leader", "1 while this controller acts.");
 static struct metric connected = METRIC_GAUGE("nacre_controller_api_connected", "1 while the API server answers.");
@@ -85,8 +90,8 @@ void enqueue(struct controller *c, enum queue q, const char *ns, const char *nam
 }
 
 static bool synced(const struct controller *c) {
-	const struct kube_cache *all[] = {c->instances, c->allocations, c->pools,    c->types,
-	                                  c->hosts,     c->leases,      c->endpoints};
+	const struct kube_cache *all[] = {c->instances, c->allocations, c->pools,     c->types,
+	                                  c->hosts,     c->leases,      c->endpoints, c->quotas};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (!kube_cache_synced(all[i]))
 			return false;
@@ -116,6 +121,7 @@ static void update_running(struct controller *c) {
 	if (run) {
 		enqueue_all(c, QUEUE_POOLS, c->pools);
 		enqueue_all(c, QUEUE_HOSTS, c->hosts);
+		enqueue_all(c, QUEUE_QUOTAS, c->quotas);
 		enqueue_all(c, QUEUE_INSTANCES, c->instances);
 		enqueue_all(c, QUEUE_ALLOCATIONS, c->allocations);
 		enqueue_all(c, QUEUE_ENDPOINTS, c->endpoints);
@@ -196,10 +202,27 @@ static void on_allocation(const struct kube_change *ch, void *userdata) {
 }
 
 static void on_type(const struct kube_change *ch, void *userdata) {
-	if (ch->type == KUBE_SYNCED)
-		update_running(userdata);
-	else
-		room_made(userdata);
+	struct controller *c = userdata;
+	if (ch->type == KUBE_SYNCED) {
+		update_running(c);
+		return;
+	}
+	if (ch->type != KUBE_MODIFIED) /* sizes can't be changed */
+		quotas_type_changed(c->quota, ch->name);
+	room_made(c);
+}
+
+static void on_quota(const struct kube_change *ch, void *userdata) {
+	struct controller *c = userdata;
+	if (ch->type == KUBE_SYNCED) {
+		update_running(c);
+		return;
+	}
+	enqueue(c, QUEUE_QUOTAS, ch->ns, ch->name);
+	const struct tenantquota *now = ch->obj, *old = ch->old;
+	if (ch->type == KUBE_DELETED ||
+	    (ch->type == KUBE_MODIFIED && !api_equal(&api_desc_tenantquota_spec, now->spec, old->spec)))
+		room_made(c);
 }
 
 static void on_host(const struct kube_change *ch, void *userdata) {
@@ -262,7 +285,7 @@ static int open_cache(struct controller *c, struct kube_cache **cache, const str
 
 static int open_queues(struct controller *c, struct error *err) {
 	static const kube_reconcile_fn fns[N_QUEUES] = {instance_reconcile, pool_reconcile, allocation_reconcile,
-	                                                endpoint_reconcile, host_reconcile};
+	                                                endpoint_reconcile, host_reconcile, quota_reconcile};
 	for (int i = 0; i < N_QUEUES; i++) {
 		int r = kube_workqueue_new(&c->queues[i], c->loop, PARALLEL, fns[i], c, err);
 		if (r < 0)
@@ -301,11 +324,13 @@ int controller_new(struct controller **ret, sd_event *loop, const struct control
 	if (r == 0)
 		r = open_cache(c, &c->endpoints, &api_kind_endpoint, NULL, on_endpoint, err);
 	if (r == 0)
+		r = open_cache(c, &c->quotas, &api_kind_tenantquota, NULL, on_quota, err);
+	if (r == 0)
 		r = open_cache(c, &c->instances, &api_kind_instance, NULL, on_instance, err);
 	if (r < 0)
 		return r;
 	if (addresses_new(&c->addresses, c) < 0 || placement_new(&c->placement, c) < 0 ||
-	    liveness_new(&c->liveness, c, o->host_grace_s) < 0)
+	    quotas_new(&c->quota, c) < 0 || liveness_new(&c->liveness, c, o->host_grace_s) < 0)
 		return error_oom(err);
 	if (!o->no_election) {
 		struct kube_elector_options e = {.ns = KUBE_SYSTEM_NS,
@@ -338,12 +363,13 @@ struct controller *controller_free(struct controller *c) {
 	sd_event_source_disable_unref(c->tick);
 	kube_elector_free(c->elector);
 	kube_recorder_free(c->recorder);
-	struct kube_cache *all[] = {c->instances, c->allocations, c->pools,    c->types,
-	                            c->hosts,     c->leases,      c->endpoints};
+	struct kube_cache *all[] = {c->instances, c->allocations, c->pools,     c->types,
+	                            c->hosts,     c->leases,      c->endpoints, c->quotas};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		kube_cache_free(all[i]);
 	liveness_free(c->liveness);
 	placement_free(c->placement);
+	quotas_free(c->quota);
 	addresses_free(c->addresses);
 	kube_client_free(c->client); /* no callback comes any more */
 	while ((w = TAILQ_FIRST(&c->works))) {

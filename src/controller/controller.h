@@ -9,6 +9,7 @@
  *   instances  finalizer, addresses, placement, conditions, release at the end  instance.c (addresses.c, placement.c)
  *   pools      finalizer, usage, overlaps                                       pools.c
  *   allocations, endpoints   what nobody owns any more goes                     gc.c
+ *   quotas     what a namespace takes together; who exceeds it waits             quota.c
  *   hosts      heartbeats; a lost host's endpoints are withdrawn                hosts.c
  *
  * Who writes what in an Instance's status: the controller everything but phase, restarts and the Ready condition of an
@@ -28,6 +29,7 @@
 #include "api/endpoint.h"
 #include "api/host.h"
 #include "api/instance.h"
+#include "api/tenantquota.h"
 #include "base/metrics.h"
 #include "kube/cache.h"
 #include "kube/event.h"
@@ -37,10 +39,11 @@
 #define FINALIZER_INSTANCE "nacre.dev/instance"
 #define FINALIZER_POOL     "nacre.dev/addresspool"
 
-enum queue { QUEUE_INSTANCES, QUEUE_POOLS, QUEUE_ALLOCATIONS, QUEUE_ENDPOINTS, QUEUE_HOSTS, N_QUEUES };
+enum queue { QUEUE_INSTANCES, QUEUE_POOLS, QUEUE_ALLOCATIONS, QUEUE_ENDPOINTS, QUEUE_HOSTS, QUEUE_QUOTAS, N_QUEUES };
 
 struct addresses;
 struct placement;
+struct quotas;
 struct liveness;
 struct controller;
 struct work;
@@ -78,7 +81,7 @@ RB_HEAD(waiters, waiter);
 struct controller {
 	sd_event *loop;
 	struct kube_client *client;
-	struct kube_cache *instances, *allocations, *pools, *types, *hosts, *leases, *endpoints;
+	struct kube_cache *instances, *allocations, *pools, *types, *hosts, *leases, *endpoints, *quotas;
 	struct kube_workqueue *queues[N_QUEUES];
 	TAILQ_HEAD(, work) works;
 	struct waiters waiters;
@@ -86,6 +89,7 @@ struct controller {
 	struct kube_recorder *recorder;
 	struct addresses *addresses;
 	struct placement *placement;
+	struct quotas *quota;
 	struct liveness *liveness;
 	sd_event_source *tick;
 };

@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "controller/addresses.h"
 #include "controller/placement.h"
+#include "controller/quota.h"
 
 #define REASON_HOST_LOST "HostLost"
 
@@ -229,13 +230,35 @@ static void host_lost(struct work *w, const struct instance *i, struct instance 
 		           condition(n, "Ready")->message);
 }
 
+static void refuse(struct work *w, const struct instance *i, const char *why) {
+	struct error err = {0};
+	const struct decision none = {.host = ""};
+	struct instance *n = clone(&api_kind_instance, i);
+	if (n && !n->status)
+		n->status = calloc(1, sizeof(*n->status));
+	if (n && n->status) {
+		set_condition(n, "Scheduled", "False", "QuotaExceeded", "%s", why);
+		set_condition(n, "Ready", "False", "QuotaExceeded", "%s", why);
+		wait_for_room(w->c, n);
+		patch_status(w, i, n, &none);
+	} else
+		work_sent(w, error_oom(&err), &err);
+	api_free(&api_kind_instance, n);
+}
+
 static void advance(struct work *w, const struct instance *i) {
 	const char *reason = NULL;
-	char msg[512];
+	char msg[QUOTA_MESSAGE_MAX];
 	struct decision d = {.host = ""};
 	struct error err = {0};
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
 		work_patch_finalizers(w, w->c->instances, &i->meta, FINALIZER_INSTANCE, true);
+		return;
+	}
+	/* A quota comes first: who exceeds it takes no addresses from others. */
+	const struct instancetype *type = is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
+	if (type && !quotas_admit(w->c->quota, i, type, msg)) {
+		refuse(w, i, msg);
 		return;
 	}
 	bool complete = allocate(w, i, &reason, msg, sizeof(msg));

@@ -9,7 +9,8 @@
 #include "base/util.h"
 #include "controller/controller.h"
 
-static const char *const queue_names[N_QUEUES] = {"instances", "addresspools", "allocations", "endpoints", "hosts"};
+static const char *const queue_names[N_QUEUES] = {"instances", "addresspools", "allocations",
+                                                  "endpoints", "hosts",        "tenantquotas"};
 
 static struct metric reconciles = METRIC_COUNTER("nacre_controller_reconciles_total", "Objects looked at.");
 static struct metric errors = METRIC_COUNTER("nacre_controller_errors_total", "Reconciliations that failed.");

@@ -278,6 +278,12 @@ const void *kube_cache_first(const struct kube_cache *c) {
 	return e ? e->obj : NULL;
 }
 
+const void *kube_cache_first_in(const struct kube_cache *c, const char *ns) {
+	struct entry key = {.ns = ns, .name = ""};
+	struct entry *e = RB_NFIND(entries, (struct entries *)&c->entries, &key);
+	return e && streq(e->ns, ns) ? e->obj : NULL;
+}
+
 const void *kube_cache_next(const struct kube_cache *c, const void *obj) {
 	const struct api_meta *m = obj;
 	struct entry *e = find(c, ns_of(m), m->name);

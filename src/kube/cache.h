@@ -64,6 +64,8 @@ const void *kube_cache_get(const struct kube_cache *c, const char *ns, const cha
 /* The first object, and the one that follows (in order of namespace and name); NULL at the end. */
 const void *kube_cache_first(const struct kube_cache *c);
 const void *kube_cache_next(const struct kube_cache *c, const void *obj);
+/* The first object of a namespace; those of the namespace follow each other. */
+const void *kube_cache_first_in(const struct kube_cache *c, const char *ns);
 #define KUBE_CACHE_FOREACH(obj, c) for ((obj) = kube_cache_first(c); (obj); (obj) = kube_cache_next((c), (obj)))
 
 /*

@@ -323,3 +323,51 @@ def test_another_store(cloud):
     name = cloud.instance()
     cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated", 20)
     settle(cloud, 1)
+
+
+def test_quota(cloud):
+    """Instances that were there before the quota stand for a server that doesn't refuse them."""
+    cloud.pools()
+    cloud.host("h1", vcpus=100, memory=100000)
+    cloud.stop("controller")
+    names = [cloud.instance() for _ in range(5)]
+    cloud.create("TenantQuota", "q", {"instances": 4, "vcpus": 2}, "default")
+    cloud.start_controller("controller", "--no-leader-election")
+    eventually("two are placed", 10, lambda: sum(bool(placed(cloud, n)) for n in names) == 2)
+    waiting = eventually("the others wait", 10, lambda: (w := [n for n in names if cloud.of_instance(
+        n, "Scheduled").get("reason") == "QuotaExceeded"]) and len(w) == 3 and w)
+    c = cloud.of_instance(waiting[0], "Scheduled")
+    assert c["status"] == "False"
+    assert c["message"] == "exceeded quota: q, requested: vcpus=1, used: vcpus=2, limited: vcpus=2"
+    assert cloud.of_instance(waiting[0], "Ready")["reason"] == "QuotaExceeded"
+    assert len(cloud.list("allocations")) == 2 * 4, "who exceeds a quota takes no addresses"
+    eventually("usage", 5, lambda: cloud.get("tenantquotas", "q", "default").get("status", {}).get("used") == {
+        "instances": 2, "vcpus": 2, "memoryMiB": 512})
+
+    lucky = next(n for n in names if n not in waiting)
+    cloud.delete("instances", lucky, "default")
+    cloud.removed(lucky)
+    eventually("another one follows", 10, lambda: sum(bool(placed(cloud, n)) for n in waiting) == 1)
+    cloud.patch("tenantquotas", "q", {"spec": {"vcpus": 1}}, "default")
+    eventually("it is said to be exceeded", 10, lambda: cloud.condition(
+        "tenantquotas", "q", "WithinLimits", "default").get("reason") == "Exceeded")
+    assert sum(bool(placed(cloud, n)) for n in names if n != lucky) == 2, "nothing is taken away"
+    cloud.patch("tenantquotas", "q", {"spec": {"vcpus": 100}}, "default")
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names if n != lucky))
+    cloud.delete("tenantquotas", "q", "default")
+
+
+def test_quota_after_a_restart(cloud):
+    cloud.pools()
+    cloud.host("h1", vcpus=100, memory=100000)
+    cloud.create("TenantQuota", "q", {"vcpus": 3}, "default")
+    names = [cloud.instance() for _ in range(3)]
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names))
+    cloud.stop("controller", signal.SIGKILL)
+    cloud.start_controller("controller", "--no-leader-election")
+    cloud.create("InstanceType", "big", {"vcpus": 2, "memoryMiB": 256})
+    cloud.patch("tenantquotas", "q", {"spec": {"vcpus": 4}}, "default")
+    name = cloud.instance()
+    eventually("the fourth", 10, lambda: placed(cloud, name))
+    eventually("usage", 5, lambda: cloud.get("tenantquotas", "q", "default")["status"].get("used") == {
+        "instances": 4, "vcpus": 4, "memoryMiB": 1024})

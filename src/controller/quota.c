@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/quota.h"
+
+#include <string.h>
+
+#include "base/util.h"
+
+/* An instance that counts, and with what. */
+struct charge {
+	RB_ENTRY(charge) node;
+	struct quota_sum sum;
+	bool placed;
+	char type[256];
+	char key[];
+};
+
+static int charge_cmp(const struct charge *a, const struct charge *b) {
+	return strcmp(a->key, b->key);
+}
+
+RB_HEAD(charges, charge);
+RB_GENERATE_INTERNAL(charges, charge, node, charge_cmp, _unused_ static)
+
+struct tenant {
+	RB_ENTRY(tenant) node;
+	struct quota_sum used;
+	char ns[];
+};
+
+static int tenant_cmp(const struct tenant *a, const struct tenant *b) {
+	return strcmp(a->ns, b->ns);
+}
+
+RB_HEAD(tenants, tenant);
+RB_GENERATE_INTERNAL(tenants, tenant, node, tenant_cmp, _unused_ static)
+
+struct quotas {
+	struct controller *c;
+	struct charges charges;
+	struct tenants tenants;
+};
+
+static struct tenant *tenant(struct quotas *q, const char *ns) {
+	size_t n = strlen(ns) + 1;
+	struct tenant *t = calloc(1, sizeof(*t) + n), *have;
+	if (!t)
+		abort(); /* what a tenant has would not be known */
+	memcpy(t->ns, ns, n);
+	have = RB_INSERT(tenants, &q->tenants, t);
+	if (have)
+		free(t);
+	return have ? have : t;
+}
+
+static struct charge *find(struct quotas *q, const char *key) {
+	struct charge *ch = RB_ROOT(&q->charges);
+	int c;
+	while (ch && (c = strcmp(key, ch->key)))
+		ch = c < 0 ? RB_LEFT(ch, node) : RB_RIGHT(ch, node);
+	return ch;
+}
+
+static const struct tenantquota *next_of(const struct quotas *q, const char *ns, const struct tenantquota *t) {
+	t = t ? kube_cache_next(q->c->quotas, t) : kube_cache_first_in(q->c->quotas, ns);
+	return t && streq(t->meta.ns, ns) ? t : NULL;
+}
+
+static void queue_status(struct quotas *q, const char *ns) {
+	const struct tenantquota *t = NULL;
+	char key[KUBE_KEY_MAX];
+	/* Not with every single one of many. */
+	while ((t = next_of(q, ns, t)))
+		kube_workqueue_add_after(q->c->queues[QUEUE_QUOTAS], kube_key(ns, t->meta.name, key),
+		                         200 * USEC_PER_MSEC);
+}
+
+static void drop(struct quotas *q, struct charge *ch) {
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(ch->key, buf, &ns, &name);
+	struct tenant *t = tenant(q, ns);
+	quota_sum_add(&t->used, &ch->sum, -1);
+	queue_status(q, ns);
+	if (!t->used.instances) {
+		RB_REMOVE(tenants, &q->tenants, t);
+		free(t);
+	}
+	RB_REMOVE(charges, &q->charges, ch);
+	free(ch);
+}
+
+static void add(struct quotas *q, const struct instance *i, const char *key, const struct quota_sum *sum, bool placed) {
+	size_t n = strlen(key) + 1;
+	struct charge *ch = calloc(1, sizeof(*ch) + n);
+	if (!ch)
+		abort();
+	memcpy(ch->key, key, n);
+	ch->sum = *sum;
+	ch->placed = placed;
+	snprintf(ch->type, sizeof(ch->type), "%s", i->spec->type);
+	RB_INSERT(charges, &q->charges, ch);
+	quota_sum_add(&tenant(q, i->meta.ns)->used, sum, 1);
+	queue_status(q, i->meta.ns);
+}
+
+static struct quota_sum size_of(const struct instancetype *type) {
+	return (struct quota_sum){1, type->spec->vcpus.v, type->spec->memory_mib.v};
+}
+
+static void on_instance(const struct kube_change *chg, void *userdata) {
+	struct quotas *q = userdata;
+	char key[KUBE_KEY_MAX];
+	if (chg->type == KUBE_SYNCED)
+		return;
+	const struct instance *i = chg->obj;
+	struct charge *ch = find(q, kube_key(chg->ns, chg->name, key));
+	if (chg->type == KUBE_DELETED) {
+		if (ch)
+			drop(q, ch);
+		return;
+	}
+	if (!i->status || !i->status->host || !*i->status->host || (ch && ch->placed))
+		return;
+	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
+	if (ch)
+		drop(q, ch);
+	add(q, i, key, &s, true);
+}
+
+void quotas_type_changed(struct quotas *q, const char *type) {
+	struct charge *ch, *next;
+	RB_FOREACH_SAFE (ch, charges, &q->charges, next) {
+		if (!ch->placed && streq(ch->type, type))
+			drop(q, ch); /* of what size it is now is seen when it is looked at again */
+	}
+}
+
+bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
+                  char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct tenantquota *t = NULL;
+	char key[KUBE_KEY_MAX];
+	if (find(q, kube_key(i->meta.ns, i->meta.name, key)))
+		return true;
+	struct quota_sum want = size_of(type);
+	while ((t = next_of(q, i->meta.ns, t)))
+		if (tenantquota_exceeded(t->meta.name, t->spec, &tenant(q, i->meta.ns)->used, &want, msg))
+			return false;
+	add(q, i, key, &want, false);
+	return true;
+}
+
+/* ---- status ---- */
+
+static int set_status(struct tenantquota *n, const struct quota_sum *used) {
+	if (!n->status)
+		n->status = calloc(1, sizeof(*n->status));
+	if (n->status && !n->status->used)
+		n->status->used = calloc(1, sizeof(*n->status->used));
+	if (!n->status || !n->status->used)
+		return -ENOMEM;
+	*n->status->used =
+		(struct tenantquota_used){API_I64(used->instances), API_I64(used->vcpus), API_I64(used->memory_mib)};
+	const struct tenantquota_spec *s = n->spec;
+	bool over = (s->instances.set && used->instances > s->instances.v) ||
+	            (s->vcpus.set && used->vcpus > s->vcpus.v) ||
+	            (s->memory_mib.set && used->memory_mib > s->memory_mib.v);
+	return api_condition_set(
+		&n->status->conditions.v, &n->status->conditions.n, "WithinLimits", over ? "False" : "True",
+		over ? "Exceeded" : "Within",
+		over ? "more is in use than the limits, which were set later, allow; nothing is taken away" : "",
+		n->meta.generation.v, now_realtime_us());
+}
+
+void quota_reconcile(const char *key, void *userdata) {
+	struct controller *c = userdata;
+	struct work *w = work_new(c, QUEUE_QUOTAS, key);
+	struct error err = {0};
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(key, buf, &ns, &name);
+	const struct tenantquota *t = kube_cache_get(c->quotas, ns, name);
+	if (t && !t->meta.deletion_timestamp && work_may_go_on(w)) {
+		struct tenantquota *n = clone(&api_kind_tenantquota, t);
+		if (!n || set_status(n, &tenant(c->quota, ns)->used) < 0) {
+			work_sent(w, error_oom(&err), &err);
+		} else {
+			struct kube_call call = op_call(work_op(w, c->quotas));
+			int r = kube_patch_status(c->client, &api_kind_tenantquota, t, n, &call, &err);
+			if (r)
+				work_sent(w, r, &err);
+		}
+		api_free(&api_kind_tenantquota, n);
+	}
+	work_close(w);
+}
+
+/* ---- ---- */
+
+int quotas_new(struct quotas **ret, struct controller *c) {
+	struct quotas *q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->c = c;
+	RB_INIT(&q->charges);
+	RB_INIT(&q->tenants);
+	*ret = q;
+	return kube_cache_on_change(c->instances, on_instance, q);
+}
+
+struct quotas *quotas_free(struct quotas *q) {
+	struct charge *ch;
+	struct tenant *t;
+	if (!q)
+		return NULL;
+	while ((ch = RB_MIN(charges, &q->charges))) {
+		RB_REMOVE(charges, &q->charges, ch);
+		free(ch);
+	}
+	while ((t = RB_MIN(tenants, &q->tenants))) {
+		RB_REMOVE(tenants, &q->tenants, t);
+		free(t);
+	}
+	free(q);
+	return NULL;
+}

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TenantQuota: what exceeds it is refused with what is used and what was asked, also when many race."""
+
+import http.client
+import json
+import threading
+
+from apilib import G, MERGE, V, instance, namespace
+
+Q = f"{G}/namespaces/default/tenantquotas"
+
+
+def quota(name="q", ns="default", **spec):
+    return {"apiVersion": V, "kind": "TenantQuota", "metadata": {"name": name, "namespace": ns}, "spec": spec}
+
+
+def itype(name, vcpus, memory):
+    return {"apiVersion": V, "kind": "InstanceType", "metadata": {"name": name},
+            "spec": {"vcpus": vcpus, "memoryMiB": memory}}
+
+
+def refused(server, obj, text, path=f"{G}/namespaces/default/instances"):
+    a = server.post(path, obj)
+    assert a.status == 403 and a.json["reason"] == "Forbidden", a.text
+    assert a.json["message"] == f'instances.nacre.dev "{obj["metadata"]["name"]}" is forbidden: {text}', a.text
+
+
+def test_refused(server):
+    server.create(itype("small", 2, 1024))
+    server.create(itype("big", 8, 1024))
+    server.create(quota(instances=3, vcpus=8))
+    server.create(instance("a"))
+    refused(server, instance("b", type="big"), "exceeded quota: q, requested: vcpus=8, used: vcpus=2, limited: vcpus=8")
+    assert server.post(f"{G}/namespaces/default/instances?dryRun=All", instance("b", type="big")).status == 403
+    assert server.post(f"{G}/namespaces/default/instances?dryRun=All", instance("b")).status == 201
+    server.create(instance("b"))
+    server.create(instance("c"))
+    refused(server, instance("d"), "exceeded quota: q, requested: instances=1, used: instances=3, limited: instances=3")
+    refused(server, instance("d", type="big"), "exceeded quota: q, requested: instances=1,vcpus=8, "
+                                               "used: instances=3,vcpus=6, limited: instances=3,vcpus=8")
+    # Another tenant isn't concerned; what is there may be changed, and room is made by deleting.
+    server.create(namespace("other"))
+    server.create(instance("a", ns="other"))
+    assert server.patch(f"{G}/namespaces/default/instances/a", {"spec": {"running": False}}).status == 200
+    server.delete(f"{G}/namespaces/default/instances/a")
+    server.create(instance("d"))
+    # A lower quota takes nothing away.
+    assert server.patch(f"{Q}/q", {"spec": {"instances": 1}}).status == 200
+    refused(server, instance("e"), "exceeded quota: q, requested: instances=1, used: instances=3, limited: instances=1")
+    assert server.patch(f"{G}/namespaces/default/instances/b", {"metadata": {"labels": {"x": "y"}}}).status == 200
+    # Of several all hold.
+    server.patch(f"{Q}/q", {"spec": {"instances": 10}})
+    server.create(quota("r", memoryMiB=3072))
+    refused(server, instance("e"), "exceeded quota: r, requested: memoryMiB=1024, used: memoryMiB=3072, "
+                                   "limited: memoryMiB=3072")
+    for name in ("q", "r"):
+        server.delete(f"{Q}/{name}")
+    server.create(instance("e"))
+    a = server.post(Q, quota("bad", vcpus=-1))
+    assert a.status == 422 and "spec.vcpus" in a.json["message"]
+
+
+def test_what_counts(server):
+    """What an instance was placed with counts, else its type's size; and the same after a restart."""
+    server.create(quota(vcpus=10))
+    server.create(instance("a", type="later"))
+    server.create(itype("later", 8, 64))
+    server.create(itype("four", 4, 64))
+    full = "exceeded quota: q, requested: vcpus=4, used: vcpus=8, limited: vcpus=10"
+    refused(server, instance("b", type="four"), full)
+    status = {"status": {"vcpus": 8, "memoryMiB": 64, "host": "h"}}
+    assert server.patch(f"{G}/namespaces/default/instances/a/status", status, MERGE).status == 200
+    refused(server, instance("b", type="four"), full)
+    server.delete(f"{G}/instancetypes/later")
+    refused(server, instance("b", type="four"), full)
+    server.stop()
+    server.start()
+    refused(server, instance("b", type="four"), full)
+    server.delete(f"{G}/namespaces/default/instances/a")
+    server.create(instance("b", type="four"))
+
+
+def test_race(server):
+    """50 clients at once, room for 10 instances, by vCPUs and by number; twice, the second time after deletions."""
+    server.create(itype("small", 2, 1024))
+    server.create(quota(vcpus=20))
+    server.create(quota("n", instances=10))
+
+    def one(n, start, results):
+        conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        conn.connect()
+        start.wait()
+        for k in range(4):
+            results.append(server.post(f"{G}/namespaces/default/instances", instance(f"i{n}-{k}"), conn=conn).status)
+
+    for _ in range(2):
+        start, results = threading.Barrier(50), []
+        threads = [threading.Thread(target=one, args=(n, start, results)) for n in range(50)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+        there = server.list(f"{G}/instances")["items"]
+        assert len(there) == 10, len(there)
+        assert sorted(results) == [201] * 10 + [403] * 190, results
+        for o in there:
+            assert server.delete(f"{G}/namespaces/default/instances/{o['metadata']['name']}").status == 200
+
+
+def test_a_failed_write_counts_nothing(server):
+    """What was staged and not stored, or refused for other reasons, takes no room."""
+    server.create(itype("small", 2, 1024))
+    server.create(quota(instances=1))
+    for _ in range(3):
+        assert server.post(f"{G}/namespaces/default/instances", json.dumps(instance("A_b"))).status == 422
+        assert server.post(f"{G}/namespaces/nowhere/instances", instance("a", ns="nowhere")).status == 404
+    server.create(instance("a"))
+    assert server.post(f"{G}/namespaces/default/instances", instance("a")).status == 409
