@@ -21,16 +21,17 @@ static int run(const struct controller_options *o, const char *metrics, struct e
 		r = metrics_server_new(&m, loop, metrics, controller_ready, c, err);
 	if (r < 0)
 		return r;
-	log_info("started", "api=%s identity=%s", o->api, o->identity);
+	log_info("started", "api=%s identity=%s", kube_client_server(c->client), o->identity);
 	return loop_run(loop, err);
 }
 
 int main(int argc, char **argv) {
-	const char *api = "unix:/run/nacre/api.sock", *identity = NULL, *metrics = NULL, *level_name = "info";
+	const char *identity = NULL, *metrics = NULL, *level_name = "info";
 	int64_t lease = 15000, deadline = 10000, retry = 2000, grace = 15;
 	bool no_election = false;
+	struct kube_access access = {0};
 	const struct opt opts[] = {
-		{"api", OPT_STR, &api, "URL", "API server: http://HOST:PORT, https://HOST:PORT or unix:/PATH"},
+		KUBE_ACCESS_OPTIONS(access),
 		{"identity", OPT_STR, &identity, "NAME",
 	         "Name in the leader lease; default: the host's name and a random part"},
 		{"metrics", OPT_STR, &metrics, "LISTEN",
@@ -68,7 +69,7 @@ int main(int argc, char **argv) {
 			snprintf(own, sizeof(own), "%s_%08x", host, x);
 			identity = own;
 		}
-		struct controller_options o = {.api = api,
+		struct controller_options o = {.access = access,
 		                               .identity = identity,
 		                               .no_election = no_election,
 		                               .lease_ms = lease,

@@ -68,7 +68,7 @@ static int start(struct program *p, struct fabric_config *fc, const struct fabri
                  struct error *err) {
 	int r = loop_new(&p->loop, err);
 	if (r >= 0)
-		r = kube_client_new(&p->client, p->loop, fo->api, "nacre-edge", err);
+		r = kube_client_open(&p->client, p->loop, &fo->access, "nacre-edge", err);
 	if (r < 0)
 		return r;
 	fc->loop = p->loop;
@@ -164,7 +164,7 @@ int main(int argc, char **argv) {
 	if (r >= 0 && metrics)
 		r = metrics_server_new(&p.metrics, p.loop, metrics, is_ready, &p, &err);
 	if (r >= 0) {
-		log_info("started", "host=%s vtep=%s", fo.host, fo.vtep);
+		log_info("started", "host=%s vtep=%s api=%s", fo.host, fo.vtep, kube_client_server(p.client));
 		r = loop_run(p.loop, &err);
 	}
 	if (r < 0)

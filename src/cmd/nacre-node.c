@@ -126,7 +126,7 @@ static int run(const struct options *o, struct error *err) {
 	if (r >= 0 && o->metrics)
 		r = metrics_server_new(&metrics, loop, o->metrics, is_ready, &node, err);
 	if (r >= 0)
-		r = kube_client_new(&client, loop, o->fabric.api, "nacre-node", err);
+		r = kube_client_open(&client, loop, &o->fabric.access, "nacre-node", err);
 	if (r < 0)
 		goto out;
 	fc.loop = ac.loop = loop;
@@ -145,7 +145,7 @@ static int run(const struct options *o, struct error *err) {
 		goto out;
 	}
 	agent_stats(agent, &adopted);
-	log_info("running", "host=%s guests=%zu", o->fabric.host, adopted.guests);
+	log_info("running", "host=%s api=%s guests=%zu", o->fabric.host, kube_client_server(client), adopted.guests);
 	r = loop_run(loop, err);
 out:
 	/* While it still has something to tell of. */

@@ -302,7 +302,7 @@ int controller_new(struct controller **ret, sd_event *loop, const struct control
 	c->loop = sd_event_ref(loop);
 	TAILQ_INIT(&c->works);
 	RB_INIT(&c->waiters);
-	int r = kube_client_new(&c->client, loop, o->api, "nacre-controller", err);
+	int r = kube_client_open(&c->client, loop, &o->access, "nacre-controller", err);
 	if (r == 0)
 		r = open_queues(c, err);
 	if (r == 0)

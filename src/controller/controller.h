@@ -95,7 +95,8 @@ struct controller {
 };
 
 struct controller_options {
-	const char *api, *identity;
+	struct kube_access access;
+	const char *identity;
 	bool no_election;
 	int64_t lease_ms, deadline_ms, retry_ms;
 	int64_t host_grace_s; /* for hosts whose lease names no duration */

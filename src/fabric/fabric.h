@@ -60,15 +60,16 @@ const char *fabric_host_uid(const struct fabric *f);
 
 /* The options that all agents share. */
 struct fabric_options {
-	const char *api, *host, *vtep, *prefix, *run_dir;
+	struct kube_access access;
+	const char *host, *vtep, *prefix, *run_dir;
 	struct opt_list nics;
 	int64_t asn, vni, lease_s;
 };
 #define FABRIC_OPTIONS_DEFAULT \
-	{ .api = "http://127.0.0.1:6443", .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15, }
+	{ .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15, }
 /* clang-format off */
 #define FABRIC_OPTIONS(o) \
-	{"api", OPT_STR, &(o).api, "URL", "API server: http://HOST:PORT or unix:/PATH", 0, 0, false}, \
+	KUBE_ACCESS_OPTIONS((o).access), \
 	{"host", OPT_STR, &(o).host, "NAME", "name of this host", 0, 0, true}, \
 	{"vtep", OPT_STR, &(o).vtep, "ADDRESS", "IPv6 address of the host's tunnel endpoint", 0, 0, true}, \
 	{"asn", OPT_I64, &(o).asn, "N", "AS number of the host in the underlay", 1, 4294967294, true}, \

@@ -22,6 +22,8 @@
 
 #define CONNECT_TIMEOUT_MS 5000L
 #define DEAD_PEER_MS       30000U /* unacknowledged data or keep-alives for so long: the connection is dead */
+#define CHECK_NS           NSEC_PER_SEC
+#define RETRY_AFTER_MAX_S  60
 
 struct sock {
 	TAILQ_ENTRY(sock) entry;
@@ -33,7 +35,7 @@ struct kube_request {
 	struct kube_client *c;
 	struct kube_call call;
 	CURL *easy;
-	struct curl_slist *headers;
+	struct curl_slist *headers, *connect_to;
 	char *body, *what; /* "GET /path" */
 	struct buf in;     /* bytes received, not consumed yet */
 	ssize_t (*data)(const char *, size_t, void *);
@@ -41,12 +43,20 @@ struct kube_request {
 	char text[CURL_ERROR_SIZE];
 };
 
+/* What curl is told of a server. */
+struct target {
+	char *url, *unix_path; /* without trailing slash; path of the socket or NULL */
+	char *connect_to;      /* for CURLOPT_CONNECT_TO: where the host in url really is; NULL: there */
+};
+
 struct kube_client {
 	sd_event *loop;
 	CURLM *multi;
 	sd_event_source *timer;
 	const char *agent;
-	char *url, *unix_path; /* without trailing slash; path of the socket or NULL */
+	struct kube_config config;
+	struct target target;
+	uint64_t checked; /* when the credentials were last compared with their files */
 	TAILQ_HEAD(, kube_request) all, ready;
 	TAILQ_HEAD(, sock) socks;
 	struct kube_request *current; /* whose data callback runs; NULL once it was cancelled from there */
@@ -56,13 +66,71 @@ struct kube_client {
 static struct metric requests = METRIC_COUNTER("nacre_kube_requests_total", "Requests sent to the API server.");
 static struct metric failures =
 	METRIC_COUNTER("nacre_kube_unanswered_total", "Requests to the API server that got no answer, or 5xx.");
+static struct metric refused =
+	METRIC_COUNTER("nacre_kube_refused_total", "Requests that the API server refused: who we are, or what we may.");
+static struct metric reloads =
+	METRIC_COUNTER("nacre_kube_credential_reloads_total", "Times that changed credentials were read.");
+static struct metric bad_reloads = METRIC_COUNTER("nacre_kube_credential_reload_failures_total",
+                                                  "Times that changed credentials could not be read.");
 
 sd_event *kube_client_loop(const struct kube_client *c) {
 	return c->loop;
 }
 
+const char *kube_client_server(const struct kube_client *c) {
+	return c->config.server;
+}
+
 uint64_t kube_client_last_contact(const struct kube_client *c) {
 	return c->last_contact;
+}
+
+/* ---- the server ---- */
+
+static void target_clear(struct target *t) {
+	free(t->url);
+	free(t->unix_path);
+	free(t->connect_to);
+	*t = (struct target){0};
+}
+
+/* For curl the host in the URL is the one in the server's certificate, wherever it is connected to. */
+static int target_rename(struct target *t, const char *name) {
+	char *host = NULL, *port = NULL, *url = NULL;
+	CURLU *u = curl_url();
+	bool ok = u && !curl_url_set(u, CURLUPART_URL, t->url, 0) && !curl_url_get(u, CURLUPART_HOST, &host, 0) &&
+	          !curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) &&
+	          !curl_url_set(u, CURLUPART_HOST, name, 0) && !curl_url_get(u, CURLUPART_URL, &url, 0);
+	if (ok) {
+		free(t->url);
+		t->url = strdup(url);
+		t->connect_to = strf("%s:%s:%s:%s", name, port, host, port);
+	}
+	curl_free(host);
+	curl_free(port);
+	curl_free(url);
+	curl_url_cleanup(u);
+	return ok && t->url && t->connect_to ? 0 : -EINVAL;
+}
+
+static int target_of(const struct kube_config *k, struct target *ret, struct error *err) {
+	bool is_unix = starts_with(k->server, "unix:/");
+	const char *host = is_unix ? "localhost" : strstr(k->server, "://") + 3;
+	_cleanup_(target_clear) struct target t = {0};
+	if (!*host || *host == '/')
+		return error_set(err, EINVAL, "API server `%s`: names no host", k->server);
+	t.url = strdup(is_unix ? "http://localhost" : k->server);
+	t.unix_path = is_unix ? strdup(k->server + 5) : NULL;
+	if (!t.url || (is_unix && !t.unix_path))
+		return error_oom(err);
+	if (k->tls_server_name && starts_with(t.url, "https:") && target_rename(&t, k->tls_server_name) < 0)
+		return error_set(err, EINVAL, "API server `%s`, tls-server-name `%s`: is no URL with such a name",
+		                 k->server, k->tls_server_name);
+	for (size_t n = strlen(t.url); n && t.url[n - 1] == '/'; n--)
+		t.url[n - 1] = '\0';
+	*ret = t;
+	t = (struct target){0};
+	return 0;
 }
 
 /* ---- one request ---- */
@@ -117,6 +185,7 @@ static void request_free(struct kube_request *r) {
 	if (r->easy)
 		curl_easy_cleanup(r->easy);
 	curl_slist_free_all(r->headers);
+	curl_slist_free_all(r->connect_to);
 	buf_free(&r->in);
 	free(r->body);
 	free(r->what);
@@ -130,13 +199,34 @@ static bool add_header(struct kube_request *r, const char *text) {
 	return l;
 }
 
+static bool set_blob(CURL *e, CURLoption option, const struct kube_secret *s) {
+	struct curl_blob blob = {.data = s->data, .len = s->data ? strlen(s->data) : 0, .flags = CURL_BLOB_COPY};
+	return !s->data || !curl_easy_setopt(e, option, &blob);
+}
+
+static bool is_tls(const struct kube_client *c) {
+	return starts_with(c->target.url, "https:");
+}
+
+static bool set_tls(const struct kube_client *c, CURL *e) {
+	const struct kube_config *k = &c->config;
+	long check = !k->insecure;
+	/* With an authority of its own the server must not be vouched for by those that the system trusts. */
+	return !curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, check) &&
+	       !curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, check ? 2L : 0L) &&
+	       !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+	       (!k->ca.data || !curl_easy_setopt(e, CURLOPT_CAPATH, NULL)) &&
+	       set_blob(e, CURLOPT_CAINFO_BLOB, &k->ca) && set_blob(e, CURLOPT_SSLCERT_BLOB, &k->cert) &&
+	       set_blob(e, CURLOPT_SSLKEY_BLOB, &k->key);
+}
+
 /* How to reach the server and who we are: the one place for sockets, certificates and tokens. */
 static bool set_transport(struct kube_client *c, CURL *e) {
 	return !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") && !curl_easy_setopt(e, CURLOPT_PROXY, "") &&
-	       (!c->unix_path || !curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->unix_path)) &&
-	       !curl_easy_setopt(e, CURLOPT_USERAGENT, c->agent) &&
+	       (!c->target.unix_path || !curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->target.unix_path)) &&
+	       (!is_tls(c) || set_tls(c, e)) && !curl_easy_setopt(e, CURLOPT_USERAGENT, c->agent) &&
 	       !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) &&
-	       !curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)starts_with(c->url, "https:")) &&
+	       !curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)is_tls(c)) &&
 	       !curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) && !curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 15L) &&
 	       !curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L) &&
 	       !curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket) &&
@@ -144,12 +234,29 @@ static bool set_transport(struct kube_client *c, CURL *e) {
 	       !curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 }
 
+static bool set_place(struct kube_request *r) {
+	const char *to = r->c->target.connect_to;
+	if (!to)
+		return true;
+	r->connect_to = curl_slist_append(NULL, to);
+	return r->connect_to && !curl_easy_setopt(r->easy, CURLOPT_CONNECT_TO, r->connect_to);
+}
+
+/* A token goes over no wire that others can read (as with client-go). */
+static bool set_token(struct kube_request *r) {
+	const char *token = r->c->config.token.data;
+	if (!token || (!is_tls(r->c) && !r->c->target.unix_path))
+		return true;
+	_free_ char *header = strf("Authorization: Bearer %s", token);
+	return header && add_header(r, header);
+}
+
 static bool set_message(struct kube_request *r, const struct kube_spec *s) {
-	_free_ char *url = strf("%s%s", r->c->url, s->path);
+	_free_ char *url = strf("%s%s", r->c->target.url, s->path);
 	_free_ char *type = strf("Content-Type: %s", s->content_type ? s->content_type : "application/json");
 	bool ok = url && type && !curl_easy_setopt(r->easy, CURLOPT_URL, url) &&
 	          !curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, s->method) &&
-	          add_header(r, "Accept: application/json");
+	          add_header(r, "Accept: application/json") && set_token(r);
 	if (ok && s->body) {
 		r->body = malloc(s->len + 1);
 		if (r->body)
@@ -169,7 +276,29 @@ static bool set_message(struct kube_request *r, const struct kube_spec *s) {
 	       !curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, 256L * 1024);
 }
 
+/* Follows files that were renewed; what can't be read is tried again, with the old credentials meanwhile. */
+static void refresh(struct kube_client *c) {
+	uint64_t now = now_monotonic_ns();
+	if (now - c->checked < CHECK_NS)
+		return;
+	c->checked = now;
+	if (!kube_config_changed(&c->config))
+		return;
+	_kube_config_ struct kube_config fresh = {0};
+	struct target target;
+	bool ok = kube_config_reload(&c->config, &fresh, NULL) >= 0 && target_of(&fresh, &target, NULL) >= 0;
+	metric_add(ok ? &reloads : &bad_reloads, 1);
+	if (!ok)
+		return;
+	kube_config_clear(&c->config);
+	c->config = fresh;
+	fresh = (struct kube_config){0};
+	target_clear(&c->target);
+	c->target = target;
+}
+
 static int request_new(struct kube_client *c, const struct kube_spec *s, struct kube_request **ret, struct error *err) {
+	refresh(c);
 	struct kube_request *r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_oom(err);
@@ -178,7 +307,7 @@ static int request_new(struct kube_client *c, const struct kube_spec *s, struct 
 	r->in.max = s->max ? s->max : BUF_MAX_DEFAULT;
 	r->easy = curl_easy_init();
 	r->what = strf("%s %.*s", s->method, (int)strcspn(s->path, "?"), s->path);
-	if (!r->easy || !r->what || !set_transport(c, r->easy) || !set_message(r, s)) {
+	if (!r->easy || !r->what || !set_transport(c, r->easy) || !set_place(r) || !set_message(r, s)) {
 		request_free(r);
 		return error_oom(err);
 	}
@@ -193,6 +322,10 @@ static int curl_errno(CURLcode code) {
 	case CURLE_COULDNT_RESOLVE_HOST: return -EHOSTUNREACH;
 	case CURLE_OPERATION_TIMEDOUT: return -ETIMEDOUT;
 	case CURLE_OUT_OF_MEMORY: return -ENOMEM;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE: return -EPROTO;
 	default: return -ECONNRESET;
 	}
 }
@@ -208,8 +341,7 @@ static void request_result(struct kube_request *r, CURLcode code, int error, str
 		ret->error = error_set(&ret->err, EMSGSIZE, "%s: the answer is over the limit of %zu bytes", r->what,
 		                       r->in.max);
 	else if (code != CURLE_OK)
-		ret->error = error_set(&ret->err, curl_errno(code), "%s at %s: %s", r->what,
-		                       r->c->unix_path ? r->c->unix_path : r->c->url,
+		ret->error = error_set(&ret->err, curl_errno(code), "%s at %s: %s", r->what, r->c->config.server,
 		                       *r->text ? r->text : curl_easy_strerror(code));
 	else
 		ret->http = (int)http;
@@ -219,6 +351,19 @@ static void request_result(struct kube_request *r, CURLcode code, int error, str
 	ret->len = ret->data.len;
 	if (ret->http)
 		kube_response_decode(ret, r->what);
+	if (ret->http >= 400) {
+		curl_off_t wait = 0;
+		curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &wait);
+		ret->retry_after_s = wait < 0 ? 0 : (uint32_t)MIN(wait, (curl_off_t)RETRY_AFTER_MAX_S);
+	}
+	if (ret->http == 401) {
+		/* The server says no more than "Unauthorized". */
+		const struct kube_config *k = &r->c->config;
+		error_set(&ret->err, EACCES, "%s at %s: the server does not accept the credentials%s%s%s", r->what,
+		          k->server, k->path ? " of `" : "", k->path ? k->path : "", k->path ? "`" : "");
+	}
+	if (ret->error == -EACCES)
+		metric_add(&refused, 1);
 	if (ret->http && ret->http < 500)
 		r->c->last_contact = now_monotonic_ns();
 	else
@@ -368,16 +513,8 @@ static int timer_cb(CURLM *multi, long ms, void *userdata) {
 
 /* ---- the client ---- */
 
-int kube_client_new(struct kube_client **ret, sd_event *loop, const char *endpoint, const char *agent,
-                    struct error *err) {
-	bool is_unix = starts_with(endpoint, "unix:/");
-	const char *host = starts_with(endpoint, "http://")    ? endpoint + 7
-	                   : starts_with(endpoint, "https://") ? endpoint + 8
-	                                                       : NULL;
-	if (!is_unix && (!host || !*host || *host == '/'))
-		return error_set(err, EINVAL,
-		                 "API server `%s`: must be http://HOST:PORT, https://HOST:PORT or unix:/PATH",
-		                 endpoint);
+int kube_client_open(struct kube_client **ret, sd_event *loop, const struct kube_access *access, const char *agent,
+                     struct error *err) {
 	_cleanup_(cleanup_kube_client) struct kube_client *c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_oom(err);
@@ -385,12 +522,11 @@ int kube_client_new(struct kube_client **ret, sd_event *loop, const char *endpoi
 	TAILQ_INIT(&c->all);
 	TAILQ_INIT(&c->ready);
 	TAILQ_INIT(&c->socks);
-	c->url = strdup(is_unix ? "http://localhost" : endpoint);
-	c->unix_path = is_unix ? strdup(endpoint + 5) : NULL;
-	if (!c->url || (is_unix && !c->unix_path))
-		return error_oom(err);
-	for (size_t n = strlen(c->url); n && c->url[n - 1] == '/'; n--)
-		c->url[n - 1] = '\0';
+	int r = kube_config_load(access, &c->config, err);
+	if (r >= 0)
+		r = target_of(&c->config, &c->target, err);
+	if (r < 0)
+		return r;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->multi = curl_multi_init()) ||
 	    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, socket_cb) ||
 	    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c) ||
@@ -401,8 +537,16 @@ int kube_client_new(struct kube_client **ret, sd_event *loop, const char *endpoi
 		return error_set(err, ENOMEM, "set up libcurl");
 	metric_register(&requests);
 	metric_register(&failures);
+	metric_register(&refused);
+	metric_register(&reloads);
+	metric_register(&bad_reloads);
 	*ret = TAKE_PTR(c);
 	return 0;
+}
+
+int kube_client_new(struct kube_client **ret, sd_event *loop, const char *endpoint, const char *agent,
+                    struct error *err) {
+	return kube_client_open(ret, loop, &(struct kube_access){.api = endpoint}, agent, err);
 }
 
 struct kube_client *kube_client_free(struct kube_client *c) {
@@ -421,8 +565,8 @@ struct kube_client *kube_client_free(struct kube_client *c) {
 	}
 	sd_event_source_disable_unref(c->timer);
 	sd_event_unref(c->loop);
-	free(c->url);
-	free(c->unix_path);
+	kube_config_clear(&c->config);
+	target_clear(&c->target);
 	free(c);
 	return NULL;
 }

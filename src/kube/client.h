@@ -18,14 +18,19 @@
 
 #include "api/api.h"
 #include "base/loop.h"
+#include "kube/config.h"
 
 struct kube_client;
 struct kube_request;
 
 /*
- * ENDPOINT: "http://HOST:PORT", "https://HOST:PORT" or "unix:/PATH". AGENT names the program to the server
- * ("nacre-node") and must outlive the client. -EINVAL for an endpoint of another form. Does not connect yet.
+ * Finds server and credentials (kube/config.h). AGENT names the program to the server ("nacre-node") and must outlive
+ * the client. Does not connect yet. Credentials that change on disk are used from the next request on; while they
+ * can't be read the old ones are.
  */
+int kube_client_open(struct kube_client **ret, sd_event *loop, const struct kube_access *access, const char *agent,
+                     struct error *err) _must_use_;
+/* The same with nothing but an address: "http://HOST:PORT", "https://HOST:PORT" or "unix:/PATH". */
 int kube_client_new(struct kube_client **ret, sd_event *loop, const char *endpoint, const char *agent,
                     struct error *err) _must_use_;
 struct kube_client *kube_client_free(struct kube_client *c);
@@ -34,6 +39,8 @@ DEFINE_CLEANUP(kube_client, struct kube_client *, kube_client_free)
 /* Monotonic time (ns) of the last whole answer below 500 to any request; 0 if there was none yet. */
 uint64_t kube_client_last_contact(const struct kube_client *c);
 sd_event *kube_client_loop(const struct kube_client *c);
+/* Where it goes: "https://10.0.0.1:6443", "unix:/run/nacre/api.sock". */
+const char *kube_client_server(const struct kube_client *c);
 
 /*
  * What came back. Valid only during the callback (kube_perform(): until kube_response_clear()).
@@ -41,14 +48,15 @@ sd_event *kube_client_loop(const struct kube_client *c);
  * error is 0 for 2xx, else a negative errno, and err holds a sentence for people:
  *   -ENOENT 404, -EEXIST 409 AlreadyExists, -ESTALE 409 of any other reason (Conflict), -EKEYEXPIRED 410,
  *   -EINVAL 400 and 422, -EACCES 401 and 403, -EMSGSIZE 413 or an answer over the limit, -EBUSY 429,
- *   -EIO 5xx; http is 0 if no answer came: -ECONNREFUSED, -ETIMEDOUT, -ECONNRESET, ….
+ *   -EIO 5xx; http is 0 if no answer came: -ECONNREFUSED, -ETIMEDOUT, -ECONNRESET, -EPROTO (TLS), ….
  */
 struct kube_response {
 	int error;
 	int http;
 	const char *body;
 	size_t len;
-	char reason[64]; /* of the Status object, "" without one */
+	uint32_t retry_after_s; /* the server asks not to be asked before (429, 503); 0: it doesn't say */
+	char reason[64];        /* of the Status object, "" without one */
 	struct error err;
 	struct buf data; /* owns body */
 };

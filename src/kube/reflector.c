@@ -91,7 +91,8 @@ static void start_after(struct kube_reflector *r, uint64_t us) {
 		abort(); /* no memory for a timer: start over rather than stand still for ever */
 }
 
-static void fail(struct kube_reflector *r, const struct error *err) {
+/* AFTER_S: the server asked for so much patience. */
+static void fail(struct kube_reflector *r, const struct error *err, uint32_t after_s) {
 	uint64_t now = now_monotonic_ns();
 	uint32_t jitter;
 	if (!r->backoff_us || now - r->failed_at > BACKOFF_OK_US * 1000)
@@ -101,6 +102,7 @@ static void fail(struct kube_reflector *r, const struct error *err) {
 	r->failed_at = now;
 	random_bytes(&jitter, sizeof(jitter));
 	uint64_t wait = r->backoff_us / 2 + jitter % r->backoff_us / 2 + 1;
+	wait = MAX(wait, after_s * USEC_PER_SEC);
 	r->wait_until = now + wait * 1000;
 	start_after(r, MIN(wait, LOOK_US));
 	set_state(r, false, err);
@@ -275,7 +277,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 		/* A page token that expired is useless; so is one after any error we don't understand. */
 		if (resp->http)
 			relist(r);
-		fail(r, &err);
+		fail(r, &err, resp->retry_after_s);
 		return;
 	}
 	set_state(r, true, NULL);
@@ -400,13 +402,13 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		if (r->expired++ == 0)
 			start(r);
 		else
-			fail(r, &err);
+			fail(r, &err, 0);
 	} else if (rc < 0) {
 		/* A version that the server refuses (it may have lost its store) is not asked for twice. */
-		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503;
+		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503 || resp->http == 504;
 		if (!busy || rc == -EINVAL || rc == -EBADMSG)
 			relist(r);
-		fail(r, &err);
+		fail(r, &err, resp->retry_after_s);
 	} else
 		start(r);
 }
@@ -454,7 +456,7 @@ static void start(struct kube_reflector *r) {
 	struct error err = {0};
 	r->wait_until = 0;
 	if (begin(r, &err) < 0)
-		fail(r, &err);
+		fail(r, &err, 0);
 }
 
 static int copy(char **out, const char *s) {
