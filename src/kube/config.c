@@ -7,6 +7,7 @@
 
 #include "kube/config.h"
 
+#include <gnutls/gnutls.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,30 +99,14 @@ static int get_bool(const struct section *s, const char *key, bool *ret, struct 
 	return 0;
 }
 
-/* RFC 4648 with padding; white space is passed over. malloc'ed; NULL if it is no base64, or holds a NUL byte. */
+/* malloc'ed; NULL if it is no base64, or holds a NUL byte. */
 static char *base64_text(const char *in) {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t n = 0, used = 0, padding = 0;
-	uint32_t bits = 0;
-	_free_ char *out = malloc(strlen(in) / 4 * 3 + 4);
-	if (!out)
+	gnutls_datum_t text = {.data = (unsigned char *)in, .size = (unsigned)strlen(in)}, raw;
+	if (gnutls_base64_decode2(&text, &raw) < 0)
 		return NULL;
-	for (; *in; in++) {
-		const char *d = strchr(digits, *in);
-		if (strchr(" \t\r\n", *in))
-			continue;
-		if (*in == '=' && padding < 2)
-			padding++;
-		else if (!d || padding)
-			return NULL;
-		bits = bits << 6 | (uint32_t)(d ? d - digits : 0);
-		if (++used % 4)
-			continue;
-		for (unsigned i = 0; i < 3 - padding; i++)
-			out[n++] = (char)(bits >> (16 - 8 * i) & 0xff);
-	}
-	out[n] = '\0';
-	return used % 4 || strlen(out) != n ? NULL : TAKE_PTR(out);
+	char *out = memchr(raw.data, '\0', raw.size) ? NULL : strndup((char *)raw.data, raw.size);
+	gnutls_free(raw.data);
+	return out;
 }
 
 /* NAME-data wins over NAME, as in client-go. */
