@@ -73,6 +73,8 @@ enum {
 	API_KEY_TYPE = 1 << 3,       /* the same, keyed by "type" */
 	API_SET = 1 << 4,            /* list-type set: no two equal elements */
 	API_MAP_VALUES_ANY = 1 << 5, /* map: values may be empty or of any length up to 256 KiB (annotations) */
+	API_MAP_DATA = 1 << 6,       /* map: keys are file names, values any text up to 2 MiB (ConfigMap) */
+	API_MAY_BE_EMPTY = 1 << 7,   /* strs: "" is an element like others */
 };
 
 /* The longest text of a string without a tighter bound. */
@@ -114,6 +116,10 @@ struct api_column {
 	int priority;                         /* 1: only with -o wide */
 };
 
+/* Instead of a path, or before one; not for custom resources. */
+#define API_COLUMN_AGE   "age" /* no AGE is added after the last column, then */
+#define API_COLUMN_COUNT "#"   /* how many there are */
+
 /* A rule that spans fields: checked by `check` here, and by CEL on a kube-apiserver. */
 struct api_rule {
 	const char *path; /* "spec", "spec.ingress[]" */
@@ -124,9 +130,12 @@ struct api_kind {
 	const char *group, *version, *kind, *plural, *singular, *doc;
 	const char *const *short_names; /* NULL-terminated, may be NULL */
 	bool namespaced, has_status;
-	const struct api_desc *desc; /* first member: struct api_meta meta */
+	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
+	const struct api_desc *desc;          /* first member: struct api_meta meta */
 	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
 	void (*check)(const void *obj, struct api_errors *errs);
+	/* What may not change, beside the fields that API_IMMUT says; may be NULL. */
+	void (*check_update)(const void *old, const void *new, struct api_errors *errs);
 	const struct api_rule *rules;         /* ended by path NULL; may be NULL */
 	const struct api_column *columns;     /* ended by name NULL; AGE is always added last */
 	const char *const *selectable_fields; /* "spec.host", beside metadata.name/namespace; may be NULL */

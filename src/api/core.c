@@ -50,6 +50,7 @@ const struct api_kind api_kind_namespace = {
 	.short_names = namespace_short,
 	.doc = "A tenant: a scope for names and rights.",
 	.has_status = true,
+	.name_format = &api_format_label,
 	.desc = &api_desc_namespace_,
 	.columns = namespace_columns,
 };

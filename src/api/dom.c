@@ -116,6 +116,8 @@ static void check_immutable(const struct api_desc *d, const void *old, const voi
 
 void api_check_update(const struct api_kind *k, const void *old, const void *new, struct api_errors *errs) {
 	check_immutable(k->desc, old, new, "", errs);
+	if (k->check_update)
+		k->check_update(old, new, errs);
 }
 
 /* ---- JSONPath ---- */

@@ -46,6 +46,29 @@ static int check_subdomain(const char *s, struct error *err) {
 	                 s);
 }
 
+static int check_segment(const char *s, struct error *err) {
+	const char *why = streq(s, ".")    ? "may not be '.'"
+	                  : streq(s, "..") ? "may not be '..'"
+	                  : strchr(s, '/') ? "may not contain '/'"
+	                  : strchr(s, '%') ? "may not contain '%'"
+	                                   : NULL;
+	return why ? error_set(err, EINVAL, "\"%.80s\": %s", s, why) : 0;
+}
+
+static int check_key(const char *s, struct error *err) {
+	size_t n = strlen(s);
+	bool ok = n > 0 && n <= 253 && !streq(s, ".") && !starts_with(s, "..");
+	for (size_t i = 0; ok && i < n; i++)
+		ok = is_alnum((char)(s[i] | 32)) || strchr("-_.", s[i]);
+	if (ok)
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"Invalid value: \"%.80s\": a valid config key must consist of alphanumeric characters, '-', '_' "
+		"or '.', begin with no '..' and have at most 253 characters",
+		s);
+}
+
 static int check_qualified(const char *s, struct error *err) {
 	const char *slash = strchr(s, '/'), *name = slash ? slash + 1 : s;
 	char prefix[254];
@@ -118,6 +141,8 @@ static int check_file(const char *s, struct error *err) {
 const struct api_format api_format_any = {.name = "text"};
 const struct api_format api_format_label = {"name", "^" LABEL "$", NULL, NULL, check_label};
 const struct api_format api_format_subdomain = {"name", "^" LABEL "(\\." LABEL ")*$", NULL, NULL, check_subdomain};
+const struct api_format api_format_segment = {"path segment", NULL, NULL, NULL, check_segment};
+const struct api_format api_format_key = {"key", "^[-._a-zA-Z0-9]+$", NULL, NULL, check_key};
 const struct api_format api_format_qualified = {"qualified name", NULL, NULL, NULL, check_qualified};
 const struct api_format api_format_ip = {"IP address", NULL, NULL, NULL, check_ip};
 const struct api_format api_format_ip6 = {"IPv6 address", NULL, "ipv6", NULL, check_ip6};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "api/account.h"
 #include "api/addresspool.h"
 #include "api/core.h"
 #include "api/edgepeer.h"
 #include "api/endpoint.h"
 #include "api/host.h"
 #include "api/instance.h"
+#include "api/rbac.h"
 #include "api/tenantquota.h"
 
 const struct api_kind *const api_kinds[] = {
@@ -22,6 +24,13 @@ const struct api_kind *const api_kinds[] = {
 	&api_kind_namespace,
 	&api_kind_event,
 	&api_kind_lease,
+	&api_kind_configmap,
+	&api_kind_secret,
+	&api_kind_serviceaccount,
+	&api_kind_role,
+	&api_kind_clusterrole,
+	&api_kind_rolebinding,
+	&api_kind_clusterrolebinding,
 	NULL,
 };
 

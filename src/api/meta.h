@@ -17,7 +17,7 @@
 API_DECLARE(api_owner_ref, API_OWNER_REF)
 
 #define API_META_FIELDS(F, T)                                                                                        \
-	F(T, str, name, "name", 0, subdomain, 1, 253, NULL, "Name, unique in its namespace; can't change.")          \
+	F(T, str, name, "name", 0, any, 1, 253, NULL, "Name, unique in its namespace; can't change.")                \
 	F(T, str, generate_name, "generateName", 0, any, 1, 253, NULL,                                               \
 	  "Prefix from which the server makes a unique name when name is empty.")                                    \
 	F(T, str, ns, "namespace", 0, label, 1, 63, NULL, "Namespace: the tenant.")                                  \

@@ -142,7 +142,7 @@ static int parse_elem_struct(struct parser *p, const struct at *at, const struct
 }
 
 static int parse_elem_str(struct parser *p, const struct at *at, const struct api_field *f, void *slot) {
-	int r = parse_str(p, at, f->format, API_REQ, 0, 253, slot);
+	int r = parse_str(p, at, f->format, f->flags & API_MAY_BE_EMPTY ? 0 : API_REQ, 0, 253, slot);
 	/* A null pointer would surprise whoever walks the list. */
 	if (r == 0 && !*(char **)slot && !(*(char **)slot = strdup("")))
 		return -ENOMEM;
@@ -179,7 +179,10 @@ static void check_duplicates(struct parser *p, const struct at *at, const struct
 
 static int parse_map(struct parser *p, const struct at *at, const struct api_field *f, struct api_map *out) {
 	const char *s;
-	size_t n, max = f->flags & API_MAP_VALUES_ANY ? (size_t)256 << 10 : 63;
+	size_t n, max = f->flags & API_MAP_DATA         ? (size_t)2 << 20
+	                : f->flags & API_MAP_VALUES_ANY ? (size_t)256 << 10
+	                                                : 63;
+	const struct api_format *keys = f->flags & API_MAP_DATA ? &api_format_key : &api_format_qualified;
 	if (jr_peek(p->r) != JR_OBJECT)
 		return wrong_type(p, at, "an object of strings");
 	int more, r = jr_object(p->r);
@@ -201,7 +204,7 @@ static int parse_map(struct parser *p, const struct at *at, const struct api_fie
 			return -ENOMEM;
 		out->n++;
 		struct at entry = {.up = at, .name = v->key};
-		if (api_format_qualified.check(v->key, &err) < 0)
+		if (keys->check(v->key, &err) < 0)
 			wrong(p, &entry, API_INVALID, "%s", err.msg);
 		if (jr_peek(p->r) == JR_STRING) {
 			if ((r = jr_string(p->r, &s, &n)) < 0)
@@ -416,6 +419,15 @@ static int check_type(const struct api_kind *k, const char *json, size_t len, st
 	return rc;
 }
 
+static int check_name(const struct api_kind *k, const char *name, struct api_errors *errs) {
+	const struct api_format *f = k->name_format ? k->name_format : &api_format_subdomain;
+	struct error err;
+	if (!name || !*name || f->check(name, &err) == 0)
+		return 0;
+	api_errors_add(errs, API_INVALID, "metadata.name", "%s", err.msg);
+	return -EINVAL;
+}
+
 int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret, struct api_errors *errs) {
 	struct jr r;
 	int rc = check_type(k, json, len, errs);
@@ -433,6 +445,8 @@ int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret
 		rc = -EINVAL;
 	}
 	jr_done(&r);
+	if (rc == 0)
+		rc = check_name(k, api_meta(obj)->name, errs);
 	if (rc == 0 && k->check) {
 		size_t before = errs->n;
 		k->check(obj, errs);

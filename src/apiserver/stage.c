@@ -9,6 +9,7 @@
 #include "api/dom.h"
 #include "api/instance.h"
 #include "apiserver/object.h"
+#include "apiserver/prepare.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
@@ -101,6 +102,9 @@ int stage_prepare(struct request *r, json_t *obj) {
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
+	int e = prepare_object(r, obj);
+	if (e < 0)
+		return e;
 	if (api_default(r->route.kind->desc, obj) == 0)
 		return 0;
 	reply_internal(r, "out of memory");

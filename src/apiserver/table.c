@@ -53,13 +53,22 @@ static int own_priority(const struct api_kind *k) {
 	return k == &api_kind_event ? 1 : 0;
 }
 
+/* A column of the kind itself says how old the object is. */
+static bool has_age(const struct api_kind *k) {
+	for (const struct api_column *c = k->columns; c && c->name; c++)
+		if (streq(c->path, API_COLUMN_AGE) || streq(c->name, "Created At"))
+			return true;
+	return false;
+}
+
 static void print_columns(struct buf *b, const struct api_kind *k) {
 	jw_key(b, "columnDefinitions");
 	jw_begin(b, '[');
 	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", own_priority(k));
 	for (const struct api_column *c = k->columns; c && c->name; c++)
 		print_column(b, c->name, streq(c->type, "date") ? "string" : c->type, "", c->doc, c->priority);
-	print_column(b, "Age", "string", "", "Time since it was created.", own_priority(k));
+	if (!has_age(k))
+		print_column(b, "Age", "string", "", "Time since it was created.", own_priority(k));
 	jw_end(b, ']');
 }
 
@@ -84,11 +93,32 @@ static void print_involved(struct buf *b, const json_t *event) {
 	jw_string(b, text);
 }
 
+static const char *created_of(const json_t *obj) {
+	const char *t = json_string_value(json_object_get(json_object_get(obj, "metadata"), "creationTimestamp"));
+	return t ? t : "";
+}
+
 static void print_cell(struct buf *b, const struct api_kind *k, const struct api_column *c, const json_t *obj,
                        uint64_t now_us) {
 	int64_t n = 0;
 	if (k == &api_kind_event && streq(c->path, ".involvedObject.name")) {
 		print_involved(b, obj);
+		return;
+	}
+	if (streq(c->path, API_COLUMN_AGE)) {
+		print_age(b, created_of(obj), now_us);
+		return;
+	}
+	if (starts_with(c->path, API_COLUMN_COUNT)) {
+		const json_t *v = json_object_get(obj, c->path + strlen(API_COLUMN_COUNT "."));
+		jw_i64(b, (int64_t)(json_is_array(v) ? json_array_size(v) : json_object_size(v)));
+		return;
+	}
+	if (streq(c->path, ".roleRef.kind/.roleRef.name")) {
+		const json_t *ref = json_object_get(obj, "roleRef");
+		_free_ char *role = strf("%s/%s", json_string_value(json_object_get(ref, "kind")),
+		                         json_string_value(json_object_get(ref, "name")));
+		jw_string(b, role ? role : "");
 		return;
 	}
 	bool is_integer = false;
@@ -130,14 +160,14 @@ static void print_row(struct buf *b, const struct api_kind *k, const struct blob
 	json_t *obj = json_loadb(item->data, item->len, 0, NULL);
 	const json_t *meta = json_object_get(obj, "metadata");
 	const char *name = json_string_value(json_object_get(meta, "name"));
-	const char *created = json_string_value(json_object_get(meta, "creationTimestamp"));
 	jw_begin(b, '{');
 	jw_key(b, "cells");
 	jw_begin(b, '[');
 	jw_string(b, name ? name : "");
 	for (const struct api_column *c = k->columns; c && c->name; c++)
 		print_cell(b, k, c, obj, now_us);
-	print_age(b, created ? created : "", now_us);
+	if (!has_age(k))
+		print_age(b, created_of(obj), now_us);
 	jw_end(b, ']');
 	print_row_object(b, item, include);
 	jw_end(b, '}');

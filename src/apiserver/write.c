@@ -109,7 +109,7 @@ static int generate_name(json_t *obj) {
 static int check_name(struct request *r, const json_t *obj) {
 	struct error err = {0};
 	const char *name = object_meta_str(obj, "name");
-	const struct api_format *f = r->route.kind == &api_kind_namespace ? &api_format_label : &api_format_subdomain;
+	const struct api_format *f = r->route.kind->name_format ? r->route.kind->name_format : &api_format_subdomain;
 	if (!name)
 		reply_invalid_field(r, "", API_REQUIRED, "metadata.name",
 		                    "Required value: name or generateName is required");
