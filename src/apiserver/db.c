@@ -68,6 +68,8 @@ static int get_i64(struct db *db, const char *sql, int64_t *ret, struct error *e
 	return r;
 }
 
+_Static_assert(EVENT_DELETED == 2, "as the query in db_load() has it");
+
 static int check_whole(struct db *db, struct error *err) {
 	sqlite3_stmt *st = NULL;
 	int r = 0, rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &st, NULL);
@@ -85,8 +87,8 @@ static int check_whole(struct db *db, struct error *err) {
 	return r;
 }
 
-static int take_lock(struct db *db, struct error *err) {
-	_free_ char *path = strf("%s.lock", db->path), *dir = strdup(db->path);
+int db_lock(const char *database, int *ret_fd, struct error *err) {
+	_free_ char *path = strf("%s.lock", database), *dir = strdup(database);
 	if (!path || !dir)
 		return error_oom(err);
 	char *slash = strrchr(dir, '/');
@@ -96,21 +98,24 @@ static int take_lock(struct db *db, struct error *err) {
 		if (r < 0)
 			return r;
 	}
-	db->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (db->lock < 0)
+	_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
 		return error_errno(err, errno, "open `%s`", path);
-	if (flock(db->lock, LOCK_EX | LOCK_NB) == 0)
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		*ret_fd = TAKE_FD(fd);
 		return 0;
+	}
 	if (errno == EWOULDBLOCK)
 		return error_set(
 			err, EBUSY,
 			"another nacre-apiserver uses database `%s` (it holds `%s`); stop it, or give this one "
 			"another --database",
-			db->path, path);
+			database, path);
 	return error_errno(err, errno, "lock `%s`", path);
 }
 
-static int set_up(struct db *db, struct error *err) {
+/* RET_TABLES 0: nothing is in it yet. */
+static int check_ours(struct db *db, int64_t *ret_tables, struct error *err) {
 	int64_t id = 0, version = 0, tables = 0;
 	int r = get_i64(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
 	if (r == 0)
@@ -128,8 +133,15 @@ static int set_up(struct db *db, struct error *err) {
 			"database `%s` has version %lld, this nacre-apiserver reads version %d; use the one that "
 			"wrote it",
 			db->path, (long long)version, SCHEMA_VERSION);
-	if (tables > 0)
-		return check_whole(db, err);
+	*ret_tables = tables;
+	return tables > 0 ? check_whole(db, err) : 0;
+}
+
+static int set_up(struct db *db, struct error *err) {
+	int64_t tables;
+	int r = check_ours(db, &tables, err);
+	if (r < 0 || tables > 0)
+		return r;
 	_free_ char *sql =
 		strf("BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d;"
 	             "CREATE TABLE log(rv INTEGER PRIMARY KEY, type INTEGER NOT NULL, kind TEXT NOT NULL,"
@@ -181,26 +193,65 @@ static void lengthen_wal(const char *path) {
 		fsync(fd);
 }
 
-DEFINE_CLEANUP(db, struct db *, db_close)
-
-int db_open(struct db **ret, const char *path, struct error *err) {
+static int open_file(struct db **ret, const char *path, int flags, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = calloc(1, sizeof(*db));
 	if (!db)
 		return error_oom(err);
 	db->lock = -1;
-	db->path = strdup(path ? path : ":memory:");
+	db->path = strdup(path);
 	if (!db->path)
 		return error_oom(err);
-	int r = path ? take_lock(db, err) : 0;
-	if (r < 0)
-		return r;
-	int rc = sqlite3_open_v2(
-		db->path, &db->sql,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+	int rc = sqlite3_open_v2(db->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK)
 		return db->sql ? db_error(db, rc, "open", err) : error_oom(err);
 	/* A moment's reading by a person's sqlite3 is waited for. */
 	sqlite3_busy_timeout(db->sql, 5000);
+	*ret = TAKE_PTR(db);
+	return 0;
+}
+
+int db_open_copy(struct db **ret, const char *path, struct error *err) {
+	_cleanup_(cleanup_db) struct db *db = NULL;
+	int64_t tables;
+	int r = open_file(&db, path, SQLITE_OPEN_READONLY, err);
+	if (r == 0)
+		r = check_ours(db, &tables, err);
+	if (r < 0)
+		return r;
+	if (!tables)
+		return error_set(err, EINVAL, "`%s` is empty: no nacre-apiserver wrote it", path);
+	*ret = TAKE_PTR(db);
+	return 0;
+}
+
+int db_copy(const char *from, const char *to, struct error *err) {
+	_cleanup_(cleanup_db) struct db *source = NULL, *target = NULL;
+	int64_t tables;
+	int r = open_file(&source, from, SQLITE_OPEN_READWRITE, err);
+	if (r == 0)
+		r = check_ours(source, &tables, err);
+	if (r == 0)
+		r = open_file(&target, to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+	if (r < 0)
+		return r;
+	/* In one step, which is one read transaction: writers go on beside it. */
+	sqlite3_backup *b = sqlite3_backup_init(target->sql, "main", source->sql, "main");
+	int rc = b ? sqlite3_backup_step(b, -1) : sqlite3_errcode(target->sql);
+	sqlite3_backup_finish(b);
+	if (rc != SQLITE_DONE)
+		return db_error(target, rc, "copy", err);
+	return exec(target, "PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE", "copy", err);
+}
+
+int db_open(struct db **ret, const char *path, struct error *err) {
+	_cleanup_(cleanup_db) struct db *db = NULL;
+	_close_ int lock = -1;
+	int r = path ? db_lock(path, &lock, err) : 0;
+	if (r == 0)
+		r = open_file(&db, path ? path : ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+	if (r < 0)
+		return r;
+	db->lock = TAKE_FD(lock);
 	_free_ char *sql = strf("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%d;"
 	                        "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF",
 	                        WAL_PAGES);
@@ -297,15 +348,20 @@ static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct er
 	return 0;
 }
 
-int db_load(struct db *db, int (*row)(void *, const struct db_row *, struct error *), void *userdata, int64_t *ret_rv,
-            struct error *err) {
+int db_load(struct db *db, enum db_rows which, int (*row)(void *, const struct db_row *, struct error *),
+            void *userdata, int64_t *ret_rv, struct error *err) {
+	/* Beside max() the other columns are of the row that has it (https://sqlite.org/lang_select.html#bareagg). */
+	static const char *const queries[] = {
+		[DB_ALL] = "SELECT rv, type, kind, ns, name, at, value FROM log ORDER BY rv",
+		[DB_CURRENT] = "SELECT * FROM (SELECT max(rv) AS rv, type, kind, ns, name, at, value FROM log"
+			       " GROUP BY kind, ns, name) WHERE type <> 2 ORDER BY rv",
+	};
 	int64_t rv;
 	int r = get_meta(db, "rv", &rv, err);
 	if (r < 0)
 		return r;
 	sqlite3_stmt *st = NULL;
-	int rc = sqlite3_prepare_v2(db->sql, "SELECT rv, type, kind, ns, name, at, value FROM log ORDER BY rv", -1, &st,
-	                            NULL);
+	int rc = sqlite3_prepare_v2(db->sql, queries[which], -1, &st, NULL);
 	if (rc == SQLITE_OK)
 		while (r == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
 			struct db_row one;

@@ -40,13 +40,28 @@ struct db_batch {
  * use by another server, each with a message that says what to do.
  */
 int db_open(struct db **ret, const char *path, struct error *err) _must_use_;
+/* A file that no server writes to, such as a backup, for db_load() alone; the same refusals. */
+int db_open_copy(struct db **ret, const char *path, struct error *err) _must_use_;
 struct db *db_close(struct db *db);
+DEFINE_CLEANUP(db, struct db *, db_close)
+
+/*
+ * Copies database FROM, which a server may be writing to meanwhile, as of one moment into the new file TO, whole in
+ * one file. On failure TO may be there in part.
+ */
+int db_copy(const char *from, const char *to, struct error *err) _must_use_;
+/* Holds PATH against servers while the descriptor is open; made beside it if need be. */
+int db_lock(const char *path, int *ret_fd, struct error *err) _must_use_;
 
 /* For each kind the version of its last forgotten event. HORIZONS has room for all kinds. */
 int db_horizons(struct db *db, int64_t *horizons, struct error *err) _must_use_;
-/* Calls ROW for every row in order of version. RET_RV is the last version ever given. */
-int db_load(struct db *db, int (*row)(void *userdata, const struct db_row *r, struct error *err), void *userdata,
-            int64_t *ret_rv, struct error *err) _must_use_;
+enum db_rows { DB_ALL, DB_CURRENT };
+/*
+ * Calls ROW for every row in order of version, or only for those of objects that are there. RET_RV is the last version
+ * ever given.
+ */
+int db_load(struct db *db, enum db_rows which, int (*row)(void *userdata, const struct db_row *r, struct error *err),
+            void *userdata, int64_t *ret_rv, struct error *err) _must_use_;
 
 /* All of BATCH or nothing of it; durable once it returns 0. LAST_RV is remembered even if its row goes. */
 int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struct error *err) _must_use_;

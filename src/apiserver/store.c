@@ -542,7 +542,7 @@ int store_open(struct store **ret, const char *path, sd_event *loop, const struc
 		s->kinds[i].horizon = horizons[i];
 	int64_t rv = 0;
 	if (r == 0)
-		r = db_load(s->db, load_row, s, &rv, err);
+		r = db_load(s->db, DB_ALL, load_row, s, &rv, err);
 	if (r < 0)
 		return r;
 	s->version = s->last_given = rv;

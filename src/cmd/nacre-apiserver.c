@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "base/opt.h"
 #include "base/util.h"
+#include "cmd/apiserver-backup.h"
 
 /* How long answers under way may take at the end. */
 #define STOP_NS (5 * NSEC_PER_SEC)
@@ -110,7 +111,7 @@ int main(int argc, char **argv) {
 		.name = "nacre-apiserver",
 		.summary = "The Kubernetes API of one Nacre cloud: group nacre.dev, namespaces, events and leases, on "
 			   "SQLite.",
-		.usage = "[OPTIONS]",
+		.usage = "[OPTIONS] | backup [OPTIONS] TO | restore [OPTIONS] FROM",
 		.epilogue = "There is no authentication: whoever reaches a listening socket may do everything.\n"
 			    "Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",
 		.opts = opts,
@@ -119,6 +120,8 @@ int main(int argc, char **argv) {
 	struct error err = {0};
 	struct program p = {0};
 
+	if (argc > 1 && backup_is_command(argv[1]))
+		return backup_command(argc - 1, argv + 1);
 	opt_parse_or_exit(&prog, argc, argv);
 	log_init(prog.name, LOG_LEVEL_INFO);
 	if (log_level_parse(level, &lv, &err) < 0) {
