@@ -262,6 +262,42 @@ static struct user *peer_user(int fd) {
 	return user_new_admin();
 }
 
+static enum MHD_Result add_group(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+	struct user **u = cls;
+	(void)kind;
+	if (strcasecmp(key, "Impersonate-Group") != 0 || !value)
+		return MHD_YES;
+	if (user_add_group(*u, value) == 0)
+		return MHD_YES;
+	*u = user_unref(*u);
+	return MHD_NO;
+}
+
+/* Impersonate-User and -Group, as `kubectl --as` sends them. What can't be understood must not be passed over. */
+static void read_impersonation(struct exchange *x) {
+	struct request *r = x->request;
+	const char *name = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-User");
+	if (!name || !*name) {
+		if (MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Group") ||
+		    MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Uid"))
+			reply_bad_request(r, "a group or uid to be taken for needs the header Impersonate-User");
+		return;
+	}
+	r->as = user_new(name, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Uid"));
+	if (r->as)
+		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, add_group, &r->as);
+	/* As authentication would have added them. */
+	const char *account = starts_with(name, USER_ACCOUNT_PREFIX) ? name + strlen(USER_ACCOUNT_PREFIX) : NULL;
+	if (r->as && account && r->as->n_groups == 0) {
+		_free_ char *group = strf(GROUP_ACCOUNTS ":%.*s", (int)strcspn(account, ":"), account);
+		if (!group || user_add_group(r->as, GROUP_ACCOUNTS) < 0 || user_add_group(r->as, group) < 0)
+			r->as = user_unref(r->as);
+	}
+	bool anonymous = r->as && (streq(name, USER_ANONYMOUS) || user_in_group(r->as, GROUP_ANONYMOUS));
+	if (!r->as || user_add_group(r->as, anonymous ? GROUP_ANONYMOUS : GROUP_AUTHENTICATED) < 0)
+		reply_bad_request(r, "the user to be taken for has too many groups");
+}
+
 static enum MHD_Result begin(struct exchange *x, const char *method) {
 	const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Length");
 	int64_t n;
@@ -278,6 +314,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 		(void)!request_set_accept(r, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Accept"));
 		const char *match = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "If-None-Match");
 		r->if_none_match = match ? strdup(match) : NULL;
+		if (r->reply.code == 0)
+			read_impersonation(x);
 	}
 	/* One that is a little too long is read, since many clients don't listen while they send; a huge one isn't. */
 	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > DISCARD_MAX))

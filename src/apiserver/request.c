@@ -90,6 +90,8 @@ struct request *request_free(struct request *r) {
 		return NULL;
 	reply_clear(&r->reply);
 	user_unref(r->user);
+	user_unref(r->as);
+	user_unref(r->by);
 	buf_free(&r->body);
 	json_decref(r->json);
 	free(r->method);

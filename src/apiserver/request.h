@@ -85,6 +85,8 @@ struct write {
 struct request {
 	struct write write; /* first */
 	struct user *user; /* a reference; NULL until someone is authenticated */
+	struct user *as;   /* whom the user asks to be taken for; NULL: nobody else */
+	struct user *by;   /* who was allowed that: the user that was authenticated, and USER is whom it is taken for */
 	char *method;
 	char *path; /* decoded */
 	char *query;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "apiserver/authz.h"
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
 #include "apiserver/protobuf.h"
@@ -75,6 +76,7 @@ void server_write(struct server *s, struct write *w) {
 static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
+	rbac_notice(s->rbac, kind, e);
 	quota_notice(s->quota, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
@@ -201,7 +203,7 @@ static bool check_common(struct request *r) {
 
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
-	if (r->reply.code || route_parse(r) < 0)
+	if (r->reply.code || !authz_request(s, r) || route_parse(r) < 0)
 		return true;
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;
@@ -278,7 +280,9 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	}
 	for (unsigned k = 0; api_kinds[k]; k++)
 		stats_objects((int)store_count(s->store, k));
-	r = gc_new(&s->gc, s, err);
+	r = rbac_new(&s->rbac, s->store, err);
+	if (r == 0)
+		r = gc_new(&s->gc, s, err);
 	if (r == 0)
 		r = quota_new(&s->quota, s->store, err);
 	if (r == 0)
@@ -305,6 +309,7 @@ struct server *server_free(struct server *s) {
 	sd_event_source_disable_unref(s->commit_soon);
 	store_free(s->store);
 	gc_free(s->gc);
+	rbac_free(s->rbac);
 	quota_free(s->quota);
 	free(s->watches);
 	sd_event_unref(s->loop);

@@ -23,6 +23,7 @@ struct server {
 	bool running;                            /* inside the queue: a write must not run another one */
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
 	struct gc *gc;
+	struct rbac *rbac;
 	struct quota *quota;
 	uint64_t changed;          /* kinds, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */
