@@ -20,12 +20,13 @@
 #define CHUNK           ((size_t)8192)      /* of a watch's stream */
 #define LIST_CHUNK      ((size_t)65536)     /* of a list */
 #define SWEEP_S         5
+#define ROUNDS_MAX      8 /* of MHD, before others have their turn */
 
 struct conn {
 	TAILQ_ENTRY(conn) link;
 	int fd;
 	struct user *user; /* all its requests are this user's */
-	bool busy; /* with an answer; else with the client's next request */
+	bool busy;         /* with an answer; else with the client's next request */
 	struct exchange *exchange;
 	uint64_t since_ns;
 };
@@ -52,10 +53,20 @@ struct http {
 
 static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
 
+/*
+ * An answer takes MHD several rounds. It says so by a time-out of 0, which no timer may stand for: timers of sd-event
+ * are late by up to their accuracy, and a write would wait longer for that than for the disk.
+ */
 static void run(struct http *h) {
-	MHD_UNSIGNED_LONG_LONG ms;
-	MHD_run(h->daemon);
-	if (MHD_get_timeout(h->daemon, &ms) == MHD_YES)
+	MHD_UNSIGNED_LONG_LONG ms = 0;
+	enum MHD_Result waits = MHD_YES;
+	for (unsigned i = 0; i < ROUNDS_MAX && waits == MHD_YES && ms == 0; i++) {
+		MHD_run(h->daemon);
+		waits = MHD_get_timeout(h->daemon, &ms);
+	}
+	if (waits == MHD_YES && ms == 0)
+		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
+	else if (waits == MHD_YES)
 		(void)!loop_timer(h->server->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
 }
 
@@ -256,8 +267,8 @@ static struct user *peer_user(int fd) {
 	socklen_t family_len = sizeof(family);
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_len) < 0)
 		return NULL;
-	if (family == AF_UNIX && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
-	                          (cred.uid != 0 && cred.uid != geteuid())))
+	if (family == AF_UNIX &&
+	    (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || (cred.uid != 0 && cred.uid != geteuid())))
 		return NULL;
 	return user_new_admin();
 }
