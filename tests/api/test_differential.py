@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nacre-apiserver answers as the real kube-apiserver does: exchange by exchange, from what was recorded of it.
+
+Where the real one is here (tests/oracle/build), it is asked as well, so that what is recorded is known to be true.
+NACRE_RECORD=1 writes the recordings anew from it."""
+
+import functools
+import os
+import re
+import sys
+
+import exchange
+import pytest
+from apilib import ROOT, Server
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
+import oracle as real  # noqa: E402
+
+RECORD = os.environ.get("NACRE_RECORD")
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """What nacre-apiserver answered, topic by topic."""
+    server = Server(tmp_path_factory.mktemp("nacre"))
+    server.start()
+    yield functools.lru_cache(None)(
+        lambda topic: exchange.play(topic, lambda: exchange.UnixConnection(os.path.join(server.dir, "sock"))))
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def kube(tmp_path_factory):
+    if real.missing():
+        pytest.skip("no oracle: " + real.missing())
+    o = real.Oracle(str(tmp_path_factory.mktemp("oracle"))).start()
+    yield o
+    o.stop()
+
+
+@pytest.fixture(scope="module")
+def with_crds(kube):
+    with open(os.path.join(ROOT, "deploy", "crds.yaml")) as f:
+        crds = f.read()
+    kube.kubectl("apply", "--server-side", "-f", "-", input=crds)
+    kube.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return kube
+
+
+def exchanges():
+    for topic in exchange.topics():
+        for n, record in enumerate(exchange.recording(topic)):
+            yield pytest.param(topic, n, record, id=f"{topic}-{n:03}-{record['do'][:60]}")
+
+
+@pytest.mark.parametrize("topic,n,record", exchanges())
+def test_exchange(played, topic, n, record):
+    script = played(topic)
+    assert n < len(script.exchanges), f"stopped: {script.exchanges[-1]}"
+    found = exchange.compare(record, script.exchanges[n])
+    if n in script.differs:
+        assert found, f"differs no more: take {script.differs[n]} away"
+    else:
+        assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("topic", exchange.topics())
+def test_recording(with_crds, topic):
+    """What is recorded is what the real one says."""
+    said = exchange.play(topic, with_crds.connect).exchanges
+    if RECORD:
+        exchange.record(topic, said)
+    was = exchange.recording(topic)
+    assert len(was) == len(said), f"recorded {len(was)}, now {len(said)} exchanges; see NACRE_RECORD. Last: {said[-1]}"
+    for a, b in zip(was, said):
+        assert a == b, f"{a['do']}: {exchange.difference(a, b, '')}; if the exchange is new: NACRE_RECORD=1"
+
+
+@pytest.mark.parametrize("topic", exchange.topics())
+def test_all_was_recorded(played, topic):
+    assert [r["do"] for r in exchange.recording(topic)] == [r["do"] for r in played(topic).exchanges]
+
+
+def test_differences_are_documented(played):
+    used = {key for topic in exchange.topics() for keys in played(topic).differs.values() for key in keys}
+    with open(os.path.join(ROOT, "docs", "apiserver.md")) as f:
+        section = f.read().split("## What differs from kube-apiserver")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.M))
+    assert used | exchange.GENERAL == listed
+
+
+def test_crds_by_client_side_apply(with_crds):
+    """What is in deploy/ is accepted by the other way of applying, too: nothing is dropped and nothing conflicts."""
+    path = os.path.join(ROOT, "deploy", "crds.yaml")
+    with_crds.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", path)
+    p = with_crds.kubectl("get", "crd", "-o", "jsonpath={range .items[*]}{.status.conditions[*].type} {end}")
+    assert "NonStructuralSchema" not in p.stdout and p.stdout.count("Established") == p.stdout.count("NamesAccepted") > 0
