@@ -27,31 +27,68 @@ static int parse_propagation(struct request *r, const char *text, enum propagati
 	else if (streq(text, "Orphan"))
 		*ret = PROPAGATE_ORPHAN;
 	else {
-		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "propagationPolicy",
-		                    "Unsupported value: \"%.63s\": supported values: \"Foreground\", \"Background\", "
-		                    "\"Orphan\"",
-		                    text);
+		reply_invalid_options(r, "DeleteOptions", API_NOT_SUPPORTED, "propagationPolicy",
+		                      "Unsupported value: \"%.63s\": supported values: \"Foreground\", "
+		                      "\"Background\", \"Orphan\", \"nil\"",
+		                      text);
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* The fields of DeleteOptions and the types they must have; null stands for absent. */
+static int check_fields(struct request *r) {
+	static const struct {
+		const char *name;
+		json_type type;
+	} fields[] = {{"kind", JSON_STRING},          {"apiVersion", JSON_STRING},
+	              {"preconditions", JSON_OBJECT}, {"propagationPolicy", JSON_STRING},
+	              {"dryRun", JSON_ARRAY},         {"gracePeriodSeconds", JSON_INTEGER}};
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		const json_t *v = json_object_get(r->json, fields[i].name);
+		if (!v || json_is_null(v) || json_typeof(v) == fields[i].type)
+			continue;
+		reply_bad_request(r, "DeleteOptions.%s has the wrong type", fields[i].name);
+		return -EINVAL;
+	}
+	const char *kind = json_string_value(json_object_get(r->json, "kind"));
+	if (!kind || !*kind || streq(kind, "DeleteOptions"))
+		return 0;
+	reply_bad_request(r, "the body of a deletion must be DeleteOptions, not %.63s", kind);
+	return -EINVAL;
 }
 
 /* DeleteOptions in the body, or parameters of the same names. */
 static int parse_options(struct request *r, struct delete_options *o) {
 	const json_t *body = r->json, *pre = json_object_get(body, "preconditions");
 	const char *how = json_string_value(json_object_get(body, "propagationPolicy"));
-	if (body && !json_is_object(body)) {
-		reply_bad_request(r, "the body of a deletion must be a DeleteOptions object");
+	size_t i;
+	json_t *dry;
+	if (check_fields(r) < 0)
 		return -EINVAL;
-	}
 	if (request_param(r, "propagationPolicy"))
 		how = request_param(r, "propagationPolicy");
-	const char *dry = json_string_value(json_array_get(json_object_get(body, "dryRun"), 0));
 	*o = (struct delete_options){.uid = json_string_value(json_object_get(pre, "uid")),
 	                             .version = json_string_value(json_object_get(pre, "resourceVersion")),
-	                             .dry_run = request_dry_run(r) || streq(dry, "All")};
-	if (json_is_true(json_object_get(body, "orphanDependents")) || request_flag(r, "orphanDependents"))
+	                             .dry_run = request_dry_run(r)};
+	json_array_foreach(json_object_get(body, "dryRun"), i, dry) {
+		if (!streq(json_string_value(dry), "All")) {
+			reply_invalid_options(r, "DeleteOptions", API_NOT_SUPPORTED, "dryRun",
+			                      "Unsupported value: supported values: \"All\"");
+			return -EINVAL;
+		}
+		o->dry_run = true;
+	}
+	if (json_is_true(json_object_get(body, "orphanDependents")) || request_flag(r, "orphanDependents")) {
+		if (how) {
+			reply_invalid_options(r, "DeleteOptions", API_INVALID, "propagationPolicy",
+			                      "Invalid value: \"%.63s\": orphanDependents and deletionPropagation "
+			                      "cannot be both set",
+			                      how);
+			return -EINVAL;
+		}
 		o->how = PROPAGATE_ORPHAN;
+	}
 	return how ? parse_propagation(r, how, &o->how) : 0;
 }
 
@@ -64,19 +101,27 @@ static bool is_protected(struct request *r) {
 	return true;
 }
 
+/* Here Kubernetes speaks of the kind, elsewhere of the resource. */
+static void precondition_failed(struct request *r, const char *what, const char *asked, const char *is,
+                                const char *why) {
+	const struct api_kind *k = r->route.kind;
+	const struct status_details d = {.name = r->route.name, .group = k->group, .kind = k->kind};
+	reply_status(
+		&r->reply, 409, "Conflict", &d,
+		"Operation cannot be fulfilled on %s%s%s \"%s\": the %s in the precondition (%.63s) does not match "
+		"the %s in record (%s). %s",
+		k->kind, *k->group ? "." : "", k->group, r->route.name, what, asked, what, is, why);
+}
+
 static int check_preconditions(struct request *r, const struct object *o, const json_t *tree,
                                const struct delete_options *d) {
 	char rv[24];
 	const char *uid = object_meta_str(tree, "uid");
 	snprintf(rv, sizeof(rv), "%" PRId64, o->rv);
 	if (d->uid && !streq(d->uid, uid))
-		reply_conflict(r, "Precondition failed: UID in precondition: %.63s, UID in object meta: %s", d->uid,
-		               uid);
+		precondition_failed(r, "UID", d->uid, uid, "The object might have been deleted and then recreated");
 	else if (d->version && !streq(d->version, rv))
-		reply_conflict(r,
-		               "Precondition failed: ResourceVersion in precondition: %.63s, ResourceVersion in object "
-		               "meta: %s",
-		               d->version, rv);
+		precondition_failed(r, "ResourceVersion", d->version, rv, "The object might have been modified");
 	else
 		return 0;
 	return -EINVAL;
@@ -86,6 +131,8 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct delete_options d;
 	json_t *now = NULL;
+	if (parse_options(r, &d) < 0)
+		return WRITE_DONE;
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
 		return WRITE_LATER;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
@@ -99,7 +146,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		return WRITE_DONE;
 	}
 	enum write_result result = WRITE_DONE;
-	if (parse_options(r, &d) == 0 && !is_protected(r) && check_preconditions(r, o, tree, &d) == 0) {
+	if (!is_protected(r) && check_preconditions(r, o, tree, &d) == 0) {
 		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)
 			reply_internal(r, "out of memory");
@@ -129,14 +176,26 @@ enum write_result handle_delete_collection(struct server *s, struct request *r) 
 	}
 	if (parse_options(r, &d) < 0)
 		return WRITE_DONE;
+	const char *version = request_param(r, "resourceVersion");
+	if (version && *version && parse_i64(version, 0, INT64_MAX, &(int64_t){0}, NULL) < 0) {
+		reply_bad_request(r,
+		                  "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number",
+		                  version);
+		return WRITE_DONE;
+	}
 	if (selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), &sel, &err) <
 	    0) {
 		reply_bad_request(r, "%s", err.msg);
 		return WRITE_DONE;
 	}
-	char gv[64], kind[80];
+	char gv[64], kind[80], rv[24];
+	struct buf b = {.max = (size_t)512 << 20};
+	const char *comma = "";
 	api_kind_version(rt->kind, gv);
 	snprintf(kind, sizeof(kind), "%sList", rt->kind->kind);
+	snprintf(rv, sizeof(rv), "%" PRId64, store_version(s->store));
+	buf_printf(&b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%s\"},\"items\":[",
+	           kind, gv, rv);
 	for (const struct object *o = store_seek(s->store, rt->kind_index, rt->ns, ""); o;
 	     o = store_next(s->store, rt->kind_index, o)) {
 		if (*rt->ns && !streq(o->ns, rt->ns))
@@ -146,13 +205,16 @@ enum write_result handle_delete_collection(struct server *s, struct request *r) 
 		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, NULL);
 		if (e < 0) {
 			/* What is staged goes; the client tries again for the rest. */
+			buf_free(&b);
 			reply_internal(r, "out of memory");
 			return staged ? WRITE_STAGED : WRITE_DONE;
 		}
 		staged |= e > 0 && !d.dry_run;
+		buf_puts(&b, comma);
+		buf_add(&b, o->value->data, o->value->len);
+		comma = ",";
 	}
-	json_t *list = json_pack("{s:s, s:s, s:{}, s:[]}", "kind", kind, "apiVersion", gv, "metadata", "items");
-	reply_dom(&r->reply, 200, list);
-	json_decref(list);
+	buf_puts(&b, "]}");
+	reply_json(&r->reply, 200, &b);
 	return staged ? WRITE_STAGED : WRITE_DONE;
 }

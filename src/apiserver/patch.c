@@ -138,7 +138,7 @@ static int remove_at(json_t *doc, const char *path, struct error *err) {
 	json_t *parent;
 	size_t i;
 	if (!*path)
-		return error_set(err, EINVAL, "the whole object can't be removed");
+		return error_set(err, ENOENT, "the whole object can't be removed");
 	int r = find_parent(doc, path, &parent, &p, err);
 	if (r < 0)
 		return r;
@@ -181,7 +181,7 @@ static int move(json_t **doc, const char *from, const char *path, struct error *
 	json_t *value;
 	size_t n = strlen(from);
 	if (strncmp(path, from, n) == 0 && path[n] == '/')
-		return error_set(err, EINVAL, "`%.80s` can't be moved into itself", from);
+		return error_set(err, ENOENT, "`%.80s` can't be moved into itself", from);
 	int r = get_value(*doc, from, &value, err);
 	if (r < 0 || streq(from, path))
 		return r;
@@ -199,18 +199,20 @@ static int apply_op(json_t **doc, const json_t *op, size_t *budget, struct error
 	const char *from = json_string_value(json_object_get(op, "from"));
 	json_t *value = json_object_get(op, "value"), *copy = NULL;
 	int r;
+	if (!json_is_object(op))
+		return error_set(err, EINVAL, "an operation must be an object");
 	if (!name || !path)
-		return error_set(err, EINVAL, "each operation needs `op` and `path`");
+		return error_set(err, ENOENT, "each operation needs `op` and `path`");
 	if (streq(name, "remove"))
 		return remove_at(*doc, path, err);
 	bool with_from = streq(name, "move") || streq(name, "copy");
 	bool with_value = streq(name, "add") || streq(name, "replace") || streq(name, "test");
 	if (!with_from && !with_value)
-		return error_set(err, EINVAL, "unknown operation `%.40s`", name);
+		return error_set(err, ENOENT, "unknown operation `%.40s`", name);
 	if (with_from && !from)
-		return error_set(err, EINVAL, "operation %s needs `from`", name);
+		return error_set(err, ENOENT, "operation %s needs `from`", name);
 	if (with_value && !value)
-		return error_set(err, EINVAL, "operation %s needs `value`", name);
+		return error_set(err, ENOENT, "operation %s needs `value`", name);
 	if (streq(name, "move"))
 		return move(doc, from, path, err);
 	if (streq(name, "test")) {

@@ -15,7 +15,7 @@
 int patch_merge(const json_t *target, const json_t *patch, json_t **ret) _must_use_;
 
 /*
- * RFC 6902. -EINVAL: the patch itself is malformed; -ENOENT: it can't be applied to this TARGET (a path is missing,
+ * RFC 6902. -EINVAL: the patch is no list of objects; -ENOENT: it can't be applied to this TARGET (a path is missing,
  * a test fails); -EMSGSIZE: it makes too much. TARGET is not changed.
  */
 int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct error *err) _must_use_;

@@ -52,14 +52,16 @@ static int parse_version(struct request *r, const struct server *s, int64_t *ret
 	if (!v || !*v)
 		return 0;
 	if (parse_i64(v, 0, INT64_MAX, ret, NULL) < 0) {
-		reply_invalid_field(r, r->route.name, API_INVALID, "resourceVersion",
-		                    "Invalid value: \"%.80s\": not a version", v);
+		reply_bad_request(
+			r, "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number", v);
 		return -EINVAL;
 	}
 	if (*ret > store_version(s->store)) {
-		const struct status_details d = {.retry_after_s = 1, .cause_reason = "ResourceVersionTooLarge"};
+		const struct status_details d = {.retry_after_s = 1,
+		                                 .cause_reason = "ResourceVersionTooLarge",
+		                                 .cause_message = "Too large resource version"};
 		reply_status(&r->reply, 504, "Timeout", &d,
-		             "Too large resource version: %" PRId64 ", current: %" PRId64, *ret,
+		             "Timeout: Too large resource version: %" PRId64 ", current: %" PRId64, *ret,
 		             store_version(s->store));
 		return -EINVAL;
 	}
@@ -228,6 +230,38 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	p->n = 0;
 }
 
+/* The rules of ListOptions about resourceVersionMatch and continue. */
+static int check_list_options(struct request *r) {
+	const char *match = request_param(r, "resourceVersionMatch"), *v = request_param(r, "resourceVersion");
+	const char *cont = request_param(r, "continue"), *path = "resourceVersionMatch";
+	bool version = v && *v, more = cont && *cont;
+	if (match && *match) {
+		if (!version)
+			reply_invalid_options(
+				r, "ListOptions", API_FORBIDDEN, path,
+				"Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
+		else if (more)
+			reply_invalid_options(r, "ListOptions", API_FORBIDDEN, path,
+			                      "Forbidden: resourceVersionMatch is forbidden when continue is provided");
+		else if (!streq(match, "Exact") && !streq(match, "NotOlderThan"))
+			reply_invalid_options(r, "ListOptions", API_NOT_SUPPORTED, path,
+			                      "Unsupported value: \"%.63s\": supported values: \"Exact\", "
+			                      "\"NotOlderThan\", \"\"",
+			                      match);
+		else if (streq(match, "Exact") && streq(v, "0"))
+			reply_invalid_options(r, "ListOptions", API_FORBIDDEN, path,
+			                      "Forbidden: resourceVersionMatch \"exact\" is forbidden for "
+			                      "resourceVersion \"0\"");
+		else
+			return 0;
+		return -EINVAL;
+	}
+	if (!more || !version || streq(v, "0"))
+		return 0;
+	reply_bad_request(r, "specifying resource version is not allowed when using continue");
+	return -EINVAL;
+}
+
 void handle_list(struct server *s, struct request *r) {
 	_cleanup_(cleanup_selector) struct selector *sel = NULL;
 	_cleanup_(page_clear) struct page page = {0};
@@ -237,14 +271,14 @@ void handle_list(struct server *s, struct request *r) {
 	const char *limit_text = request_param(r, "limit"), *cont = request_param(r, "continue");
 	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
 
-	if (parse_selector(r, &sel) < 0 || parse_version(r, s, &version) < 0)
+	if (parse_selector(r, &sel) < 0 || check_list_options(r) < 0 || parse_version(r, s, &version) < 0)
 		return;
-	if (limit_text && *limit_text && parse_i64(limit_text, 0, INT64_MAX, &limit, NULL) < 0) {
-		reply_bad_request(r, "limit must be a number of 0 or more, not `%.40s`", limit_text);
+	if (limit_text && *limit_text && parse_i64(limit_text, INT64_MIN, INT64_MAX, &limit, NULL) < 0) {
+		reply_bad_request(r, "limit must be a number, not `%.40s`", limit_text);
 		return;
 	}
 	lp.sel = sel;
-	lp.limit = (size_t)limit;
+	lp.limit = (size_t)MAX(limit, (int64_t)0);
 	lp.version = exact && version > 0 ? version : store_version(s->store);
 	if (token && (parse_continue(token, &lp) < 0 || lp.version > store_version(s->store))) {
 		reply_bad_request(r, "continue key is not valid");

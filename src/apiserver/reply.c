@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "apiserver/object.h"
 #include "apiserver/watch.h"
 #include "base/jsonwrite.h"
 
@@ -110,7 +111,7 @@ void status_print(struct buf *b, unsigned code, const char *reason, const struct
 			if (d->cause_reason) {
 				jw_begin(b, '{');
 				jw_kv_string(b, "reason", d->cause_reason);
-				jw_kv_string(b, "message", message);
+				jw_kv_string(b, "message", d->cause_message ? d->cause_message : message);
 				jw_end(b, '}');
 			}
 			jw_end(b, ']');
@@ -176,7 +177,12 @@ void reply_route_not_found(struct request *rq) {
 }
 
 void reply_method_not_allowed(struct request *rq) {
-	const struct status_details d = {0};
+	const struct api_kind *k = rq->route.kind;
+	struct status_details d = {0};
+	if (k && object_has_generation(k)) { /* what custom resources say more than the core kinds */
+		d.group = k->group;
+		d.kind = k->plural;
+	}
 	reply_status(&rq->reply, 405, "MethodNotAllowed", &d,
 	             "the server does not allow this method on the requested resource");
 }
@@ -204,17 +210,32 @@ void reply_forbidden(struct request *rq, const char *name, const char *cause_rea
 	             d.name, msg);
 }
 
-void reply_invalid(struct request *rq, const char *name, const struct api_errors *errs) {
+void reply_invalid_as(struct request *rq, const char *group, const char *kind, const char *name,
+                      const struct api_errors *errs) {
 	_buf_free_ struct buf b = {.max = 8192};
-	const struct api_kind *k = rq->route.kind;
-	const struct status_details d = {.name = name, .group = k->group, .kind = k->kind, .causes = errs};
+	const struct status_details d = {.name = name, .group = group, .kind = kind, .causes = errs};
 	for (size_t i = 0; i < errs->n; i++) {
 		const struct api_field_error *e = &errs->v[i];
 		buf_printf(&b, "%s%s%s%s", i ? ", " : "", e->path, *e->path ? ": " : "", e->msg);
 	}
-	reply_status(&rq->reply, 422, "Invalid", &d, "%s%s%s \"%s\" is invalid: %s%.3500s%s", k->kind,
-	             *k->group ? "." : "", k->group, name ? name : "", errs->n > 1 ? "[" : "", b.data ? b.data : "",
-	             errs->n > 1 ? "]" : "");
+	reply_status(&rq->reply, 422, "Invalid", &d, "%s%s%s \"%s\" is invalid: %s%.3500s%s", kind, *group ? "." : "",
+	             group, name ? name : "", errs->n > 1 ? "[" : "", b.data ? b.data : "", errs->n > 1 ? "]" : "");
+}
+
+void reply_invalid(struct request *rq, const char *name, const struct api_errors *errs) {
+	reply_invalid_as(rq, rq->route.kind->group, rq->route.kind->kind, name, errs);
+}
+
+void reply_invalid_options(struct request *rq, const char *kind, enum api_reason reason, const char *path,
+                           const char *fmt, ...) {
+	struct api_errors errs = {0};
+	char msg[256];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	api_errors_add(&errs, reason, path, "%s", msg);
+	reply_invalid_as(rq, "meta.k8s.io", kind, NULL, &errs);
 }
 
 void reply_invalid_field(struct request *rq, const char *name, enum api_reason reason, const char *path,

@@ -20,7 +20,8 @@ struct status_details {
 	const char *name, *group, *kind, *uid;
 	const struct api_errors *causes;
 	unsigned retry_after_s;
-	const char *cause_reason; /* one cause that is not of a field */
+	const char *cause_reason;  /* one cause that is not of a field */
+	const char *cause_message; /* NULL: that of the whole */
 };
 
 void reply_status(struct reply *r, unsigned code, const char *reason, const struct status_details *d, const char *fmt,
@@ -39,6 +40,12 @@ void reply_forbidden(struct request *rq, const char *name, const char *cause_rea
 	_printf_(4, 5);
 /* 422; NAME may be NULL for objects without one yet */
 void reply_invalid(struct request *rq, const char *name, const struct api_errors *errs);
+/* The same of another kind than the route's, such as one that the client named wrongly. */
+void reply_invalid_as(struct request *rq, const char *group, const char *kind, const char *name,
+                      const struct api_errors *errs);
+/* What is wrong are the request's ListOptions or DeleteOptions. */
+void reply_invalid_options(struct request *rq, const char *kind, enum api_reason reason, const char *path,
+                           const char *fmt, ...) _printf_(5, 6);
 void reply_invalid_field(struct request *rq, const char *name, enum api_reason reason, const char *path,
                          const char *fmt, ...) _printf_(5, 6);
 void reply_internal(struct request *rq, const char *fmt, ...) _printf_(2, 3);

@@ -250,11 +250,18 @@ int route_parse(struct request *r) {
 		rt.name = seg[i + 1];
 	if (n - i == 3) {
 		rt.status = streq(seg[i + 2], "status") && rt.kind->has_status;
-		if (!rt.status)
-			goto not_found;
+		if (!rt.status) {
+			r->route = rt;
+			reply_not_found(r);
+			return -EINVAL;
+		}
 	}
 	rt.verb = verb_of(r, *rt.name);
 	r->route = rt;
+	if (rt.verb == VERB_NONE && !*rt.name && (streq(r->method, "PUT") || streq(r->method, "PATCH"))) {
+		reply_bad_request(r, "name must be provided");
+		return -EINVAL;
+	}
 	if (rt.verb == VERB_NONE || (rt.status && rt.verb == VERB_DELETE)) {
 		reply_method_not_allowed(r);
 		return -EINVAL;

@@ -169,7 +169,7 @@ static int parse_body(struct request *r) {
 		return -EINVAL;
 	}
 	bool strict = streq(request_param(r, "fieldValidation"), "Strict");
-	r->json = json_loadb(r->body.data, r->body.len, strict ? JSON_REJECT_DUPLICATES : 0, &je);
+	r->json = json_loadb(r->body.data, r->body.len, (strict ? JSON_REJECT_DUPLICATES : 0) | JSON_DECODE_ANY, &je);
 	if (!r->json) {
 		if (json_error_code(&je) == json_error_duplicate_key)
 			reply_bad_request(r, "strict decoding error: %s", je.text);
@@ -177,7 +177,11 @@ static int parse_body(struct request *r) {
 			reply_bad_request(r, "the body can't be read: %s", je.text);
 		return -EINVAL;
 	}
-	if (r->route.verb != VERB_PATCH && !json_is_object(r->json)) {
+	if (optional && json_is_null(r->json)) {
+		json_decref(r->json);
+		r->json = NULL;
+	}
+	if (r->json && r->route.verb != VERB_PATCH && !json_is_object(r->json)) {
 		reply_bad_request(r, "the body must be an object");
 		return -EINVAL;
 	}
@@ -242,9 +246,11 @@ static int make_namespaces(struct server *s, struct error *err) {
 		if (store_get(s->store, kind, "", names[i]))
 			continue;
 		uuid_make(uid);
-		json_t *obj = json_pack("{s:{s:s, s:s, s:s}, s:{s:[s]}, s:{s:s}}", "metadata", "name", names[i], "uid",
-		                        uid, "creationTimestamp", time_str(now_realtime_us(), false, now), "spec",
-		                        "finalizers", "kubernetes", "status", "phase", "Active");
+		json_t *obj =
+			json_pack("{s:{s:s, s:s, s:s, s:{s:s}}, s:{s:[s]}, s:{s:s}}", "metadata", "name", names[i],
+		                  "uid", uid, "creationTimestamp", time_str(now_realtime_us(), false, now), "labels",
+		                  "kubernetes.io/metadata.name", names[i], "spec", "finalizers", "kubernetes", "status",
+		                  "phase", "Active");
 		int r = obj ? stage_put(s, kind, "", names[i], obj) : -ENOMEM;
 		json_decref(obj);
 		if (r < 0)

@@ -97,11 +97,23 @@ static int validate(struct server *s, struct request *r, const json_t *old, cons
 	return e;
 }
 
+/* Kubernetes knows no empty maps and lists in metadata. */
+static void drop_empty_meta(json_t *obj) {
+	static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
+	json_t *m = object_meta(obj);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const json_t *v = json_object_get(m, names[i]);
+		if ((json_is_object(v) && !json_object_size(v)) || (json_is_array(v) && !json_array_size(v)))
+			json_object_del(m, names[i]);
+	}
+}
+
 int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = {0};
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
+	drop_empty_meta(obj);
 	int e = prepare_object(r, obj);
 	if (e < 0)
 		return e;
@@ -116,7 +128,11 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 	struct api_errors errs = {0};
 	_buf_free_ struct buf text = {0};
 
-	if (set_version(s, obj) < 0 || dump(k, obj, &text) < 0) {
+	/* A rehearsal makes no version. */
+	int v = !request_dry_run(r) ? set_version(s, obj)
+	        : old               ? object_keep_meta(obj, old, "resourceVersion")
+	                            : object_set_meta_str(obj, "resourceVersion", NULL);
+	if (v < 0 || dump(k, obj, &text) < 0) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}

@@ -51,7 +51,17 @@ static int check_type(struct request *r, const json_t *obj) {
 		                  kind ? gv : k->kind);
 		return -EINVAL;
 	}
-	if (!streq(kind, k->kind) || !streq(version, gv)) {
+	bool wrong_kind = !streq(kind, k->kind);
+	if (object_has_generation(k) && *kind &&
+	    (wrong_kind ? streq(version, gv) : !streq(version, gv) && r->route.verb == VERB_PATCH)) {
+		struct api_errors errs = {0};
+		api_errors_add(&errs, API_INVALID, wrong_kind ? "kind" : "apiVersion",
+		               "Invalid value: \"%.100s\": must be %s", wrong_kind ? kind : version,
+		               wrong_kind ? k->kind : gv);
+		reply_invalid_as(r, k->group, kind, object_meta_str(obj, "name"), &errs);
+		return -EINVAL;
+	}
+	if (wrong_kind || !streq(version, gv)) {
 		reply_bad_request(r,
 		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
 		                  "version (%s, Kind=%s)",
@@ -73,7 +83,7 @@ static int check_namespace(struct request *r, json_t *obj) {
 		out_of_memory(r);
 		return -ENOMEM;
 	}
-	const char *ns = object_meta_str(obj, "namespace");
+	const char *ns = rt->kind->namespaced ? object_meta_str(obj, "namespace") : NULL;
 	if (ns && !streq(ns, rt->ns)) {
 		reply_bad_request(
 			r, "the namespace of the provided object does not match the namespace sent on the request");
@@ -120,6 +130,20 @@ static int check_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
+/* By which selectors find a namespace by name; Kubernetes sets it on every write. */
+static int set_name_label(json_t *obj) {
+	json_t *m = object_meta(obj), *labels = json_object_get(m, "labels");
+	const char *name = object_meta_str(obj, "name");
+	if (!json_is_object(labels)) {
+		if (labels && !json_is_null(labels))
+			return 0; /* an error, which is told later */
+		labels = json_object();
+		if (json_object_set_new(m, "labels", labels) < 0)
+			return -ENOMEM;
+	}
+	return name && json_object_set_new(labels, "kubernetes.io/metadata.name", json_string(name)) < 0 ? -ENOMEM : 0;
+}
+
 static int set_new_meta(const struct api_kind *k, json_t *obj) {
 	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds",
 	                                      "selfLink",          "managedFields",
@@ -140,6 +164,7 @@ static int set_new_meta(const struct api_kind *k, json_t *obj) {
 	if (e == 0 && k == &api_kind_namespace) {
 		e = json_object_set_new(obj, "spec", json_pack("{s:[s]}", "finalizers", "kubernetes"));
 		e |= json_object_set_new(obj, "status", json_pack("{s:s}", "phase", "Active"));
+		e |= set_name_label(obj);
 	}
 	return e;
 }
@@ -183,10 +208,13 @@ enum write_result handle_create(struct server *s, struct request *r) {
 		return WRITE_LATER;
 	if (*rt->ns && !check_namespace_active(s, r, name))
 		return WRITE_DONE;
-	if (store_get(s->store, rt->kind_index, rt->ns, name)) {
+	const struct object *there = store_get(s->store, rt->kind_index, rt->ns, name);
+	if (there) {
 		char res[192];
+		_json_decref_ json_t *tree = object_load(there);
 		const struct status_details d = {.name = name, .group = rt->kind->group, .kind = rt->kind->plural};
-		reply_status(&r->reply, 409, "AlreadyExists", &d, "%s \"%s\" already exists",
+		reply_status(&r->reply, 409, "AlreadyExists", &d, "%s%s \"%s\" already exists",
+		             tree && object_deleting(tree) ? "object is being deleted: " : "",
 		             resource_name(rt->kind, res), name);
 		return WRITE_DONE;
 	}
@@ -222,6 +250,11 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	const char *uid = object_meta_str(obj, "uid"), *rv = object_meta_str(obj, "resourceVersion");
 	int64_t version;
 	if (uid && !streq(uid, object_meta_str(old, "uid"))) {
+		if (r->route.verb == VERB_PATCH) {
+			reply_invalid_field(r, r->route.name, API_INVALID, "metadata.uid",
+			                    "Invalid value: \"%.63s\": field is immutable", uid);
+			return -EINVAL;
+		}
 		reply_conflict(r, "Precondition failed: UID in precondition: %.63s, UID in object meta: %s", uid,
 		               object_meta_str(old, "uid"));
 		return -EINVAL;
@@ -229,8 +262,10 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	if (!rv || streq(rv, "0")) {
 		if (!need_version)
 			return 0;
-		reply_invalid_field(r, r->route.name, API_INVALID, "metadata.resourceVersion",
-		                    "Invalid value: 0x0: must be specified for an update");
+		struct api_errors errs = {0};
+		api_errors_add(&errs, API_INVALID, "metadata.resourceVersion",
+		               "Invalid value: 0: must be specified for an update");
+		reply_invalid_as(r, r->route.kind->group, r->route.kind->plural, r->route.name, &errs);
 		return -EINVAL;
 	}
 	if (parse_i64(rv, 0, INT64_MAX, &version, NULL) < 0) {
@@ -257,6 +292,8 @@ static int keep_server_fields(const struct route *rt, json_t *obj, const json_t 
 		e = object_keep(obj, old, "status");
 	if (e == 0 && rt->kind == &api_kind_namespace)
 		e = object_keep(obj, old, "spec");
+	if (e == 0 && rt->kind == &api_kind_namespace)
+		e = set_name_label(obj);
 	return e;
 }
 
@@ -265,8 +302,12 @@ static bool same(const json_t *old, json_t *obj) {
 }
 
 /* A finalizer was the last thing that kept it. */
-static enum write_result finish_removal(struct server *s, struct request *r, const struct object *o, json_t *obj) {
+static enum write_result finish_removal(struct server *s, struct request *r, const struct object *o, const json_t *old,
+                                        json_t *obj) {
 	if (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, obj) < 0)
+		return out_of_memory(r);
+	/* The answer has the last version that could be read; the deletion's own is in the event. */
+	if (object_keep_meta(obj, old, "resourceVersion") < 0)
 		return out_of_memory(r);
 	reply_dom(&r->reply, 200, obj);
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
@@ -311,7 +352,7 @@ static enum write_result put(struct server *s, struct request *r, const struct o
 	if (stage_check(s, r, old, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
-		return finish_removal(s, r, o, obj);
+		return finish_removal(s, r, o, old, obj);
 	return finish_put(s, r, 200, rt->name, &text);
 }
 

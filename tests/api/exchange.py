@@ -284,18 +284,23 @@ def play(topic, connect):
 
 
 # Differences that are no exchange's own; compare() leaves them out.
-GENERAL = {"wording"}
+GENERAL = {"wording", "managed-fields"}
 
 # Errors that people read, and say the same in other words; of all others the message counts as well.
 WORDED = {"Invalid", "BadRequest", "UnsupportedMediaType", "MethodNotAllowed", "RequestEntityTooLarge", None}
 
 
+def without(v, key):
+    if isinstance(v, dict):
+        return {k: without(c, key) for k, c in v.items() if k != key}
+    return [without(c, key) for c in v] if isinstance(v, list) else v
+
+
 def plain(record):
-    """A record without what doesn't count: key `wording` in docs/apiserver.md."""
-    body = record.get("body")
+    """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
+    body = without(record.get("body"), "managedFields")
     if not isinstance(body, dict):
-        return record
-    body = dict(body)
+        return {**record, "body": body}
     if body.get("details") == {}:
         del body["details"]
     if isinstance(body.get("metadata"), dict) and body["metadata"].get("continue") == "":
@@ -310,7 +315,7 @@ def plain(record):
             if c not in causes and c.get("field") != "<nil>":
                 causes.append(c)
         if causes:
-            details["causes"] = causes
+            details["causes"] = sorted(causes, key=str)  # kube-apiserver's order is by chance
         if details:
             body["details"] = details
     return {**record, "body": body}

@@ -36,14 +36,13 @@ def test_not_found(server):
     a = server.get(A)
     assert a.status == 404 and a.json["kind"] == "Status" and a.json["reason"] == "NotFound" and a.json["code"] == 404
     assert a.json["message"] == 'instances.nacre.dev "a" not found'
-    for method in ("PUT", "DELETE"):
-        assert server.request(method, A, instance()).status == 404
+    assert server.put(A, instance()).status == server.delete(A).status == 404
     assert server.patch(A, {}).status == 404
     a = server.post(f"{G}/namespaces/nowhere/instances", instance(ns="nowhere"))
     assert a.status == 404 and 'namespaces "nowhere" not found' in a.json["message"]
     for path in ("/", "/apis/x", "/apis/nacre.dev/v1", f"{G}/pods", f"{G}/instances/a", "/api/v1/pods", "/api/v2"):
         assert server.get(path).status == 404, path
-    assert server.request("PUT", f"{G}/images", image()).status == 405
+    assert server.request("PUT", f"{G}/images", image()).status == 400
     assert server.post(f"{G}/images/x", image()).status == 405
 
 
@@ -113,7 +112,7 @@ def test_merge_patch(server):
     assert server.patch(A, {"metadata": {"resourceVersion": rv, "labels": {"d": "5"}}}).status == 409
     assert server.patch(A, []).status == 400
     assert server.patch(A, {"metadata": {"name": "b"}}).status == 400
-    assert server.patch(A, {"kind": "Image"}).status == 400
+    assert server.patch(A, {"kind": "Image"}).status == 422
 
 
 def test_json_patch(server):
@@ -127,7 +126,7 @@ def test_json_patch(server):
     assert [g["port"] for g in o["spec"]["ingress"]] == [1, 2] and o["metadata"]["labels"] == {"x/y": "2"}
     assert server.patch(A, [{"op": "test", "path": "/spec/running", "value": False}], JSONPATCH).status == 422
     assert server.patch(A, [{"op": "remove", "path": "/spec/nope"}], JSONPATCH).status == 422
-    assert server.patch(A, [{"op": "jump", "path": "/spec"}], JSONPATCH).status == 400
+    assert server.patch(A, [{"op": "jump", "path": "/spec"}], JSONPATCH).status == 422
     assert server.patch(A, {"op": "add"}, JSONPATCH).status == 400
     assert server.get(A).json == o
 
@@ -139,7 +138,7 @@ def test_patch_types(server):
         assert (a.status, a.json["reason"]) == (415, "UnsupportedMediaType"), t
     a = server.patch("/api/v1/namespaces/default", {"metadata": {"labels": {"a": "b"}}},
                      "application/strategic-merge-patch+json")
-    assert a.json["metadata"]["labels"] == {"a": "b"}
+    assert a.json["metadata"]["labels"]["a"] == "b"
     a = server.patch("/api/v1/namespaces/default", {"metadata": {"$patch": "replace"}},
                      "application/strategic-merge-patch+json")
     assert a.status == 415

@@ -51,11 +51,11 @@ def topic(t):
 
     # Owners: background leaves it to the collector, foreground and orphan hold by a finalizer.
     t.post("$G/images", image("fore"))
-    t.delete("$G/images/fore", {"propagationPolicy": "Foreground"}, differs="collector")
+    t.delete("$G/images/fore", {"propagationPolicy": "Foreground"})
     t.post("$G/images", image("orphan"))
-    t.delete("$G/images/orphan", {"propagationPolicy": "Orphan"}, differs="collector")
+    t.delete("$G/images/orphan", {"propagationPolicy": "Orphan"})
     t.post("$G/images", image("orphan2"))
-    t.delete("$G/images/orphan2", {"orphanDependents": True}, differs="collector")
+    t.delete("$G/images/orphan2", {"orphanDependents": True})
 
     for n in range(4):
         t.post("$I", instance(f"i{n}", t.ns, {"n": str(n % 2)}))
@@ -66,7 +66,7 @@ def topic(t):
     t.delete("$I?fieldSelector=metadata.name%3Di1", {"propagationPolicy": "Background"})
     t.delete("$I")
     t.delete("$I")
-    t.delete("$G/instances")
+    t.delete("$G/instances", differs="no-page")
     t.delete("/api/v1/namespaces")
     t.delete("/api/v1/namespaces/none")
     t.delete("/api/v1/namespaces/default")

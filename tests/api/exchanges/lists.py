@@ -35,11 +35,11 @@ def topic(t):
     ask(resourceVersion=str(int(version) + 1000000))
     ask(resourceVersion=str(int(version) + 1000000), resourceVersionMatch="Exact")
 
-    page = ask(limit=2)
+    page = ask(limit=2, differs="remaining")
     token = page["metadata"]["continue"]
     t.delete("$I/d")
     t.post("$I", instance("bb", t.ns))
-    page = ask(**{"limit": 2, "continue": token})
+    page = ask(**{"limit": 2, "continue": token}, differs="remaining")
     ask(**{"limit": 2, "continue": page["metadata"]["continue"]})
     ask(**{"continue": token})
     ask(limit=5)
@@ -49,11 +49,11 @@ def topic(t):
     ask(limit="x")
     ask(**{"limit": 2, "continue": "junk"})
     ask(**{"limit": 2, "continue": token, "resourceVersion": version})
-    ask(**{"limit": 2, "continue": token, "resourceVersion": "0"})
+    ask(**{"limit": 2, "continue": token, "resourceVersion": "0"}, differs="limit")
     ask(**{"limit": 2, "continue": token, "resourceVersion": version, "resourceVersionMatch": "Exact"})
     ask(limit=2, labelSelector="x")
-    ask(limit=1, resourceVersion="0")
-    ask(limit=1, resourceVersion=version, resourceVersionMatch="Exact")
+    ask(limit=1, resourceVersion="0", differs="limit")
+    ask(limit=1, resourceVersion=version, resourceVersionMatch="Exact", differs="remaining")
 
     for selector in ("x", "!x", "x=1", "x==2", "x!=1", "x in (1,2)", "x notin (1)", "x,y", "x,!y", "n>6", "n<7",
                      "x in (2, 3),!y", "", " x = 1 ", "x in ()", "x=", "nacre.dev/x", "x in (1),x in (2)", "x,", ","):
@@ -65,7 +65,7 @@ def topic(t):
                      f"metadata.namespace={t.ns}", "metadata.namespace=default", "status.host=h1", "status.host=",
                      "metadata.name", "metadata.name=", "spec.type=small", "nope=1", "=", "metadata.name=a=b",
                      "metadata.name in (a)", ",", "metadata.name==b", "metadata.name=\\,"):
-        ask(fieldSelector=selector)
+        ask(fieldSelector=selector, differs="empty-field" if selector in ("=", ",") else None)
     t.merge("$I/a/status", {"status": {"host": "h1"}})
     ask(fieldSelector="status.host=h1")
     ask(fieldSelector="status.host!=h1")

@@ -20,27 +20,27 @@ def topic(t):
 
     t.put("$I/a", changed(resourceVersion=""))
     t.put("$I/a", changed(resourceVersion=None))
-    t.put("$I/a", changed(resourceVersion="x"))
+    t.put("$I/a", changed(resourceVersion="x"), differs="bad-version")
     t.put("$I/a", changed(resourceVersion="1"))
     t.put("$I/a", changed(name="b"))
     t.put("$I/a", changed(namespace="default"))
-    t.put("$I/a", changed(uid="other"))
+    t.put("$I/a", changed(uid="other"), differs="uid")
     t.put("$I/a", changed(uid=""))
     third = t.put("$I/a", changed(labels={"k": "w"}, annotations={"x": "y"}))
     second = third
     t.put("$I/a", changed(generation=99, creationTimestamp="2001-01-01T00:00:00Z", selfLink="/x"))
     t.put("$I/a", changed(creationTimestamp=None))
-    t.put("$I/a", changed(deletionTimestamp="2001-01-01T00:00:00Z"))
+    t.put("$I/a", changed(deletionTimestamp="2001-01-01T00:00:00Z"), differs="deletion-time")
     t.put("$I/a", {**second, "status": {"phase": "Running"}})
     t.put("$I/a", {**second, "spec": {**second["spec"], "type": "large"}})  # immutable
     t.put("$I/a", {**second, "spec": {**second["spec"], "type": "large", "image": "other"}})
-    t.put("$I/a", {**second, "spec": {**second["spec"], "hostSelector": {"rack": "1"}}})  # immutable: it was absent
+    t.put("$I/a", {**second, "spec": {**second["spec"], "hostSelector": {"rack": "1"}}}, differs="optional-immutable")  # immutable: it was absent
     spec = dict(second["spec"])
     del spec["running"]
     third = t.put("$I/a", {**second, "spec": spec})  # the default again
     t.put("$I/a", {k: v for k, v in third.items() if k != "spec"})
     t.put("$I/a", {**third, "kind": "Image"})
-    t.put("$I/a", {**third, "apiVersion": "nacre.dev/v9"})
+    t.put("$I/a", {**third, "apiVersion": "nacre.dev/v9"}, differs="wrong-version")
     t.put("$I/none", instance("none", t.ns))
     t.put("$I/none", {**third, "metadata": {**third["metadata"], "name": "none"}})
     t.put("$I", third)
