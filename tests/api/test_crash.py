@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+kill -9 at random moments, while several clients create, update, patch and delete: nothing acknowledged is lost, nothing
+is half there, versions never go back, and a watch goes on exactly where it was.
+
+NACRE_CRASHES sets how many kills (default 200; ten thousand take a quarter of an hour).
+"""
+
+import collections
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from apilib import G, SERVER, instance
+
+CRASHES = int(os.environ.get("NACRE_CRASHES", "200"))
+WRITERS = 4
+PATH = f"{G}/namespaces/default/instances"
+MERGE = "application/merge-patch+json"
+Gone = (OSError, EOFError)
+
+
+class Wire:
+    """One connection to the server's socket; fails with Gone when the server does."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            self.sock.settimeout(20)
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
+        self.file = self.sock.makefile("rb")
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def ask(self, method, path, body=None, ctype="application/json"):
+        data = b"" if body is None else json.dumps(body).encode()
+        self.sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {ctype}\r\n"
+                          f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        status, length = self.head()
+        text = self.file.read(length)
+        if len(text) < length:
+            raise EOFError
+        return status, json.loads(text)
+
+    def head(self):
+        status, length = None, None
+        while True:
+            line = self.file.readline()
+            if not line.endswith(b"\r\n"):
+                raise EOFError
+            if line == b"\r\n":
+                return status, length
+            if status is None:
+                status = int(line.split()[1])
+            elif line.lower().startswith(b"content-length:"):
+                length = int(line[15:])
+
+    def events(self, version):
+        """The events after VERSION, until the server is gone."""
+        self.sock.sendall(f"GET {PATH}?watch=1&resourceVersion={version} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        status, _ = self.head()
+        assert status == 200, status
+        pending = b""
+        while True:
+            size = self.file.readline()
+            if not size.endswith(b"\r\n"):
+                raise EOFError
+            n = int(size, 16)
+            data = self.file.read(n + 2)
+            if n == 0 or len(data) < n + 2:
+                raise EOFError
+            pending += data[:-2]
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                e = json.loads(line)
+                assert e["type"] in ("ADDED", "MODIFIED", "DELETED"), e
+                yield e["type"], e["object"]
+
+
+def fingerprint(o):
+    """What the tests know of an object; its parts were written together."""
+    n = int(o["metadata"]["labels"]["n"])
+    assert o["metadata"]["annotations"]["long"] == str(n) * 500, "half a write"
+    return n, o.get("status", {}).get("restarts", 0), int(o["metadata"]["resourceVersion"])
+
+
+def version(o):
+    return int(o["metadata"]["resourceVersion"])
+
+
+class Writer:
+    """Has objects of its own. `known` is what was acknowledged; `unsure` the one change whose answer was lost."""
+
+    def __init__(self, number):
+        self.number, self.rng = number, random.Random(number)
+        self.known, self.unsure, self.acked = {}, None, []
+
+    def meta(self, name, n):
+        return {"name": name, "namespace": "default", "labels": {"n": str(n)}, "annotations": {"long": str(n) * 500}}
+
+    def step(self, wire):
+        name = f"w{self.number}-{self.rng.randrange(6)}"
+        have = self.known.get(name)
+        what = self.rng.choice(["delete", "patch", "put", "status", "status"]) if have else "create"
+        n, s, rv = have or (0, 0, 0)
+        self.unsure = (name, {"create": (0, 0), "delete": None, "status": (n, s + 1)}.get(what, (n + 1, s)))
+        if what == "create":
+            status, o = wire.ask("POST", PATH, instance(name, meta=self.meta(name, 0)))
+        elif what == "delete":
+            status, o = wire.ask("DELETE", f"{PATH}/{name}")
+        elif what == "status":
+            status, o = wire.ask("PATCH", f"{PATH}/{name}/status", {"status": {"restarts": s + 1}}, MERGE)
+        elif what == "patch":
+            status, o = wire.ask("PATCH", f"{PATH}/{name}", {"metadata": self.meta(name, n + 1)}, MERGE)
+        else:
+            obj = instance(name, meta={**self.meta(name, n + 1), "resourceVersion": str(rv)})
+            status, o = wire.ask("PUT", f"{PATH}/{name}", obj)
+        assert status in (200, 201), (what, o)
+        self.unsure = None
+        if what == "delete":
+            self.known.pop(name)
+        else:
+            self.known[name] = fingerprint(o)
+            self.acked.append(version(o))
+
+    def run(self, sock):
+        try:
+            wire = Wire(sock)
+        except Gone:
+            return
+        try:
+            while True:
+                self.step(wire)
+        except Gone:
+            pass
+        finally:
+            wire.close()
+
+    def settle(self, there):
+        """After a restart: what was acknowledged is there, what is unsure is there as a whole or not at all."""
+        mine = {k: v for k, v in there.items() if k.startswith(f"w{self.number}-")}
+        if self.unsure:
+            name, after = self.unsure
+            now, before = mine.get(name), self.known.get(name)
+            assert now == before or (now and now[:2]) == after, (name, before, after, now)
+            self.known.pop(name, None)
+            if now:
+                self.known[name] = now
+            self.unsure = None
+        assert mine == self.known
+
+
+class Watcher:
+    """One watch, continued over all crashes: what it saw, put together, must be what lists say."""
+
+    def __init__(self, last):
+        self.last, self.state, self.seen = last, {}, collections.deque(maxlen=20000)
+        self.snapshots, self.failure = collections.deque(), None
+
+    def run(self, sock):
+        wire = None
+        try:
+            wire = Wire(sock)
+            for kind, o in wire.events(self.last):
+                self.take(kind, o)
+        except Gone:
+            pass
+        except AssertionError as e:
+            self.failure = e
+        finally:
+            if wire:
+                wire.close()
+
+    def take(self, kind, o):
+        rv, name = version(o), o["metadata"]["name"]
+        assert rv > self.last, f"event {rv} after {self.last}"
+        while self.snapshots and rv > self.snapshots[0][0]:
+            at, there = self.snapshots.popleft()
+            assert self.state == there, f"what was watched up to {at} is not what was listed"
+        assert (kind == "ADDED") == (name not in self.state), (kind, name)
+        if kind == "DELETED":
+            self.state.pop(name)
+        else:
+            self.state[name] = fingerprint(o)
+        self.last = rv
+        self.seen.append(rv)
+
+
+class Crashing:
+    def __init__(self, directory):
+        self.sock, self.database, self.log = (str(directory / n) for n in ("sock", "db", "log"))
+        self.process, self.starts = None, []
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([SERVER, "--database", self.database, "--listen", f"unix:{self.sock}",
+                                             "--log-level", "error"], stderr=log)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def connect(self):
+        begin = time.monotonic()
+        while True:
+            try:
+                wire = Wire(self.sock)
+                break
+            except OSError:
+                assert self.process.poll() is None, open(self.log).read()[-2000:]
+                assert time.monotonic() - begin < 30, "no answer"
+                time.sleep(0.001)
+        self.starts.append(time.monotonic() - begin)
+        return wire
+
+
+def listed(wire):
+    status, answer = wire.ask("GET", PATH)
+    assert status == 200, answer
+    return int(answer["metadata"]["resourceVersion"]), {o["metadata"]["name"]: fingerprint(o) for o in answer["items"]}
+
+
+def check_resume(server, watcher, rng):
+    """A second watch, from some earlier version: the same events again."""
+    seen = list(watcher.seen)[-2000:]
+    if len(seen) < 2:
+        return
+    at = rng.randrange(len(seen) - 1)
+    wire = Wire(server.sock)
+    for want, (_, o) in zip(seen[at + 1:], wire.events(seen[at])):
+        assert version(o) == want
+    wire.close()
+
+
+def test_crashes(tmp_path):
+    rng, server, writers = random.Random(), Crashing(tmp_path), [Writer(n) for n in range(WRITERS)]
+    watcher, highest, writes, began = None, 0, 0, time.monotonic()
+    server.start()
+    try:
+        for crash in range(CRASHES):
+            wire = server.connect()
+            at, there = listed(wire)
+            wire.close()
+            newest = max((rv for w in writers for rv in w.acked), default=0)
+            assert at >= max(highest, newest, watcher.last if watcher else 0), "versions went back"
+            for w in writers:
+                w.settle(there)
+            highest = at
+            if not watcher:
+                watcher = Watcher(at)
+            watcher.snapshots.append((at, there))
+            if crash % 10 == 9:
+                check_resume(server, watcher, rng)
+            threads = [threading.Thread(target=x.run, args=(server.sock,)) for x in [watcher, *writers]]
+            for t in threads:
+                t.start()
+            time.sleep(rng.expovariate(1 / 0.03))
+            server.kill()
+            for t in threads:
+                t.join()
+            assert watcher.failure is None, watcher.failure
+            for w in writers:
+                missed = [rv for rv in w.acked if highest < rv <= watcher.last and rv not in watcher.seen]
+                assert not missed, f"written, but not watched: {missed}"
+                writes += len(w.acked)
+                w.acked = w.acked[-1:]
+            server.start()
+            if rng.random() < 0.1:  # in the midst of its start, too
+                time.sleep(rng.uniform(0, 0.02))
+                server.kill()
+                server.start()
+    finally:
+        server.kill()
+    starts = sorted(server.starts)
+    print(f"\n{CRASHES} kills, {writes} acknowledged writes, {len(watcher.snapshots)} lists not yet passed by the watch, "
+          f"start {starts[len(starts) // 2] * 1000:.0f} ms (p99 {starts[len(starts) * 99 // 100] * 1000:.0f}), "
+          f"{time.monotonic() - began:.0f} s")
+    assert writes > CRASHES and len(watcher.snapshots) < 20
