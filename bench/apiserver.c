@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A load generator for nacre-apiserver: one thread, many keep-alive connections, one request under way on each.
- *     bench-apiserver SOCKET create|patch|get|list CONNECTIONS COUNT
- *     bench-apiserver SOCKET watch WATCHERS COUNT
- * Objects are Endpoints with three routes named b0, b1, …; `patch` and `get` want those that `create` made. `watch`
- * counts until each of the watchers has COUNT changes of b0. Prints one JSON line.
+ * A load generator for a Kubernetes API: one thread, many keep-alive connections, one request under way on each.
+ *     bench-apiserver WHERE create|patch|update|status|get CONNECTIONS COUNT [OBJECTS]
+ *     bench-apiserver WHERE list CONNECTIONS COUNT
+ *     bench-apiserver WHERE watch WATCHERS COUNT
+ * WHERE is the path of a socket, or ADDRESS:PORT,CERTIFICATE,KEY for TLS (whose other end is not verified). Objects are
+ * Instances named b0, b1, … in the namespace default; `create` makes COUNT of them (beginning with b<OBJECTS>), the
+ * others go round over OBJECTS. `update` puts whole objects, each connection one of its own. `watch` counts until each
+ * of the watchers has COUNT changes of b0. Prints one JSON line.
  */
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -18,89 +25,194 @@
 #include "base/buf.h"
 #include "base/util.h"
 
-#define URL "/apis/nacre.dev/v1alpha1/endpoints"
+#define URL "/apis/nacre.dev/v1alpha1/namespaces/default/instances"
 
 struct conn {
 	int fd;
+	gnutls_session_t tls; /* NULL: none */
 	struct buf in;
-	uint64_t sent_ns, bytes;
-	size_t events;
+	size_t head, body; /* of the answer that is coming; head 0: its head is not whole yet */
+	bool chunked;
+	uint64_t sent_ns;
+	size_t events, object;
+	char version[24]; /* of the object, for update */
 };
 
-enum mode { MODE_CREATE, MODE_PATCH, MODE_GET, MODE_LIST, MODE_WATCH, MODES };
-static const char *const mode_names[] = {"create", "patch", "get", "list", "watch"};
+enum mode { MODE_CREATE, MODE_PATCH, MODE_UPDATE, MODE_STATUS, MODE_GET, MODE_LIST, MODE_WATCH, MODES };
+static const char *const mode_names[] = {"create", "patch", "update", "status", "get", "list", "watch"};
+
+struct target {
+	char address[108];
+	uint16_t port; /* 0: a UNIX socket */
+	gnutls_certificate_credentials_t credentials;
+};
 
 _noreturn_ static void fail(const char *what) {
 	fprintf(stderr, "bench-apiserver: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static int connect_to(const char *path) {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+_noreturn_ static void fail_tls(const char *what, int r) {
+	fprintf(stderr, "bench-apiserver: %s: %s\n", what, gnutls_strerror(r));
+	exit(1);
+}
+
+static void parse_target(const char *text, struct target *t) {
+	char cert[256], key[256];
+	unsigned port;
+	int r;
+	if (*text == '/') {
+		snprintf(t->address, sizeof(t->address), "%s", text);
+		return;
+	}
+	if (sscanf(text, "%63[0-9.]:%u,%255[^,],%255s", t->address, &port, cert, key) != 4) {
+		fprintf(stderr, "bench-apiserver: not /PATH or ADDRESS:PORT,CERTIFICATE,KEY: %s\n", text);
+		exit(2);
+	}
+	t->port = (uint16_t)port;
+	r = gnutls_certificate_allocate_credentials(&t->credentials);
+	if (r == 0)
+		r = gnutls_certificate_set_x509_key_file(t->credentials, cert, key, GNUTLS_X509_FMT_PEM);
+	if (r < 0)
+		fail_tls(cert, r);
+}
+
+static void start_tls(struct conn *c, const struct target *t) {
+	int r = gnutls_init(&c->tls, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);
+	if (r == 0)
+		r = gnutls_set_default_priority(c->tls);
+	if (r == 0)
+		r = gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, t->credentials);
+	if (r < 0)
+		fail_tls("TLS", r);
+	gnutls_transport_set_int(c->tls, c->fd);
+	do
+		r = gnutls_handshake(c->tls);
+	while (r < 0 && !gnutls_error_is_fatal(r));
+	if (r < 0)
+		fail_tls("handshake", r);
+}
+
+static void open_conn(struct conn *c, const struct target *t) {
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(t->port)};
+	const int one = 1;
+	memcpy(un.sun_path, t->address, sizeof(un.sun_path));
+	inet_pton(AF_INET, t->address, &in.sin_addr);
+	c->in.max = (size_t)1 << 30;
+	c->fd = socket(t->port ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->fd < 0 || connect(c->fd, t->port ? (struct sockaddr *)&in : (struct sockaddr *)&un,
+	                         t->port ? sizeof(in) : sizeof(un)) < 0)
 		fail("connect");
-	return fd;
+	if (t->port) {
+		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		start_tls(c, t);
+	}
+	fcntl(c->fd, F_SETFL, O_NONBLOCK);
+}
+
+static void close_conn(struct conn *c) {
+	if (c->tls)
+		gnutls_deinit(c->tls);
+	close(c->fd);
+	buf_free(&c->in);
+}
+
+/* Requests are short: they always fit into the socket. */
+static void send_text(struct conn *c, const char *text, size_t len) {
+	if (c->tls) {
+		ssize_t r = gnutls_record_send(c->tls, text, len);
+		if (r != (ssize_t)len)
+			fail_tls("send", (int)r);
+	} else if (write_all(c->fd, text, len, NULL) < 0)
+		fail("write");
 }
 
 static void send_request(struct conn *c, enum mode mode, size_t i, size_t round) {
-	char body[1024] = "", req[2048];
+	char body[1024] = "", req[2048], url[160], version[64] = "";
 	const char *method = "GET", *type = "application/json";
-	char url[128];
-	snprintf(url, sizeof(url), URL "/b%zu", i);
-	if (mode == MODE_CREATE) {
-		method = "POST";
-		snprintf(url, sizeof(url), URL);
+	snprintf(url, sizeof(url), URL "/b%zu%s", i, mode == MODE_STATUS ? "/status" : "");
+	if (mode == MODE_UPDATE)
+		snprintf(version, sizeof(version), ",\"resourceVersion\":\"%s\"", c->version);
+	if (mode == MODE_CREATE || mode == MODE_UPDATE) {
+		method = mode == MODE_CREATE ? "POST" : "PUT";
+		if (mode == MODE_CREATE)
+			snprintf(url, sizeof(url), URL);
 		snprintf(body, sizeof(body),
-		         "{\"apiVersion\":\"nacre.dev/"
-		         "v1alpha1\",\"kind\":\"Endpoint\",\"metadata\":{\"name\":\"b%zu\"},\"spec\":{"
-		         "\"host\":\"host%zu\",\"vtep\":\"fd4e::%zx\",\"ip\":\"2001:db8::1:%zx\",\"mac\":\"02:00:00:00:"
-		         "00:01\","
-		         "\"routes\":[{\"prefix\":\"2001:db8:1:%zx::/64\"},{\"prefix\":\"2001:db8:2:%zx0::/"
-		         "60\"},{\"prefix\":"
-		         "\"198.51.100.%zu/32\"}]}}",
-		         i, i % 100, i % 100 + 1, i % 0xfffe + 1, i % 0xfffe + 1, i % 0xffe + 1, i % 256);
-	} else if (mode == MODE_PATCH) {
+		         "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"Instance\",\"metadata\":{\"name\":\"b%zu\","
+		         "\"namespace\":\"default\",\"labels\":{\"app\":\"bench\",\"round\":\"%zu\"}%s},\"spec\":{"
+		         "\"type\":\"small\",\"image\":\"debian-12\",\"ingress\":[{\"protocol\":\"tcp\",\"port\":22},{"
+		         "\"protocol\":\"tcp\",\"port\":443,\"from\":\"2001:db8:%zx::/48\"},{\"protocol\":\"icmp\"}]}}",
+		         i, round, version, i % 0xfff);
+	} else if (mode == MODE_PATCH || mode == MODE_STATUS) {
 		method = "PATCH";
 		type = "application/merge-patch+json";
-		snprintf(body, sizeof(body), "{\"metadata\":{\"labels\":{\"round\":\"%zu\"}}}", round);
+		snprintf(body, sizeof(body),
+		         mode == MODE_PATCH ? "{\"metadata\":{\"labels\":{\"round\":\"%zu\"}}}"
+		                            : "{\"status\":{\"phase\":\"Running\",\"restarts\":%zu}}",
+		         round);
 	} else if (mode == MODE_LIST)
 		snprintf(url, sizeof(url), URL);
 	int n = snprintf(req, sizeof(req),
 	                 "%s %s HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method,
 	                 url, type, strlen(body), body);
 	c->sent_ns = now_monotonic_ns();
-	if (write_all(c->fd, req, (size_t)n, NULL) < 0)
-		fail("write");
+	c->object = i;
+	send_text(c, req, (size_t)n);
 }
 
-static size_t read_some(struct conn *c) {
-	char *p = buf_reserve(&c->in, 1 << 16);
-	ssize_t n = p ? read(c->fd, p, 1 << 16) : -1;
-	if (n <= 0)
-		fail("read");
-	c->in.len += (size_t)n;
-	c->in.data[c->in.len] = '\0';
-	c->bytes += (size_t)n;
-	return (size_t)n;
+/* All that there is; false: nothing yet. */
+static bool read_some(struct conn *c) {
+	const size_t before = c->in.len;
+	for (;;) {
+		char *p = buf_reserve(&c->in, 1 << 16);
+		if (!p)
+			fail("memory");
+		ssize_t n = c->tls ? gnutls_record_recv(c->tls, p, 1 << 16) : read(c->fd, p, 1 << 16);
+		if (n > 0) {
+			c->in.len += (size_t)n;
+			c->in.data[c->in.len] = '\0';
+			continue;
+		}
+		bool later = c->tls ? n < 0 && !gnutls_error_is_fatal((int)n) : n < 0 && errno == EAGAIN;
+		if (!later)
+			fail("read");
+		if (c->tls && n != GNUTLS_E_AGAIN)
+			continue; /* a renewed key or a ticket came */
+		return c->in.len > before;
+	}
 }
 
-/* A whole answer with Content-Length; a long body is counted, not kept. */
-static bool answer_is_whole(struct conn *c) {
+static void parse_head(struct conn *c) {
 	char *end = c->in.data ? strstr(c->in.data, "\r\n\r\n") : NULL;
-	char *length = end ? strcasestr(c->in.data, "\r\nContent-Length:") : NULL;
-	if (!end || !length)
-		return false;
-	size_t head = (size_t)(end - c->in.data) + 4, body = strtoul(length + 17, NULL, 10);
-	if (c->bytes < head + body)
-		return false;
-	if (strncmp(c->in.data, "HTTP/1.1 2", 10) != 0) {
-		fprintf(stderr, "%.500s\n", c->in.data);
+	if (!end)
+		return;
+	*end = '\0';
+	const char *length = strcasestr(c->in.data, "\r\nContent-Length:");
+	c->chunked = !length && strcasestr(c->in.data, "\r\nTransfer-Encoding: chunked");
+	c->body = length ? strtoul(length + 17, NULL, 10) : 0;
+	c->head = (size_t)(end - c->in.data) + 4;
+	*end = '\r';
+	if (strncmp(c->in.data, "HTTP/1.1 2", 10) != 0 && c->in.len >= c->head + MIN(c->body, (size_t)100)) {
+		fprintf(stderr, "%.1500s\n", c->in.data);
 		exit(1);
 	}
+}
+
+static bool answer_is_whole(struct conn *c) {
+	static const char last[] = "0\r\n\r\n";
+	if (!c->head)
+		parse_head(c);
+	if (!c->head)
+		return false;
+	if (c->chunked ? c->in.len < c->head + 5 || memcmp(c->in.data + c->in.len - 5, last, 5) != 0
+	               : c->in.len < c->head + c->body)
+		return false;
+	const char *v = strstr(c->in.data + c->head, "\"resourceVersion\":\"");
+	if (v)
+		snprintf(c->version, sizeof(c->version), "%.*s", (int)strspn(v + 19, "0123456789"), v + 19);
 	buf_reset(&c->in);
-	c->bytes = 0;
+	c->head = 0;
 	return true;
 }
 
@@ -123,85 +235,93 @@ static void add(int ep, struct conn *c) {
 		fail("epoll_ctl");
 }
 
-static void run_requests(const char *path, enum mode mode, size_t clients, size_t count) {
+static void run_requests(const struct target *target, enum mode mode, size_t clients, size_t count, size_t objects) {
 	struct conn *conns = calloc(clients, sizeof(*conns));
-	uint64_t *latency = calloc(count, sizeof(*latency));
+	uint64_t *latency = calloc(count, sizeof(*latency)), start = 0;
+	const size_t round = (size_t)now_monotonic_ns(), warm = mode == MODE_UPDATE ? clients : 0;
 	size_t sent = 0, done = 0;
 	int ep = epoll_create1(EPOLL_CLOEXEC);
-	const size_t round = (size_t)now_monotonic_ns();
 	for (size_t i = 0; i < clients; i++) {
-		conns[i].fd = connect_to(path);
-		conns[i].in.max = (size_t)1 << 30;
+		open_conn(&conns[i], target);
 		add(ep, &conns[i]);
 	}
-	uint64_t start = now_monotonic_ns();
-	for (size_t i = 0; i < clients && sent < count; i++, sent++)
-		send_request(&conns[i], mode, sent, round);
-	while (done < count) {
+	/* Updates want to know the version first. */
+	start = now_monotonic_ns();
+	for (size_t i = 0; i < clients && sent < count + warm; i++, sent++)
+		send_request(&conns[i], warm ? MODE_GET : mode, mode == MODE_CREATE ? objects + sent : sent % objects,
+		             round);
+	while (done < count + warm) {
 		struct epoll_event ev[64];
-		int n = epoll_wait(ep, ev, 64, 30000);
+		int n = epoll_wait(ep, ev, 64, 60000);
 		if (n <= 0)
-			fail("no answer for 30 s");
+			fail("no answer for 60 s");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = ev[i].data.ptr;
-			read_some(c);
-			if (!answer_is_whole(c))
+			if (!read_some(c) || !answer_is_whole(c))
 				continue;
-			latency[done++] = now_monotonic_ns() - c->sent_ns;
-			if (sent < count)
-				send_request(c, mode, sent++, round);
+			if (done >= warm)
+				latency[done - warm] = now_monotonic_ns() - c->sent_ns;
+			if (++done == warm)
+				start = now_monotonic_ns();
+			if (sent < count + warm) {
+				send_request(c, mode,
+				             mode == MODE_CREATE   ? objects + sent
+				             : mode == MODE_UPDATE ? c->object
+				                                   : sent % objects,
+				             round + sent);
+				sent++;
+			}
 		}
 	}
 	report(mode_names[mode], clients, count, now_monotonic_ns() - start, latency, count);
-	for (size_t i = 0; i < clients; i++) {
-		close(conns[i].fd);
-		buf_free(&conns[i].in);
-	}
+	for (size_t i = 0; i < clients; i++)
+		close_conn(&conns[i]);
 	free(conns);
 	free(latency);
 	close(ep);
 }
 
-/* Events are lines; the first are those of the start. */
-static size_t count_lines(struct conn *c) {
+/* Events end in "}\n"; the first are those of the start. */
+static size_t count_events(struct conn *c) {
 	size_t n = 0;
 	for (char *p = c->in.data; (p = memchr(p, '\n', c->in.len - (size_t)(p - c->in.data))); p++)
-		n += p == c->in.data || p[-1] == '}';
+		n += p > c->in.data && p[-1] == '}';
 	buf_reset(&c->in);
 	return n;
 }
 
-static void run_watch(const char *path, size_t watchers, size_t count) {
+static void run_watch(const struct target *target, size_t watchers, size_t count) {
 	static const char req[] =
 		"GET " URL "?watch=1&fieldSelector=metadata.name%3Db0 HTTP/1.1\r\nHost: bench\r\n\r\n";
-	struct conn *conns = calloc(watchers, sizeof(*conns)), writer = {.fd = connect_to(path)};
+	struct conn *conns = calloc(watchers, sizeof(*conns)), writer = {0};
 	uint64_t *latency = calloc(watchers * count, sizeof(*latency)), *when = calloc(count + 1, sizeof(*when));
 	size_t ready = 0, got = 0, sent = 0, answered = 0;
 	int ep = epoll_create1(EPOLL_CLOEXEC);
+	open_conn(&writer, target);
 	for (size_t i = 0; i < watchers; i++) {
-		conns[i].fd = connect_to(path);
-		if (write_all(conns[i].fd, req, sizeof(req) - 1, NULL) < 0)
-			fail("write");
+		open_conn(&conns[i], target);
+		send_text(&conns[i], req, sizeof(req) - 1);
 		add(ep, &conns[i]);
 	}
 	add(ep, &writer);
 	uint64_t start = 0;
 	while (got < watchers * count) {
 		struct epoll_event ev[256];
-		int n = epoll_wait(ep, ev, 256, 30000);
+		int n = epoll_wait(ep, ev, 256, 60000);
 		if (n <= 0)
-			fail("no event for 30 s");
+			fail("no event for 60 s");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = ev[i].data.ptr;
-			read_some(c);
+			if (!read_some(c))
+				continue;
 			if (c == &writer) {
 				answered += answer_is_whole(c);
 				continue;
 			}
-			for (size_t lines = count_lines(c); lines; lines--) {
+			for (size_t events = count_events(c); events; events--) {
 				if (c->events++ == 0)
 					ready++;
-				else
+				else if (got < watchers * count)
 					latency[got++] = now_monotonic_ns() - when[c->events - 1];
 			}
 		}
@@ -214,12 +334,9 @@ static void run_watch(const char *path, size_t watchers, size_t count) {
 		}
 	}
 	report("watch", watchers, got, now_monotonic_ns() - start, latency, got);
-	for (size_t i = 0; i < watchers; i++) {
-		close(conns[i].fd);
-		buf_free(&conns[i].in);
-	}
-	close(writer.fd);
-	buf_free(&writer.in);
+	for (size_t i = 0; i < watchers; i++)
+		close_conn(&conns[i]);
+	close_conn(&writer);
 	free(conns);
 	free(latency);
 	free(when);
@@ -227,18 +344,23 @@ static void run_watch(const char *path, size_t watchers, size_t count) {
 }
 
 int main(int argc, char **argv) {
-	int64_t clients, count;
+	int64_t clients, count, objects = INT64_MAX;
+	struct target target = {0};
 	enum mode mode = 0;
-	while (argc == 5 && mode < MODES && !streq(argv[2], mode_names[mode]))
+	while (argc >= 5 && mode < MODES && !streq(argv[2], mode_names[mode]))
 		mode++;
-	if (argc != 5 || mode == MODES || parse_i64(argv[3], 1, 20000, &clients, NULL) < 0 ||
-	    parse_i64(argv[4], 1, 10000000, &count, NULL) < 0) {
-		fprintf(stderr, "usage: bench-apiserver SOCKET create|patch|get|list|watch CLIENTS COUNT\n");
+	if (argc < 5 || argc > 6 || mode == MODES || parse_i64(argv[3], 1, 20000, &clients, NULL) < 0 ||
+	    parse_i64(argv[4], 1, 10000000, &count, NULL) < 0 ||
+	    (argc == 6 && parse_i64(argv[5], 1, INT64_MAX, &objects, NULL) < 0)) {
+		fprintf(stderr, "usage: bench-apiserver WHERE MODE CLIENTS COUNT [OBJECTS]; see bench/apiserver.c\n");
 		return 2;
 	}
+	if (argc < 6 && mode == MODE_CREATE)
+		objects = 0;
+	parse_target(argv[1], &target);
 	if (mode == MODE_WATCH)
-		run_watch(argv[1], (size_t)clients, (size_t)count);
+		run_watch(&target, (size_t)clients, (size_t)count);
 	else
-		run_requests(argv[1], mode, (size_t)clients, (size_t)count);
+		run_requests(&target, mode, (size_t)clients, (size_t)count, (size_t)objects);
 	return 0;
 }
