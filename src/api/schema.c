@@ -288,6 +288,10 @@ static void yaml(struct buf *out, const json_t *v, unsigned indent, bool in_list
 	}
 }
 
+void api_yaml(struct buf *out, const json_t *v) {
+	yaml(out, v, 0, false);
+}
+
 int api_crds_yaml(struct buf *out, struct error *err) {
 	bool first = true;
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
@@ -301,7 +305,7 @@ int api_crds_yaml(struct buf *out, struct error *err) {
 		if (!first)
 			buf_puts(out, "---\n");
 		first = false;
-		yaml(out, crd, 0, false);
+		api_yaml(out, crd);
 		json_decref(crd);
 	}
 	return buf_error(out, "CRDs", err);

@@ -17,6 +17,9 @@ json_t *api_kind_schema(const struct api_kind *k);
 /* The CustomResourceDefinition of K (apiextensions.k8s.io/v1). */
 json_t *api_crd(const struct api_kind *k);
 
+/* A JSON tree as one YAML document. */
+void api_yaml(struct buf *out, const json_t *v);
+
 /* All CRDs of group nacre.dev as a YAML stream, in the order of api_kinds. */
 int api_crds_yaml(struct buf *out, struct error *err) _must_use_;
 

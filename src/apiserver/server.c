@@ -8,6 +8,7 @@
 #include "apiserver/authz.h"
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
+#include "apiserver/keep.h"
 #include "apiserver/protobuf.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
@@ -77,6 +78,7 @@ static void on_event(void *userdata, unsigned kind, const struct watch_event *e)
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
 	rbac_notice(s->rbac, kind, e);
+	keep_notice(s->keep, kind, e);
 	quota_notice(s->quota, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
@@ -99,6 +101,7 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 		w->done(s, w, r, cause);
 	}
 	gc_run(s->gc);
+	keep_run(s->keep);
 	run_queue(s);
 	commit(s);
 }
@@ -230,6 +233,7 @@ bool server_handle(struct server *s, struct request *r) {
 void server_tick(struct server *s) {
 	watches_tick(s, now_monotonic_ns());
 	gc_tick(s->gc);
+	keep_tick(s->keep);
 }
 
 void server_stop(struct server *s) {
@@ -292,12 +296,17 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	if (r == 0)
 		r = quota_new(&s->quota, s->store, err);
 	if (r == 0)
+		r = keep_new(&s->keep, s, err);
+	if (r == 0)
 		r = make_namespaces(s, err);
+	if (r == 0)
+		r = keep_stage_defaults(s, err);
 	if (r < 0)
 		return r;
 	store_commit(s->store);
+	keep_run(s->keep);
 	/* Nobody is served before they are there; and a disk that can't be written to is noticed now. */
-	while (r >= 0 && store_busy(s->store))
+	while (r >= 0 && !s->write_failed.code && (store_busy(s->store) || !keep_idle(s->keep)))
 		r = sd_event_run(loop, UINT64_MAX);
 	if (r < 0)
 		return error_errno(err, r, "wait for the first write");
@@ -315,6 +324,7 @@ struct server *server_free(struct server *s) {
 	sd_event_source_disable_unref(s->commit_soon);
 	store_free(s->store);
 	gc_free(s->gc);
+	keep_free(s->keep);
 	rbac_free(s->rbac);
 	quota_free(s->quota);
 	free(s->watches);

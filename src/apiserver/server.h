@@ -24,6 +24,7 @@ struct server {
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
 	struct gc *gc;
 	struct rbac *rbac;
+	struct keep *keep;
 	struct quota *quota;
 	uint64_t changed;          /* kinds, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */

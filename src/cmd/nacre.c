@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "api/roles.h"
 #include "api/schema.h"
 #include "base/opt.h"
 #include "base/util.h"
@@ -195,6 +196,21 @@ static int cmd_crds(int argc, char **argv) {
 	return 0;
 }
 
+static int cmd_rbac(int argc, char **argv) {
+	const struct opt opts[] = {{0}};
+	const struct opt_program prog = {
+		"nacre rbac",
+		"Prints the roles and bindings of Nacre's programs and tenants as YAML, for a kube-apiserver.",
+		"[OPTIONS]", NULL, opts};
+	_buf_free_ struct buf b = {0};
+	struct error err = {0};
+	if (opt_parse_or_exit(&prog, argc, argv) < argc)
+		return command_usage(&prog, "takes no operands");
+	if (roles_yaml(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
+		return command_failed(prog.name, &err);
+	return 0;
+}
+
 static int cmd_reference(int argc, char **argv) {
 	const struct opt opts[] = {{0}};
 	const struct opt_program prog = {"nacre reference", "Prints the reference of all kinds as Markdown.",
@@ -227,6 +243,7 @@ int main(int argc, char **argv) {
 		{"pki", "certificates: an authority, servers, clients", cmd_pki},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
+		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},
 		{"reference", "print the reference of all kinds", cmd_reference},
 		{0},
 	};

@@ -18,10 +18,12 @@ def command(*argv, status=0):
 def objects(server):
     """All there is, but for versions."""
     out = {}
-    for path in (f"{G}/instances", f"{G}/images", "/api/v1/namespaces"):
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    for path in (f"{G}/instances", f"{G}/images", "/api/v1/namespaces", "/api/v1/serviceaccounts", f"{rbac}/roles",
+                 f"{rbac}/rolebindings", f"{rbac}/clusterroles", f"{rbac}/clusterrolebindings"):
         for o in server.list(path)["items"]:
             o["metadata"].pop("resourceVersion")
-            out[path, o["metadata"]["name"]] = o
+            out[path, o["metadata"].get("namespace"), o["metadata"]["name"]] = o
     return out
 
 
