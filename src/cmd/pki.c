@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pki.h"
 
+#include <string.h>
+
 #include "base/pki.h"
 #include "base/util.h"
 #include "cmd/command.h"
@@ -13,8 +15,13 @@
 			0, 0, false                                                                                   \
 	}
 
-/* The one operand of PROG, the directory of the authority. */
+/* The one operand of PROG, the directory of the authority. It may come before the options, too. */
 static const char *directory(const struct opt_program *prog, int argc, char **argv) {
+	if (argc > 2 && argv[1][0] != '-') {
+		char *dir = argv[1];
+		memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof(*argv));
+		argv[argc - 1] = dir;
+	}
 	int i = opt_parse_or_exit(prog, argc, argv);
 	if (i + 1 != argc)
 		exit(command_usage(prog, i == argc ? "the directory of the authority is missing"
@@ -27,7 +34,7 @@ static int cmd_init(int argc, char **argv) {
 	const struct opt opts[] = {{"name", OPT_STR, &name, "NAME", "common name of the authority", 0, 0, false}, {0}};
 	const struct opt_program prog = {"nacre pki init",
 	                                 "Makes an authority, DIR/ca.crt and DIR/ca.key, unless there is one.",
-	                                 "[OPTIONS] DIR", NULL, opts};
+	                                 "DIR [OPTIONS]", NULL, opts};
 	struct error err = {0};
 	return pki_init(directory(&prog, argc, argv), name, &err) < 0 ? command_failed(prog.name, &err) : 0;
 }
@@ -59,7 +66,7 @@ static int cmd_server(int argc, char **argv) {
 		{"out", OPT_STR, &out, "PREFIX", "write PREFIX.crt and PREFIX.key (default: DIR/server)", 0, 0, false},
 		{0},
 	};
-	const struct opt_program prog = {"nacre pki server", "Issues the certificate of a server.", "[OPTIONS] DIR",
+	const struct opt_program prog = {"nacre pki server", "Issues the certificate of a server.", "DIR [OPTIONS]",
 	                                 "A server that runs takes up the new files by itself.\n", opts};
 	const char *all[2 * OPT_LIST_MAX], *dir = directory(&prog, argc, argv);
 	size_t n = 0;
@@ -91,7 +98,7 @@ static int cmd_client(int argc, char **argv) {
 	         0, 0, false},
 		{0},
 	};
-	const struct opt_program prog = {"nacre pki client", "Issues the certificate of a client.", "[OPTIONS] DIR",
+	const struct opt_program prog = {"nacre pki client", "Issues the certificate of a client.", "DIR [OPTIONS]",
 	                                 "The operator is a user of group system:masters.\n", opts};
 	const char *dir = directory(&prog, argc, argv);
 	rq.groups = groups.v;
@@ -118,7 +125,7 @@ static int cmd_kubeconfig(int argc, char **argv) {
 	};
 	const struct opt_program prog = {"nacre pki kubeconfig",
 	                                 "Writes a kubeconfig that holds a new certificate and its key.",
-	                                 "[OPTIONS] DIR", NULL, opts};
+	                                 "DIR [OPTIONS]", NULL, opts};
 	char file[PKI_NAME_MAX + 1];
 	struct error err = {0};
 	const char *dir = directory(&prog, argc, argv);
