@@ -5,11 +5,11 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
 #include "apiserver/watch.h"
-#include "base/inet.h"
 #include "base/loop.h"
 #include "base/util.h"
 
@@ -25,8 +25,14 @@
 struct conn {
 	TAILQ_ENTRY(conn) link;
 	int fd;
-	struct user *user; /* all its requests are this user's */
-	bool busy;         /* with an answer; else with the client's next request */
+	gnutls_session_t session; /* NULL on a UNIX socket */
+	struct tls_set *set;
+	/* Who is at the other end, by certificate or by the kernel's word; NULL: not asked yet, or nobody known. */
+	struct user *user;
+	int64_t user_until_s;
+	unsigned user_generation;
+	bool user_known, user_refused;
+	bool busy; /* with an answer; else with the client's next request */
 	struct exchange *exchange;
 	uint64_t since_ns;
 };
@@ -44,6 +50,7 @@ struct exchange {
 
 struct http {
 	struct server *server;
+	struct tls *tls; /* NULL on a UNIX socket */
 	struct MHD_Daemon *daemon;
 	char *socket; /* path to remove at the end, NULL if there is none */
 	sd_event_source *io, *timer, *soon;
@@ -256,21 +263,43 @@ static enum MHD_Result too_large(struct exchange *x) {
 	return send_reply(x);
 }
 
-/*
- * Who is at the other end of a UNIX socket: the administrator of this machine, or the user that the server runs as.
- * NULL: someone else, who is not served.
- */
-static struct user *peer_user(int fd) {
+/* Of a UNIX socket: the administrator of this machine and the user that the server runs as are its administrators. */
+static void identify_peer(struct conn *c) {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
-	int family;
-	socklen_t family_len = sizeof(family);
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_len) < 0)
-		return NULL;
-	if (family == AF_UNIX &&
-	    (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || (cred.uid != 0 && cred.uid != geteuid())))
-		return NULL;
-	return user_new_admin();
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == 0 || cred.uid == geteuid()))
+		c->user = user_new_admin();
+	c->user_refused = !c->user;
+	c->user_until_s = INT64_MAX;
+}
+
+/* Finds out once a connection who is at its other end, and again when its certificate may be good no longer. */
+static void identify(struct http *h, struct conn *c) {
+	unsigned generation = h->tls ? tls_generation(h->tls) : 0;
+	if (c->user_known && c->user_generation == generation && time(NULL) < c->user_until_s)
+		return;
+	c->user = user_unref(c->user);
+	c->user_refused = false;
+	if (!h->tls)
+		identify_peer(c);
+	else if (tls_client(h->tls, c->session, &c->user, &c->user_until_s, NULL) < 0)
+		c->user_refused = true; /* until_s stays past or unknown, so that the next request tries again */
+	c->user_known = !c->user_refused;
+	c->user_generation = generation;
+}
+
+/* Sets the request's user, or its answer. */
+static void authenticate(struct exchange *x) {
+	struct request *r = x->request;
+	struct conn *c = x->conn;
+	const char *authorization = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Authorization");
+	identify(x->http, c);
+	if (c->user)
+		r->user = user_ref(c->user);
+	else if (c->user_refused || authorization)
+		reply_unauthorized(r);
+	else if (!(r->user = user_new_anonymous()))
+		reply_internal(r, "out of memory");
 }
 
 static enum MHD_Result add_group(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
@@ -318,7 +347,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	struct request *r = x->request;
 	r->userdata = x;
 	r->done = on_answer;
-	r->user = user_ref(x->conn->user);
+	authenticate(x);
 	if (r->reply.code == 0) {
 		(void)!request_set_content_type(r,
 		                                MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Type"));
@@ -350,13 +379,12 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 		if (!x->conn)
 			return MHD_NO;
 		x->conn->exchange = x;
-		if (!x->conn->user && !(x->conn->user = peer_user(x->conn->fd)))
-			return MHD_NO;
 		return begin(x, method);
 	}
 	struct request *r = x->request;
 	if (*size) {
-		if (r->body.len + *size > REQUEST_BODY_MAX)
+		/* Nothing is kept of what is refused already. */
+		if (r->reply.code || r->body.len + *size > REQUEST_BODY_MAX)
 			x->discarded += *size;
 		else
 			buf_add(&r->body, data, *size);
@@ -368,7 +396,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 	x->handled = true;
 	x->conn->busy = true;
 	x->http->busy++;
-	if (x->discarded || r->body.failed)
+	if (r->reply.code == 0 && (x->discarded || r->body.failed))
 		return too_large(x);
 	if (server_handle(x->http->server, r))
 		return send_reply(x);
@@ -417,6 +445,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 			return;
 		TAILQ_REMOVE(&h->conns, c, link);
 		user_unref(c->user);
+		tls_set_unref(c->set);
 		free(c);
 		*context = NULL;
 		return;
@@ -429,8 +458,15 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 	}
 	c->fd = ci->connect_fd;
 	c->since_ns = now_monotonic_ns();
+	if (h->tls) {
+		ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+		c->session = ci ? ci->tls_session : NULL;
+		c->set = c->session ? tls_session_begin(h->tls, c->session) : NULL;
+	}
 	TAILQ_INSERT_TAIL(&h->conns, c, link);
 	*context = c;
+	if (h->tls && !c->set)
+		shutdown(c->fd, SHUT_RDWR);
 }
 
 /* Targets are decoded by us, once. */
@@ -442,48 +478,41 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s) {
 
 /* ---- life ---- */
 
-static int check_local(const char *text, struct error *err) {
-	char host[64];
-	struct addr a;
-	if (starts_with(text, "unix:"))
-		return 0;
-	const char *colon = strrchr(text, ':');
-	size_t n = colon ? (size_t)(colon - text) : 0;
-	bool brackets = n >= 2 && text[0] == '[' && text[n - 1] == ']';
-	snprintf(host, sizeof(host), "%.*s", (int)(brackets ? n - 2 : n), brackets ? text + 1 : text);
-	struct in6_addr loopback6 = IN6ADDR_LOOPBACK_INIT;
-	if (addr_parse(host, &a, NULL) == 0 &&
-	    (a.family == AF_INET ? a.bytes[0] == 127 : memcmp(&a.v6, &loopback6, sizeof(loopback6)) == 0))
-		return 0;
-	return error_set(
-		err, EINVAL,
-		"can't listen on `%s`: without authentication only unix:/PATH, 127.0.0.1:PORT and [::1]:PORT are "
-		"allowed",
-		text);
-}
-
 DEFINE_CLEANUP(http, struct http *, http_free)
 
-int http_new(struct http **ret, struct server *s, const char *listen, struct error *err) {
+int http_new(struct http **ret, struct server *s, const char *listen, struct tls *tls, struct error *err) {
 	_close_ int fd = -1;
-	int r = check_local(listen, err);
-	if (r == 0)
-		r = listen_socket(listen, &fd, err);
+	bool local = starts_with(listen, "unix:");
+	if (!local && !tls)
+		return error_set(err, EINVAL,
+		                 "can't listen on `%s`: TCP is served with TLS only; give --tls-cert, --tls-key and "
+		                 "--client-ca (`nacre pki` makes them), or listen on unix:/PATH",
+		                 listen);
+	int r = listen_socket(listen, &fd, err);
 	if (r < 0)
 		return r;
 	_cleanup_(cleanup_http) struct http *h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_oom(err);
 	h->server = s;
+	h->tls = local ? NULL : tls;
 	TAILQ_INIT(&h->conns);
-	if (starts_with(listen, "unix:") && !(h->socket = strdup(listen + strlen("unix:"))))
+	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, h,
-	                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-	                             MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	                             (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
-	                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
-	                             on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h, MHD_OPTION_END);
+	const struct MHD_OptionItem options[] = {
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls ? (void *)tls_cert_pem(tls) : NULL},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls ? (void *)tls_key_pem(tls) : NULL},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->tls ? MHD_USE_TLS : 0), 0, NULL,
+	                             NULL, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+	                             CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
+	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK,
+	                             on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+	                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK,
+	                             keep_escapes, h, MHD_OPTION_ARRAY, h->tls ? options : none, MHD_OPTION_END);
 	if (!h->daemon)
 		return error_set(err, EIO, "start the HTTP server on `%s`", listen);
 	(void)TAKE_FD(fd); /* MHD closes it */

@@ -8,14 +8,16 @@
  */
 
 #include "apiserver/server.h"
+#include "apiserver/tls.h"
 
 struct http;
 
 /*
- * LISTEN as of listen_socket(); anything but UNIX sockets and loopback addresses is refused, since there is no
- * authentication.
+ * LISTEN as of listen_socket(). On a UNIX socket the kernel says who asks: root and the server's own user are
+ * administrators, all others are refused. On TCP there is only TLS, with certificates of clients; TLS outlives the
+ * listener, and may be NULL if LISTEN is a UNIX socket.
  */
-int http_new(struct http **ret, struct server *s, const char *listen, struct error *err) _must_use_;
+int http_new(struct http **ret, struct server *s, const char *listen, struct tls *tls, struct error *err) _must_use_;
 /* Closes all connections. */
 struct http *http_free(struct http *h);
 

@@ -164,6 +164,10 @@ static struct status_details details(const struct request *rq, const char *name)
 		.name = name ? name : rq->route.name, .group = rq->route.kind->group, .kind = rq->route.kind->plural};
 }
 
+void reply_unauthorized(struct request *rq) {
+	reply_status(&rq->reply, 401, "Unauthorized", NULL, "Unauthorized");
+}
+
 void reply_not_found(struct request *rq) {
 	char res[192];
 	const struct status_details d = details(rq, NULL);

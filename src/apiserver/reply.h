@@ -32,6 +32,7 @@ void status_print(struct buf *b, unsigned code, const char *reason, const struct
 
 /* The usual ones; the route of RQ tells what is spoken of. */
 void reply_bad_request(struct request *rq, const char *fmt, ...) _printf_(2, 3);
+void reply_unauthorized(struct request *rq);
 void reply_not_found(struct request *rq);
 void reply_route_not_found(struct request *rq);
 void reply_method_not_allowed(struct request *rq);

@@ -14,15 +14,18 @@
 #include "base/util.h"
 #include "cmd/apiserver-backup.h"
 
+#define RUN_DIR "/run/nacre"
 /* How long answers under way may take at the end. */
 #define STOP_NS (5 * NSEC_PER_SEC)
 
 struct program {
 	sd_event *loop;
 	struct server *server;
+	struct tls_files files;
+	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
 	size_t n_https;
-	sd_event_source *tick, *term, *interrupt;
+	sd_event_source *tick, *term, *interrupt, *hangup;
 	uint64_t stop_at_ns;
 	struct error last_failure;
 };
@@ -43,11 +46,22 @@ static void log_failures(struct program *p) {
 	p->last_failure = *e;
 }
 
+/* Files that are being replaced may not fit together for a moment; the old ones stay in force. */
+static void refresh_tls(struct program *p) {
+	struct error err = {0};
+	int r = p->tls ? tls_refresh(p->tls, &err) : 0;
+	if (r > 0)
+		log_info("certificates read again", "cert=%s", p->files.cert);
+	else if (r < 0)
+		log_error("certificates stay as they were", "cause=\"%s\"", err.msg);
+}
+
 static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	(void)src;
 	(void)usec;
 	log_failures(p);
+	refresh_tls(p);
 	server_tick(p->server);
 	for (size_t i = 0; i < p->n_https; i++)
 		http_tick(p->https[i]);
@@ -55,6 +69,13 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	if (stop)
 		sd_event_exit(p->loop, 0);
 	return loop_timer(p->loop, &p->tick, p->stop_at_ns ? 20 * USEC_PER_MSEC : USEC_PER_SEC, on_tick, p);
+}
+
+static int on_hangup(sd_event_source *src, const struct signalfd_siginfo *si, void *userdata) {
+	(void)src;
+	(void)si;
+	refresh_tls(userdata);
+	return 0;
 }
 
 /* Watches end, answers under way are finished, then the loop ends. */
@@ -85,12 +106,16 @@ static int start(struct program *p, const char *database, const struct opt_list 
 	if (r >= 0)
 		r = sd_event_add_signal(p->loop, &p->interrupt, SIGINT | SD_EVENT_SIGNAL_PROCMASK, on_signal, p);
 	if (r >= 0)
+		r = sd_event_add_signal(p->loop, &p->hangup, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_hangup, p);
+	if (r >= 0)
 		r = sd_event_set_watchdog(p->loop, true);
 	if (r < 0)
 		return error_errno(err, r, "create the event loop");
 	r = server_new(&p->server, p->loop, database, err);
+	if (r == 0 && p->files.cert)
+		r = tls_new(&p->tls, &p->files, err);
 	for (size_t i = 0; r == 0 && i < listen->n; i++) {
-		r = http_new(&p->https[i], p->server, listen->v[i], err);
+		r = http_new(&p->https[i], p->server, listen->v[i], p->tls, err);
 		if (r == 0)
 			p->n_https++;
 	}
@@ -100,10 +125,16 @@ static int start(struct program *p, const char *database, const struct opt_list 
 int main(int argc, char **argv) {
 	const char *database = "/var/lib/nacre/apiserver.db", *level = "info";
 	struct opt_list listen = {0};
+	struct program p = {0};
 	const struct opt opts[] = {
 		{"database", OPT_STR, &database, "FILE", "SQLite database; made if it is not there"},
 		{"listen", OPT_LIST, &listen, "WHERE",
-	         "unix:/PATH, 127.0.0.1:PORT or [::1]:PORT; may be given several times (default: 127.0.0.1:6443)"},
+	         "unix:/PATH or, with TLS, ADDRESS:PORT; may be given several times (default: "
+	         "unix:/run/nacre/api.sock)"},
+		{"tls-cert", OPT_STR, &p.files.cert, "FILE", "the server's certificate and those above it, PEM"},
+		{"tls-key", OPT_STR, &p.files.key, "FILE", "its private key"},
+		{"client-ca", OPT_STR, &p.files.client_ca, "FILE",
+	         "authorities whose client certificates are believed"},
 		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
 		{0},
 	};
@@ -112,13 +143,15 @@ int main(int argc, char **argv) {
 		.summary = "The Kubernetes API of one Nacre cloud: group nacre.dev, namespaces, events and leases, on "
 			   "SQLite.",
 		.usage = "[OPTIONS] | backup [OPTIONS] TO | restore [OPTIONS] FROM",
-		.epilogue = "There is no authentication: whoever reaches a listening socket may do everything.\n"
-			    "Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",
+		.epilogue =
+			"Who connects to a UNIX socket as root or as the server's own user is an administrator (group "
+			"system:masters);\non TCP users show certificates (O: groups, CN: user). `nacre pki` makes "
+			"them. The files are read again when they change.\n"
+			"Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",
 		.opts = opts,
 	};
 	enum log_level lv;
 	struct error err = {0};
-	struct program p = {0};
 
 	if (argc > 1 && backup_is_command(argv[1]))
 		return backup_command(argc - 1, argv + 1);
@@ -129,8 +162,14 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	log_init(prog.name, lv);
-	if (listen.n == 0)
-		listen.v[listen.n++] = "127.0.0.1:6443";
+	if (listen.n == 0) {
+		listen.v[listen.n++] = "unix:" RUN_DIR "/api.sock";
+		(void)!mkdir_p(RUN_DIR, 0755, NULL); /* without it listening fails, and says so */
+	}
+	if (!p.files.cert != !p.files.key || (p.files.client_ca && !p.files.cert)) {
+		log_error("bad option", "cause=\"--tls-cert and --tls-key go together, and --client-ca with them\"");
+		return 2;
+	}
 	umask(0077); /* the database is nobody else's to read */
 	raise_file_limit();
 	stats_register();
@@ -147,10 +186,12 @@ int main(int argc, char **argv) {
 		log_info("stopped", "version=%lld", p.server ? (long long)store_version(p.server->store) : 0LL);
 	for (size_t i = 0; i < p.n_https; i++)
 		http_free(p.https[i]);
+	tls_free(p.tls);
 	server_free(p.server);
 	sd_event_source_disable_unref(p.tick);
 	sd_event_source_disable_unref(p.term);
 	sd_event_source_disable_unref(p.interrupt);
+	sd_event_source_disable_unref(p.hangup);
 	sd_event_unref(p.loop);
 	return r < 0 ? 1 : 0;
 }

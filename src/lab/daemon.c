@@ -84,6 +84,9 @@ static int fill(const struct lab *lab, int i, struct lab_daemon *d) {
 		r = r < 0 ? r : add_arg(d, "--listen=unix:%s/api.sock", lab->dir);
 		r = r < 0 ? r : add_arg(d, "--listen=127.0.0.1:%lld", (long long)lab->port);
 		r = r < 0 ? r : add_arg(d, "--database=%s/api.db", lab->dir);
+		r = r < 0 ? r : add_arg(d, "--tls-cert=%s/pki/server.crt", lab->dir);
+		r = r < 0 ? r : add_arg(d, "--tls-key=%s/pki/server.key", lab->dir);
+		r = r < 0 ? r : add_arg(d, "--client-ca=%s/pki/ca.crt", lab->dir);
 	} else {
 		r = r < 0 ? r : add_arg(d, "--api=unix:%s/api.sock", lab->dir);
 	}

@@ -57,7 +57,7 @@ static void machine_status(const struct lab *lab, int i, bool *well) {
 
 int lab_status(const struct lab *lab, bool *ret_well, struct error *err) {
 	bool well = true;
-	printf("lab %s: %d edges, %lld hosts, API on http://127.0.0.1:%lld, files in %s\n\n", lab->name, LAB_EDGES,
+	printf("lab %s: %d edges, %lld hosts, API on https://127.0.0.1:%lld, files in %s\n\n", lab->name, LAB_EDGES,
 	       (long long)lab->hosts, (long long)lab->port, lab->dir);
 	for (int i = 0; i < lab_daemons(lab); i++) {
 		int r = daemon_status(lab, i, &well, err);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/pki.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "lab/daemon.h"
@@ -104,15 +105,19 @@ static int choose_port(const struct lab *lab, int64_t *ret, struct error *err) {
 	return error_set(err, EADDRINUSE, "100 ports of 127.0.0.1 from %u on are in use", FIRST + hash % COUNT);
 }
 
-static int write_kubeconfig(const struct lab *lab, struct error *err) {
-	char text[1024], path[LAB_PATH_MAX];
-	int n = snprintf(text, sizeof(text),
-	                 "apiVersion: v1\nkind: Config\ncurrent-context: %1$s\n"
-	                 "clusters:\n- name: %1$s\n  cluster:\n    server: http://127.0.0.1:%2$lld\n"
-	                 "contexts:\n- name: %1$s\n  context:\n    cluster: %1$s\n    user: %1$s\n"
-	                 "users:\n- name: %1$s\n  user: {}\n",
-	                 lab->name, (long long)lab->port);
-	return write_file_atomic(lab_path(lab, path, "kubeconfig"), text, (size_t)n, 0644, err);
+/* The lab's own authority, the API server's certificate and the operator's kubeconfig. */
+static int make_credentials(const struct lab *lab, struct error *err) {
+	static const char *const names[] = {"localhost", "127.0.0.1"}, *const groups[] = {"system:masters"};
+	const struct pki_request server = {.name = "server", .names = names, .n_names = 2, .server = true};
+	const struct pki_request admin = {.name = "system:admin", .groups = groups, .n_groups = 1};
+	char dir[LAB_PATH_MAX], prefix[LAB_PATH_MAX], path[LAB_PATH_MAX], url[64];
+	snprintf(url, sizeof(url), "https://127.0.0.1:%lld", (long long)lab->port);
+	const struct pki_kubeconfig k = {.server = url, .cluster = lab->name};
+	lab_path(lab, dir, "pki");
+	int r = pki_init(dir, lab->name, err);
+	if (r == 0)
+		r = pki_issue_files(dir, &server, lab_path(lab, prefix, "pki/server"), err);
+	return r < 0 ? r : pki_kubeconfig_file(dir, &admin, k, lab_path(lab, path, "kubeconfig"), err);
 }
 
 /* A daemon that has ended says why in its log. */
@@ -392,7 +397,7 @@ int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
 	if (r >= 0)
 		r = lab_save(lab, err);
 	if (r >= 0)
-		r = write_kubeconfig(lab, err);
+		r = make_credentials(lab, err);
 	if (r >= 0)
 		r = build_fabric(&u, err);
 	if (r >= 0 && !o->no_instance)

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """A nacre-apiserver of one's own, and a client that shows what is on the wire."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
+NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
 SERVER = os.path.join(BUILD, "src", "cmd", "nacre-apiserver")
 V = "nacre.dev/v1alpha1"
 G = "/apis/nacre.dev/v1alpha1"
@@ -37,6 +43,55 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Pki:
+    """An authority, and what it issues, in a directory of its own."""
+
+    def __init__(self, directory=None):
+        self.dir = directory or tempfile.mkdtemp(prefix="nacre-test-pki-")
+        if not directory:
+            atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
+        self.ca = f"{self.dir}/ca.crt"
+        self("init", self.dir)
+
+    def __call__(self, *args):
+        subprocess.run([NACRE, "pki", *args], check=True, timeout=30)
+
+    def server(self, out=None):
+        out = out or f"{self.dir}/server"
+        self("server", self.dir, "--name=localhost", "--address=127.0.0.1", f"--out={out}")
+        return f"{out}.crt", f"{out}.key"
+
+    @functools.lru_cache(maxsize=None)
+    def client(self, user, *groups):
+        """Paths of certificate and key of USER."""
+        out = f"{self.dir}/" + "-".join([user, *groups]).replace(":", "-").replace("/", "-")
+        self("client", self.dir, f"--user={user}", *(f"--group={g}" for g in groups), f"--out={out}")
+        return f"{out}.crt", f"{out}.key"
+
+    def context(self, user=None, *groups):
+        """For a client's TLS, as USER or as nobody."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if user:
+            context.load_cert_chain(*self.client(user, *groups))
+        return context
+
+
+@functools.lru_cache(maxsize=None)
+def pki():
+    """The authority of this run of tests; its servers all have the same certificate."""
+    p = Pki()
+    p.server()
+    return p
+
+
+@functools.lru_cache(maxsize=None)
+def context(user=None, *groups):
+    return pki().context(user, *groups)
+
+
+ADMIN = ("system:admin", "system:masters")
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.text = status, headers, body
@@ -51,7 +106,7 @@ class Watch:
 
     def __init__(self, server, path, headers=None):
         self.events, self.closed = [], False
-        self.conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        self.conn = server.connection(timeout=120)
         self.conn.request("GET", path, headers=headers or {})
         self.response = self.conn.getresponse()
         self.status = self.response.status
@@ -91,7 +146,8 @@ class Server:
         log = open(self.log, "a")
         self.process = subprocess.Popen(
             [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
-             "--listen", f"unix:{self.dir}/sock"], stderr=log, **kwargs)
+             "--listen", f"unix:{self.dir}/sock", "--tls-cert", f"{pki().dir}/server.crt",
+             "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca], stderr=log, **kwargs)
         log.close()
         if wait:
             eventually("the server answers", 20, self._answers)
@@ -110,9 +166,18 @@ class Server:
         if self.process and self.process.poll() is None:
             assert self.kill(signal.SIGTERM) == 0
 
+    def connection(self, user=ADMIN, timeout=60):
+        """USER: a user's name and groups, () for nobody."""
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context(*user))
+
+    def socket(self, user=ADMIN, timeout=None):
+        """A connection with TLS and nothing said yet."""
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        return context(*user).wrap_socket(s, server_hostname="localhost")
+
     def request(self, method, path, body=None, type="application/json", headers=None, conn=None):
         own = conn is None
-        conn = conn or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        conn = conn or self.connection()
         h = dict(headers or {})
         if body is not None:
             body = body if isinstance(body, (bytes, str)) else json.dumps(body)

@@ -15,7 +15,7 @@ WRITERS = 6
 
 def writer(server, number, stop, acked):
     """Creates, counts up in and deletes objects of its own; notes what the server said."""
-    conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    conn = server.connection(timeout=10)
     rng = random.Random(number)
     try:
         while not stop.is_set():
@@ -89,7 +89,7 @@ def test_many_writers_of_one_object(server):
     done = []
 
     def count():
-        conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        conn = server.connection(timeout=30)
         for _ in range(20):
             while True:
                 o = server.get(f"{G}/images/img", conn=conn).json

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from apilib import G, V, eventually, image, instance, path_of
+from apilib import ADMIN, G, V, eventually, image, instance, path_of, pki
 
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "nacre", "kubectl-debian")
 
@@ -53,7 +53,9 @@ def kubectls():
 
 class Kubectl:
     def __init__(self, path, server, home):
-        self.argv = [path, "--server", f"http://127.0.0.1:{server.port}", "--cache-dir", f"{home}/cache"]
+        self.argv = [path, "--kubeconfig", f"{home}/kubeconfig", "--cache-dir", f"{home}/cache"]
+        pki()("kubeconfig", pki().dir, f"--server=https://127.0.0.1:{server.port}", f"--user={ADMIN[0]}", f"--group={ADMIN[1]}",
+              f"--out={home}/kubeconfig")
         self.env = {**os.environ, "HOME": str(home), "KUBECONFIG": f"{home}/none"}
         version = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, check=True).stdout
         self.minor = int(json.loads(version)["clientVersion"]["gitVersion"].split(".")[1])

@@ -144,7 +144,7 @@ def watches(server):
 
 def test_clients_that_leave_or_do_not_read(server):
     gone = [server.watch(IMAGES) for _ in range(20)]
-    deaf = socket.create_connection(("127.0.0.1", server.port))
+    deaf = server.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     deaf.sendall(f"GET {IMAGES}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     eventually("21 watches", 10, lambda: watches(server) == 21)
@@ -165,7 +165,7 @@ def test_clients_that_leave_or_do_not_read(server):
 def test_stop_ends_watches(server):
     """Also those of clients that don't read what they asked for; these are waited for only a while."""
     server.create(image(meta={"annotations": {f"big{n}": "x" * 200_000 for n in range(5)}}))
-    deaf = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+    deaf = [server.socket() for _ in range(4)]
     for n, s in enumerate(deaf):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.sendall((f"GET {IMAGES}{'?watch=1' if n % 2 else ''} HTTP/1.1\r\nHost: x\r\n\r\n" * 20).encode())

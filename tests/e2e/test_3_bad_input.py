@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input is answered with a message that names object and field, and changes nothing."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -47,9 +48,19 @@ def test_refused(lab, what):
     assert versions(lab) == before
 
 
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, lab):
+        super().__init__("localhost", timeout=30)
+        self.path = f"{lab.dir}/api.sock"
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 def request(lab, method, path, body=None, headers=None):
-    port = json.load(open(f"{lab.dir}/lab.json"))["port"]
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    c = UnixConnection(lab)
     try:
         c.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         r = c.getresponse()
@@ -94,8 +105,9 @@ def test_five_megabytes(lab):
 
 def test_truncated_request(lab):
     before = versions(lab)
-    port = json.load(open(f"{lab.dir}/lab.json"))["port"]
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+    with contextlib.closing(UnixConnection(lab)) as c:
+        c.connect()
+        s = c.sock
         body = json.dumps(instance("bad")).encode()
         s.sendall(f"POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                   f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:-10])
