@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """TenantQuota: what exceeds it is refused with what is used and what was asked, also when many race."""
 
-import http.client
 import json
 import threading
 
@@ -87,7 +86,7 @@ def test_race(server):
     server.create(quota("n", instances=10))
 
     def one(n, start, results):
-        conn = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        conn = server.connection()
         conn.connect()
         start.wait()
         for k in range(4):
