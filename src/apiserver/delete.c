@@ -9,6 +9,7 @@
 #include "apiserver/handlers.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
+#include "apiserver/restrict.h"
 #include "apiserver/selector.h"
 #include "apiserver/stage.h"
 #include "base/util.h"
@@ -146,7 +147,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		return WRITE_DONE;
 	}
 	enum write_result result = WRITE_DONE;
-	if (!is_protected(r) && check_preconditions(r, o, tree, &d) == 0) {
+	if (!is_protected(r) && restrict_write(s, r, tree, NULL) == 0 && check_preconditions(r, o, tree, &d) == 0) {
 		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)
 			reply_internal(r, "out of memory");

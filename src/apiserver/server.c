@@ -12,6 +12,7 @@
 #include "apiserver/protobuf.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
+#include "apiserver/restrict.h"
 #include "apiserver/stage.h"
 #include "apiserver/stats.h"
 #include "apiserver/watch.h"
@@ -211,6 +212,8 @@ static bool check_common(struct request *r) {
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
 	if (r->reply.code || !authz_request(s, r) || route_parse(r) < 0)
+		return true;
+	if (r->route.verb != VERB_NONE && restrict_request(s, r) < 0)
 		return true;
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;

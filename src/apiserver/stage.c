@@ -8,10 +8,12 @@
 #include "api/core.h"
 #include "api/dom.h"
 #include "api/instance.h"
+#include "apiserver/escalate.h"
 #include "apiserver/object.h"
 #include "apiserver/prepare.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
+#include "apiserver/restrict.h"
 #include "base/util.h"
 
 json_t *object_load(const struct object *o) {
@@ -156,6 +158,8 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
 		return -EDQUOT;
 	}
+	if ((e = restrict_write(s, r, old, obj)) < 0 || (e = escalate_check(s, r, old, obj)) < 0)
+		return e;
 	*ret_text = text;
 	text = (struct buf){0};
 	return 0;
