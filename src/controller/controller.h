@@ -10,7 +10,7 @@
  *   pools      finalizer, usage, overlaps                                       pools.c
  *   allocations, endpoints   what nobody owns any more goes                     gc.c
  *   quotas     what a namespace takes together; who exceeds it waits             quota.c
- *   hosts      heartbeats; a lost host's endpoints are withdrawn                hosts.c
+ *   hosts      heartbeats; what a lost host's endpoints mean                    hosts.c
  *
  * Who writes what in an Instance's status: the controller everything but phase, restarts and the Ready condition of an
  * instance that is placed. Those are the agent's of the host it is placed on. Two exceptions: while the host is lost

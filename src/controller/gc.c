@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What nobody owns any more: Allocations after their quarantine, Allocations and Endpoints whose owner is gone,
- * Endpoints of lost hosts. An absence in the cache is only a suspicion: the server is asked for the owner before
- * anything goes.
+ * What nobody owns any more: Allocations after their quarantine, Allocations and Endpoints whose owner is gone. An
+ * absence in the cache is only a suspicion: the server is asked for the owner before anything goes.
+ *
+ * Of a lost host go the Endpoints that another can stand in for, an edge's. An instance's stays as long as it is
+ * wanted: nobody else has its prefixes, so withdrawing it would gain nothing if the host is dead, and lose its traffic
+ * if only its agent is, or the link that it reaches the API by.
  */
 
 #include <string.h>
@@ -93,6 +96,15 @@ static void host_asked(struct op *op, const struct kube_response *r) {
 		work_delete(w, &api_kind_endpoint, &e->meta);
 }
 
+/* True if E is an instance's that nobody has deleted. */
+static bool serves_instance(const struct controller *c, const struct endpoint *e) {
+	const struct api_object_ref *o = e->spec->owner;
+	if (!o || !streq(o->kind, "Instance"))
+		return false;
+	const struct api_meta *m = kube_cache_get(c->instances, o->ns, o->name);
+	return m && streq(m->uid, o->uid) && !m->deletion_timestamp;
+}
+
 void endpoint_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_ENDPOINTS, key);
@@ -108,7 +120,7 @@ void endpoint_reconcile(const char *key, void *userdata) {
 		op->missing_ok = true;
 		op->then = host_asked;
 		work_sent(w, kube_get(c->client, &api_kind_host, NULL, e->spec->host, &call, &err), &err);
-	} else if (host_is_lost(c, e->spec->host)) {
+	} else if (host_is_lost(c, e->spec->host) && !serves_instance(c, e)) {
 		log_debug("endpoint of a lost host withdrawn", "endpoint=%s host=%s", key, e->spec->host);
 		work_delete(w, &api_kind_endpoint, &e->meta);
 	} else

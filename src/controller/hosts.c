@@ -6,9 +6,9 @@
  * that broke, an API that stood still, ourselves standing still) for more than a third of that time gives the host a
  * fresh full period of grace; hosts renew three times in it.
  *
- * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints are deleted (gc.c), its instances say so
- * (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says otherwise if it
- * knows better and announces its Endpoints again.
+ * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that aren't instances' are deleted (gc.c), its
+ * instances say so (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says
+ * otherwise if it knows better and announces its Endpoints again.
  */
 
 #include <string.h>

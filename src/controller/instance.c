@@ -194,6 +194,14 @@ static void patch_status(struct work *w, const struct instance *i, struct instan
 
 /* ---- the end of an instance ---- */
 
+/* Those of a lost host stay only as long as the instance is wanted (gc.c). */
+static void withdraw(struct controller *c, const struct instance *i) {
+	const struct endpoint *e;
+	KUBE_CACHE_FOREACH(e, c->endpoints)
+	if (e->spec->owner && streq(e->spec->owner->uid, i->meta.uid))
+		enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+}
+
 static void finish(struct work *w, const struct instance *i) {
 	struct controller *c = w->c;
 	const struct allocation *al = NULL;
@@ -201,9 +209,12 @@ static void finish(struct work *w, const struct instance *i) {
 	bool removed = i->status && streq(i->status->phase, "Removed");
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE))
 		return;
-	/* As long as the VM may run and be reached, its values are not free. A lost host's endpoints are withdrawn. */
-	if (is_bound(i) && !removed && !host_is_lost(c, i->status->host))
-		return;
+	/* As long as the VM may run and be reached, its values are not free. */
+	if (is_bound(i) && !removed) {
+		if (!host_is_lost(c, i->status->host))
+			return;
+		withdraw(c, i);
+	}
 	while ((al = addresses_owned_next(c->addresses, i->meta.uid, al))) {
 		if ((al->status && al->status->released_at) || al->meta.deletion_timestamp)
 			continue;
@@ -224,7 +235,8 @@ static void host_lost(struct work *w, const struct instance *i, struct instance 
 		              i->status->host);
 	else
 		set_condition(n, "Ready", "Unknown", REASON_HOST_LOST,
-		              "host %s does not answer; the instance can't be reached until it does", i->status->host);
+		              "host %s does not answer; nothing is known of the instance until it does",
+		              i->status->host);
 	if (changed(i, n, "Ready"))
 		kube_event(w->c->recorder, &api_kind_instance, n, KUBE_EVENT_WARNING, REASON_HOST_LOST, "%s",
 		           condition(n, "Ready")->message);

@@ -186,6 +186,8 @@ def test_host_lost_and_back(cloud):
     cloud.host("h2")
     cloud.endpoint("e1", "h1")
     cloud.endpoint("e2", "h2")
+    cloud.endpoint("of-instance", "h1", {"kind": "Instance", "namespace": "default", "name": name,
+                                         "uid": cloud.get("instances", name, "default")["metadata"]["uid"]})
     cloud.silence("h1")
     eventually("h1 lost", 10, lambda: lost(cloud, "h1"))
     eventually("its endpoint withdrawn", 5, lambda: cloud.get("endpoints", "e1") is None)
@@ -198,6 +200,8 @@ def test_host_lost_and_back(cloud):
     cloud.start_controller("controller", "--no-leader-election")
     cloud.endpoint("e3", "h1")
     eventually("endpoint of a lost host", 10, lambda: cloud.get("endpoints", "e3") is None)
+    # Nobody else could serve the instance's prefixes: they stay as long as it is there.
+    assert cloud.get("endpoints", "of-instance")
     cloud.beat("h1")
     eventually("h1 back", 10, lambda: cloud.condition("hosts", "h1", "Ready")["status"] == "True")
     cloud.endpoint("e1", "h1")
@@ -207,6 +211,7 @@ def test_host_lost_and_back(cloud):
     cloud.silence("h1")
     cloud.delete("instances", name, "default")
     eventually("it goes", 15, lambda: cloud.get("instances", name, "default") is None)
+    eventually("its endpoint goes", 10, lambda: cloud.get("endpoints", "of-instance") is None)
 
 
 def test_api_away_is_no_ones_death(cloud):
