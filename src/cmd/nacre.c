@@ -13,6 +13,7 @@
 #include "lab/console.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
+#include "lab/kubernetes.h"
 #include "lab/place.h"
 #include "lab/progress.h"
 #include "lab/status.h"
@@ -22,13 +23,18 @@
 	{ "name", OPT_STR, &(var), "NAME", "which lab", 0, 0, false }
 
 static int cmd_up(int argc, char **argv) {
-	const char *name = "lab", *images = "/var/cache/nacre/images";
+	const char *name = "lab", *images = "/var/cache/nacre/images", *api = "nacre", *oracle = LAB_ORACLE_DIR;
 	int64_t hosts = 3;
 	struct lab_up_options o = {0};
 	const struct opt opts[] = {
 		OPT_LAB_NAME(name),
 		{"hosts", OPT_I64, &hosts, "N", "how many hosts", 1, LAB_HOSTS_MAX, false},
 		{"images", OPT_STR, &images, "DIR", "guest images, made by scripts/guest-image.sh", 0, 0, false},
+		{"api", OPT_STR, &api, "SERVER", "nacre: nacre-apiserver; kubernetes: kube-apiserver and etcd", 0, 0,
+	         false},
+		{"oracle-dir", OPT_STR, &oracle, "DIR",
+	         "kube-apiserver, etcd and kubectl (default: " LAB_ORACLE_DIR "), made by tests/oracle/build", 0, 0,
+	         false},
 		{"keep", OPT_FLAG, &o.keep, NULL, "leave a lab that fails to come up as it is", 0, 0, false},
 		{"no-instance", OPT_FLAG, &o.no_instance, NULL, "don't wait for the first instance", 0, 0, false},
 		{0},
@@ -47,6 +53,14 @@ static int cmd_up(int argc, char **argv) {
 	if ((size_t)n >= sizeof(lab.images))
 		return command_usage(&prog, "--images: the path is too long");
 	lab.hosts = hosts;
+	lab.kubernetes = streq(api, "kubernetes");
+	if (!lab.kubernetes && !streq(api, "nacre"))
+		return command_usage(&prog, "--api: must be nacre or kubernetes");
+	real = realpath(oracle, NULL);
+	n = snprintf(lab.oracle, sizeof(lab.oracle), "%s", real ? real : oracle);
+	free(real);
+	if ((size_t)n >= sizeof(lab.oracle))
+		return command_usage(&prog, "--oracle-dir: the path is too long");
 	return lab_up(&lab, &o, &err) < 0 ? command_failed(prog.name, &err) : 0;
 }
 
@@ -115,7 +129,8 @@ static int cmd_exec(int argc, char **argv) {
 	struct lab lab;
 	struct place place;
 	parse_name(what,
-	           "Runs a command in the network namespace of a place: internet, leaf1, edge1, edge1/public, host1,\n"
+	           "Runs a command in the network namespace of a place: internet, mgmt, leaf1, edge1, edge1/public, "
+	           "host1,\n"
 	           "host1/underlay, host1/public, or TENANT/NAME for the container of an instance.",
 	           "[OPTIONS] PLACE -- COMMAND [ARGUMENTS]", argc, argv, &name, &i);
 	const char *text = argv[i++];

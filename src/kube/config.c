@@ -7,12 +7,12 @@
 
 #include "kube/config.h"
 
-#include <gnutls/gnutls.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <yaml.h>
 
+#include "base/base64.h"
 #include "base/util.h"
 
 #define CONFIG_MAX ((size_t)1 << 20)
@@ -99,16 +99,6 @@ static int get_bool(const struct section *s, const char *key, bool *ret, struct 
 	return 0;
 }
 
-/* malloc'ed; NULL if it is no base64, or holds a NUL byte. */
-static char *base64_text(const char *in) {
-	gnutls_datum_t text = {.data = (unsigned char *)in, .size = (unsigned)strlen(in)}, raw;
-	if (gnutls_base64_decode2(&text, &raw) < 0)
-		return NULL;
-	char *out = memchr(raw.data, '\0', raw.size) ? NULL : strndup((char *)raw.data, raw.size);
-	gnutls_free(raw.data);
-	return out;
-}
-
 /* NAME-data wins over NAME, as in client-go. */
 static int get_pem(const struct section *s, const char *file_key, const char *data_key, struct kube_secret *ret,
                    struct error *err) {
@@ -116,8 +106,12 @@ static int get_pem(const struct section *s, const char *file_key, const char *da
 	int r = get_text(s, data_key, &data, err);
 	if (r < 0 || !data)
 		return r < 0 ? r : get_text(s, file_key, &ret->file, err);
-	ret->data = base64_text(data);
-	return ret->data ? 0 : section_error(s, err, "%s: is no base64 of a text", data_key);
+	_buf_free_ struct buf text = {.max = SECRET_MAX};
+	size_t at;
+	if (base64_decode(&text, data, strlen(data), &at) < 0 || text.failed || memchr(text.data, '\0', text.len))
+		return section_error(s, err, "%s: is no base64 of a text", data_key);
+	ret->data = buf_steal(&text);
+	return ret->data ? 0 : error_oom(err);
 }
 
 /* The member named LIST[].KIND of the entry called NAME. */

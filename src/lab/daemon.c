@@ -8,7 +8,7 @@
 
 #include "base/proc.h"
 #include "base/util.h"
-#include "kube/client.h"
+#include "lab/access.h"
 #include "net/netns.h"
 
 #define STOP_GRACE_MS  5000
@@ -63,42 +63,91 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 	return r;
 }
 
+/* ---- the control plane ---- */
+
+static int etcd_args(const struct lab *lab, struct lab_daemon *d) {
+	static const char clients[] = "http://127.0.0.1:2379", peers[] = "http://127.0.0.1:2380";
+	int r = add_arg(d, "%s/etcd", lab->oracle);
+	r = r < 0 ? r : add_arg(d, "--name=lab");
+	r = r < 0 ? r : add_arg(d, "--data-dir=%s/etcd", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--listen-client-urls=%s", clients);
+	r = r < 0 ? r : add_arg(d, "--advertise-client-urls=%s", clients);
+	r = r < 0 ? r : add_arg(d, "--listen-peer-urls=%s", peers);
+	r = r < 0 ? r : add_arg(d, "--initial-advertise-peer-urls=%s", peers);
+	r = r < 0 ? r : add_arg(d, "--initial-cluster=lab=%s", peers);
+	return r < 0 ? r : add_arg(d, "--log-level=warn");
+}
+
+static int kubernetes_args(const struct lab *lab, struct lab_daemon *d) {
+	char text[ADDR_STR_MAX];
+	struct addr a = lab_mgmt_address(lab, LAB_MGMT_API);
+	int r = add_arg(d, "%s/kube-apiserver", lab->oracle);
+	r = r < 0 ? r : add_arg(d, "--etcd-servers=http://127.0.0.1:2379");
+	r = r < 0 ? r : add_arg(d, "--bind-address=%s", addr_str(&a, text));
+	r = r < 0 ? r : add_arg(d, "--advertise-address=%s", text);
+	r = r < 0 ? r : add_arg(d, "--secure-port=%d", LAB_API_PORT);
+	r = r < 0 ? r : add_arg(d, "--tls-cert-file=%s/pki/server.crt", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--tls-private-key-file=%s/pki/server.key", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--client-ca-file=%s/pki/ca.crt", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--service-account-issuer=https://nacre-lab");
+	r = r < 0 ? r : add_arg(d, "--service-account-key-file=%s/pki/sa.crt", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--service-account-signing-key-file=%s/pki/sa.key", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--service-cluster-ip-range=fd4e:5e::/112");
+	r = r < 0 ? r : add_arg(d, "--endpoint-reconciler-type=none");
+	return r < 0 ? r : add_arg(d, "--authorization-mode=RBAC");
+}
+
+static int nacre_args(const struct lab *lab, struct lab_daemon *d) {
+	int r = add_arg(d, "%s/nacre-apiserver", lab->bindir);
+	r = r < 0 ? r : add_arg(d, "--listen=unix:%s/api.sock", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--listen=[::]:%d", LAB_API_PORT);
+	r = r < 0 ? r : add_arg(d, "--tls-cert=%s/pki/server.crt", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--tls-key=%s/pki/server.key", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--client-ca=%s/pki/ca.crt", lab->dir);
+	return r < 0 ? r : add_arg(d, "--database=%s/api.db", lab->dir);
+}
+
+/* WHAT of Nacre's own, that talks to the API under the name of NAME. */
+static int program_args(const struct lab *lab, const char *what, struct lab_daemon *d) {
+	snprintf(d->program, sizeof(d->program), "nacre-%s", what);
+	lab_path(lab, d->metrics, "%s.sock", d->name);
+	int r = add_arg(d, "%s/%s", lab->bindir, d->program);
+	r = r < 0 ? r : add_arg(d, "--kubeconfig=%s/pki/%s.kubeconfig", lab->dir, d->name);
+	return r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
+}
+
 static int fill(const struct lab *lab, int i, struct lab_daemon *d) {
+	static const char *const names[] = {"etcd", "apiserver", "controller"};
+	int control = lab_control_daemons(lab), r;
 	struct lab_machine m;
-	int r;
-	if (i < LAB_CONTROL_DAEMONS) {
-		snprintf(d->name, sizeof(d->name), "%s", i == 0 ? "apiserver" : "controller");
-		snprintf(d->program, sizeof(d->program), "nacre-%s", d->name);
+	if (i < control) {
+		const char *name = names[i + (int)ARRAY_SIZE(names) - control];
+		snprintf(d->name, sizeof(d->name), "%s", name);
+		d->api = streq(name, "apiserver");
+		snprintf(d->program, sizeof(d->program), "%s",
+		         d->api ? lab->kubernetes ? "kube-apiserver" : "nacre-apiserver" : name);
+		lab_ns(lab, "mgmt", d->ns);
+		r = !d->api           ? streq(name, "etcd") ? etcd_args(lab, d) : program_args(lab, name, d)
+		              : lab->kubernetes ? kubernetes_args(lab, d)
+		                      : nacre_args(lab, d);
 	} else {
-		lab_machine(lab, i - LAB_CONTROL_DAEMONS, &m);
+		lab_machine(lab, i - control, &m);
 		snprintf(d->name, sizeof(d->name), "%s", m.name);
-		snprintf(d->program, sizeof(d->program), "nacre-%s", m.edge ? "edge" : "node");
 		snprintf(d->ns, sizeof(d->ns), "%s", m.ns);
+		r = program_args(lab, m.edge ? "edge" : "node", d);
+		r = r < 0 ? r : machine_args(lab, &m, d);
 	}
 	lab_path(lab, d->pid_file, "%s.pid", d->name);
 	lab_path(lab, d->log, "%s.log", d->name);
-	/* The API server answers for its health where it serves the API. */
-	lab_path(lab, d->metrics, "%s.sock", i == 0 ? "api" : d->name);
-	r = add_arg(d, "%s/%s", lab->bindir, d->program);
-	if (i == 0) {
-		r = r < 0 ? r : add_arg(d, "--listen=unix:%s/api.sock", lab->dir);
-		r = r < 0 ? r : add_arg(d, "--listen=127.0.0.1:%lld", (long long)lab->port);
-		r = r < 0 ? r : add_arg(d, "--database=%s/api.db", lab->dir);
-		r = r < 0 ? r : add_arg(d, "--tls-cert=%s/pki/server.crt", lab->dir);
-		r = r < 0 ? r : add_arg(d, "--tls-key=%s/pki/server.key", lab->dir);
-		r = r < 0 ? r : add_arg(d, "--client-ca=%s/pki/ca.crt", lab->dir);
-	} else {
-		r = r < 0 ? r : add_arg(d, "--api=unix:%s/api.sock", lab->dir);
-	}
-	if (i >= LAB_CONTROL_DAEMONS)
-		r = r < 0 ? r : machine_args(lab, &m, d);
-	if (i > 0)
-		r = r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
 	return r;
 }
 
+int lab_control_daemons(const struct lab *lab) {
+	return lab->kubernetes ? 3 : 2;
+}
+
 int lab_daemons(const struct lab *lab) {
-	return LAB_CONTROL_DAEMONS + lab_machines(lab);
+	return lab_control_daemons(lab) + lab_machines(lab);
 }
 
 int lab_daemon_get(const struct lab *lab, int i, struct lab_daemon *ret, struct error *err) {
@@ -124,8 +173,8 @@ int lab_daemon_find(const struct lab *lab, const char *name, struct lab_daemon *
 		lab_daemon_clear(&d);
 	}
 	return error_set(err, ENOENT,
-	                 "no daemon `%.32s`; there are apiserver, controller, edge1 to edge%d, host1 to host%lld", name,
-	                 LAB_EDGES, (long long)lab->hosts);
+	                 "no daemon `%.32s`; there are %sapiserver, controller, edge1 to edge%d, host1 to host%lld",
+	                 name, lab->kubernetes ? "etcd, " : "", LAB_EDGES, (long long)lab->hosts);
 }
 
 int lab_daemon_start(const struct lab_daemon *d, struct error *err) {
@@ -161,21 +210,22 @@ pid_t lab_daemon_pid(const struct lab_daemon *d) {
 	return proc_pidfile_read(d->pid_file, &pid) < 0 ? 0 : pid;
 }
 
-int lab_daemon_ready(const struct lab_daemon *d, struct error *err) {
+int lab_daemon_ready(const struct lab *lab, const struct lab_daemon *d, struct error *err) {
 	if (!lab_daemon_pid(d))
 		return error_set(err, ESRCH, "%s is not running", d->name);
+	if (!d->api && !d->metrics[0])
+		return 0;
 	char endpoint[LAB_PATH_MAX + 8];
-	_cleanup_(cleanup_event) sd_event *loop = NULL;
-	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	_lab_api_ struct lab_api api = {0};
 	snprintf(endpoint, sizeof(endpoint), "unix:%s", d->metrics);
-	if (sd_event_new(&loop) < 0)
-		return error_oom(err);
-	int r = kube_client_new(&client, loop, endpoint, "nacre", err);
+	int r = d->api                        ? lab_api_open(lab, &api, err)
+	        : sd_event_new(&api.loop) < 0 ? error_oom(err)
+	                                      : kube_client_new(&api.client, api.loop, endpoint, "nacre", err);
 	if (r < 0)
 		return r;
 	struct kube_response resp = {0};
-	struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = 2000, .max = 4096};
-	r = kube_perform(client, &spec, &resp);
+	struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = 2000, .max = 65536};
+	r = kube_perform(api.client, &spec, &resp);
 	if (r < 0)
 		error_set(err, r, "%s runs, but is not ready: %s", d->name, resp.err.msg);
 	kube_response_clear(&resp);

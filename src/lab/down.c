@@ -60,7 +60,7 @@ static bool runs_in(const struct namespaces *ns, const char *pid) {
 	return false;
 }
 
-/* A daemon of ours that was told to use the lab's directory: known without its pid file. */
+/* A daemon that was told to use the lab's directory: known without its pid file. */
 static bool is_lab_daemon(const struct lab *lab, const char *pid) {
 	char path[64], dir[sizeof(lab->dir) + 1];
 	_free_ char *text = NULL;
@@ -70,7 +70,7 @@ static bool is_lab_daemon(const struct lab *lab, const char *pid) {
 		return false;
 	const char *base = strrchr(text, '/');
 	base = base ? base + 1 : text;
-	if (!starts_with(base, "nacre-"))
+	if (!starts_with(base, "nacre-") && !streq(base, "etcd") && !streq(base, "kube-apiserver"))
 		return false;
 	snprintf(dir, sizeof(dir), "%s/", lab->dir);
 	return memmem(text, len, dir, strlen(dir)) != NULL;

@@ -37,7 +37,9 @@ int lab_save(const struct lab *lab, struct error *err) {
 	_buf_free_ struct buf b = {.max = STATE_MAX};
 	jw_begin(&b, '{');
 	jw_kv_i64(&b, "hosts", lab->hosts);
-	jw_kv_i64(&b, "port", lab->port);
+	jw_key(&b, "kubernetes");
+	jw_bool(&b, lab->kubernetes);
+	jw_kv_string(&b, "oracle", lab->oracle);
 	jw_kv_string(&b, "images", lab->images);
 	jw_kv_string(&b, "bindir", lab->bindir);
 	jw_end(&b, '}');
@@ -64,8 +66,10 @@ static int read_state(struct lab *lab, struct jr *j) {
 	while (r >= 0 && (r = jr_key(j, &key, &n)) > 0) {
 		if (n == 5 && memcmp(key, "hosts", n) == 0)
 			r = jr_i64(j, &lab->hosts);
-		else if (n == 4 && memcmp(key, "port", n) == 0)
-			r = jr_i64(j, &lab->port);
+		else if (n == 10 && memcmp(key, "kubernetes", n) == 0)
+			r = jr_bool(j, &lab->kubernetes);
+		else if (n == 6 && memcmp(key, "oracle", n) == 0)
+			r = read_text(j, lab->oracle, sizeof(lab->oracle));
 		else if (n == 6 && memcmp(key, "images", n) == 0)
 			r = read_text(j, lab->images, sizeof(lab->images));
 		else if (n == 6 && memcmp(key, "bindir", n) == 0)
@@ -73,7 +77,7 @@ static int read_state(struct lab *lab, struct jr *j) {
 		else
 			r = jr_skip(j, NULL, NULL);
 	}
-	if (r >= 0 && (lab->hosts < 1 || lab->hosts > LAB_HOSTS_MAX || lab->port < 0 || lab->port > 65535))
+	if (r >= 0 && (lab->hosts < 1 || lab->hosts > LAB_HOSTS_MAX))
 		r = -EINVAL;
 	return r;
 }
@@ -138,6 +142,25 @@ void lab_machine(const struct lab *lab, int i, struct lab_machine *ret) {
 		snprintf(m.overlay, sizeof(m.overlay), "2001:db8:0:2::%x", (unsigned)m.index);
 	m.asn = (m.edge ? 4200002000 : 4200001000) + m.index;
 	*ret = m;
+}
+
+struct addr lab_mgmt_address(const struct lab *lab, uint32_t which) {
+	struct addr a = {.family = AF_INET6, .bytes = {0xfd, 0x4e}};
+	uint32_t hash = 2166136261U; /* FNV-1a: labs side by side have prefixes of their own */
+	for (const char *p = lab->name; *p; p++)
+		hash = (hash ^ (uint8_t)*p) * 16777619U;
+	for (int i = 0; i < 4; i++) {
+		a.bytes[2 + i] = (uint8_t)(hash >> (24 - 8 * i));
+		a.bytes[12 + i] = (uint8_t)(which >> (24 - 8 * i));
+	}
+	return a;
+}
+
+const char *lab_api_url(const struct lab *lab, char out[static LAB_URL_MAX]) {
+	char text[ADDR_STR_MAX];
+	struct addr a = lab_mgmt_address(lab, LAB_MGMT_API);
+	snprintf(out, LAB_URL_MAX, "https://[%s]:%d", addr_str(&a, text), LAB_API_PORT);
+	return out;
 }
 
 const char *lab_ns(const struct lab *lab, const char *what, char out[static LAB_NS_MAX]) {

@@ -13,12 +13,17 @@
  *     edge1, edge2        gateway hosts: uplink `wan` to the internet
  *     leaf1, leaf2        switches; every host and edge has eth0 to leaf1 and eth1 to leaf2
  *     host1, host2, ...   compute hosts
+ *     mgmt                the management network: API server and controller; a bridge to `mgmt` of every host and edge
+ *
+ * One cable leads out: the management network's to interface "nl-NAME" of the caller's namespace, for kubectl. Its
+ * prefix, a ULA, is the lab's own.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/inet.h"
 
 #define LAB_RUN_DIR   "/run/nacre-lab"
 #define LAB_NAME_MAX  12
@@ -34,13 +39,15 @@
 #define LAB_INTERNET_ADDRESS  "2001:db8:ffff::1"
 #define LAB_INTERNET_ADDRESS4 "192.0.2.1"
 #define LAB_MTU_FABRIC        9000
+#define LAB_API_PORT          6443
 
 struct lab {
 	char name[LAB_NAME_MAX + 1];
 	char dir[sizeof(LAB_RUN_DIR) + 1 + LAB_NAME_MAX];
 	char prefix[LAB_NAME_MAX + 5]; /* "nl-NAME-" */
 	int64_t hosts;
-	int64_t port;     /* of the API server on 127.0.0.1 */
+	bool kubernetes;  /* the API is a kube-apiserver's */
+	char oracle[256]; /* where kube-apiserver, etcd and kubectl are */
 	char images[256]; /* directory of guest images */
 	char bindir[256]; /* where the programs of Nacre are: beside this one */
 };
@@ -48,7 +55,7 @@ struct lab {
 /* NAME: 1 to 12 of a-z and 0-9 (a "-" could make one lab's names the prefix of another's). */
 int lab_init(struct lab *lab, const char *name, struct error *err) _must_use_;
 
-/* Keeps hosts, port, images and bindir in the lab's directory, for the commands that come later. */
+/* Keeps hosts, API, images and bindir in the lab's directory, for the commands that come later. */
 int lab_save(const struct lab *lab, struct error *err) _must_use_;
 /* lab_init(), and reads what was saved. -ENOENT with a hint at `nacre lab up` if there is no such lab. */
 int lab_load(struct lab *lab, const char *name, struct error *err) _must_use_;
@@ -78,6 +85,15 @@ struct lab_machine {
 int lab_machines(const struct lab *lab);
 /* I from 0 to lab_machines() - 1; the edges come first. */
 void lab_machine(const struct lab *lab, int i, struct lab_machine *ret);
+
+/* In the management network, a /64: the API server, the caller's end, and the machine of index I. */
+#define LAB_MGMT_API        0x1
+#define LAB_MGMT_ADMIN      0xffff
+#define LAB_MGMT_MACHINE(i) (0x10000 + 1 + (i))
+struct addr lab_mgmt_address(const struct lab *lab, uint32_t which);
+/* "https://[…]:6443" */
+#define LAB_URL_MAX 64
+const char *lab_api_url(const struct lab *lab, char out[static LAB_URL_MAX]);
 
 /* Names of the namespaces that the lab makes itself. */
 const char *lab_ns(const struct lab *lab, const char *what, char out[static LAB_NS_MAX]);

@@ -51,7 +51,8 @@ static int find_instance(const struct lab *lab, const char *text, struct place *
 int place_find(const struct lab *lab, const char *text, struct place *ret, struct error *err) {
 	struct place p = {0};
 	int r;
-	if (streq(text, "internet") || streq(text, "leaf1") || streq(text, "leaf2") || is_part_of_machine(lab, text)) {
+	if (streq(text, "internet") || streq(text, "mgmt") || streq(text, "leaf1") || streq(text, "leaf2") ||
+	    is_part_of_machine(lab, text)) {
 		snprintf(p.name, sizeof(p.name), "%s%s", lab->prefix, text);
 		char *slash = strchr(p.name, '/');
 		if (slash)
@@ -62,7 +63,8 @@ int place_find(const struct lab *lab, const char *text, struct place *ret, struc
 	} else {
 		return error_set(
 			err, ENOENT,
-			"no place `%.64s` in lab `%s`; there are internet, leaf1, leaf2, edge1 to edge%d, host1 to "
+			"no place `%.64s` in lab `%s`; there are internet, mgmt, leaf1, leaf2, edge1 to edge%d, host1 "
+			"to "
 			"host%lld, each of the last two with /underlay and /public, and TENANT/NAME of instances",
 			text, lab->name, LAB_EDGES, (long long)lab->hosts);
 	}

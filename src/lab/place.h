@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * PLACE, as people name the parts of a lab: internet, leaf1, edge1, edge1/public, host1, host1/underlay, host1/public,
- * or TENANT/NAME for the container of an instance.
+ * PLACE, as people name the parts of a lab: internet, mgmt, leaf1, edge1, edge1/public, host1, host1/underlay,
+ * host1/public, or TENANT/NAME for the container of an instance.
  */
 
 #include "lab/lab.h"

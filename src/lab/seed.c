@@ -3,100 +3,101 @@
 
 #include <string.h>
 
-#include "api/addresspool.h"
-#include "api/core.h"
-#include "api/edgepeer.h"
 #include "api/instance.h"
 #include "base/util.h"
-#include "kube/client.h"
+#include "kube/lease.h"
+#include "lab/access.h"
 
 #define GROUP_VERSION "\"apiVersion\":\"nacre.dev/v1alpha1\","
 
+#define CORE  "/api/v1/namespaces"
+#define GROUP "/apis/nacre.dev/v1alpha1/"
+
 struct seed {
-	const struct api_kind *kind;
-	const char *ns, *json;
+	const char *path, *json;
 };
 
+#define NAMESPACE(name) \
+	{ CORE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name "\"}}" }
 /* Prefixes of RFC 3849; the overlay's pool leaves 2001:db8:0:2:: to the edges. */
 static const struct seed seeds[] = {
-	{&api_kind_namespace, NULL,
-         "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" LAB_TENANT "\"}}"},
-	{&api_kind_addresspool, NULL,
-         "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"instances\"},"
-         "\"spec\":{\"use\":\"instance\",\"prefix\":\"2001:db8:1000::/40\"}}"},
-	{&api_kind_addresspool, NULL,
-         "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"delegated\"},"
-         "\"spec\":{\"use\":\"delegated\",\"prefix\":\"2001:db8:4000::/36\"}}"},
-	{&api_kind_addresspool, NULL,
-         "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"overlay\"},"
-         "\"spec\":{\"use\":\"overlay\",\"prefix\":\"2001:db8:0:1::/64\"}}"},
-	{&api_kind_addresspool, NULL,
-         "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"macs\"},"
-         "\"spec\":{\"use\":\"mac\",\"macPrefix\":\"02:4e:01\"}}"},
-	{&api_kind_instancetype, NULL,
-         "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"small\"},"
-         "\"spec\":{\"vcpus\":1,\"memoryMiB\":256}}"},
-	{&api_kind_image, NULL,
-         "{" GROUP_VERSION "\"kind\":\"Image\",\"metadata\":{\"name\":\"lab\"},\"spec\":{\"kernel\":"
-         "{\"kernel\":\"vmlinuz\",\"initrd\":\"initrd\",\"cmdline\":\"console=ttyS0 quiet\"}}}"},
-	{&api_kind_instance, LAB_TENANT,
+	NAMESPACE(KUBE_SYSTEM_NS),
+	NAMESPACE(LAB_TENANT),
+	NAMESPACE(LAB_TENANT_RED),
+	NAMESPACE(LAB_TENANT_BLUE),
+	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"instances\"},"
+                               "\"spec\":{\"use\":\"instance\",\"prefix\":\"2001:db8:1000::/40\"}}"},
+	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"delegated\"},"
+                               "\"spec\":{\"use\":\"delegated\",\"prefix\":\"2001:db8:4000::/36\"}}"},
+	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"overlay\"},"
+                               "\"spec\":{\"use\":\"overlay\",\"prefix\":\"2001:db8:0:1::/64\"}}"},
+	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"macs\"},"
+                               "\"spec\":{\"use\":\"mac\",\"macPrefix\":\"02:4e:01\"}}"},
+	{GROUP "instancetypes", "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"small\"},"
+                                "\"spec\":{\"vcpus\":1,\"memoryMiB\":256}}"},
+	{GROUP "images", "{" GROUP_VERSION "\"kind\":\"Image\",\"metadata\":{\"name\":\"lab\"},\"spec\":{\"kernel\":"
+                         "{\"kernel\":\"vmlinuz\",\"initrd\":\"initrd\",\"cmdline\":\"console=ttyS0 quiet\"}}}"},
+	{GROUP "namespaces/" LAB_TENANT "/instances",
          "{" GROUP_VERSION "\"kind\":\"Instance\",\"metadata\":{\"name\":\"" LAB_INSTANCE
          "\",\"namespace\":\"" LAB_TENANT "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\","
          "\"ingress\":[{\"protocol\":\"icmp\"},{\"protocol\":\"tcp\",\"port\":80}]}}"},
 };
 
-struct session {
-	sd_event *loop;
-	struct kube_client *client;
-};
-
-static void session_close(struct session *s) {
-	s->client = kube_client_free(s->client);
-	s->loop = sd_event_unref(s->loop);
-}
-
-static int session_open(const struct lab *lab, struct session *s, struct error *err) {
-	char endpoint[LAB_PATH_MAX + 8];
-	snprintf(endpoint, sizeof(endpoint), "unix:%s/api.sock", lab->dir);
-	if (sd_event_new(&s->loop) < 0)
-		return error_oom(err);
-	return kube_client_new(&s->client, s->loop, endpoint, "nacre", err);
-}
-
-static int post(struct session *s, const struct api_kind *k, const char *ns, const char *json, struct error *err) {
-	_buf_free_ struct buf path = {.max = 1024};
+static int post(struct lab_api *a, const char *path, const char *json, struct error *err) {
 	struct kube_response resp = {0};
-	kube_path(&path, k, ns, NULL, NULL);
-	int r = buf_error(&path, "path", err);
-	if (r < 0)
-		return r;
-	struct kube_spec spec = {.method = "POST", .path = path.data, .body = json, .len = strlen(json)};
-	r = kube_perform(s->client, &spec, &resp);
+	struct kube_spec spec = {.method = "POST", .path = path, .body = json, .len = strlen(json)};
+	int r = kube_perform(a->client, &spec, &resp);
 	if (r == -EEXIST)
 		r = 0;
 	else if (r < 0)
-		error_set(err, r, "create %s: %s", k->kind, resp.err.msg);
+		error_set(err, r, "POST %s: %s", path, resp.err.msg);
 	kube_response_clear(&resp);
 	return r;
 }
 
-static int post_edge_peer(struct session *s, int edge, struct error *err) {
+static int post_edge_peer(struct lab_api *a, int edge, struct error *err) {
 	char json[512];
 	snprintf(json, sizeof(json),
 	         "{" GROUP_VERSION "\"kind\":\"EdgePeer\",\"metadata\":{\"name\":\"edge%d-internet\"},\"spec\":"
 	         "{\"edge\":\"edge%d\",\"interface\":\"wan\",\"localASN\":%d,\"remoteASN\":%d}}",
 	         edge, edge, LAB_ASN_EDGE_UPLINK, LAB_ASN_INTERNET);
-	return post(s, &api_kind_edgepeer, NULL, json, err);
+	return post(a, GROUP "edgepeers", json, err);
+}
+
+#define RBAC "rbac.authorization.k8s.io"
+
+/* The user TENANT has ROLE in the namespace TENANT. */
+static int post_binding(struct lab_api *a, const char *tenant, const char *role, struct error *err) {
+	char path[128], json[640];
+	snprintf(path, sizeof(path), "/apis/" RBAC "/v1/namespaces/%s/rolebindings", tenant);
+	snprintf(json, sizeof(json),
+	         "{\"apiVersion\":\"" RBAC "/v1\",\"kind\":\"RoleBinding\",\"metadata\":{\"name\":\"tenant-%2$s\","
+	         "\"namespace\":\"%1$s\"},\"roleRef\":{\"apiGroup\":\"" RBAC "\",\"kind\":\"ClusterRole\","
+	         "\"name\":\"%2$s\"},\"subjects\":[{\"apiGroup\":\"" RBAC "\",\"kind\":\"User\",\"name\":\"%1$s\"}]}",
+	         tenant, role);
+	return post(a, path, json, err);
+}
+
+static int post_tenant(struct lab_api *a, const struct lab *lab, const char *tenant, struct error *err) {
+	/* What a kube-controller-manager would make `admin` of. */
+	static const char *const parts[] = {"system:aggregate-to-admin", "system:aggregate-to-edit",
+	                                    "system:aggregate-to-view", "nacre:edit", "nacre:view"};
+	int r = post_binding(a, tenant, "admin", err);
+	for (size_t i = 0; r >= 0 && lab->kubernetes && i < ARRAY_SIZE(parts); i++)
+		r = post_binding(a, tenant, parts[i], err);
+	return r;
 }
 
 int lab_seed(const struct lab *lab, struct error *err) {
-	_cleanup_(session_close) struct session s = {0};
-	int r = session_open(lab, &s, err);
+	_lab_api_ struct lab_api a = {0};
+	int r = lab_api_open(lab, &a, err);
 	for (int i = 1; r >= 0 && i <= LAB_EDGES; i++)
-		r = post_edge_peer(&s, i, err);
+		r = post_edge_peer(&a, i, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(seeds); i++)
-		r = post(&s, seeds[i].kind, seeds[i].ns, seeds[i].json, err);
-	return r;
+		r = post(&a, seeds[i].path, seeds[i].json, err);
+	if (r >= 0)
+		r = post_tenant(&a, lab, LAB_TENANT_RED, err);
+	return r < 0 ? r : post_tenant(&a, lab, LAB_TENANT_BLUE, err);
 }
 
 static void describe(const struct instance *in, struct lab_instance *ret) {
@@ -120,11 +121,11 @@ static void describe(const struct instance *in, struct lab_instance *ret) {
 
 int lab_instance_get(const struct lab *lab, const char *ns, const char *name, struct lab_instance *ret,
                      struct error *err) {
-	_cleanup_(session_close) struct session s = {0};
+	_lab_api_ struct lab_api a = {0};
 	_buf_free_ struct buf path = {.max = 1024};
 	struct kube_response resp = {0};
 	void *obj = NULL;
-	int r = session_open(lab, &s, err);
+	int r = lab_api_open(lab, &a, err);
 	if (r < 0)
 		return r;
 	kube_path(&path, &api_kind_instance, ns, name, NULL);
@@ -132,7 +133,7 @@ int lab_instance_get(const struct lab *lab, const char *ns, const char *name, st
 	if (r < 0)
 		return r;
 	struct kube_spec spec = {.method = "GET", .path = path.data, .timeout_ms = 5000};
-	r = kube_perform(s.client, &spec, &resp);
+	r = kube_perform(a.client, &spec, &resp);
 	if (r < 0)
 		error_set(err, r, "instance %s/%s: %s", ns, name, resp.err.msg);
 	else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The objects a lab starts with: pools, BGP sessions of the edges, a size, an image, a tenant and its first instance.
+/* The objects a lab starts with: pools, BGP sessions of the edges, a size, an image, tenants and the first instance.
  */
 
 #include "lab/lab.h"

@@ -16,7 +16,7 @@ static int daemon_status(const struct lab *lab, int i, bool *well, struct error 
 	if (r < 0)
 		return r;
 	pid_t pid = lab_daemon_pid(&d);
-	if (lab_daemon_ready(&d, &why) == 0) {
+	if (lab_daemon_ready(lab, &d, &why) == 0) {
 		printf("%-12s ready       pid %-8d %s\n", d.name, pid, d.log);
 	} else {
 		printf("%-12s %-11s %s; log: %s\n", d.name, pid ? "NOT READY" : "DOWN", why.msg, d.log);
@@ -57,8 +57,9 @@ static void machine_status(const struct lab *lab, int i, bool *well) {
 
 int lab_status(const struct lab *lab, bool *ret_well, struct error *err) {
 	bool well = true;
-	printf("lab %s: %d edges, %lld hosts, API on https://127.0.0.1:%lld, files in %s\n\n", lab->name, LAB_EDGES,
-	       (long long)lab->hosts, (long long)lab->port, lab->dir);
+	char url[LAB_URL_MAX];
+	printf("lab %s: %d edges, %lld hosts, %s on %s, files in %s\n\n", lab->name, LAB_EDGES, (long long)lab->hosts,
+	       lab->kubernetes ? "kube-apiserver" : "nacre-apiserver", lab_api_url(lab, url), lab->dir);
 	for (int i = 0; i < lab_daemons(lab); i++) {
 		int r = daemon_status(lab, i, &well, err);
 		if (r < 0)

@@ -74,7 +74,8 @@ static void test_state(_unused_ void **state) {
 	make_lab(&lab);
 	assert_int_equal(lab_load(&again, lab.name, &err), -ENOENT);
 	assert_int_equal(mkdir_p(lab.dir, 0755, &err), 0);
-	lab.port = 4711;
+	lab.kubernetes = true;
+	snprintf(lab.oracle, sizeof(lab.oracle), "/var/oracle");
 	snprintf(lab.images, sizeof(lab.images), "/tmp/\"images\"");
 	assert_int_equal(lab_save(&lab, &err), 0);
 	assert_int_equal(lab_load(&again, lab.name, &err), 0);
@@ -123,7 +124,7 @@ static void test_topology(_unused_ void **state) {
 	assert_int_equal(r, 0);
 	assert_int_equal(q, 0);
 	assert_true(found);
-	assert_int_equal(links, 4); /* lo, eth0, eth1, wan */
+	assert_int_equal(links, 5); /* lo, eth0, eth1, wan, mgmt */
 	assert_int_equal(all, 4);
 	assert_int_equal(place_find(&lab, "edge1", &place, &err), -ENOENT);
 	struct stat st;

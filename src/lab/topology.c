@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lab/topology.h"
 
+#include <fcntl.h>
+#include <string.h>
+
 #include "base/util.h"
 #include "net/link.h"
 #include "net/netns.h"
@@ -72,9 +75,79 @@ static int internet_addresses(const struct node *n, struct error *err) {
 	return r;
 }
 
+/* ---- management ---- */
+
+/* ADDR, of the management network, is on IFACE. */
+static int mgmt_address(const struct lab *lab, const struct node *n, const char *iface, uint32_t which,
+                        struct error *err) {
+	struct link l;
+	struct addr a = lab_mgmt_address(lab, which);
+	int r = link_get(n->nl, iface, &l, err);
+	return r < 0 ? r : link_ensure_addr(n->nl, l.index, &a, 64, err);
+}
+
+/* IFACE of N is plugged into the bridge, by its port PORT. */
+static int mgmt_plug(const struct lab *lab, const struct node *mgmt, const char *port, const struct node *n,
+                     const char *iface, uint32_t which, struct error *err) {
+	struct link_change plug = {0};
+	struct link l;
+	int bridge = 0;
+	int r = link_ensure_bridge(mgmt->nl, "br0", &bridge, err);
+	if (r >= 0)
+		r = cable(mgmt, port, n, iface, 1500, err);
+	if (r >= 0)
+		r = link_get(mgmt->nl, port, &l, err);
+	plug.master = bridge;
+	if (r >= 0)
+		r = link_set(mgmt->nl, l.index, &plug, err);
+	return r < 0 ? r : mgmt_address(lab, n, iface, which, err);
+}
+
+/* The namespace of the caller. The one interface there must neither listen to routers nor be without IPv6. */
+static int node_of_caller(const char *iface, const struct node *mgmt, struct node *ret, struct error *err) {
+	struct node n = {.fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
+	char ra[64], v6[64];
+	const struct netns_sysctl sysctls[] = {{ra, "0"}, {v6, "0"}};
+	snprintf(n.ns, sizeof(n.ns), "this one");
+	snprintf(ra, sizeof(ra), "ipv6/conf/%s/accept_ra", iface);
+	snprintf(v6, sizeof(v6), "ipv6/conf/%s/disable_ipv6", iface);
+	int r = n.fd < 0 ? error_errno(err, errno, "open `/proc/self/ns/net`") : nl_open(&n.nl, n.fd, err);
+	if (r >= 0)
+		r = cable(mgmt, "admin", &n, iface, 1500, err);
+	if (r >= 0)
+		r = netns_sysctl(n.fd, sysctls, ARRAY_SIZE(sysctls), err);
+	if (r < 0) {
+		node_close(&n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}
+
+int lab_mgmt_up(const struct lab *lab, struct error *err) {
+	_node_ struct node mgmt = {.fd = -1}, caller = {.fd = -1};
+	char iface[IFNAMSIZ];
+	int bridge;
+	snprintf(iface, sizeof(iface), "nl-%s", lab->name);
+	int r = node_make(lab, "mgmt", false, &mgmt, err);
+	if (r >= 0)
+		r = link_ensure_bridge(mgmt.nl, "br0", &bridge, err);
+	if (r >= 0)
+		r = mgmt_address(lab, &mgmt, "br0", LAB_MGMT_API, err);
+	if (r >= 0)
+		r = node_of_caller(iface, &mgmt, &caller, err);
+	if (r >= 0)
+		r = mgmt_plug(lab, &mgmt, "admin", &caller, iface, LAB_MGMT_ADMIN, err);
+	return r < 0 ? error_prefix(err, "management network") : 0;
+}
+
+/* ---- fabric ---- */
+
 int lab_topology_up(const struct lab *lab, struct error *err) {
-	_node_ struct node internet = {.fd = -1}, leaf1 = {.fd = -1}, leaf2 = {.fd = -1};
-	int r = node_make(lab, "internet", true, &internet, err);
+	_node_ struct node internet = {.fd = -1}, leaf1 = {.fd = -1}, leaf2 = {.fd = -1}, mgmt = {.fd = -1};
+	int r = node_make(lab, "mgmt", false, &mgmt, err);
+	if (r >= 0)
+		r = node_make(lab, "internet", true, &internet, err);
 	if (r >= 0)
 		r = internet_addresses(&internet, err);
 	if (r >= 0)
@@ -90,6 +163,8 @@ int lab_topology_up(const struct lab *lab, struct error *err) {
 			r = cable(&node, "eth0", &leaf1, m.name, LAB_MTU_FABRIC, err);
 		if (r >= 0)
 			r = cable(&node, "eth1", &leaf2, m.name, LAB_MTU_FABRIC, err);
+		if (r >= 0)
+			r = mgmt_plug(lab, &mgmt, m.name, &node, "mgmt", LAB_MGMT_MACHINE((uint32_t)i), err);
 		if (r >= 0 && m.edge)
 			r = cable(&node, "wan", &internet, m.name, 1500, err);
 	}
@@ -97,11 +172,17 @@ int lab_topology_up(const struct lab *lab, struct error *err) {
 }
 
 int lab_topology_down(const struct lab *lab, struct error *err) {
-	char **names;
+	char **names, iface[IFNAMSIZ];
 	size_t n;
+	_nl_free_ struct nl *nl = NULL;
 	int r = netns_list(lab->prefix, &names, &n, err);
 	if (r < 0)
 		return r;
+	/* It would go with its other end, but some time after the namespace's name. */
+	snprintf(iface, sizeof(iface), "nl-%s", lab->name);
+	r = nl_open(&nl, -1, err);
+	if (r >= 0)
+		r = link_delete(nl, iface, err);
 	for (size_t i = 0; i < n; i++) {
 		struct error one = {0};
 		int q = netns_delete(names[i], r < 0 ? &one : err);

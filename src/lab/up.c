@@ -8,11 +8,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "base/pki.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "lab/access.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
+#include "lab/kubernetes.h"
 #include "lab/place.h"
 #include "lab/progress.h"
 #include "lab/routers.h"
@@ -51,6 +52,9 @@ int lab_check_requirements(const struct lab *lab, struct error *err) {
 	char path[512];
 	if (geteuid() != 0)
 		return error_set(err, EPERM, "a lab makes network namespaces and needs root; run it with sudo");
+	int missing = lab->kubernetes ? lab_kubernetes_check(lab, err) : 0;
+	if (missing < 0)
+		return missing;
 	for (size_t i = 0; i < ARRAY_SIZE(tools); i++)
 		if (access(tools[i].file, X_OK) < 0)
 			return error_set(err, ENOENT, "`%s` is missing; install it: apt-get install %s", tools[i].file,
@@ -72,52 +76,6 @@ int lab_check_requirements(const struct lab *lab, struct error *err) {
 			                   lab->images);
 	}
 	return 0;
-}
-
-static bool port_is_free(uint16_t port) {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_port = htons(port)};
-	int one = 1;
-	_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-	       bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0;
-}
-
-/*
- * A port of 127.0.0.1 that is free now and will not be another lab's while our API server is down for a moment: each
- * name begins its search elsewhere. Below those that the kernel gives to outgoing connections.
- */
-static int choose_port(const struct lab *lab, int64_t *ret, struct error *err) {
-	enum { FIRST = 20000, COUNT = 12000 };
-	uint32_t hash = 2166136261U;
-	for (const char *p = lab->name; *p; p++)
-		hash = (hash ^ (uint8_t)*p) * 16777619U;
-	if (streq(lab->name, "lab") && port_is_free(6443)) {
-		*ret = 6443;
-		return 0;
-	}
-	for (uint32_t i = 0; i < 100; i++) {
-		uint16_t port = (uint16_t)(FIRST + (hash + i) % COUNT);
-		if (port_is_free(port)) {
-			*ret = port;
-			return 0;
-		}
-	}
-	return error_set(err, EADDRINUSE, "100 ports of 127.0.0.1 from %u on are in use", FIRST + hash % COUNT);
-}
-
-/* The lab's own authority, the API server's certificate and the operator's kubeconfig. */
-static int make_credentials(const struct lab *lab, struct error *err) {
-	static const char *const names[] = {"localhost", "127.0.0.1"}, *const groups[] = {"system:masters"};
-	const struct pki_request server = {.name = "server", .names = names, .n_names = 2, .server = true};
-	const struct pki_request admin = {.name = "system:admin", .groups = groups, .n_groups = 1};
-	char dir[LAB_PATH_MAX], prefix[LAB_PATH_MAX], path[LAB_PATH_MAX], url[64];
-	snprintf(url, sizeof(url), "https://127.0.0.1:%lld", (long long)lab->port);
-	const struct pki_kubeconfig k = {.server = url, .cluster = lab->name};
-	lab_path(lab, dir, "pki");
-	int r = pki_init(dir, lab->name, err);
-	if (r == 0)
-		r = pki_issue_files(dir, &server, lab_path(lab, prefix, "pki/server"), err);
-	return r < 0 ? r : pki_kubeconfig_file(dir, &admin, k, lab_path(lab, path, "kubeconfig"), err);
 }
 
 /* A daemon that has ended says why in its log. */
@@ -176,7 +134,7 @@ static int daemons_ready(struct up *u, int from, int to, struct error *err) {
 		_daemon_ struct lab_daemon d = {0};
 		int r = lab_daemon_get(u->lab, i, &d, err);
 		if (r >= 0)
-			r = lab_daemon_ready(&d, err);
+			r = lab_daemon_ready(u->lab, &d, err);
 		if (r < 0)
 			return r;
 	}
@@ -184,7 +142,7 @@ static int daemons_ready(struct up *u, int from, int to, struct error *err) {
 }
 
 static int api_ready(struct up *u, struct error *err) {
-	return daemons_ready(u, 0, 1, err);
+	return daemons_ready(u, 0, lab_control_daemons(u->lab) - 1, err);
 }
 
 static int all_ready(struct up *u, struct error *err) {
@@ -234,13 +192,24 @@ static int answers_http(struct up *u, struct error *err) {
 }
 
 static int build_fabric(struct up *u, struct error *err) {
-	progress_step(&u->progress, "API server and controller");
-	int r = start_daemons(u, 0, 1, err);
+	int control = lab_control_daemons(u->lab);
+	progress_step(&u->progress, "management network, authority, kubeconfigs");
+	int r = lab_mgmt_up(u->lab, err);
 	if (r >= 0)
-		r = wait_for(u, api_ready, 15, err);
+		r = lab_access_make(u->lab, err);
+	if (r < 0)
+		return r;
+	progress_step(&u->progress, "API server and controller");
+	r = start_daemons(u, 0, control - 1, err);
+	if (r >= 0)
+		r = wait_for(u, api_ready, u->lab->kubernetes ? 60 : 15, err);
+	if (r >= 0 && u->lab->kubernetes) {
+		progress_step(&u->progress, "CustomResourceDefinitions, roles, admission policies");
+		r = lab_kubernetes_prepare(u->lab, err);
+	}
 	/* Only now: whoever finds no API takes his time before he asks again. */
 	if (r >= 0)
-		r = start_daemons(u, 1, LAB_CONTROL_DAEMONS, err);
+		r = start_daemons(u, control - 1, control, err);
 	if (r < 0)
 		return r;
 	progress_step(&u->progress, "cables: 2 leaves, %d edges, %lld hosts, internet", LAB_EDGES,
@@ -248,13 +217,13 @@ static int build_fabric(struct up *u, struct error *err) {
 	r = lab_topology_up(u->lab, err);
 	if (r < 0)
 		return r;
-	progress_step(&u->progress, "objects: pools, edge peers, an image, a tenant");
+	progress_step(&u->progress, "objects: pools, edge peers, an image, tenants");
 	r = lab_seed(u->lab, err);
 	if (r < 0)
 		return r;
 	/* They set up their hosts while we start the routers. */
 	progress_step(&u->progress, "agents of hosts and edges");
-	r = start_daemons(u, LAB_CONTROL_DAEMONS, lab_daemons(u->lab), err);
+	r = start_daemons(u, control, lab_daemons(u->lab), err);
 	for (int i = 0; r >= 0 && i < LAB_ROUTERS; i++) {
 		progress_step(&u->progress, "router %s", lab_router_name(i));
 		r = lab_router_ensure(u->lab, i, err);
@@ -297,11 +266,12 @@ static void demonstrate(struct up *u, const char *const *argv) {
 
 static void show(struct up *u) {
 	const struct lab *lab = u->lab;
-	char url[64], kubeconfig[LAB_PATH_MAX], me[300], name[32];
+	char url[64], kubeconfig[LAB_PATH_MAX], red[LAB_PATH_MAX], me[300], name[32];
 	snprintf(me, sizeof(me), "%s/nacre", lab->bindir);
 	bool usual = streq(lab->name, "lab");
 	snprintf(name, sizeof(name), "%s%s", usual ? "" : " --name ", usual ? "" : lab->name);
 	lab_path(lab, kubeconfig, "kubeconfig");
+	lab_path(lab, red, LAB_TENANT_RED ".kubeconfig");
 	printf("\nInstance %s/%s runs on %s and answers from the internet:\n\n", LAB_TENANT, LAB_INSTANCE,
 	       u->instance.host);
 	const char *ping[] = {"ping", "-6", "-n", "-c", "3", "-i", "0.2", u->instance.address, NULL};
@@ -313,12 +283,13 @@ static void show(struct up *u) {
 	       "  export KUBECONFIG=%s\n"
 	       "  kubectl get hosts,endpoints.nacre.dev,edgepeers\n"
 	       "  kubectl -n %s describe instance %s\n"
+	       "  kubectl --kubeconfig %s apply -f - ...   # a tenant, red (or blue), in its namespace\n"
 	       "  %s console%s %s/%s        # its serial console; Ctrl-] ends\n"
 	       "  %s lab exec%s internet -- ping %s\n"
 	       "  %s lab status%s\n"
 	       "  %s lab down%s\n",
-	       progress_total(&u->progress), kubeconfig, LAB_TENANT, LAB_INSTANCE, me, name, LAB_TENANT, LAB_INSTANCE,
-	       me, name, u->instance.address, me, name, me, name);
+	       progress_total(&u->progress), kubeconfig, LAB_TENANT, LAB_INSTANCE, red, me, name, LAB_TENANT,
+	       LAB_INSTANCE, me, name, u->instance.address, me, name, me, name);
 }
 
 /* The logs of a lab that failed, where `down` does not reach. */
@@ -393,11 +364,7 @@ int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
 	struct sigaction catch = {.sa_handler = on_interrupt};
 	sigaction(SIGINT, &catch, NULL);
 	sigaction(SIGTERM, &catch, NULL);
-	r = choose_port(lab, &lab->port, err);
-	if (r >= 0)
-		r = lab_save(lab, err);
-	if (r >= 0)
-		r = make_credentials(lab, err);
+	r = lab_save(lab, err);
 	if (r >= 0)
 		r = build_fabric(&u, err);
 	if (r >= 0 && !o->no_instance)

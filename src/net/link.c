@@ -95,6 +95,8 @@ int link_set(struct nl *n, int index, const struct link_change *c, struct error 
 		mnl_attr_put_strz(h, IFLA_IFNAME, c->name);
 	if (c->move)
 		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)c->netns_fd);
+	if (c->master)
+		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)c->master);
 	return nl_send(n, h, err, "change network device %d", index);
 }
 
@@ -172,6 +174,35 @@ int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_
 		r = repair(b->nl, &lb, b->mac, mtu, err);
 	if (r >= 0 && ret_index)
 		*ret_index = la.index;
+	return r;
+}
+
+static int create_bridge(struct nl *n, const char *name, struct error *err) {
+	struct ifinfomsg i = {0};
+	struct nlmsghdr *h = nl_request(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &i, sizeof(i));
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
+	mnl_attr_nest_end(h, info);
+	return nl_send(n, h, err, "create bridge `%s`", name);
+}
+
+int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct error *err) {
+	struct link l;
+	int r = link_get(n, name, &l, err);
+	if (r >= 0 && !streq(l.kind, "bridge")) {
+		r = link_delete(n, name, err);
+		r = r < 0 ? r : -ENODEV;
+	}
+	if (r == -ENODEV) {
+		r = create_bridge(n, name, err);
+		if (r >= 0)
+			r = link_get(n, name, &l, err);
+	}
+	if (r >= 0)
+		r = repair(n, &l, NULL, 0, err);
+	if (r >= 0)
+		*ret_index = l.index;
 	return r;
 }
 

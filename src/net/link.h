@@ -46,6 +46,7 @@ struct link_change {
 	const char *name; /* rename; the device has to be down */
 	bool move;        /* into netns_fd */
 	int netns_fd;
+	int master; /* index of the bridge to be plugged into */
 };
 int link_set(struct nl *n, int index, const struct link_change *change, struct error *err) _must_use_;
 /* A missing device is success. */
@@ -61,6 +62,9 @@ struct link_end {
 /* Both ends are there, joined to each other, of this MTU, and up. *RET_INDEX (may be NULL) is A's index. */
 int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, int *ret_index,
                      struct error *err) _must_use_;
+
+/* An Ethernet bridge (no spanning tree), up. */
+int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct error *err) _must_use_;
 
 /*
  * A VXLAN device without learning and without any default destination: a frame to a MAC that has

@@ -1,22 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One lab for all tests of this folder, and what they do with it."""
+"""
+One lab for all tests of this folder, and what they do with it. NACRE_E2E_API=kubernetes: on a kube-apiserver, whose
+programs are in NACRE_ORACLE (tests/oracle/build).
+"""
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
+import tempfile
 import time
 
 import pytest
+import yaml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
 IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
 NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
 KUBECTL = shutil.which("kubectl")
+API = os.environ.get("NACRE_E2E_API", "nacre")
+ORACLE = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
+KUBERNETES = API == "kubernetes"
 
 
 def eventually(what, seconds, condition, interval=0.1):
@@ -42,7 +53,7 @@ def run(*argv, check=True, timeout=60, **kwargs):
 class Snapshot:
     """What a machine has that a lab could leave behind."""
 
-    WATCHED = ("nacre", "zebra", "bgpd", "qemu", "ping", "tcpdump")
+    WATCHED = ("nacre", "zebra", "bgpd", "qemu", "ping", "tcpdump", "etcd", "kube-apiserver")
 
     def __init__(self):
         self.netns = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
@@ -120,8 +131,8 @@ class Lab:
         return run(NACRE, *argv, **kwargs)
 
     def up(self, *options, timeout=240):
-        return self.nacre("lab", "up", "--name", self.name, "--hosts", str(self.hosts), "--images", IMAGES, *options,
-                          timeout=timeout)
+        return self.nacre("lab", "up", "--name", self.name, "--hosts", str(self.hosts), "--images", IMAGES, "--api", API,
+                          "--oracle-dir", ORACLE, *options, timeout=timeout)
 
     def down(self):
         return self.nacre("lab", "down", "--name", self.name, timeout=120)
@@ -143,9 +154,27 @@ class Lab:
         with open(f"{self.dir}/{daemon}.log") as f:
             return f.read()
 
-    def kubectl(self, *argv, input=None, check=True, timeout=60):
-        return run(KUBECTL, "--kubeconfig", f"{self.dir}/kubeconfig", *argv, input=input, check=check,
-                   timeout=timeout)
+    def kubectl(self, *argv, input=None, check=True, timeout=60, who=None):
+        """As the operator, or as a tenant (WHO)."""
+        kubeconfig = f"{self.dir}/{who}.kubeconfig" if who else f"{self.dir}/kubeconfig"
+        return run(KUBECTL, "--kubeconfig", kubeconfig, *argv, input=input, check=check, timeout=timeout)
+
+    def connect(self):
+        """The API by HTTPS, as the operator: an http.client connection, and its TLS context and address."""
+        with open(f"{self.dir}/kubeconfig") as f:
+            config = yaml.safe_load(f)
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+
+        def pem(text):
+            return base64.b64decode(text).decode()
+
+        context = ssl.create_default_context(cadata=pem(cluster["certificate-authority-data"]))
+        with tempfile.NamedTemporaryFile("w") as f:
+            f.write(pem(user["client-certificate-data"]) + pem(user["client-key-data"]))
+            f.flush()
+            context.load_cert_chain(f.name)
+        host, port = re.fullmatch(r"https://\[([0-9a-f:]+)\]:(\d+)", cluster["server"]).groups()
+        return http.client.HTTPSConnection(host, int(port), timeout=30, context=context), context, (host, int(port))
 
     def apply(self, *objects, check=True):
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
@@ -211,6 +240,8 @@ def condition(obj, type):
             return c
     return {"status": "Missing", "reason": "", "message": ""}
 
+
+bare_kubernetes = pytest.mark.skipif(KUBERNETES, reason="needs what kube-controller-manager does")
 
 requirements = pytest.mark.skipif(
     os.geteuid() != 0 or not KUBECTL or not os.path.exists(NACRE) or not os.path.exists("/usr/lib/frr/bgpd"),

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input is answered with a message that names object and field, and changes nothing."""
 
-import contextlib
-import http.client
 import json
 import socket
 
 import pytest
-from conftest import condition, eventually, instance
+from conftest import KUBERNETES, condition, eventually, instance
 
 V = "nacre.dev/v1alpha1"
 
@@ -39,6 +37,8 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_refused(lab, what):
+    if KUBERNETES and what == "pool overlapping another":
+        pytest.skip("no schema can say that; there the controller does, see below")
     bad, words = BAD[what]
     before = versions(lab)
     result = lab.apply(bad, check=False)
@@ -48,19 +48,8 @@ def test_refused(lab, what):
     assert versions(lab) == before
 
 
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, lab):
-        super().__init__("localhost", timeout=30)
-        self.path = f"{lab.dir}/api.sock"
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
 def request(lab, method, path, body=None, headers=None):
-    c = UnixConnection(lab)
+    c, _, _ = lab.connect()
     try:
         c.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
         r = c.getresponse()
@@ -105,9 +94,9 @@ def test_five_megabytes(lab):
 
 def test_truncated_request(lab):
     before = versions(lab)
-    with contextlib.closing(UnixConnection(lab)) as c:
-        c.connect()
-        s = c.sock
+    _, context, address = lab.connect()
+    with socket.create_connection(address, timeout=10) as plain, \
+            context.wrap_socket(plain, server_hostname=address[0]) as s:
         body = json.dumps(instance("bad")).encode()
         s.sendall(f"POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                   f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:-10])

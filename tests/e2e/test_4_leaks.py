@@ -4,7 +4,7 @@
 import contextlib
 import os
 
-from conftest import Snapshot, eventually, instance
+from conftest import KUBERNETES, Snapshot, bare_kubernetes, eventually, instance
 
 
 def routes(lab):
@@ -64,6 +64,7 @@ def test_delete_instance(lab):
     assert_same(lab, before)
 
 
+@bare_kubernetes
 def test_delete_namespace(lab):
     before = state(lab)
     lab.kubectl("create", "-f", "-", input='{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"tenant2"}}')
