@@ -116,6 +116,10 @@ static const struct api_rule rules[] = {
 	{"spec",
          "self.use == 'mac' ? has(self.macPrefix) && !has(self.prefix) : has(self.prefix) && !has(self.macPrefix)",
          "macPrefix is for use mac and required there; prefix for all other uses"},
+	{"spec",
+         "!has(self.prefix) || !isCIDR(self.prefix) || cidr(self.prefix).prefixLength() <= "
+         "(self.use == 'instance' ? 64 : self.use == 'delegated' ? 60 : 128)",
+         "prefix must hold at least one value: a /64 for use instance, a /60 for use delegated"},
 	{0},
 };
 static const char *const pool_short[] = {"pool", NULL};

@@ -87,6 +87,7 @@ struct api_format {
 	const char *schema_format; /* OpenAPI "format", may be NULL */
 	const char *const *values; /* enumeration, NULL-terminated; or NULL */
 	int (*check)(const char *s, struct error *err);
+	const char *rule; /* CEL over `self`, for what pattern and format let through; may be NULL */
 };
 
 struct api_field {

@@ -144,14 +144,21 @@ const struct api_format api_format_subdomain = {"name", "^" LABEL "(\\." LABEL "
 const struct api_format api_format_segment = {"path segment", NULL, NULL, NULL, check_segment};
 const struct api_format api_format_key = {"key", "^[-._a-zA-Z0-9]+$", NULL, NULL, check_key};
 const struct api_format api_format_qualified = {"qualified name", NULL, NULL, NULL, check_qualified};
-const struct api_format api_format_ip = {"IP address", NULL, NULL, NULL, check_ip};
-const struct api_format api_format_ip6 = {"IPv6 address", NULL, "ipv6", NULL, check_ip6};
-const struct api_format api_format_prefix = {"prefix", NULL, "cidr", NULL, check_prefix};
-const struct api_format api_format_prefix6 = {"IPv6 prefix", NULL, "cidr", NULL, check_prefix6};
+const struct api_format api_format_ip = {"IP address", NULL,     NULL,
+                                         NULL,         check_ip, "isIP(self) && ip.isCanonical(self)"};
+const struct api_format api_format_ip6 = {
+	"IPv6 address", NULL, "ipv6", NULL, check_ip6, "isIP(self) && ip.isCanonical(self) && ip(self).family() == 6"};
+const struct api_format api_format_prefix = {
+	"prefix", NULL, "cidr", NULL, check_prefix, "isCIDR(self) && string(cidr(self).masked()) == self"};
+const struct api_format api_format_prefix6 = {
+	"IPv6 prefix", NULL,
+	"cidr",        NULL,
+	check_prefix6, "isCIDR(self) && string(cidr(self).masked()) == self && cidr(self).ip().family() == 6"};
 const struct api_format api_format_mac = {"MAC address", "^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$", NULL, NULL,
                                           check_mac};
 const struct api_format api_format_time = {"time", NULL, "date-time", NULL, check_time};
 const struct api_format api_format_microtime = {"time", NULL, "date-time", NULL, check_time};
-const struct api_format api_format_file = {"file name", "^[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*$", NULL, NULL,
-                                           check_file};
+const struct api_format api_format_file = {"file name", "^[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*$",
+                                           NULL,        NULL,
+                                           check_file,  "self.split('/').all(part, part != '.' && part != '..')"};
 API_ENUM(condition_status, "status", "True", "False", "Unknown")

@@ -6,7 +6,7 @@
 #include "base/util.h"
 
 API_DEFINE(api_owner_ref, API_OWNER_REF)
-API_DEFINE_OPEN(api_meta, API_META_FIELDS, true)
+API_DEFINE(api_meta, API_META_FIELDS)
 API_DEFINE(api_condition, API_CONDITION)
 API_DEFINE(api_object_ref, API_OBJECT_REF)
 

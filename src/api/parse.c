@@ -3,6 +3,7 @@
 /* From JSON text to C structs, with every check a field declares. See api.h. */
 
 #include <stdarg.h>
+#include <ctype.h>
 #include <string.h>
 
 #include "api/meta.h"
@@ -177,11 +178,19 @@ static void check_duplicates(struct parser *p, const struct at *at, const struct
 		}
 }
 
+static bool is_label_value(const char *s, size_t n) {
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)s[i]) && (i == 0 || i == n - 1 || !strchr("-_.", s[i])))
+			return false;
+	return true;
+}
+
 static int parse_map(struct parser *p, const struct at *at, const struct api_field *f, struct api_map *out) {
 	const char *s;
 	size_t n, max = f->flags & API_MAP_DATA         ? (size_t)2 << 20
 	                : f->flags & API_MAP_VALUES_ANY ? (size_t)256 << 10
 	                                                : 63;
+	const bool labels = !(f->flags & (API_MAP_DATA | API_MAP_VALUES_ANY));
 	const struct api_format *keys = f->flags & API_MAP_DATA ? &api_format_key : &api_format_qualified;
 	if (jr_peek(p->r) != JR_OBJECT)
 		return wrong_type(p, at, "an object of strings");
@@ -211,6 +220,10 @@ static int parse_map(struct parser *p, const struct at *at, const struct api_fie
 				return r;
 			if (n > max)
 				wrong(p, &entry, API_TOO_LONG, "must be at most %zu bytes long", max);
+			else if (labels && !is_label_value(s, n))
+				wrong(p, &entry, API_INVALID,
+				      "`%.*s` must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends",
+				      (int)n, s);
 		} else {
 			if ((r = wrong_type(p, &entry, "a string")) < 0)
 				return r;

@@ -30,6 +30,16 @@ static void append(struct builder *b, json_t *array, json_t *value) {
 
 static json_t *schema_of(struct builder *b, const struct api_desc *d);
 
+/* Adds a validation to the schema S; what RULE says must hold, else MESSAGE is told. */
+static void add_validation(struct builder *b, json_t *s, const char *rule, const char *message) {
+	json_t *list = json_object_get(s, "x-kubernetes-validations");
+	if (!list) {
+		list = json_array();
+		set(b, s, "x-kubernetes-validations", list);
+	}
+	append(b, list, rule && message ? json_pack("{s:s,s:s}", "rule", rule, "message", message) : NULL);
+}
+
 static void add_string_rules(struct builder *b, json_t *s, const struct api_format *f, int64_t min, int64_t max,
                              bool required) {
 	set(b, s, "type", json_string("string"));
@@ -37,6 +47,10 @@ static void add_string_rules(struct builder *b, json_t *s, const struct api_form
 		set(b, s, "format", json_string(f->schema_format));
 	if (f->pattern)
 		set(b, s, "pattern", json_string(f->pattern));
+	if (f->rule) {
+		_free_ char *message = strf("must be a valid %s in its canonical form", f->name);
+		add_validation(b, s, f->rule, message);
+	}
 	if (f->values) {
 		json_t *values = json_array();
 		for (const char *const *v = f->values; *v; v++)
@@ -95,6 +109,8 @@ static json_t *field_schema(struct builder *b, const struct api_field *f) {
 		set(b, s, "type", json_string("object"));
 		items = json_object();
 		set(b, items, "type", json_string("string"));
+		if (!(f->flags & (API_MAP_VALUES_ANY | API_MAP_DATA)))
+			set(b, items, "pattern", json_string("^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"));
 		set(b, items, "maxLength", json_integer(f->flags & API_MAP_VALUES_ANY ? 262144 : 63));
 		set(b, s, "additionalProperties", items);
 		set(b, s, "maxProperties", json_integer(f->max));
@@ -104,8 +120,7 @@ static json_t *field_schema(struct builder *b, const struct api_field *f) {
 	if (f->def)
 		set(b, s, "default", json_loads(f->def, JSON_DECODE_ANY, NULL));
 	if (f->flags & API_IMMUT)
-		set(b, s, "x-kubernetes-validations",
-		    json_pack("[{s:s,s:s}]", "rule", "self == oldSelf", "message", "field is immutable"));
+		add_validation(b, s, "self == oldSelf", "field is immutable");
 	return s;
 }
 
@@ -157,16 +172,12 @@ static json_t *schema_at(json_t *s, const char *path) {
 
 static void add_rules(struct builder *b, json_t *s, const struct api_kind *k) {
 	for (const struct api_rule *r = k->rules; r && r->path; r++) {
-		json_t *at = schema_at(s, r->path), *list = json_object_get(at, "x-kubernetes-validations");
+		json_t *at = schema_at(s, r->path);
 		if (!at) {
 			b->failed = true;
 			return;
 		}
-		if (!list) {
-			list = json_array();
-			set(b, at, "x-kubernetes-validations", list);
-		}
-		append(b, list, json_pack("{s:s,s:s}", "rule", r->cel, "message", r->message));
+		add_validation(b, at, r->cel, r->message);
 	}
 }
 
@@ -182,14 +193,9 @@ static void add_presence_rules(struct builder *b, json_t *s, const struct api_de
 			add_presence_rules(b, sub, f->sub);
 		if (!(f->flags & API_IMMUT) || (f->flags & API_REQ))
 			continue;
-		json_t *list = json_object_get(s, "x-kubernetes-validations");
-		if (!list) {
-			list = json_array();
-			set(b, s, "x-kubernetes-validations", list);
-		}
 		_free_ char *rule = strf("has(self.%s) == has(oldSelf.%s)", f->name, f->name);
 		_free_ char *message = strf("%s is immutable", f->name);
-		append(b, list, rule && message ? json_pack("{s:s,s:s}", "rule", rule, "message", message) : NULL);
+		add_validation(b, s, rule, message);
 	}
 }
 

@@ -16,6 +16,14 @@
 #define WATCH_TIMEOUT_MAX_S (24 * 3600)
 #define WATCH_TIMEOUT_MIN_S 1800 /* when the client doesn't say; twice that at most */
 
+static bool check_include(struct request *r) {
+	const char *v = request_param(r, "includeObject");
+	if (r->accept != MEDIA_TABLE || !v || !*v || streq(v, "Object") || streq(v, "None") || streq(v, "Metadata"))
+		return true;
+	reply_bad_request(r, "unrecognized includeObject value: %.63s", v);
+	return false;
+}
+
 static enum table_include include_of(const struct request *r) {
 	const char *v = request_param(r, "includeObject");
 	return streq(v, "Object") ? TABLE_OBJECT : streq(v, "None") ? TABLE_NONE : TABLE_METADATA;
@@ -230,35 +238,42 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	p->n = 0;
 }
 
-/* The rules of ListOptions about resourceVersionMatch and continue. */
+/* The rules of ListOptions about resourceVersionMatch, sendInitialEvents and continue. */
 static int check_list_options(struct request *r) {
-	const char *match = request_param(r, "resourceVersionMatch"), *v = request_param(r, "resourceVersion");
-	const char *cont = request_param(r, "continue"), *path = "resourceVersionMatch";
-	bool version = v && *v, more = cont && *cont;
-	if (match && *match) {
-		if (!version)
-			reply_invalid_options(
-				r, "ListOptions", API_FORBIDDEN, path,
-				"Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
-		else if (more)
-			reply_invalid_options(r, "ListOptions", API_FORBIDDEN, path,
-			                      "Forbidden: resourceVersionMatch is forbidden when continue is provided");
-		else if (!streq(match, "Exact") && !streq(match, "NotOlderThan"))
-			reply_invalid_options(r, "ListOptions", API_NOT_SUPPORTED, path,
-			                      "Unsupported value: \"%.63s\": supported values: \"Exact\", "
-			                      "\"NotOlderThan\", \"\"",
-			                      match);
-		else if (streq(match, "Exact") && streq(v, "0"))
-			reply_invalid_options(r, "ListOptions", API_FORBIDDEN, path,
-			                      "Forbidden: resourceVersionMatch \"exact\" is forbidden for "
-			                      "resourceVersion \"0\"");
-		else
-			return 0;
-		return -EINVAL;
-	}
-	if (!more || !version || streq(v, "0"))
+	static const char path[] = "resourceVersionMatch";
+	const char *match = request_param(r, path), *v = request_param(r, "resourceVersion");
+	const char *cont = request_param(r, "continue");
+	bool watch = r->route.verb == VERB_WATCH, version = v && *v, more = cont && *cont;
+	bool initial = request_param(r, "sendInitialEvents"), given = match && *match;
+	struct api_errors errs = {0};
+	if (initial && !watch)
+		api_errors_add(&errs, API_FORBIDDEN, "sendInitialEvents",
+		               "Forbidden: sendInitialEvents is forbidden for list");
+	if (initial && watch && !streq(match, "NotOlderThan"))
+		api_errors_add(&errs, API_FORBIDDEN, path,
+		               "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+	if (given && watch && !initial)
+		api_errors_add(
+			&errs, API_FORBIDDEN, path,
+			"Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+	if (given && !watch && !version)
+		api_errors_add(&errs, API_FORBIDDEN, path,
+		               "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
+	else if (given && !watch && more)
+		api_errors_add(&errs, API_FORBIDDEN, path,
+		               "Forbidden: resourceVersionMatch is forbidden when continue is provided");
+	else if (given && !streq(match, "NotOlderThan") && (watch || !streq(match, "Exact")))
+		api_errors_add(&errs, API_NOT_SUPPORTED, path, "Unsupported value: \"%.63s\": supported values: %s",
+		               match, watch ? "\"NotOlderThan\"" : "\"Exact\", \"NotOlderThan\", \"\"");
+	else if (given && !watch && streq(match, "Exact") && streq(v, "0"))
+		api_errors_add(&errs, API_FORBIDDEN, path,
+		               "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+	if (errs.n)
+		reply_invalid_as(r, "meta.k8s.io", "ListOptions", NULL, &errs);
+	else if (!watch && more && version && !streq(v, "0"))
+		reply_bad_request(r, "specifying resource version is not allowed when using continue");
+	else
 		return 0;
-	reply_bad_request(r, "specifying resource version is not allowed when using continue");
 	return -EINVAL;
 }
 
@@ -271,7 +286,8 @@ void handle_list(struct server *s, struct request *r) {
 	const char *limit_text = request_param(r, "limit"), *cont = request_param(r, "continue");
 	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
 
-	if (parse_selector(r, &sel) < 0 || check_list_options(r) < 0 || parse_version(r, s, &version) < 0)
+	if (!check_include(r) || parse_selector(r, &sel) < 0 || check_list_options(r) < 0 ||
+	    parse_version(r, s, &version) < 0)
 		return;
 	if (limit_text && *limit_text && parse_i64(limit_text, INT64_MIN, INT64_MAX, &limit, NULL) < 0) {
 		reply_bad_request(r, "limit must be a number, not `%.40s`", limit_text);
@@ -295,19 +311,8 @@ void handle_list(struct server *s, struct request *r) {
 }
 
 static bool watch_initial(struct request *r, int64_t version, bool send_initial, bool *ret) {
-	const char *match = request_param(r, "resourceVersionMatch");
-	struct api_errors errs = {0};
-	if (send_initial && !streq(match, "NotOlderThan"))
-		api_errors_add(&errs, API_FORBIDDEN, "resourceVersionMatch",
-		               "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-	if (match && !request_param(r, "sendInitialEvents"))
-		api_errors_add(
-			&errs, API_FORBIDDEN, "resourceVersionMatch",
-			"Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-	if (errs.n) {
-		reply_invalid(r, "", &errs);
+	if (check_list_options(r) < 0)
 		return false;
-	}
 	/* Without a version, or from 0, a watch begins with what there is, unless told not to. */
 	*ret = send_initial || (version <= 0 && !request_param(r, "sendInitialEvents"));
 	return true;
@@ -350,7 +355,7 @@ void handle_watch(struct server *s, struct request *r) {
 		.bookmarks = request_flag(r, "allowWatchBookmarks"),
 		.table = r->accept == MEDIA_TABLE,
 		.table_object = include_of(r) == TABLE_OBJECT,
-		.after = version < 0 ? store_version(s->store) : version,
+		.after = version <= 0 ? store_version(s->store) : version,
 		.timeout_s = timeout ? (uint64_t)MIN(timeout, (int64_t)WATCH_TIMEOUT_MAX_S)
 	                             : WATCH_TIMEOUT_MIN_S + (uint64_t)(random() % WATCH_TIMEOUT_MIN_S),
 	};

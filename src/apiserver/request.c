@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
 
@@ -94,6 +95,7 @@ struct request *request_free(struct request *r) {
 	user_unref(r->by);
 	buf_free(&r->body);
 	json_decref(r->json);
+	free(r->duplicates);
 	free(r->method);
 	free(r->path);
 	free(r->query);
@@ -181,7 +183,7 @@ int request_set_content_type(struct request *r, const char *value) {
 
 static enum verb verb_of(const struct request *r, bool named) {
 	const char *m = r->method;
-	if (streq(m, "GET")) {
+	if (streq(m, "GET") || streq(m, "HEAD")) {
 		if (request_flag(r, "watch"))
 			return VERB_WATCH;
 		return named ? VERB_GET : VERB_LIST;
@@ -258,7 +260,8 @@ int route_parse(struct request *r) {
 	}
 	rt.verb = verb_of(r, *rt.name);
 	r->route = rt;
-	if (rt.verb == VERB_NONE && !*rt.name && (streq(r->method, "PUT") || streq(r->method, "PATCH"))) {
+	if (rt.verb == VERB_NONE && !*rt.name && object_has_generation(rt.kind) &&
+	    (streq(r->method, "PUT") || streq(r->method, "PATCH"))) {
 		reply_bad_request(r, "name must be provided");
 		return -EINVAL;
 	}

@@ -98,7 +98,8 @@ struct request {
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
 	struct buf body;
-	json_t *json; /* the body once parsed */
+	json_t *json;                  /* the body once parsed */
+	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
 	struct reply reply;
 	uint64_t start_ns;
 	bool answered;

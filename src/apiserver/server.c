@@ -6,6 +6,7 @@
 
 #include "api/core.h"
 #include "apiserver/authz.h"
+#include "apiserver/duplicates.h"
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
 #include "apiserver/keep.h"
@@ -172,13 +173,18 @@ static int parse_body(struct request *r) {
 		reply_bad_request(r, "the body can't be read: %s", err.msg);
 		return -EINVAL;
 	}
-	bool strict = streq(request_param(r, "fieldValidation"), "Strict");
-	r->json = json_loadb(r->body.data, r->body.len, (strict ? JSON_REJECT_DUPLICATES : 0) | JSON_DECODE_ANY, &je);
+	r->json = json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+	if (!r->json && json_error_code(&je) == json_error_duplicate_key) {
+		/* Whether that is an error depends on what the client asked; see stage_prepare(). */
+		r->duplicates = calloc(1, sizeof(*r->duplicates));
+		if (!r->duplicates || json_duplicates(r->body.data, r->body.len, r->duplicates) < 0) {
+			reply_internal(r, "out of memory");
+			return -ENOMEM;
+		}
+		r->json = json_loadb(r->body.data, r->body.len, JSON_DECODE_ANY, &je);
+	}
 	if (!r->json) {
-		if (json_error_code(&je) == json_error_duplicate_key)
-			reply_bad_request(r, "strict decoding error: %s", je.text);
-		else
-			reply_bad_request(r, "the body can't be read: %s", je.text);
+		reply_bad_request(r, "the body can't be read: %s", je.text);
 		return -EINVAL;
 	}
 	if (optional && json_is_null(r->json)) {
@@ -194,16 +200,25 @@ static int parse_body(struct request *r) {
 }
 
 static bool check_common(struct request *r) {
+	static const char *const options[] = {[VERB_CREATE] = "CreateOptions",
+	                                      [VERB_UPDATE] = "UpdateOptions",
+	                                      [VERB_PATCH] = "PatchOptions",
+	                                      [VERB_DELETE] = "DeleteOptions",
+	                                      [VERB_DELETE_COLLECTION] = "DeleteOptions"};
+	const char *kind = r->route.verb < ARRAY_SIZE(options) ? options[r->route.verb] : NULL;
 	const char *dry = request_param(r, "dryRun"), *fv = request_param(r, "fieldValidation");
-	if (dry && *dry && !streq(dry, "All")) {
-		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "dryRun",
-		                    "Unsupported value: \"%.63s\": supported values: \"All\"", dry);
+	if (!kind)
+		return true;
+	if (dry && !streq(dry, "All")) {
+		reply_invalid_options(r, kind, API_NOT_SUPPORTED, "dryRun",
+		                      "Unsupported value: \"%.63s\": supported values: \"All\"", dry);
 		return false;
 	}
 	if (fv && *fv && !streq(fv, "Strict") && !streq(fv, "Warn") && !streq(fv, "Ignore")) {
-		reply_invalid_field(r, r->route.name, API_NOT_SUPPORTED, "fieldValidation",
-		                    "Unsupported value: \"%.63s\": supported values: \"Ignore\", \"Warn\", \"Strict\"",
-		                    fv);
+		reply_invalid_options(r, kind, API_NOT_SUPPORTED, "fieldValidation",
+		                      "Unsupported value: \"%.63s\": supported values: \"Ignore\", \"Warn\", "
+		                      "\"Strict\"",
+		                      fv);
 		return false;
 	}
 	return true;

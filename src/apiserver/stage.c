@@ -80,6 +80,17 @@ static void check_pools(struct server *s, unsigned kind, const struct addresspoo
 	}
 }
 
+/* One owner at most manages an object. */
+static void check_controllers(const json_t *obj, struct api_errors *errs) {
+	size_t i, n = 0;
+	json_t *owner;
+	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner)
+		n += json_is_true(json_object_get(owner, "controller"));
+	if (n > 1)
+		api_errors_add(errs, API_INVALID, "metadata.ownerReferences",
+		               "Invalid value: only one reference can have controller set to true, not %zu", n);
+}
+
 static int validate(struct server *s, struct request *r, const json_t *old, const struct buf *text,
                     struct api_errors *errs) {
 	const struct api_kind *k = r->route.kind;
@@ -105,13 +116,13 @@ static void drop_empty_meta(json_t *obj) {
 	json_t *m = object_meta(obj);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const json_t *v = json_object_get(m, names[i]);
-		if ((json_is_object(v) && !json_object_size(v)) || (json_is_array(v) && !json_array_size(v)))
+		if (i < 2 ? json_is_object(v) && !json_object_size(v) : json_is_array(v) && !json_array_size(v))
 			json_object_del(m, names[i]);
 	}
 }
 
 int stage_prepare(struct request *r, json_t *obj) {
-	struct api_errors unknown = {0};
+	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
@@ -144,6 +155,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		             object_meta_str(obj, "name") ? object_meta_str(obj, "name") : "", text.len, OBJECT_MAX);
 		return -EMSGSIZE;
 	}
+	check_controllers(obj, &errs);
 	int e = validate(s, r, old, &text, &errs);
 	if (errs.n) {
 		reply_invalid(r, object_meta_str(obj, "name"), &errs);

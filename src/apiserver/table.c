@@ -6,6 +6,7 @@
 
 #include "api/core.h"
 #include "api/dom.h"
+#include "apiserver/object.h"
 #include "apiserver/selector.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
@@ -62,13 +63,15 @@ static bool has_age(const struct api_kind *k) {
 }
 
 static void print_columns(struct buf *b, const struct api_kind *k) {
+	bool custom = object_has_generation(k);
 	jw_key(b, "columnDefinitions");
 	jw_begin(b, '[');
 	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", own_priority(k));
 	for (const struct api_column *c = k->columns; c && c->name; c++)
-		print_column(b, c->name, streq(c->type, "date") ? "string" : c->type, "", c->doc, c->priority);
+		print_column(b, c->name, streq(c->type, "date") && !custom ? "string" : c->type, "", c->doc,
+		             c->priority);
 	if (!has_age(k))
-		print_column(b, "Age", "string", "", "Time since it was created.", own_priority(k));
+		print_column(b, "Age", custom ? "date" : "string", "", "Time since it was created.", own_priority(k));
 	jw_end(b, ']');
 }
 
@@ -125,6 +128,8 @@ static void print_cell(struct buf *b, const struct api_kind *k, const struct api
 	_free_ char *text = api_jsonpath(obj, c->path, &n, &is_integer);
 	if (!text)
 		b->failed = true;
+	else if (!*text && !is_integer && object_has_generation(k))
+		jw_null(b);
 	else if (!*text && !is_integer)
 		jw_string(b, "");
 	else if (is_integer)
@@ -138,9 +143,11 @@ static void print_cell(struct buf *b, const struct api_kind *k, const struct api
 static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
 	const char *meta;
 	size_t len;
-	if (include == TABLE_NONE)
-		return;
 	jw_key(b, "object");
+	if (include == TABLE_NONE) {
+		jw_null(b);
+		return;
+	}
 	if (include == TABLE_OBJECT) {
 		jw_raw(b, item->data, item->len);
 		return;

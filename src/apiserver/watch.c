@@ -202,8 +202,6 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	jw_key(b, "metadata");
 	jw_begin(b, '{');
 	jw_kv_string(b, "resourceVersion", rv);
-	jw_key(b, "creationTimestamp");
-	jw_null(b);
 	if (initial_end) {
 		jw_key(b, "annotations");
 		jw_begin(b, '{');

@@ -304,9 +304,11 @@ static bool same(const json_t *old, json_t *obj) {
 /* A finalizer was the last thing that kept it. */
 static enum write_result finish_removal(struct server *s, struct request *r, const struct object *o, const json_t *old,
                                         json_t *obj) {
-	if (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, obj) < 0)
+	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
+	 * version. */
+	_json_decref_ json_t *last = json_deep_copy(old);
+	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, last) < 0))
 		return out_of_memory(r);
-	/* The answer has the last version that could be read; the deletion's own is in the event. */
 	if (object_keep_meta(obj, old, "resourceVersion") < 0)
 		return out_of_memory(r);
 	reply_dom(&r->reply, 200, obj);

@@ -123,7 +123,10 @@ class Stream:
     def _read(self):
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException, AttributeError):
             while line := self.response.readline():
-                self.events.append(json.loads(line))
+                event = json.loads(line)
+                # Bookmarks come when the server likes, but for the one that ends the beginning.
+                if event.get("type") != "BOOKMARK" or event["object"]["metadata"].get("annotations"):
+                    self.events.append(event)
         self.closed = True
 
     def take(self, n=None, seconds=5):
@@ -235,7 +238,7 @@ class Script:
         shown = {k: "N" if k == "resourceVersion" and v not in ("", "0") else v for k, v in params.items()}
         what = f"GET {path}?{urllib.parse.unquote(urllib.parse.urlencode(shown))}"
         if response.status != 200:
-            body = response.read()
+            body = response.read().decode()
             with contextlib.suppress(ValueError):
                 body = json.loads(body)
             self._record(what, response.status, response.headers, body, differs)
@@ -287,18 +290,22 @@ def play(topic, connect):
 GENERAL = {"wording", "managed-fields"}
 
 # Errors that people read, and say the same in other words; of all others the message counts as well.
-WORDED = {"Invalid", "BadRequest", "UnsupportedMediaType", "MethodNotAllowed", "RequestEntityTooLarge", None}
+WORDED = {"Invalid", "BadRequest", "UnsupportedMediaType", "MethodNotAllowed", "RequestEntityTooLarge", "NotAcceptable", None}
 
 
-def without(v, key):
-    if isinstance(v, dict):
-        return {k: without(c, key) for k, c in v.items() if k != key}
-    return [without(c, key) for c in v] if isinstance(v, list) else v
+def without(v, *paths):
+    """V without the members that are named, each as (name,) or (name of what it is in, name)."""
+    def walk(v, inside):
+        if isinstance(v, dict):
+            return {k: walk(c, k) for k, c in v.items() if (k,) not in paths and (inside, k) not in paths}
+        return [walk(c, inside) for c in v] if isinstance(v, list) else v
+    return walk(v, None)
 
 
 def plain(record):
     """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
-    body = without(record.get("body"), "managedFields")
+    body = without(record.get("body"), ("managedFields",), ("columnDefinitions", "description"))
+    record = {k: sorted(v) if k == "Warning" else v for k, v in record.items()}
     if not isinstance(body, dict):
         return {**record, "body": body}
     if body.get("details") == {}:

@@ -43,5 +43,5 @@ def topic(t):
         t.merge("$I/a", "null" if body is None else body if isinstance(body, list) else f"{body}")
     t.merge("$I/a", "")
     t.merge("$I/a", "{")
-    t.merge("$I/a", '{"metadata": {"labels": {"t": "1", "t": "2"}}}', differs="duplicates")
+    t.merge("$I/a", '{"metadata": {"labels": {"t": "1", "t": "2"}}}')
     t.get("$I/a")
