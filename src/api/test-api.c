@@ -139,7 +139,7 @@ static void test_dom(void **state) {
 	struct api_errors unknown = {0}, errs = {0};
 	(void)state;
 	json_t *o = json_loads(
-		"{\"apiVersion\":\"x\",\"kind\":\"y\",\"a\":1,\"metadata\":{\"name\":\"n\",\"selfLink\":\"s\"},"
+		"{\"apiVersion\":\"x\",\"kind\":\"y\",\"a\":1,\"metadata\":{\"name\":\"n\"},"
 		"\"spec\":{\"type\":\"t\",\"image\":\"i\",\"b\":{},\"ingress\":[{\"protocol\":\"icmp\",\"port\":null,"
 		"\"c\":2}]}}",
 		0, NULL);

@@ -90,7 +90,7 @@ static void test_odd_targets(void **state) {
 		{"GET", G "/images?watch=junk", 200},
 		{"GET", G "/images?&&=&a", 200},
 		{"DELETE", G "/instances", 404},
-		{"PUT", G "/images", 405},
+		{"PUT", G "/images", 400},
 		{"DELETE", A "/status", 405},
 		{"GET", "/healthz?verbose", 200},
 		{"GET", "/openapi/v3/apis/nacre.dev/v1alpha1?hash=x", 200},
