@@ -143,7 +143,7 @@ static void send_request(struct conn *c, enum mode mode, size_t i, size_t round)
 		         "\"namespace\":\"default\",\"labels\":{\"app\":\"bench\",\"round\":\"%zu\"}%s},\"spec\":{"
 		         "\"type\":\"small\",\"image\":\"debian-12\",\"ingress\":[{\"protocol\":\"tcp\",\"port\":22},{"
 		         "\"protocol\":\"tcp\",\"port\":443,\"from\":\"2001:db8:%zx::/48\"},{\"protocol\":\"icmp\"}]}}",
-		         i, round, version, i % 0xfff);
+		         i, round, version, i % 0xfff + 1);
 	} else if (mode == MODE_PATCH || mode == MODE_STATUS) {
 		method = "PATCH";
 		type = "application/merge-patch+json";

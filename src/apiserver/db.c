@@ -11,14 +11,21 @@
 
 #define APPLICATION_ID 0x4e616372 /* "Nacr" */
 #define SCHEMA_VERSION 1
-/* The write-ahead log is folded into the database once it is this long, and written from its start again. */
-#define WAL_PAGES 3000
-#define WAL_BYTES ((off_t)16 << 20)
+/*
+ * The write-ahead log is folded into the database when nobody waits and it is WAL_PAGES long, at the latest at twice
+ * that, and then written from its start again.
+ */
+#define WAL_PAGES 2000
+#define WAL_BYTES ((off_t)17 << 20)
+#define WAL_STEP  ((size_t)1 << 20)
 
 struct db {
 	sqlite3 *sql;
 	char *path; /* for messages */
 	int lock;
+	int wal;       /* the log, while it is being lengthened, else -1 */
+	int wal_pages; /* written since it was folded in */
+	int wal_seen;  /* its length at the last commit */
 	sqlite3_stmt *insert, *forget, *meta, *begin, *commit, *rollback;
 };
 
@@ -175,29 +182,45 @@ static int prepare(struct db *db, struct error *err) {
 
 /*
  * Syncing a file that grows costs several times as much as one that doesn't (its length is metadata), so the log gets
- * its length beforehand. SQLite takes the zeros for the end of the log. Only a matter of speed: failures are passed
- * over.
+ * its length beforehand, step by step. SQLite takes the zeros for the end of the log. Only a matter of speed: failures
+ * are passed over.
  */
-static void lengthen_wal(const char *path) {
-	static const char zeros[1 << 16];
-	_free_ char *wal = strf("%s-wal", path);
-	_close_ int fd = wal ? open(wal, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
-	off_t at = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
-	while (at >= 0 && at < WAL_BYTES) {
-		ssize_t n = pwrite(fd, zeros, MIN((size_t)(WAL_BYTES - at), sizeof(zeros)), at);
-		if (n <= 0)
-			break;
-		at += n;
+static bool lengthen_wal(struct db *db) {
+	_free_ char *zeros = calloc(1, WAL_STEP);
+	off_t at = lseek(db->wal, 0, SEEK_END);
+	bool more = zeros && at >= 0 && at < WAL_BYTES && pwrite(db->wal, zeros, WAL_STEP, at) == (ssize_t)WAL_STEP &&
+	            fdatasync(db->wal) == 0;
+	if (!more)
+		db->wal = safe_close(db->wal);
+	return more;
+}
+
+bool db_tidy(struct db *db, bool waited_for) {
+	if (db->wal_pages >= (waited_for ? 2 * WAL_PAGES : WAL_PAGES)) {
+		/* What fails here (the disk is full) is tried again with the next pages; the log holds it all. */
+		(void)!sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		db->wal_pages = 0;
+		return false;
 	}
-	if (fd >= 0)
-		fsync(fd);
+	return !waited_for && db->wal >= 0 && lengthen_wal(db);
+}
+
+static int on_wal(void *userdata, sqlite3 *sql, const char *name, int pages) {
+	struct db *db = userdata;
+	(void)sql;
+	(void)name;
+	/* PAGES counts from the log's start; a failed fold leaves it high, which must not mean one with every commit.
+	 */
+	db->wal_pages = pages < db->wal_seen ? pages : db->wal_pages + pages - db->wal_seen;
+	db->wal_seen = pages;
+	return SQLITE_OK;
 }
 
 static int open_file(struct db **ret, const char *path, int flags, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = calloc(1, sizeof(*db));
 	if (!db)
 		return error_oom(err);
-	db->lock = -1;
+	db->lock = db->wal = -1;
 	db->path = strdup(path);
 	if (!db->path)
 		return error_oom(err);
@@ -252,18 +275,20 @@ int db_open(struct db **ret, const char *path, struct error *err) {
 	if (r < 0)
 		return r;
 	db->lock = TAKE_FD(lock);
-	_free_ char *sql = strf("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=%d;"
-	                        "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF",
-	                        WAL_PAGES);
-	r = sql ? exec(db, sql, "open", err) : error_oom(err);
+	r = exec(db,
+	         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA "
+	         "trusted_schema=OFF",
+	         "open", err);
 	if (r == 0)
 		r = set_up(db, err);
 	if (r == 0)
 		r = prepare(db, err);
 	if (r < 0)
 		return r;
-	if (path)
-		lengthen_wal(path);
+	/* Takes the place of folding within commits, which somebody waits for. */
+	sqlite3_wal_hook(db->sql, on_wal, db);
+	_free_ char *wal = path ? strf("%s-wal", path) : NULL;
+	db->wal = wal ? open(wal, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
 	*ret = TAKE_PTR(db);
 	return 0;
 }
@@ -276,6 +301,7 @@ struct db *db_close(struct db *db) {
 		sqlite3_finalize(all[i]);
 	sqlite3_close(db->sql);
 	safe_close(db->lock);
+	safe_close(db->wal);
 	free(db->path);
 	free(db);
 	return NULL;

@@ -10,6 +10,7 @@
  * All functions block. db_write() is called from the store's writer thread, the rest before it starts.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -65,5 +66,11 @@ int db_load(struct db *db, enum db_rows which, int (*row)(void *userdata, const 
 
 /* All of BATCH or nothing of it; durable once it returns 0. LAST_RV is remembered even if its row goes. */
 int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struct error *err) _must_use_;
+
+/*
+ * Upkeep between two writes, for when nobody waits for the next one (if someone does, only what can't be put off). True
+ * if there is more of it to do.
+ */
+bool db_tidy(struct db *db, bool waited_for);
 
 unsigned api_kinds_count(void);

@@ -409,12 +409,20 @@ static void finish(struct store *s, int r, const struct error *cause) {
 
 static void *writer(void *userdata) {
 	struct store *s = userdata;
+	bool upkeep = true;
 	pthread_mutex_lock(&s->mutex);
 	for (;;) {
+		while (upkeep && !s->quit) {
+			bool waited_for = s->work;
+			pthread_mutex_unlock(&s->mutex);
+			upkeep = db_tidy(s->db, waited_for);
+			pthread_mutex_lock(&s->mutex);
+		}
 		while (!s->work && !s->quit)
 			pthread_cond_wait(&s->cond, &s->mutex);
 		if (!s->work)
 			break;
+		upkeep = true;
 		s->work = false;
 		pthread_mutex_unlock(&s->mutex);
 		/* The batch is this thread's until `done` is set. */
@@ -454,6 +462,7 @@ void store_commit(struct store *s) {
 	if (!s->has_thread) {
 		struct error cause = {0};
 		int r = write_batch(s, &cause);
+		(void)db_tidy(s->db, true);
 		finish(s, r, &cause);
 		return;
 	}
