@@ -4,7 +4,6 @@
 
 #include "fuzz.h"
 
-#include "api/core.h"
 #include "apiserver/protobuf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -12,8 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	json_t *got = NULL;
 	if (size < 1)
 		return 0;
-	if (protobuf_decode(data[0] & 1 ? &api_kind_namespace : NULL, (const char *)data + 1, size - 1, &got, &err) <
-	    0) {
+	const char *kind = protobuf_kind(data[0]);
+	if (protobuf_decode(kind ? kind : "Instance", (const char *)data + 1, size - 1, &got, &err) < 0) {
 		CHECK(err.msg[0] && !got);
 		return 0;
 	}

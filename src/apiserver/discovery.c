@@ -5,15 +5,46 @@
 #include <sys/utsname.h>
 
 #include "api/api.h"
+#include "apiserver/review.h"
 #include "base/util.h"
 
 #define VERBS_OBJECT "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"
 
-/* The kind's index is the first of its group (and version). */
-static bool first_of_group(unsigned i, bool with_version) {
-	for (unsigned j = 0; j < i; j++)
-		if (streq(api_kinds[j]->group, api_kinds[i]->group) &&
-		    (!with_version || streq(api_kinds[j]->version, api_kinds[i]->version)))
+/* A resource: a kind of objects, or what can only be created. */
+struct resource {
+	const char *group, *version;
+	const struct api_kind *kind;
+	const struct review *review; /* one that is no subresource */
+};
+
+/* The Ith of all resources; false past the last. */
+static bool resource_at(size_t i, struct resource *ret) {
+	size_t kinds = 0;
+	while (api_kinds[kinds])
+		kinds++;
+	if (i < kinds) {
+		*ret = (struct resource){api_kinds[i]->group, api_kinds[i]->version, api_kinds[i], NULL};
+		return true;
+	}
+	const struct review *v = reviews;
+	for (i -= kinds; v->group; v++)
+		if (!v->of && i-- == 0)
+			break;
+	*ret = (struct resource){v->group, v->version, NULL, v};
+	return v->group != NULL;
+}
+
+static bool same_version(const struct resource *r, const char *group, const char *version) {
+	return streq(r->group, group) && streq(r->version, version);
+}
+
+/* Resource I is the first of its group (and version). */
+static bool first_of_group(size_t i, bool with_version) {
+	struct resource r, other;
+	if (!resource_at(i, &r))
+		return false;
+	for (size_t j = 0; j < i && resource_at(j, &other); j++)
+		if (streq(other.group, r.group) && (!with_version || streq(other.version, r.version)))
 			return false;
 	return true;
 }
@@ -22,36 +53,33 @@ json_t *discovery_core_versions(void) {
 	return json_pack("{s:s, s:[s], s:[]}", "kind", "APIVersions", "versions", "v1", "serverAddressByClientCIDRs");
 }
 
-static json_t *group_versions(const char *group) {
-	json_t *list = json_array();
-	char gv[64];
-	for (unsigned i = 0; api_kinds[i]; i++) {
-		if (!streq(api_kinds[i]->group, group) || !first_of_group(i, true))
-			continue;
-		api_kind_version(api_kinds[i], gv);
-		json_array_append_new(list,
-		                      json_pack("{s:s, s:s}", "groupVersion", gv, "version", api_kinds[i]->version));
-	}
-	return list;
-}
-
 static json_t *group_of(const char *group) {
-	json_t *versions = group_versions(group);
-	return json_pack("{s:s, s:o, s:O}", "name", group, "versions", versions, "preferredVersion",
-	                 json_array_get(versions, 0));
+	json_t *list = json_array();
+	struct resource r;
+	for (size_t i = 0; resource_at(i, &r); i++) {
+		if (!streq(r.group, group) || !first_of_group(i, true))
+			continue;
+		_free_ char *gv = strf("%s/%s", r.group, r.version);
+		json_array_append_new(list,
+		                      json_pack("{s:s, s:s}", "groupVersion", gv ? gv : "", "version", r.version));
+	}
+	return json_pack("{s:s, s:o, s:O}", "name", group, "versions", list, "preferredVersion",
+	                 json_array_get(list, 0));
 }
 
 json_t *discovery_groups(void) {
 	json_t *list = json_array();
-	for (unsigned i = 0; api_kinds[i]; i++)
-		if (*api_kinds[i]->group && first_of_group(i, false))
-			json_array_append_new(list, group_of(api_kinds[i]->group));
+	struct resource r;
+	for (size_t i = 0; resource_at(i, &r); i++)
+		if (*r.group && first_of_group(i, false))
+			json_array_append_new(list, group_of(r.group));
 	return json_pack("{s:s, s:s, s:o}", "kind", "APIGroupList", "apiVersion", "v1", "groups", list);
 }
 
 json_t *discovery_group(const char *group) {
-	for (unsigned i = 0; api_kinds[i]; i++)
-		if (*group && streq(api_kinds[i]->group, group)) {
+	struct resource r;
+	for (size_t i = 0; resource_at(i, &r); i++)
+		if (*group && streq(r.group, group)) {
 			json_t *g = group_of(group);
 			json_object_set_new(g, "kind", json_string("APIGroup"));
 			json_object_set_new(g, "apiVersion", json_string("v1"));
@@ -80,64 +108,100 @@ static json_t *object_verbs(const struct api_kind *k) {
 	               : json_pack("[s,s,s,s,s,s,s,s]", VERBS_OBJECT);
 }
 
-json_t *discovery_resources(const char *group, const char *version) {
-	json_t *list = json_array();
-	char gv[64] = "", status[96];
-	for (unsigned i = 0; api_kinds[i]; i++) {
-		const struct api_kind *k = api_kinds[i];
-		if (!streq(k->group, group) || !streq(k->version, version))
-			continue;
-		api_kind_version(k, gv);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:o, s:o*, s:o*}", "name", k->plural,
-		                                      "singularName", k->singular, "namespaced", k->namespaced, "kind",
-		                                      k->kind, "verbs", object_verbs(k), "shortNames", short_names(k),
-		                                      "categories", categories(k)));
-		if (!k->has_status)
-			continue;
+static void add_kind(json_t *list, const struct api_kind *k) {
+	char status[96];
+	json_array_append_new(list,
+	                      json_pack("{s:s, s:s, s:b, s:s, s:o, s:o*, s:o*}", "name", k->plural, "singularName",
+	                                k->singular, "namespaced", k->namespaced, "kind", k->kind, "verbs",
+	                                object_verbs(k), "shortNames", short_names(k), "categories", categories(k)));
+	if (k->has_status) {
 		snprintf(status, sizeof(status), "%s/status", k->plural);
 		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s,s]}", "name", status, "singularName",
 		                                      "", "namespaced", k->namespaced, "kind", k->kind, "verbs", "get",
 		                                      "patch", "update"));
 	}
-	if (!*gv) {
+	for (const struct review *v = reviews; v->group; v++) {
+		_free_ char *name = v->of == k ? strf("%s/%s", v->plural, v->subresource) : NULL;
+		if (name)
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:[s]}", "name", name,
+			                                      "singularName", "", "namespaced", k->namespaced, "group",
+			                                      v->group, "version", v->version, "kind", v->kind, "verbs",
+			                                      "create"));
+	}
+}
+
+json_t *discovery_resources(const char *group, const char *version) {
+	json_t *list = json_array();
+	struct resource r;
+	_free_ char *gv = strf("%s%s%s", group, *group ? "/" : "", version);
+	for (size_t i = 0; resource_at(i, &r); i++) {
+		if (!same_version(&r, group, version))
+			continue;
+		if (r.kind)
+			add_kind(list, r.kind);
+		else
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s]}", "name", r.review->plural,
+			                                      "singularName", r.review->singular, "namespaced",
+			                                      r.review->namespaced, "kind", r.review->kind, "verbs",
+			                                      "create"));
+	}
+	if (!json_array_size(list)) {
 		json_decref(list);
 		return json_null();
 	}
-	return json_pack("{s:s, s:s, s:s, s:o}", "kind", "APIResourceList", "apiVersion", "v1", "groupVersion", gv,
-	                 "resources", list);
+	return json_pack("{s:s, s:s, s:s, s:o}", "kind", "APIResourceList", "apiVersion", "v1", "groupVersion",
+	                 gv ? gv : "", "resources", list);
+}
+
+static json_t *kind_ref(const char *group, const char *version, const char *kind) {
+	return json_pack("{s:s, s:s, s:s}", "group", group, "version", version, "kind", kind);
 }
 
 static json_t *aggregated_resource(const struct api_kind *k) {
-	json_t *kind = json_pack("{s:s, s:s, s:s}", "group", k->group, "version", k->version, "kind", k->kind);
-	json_t *sub = NULL;
+	json_t *kind = kind_ref(k->group, k->version, k->kind), *sub = json_array();
 	if (k->has_status)
-		sub = json_pack("[{s:s, s:O, s:[s,s,s]}]", "subresource", "status", "responseKind", kind, "verbs",
-		                "get", "patch", "update");
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o*, s:o*, s:o*}", "resource", k->plural, "responseKind", kind,
-	                 "scope", k->namespaced ? "Namespaced" : "Cluster", "singularResource", k->singular, "verbs",
-	                 object_verbs(k), "shortNames", short_names(k), "categories", categories(k), "subresources",
-	                 sub);
+		json_array_append_new(sub, json_pack("{s:s, s:O, s:[s,s,s]}", "subresource", "status", "responseKind",
+		                                     kind, "verbs", "get", "patch", "update"));
+	for (const struct review *v = reviews; v->group; v++)
+		if (v->of == k)
+			json_array_append_new(sub, json_pack("{s:s, s:o, s:[s]}", "subresource", v->subresource,
+			                                     "responseKind", kind_ref(v->group, v->version, v->kind),
+			                                     "verbs", "create"));
+	json_t *out = json_pack("{s:s, s:o, s:s, s:s, s:o, s:o*, s:o*}", "resource", k->plural, "responseKind", kind,
+	                        "scope", k->namespaced ? "Namespaced" : "Cluster", "singularResource", k->singular,
+	                        "verbs", object_verbs(k), "shortNames", short_names(k), "categories", categories(k));
+	if (out && json_array_size(sub))
+		json_object_set(out, "subresources", sub);
+	json_decref(sub);
+	return out;
+}
+
+static json_t *aggregated_review(const struct review *v) {
+	return json_pack("{s:s, s:o, s:s, s:s, s:[s]}", "resource", v->plural, "responseKind",
+	                 kind_ref(v->group, v->version, v->kind), "scope", v->namespaced ? "Namespaced" : "Cluster",
+	                 "singularResource", v->singular, "verbs", "create");
 }
 
 static json_t *aggregated_version(const char *group, const char *version) {
 	json_t *list = json_array();
-	for (unsigned i = 0; api_kinds[i]; i++)
-		if (streq(api_kinds[i]->group, group) && streq(api_kinds[i]->version, version))
-			json_array_append_new(list, aggregated_resource(api_kinds[i]));
+	struct resource r;
+	for (size_t i = 0; resource_at(i, &r); i++)
+		if (same_version(&r, group, version))
+			json_array_append_new(list, r.kind ? aggregated_resource(r.kind) : aggregated_review(r.review));
 	return json_pack("{s:s, s:o, s:s}", "version", version, "resources", list, "freshness", "Current");
 }
 
 json_t *discovery_aggregated(bool core) {
 	json_t *groups = json_array();
-	for (unsigned i = 0; api_kinds[i]; i++) {
-		const struct api_kind *k = api_kinds[i];
-		if (core != (*k->group == '\0') || !first_of_group(i, false))
+	struct resource r, other;
+	for (size_t i = 0; resource_at(i, &r); i++) {
+		if (core != (*r.group == '\0') || !first_of_group(i, false))
 			continue;
 		json_t *versions = json_array();
-		for (unsigned j = i; api_kinds[j]; j++)
-			if (streq(api_kinds[j]->group, k->group) && first_of_group(j, true))
-				json_array_append_new(versions, aggregated_version(k->group, api_kinds[j]->version));
-		json_t *meta = *k->group ? json_pack("{s:s}", "name", k->group) : json_object();
+		for (size_t j = i; resource_at(j, &other); j++)
+			if (streq(other.group, r.group) && first_of_group(j, true))
+				json_array_append_new(versions, aggregated_version(r.group, other.version));
+		json_t *meta = *r.group ? json_pack("{s:s}", "name", r.group) : json_object();
 		json_array_append_new(groups, json_pack("{s:o, s:o}", "metadata", meta, "versions", versions));
 	}
 	return json_pack("{s:s, s:s, s:{}, s:o}", "kind", "APIGroupDiscoveryList", "apiVersion",

@@ -6,6 +6,7 @@
 
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
+#include "apiserver/review.h"
 #include "base/util.h"
 
 const char *verb_name(enum verb v) {
@@ -211,9 +212,26 @@ static bool find_kind(struct route *rt, const char *group, const char *version, 
 	return false;
 }
 
+/* "PLURAL", or of an object "PLURAL/NAME/SUBRESOURCE". */
+static bool find_review(struct route *rt, const char *group, const char *version, char **seg, size_t n) {
+	for (const struct review *v = reviews; v->group; v++) {
+		bool sub = v->of && n == 3 && streq(v->subresource, seg[2]) && streq(v->of->group, group) &&
+		           streq(v->of->version, version);
+		bool top = !v->of && n == 1 && streq(v->group, group) && streq(v->version, version);
+		if (!(sub || top) || !streq(v->plural, seg[0]) || v->namespaced != (*rt->ns != '\0'))
+			continue;
+		rt->review = v;
+		rt->name = sub ? seg[1] : "";
+		return !sub || find_kind(rt, group, version, seg[0]);
+	}
+	return false;
+}
+
 int route_parse(struct request *r) {
 	char *seg[10], *save = NULL;
 	size_t n = 0;
+	size_t i = 0; /* first segment after the version */
+	const char *group = "", *version = "";
 	struct route rt = {.ns = "", .name = ""};
 	free(r->segments);
 	r->segments = strdup(r->path);
@@ -226,8 +244,6 @@ int route_parse(struct request *r) {
 			goto not_found;
 		seg[n++] = p;
 	}
-	size_t i; /* first segment after the version */
-	const char *group, *version;
 	if (n >= 2 && streq(seg[0], "api")) {
 		group = "";
 		version = seg[1];
@@ -245,6 +261,14 @@ int route_parse(struct request *r) {
 	    !(*group == '\0' && n - i == 3 && (streq(seg[i + 2], "status") || streq(seg[i + 2], "finalize")))) {
 		rt.ns = seg[i + 1];
 		i += 2;
+	}
+	if (find_review(&rt, group, version, seg + i, n - i)) {
+		rt.verb = VERB_CREATE;
+		r->route = rt;
+		if (streq(r->method, "POST"))
+			return 0;
+		reply_method_not_allowed(r);
+		return -EINVAL;
 	}
 	if (!find_kind(&rt, group, version, seg[i]) || n - i > 3 || (*rt.ns && !rt.kind->namespaced))
 		goto not_found;
@@ -275,5 +299,11 @@ int route_parse(struct request *r) {
 	return 0;
 not_found:
 	reply_route_not_found(r);
+	/* What `kubectl create quota` makes is not served; say what is. */
+	if (n > i && streq(group, "") && streq(seg[i], "resourcequotas"))
+		reply_status(&r->reply, 404, "NotFound", &(struct status_details){0},
+		             "the server could not find the requested resource: quotas are TenantQuotas of "
+		             "nacre.dev/v1alpha1 "
+		             "here");
 	return -EINVAL;
 }

@@ -38,13 +38,16 @@ const char *verb_name(enum verb v); /* as RBAC calls it */
 
 enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY };
 
+struct review;
+
 /* What the target says: /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]] */
 struct route {
 	enum verb verb;
 	unsigned kind_index; /* into api_kinds; for verbs other than VERB_NONE */
 	const struct api_kind *kind;
-	const char *ns, *name; /* "" if absent */
-	bool status;           /* the status subresource */
+	const char *ns, *name;       /* "" if absent */
+	bool status;                 /* the status subresource */
+	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
 };
 
 struct param {
@@ -84,9 +87,9 @@ struct write {
 
 struct request {
 	struct write write; /* first */
-	struct user *user; /* a reference; NULL until someone is authenticated */
-	struct user *as;   /* whom the user asks to be taken for; NULL: nobody else */
-	struct user *by;   /* who was allowed that: the user that was authenticated, and USER is whom it is taken for */
+	struct user *user;  /* a reference; NULL until someone is authenticated */
+	struct user *as;    /* whom the user asks to be taken for; NULL: nobody else */
+	struct user *by; /* who was allowed that: the user that was authenticated, and USER is whom it is taken for */
 	char *method;
 	char *path; /* decoded */
 	char *query;

@@ -14,6 +14,7 @@
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/restrict.h"
+#include "apiserver/review.h"
 #include "apiserver/stage.h"
 #include "apiserver/stats.h"
 #include "apiserver/watch.h"
@@ -133,7 +134,9 @@ static void request_done(struct server *s, struct write *w, int r, const struct 
 
 static int parse_protobuf(struct request *r, bool options) {
 	struct error err = {0};
-	int e = protobuf_decode(options ? NULL : r->route.kind, r->body.data, r->body.len, &r->json, &err);
+	const struct route *rt = &r->route;
+	const char *kind = options ? "DeleteOptions" : rt->review ? rt->review->kind : rt->kind->kind;
+	int e = protobuf_decode(kind, r->body.data, r->body.len, &r->json, &err);
 	if (e == -EOPNOTSUPP)
 		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "%s", err.msg);
 	else if (e < 0)
@@ -224,10 +227,29 @@ static bool check_common(struct request *r) {
 	return true;
 }
 
+static void answer_review(struct server *s, struct request *r) {
+	const struct review *v = r->route.review;
+	const char *kind = json_string_value(json_object_get(r->json, "kind"));
+	_free_ char *gv = strf("%s/%s", v->group, v->version);
+	const char *version = json_string_value(json_object_get(r->json, "apiVersion"));
+	if (gv && (!kind || streq(kind, v->kind)) && (!version || streq(version, gv)))
+		v->answer(s, r);
+	else
+		reply_bad_request(r,
+		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
+		                  "version (%s, Kind=%s)",
+		                  version ? version : "", kind ? kind : "", gv ? gv : "", v->kind);
+}
+
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
 	if (r->reply.code || !authz_request(s, r) || route_parse(r) < 0)
 		return true;
+	if (r->route.review) {
+		if (parse_body(r) == 0)
+			answer_review(s, r);
+		return true;
+	}
 	if (r->route.verb != VERB_NONE && restrict_request(s, r) < 0)
 		return true;
 	switch (r->route.verb) {
