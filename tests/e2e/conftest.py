@@ -24,10 +24,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
 IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
 NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
-KUBECTL = shutil.which("kubectl")
 API = os.environ.get("NACRE_E2E_API", "nacre")
 ORACLE = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
 KUBERNETES = API == "kubernetes"
+KUBECTL = os.path.join(ORACLE, "kubectl") if KUBERNETES else shutil.which("kubectl")
 
 
 def eventually(what, seconds, condition, interval=0.1):

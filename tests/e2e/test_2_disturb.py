@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from conftest import KUBERNETES, Ping, condition, eventually, instance
+from conftest import Ping, condition, eventually, instance
 
 
 def kill_and_restart(lab, daemon):

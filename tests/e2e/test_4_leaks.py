@@ -4,7 +4,7 @@
 import contextlib
 import os
 
-from conftest import KUBERNETES, Snapshot, bare_kubernetes, eventually, instance
+from conftest import Snapshot, bare_kubernetes, eventually, instance
 
 
 def routes(lab):
