@@ -75,7 +75,10 @@ enum {
 	API_MAP_VALUES_ANY = 1 << 5, /* map: values may be empty or of any length up to 256 KiB (annotations) */
 	API_MAP_DATA = 1 << 6,       /* map: keys are file names, values any text up to 2 MiB (ConfigMap) */
 	API_MAY_BE_EMPTY = 1 << 7,   /* strs: "" is an element like others */
+	API_KEY_UID = 1 << 8,        /* list-type map, keyed by "uid" */
+	API_ATOMIC = 1 << 9,         /* obj, map: owned as one by who applies it (lists are, unless keyed or a set) */
 };
+#define API_KEYS (API_KEY_NAME | API_KEY_TYPE | API_KEY_UID)
 
 /* The longest text of a string without a tighter bound. */
 #define API_STR_MAX 4096
@@ -100,6 +103,14 @@ struct api_field {
 	const struct api_desc *sub;
 	const struct api_format *format;
 };
+
+/* The member that tells elements of a keyed list apart; NULL for other fields. */
+static inline const char *api_list_key(const struct api_field *f) {
+	return f->flags & API_KEY_NAME   ? "name"
+	       : f->flags & API_KEY_TYPE ? "type"
+	       : f->flags & API_KEY_UID  ? "uid"
+	                                 : NULL;
+}
 
 struct api_desc {
 	const char *name; /* the C name, for docs */

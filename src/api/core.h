@@ -33,7 +33,7 @@ API_DECLARE(event_ref, EVENT_REF)
 API_DECLARE(event_source, EVENT_SOURCE)
 #define EVENT(F, T)                                                                                   \
 	API_META(F, T)                                                                                \
-	F(T, obj, involved, "involvedObject", API_REQ, event_ref, 0, 0, NULL, "What it is about.")    \
+	F(T, obj, involved, "involvedObject", API_REQ | API_ATOMIC, event_ref, 0, 0, NULL, "What it is about.")    \
 	F(T, str, reason, "reason", 0, any, 0, 128, NULL, "One word in CamelCase.")                   \
 	F(T, str, message, "message", 0, any, 0, 1024, NULL, "A sentence for people.")                \
 	F(T, str, type, "type", 0, any, 0, 31, NULL, "Normal or Warning.")                            \

@@ -154,7 +154,7 @@ static int parse_elem_str(struct parser *p, const struct at *at, const struct ap
 static const char *elem_key(const struct api_field *f, const char *elem) {
 	if (f->type == API_TYPE_strs)
 		return *(char *const *)elem;
-	const char *key = f->flags & API_KEY_NAME ? "name" : "type";
+	const char *key = api_list_key(f);
 	for (size_t i = 0; i < f->sub->n_fields; i++)
 		if (strcmp(f->sub->fields[i].name, key) == 0)
 			return *(char *const *)(elem + f->sub->fields[i].offset);

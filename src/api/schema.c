@@ -66,9 +66,9 @@ static void add_string_rules(struct builder *b, json_t *s, const struct api_form
 static void add_list_type(struct builder *b, json_t *s, const struct api_field *f) {
 	if (f->flags & API_SET)
 		set(b, s, "x-kubernetes-list-type", json_string("set"));
-	else if (f->flags & (API_KEY_NAME | API_KEY_TYPE)) {
+	else if (api_list_key(f)) {
 		set(b, s, "x-kubernetes-list-type", json_string("map"));
-		set(b, s, "x-kubernetes-list-map-keys", json_pack("[s]", f->flags & API_KEY_NAME ? "name" : "type"));
+		set(b, s, "x-kubernetes-list-map-keys", json_pack("[s]", api_list_key(f)));
 	} else
 		set(b, s, "x-kubernetes-list-type", json_string("atomic"));
 	set(b, s, "maxItems", json_integer(f->max));
@@ -117,6 +117,8 @@ static json_t *field_schema(struct builder *b, const struct api_field *f) {
 		break;
 	case API_TYPE_raw: set(b, s, "x-kubernetes-preserve-unknown-fields", json_true()); break;
 	}
+	if (f->flags & API_ATOMIC)
+		set(b, s, "x-kubernetes-map-type", json_string("atomic"));
 	if (f->def)
 		set(b, s, "default", json_loads(f->def, JSON_DECODE_ANY, NULL));
 	if (f->flags & API_IMMUT)

@@ -25,8 +25,7 @@ static void test_round_trip(void **state) {
 	static const char json[] =
 		"{\"apiVersion\":\"nacre.dev/"
 		"v1alpha1\",\"kind\":\"Instance\",\"metadata\":{\"name\":\"a\",\"namespace\":\"t\","
-		"\"labels\":{\"x\":\"\",\"example.com/y\":\"1\"},\"finalizers\":[\"nacre.dev/instance\"],"
-		"\"managedFields\":[{\"a\":{\"f:x\":{}}}]},"
+		"\"labels\":{\"x\":\"\",\"example.com/y\":\"1\"},\"finalizers\":[\"nacre.dev/instance\"]},"
 		"\"spec\":{\"type\":\"small\",\"image\":\"lab\",\"running\":false,\"ingress\":[{\"protocol\":\"tcp\","
 		"\"port\":80},"
 		"{\"protocol\":\"icmp\",\"from\":\"2001:db8::/32\"}]},\"status\":{\"restarts\":0}}";

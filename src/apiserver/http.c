@@ -356,6 +356,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 		r->if_none_match = match ? strdup(match) : NULL;
 		if (r->reply.code == 0)
 			read_impersonation(x);
+		const char *agent = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "User-Agent");
+		r->user_agent = agent ? strdup(agent) : NULL;
 	}
 	/* One that is a little too long is read, since many clients don't listen while they send; a huge one isn't. */
 	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > DISCARD_MAX))

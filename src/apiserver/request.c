@@ -103,6 +103,7 @@ struct request *request_free(struct request *r) {
 	free(r->segments);
 	free(r->content_type);
 	free(r->if_none_match);
+	free(r->user_agent);
 	free(r);
 	return NULL;
 }

@@ -100,6 +100,7 @@ struct request {
 	enum media accept;
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
+	char *user_agent;
 	struct buf body;
 	json_t *json;                  /* the body once parsed */
 	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */

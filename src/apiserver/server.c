@@ -6,11 +6,10 @@
 
 #include "api/core.h"
 #include "apiserver/authz.h"
-#include "apiserver/duplicates.h"
+#include "apiserver/body.h"
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
 #include "apiserver/keep.h"
-#include "apiserver/protobuf.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/restrict.h"
@@ -132,101 +131,6 @@ static void request_done(struct server *s, struct write *w, int r, const struct 
 		rq->done(rq);
 }
 
-static int parse_protobuf(struct request *r, bool options) {
-	struct error err = {0};
-	const struct route *rt = &r->route;
-	const char *kind = options ? "DeleteOptions" : rt->review ? rt->review->kind : rt->kind->kind;
-	int e = protobuf_decode(kind, r->body.data, r->body.len, &r->json, &err);
-	if (e == -EOPNOTSUPP)
-		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "%s", err.msg);
-	else if (e < 0)
-		reply_bad_request(r, "%s", err.msg);
-	buf_free(&r->body);
-	return e;
-}
-
-/* The body as a tree. Depth, UTF-8 and numbers are checked by our own reader; the tree is made by jansson. */
-static int parse_body(struct request *r) {
-	struct error err = {0};
-	struct jr jr;
-	json_error_t je;
-	bool optional = r->route.verb == VERB_DELETE || r->route.verb == VERB_DELETE_COLLECTION;
-	const char *type = r->content_type;
-	if (r->body.len == 0 && optional)
-		return 0;
-	if (r->route.verb != VERB_PATCH && streq(type, PROTOBUF_TYPE))
-		return parse_protobuf(r, optional);
-	/* Patches have types of their own, which their handler checks. */
-	if (r->route.verb != VERB_PATCH && type && !streq(type, "application/json")) {
-		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
-		             "the body of the request was in an unknown format - accepted media types include: "
-		             "application/json");
-		return -EINVAL;
-	}
-	jr_init(&jr, r->body.data ? r->body.data : "", r->body.len);
-	int e = jr_peek(&jr);
-	if (e >= 0)
-		e = jr_skip(&jr, NULL, NULL);
-	if (e >= 0)
-		e = jr_end(&jr);
-	if (e < 0)
-		jr_error(&jr, &err);
-	jr_done(&jr);
-	if (e < 0) {
-		reply_bad_request(r, "the body can't be read: %s", err.msg);
-		return -EINVAL;
-	}
-	r->json = json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
-	if (!r->json && json_error_code(&je) == json_error_duplicate_key) {
-		/* Whether that is an error depends on what the client asked; see stage_prepare(). */
-		r->duplicates = calloc(1, sizeof(*r->duplicates));
-		if (!r->duplicates || json_duplicates(r->body.data, r->body.len, r->duplicates) < 0) {
-			reply_internal(r, "out of memory");
-			return -ENOMEM;
-		}
-		r->json = json_loadb(r->body.data, r->body.len, JSON_DECODE_ANY, &je);
-	}
-	if (!r->json) {
-		reply_bad_request(r, "the body can't be read: %s", je.text);
-		return -EINVAL;
-	}
-	if (optional && json_is_null(r->json)) {
-		json_decref(r->json);
-		r->json = NULL;
-	}
-	if (r->json && r->route.verb != VERB_PATCH && !json_is_object(r->json)) {
-		reply_bad_request(r, "the body must be an object");
-		return -EINVAL;
-	}
-	buf_free(&r->body);
-	return 0;
-}
-
-static bool check_common(struct request *r) {
-	static const char *const options[] = {[VERB_CREATE] = "CreateOptions",
-	                                      [VERB_UPDATE] = "UpdateOptions",
-	                                      [VERB_PATCH] = "PatchOptions",
-	                                      [VERB_DELETE] = "DeleteOptions",
-	                                      [VERB_DELETE_COLLECTION] = "DeleteOptions"};
-	const char *kind = r->route.verb < ARRAY_SIZE(options) ? options[r->route.verb] : NULL;
-	const char *dry = request_param(r, "dryRun"), *fv = request_param(r, "fieldValidation");
-	if (!kind)
-		return true;
-	if (dry && !streq(dry, "All")) {
-		reply_invalid_options(r, kind, API_NOT_SUPPORTED, "dryRun",
-		                      "Unsupported value: \"%.63s\": supported values: \"All\"", dry);
-		return false;
-	}
-	if (fv && *fv && !streq(fv, "Strict") && !streq(fv, "Warn") && !streq(fv, "Ignore")) {
-		reply_invalid_options(r, kind, API_NOT_SUPPORTED, "fieldValidation",
-		                      "Unsupported value: \"%.63s\": supported values: \"Ignore\", \"Warn\", "
-		                      "\"Strict\"",
-		                      fv);
-		return false;
-	}
-	return true;
-}
-
 static void answer_review(struct server *s, struct request *r) {
 	const struct review *v = r->route.review;
 	const char *kind = json_string_value(json_object_get(r->json, "kind"));
@@ -246,7 +150,7 @@ bool server_handle(struct server *s, struct request *r) {
 	if (r->reply.code || !authz_request(s, r) || route_parse(r) < 0)
 		return true;
 	if (r->route.review) {
-		if (parse_body(r) == 0)
+		if (body_parse(r) == 0)
 			answer_review(s, r);
 		return true;
 	}
@@ -259,7 +163,7 @@ bool server_handle(struct server *s, struct request *r) {
 	case VERB_WATCH: handle_watch(s, r); return true;
 	default: break;
 	}
-	if (!check_common(r) || parse_body(r) < 0)
+	if (body_parse(r) < 0)
 		return true;
 	r->answered = false;
 	r->write.run = run_request;

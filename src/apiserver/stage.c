@@ -84,8 +84,8 @@ static void check_pools(struct server *s, unsigned kind, const struct addresspoo
 static void check_controllers(const json_t *obj, struct api_errors *errs) {
 	size_t i, n = 0;
 	json_t *owner;
-	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner)
-		n += json_is_true(json_object_get(owner, "controller"));
+	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner) n +=
+		json_is_true(json_object_get(owner, "controller"));
 	if (n > 1)
 		api_errors_add(errs, API_INVALID, "metadata.ownerReferences",
 		               "Invalid value: only one reference can have controller set to true, not %zu", n);
@@ -123,6 +123,8 @@ static void drop_empty_meta(json_t *obj) {
 
 int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
+	/* Known, but kept by nobody any more. */
+	json_object_del(object_meta(obj), "selfLink");
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;

@@ -7,8 +7,11 @@
 
 #include "api/core.h"
 #include "api/format.h"
+#include "apiserver/body.h"
 #include "apiserver/handlers.h"
+#include "apiserver/managed.h"
 #include "apiserver/object.h"
+#include "apiserver/owners.h"
 #include "apiserver/patch.h"
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
@@ -95,6 +98,22 @@ static int check_namespace(struct request *r, json_t *obj) {
 	return e;
 }
 
+/* By which selectors find a namespace by name; Kubernetes sets it on every write. */
+static int set_name_label(const struct api_kind *k, json_t *obj) {
+	json_t *m = object_meta(obj), *labels = json_object_get(m, "labels");
+	const char *name = object_meta_str(obj, "name");
+	if (k != &api_kind_namespace)
+		return 0;
+	if (!json_is_object(labels)) {
+		if (labels && !json_is_null(labels))
+			return 0; /* an error, which is told later */
+		labels = json_object();
+		if (json_object_set_new(m, "labels", labels) < 0)
+			return -ENOMEM;
+	}
+	return name && json_object_set_new(labels, "kubernetes.io/metadata.name", json_string(name)) < 0 ? -ENOMEM : 0;
+}
+
 /* ---- create ---- */
 
 static int generate_name(json_t *obj) {
@@ -130,24 +149,9 @@ static int check_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
-/* By which selectors find a namespace by name; Kubernetes sets it on every write. */
-static int set_name_label(json_t *obj) {
-	json_t *m = object_meta(obj), *labels = json_object_get(m, "labels");
-	const char *name = object_meta_str(obj, "name");
-	if (!json_is_object(labels)) {
-		if (labels && !json_is_null(labels))
-			return 0; /* an error, which is told later */
-		labels = json_object();
-		if (json_object_set_new(m, "labels", labels) < 0)
-			return -ENOMEM;
-	}
-	return name && json_object_set_new(labels, "kubernetes.io/metadata.name", json_string(name)) < 0 ? -ENOMEM : 0;
-}
-
 static int set_new_meta(const struct api_kind *k, json_t *obj) {
-	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds",
-	                                      "selfLink",          "managedFields",
-	                                      "resourceVersion",   "generation"};
+	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
+	                                      "resourceVersion", "generation"};
 	char uid[37], now[TIME_STR_MAX];
 	uuid_make(uid);
 	for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
@@ -164,7 +168,6 @@ static int set_new_meta(const struct api_kind *k, json_t *obj) {
 	if (e == 0 && k == &api_kind_namespace) {
 		e = json_object_set_new(obj, "spec", json_pack("{s:[s]}", "finalizers", "kubernetes"));
 		e |= json_object_set_new(obj, "status", json_pack("{s:s}", "phase", "Active"));
-		e |= set_name_label(obj);
 	}
 	return e;
 }
@@ -185,19 +188,18 @@ static bool check_namespace_active(struct server *s, struct request *r, const ch
 	return false;
 }
 
-enum write_result handle_create(struct server *s, struct request *r) {
+/* OBJ comes into being. LIST: its managedFields, if they are known; else they are worked out. */
+static enum write_result create(struct server *s, struct request *r, json_t *obj, json_t *list) {
 	const struct route *rt = &r->route;
-	_json_decref_ json_t *obj = json_deep_copy(r->json);
+	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (!obj)
+	if (stage_prepare(r, obj) < 0)
+		return WRITE_DONE;
+	if (set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
-	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
-		return WRITE_DONE;
-	if (object_meta_str(obj, "resourceVersion")) {
-		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
-		return WRITE_DONE;
-	}
-	if (set_new_meta(rt->kind, obj) < 0)
+	if (!list && owners_update(r, NULL, NULL, obj, sent, &tracked) < 0)
+		return out_of_memory(r);
+	if (set_new_meta(rt->kind, obj) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
 	if (check_name(r, obj) < 0)
 		return WRITE_DONE;
@@ -218,9 +220,24 @@ enum write_result handle_create(struct server *s, struct request *r) {
 		             resource_name(rt->kind, res), name);
 		return WRITE_DONE;
 	}
-	if (stage_prepare(r, obj) < 0 || stage_check(s, r, NULL, obj, &text) < 0)
+	if (owners_attach(obj, list ? list : tracked) < 0)
+		return out_of_memory(r);
+	if (stage_check(s, r, NULL, obj, &text) < 0)
 		return WRITE_DONE;
 	return finish_put(s, r, 201, name, &text);
+}
+
+enum write_result handle_create(struct server *s, struct request *r) {
+	_json_decref_ json_t *obj = json_deep_copy(r->json);
+	if (!obj)
+		return out_of_memory(r);
+	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+		return WRITE_DONE;
+	if (object_meta_str(obj, "resourceVersion")) {
+		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
+		return WRITE_DONE;
+	}
+	return create(s, r, obj, NULL);
 }
 
 /* ---- update ---- */
@@ -280,25 +297,36 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	return 0;
 }
 
-/* The part of OBJ that this request may not change is put back to what it was. */
-static int keep_server_fields(const struct route *rt, json_t *obj, const json_t *old) {
-	static const char *const kept[] = {
-		"uid",        "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-		"generation", "managedFields",     "selfLink"};
+/* Metadata that only the server sets is put back to what it was. */
+static int keep_server_meta(json_t *obj, const json_t *old) {
+	static const char *const kept[] = {"uid", "creationTimestamp", "deletionTimestamp",
+	                                   "deletionGracePeriodSeconds", "generation"};
 	int e = 0;
 	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(kept); i++)
 		e = object_keep_meta(obj, old, kept[i]);
-	if (e == 0 && rt->kind->has_status)
-		e = object_keep(obj, old, "status");
-	if (e == 0 && rt->kind == &api_kind_namespace)
-		e = object_keep(obj, old, "spec");
-	if (e == 0 && rt->kind == &api_kind_namespace)
-		e = set_name_label(obj);
 	return e;
 }
 
-static bool same(const json_t *old, json_t *obj) {
-	return object_keep_meta(obj, old, "resourceVersion") == 0 && json_equal(old, obj);
+/* So is what this endpoint doesn't change. */
+static int keep_other_parts(const struct route *rt, json_t *obj, const json_t *old) {
+	int e = rt->kind->has_status ? object_keep(obj, old, "status") : 0;
+	return e == 0 && rt->kind == &api_kind_namespace ? object_keep(obj, old, "spec") : e;
+}
+
+/* An object as it is stored, and its trees. */
+struct stored {
+	const struct object *o;
+	json_t *tree, *managed; /* without its managedFields, and these (may be NULL) */
+};
+
+static void stored_clear(struct stored *st) {
+	json_decref(st->tree);
+	json_decref(st->managed);
+}
+
+static bool same(const struct stored *st, json_t *obj, const json_t *list) {
+	return object_keep_meta(obj, st->tree, "resourceVersion") == 0 && json_equal(st->tree, obj) &&
+	       managed_same(st->managed, list);
 }
 
 /* A finalizer was the last thing that kept it. */
@@ -315,84 +343,114 @@ static enum write_result finish_removal(struct server *s, struct request *r, con
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
 }
 
-/* OBJ becomes the state of O, whose tree is OLD. */
-static enum write_result put(struct server *s, struct request *r, const struct object *o, const json_t *old,
-                             json_t *obj, bool need_version) {
-	const struct route *rt = &r->route;
-	_buf_free_ struct buf text = {0};
+static int check_object_name(struct request *r, const json_t *obj) {
 	const char *name = object_meta_str(obj, "name");
-	if (!name || !streq(name, rt->name)) {
-		reply_bad_request(r, "the name of the object (%.253s) does not match the name on the URL (%s)",
-		                  name ? name : "", rt->name);
-		return WRITE_DONE;
+	if (!name)
+		reply_bad_request(r,
+		                  "the name of the object (%s based on URL) was undeterminable: name must be provided",
+		                  r->route.name);
+	else if (!streq(name, r->route.name))
+		reply_bad_request(r, "the name of the object (%.253s) does not match the name on the URL (%s)", name,
+		                  r->route.name);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+/* All but the status stays as it is. */
+static int reset_to_status(json_t *obj, const json_t *old) {
+	_json_decref_ json_t *status = json_incref(json_object_get(obj, "status")), *copy = json_deep_copy(old);
+	json_object_clear(obj);
+	if (!copy || json_object_update(obj, copy) < 0)
+		return -ENOMEM;
+	if (!status) {
+		json_object_del(obj, "status");
+		return 0;
 	}
-	if (check_preconditions(r, o, old, obj, need_version) < 0)
-		return WRITE_DONE;
-	if (rt->status) {
-		/* All but the status stays as it is. */
-		_json_decref_ json_t *status = json_incref(json_object_get(obj, "status"));
-		json_object_clear(obj);
-		_json_decref_ json_t *copy = json_deep_copy(old);
-		if (!copy || json_object_update(obj, copy) < 0)
-			return out_of_memory(r);
-		if (status ? json_object_set(obj, "status", status) < 0 : (json_object_del(obj, "status"), 0))
-			return out_of_memory(r);
-	} else if (keep_server_fields(rt, obj, old) < 0)
-		return out_of_memory(r);
-	if (check_finalizers(r, old, obj) < 0)
+	return json_object_set(obj, "status", status) < 0 ? -ENOMEM : 0;
+}
+
+/* OBJ becomes the state of ST. LIST: its managedFields, if they are known; else they are worked out. */
+static enum write_result put(struct server *s, struct request *r, const struct stored *st, json_t *obj, json_t *list,
+                             bool need_version) {
+	const struct route *rt = &r->route;
+	const json_t *old = st->tree;
+	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
+	_buf_free_ struct buf text = {0};
+	if (check_object_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
 	if (stage_prepare(r, obj) < 0)
 		return WRITE_DONE;
-	if (same(old, obj)) {
-		reply_object(r, 200, o->value->data, o->value->len);
+	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
+		return out_of_memory(r);
+	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
+		return out_of_memory(r);
+	if (!list)
+		list = tracked;
+	if ((rt->status ? reset_to_status(obj, old) : keep_other_parts(rt, obj, old)) < 0)
+		return out_of_memory(r);
+	if (check_finalizers(r, old, obj) < 0)
+		return WRITE_DONE;
+	if (same(st, obj, list)) {
+		reply_object(r, 200, st->o->value->data, st->o->value->len);
 		return WRITE_DONE;
 	}
 	if (!rt->status && object_has_generation(rt->kind) && object_desired_differs(rt->kind, old, obj) &&
 	    object_set_meta_i64(obj, "generation", object_generation(old) + 1) < 0)
 		return out_of_memory(r);
+	if (owners_attach(obj, list) < 0)
+		return out_of_memory(r);
 	if (stage_check(s, r, old, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
-		return finish_removal(s, r, o, old, obj);
+		return finish_removal(s, r, st->o, old, obj);
 	return finish_put(s, r, 200, rt->name, &text);
 }
 
-/* 0 and the stored object with its tree; or the result to return. */
-static int find(struct server *s, struct request *r, const struct object **ret, json_t **ret_tree,
-                enum write_result *result) {
+/* 0 and the stored object, or NULL in ret->o if there is none; or the result to return. */
+static int find(struct server *s, struct request *r, struct stored *ret, enum write_result *result) {
 	const struct route *rt = &r->route;
 	*result = WRITE_LATER;
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
 		return -EAGAIN;
 	*result = WRITE_DONE;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	if (!o) {
-		reply_not_found(r);
-		return -ENOENT;
-	}
-	*ret_tree = object_load(o);
-	if (!*ret_tree) {
+	if (!o)
+		return 0;
+	ret->tree = object_load(o);
+	if (!ret->tree) {
 		out_of_memory(r);
 		return -ENOMEM;
 	}
-	*ret = o;
+	ret->managed = owners_detach(ret->tree);
+	ret->o = o;
 	return 0;
 }
 
+static enum write_result not_found(struct request *r) {
+	reply_not_found(r);
+	return WRITE_DONE;
+}
+
 enum write_result handle_update(struct server *s, struct request *r) {
-	const struct object *o;
+	_cleanup_(stored_clear) struct stored st = {0};
 	enum write_result result;
-	_json_decref_ json_t *old = NULL, *obj = NULL;
-	if (find(s, r, &o, &old, &result) < 0)
-		return result;
-	obj = json_deep_copy(r->json);
+	const struct api_kind *k = r->route.kind;
+	_json_decref_ json_t *obj = json_deep_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
-	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0 || check_object_name(r, obj) < 0)
 		return WRITE_DONE;
-	const struct api_kind *k = r->route.kind;
-	return put(s, r, o, old, obj, k != &api_kind_namespace && k != &api_kind_event);
+	if (find(s, r, &st, &result) < 0)
+		return result;
+	/* Kinds that clients write without having read them. */
+	bool blind = k == &api_kind_event || k == &api_kind_lease;
+	if (!st.o && (!blind || r->route.status))
+		return not_found(r);
+	if (st.o)
+		return put(s, r, &st, obj, NULL, k != &api_kind_namespace && k != &api_kind_event);
+	return create(s, r, obj, NULL);
 }
 
 /* ---- patch ---- */
@@ -410,16 +468,13 @@ static bool has_directives(const json_t *v) {
 }
 
 static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
-	const char *type = r->content_type ? r->content_type : "";
 	struct error err = {0};
 	int e;
-	/*
-	 * Strategic merge is the default of kubectl for kinds it knows. For the core kinds here it differs from a plain
-	 * merge only in lists and in its "$" directives; a patch with these is refused, not guessed at.
-	 */
-	bool strategic = streq(type, "application/strategic-merge-patch+json") &&
-	                 !object_has_generation(r->route.kind) && !has_directives(r->json);
-	if (streq(type, "application/merge-patch+json") || strategic) {
+	if (streq(r->content_type, TYPE_STRATEGIC) && has_directives(r->json)) {
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "a strategic merge patch with directives");
+		return -EINVAL;
+	}
+	if (!streq(r->content_type, TYPE_JSON_PATCH)) {
 		if (!json_is_object(r->json)) {
 			reply_bad_request(r, "a merge patch must be an object");
 			return -EINVAL;
@@ -427,7 +482,7 @@ static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
 		/* The result shares parts with the target, and will be changed. */
 		_json_decref_ json_t *copy = json_deep_copy(old);
 		e = copy ? patch_merge(copy, r->json, ret) : -ENOMEM;
-	} else if (streq(type, "application/json-patch+json")) {
+	} else {
 		e = patch_json(old, r->json, ret, &err);
 		if (e == -EINVAL)
 			reply_bad_request(r, "invalid JSON patch: %s", err.msg);
@@ -440,30 +495,53 @@ static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
 			reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s", err.msg);
 		if (e == -EINVAL || e == -ENOENT || e == -EMSGSIZE)
 			return e;
-	} else {
-		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
-		             "the body of the request was in an unknown format - accepted media types include: "
-		             "application/json-patch+json, application/merge-patch+json");
-		return -EINVAL;
 	}
 	if (e < 0)
 		out_of_memory(r);
 	return e;
 }
 
-enum write_result handle_patch(struct server *s, struct request *r) {
-	const struct object *o;
-	enum write_result result;
-	_json_decref_ json_t *old = NULL, *obj = NULL;
-	if (find(s, r, &o, &old, &result) < 0)
-		return result;
-	if (apply_patch(r, old, &obj) < 0)
+static enum write_result handle_apply(struct server *s, struct request *r, const struct stored *st) {
+	_json_decref_ json_t *obj = NULL, *list = NULL;
+	if (!st->o && r->route.status)
+		return not_found(r);
+	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || check_namespace(r, obj) < 0)
 		return WRITE_DONE;
+	if (st->o)
+		return put(s, r, st, obj, list, false);
+	if (check_object_name(r, obj) < 0)
+		return WRITE_DONE;
+	const char *uid = object_meta_str(obj, "uid");
+	if (uid) {
+		reply_conflict(
+			r, "uid mismatch: the provided object specified uid %.63s, and no existing object was found",
+			uid);
+		return WRITE_DONE;
+	}
+	return create(s, r, obj, list);
+}
+
+enum write_result handle_patch(struct server *s, struct request *r) {
+	_cleanup_(stored_clear) struct stored st = {0};
+	enum write_result result;
+	_json_decref_ json_t *obj = NULL;
+	if (find(s, r, &st, &result) < 0)
+		return result;
+	if (request_is_apply(r))
+		return handle_apply(s, r, &st);
+	if (!st.o)
+		return not_found(r);
+	/* A patch may be of the managedFields, too. */
+	if (owners_attach(st.tree, st.managed) < 0)
+		return out_of_memory(r);
+	if (apply_patch(r, st.tree, &obj) < 0)
+		return WRITE_DONE;
+	json_decref(owners_detach(st.tree));
 	if (!json_is_object(obj)) {
 		reply_bad_request(r, "the patch leaves no object");
 		return WRITE_DONE;
 	}
 	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
 		return WRITE_DONE;
-	return put(s, r, o, old, obj, false);
+	return put(s, r, &st, obj, NULL, false);
 }

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/body.h"
+
+#include <string.h>
+
+#include "apiserver/duplicates.h"
+#include "apiserver/managed.h"
+#include "apiserver/object.h"
+#include "apiserver/protobuf.h"
+#include "apiserver/reply.h"
+#include "apiserver/review.h"
+#include "apiserver/yamlread.h"
+#include "base/util.h"
+
+#define FORMAT_TEXT "the body of the request was in an unknown format - accepted media types include: "
+
+bool request_is_apply(const struct request *r) {
+	return r->route.verb == VERB_PATCH && streq(r->content_type, TYPE_APPLY);
+}
+
+/* ---- options ---- */
+
+static void check_manager(struct request *r, struct api_errors *errs) {
+	const char *manager = request_param(r, "fieldManager");
+	if (request_is_apply(r) && (!manager || !*manager))
+		api_errors_add(errs, API_REQUIRED, "fieldManager", "Required value: is required for apply patch");
+	if (!manager)
+		return;
+	if (strlen(manager) > MANAGER_NAME_MAX)
+		api_errors_add(errs, API_TOO_LONG, "fieldManager", "Too long: may not be more than %d bytes",
+		               MANAGER_NAME_MAX);
+}
+
+static int check_options(struct request *r) {
+	static const char *const kinds[VERBS_COUNT] = {
+		[VERB_CREATE] = "CreateOptions",
+		[VERB_UPDATE] = "UpdateOptions",
+		[VERB_PATCH] = "PatchOptions",
+		[VERB_DELETE] = "DeleteOptions",
+		[VERB_DELETE_COLLECTION] = "DeleteOptions",
+	};
+	const char *dry = request_param(r, "dryRun"), *fv = request_param(r, "fieldValidation");
+	struct api_errors errs = {0};
+	if (r->route.verb == VERB_PATCH && !request_is_apply(r) && request_param(r, "force"))
+		api_errors_add(&errs, API_FORBIDDEN, "force", "Forbidden: may not be specified for non-apply patch");
+	check_manager(r, &errs);
+	if (dry && !streq(dry, "All"))
+		api_errors_add(&errs, API_NOT_SUPPORTED, "dryRun",
+		               "Unsupported value: [\"%.63s\"]: supported values: \"All\"", dry);
+	if (fv && *fv && !streq(fv, "Strict") && !streq(fv, "Warn") && !streq(fv, "Ignore"))
+		api_errors_add(&errs, API_NOT_SUPPORTED, "fieldValidation",
+		               "Unsupported value: \"%.63s\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+		               fv);
+	if (!errs.n)
+		return 0;
+	reply_invalid_as(r, "meta.k8s.io", kinds[r->route.verb], NULL, &errs);
+	return -EINVAL;
+}
+
+/* ---- media types ---- */
+
+static bool takes_strategic(const struct request *r) {
+	return r->route.kind && !object_has_generation(r->route.kind);
+}
+
+static int check_type(struct request *r) {
+	const char *type = r->content_type;
+	const bool strategic = takes_strategic(r);
+	if (r->route.verb == VERB_PATCH) {
+		if (streq(type, TYPE_JSON_PATCH) || streq(type, TYPE_MERGE_PATCH) || streq(type, TYPE_APPLY) ||
+		    (strategic && streq(type, TYPE_STRATEGIC)))
+			return 0;
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, FORMAT_TEXT "%s, %s, %s%s", TYPE_JSON_PATCH,
+		             TYPE_MERGE_PATCH, strategic ? TYPE_STRATEGIC ", " : "", TYPE_APPLY);
+		return -EINVAL;
+	}
+	if (!type || streq(type, "application/json") || streq(type, TYPE_YAML) || streq(type, PROTOBUF_TYPE))
+		return 0;
+	reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, FORMAT_TEXT "application/json, %s, %s", TYPE_YAML,
+	             PROTOBUF_TYPE);
+	return -EINVAL;
+}
+
+static int parse_protobuf(struct request *r, bool options) {
+	struct error err = {0};
+	const struct route *rt = &r->route;
+	const char *kind = options ? "DeleteOptions" : rt->review ? rt->review->kind : rt->kind->kind;
+	int e = protobuf_decode(kind, r->body.data, r->body.len, &r->json, &err);
+	if (e == -EOPNOTSUPP)
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "%s", err.msg);
+	else if (e < 0)
+		reply_bad_request(r, "%s", err.msg);
+	buf_free(&r->body);
+	return e;
+}
+
+/* Depth, UTF-8 and numbers are checked by our own reader; the tree is made by jansson. */
+static int parse_json(struct request *r, bool yaml, struct error *err) {
+	struct jr jr;
+	json_error_t je;
+	jr_init(&jr, r->body.data ? r->body.data : "", r->body.len);
+	int e = jr_peek(&jr);
+	if (e >= 0)
+		e = jr_skip(&jr, NULL, NULL);
+	if (e >= 0)
+		e = jr_end(&jr);
+	if (e < 0)
+		jr_error(&jr, err);
+	jr_done(&jr);
+	if (e < 0)
+		return error_prefix(err, "the body can't be read");
+	r->json = json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+	if (!r->json && !yaml && json_error_code(&je) == json_error_duplicate_key) {
+		/* Whether that is an error depends on what the client asked; see stage_prepare(). */
+		r->duplicates = calloc(1, sizeof(*r->duplicates));
+		if (!r->duplicates || json_duplicates(r->body.data, r->body.len, r->duplicates) < 0)
+			return error_oom(err);
+		r->json = json_loadb(r->body.data, r->body.len, JSON_DECODE_ANY, &je);
+	}
+	return r->json ? 0 : error_set(err, EINVAL, "the body can't be read: %s", je.text);
+}
+
+/* JSON is YAML, and much faster to read. */
+static int parse_yaml(struct request *r, bool strict, struct error *err) {
+	const char *text = r->body.data ? r->body.data : "";
+	if (text[strspn(text, " \t\r\n")] == '{' && parse_json(r, true, err) == 0)
+		return 0;
+	int e = yaml_parse(text, r->body.len, strict, &r->json, err);
+	if (e == 0)
+		return 0;
+	bool twice = strstr(err->msg, "already set in map") != NULL;
+	error_prefix(err, "error converting YAML to JSON");
+	return error_prefix(err, "error %sdecoding YAML", twice ? "strict " : "");
+}
+
+int body_parse(struct request *r) {
+	struct error err = {0};
+	const bool optional = r->route.verb == VERB_DELETE || r->route.verb == VERB_DELETE_COLLECTION;
+	const bool strict = streq(request_param(r, "fieldValidation"), "Strict");
+	if (!optional && check_type(r) < 0)
+		return -EINVAL;
+	if (check_options(r) < 0)
+		return -EINVAL;
+	if (r->body.len == 0 && optional)
+		return 0;
+	if (check_type(r) < 0)
+		return -EINVAL;
+	if (r->route.verb != VERB_PATCH && streq(r->content_type, PROTOBUF_TYPE))
+		return parse_protobuf(r, optional);
+	bool yaml = streq(r->content_type, TYPE_YAML) || request_is_apply(r);
+	int e = yaml ? parse_yaml(r, strict, &err) : parse_json(r, false, &err);
+	if (e < 0) {
+		reply_bad_request(r, "%s", err.msg);
+		return -EINVAL;
+	}
+	if (optional && json_is_null(r->json)) {
+		json_decref(r->json);
+		r->json = NULL;
+		return 0;
+	}
+	if ((r->route.verb != VERB_PATCH || request_is_apply(r)) && !json_is_object(r->json)) {
+		reply_bad_request(r, "the body must be an object");
+		return -EINVAL;
+	}
+	buf_free(&r->body);
+	return 0;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * One YAML document as a JSON tree, as Kubernetes reads it (YAML 1.1 with the scalars of go-yaml 2): for bodies of
+ * requests, which are hostile.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+#define YAML_DEPTH_MAX 64
+#define YAML_NODES_MAX 500000 /* counting what aliases repeat */
+
+/*
+ * -EINVAL: it is no YAML, has more than one document, or is past the limits. STRICT: a key that is there twice is an
+ * error; else the last one counts.
+ */
+int yaml_parse(const char *text, size_t len, bool strict, json_t **ret, struct error *err) _must_use_;
