@@ -27,6 +27,7 @@ struct db {
 	int wal_pages; /* written since it was folded in */
 	int wal_seen;  /* its length at the last commit */
 	sqlite3_stmt *insert, *forget, *meta, *begin, *commit, *rollback;
+	int64_t *horizons; /* as stored: most stay the same from one transaction to the next */
 };
 
 unsigned api_kinds_count(void) {
@@ -36,8 +37,25 @@ unsigned api_kinds_count(void) {
 	return n;
 }
 
+#define DETAIL_MAX 201
+
+/* What SQLite says may quote the content of a damaged file: only what a log can hold. */
+static const char *printable(const char *text, char out[static DETAIL_MAX]) {
+	size_t n = 0;
+	for (; text && text[n] && n < DETAIL_MAX - 1; n++)
+		out[n] = text[n] >= ' ' && text[n] <= '~' && text[n] != '"' ? text[n] : '?';
+	out[n] = '\0';
+	return out;
+}
+
 static int db_error(struct db *db, int rc, const char *what, struct error *err) {
-	const char *msg = sqlite3_errmsg(db->sql);
+	char detail[DETAIL_MAX];
+	const char *msg = printable(sqlite3_errmsg(db->sql), detail);
+	int cause = sqlite3_system_errno(db->sql);
+	/* It keeps no errno of an index of the log that can't grow, for which there is hardly another reason. */
+	if (rc == SQLITE_IOERR_SHMSIZE ||
+	    ((rc & 0xff) == SQLITE_IOERR && (cause == ENOSPC || cause == EDQUOT || cause == EFBIG)))
+		rc = SQLITE_FULL;
 	switch (rc & 0xff) {
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
@@ -54,6 +72,7 @@ static int db_error(struct db *db, int rc, const char *what, struct error *err) 
 	case SQLITE_READONLY:
 	case SQLITE_PERM:
 	case SQLITE_CANTOPEN: return error_set(err, EACCES, "%s: can't write database `%s`: %s", what, db->path, msg);
+	case SQLITE_IOERR: return error_errno(err, cause ? cause : EIO, "%s: database `%s`: %s", what, db->path, msg);
 	default: return error_set(err, EIO, "%s: database `%s`: %s", what, db->path, msg);
 	}
 }
@@ -78,6 +97,7 @@ static int get_i64(struct db *db, const char *sql, int64_t *ret, struct error *e
 _Static_assert(EVENT_DELETED == 2, "as the query in db_load() has it");
 
 static int check_whole(struct db *db, struct error *err) {
+	char detail[DETAIL_MAX];
 	sqlite3_stmt *st = NULL;
 	int r = 0, rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &st, NULL);
 	if (rc == SQLITE_OK)
@@ -87,9 +107,9 @@ static int check_whole(struct db *db, struct error *err) {
 	else if (!streq((const char *)sqlite3_column_text(st, 0), "ok"))
 		r = error_set(
 			err, EUCLEAN,
-			"database `%s` is damaged (%.200s); restore it from a copy, or try `sqlite3 %s .recover` into "
-			"a new file",
-			db->path, (const char *)sqlite3_column_text(st, 0), db->path);
+			"database `%s` is damaged (%s); restore it from a copy, or try `sqlite3 %s .recover` into a "
+			"new file",
+			db->path, printable((const char *)sqlite3_column_text(st, 0), detail), db->path);
 	sqlite3_finalize(st);
 	return r;
 }
@@ -222,7 +242,8 @@ static int open_file(struct db **ret, const char *path, int flags, struct error 
 		return error_oom(err);
 	db->lock = db->wal = -1;
 	db->path = strdup(path);
-	if (!db->path)
+	db->horizons = calloc(api_kinds_count(), sizeof(*db->horizons));
+	if (!db->path || !db->horizons)
 		return error_oom(err);
 	int rc = sqlite3_open_v2(db->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK)
@@ -303,6 +324,7 @@ struct db *db_close(struct db *db) {
 	safe_close(db->lock);
 	safe_close(db->wal);
 	free(db->path);
+	free(db->horizons);
 	free(db);
 	return NULL;
 }
@@ -342,6 +364,8 @@ int db_horizons(struct db *db, int64_t *horizons, struct error *err) {
 	for (unsigned i = 0; r == 0 && api_kinds[i]; i++) {
 		kind_key(i, "horizon/", key);
 		r = get_meta(db, key, &horizons[i], err);
+		if (r == 0)
+			db->horizons[i] = horizons[i];
 	}
 	return r;
 }
@@ -356,11 +380,12 @@ static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct er
 	                     .value = sqlite3_column_blob(st, 6),
 	                     .len = (size_t)sqlite3_column_bytes(st, 6)};
 	int kind = kind_text ? kind_of_key(kind_text) : -1;
+	char detail[DETAIL_MAX];
 	if (kind < 0)
 		return error_set(
 			err, EINVAL,
 			"database `%s` holds objects of %s, which this nacre-apiserver does not know; use a newer one",
-			db->path, kind_text ? kind_text : "?");
+			db->path, printable(kind_text, detail));
 	r->kind = (unsigned)kind;
 	struct jr jr;
 	jr_init(&jr, r->value ? r->value : "", r->len);
@@ -369,8 +394,8 @@ static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct er
 	if (!whole || !r->ns || !r->name || r->type > EVENT_DELETED)
 		return error_set(
 			err, EUCLEAN,
-			"database `%s` is damaged: row %lld (%s %s/%s) holds no object; restore it from a copy",
-			db->path, (long long)r->rv, kind_text, r->ns ? r->ns : "", r->name ? r->name : "");
+			"database `%s` is damaged: row %lld (%s %s) holds no object; restore it from a copy",
+			db->path, (long long)r->rv, kind_text, printable(r->name, detail));
 	return 0;
 }
 
@@ -438,6 +463,8 @@ static int write_rows(struct db *db, const struct db_batch *b, int64_t last_rv, 
 		r = step(db, db->forget, err);
 	}
 	for (unsigned i = 0; r == 0 && b->n_forget && api_kinds[i]; i++) {
+		if (b->horizons[i] == db->horizons[i])
+			continue;
 		kind_key(i, "horizon/", key);
 		r = put_meta(db, key, b->horizons[i], err);
 	}
@@ -451,6 +478,8 @@ int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struc
 	r = write_rows(db, batch, last_rv, err);
 	if (r == 0)
 		r = step(db, db->commit, err);
+	if (r == 0 && batch->n_forget)
+		memcpy(db->horizons, batch->horizons, api_kinds_count() * sizeof(*db->horizons));
 	/* SQLite may have rolled back by itself, as after a full disk. */
 	if (r < 0 && !sqlite3_get_autocommit(db->sql)) {
 		sqlite3_step(db->rollback);

@@ -2,6 +2,8 @@
 #include "apiserver/http.h"
 
 #include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,7 +22,8 @@
 #define CHUNK           ((size_t)8192)      /* of a watch's stream */
 #define LIST_CHUNK      ((size_t)65536)     /* of a list */
 #define SWEEP_S         5
-#define ROUNDS_MAX      8 /* of MHD, before others have their turn */
+#define SILENCE_S       60 /* of a client's machine */
+#define ROUNDS_MAX      8  /* of MHD, before others have their turn */
 
 struct conn {
 	TAILQ_ENTRY(conn) link;
@@ -438,6 +441,21 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	*state = NULL;
 }
 
+/* A client that went without a word (its machine, its network) is noticed although nothing is sent to it. */
+static void notice_silence(int fd) {
+	static const struct {
+		int level, name, value;
+	} all[] = {
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, SILENCE_S / 2},
+		{IPPROTO_TCP, TCP_KEEPINTVL, SILENCE_S / 6},
+		{IPPROTO_TCP, TCP_KEEPCNT, 3},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE_S * 1000},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		(void)!setsockopt(fd, all[i].level, all[i].name, &all[i].value, sizeof(all[i].value));
+}
+
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code) {
 	struct http *h = cls;
@@ -461,6 +479,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 	c->fd = ci->connect_fd;
 	c->since_ns = now_monotonic_ns();
 	if (h->tls) {
+		notice_silence(c->fd);
 		ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 		c->session = ci ? ci->tls_session : NULL;
 		c->set = c->session ? tls_session_begin(h->tls, c->session) : NULL;
