@@ -2,8 +2,8 @@
 
 /* From JSON text to C structs, with every check a field declares. See api.h. */
 
-#include <stdarg.h>
 #include <ctype.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "api/meta.h"
@@ -15,6 +15,7 @@
 struct at {
 	const struct at *up;
 	const char *name; /* NULL: an index */
+	bool key;         /* the name is a key of data: "data[a.b]" */
 	size_t index;
 	unsigned depth;
 };
@@ -28,7 +29,9 @@ static void at_print(const struct at *at, struct buf *b) {
 	if (!at)
 		return;
 	at_print(at->up, b);
-	if (at->name)
+	if (at->key)
+		buf_printf(b, "[%s]", at->name);
+	else if (at->name)
 		buf_printf(b, "%s%s", b->len ? "." : "", at->name);
 	else
 		buf_printf(b, "[%zu]", at->index);
@@ -212,7 +215,7 @@ static int parse_map(struct parser *p, const struct at *at, const struct api_fie
 		if (!v->key)
 			return -ENOMEM;
 		out->n++;
-		struct at entry = {.up = at, .name = v->key};
+		struct at entry = {.up = at, .name = v->key, .key = f->flags & API_MAP_DATA};
 		if (keys->check(v->key, &err) < 0)
 			wrong(p, &entry, API_INVALID, "%s", err.msg);
 		if (jr_peek(p->r) == JR_STRING) {
@@ -222,7 +225,8 @@ static int parse_map(struct parser *p, const struct at *at, const struct api_fie
 				wrong(p, &entry, API_TOO_LONG, "must be at most %zu bytes long", max);
 			else if (labels && !is_label_value(s, n))
 				wrong(p, &entry, API_INVALID,
-				      "`%.*s` must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends",
+				      "`%.*s` must be letters, digits, `-`, `_` and `.`, with a letter or digit at "
+				      "both ends",
 				      (int)n, s);
 		} else {
 			if ((r = wrong_type(p, &entry, "a string")) < 0)

@@ -274,8 +274,8 @@ static int check_binding(const struct server *s, struct request *r, const json_t
 		if (role)
 			e = confirm(s, r, b->meta.name, r->route.ns, role->rules.v, role->rules.n);
 		else {
-			const struct status_details d = {
-				.name = ref->name, .group = RBAC_GROUP, .kind = cluster ? "clusterroles" : "roles"};
+			/* So says kube-apiserver, though it is the role that isn't there. */
+			const struct status_details d = {.name = ref->name, .group = RBAC_GROUP, .kind = k->plural};
 			reply_status(&r->reply, 404, "NotFound", &d, "%s.%s \"%s\" not found", d.kind, RBAC_GROUP,
 			             ref->name);
 			e = -EPERM;

@@ -12,6 +12,14 @@ static int out_of_memory(struct request *r) {
 	return -ENOMEM;
 }
 
+/* What a patch makes is what is wrong, for kube-apiserver. */
+static void reply_bad_patch(struct request *r, size_t at) {
+	struct api_errors errs = {0};
+	api_errors_add(&errs, API_INVALID, "patch", "Invalid value: illegal base64 data at input byte %zu", at);
+	const struct status_details d = {.causes = &errs};
+	reply_status(&r->reply, 422, "Invalid", &d, " \"\" is invalid: patch: %s", errs.v[0].msg);
+}
+
 /* Values that are bytes. What is no object or no string is left to the check of types. */
 static int check_base64(struct request *r, const json_t *map) {
 	const struct api_kind *k = r->route.kind;
@@ -21,9 +29,13 @@ static int check_base64(struct request *r, const json_t *map) {
 	json_object_foreach((json_t *)map, key, v) {
 		if (!json_is_string(v) || base64_decode(NULL, json_string_value(v), json_string_length(v), &at) == 0)
 			continue;
-		reply_bad_request(
-			r, "%s in version \"%s\" cannot be handled as a %s: illegal base64 data at input byte %zu",
-			k->kind, k->version, k->kind, at);
+		if (r->route.verb == VERB_PATCH)
+			reply_bad_patch(r, at);
+		else
+			reply_bad_request(
+				r,
+				"%s in version \"%s\" cannot be handled as a %s: illegal base64 data at input byte %zu",
+				k->kind, k->version, k->kind, at);
 		return -EINVAL;
 	}
 	return 0;

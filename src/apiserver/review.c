@@ -19,10 +19,24 @@ const struct review reviews[] = {
 	{0},
 };
 
+/* Kubernetes knows no difference between an empty string and none in these. */
+static void drop_empty(json_t *v) {
+	const char *key;
+	json_t *child;
+	void *next;
+	json_object_foreach_safe(v, next, key, child) {
+		if (json_is_string(child) && json_string_length(child) == 0)
+			json_object_del(v, key);
+		else
+			drop_empty(child);
+	}
+}
+
 void review_reply(struct request *r, json_t *status) {
 	const struct review *v = r->route.review;
 	_free_ char *gv = strf("%s/%s", v->group, v->version);
 	json_t *meta = json_object_get(r->json, "metadata"), *spec = json_object_get(r->json, "spec");
+	drop_empty(spec);
 	json_t *out = json_pack("{s:s, s:s, s:O, s:O*, s:o}", "kind", v->kind, "apiVersion", gv ? gv : "", "metadata",
 	                        meta ? meta : json_null(), "spec", spec, "status", status);
 	if (out && !json_is_object(meta))
@@ -43,6 +57,6 @@ void review_invalid(struct request *r, enum api_reason reason, const char *path,
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
 	api_errors_add(&errs, reason, path, "%s", msg);
-	const struct status_details d = {.group = v->group, .kind = v->kind, .causes = &errs};
-	reply_status(&r->reply, 422, "Invalid", &d, "%s.%s \"\" is invalid: %s: %s", v->kind, v->group, path, msg);
+	const struct status_details d = {.group = v->group, .causes = &errs};
+	reply_status(&r->reply, 422, "Invalid", &d, ".%s \"\" is invalid: %s: %s", v->group, path, msg);
 }
