@@ -136,44 +136,8 @@ class Watch:
         self.conn.close()
 
 
-class Server:
-    def __init__(self, directory):
-        self.dir, self.port, self.process = str(directory), free_port(), None
-        self.database = os.path.join(self.dir, "state", "api.db")  # the directory is made
-        self.log = os.path.join(self.dir, "log")
-
-    def start(self, wait=True, prefix=(), **kwargs):
-        log = open(self.log, "a")
-        self.process = subprocess.Popen(
-            [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
-             "--listen", f"unix:{self.dir}/sock", "--tls-cert", f"{pki().dir}/server.crt",
-             "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca], stderr=log, **kwargs)
-        log.close()
-        if wait:
-            eventually("the server answers", 20, self._answers)
-        return self
-
-    def _answers(self):
-        assert self.process.poll() is None, open(self.log).read()
-        with contextlib.suppress(OSError):
-            return self.get("/readyz").status == 200
-
-    def kill(self, sig=signal.SIGKILL):
-        self.process.send_signal(sig)
-        return self.process.wait(30)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            assert self.kill(signal.SIGTERM) == 0
-
-    def connection(self, user=ADMIN, timeout=60):
-        """USER: a user's name and groups, () for nobody."""
-        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context(*user))
-
-    def socket(self, user=ADMIN, timeout=None):
-        """A connection with TLS and nothing said yet."""
-        s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
-        return context(*user).wrap_socket(s, server_hostname="localhost")
+class Client:
+    """What one can say to a server whose connection() is known."""
 
     def request(self, method, path, body=None, type="application/json", headers=None, conn=None):
         own = conn is None
@@ -218,6 +182,70 @@ class Server:
         return a.json
 
 
+class Server(Client):
+    def __init__(self, directory):
+        self.dir, self.port, self.process = str(directory), free_port(), None
+        self.database = os.path.join(self.dir, "state", "api.db")  # the directory is made
+        self.log = os.path.join(self.dir, "log")
+
+    def start(self, wait=True, prefix=(), **kwargs):
+        log = open(self.log, "a")
+        self.process = subprocess.Popen(
+            [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
+             "--listen", f"unix:{self.dir}/sock", "--tls-cert", f"{pki().dir}/server.crt",
+             "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca], stderr=log, **kwargs)
+        log.close()
+        if wait:
+            eventually("the server answers", 20, self._answers)
+        return self
+
+    def _answers(self):
+        assert self.process.poll() is None, open(self.log).read()
+        with contextlib.suppress(OSError):
+            return self.get("/readyz").status == 200
+
+    def kill(self, sig=signal.SIGKILL):
+        self.process.send_signal(sig)
+        return self.process.wait(30)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            assert self.kill(signal.SIGTERM) == 0
+
+    def connection(self, user=ADMIN, timeout=60):
+        """USER: a user's name and groups, () for nobody."""
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context(*user))
+
+    def socket(self, user=ADMIN, timeout=None):
+        """A connection with TLS and nothing said yet."""
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        return context(*user).wrap_socket(s, server_hostname="localhost")
+
+
+class Kube(Client):
+    """The real kube-apiserver with what Nacre needs on it; tests share one and leave nothing on it."""
+
+    def __init__(self, oracle):
+        self.oracle, self.port = oracle, oracle.port
+        for f in ("crds", "rbac", "admission"):
+            oracle.kubectl("apply", "--server-side", "-f", os.path.join(ROOT, "deploy", f + ".yaml"))
+        oracle.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        for kind in KINDS:  # each gets its storage when it is first asked for
+            eventually(f"{kind} are served", 30, lambda: self.get(f"{G}/{kind}").status == 200)
+
+    def connection(self, user=ADMIN, timeout=60):
+        return self.oracle.connect(user[0] if user else None, user[1:], timeout)
+
+    def clean(self):
+        for kind in KINDS:
+            for o in self.list(f"{G}/{kind}")["items"]:
+                if o["metadata"].get("finalizers"):
+                    self.patch(path_of(o), {"metadata": {"finalizers": None}})
+                self.delete(path_of(o), {"propagationPolicy": "Background"})
+
+
+KINDS = ("instances", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers",
+         "tenantquotas")
 PLURALS = {"Namespace": "namespaces", "Event": "events", "Lease": "leases"}
 
 

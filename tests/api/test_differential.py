@@ -7,14 +7,10 @@ NACRE_RECORD=1 writes the recordings anew from it."""
 import functools
 import os
 import re
-import sys
 
 import exchange
 import pytest
 from apilib import ROOT, Server
-
-sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
-import oracle as real  # noqa: E402
 
 RECORD = os.environ.get("NACRE_RECORD")
 
@@ -27,24 +23,6 @@ def played(tmp_path_factory):
     yield functools.lru_cache(None)(
         lambda topic: exchange.play(topic, lambda: exchange.UnixConnection(os.path.join(server.dir, "sock"))))
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def kube(tmp_path_factory):
-    if real.missing():
-        pytest.skip("no oracle: " + real.missing())
-    o = real.Oracle(str(tmp_path_factory.mktemp("oracle"))).start()
-    yield o
-    o.stop()
-
-
-@pytest.fixture(scope="module")
-def with_crds(kube):
-    with open(os.path.join(ROOT, "deploy", "crds.yaml")) as f:
-        crds = f.read()
-    kube.kubectl("apply", "--server-side", "-f", "-", input=crds)
-    kube.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    return kube
 
 
 def exchanges():
@@ -65,9 +43,9 @@ def test_exchange(played, topic, n, record):
 
 
 @pytest.mark.parametrize("topic", exchange.topics())
-def test_recording(with_crds, topic):
+def test_recording(kube, topic):
     """What is recorded is what the real one says."""
-    said = exchange.play(topic, with_crds.connect).exchanges
+    said = exchange.play(topic, kube.connection).exchanges
     if RECORD:
         exchange.record(topic, said)
     was = exchange.recording(topic)
@@ -89,9 +67,9 @@ def test_differences_are_documented(played):
     assert used | exchange.GENERAL == listed
 
 
-def test_crds_by_client_side_apply(with_crds):
+def test_crds_by_client_side_apply(kube):
     """What is in deploy/ is accepted by the other way of applying, too: nothing is dropped and nothing conflicts."""
     path = os.path.join(ROOT, "deploy", "crds.yaml")
-    with_crds.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", path)
-    p = with_crds.kubectl("get", "crd", "-o", "jsonpath={range .items[*]}{.status.conditions[*].type} {end}")
+    kube.oracle.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", path)
+    p = kube.oracle.kubectl("get", "crd", "-o", "jsonpath={range .items[*]}{.status.conditions[*].type} {end}")
     assert "NonStructuralSchema" not in p.stdout and p.stdout.count("Established") == p.stdout.count("NamesAccepted") > 0

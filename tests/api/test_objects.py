@@ -4,11 +4,13 @@
 import contextlib
 import sqlite3
 
+import pytest
 from apilib import G, JSONPATCH, eventually, image, instance, namespace, path_of, pool
 
 A = f"{G}/namespaces/default/instances/a"
 
 
+@pytest.mark.both
 def test_server_sets_metadata(server):
     o = server.create(instance(meta={"uid": "mine", "generation": 7, "creationTimestamp": "2001-01-01T00:00:00Z"}))
     m = o["metadata"]
@@ -18,6 +20,7 @@ def test_server_sets_metadata(server):
     assert list(o)[:3] == ["apiVersion", "kind", "metadata"]
 
 
+@pytest.mark.both
 def test_names(server):
     o = instance(meta={"generateName": "web-"})
     del o["metadata"]["name"]
@@ -46,6 +49,7 @@ def test_not_found(server):
     assert server.post(f"{G}/images/x", image()).status == 405
 
 
+@pytest.mark.both
 def test_update(server):
     o = server.create(instance())
     stale = dict(o)
@@ -68,6 +72,7 @@ def test_update(server):
     assert server.put(A, new).json["metadata"]["generation"] == 2
 
 
+@pytest.mark.both
 def test_no_op_changes_nothing(server):
     o = server.create(instance())
     w = server.watch(f"{G}/instances", resourceVersion=o["metadata"]["resourceVersion"])
@@ -80,6 +85,7 @@ def test_no_op_changes_nothing(server):
     w.close()
 
 
+@pytest.mark.both
 def test_immutable_fields(server):
     server.create(instance())
     a = server.patch(A, {"spec": {"type": "large"}})
@@ -87,6 +93,7 @@ def test_immutable_fields(server):
     assert a.json["details"]["causes"][0]["field"] == "spec.type"
 
 
+@pytest.mark.both
 def test_status_subresource(server):
     o = server.create({**instance(), "status": {"phase": "Running"}})
     assert "status" not in o
@@ -103,6 +110,7 @@ def test_status_subresource(server):
     assert server.get(f"{G}/images/x/status").status == 404
 
 
+@pytest.mark.both
 def test_merge_patch(server):
     server.create(instance(labels={"a": "1", "b": "2"}))
     o = server.patch(A, {"metadata": {"labels": {"a": None, "c": "3"}}}).json
@@ -144,6 +152,7 @@ def test_patch_types(server):
     assert a.status == 415
 
 
+@pytest.mark.both
 def test_delete(server):
     o = server.create(instance())
     a = server.delete(A, {"preconditions": {"uid": "other"}})
@@ -156,6 +165,7 @@ def test_delete(server):
     assert server.get(A).status == 404 and server.delete(A).status == 404
 
 
+@pytest.mark.both
 def test_finalizers(server):
     server.create(instance(meta={"finalizers": ["nacre.dev/x", "nacre.dev/y"]}))
     o = server.delete(A).json
@@ -173,6 +183,7 @@ def test_finalizers(server):
     w.close()
 
 
+@pytest.mark.both
 def test_delete_collection(server):
     for i in range(5):
         server.create(image(f"i{i}", {"n": str(i % 2)}))
@@ -312,6 +323,7 @@ def test_events_expire(server):
     assert len(server.list("/api/v1/events")["items"]) == 1
 
 
+@pytest.mark.both
 def test_selectors(server):
     for name, labels in {"a": {"x": "1", "y": "1"}, "b": {"x": "2"}, "c": {}, "d": {"n": "7"}}.items():
         server.create(image(name, labels))

@@ -4,11 +4,13 @@
 import socket
 import time
 
+import pytest
 from apilib import G, V, eventually, image, instance, path_of
 
 IMAGES = f"{G}/images"
 
 
+@pytest.mark.both
 def test_exactly_after_a_version(server):
     versions = [int(server.create(image(f"i{n}"))["metadata"]["resourceVersion"]) for n in range(5)]
     w = server.watch(IMAGES, resourceVersion=versions[2])
@@ -27,6 +29,7 @@ def test_exactly_after_a_version(server):
     w.close()
 
 
+@pytest.mark.both
 def test_selectors_entering_and_leaving(server):
     w = server.watch(IMAGES, labelSelector="on=yes")
     o = image("i")
@@ -56,6 +59,7 @@ def test_field_selectors(server):
         w.close()
 
 
+@pytest.mark.both
 def test_namespace(server):
     w = server.watch(f"{G}/namespaces/nacre-system/instances")
     server.create(instance("a"))
@@ -75,6 +79,7 @@ def test_timeout_and_bookmarks(server):
     assert int(mark["metadata"]["resourceVersion"]) > int(rv)
 
 
+@pytest.mark.both
 def test_initial_events(server):
     for n in "ab":
         server.create(image(n))
@@ -127,6 +132,7 @@ def test_watch_across_a_restart(server):
     left.close()
 
 
+@pytest.mark.both
 def test_table(server):
     w = server.watch(IMAGES, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
     server.create(image())

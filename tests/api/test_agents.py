@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent is held to its own host: by nacre-apiserver itself, on kube-apiserver by RBAC and deploy/admission.yaml."""
+
+import pytest
+from apilib import G, V, instance
+
+HOST = ("system:nacre:host:h1", "system:nacre:hosts")
+OTHER = ("system:nacre:host:h2", "system:nacre:hosts")
+EDGE = ("system:nacre:edge:e1", "system:nacre:edges")
+STRANGERS = [("h1", "system:nacre:hosts"), ("system:nacre:edge:h1", "system:nacre:hosts"), ("system:nacre:host:h1",), ()]
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases"
+EVENTS = "/api/v1/namespaces/default/events"
+I = f"{G}/namespaces/default/instances"
+
+pytestmark = pytest.mark.both
+
+
+def host(name, role="compute", vtep="fd00::1"):
+    return {"apiVersion": V, "kind": "Host", "metadata": {"name": name}, "spec": {"role": role, "vtep": vtep}}
+
+
+def endpoint(name, on):
+    return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name},
+            "spec": {"host": on, "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01"}}
+
+
+def lease(name, ns="nacre-system"):
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": ns},
+            "spec": {"holderIdentity": "x"}}
+
+
+def event(on, kind="Host", name="h1", ns="default"):
+    return {"apiVersion": "v1", "kind": "Event", "metadata": {"generateName": "e", "namespace": ns}, "source": {"host": on},
+            "involvedObject": {"kind": kind, "name": name, **({} if kind == "Host" else {"namespace": ns})}, "reason": "R",
+            "type": "Normal", "message": "m"}
+
+
+def as_user(server, user):
+    def ask(method, path, body=None, type="application/merge-patch+json"):
+        return server.request(method, path, body, type if method == "PATCH" else "application/json",
+                              conn=server.connection(user))
+    return ask
+
+
+def allowed(a):
+    assert a.status in (200, 201), a.text
+
+
+def refused(a):
+    assert a.status in (401, 403, 422) and a.json["reason"] in ("Forbidden", "Invalid", "Unauthorized"), a.text
+
+
+@pytest.fixture
+def placed(server):
+    """Instances a on h1, b on h2, c nowhere; and whatever was left of leases is gone."""
+    for name, on in (("a", "h1"), ("b", "h2"), ("c", None)):
+        server.create(instance(name))
+        if on:
+            assert server.patch(f"{I}/{name}/status", {"status": {"host": on, "address": "2001:db8::1"}}).status == 200
+    for name in ("host-h1", "host-h2", "host-e1"):
+        server.delete(f"{LEASES}/{name}")
+    return server
+
+
+def test_host(placed):
+    ask = as_user(placed, HOST)
+    allowed(ask("POST", f"{G}/hosts", host("h1")))
+    refused(ask("POST", f"{G}/hosts", host("h2")))
+    placed.create(host("h2", vtep="fd00::2"))
+    allowed(ask("PATCH", f"{G}/hosts/h1", {"metadata": {"labels": {"rack": "1"}}}))
+    refused(ask("PATCH", f"{G}/hosts/h2", {"metadata": {"labels": {"rack": "1"}}}))
+    allowed(ask("PATCH", f"{G}/hosts/h1/status", {"status": {"version": "1"}}))
+    refused(ask("PATCH", f"{G}/hosts/h2/status", {"status": {"version": "1"}}))
+    refused(ask("PATCH", f"{G}/hosts/h1", {"spec": {"role": "edge"}}))
+    refused(ask("DELETE", f"{G}/hosts/h1"))
+    allowed(ask("GET", f"{G}/hosts/h1"))
+
+
+def test_lease(placed):
+    ask = as_user(placed, HOST)
+    allowed(ask("POST", LEASES, lease("host-h1")))
+    allowed(ask("PATCH", f"{LEASES}/host-h1", {"spec": {"leaseDurationSeconds": 5}}))
+    refused(ask("POST", LEASES, lease("host-h2")))
+    refused(ask("POST", LEASES, lease("nacre-controller")))
+    refused(ask("DELETE", f"{LEASES}/host-h1"))
+    refused(ask("POST", LEASES.replace("nacre-system", "default"), lease("host-h1", "default")))
+
+
+def test_endpoints(placed):
+    ask = as_user(placed, HOST)
+    allowed(ask("POST", f"{G}/endpoints", endpoint("mine", "h1")))
+    refused(ask("POST", f"{G}/endpoints", endpoint("not-mine", "h2")))
+    placed.create(endpoint("theirs", "h2"))
+    refused(ask("PATCH", f"{G}/endpoints/mine", {"spec": {"host": "h2"}}))
+    refused(ask("PATCH", f"{G}/endpoints/theirs", {"spec": {"host": "h1"}}))
+    refused(ask("PATCH", f"{G}/endpoints/theirs", {"metadata": {"labels": {"x": "y"}}}))
+    refused(ask("DELETE", f"{G}/endpoints/theirs"))
+    refused(ask("DELETE", f"{G}/endpoints"))
+    allowed(ask("PATCH", f"{G}/endpoints/mine", {"spec": {"vtep": "fd00::3"}}))
+    allowed(ask("DELETE", f"{G}/endpoints/mine"))
+
+
+def test_instances(placed):
+    ask = as_user(placed, HOST)
+    running = {"status": {"phase": "Running", "restarts": 1}}
+    allowed(ask("PATCH", f"{I}/a/status", running))
+    refused(ask("PATCH", f"{I}/b/status", running))
+    refused(ask("PATCH", f"{I}/c/status", running))
+    refused(ask("PATCH", f"{I}/c/status", {"status": {"host": "h1"}}))  # takes what isn't given
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"host": "h2"}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"address": "2001:db8::2"}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"address": None}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"vcpus": 64}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": None}))
+    refused(ask("PATCH", f"{I}/a", {"spec": {"running": False}}))
+    refused(ask("PATCH", f"{I}/a", {"metadata": {"finalizers": None}}))
+    refused(ask("DELETE", f"{I}/a"))
+    refused(ask("POST", I, instance("d")))
+    allowed(as_user(placed, OTHER)("PATCH", f"{I}/b/status", running))
+    assert placed.get(f"{I}/a").json["status"] == {"host": "h1", "address": "2001:db8::1", "phase": "Running", "restarts": 1}
+
+
+def test_events(placed):
+    ask = as_user(placed, HOST)
+    allowed(ask("POST", EVENTS, event("h1")))
+    made = ask("POST", EVENTS, event("h1", "Instance", "a"))
+    allowed(made)
+    refused(ask("POST", EVENTS, event("h2")))
+    refused(ask("POST", EVENTS, event("h1", "Host", "h2")))
+    refused(ask("POST", EVENTS, event("h1", "AddressPool", "p")))
+    refused(ask("DELETE", f"{EVENTS}/{made.json['metadata']['name']}"))
+    refused(ask("PATCH", f"{EVENTS}/{made.json['metadata']['name']}", {"source": {"host": "h2"}}))
+
+
+def test_edge(placed):
+    ask = as_user(placed, EDGE)
+    allowed(ask("POST", f"{G}/hosts", host("e1", "edge")))
+    refused(ask("PATCH", f"{G}/hosts/e1", {"spec": {"role": "compute"}}))
+    allowed(ask("POST", LEASES, lease("host-e1")))
+    refused(ask("POST", LEASES, lease("host-h1")))
+    allowed(ask("POST", f"{G}/endpoints", endpoint("out", "e1")))
+    refused(ask("POST", f"{G}/endpoints", endpoint("out2", "h1")))
+    for name, edge in (("mine", "e1"), ("theirs", "e2")):
+        placed.create({"apiVersion": V, "kind": "EdgePeer", "metadata": {"name": name},
+                       "spec": {"edge": edge, "localASN": 64512, "remoteASN": 64513, "interface": "up0"}})
+    allowed(ask("PATCH", f"{G}/edgepeers/mine/status", {"status": {"state": "Established"}}))
+    refused(ask("PATCH", f"{G}/edgepeers/theirs/status", {"status": {"state": "Established"}}))
+    refused(ask("PATCH", f"{G}/edgepeers/mine", {"spec": {"remoteASN": 1}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+
+
+def test_everything_else(placed):
+    for user in (HOST, EDGE):
+        ask = as_user(placed, user)
+        refused(ask("POST", f"{G}/images", {"apiVersion": V, "kind": "Image", "metadata": {"name": "i"},
+                                            "spec": {"kernel": {"kernel": "k"}}}))
+        refused(ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mine"}}))
+        refused(ask("GET", "/api/v1/namespaces/default/secrets"))
+        refused(ask("POST", f"{G}/addresspools", {"apiVersion": V, "kind": "AddressPool", "metadata": {"name": "p"},
+                                                  "spec": {"use": "instance", "prefix": "2001:db8::/40"}}))
+
+
+def test_strangers(placed):
+    for user in STRANGERS:
+        ask = as_user(placed, user)
+        refused(ask("POST", f"{G}/hosts", host("h1")))
+        refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
