@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import oracle
 import pytest
 import yaml
 from apilib import ADMIN, G, V, eventually, image, instance, path_of, pki
@@ -37,7 +38,7 @@ def kubectls():
     found = {}
     here = shutil.which("kubectl")
     near = glob.glob(os.path.join(os.path.dirname(os.path.realpath(here)), "kubectl.*")) if here else []
-    for path in [here, *sorted(near), debian_kubectl()]:
+    for path in [here, *sorted(near), os.path.join(oracle.BINARIES, "kubectl"), debian_kubectl()]:
         if not path or not os.access(path, os.X_OK):
             continue
         p = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
