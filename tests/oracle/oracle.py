@@ -22,7 +22,7 @@ BINARIES = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
 
 def missing():
     """Why there is no oracle here, or None."""
-    for name in ("kube-apiserver", "etcd", "kubectl"):
+    for name in ("kube-apiserver", "etcd", "kubectl", "informer"):
         if not os.access(os.path.join(BINARIES, name), os.X_OK):
             return f"no {name} in {BINARIES}: tests/oracle/build makes it, and needs Go"
     return None
@@ -66,6 +66,23 @@ class Pki:
         openssl("x509", "-req", "-in", base + ".csr", "-CA", self.ca, "-CAkey", self.path("ca.key"), "-CAcreateserial",
                 "-days", "2", "-extfile", base + ".ext", "-out", base + ".crt")
         return base + ".crt", base + ".key"
+
+
+def write_kubeconfig(path, port, ca, cert, key):
+    with open(path, "w") as f:
+        f.write(f"""apiVersion: v1
+kind: Config
+clusters:
+- name: it
+  cluster: {{server: "https://127.0.0.1:{port}", certificate-authority: "{ca}"}}
+users:
+- name: me
+  user: {{client-certificate: "{cert}", client-key: "{key}"}}
+contexts:
+- name: it
+  context: {{cluster: it, user: me}}
+current-context: it
+""")
 
 
 class Oracle:
@@ -127,20 +144,7 @@ class Oracle:
         """Path of a kubeconfig for a user."""
         cert, key = self.pki.sign(user, tuple(groups))
         path = cert[:-4] + ".kubeconfig"
-        with open(path, "w") as f:
-            f.write(f"""apiVersion: v1
-kind: Config
-clusters:
-- name: oracle
-  cluster: {{server: "https://127.0.0.1:{self.port}", certificate-authority: "{self.pki.ca}"}}
-users:
-- name: user
-  user: {{client-certificate: "{cert}", client-key: "{key}"}}
-contexts:
-- name: oracle
-  context: {{cluster: oracle, user: user}}
-current-context: oracle
-""")
+        write_kubeconfig(path, self.port, self.pki.ca, cert, key)
         return path
 
     def kubectl(self, *args, input=None, check=True, user="system:admin", groups=("system:masters",)):
