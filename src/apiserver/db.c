@@ -10,7 +10,7 @@
 #include "base/util.h"
 
 #define APPLICATION_ID 0x4e616372 /* "Nacr" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 /*
  * The write-ahead log is folded into the database when nobody waits and it is WAL_PAGES long, at the latest at twice
  * that, and then written from its start again.
@@ -169,13 +169,13 @@ static int set_up(struct db *db, struct error *err) {
 	int r = check_ours(db, &tables, err);
 	if (r < 0 || tables > 0)
 		return r;
-	_free_ char *sql =
-		strf("BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d;"
-	             "CREATE TABLE log(rv INTEGER PRIMARY KEY, type INTEGER NOT NULL, kind TEXT NOT NULL,"
-	             " ns TEXT NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL) STRICT;"
-	             "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-	             "COMMIT",
-	             APPLICATION_ID, SCHEMA_VERSION);
+	_free_ char *sql = strf("BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d;"
+	                        "CREATE TABLE log(rv INTEGER PRIMARY KEY, type INTEGER NOT NULL, kind TEXT NOT NULL,"
+	                        " ns TEXT NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value BLOB NOT NULL, sum "
+	                        "INTEGER NOT NULL) STRICT;"
+	                        "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	                        "COMMIT",
+	                        APPLICATION_ID, SCHEMA_VERSION);
 	return sql ? exec(db, sql, "set up", err) : error_oom(err);
 }
 
@@ -187,7 +187,8 @@ static int prepare(struct db *db, struct error *err) {
 		{&db->begin, "BEGIN IMMEDIATE"},
 		{&db->commit, "COMMIT"},
 		{&db->rollback, "ROLLBACK"},
-		{&db->insert, "INSERT INTO log(rv, type, kind, ns, name, at, value) VALUES(?1,?2,?3,?4,?5,?6,?7)"},
+		{&db->insert,
+	         "INSERT INTO log(rv, type, kind, ns, name, at, value, sum) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)"},
 		{&db->forget, "DELETE FROM log WHERE rv = ?1"},
 		{&db->meta, "INSERT INTO meta(key, value) VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value = ?2 "
 	                    "WHERE value <> ?2"},
@@ -370,6 +371,27 @@ int db_horizons(struct db *db, int64_t *horizons, struct error *err) {
 	return r;
 }
 
+/*
+ * SQLite checks the form of its pages, not what is in them: a bit that flips within a value would be served. FNV-1a
+ * (draft-eastlake-fnv) of all that a row holds tells.
+ */
+static int64_t row_sum(const struct db_row *r, const char *kind) {
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	const int64_t numbers[] = {r->rv, r->written_s, (int64_t)r->type};
+	const struct {
+		const void *data;
+		size_t len;
+	} parts[] = {{numbers, sizeof(numbers)},
+	             {kind, strlen(kind) + 1},
+	             {r->ns, strlen(r->ns) + 1},
+	             {r->name, strlen(r->name) + 1},
+	             {r->value, r->len}};
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		for (size_t k = 0; k < parts[i].len; k++)
+			h = (h ^ ((const unsigned char *)parts[i].data)[k]) * UINT64_C(0x100000001b3);
+	return (int64_t)h;
+}
+
 static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {
 	const char *kind_text = (const char *)sqlite3_column_text(st, 2);
 	*r = (struct db_row){.rv = sqlite3_column_int64(st, 0),
@@ -387,14 +409,11 @@ static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct er
 			"database `%s` holds objects of %s, which this nacre-apiserver does not know; use a newer one",
 			db->path, printable(kind_text, detail));
 	r->kind = (unsigned)kind;
-	struct jr jr;
-	jr_init(&jr, r->value ? r->value : "", r->len);
-	bool whole = jr_peek(&jr) == JR_OBJECT && jr_skip(&jr, NULL, NULL) == 0 && jr_end(&jr) == 0;
-	jr_done(&jr);
-	if (!whole || !r->ns || !r->name || r->type > EVENT_DELETED)
+	if (!r->ns || !r->name || !r->value || r->type > EVENT_DELETED ||
+	    row_sum(r, kind_text) != sqlite3_column_int64(st, 7))
 		return error_set(
 			err, EUCLEAN,
-			"database `%s` is damaged: row %lld (%s %s) holds no object; restore it from a copy",
+			"database `%s` is damaged: row %lld (%s %s) is not as it was written; restore it from a copy",
 			db->path, (long long)r->rv, kind_text, printable(r->name, detail));
 	return 0;
 }
@@ -403,8 +422,8 @@ int db_load(struct db *db, enum db_rows which, int (*row)(void *, const struct d
             void *userdata, int64_t *ret_rv, struct error *err) {
 	/* Beside max() the other columns are of the row that has it (https://sqlite.org/lang_select.html#bareagg). */
 	static const char *const queries[] = {
-		[DB_ALL] = "SELECT rv, type, kind, ns, name, at, value FROM log ORDER BY rv",
-		[DB_CURRENT] = "SELECT * FROM (SELECT max(rv) AS rv, type, kind, ns, name, at, value FROM log"
+		[DB_ALL] = "SELECT rv, type, kind, ns, name, at, value, sum FROM log ORDER BY rv",
+		[DB_CURRENT] = "SELECT * FROM (SELECT max(rv) AS rv, type, kind, ns, name, at, value, sum FROM log"
 			       " GROUP BY kind, ns, name) WHERE type <> 2 ORDER BY rv",
 	};
 	int64_t rv;
@@ -456,6 +475,7 @@ static int write_rows(struct db *db, const struct db_batch *b, int64_t last_rv, 
 		sqlite3_bind_text(db->insert, 5, row->name, -1, SQLITE_STATIC);
 		sqlite3_bind_int64(db->insert, 6, row->written_s);
 		sqlite3_bind_blob64(db->insert, 7, row->value, row->len, SQLITE_STATIC);
+		sqlite3_bind_int64(db->insert, 8, row_sum(row, key));
 		r = step(db, db->insert, err);
 	}
 	for (size_t i = 0; r == 0 && i < b->n_forget; i++) {
