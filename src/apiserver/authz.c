@@ -115,7 +115,7 @@ void authz_forbidden(struct request *r, const struct user *u, const struct authz
 	             *a->subresource ? "/" : "", a->subresource, a->group, scope, colon, why);
 }
 
-/* May BY be taken for U? Each of its name and groups is a resource of its own. */
+/* May BY be taken for U? Its name, each of its groups and its uid are resources. */
 static bool may_impersonate(const struct server *s, struct request *r, const struct user *by, const struct user *u) {
 	struct authz_attributes a = {"impersonate", "", "users", "", "", u->name, NULL};
 	char ns[254];
@@ -129,18 +129,33 @@ static bool may_impersonate(const struct server *s, struct request *r, const str
 		a.ns = ns;
 		a.name = colon + 1;
 	}
-	for (size_t i = 0; i <= u->n_groups; i++) {
+	for (size_t i = 0; i <= u->n_groups + (u->uid ? 1 : 0); i++) {
 		_buf_free_ struct buf why = {.max = 1024};
-		if (i > 0)
+		if (i > u->n_groups)
+			a = (struct authz_attributes){"impersonate", "authentication.k8s.io", "uids", "", "", u->uid,
+			                              NULL};
+		else if (i > 0)
 			a = (struct authz_attributes){"impersonate", "", "groups", "", "", u->groups[i - 1], NULL};
-		if (i > 0 && streq(a.name, GROUP_AUTHENTICATED))
-			continue;
 		if (!rbac_allows(s->rbac, by, &a, &why)) {
 			authz_forbidden(r, by, &a, why.data);
 			return false;
 		}
 	}
 	return true;
+}
+
+/* The groups that authentication would have given U. */
+static int complete(struct user *u) {
+	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
+	bool anonymous = streq(u->name, USER_ANONYMOUS) || user_in_group(u, GROUP_ANONYMOUS);
+	int r = 0;
+	if (account && u->n_groups == 0) {
+		_free_ char *group = strf(GROUP_ACCOUNTS ":%.*s", (int)strcspn(account, ":"), account);
+		r = group ? user_add_group(u, GROUP_ACCOUNTS) : -ENOMEM;
+		if (r == 0)
+			r = user_add_group(u, group);
+	}
+	return r < 0 ? r : user_add_group(u, anonymous ? GROUP_ANONYMOUS : GROUP_AUTHENTICATED);
 }
 
 bool authz_request(const struct server *s, struct request *r) {
@@ -152,6 +167,10 @@ bool authz_request(const struct server *s, struct request *r) {
 	if (r->as) {
 		if (!may_impersonate(s, r, u, r->as))
 			return false;
+		if (complete(r->as) < 0) {
+			reply_bad_request(r, "the user to be taken for has too many groups");
+			return false;
+		}
 		r->by = r->user;
 		u = r->user = TAKE_PTR(r->as);
 	}
@@ -164,6 +183,25 @@ bool authz_request(const struct server *s, struct request *r) {
 		reply_internal(r, "out of memory");
 	else if (!(allowed = rbac_allows(s->rbac, u, &q.a, &why)))
 		authz_forbidden(r, u, &q.a, why.data);
+	asked_clear(&q);
+	return allowed;
+}
+
+bool authz_create(const struct server *s, struct request *r) {
+	struct asked q;
+	bool allowed = user_in_group(r->user, GROUP_MASTERS);
+	if (allowed)
+		return true;
+	if (ask(r, &q) < 0) {
+		reply_internal(r, "out of memory");
+		asked_clear(&q);
+		return false;
+	}
+	q.a.verb = "create";
+	_buf_free_ struct buf why = {.max = 2048};
+	allowed = rbac_allows(s->rbac, r->user, &q.a, &why);
+	if (!allowed)
+		authz_forbidden(r, r->user, &q.a, why.data);
 	asked_clear(&q);
 	return allowed;
 }

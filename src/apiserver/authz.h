@@ -16,5 +16,8 @@ bool authz_check(const struct server *s, const struct user *u, const struct auth
 /* False: R is answered, with 401 if nobody was authenticated or 403. */
 bool authz_request(const struct server *s, struct request *r) _must_use_;
 
+/* The same for a PUT or PATCH that turns out to make the object: that takes the verb create as well. */
+bool authz_create(const struct server *s, struct request *r) _must_use_;
+
 /* Answers R with 403 in kube-apiserver's words. WHY: NULL or "" if there is nothing to add. */
 void authz_forbidden(struct request *r, const struct user *u, const struct authz_attributes *a, const char *why);

@@ -308,9 +308,11 @@ static void authenticate(struct exchange *x) {
 static enum MHD_Result add_group(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
 	struct user **u = cls;
 	(void)kind;
-	if (strcasecmp(key, "Impersonate-Group") != 0 || !value)
+	/* Extra attributes are for nothing here, and nobody has the right to them. */
+	bool extra = strncasecmp(key, "Impersonate-Extra-", 18) == 0;
+	if (!extra && (strcasecmp(key, "Impersonate-Group") != 0 || !value))
 		return MHD_YES;
-	if (user_add_group(*u, value) == 0)
+	if (!extra && user_add_group(*u, value) == 0)
 		return MHD_YES;
 	*u = user_unref(*u);
 	return MHD_NO;
@@ -329,16 +331,8 @@ static void read_impersonation(struct exchange *x) {
 	r->as = user_new(name, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Uid"));
 	if (r->as)
 		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, add_group, &r->as);
-	/* As authentication would have added them. */
-	const char *account = starts_with(name, USER_ACCOUNT_PREFIX) ? name + strlen(USER_ACCOUNT_PREFIX) : NULL;
-	if (r->as && account && r->as->n_groups == 0) {
-		_free_ char *group = strf(GROUP_ACCOUNTS ":%.*s", (int)strcspn(account, ":"), account);
-		if (!group || user_add_group(r->as, GROUP_ACCOUNTS) < 0 || user_add_group(r->as, group) < 0)
-			r->as = user_unref(r->as);
-	}
-	bool anonymous = r->as && (streq(name, USER_ANONYMOUS) || user_in_group(r->as, GROUP_ANONYMOUS));
-	if (!r->as || user_add_group(r->as, anonymous ? GROUP_ANONYMOUS : GROUP_AUTHENTICATED) < 0)
-		reply_bad_request(r, "the user to be taken for has too many groups");
+	if (!r->as)
+		reply_bad_request(r, "the user to be taken for has too many groups, or extra attributes");
 }
 
 static enum MHD_Result begin(struct exchange *x, const char *method) {

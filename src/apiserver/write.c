@@ -7,6 +7,7 @@
 
 #include "api/core.h"
 #include "api/format.h"
+#include "apiserver/authz.h"
 #include "apiserver/body.h"
 #include "apiserver/handlers.h"
 #include "apiserver/managed.h"
@@ -450,7 +451,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 		return not_found(r);
 	if (st.o)
 		return put(s, r, &st, obj, NULL, k != &api_kind_namespace && k != &api_kind_event);
-	return create(s, r, obj, NULL);
+	return authz_create(s, r) ? create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
@@ -518,7 +519,7 @@ static enum write_result handle_apply(struct server *s, struct request *r, const
 			uid);
 		return WRITE_DONE;
 	}
-	return create(s, r, obj, list);
+	return authz_create(s, r) ? create(s, r, obj, list) : WRITE_DONE;
 }
 
 enum write_result handle_patch(struct server *s, struct request *r) {
