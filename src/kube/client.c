@@ -20,7 +20,7 @@
 #include "base/util.h"
 #include "kube/internal.h"
 
-#define CONNECT_TIMEOUT_MS 5000L
+#define CONNECT_TIMEOUT_MS 10000L /* TLS included, with a server that is busy */
 #define DEAD_PEER_MS       30000U /* unacknowledged data or keep-alives for so long: the connection is dead */
 #define CHECK_NS           NSEC_PER_SEC
 #define RETRY_AFTER_MAX_S  60

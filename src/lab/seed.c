@@ -10,6 +10,8 @@
 
 #define GROUP_VERSION "\"apiVersion\":\"nacre.dev/v1alpha1\","
 
+#define PATIENCE_NS (30 * NSEC_PER_SEC)
+
 #define CORE  "/api/v1/namespaces"
 #define GROUP "/apis/nacre.dev/v1alpha1/"
 
@@ -44,15 +46,22 @@ static const struct seed seeds[] = {
 };
 
 static int post(struct lab_api *a, const char *path, const char *json, struct error *err) {
-	struct kube_response resp = {0};
 	struct kube_spec spec = {.method = "POST", .path = path, .body = json, .len = strlen(json)};
-	int r = kube_perform(a->client, &spec, &resp);
-	if (r == -EEXIST)
-		r = 0;
-	else if (r < 0)
-		error_set(err, r, "POST %s: %s", path, resp.err.msg);
-	kube_response_clear(&resp);
-	return r;
+	uint64_t deadline = now_monotonic_ns() + PATIENCE_NS;
+	for (;;) {
+		struct kube_response resp = {0};
+		int r = kube_perform(a->client, &spec, &resp);
+		/* A kube-apiserver that has just been given its CRDs has much to do. */
+		bool again = kube_response_retriable(&resp) && now_monotonic_ns() < deadline;
+		if (r == -EEXIST)
+			r = 0;
+		else if (r < 0 && !again)
+			error_set(err, r, "POST %s: %s", path, resp.err.msg);
+		kube_response_clear(&resp);
+		if (r == 0 || !again)
+			return r;
+		usleep(200000);
+	}
 }
 
 static int post_edge_peer(struct lab_api *a, int edge, struct error *err) {
