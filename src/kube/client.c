@@ -21,9 +21,13 @@
 #include "kube/internal.h"
 
 #define CONNECT_TIMEOUT_MS 10000L /* TLS included, with a server that is busy */
-#define DEAD_PEER_MS       30000U /* unacknowledged data or keep-alives for so long: the connection is dead */
-#define CHECK_NS           NSEC_PER_SEC
-#define RETRY_AFTER_MAX_S  60
+/*
+ * Unacknowledged data or keep-alives for so long: the connection is dead. Shorter than a lease, for with HTTP/2 all
+ * requests share it, and heartbeats must find another one in time.
+ */
+#define DEAD_PEER_MS      10000U
+#define CHECK_NS          NSEC_PER_SEC
+#define RETRY_AFTER_MAX_S 60
 
 struct sock {
 	TAILQ_ENTRY(sock) entry;
