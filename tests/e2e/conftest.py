@@ -200,8 +200,13 @@ class Lab:
         return run(*self.exec_argv(place, "ping", "-6", "-n", "-c", "1", "-W", "1", address),
                    check=False).returncode == 0
 
-    def await_answer(self, place, address, seconds=30):
+    def await_answer(self, place, address, seconds=60):
         eventually(f"{address} answers {place}", seconds, lambda: self.answers(place, address))
+
+    def page(self, address):
+        """What the guest's HTTP server says to the internet; it comes up after the network."""
+        return eventually(f"http://[{address}]/ answers", 30, lambda: self.exec(
+            "internet", "curl", "-s", "-m", "5", f"http://[{address}]/"))
 
     @contextlib.contextmanager
     def capture(self, place, interface, expression="ip6"):

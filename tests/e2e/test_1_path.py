@@ -42,11 +42,11 @@ def test_apply_wait_ping_curl(lab, cleanup):
     address, delegated = status["address"], ipaddress.ip_network(status["delegatedPrefix"])
     assert ipaddress.ip_address(address) in ipaddress.ip_network(status["prefix"])
     lab.await_answer("internet", address)
-    assert f"hello from demo/{name}" in lab.exec("internet", "curl", "-s", "-m", "5", f"http://[{address}]/")
+    assert f"hello from demo/{name}" in lab.page(address)
     # The guest has the first address of its /60.
     inside = str(delegated.network_address + 1)
     lab.await_answer("internet", inside)
-    assert f"hello from demo/{name}" in lab.exec("internet", "curl", "-s", "-m", "5", f"http://[{inside}]/")
+    assert f"hello from demo/{name}" in lab.page(inside)
 
 
 def test_nothing_else_comes_in(lab, hello):
