@@ -8,6 +8,10 @@
 
 #define KUBECTL_MS 60000
 
+static const char admission[] =
+#include <lab-admission.h>
+	;
+
 int lab_kubernetes_check(const struct lab *lab, struct error *err) {
 	static const char *const programs[] = {"kube-apiserver", "etcd", "kubectl"};
 	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
@@ -45,6 +49,8 @@ int lab_kubernetes_prepare(const struct lab *lab, struct error *err) {
 	buf_puts(&yaml, "---\n");
 	if (r >= 0)
 		r = roles_yaml(&yaml, err);
+	buf_puts(&yaml, "---\n");
+	buf_puts(&yaml, admission);
 	if (r >= 0)
 		r = buf_error(&yaml, "CustomResourceDefinitions and roles", err);
 	if (r >= 0)
