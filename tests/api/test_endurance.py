@@ -129,7 +129,7 @@ def test_clients_that_say_nothing(server):
             time.sleep(1)
             return descriptors(server) <= fds
 
-        eventually("all are cut", 100, gone)
+        eventually("all are cut", 150, gone)
         assert server.get("/readyz").status == 200
 
 
