@@ -304,7 +304,7 @@ def without(v, *paths):
 
 def plain(record):
     """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
-    body = without(record.get("body"), ("managedFields",), ("columnDefinitions", "description"))
+    body = without(record.get("body"), ("columnDefinitions", "description"))
     record = {k: sorted(v) if k == "Warning" else v for k, v in record.items()}
     if not isinstance(body, dict):
         return {**record, "body": body}
