@@ -238,6 +238,9 @@ enum write_result handle_create(struct server *s, struct request *r) {
 		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
 		return WRITE_DONE;
 	}
+	/* Nobody is said to have set these. */
+	json_object_del(object_meta(obj), "deletionTimestamp");
+	json_object_del(object_meta(obj), "deletionGracePeriodSeconds");
 	return create(s, r, obj, NULL);
 }
 
@@ -335,7 +338,7 @@ static enum write_result finish_removal(struct server *s, struct request *r, con
                                         json_t *obj) {
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
-	_json_decref_ json_t *last = json_deep_copy(old);
+	_json_decref_ json_t *last = object_load(o);
 	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, last) < 0))
 		return out_of_memory(r);
 	if (object_keep_meta(obj, old, "resourceVersion") < 0)

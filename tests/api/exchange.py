@@ -79,6 +79,8 @@ class Normaliser:
         for uid, n in self.uids.items():
             s = s.replace(uid, f"<uid {n}>")
         s = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>", s)
+        # Which of several bindings that allow it is by chance.
+        s = re.sub(r"^RBAC: allowed by .*", "RBAC: allowed by <binding>", s)
         s = re.sub(r"too old resource version: \d+ \(\d+\)", "too old resource version: <old> (<oldest>)", s)
         s = re.sub(r"Too large resource version: \d+, current: \d+", "Too large resource version: <n>, current: <n>", s)
         return re.sub(r"in the precondition \(\d+\) does not match the ResourceVersion in record \(\d+\)",
@@ -304,7 +306,7 @@ def without(v, *paths):
 
 def plain(record):
     """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
-    body = without(record.get("body"), ("columnDefinitions", "description"))
+    body = without(record.get("body"), ("f:roleRef", "f:apiGroup"), ("f:roleRef", "f:kind"), ("f:roleRef", "f:name"), ("columnDefinitions", "description"))
     record = {k: sorted(v) if k == "Warning" else v for k, v in record.items()}
     if not isinstance(body, dict):
         return {**record, "body": body}
