@@ -10,9 +10,9 @@ def topic(t):
     def conf(**spec):
         return {"apiVersion": V, "kind": "Instance", "metadata": {"name": "a"}, "spec": spec}
 
-    def say(body, manager="one", path="$I/a", **params):
+    def say(body, manager="one", path="$I/a", differs=None, **params):
         query = "&".join(f"{k}={v}" for k, v in {"fieldManager": manager, **params}.items())
-        return t.apply(f"{path}?{query}", body)
+        return t.apply(f"{path}?{query}", body, differs=differs)
 
     say(conf(type="small", image="debian"))
     say(conf(type="small", image="debian"))  # a no-op
@@ -49,7 +49,7 @@ def topic(t):
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "b"}})
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "managedFields": [{}]}})
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "resourceVersion": "1"}})
-    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "uid": "x"}})
+    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "uid": "x"}}, differs="reasons")
     say("{")
     say("[]")
     say(conf(type="small", image="debian"), "m" * 129)
@@ -59,8 +59,8 @@ def topic(t):
     say("apiVersion: nacre.dev/v1alpha1\nkind: Instance\nmetadata:\n  name: a\n  labels:\n    yaml: 'yes'\n", "yaml")
     t.get("$I/a")
     o = t.get("$I/a")
-    t.put("$I/a?fieldManager=putter", {**o, "metadata": {**o["metadata"], "managedFields": []}})
+    t.put("$I/a?fieldManager=putter", {**o, "metadata": {**o["metadata"], "managedFields": []}}, differs="managed-reset")
     t.post("$I?fieldManager=creator", instance("b", t.ns))
-    t.jsonpatch("$I/b", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}])
+    t.jsonpatch("$I/b", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}], differs="managed-reset")
     t.apply("$N?fieldManager=one", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": t.ns, "labels": {"a": "b"}}})
     t.apply("$N?fieldManager=one", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": t.ns}})
