@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base64.h"
 #include "base/inet.h"
 #include "base/jsonread.h"
 #include "base/jsonwrite.h"
@@ -209,11 +210,35 @@ static void test_proc(void **state) {
 	unlink(path);
 }
 
+/* RFC 4648, section 10. */
+static void test_base64(void **state) {
+	static const char *const pairs[][2] = {{"", ""},
+	                                       {"f", "Zg=="},
+	                                       {"fo", "Zm8="},
+	                                       {"foo", "Zm9v"},
+	                                       {"foob", "Zm9vYg=="},
+	                                       {"fooba", "Zm9vYmE="},
+	                                       {"foobar", "Zm9vYmFy"}};
+	static const char *const bad[] = {"Zg", "Zg=", "Z===", "====", "Zm9*", "Zm 9", "=m9v"};
+	size_t at;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		_buf_free_ struct buf text = {0}, back = {0};
+		base64_encode(&text, pairs[i][0], strlen(pairs[i][0]));
+		assert_string_equal(text.data ? text.data : "", pairs[i][1]);
+		assert_int_equal(base64_decode(&back, pairs[i][1], strlen(pairs[i][1]), &at), 0);
+		assert_int_equal(back.len, strlen(pairs[i][0]));
+		assert_string_equal(back.data ? back.data : "", pairs[i][0]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(base64_decode(NULL, bad[i], strlen(bad[i]), &at), -EINVAL);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),     cmocka_unit_test(test_json_read),
 		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max), cmocka_unit_test(test_time),
-		cmocka_unit_test(test_proc),
+		cmocka_unit_test(test_proc),       cmocka_unit_test(test_base64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

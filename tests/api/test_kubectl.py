@@ -123,6 +123,38 @@ def test_get(kubectl, server):
         kubectl("get", kind, "-A")
 
 
+def test_rights(kubectl, server):
+    """What kubectl sends as protobuf and nothing else, in all its versions."""
+    kubectl("create", "namespace", "t")
+    kubectl("create", "role", "r", "-n", "t", "--verb=get,list", "--resource=instances.nacre.dev,secrets", "--resource-name=x")
+    kubectl("create", "role", "all", "-n", "t", "--verb=get,list", "--resource=instances.nacre.dev")
+    kubectl("create", "rolebinding", "b", "-n", "t", "--role=all", "--user=alice", "--serviceaccount=t:robot")
+    kubectl("create", "clusterrole", "c", "--verb=get", "--non-resource-url=/metrics")
+    kubectl("create", "clusterrolebinding", "c", "--clusterrole=c", "--group=g")
+    rules = server.get("/apis/rbac.authorization.k8s.io/v1/namespaces/t/roles/r").json["rules"]
+    assert {"apiGroups": ["nacre.dev"], "resources": ["instances"], "resourceNames": ["x"], "verbs": ["get", "list"]} in rules
+    assert {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["x"], "verbs": ["get", "list"]} in rules
+    kubectl("create", "secret", "generic", "s", "-n", "t", "--from-literal=a=hello")
+    kubectl("create", "configmap", "m", "-n", "t", "--from-literal=a=hello")
+    kubectl("create", "serviceaccount", "robot", "-n", "t")
+    assert kubectl("get", "secret", "s", "-n", "t", "-o", "jsonpath={.data.a}") == "aGVsbG8="
+    assert kubectl("get", "cm", "m", "-n", "t", "-o", "jsonpath={.data.a}") == "hello"
+    assert kubectl("get", "sa", "-n", "t", "-o", "name").split() == ["serviceaccount/default", "serviceaccount/robot"]
+    p = kubectl.run("create", "quota", "q", "-n", "t", "--hard=pods=1", check=False)
+    assert p.returncode == 1 and "TenantQuotas of nacre.dev" in p.stderr
+    for who, may, may_not in (("alice", ["get", "instances"], ["delete", "instances"]),
+                              ("system:serviceaccount:t:robot", ["list", "instances"], ["get", "secrets"])):
+        assert kubectl("auth", "can-i", *may, "-n", "t", "--as", who) == "yes\n"
+        assert kubectl.run("auth", "can-i", *may_not, "-n", "t", "--as", who, check=False).stdout.startswith("no")
+    assert kubectl("auth", "can-i", "get", "/metrics", "--as", "x", "--as-group", "g") == "yes\n"
+    out = kubectl("auth", "can-i", "--list", "-n", "t", "--as", "alice")
+    assert any(line.split()[0] == "instances.nacre.dev" and line.endswith("[get list]") for line in out.splitlines()), out
+    p = kubectl.run("get", "hosts", "--as", "alice", check=False)
+    assert 'hosts.nacre.dev is forbidden: User "alice" cannot list resource "hosts" in API group "nacre.dev" at the ' \
+        "cluster scope" in p.stderr
+    assert "get" in kubectl("describe", "role", "all", "-n", "t") and "alice" in kubectl("describe", "rolebinding", "b", "-n", "t")
+
+
 def test_get_many(kubectl, server):
     for n in range(23):
         server.create(image(f"i{n:02}"))
