@@ -19,19 +19,24 @@ static int parse(const char *text, const char *context, struct kube_config *ret,
 	return kube_config_parse(text, strlen(text), "/etc/nacre/kubeconfig", context, ret, err);
 }
 
+static const char good[] =
+	"apiVersion: v1\nkind: Config\ncurrent-context: x\n"
+	"contexts:\n- name: x\n  context: {cluster: c, user: u}\n- name: other\n  context: {cluster: c, user: bob}\n"
+	"clusters:\n- name: c\n  cluster:\n    server: 'https://[fd4e::1]:6443'\n"
+	"    certificate-authority-data: " PEM64 "\n    tls-server-name: api\n"
+	"users:\n- name: u\n  user:\n    client-certificate: pki/u.crt\n    client-key: /k/u.key\n    tokenFile: t\n"
+	"- name: bob\n  user:\n    token: abc\n";
+
+static const char good_json[] =
+	"{\"contexts\":[{\"name\":\"y\",\"context\":{\"cluster\":\"c\",\"user\":\"u\"}}],"
+	"\"clusters\":[{\"name\":\"c\",\"cluster\":{\"server\":\"https://h\",\"insecure-skip-tls-verify\":true}}],"
+	"\"users\":[{\"name\":\"u\",\"user\":{\"token\":\"abc\"}}]}";
+
 static void test_good(_unused_ void **state) {
 	struct error err;
 	_kube_config_ struct kube_config c = {0};
 	_kube_config_ struct kube_config json = {0};
-	assert_int_equal(
-		parse("apiVersion: v1\nkind: Config\n" CONTEXT
-	              "- name: other\n  context:\n    cluster: c\n    user: bob\n" CLUSTER(
-			      SERVER
-			      ", certificate-authority-data: " PEM64
-			      ", tls-server-name: api") USER("client-certificate: pki/u.crt, client-key: /k/u.key, "
-	                                                     "tokenFile: t") "- name: bob\n  user:\n    token: abc\n",
-	              NULL, &c, &err),
-		0);
+	assert_int_equal(parse(good, NULL, &c, &err), 0);
 	assert_string_equal(c.server, "https://[fd4e::1]:6443");
 	assert_string_equal(c.ca.data, PEM);
 	assert_string_equal(c.tls_server_name, "api");
@@ -39,12 +44,7 @@ static void test_good(_unused_ void **state) {
 	assert_string_equal(c.key.file, "/k/u.key");
 	assert_string_equal(c.token.file, "/etc/nacre/t");
 	assert_string_equal(c.context, "x");
-	assert_int_equal(parse("{\"contexts\":[{\"name\":\"y\",\"context\":{\"cluster\":\"c\",\"user\":\"u\"}}],"
-	                       "\"clusters\":[{\"name\":\"c\",\"cluster\":{\"server\":\"https://h\","
-	                       "\"insecure-skip-tls-verify\":true}}],"
-	                       "\"users\":[{\"name\":\"u\",\"user\":{\"token\":\"abc\"}}]}",
-	                       "y", &json, &err),
-	                 0);
+	assert_int_equal(parse(good_json, "y", &json, &err), 0);
 	assert_true(json.insecure);
 	assert_string_equal(json.token.data, "abc");
 }
