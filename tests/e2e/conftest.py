@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
 IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
 NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
-API = os.environ.get("NACRE_E2E_API", "nacre")
+API = os.environ.get("NACRE_E2E_API") or "nacre"
 ORACLE = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
 KUBERNETES = API == "kubernetes"
 KUBECTL = os.path.join(ORACLE, "kubectl") if KUBERNETES else shutil.which("kubectl")
