@@ -31,9 +31,10 @@ API_DECLARE(secret, SECRET)
 
 #define ACCOUNT_REF(F, T) F(T, str, name, "name", 0, any, 0, 253, NULL, "Name of a Secret of the same namespace.")
 API_DECLARE(account_ref, ACCOUNT_REF)
-#define SERVICEACCOUNT(F, T)                                                                       \
-	API_META(F, T)                                                                             \
-	F(T, list, secrets, "secrets", 0, account_ref, 0, 256, NULL, "Secrets that belong to it.") \
+#define SERVICEACCOUNT(F, T)                                                                 \
+	API_META(F, T)                                                                       \
+	F(T, list, secrets, "secrets", API_KEY_NAME | API_ATOMIC, account_ref, 0, 256, NULL, \
+	  "Secrets that belong to it.")                                                      \
 	F(T, flag, automount, "automountServiceAccountToken", 0, _, 0, 0, NULL, "Kept for clients; means nothing here.")
 API_DECLARE(serviceaccount, SERVICEACCOUNT)
 

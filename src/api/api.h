@@ -76,7 +76,7 @@ enum {
 	API_MAP_DATA = 1 << 6,       /* map: keys are file names, values any text up to 2 MiB (ConfigMap) */
 	API_MAY_BE_EMPTY = 1 << 7,   /* strs: "" is an element like others */
 	API_KEY_UID = 1 << 8,        /* list-type map, keyed by "uid" */
-	API_ATOMIC = 1 << 9,         /* obj, map: owned as one by who applies it (lists are, unless keyed or a set) */
+	API_ATOMIC = 1 << 9,         /* obj, map, elements of a keyed list: owned as one by who applies it */
 };
 #define API_KEYS (API_KEY_NAME | API_KEY_TYPE | API_KEY_UID)
 

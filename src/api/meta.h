@@ -32,7 +32,7 @@ API_DECLARE(api_owner_ref, API_OWNER_REF)
 	  "Seconds left for a graceful end.")                                                                        \
 	F(T, map, labels, "labels", 0, _, 0, 256, NULL, "Keys and values that selectors can ask for.")               \
 	F(T, map, annotations, "annotations", API_MAP_VALUES_ANY, _, 0, 256, NULL, "Free keys and values of tools.") \
-	F(T, list, owner_refs, "ownerReferences", API_KEY_UID, api_owner_ref, 0, 64, NULL,                           \
+	F(T, list, owner_refs, "ownerReferences", API_KEY_UID | API_ATOMIC, api_owner_ref, 0, 64, NULL,              \
 	  "Objects this one depends on; it is collected when all are gone.")                                         \
 	F(T, strs, finalizers, "finalizers", API_SET, qualified, 0, 64, NULL, "Who must act before the object may go.")
 API_DECLARE(api_meta, API_META_FIELDS)

@@ -64,6 +64,6 @@ API_DECLARE(role_ref, ROLE_REF)
 #define ROLE_BINDING(F, T)                                                                    \
 	API_META(F, T)                                                                        \
 	F(T, list, subjects, "subjects", 0, subject, 0, 1024, NULL, "Who is given the role.") \
-	F(T, inl, role, "roleRef", 0, role_ref, 0, 0, NULL, "The role; can't change.")
+	F(T, inl, role, "roleRef", API_ATOMIC, role_ref, 0, 0, NULL, "The role; can't change.")
 API_DECLARE(role_binding, ROLE_BINDING)
 extern const struct api_kind api_kind_rolebinding, api_kind_clusterrolebinding;

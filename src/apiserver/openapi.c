@@ -72,6 +72,8 @@ static json_t *with_body(json_t *op, const struct api_kind *k, bool patch) {
 		                    json_pack("{s:{s:s}}", "schema", "type", "array"));
 		json_object_set_new(content, "application/merge-patch+json",
 		                    json_pack("{s:{s:s}}", "schema", "type", "object"));
+		json_object_set_new(content, "application/apply-patch+yaml",
+		                    json_pack("{s:{s:s}}", "schema", "type", "object"));
 	} else
 		json_object_set_new(content, "application/json", json_pack("{s:{s:s}}", "schema", "$ref", ref));
 	json_object_set_new(op, "requestBody", json_pack("{s:o}", "content", content));

@@ -78,7 +78,8 @@ int owners_update(const struct request *r, const json_t *old, const json_t *was,
 	begin(&c, r);
 	if (r->route.status)
 		sent = NULL;
-	if (managed_read(&c.arena, sent, &e) < 0 || (!e.n && !(old && is_reset(sent))))
+	const bool reset = old && is_reset(sent);
+	if (managed_read(&c.arena, reset ? NULL : sent, &e) < 0 || (!e.n && !reset))
 		(void)!managed_read(&c.arena, was, &e);
 	*ret = NULL;
 	if (old && !e.n)

@@ -110,14 +110,20 @@ static int validate(struct server *s, struct request *r, const json_t *old, cons
 	return e;
 }
 
-/* Kubernetes knows no empty maps and lists in metadata. */
-static void drop_empty_meta(json_t *obj) {
+/* Kubernetes knows no empty maps and lists in metadata, nor empty maps in kinds of its own. */
+static void drop_empty(const struct api_kind *k, json_t *obj) {
 	static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
 	json_t *m = object_meta(obj);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const json_t *v = json_object_get(m, names[i]);
 		if (i < 2 ? json_is_object(v) && !json_object_size(v) : json_is_array(v) && !json_array_size(v))
 			json_object_del(m, names[i]);
+	}
+	for (size_t i = 0; !object_has_generation(k) && i < k->desc->n_fields; i++) {
+		const struct api_field *f = &k->desc->fields[i];
+		const json_t *v = json_object_get(obj, f->name);
+		if (f->type == API_TYPE_map && json_is_object(v) && !json_object_size(v))
+			json_object_del(obj, f->name);
 	}
 }
 
@@ -128,7 +134,7 @@ int stage_prepare(struct request *r, json_t *obj) {
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
-	drop_empty_meta(obj);
+	drop_empty(r->route.kind, obj);
 	int e = prepare_object(r, obj);
 	if (e < 0)
 		return e;

@@ -19,7 +19,7 @@ static struct type type_of_field(const struct api_field *f) {
 	bool nested = f->type == API_TYPE_obj || f->type == API_TYPE_inl;
 	return (struct type){.d = nested ? f->sub : NULL,
 	                     .f = nested || f->type == API_TYPE_raw ? NULL : f,
-	                     .atomic = f->flags & API_ATOMIC};
+	                     .atomic = (f->flags & API_ATOMIC) && !api_list_key(f)};
 }
 
 static const struct api_field *declared(struct type t, const char *name) {
@@ -35,7 +35,8 @@ static struct type member_type(struct type t, const char *name) {
 }
 
 static struct type item_type(struct type t) {
-	return (struct type){.d = t.f && t.f->type == API_TYPE_list ? t.f->sub : NULL, .item = true};
+	bool list = t.f && t.f->type == API_TYPE_list;
+	return (struct type){.d = list ? t.f->sub : NULL, .item = true, .atomic = list && (t.f->flags & API_ATOMIC)};
 }
 
 static bool has_items(struct type t) {

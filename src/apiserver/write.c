@@ -16,6 +16,7 @@
 #include "apiserver/patch.h"
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
+#include "apiserver/strategic.h"
 #include "base/util.h"
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
@@ -459,26 +460,26 @@ enum write_result handle_update(struct server *s, struct request *r) {
 
 /* ---- patch ---- */
 
-static bool has_directives(const json_t *v) {
-	const char *key;
-	json_t *child;
-	size_t i;
-	if (json_is_array(v)) {
-		json_array_foreach((json_t *)v, i, child) if (has_directives(child)) return true;
-	} else if (json_is_object(v)) {
-		json_object_foreach((json_t *)v, key, child) if (key[0] == '$' || has_directives(child)) return true;
-	}
-	return false;
-}
-
 static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
 	struct error err = {0};
 	int e;
-	if (streq(r->content_type, TYPE_STRATEGIC) && has_directives(r->json)) {
-		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL, "a strategic merge patch with directives");
-		return -EINVAL;
-	}
-	if (!streq(r->content_type, TYPE_JSON_PATCH)) {
+	if (streq(r->content_type, TYPE_STRATEGIC)) {
+		e = strategic_merge(r->route.kind->desc, old, r->json, ret, &err);
+		if (e == -EINVAL)
+			reply_bad_request(r, "invalid strategic merge patch: %s", err.msg);
+		else if (e == -EMSGSIZE)
+			reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s", err.msg);
+		else if (e == -ENOKEY)
+			reply_status(&r->reply, 500, NULL, NULL, "%s", err.msg);
+		else if (e == -EBADMSG) {
+			struct api_errors errs = {0};
+			api_errors_add(&errs, API_INVALID, "patch", "Invalid value: %.200s", err.msg);
+			const struct status_details d = {.causes = &errs};
+			reply_status(&r->reply, 422, "Invalid", &d, " \"\" is invalid: patch: %s", errs.v[0].msg);
+		}
+		if (e < 0 && e != -ENOMEM)
+			return e;
+	} else if (!streq(r->content_type, TYPE_JSON_PATCH)) {
 		if (!json_is_object(r->json)) {
 			reply_bad_request(r, "a merge patch must be an object");
 			return -EINVAL;

@@ -289,7 +289,7 @@ def play(topic, connect):
 
 
 # Differences that are no exchange's own; compare() leaves them out.
-GENERAL = {"wording", "managed-fields"}
+GENERAL = {"wording"}
 
 # Errors that people read, and say the same in other words; of all others the message counts as well.
 WORDED = {"Invalid", "BadRequest", "UnsupportedMediaType", "MethodNotAllowed", "RequestEntityTooLarge", "NotAcceptable", None}
@@ -304,9 +304,20 @@ def without(v, *paths):
     return walk(v, None)
 
 
+def owner(entry):
+    return [entry.get(n, "") for n in ("manager", "operation", "subresource")]
+
+
+def ordered(v):
+    """V with entries of managedFields in an order that doesn't hang on the second in which each was written."""
+    if isinstance(v, dict):
+        return {k: sorted(c, key=owner) if k == "managedFields" and isinstance(c, list) else ordered(c) for k, c in v.items()}
+    return [ordered(c) for c in v] if isinstance(v, list) else v
+
+
 def plain(record):
     """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
-    body = without(record.get("body"), ("f:roleRef", "f:apiGroup"), ("f:roleRef", "f:kind"), ("f:roleRef", "f:name"), ("columnDefinitions", "description"))
+    body = ordered(without(record.get("body"), ("columnDefinitions", "description")))
     record = {k: sorted(v) if k == "Warning" else v for k, v in record.items()}
     if not isinstance(body, dict):
         return {**record, "body": body}

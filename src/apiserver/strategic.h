@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Strategic merge patches, which kubectl sends for kinds of Kubernetes itself: a merge patch (RFC 7396) in which lists
+ * with keys are merged element by element and sets are united, and which may hold directives: $patch, $retainKeys,
+ * $deleteFromPrimitiveList/FIELD, $setElementOrder/FIELD. Semantics: k8s.io/apimachinery, util/strategicpatch. What
+ * a list is says its declaration (API_KEY_…, API_SET); all others are replaced.
+ */
+
+#include <jansson.h>
+
+#include "api/api.h"
+
+#define STRATEGIC_LIST_MAX 4096 /* elements of a list that is merged */
+
+/*
+ * TARGET is not changed; *RET shares nothing with it. -EINVAL: the patch is malformed; -ENOKEY: an element lacks the
+ * key of its list; -EBADMSG: $retainKeys contradicts the patch; -EMSGSIZE: a list is too long.
+ */
+int strategic_merge(const struct api_desc *d, const json_t *target, const json_t *patch, json_t **ret,
+                    struct error *err) _must_use_;
