@@ -38,7 +38,8 @@ void handle_get(struct server *s, struct request *r) {
 	}
 	if (r->accept == MEDIA_TABLE) {
 		_buf_free_ struct buf b = {0};
-		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", include_of(r), now_realtime_us());
+		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", 0, include_of(r),
+		            now_realtime_us());
 		reply_json(&r->reply, 200, &b);
 	} else
 		reply_object(r, 200, o->value->data, o->value->len);
@@ -79,7 +80,8 @@ static int parse_version(struct request *r, const struct server *s, int64_t *ret
 struct page {
 	struct blob **v;
 	size_t n, cap;
-	char cont[600]; /* where the next page begins, "" if there is none */
+	char cont[600];    /* where the next page begins, "" if there is none */
+	int64_t remaining; /* how many come after this page; 0: none, or not known */
 };
 
 static int page_add(struct page *p, struct blob *b) {
@@ -109,12 +111,17 @@ struct list_params {
 	int64_t version;
 };
 
-/* Adds B if it is selected. 1: the page is full, and the next one begins with this key. */
+/* Adds B if it is selected. 1: the page is full, and the next one begins with this key. Without a selector the rest is
+ * counted. */
 static int emit(const struct list_params *lp, struct page *p, const char *ns, const char *name, struct blob *b) {
 	if (!selector_matches(lp->sel, ns, name, b->data, b->len))
 		return 0;
 	if (lp->limit && p->n == lp->limit) {
-		snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, ns, name);
+		if (!p->remaining++)
+			snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, ns, name);
+		if (!lp->sel)
+			return 0;
+		p->remaining = 0;
 		return 1;
 	}
 	return page_add(p, b);
@@ -213,7 +220,7 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	struct buf b = {0};
 	if (r->accept == MEDIA_TABLE) {
 		b.max = (size_t)512 << 20;
-		table_print(&b, k, p->v, p->n, version, p->cont, include_of(r), now_realtime_us());
+		table_print(&b, k, p->v, p->n, version, p->cont, p->remaining, include_of(r), now_realtime_us());
 		reply_json(&r->reply, 200, &b);
 		return;
 	}
@@ -228,6 +235,8 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	jw_kv_string(&b, "resourceVersion", rv);
 	if (*p->cont)
 		jw_kv_string(&b, "continue", p->cont);
+	if (p->remaining)
+		jw_kv_i64(&b, "remainingItemCount", p->remaining);
 	jw_end(&b, '}');
 	jw_key(&b, "items");
 	jw_begin(&b, '[');

@@ -184,7 +184,7 @@ static void print_row(struct buf *b, const struct api_kind *k, const struct blob
 }
 
 void table_print(struct buf *b, const struct api_kind *k, struct blob *const *items, size_t n, int64_t version,
-                 const char *cont, enum table_include include, uint64_t now_us) {
+                 const char *cont, int64_t remaining, enum table_include include, uint64_t now_us) {
 	char rv[24];
 	snprintf(rv, sizeof(rv), "%lld", (long long)version);
 	jw_begin(b, '{');
@@ -195,6 +195,8 @@ void table_print(struct buf *b, const struct api_kind *k, struct blob *const *it
 	jw_kv_string(b, "resourceVersion", rv);
 	if (*cont)
 		jw_kv_string(b, "continue", cont);
+	if (remaining)
+		jw_kv_i64(b, "remainingItemCount", remaining);
 	jw_end(b, '}');
 	print_columns(b, k);
 	jw_key(b, "rows");

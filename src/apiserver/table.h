@@ -9,7 +9,7 @@ enum table_include { TABLE_METADATA, TABLE_NONE, TABLE_OBJECT };
 
 /* The rows of N objects; VERSION and CONT (may be "") go into its metadata. NOW_US: for ages. */
 void table_print(struct buf *b, const struct api_kind *k, struct blob *const *items, size_t n, int64_t version,
-                 const char *cont, enum table_include include, uint64_t now_us);
+                 const char *cont, int64_t remaining, enum table_include include, uint64_t now_us);
 
 /* "5m", "3h20m", "12d": Kubernetes' duration.HumanDuration. */
 #define AGE_STR_MAX 32

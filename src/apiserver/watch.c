@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
 #include "apiserver/table.h"
@@ -170,7 +171,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	buf_reset(&w->text);
 	buf_puts(&w->text, heads[type]);
 	/* The list's version isn't needed: the row's object has its own. */
-	table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "",
+	table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "", 0,
 	            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
 	buf_puts(&w->text, "}\n");
 	w->head = NULL;
@@ -223,6 +224,20 @@ static void send_expired(struct watch *w) {
 	send_text(w);
 }
 
+/* What left the selection, as it was last in it, with the version at which it left. NULL on no memory. */
+static struct blob *left_as(const struct watch_event *e) {
+	char rv[24];
+	struct blob *b = NULL;
+	json_t *obj = json_loadb(e->prev->data, e->prev->len, 0, NULL);
+	snprintf(rv, sizeof(rv), "%lld", (long long)e->rv);
+	char *text = obj && object_set_meta_str(obj, "resourceVersion", rv) == 0 ? json_dumps(obj, JSON_COMPACT) : NULL;
+	if (text)
+		b = blob_new(text, strlen(text));
+	free(text);
+	json_decref(obj);
+	return b;
+}
+
 /* 1: there is something to send; 0: nothing now; -1: the end. */
 static int next_piece(struct watch *w) {
 	if (w->ended)
@@ -246,7 +261,8 @@ static int next_piece(struct watch *w) {
 	}
 	if (type >= 0) {
 		const struct watch_event *e = store_event(w->server->store, w->o.kind, w->seq++);
-		send_blob(w, type, e->value);
+		_blob_unref_ struct blob *left = type == EVENT_DELETED && e->type != EVENT_DELETED ? left_as(e) : NULL;
+		send_blob(w, type, left ? left : e->value);
 		return 1;
 	}
 	if (w->bookmark_due) {

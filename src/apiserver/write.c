@@ -151,13 +151,17 @@ static int check_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
-static int set_new_meta(const struct api_kind *k, json_t *obj) {
+/* What only the server sets. */
+static void drop_server_meta(json_t *obj) {
 	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
 	                                      "resourceVersion", "generation"};
-	char uid[37], now[TIME_STR_MAX];
-	uuid_make(uid);
 	for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
 		json_object_del(object_meta(obj), dropped[i]);
+}
+
+static int set_new_meta(const struct api_kind *k, json_t *obj) {
+	char uid[37], now[TIME_STR_MAX];
+	uuid_make(uid);
 	int e = generate_name(obj);
 	if (e == 0)
 		e = object_set_meta_str(obj, "uid", uid);
@@ -195,6 +199,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
 	_buf_free_ struct buf text = {0};
+	drop_server_meta(obj);
 	if (stage_prepare(r, obj) < 0)
 		return WRITE_DONE;
 	if (set_name_label(rt->kind, obj) < 0)
@@ -335,14 +340,13 @@ static bool same(const struct stored *st, json_t *obj, const json_t *list) {
 }
 
 /* A finalizer was the last thing that kept it. */
-static enum write_result finish_removal(struct server *s, struct request *r, const struct object *o, const json_t *old,
-                                        json_t *obj) {
+static enum write_result finish_removal(struct server *s, struct request *r, const struct stored *st, json_t *obj) {
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
-	_json_decref_ json_t *last = object_load(o);
-	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, o->ns, o->name, last) < 0))
+	_json_decref_ json_t *last = object_load(st->o);
+	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
 		return out_of_memory(r);
-	if (object_keep_meta(obj, old, "resourceVersion") < 0)
+	if (object_keep_meta(obj, st->tree, "resourceVersion") < 0)
 		return out_of_memory(r);
 	reply_dom(&r->reply, 200, obj);
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
@@ -409,7 +413,7 @@ static enum write_result put(struct server *s, struct request *r, const struct s
 	if (stage_check(s, r, old, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
-		return finish_removal(s, r, st->o, old, obj);
+		return finish_removal(s, r, st, obj);
 	return finish_put(s, r, 200, rt->name, &text);
 }
 

@@ -35,11 +35,11 @@ def topic(t):
     ask(resourceVersion=str(int(version) + 1000000))
     ask(resourceVersion=str(int(version) + 1000000), resourceVersionMatch="Exact")
 
-    page = ask(limit=2, differs="remaining")
+    page = ask(limit=2)
     token = page["metadata"]["continue"]
     t.delete("$I/d")
     t.post("$I", instance("bb", t.ns))
-    page = ask(**{"limit": 2, "continue": token}, differs="remaining")
+    page = ask(**{"limit": 2, "continue": token})
     ask(**{"limit": 2, "continue": page["metadata"]["continue"]})
     ask(**{"continue": token})
     ask(limit=5)
@@ -53,7 +53,7 @@ def topic(t):
     ask(**{"limit": 2, "continue": token, "resourceVersion": version, "resourceVersionMatch": "Exact"})
     ask(limit=2, labelSelector="x")
     ask(limit=1, resourceVersion="0", differs="limit")
-    ask(limit=1, resourceVersion=version, resourceVersionMatch="Exact", differs="remaining")
+    ask(limit=1, resourceVersion=version, resourceVersionMatch="Exact")
 
     for selector in ("x", "!x", "x=1", "x==2", "x!=1", "x in (1,2)", "x notin (1)", "x,y", "x,!y", "n>6", "n<7",
                      "x in (2, 3),!y", "", " x = 1 ", "x in ()", "x=", "nacre.dev/x", "x in (1),x in (2)", "x,", ","):
