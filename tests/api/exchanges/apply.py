@@ -59,7 +59,7 @@ def topic(t):
     say("apiVersion: nacre.dev/v1alpha1\nkind: Instance\nmetadata:\n  name: a\n  labels:\n    yaml: 'yes'\n", "yaml")
     t.get("$I/a")
     o = t.get("$I/a")
-    t.put("$I/a?fieldManager=putter", {**o, "metadata": {**o["metadata"], "managedFields": []}})
+    t.put("$I/a?fieldManager=putter", {**o, "metadata": {**o["metadata"], "managedFields": []}}, differs="managed-reset")
     t.post("$I?fieldManager=creator", instance("b", t.ns))
     t.jsonpatch("$I/b", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}])
     t.apply("$N?fieldManager=one", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": t.ns, "labels": {"a": "b"}}})
