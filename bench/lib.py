@@ -102,6 +102,7 @@ class Bench:
         return self
 
     def __exit__(self, *exc):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is under way here ends
         for p in reversed(self.procs):
             p.terminate()
         for p in reversed(self.procs):
