@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "apiserver/http.h"
 
+#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +10,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "apiserver/audit.h"
+#include "apiserver/authn.h"
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
 #include "apiserver/watch.h"
@@ -295,11 +298,16 @@ static void identify(struct http *h, struct conn *c) {
 static void authenticate(struct exchange *x) {
 	struct request *r = x->request;
 	struct conn *c = x->conn;
-	const char *authorization = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Authorization");
+	const char *header = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Authorization");
+	const char *token =
+		header && strncasecmp(header, "Bearer ", 7) == 0 ? header + strspn(header + 7, " ") + 7 : "";
 	identify(x->http, c);
-	if (c->user)
+	/* On a UNIX socket the token counts first, so that an administrator can try one. */
+	if (c->user && (x->http->tls || !*token))
 		r->user = user_ref(c->user);
-	else if (c->user_refused || authorization)
+	else if (*token && authn_token(x->http->server, token, NULL, &r->user, NULL, NULL) == 0)
+		return;
+	else if (c->user_refused || *token)
 		reply_unauthorized(r);
 	else if (!(r->user = user_new_anonymous()))
 		reply_internal(r, "out of memory");
@@ -415,6 +423,19 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd
 	return NULL;
 }
 
+static void audit(struct exchange *x) {
+	const union MHD_ConnectionInfo *ci = MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	struct audit_client c = {.target = x->target,
+	                         .agent = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "User-Agent")};
+	char text[INET6_ADDRSTRLEN];
+	const struct sockaddr *sa = ci ? ci->client_addr : NULL;
+	if (sa && sa->sa_family == AF_INET)
+		c.address = inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, sizeof(text));
+	else if (sa && sa->sa_family == AF_INET6)
+		c.address = inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, text, sizeof(text));
+	audit_request(x->http->server->audit, x->request, &c);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, enum MHD_RequestTerminationCode why) {
 	struct exchange *x = *state;
 	(void)cls;
@@ -422,6 +443,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	(void)why;
 	if (!x)
 		return;
+	if (x->request && x->http->server->audit)
+		audit(x);
 	if (x->conn) {
 		if (x->conn->busy)
 			x->http->busy--;

@@ -3,10 +3,13 @@
 
 #include <stdarg.h>
 
+#include "api/account.h"
+#include "apiserver/authn.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
 
-#define AUTHORIZATION "authorization.k8s.io", "v1"
+#define AUTHORIZATION  "authorization.k8s.io", "v1"
+#define AUTHENTICATION "authentication.k8s.io", "v1"
 
 const struct review reviews[] = {
 	{AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview",
@@ -16,6 +19,11 @@ const struct review reviews[] = {
          .namespaced = true, .answer = review_local_access},
 	{AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview",
          .answer = review_self_rules},
+	{AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview",
+         .answer = answer_self_subject_review},
+	{AUTHENTICATION, "TokenReview", "tokenreviews", "tokenreview", .answer = answer_token_review},
+	{AUTHENTICATION, "TokenRequest", "serviceaccounts", "", .namespaced = true, .of = &api_kind_serviceaccount,
+         .subresource = "token", .answer = answer_token_request},
 	{0},
 };
 

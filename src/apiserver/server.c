@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "apiserver/audit.h"
+#include "apiserver/authn.h"
 #include "apiserver/authz.h"
 #include "apiserver/body.h"
 #include "apiserver/gc.h"
@@ -270,6 +272,8 @@ struct server *server_free(struct server *s) {
 	gc_free(s->gc);
 	keep_free(s->keep);
 	rbac_free(s->rbac);
+	authn_free(s->authn);
+	audit_free(s->audit);
 	quota_free(s->quota);
 	free(s->watches);
 	sd_event_unref(s->loop);

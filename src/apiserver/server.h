@@ -13,6 +13,8 @@
 #include "base/metrics.h"
 
 struct gc;
+struct authn;
+struct audit;
 struct quota;
 
 struct server {
@@ -23,6 +25,8 @@ struct server {
 	bool running;                            /* inside the queue: a write must not run another one */
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
 	struct gc *gc;
+	struct authn *authn; /* owned; NULL: no tokens */
+	struct audit *audit; /* owned; NULL: no audit log */
 	struct rbac *rbac;
 	struct keep *keep;
 	struct quota *quota;

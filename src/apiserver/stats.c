@@ -17,6 +17,8 @@ static struct metric commit_seconds = {.name = "nacre_apiserver_commit_seconds_t
                                        .type = "counter",
                                        .scale = 1e-9};
 static struct metric watches = METRIC_GAUGE("nacre_apiserver_watches", "Watches open.");
+static struct metric dropped =
+	METRIC_COUNTER("nacre_apiserver_audit_dropped_total", "Lines of the audit log that had no room.");
 static struct metric objects = METRIC_GAUGE("nacre_apiserver_objects", "Objects stored.");
 
 void stats_register(void) {
@@ -38,7 +40,7 @@ void stats_register(void) {
 		                             .scale = 1e-9};
 		metric_register(&seconds[v]);
 	}
-	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches, &objects};
+	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches, &objects, &dropped};
 	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
 		metric_register(rest[i]);
 }
@@ -55,6 +57,10 @@ void stats_commit(size_t n, uint64_t took_ns, bool ok) {
 	metric_add(ok ? &commits : &failures, 1);
 	metric_add(&changes, ok ? (int64_t)n : 0);
 	metric_add(&commit_seconds, (int64_t)took_ns);
+}
+
+void stats_audit_dropped(void) {
+	metric_add(&dropped, 1);
 }
 
 void stats_watch(int change) {

@@ -8,5 +8,7 @@
 void stats_register(void);
 void stats_request(const struct request *r); /* R is answered */
 void stats_commit(size_t changes, uint64_t took_ns, bool ok);
+/* A line of the audit log had no room. */
+void stats_audit_dropped(void);
 void stats_watch(int change);
 void stats_objects(int change);

@@ -2,6 +2,7 @@
 #include "apiserver/tls.h"
 
 #include <gnutls/x509.h>
+#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -224,9 +225,22 @@ static int subject_part(gnutls_x509_crt_t crt, const char *oid, unsigned i, char
 	int e = gnutls_x509_crt_get_dn_by_oid(crt, oid, i, 0, out, &len);
 	if (e == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 		return 0;
-	if (e < 0 || len >= SUBJECT_MAX || strlen(out) != len || len == 0)
+	json_t *utf8 = e < 0 ? NULL : json_string(out);
+	json_decref(utf8);
+	if (!utf8 || len >= SUBJECT_MAX || strlen(out) != len || len == 0)
 		return error_set(err, EACCES, "the subject of the client's certificate can't be used");
 	return 1;
+}
+
+static int add_fingerprint(gnutls_x509_crt_t crt, struct user *u, struct error *err) {
+	unsigned char digest[32];
+	size_t len = sizeof(digest);
+	char text[sizeof("X509SHA256=") + 2 * sizeof(digest)] = "X509SHA256=";
+	if (gnutls_x509_crt_get_fingerprint(crt, GNUTLS_DIG_SHA256, digest, &len) < 0)
+		return error_set(err, EACCES, "the client's certificate can't be read");
+	for (size_t i = 0; i < len; i++)
+		snprintf(text + strlen(text), 3, "%02x", digest[i]);
+	return user_add_extra(u, EXTRA_CREDENTIAL_ID, text) < 0 ? error_oom(err) : 0;
 }
 
 static int user_of(gnutls_x509_crt_t crt, struct user **ret, struct error *err) {
@@ -245,6 +259,9 @@ static int user_of(gnutls_x509_crt_t crt, struct user **ret, struct error *err) 
 		return r;
 	if (user_add_group(u, GROUP_AUTHENTICATED) < 0)
 		return error_set(err, EACCES, "the client's certificate has too many organisations");
+	r = add_fingerprint(crt, u, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(u);
 	return 0;
 }

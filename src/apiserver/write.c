@@ -5,8 +5,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "api/account.h"
 #include "api/core.h"
 #include "api/format.h"
+#include "apiserver/authn.h"
 #include "apiserver/authz.h"
 #include "apiserver/body.h"
 #include "apiserver/handlers.h"
@@ -227,6 +229,8 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 		             resource_name(rt->kind, res), name);
 		return WRITE_DONE;
 	}
+	if (rt->kind == &api_kind_secret && authn_fill_secret(s, rt->ns, obj) < 0)
+		return out_of_memory(r);
 	if (owners_attach(obj, list ? list : tracked) < 0)
 		return out_of_memory(r);
 	if (stage_check(s, r, NULL, obj, &text) < 0)

@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "apiserver/audit.h"
+#include "apiserver/authn.h"
 #include "apiserver/http.h"
 #include "apiserver/stats.h"
 #include "base/log.h"
@@ -22,6 +24,8 @@ struct program {
 	sd_event *loop;
 	struct server *server;
 	struct tls_files files;
+	const char *account_key, *audit_log;
+	struct error audit_failure;
 	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
 	size_t n_https;
@@ -56,12 +60,24 @@ static void refresh_tls(struct program *p) {
 		log_error("certificates stay as they were", "cause=\"%s\"", err.msg);
 }
 
+static void log_audit(struct program *p) {
+	struct error e;
+	audit_state(p->server->audit, &e);
+	if (e.code && !p->audit_failure.code)
+		log_error("the audit log can't be written", "cause=\"%s\"", e.msg);
+	else if (!e.code && p->audit_failure.code)
+		log_info("the audit log works again", "after=\"%s\"", p->audit_failure.msg);
+	p->audit_failure = e;
+}
+
 static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	(void)src;
 	(void)usec;
 	log_failures(p);
 	refresh_tls(p);
+	if (p->server->audit)
+		log_audit(p);
 	server_tick(p->server);
 	for (size_t i = 0; i < p->n_https; i++)
 		http_tick(p->https[i]);
@@ -74,7 +90,10 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 static int on_hangup(sd_event_source *src, const struct signalfd_siginfo *si, void *userdata) {
 	(void)src;
 	(void)si;
-	refresh_tls(userdata);
+	struct program *p = userdata;
+	refresh_tls(p);
+	if (p->server->audit)
+		audit_reopen(p->server->audit);
 	return 0;
 }
 
@@ -114,6 +133,13 @@ static int start(struct program *p, const char *database, const struct opt_list 
 	r = server_new(&p->server, p->loop, database, err);
 	if (r == 0 && p->files.cert)
 		r = tls_new(&p->tls, &p->files, err);
+	if (r == 0 && p->audit_log)
+		r = audit_new(&p->server->audit, p->audit_log, err);
+	_free_ char *beside = strf("%s.service-account.key", database);
+	if (r == 0)
+		r = beside ? authn_new(&p->server->authn, p->account_key ? p->account_key : beside,
+		                       p->tls ? tls_client_ca_pem(p->tls) : NULL, err)
+		           : error_oom(err);
 	for (size_t i = 0; r == 0 && i < listen->n; i++) {
 		r = http_new(&p->https[i], p->server, listen->v[i], p->tls, err);
 		if (r == 0)
@@ -135,6 +161,11 @@ int main(int argc, char **argv) {
 		{"tls-key", OPT_STR, &p.files.key, "FILE", "its private key"},
 		{"client-ca", OPT_STR, &p.files.client_ca, "FILE",
 	         "authorities whose client certificates are believed"},
+		{"service-account-key", OPT_STR, &p.account_key, "FILE",
+	         "ECDSA P-256 key that signs tokens; made if it is not there (default: beside the database, with "
+	         "'.service-account.key' after its name)"},
+		{"audit-log", OPT_STR, &p.audit_log, "FILE",
+	         "append a line for each request, as audit.k8s.io/v1; opened anew on SIGHUP"},
 		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
 		{0},
 	};

@@ -188,12 +188,12 @@ class Server(Client):
         self.database = os.path.join(self.dir, "state", "api.db")  # the directory is made
         self.log = os.path.join(self.dir, "log")
 
-    def start(self, wait=True, prefix=(), **kwargs):
+    def start(self, wait=True, prefix=(), args=(), **kwargs):
         log = open(self.log, "a")
         self.process = subprocess.Popen(
             [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
              "--listen", f"unix:{self.dir}/sock", "--tls-cert", f"{pki().dir}/server.crt",
-             "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca], stderr=log, **kwargs)
+             "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca, *args], stderr=log, **kwargs)
         log.close()
         if wait:
             eventually("the server answers", 20, self._answers)

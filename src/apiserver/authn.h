@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Tokens of ServiceAccounts: issued here, and believed as long as they are not expired and what they are bound to is
+ * still there: the account (by uid) and, for some, a Secret. Deleting the account makes its tokens void at once.
+ *
+ * Claims: as kube-apiserver writes them (k8s.io/kubernetes pkg/serviceaccount).
+ */
+
+#include <jansson.h>
+
+#include "apiserver/server.h"
+
+#define TOKEN_ISSUER "https://kubernetes.default.svc.cluster.local"
+
+struct authn;
+
+/* KEY: file of the key that signs, made if it isn't there; NULL: one in memory. ROOT_CA: PEM for token Secrets, or
+ * NULL. */
+int authn_new(struct authn **ret, const char *key, const char *root_ca, struct error *err) _must_use_;
+struct authn *authn_free(struct authn *a);
+
+/*
+ * Whose TOKEN it is. AUDIENCES (strings; NULL: this server) must have one of the token's; those that both have are
+ * put into RET_AUDIENCES (may be NULL; a new reference). -EACCES: it is not good.
+ */
+int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+                json_t **ret_audiences, struct error *err) _must_use_;
+
+/* The handlers of apiserver/review.h. */
+void answer_token_request(struct server *s, struct request *r);
+void answer_token_review(struct server *s, struct request *r);
+void answer_self_subject_review(struct server *s, struct request *r);
+
+/*
+ * Fills in a Secret of type kubernetes.io/service-account-token that has no token yet: token, ca.crt, namespace, and
+ * the account's uid. One of an account that isn't there stays as it is. -ENOMEM.
+ */
+int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) _must_use_;
