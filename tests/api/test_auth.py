@@ -105,6 +105,8 @@ def expired(directory):
             "-keyout", f"{base}.key", "-out", f"{base}.csr")
     openssl("x509", "-req", "-in", f"{base}.csr", "-CA", pki().ca, "-CAkey", f"{pki().dir}/ca.key", "-days", "0",
             "-set_serial", "1", "-out", f"{base}.crt")
+    made = time.time()
+    eventually("it has ended", 5, lambda: time.time() > made + 2)
     return f"{base}.crt", f"{base}.key"
 
 
@@ -117,6 +119,7 @@ def test_certificates_that_are_no_good(server, tmp_path):
     for what, pair in {"another authority": other.client(*ADMIN), "for servers": server_cert, "self-made": own,
                        "expired": expired(tmp_path)}.items():
         a = ask(server, "GET", NS, tls=with_certificate(*pair))
+        assert a.status == 401, (what, a.text)
         assert (a.status, a.json["reason"], a.json["message"]) == (401, "Unauthorized", "Unauthorized"), what
     a = ask(server, "GET", NS, tls=with_certificate(*pki().client(*ADMIN)))
     assert a.status == 200
