@@ -3,6 +3,7 @@
 
 import contextlib
 import sqlite3
+import struct
 
 import pytest
 from apilib import G, JSONPATCH, eventually, image, instance, namespace, path_of, pool
@@ -316,7 +317,13 @@ def test_events_expire(server):
     server.create({**event, "metadata": {"name": "new", "namespace": "default"}})
     server.stop()
     with contextlib.closing(sqlite3.connect(server.database)) as db:
-        db.execute("UPDATE log SET at = at - 4000 WHERE name = 'old'")
+        rv, type, kind, ns, name, at, value = db.execute(
+            "SELECT rv, type, kind, ns, name, at, value FROM log WHERE name = 'old'").fetchone()
+        at -= 4000
+        h = 0xcbf29ce484222325  # FNV-1a of the row, as the server writes it
+        for b in struct.pack("=qqq", rv, at, type) + f"{kind}\0{ns}\0{name}\0".encode() + bytes(value):
+            h = (h ^ b) * 0x100000001b3 % 2**64
+        db.execute("UPDATE log SET at = ?, sum = ? WHERE rv = ?", (at, h - 2**64 if h >= 2**63 else h, rv))
         db.commit()
     server.start()
     eventually("the old event is gone", 10, lambda: server.get(path_of(event)).status == 404)
