@@ -37,17 +37,22 @@ static json_t *prune(const struct apply *a, const struct managed *e, json_t *mer
 	if (!last)
 		return json_incref(merged);
 	last = typed_with_parents(t, last);
-	json_t *pruned = typed_remove(t, merged, last);
+	/* Sets point into the trees they were made from. */
+	json_t *bare = typed_remove(t, merged, last), *pruned = NULL, *out = NULL;
 	const struct fields *owned = NULL, *all = typed_with_parents(t, typed_set(t, merged));
 	for (size_t i = 0; i < e->n; i++)
 		owned = fields_union(m, owned, e->v[i].set);
 	const struct fields *keep =
-		fields_union(m, typed_with_parents(t, typed_set(t, pruned)), typed_with_parents(t, owned));
+		fields_union(m, typed_with_parents(t, typed_set(t, bare)), typed_with_parents(t, owned));
+	if (bare)
+		pruned = typed_remove(t, merged, fields_difference(m, all, keep));
+	if (pruned) {
+		const struct fields *left = typed_with_parents(t, typed_set(t, pruned));
+		out = typed_remove(t, merged, fields_intersection(m, fields_difference(m, all, left), last));
+	}
+	json_decref(bare);
 	json_decref(pruned);
-	pruned = typed_remove(t, merged, fields_difference(m, all, keep));
-	const struct fields *gone = fields_difference(m, all, typed_with_parents(t, typed_set(t, pruned)));
-	json_decref(pruned);
-	return typed_remove(t, merged, fields_intersection(m, gone, last));
+	return out;
 }
 
 /* ---- conflicts ---- */
