@@ -251,9 +251,9 @@ def test_damage_anywhere(server, tmp_path):
             assert "database" in last or "is not" in last, last
             refused += 1
             continue
+        assert s.kill(15) == 0
         assert answer.status == 200, answer.text
         assert {o["metadata"]["name"]: o for o in answer.json["items"]} == good
-        assert s.kill(15) == 0
         served += 1
     assert refused > 0 and refused + served > 0
     server.start()
