@@ -31,15 +31,15 @@ API_DECLARE(event_ref, EVENT_REF)
 	F(T, str, component, "component", 0, any, 0, 253, NULL, "Program that saw it.") \
 	F(T, str, host, "host", 0, any, 0, 253, NULL, "Host that it was seen on.")
 API_DECLARE(event_source, EVENT_SOURCE)
-#define EVENT(F, T)                                                                                   \
-	API_META(F, T)                                                                                \
-	F(T, obj, involved, "involvedObject", API_REQ | API_ATOMIC, event_ref, 0, 0, NULL, "What it is about.")    \
-	F(T, str, reason, "reason", 0, any, 0, 128, NULL, "One word in CamelCase.")                   \
-	F(T, str, message, "message", 0, any, 0, 1024, NULL, "A sentence for people.")                \
-	F(T, str, type, "type", 0, any, 0, 31, NULL, "Normal or Warning.")                            \
-	F(T, i64, count, "count", 0, _, 0, INT32_MAX, NULL, "How often it was seen.")                 \
-	F(T, str, first_timestamp, "firstTimestamp", 0, time, 0, 40, NULL, "When it was first seen.") \
-	F(T, str, last_timestamp, "lastTimestamp", 0, time, 0, 40, NULL, "When it was last seen.")    \
+#define EVENT(F, T)                                                                                             \
+	API_META(F, T)                                                                                          \
+	F(T, obj, involved, "involvedObject", API_REQ | API_ATOMIC, event_ref, 0, 0, NULL, "What it is about.") \
+	F(T, str, reason, "reason", 0, any, 0, 128, NULL, "One word in CamelCase.")                             \
+	F(T, str, message, "message", 0, any, 0, 1024, NULL, "A sentence for people.")                          \
+	F(T, str, type, "type", 0, any, 0, 31, NULL, "Normal or Warning.")                                      \
+	F(T, i64, count, "count", 0, _, 0, INT32_MAX, NULL, "How often it was seen.")                           \
+	F(T, str, first_timestamp, "firstTimestamp", 0, time, 0, 40, NULL, "When it was first seen.")           \
+	F(T, str, last_timestamp, "lastTimestamp", 0, time, 0, 40, NULL, "When it was last seen.")              \
 	F(T, obj, source, "source", 0, event_source, 0, 0, NULL, "Who saw it.")
 API_DECLARE(event, EVENT)
 extern const struct api_kind api_kind_event;
