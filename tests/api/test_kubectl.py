@@ -199,6 +199,40 @@ def test_apply(kubectl, server):
     assert "deleted" in kubectl("delete", "-f", "-", input=json.dumps(image()))
 
 
+def test_apply_server_side(kubectl, server):
+    def apply(*args, check=True, **spec):
+        return kubectl.run("apply", "--server-side", "-f", "-", *args, input=json.dumps(instance(**spec)), check=check)
+
+    def stored():
+        return server.get(path_of(instance())).json
+
+    assert "serverside-applied" in apply(running=True, ingress=[{"protocol": "icmp"}]).stdout
+    before = stored()
+    apply(running=True, ingress=[{"protocol": "icmp"}])
+    assert stored() == before
+    p = apply("--field-manager=other", running=False, check=False)
+    assert p.returncode == 1 and "conflict" in p.stderr and ".spec.running" in p.stderr, p.stderr
+    assert stored() == before
+    apply("--field-manager=other", "--force-conflicts", running=False)
+    assert stored()["spec"]["running"] is False
+    apply()
+    assert "ingress" not in stored()["spec"] and stored()["spec"]["running"] is False
+    owners = {m["manager"]: m["operation"] for m in stored()["metadata"]["managedFields"]}
+    assert owners == {"kubectl": "Apply", "other": "Apply"}
+
+
+def test_apply_server_side_after_client_side(kubectl, server):
+    kubectl.apply(instance(ingress=[{"protocol": "icmp"}]))
+    p = kubectl.run("apply", "--server-side", "-f", "-", input=json.dumps(instance()), check=False)
+    if kubectl.minor < 26:
+        pytest.skip("leaves what was applied by the client with its other manager")
+    assert p.returncode == 0, p.stderr
+    o = server.get(path_of(instance())).json
+    assert "ingress" not in o["spec"]
+    owners = {m["manager"]: m["operation"] for m in o["metadata"]["managedFields"]}
+    assert owners == {"kubectl": "Apply", "kubectl-last-applied": "Apply"}
+
+
 def test_diff_and_dry_run(kubectl, server):
     if kubectl.minor < 27:
         pytest.skip("reads from OpenAPI v2 whether dry run is supported")
@@ -257,10 +291,19 @@ def test_create_replace_delete(kubectl, server):
         eventually("deleted", 5, lambda: server.get(f"{G}/images/img").status == 404)
 
 
+def watches(server):
+    return int(re.search(r"^nacre_apiserver_watches (\d+)", server.get("/metrics").text, re.M)[1])
+
+
 def test_wait(kubectl, server):
+    def start(*args):
+        """kubectl wait that has seen the object and now watches it."""
+        p = kubectl.start("wait", "inst/a", "--timeout=30s", *args)
+        eventually("kubectl watches", 20, lambda: watches(server) > 0)
+        return p
+
     server.create(instance())
-    p = kubectl.start("wait", "--for=condition=Ready", "inst/a", "--timeout=30s")
-    time.sleep(0.3)
+    p = start("--for=condition=Ready")
     condition = {"type": "Ready", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "False"}]}})
     server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "True"}]}})
@@ -268,8 +311,8 @@ def test_wait(kubectl, server):
     assert p.returncode == 0 and "condition met" in out, err
     p = kubectl.run("wait", "--for=condition=Nope", "inst/a", "--timeout=1s", check=False)
     assert p.returncode == 1 and "timed out" in p.stderr
-    p = kubectl.start("wait", "--for=delete", "inst/a", "--timeout=30s")
-    time.sleep(0.3)
+    eventually("the watches before have ended", 20, lambda: watches(server) == 0)
+    p = start("--for=delete")
     server.delete(path_of(instance()))
     out, err = p.communicate(timeout=40)
     assert p.returncode == 0, err
