@@ -104,9 +104,10 @@ struct api_field {
 	const struct api_format *format;
 };
 
-/* The member that tells elements of a keyed list apart; NULL for other fields. */
+/* The member that tells elements of a keyed list apart; NULL for other fields, and where F is none (NULL). */
 static inline const char *api_list_key(const struct api_field *f) {
-	return f->flags & API_KEY_NAME   ? "name"
+	return !f                        ? NULL
+	       : f->flags & API_KEY_NAME ? "name"
 	       : f->flags & API_KEY_TYPE ? "type"
 	       : f->flags & API_KEY_UID  ? "uid"
 	                                 : NULL;

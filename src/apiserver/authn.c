@@ -285,6 +285,7 @@ static bool read_bound(struct server *s, struct request *r, json_t **ret) {
 static json_t *new_claims(const json_t *account, json_t *audiences, json_t *bound, int64_t now, int64_t seconds) {
 	const char *ns = object_meta_str(account, "namespace"), *name = object_meta_str(account, "name");
 	_free_ char *sub = strf(USER_ACCOUNT_PREFIX "%s:%s", ns, name);
+	const json_int_t from = now, until = from + seconds;
 	char jti[37];
 	uuid_make(jti);
 	json_t *own = json_pack("{s:s, s:{s:s, s:s}}", "namespace", ns, "serviceaccount", "name", name, "uid",
@@ -293,10 +294,10 @@ static json_t *new_claims(const json_t *account, json_t *audiences, json_t *boun
 		json_decref(own);
 		own = NULL;
 	}
-	return sub && own ? json_pack("{s:O, s:I, s:I, s:s, s:s, s:o, s:I, s:s}", "aud", audiences, "exp",
-	                              (json_int_t)(now + seconds), "iat", (json_int_t)now, "iss", TOKEN_ISSUER, "jti",
-	                              jti, "kubernetes.io", own, "nbf", (json_int_t)now, "sub", sub)
-	                  : NULL;
+	return sub && own
+	               ? json_pack("{s:O, s:I, s:I, s:s, s:s, s:o, s:I, s:s}", "aud", audiences, "exp", until, "iat",
+	                           from, "iss", TOKEN_ISSUER, "jti", jti, "kubernetes.io", own, "nbf", from, "sub", sub)
+	               : NULL;
 }
 
 static void issue(struct server *s, struct request *r, const json_t *account, json_t *audiences, json_t *bound,

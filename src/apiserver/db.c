@@ -77,6 +77,8 @@ static int db_error(struct db *db, int rc, const char *what, struct error *err) 
 	}
 }
 
+#define db_error(...) ERROR_NEGATIVE(db_error(__VA_ARGS__))
+
 static int exec(struct db *db, const char *sql, const char *what, struct error *err) {
 	int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
 	return rc == SQLITE_OK ? 0 : db_error(db, rc, what, err);
@@ -261,7 +263,7 @@ int db_open_copy(struct db **ret, const char *path, struct error *err) {
 	int r = open_file(&db, path, SQLITE_OPEN_READONLY, err);
 	if (r == 0)
 		r = check_ours(db, &tables, err);
-	if (r < 0)
+	if (r)
 		return r;
 	if (!tables)
 		return error_set(err, EINVAL, "`%s` is empty: no nacre-apiserver wrote it", path);
@@ -277,7 +279,7 @@ int db_copy(const char *from, const char *to, struct error *err) {
 		r = check_ours(source, &tables, err);
 	if (r == 0)
 		r = open_file(&target, to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
-	if (r < 0)
+	if (r)
 		return r;
 	/* In one step, which is one read transaction: writers go on beside it. */
 	sqlite3_backup *b = sqlite3_backup_init(target->sql, "main", source->sql, "main");
@@ -294,7 +296,7 @@ int db_open(struct db **ret, const char *path, struct error *err) {
 	int r = path ? db_lock(path, &lock, err) : 0;
 	if (r == 0)
 		r = open_file(&db, path ? path : ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
-	if (r < 0)
+	if (r)
 		return r;
 	db->lock = TAKE_FD(lock);
 	r = exec(db,
@@ -371,25 +373,30 @@ int db_horizons(struct db *db, int64_t *horizons, struct error *err) {
 	return r;
 }
 
+/* FNV-1a, draft-eastlake-fnv. */
+static uint64_t add_to_sum(uint64_t h, const void *data, size_t len) {
+	for (const unsigned char *p = data, *end = p + len; p < end; p++)
+		h = (h ^ *p) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+static uint64_t add_number_to_sum(uint64_t h, int64_t n) {
+	return add_to_sum(h, &n, sizeof(n));
+}
+
 /*
- * SQLite checks the form of its pages, not what is in them: a bit that flips within a value would be served. FNV-1a
- * (draft-eastlake-fnv) of all that a row holds tells.
+ * SQLite checks the form of its pages, not what is in them: a bit that flips within a value would be served. A sum of
+ * all that a row holds tells.
  */
 static int64_t row_sum(const struct db_row *r, const char *kind) {
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
-	const int64_t numbers[] = {r->rv, r->written_s, (int64_t)r->type};
-	const struct {
-		const void *data;
-		size_t len;
-	} parts[] = {{numbers, sizeof(numbers)},
-	             {kind, strlen(kind) + 1},
-	             {r->ns, strlen(r->ns) + 1},
-	             {r->name, strlen(r->name) + 1},
-	             {r->value, r->len}};
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		for (size_t k = 0; k < parts[i].len; k++)
-			h = (h ^ ((const unsigned char *)parts[i].data)[k]) * UINT64_C(0x100000001b3);
-	return (int64_t)h;
+	h = add_number_to_sum(h, r->rv);
+	h = add_number_to_sum(h, r->written_s);
+	h = add_number_to_sum(h, (int64_t)r->type);
+	h = add_to_sum(h, kind, strlen(kind) + 1);
+	h = add_to_sum(h, r->ns, strlen(r->ns) + 1);
+	h = add_to_sum(h, r->name, strlen(r->name) + 1);
+	return (int64_t)add_to_sum(h, r->value, r->len);
 }
 
 static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {

@@ -65,7 +65,8 @@ static int walk_object(struct walk *w) {
 	}
 	if (r < 0)
 		return r;
-	qsort(keys.v, keys.n, sizeof(*keys.v), by_text);
+	if (keys.n > 1)
+		qsort(keys.v, keys.n, sizeof(*keys.v), by_text);
 	for (size_t i = 1; i < keys.n; i++)
 		if (streq(keys.v[i], keys.v[i - 1]) && (i == 1 || !streq(keys.v[i], keys.v[i - 2])))
 			api_errors_add(w->errs, API_INVALID, "", "duplicate field \"%.*s%s%.63s\"",

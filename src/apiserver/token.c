@@ -9,7 +9,7 @@
 #include "base/util.h"
 
 #define KEY_FILE_MAX 16384
-#define HALF         32 /* bytes of r and of s */
+#define HALF         ((size_t)32) /* bytes of r and of s */
 #define KID_MAX      64
 
 struct token_key {

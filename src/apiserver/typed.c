@@ -203,9 +203,10 @@ static void compare_items(const struct typed *c, struct type t, const json_t *ol
 	struct items x = items_of(c->arena, t, old), y = items_of(c->arena, t, now);
 	for (size_t i = 0, j = 0; i < x.n || j < y.n;) {
 		int o = i == x.n ? 1 : j == y.n ? -1 : strcmp(x.v[i].text, y.v[j].text);
-		const struct item *l = o <= 0 ? &x.v[i++] : NULL, *r = o >= 0 ? &y.v[j++] : NULL;
-		struct diff d = compare(c, item_type(t), l ? l->value : NULL, r ? r->value : NULL);
-		diff_add(b, x.element, l ? l->text : r->text, &d);
+		const char *text = o <= 0 ? x.v[i].text : y.v[j].text;
+		const json_t *l = o <= 0 ? x.v[i++].value : NULL, *r = o >= 0 ? y.v[j++].value : NULL;
+		struct diff d = compare(c, item_type(t), l, r);
+		diff_add(b, x.element, text, &d);
 	}
 }
 

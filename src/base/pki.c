@@ -44,7 +44,7 @@ static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct error *err)
 	gnutls_datum_t pem;
 	_crt_ gnutls_x509_crt_t crt = NULL;
 	int r = read_pem(path, &pem, err);
-	if (r < 0)
+	if (r)
 		return r;
 	int e = gnutls_x509_crt_init(&crt);
 	if (e == 0)
@@ -60,7 +60,7 @@ static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct error *
 	gnutls_datum_t pem;
 	_privkey_ gnutls_x509_privkey_t key = NULL;
 	int r = read_pem(path, &pem, err);
-	if (r < 0)
+	if (r)
 		return r;
 	int e = gnutls_x509_privkey_init(&key);
 	if (e == 0)

@@ -19,7 +19,7 @@ static int run(const struct controller_options *o, const char *metrics, struct e
 		r = controller_new(&c, loop, o, err);
 	if (r == 0 && metrics)
 		r = metrics_server_new(&m, loop, metrics, controller_ready, c, err);
-	if (r < 0)
+	if (r)
 		return r;
 	log_info("started", "api=%s identity=%s", kube_client_server(c->client), o->identity);
 	return loop_run(loop, err);

@@ -347,6 +347,8 @@ static int load_file(const char *path, const char *context, struct kube_config *
 static int load_in_cluster(struct kube_config *ret, struct error *err) {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST"), *port = getenv("KUBERNETES_SERVICE_PORT");
 	_kube_config_ struct kube_config c = {0};
+	if (!host)
+		return error_set(err, ENOENT, "KUBERNETES_SERVICE_HOST is not set: this is no Pod");
 	bool v6 = strchr(host, ':') != NULL;
 	c.server = strf("https://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port && *port ? port : "443");
 	c.ca.file = strdup(IN_CLUSTER "/ca.crt");

@@ -68,14 +68,15 @@ int lab_access_make(const struct lab *lab, struct error *err) {
 int lab_api_open(const struct lab *lab, struct lab_api *ret, struct error *err) {
 	char path[LAB_PATH_MAX];
 	struct kube_access access = {.kubeconfig = lab_path(lab, path, "kubeconfig")};
-	_lab_api_ struct lab_api a = {0};
+	struct lab_api a = {0};
 	if (sd_event_new(&a.loop) < 0)
 		return error_oom(err);
 	int r = kube_client_open(&a.client, a.loop, &access, "nacre", err);
-	if (r < 0)
+	if (r < 0) {
+		lab_api_close(&a);
 		return r;
+	}
 	*ret = a;
-	a = (struct lab_api){0};
 	return 0;
 }
 

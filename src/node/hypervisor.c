@@ -238,8 +238,10 @@ static int watch(struct guest *i, pid_t pid, struct error *err) {
 	i->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	/* Looked at once more: between the two the pid might have become another's. */
 	if (i->pidfd < 0 || container_find(i->dir, &again) < 0 || again != pid) {
+		struct vm_status end;
 		i->pidfd = safe_close(i->pidfd);
-		return error_set(err, ESRCH, "the container ended at once");
+		instdir_end(i->dir, &end);
+		return error_set(err, ESRCH, "%s", end.message);
 	}
 	int r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);
 	if (r < 0)
