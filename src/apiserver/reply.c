@@ -230,28 +230,32 @@ void reply_invalid(struct request *rq, const char *name, const struct api_errors
 	reply_invalid_as(rq, rq->route.kind->group, rq->route.kind->kind, name, errs);
 }
 
-void reply_invalid_options(struct request *rq, const char *kind, enum api_reason reason, const char *path,
-                           const char *fmt, ...) {
+/* One error, of one field. */
+static void invalid_one(struct request *rq, const char *group, const char *kind, const char *name,
+                        enum api_reason reason, const char *path, const char *fmt, va_list ap) _printf_(7, 0);
+static void invalid_one(struct request *rq, const char *group, const char *kind, const char *name,
+                        enum api_reason reason, const char *path, const char *fmt, va_list ap) {
 	struct api_errors errs = {0};
 	char msg[256];
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	api_errors_add(&errs, reason, path, "%s", msg);
+	reply_invalid_as(rq, group, kind, name, &errs);
+}
+
+void reply_invalid_options(struct request *rq, const char *kind, enum api_reason reason, const char *path,
+                           const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
+	invalid_one(rq, "meta.k8s.io", kind, NULL, reason, path, fmt, ap);
 	va_end(ap);
-	api_errors_add(&errs, reason, path, "%s", msg);
-	reply_invalid_as(rq, "meta.k8s.io", kind, NULL, &errs);
 }
 
 void reply_invalid_field(struct request *rq, const char *name, enum api_reason reason, const char *path,
                          const char *fmt, ...) {
-	struct api_errors errs = {0};
-	char msg[256];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
+	invalid_one(rq, rq->route.kind->group, rq->route.kind->kind, name, reason, path, fmt, ap);
 	va_end(ap);
-	api_errors_add(&errs, reason, path, "%s", msg);
-	reply_invalid(rq, name, &errs);
 }
 
 void reply_deleted(struct request *rq, const char *name, const char *uid) {
