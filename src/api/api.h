@@ -159,6 +159,11 @@ extern const struct api_kind *const api_kinds[];
 
 const struct api_kind *api_kind_find(const char *group, const char *version, const char *plural);
 const struct api_kind *api_kind_find_by_kind(const char *group, const char *version, const char *kind);
+/*
+ * The categories of K, for `kubectl get all` and `kubectl get nacre`, NULL-terminated; NULL: none. `all` has what is a
+ * tenant's.
+ */
+const char *const *api_kind_categories(const struct api_kind *k);
 /* "v1" or "nacre.dev/v1alpha1" */
 void api_kind_version(const struct api_kind *k, char out[static 64]);
 

@@ -50,6 +50,11 @@ const struct api_kind *api_kind_find_by_kind(const char *group, const char *vers
 	return NULL;
 }
 
+const char *const *api_kind_categories(const struct api_kind *k) {
+	static const char *const tenant[] = {"all", "nacre", NULL};
+	return strcmp(k->group, "nacre.dev") != 0 ? NULL : k->namespaced ? tenant : tenant + 1;
+}
+
 void api_kind_version(const struct api_kind *k, char out[static 64]) {
 	snprintf(out, 64, "%s%s%s", k->group, *k->group ? "/" : "", k->version);
 }

@@ -28,6 +28,16 @@ static void append(struct builder *b, json_t *array, json_t *value) {
 		b->failed = true;
 }
 
+/* Nothing if V is NULL. */
+static void set_strings(struct builder *b, json_t *obj, const char *key, const char *const *v) {
+	if (!v)
+		return;
+	json_t *list = json_array();
+	for (; *v; v++)
+		append(b, list, json_string(*v));
+	set(b, obj, key, list);
+}
+
 static json_t *schema_of(struct builder *b, const struct api_desc *d);
 
 /* Adds a validation to the schema S; what RULE says must hold, else MESSAGE is told. */
@@ -249,14 +259,10 @@ json_t *api_crd(const struct api_kind *k) {
 	_free_ char *list_kind = strf("%sList", k->kind);
 	if (!name || !list_kind)
 		return NULL;
-	json_t *names = json_pack("{s:s,s:s,s:s,s:s,s:[s]}", "kind", k->kind, "listKind", list_kind, "plural",
-	                          k->plural, "singular", k->singular, "categories", "nacre");
-	if (k->short_names) {
-		json_t *shorts = json_array();
-		for (const char *const *s = k->short_names; *s; s++)
-			append(&b, shorts, json_string(*s));
-		set(&b, names, "shortNames", shorts);
-	}
+	json_t *names = json_pack("{s:s,s:s,s:s,s:s}", "kind", k->kind, "listKind", list_kind, "plural", k->plural,
+	                          "singular", k->singular);
+	set_strings(&b, names, "categories", api_kind_categories(k));
+	set_strings(&b, names, "shortNames", k->short_names);
 	json_t *versions = json_array();
 	append(&b, versions, crd_version(&b, k));
 	json_t *crd =

@@ -88,18 +88,14 @@ json_t *discovery_group(const char *group) {
 	return json_null();
 }
 
-static json_t *short_names(const struct api_kind *k) {
-	if (!k->short_names)
+/* NULL if there are none. */
+static json_t *strings(const char *const *v) {
+	if (!v)
 		return NULL;
 	json_t *list = json_array();
-	for (const char *const *s = k->short_names; *s; s++)
-		json_array_append_new(list, json_string(*s));
+	for (; *v; v++)
+		json_array_append_new(list, json_string(*v));
 	return list;
-}
-
-/* Kinds of nacre.dev show up in `kubectl get nacre`. */
-static json_t *categories(const struct api_kind *k) {
-	return strchr(k->group, '.') && !strstr(k->group, ".k8s.io") ? json_pack("[s]", "nacre") : NULL;
 }
 
 static json_t *object_verbs(const struct api_kind *k) {
@@ -110,10 +106,10 @@ static json_t *object_verbs(const struct api_kind *k) {
 
 static void add_kind(json_t *list, const struct api_kind *k) {
 	char status[96];
-	json_array_append_new(list,
-	                      json_pack("{s:s, s:s, s:b, s:s, s:o, s:o*, s:o*}", "name", k->plural, "singularName",
-	                                k->singular, "namespaced", k->namespaced, "kind", k->kind, "verbs",
-	                                object_verbs(k), "shortNames", short_names(k), "categories", categories(k)));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:o, s:o*, s:o*}", "name", k->plural,
+	                                      "singularName", k->singular, "namespaced", k->namespaced, "kind", k->kind,
+	                                      "verbs", object_verbs(k), "shortNames", strings(k->short_names),
+	                                      "categories", strings(api_kind_categories(k))));
 	if (k->has_status) {
 		snprintf(status, sizeof(status), "%s/status", k->plural);
 		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s,s]}", "name", status, "singularName",
@@ -169,7 +165,8 @@ static json_t *aggregated_resource(const struct api_kind *k) {
 			                                     "verbs", "create"));
 	json_t *out = json_pack("{s:s, s:o, s:s, s:s, s:o, s:o*, s:o*}", "resource", k->plural, "responseKind", kind,
 	                        "scope", k->namespaced ? "Namespaced" : "Cluster", "singularResource", k->singular,
-	                        "verbs", object_verbs(k), "shortNames", short_names(k), "categories", categories(k));
+	                        "verbs", object_verbs(k), "shortNames", strings(k->short_names), "categories",
+	                        strings(api_kind_categories(k)));
 	if (out && json_array_size(sub))
 		json_object_set(out, "subresources", sub);
 	json_decref(sub);

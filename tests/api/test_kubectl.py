@@ -119,7 +119,7 @@ def test_get(kubectl, server):
     p = kubectl.run("get", "inst", "nope", check=False)
     assert p.returncode == 1 and 'Error from server (NotFound): instances.nacre.dev "nope" not found' in p.stderr
     assert "default" in kubectl("get", "ns") and "Active" in kubectl("get", "namespaces")
-    for kind in ("instances,images", "nacre"):
+    for kind in ("instances,images", "nacre", "all"):
         kubectl("get", kind, "-A")
 
 
