@@ -4,44 +4,26 @@
 #include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "apiserver/audit.h"
 #include "apiserver/authn.h"
+#include "apiserver/conn.h"
+#include "apiserver/listreply.h"
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
 #include "apiserver/watch.h"
 #include "base/loop.h"
 #include "base/util.h"
 
-#define CONNECTIONS_MAX 16384U
-#define SEND_TIMEOUT_S  60U                 /* no progress while sending */
-#define RECEIVE_MAX_NS  (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
-#define DISCARD_MAX     ((size_t)16 << 20)  /* of a body that is too long */
-#define CHUNK           ((size_t)8192)      /* of a watch's stream */
-#define LIST_CHUNK      ((size_t)65536)     /* of a list */
-#define SWEEP_S         5
-#define SILENCE_S       60 /* of a client's machine */
-#define ROUNDS_MAX      8  /* of MHD, before others have their turn */
-
-struct conn {
-	TAILQ_ENTRY(conn) link;
-	int fd;
-	gnutls_session_t session; /* NULL on a UNIX socket */
-	struct tls_set *set;
-	/* Who is at the other end, by certificate or by the kernel's word; NULL: not asked yet, or nobody known. */
-	struct user *user;
-	int64_t user_until_s;
-	unsigned user_generation;
-	bool user_known, user_refused;
-	bool busy; /* with an answer; else with the client's next request */
-	struct exchange *exchange;
-	uint64_t since_ns;
-};
+#define SEND_TIMEOUT_S 60U                 /* no progress while sending */
+#define RECEIVE_MAX_NS (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
+#define DISCARD_MAX    ((size_t)16 << 20)  /* of a body that is too long */
+#define CHUNK          ((size_t)8192)      /* of a watch's stream */
+#define SWEEP_S        5
+#define ROUNDS_MAX     8 /* of MHD, before others have their turn */
 
 /* One request on the wire; lives from its request line to its end. */
 struct exchange {
@@ -51,16 +33,17 @@ struct exchange {
 	char *target;
 	struct request *request;
 	size_t discarded;
+	size_t held; /* of the party's memory */
 	bool handled, suspended;
+	bool counted; /* as a request, or with a watch as a watch */
 };
 
 struct http {
 	struct server *server;
-	struct tls *tls; /* NULL on a UNIX socket */
 	struct MHD_Daemon *daemon;
 	char *socket; /* path to remove at the end, NULL if there is none */
 	sd_event_source *io, *timer, *soon;
-	TAILQ_HEAD(, conn) conns;
+	struct conns conns;
 	size_t busy, ticks;
 };
 
@@ -135,83 +118,13 @@ static void wake_watch(void *userdata) {
 	resume(userdata);
 }
 
-/* What an answer of several parts must keep until it is sent: head, items with commas between them, tail. */
-struct parts {
-	char *head;
-	const char *tail;
-	struct blob **items;
-	size_t head_len, n;
-	size_t at, offset; /* how far it was read: part 0 is the head, n + 1 the tail */
-};
-
-static void parts_free(void *cls) {
-	struct parts *p = cls;
-	for (size_t i = 0; i < p->n; i++)
-		blob_unref(p->items[i]);
-	free(p->items);
-	free(p->head);
-	free(p);
-}
-
-static const char *part(const struct parts *p, size_t i, size_t *ret_len) {
-	if (i == 0) {
-		*ret_len = p->head_len;
-		return p->head;
-	}
-	if (i > p->n) {
-		*ret_len = strlen(p->tail);
-		return p->tail;
-	}
-	/* A comma follows each object in memory. */
-	*ret_len = p->items[i - 1]->len + (i < p->n);
-	return p->items[i - 1]->data;
-}
-
-/* MHD reads from the beginning to the end, never twice. */
-static ssize_t read_parts(void *cls, uint64_t pos, char *buf, size_t max) {
-	struct parts *p = cls;
-	size_t done = 0;
-	(void)pos;
-	while (done < max && p->at < p->n + 2) {
-		size_t len;
-		const char *data = part(p, p->at, &len);
-		size_t n = MIN(len - p->offset, max - done);
-		memcpy(buf + done, data + p->offset, n);
-		done += n;
-		p->offset += n;
-		if (p->offset == len) {
-			p->at++;
-			p->offset = 0;
-		}
-	}
-	return done ? (ssize_t)done : MHD_CONTENT_READER_END_OF_STREAM;
-}
-
-/*
- * A list is sent from where its objects are. (Not by MHD_create_response_from_iovec(): that needs room for all parts in
- * the connection's memory, and libmicrohttpd 0.9.75 aborts the program without it.)
- */
-static struct MHD_Response *list_response(struct reply *r) {
-	struct parts *p = calloc(1, sizeof(*p));
-	uint64_t total = 0;
-	if (!p)
-		return NULL;
-	p->head_len = r->body.len;
-	p->head = buf_steal(&r->body);
-	p->tail = r->tail;
-	p->items = TAKE_PTR(r->items);
-	p->n = r->n_items;
-	r->n_items = 0;
-	for (size_t i = 0; i < p->n + 2; i++) {
-		size_t len;
-		(void)part(p, i, &len);
-		total += len;
-	}
-	struct MHD_Response *resp =
-		p->head ? MHD_create_response_from_callback(total, LIST_CHUNK, read_parts, p, parts_free) : NULL;
-	if (!resp)
-		parts_free(p);
-	return resp;
+/* What the watch has to send takes N bytes now; false: too many, and ERR says so. */
+static bool hold_watch(void *userdata, size_t n, struct watch_refusal *ret) {
+	struct exchange *x = userdata;
+	if (party_hold(x->conn->party, &x->held, n, false))
+		return true;
+	ret->retry_after_s = limits_message(x->conn->party, LIMIT_MEMORY, ret->message);
+	return false;
 }
 
 static void add_warnings(struct MHD_Response *resp, char *text) {
@@ -220,13 +133,44 @@ static void add_warnings(struct MHD_Response *resp, char *text) {
 		MHD_add_response_header(resp, "Warning", p);
 }
 
+static bool reads(const struct request *r) {
+	return r->route.verb == VERB_NONE || r->route.verb == VERB_GET || r->route.verb == VERB_LIST ||
+	       r->route.verb == VERB_WATCH;
+}
+
+static size_t reply_size(const struct reply *r) {
+	size_t n = r->body.len;
+	for (size_t i = 0; i < r->n_items; i++)
+		n += sizeof(*r->items) + r->items[i]->len;
+	return n;
+}
+
+/* From here on what is held is the answer; a write has happened, so that its answer can't be refused any more. */
+static void count_reply(struct exchange *x) {
+	struct request *r = x->request;
+	struct party *p = x->conn->party;
+	r->json = (json_decref(r->json), NULL);
+	buf_free(&r->body);
+	if (r->reply.watch && x->counted) {
+		x->counted = party_take(p, LIMIT_WATCHES);
+		party_give(p, LIMIT_REQUESTS);
+		if (!x->counted)
+			limits_refuse(r, p, LIMIT_WATCHES);
+	}
+	if (!party_hold(p, &x->held, reply_size(&r->reply), !reads(r))) {
+		limits_refuse(r, p, LIMIT_MEMORY);
+		(void)!party_hold(p, &x->held, reply_size(&r->reply), true);
+	}
+}
+
 static enum MHD_Result send_reply(struct exchange *x) {
 	struct reply *r = &x->request->reply;
 	struct MHD_Response *resp;
 	char retry[16];
+	count_reply(x);
 	stats_request(x->request);
 	if (r->watch) {
-		watch_set_wake(r->watch, wake_watch, x);
+		watch_set_wake(r->watch, wake_watch, hold_watch, x);
 		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
 	} else if (r->tail)
 		resp = list_response(r);
@@ -250,6 +194,8 @@ static enum MHD_Result send_reply(struct exchange *x) {
 		snprintf(retry, sizeof(retry), "%u", r->retry_after_s);
 		MHD_add_response_header(resp, "Retry-After", retry);
 	}
+	if (x->conn->closing)
+		MHD_add_response_header(resp, "Connection", "close");
 	add_warnings(resp, r->warnings.data);
 	enum MHD_Result res = MHD_queue_response(x->mhd, r->code, resp);
 	MHD_destroy_response(resp);
@@ -269,31 +215,6 @@ static enum MHD_Result too_large(struct exchange *x) {
 	return send_reply(x);
 }
 
-/* Of a UNIX socket: the administrator of this machine and the user that the server runs as are its administrators. */
-static void identify_peer(struct conn *c) {
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == 0 || cred.uid == geteuid()))
-		c->user = user_new_admin();
-	c->user_refused = !c->user;
-	c->user_until_s = INT64_MAX;
-}
-
-/* Finds out once a connection who is at its other end, and again when its certificate may be good no longer. */
-static void identify(struct http *h, struct conn *c) {
-	unsigned generation = h->tls ? tls_generation(h->tls) : 0;
-	if (c->user_known && c->user_generation == generation && time(NULL) < c->user_until_s)
-		return;
-	c->user = user_unref(c->user);
-	c->user_refused = false;
-	if (!h->tls)
-		identify_peer(c);
-	else if (tls_client(h->tls, c->session, &c->user, &c->user_until_s, NULL) < 0)
-		c->user_refused = true; /* until_s stays past or unknown, so that the next request tries again */
-	c->user_known = !c->user_refused;
-	c->user_generation = generation;
-}
-
 /* Sets the request's user, or its answer. */
 static void authenticate(struct exchange *x) {
 	struct request *r = x->request;
@@ -301,9 +222,9 @@ static void authenticate(struct exchange *x) {
 	const char *header = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Authorization");
 	const char *token =
 		header && strncasecmp(header, "Bearer ", 7) == 0 ? header + strspn(header + 7, " ") + 7 : "";
-	identify(x->http, c);
+	conn_identify(&x->http->conns, c);
 	/* On a UNIX socket the token counts first, so that an administrator can try one. */
-	if (c->user && (x->http->tls || !*token))
+	if (c->user && (x->http->conns.tls || !*token))
 		r->user = user_ref(c->user);
 	else if (*token && authn_token(x->http->server, token, NULL, &r->user, NULL, NULL) == 0)
 		return;
@@ -343,6 +264,43 @@ static void read_impersonation(struct exchange *x) {
 		reply_bad_request(r, "the user to be taken for has too many groups, or extra attributes");
 }
 
+/* Counts the request for whose it is; false: it is one too many, and answered so. */
+static bool admit(struct exchange *x) {
+	struct conn *c = x->conn;
+	enum limit what;
+	if (!conn_count(&x->http->conns, c, x->request->user, &what)) {
+		c->closing = true;
+		limits_refuse(x->request, c->party, what);
+		return false;
+	}
+	x->counted = party_take(c->party, LIMIT_REQUESTS);
+	if (!x->counted)
+		limits_refuse(x->request, c->party, LIMIT_REQUESTS);
+	return x->counted;
+}
+
+/*
+ * About what a body takes once it is parsed: each value is some allocations (an empty object of jansson takes 200
+ * bytes), and two bytes are enough for one.
+ */
+static size_t parsed_size(const struct buf *b) {
+	size_t n = 0;
+	for (size_t i = 0; i < b->len; i++) {
+		char c = b->data[i];
+		n += c == '{' || c == '[' || c == ',' || c == ':' || c == '\n';
+	}
+	return b->len + n * 128;
+}
+
+static bool hold_body(struct exchange *x, size_t n) {
+	struct request *r = x->request;
+	if (party_hold(x->conn->party, &x->held, n, false))
+		return true;
+	limits_refuse(r, x->conn->party, LIMIT_MEMORY);
+	buf_free(&r->body);
+	return false;
+}
+
 static enum MHD_Result begin(struct exchange *x, const char *method) {
 	const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Length");
 	int64_t n;
@@ -353,6 +311,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	r->userdata = x;
 	r->done = on_answer;
 	authenticate(x);
+	if (!admit(x) && x->conn->closing)
+		return send_reply(x);
 	if (r->reply.code == 0) {
 		(void)!request_set_content_type(r,
 		                                MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Type"));
@@ -391,7 +351,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 	struct request *r = x->request;
 	if (*size) {
 		/* Nothing is kept of what is refused already. */
-		if (r->reply.code || r->body.len + *size > REQUEST_BODY_MAX)
+		if (r->reply.code || r->body.len + *size > REQUEST_BODY_MAX || !hold_body(x, r->body.len + *size))
 			x->discarded += *size;
 		else
 			buf_add(&r->body, data, *size);
@@ -405,6 +365,8 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 	x->http->busy++;
 	if (r->reply.code == 0 && (x->discarded || r->body.failed))
 		return too_large(x);
+	if (r->reply.code == 0 && r->body.len && !hold_body(x, parsed_size(&r->body)))
+		return send_reply(x);
 	if (server_handle(x->http->server, r))
 		return send_reply(x);
 	suspend(x);
@@ -446,6 +408,9 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	if (x->request && x->http->server->audit)
 		audit(x);
 	if (x->conn) {
+		if (x->counted)
+			party_give(x->conn->party, x->request->reply.watch ? LIMIT_WATCHES : LIMIT_REQUESTS);
+		(void)!party_hold(x->conn->party, &x->held, 0, true);
 		if (x->conn->busy)
 			x->http->busy--;
 		x->conn->busy = false;
@@ -458,53 +423,22 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	*state = NULL;
 }
 
-/* A client that went without a word (its machine, its network) is noticed although nothing is sent to it. */
-static void notice_silence(int fd) {
-	static const struct {
-		int level, name, value;
-	} all[] = {
-		{SOL_SOCKET, SO_KEEPALIVE, 1},
-		{IPPROTO_TCP, TCP_KEEPIDLE, SILENCE_S / 2},
-		{IPPROTO_TCP, TCP_KEEPINTVL, SILENCE_S / 6},
-		{IPPROTO_TCP, TCP_KEEPCNT, 3},
-		{IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE_S * 1000},
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-		(void)!setsockopt(fd, all[i].level, all[i].name, &all[i].value, sizeof(all[i].value));
-}
-
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code) {
 	struct http *h = cls;
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-		struct conn *c = *context;
-		if (!c)
-			return;
-		TAILQ_REMOVE(&h->conns, c, link);
-		user_unref(c->user);
-		tls_set_unref(c->set);
-		free(c);
+		if (*context)
+			conn_close(&h->conns, *context);
 		*context = NULL;
 		return;
 	}
-	const union MHD_ConnectionInfo *ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct conn *c = calloc(1, sizeof(*c));
-	if (!c || !ci) {
-		free(c);
-		return;
-	}
-	c->fd = ci->connect_fd;
-	c->since_ns = now_monotonic_ns();
-	if (h->tls) {
-		notice_silence(c->fd);
-		ci = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-		c->session = ci ? ci->tls_session : NULL;
-		c->set = c->session ? tls_session_begin(h->tls, c->session) : NULL;
-	}
-	TAILQ_INSERT_TAIL(&h->conns, c, link);
-	*context = c;
-	if (h->tls && !c->set)
-		shutdown(c->fd, SHUT_RDWR);
+	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *sa = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const union MHD_ConnectionInfo *tls =
+		h->conns.tls ? MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
+	if (fd)
+		*context = conn_open(&h->conns, fd->connect_fd, tls ? tls->tls_session : NULL,
+		                     sa ? sa->client_addr : NULL);
 }
 
 /* Targets are decoded by us, once. */
@@ -533,24 +467,25 @@ int http_new(struct http **ret, struct server *s, const char *listen, struct tls
 	if (!h)
 		return error_oom(err);
 	h->server = s;
-	h->tls = local ? NULL : tls;
-	TAILQ_INIT(&h->conns);
+	h->conns.tls = local ? NULL : tls;
+	h->conns.limits = s->limits;
+	TAILQ_INIT(&h->conns.list);
 	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
 	const struct MHD_OptionItem options[] = {
 		{MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, h->tls ? (void *)tls_cert_pem(tls) : NULL},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, h->tls ? (void *)tls_key_pem(tls) : NULL},
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, h->conns.tls ? (void *)tls_cert_pem(tls) : NULL},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, h->conns.tls ? (void *)tls_key_pem(tls) : NULL},
 		{MHD_OPTION_END, 0, NULL},
 	};
 	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->tls ? MHD_USE_TLS : 0), 0, NULL,
-	                             NULL, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->conns.tls ? MHD_USE_TLS : 0), 0,
+	                             NULL, NULL, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
 	                             CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
 	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK,
 	                             on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
 	                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK,
-	                             keep_escapes, h, MHD_OPTION_ARRAY, h->tls ? options : none, MHD_OPTION_END);
+	                             keep_escapes, h, MHD_OPTION_ARRAY, h->conns.tls ? options : none, MHD_OPTION_END);
 	if (!h->daemon)
 		return error_set(err, EIO, "start the HTTP server on `%s`", listen);
 	(void)TAKE_FD(fd); /* MHD closes it */
@@ -573,7 +508,7 @@ struct http *http_free(struct http *h) {
 	sd_event_source_disable_unref(h->timer);
 	/* MHD doesn't stop while connections are suspended. */
 	struct conn *c;
-	TAILQ_FOREACH (c, &h->conns, link) {
+	TAILQ_FOREACH (c, &h->conns.list, link) {
 		if (c->exchange)
 			resume(c->exchange);
 	}
@@ -601,7 +536,7 @@ void http_tick(struct http *h) {
 	struct conn *c;
 	if (++h->ticks % SWEEP_S)
 		return;
-	TAILQ_FOREACH (c, &h->conns, link) {
+	TAILQ_FOREACH (c, &h->conns.list, link) {
 		if (!c->busy && now - c->since_ns > RECEIVE_MAX_NS)
 			shutdown(c->fd, SHUT_RDWR);
 		struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};

@@ -12,6 +12,7 @@
 #include "apiserver/gc.h"
 #include "apiserver/handlers.h"
 #include "apiserver/keep.h"
+#include "apiserver/limits.h"
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/restrict.h"
@@ -216,7 +217,8 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	TAILQ_INIT(&s->queue);
 	TAILQ_INIT(&s->staged);
 	s->watches = calloc(KIND_COUNT_MAX, sizeof(*s->watches));
-	if (!s->watches)
+	s->limits = limits_new();
+	if (!s->watches || !s->limits)
 		return error_oom(err);
 	for (unsigned k = 0; k < KIND_COUNT_MAX; k++)
 		TAILQ_INIT(&s->watches[k]);
@@ -275,6 +277,7 @@ struct server *server_free(struct server *s) {
 	authn_free(s->authn);
 	audit_free(s->audit);
 	quota_free(s->quota);
+	limits_free(s->limits);
 	free(s->watches);
 	sd_event_unref(s->loop);
 	free(s);

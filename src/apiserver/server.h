@@ -16,6 +16,7 @@ struct gc;
 struct authn;
 struct audit;
 struct quota;
+struct limits;
 
 struct server {
 	sd_event *loop; /* NULL in tests: all happens at once */
@@ -30,6 +31,7 @@ struct server {
 	struct rbac *rbac;
 	struct keep *keep;
 	struct quota *quota;
+	struct limits *limits;
 	uint64_t changed;          /* kinds, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */
 	bool stopping;

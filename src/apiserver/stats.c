@@ -7,6 +7,8 @@
 #define CLASSES 4 /* 2xx to 5xx */
 
 static struct metric requests[VERBS_COUNT][CLASSES], seconds[VERBS_COUNT];
+static struct metric refused[LIMITS_COUNT];
+static char limit_labels[LIMITS_COUNT][32];
 static char labels[VERBS_COUNT][CLASSES][64], verb_labels[VERBS_COUNT][32];
 static struct metric commits = METRIC_COUNTER("nacre_apiserver_commits_total", "Transactions written.");
 static struct metric changes =
@@ -40,6 +42,14 @@ void stats_register(void) {
 		                             .scale = 1e-9};
 		metric_register(&seconds[v]);
 	}
+	for (unsigned l = 0; l < LIMITS_COUNT; l++) {
+		snprintf(limit_labels[l], sizeof(limit_labels[l]), "limit=\"%s\"", limit_name(l));
+		refused[l] = (struct metric){.name = "nacre_apiserver_refused_total",
+		                             .help = "Refusals (429) and connections shut, by limit.",
+		                             .type = "counter",
+		                             .labels = limit_labels[l]};
+		metric_register(&refused[l]);
+	}
 	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches, &objects, &dropped};
 	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
 		metric_register(rest[i]);
@@ -61,6 +71,10 @@ void stats_commit(size_t n, uint64_t took_ns, bool ok) {
 
 void stats_audit_dropped(void) {
 	metric_add(&dropped, 1);
+}
+
+void stats_refused(enum limit what) {
+	metric_add(&refused[what], 1);
 }
 
 void stats_watch(int change) {

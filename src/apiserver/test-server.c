@@ -111,7 +111,7 @@ static void test_watch(void **state) {
 	struct request *r = ask(s, "GET", G "/instances?watch=1&labelSelector=!x", NULL, NULL);
 	struct watch *w = r->reply.watch;
 	assert_non_null(w);
-	watch_set_wake(w, count_wake, &woken);
+	watch_set_wake(w, count_wake, NULL, &woken);
 	assert_int_equal(watch_read(w, buf, sizeof(buf)), 0);
 	expect(s, "POST", G "/namespaces/default/instances", INSTANCE, 201);
 	assert_int_equal(woken, 1);

@@ -29,6 +29,7 @@ struct watch {
 	size_t at, total; /* at == total: nothing */
 	bool waiting;
 	void (*wake)(void *userdata);
+	bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret);
 	void *userdata;
 };
 
@@ -112,8 +113,10 @@ struct watch *watch_free(struct watch *w) {
 	return NULL;
 }
 
-void watch_set_wake(struct watch *w, void (*wake)(void *userdata), void *userdata) {
+void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
+                    bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret), void *userdata) {
 	w->wake = wake;
+	w->hold = hold;
 	w->userdata = userdata;
 }
 
@@ -216,12 +219,15 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	send_text(w);
 }
 
-static void send_expired(struct watch *w) {
+/* The last there is. */
+static void send_error(struct watch *w, unsigned code, const char *reason, const struct status_details *d,
+                       const char *message) {
 	buf_reset(&w->text);
 	buf_puts(&w->text, "{\"type\":\"ERROR\",\"object\":");
-	status_print(&w->text, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
+	status_print(&w->text, code, reason, d, message);
 	buf_puts(&w->text, "}\n");
 	send_text(w);
+	w->ended = true;
 }
 
 /* What left the selection, as it was last in it, with the version at which it left. NULL on no memory. */
@@ -250,8 +256,7 @@ static int next_piece(struct watch *w) {
 	}
 	int type = peek_event(w);
 	if (type == -2) {
-		send_expired(w);
-		w->ended = true;
+		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
 		return 1;
 	}
 	if (w->initial_end_due && type < 0) {
@@ -298,6 +303,26 @@ static size_t copy_piece(struct watch *w, char *buf, size_t max) {
 	return n;
 }
 
+/* The piece that comes next may be more than its reader may be sent now. */
+static void check_piece(struct watch *w) {
+	struct watch_refusal why;
+	if (w->ended || !w->hold || w->hold(w->userdata, w->total, &why))
+		return;
+	const struct status_details d = {.retry_after_s = why.retry_after_s};
+	send_error(w, 429, "TooManyRequests", &d, why.message);
+}
+
+/* Nothing is kept while there is nothing to send. */
+static void drop_piece(struct watch *w) {
+	struct watch_refusal why;
+	w->blob = blob_unref(w->blob);
+	buf_free(&w->text);
+	w->head = NULL;
+	w->at = w->total = 0;
+	if (w->hold)
+		(void)!w->hold(w->userdata, 0, &why);
+}
+
 ssize_t watch_read(struct watch *w, char *buf, size_t max) {
 	size_t n = 0;
 	while (n < max) {
@@ -307,9 +332,12 @@ ssize_t watch_read(struct watch *w, char *buf, size_t max) {
 				return -1;
 			if (r <= 0)
 				break;
+			check_piece(w);
 		}
 		n += copy_piece(w, buf + n, max - n);
 	}
+	if (n == 0)
+		drop_piece(w);
 	w->waiting = n == 0;
 	return (ssize_t)n;
 }

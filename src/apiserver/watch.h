@@ -28,7 +28,13 @@ struct watch *watch_free(struct watch *w);
 
 /* Fills at most MAX bytes. 0: nothing to say now, WAKE will be called once there is; -1: the stream has ended. */
 ssize_t watch_read(struct watch *w, char *buf, size_t max);
-void watch_set_wake(struct watch *w, void (*wake)(void *userdata), void *userdata);
+struct watch_refusal {
+	unsigned retry_after_s;
+	char message[512];
+};
+/* HOLD: what is to be sent takes so many bytes now; false: that is too much, and the watch ends with an error (429). */
+void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
+                    bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret), void *userdata);
 /* Ends the stream at the next read, and wakes its reader. */
 void watch_end(struct watch *w);
 

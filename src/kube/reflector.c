@@ -405,7 +405,7 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 			fail(r, &err, 0);
 	} else if (rc < 0) {
 		/* A version that the server refuses (504 if it lost its store) is not asked for twice. */
-		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503;
+		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503 || rc == -EBUSY;
 		if (!busy || rc == -EINVAL || rc == -EBADMSG)
 			relist(r);
 		fail(r, &err, resp->retry_after_s);

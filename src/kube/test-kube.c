@@ -307,6 +307,42 @@ static void test_requests(void **state) {
 	assert_int_equal(a.n, 5);
 }
 
+/* What a server that has too much to do asks for: patience, before a list, and within a watch. */
+static void test_patience(void **state) {
+	(void)state;
+	static const struct step steps[] = {
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", "429 Too Many Requests\r\nRetry-After: 3",
+	         "{\"kind\":\"Status\",\"code\":429,\"reason\":\"TooManyRequests\",\"message\":\"wait\"}"},
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[" INST("a", "u1", "5") "]}"},
+		{"resourceVersion=10", "429 Too Many Requests\r\nRetry-After: 1", "{}"},
+		/* The watch goes on from where it was: nothing is listed again. */
+		{"resourceVersion=10", NULL,
+	         EV("ADDED", INST("b", "u2", "11"))
+	                 EV("ERROR", "{\"kind\":\"Status\",\"code\":429,\"reason\":\"TooManyRequests\"}")},
+		{"resourceVersion=11", NULL, EV("ADDED", INST("c", "u3", "12")), true},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	struct server s;
+	struct seen seen = {0};
+	struct error err;
+	struct kube_cache *c;
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
+	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, NULL, &err), 0);
+	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	uint64_t began = now_monotonic_ns();
+	run_until(loop, &seen.syncs, 1);
+	assert_true(now_monotonic_ns() - began >= 3 * NSEC_PER_SEC);
+	run_until(loop, &seen.events, 4);
+	assert_string_equal(seen.log, "add:a sync add:b add:c ");
+	kube_cache_free(c);
+	server_stop(&s);
+}
+
 struct work {
 	struct kube_workqueue *q;
 	char log[512];
@@ -372,10 +408,19 @@ static void test_workqueue(void **state) {
 	run_until(loop, &w.n, 11);
 	assert_int_equal(kube_workqueue_depth(w.q) + kube_workqueue_active(w.q), 0);
 
+	/* Not at once again where the server has too much to do. */
+	t = now_monotonic_ns();
+	w.result = -EBUSY;
+	kube_workqueue_add(w.q, "f");
+	run_until(loop, &w.n, 12);
+	w.result = 0;
+	run_until(loop, &w.n, 13);
+	assert_true(now_monotonic_ns() - t >= NSEC_PER_SEC);
+
 	t = now_monotonic_ns();
 	kube_workqueue_add_after(w.q, "g", 20000);
 	kube_workqueue_add_after(w.q, "g", 10000000);
-	run_until(loop, &w.n, 12);
+	run_until(loop, &w.n, 14);
 	assert_true(now_monotonic_ns() - t >= 20 * NSEC_PER_MSEC);
 	kube_workqueue_add_after(w.q, "h", 10000000);
 	kube_workqueue_free(w.q);
@@ -467,7 +512,7 @@ static void test_recorder(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests), cmocka_unit_test(test_cache),    cmocka_unit_test(test_workqueue),
-		cmocka_unit_test(test_elector),  cmocka_unit_test(test_recorder),
+		cmocka_unit_test(test_elector),  cmocka_unit_test(test_recorder), cmocka_unit_test(test_patience),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 
 #define BACKOFF_MIN_US 5000ULL
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)
+#define BUSY_US        USEC_PER_SEC /* at least, if the server has too much to do (429) */
 
 struct item {
 	RB_ENTRY(item) node, time_node;
@@ -129,7 +130,8 @@ void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result) 
 	q->active--;
 	if (result < 0) {
 		it->failures++;
-		uint64_t due = now_monotonic_ns() / 1000 + kube_backoff_us(it->failures);
+		uint64_t due =
+			now_monotonic_ns() / 1000 + MAX(kube_backoff_us(it->failures), result == -EBUSY ? BUSY_US : 0);
 		if (!it->due_us || due < it->due_us)
 			set_due(q, it, due);
 	} else

@@ -37,7 +37,8 @@ void kube_workqueue_add(struct kube_workqueue *q, const char *key);
 /* Not before DELAY_US from now; the earlier of two such times counts. */
 void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_t delay_us);
 /*
- * The work on KEY is over. RESULT 0: its backoff starts afresh; negative: it is retried after its backoff.
+ * The work on KEY is over. RESULT 0: its backoff starts afresh; negative: it is retried after its backoff,
+ * which for -EBUSY (the server has too much to do) is a second at least.
  */
 void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result);
 

@@ -219,6 +219,7 @@ class Server(Client):
     def socket(self, user=ADMIN, timeout=None):
         """A connection with TLS and nothing said yet."""
         s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context(*user).wrap_socket(s, server_hostname="localhost")
 
 

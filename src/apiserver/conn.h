@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The connections of one listener: who is at their other end, and whose share of the limits they take. A new one counts
+ * for its address; from its first request on it counts for whoever asked last.
+ */
+
+#include <gnutls/gnutls.h>
+#include <sys/queue.h>
+
+#include "apiserver/limits.h"
+#include "apiserver/tls.h"
+
+#define CONNECTIONS_MAX 16384U
+
+struct exchange;
+
+struct conn {
+	TAILQ_ENTRY(conn) link;
+	int fd;
+	gnutls_session_t session; /* NULL on a UNIX socket */
+	struct tls_set *set;
+	/* Who is at the other end, by certificate or by the kernel's word; NULL: not asked yet, or nobody known. */
+	struct user *user;
+	int64_t user_until_s;
+	unsigned user_generation;
+	bool user_known, user_refused;
+	struct party *party; /* takes one connection of it, if COUNTED */
+	bool counted;
+	bool fresh;   /* nothing was asked yet */
+	bool closing; /* with the answer: there were too many of them */
+	bool busy;    /* with an answer; else with the client's next request */
+	struct exchange *exchange;
+	uint64_t since_ns;
+};
+
+struct conns {
+	TAILQ_HEAD(, conn) list; /* the oldest first */
+	size_t n, n_fresh;
+	struct tls *tls; /* NULL on a UNIX socket */
+	struct limits *limits;
+};
+
+/* SESSION NULL: a UNIX socket. NULL on no memory. One that can't be served is shut down. */
+struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const struct sockaddr *sa);
+void conn_close(struct conns *cs, struct conn *c);
+
+/* Finds out once a connection who is at its other end, and again when its certificate may be good no longer. */
+void conn_identify(struct conns *cs, struct conn *c);
+/* U (NULL: nobody) asks; false: the connection is one too many, *WHAT says of what. */
+bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what);

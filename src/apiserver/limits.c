@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/limits.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "api/roles.h"
+#include "apiserver/reply.h"
+#include "apiserver/stats.h"
+#include "base/tree.h"
+#include "base/util.h"
+
+/* For users and for addresses. Documented in docs/apiserver.md. */
+static const size_t maxima[2][LIMITS_COUNT] = {
+	{[LIMIT_CONNECTIONS] = 512, [LIMIT_REQUESTS] = 128, [LIMIT_WATCHES] = 256, [LIMIT_MEMORY] = (size_t)128 << 20},
+	{[LIMIT_CONNECTIONS] = 256, [LIMIT_REQUESTS] = 32, [LIMIT_WATCHES] = 16, [LIMIT_MEMORY] = (size_t)16 << 20},
+};
+
+struct party {
+	RB_ENTRY(party) node;
+	struct limits *limits;
+	unsigned refs;
+	bool address, exempt, trusted;
+	size_t used[LIMITS_COUNT];
+	char name[]; /* "user ann", as messages say it: also the key */
+};
+
+static int party_cmp(const struct party *a, const struct party *b) {
+	return strcmp(a->name, b->name);
+}
+
+RB_HEAD(parties, party);
+RB_GENERATE_INTERNAL(parties, party, node, party_cmp, _unused_ static)
+
+struct limits {
+	struct parties parties;
+};
+
+const char *limit_name(enum limit what) {
+	static const char *const names[] = {
+		[LIMIT_CONNECTIONS] = "connections", [LIMIT_REQUESTS] = "requests", [LIMIT_WATCHES] = "watches",
+		[LIMIT_MEMORY] = "memory",           [LIMIT_SERVER] = "server",
+	};
+	return names[what];
+}
+
+struct limits *limits_new(void) {
+	struct limits *l = calloc(1, sizeof(*l));
+	if (l)
+		RB_INIT(&l->parties);
+	return l;
+}
+
+struct limits *limits_free(struct limits *l) {
+	free(l);
+	return NULL;
+}
+
+static struct party *find(const struct limits *l, const char *name) {
+	struct party *p = RB_ROOT(&l->parties);
+	int c;
+	while (p && (c = strcmp(name, p->name)))
+		p = c < 0 ? RB_LEFT(p, node) : RB_RIGHT(p, node);
+	return p;
+}
+
+static struct party *find_or_add(struct limits *l, const char *name) {
+	struct party *p = find(l, name);
+	size_t n = strlen(name) + 1;
+	if (!p) {
+		p = calloc(1, sizeof(*p) + n);
+		if (!p)
+			return NULL;
+		p->limits = l;
+		memcpy(p->name, name, n);
+		RB_INSERT(parties, &l->parties, p);
+	}
+	p->refs++;
+	return p;
+}
+
+struct party *party_unref(struct party *p) {
+	if (p && --p->refs == 0) {
+		RB_REMOVE(parties, &p->limits->parties, p);
+		free(p);
+	}
+	return NULL;
+}
+
+struct party *limits_user(struct limits *l, const struct user *u) {
+	bool exempt = user_in_group(u, GROUP_MASTERS);
+	bool agent = user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES);
+	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
+	/* A name in a group of agents is another party than the same name outside of it. */
+	_free_ char *name = exempt ? strdup("the members of " GROUP_MASTERS)
+	                    : account
+	                            ? strf("the ServiceAccounts of namespace %.*s", (int)strcspn(account, ":"), account)
+	                            : strf("%s %s", agent ? "agent" : "user", u->name);
+	struct party *p = name ? find_or_add(l, name) : NULL;
+	if (p) {
+		p->exempt = exempt;
+		p->trusted = exempt || agent || streq(u->name, ROLES_CONTROLLER);
+	}
+	return p;
+}
+
+struct party *limits_address(struct limits *l, const struct sockaddr *sa) {
+	char text[INET6_ADDRSTRLEN] = "", name[INET6_ADDRSTRLEN + 32];
+	const char *suffix = "";
+	if (sa && sa->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, sizeof(text));
+	else if (sa && sa->sa_family == AF_INET6) {
+		struct in6_addr a = ((const struct sockaddr_in6 *)sa)->sin6_addr;
+		if (IN6_IS_ADDR_V4MAPPED(&a))
+			inet_ntop(AF_INET, &a.s6_addr[12], text, sizeof(text));
+		else {
+			/* Whoever has one address of a /64 has them all. */
+			memset(&a.s6_addr[8], 0, 8);
+			inet_ntop(AF_INET6, &a, text, sizeof(text));
+			suffix = "/64";
+		}
+	}
+	snprintf(name, sizeof(name), "address %s%s", *text ? text : "of a UNIX socket", suffix);
+	struct party *p = find_or_add(l, name);
+	if (p)
+		p->address = true;
+	return p;
+}
+
+bool party_trusted(const struct party *p) {
+	return p->trusted;
+}
+
+bool party_take(struct party *p, enum limit what) {
+	if (!p->exempt && p->used[what] >= maxima[p->address][what])
+		return false;
+	p->used[what]++;
+	return true;
+}
+
+void party_give(struct party *p, enum limit what) {
+	p->used[what]--;
+}
+
+bool party_hold(struct party *p, size_t *held, size_t n, bool must) {
+	size_t *used = &p->used[LIMIT_MEMORY];
+	size_t others = *used - *held;
+	bool fits = n <= *held || others == 0 || others + n <= maxima[p->address][LIMIT_MEMORY];
+	if (!fits && !must && !p->exempt)
+		return false;
+	*used = others + n;
+	*held = n;
+	return true;
+}
+
+unsigned limits_message(const struct party *p, enum limit what, char out[static 512]) {
+	const size_t max = maxima[p->address][what];
+	stats_refused(what);
+	switch (what) {
+	case LIMIT_CONNECTIONS:
+		snprintf(out, 512, "too many connections: %.300s may have %zu; close some, or try again later", p->name,
+		         max);
+		return 5;
+	case LIMIT_WATCHES:
+		snprintf(out, 512, "too many watches: %.300s may have %zu; end some, or try again later", p->name, max);
+		return 5;
+	case LIMIT_REQUESTS:
+		snprintf(out, 512, "too many requests: %.300s may have %zu under way; please try again later", p->name,
+		         max);
+		return 1;
+	case LIMIT_MEMORY:
+		snprintf(out, 512,
+		         "too much memory: what is held for requests and answers of %.300s may be %zu MiB; read the "
+		         "answers, ask for less at a time (limit), or try again later",
+		         p->name, max >> 20);
+		return 1;
+	default: snprintf(out, 512, "the server has as many connections as it takes; try again later"); return 5;
+	}
+}
+
+void limits_refuse(struct request *r, const struct party *p, enum limit what) {
+	char msg[512];
+	const struct status_details d = {.retry_after_s = limits_message(p, what, msg)};
+	reply_status(&r->reply, 429, "TooManyRequests", &d, "%s", msg);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What one party may take of the server at a time, so that a hostile one leaves enough for all others: connections,
+ * requests under way, watches, and memory for bodies, answers and pending output of watches.
+ *
+ * A party is a user; all ServiceAccounts of a namespace together, since who may make one may make a thousand; or, while
+ * nobody is authenticated, a network address (of IPv6 a /64). Members of system:masters are counted, but never refused.
+ * Parties are shared by counted references and are gone with their last one.
+ */
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "apiserver/request.h"
+
+enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS, LIMIT_WATCHES, LIMIT_MEMORY, LIMIT_SERVER, LIMITS_COUNT };
+const char *limit_name(enum limit what);
+
+struct limits;
+struct party;
+
+struct limits *limits_new(void); /* NULL on no memory */
+/* All parties must be gone. */
+struct limits *limits_free(struct limits *l);
+
+/* New references; NULL on no memory. SA NULL: a UNIX socket. */
+struct party *limits_user(struct limits *l, const struct user *u);
+struct party *limits_address(struct limits *l, const struct sockaddr *sa);
+struct party *party_unref(struct party *p); /* NULL is fine; returns NULL */
+/* Agents, the controller and administrators: some connections are kept free for them. */
+bool party_trusted(const struct party *p);
+
+/* One more connection, request or watch; false: it has as many as it may. */
+bool party_take(struct party *p, enum limit what);
+void party_give(struct party *p, enum limit what);
+/*
+ * What is held for one request becomes N bytes, *HELD is what it was. False, and nothing changed: the party holds too
+ * much; but never if it holds nothing else, or if it MUST be.
+ */
+bool party_hold(struct party *p, size_t *held, size_t n, bool must);
+
+/* The text of a refusal (429), and how long to wait. Counts it. */
+unsigned limits_message(const struct party *p, enum limit what, char out[static 512]);
+void limits_refuse(struct request *r, const struct party *p, enum limit what);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/testing.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "apiserver/limits.h"
+#include "base/util.h"
+
+static struct party *of_user(struct limits *l, const char *name, const char *group) {
+	struct user *u = user_new(name, NULL);
+	assert_non_null(u);
+	assert_int_equal(user_add_group(u, group), 0);
+	struct party *p = limits_user(l, u);
+	assert_non_null(p);
+	user_unref(u);
+	return p;
+}
+
+static struct party *of_address(struct limits *l, const char *text) {
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+	struct sockaddr_in four = {.sin_family = AF_INET};
+	struct party *p;
+	if (inet_pton(AF_INET6, text, &six.sin6_addr) == 1)
+		p = limits_address(l, (struct sockaddr *)&six);
+	else {
+		assert_int_equal(inet_pton(AF_INET, text, &four.sin_addr), 1);
+		p = limits_address(l, (struct sockaddr *)&four);
+	}
+	assert_non_null(p);
+	return p;
+}
+
+static void test_parties(void **state) {
+	struct limits *l = limits_new();
+	(void)state;
+	struct party *same[][2] = {
+		{of_user(l, "ann", "a"), of_user(l, "ann", "b")},
+		{of_user(l, "system:serviceaccount:red:a", "a"), of_user(l, "system:serviceaccount:red:b", "a")},
+		{of_user(l, "x", GROUP_MASTERS), of_user(l, "y", GROUP_MASTERS)},
+		{of_address(l, "2001:db8:1:2::1"), of_address(l, "2001:db8:1:2:ffff::9")},
+		{of_address(l, "192.0.2.1"), of_address(l, "::ffff:192.0.2.1")},
+		{of_address(l, "192.0.2.2"), of_address(l, "192.0.2.2")},
+		{of_address(l, "2001:db8:1:3::1"), of_address(l, "2001:db8:1:3::1")},
+		{of_user(l, "system:serviceaccount:blue:a", "a"), of_user(l, "system:serviceaccount:blue:a", "a")},
+		{of_user(l, "ann", "system:nacre:hosts"), of_user(l, "ann", "system:nacre:hosts")},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		assert_ptr_equal(same[i][0], same[i][1]);
+		for (size_t k = 0; k < i; k++)
+			assert_ptr_not_equal(same[i][0], same[k][0]);
+	}
+	assert_true(party_trusted(same[2][0]) && party_trusted(same[8][0]));
+	assert_false(party_trusted(same[0][0]) || party_trusted(same[1][0]) || party_trusted(same[3][0]));
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		party_unref(same[i][0]);
+		party_unref(same[i][1]);
+	}
+	limits_free(l);
+}
+
+static size_t take_all(struct party *p, enum limit what) {
+	size_t n = 0;
+	while (n < 100000 && party_take(p, what))
+		n++;
+	return n;
+}
+
+static void test_counts(void **state) {
+	struct limits *l = limits_new();
+	struct party *ann = of_user(l, "ann", "a"), *root = of_user(l, "root", GROUP_MASTERS);
+	struct request *r = request_new("GET", "/api");
+	size_t one = 0, two = 0;
+	(void)state;
+	size_t n = take_all(ann, LIMIT_WATCHES);
+	assert_int_equal(n, 256);
+	assert_int_equal(take_all(ann, LIMIT_REQUESTS), 128);
+	assert_int_equal(take_all(root, LIMIT_WATCHES), 100000);
+	party_give(ann, LIMIT_WATCHES);
+	assert_int_equal(take_all(ann, LIMIT_WATCHES), 1);
+
+	/* What is alone may be of any size; then nothing more fits, and less always does. */
+	assert_true(party_hold(ann, &one, (size_t)1 << 30, false));
+	assert_false(party_hold(ann, &two, 1, false));
+	assert_true(party_hold(ann, &one, (size_t)2 << 30, false));
+	assert_true(party_hold(ann, &two, 5, true));
+	assert_false(party_hold(ann, &one, (size_t)3 << 30, false));
+	assert_int_equal(one, (size_t)2 << 30);
+	assert_true(party_hold(ann, &one, (size_t)1 << 30, false));
+	assert_true(party_hold(ann, &one, 0, false));
+	assert_true(party_hold(ann, &two, (size_t)1 << 30, false));
+	assert_true(party_hold(ann, &two, 0, false));
+
+	limits_refuse(r, ann, LIMIT_WATCHES);
+	assert_int_equal(r->reply.code, 429);
+	assert_true(r->reply.retry_after_s > 0);
+	assert_non_null(strstr(r->reply.body.data, "user ann"));
+	request_free(r);
+	party_unref(ann);
+	party_unref(root);
+	limits_free(l);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties), cmocka_unit_test(test_counts)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
