@@ -1,15 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A document and a patch of it, as the two members of a list: [document, patch]. The document never changes. */
+/*
+ * A document and a patch of it, as the two members of a list: [document, patch]. The document never changes. Our reader
+ * and writer of trees agree with jansson's.
+ */
 
 #include "fuzz.h"
 
+#include <string.h>
+
 #include "apiserver/patch.h"
+#include "apiserver/tree.h"
+
+static void compare(const char *text, size_t size) {
+	json_t *tree = tree_load(text, size, NULL);
+	struct buf b = {0};
+	if (tree) {
+		json_t *want = json_loadb(text, size, JSON_DECODE_ANY, NULL);
+		char *dumped = json_dumps(want, JSON_COMPACT | JSON_ENCODE_ANY);
+		CHECK(json_equal(tree, want) && dumped);
+		tree_dump(&b, tree);
+		CHECK(strcmp(b.data, dumped) == 0);
+		free(dumped);
+		json_decref(want);
+	}
+	buf_free(&b);
+	json_decref(tree);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	json_t *both = json_loadb((const char *)data, size, 0, NULL), *got = NULL;
 	json_t *target = json_array_get(both, 0), *patch = json_array_get(both, 1);
 	struct error err = {0};
+	compare((const char *)data, size);
 	if (target && patch) {
 		json_t *before = json_deep_copy(target);
 		if (patch_json(target, patch, &got, &err) == 0)

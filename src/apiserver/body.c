@@ -9,6 +9,7 @@
 #include "apiserver/protobuf.h"
 #include "apiserver/reply.h"
 #include "apiserver/review.h"
+#include "apiserver/tree.h"
 #include "apiserver/yamlread.h"
 #include "base/util.h"
 
@@ -94,8 +95,8 @@ static int parse_protobuf(struct request *r, bool options) {
 	return e;
 }
 
-/* Depth, UTF-8 and numbers are checked by our own reader; the tree is made by jansson. */
-static int parse_json(struct request *r, bool yaml, struct error *err) {
+/* What the body lacks. Depth and UTF-8 are our reader's business, the rest jansson's. */
+static int explain_json(struct request *r, bool yaml, struct error *err) {
 	struct jr jr;
 	json_error_t je;
 	jr_init(&jr, r->body.data ? r->body.data : "", r->body.len);
@@ -118,6 +119,16 @@ static int parse_json(struct request *r, bool yaml, struct error *err) {
 		r->json = json_loadb(r->body.data, r->body.len, JSON_DECODE_ANY, &je);
 	}
 	return r->json ? 0 : error_set(err, EINVAL, "the body can't be read: %s", je.text);
+}
+
+static int parse_json(struct request *r, bool yaml, struct error *err) {
+	bool twice = false;
+	r->json = tree_load(r->body.data ? r->body.data : "", r->body.len, &twice);
+	if (r->json && !twice)
+		return 0;
+	json_decref(r->json);
+	r->json = NULL;
+	return explain_json(r, yaml, err);
 }
 
 /* JSON is YAML, and much faster to read. */

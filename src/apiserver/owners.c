@@ -7,6 +7,7 @@
 #include "apiserver/apply.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 json_t *owners_detach(json_t *obj) {
@@ -126,7 +127,7 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
 	begin(&c, r);
-	json_t *config = json_deep_copy(r->json), *obj = NULL;
+	json_t *config = tree_copy(r->json), *obj = NULL;
 	drop_nulls(config);
 	const struct apply a = {.type = &c.type,
 	                        .who = &c.who,

@@ -3,11 +3,12 @@
 
 #include <string.h>
 
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 int patch_merge(const json_t *target, const json_t *patch, json_t **ret) {
 	if (!json_is_object(patch)) {
-		*ret = json_deep_copy(patch);
+		*ret = tree_copy(patch);
 		return *ret ? 0 : -ENOMEM;
 	}
 	json_t *out = json_is_object(target) ? json_copy((json_t *)target) : json_object();
@@ -173,7 +174,7 @@ static int take_copy(json_t *value, size_t *budget, json_t **ret, struct error *
 	if (size > *budget)
 		return error_set(err, EMSGSIZE, "the patch adds more than %zu bytes", PATCH_GROWTH_MAX);
 	*budget -= size;
-	*ret = json_deep_copy(value);
+	*ret = tree_copy(value);
 	return *ret ? 0 : error_oom(err);
 }
 
@@ -238,7 +239,7 @@ int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct err
 		return error_set(err, EINVAL, "a JSON patch must be a list of operations");
 	if (json_array_size(ops) > PATCH_OPS_MAX)
 		return error_set(err, EMSGSIZE, "more than %d operations", PATCH_OPS_MAX);
-	json_t *doc = json_deep_copy(target);
+	json_t *doc = tree_copy(target);
 	if (!doc)
 		return error_oom(err);
 	json_array_foreach((json_t *)ops, i, op) {

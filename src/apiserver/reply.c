@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apiserver/object.h"
+#include "apiserver/tree.h"
 #include "apiserver/watch.h"
 #include "base/jsonwrite.h"
 
@@ -45,15 +46,11 @@ void reply_text(struct reply *r, unsigned code, const char *text) {
 	buf_puts(&r->body, text);
 }
 
-static int dump_to_buf(const char *data, size_t len, void *userdata) {
-	struct buf *b = userdata;
-	buf_add(b, data, len);
-	return b->failed ? -1 : 0;
-}
-
 void reply_dom(struct reply *r, unsigned code, const json_t *json) {
 	_buf_free_ struct buf b = {0};
-	if (json_dump_callback(json, dump_to_buf, &b, JSON_COMPACT) < 0)
+	if (json)
+		tree_dump(&b, json);
+	else
 		b.failed = true;
 	reply_json(r, code, &b);
 }

@@ -255,22 +255,77 @@ static bool key_is(const char *key, size_t len, const char *want, size_t want_le
 	return len == want_len && memcmp(key, want, len) == 0;
 }
 
+/*
+ * What is looked at here is text that this program wrote: its form is known to be good, and need not be checked each
+ * time. Whatever it is, no byte past END is touched.
+ */
+static const char *skip_space_to(const char *p, const char *end) {
+	while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+		p++;
+	return p;
+}
+
+static const char *skip_string(const char *p, const char *end) {
+	const char *quote = p + 1;
+	while (quote < end && (quote = memchr(quote, '"', (size_t)(end - quote)))) {
+		const char *before = quote;
+		while (before > p + 1 && before[-1] == '\\')
+			before--;
+		quote++;
+		if ((quote - 1 - before) % 2 == 0)
+			return quote;
+	}
+	return end;
+}
+
+static const char *skip_value(const char *p, const char *end) {
+	size_t depth = 0;
+	do {
+		switch (p < end ? *p : '\0') {
+		case '"': p = skip_string(p, end); break;
+		case '{':
+		case '[':
+			depth++;
+			p++;
+			break;
+		case '}':
+		case ']':
+			depth -= depth > 0;
+			p++;
+			break;
+		default:
+			p += p < end;
+			if (!depth)
+				while (p < end && !strchr(",}] \t\r\n", *p))
+					p++;
+		}
+	} while (depth && p < end);
+	return p;
+}
+
 /* The member NAME of the object at JSON. */
 static bool find_member(const char *json, size_t len, const char *name, size_t name_len, const char **ret,
                         size_t *ret_len) {
-	struct jr r;
-	const char *key;
-	size_t key_len;
-	bool found = false;
-	jr_init(&r, json, len);
-	if (jr_peek(&r) == JR_OBJECT && jr_object(&r) == 0)
-		while (!found && jr_key(&r, &key, &key_len) == 1) {
-			found = key_is(key, key_len, name, name_len);
-			if (jr_skip(&r, found ? ret : NULL, found ? ret_len : NULL) < 0)
-				found = false;
+	const char *end = json + len, *p = skip_space_to(json, end);
+	if (p == end || *p != '{')
+		return false;
+	for (p = skip_space_to(p + 1, end); p < end && *p == '"'; p = skip_space_to(p + 1, end)) {
+		const char *key = p + 1, *key_end = skip_string(p, end) - 1;
+		p = skip_space_to(key_end + 1, end);
+		if (p == end || *p != ':')
+			return false;
+		const char *value = skip_space_to(p + 1, end);
+		p = skip_value(value, end);
+		if (key_is(key, (size_t)(key_end - key), name, name_len)) {
+			*ret = value;
+			*ret_len = (size_t)(p - value);
+			return p > value;
 		}
-	jr_done(&r);
-	return found;
+		p = skip_space_to(p, end);
+		if (p == end || *p != ',')
+			return false;
+	}
+	return false;
 }
 
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {

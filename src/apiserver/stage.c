@@ -14,10 +14,11 @@
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/restrict.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 json_t *object_load(const struct object *o) {
-	return json_loadb(o->value->data, o->value->len, 0, NULL);
+	return tree_load(o->value->data, o->value->len, NULL);
 }
 
 bool request_dry_run(const struct request *r) {
@@ -30,17 +31,12 @@ static int set_version(struct server *s, json_t *obj) {
 	return object_set_meta_str(obj, "resourceVersion", rv);
 }
 
-static int dump_to_buf(const char *data, size_t len, void *userdata) {
-	struct buf *b = userdata;
-	buf_add(b, data, len);
-	return b->failed ? -1 : 0;
-}
-
 static int dump(const struct api_kind *k, const json_t *obj, struct buf *text) {
 	json_t *ordered = object_ordered(k, obj);
-	int r = ordered ? json_dump_callback(ordered, dump_to_buf, text, JSON_COMPACT) : -1;
+	if (ordered)
+		tree_dump(text, ordered);
 	json_decref(ordered);
-	return r < 0 || text->failed ? -ENOMEM : 0;
+	return !ordered || text->failed ? -ENOMEM : 0;
 }
 
 /* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
@@ -91,22 +87,33 @@ static void check_controllers(const json_t *obj, struct api_errors *errs) {
 		               "Invalid value: only one reference can have controller set to true, not %zu", n);
 }
 
-static int validate(struct server *s, struct request *r, const json_t *old, const struct buf *text,
+/*
+ * Against the state before, which is parsed only if something may have changed that must not: immutable fields are part
+ * of what is desired. A stored object that no longer passes (a newer server has tighter rules) may be changed freely.
+ */
+static void check_change(const struct server *s, const struct request *r, const json_t *old, const json_t *obj,
+                         const void *now, struct api_errors *errs) {
+	const struct api_kind *k = r->route.kind;
+	struct api_errors ignored = {0};
+	void *before = NULL;
+	const struct object *o = object_desired_differs(k, old, obj)
+	                                 ? store_get(s->store, r->route.kind_index, r->route.ns, r->route.name)
+	                                 : NULL;
+	if (o && api_parse(k, o->value->data, o->value->len, &before, &ignored) == 0)
+		api_check_update(k, before, now, errs);
+	api_free(k, before);
+}
+
+static int validate(struct server *s, struct request *r, const json_t *old, const json_t *obj, const struct buf *text,
                     struct api_errors *errs) {
 	const struct api_kind *k = r->route.kind;
-	void *now = NULL, *before = NULL;
+	void *now = NULL;
 	int e = api_parse(k, text->data, text->len, &now, errs);
-	if (e == 0 && old) {
-		struct api_errors ignored = {0};
-		_buf_free_ struct buf b = {0};
-		/* A stored object that no longer passes (a newer server has tighter rules) may be changed freely. */
-		if (dump(k, old, &b) == 0 && api_parse(k, b.data, b.len, &before, &ignored) == 0)
-			api_check_update(k, before, now, errs);
-	}
+	if (e == 0 && old)
+		check_change(s, r, old, obj, now, errs);
 	if (e == 0 && k == &api_kind_addresspool)
 		check_pools(s, r->route.kind_index, now, errs);
 	api_free(k, now);
-	api_free(k, before);
 	return e;
 }
 
@@ -164,7 +171,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		return -EMSGSIZE;
 	}
 	check_controllers(obj, &errs);
-	int e = validate(s, r, old, &text, &errs);
+	int e = validate(s, r, old, obj, &text, &errs);
 	if (errs.n) {
 		reply_invalid(r, object_meta_str(obj, "name"), &errs);
 		return -EINVAL;

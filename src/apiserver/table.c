@@ -8,6 +8,7 @@
 #include "api/dom.h"
 #include "apiserver/object.h"
 #include "apiserver/selector.h"
+#include "apiserver/tree.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
@@ -164,7 +165,7 @@ static void print_row_object(struct buf *b, const struct blob *item, enum table_
 
 static void print_row(struct buf *b, const struct api_kind *k, const struct blob *item, enum table_include include,
                       uint64_t now_us) {
-	json_t *obj = json_loadb(item->data, item->len, 0, NULL);
+	json_t *obj = tree_load(item->data, item->len, NULL);
 	const json_t *meta = json_object_get(obj, "metadata");
 	const char *name = json_string_value(json_object_get(meta, "name"));
 	jw_begin(b, '{');

@@ -8,6 +8,7 @@
 #include "apiserver/patch.h"
 #include "apiserver/selector.h"
 #include "apiserver/table.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 static json_t *json(const char *text) {
@@ -234,12 +235,113 @@ static void test_table(void **state) {
 	blob_unref(item);
 }
 
+/* As jansson reads, prints and copies it; what is refused is left to jansson to explain. */
+static void test_trees(void **state) {
+	static const char *const good[] = {
+		"{}",
+		"[]",
+		"null",
+		" {\"a\" : [1, -0, -9223372036854775808, 9223372036854775807, true, false, null, \"\"] } ",
+		"[1.5, 1e3, -2.25E-3, 1e-400, 100000000000000000000.0]",
+		"{\"\":{\"\":{}},\"b\":[[],[{}]]}",
+		"\"\\u0041\\ud83d\\ude00 \\b\\f\\n\\r\\t\\/\\\\\\\" \\u0001\\u001f\\u007f\xc3\xa9\xf0\x9f\x98\x80\"",
+		"{\"12345678\\\"quoted\\\" key\":\"1234567\xc3\xa9 eight and \\\\ more\",\"b\\u0009\":{\"c\\n\":1}}",
+		"{\"f:metadata\":{\"f:labels\":{\".\":{},\"f:app\":{}}},\"x\":\"a string of some length, for speed\"}",
+	};
+	static const char *const bad[] = {"",      "{",           "[1,]",        "{\"a\":1,}",
+	                                  "tru",   "\"\\u0000\"", "[1] 2",       "9223372036854775808",
+	                                  "1e999", "\"\xff\"",    "\"\\ud800\"", "\"12345678\t\""};
+	bool twice;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		_buf_free_ struct buf b = {0};
+		json_t *want = json(good[i]), *got = tree_load(good[i], strlen(good[i]), &twice);
+		if (!got || twice || !json_equal(got, want))
+			fail_msg("read wrongly: %s", good[i]);
+		json_t *copy = tree_copy(got);
+		assert_true(json_equal(copy, want));
+		char *text = json_dumps(want, JSON_COMPACT | JSON_ENCODE_ANY);
+		tree_dump(&b, copy);
+		assert_string_equal(b.data, text);
+		free(text);
+		json_decref(copy);
+		json_decref(got);
+		json_decref(want);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (tree_load(bad[i], strlen(bad[i]), NULL))
+			fail_msg("taken: %s", bad[i]);
+	json_t *v = tree_load("{\"a\":{\"b\":1,\"b\":2}}", 19, &twice);
+	assert_true(v && twice);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "a"), "b")), 2);
+	json_decref(v);
+}
+
+static bool has_immutable(const struct api_desc *d) {
+	for (size_t i = 0; i < d->n_fields; i++) {
+		const struct api_field *f = &d->fields[i];
+		bool nested = f->type == API_TYPE_obj || f->type == API_TYPE_inl || f->type == API_TYPE_list;
+		if ((f->flags & API_IMMUT) || (nested && has_immutable(f->sub)))
+			return true;
+	}
+	return false;
+}
+
+/* stage.c looks at the state before only if what is desired differs. */
+static void test_immutable_is_desired(void **state) {
+	(void)state;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		for (size_t i = 0; i < api_kinds[k]->desc->n_fields; i++) {
+			const struct api_field *f = &api_kinds[k]->desc->fields[i];
+			bool aside = streq(f->name, "metadata") || streq(f->name, "status");
+			bool nested = f->type == API_TYPE_obj || f->type == API_TYPE_inl;
+			if (aside && nested && has_immutable(f->sub))
+				fail_msg("%s: %s has an immutable field", api_kinds[k]->kind, f->name);
+		}
+}
+
+static void test_find(void **state) {
+	static const char text[] =
+		"{\"kind\":\"A\", \"metadata\" : {\"labels\":{\"a]\":\"\\\\\",\"b\":\"\\\"}\"},\"n\":[1,{}]},"
+		"\"spec\":{\"n\":12,\"last\":null}}";
+	static const struct {
+		const char *path, *want;
+	} cases[] = {
+		{"kind", "\"A\""},     {"metadata.labels.b", "\"\\\"}\""}, {"metadata.n", "[1,{}]"}, {"spec.n", "12"},
+		{"spec.last", "null"}, {"metadata.labels.c", NULL},        {"spec.n.x", NULL},       {"status", NULL}};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *v;
+		size_t n;
+		bool found = json_find(text, sizeof(text) - 1, cases[i].path, &v, &n);
+		assert_int_equal(found, cases[i].want != NULL);
+		if (found && (n != strlen(cases[i].want) || memcmp(v, cases[i].want, n) != 0))
+			fail_msg("%s: %.*s", cases[i].path, (int)n, v);
+	}
+	/* Cut anywhere, nothing past the end is touched (the sanitizers look). */
+	for (size_t len = 0; len < sizeof(text); len++) {
+		const char *v;
+		size_t n;
+		char *part = malloc(len ? len : 1);
+		memcpy(part, text, len);
+		if (json_find(part, len, "spec.last", &v, &n))
+			assert_true(v >= part && v + n <= part + len);
+		free(part);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_merge),           cmocka_unit_test(test_json_patch),
-		cmocka_unit_test(test_patch_growth),    cmocka_unit_test(test_label_selectors),
-		cmocka_unit_test(test_field_selectors), cmocka_unit_test(test_ages),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_json_patch),
+		cmocka_unit_test(test_patch_growth),
+		cmocka_unit_test(test_label_selectors),
+		cmocka_unit_test(test_field_selectors),
+		cmocka_unit_test(test_ages),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_trees),
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_immutable_is_desired),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

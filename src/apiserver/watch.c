@@ -7,6 +7,7 @@
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
 #include "apiserver/table.h"
+#include "apiserver/tree.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
@@ -234,12 +235,13 @@ static void send_error(struct watch *w, unsigned code, const char *reason, const
 static struct blob *left_as(const struct watch_event *e) {
 	char rv[24];
 	struct blob *b = NULL;
-	json_t *obj = json_loadb(e->prev->data, e->prev->len, 0, NULL);
+	json_t *obj = tree_load(e->prev->data, e->prev->len, NULL);
 	snprintf(rv, sizeof(rv), "%lld", (long long)e->rv);
-	char *text = obj && object_set_meta_str(obj, "resourceVersion", rv) == 0 ? json_dumps(obj, JSON_COMPACT) : NULL;
-	if (text)
-		b = blob_new(text, strlen(text));
-	free(text);
+	_buf_free_ struct buf text = {0};
+	if (obj && object_set_meta_str(obj, "resourceVersion", rv) == 0)
+		tree_dump(&text, obj);
+	if (text.len && !text.failed)
+		b = blob_new(text.data, text.len);
 	json_decref(obj);
 	return b;
 }

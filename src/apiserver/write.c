@@ -19,6 +19,7 @@
 #include "apiserver/reply.h"
 #include "apiserver/stage.h"
 #include "apiserver/strategic.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
@@ -239,7 +240,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 }
 
 enum write_result handle_create(struct server *s, struct request *r) {
-	_json_decref_ json_t *obj = json_deep_copy(r->json);
+	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
 	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
@@ -370,11 +371,12 @@ static int check_object_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
-/* All but the status stays as it is. */
+/* All but the status stays as it is. Of what stays only metadata is changed later, so the rest need be no copy. */
 static int reset_to_status(json_t *obj, const json_t *old) {
-	_json_decref_ json_t *status = json_incref(json_object_get(obj, "status")), *copy = json_deep_copy(old);
+	_json_decref_ json_t *status = json_incref(json_object_get(obj, "status"));
 	json_object_clear(obj);
-	if (!copy || json_object_update(obj, copy) < 0)
+	if (json_object_update(obj, (json_t *)old) < 0 ||
+	    json_object_set_new(obj, "metadata", json_copy(object_meta(old))) < 0)
 		return -ENOMEM;
 	if (!status) {
 		json_object_del(obj, "status");
@@ -450,7 +452,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 	_cleanup_(stored_clear) struct stored st = {0};
 	enum write_result result;
 	const struct api_kind *k = r->route.kind;
-	_json_decref_ json_t *obj = json_deep_copy(r->json);
+	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
 	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0 || check_object_name(r, obj) < 0)
@@ -493,7 +495,7 @@ static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
 			return -EINVAL;
 		}
 		/* The result shares parts with the target, and will be changed. */
-		_json_decref_ json_t *copy = json_deep_copy(old);
+		_json_decref_ json_t *copy = tree_copy(old);
 		e = copy ? patch_merge(copy, r->json, ret) : -ENOMEM;
 	} else {
 		e = patch_json(old, r->json, ret, &err);
@@ -544,8 +546,10 @@ enum write_result handle_patch(struct server *s, struct request *r) {
 		return handle_apply(s, r, &st);
 	if (!st.o)
 		return not_found(r);
-	/* A patch may be of the managedFields, too. */
-	if (owners_attach(st.tree, st.managed) < 0)
+	/* A patch may be of the managedFields, too. A merge patch says so; without them the rest is less to copy. */
+	const bool merge = streq(r->content_type, TYPE_MERGE_PATCH);
+	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
+	    owners_attach(st.tree, st.managed) < 0)
 		return out_of_memory(r);
 	if (apply_patch(r, st.tree, &obj) < 0)
 		return WRITE_DONE;

@@ -197,6 +197,22 @@ static int escape(struct jr *r) {
 	return 0;
 }
 
+/* Past the plain bytes at P: eight at a time while none of them is a quote, a backslash, a control, or not ASCII. */
+static const char *plain_end(const char *p, const char *end) {
+	const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+	while (end - p >= 8) {
+		uint64_t v;
+		memcpy(&v, p, sizeof(v));
+		const uint64_t quote = v ^ (ones * '"'), slash = v ^ (ones * '\\');
+		if ((v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & highs)
+			break;
+		p += 8;
+	}
+	while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\')
+		p++;
+	return p;
+}
+
 int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 	if (r->failed)
 		return r->failed;
@@ -206,8 +222,9 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 	r->p++;
 	const char *run = r->p; /* bytes since RUN are not yet in scratch */
 	bool escaped = false;
-	buf_reset(&r->scratch);
+	r->scratch.len = 0;
 	for (;;) {
+		r->p = plain_end(r->p, r->end);
 		if (r->p == r->end)
 			return fail(r, "the text ends inside a string");
 		unsigned char c = (unsigned char)*r->p;
@@ -221,8 +238,6 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 			run = r->p;
 		} else if (c < 0x20)
 			return fail(r, "a control character in a string");
-		else if (c < 0x80)
-			r->p++;
 		else {
 			size_t n = utf8_len(r->p, r->end);
 			if (n == 0)

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/tree.h"
+
+#include <string.h>
+
+#include "base/jsonread.h"
+#include "base/util.h"
+
+DEFINE_CLEANUP(json, json_t *, json_decref)
+#define _json_decref_ _cleanup_(cleanup_json)
+
+/* ---- from text ---- */
+
+static json_t *load(struct jr *r, bool *twice);
+
+static json_t *load_object(struct jr *r, bool *twice) {
+	_json_decref_ json_t *out = json_object();
+	const char *key;
+	size_t n, members = 0;
+	int more;
+	if (!out || jr_object(r) < 0)
+		return NULL;
+	while ((more = jr_key(r, &key, &n)) > 0) {
+		/* The reader's memory for a key with escapes is used again below. */
+		char copy[256];
+		_free_ char *large = NULL;
+		if (r->scratch.data == key) {
+			char *to = n <= sizeof(copy) ? copy : (large = malloc(n));
+			if (!to)
+				return NULL;
+			key = memcpy(to, key, n);
+		}
+		json_t *v = load(r, twice);
+		if (!v || json_object_setn_new_nocheck(out, key, n, v) < 0)
+			return NULL;
+		members++;
+	}
+	if (more < 0)
+		return NULL;
+	if (members != json_object_size(out))
+		*twice = true;
+	return TAKE_PTR(out);
+}
+
+static json_t *load_array(struct jr *r, bool *twice) {
+	_json_decref_ json_t *out = json_array();
+	int more;
+	if (!out || jr_array(r) < 0)
+		return NULL;
+	while ((more = jr_elem(r)) > 0)
+		if (json_array_append_new(out, load(r, twice)) < 0)
+			return NULL;
+	return more < 0 ? NULL : TAKE_PTR(out);
+}
+
+/* Fractions are jansson's, which rounds and prints them. */
+static json_t *load_number(struct jr *r) {
+	const char *s;
+	size_t n;
+	if (jr_skip(r, &s, &n) < 0)
+		return NULL;
+	if (memchr(s, '.', n) || memchr(s, 'e', n) || memchr(s, 'E', n))
+		return json_loadb(s, n, JSON_DECODE_ANY, NULL);
+	bool minus = *s == '-';
+	int64_t v = 0;
+	for (size_t i = minus; i < n; i++)
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    (minus ? __builtin_sub_overflow(v, s[i] - '0', &v) : __builtin_add_overflow(v, s[i] - '0', &v)))
+			return NULL;
+	return json_integer(v);
+}
+
+static json_t *load(struct jr *r, bool *twice) {
+	const char *s;
+	size_t n;
+	bool flag;
+	switch (jr_peek(r)) {
+	case JR_OBJECT: return load_object(r, twice);
+	case JR_ARRAY: return load_array(r, twice);
+	case JR_STRING: return jr_string(r, &s, &n) < 0 ? NULL : json_stringn_nocheck(s, n);
+	case JR_NUMBER: return load_number(r);
+	case JR_BOOL: return jr_bool(r, &flag) < 0 ? NULL : json_boolean(flag);
+	case JR_NULL: return jr_null(r) < 0 ? NULL : json_null();
+	default: return NULL;
+	}
+}
+
+json_t *tree_load(const char *text, size_t len, bool *ret_twice) {
+	struct jr r;
+	bool twice = false;
+	jr_init(&r, text, len);
+	_json_decref_ json_t *v = load(&r, &twice);
+	bool whole = v && jr_end(&r) == 0;
+	jr_done(&r);
+	if (!whole)
+		return NULL;
+	if (ret_twice)
+		*ret_twice = twice;
+	return TAKE_PTR(v);
+}
+
+/* ---- to text ---- */
+
+static void dump_string(struct buf *b, const char *s, size_t len) {
+	const char *run = s, *end = s + len;
+	buf_putc(b, '"');
+	for (const char *p = s; p < end; p++) {
+		unsigned char c = (unsigned char)*p;
+		if (c >= 0x20 && c != '"' && c != '\\')
+			continue;
+		buf_add(b, run, (size_t)(p - run));
+		run = p + 1;
+		switch (c) {
+		case '"': buf_add(b, "\\\"", 2); break;
+		case '\\': buf_add(b, "\\\\", 2); break;
+		case '\b': buf_add(b, "\\b", 2); break;
+		case '\f': buf_add(b, "\\f", 2); break;
+		case '\n': buf_add(b, "\\n", 2); break;
+		case '\r': buf_add(b, "\\r", 2); break;
+		case '\t': buf_add(b, "\\t", 2); break;
+		default: buf_printf(b, "\\u%04X", c);
+		}
+	}
+	buf_add(b, run, (size_t)(end - run));
+	buf_putc(b, '"');
+}
+
+static void dump_real(struct buf *b, const json_t *v) {
+	_free_ char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	if (text)
+		buf_puts(b, text);
+	else
+		b->failed = true;
+}
+
+static void dump_integer(struct buf *b, int64_t v) {
+	char text[24], *p = text + sizeof(text);
+	uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+	do
+		*--p = (char)('0' + left % 10);
+	while (left /= 10);
+	if (v < 0)
+		*--p = '-';
+	buf_add(b, p, (size_t)(text + sizeof(text) - p));
+}
+
+static void dump_object(struct buf *b, json_t *o) {
+	char before = '{';
+	for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
+		buf_putc(b, before);
+		dump_string(b, json_object_iter_key(it), json_object_iter_key_len(it));
+		buf_putc(b, ':');
+		tree_dump(b, json_object_iter_value(it));
+		before = ',';
+	}
+	buf_puts(b, before == '{' ? "{}" : "}");
+}
+
+static void dump_array(struct buf *b, const json_t *list) {
+	buf_putc(b, '[');
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		if (i)
+			buf_putc(b, ',');
+		tree_dump(b, json_array_get(list, i));
+	}
+	buf_putc(b, ']');
+}
+
+void tree_dump(struct buf *b, const json_t *v) {
+	switch (json_typeof(v)) {
+	case JSON_OBJECT: dump_object(b, (json_t *)v); break;
+	case JSON_ARRAY: dump_array(b, v); break;
+	case JSON_STRING: dump_string(b, json_string_value(v), json_string_length(v)); break;
+	case JSON_INTEGER: dump_integer(b, json_integer_value(v)); break;
+	case JSON_REAL: dump_real(b, v); break;
+	case JSON_TRUE: buf_puts(b, "true"); break;
+	case JSON_FALSE: buf_puts(b, "false"); break;
+	case JSON_NULL: buf_puts(b, "null"); break;
+	}
+}
+
+/* ---- copies ---- */
+
+json_t *tree_copy(const json_t *v) {
+	_json_decref_ json_t *out = NULL;
+	if (json_is_object(v)) {
+		json_t *from = (json_t *)v;
+		out = json_object();
+		for (void *it = json_object_iter(from); out && it; it = json_object_iter_next(from, it))
+			if (json_object_setn_new_nocheck(out, json_object_iter_key(it), json_object_iter_key_len(it),
+			                                 tree_copy(json_object_iter_value(it))) < 0)
+				return NULL;
+	} else if (json_is_array(v)) {
+		out = json_array();
+		for (size_t i = 0; out && i < json_array_size(v); i++)
+			if (json_array_append_new(out, tree_copy(json_array_get(v, i))) < 0)
+				return NULL;
+	} else
+		out = json_incref((json_t *)v); /* nobody changes these where they are */
+	return TAKE_PTR(out);
+}
