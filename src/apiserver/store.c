@@ -432,7 +432,10 @@ static void *writer(void *userdata) {
 		s->result = r;
 		s->cause = cause;
 		s->done = true;
+		/* Whoever is woken finds the mutex free: it would only sleep again otherwise. */
+		pthread_mutex_unlock(&s->mutex);
 		eventfd_write(s->event_fd, 1);
+		pthread_mutex_lock(&s->mutex);
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return NULL;
@@ -468,8 +471,8 @@ void store_commit(struct store *s) {
 	}
 	pthread_mutex_lock(&s->mutex);
 	s->work = true;
-	pthread_cond_signal(&s->cond);
 	pthread_mutex_unlock(&s->mutex);
+	pthread_cond_signal(&s->cond);
 }
 
 /* ---- opening ---- */
