@@ -31,6 +31,13 @@ static void instance_check(const void *obj, struct api_errors *errs) {
 	}
 }
 
+static void instance_check_update(const void *old, const void *new, struct api_errors *errs) {
+	const struct instance_status *a = ((const struct instance *)old)->status,
+				     *b = ((const struct instance *)new)->status;
+	if (a && a->id && !streq(a->id, b ? b->id : NULL))
+		api_errors_add(errs, API_INVALID, "status.id", "can't change once it is set");
+}
+
 static void image_check(const void *obj, struct api_errors *errs) {
 	const struct image_spec *s = ((const struct image *)obj)->spec;
 	if (!s->kernel == !s->disk)
@@ -40,6 +47,7 @@ static void image_check(const void *obj, struct api_errors *errs) {
 static const struct api_rule instance_rules[] = {
 	{"spec.ingress[]", "self.protocol == 'icmp' ? !has(self.port) : has(self.port)",
          "port is required for tcp and udp, and must not be set for icmp"},
+	{"status", "!has(oldSelf.id) || has(self.id) && self.id == oldSelf.id", "id can't change once it is set"},
 	{0},
 };
 static const struct api_rule image_rules[] = {
@@ -85,6 +93,7 @@ const struct api_kind api_kind_instance = {
 	.has_status = true,
 	.desc = &api_desc_instance,
 	.check = instance_check,
+	.check_update = instance_check_update,
 	.rules = instance_rules,
 	.columns = instance_columns,
 	.selectable_fields = instance_selectable,

@@ -21,6 +21,9 @@ API_DECLARE(instance_ingress, INSTANCE_INGRESS)
 API_DECLARE(instance_spec, INSTANCE_SPEC)
 
 #define INSTANCE_STATUS(F, T)                                                                                        \
+	F(T, str, id, "id", 0, any, 0, 63, NULL,                                                                     \
+	  "What hosts, Endpoints and Allocations know it by: the uid that it had when the controller first saw it. " \
+	  "It stays when a move to another API server gives the object a new uid.")                                  \
 	F(T, str, host, "host", 0, subdomain, 0, 253, NULL, "Host it is bound to.")                                  \
 	F(T, i64, vcpus, "vcpus", 0, _, 0, 1024, NULL, "vCPUs it was placed with.")                                  \
 	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, 16777216, NULL, "Memory it was placed with, in MiB.")            \
@@ -43,6 +46,11 @@ API_DECLARE(instance_status, INSTANCE_STATUS)
 	F(T, obj, status, "status", 0, instance_status, 0, 0, NULL, "What was last observed.")
 API_DECLARE(instance, INSTANCE)
 extern const struct api_kind api_kind_instance;
+
+/* status.id, or the uid that it will be where it is not written yet. */
+static inline const char *instance_id(const struct instance *i) {
+	return i->status && i->status->id && *i->status->id ? i->status->id : i->meta.uid;
+}
 
 #define INSTANCETYPE_SPEC(F, T)                                                           \
 	F(T, i64, vcpus, "vcpus", API_REQ | API_IMMUT, _, 1, 1024, NULL, "Virtual CPUs.") \

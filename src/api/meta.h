@@ -56,7 +56,7 @@ API_DECLARE(api_condition, API_CONDITION)
 	F(T, str, kind, "kind", API_REQ, any, 1, 63, NULL, "Kind of the object.")                    \
 	F(T, str, ns, "namespace", 0, label, 0, 63, NULL, "Namespace of the object, if it has one.") \
 	F(T, str, name, "name", API_REQ, subdomain, 1, 253, NULL, "Name of the object.")             \
-	F(T, str, uid, "uid", API_REQ, any, 1, 63, NULL, "UID of the object.")
+	F(T, str, uid, "uid", API_REQ, any, 1, 63, NULL, "UID of the object; of an Instance its status.id.")
 API_DECLARE(api_object_ref, API_OBJECT_REF)
 
 /* The condition of TYPE in a list of N, or NULL. */

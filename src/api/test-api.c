@@ -164,6 +164,26 @@ static void test_dom(void **state) {
 	assert_string_equal(errs.v[0].path, "spec.type");
 	api_free(&api_kind_instance, a);
 	api_free(&api_kind_instance, b);
+
+	/* status.id may come, and then stays. */
+	static const struct {
+		const char *old, *new;
+		size_t errors;
+	} ids[] = {{"{}", "{\"id\":\"a\"}", 0},
+	           {"{\"id\":\"a\"}", "{\"id\":\"a\"}", 0},
+	           {"{\"id\":\"a\"}", "{\"id\":\"b\"}", 1},
+	           {"{\"id\":\"a\"}", "{}", 1}};
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		_free_ char *was = strf("{\"spec\":{\"type\":\"t\",\"image\":\"i\"},\"status\":%s}", ids[i].old),
+			    *is = strf("{\"spec\":{\"type\":\"t\",\"image\":\"i\"},\"status\":%s}", ids[i].new);
+		errs = (struct api_errors){0};
+		assert_int_equal(api_parse(&api_kind_instance, was, strlen(was), (void **)&a, &errs), 0);
+		assert_int_equal(api_parse(&api_kind_instance, is, strlen(is), (void **)&b, &errs), 0);
+		api_check_update(&api_kind_instance, a, b, &errs);
+		assert_int_equal(errs.n, ids[i].errors);
+		api_free(&api_kind_instance, a);
+		api_free(&api_kind_instance, b);
+	}
 }
 
 static void test_jsonpath(void **state) {

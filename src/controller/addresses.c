@@ -185,19 +185,19 @@ static void on_allocation(const struct kube_change *ch, void *userdata) {
 	free(o);
 }
 
-const struct allocation *addresses_owned_next(const struct addresses *a, const char *uid,
+const struct allocation *addresses_owned_next(const struct addresses *a, const char *id,
                                               const struct allocation *prev) {
-	struct owned key = {.uid = (char *)uid, .name = prev ? prev->meta.name : (char *)""};
+	struct owned key = {.uid = (char *)id, .name = prev ? prev->meta.name : (char *)""};
 	struct owned_tree *tree = (struct owned_tree *)&a->owned;
 	struct owned *o = RB_NFIND(owned_tree, tree, &key);
-	if (o && prev && streq(o->uid, uid) && streq(o->name, prev->meta.name))
+	if (o && prev && streq(o->uid, id) && streq(o->name, prev->meta.name))
 		o = RB_NEXT(owned_tree, tree, o);
-	return o && streq(o->uid, uid) ? kube_cache_get(a->c->allocations, NULL, o->name) : NULL;
+	return o && streq(o->uid, id) ? kube_cache_get(a->c->allocations, NULL, o->name) : NULL;
 }
 
-const struct allocation *addresses_owned(const struct addresses *a, const char *uid, enum use use) {
+const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use) {
 	const struct allocation *al = NULL;
-	while ((al = addresses_owned_next(a, uid, al)))
+	while ((al = addresses_owned_next(a, id, al)))
 		if (value_use(al->spec->value) == use && !al->meta.deletion_timestamp &&
 		    !(al->status && al->status->released_at))
 			return al;
@@ -234,7 +234,7 @@ static struct allocation *make_allocation(const char *pool, const char *value, c
 		al->spec->owner->kind = strdup("Instance");
 		al->spec->owner->ns = strdup(owner->meta.ns);
 		al->spec->owner->name = strdup(owner->meta.name);
-		al->spec->owner->uid = strdup(owner->meta.uid);
+		al->spec->owner->uid = strdup(instance_id(owner));
 	}
 	if (!al->meta.name || !al->spec || !al->spec->pool || !al->spec->value || !al->spec->owner ||
 	    !al->spec->owner->kind || !al->spec->owner->ns || !al->spec->owner->name || !al->spec->owner->uid) {

@@ -14,10 +14,10 @@ extern const char *const use_names[N_USES];
 /* What a value is for, told by its form. */
 enum use value_use(const char *value);
 
-/* The first Allocation of the owner that is for USE and not released; NULL if none. */
-const struct allocation *addresses_owned(const struct addresses *a, const char *uid, enum use use);
-/* All Allocations of the owner: begin with PREV NULL; in order of name. */
-const struct allocation *addresses_owned_next(const struct addresses *a, const char *uid,
+/* The first Allocation of the Instance with this id that is for USE and not released; NULL if none. */
+const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use);
+/* All Allocations of the Instance: begin with PREV NULL; in order of name. */
+const struct allocation *addresses_owned_next(const struct addresses *a, const char *id,
                                               const struct allocation *prev);
 
 /*

@@ -168,7 +168,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 	if (ch->type != KUBE_DELETED)
 		return;
 	room_made(c);
-	while ((a = addresses_owned_next(c->addresses, ((const struct instance *)ch->obj)->meta.uid, a)))
+	while ((a = addresses_owned_next(c->addresses, instance_id(ch->obj), a)))
 		enqueue(c, QUEUE_ALLOCATIONS, NULL, a->meta.name);
 }
 

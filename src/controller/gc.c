@@ -21,6 +21,12 @@ static bool owner_cache(const struct controller *c, const struct api_object_ref 
 	return *ret;
 }
 
+/* Whether OBJ is the one that REF means, not a later one of its name. */
+static bool is_owner(const struct api_object_ref *ref, const void *obj) {
+	const char *id = streq(ref->kind, "Instance") ? instance_id(obj) : ((const struct api_meta *)obj)->uid;
+	return streq(id, ref->uid);
+}
+
 /* The server has answered whether the owner is there. */
 static void owner_asked(struct op *op, const struct kube_response *r) {
 	struct work *w = op->work;
@@ -35,7 +41,7 @@ static void owner_asked(struct op *op, const struct kube_response *r) {
 		return;
 	if (r->error == 0 && kube_response_parse(r, kube_cache_kind(cache), &owner, NULL) < 0)
 		return;
-	bool gone = r->error == -ENOENT || (owner && !streq(((struct api_meta *)owner)->uid, ref->uid));
+	bool gone = r->error == -ENOENT || (owner && !is_owner(ref, owner));
 	api_free(kube_cache_kind(cache), owner);
 	if (!gone)
 		return;
@@ -54,7 +60,7 @@ static void check_owner(struct work *w, const struct api_object_ref *ref) {
 	if (!ref || !owner_cache(w->c, ref, &cache))
 		return;
 	const struct api_meta *m = kube_cache_get(cache, ref->ns, ref->name);
-	if (m && streq(m->uid, ref->uid))
+	if (m && is_owner(ref, m))
 		return;
 	struct op *op = work_op(w, NULL);
 	struct kube_call call = op_call(op);
@@ -102,7 +108,7 @@ static bool serves_instance(const struct controller *c, const struct endpoint *e
 	if (!o || !streq(o->kind, "Instance"))
 		return false;
 	const struct api_meta *m = kube_cache_get(c->instances, o->ns, o->name);
-	return m && streq(m->uid, o->uid) && !m->deletion_timestamp;
+	return m && is_owner(o, m) && !m->deletion_timestamp;
 }
 
 void endpoint_reconcile(const char *key, void *userdata) {

@@ -63,7 +63,8 @@ static bool allocate(struct work *w, const struct instance *i, const char **reas
 	for (enum use u = 0; u < N_USES; u++) {
 		const char *text;
 		char why[512];
-		if (*status_value(i->status ? i->status : &none, u) || addresses_owned(w->c->addresses, i->meta.uid, u))
+		if (*status_value(i->status ? i->status : &none, u) ||
+		    addresses_owned(w->c->addresses, instance_id(i), u))
 			continue;
 		complete = false;
 		if (addresses_allocate(w->c->addresses, w, u, i, &text, why, sizeof(why)) < 0 && !*reason) {
@@ -78,7 +79,7 @@ static bool allocate(struct work *w, const struct instance *i, const char **reas
 static bool fill_addresses(struct work *w, struct instance *n) {
 	for (enum use u = 0; u < N_USES; u++) {
 		char **out = status_value(n->status, u);
-		const struct allocation *al = *out ? NULL : addresses_owned(w->c->addresses, n->meta.uid, u);
+		const struct allocation *al = *out ? NULL : addresses_owned(w->c->addresses, instance_id(n), u);
 		if (al && !set(out, al->spec->value))
 			return false;
 	}
@@ -98,7 +99,7 @@ static bool fill_addresses(struct work *w, struct instance *n) {
 /* Allocations of this instance that are not in its status: what a controller lost that raced with another. */
 static void drop_surplus(struct work *w, const struct instance *i) {
 	const struct allocation *al = NULL;
-	while ((al = addresses_owned_next(w->c->addresses, i->meta.uid, al))) {
+	while ((al = addresses_owned_next(w->c->addresses, instance_id(i), al))) {
 		const char *have = *status_value(i->status, value_use(al->spec->value));
 		if (have && !streq(have, al->spec->value) && !al->meta.deletion_timestamp &&
 		    w->n_ops < WORK_OPS_MAX / 2)
@@ -174,6 +175,11 @@ static void tell(struct controller *c, const struct instance *i, const struct in
 static void patch_status(struct work *w, const struct instance *i, struct instance *n, const struct decision *d) {
 	struct controller *c = w->c;
 	struct error err = {0};
+	/* With the first status, so never later than the binding to a host. */
+	if (!n->status->id && !set(&n->status->id, n->meta.uid)) {
+		work_sent(w, error_oom(&err), &err);
+		return;
+	}
 	struct op *op = work_op(w, c->instances);
 	struct kube_call call = op_call(op);
 	int r = kube_patch_status(c->client, &api_kind_instance, i, n, &call, &err);
@@ -198,7 +204,7 @@ static void patch_status(struct work *w, const struct instance *i, struct instan
 static void withdraw(struct controller *c, const struct instance *i) {
 	const struct endpoint *e;
 	KUBE_CACHE_FOREACH(e, c->endpoints)
-	if (e->spec->owner && streq(e->spec->owner->uid, i->meta.uid))
+	if (e->spec->owner && streq(e->spec->owner->uid, instance_id(i)))
 		enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
 }
 
@@ -215,7 +221,7 @@ static void finish(struct work *w, const struct instance *i) {
 			return;
 		withdraw(c, i);
 	}
-	while ((al = addresses_owned_next(c->addresses, i->meta.uid, al))) {
+	while ((al = addresses_owned_next(c->addresses, instance_id(i), al))) {
 		if ((al->status && al->status->released_at) || al->meta.deletion_timestamp)
 			continue;
 		clean = false;

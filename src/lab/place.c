@@ -41,8 +41,8 @@ static int find_instance(const struct lab *lab, const char *text, struct place *
 	if (!in.host[0])
 		return error_set(err, ENOENT, "instance %s is on no host: %s", text, in.waiting);
 	char id[INSTNET_ID_LEN + 1], prefix[LAB_NS_MAX];
-	if (!instnet_id(in.uid, id))
-		return error_set(err, EBADMSG, "instance %s: its uid `%s` is no UUID", text, in.uid);
+	if (!instnet_id(in.id, id))
+		return error_set(err, EBADMSG, "instance %s: its id `%s` is no UUID", text, in.id);
 	snprintf(prefix, sizeof(prefix), "%s%.8s-", lab->prefix, in.host);
 	instnet_netns(prefix, id, ret->name);
 	return use(ret, err);

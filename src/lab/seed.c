@@ -112,7 +112,7 @@ int lab_seed(const struct lab *lab, struct error *err) {
 static void describe(const struct instance *in, struct lab_instance *ret) {
 	const struct instance_status *st = in->status;
 	struct lab_instance out = {0};
-	snprintf(out.uid, sizeof(out.uid), "%s", in->meta.uid ? in->meta.uid : "");
+	snprintf(out.id, sizeof(out.id), "%s", instance_id(in) ? instance_id(in) : "");
 	if (st) {
 		out.ready = api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
 		snprintf(out.address, sizeof(out.address), "%s", st->address ? st->address : "");

@@ -17,7 +17,7 @@ struct lab_instance {
 	bool ready;
 	char address[46]; /* "" until it has one */
 	char host[64];    /* "" until it is placed */
-	char uid[64];
+	char id[64];
 	char waiting[256]; /* what the conditions say while it is not ready */
 };
 int lab_instance_get(const struct lab *lab, const char *ns, const char *name, struct lab_instance *ret,

@@ -13,14 +13,14 @@
 #define PARALLEL 4
 
 /*
- * Two kinds of keys are worked on: "NAMESPACE/NAME" of an Instance, and "@UID" for what may be left of one that
+ * Two kinds of keys are worked on: "NAMESPACE/NAME" of an Instance, and "@ID" for what may be left of one that
  * is no more: its guest and its Endpoint.
  */
 
-/* Which instance a uid is, for what the hypervisor says. */
+/* Which instance an id (status.id) is, for what the hypervisor says. */
 struct record {
 	RB_ENTRY(record) entry;
-	char uid[37];
+	char id[37];
 	char key[KUBE_KEY_MAX];
 	int64_t restarts_told; /* of those that the hypervisor counts */
 };
@@ -32,7 +32,7 @@ struct work {
 	struct agent *a;
 	struct kube_cache *cache; /* that its answer goes to; NULL: none */
 	struct kube_request *request;
-	char uid[37];
+	char id[37];
 	int64_t restarts; /* that the hypervisor had counted */
 	char key[KUBE_KEY_MAX];
 };
@@ -48,18 +48,18 @@ struct agent {
 };
 
 static int compare(const struct record *a, const struct record *b) {
-	return strcmp(a->uid, b->uid);
+	return strcmp(a->id, b->id);
 }
 RB_GENERATE_INTERNAL(records, record, entry, compare, _unused_ static);
 
-static struct record *find(struct agent *a, const char *uid) {
+static struct record *find(struct agent *a, const char *id) {
 	struct record key;
 
-	snprintf(key.uid, sizeof(key.uid), "%s", uid);
+	snprintf(key.id, sizeof(key.id), "%s", id);
 	return RB_FIND(records, &a->records, &key);
 }
 
-/* The Instance of that uid, if it is one of this host. */
+/* The Instance of that id, if it is one of this host. */
 static const struct instance *instance_of(struct agent *a, const struct record *rec) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
@@ -68,13 +68,13 @@ static const struct instance *instance_of(struct agent *a, const struct record *
 		return NULL;
 	kube_key_split(rec->key, buf, &ns, &name);
 	const struct instance *inst = kube_cache_get(a->instances, ns, name);
-	return inst && streq(inst->meta.uid, rec->uid) ? inst : NULL;
+	return inst && streq(instance_id(inst), rec->id) ? inst : NULL;
 }
 
-static void add_uid(struct agent *a, const char *uid) {
+static void add_id(struct agent *a, const char *id) {
 	char key[64];
 
-	snprintf(key, sizeof(key), "@%s", uid);
+	snprintf(key, sizeof(key), "@%s", id);
 	kube_workqueue_add(a->queue, key);
 }
 
@@ -86,7 +86,7 @@ static void work_free(struct work *w) {
 	free(w);
 }
 
-static struct work *work_new(struct agent *a, const char *key, const char *uid, struct kube_cache *cache) {
+static struct work *work_new(struct agent *a, const char *key, const char *id, struct kube_cache *cache) {
 	struct work *w = calloc(1, sizeof(*w));
 
 	/* As in kube/workqueue.h: a change that is lost is worse than a new start. */
@@ -95,7 +95,7 @@ static struct work *work_new(struct agent *a, const char *key, const char *uid, 
 	w->a = a;
 	w->cache = cache;
 	snprintf(w->key, sizeof(w->key), "%s", key);
-	snprintf(w->uid, sizeof(w->uid), "%s", uid);
+	snprintf(w->id, sizeof(w->id), "%s", id);
 	TAILQ_INSERT_TAIL(&a->work, w, entry);
 	return w;
 }
@@ -109,7 +109,7 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 
 	memcpy(key, w->key, sizeof(key));
 	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
-		struct record *rec = find(a, w->uid);
+		struct record *rec = find(a, w->id);
 		if (rec && w->cache == a->instances)
 			rec->restarts_told = w->restarts;
 		kube_cache_feed(w->cache, obj);
@@ -142,7 +142,7 @@ static void begun(struct work *w, int r) {
 /* True if a request is under way. */
 static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst) {
 	char name[DESIRED_NAME_MAX];
-	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(inst->meta.uid, name));
+	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(instance_id(inst), name));
 	struct endpoint *want = desired_endpoint(inst, a->c.host, a->c.vtep);
 
 	if (!want)
@@ -151,7 +151,7 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 		api_free(&api_kind_endpoint, want);
 		return false;
 	}
-	struct work *w = work_new(a, key, inst->meta.uid, a->endpoints);
+	struct work *w = work_new(a, key, instance_id(inst), a->endpoints);
 	if (!now) {
 		begun(w, kube_create(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
 	} else {
@@ -162,27 +162,27 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 	return true;
 }
 
-static bool delete_endpoint(struct agent *a, const char *key, const char *uid) {
+static bool delete_endpoint(struct agent *a, const char *key, const char *id) {
 	char name[DESIRED_NAME_MAX];
-	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name));
+	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name));
 
 	if (!now || now->meta.deletion_timestamp)
 		return false;
-	struct work *w = work_new(a, key, uid, NULL);
+	struct work *w = work_new(a, key, id, NULL);
 	begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->meta.uid, CALL(w), NULL));
 	return true;
 }
 
 static bool write_status(struct agent *a, const char *key, const struct instance *inst, const char *phase, bool ready,
                          const char *reason, const char *message) {
-	struct record *rec = find(a, inst->meta.uid);
-	const struct guest_state *s = hypervisor_state(a->hypervisor, inst->meta.uid);
+	struct record *rec = find(a, instance_id(inst));
+	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
 	int64_t restarts = s ? s->restarts : 0, more = rec ? restarts - rec->restarts_told : 0;
 	struct instance *want = desired_status(inst, phase, more, ready, reason, message);
 
 	if (!want)
 		abort();
-	struct work *w = work_new(a, key, inst->meta.uid, a->instances);
+	struct work *w = work_new(a, key, instance_id(inst), a->instances);
 	w->restarts = restarts;
 	int r = kube_patch_status(a->c.client, &api_kind_instance, inst, want, CALL(w), NULL);
 	api_free(&api_kind_instance, want);
@@ -197,16 +197,16 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 /* ---- one instance ---- */
 
 /* True if nothing of it is left, here and in the API; else that is under way (and *REQUEST if for this key). */
-static bool is_gone(struct agent *a, const char *key, const char *uid, bool *request) {
+static bool is_gone(struct agent *a, const char *key, const char *id, bool *request) {
 	char name[DESIRED_NAME_MAX];
 
 	/* The route goes before the guest, so that nothing is sent to where nothing is. */
-	*request = delete_endpoint(a, key, uid);
-	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(uid, name)))
+	*request = delete_endpoint(a, key, id);
+	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name)))
 		return false;
-	if (!hypervisor_state(a->hypervisor, uid))
+	if (!hypervisor_state(a->hypervisor, id))
 		return true;
-	hypervisor_remove(a->hypervisor, uid);
+	hypervisor_remove(a->hypervisor, id);
 	return false;
 }
 
@@ -214,7 +214,7 @@ static bool is_gone(struct agent *a, const char *key, const char *uid, bool *req
 static bool reconcile_deleted(struct agent *a, const char *key, const struct instance *inst) {
 	bool request;
 
-	if (!is_gone(a, key, inst->meta.uid, &request))
+	if (!is_gone(a, key, instance_id(inst), &request))
 		return request;
 	return write_status(a, key, inst, "Removed", false, "Removed", "nothing of it is left on its host");
 }
@@ -229,7 +229,7 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 		r = hypervisor_put(a->hypervisor, &spec, &err);
 	if (r > 0)
 		return false;
-	s = hypervisor_state(a->hypervisor, inst->meta.uid);
+	s = hypervisor_state(a->hypervisor, instance_id(inst));
 	/* A guest that runs goes on, whatever became of its image. */
 	if (r < 0 && (!s || s->phase == GUEST_FAILED))
 		return write_status(a, key, inst, "Failed", false, r == -ENOENT ? "ImageNotFound" : "Invalid", err.msg);
@@ -241,9 +241,9 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	                    s->phase == GUEST_RUNNING && streq(s->reason, "Running"), s->reason, s->message);
 }
 
-static bool reconcile_uid(struct agent *a, const char *key) {
-	const char *uid = key + 1;
-	struct record *rec = find(a, uid);
+static bool reconcile_id(struct agent *a, const char *key) {
+	const char *id = key + 1;
+	struct record *rec = find(a, id);
 	const struct instance *inst = instance_of(a, rec);
 	bool request;
 
@@ -251,7 +251,7 @@ static bool reconcile_uid(struct agent *a, const char *key) {
 		kube_workqueue_add(a->queue, rec->key);
 		return false;
 	}
-	if (is_gone(a, key, uid, &request) && rec) {
+	if (is_gone(a, key, id, &request) && rec) {
 		RB_REMOVE(records, &a->records, rec);
 		free(rec);
 	}
@@ -265,7 +265,7 @@ static void reconcile(const char *key, void *userdata) {
 	bool request = false;
 
 	if (key[0] == '@') {
-		request = reconcile_uid(a, key);
+		request = reconcile_id(a, key);
 	} else {
 		kube_key_split(key, buf, &ns, &name);
 		const struct instance *inst = kube_cache_get(a->instances, ns, name);
@@ -279,33 +279,33 @@ static void reconcile(const char *key, void *userdata) {
 
 /* ---- what the hypervisor says ---- */
 
-static void on_guest_changed(void *userdata, const char *uid) {
+static void on_guest_changed(void *userdata, const char *id) {
 	struct agent *a = userdata;
-	struct record *rec = find(a, uid);
+	struct record *rec = find(a, id);
 
 	if (rec)
 		kube_workqueue_add(a->queue, rec->key);
 }
 
-static void on_guest_event(void *userdata, const char *uid, bool warning, const char *reason, const char *message) {
+static void on_guest_event(void *userdata, const char *id, bool warning, const char *reason, const char *message) {
 	struct agent *a = userdata;
-	const struct instance *inst = instance_of(a, find(a, uid));
+	const struct instance *inst = instance_of(a, find(a, id));
 
 	if (inst)
 		kube_event(a->recorder, &api_kind_instance, inst, warning ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
 		           reason, "%s", message);
 }
 
-static void on_guest_gone(void *userdata, const char *uid) {
-	add_uid(userdata, uid);
+static void on_guest_gone(void *userdata, const char *id) {
+	add_id(userdata, id);
 }
 
 /* ---- what the API says ---- */
 
-static bool is_known(void *userdata, const char *uid) {
+static bool is_known(void *userdata, const char *id) {
 	struct agent *a = userdata;
 
-	return instance_of(a, find(a, uid)) != NULL;
+	return instance_of(a, find(a, id)) != NULL;
 }
 
 bool agent_ready(const struct agent *a) {
@@ -330,19 +330,19 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		return;
 	}
 	kube_key(ch->ns, ch->name, key);
-	if (ch->type == KUBE_MODIFIED && !streq(((const struct instance *)ch->old)->meta.uid, inst->meta.uid))
-		add_uid(a, ((const struct instance *)ch->old)->meta.uid);
-	struct record *rec = find(a, inst->meta.uid);
+	if (ch->type == KUBE_MODIFIED && !streq(instance_id(ch->old), instance_id(inst)))
+		add_id(a, instance_id(ch->old));
+	struct record *rec = find(a, instance_id(inst));
 	if (!rec) {
 		rec = calloc(1, sizeof(*rec));
 		if (!rec)
 			abort();
-		snprintf(rec->uid, sizeof(rec->uid), "%s", inst->meta.uid);
+		snprintf(rec->id, sizeof(rec->id), "%s", instance_id(inst));
 		RB_INSERT(records, &a->records, rec);
 	}
 	memcpy(rec->key, key, sizeof(key));
 	if (ch->type == KUBE_DELETED)
-		add_uid(a, inst->meta.uid);
+		add_id(a, instance_id(inst));
 	else
 		kube_workqueue_add(a->queue, key);
 }
@@ -367,7 +367,7 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 	if (ch->type == KUBE_SYNCED)
 		check_synced(a);
 	else if (starts_with(ch->name, "i-") && strlen(ch->name) == 2 + 36)
-		add_uid(a, ch->name + 2);
+		add_id(a, ch->name + 2);
 }
 
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {

@@ -59,7 +59,7 @@ int desired_guest(const struct instance *inst, const struct image *img, const ch
 		return 1;
 	/* All of it is 0 first, padding too: specs are compared as bytes. */
 	memset(ret, 0, sizeof(*ret));
-	snprintf(ret->uid, sizeof(ret->uid), "%s", inst->meta.uid);
+	snprintf(ret->uid, sizeof(ret->uid), "%s", instance_id(inst));
 	if ((size_t)snprintf(ret->name, sizeof(ret->name), "%s/%s", inst->meta.ns, inst->meta.name) >=
 	    sizeof(ret->name))
 		return error_set(err, ENAMETOOLONG, "namespace and name together have more than %d characters",
@@ -78,8 +78,8 @@ int desired_guest(const struct instance *inst, const struct image *img, const ch
 	return r < 0 ? error_prefix(err, "Image `%s`", img->meta.name) : 0;
 }
 
-const char *desired_endpoint_name(const char *uid, char out[static DESIRED_NAME_MAX]) {
-	snprintf(out, DESIRED_NAME_MAX, "i-%s", uid);
+const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_MAX]) {
+	snprintf(out, DESIRED_NAME_MAX, "i-%s", id);
 	return out;
 }
 
@@ -101,7 +101,7 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 		return NULL;
 	}
 	ep->spec = s;
-	ep->meta.name = strdup(desired_endpoint_name(inst->meta.uid, name));
+	ep->meta.name = strdup(desired_endpoint_name(instance_id(inst), name));
 	s->host = strdup(host);
 	s->vtep = strdup(vtep);
 	s->ip = strdup(inst->status->overlay_address);
@@ -113,7 +113,7 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 		s->owner->kind = strdup("Instance");
 		s->owner->ns = strdup(inst->meta.ns);
 		s->owner->name = strdup(inst->meta.name);
-		s->owner->uid = strdup(inst->meta.uid);
+		s->owner->uid = strdup(instance_id(inst));
 		ok = s->owner->kind && s->owner->ns && s->owner->name && s->owner->uid &&
 		     put_route(s, inst->status->prefix) && put_route(s, inst->status->delegated_prefix);
 	}

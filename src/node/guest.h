@@ -12,7 +12,7 @@
 #include "vm/config.h"
 
 struct guest_spec {
-	char uid[37];
+	char uid[37];               /* the Instance's status.id */
 	char name[VM_NAME_MAX + 1]; /* namespace/name */
 	bool running;
 	int64_t vcpus, memory_mib;

@@ -13,7 +13,7 @@
  * nftables drops what doesn't come from the guest's own addresses and what the outside
  * may not send in.
  *
- * Names: ID is the first 12 hex digits of the instance's uid; namespace PREFIX"i-"ID,
+ * Names: ID is the first 12 hex digits of the instance's status.id; namespace PREFIX"i-"ID,
  * device in public "i-"ID.
  */
 

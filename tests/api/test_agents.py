@@ -111,6 +111,7 @@ def test_instances(placed):
     refused(ask("PATCH", f"{I}/a/status", {"status": {"address": "2001:db8::2"}}))
     refused(ask("PATCH", f"{I}/a/status", {"status": {"address": None}}))
     refused(ask("PATCH", f"{I}/a/status", {"status": {"vcpus": 64}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"id": "0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"}}))
     refused(ask("PATCH", f"{I}/a/status", {"status": None}))
     refused(ask("PATCH", f"{I}/a", {"spec": {"running": False}}))
     refused(ask("PATCH", f"{I}/a", {"metadata": {"finalizers": None}}))
@@ -165,3 +166,15 @@ def test_strangers(placed):
         ask = as_user(placed, user)
         refused(ask("POST", f"{G}/hosts", host("h1")))
         refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+
+
+def test_id_of_an_instance_stays(placed):
+    """Not even an operator may give an instance the guest of another."""
+    a = placed.patch(f"{I}/a/status", {"status": {"id": "0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"}})
+    assert a.status == 200, a.text
+    for other in ("00000000-4b0e-4c1f-9d6e-0123456789ab", None):
+        a = placed.patch(f"{I}/a/status", {"status": {"id": other}})
+        assert a.status == 422 and "can't change once it is set" in a.text, a.text
+    # A tenant's create and update carry no status.
+    a = placed.put(f"{I}/a", {**placed.get(f"{I}/a").json, "status": {"id": "x"}})
+    assert a.status == 200 and a.json["status"]["id"].startswith("0b5ac4a8"), a.text

@@ -309,6 +309,37 @@ def test_odd_objects_do_not_kill(cloud):
     eventually("the strange one goes", 10, lambda: cloud.get("allocations", "strange") is None)
 
 
+def test_known_by_its_id(bare):
+    """An instance that came from another API server with a uid of its own there keeps what it has, and frees it."""
+    bare.pools()
+    bare.host("h1")
+    name, old = bare.instance(), "0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"
+    values = {"inst": "2001:db8:1:7::/64", "deleg": "2001:db8:1070::/60", "ovl": "fd00:1::7", "mac": "02:4e:01:00:00:07"}
+    ref = {"kind": "Instance", "namespace": "default", "name": name, "uid": old}
+    for pool, value in values.items():
+        allocation = ("mac-" if pool == "mac" else "ip6-") + value.replace("::/", "--").replace("::", "--").replace(":", "-")
+        bare.create("Allocation", allocation, {"pool": pool, "value": value, "owner": ref})
+    bare.endpoint("mine", "h1", ref)
+    status = {"id": old, "host": "h1", "vcpus": 1, "memoryMiB": 256, "prefix": values["inst"], "mac": values["mac"],
+              "delegatedPrefix": values["deleg"], "overlayAddress": values["ovl"], "phase": "Running"}
+    bare.patch("instances", name, {"status": status}, "default", "/status")
+    bare.start_controller("controller", "--no-leader-election")
+    bare.wait_condition(name, "AddressesAllocated", "True", "Allocated")
+    # One that is new gets its uid for an id, and nothing of the other's.
+    new = bare.instance()
+    bare.wait_condition(new, "Scheduled", "True", "Scheduled")
+    obj = bare.get("instances", new, "default")
+    assert obj["status"]["id"] == obj["metadata"]["uid"]
+    assert bare.get("instances", name, "default")["status"]["id"] == old
+    assert bare.get("endpoints", "mine")
+    owned = [a["spec"]["value"] for a in bare.list("allocations") if a["spec"]["owner"]["uid"] == old]
+    assert sorted(owned) == sorted(values.values())
+    bare.delete("instances", name, "default")
+    bare.removed(name)
+    eventually("it goes", 10, lambda: bare.get("instances", name, "default") is None)
+    assert {a["spec"]["owner"]["uid"] for a in bare.list("allocations")} == {obj["metadata"]["uid"]}
+
+
 def test_endpoint_of_no_host(cloud):
     cloud.endpoint("e1", "nowhere")
     eventually("it goes", 10, lambda: cloud.get("endpoints", "e1") is None)

@@ -182,6 +182,31 @@ def test_removed_while_nobody_was_there(cloud, outside):
     cloud.start_controller()
 
 
+def test_an_object_with_another_uid_is_the_same_guest(cloud, guest, outside):
+    """As after a move to another API server: status.id tells what the guest is known by."""
+    before = guest.pids("qemu-system-x86_64")
+    path = f"{GROUP}/namespaces/t/instances/web"
+    old = cloud.instance("web")
+    cloud.kill("controller")
+    cloud.kill("node")
+    cloud.request("DELETE", path)
+    cloud.request("PATCH", path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    meta = {"name": "web", "finalizers": old["metadata"]["finalizers"]}
+    status, new = cloud.request("POST", path.rpartition("/")[0], {**old, "metadata": meta})
+    assert status == 201 and new["metadata"]["uid"] != old["metadata"]["uid"], new
+    status, new = cloud.request("PATCH", f"{path}/status", {"status": old["status"]}, "application/merge-patch+json")
+    assert status == 200 and new["status"]["id"] == old["metadata"]["uid"], new
+    pings = subprocess.Popen(["ip", "netns", "exec", outside, "ping", "-q", "-i", "0.01", "-w", "6", guest.address],
+                             stdout=subprocess.PIPE, text=True)
+    cloud.start_controller()
+    cloud.start_node()
+    cloud.wait_node()
+    said = pings.communicate()[0]
+    assert " 0% packet loss" in said, said
+    answers(outside, guest)
+    assert guest.pids("qemu-system-x86_64") == before
+
+
 def test_nothing_is_removed_while_the_api_is_away(cloud, guest, outside):
     before = guest.pids("qemu-system-x86_64")
     cloud.kill("api")
