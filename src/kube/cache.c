@@ -3,7 +3,8 @@
 /*
  * A tree of entries, one an object. Two things put objects in: the reflector, in order of the API's history, and
  * kube_cache_feed(), ahead of it. An entry that was fed is not taken back to an older version by what the reflector
- * delivers late; resourceVersions are compared as numbers for this (Kubernetes KEP-5504), and only for this.
+ * delivers late; resourceVersions are compared as numbers for this (Kubernetes KEP-5504), and only for this, and only
+ * as long as the server is the same one.
  */
 
 #include "kube/cache.h"
@@ -36,6 +37,7 @@ struct handler {
 };
 
 struct kube_cache {
+	struct kube_client *client;
 	const struct api_kind *kind;
 	struct kube_cache_options options;
 	struct kube_reflector *reflector;
@@ -43,7 +45,8 @@ struct kube_cache {
 	struct handler *handlers;
 	size_t n_handlers, count;
 	uint32_t epoch;
-	uint64_t seen; /* version up to which the reflector has delivered */
+	uint64_t seen;  /* version up to which the reflector has delivered */
+	unsigned moves; /* of the client when the last list began */
 	bool synced, connected;
 };
 
@@ -136,7 +139,16 @@ static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 
 static void on_list_begin(void *userdata) {
 	struct kube_cache *c = userdata;
+	unsigned moves = kube_client_moves(c->client);
+	struct entry *e;
 	c->epoch++;
+	if (moves == c->moves)
+		return;
+	/* Another server: its numbers say nothing about those we have. */
+	c->moves = moves;
+	c->seen = 0;
+	RB_FOREACH (e, entries, &c->entries)
+		e->fed = false;
 }
 
 static void on_apply(void *obj, void *userdata) {
@@ -216,6 +228,7 @@ int kube_cache_new(struct kube_cache **ret, struct kube_client *client, const st
 	_cleanup_(cleanup_kube_cache) struct kube_cache *c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_oom(err);
+	c->client = client;
 	c->kind = k;
 	if (o)
 		c->options = *o;

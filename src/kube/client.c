@@ -44,6 +44,7 @@ struct kube_request {
 	struct buf in;     /* bytes received, not consumed yet */
 	ssize_t (*data)(const char *, size_t, void *);
 	bool ready, overflow, attached;
+	unsigned moves; /* the client's when it began */
 	char text[CURL_ERROR_SIZE];
 };
 
@@ -61,6 +62,8 @@ struct kube_client {
 	struct kube_config config;
 	struct target target;
 	uint64_t checked; /* when the credentials were last compared with their files */
+	unsigned moves;   /* see kube_client_moves() */
+	sd_event_source *moved;
 	TAILQ_HEAD(, kube_request) all, ready;
 	TAILQ_HEAD(, sock) socks;
 	struct kube_request *current; /* whose data callback runs; NULL once it was cancelled from there */
@@ -280,6 +283,8 @@ static bool set_message(struct kube_request *r, const struct kube_spec *s) {
 	       !curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, 256L * 1024);
 }
 
+static int on_moved(sd_event_source *src, uint64_t usec, void *userdata);
+
 /* Follows files that were renewed; what can't be read is tried again, with the old credentials meanwhile. */
 static void refresh(struct kube_client *c) {
 	uint64_t now = now_monotonic_ns();
@@ -294,11 +299,22 @@ static void refresh(struct kube_client *c) {
 	metric_add(ok ? &reloads : &bad_reloads, 1);
 	if (!ok)
 		return;
+	bool moved = !streq(c->config.server, fresh.server) || !streq(c->config.ca.data, fresh.ca.data);
+	c->moves += moved;
+	/* Callbacks come from the loop; without memory for the timer those requests end when the old server ends them.
+	 */
+	if (moved && c->loop)
+		(void)!loop_timer(c->loop, &c->moved, 0, on_moved, c);
 	kube_config_clear(&c->config);
 	c->config = fresh;
 	fresh = (struct kube_config){0};
 	target_clear(&c->target);
 	c->target = target;
+}
+
+unsigned kube_client_moves(struct kube_client *c) {
+	refresh(c);
+	return c->moves;
 }
 
 static int request_new(struct kube_client *c, const struct kube_spec *s, struct kube_request **ret, struct error *err) {
@@ -307,6 +323,7 @@ static int request_new(struct kube_client *c, const struct kube_spec *s, struct 
 	if (!r)
 		return error_oom(err);
 	r->c = c;
+	r->moves = c->moves;
 	r->data = s->data;
 	r->in.max = s->max ? s->max : BUF_MAX_DEFAULT;
 	r->easy = curl_easy_init();
@@ -382,6 +399,24 @@ static void request_finish(struct kube_request *r, CURLcode code, int error) {
 	if (call.done)
 		call.done(&resp, call.userdata);
 	kube_response_clear(&resp);
+}
+
+/* Ends what is under way to a server that we have left: its answers would be of other objects. */
+static int on_moved(sd_event_source *src, uint64_t usec, void *userdata) {
+	struct kube_client *c = userdata;
+	struct kube_request *r = TAILQ_FIRST(&c->all);
+	(void)src;
+	(void)usec;
+	while (r) {
+		if (r->moves == c->moves) {
+			r = TAILQ_NEXT(r, entry);
+			continue;
+		}
+		snprintf(r->text, sizeof(r->text), "the kubeconfig names another API server now");
+		request_finish(r, CURLE_RECV_ERROR, 0);
+		r = TAILQ_FIRST(&c->all); /* the callback may have ended others */
+	}
+	return 0;
 }
 
 /* Hands a stream's bytes to its user. False if the request is no more. */
@@ -568,6 +603,7 @@ struct kube_client *kube_client_free(struct kube_client *c) {
 		free(s);
 	}
 	sd_event_source_disable_unref(c->timer);
+	sd_event_source_disable_unref(c->moved);
 	sd_event_unref(c->loop);
 	kube_config_clear(&c->config);
 	target_clear(&c->target);

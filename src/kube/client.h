@@ -39,6 +39,11 @@ DEFINE_CLEANUP(kube_client, struct kube_client *, kube_client_free)
 /* Monotonic time (ns) of the last whole answer below 500 to any request; 0 if there was none yet. */
 uint64_t kube_client_last_contact(const struct kube_client *c);
 sd_event *kube_client_loop(const struct kube_client *c);
+/*
+ * How often a kubeconfig that changed has named another server (or another authority for it). What is known of the last
+ * one, versions above all, means nothing to this one. Requests that were under way to the last one end (-ECONNRESET).
+ */
+unsigned kube_client_moves(struct kube_client *c);
 /* Where it goes: "https://10.0.0.1:6443", "unix:/run/nacre/api.sock". */
 const char *kube_client_server(const struct kube_client *c);
 

@@ -51,6 +51,7 @@ struct kube_reflector {
 	uint64_t wait_until; /* monotonic ns */
 	bool unreachable;    /* the last failure: no answer at all */
 	bool got_event;
+	unsigned moves;   /* of the client when the last request began */
 	unsigned expired; /* times in a row that the history of a fresh list was gone already */
 	int gone;         /* the watch said so: -EKEYEXPIRED, or another error that ended it */
 	struct error gone_err;
@@ -419,6 +420,10 @@ static int begin(struct kube_reflector *r, struct error *err) {
 	_buf_free_ struct buf path = {0};
 	struct kube_spec spec = {.method = "GET"};
 	char text[32];
+	unsigned moves = kube_client_moves(r->client);
+	if (moves != r->moves)
+		relist(r); /* our version is another server's */
+	r->moves = moves;
 	bool watch = r->version;
 	kube_path(&path, r->kind, r->ns, NULL, NULL);
 	if (r->labels)

@@ -73,9 +73,10 @@ static void *serve(void *arg) {
 }
 
 static void server_start(struct server *s, const struct step *steps) {
+	static int count;
 	struct error err;
 	*s = (struct server){.steps = steps};
-	snprintf(s->path, sizeof(s->path), "/tmp/nacre-test-kube-%d", getpid());
+	snprintf(s->path, sizeof(s->path), "/tmp/nacre-test-kube-%d-%d", getpid(), count++);
 	snprintf(s->url, sizeof(s->url), "unix:%s", s->path);
 	assert_int_equal(listen_socket(s->url, &s->fd, &err), 0);
 	int flags = fcntl(s->fd, F_GETFL);
@@ -217,6 +218,76 @@ static void test_cache(void **state) {
 	assert_false(kube_cache_connected(c));
 	assert_int_equal(kube_cache_count(c), 3);
 	kube_cache_free(c);
+}
+
+static void write_kubeconfig(const char *path, const char *server) {
+	_free_ char *text = strf("current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\n"
+	                         "clusters: [{name: c, cluster: {server: '%s'}}]\n",
+	                         server);
+	assert_int_equal(write_file_atomic(path, text, strlen(text), 0600, NULL), 0);
+}
+
+/* The kubeconfig names another server: its versions have nothing to do with those of the first. */
+static void test_moved(void **state) {
+	(void)state;
+	static const struct step first[] = {
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"metadata\":{\"resourceVersion\":\"900\"},\"items\":[" INST("a", "u1", "800") "," INST("b", "u2",
+	                                                                                                   "801") "]}"},
+		{"resourceVersion=900", NULL, EV("MODIFIED", INST("a", "u1", "901")), true},
+		{NULL},
+	};
+	static const struct step second[] = {
+		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+	         "{\"metadata\":{\"resourceVersion\":\"6\"},\"items\":[" INST("a", "v1", "5") "," INST("b", "u2",
+	                                                                                               "4") "]}"},
+		{"resourceVersion=6", NULL, EV("MODIFIED", INST("a", "v1", "8")), true},
+		{NULL},
+	};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	_free_ char *config = strf("/tmp/nacre-test-kube-%d.yaml", getpid());
+	struct server s, t;
+	struct seen seen = {0};
+	struct error err;
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, first);
+	server_start(&t, second);
+	write_kubeconfig(config, s.url);
+	if (kube_client_open(&client, loop, &(struct kube_access){.kubeconfig = config}, "test", &err) < 0)
+		fail_msg("%s", err.msg);
+	struct kube_cache *c;
+	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, NULL, &err), 0);
+	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	run_until(loop, &seen.events, 4);
+	/* What an answer has told must give way as well, though its number is higher. */
+	static const char fed[] = INST("b", "u2", "950");
+	struct api_errors errs = {0};
+	void *obj;
+	assert_int_equal(api_parse(&api_kind_instance, fed, strlen(fed), &obj, &errs), 0);
+	kube_cache_feed(c, obj);
+	assert_string_equal(seen.log, "add:a add:b sync mod:a mod:b ");
+	seen.log[0] = '\0';
+	write_kubeconfig(config, t.url);
+	/* Whatever request comes next finds it; the watch of the old server, which still stands, ends. */
+	uint64_t deadline = now_monotonic_ns() + 60 * NSEC_PER_SEC;
+	while (kube_client_moves(client) == 0) {
+		assert_true(now_monotonic_ns() < deadline);
+		usleep(20000);
+	}
+	run_until(loop, &t.done, 2);
+	run_until(loop, &seen.syncs, 2);
+	int events = seen.events;
+	if (!strstr(seen.log, "sync mod:a"))
+		run_until(loop, &seen.events, events + 1);
+	assert_string_equal(seen.log, "del:a add:a mod:b sync mod:a ");
+	const struct instance *i = kube_cache_get(c, "t", "a");
+	assert_string_equal(i->meta.uid, "v1");
+	assert_int_equal(kube_client_moves(client), 1);
+	kube_cache_free(c);
+	server_stop(&s);
+	server_stop(&t);
+	unlink(config);
 }
 
 struct answer {
@@ -511,8 +582,9 @@ static void test_recorder(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests), cmocka_unit_test(test_cache),    cmocka_unit_test(test_workqueue),
-		cmocka_unit_test(test_elector),  cmocka_unit_test(test_recorder), cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_requests),  cmocka_unit_test(test_cache),   cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_workqueue), cmocka_unit_test(test_elector), cmocka_unit_test(test_recorder),
+		cmocka_unit_test(test_patience),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
