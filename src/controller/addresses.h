@@ -17,8 +17,7 @@ enum use value_use(const char *value);
 /* The first Allocation of the Instance with this id that is for USE and not released; NULL if none. */
 const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use);
 /* All Allocations of the Instance: begin with PREV NULL; in order of name. */
-const struct allocation *addresses_owned_next(const struct addresses *a, const char *id,
-                                              const struct allocation *prev);
+const struct allocation *addresses_owned_next(const struct addresses *a, const char *id, const struct allocation *prev);
 
 /*
  * Reserves a free value of any usable pool for USE and begins to create its Allocation for OWNER in W. If none is
