@@ -18,6 +18,7 @@ struct announcer {
 	uint64_t delay_us;
 	char *name;
 	bool decided; /* announcer_want() was called */
+	bool again;   /* something changed while the request was under way */
 	struct endpoint *wanted;
 	void (*failed)(const struct error *err, void *userdata);
 	void *userdata;
@@ -40,8 +41,10 @@ static void retry_later(struct announcer *a, const struct error *err) {
 
 static void on_done(const struct kube_response *resp, void *userdata) {
 	struct announcer *a = userdata;
+	bool again = a->again;
 	void *obj;
-	/* Gone or changed under our hands: the watch tells, and then we look again. */
+	a->again = false;
+	/* Gone or changed under our hands: the watch tells, if it hasn't, and then we look again. */
 	if (resp->error < 0 && resp->error != -ENOENT && resp->error != -EEXIST && resp->error != -ESTALE) {
 		retry_later(a, &resp->err);
 		return;
@@ -50,12 +53,14 @@ static void on_done(const struct kube_response *resp, void *userdata) {
 	if (resp->error == 0 && kube_response_parse(resp, &api_kind_endpoint, &obj, NULL) == 0) {
 		const struct api_meta *meta = api_meta(obj);
 		/* The answer to a deletion is the object as it was. */
-		if (a->wanted && !meta->deletion_timestamp) {
+		if (a->wanted && !meta->deletion_timestamp)
 			kube_cache_feed(a->cache, obj);
-			return;
-		}
-		api_free(&api_kind_endpoint, obj);
+		else
+			api_free(&api_kind_endpoint, obj);
 	}
+	/* Not without a reason: a server that stores other than it is told would be asked without end. */
+	if (again)
+		reconcile(a);
 }
 
 static int replace_spec(struct announcer *a, struct error *err) {
@@ -73,8 +78,12 @@ static int replace_spec(struct announcer *a, struct error *err) {
 static void reconcile(struct announcer *a) {
 	struct error err = {0};
 	int r = 0;
-	if (!a->decided || a->request || !kube_cache_synced(a->cache))
+	if (!a->decided || !kube_cache_synced(a->cache))
 		return;
+	if (a->request) {
+		a->again = true; /* when its answer is there; the watch may have told of it before */
+		return;
+	}
 	const struct endpoint *have = kube_cache_get(a->cache, NULL, a->name);
 	if (!have && a->wanted)
 		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(on_done, a, &a->request), &err);
