@@ -14,27 +14,16 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.parse
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
-NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
-SERVER = os.path.join(BUILD, "src", "cmd", "nacre-apiserver")
+from harness import BIN, MORTAL, ROOT, eventually, patient
+
+NACRE = os.path.join(BIN, "nacre")
+SERVER = os.path.join(BIN, "nacre-apiserver")
 V = "nacre.dev/v1alpha1"
 G = "/apis/nacre.dev/v1alpha1"
 MERGE = "application/merge-patch+json"
 JSONPATCH = "application/json-patch+json"
-
-
-def eventually(what, seconds, condition):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def free_port():
@@ -54,7 +43,7 @@ class Pki:
         self("init", self.dir)
 
     def __call__(self, *args):
-        subprocess.run([NACRE, "pki", *args], check=True, timeout=30)
+        subprocess.run([NACRE, "pki", *args], check=True, timeout=patient(30))
 
     def server(self, out=None):
         out = out or f"{self.dir}/server"
@@ -106,7 +95,7 @@ class Watch:
 
     def __init__(self, server, path, headers=None):
         self.events, self.closed = [], False
-        self.conn = server.connection(timeout=120)
+        self.conn = server.connection(timeout=600)
         self.conn.request("GET", path, headers=headers or {})
         self.response = self.conn.getresponse()
         self.status = self.response.status
@@ -123,7 +112,7 @@ class Watch:
         self.closed = True
 
     def wait(self, n, seconds=10):
-        eventually(f"{n} events, not {self.events}", seconds, lambda: len(self.events) >= n)
+        eventually(f"{n} events", seconds, lambda: len(self.events) >= n)
         return self.short()
 
     def short(self):
@@ -132,7 +121,7 @@ class Watch:
     def close(self):
         with contextlib.suppress(OSError):
             self.conn.sock and self.conn.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(10)
+        self.thread.join(60)
         self.conn.close()
 
 
@@ -191,7 +180,7 @@ class Server(Client):
     def start(self, wait=True, prefix=(), args=(), **kwargs):
         log = open(self.log, "a")
         self.process = subprocess.Popen(
-            [*prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
+            [*MORTAL, *prefix, SERVER, "--database", self.database, "--listen", f"127.0.0.1:{self.port}",
              "--listen", f"unix:{self.dir}/sock", "--tls-cert", f"{pki().dir}/server.crt",
              "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca, *args], stderr=log, **kwargs)
         log.close()
@@ -206,13 +195,13 @@ class Server(Client):
 
     def kill(self, sig=signal.SIGKILL):
         self.process.send_signal(sig)
-        return self.process.wait(30)
+        return self.process.wait(patient(30))
 
     def stop(self):
         if self.process and self.process.poll() is None:
             assert self.kill(signal.SIGTERM) == 0
 
-    def connection(self, user=ADMIN, timeout=60):
+    def connection(self, user=ADMIN, timeout=240):
         """USER: a user's name and groups, () for nobody."""
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context(*user))
 
@@ -234,7 +223,7 @@ class Kube(Client):
         for kind in KINDS:  # each gets its storage when it is first asked for
             eventually(f"{kind} are served", 30, lambda: self.get(f"{G}/{kind}").status == 200)
 
-    def connection(self, user=ADMIN, timeout=60):
+    def connection(self, user=ADMIN, timeout=240):
         return self.oracle.connect(user[0] if user else None, user[1:], timeout)
 
     def clean(self):

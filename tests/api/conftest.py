@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
-import sys
-
+import oracle
 import pytest
-from apilib import ROOT, Kube, Server
-
-sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
-import oracle  # noqa: E402
+from apilib import Kube, Server
 
 
 def pytest_configure(config):

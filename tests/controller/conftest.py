@@ -10,34 +10,21 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
+from harness import BIN, MORTAL, ROOT, eventually, patient  # noqa: F401 (ROOT, eventually: for the tests)
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"), "src", "cmd")
 GROUP = "/apis/nacre.dev/v1alpha1"
-
-
-def eventually(what, seconds, condition, interval=0.05):
-    """Returns condition()'s first true value; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(interval)
 
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=120)
         self.path = path
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
 
@@ -61,7 +48,7 @@ class Cloud:
 
     def start(self, name, *argv):
         log = open(os.path.join(self.dir, name + ".log"), "ab")
-        self.procs[name] = subprocess.Popen(argv, stderr=log, stdout=log)
+        self.procs[name] = subprocess.Popen(MORTAL + list(argv), stderr=log, stdout=log)
 
     def start_api(self):
         self.start("api", os.path.join(BIN, "nacre-apiserver"), "--database", os.path.join(self.dir, "db"),
@@ -85,7 +72,7 @@ class Cloud:
     def stop(self, name, number=signal.SIGTERM):
         p = self.procs.pop(name)
         p.send_signal(number)
-        return p.wait(15)
+        return p.wait(patient(15))
 
     def log(self, name):
         with open(os.path.join(self.dir, name + ".log"), encoding="utf-8") as f:

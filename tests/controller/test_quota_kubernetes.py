@@ -4,14 +4,12 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 
+import oracle
 import pytest
 from conftest import BIN, GROUP, ROOT, eventually
-
-sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
-import oracle  # noqa: E402
+from harness import MORTAL, patient
 
 INSTANCES = f"{GROUP}/namespaces/default/instances"
 
@@ -62,7 +60,7 @@ def test_race(kube, tmp_path):
         "spec": {"holderIdentity": "h1", "leaseDurationSeconds": 600}})
     ask(conn, "POST", f"{GROUP}/namespaces/default/tenantquotas", thing("TenantQuota", "q", {"vcpus": 20}))
     with open(tmp_path / "controller.log", "w") as log:
-        controller = subprocess.Popen([os.path.join(BIN, "nacre-controller"), "--kubeconfig",
+        controller = subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
                                        kube.kubeconfig("system:nacre:controller", ()), "--identity", "c"], stderr=log)
     try:
         start = threading.Barrier(50)
@@ -99,4 +97,4 @@ def test_race(kube, tmp_path):
         eventually("another takes its place", 60, lambda: [len(x) for x in split()] == [10, 39], 0.3)
     finally:
         controller.terminate()
-        assert controller.wait(20) == 0, (tmp_path / "controller.log").read_text()[-2000:]
+        assert controller.wait(patient(20)) == 0, (tmp_path / "controller.log").read_text()[-2000:]

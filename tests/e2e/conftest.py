@@ -6,6 +6,7 @@ programs are in NACRE_ORACLE (tests/oracle/build).
 
 import base64
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -15,15 +16,16 @@ import signal
 import ssl
 import subprocess
 import tempfile
-import time
 
+import capture
+import harness
+import leftovers
+import pings
 import pytest
 import yaml
+from harness import BIN, IMAGES, MORTAL, patient, run
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"))
-IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
-NACRE = os.path.join(BUILD, "src", "cmd", "nacre")
+NACRE = os.path.join(BIN, "nacre")
 API = os.environ.get("NACRE_E2E_API") or "nacre"
 ORACLE = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
 KUBERNETES = API == "kubernetes"
@@ -31,23 +33,7 @@ KUBECTL = os.path.join(ORACLE, "kubectl") if KUBERNETES else shutil.which("kubec
 
 
 def eventually(what, seconds, condition, interval=0.1):
-    """Returns condition()'s first true value; fails after so many seconds, with what it said last."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            value = condition()
-            last = value
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired, AssertionError, OSError) as e:
-            value, last = None, f"{e} {getattr(e, 'stderr', '')}"
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last: {last}"
-        time.sleep(interval)
-
-
-def run(*argv, check=True, timeout=60, **kwargs):
-    return subprocess.run(argv, check=check, timeout=timeout, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, **kwargs)
+    return harness.eventually(what, seconds, condition, interval, (subprocess.SubprocessError, AssertionError, OSError))
 
 
 class Snapshot:
@@ -80,32 +66,9 @@ class Snapshot:
         return found
 
 
-class Ping:
-    """A ping every 10 ms from a place to an address, while something happens."""
-
+class Ping(pings.Ping):
     def __init__(self, lab, place, address, interval=0.01):
-        self.interval = interval
-        argv = lab.exec_argv(place, "ping", "-6", "-n", "-D", "-i", str(interval), address)
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def stop(self):
-        ended = time.time()
-        self.process.send_signal(signal.SIGINT)
-        out, _ = self.process.communicate(timeout=20)
-        self.output = out
-        m = re.search(r"(\d+) packets transmitted, (\d+) received", out)
-        assert m, out[-500:]
-        self.sent, self.received = int(m.group(1)), int(m.group(2))
-        # The last one may still be under way when ping is told to end.
-        times = [float(t) for t in re.findall(r"^\[([\d.]+)\] \d+ bytes from", out, re.M)] + [ended]
-        self.gap = max((b - a for a, b in zip(times, times[1:])), default=0.0)
-        return self
-
-    @property
-    def lost(self):
-        seqs = [int(s) for s in re.findall(r"icmp_seq=(\d+) ttl", self.output)]
-        return sorted(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
-
+        super().__init__(lab.exec_argv(place), address, "-6", interval=interval)
 
     def note_gap(self, what):
         GAPS.append(f"{what}: longest gap {self.gap * 1000:.0f} ms, {len(self.lost)} of {self.sent} pings lost")
@@ -126,6 +89,7 @@ class Lab:
     def __init__(self, name, hosts=3):
         self.name, self.hosts = name, hosts
         self.dir = f"/run/nacre-lab/{name}"
+        leftovers.claim("lab", name)
 
     def nacre(self, *argv, **kwargs):
         return run(NACRE, *argv, **kwargs)
@@ -174,7 +138,7 @@ class Lab:
             f.flush()
             context.load_cert_chain(f.name)
         host, port = re.fullmatch(r"https://\[([0-9a-f:]+)\]:(\d+)", cluster["server"]).groups()
-        return http.client.HTTPSConnection(host, int(port), timeout=30, context=context), context, (host, int(port))
+        return http.client.HTTPSConnection(host, int(port), timeout=240, context=context), context, (host, int(port))
 
     def apply(self, *objects, check=True):
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
@@ -187,17 +151,17 @@ class Lab:
         return self.get(*argv)["items"]
 
     def delete_instances(self, ns, *names, timeout=60):
-        self.kubectl("-n", ns, "delete", "instance", *names, f"--timeout={timeout}s", timeout=timeout + 10)
+        self.kubectl("-n", ns, "delete", "instance", *names, f"--timeout={patient(timeout):.0f}s", timeout=timeout + 10)
 
     def wait_ready(self, ns, *names, timeout=120):
-        self.kubectl("-n", ns, "wait", "--for=condition=Ready", f"--timeout={timeout}s",
+        self.kubectl("-n", ns, "wait", "--for=condition=Ready", f"--timeout={patient(timeout):.0f}s",
                      *(f"instance/{n}" for n in names), timeout=timeout + 10)
 
     def instance(self, ns, name):
         return self.get("-n", ns, "instance", name)
 
     def answers(self, place, address):
-        return run(*self.exec_argv(place, "ping", "-6", "-n", "-c", "1", "-W", "1", address),
+        return run(*self.exec_argv(place, "ping", "-6", "-n", "-c", "1", "-W", "2", address),
                    check=False).returncode == 0
 
     def await_answer(self, place, address, seconds=60):
@@ -206,31 +170,11 @@ class Lab:
     def page(self, address):
         """What the guest's HTTP server says to the internet; it comes up after the network."""
         return eventually(f"http://[{address}]/ answers", 30, lambda: self.exec(
-            "internet", "curl", "-s", "-m", "5", f"http://[{address}]/"))
+            "internet", "curl", "-s", "-m", "20", f"http://[{address}]/"))
 
-    @contextlib.contextmanager
     def capture(self, place, interface, expression="ip6"):
         """Packets seen meanwhile; the list is filled at the end."""
-        from scapy.utils import rdpcap
-
-        # Of the two link types that "any" has, scapy knows the first.
-        link_type = ["-y", "LINUX_SLL"] if interface == "any" else []
-        packets, path = [], f"/tmp/e2e-{self.name}-{place.replace('/', '-')}-{interface}.pcap"
-        process = subprocess.Popen(
-            self.exec_argv(place, "tcpdump", "-Z", "root", "-U", "--immediate-mode", "-i", interface, *link_type, "-w", path,
-                           expression),
-            stderr=subprocess.PIPE, text=True)
-        try:
-            for line in process.stderr:
-                if "listening on" in line:
-                    break
-            yield packets
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=10)
-            with contextlib.suppress(OSError):
-                packets.extend(rdpcap(path))
-                os.unlink(path)
+        return capture.capture(functools.partial(self.exec_argv, place), interface, expression)
 
 
 def instance(name, ns="demo", **spec):
@@ -268,10 +212,7 @@ def snapshot_before():
 @pytest.fixture(scope="session")
 def lab(snapshot_before):
     lab = Lab(f"e{os.getpid()}")
-    try:
-        result = lab.up()
-    except subprocess.CalledProcessError as e:
-        pytest.fail(f"lab up: {e.stderr[-3000:]}")
+    result = lab.up()
     lab.shown = result.stdout
     yield lab
     lab.down()
@@ -289,4 +230,4 @@ def cleanup(lab):
     names = []
     yield names
     if names:
-        lab.kubectl("-n", "demo", "delete", "instance", "--ignore-not-found", "--timeout=60s", *names, timeout=90)
+        lab.kubectl("-n", "demo", "delete", "instance", "--ignore-not-found", "--timeout=240s", *names, timeout=90)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from conftest import Ping, condition, eventually, instance
+from harness import patient
 
 
 def kill_and_restart(lab, daemon):
@@ -22,14 +23,12 @@ def test_kill_daemon_no_packet_lost(lab, hello, daemon):
     address = hello["status"]["address"]
     lab.await_answer("internet", address)
     ping = Ping(lab, "internet", address)
-    eventually("pings run", 5, lambda: ping.process.poll() is None)
     kill_and_restart(lab, daemon)
     # What a restart breaks late (leases, stale routes) shows within a few turns of the loops.
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         assert lab.instance("demo", "hello")["status"]["phase"] == "Running"
     ping.stop()
-    assert ping.received > 100
     assert ping.lost == [], f"lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
 
 
@@ -82,7 +81,7 @@ def test_frr_of_an_edge_dies(lab, hello):
         eventually("pings go through", 10, lambda: all(lab.answers("internet", address) for _ in range(3)))
     ping.stop()
     ping.note_gap("death of an edge's FRR")
-    assert ping.gap < 5
+    assert ping.gap < patient(5)
 
 
 def qemu_pids(lab, host, uid):
@@ -116,19 +115,15 @@ def measure_loss(lab, address, what, break_it, mend):
     lab.await_answer("internet", address)
     ping = Ping(lab, "internet", address)
     try:
-        deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:
-            assert ping.process.poll() is None
+        ping.await_answers(100)
         break_it()
         eventually(f"pings recover from {what}", 30, lambda: all(lab.answers("internet", address) for _ in range(5)))
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            assert ping.process.poll() is None
-    finally:
+        ping.await_answers(200)
         ping.stop()
+    finally:
         mend()
     ping.note_gap(what)
-    assert ping.gap < 15
+    assert ping.gap < patient(15)
 
 
 def test_lose_an_edge(lab, hello):

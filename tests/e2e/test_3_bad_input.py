@@ -98,7 +98,7 @@ def test_five_megabytes(lab):
 def test_truncated_request(lab):
     before = versions(lab)
     _, context, address = lab.connect()
-    with socket.create_connection(address, timeout=10) as plain, \
+    with socket.create_connection(address, timeout=120) as plain, \
             context.wrap_socket(plain, server_hostname=address[0]) as s:
         body = json.dumps(instance("bad")).encode()
         s.sendall(f"POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -118,7 +118,7 @@ def test_bad_image_is_a_condition(lab, cleanup, name, spec, words):
     c = eventually("the instance says what is wrong", 30, lambda: (lambda c: c if c["status"] == "False" and any(
         w in c["message"] for w in words) else None)(condition(lab.instance("demo", f"bad-{name}"), "Ready")))
     assert f"bad-{name}" in c["message"], c
-    lab.kubectl("-n", "demo", "delete", "instance", f"bad-{name}", "--timeout=60s", timeout=90)
+    lab.kubectl("-n", "demo", "delete", "instance", f"bad-{name}", "--timeout=240s", timeout=90)
     lab.kubectl("delete", "image", f"bad-{name}")
 
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from conftest import IMAGES, NACRE, Lab, Ping, Snapshot, eventually, run
+from harness import MORTAL, patient
 
 from scapy.layers.inet6 import IPv6
 
@@ -21,13 +22,13 @@ class Console:
     """The serial console of an instance, by `nacre console`."""
 
     def __init__(self, lab, name):
-        self.process = subprocess.Popen([NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*MORTAL, NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, bufsize=0)
 
-    def run(self, command, until, seconds=20):
+    def run(self, command, until, seconds=30):
         """Types a command; what comes back up to UNTIL (which must not be in the command itself)."""
         self.process.stdin.write(command.encode() + b"\n")
-        out, deadline = b"", time.monotonic() + seconds
+        out, deadline = b"", time.monotonic() + patient(seconds)
         while until.encode() not in out:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
             assert ready, f"no `{until}` on the console: {out[-1000:]!r}"
@@ -38,7 +39,7 @@ class Console:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=patient(10))
         self.process.stdout.close()
 
 
@@ -159,7 +160,7 @@ def test_interrupted_up_cleans_up(lab):
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=patient(60)) == 1
         assert "interrupted" in rest
         assert not os.path.exists(other.dir)
         for line in rest.splitlines():

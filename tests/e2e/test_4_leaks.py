@@ -70,7 +70,7 @@ def test_delete_namespace(lab):
     lab.kubectl("create", "-f", "-", input='{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"tenant2"}}')
     lab.apply(instance("a", ns="tenant2"), instance("b", ns="tenant2"))
     lab.wait_ready("tenant2", "a", "b")
-    lab.kubectl("delete", "namespace", "tenant2", "--timeout=90s", timeout=100)
+    lab.kubectl("delete", "namespace", "tenant2", "--timeout=360s", timeout=100)
     assert_same(lab, before)
 
 

@@ -5,6 +5,7 @@ A cloud of one compute host: API server, controller and agent, each a real one, 
 Not a conftest.py: other folders import theirs by that name.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import http.client
@@ -17,33 +18,14 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 
+import leftovers
 import pytest
+from harness import BIN, IMAGES, MORTAL, output as run, until
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.path.join(ROOT, os.environ.get("NACRE_BUILD", "build"), "src", "cmd")
-IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
 GROUP = "/apis/nacre.dev/v1alpha1"
 
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-def run(*argv, check=True):
-    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert not check or p.returncode == 0, f"{' '.join(argv)}: {p.returncode}: {p.stdout}{p.stderr}"
-    return p.stdout
-
-
-def until(what, condition, seconds=20):
-    """Returns condition()'s first true value; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def inside(netns, function):
@@ -66,13 +48,12 @@ def open_tap(name):
 def open_packet(device):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     s.bind((device, 0))
-    s.settimeout(0.3)
     return s
 
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=120)
         self.path = path
 
     def connect(self):
@@ -95,7 +76,7 @@ class Guest:
     def pids(self, comm):
         found = []
         for pid in run("ip", "netns", "pids", self.netns).split():
-            with open(f"/proc/{pid}/comm") as f:
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/comm") as f:
                 if f.read().strip() == comm[:15]:
                     found.append(int(pid))
         return found
@@ -106,6 +87,8 @@ class Cloud:
         self.prefix = f"nv{os.getpid()}-"
         self.dir = tempfile.mkdtemp(prefix="nacre-test-")
         os.chmod(self.dir, 0o755)  # FRR has a user of its own
+        leftovers.claim("dir", self.dir)
+        leftovers.claim("netns", self.prefix)
         self.images, self.daemons = self.dir + "/images", {}
         os.mkdir(self.images)
         for name in os.listdir(images):
@@ -115,7 +98,7 @@ class Cloud:
 
     def spawn(self, name, *argv):
         with open(f"{self.dir}/{name}.log", "ab") as log:
-            self.daemons[name] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start_node(self):
         # Not `ip netns exec`: that has mounts of its own, where the agent's namespaces would be named.
@@ -135,7 +118,7 @@ class Cloud:
             status = c.getresponse().status
             c.close()
             return status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
     def wait_node(self):

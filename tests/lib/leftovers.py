@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a run of tests makes outside its processes, by name, so that the next run removes what one left that was killed.
+
+Each run has a file in /run/nacre-tests, named by its pid: its start time, then a line for each thing.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+
+from harness import BIN, run
+
+DIRECTORY = "/run/nacre-tests"
+
+
+def start_time(pid):
+    """Tells a process from a later one of the same number; None if there is none."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
+        return f.read().rsplit(")", 1)[1].split()[19]
+
+
+def claim(kind, name):
+    """KIND "netns": namespaces whose names begin with NAME; "dir", "mount", "lab"."""
+    path = f"{DIRECTORY}/{os.getpid()}"
+    if not os.path.exists(path):
+        os.makedirs(DIRECTORY, exist_ok=True)
+        sweep()
+        with open(path, "w") as f:
+            f.write(f"{start_time(os.getpid())}\n")
+        atexit.register(remove, path)
+    with open(path, "a") as f:
+        f.write(f"{kind} {name}\n")
+
+
+def sweep():
+    """What runs left that are no more."""
+    with open(f"{DIRECTORY}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for pid in filter(str.isdigit, os.listdir(DIRECTORY)):
+            path = f"{DIRECTORY}/{pid}"
+            with open(path) as f:
+                alive = start_time(pid) == f.readline().strip()
+            if not alive:
+                remove(path)
+
+
+def remove(path):
+    with open(path) as f:
+        things = [line.rstrip("\n").split(" ", 1) for line in f.readlines()[1:]]
+    for kind, name in reversed(things):
+        REMOVERS[kind](name)
+    os.unlink(path)
+
+
+def remove_namespaces(prefix):
+    names = [n for n in os.listdir("/run/netns") if n.startswith(prefix)] if os.path.isdir("/run/netns") else []
+    for name in names:
+        for pid in run("ip", "netns", "pids", name, check=False).stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    for name in names:
+        run("ip", "netns", "del", name, check=False)
+
+
+def remove_mount(path):
+    run("umount", "-l", path, check=False)
+
+
+def remove_lab(name):
+    if os.path.exists(f"/run/nacre-lab/{name}"):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run(os.path.join(BIN, "nacre"), "lab", "down", "--name", name, check=False)
+
+
+REMOVERS = {"netns": remove_namespaces, "mount": remove_mount, "lab": remove_lab,
+            "dir": lambda path: shutil.rmtree(path, ignore_errors=True)}
