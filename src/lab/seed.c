@@ -10,7 +10,7 @@
 
 #define GROUP_VERSION "\"apiVersion\":\"nacre.dev/v1alpha1\","
 
-#define PATIENCE_NS (30 * NSEC_PER_SEC)
+#define PATIENCE_NS (120 * NSEC_PER_SEC)
 
 #define CORE  "/api/v1/namespaces"
 #define GROUP "/apis/nacre.dev/v1alpha1/"
