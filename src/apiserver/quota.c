@@ -3,14 +3,24 @@
 
 #include <string.h>
 
+#include "api/core.h"
 #include "api/instance.h"
 #include "apiserver/selector.h"
 #include "base/util.h"
 
+/* Objects of some kinds, and their bytes. What is staged may be negative. */
+struct stored {
+	int64_t objects, bytes;
+};
+
+enum class { OBJECTS, EVENTS, CLASSES };
+
 struct tenant {
 	RB_ENTRY(tenant) node;
 	TAILQ_ENTRY(tenant) link; /* while something is staged */
-	struct quota_sum stored, staged;
+	bool is_staged;
+	struct quota_sum stored, staged; /* instances */
+	struct stored all[CLASSES], all_staged[CLASSES];
 	char ns[];
 };
 
@@ -25,7 +35,7 @@ struct quota {
 	const struct store *store;
 	struct tenants tenants;
 	TAILQ_HEAD(, tenant) staged;
-	unsigned instances, types, quotas; /* kinds */
+	unsigned instances, types, quotas, events; /* kinds */
 };
 
 static struct tenant *find(const struct quota *q, const char *ns) {
@@ -85,42 +95,62 @@ static struct quota_sum takes(const struct quota *q, const char *json, size_t le
 	return s;
 }
 
-static int count(struct quota *q, const char *ns, const struct blob *b, int sign) {
-	struct tenant *t = find_or_add(q, ns);
-	if (!t)
-		return -ENOMEM;
+/* Forgets a namespace that has nothing. */
+static void drop_empty(struct quota *q, struct tenant *t) {
+	if (t->is_staged || t->all[OBJECTS].objects || t->all[EVENTS].objects)
+		return;
+	RB_REMOVE(tenants, &q->tenants, t);
+	free(t);
+}
+
+static enum class class_of(const struct quota *q, unsigned kind) { return kind == q->events ? EVENTS : OBJECTS; }
+
+static void count(struct quota *q, struct tenant *t, unsigned kind, const struct blob *b, int sign) {
+	struct stored *all = &t->all[class_of(q, kind)];
+	all->objects += sign;
+	all->bytes += sign * (int64_t)b->len;
+	if (kind != q->instances)
+		return;
 	struct quota_sum s = takes(q, b->data, b->len);
 	quota_sum_add(&t->stored, &s, sign);
-	if (!t->stored.instances && !t->staged.instances) {
-		RB_REMOVE(tenants, &q->tenants, t);
-		free(t);
+}
+
+static int count_kind(struct quota *q, unsigned kind) {
+	for (const struct object *o = store_seek(q->store, kind, "", ""); o; o = store_next(q->store, kind, o)) {
+		struct tenant *t = find_or_add(q, o->ns);
+		if (!t)
+			return -ENOMEM;
+		count(q, t, kind, o->value, 1);
 	}
 	return 0;
 }
 
-static int count_all(struct quota *q) {
+/* With a type come or gone, what its instances take. */
+static void count_instances(struct quota *q) {
 	struct tenant *t;
-	int r = 0;
 	RB_FOREACH (t, tenants, &q->tenants)
 		t->stored = (struct quota_sum){0};
-	for (const struct object *o = store_seek(q->store, q->instances, "", ""); r == 0 && o;
-	     o = store_next(q->store, q->instances, o))
-		r = count(q, o->ns, o->value, 1);
-	return r;
+	for (const struct object *o = store_seek(q->store, q->instances, "", ""); o;
+	     o = store_next(q->store, q->instances, o)) {
+		struct quota_sum s = takes(q, o->value->data, o->value->len);
+		if ((t = find(q, o->ns)))
+			quota_sum_add(&t->stored, &s, 1);
+	}
 }
 
 void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e) {
-	int r = 0;
-	if (kind == q->instances) {
-		/* First what comes: a namespace must not vanish in between. */
-		if (e->type != EVENT_DELETED)
-			r = count(q, e->ns, e->value, 1);
-		if (r == 0 && e->prev)
-			r = count(q, e->ns, e->prev, -1);
-	} else if (kind == q->types && e->type != EVENT_MODIFIED) /* sizes can't be changed */
-		r = count_all(q);
-	if (r < 0)
+	if (kind == q->types && e->type != EVENT_MODIFIED) /* sizes can't be changed */
+		count_instances(q);
+	if (!*e->ns)
+		return;
+	struct tenant *t = find_or_add(q, e->ns);
+	if (!t)
 		abort(); /* what is used would not be known any more */
+	if (e->type != EVENT_DELETED)
+		count(q, t, kind, e->value, 1);
+	if (e->prev)
+		count(q, t, kind, e->prev, -1);
+	drop_empty(q, t);
 }
 
 bool quota_allows(const struct quota *q, const char *ns, const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]) {
@@ -144,14 +174,44 @@ bool quota_allows(const struct quota *q, const char *ns, const struct buf *text,
 	return true;
 }
 
-int quota_stage(struct quota *q, const char *ns, const struct buf *text) {
-	struct tenant *t = find_or_add(q, ns);
+bool quota_stores(const struct quota *q, unsigned kind, const char *ns, size_t was, size_t n,
+                  char msg[static QUOTA_MESSAGE_MAX]) {
+	static const struct {
+		const char *what;
+		size_t objects, bytes;
+	} max[] = {[OBJECTS] = {"objects", STORED_OBJECTS_MAX, STORED_BYTES_MAX},
+	           [EVENTS] = {"Events", STORED_EVENTS_MAX, EVENT_BYTES_MAX}};
+	const enum class c = class_of(q, kind);
+	const struct tenant *t = *ns ? find(q, ns) : NULL;
+	if (!t || n <= was)
+		return true;
+	size_t objects = (size_t)(t->all[c].objects + t->all_staged[c].objects);
+	size_t bytes = (size_t)(t->all[c].bytes + t->all_staged[c].bytes);
+	if (objects + !was <= max[c].objects && bytes + n - was <= max[c].bytes)
+		return true;
+	snprintf(
+		msg, QUOTA_MESSAGE_MAX,
+		"namespace %.63s may store %zu %s of %zu MiB together; it has %zu of %.1f MiB, and this would be %s%zu "
+		"bytes more: delete what is not needed",
+		ns, max[c].objects, max[c].what, max[c].bytes >> 20, objects, (double)bytes / (1 << 20),
+		was ? "" : "one and ", n - was);
+	return false;
+}
+
+int quota_stage(struct quota *q, unsigned kind, const char *ns, size_t was, const struct buf *text) {
+	struct tenant *t = *ns ? find_or_add(q, ns) : NULL;
 	if (!t)
-		return -ENOMEM;
-	struct quota_sum s = takes(q, text->data, text->len);
-	if (!t->staged.instances)
+		return *ns ? -ENOMEM : 0;
+	struct stored *all = &t->all_staged[class_of(q, kind)];
+	if (!t->is_staged)
 		TAILQ_INSERT_TAIL(&q->staged, t, link);
-	quota_sum_add(&t->staged, &s, 1);
+	t->is_staged = true;
+	all->objects += !was;
+	all->bytes += (int64_t)text->len - (int64_t)was;
+	if (kind == q->instances && !was) {
+		struct quota_sum s = takes(q, text->data, text->len);
+		quota_sum_add(&t->staged, &s, 1);
+	}
 	return 0;
 }
 
@@ -159,11 +219,10 @@ void quota_settled(struct quota *q) {
 	struct tenant *t;
 	while ((t = TAILQ_FIRST(&q->staged))) {
 		TAILQ_REMOVE(&q->staged, t, link);
+		t->is_staged = false;
 		t->staged = (struct quota_sum){0};
-		if (t->stored.instances)
-			continue;
-		RB_REMOVE(tenants, &q->tenants, t);
-		free(t);
+		memset(t->all_staged, 0, sizeof(t->all_staged));
+		drop_empty(q, t);
 	}
 }
 
@@ -187,12 +246,14 @@ int quota_new(struct quota **ret, const struct store *store, struct error *err) 
 	q->instances = kind_index(&api_kind_instance);
 	q->types = kind_index(&api_kind_instancetype);
 	q->quotas = kind_index(&api_kind_tenantquota);
+	q->events = kind_index(&api_kind_event);
 	RB_INIT(&q->tenants);
 	TAILQ_INIT(&q->staged);
-	if (count_all(q) < 0) {
-		quota_free(q);
-		return error_oom(err);
-	}
+	for (unsigned k = 0; api_kinds[k]; k++)
+		if (api_kinds[k]->namespaced && count_kind(q, k) < 0) {
+			quota_free(q);
+			return error_oom(err);
+		}
 	*ret = q;
 	return 0;
 }

@@ -3,12 +3,15 @@
 
 import contextlib
 import json
+import os
 import resource
 import socket
 import time
 
 import pytest
-from apilib import ADMIN, G, eventually, instance, namespace
+from apilib import ADMIN, G, V, eventually, instance, namespace
+
+ALL = bool(os.environ.get("NACRE_TEST_ALL"))
 
 RED, BLUE = ("red",), ("blue",)
 AGENT = ("system:nacre:host:h1", "system:nacre:hosts")
@@ -264,3 +267,94 @@ def test_service_accounts_are_one_party(tenants):
         else:
             is_429(got, "ServiceAccounts of namespace red", "watches")
     others_go_on(server)
+
+
+def configmap(name, size=0):
+    return {"metadata": {"name": name}, "data": {"x": "y" * size}}
+
+
+def test_bytes_of_a_namespace(tenants):
+    """Full for its tenant, who can still delete and shrink; not for agents, the controller, Events, other tenants."""
+    server, stack = tenants
+    at, big, fit = "/api/v1/namespaces/red/configmaps", 1_000_000, (256 << 20) // 1_000_384
+    red = server.connection(RED)
+    ask_red = lambda *args: server.request(*args, conn=red)
+    server.create(instance("a", "red"))
+    assert server.patch(f"{OF_RED}/a/status", {"status": {"host": "h1"}}).status == 200
+    for n in range(fit - 10):
+        assert ask_red("POST", at, configmap(f"c{n}", big)).status == 201
+    # Many at once don't exceed it: all but the last byte first, so that they arrive together.
+    body = json.dumps(configmap("", big) | {"metadata": {"generateName": "x"}}).encode()
+    socks = [stack.enter_context(server.socket(RED, timeout=120)) for _ in range(30)]
+    for s in socks:
+        ask(s, at, "POST", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n")
+        s.sendall(body[:-1])
+    for s in socks:
+        s.sendall(body[-1:])
+    got = [answer(s)[0] for s in socks]
+    assert set(got) == {201, 403} and got.count(201) == 10, got
+    a = ask_red("POST", at, configmap("more", big))
+    assert (a.status, a.json["reason"]) == (403, "Forbidden")
+    for words in ("namespace red", "50000 objects", "256 MiB", f"{fit + 3} of 25", "delete"):  # and two that it began with
+        assert words in a.json["message"], a.json["message"]
+    assert ask_red("POST", at, configmap("small", 0)).status == 201, "what fits is taken"
+    assert ask_red("PATCH", f"{at}/small", {"data": {"x": "y" * big}}, "application/merge-patch+json").status == 403
+    fill = 0
+    for size in (20_000, 0):
+        while ask_red("POST", at, configmap(f"fill{fill}", size)).status == 201:
+            fill += 1
+
+    def grow(who, n):
+        return server.request("PATCH", f"{OF_RED}/a/status", {"status": {"conditions": [
+            {"type": f"T{i}", "status": "True", "reason": "R", "message": "m" * 1000,
+             "lastTransitionTime": "2026-01-01T00:00:00Z"} for i in range(n)]}}, "application/merge-patch+json",
+            conn=server.connection(who))
+
+    assert grow(AGENT, 1).status == 200, "an agent's status"
+    assert grow(CONTROLLER, 2).status == 200
+    event = {"metadata": {"generateName": "e"}, "source": {"host": "h1"}, "reason": "R", "type": "Normal", "message": "m",
+             "involvedObject": {"kind": "Instance", "namespace": "red", "name": "a"}}
+    a = server.request("POST", "/api/v1/namespaces/red/events", event, conn=server.connection(AGENT))
+    assert a.status == 201, a.text
+    others_go_on(server)
+    assert ask_red("PATCH", f"{at}/c0", {"data": {"x": ""}}, "application/merge-patch+json").status == 200
+    assert ask_red("POST", at, configmap("again", big - 100_000)).status == 201
+    # The count is of what is stored, also after a restart.
+    server.stop()
+    server.start()
+    red = server.connection(RED)
+    assert ask_red("POST", at, configmap("more", big)).status == 403
+    assert ask_red("DELETE", f"{at}/c1").status == 200
+    assert ask_red("POST", at, configmap("more", big - 100_000)).status == 201
+
+
+def test_events_of_a_namespace(tenants):
+    server, _ = tenants
+    at = "/api/v1/namespaces/red/events"
+    conn = server.connection(CONTROLLER)
+    event = lambda n: {"metadata": {"name": f"e{n}", "annotations": {"x": "y" * 250_000}}, "reason": "R", "type": "Normal",
+                       "message": "m", "involvedObject": {"kind": "Instance", "namespace": "red", "name": "a"}}
+    n = 0
+    while (a := server.request("POST", at, event(n), conn=conn)).status == 201:
+        n += 1
+        assert n < 300
+    assert a.status == 403 and n == (32 << 20) // 250_500 and "20000 Events of 32 MiB" in a.json["message"], (n, a.text)
+    assert server.request("POST", OF_RED, instance("a", "red"), conn=server.connection(RED)).status == 201
+
+
+@pytest.mark.skipif(not ALL, reason="makes 50,000 objects")
+def test_objects_of_a_namespace(tenants):
+    server, _ = tenants
+    at = "/api/v1/namespaces/red/configmaps"
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(server.socket(RED, timeout=120)) for _ in range(60)]
+        codes = []
+        while 403 not in codes:
+            body = b'{"metadata":{"generateName":"c"}}'
+            for s in socks:
+                ask(s, at, "POST", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n")
+                s.sendall(body)
+            codes += [answer(s)[0] for s in socks]
+        assert set(codes) == {201, 403} and 49_990 <= codes.count(201) <= 50_000, codes.count(201)
+    assert server.request("DELETE", at, conn=server.connection(RED)).status == 200
+    assert server.request("POST", at, configmap("again"), conn=server.connection(RED)).status == 201
