@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/addresspool.h"
 #include "api/core.h"
 #include "api/edgepeer.h"
 #include "api/endpoint.h"
@@ -136,6 +137,108 @@ static int check_event(const struct server *s, const struct agent *a, struct req
 	return e;
 }
 
+static json_t *load(const struct server *s, const struct api_kind *k, const char *ns, const char *name) {
+	const struct object *o = ns && name ? store_get(s->store, kind_index(k), ns, name) : NULL;
+	return o ? object_load(o) : NULL;
+}
+
+static bool is_one_of(const char *v, const char *a, const char *b) {
+	return v && (streq(v, a) || streq(v, b));
+}
+
+/* Both routes are what the others may carry; more than these none has. */
+static int check_routes(const struct agent *a, struct request *r, const json_t *old, const json_t *obj, const char *one,
+                        const char *two) {
+	size_t i;
+	json_t *route;
+	json_array_foreach(json_object_get(json_object_get(obj, "spec"), "routes"), i, route) {
+		const char *prefix = json_string_value(json_object_get(route, "prefix"));
+		if (!is_one_of(prefix, one, two))
+			return refuse(r, old, obj,
+			              "spec.routes[%zu].prefix %s is not for %s %s to announce here: only %s%s%s", i,
+			              prefix ? prefix : "", a->what, a->host,
+			              one   ? one
+			              : two ? two
+			                    : "nothing",
+			              one && two ? " and " : "", one && two ? two : "");
+	}
+	return 0;
+}
+
+/* What leads to an instance: exactly what it was given, on the host that it was placed on. */
+static int check_instance_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+                                   const json_t *obj) {
+	static const char *const same[][2] = {{"ip", "overlayAddress"}, {"mac", "mac"}};
+	const json_t *owner = json_object_get(json_object_get(obj, "spec"), "owner");
+	const char *ns = json_string_value(json_object_get(owner, "namespace"));
+	const char *name = json_string_value(json_object_get(owner, "name"));
+	const char *uid = json_string_value(json_object_get(owner, "uid"));
+	if (!streq(json_string_value(json_object_get(owner, "kind")), "Instance") || !ns || !name || !uid)
+		return refuse(r, old, obj,
+		              "host %s may announce only what leads to an Instance: spec.owner must name it", a->host);
+	json_t *instance = load(s, &api_kind_instance, ns, name);
+	const char *host = field(instance, "status", "host");
+	int e = 0;
+	if (!instance || !streq(object_meta_str(instance, "uid"), uid))
+		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s of uid %.63s, is not there", ns, name, uid);
+	else if (!streq(host, a->host))
+		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s, belongs to %s%s; host %s may not announce it",
+		           ns, name, host && *host ? "host " : "no host", host ? host : "", a->host);
+	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(same); i++) {
+		const char *is = field(obj, "spec", same[i][0]), *must = field(instance, "status", same[i][1]);
+		if (!streq(is, must))
+			e = refuse(r, old, obj, "its spec.%s is %s, but status.%s of Instance %s/%s is %s", same[i][0],
+			           is ? is : "", same[i][1], ns, name, must && *must ? must : "empty");
+	}
+	if (e == 0)
+		e = check_routes(a, r, old, obj, field(instance, "status", "prefix"),
+		                 field(instance, "status", "delegatedPrefix"));
+	json_decref(instance);
+	return e;
+}
+
+/* The way out, by an address that no instance can have. */
+static int check_edge_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+                               const json_t *obj) {
+	const unsigned kind = kind_index(&api_kind_addresspool);
+	const char *text = field(obj, "spec", "ip");
+	struct addr ip;
+	if (json_object_get(json_object_get(obj, "spec"), "owner"))
+		return refuse(r, old, obj, "edge %s may not announce what belongs to another object", a->host);
+	if (!text || addr_parse(text, &ip, NULL) < 0)
+		return refuse(r, old, obj, "its spec.ip can't be read");
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
+		json_t *pool = object_load(o);
+		const char *prefix = field(pool, "spec", "prefix");
+		struct prefix p;
+		bool inside = prefix && prefix_parse(prefix, &p, NULL) == 0 && prefix_contains_addr(&p, &ip);
+		json_decref(pool);
+		if (inside)
+			return refuse(r, old, obj,
+			              "its spec.ip %s lies in AddressPool %s, whose addresses are for others", text,
+			              o->name);
+	}
+	return check_routes(a, r, old, obj, "::/0", "0.0.0.0/0");
+}
+
+static int check_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+                          const json_t *obj) {
+	int e = check_owned(a, r, old, obj, "spec", "host");
+	if (e < 0 || !obj)
+		return e;
+	json_t *host = load(s, &api_kind_host, "", a->host);
+	const char *is = field(obj, "spec", "vtep"), *must = field(host, "spec", "vtep");
+	if (!must)
+		e = refuse(r, old, obj, "there is no Host %s yet, whose tunnel endpoint it must name", a->host);
+	else if (!streq(is, must))
+		e = refuse(r, old, obj, "its spec.vtep is %s, but spec.vtep of Host %s is %s", is ? is : "", a->host,
+		           must);
+	json_decref(host);
+	if (e < 0)
+		return e;
+	return a->edge ? check_edge_endpoint(s, a, r, old, obj) : check_instance_endpoint(s, a, r, old, obj);
+}
+
 int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	struct agent a;
@@ -148,7 +251,7 @@ int restrict_write(const struct server *s, struct request *r, const json_t *old,
 	if (k == &api_kind_lease)
 		return check_lease(&a, r, old, obj);
 	if (k == &api_kind_endpoint)
-		return check_owned(&a, r, old, obj, "spec", "host");
+		return check_endpoint(s, &a, r, old, obj);
 	if (k == &api_kind_event)
 		return check_event(s, &a, r, old, obj);
 	if (k == &api_kind_instance && !a.edge)
