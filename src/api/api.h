@@ -135,14 +135,20 @@ struct api_column {
 
 /* A rule that spans fields: checked by `check` here, and by CEL on a kube-apiserver. */
 struct api_rule {
-	const char *path; /* "spec", "spec.ingress[]" */
+	const char *path; /* "spec", "spec.ingress[]"; "": the object */
 	const char *cel, *message;
+};
+
+/* Where the scale subresource finds its three values, as paths below the object: "spec.replicas". */
+struct api_scale {
+	const char *spec_replicas, *status_replicas, *selector;
 };
 
 struct api_kind {
 	const char *group, *version, *kind, *plural, *singular, *doc;
 	const char *const *short_names; /* NULL-terminated, may be NULL */
 	bool namespaced, has_status;
+	const struct api_scale *scale;        /* NULL: there is no such subresource */
 	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
 	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */

@@ -79,9 +79,12 @@ void api_reference(struct buf *out) {
 		buf_printf(out, "; %s.", (*k)->namespaced ? "namespaced" : "cluster-scoped");
 		for (const char *const *s = (*k)->selectable_fields; s && *s; s++)
 			buf_printf(out, " Field selector: `%s`.", *s);
+		if ((*k)->scale)
+			buf_puts(out, " Has the scale subresource (`kubectl scale`).");
 		buf_puts(out, "\n\n| field | type | meaning |\n|---|---|---|\n");
 		fields((*k)->desc, "", out);
 		for (const struct api_rule *r = (*k)->rules; r && r->path; r++)
-			buf_printf(out, "\nRule for `%s`: %s.\n", r->path, r->message);
+			buf_printf(out, "\nRule%s%s%s: %s.\n", *r->path ? " for `" : "", r->path, *r->path ? "`" : "",
+			           r->message);
 	}
 }

@@ -18,17 +18,20 @@ API_DEFINE(image_disk, IMAGE_DISK)
 API_DEFINE(image_spec, IMAGE_SPEC)
 API_DEFINE(image, IMAGE)
 
-static void instance_check(const void *obj, struct api_errors *errs) {
-	const struct instance_spec *s = ((const struct instance *)obj)->spec;
+void instance_spec_check(const struct instance_spec *s, const char *at, struct api_errors *errs) {
 	for (size_t i = 0; i < s->ingress.n; i++) {
 		const struct instance_ingress *g = &s->ingress.v[i];
 		char path[64];
-		snprintf(path, sizeof(path), "spec.ingress[%zu].port", i);
+		snprintf(path, sizeof(path), "%s.ingress[%zu].port", at, i);
 		if (streq(g->protocol, "icmp") && g->port.set)
 			api_errors_add(errs, API_FORBIDDEN, path, "must not be set for protocol icmp");
 		if (!streq(g->protocol, "icmp") && !g->port.set)
 			api_errors_add(errs, API_REQUIRED, path, "is required for protocol %s", g->protocol);
 	}
+}
+
+static void instance_check(const void *obj, struct api_errors *errs) {
+	instance_spec_check(((const struct instance *)obj)->spec, "spec", errs);
 }
 
 static void instance_check_update(const void *old, const void *new, struct api_errors *errs) {
@@ -45,8 +48,7 @@ static void image_check(const void *obj, struct api_errors *errs) {
 }
 
 static const struct api_rule instance_rules[] = {
-	{"spec.ingress[]", "self.protocol == 'icmp' ? !has(self.port) : has(self.port)",
-         "port is required for tcp and udp, and must not be set for icmp"},
+	{"spec.ingress[]", INSTANCE_INGRESS_CEL, INSTANCE_INGRESS_RULE},
 	{"status", "!has(oldSelf.id) || has(self.id) && self.id == oldSelf.id", "id can't change once it is set"},
 	{0},
 };

@@ -20,6 +20,11 @@ API_DECLARE(instance_ingress, INSTANCE_INGRESS)
 	F(T, map, host_selector, "hostSelector", API_IMMUT, _, 0, 16, NULL, "Labels that the host must have.")
 API_DECLARE(instance_spec, INSTANCE_SPEC)
 
+/* Rules across its fields; AT is its path. As CEL for each element of ingress. */
+void instance_spec_check(const struct instance_spec *s, const char *at, struct api_errors *errs);
+#define INSTANCE_INGRESS_CEL  "self.protocol == 'icmp' ? !has(self.port) : has(self.port)"
+#define INSTANCE_INGRESS_RULE "port is required for tcp and udp, and must not be set for icmp"
+
 #define INSTANCE_STATUS(F, T)                                                                                        \
 	F(T, str, id, "id", 0, any, 0, 63, NULL,                                                                     \
 	  "What hosts, Endpoints and Allocations know it by: the uid that it had when the controller first saw it. " \

@@ -3,6 +3,7 @@
 
 #include "api/account.h"
 #include "api/addresspool.h"
+#include "api/cluster.h"
 #include "api/core.h"
 #include "api/edgepeer.h"
 #include "api/endpoint.h"
@@ -13,6 +14,7 @@
 
 const struct api_kind *const api_kinds[] = {
 	&api_kind_instance,
+	&api_kind_cluster,
 	&api_kind_instancetype,
 	&api_kind_image,
 	&api_kind_host,

@@ -10,6 +10,8 @@
 #define READ  "get list watch"
 #define WRITE "create update patch delete deletecollection"
 #define NACRE "nacre.dev"
+#define TENANT_READS \
+	"instances instances/status clusters clusters/status clusters/scale tenantquotas tenantquotas/status"
 #define LABEL "rbac.authorization.k8s.io/aggregate-to-"
 
 /* Lists are words; the core group is "core". A rule of URLs has no groups and resources. */
@@ -31,11 +33,15 @@ static const struct default_role nacre_roles[] = {
 	/* ---- programs ---- */
 	{.name = ROLES_CONTROLLER,
          .user = ROLES_CONTROLLER,
-         .rules = {{NACRE, "instances allocations addresspools instancetypes hosts endpoints tenantquotas", READ},
-                   {NACRE, "instances addresspools", "update patch"}, /* finalizers */
+         .rules = {{NACRE, "instances clusters allocations addresspools instancetypes hosts endpoints tenantquotas",
+                    READ},
+                   {NACRE, "instances clusters addresspools", "update patch"}, /* finalizers */
+                   {NACRE, "instances", "create delete"},                      /* members of clusters */
                    {NACRE, "allocations", "create update patch delete"},
                    {NACRE, "endpoints", "delete"},
-                   {NACRE, "instances/status allocations/status addresspools/status hosts/status tenantquotas/status",
+                   {NACRE,
+                    "instances/status clusters/status allocations/status addresspools/status hosts/status "
+                    "tenantquotas/status",
                     "get update patch"},
                    {"core", "events", "create update patch"}}},
 	{.name = ROLES_CONTROLLER,
@@ -69,14 +75,13 @@ static const struct default_role nacre_roles[] = {
          .groups = ROLES_EDGES,
          .rules = {{"coordination.k8s.io", "leases", "get create update patch"}}},
 	/* ---- tenants ---- */
-	{.name = "nacre:view",
-         .aggregated_to = "view",
-         .rules = {{NACRE, "instances instances/status tenantquotas tenantquotas/status", READ}}},
+	{.name = "nacre:view", .aggregated_to = "view", .rules = {{NACRE, TENANT_READS, READ}}},
 	/* By itself it is all that a tenant needs for instances, also where nobody aggregates roles. */
 	{.name = "nacre:edit",
          .aggregated_to = "edit",
-         .rules = {{NACRE, "instances instances/status tenantquotas tenantquotas/status", READ},
-                   {NACRE, "instances", WRITE},
+         .rules = {{NACRE, TENANT_READS, READ},
+                   {NACRE, "instances clusters", WRITE},
+                   {NACRE, "clusters/scale", "update patch"},
                    {"core", "events", READ}}},
 	/* What all tenants may choose from. */
 	{.name = "nacre:catalog", .groups = "system:authenticated", .rules = {{NACRE, "instancetypes images", READ}}},

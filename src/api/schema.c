@@ -224,6 +224,15 @@ json_t *api_kind_schema(const struct api_kind *k) {
 	return finish(&b, s);
 }
 
+static json_t *crd_scale(const struct api_scale *s) {
+	if (!s)
+		return NULL;
+	_free_ char *spec = strf(".%s", s->spec_replicas), *status = strf(".%s", s->status_replicas);
+	_free_ char *selector = strf(".%s", s->selector);
+	return json_pack("{s:s, s:s, s:s}", "specReplicasPath", spec, "statusReplicasPath", status, "labelSelectorPath",
+	                 selector);
+}
+
 static json_t *crd_version(struct builder *b, const struct api_kind *k) {
 	json_t *v = json_object(), *columns = json_array();
 	set(b, v, "name", json_string(k->version));
@@ -231,7 +240,7 @@ static json_t *crd_version(struct builder *b, const struct api_kind *k) {
 	set(b, v, "storage", json_true());
 	set(b, v, "schema", json_pack("{s:o}", "openAPIV3Schema", api_kind_schema(k)));
 	if (k->has_status)
-		set(b, v, "subresources", json_pack("{s:{}}", "status"));
+		set(b, v, "subresources", json_pack("{s:{}, s:o*}", "status", "scale", crd_scale(k->scale)));
 	for (const struct api_column *c = k->columns; c && c->name; c++) {
 		json_t *column = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "type", c->type, "jsonPath", c->path,
 		                           "description", c->doc);

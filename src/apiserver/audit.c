@@ -132,7 +132,7 @@ static void write_object(struct buf *b, const struct route *rt) {
 	const char *group = rt->kind ? rt->kind->group : v->group;
 	jw_kv_string(b, "apiGroup", *group ? group : NULL);
 	jw_kv_string(b, "apiVersion", rt->kind ? rt->kind->version : v->version);
-	jw_kv_string(b, "subresource", rt->status ? "status" : v ? v->subresource : NULL);
+	jw_kv_string(b, "subresource", rt->status ? "status" : rt->scale ? "scale" : v ? v->subresource : NULL);
 	jw_end(b, '}');
 }
 

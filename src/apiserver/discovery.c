@@ -104,6 +104,14 @@ static json_t *object_verbs(const struct api_kind *k) {
 	               : json_pack("[s,s,s,s,s,s,s,s]", VERBS_OBJECT);
 }
 
+static json_t *kind_ref(const char *group, const char *version, const char *kind) {
+	return json_pack("{s:s, s:s, s:s}", "group", group, "version", version, "kind", kind);
+}
+
+static json_t *scale_ref(void) {
+	return kind_ref("autoscaling", "v1", "Scale");
+}
+
 static void add_kind(json_t *list, const struct api_kind *k) {
 	char status[96];
 	json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:o, s:o*, s:o*}", "name", k->plural,
@@ -115,6 +123,14 @@ static void add_kind(json_t *list, const struct api_kind *k) {
 		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s,s]}", "name", status, "singularName",
 		                                      "", "namespaced", k->namespaced, "kind", k->kind, "verbs", "get",
 		                                      "patch", "update"));
+	}
+	if (k->scale) {
+		json_t *scale = scale_ref();
+		snprintf(status, sizeof(status), "%s/scale", k->plural);
+		json_object_update_missing_new(scale, json_pack("{s:s, s:s, s:b, s:[s,s,s]}", "name", status,
+		                                                "singularName", "", "namespaced", k->namespaced,
+		                                                "verbs", "get", "patch", "update"));
+		json_array_append_new(list, scale);
 	}
 	for (const struct review *v = reviews; v->group; v++) {
 		_free_ char *name = v->of == k ? strf("%s/%s", v->plural, v->subresource) : NULL;
@@ -149,15 +165,14 @@ json_t *discovery_resources(const char *group, const char *version) {
 	                 gv ? gv : "", "resources", list);
 }
 
-static json_t *kind_ref(const char *group, const char *version, const char *kind) {
-	return json_pack("{s:s, s:s, s:s}", "group", group, "version", version, "kind", kind);
-}
-
 static json_t *aggregated_resource(const struct api_kind *k) {
 	json_t *kind = kind_ref(k->group, k->version, k->kind), *sub = json_array();
 	if (k->has_status)
 		json_array_append_new(sub, json_pack("{s:s, s:O, s:[s,s,s]}", "subresource", "status", "responseKind",
 		                                     kind, "verbs", "get", "patch", "update"));
+	if (k->scale)
+		json_array_append_new(sub, json_pack("{s:s, s:o, s:[s,s,s]}", "subresource", "scale", "responseKind",
+		                                     scale_ref(), "verbs", "get", "patch", "update"));
 	for (const struct review *v = reviews; v->group; v++)
 		if (v->of == k)
 			json_array_append_new(sub, json_pack("{s:s, s:o, s:[s]}", "subresource", v->subresource,

@@ -17,5 +17,9 @@ enum write_result handle_patch(struct server *s, struct request *r);
 enum write_result handle_delete(struct server *s, struct request *r);
 enum write_result handle_delete_collection(struct server *s, struct request *r);
 
+/* scale.c; the second one is a write, of any verb */
+void handle_scale_get(struct server *s, struct request *r);
+enum write_result handle_scale(struct server *s, struct request *r);
+
 /* discovery.c: everything that is not about objects. Answers 404 by itself. */
 void handle_other(struct server *s, struct request *r);

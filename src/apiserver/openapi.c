@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "api/scale.h"
 #include "api/schema.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
@@ -72,8 +73,9 @@ static json_t *with_body(json_t *op, const struct api_kind *k, bool patch) {
 		                    json_pack("{s:{s:s}}", "schema", "type", "array"));
 		json_object_set_new(content, "application/merge-patch+json",
 		                    json_pack("{s:{s:s}}", "schema", "type", "object"));
-		json_object_set_new(content, "application/apply-patch+yaml",
-		                    json_pack("{s:{s:s}}", "schema", "type", "object"));
+		if (k != &api_kind_scale)
+			json_object_set_new(content, "application/apply-patch+yaml",
+			                    json_pack("{s:{s:s}}", "schema", "type", "object"));
 	} else
 		json_object_set_new(content, "application/json", json_pack("{s:{s:s}}", "schema", "$ref", ref));
 	json_object_set_new(op, "requestBody", json_pack("{s:o}", "content", content));
@@ -104,6 +106,15 @@ static void add_paths(json_t *paths, const struct api_kind *k) {
 		                    json_pack("{s:o, s:o, s:O}", "get", operation(k, "get", false), "patch",
 		                              with_body(operation(k, "patch", true), k, true), "parameters", named));
 	}
+	if (k->scale) {
+		snprintf(path, sizeof(path), "/%s/%s%s/{name}/scale", base, ns, k->plural);
+		json_object_set_new(
+			paths, path,
+			json_pack("{s:o, s:o, s:o, s:O}", "get", operation(&api_kind_scale, "get", false), "put",
+		                  with_body(operation(&api_kind_scale, "put", true), &api_kind_scale, false), "patch",
+		                  with_body(operation(&api_kind_scale, "patch", true), &api_kind_scale, true),
+		                  "parameters", named));
+	}
 	json_decref(named);
 	json_array_remove(in_path, json_array_size(in_path) - 1);
 	json_decref(in_path);
@@ -131,6 +142,8 @@ static json_t *document(const char *of) {
 		}
 		add_paths(paths, api_kinds[i]);
 		add_schema(schemas, api_kinds[i]);
+		if (api_kinds[i]->scale)
+			add_schema(schemas, &api_kind_scale);
 	}
 	return paths ? json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o}}", "openapi", "3.0.0", "info", "title", "Nacre",
 	                         "version", NACRE_VERSION, "paths", paths, "components", "schemas", schemas)

@@ -57,7 +57,9 @@ static void begin(struct context *c, const struct request *r) {
 		name_of_agent(r->user_agent, c->manager);
 	c->who = (struct writer){.manager = *c->manager ? c->manager : "unknown",
 	                         .version = c->gv,
-	                         .subresource = rt->status ? "status" : ""};
+	                         .subresource = rt->status  ? "status"
+	                                        : rt->scale ? "scale"
+	                                                    : ""};
 	time_str(now_realtime_us(), false, c->who.now);
 }
 
@@ -77,7 +79,7 @@ int owners_update(const struct request *r, const json_t *old, const json_t *was,
 	_cleanup_(end) struct context c;
 	struct managed e;
 	begin(&c, r);
-	if (r->route.status)
+	if (r->route.status || r->route.scale)
 		sent = NULL;
 	const bool reset = old && is_reset(sent);
 	if (managed_read(&c.arena, reset ? NULL : sent, &e) < 0 || (!e.n && !reset))

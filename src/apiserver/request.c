@@ -277,7 +277,8 @@ int route_parse(struct request *r) {
 		rt.name = seg[i + 1];
 	if (n - i == 3) {
 		rt.status = streq(seg[i + 2], "status") && rt.kind->has_status;
-		if (!rt.status) {
+		rt.scale = streq(seg[i + 2], "scale") && rt.kind->scale;
+		if (!rt.status && !rt.scale) {
 			r->route = rt;
 			reply_not_found(r);
 			return -EINVAL;
@@ -290,7 +291,7 @@ int route_parse(struct request *r) {
 		reply_bad_request(r, "name must be provided");
 		return -EINVAL;
 	}
-	if (rt.verb == VERB_NONE || (rt.status && rt.verb == VERB_DELETE)) {
+	if (rt.verb == VERB_NONE || ((rt.status || rt.scale) && rt.verb == VERB_DELETE)) {
 		reply_method_not_allowed(r);
 		return -EINVAL;
 	}

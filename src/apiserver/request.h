@@ -46,7 +46,7 @@ struct route {
 	unsigned kind_index; /* into api_kinds; for verbs other than VERB_NONE */
 	const struct api_kind *kind;
 	const char *ns, *name;       /* "" if absent */
-	bool status;                 /* the status subresource */
+	bool status, scale;          /* the subresources */
 	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
 };
 

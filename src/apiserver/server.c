@@ -115,6 +115,8 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 
 static enum write_result run_request(struct server *s, struct write *w) {
 	struct request *r = (struct request *)w;
+	if (r->route.scale)
+		return handle_scale(s, r);
 	switch (r->route.verb) {
 	case VERB_CREATE: return handle_create(s, r);
 	case VERB_UPDATE: return handle_update(s, r);
@@ -159,11 +161,12 @@ bool server_handle(struct server *s, struct request *r) {
 	}
 	if (r->route.verb != VERB_NONE && restrict_request(s, r) < 0)
 		return true;
+	void (*get)(struct server *, struct request *) = r->route.scale ? handle_scale_get : handle_get;
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;
-	case VERB_GET: handle_get(s, r); return true;
+	case VERB_GET: get(s, r); return true;
 	case VERB_LIST: handle_list(s, r); return true;
-	case VERB_WATCH: handle_watch(s, r); return true;
+	case VERB_WATCH: (r->route.scale ? get : handle_watch)(s, r); return true;
 	default: break;
 	}
 	if (body_parse(r) < 0)

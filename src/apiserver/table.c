@@ -50,6 +50,11 @@ static void print_column(struct buf *b, const char *name, const char *type, cons
 	jw_end(b, '}');
 }
 
+/* Tables of custom resources, and of their Scales, know dates and nothing at all; others show strings. */
+static bool is_custom(const struct api_kind *k) {
+	return object_has_generation(k) || streq(k->kind, "Scale");
+}
+
 /* Events are told by what they are about: their own names and ages are for -o wide, as kube-apiserver has it. */
 static int own_priority(const struct api_kind *k) {
 	return k == &api_kind_event ? 1 : 0;
@@ -64,7 +69,7 @@ static bool has_age(const struct api_kind *k) {
 }
 
 static void print_columns(struct buf *b, const struct api_kind *k) {
-	bool custom = object_has_generation(k);
+	bool custom = is_custom(k);
 	jw_key(b, "columnDefinitions");
 	jw_begin(b, '[');
 	print_column(b, "Name", "string", "name", "Name, unique in its namespace.", own_priority(k));
@@ -129,7 +134,7 @@ static void print_cell(struct buf *b, const struct api_kind *k, const struct api
 	_free_ char *text = api_jsonpath(obj, c->path, &n, &is_integer);
 	if (!text)
 		b->failed = true;
-	else if (!*text && !is_integer && object_has_generation(k))
+	else if (!*text && !is_integer && is_custom(k))
 		jw_null(b);
 	else if (!*text && !is_integer)
 		jw_string(b, "");

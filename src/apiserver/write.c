@@ -20,6 +20,7 @@
 #include "apiserver/stage.h"
 #include "apiserver/strategic.h"
 #include "apiserver/tree.h"
+#include "apiserver/write.h"
 #include "base/util.h"
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
@@ -45,8 +46,7 @@ static enum write_result out_of_memory(struct request *r) {
 	return WRITE_DONE;
 }
 
-/* What the body says it is must fit where it was sent. */
-static int check_type(struct request *r, const json_t *obj) {
+int write_check_type(struct request *r, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	char gv[64];
 	api_kind_version(k, gv);
@@ -79,8 +79,7 @@ static int check_type(struct request *r, const json_t *obj) {
 	return 0;
 }
 
-/* metadata must be an object that says no other namespace; the right one is filled in. */
-static int check_namespace(struct request *r, json_t *obj) {
+int write_check_namespace(struct request *r, json_t *obj) {
 	const struct route *rt = &r->route;
 	json_t *m = json_object_get(obj, "metadata");
 	if (m && !json_is_object(m)) {
@@ -243,7 +242,7 @@ enum write_result handle_create(struct server *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
-	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0)
 		return WRITE_DONE;
 	if (object_meta_str(obj, "resourceVersion")) {
 		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
@@ -328,13 +327,7 @@ static int keep_other_parts(const struct route *rt, json_t *obj, const json_t *o
 	return e == 0 && rt->kind == &api_kind_namespace ? object_keep(obj, old, "spec") : e;
 }
 
-/* An object as it is stored, and its trees. */
-struct stored {
-	const struct object *o;
-	json_t *tree, *managed; /* without its managedFields, and these (may be NULL) */
-};
-
-static void stored_clear(struct stored *st) {
+void stored_clear(struct stored *st) {
 	json_decref(st->tree);
 	json_decref(st->managed);
 }
@@ -357,7 +350,7 @@ static enum write_result finish_removal(struct server *s, struct request *r, con
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
 }
 
-static int check_object_name(struct request *r, const json_t *obj) {
+int write_check_name(struct request *r, const json_t *obj) {
 	const char *name = object_meta_str(obj, "name");
 	if (!name)
 		reply_bad_request(r,
@@ -385,14 +378,13 @@ static int reset_to_status(json_t *obj, const json_t *old) {
 	return json_object_set(obj, "status", status) < 0 ? -ENOMEM : 0;
 }
 
-/* OBJ becomes the state of ST. LIST: its managedFields, if they are known; else they are worked out. */
-static enum write_result put(struct server *s, struct request *r, const struct stored *st, json_t *obj, json_t *list,
-                             bool need_version) {
+enum write_result write_put(struct server *s, struct request *r, const struct stored *st, json_t *obj, json_t *list,
+                            bool need_version) {
 	const struct route *rt = &r->route;
 	const json_t *old = st->tree;
 	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (check_object_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
+	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
 	if (stage_prepare(r, obj) < 0)
@@ -423,8 +415,7 @@ static enum write_result put(struct server *s, struct request *r, const struct s
 	return finish_put(s, r, 200, rt->name, &text);
 }
 
-/* 0 and the stored object, or NULL in ret->o if there is none; or the result to return. */
-static int find(struct server *s, struct request *r, struct stored *ret, enum write_result *result) {
+int write_find(struct server *s, struct request *r, struct stored *ret, enum write_result *result) {
 	const struct route *rt = &r->route;
 	*result = WRITE_LATER;
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
@@ -455,22 +446,22 @@ enum write_result handle_update(struct server *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
-	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0 || check_object_name(r, obj) < 0)
+	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0 || write_check_name(r, obj) < 0)
 		return WRITE_DONE;
-	if (find(s, r, &st, &result) < 0)
+	if (write_find(s, r, &st, &result) < 0)
 		return result;
 	/* Kinds that clients write without having read them. */
 	bool blind = k == &api_kind_event || k == &api_kind_lease;
 	if (!st.o && (!blind || r->route.status))
 		return not_found(r);
 	if (st.o)
-		return put(s, r, &st, obj, NULL, k != &api_kind_namespace && k != &api_kind_event);
+		return write_put(s, r, &st, obj, NULL, k != &api_kind_namespace && k != &api_kind_event);
 	return authz_create(s, r) ? create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
 
-static int apply_patch(struct request *r, const json_t *old, json_t **ret) {
+int write_patch(struct request *r, const json_t *old, json_t **ret) {
 	struct error err = {0};
 	int e;
 	if (streq(r->content_type, TYPE_STRATEGIC)) {
@@ -520,11 +511,11 @@ static enum write_result handle_apply(struct server *s, struct request *r, const
 	_json_decref_ json_t *obj = NULL, *list = NULL;
 	if (!st->o && r->route.status)
 		return not_found(r);
-	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || check_namespace(r, obj) < 0)
+	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || write_check_namespace(r, obj) < 0)
 		return WRITE_DONE;
 	if (st->o)
-		return put(s, r, st, obj, list, false);
-	if (check_object_name(r, obj) < 0)
+		return write_put(s, r, st, obj, list, false);
+	if (write_check_name(r, obj) < 0)
 		return WRITE_DONE;
 	const char *uid = object_meta_str(obj, "uid");
 	if (uid) {
@@ -540,7 +531,7 @@ enum write_result handle_patch(struct server *s, struct request *r) {
 	_cleanup_(stored_clear) struct stored st = {0};
 	enum write_result result;
 	_json_decref_ json_t *obj = NULL;
-	if (find(s, r, &st, &result) < 0)
+	if (write_find(s, r, &st, &result) < 0)
 		return result;
 	if (request_is_apply(r))
 		return handle_apply(s, r, &st);
@@ -551,14 +542,14 @@ enum write_result handle_patch(struct server *s, struct request *r) {
 	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
 	    owners_attach(st.tree, st.managed) < 0)
 		return out_of_memory(r);
-	if (apply_patch(r, st.tree, &obj) < 0)
+	if (write_patch(r, st.tree, &obj) < 0)
 		return WRITE_DONE;
 	json_decref(owners_detach(st.tree));
 	if (!json_is_object(obj)) {
 		reply_bad_request(r, "the patch leaves no object");
 		return WRITE_DONE;
 	}
-	if (check_type(r, obj) < 0 || check_namespace(r, obj) < 0)
+	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0)
 		return WRITE_DONE;
-	return put(s, r, &st, obj, NULL, false);
+	return write_put(s, r, &st, obj, NULL, false);
 }

@@ -234,7 +234,7 @@ class Kube(Client):
                 self.delete(path_of(o), {"propagationPolicy": "Background"})
 
 
-KINDS = ("instances", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers",
+KINDS = ("instances", "clusters", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers",
          "tenantquotas")
 PLURALS = {"Namespace": "namespaces", "Event": "events", "Lease": "leases"}
 
@@ -251,6 +251,12 @@ def instance(name="a", ns="default", labels=None, meta=None, **spec):
     return {"apiVersion": V, "kind": "Instance",
             "metadata": {"name": name, "namespace": ns, **({"labels": labels} if labels else {}), **(meta or {})},
             "spec": {"type": "small", "image": "debian", **spec}}
+
+
+def cluster(name="c", ns="default", replicas=2, meta=None, **template):
+    return {"apiVersion": V, "kind": "Cluster", "metadata": {"name": name, "namespace": ns, **(meta or {})},
+            "spec": {**({} if replicas is None else {"replicas": replicas}),
+                     "template": {"type": "small", "image": "debian", **template}}}
 
 
 def image(name="img", labels=None, meta=None, **spec):

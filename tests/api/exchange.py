@@ -150,7 +150,7 @@ class Stream:
 class Script:
     """Sends requests to one server and keeps what was said. The methods return the answer's JSON as it came.
 
-    In paths $I is the topic's instances, $N its namespace in api/v1, $G the group nacre.dev, $ns the namespace's name.
+    In paths $I is the topic's instances, $C its clusters, $N its namespace in api/v1, $G the group nacre.dev, $ns the namespace's name.
     `differs` names what is known to differ in this exchange; docs/apiserver.md has the reasons."""
 
     def __init__(self, topic, connect):
@@ -159,7 +159,8 @@ class Script:
         self.exchanges, self.streams, self.normal, self.differs = [], {}, Normaliser(), {}
 
     def path(self, path):
-        for short, long in (("$I", f"{G}/namespaces/{self.ns}/instances"), ("$N", f"/api/v1/namespaces/{self.ns}"),
+        for short, long in (("$I", f"{G}/namespaces/{self.ns}/instances"), ("$C", f"{G}/namespaces/{self.ns}/clusters"),
+                            ("$N", f"/api/v1/namespaces/{self.ns}"),
                             ("$G", G), ("$ns", self.ns)):
             path = path.replace(short, long)
         return path
@@ -263,7 +264,7 @@ class Script:
 
     def clean(self):
         """Leaves nothing of a topic; what holds by a finalizer is let go."""
-        for kind in [f"{G}/{k}" for k in CLUSTER_KINDS] + [f"{G}/namespaces/{self.ns}/instances"]:
+        for kind in [f"{G}/{k}" for k in CLUSTER_KINDS] + [f"{G}/namespaces/{self.ns}/{k}" for k in ("instances", "clusters")]:
             items = json.loads(self.send("GET", kind).read()).get("items", [])
             for o in items:
                 path = f"{kind}/{o['metadata']['name']}"

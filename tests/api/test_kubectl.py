@@ -12,7 +12,7 @@ import time
 import oracle
 import pytest
 import yaml
-from apilib import ADMIN, G, V, eventually, image, instance, path_of, pki
+from apilib import ADMIN, G, V, cluster, eventually, image, instance, path_of, pki
 
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "nacre", "kubectl-debian")
 
@@ -121,6 +121,28 @@ def test_get(kubectl, server):
     assert "default" in kubectl("get", "ns") and "Active" in kubectl("get", "namespaces")
     for kind in ("instances,images", "nacre", "all"):
         kubectl("get", kind, "-A")
+
+
+def test_scale(kubectl, server):
+    """By a patch of the scale subresource, and with --current-replicas by a PUT without a Content-Type."""
+    server.create(cluster("c", replicas=2))
+    replicas = lambda: server.get(path_of(cluster("c"))).json["spec"]["replicas"]  # noqa: E731
+    assert "scaled" in kubectl("scale", "cluster", "c", "--replicas=3") and replicas() == 3
+    assert "scaled" in kubectl("scale", "ncl/c", "--replicas=5", "--current-replicas=3") and replicas() == 5
+    p = kubectl.run("scale", "clusters.nacre.dev/c", "--replicas=6", "--current-replicas=3", check=False)
+    assert p.returncode == 1 and "xpected replicas to be 3, was 5" in p.stderr and replicas() == 5
+    owners = server.get(path_of(cluster("c"))).json["metadata"]["managedFields"]
+    assert [e["subresource"] for e in owners if "f:replicas" in e["fieldsV1"].get("f:spec", {})] == ["scale"]
+    assert "scaled" in kubectl("scale", "clusters", "--all", "--replicas=0") and replicas() == 0
+    assert "scaled" in kubectl("scale", "cluster", "c", "--replicas=1") and replicas() == 1
+    for n, word in ((1025, "1024"), (-1, "0")):
+        p = kubectl.run("scale", "cluster", "c", f"--replicas={n}", check=False)
+        assert p.returncode == 1 and word in p.stderr and replicas() == 1, p.stderr
+    server.create(instance("i"))
+    p = kubectl.run("scale", "instance", "i", "--replicas=2", check=False)
+    assert p.returncode == 1 and "NotFound" in p.stderr, p.stderr
+    if kubectl.minor >= 24:
+        assert kubectl("get", "ncl", "c", "--subresource=scale").splitlines()[0].split() == ["NAME", "DESIRED", "AVAILABLE", "AGE"]
 
 
 def test_rights(kubectl, server):

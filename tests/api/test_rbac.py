@@ -6,7 +6,7 @@ import http.client
 import json
 
 import pytest
-from apilib import G, V, eventually, instance, namespace
+from apilib import G, V, cluster, eventually, instance, namespace
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ALICE, BOB, EVE = ("alice",), ("bob",), ("eve",)
@@ -95,11 +95,18 @@ def test_tenants(cloud):
     alice.may("POST", own, instance("b", "t1"))
     alice.may("PATCH", own + "/b", {"spec": {"running": False}}, **MERGE)
     alice.may("DELETE", own + "/b")
+    alice.may("POST", path_of("t1", "clusters"), cluster("c", "t1"))
+    alice.may("GET", path_of("t1", "clusters", "c") + "/scale")
+    alice.may("PATCH", path_of("t1", "clusters", "c") + "/scale", {"spec": {"replicas": 3}}, **MERGE)
+    alice.may("DELETE", path_of("t1", "clusters", "c"))
     alice.may("GET", path_of("t1", "secrets", "s"))
     alice.may("GET", "/api/v1/namespaces/t1")
     alice.may("GET", f"{G}/instancetypes")
     alice.may("GET", f"{G}/images")
-    for plural in ("instances", "secrets", "configmaps", "serviceaccounts", "events", "roles", "rolebindings", "tenantquotas"):
+    for method in ("GET", "PUT", "PATCH"):
+        alice.may_not(method, path_of("t2", "clusters", "c") + "/scale", None if method == "GET" else {},
+                      says='resource "clusters/scale"')
+    for plural in ("instances", "clusters", "secrets", "configmaps", "serviceaccounts", "events", "roles", "rolebindings", "tenantquotas"):
         other = path_of("t2", plural)
         for method, path in (("GET", other), ("GET", other + "/a"), ("GET", other + "?watch=true"), ("DELETE", other),
                              ("DELETE", other + "/a"), ("POST", other), ("PUT", other + "/a"), ("PATCH", other + "/a")):
@@ -251,14 +258,16 @@ def test_edges(cloud):
 
 def test_controller(cloud):
     c = As(cloud, ("system:nacre:controller",))
-    for plural in ("instances", "hosts", "addresspools", "allocations", "endpoints", "instancetypes", "tenantquotas"):
+    for plural in ("instances", "clusters", "hosts", "addresspools", "allocations", "endpoints", "instancetypes", "tenantquotas"):
         c.may("GET", f"{G}/{plural}")
     c.may("PATCH", f"{G}/namespaces/t1/instances/a", {"metadata": {"finalizers": ["nacre.dev/x"]}}, **MERGE)
     c.may("PATCH", f"{G}/namespaces/t1/instances/a/status", {"status": {"host": "h2"}}, **MERGE)
     c.may("POST", LEASES, lease("nacre-controller"))
     for path in ("/api/v1/secrets", f"{RBAC}/clusterroles", "/api/v1/namespaces"):
         c.may_not("GET", path)
-    c.may_not("DELETE", f"{G}/namespaces/t1/instances/a")
+    c.may("POST", f"{G}/namespaces/t1/instances", instance("c-0", "t1"))  # a member of a Cluster
+    c.may("DELETE", f"{G}/namespaces/t1/instances/c-0")
+    c.may_not("PATCH", f"{G}/namespaces/t1/clusters/c/scale", {"spec": {"replicas": 3}}, **MERGE)
     c.may_not("POST", LEASES.replace("nacre-system", "t1"), {})
 
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/cluster.h"
+
+#include <string.h>
+
+#include "base/util.h"
+
+API_DEFINE(cluster_spec, CLUSTER_SPEC)
+API_DEFINE(cluster_status, CLUSTER_STATUS)
+API_DEFINE(cluster, CLUSTER)
+
+static void cluster_check(const void *obj, struct api_errors *errs) {
+	const struct cluster *c = obj;
+	if (c->meta.name && strlen(c->meta.name) > CLUSTER_NAME_MAX)
+		api_errors_add(errs, API_INVALID, "metadata.name", "must be no more than %d characters, not %zu",
+		               CLUSTER_NAME_MAX, strlen(c->meta.name));
+	instance_spec_check(c->spec->template, "spec.template", errs);
+}
+
+static const struct api_rule rules[] = {
+	{"", "size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"},
+	{"spec.template.ingress[]", INSTANCE_INGRESS_CEL, INSTANCE_INGRESS_RULE},
+	{0},
+};
+static const char *const short_names[] = {"ncl", NULL};
+static const struct api_column columns[] = {
+	{"Replicas", "integer", ".spec.replicas", "Instances there shall be.", 0},
+	{"Ready", "integer", ".status.readyReplicas", "Instances that are Ready.", 0},
+	{"Scheduled", "string", ".status.conditions[?(@.type==\"Scheduled\")].status", "Whether all have hosts.", 0},
+	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "How it is.", 0},
+	{"Type", "string", ".spec.template.type", "Size of its instances.", 1},
+	{"Image", "string", ".spec.template.image", "What they boot.", 1},
+	{0},
+};
+static const struct api_scale scale = {"spec.replicas", "status.replicas", "status.selector"};
+
+const struct api_kind api_kind_cluster = {
+	.group = "nacre.dev",
+	.version = "v1alpha1",
+	.kind = "Cluster",
+	.plural = "clusters",
+	.singular = "cluster",
+	.short_names = short_names,
+	.doc = "A gang of like instances, named after it and numbered from 0, which get their hosts together or not "
+	       "at all.",
+	.namespaced = true,
+	.has_status = true,
+	.scale = &scale,
+	.desc = &api_desc_cluster,
+	.check = cluster_check,
+	.rules = rules,
+	.columns = columns,
+};
