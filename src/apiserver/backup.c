@@ -31,20 +31,40 @@ static int sync_path(const char *path, int flags, struct error *err) {
 	return fd < 0 || fsync(fd) < 0 ? error_errno(err, errno, "sync `%s`", path) : 0;
 }
 
-/* FROM becomes TO, and stays so after a power loss. */
-static int put_in_place(const char *from, const char *to, struct error *err) {
-	_free_ char *dir = strdup(to);
+static int sync_directory_of(const char *path, struct error *err) {
+	_free_ char *dir = strdup(path);
 	if (!dir)
 		return error_oom(err);
 	char *slash = strrchr(dir, '/');
 	if (slash)
 		slash[slash == dir] = '\0';
+	return sync_path(slash ? dir : ".", O_RDONLY | O_DIRECTORY, err);
+}
+
+/* FROM becomes TO, and stays so after a power loss. */
+static int put_in_place(const char *from, const char *to, struct error *err) {
 	int r = sync_path(from, O_RDONLY, err);
 	if (r < 0)
 		return r;
 	if (rename(from, to) < 0)
 		return error_errno(err, errno, "rename `%s` to `%s`", from, to);
-	return sync_path(slash ? dir : ".", O_RDONLY | O_DIRECTORY, err);
+	return sync_directory_of(to, err);
+}
+
+static bool same_file(const char *a, const char *b) {
+	struct stat x, y;
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* True if FILE is DATABASE, or one of the files that belong to it. */
+static bool is_of_database(const char *file, const char *database) {
+	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".lock", ".service-account.key"};
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_free_ char *own = strf("%s%s", database, suffixes[i]);
+		if (!own || streq(file, own) || same_file(file, own))
+			return true;
+	}
+	return false;
 }
 
 static int count(void *userdata, const struct db_row *r, struct error *err) {
@@ -72,6 +92,9 @@ int backup_make(const char *database, const char *to, struct backup_report *ret,
 		return error_oom(err);
 	if (access(database, F_OK) < 0)
 		return error_errno(err, errno, "database `%s`", database);
+	if (is_of_database(to, database))
+		return error_set(err, EINVAL,
+		                 "`%s` is the database itself or belongs to it; give another file to copy to", to);
 	int r = remove_database(part, err);
 	if (r < 0)
 		return r;
@@ -184,32 +207,34 @@ static int fill(const char *from, const char *path, int64_t after, struct backup
 	return r;
 }
 
-static int set_aside(const char *database, struct error *err) {
-	static const char *const suffixes[] = {"-wal", ""};
-	_free_ char *kept = strf("%s.replaced", database);
-	int r = kept ? remove_database(kept, err) : error_oom(err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		_free_ char *from = strf("%s%s", database, suffixes[i]), *to = strf("%s%s", kept, suffixes[i]);
-		if (!from || !to)
-			return error_oom(err);
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return error_errno(err, errno, "rename `%s` to `%s`", from, to);
-	}
-	_free_ char *shm = strf("%s-shm", database);
-	if (shm)
-		unlink(shm);
-	return 0;
+/*
+ * Gives the old database a second name, KEPT: it has both until the new one takes its first, so that at no moment there
+ * is none. Its log goes into it first, for the new one must not find it; that of a database which can't be read is kept
+ * beside KEPT.
+ */
+static int keep_old(const char *database, const char *kept, struct error *err) {
+	_free_ char *log = strf("%s-wal", database), *kept_log = strf("%s-wal", kept), *shm = strf("%s-shm", database);
+	struct error ignored;
+	if (!log || !kept_log || !shm)
+		return error_oom(err);
+	(void)!db_fold(database, &ignored);
+	if (link(database, kept) < 0 && !(errno == EEXIST && same_file(database, kept)))
+		return error_errno(err, errno, "keep `%s` as `%s`", database, kept);
+	if (rename(log, kept_log) < 0 && errno != ENOENT)
+		return error_errno(err, errno, "rename `%s` to `%s`", log, kept_log);
+	unlink(shm);
+	return sync_directory_of(database, err);
 }
 
 int backup_restore(const char *from, const char *database, bool force, struct backup_report *ret, struct error *err) {
-	_free_ char *part = strf("%s.part", database);
+	_free_ char *part = strf("%s.part", database), *kept = strf("%s.replaced", database);
 	_close_ int lock = -1;
 	struct backup_report copy, made;
 	struct error ignored;
-	if (!part)
+	if (!part || !kept)
 		return error_oom(err);
+	if (is_of_database(from, database))
+		return error_set(err, EINVAL, "`%s` is the database itself or belongs to it; give a copy of it", from);
 	int r = check(from, &copy, err);
 	if (r < 0)
 		return error_prefix(err, "`%s` can't be restored", from);
@@ -223,6 +248,10 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 			"database `%s` is there already; with --force it is kept as `%s.replaced` and the copy "
 			"takes its place",
 			database, database);
+	/* After a crash in between they are one file. */
+	if (there && access(kept, F_OK) == 0 && !same_file(kept, database))
+		return error_set(err, EEXIST, "`%s` is there already, from an earlier restore; move it away first",
+		                 kept);
 	int64_t after = there ? version_of(database) : 0;
 	r = remove_database(part, err);
 	if (r == 0)
@@ -230,7 +259,7 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 	if (r == 0)
 		r = check(part, ret, err);
 	if (r == 0 && there)
-		r = set_aside(database, err);
+		r = keep_old(database, kept, err);
 	if (r == 0)
 		r = put_in_place(part, database, err);
 	(void)!remove_database(part, &ignored);

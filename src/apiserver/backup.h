@@ -22,7 +22,8 @@ int backup_make(const char *database, const char *to, struct backup_report *ret,
 
 /*
  * Makes DATABASE anew from the copy FROM. Refuses one that a server uses, and without FORCE one that is there; with it
- * the old one stays as DATABASE.replaced.
+ * the old one stays as DATABASE.replaced, which must not be there yet. Killed at any moment, it leaves the old or the
+ * new database in its place.
  *
  * All objects get new versions, above what the copy and the old database have seen and a good deal above (what was
  * written after the copy may be lost, but clients know its versions): so versions never go back, nobody's update from

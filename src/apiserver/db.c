@@ -290,6 +290,16 @@ int db_copy(const char *from, const char *to, struct error *err) {
 	return exec(target, "PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE", "copy", err);
 }
 
+int db_fold(const char *path, struct error *err) {
+	_cleanup_(cleanup_db) struct db *db = NULL;
+	int64_t tables;
+	int r = open_file(&db, path, SQLITE_OPEN_READWRITE, err);
+	if (r == 0)
+		r = check_ours(db, &tables, err);
+	/* The last one to close a database in this mode removes its log. */
+	return r < 0 ? r : exec(db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", "fold", err);
+}
+
 int db_open(struct db **ret, const char *path, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = NULL;
 	_close_ int lock = -1;

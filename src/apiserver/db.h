@@ -51,6 +51,8 @@ DEFINE_CLEANUP(db, struct db *, db_close)
  * one file. On failure TO may be there in part.
  */
 int db_copy(const char *from, const char *to, struct error *err) _must_use_;
+/* Brings what is in PATH's log into the file itself and removes the log. The caller holds db_lock(). */
+int db_fold(const char *path, struct error *err) _must_use_;
 /* Holds PATH against servers while the descriptor is open; made beside it if need be. */
 int db_lock(const char *path, int *ret_fd, struct error *err) _must_use_;
 

@@ -31,7 +31,8 @@ int backup_command(int argc, char **argv) {
 	const struct opt backup_opts[] = {database_opt, {0}};
 	const struct opt restore_opts[] = {
 		database_opt,
-		{"force", OPT_FLAG, &force, NULL, "replace a database that is there; it is kept as FILE.replaced", 0, 0,
+		{"force", OPT_FLAG, &force, NULL,
+	         "replace a database that is there; it is kept as FILE.replaced, which must not be there yet", 0, 0,
 	         false},
 		{0},
 	};

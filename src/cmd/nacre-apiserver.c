@@ -3,6 +3,7 @@
 /* nacre-apiserver: the Kubernetes API of one Nacre cloud, on SQLite. */
 
 #include <signal.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -186,7 +187,12 @@ int main(int argc, char **argv) {
 
 	if (argc > 1 && backup_is_command(argv[1]))
 		return backup_command(argc - 1, argv + 1);
-	opt_parse_or_exit(&prog, argc, argv);
+	int operand = opt_parse_or_exit(&prog, argc, argv);
+	if (operand < argc) {
+		fprintf(stderr, "%s: `%s` is no command: backup, restore, or options alone to serve; see --help\n",
+		        prog.name, argv[operand]);
+		return 2;
+	}
 	log_init(prog.name, LOG_LEVEL_INFO);
 	if (log_level_parse(level, &lv, &err) < 0) {
 		log_error("bad option", "cause=\"%s\"", err.msg);

@@ -2,8 +2,11 @@
 """Back-up of a running server, restore, and what clients see of it."""
 
 import os
+import random
+import sqlite3
 import subprocess
 import threading
+import time
 
 import pytest
 from apilib import G, SERVER, image, instance
@@ -154,3 +157,89 @@ def test_backup_says_what_is_wrong(server, tmp_path):
     assert str(tmp_path / "no" / "copy") in out, out
     assert "give one file" in command("backup", status=2)
     assert not os.path.exists(tmp_path / "none"), "a database that is not there is not made"
+
+
+def everything(directory):
+    return {f: open(os.path.join(directory, f), "rb").read() for f in os.listdir(directory)}
+
+
+def test_not_onto_itself(server, tmp_path):
+    server.create(image("i"))
+    state = os.path.dirname(server.database)
+    link, hard = str(tmp_path / "link"), str(tmp_path / "hard")
+    os.symlink(server.database, link)
+    os.link(server.database, hard)
+    for to in (server.database, server.database + "-wal", server.database + ".lock", os.path.join(state, ".", "api.db"), link, hard):
+        assert "database itself" in command("backup", "--database", server.database, to, status=1), to
+    assert server.get(f"{G}/images/i").status == 200
+    server.stop()
+    before = everything(state)
+    for source in (server.database, link, hard):
+        assert "database itself" in command("restore", "--database", server.database, "--force", source, status=1), source
+    assert everything(state) == before
+    server.start()
+    assert server.get(f"{G}/images/i").status == 200
+
+
+def test_a_second_restore_keeps_what_the_first_kept(server, tmp_path):
+    copy = str(tmp_path / "copy")
+    command("backup", "--database", server.database, copy)
+    server.create(image("precious"))
+    server.stop()
+    command("restore", "--database", server.database, "--force", copy)
+    before = everything(os.path.dirname(server.database))
+    out = command("restore", "--database", server.database, "--force", copy, status=1)
+    assert f"{server.database}.replaced" in out and "move it away" in out, out
+    assert everything(os.path.dirname(server.database)) == before
+    os.rename(server.database + ".replaced", str(tmp_path / "kept"))
+    command("restore", "--database", server.database, "--force", copy)
+    command("restore", "--database", str(tmp_path / "db"), str(tmp_path / "kept"))
+    server.database = str(tmp_path / "db")
+    server.start()
+    assert server.get(f"{G}/images/precious").status == 200
+
+
+def names(database):
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+        return {row[0] for row in db.execute("SELECT name FROM log WHERE kind LIKE '%mage%'")}
+
+
+def test_restore_killed_at_any_moment(server, tmp_path):
+    """The old database is there, with what was in its log, or the new one; and the next restore goes through."""
+    copy = str(tmp_path / "copy")
+    for n in range(300):
+        server.create(image(f"i{n}", {"x": "y" * 60}))
+    command("backup", "--database", server.database, copy)
+    server.create(image("late"))
+    server.kill()
+    kept, rng, ended = server.database + ".replaced", random.Random(3), 0
+    began = time.monotonic()
+    command("restore", "--database", str(tmp_path / "probe"), copy)
+    whole = time.monotonic() - began
+    for _ in range(25):
+        p = subprocess.Popen([SERVER, "restore", "--database", server.database, "--force", copy],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            p.wait(rng.uniform(0.2, 1.6) * whole)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait()
+        there = names(server.database)
+        assert len(there) >= 300
+        if "late" not in there:
+            ended += 1
+            assert "late" in names(kept), "what it replaced is kept"
+            os.rename(kept, server.database)  # again from the start
+    assert ended > 0
+    command("restore", "--database", server.database, "--force", copy)
+    assert "late" in names(kept)
+    server.start()
+    assert server.get(f"{G}/images/late").status == 404 and server.get(f"{G}/images/i0").status == 200
+
+
+def test_unknown_command(tmp_path):
+    for words in (["bakup"], ["bakup", "--database", str(tmp_path / "db"), str(tmp_path / "copy")],
+                  ["--database", str(tmp_path / "db"), "serve"]):
+        out = command(*words, status=2)
+        assert "is no command" in out and "restore" in out, out
+    assert os.listdir(tmp_path) == []
