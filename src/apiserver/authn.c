@@ -357,9 +357,9 @@ static int set_base64(json_t *data, const char *key, const char *value) {
 int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) {
 	json_t *notes = json_object_get(object_meta(secret), "annotations"), *data = json_object_get(secret, "data");
 	const char *name = text_at(notes, "kubernetes.io/service-account.name", NULL, NULL);
-	const char *self = object_meta_str(secret, "name");
+	const char *self = object_meta_str(secret, "name"), *has = text_at(secret, "data", "token", NULL);
 	if (!s->authn || !name || !self || !streq(text_at(secret, "type", NULL, NULL), SECRET_TYPE_TOKEN) ||
-	    (data && !json_is_object(data)) || json_object_get(data, "token"))
+	    (data && !json_is_object(data)) || (has && *has) || json_is_true(json_object_get(secret, "immutable")))
 		return 0;
 	_json_ json_t *account = find(s, &api_kind_serviceaccount, ns, name, NULL);
 	const char *uid = account ? object_meta_str(account, "uid") : NULL;

@@ -35,6 +35,6 @@ void answer_self_subject_review(struct server *s, struct request *r);
 
 /*
  * Fills in a Secret of type kubernetes.io/service-account-token that has no token yet: token, ca.crt, namespace, and
- * the account's uid. One of an account that isn't there stays as it is. -ENOMEM.
+ * the account's uid. One of an account that isn't there stays as it is (keep.h comes back to it). -ENOMEM.
  */
 int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) _must_use_;

@@ -7,6 +7,7 @@
 #include "api/core.h"
 #include "api/rbac.h"
 #include "api/roles.h"
+#include "apiserver/authn.h"
 #include "apiserver/object.h"
 #include "apiserver/stage.h"
 #include "base/util.h"
@@ -15,7 +16,7 @@
 #define ACCOUNT         "default"
 #define CHANGES_A_BATCH 256
 
-/* A namespace to look at. */
+/* What to look at: a namespace, "NAME", or a Secret, "NAMESPACE/NAME". */
 struct place {
 	RB_ENTRY(place) node;
 	TAILQ_ENTRY(place) link; /* while what was done about it is not on disk yet */
@@ -30,6 +31,7 @@ struct keep {
 	struct place_tree todo;
 	TAILQ_HEAD(, place) doing;
 	bool roles_todo, roles_doing, queued, backing_off;
+	bool tokens_known; /* those of before the start were looked at */
 };
 
 static int place_cmp(struct place *a, struct place *b) {
@@ -39,14 +41,28 @@ static int place_cmp(struct place *a, struct place *b) {
 RB_GENERATE_INTERNAL(place_tree, place, node, place_cmp, _unused_ static)
 
 /* What can't be noted for want of memory is found at the next start. */
-static void look_at(struct keep *k, const char *ns) {
-	size_t n = strlen(ns) + 1;
+static void look_at(struct keep *k, const char *ns, const char *secret) {
+	size_t n = strlen(ns) + (secret ? strlen(secret) + 1 : 0) + 1;
 	struct place *p = calloc(1, sizeof(*p) + n);
 	if (!p)
 		return;
-	memcpy(p->name, ns, n);
+	snprintf(p->name, n, "%s%s%s", ns, secret ? "/" : "", secret ? secret : "");
 	if (RB_INSERT(place_tree, &k->todo, p))
 		free(p);
+}
+
+static void look_at_token(struct keep *k, const char *ns, const char *name, const struct blob *b) {
+	if (memmem(b->data, b->len, SECRET_TYPE_TOKEN, strlen(SECRET_TYPE_TOKEN)))
+		look_at(k, ns, name);
+}
+
+/* NS "": everywhere. */
+static void look_at_tokens(struct keep *k, const char *ns) {
+	const unsigned kind = kind_index(&api_kind_secret);
+	const struct store *st = k->server->store;
+	for (const struct object *o = store_seek(st, kind, ns, ""); o && (!*ns || streq(o->ns, ns));
+	     o = store_next(st, kind, o))
+		look_at_token(k, o->ns, o->name, o->value);
 }
 
 void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
@@ -54,9 +70,13 @@ void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
 	if (what == &api_kind_clusterrole)
 		k->roles_todo = true;
 	else if (what == &api_kind_namespace && e->type == EVENT_ADDED)
-		look_at(k, e->name);
+		look_at(k, e->name, NULL);
 	else if (what == &api_kind_serviceaccount && e->type == EVENT_DELETED && streq(e->name, ACCOUNT))
-		look_at(k, e->ns);
+		look_at(k, e->ns, NULL);
+	else if (what == &api_kind_serviceaccount && e->type == EVENT_ADDED)
+		look_at_tokens(k, e->ns);
+	else if (what == &api_kind_secret && e->type != EVENT_DELETED)
+		look_at_token(k, e->ns, e->name, e->value);
 }
 
 /* ---- new objects ---- */
@@ -90,6 +110,34 @@ static int keep_account(struct server *s, const char *ns) {
 	json_decref(place);
 	json_decref(obj);
 	return r;
+}
+
+/* ---- tokens ---- */
+
+/* Its account came later, or somebody took the token out of it. */
+static int keep_token(struct server *s, const char *ns, const char *name) {
+	const unsigned kind = kind_index(&api_kind_secret);
+	if (store_staged(s->store, kind, ns, name))
+		return -EAGAIN;
+	const struct object *o = store_get(s->store, kind, ns, name);
+	json_t *obj = o ? object_load(o) : NULL, *before = json_deep_copy(obj);
+	int r = !o || (obj && before) ? 0 : -ENOMEM;
+	if (r == 0 && o && !object_deleting(obj))
+		r = authn_fill_secret(s, ns, obj);
+	if (r == 0 && o && !json_equal(obj, before))
+		r = stage_put(s, kind, ns, name, obj);
+	json_decref(obj);
+	json_decref(before);
+	return r;
+}
+
+static int keep_place(struct server *s, const char *place) {
+	const char *slash = strchr(place, '/');
+	char ns[64];
+	if (!slash)
+		return keep_account(s, place);
+	snprintf(ns, sizeof(ns), "%.*s", (int)(slash - place), place);
+	return keep_token(s, ns, slash + 1);
 }
 
 /* ---- aggregation ---- */
@@ -207,7 +255,7 @@ static enum write_result run(struct server *s, struct write *w) {
 	RB_FOREACH_SAFE (p, place_tree, &k->todo, next) {
 		if (store_staged_count(s->store) >= before + CHANGES_A_BATCH)
 			break;
-		if (keep_account(s, p->name) < 0)
+		if (keep_place(s, p->name) < 0)
 			continue;
 		RB_REMOVE(place_tree, &k->todo, p);
 		TAILQ_INSERT_TAIL(&k->doing, p, link);
@@ -247,6 +295,10 @@ void keep_run(struct keep *k) {
 
 void keep_tick(struct keep *k) {
 	k->backing_off = false;
+	if (!k->tokens_known && k->server->authn) {
+		k->tokens_known = true;
+		look_at_tokens(k, "");
+	}
 	keep_run(k);
 }
 
@@ -320,7 +372,7 @@ int keep_new(struct keep **ret, struct server *s, struct error *err) {
 	k->roles_todo = true;
 	TAILQ_INIT(&k->doing);
 	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o))
-		look_at(k, o->name);
+		look_at(k, o->name, NULL);
 	*ret = k;
 	return 0;
 }

@@ -4,7 +4,8 @@
 /*
  * What the server keeps right by itself, as controllers do in Kubernetes: every namespace has a ServiceAccount
  * `default`, the rules of an aggregated ClusterRole are those of the roles it selects, and the default roles and
- * bindings are there from the start. Works through the queue of writes like any client.
+ * bindings are there from the start, and Secrets that are to hold a ServiceAccount's token hold one. Works through the
+ * queue of writes like any client.
  */
 
 #include "apiserver/server.h"

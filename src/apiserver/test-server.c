@@ -137,6 +137,80 @@ static void test_watch(void **state) {
 	expect(s, "GET", G "/instances?watch=1", NULL, 503);
 }
 
+/* Applies what W has to say, read in small pieces of about N bytes in all, to SEEN (key: name, value: object). */
+static void follow(struct watch *w, struct buf *line, json_t *seen, size_t n) {
+	char c;
+	for (size_t i = 0; i < n && watch_read(w, &c, 1) == 1; i++) {
+		if (c != '\n') {
+			buf_putc(line, c);
+			continue;
+		}
+		json_t *e = json_loadb(line->data, line->len, 0, NULL);
+		assert_non_null(e);
+		json_t *obj = json_object_get(e, "object");
+		const char *type = json_string_value(json_object_get(e, "type"));
+		const char *name = json_string_value(json_object_get(json_object_get(obj, "metadata"), "name"));
+		/* ADDED for what was not there, the others for what was. */
+		assert_int_equal(streq(type, "ADDED"), !json_object_get(seen, name));
+		if (streq(type, "DELETED"))
+			json_object_del(seen, name);
+		else
+			json_object_set(seen, name, obj);
+		json_decref(e);
+		buf_reset(line);
+	}
+}
+
+/* Changes while what there is at the start is being read, before and behind where the reader is. */
+static void test_watch_of_a_slow_reader(void **state) {
+	struct server *s = *state;
+	char path[128], body[512];
+	for (int round = 0; round < 20; round++) {
+		_buf_free_ struct buf line = {0};
+		json_t *seen = json_object();
+		const char *query = round % 2 ? "&labelSelector=x%3D1" : "";
+		snprintf(path, sizeof(path), G "/namespaces/default/instances?watch=1%s", query);
+		struct request *r = NULL;
+		for (int i = 0; i < 150; i++) {
+			int n = rand() % 30;
+			const char *method = i < 40 || rand() % 3 == 0 ? "POST" : rand() % 2 ? "PATCH" : "DELETE";
+			if (i == 40)
+				r = ask(s, "GET", path, NULL, NULL);
+			char at[16] = "";
+			if (!streq(method, "POST"))
+				snprintf(at, sizeof(at), "/i%02d", n);
+			char target[128];
+			snprintf(target, sizeof(target), G "/namespaces/default/instances%s", at);
+			snprintf(body, sizeof(body),
+			         "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"Instance\",\"metadata\":{\"name\":"
+			         "\"i%02d\",\"labels\":{\"x\":\"%d\",\"n\":\"%d\"}},\"spec\":{\"type\":\"a\",\"image\":"
+			         "\"b\"}}",
+			         n, rand() % 2, i);
+			const bool patch = streq(method, "PATCH"), gone = streq(method, "DELETE");
+			struct request *w = ask(s, method, target, patch ? "application/merge-patch+json" : NULL,
+			                        gone ? NULL : body);
+			assert_true(w->reply.code < 500);
+			request_free(w);
+			if (r)
+				follow(r->reply.watch, &line, seen, (size_t)(rand() % 800));
+		}
+		follow(r->reply.watch, &line, seen, SIZE_MAX);
+		assert_int_equal(line.len, 0);
+		request_free(r);
+		snprintf(path, sizeof(path), G "/namespaces/default/instances?%s", *query ? query + 1 : "");
+		r = ask(s, "GET", path, NULL, NULL);
+		assert_int_equal(r->reply.n_items, json_object_size(seen));
+		for (size_t i = 0; i < r->reply.n_items; i++) {
+			json_t *obj = json_loadb(r->reply.items[i]->data, r->reply.items[i]->len, 0, NULL);
+			const char *name = json_string_value(json_object_get(json_object_get(obj, "metadata"), "name"));
+			assert_true(json_equal(obj, json_object_get(seen, name)));
+			json_decref(obj);
+		}
+		request_free(r);
+		json_decref(seen);
+	}
+}
+
 static void test_collector(void **state) {
 	struct server *s = *state;
 	expect(s, "POST", "/api/v1/namespaces", "{\"metadata\":{\"name\":\"t\"}}", 201);
@@ -154,6 +228,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_odd_targets, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_watch, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_watch_of_a_slow_reader, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_collector, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

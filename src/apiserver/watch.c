@@ -13,12 +13,20 @@
 
 #define BOOKMARK_NS (60 * NSEC_PER_SEC)
 
+/*
+ * How far what there is was sent, in order of keys: the last one, "" and "" at first. Of the keys up to it events are
+ * sent; of those behind it they are not, for the objects are sent as they are by the time it comes to them. So nothing
+ * is held for a reader that is slow.
+ */
+struct cursor {
+	char ns[64], name[254];
+};
+
 struct watch {
 	TAILQ_ENTRY(watch) link;
 	struct server *server;
 	struct watch_options o;
-	struct blob **initial; /* what there was at the start; references */
-	size_t n_initial, next_initial;
+	struct cursor *initial; /* NULL: all that there was at the start is sent */
 	bool initial_end_due;
 	uint64_t seq; /* the next event to look at */
 	uint64_t deadline_ns, bookmark_at_ns;
@@ -44,25 +52,29 @@ static bool matches(const struct watch *w, const char *ns, const char *name, con
 	return selector_matches(w->o.selector, ns, name, b->data, b->len);
 }
 
-static int take_initial(struct watch *w) {
+static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
+	int r = strcmp(c->ns, ns);
+	return r ? r : strcmp(c->name, name);
+}
+
+/* The next object of what there is; NULL and no cursor any more after the last. */
+static const struct object *next_initial(struct watch *w) {
 	const struct store *st = w->server->store;
 	const unsigned k = w->o.kind;
-	size_t cap = 0;
-	for (const struct object *o = store_seek(st, k, w->o.ns, ""); o; o = store_next(st, k, o)) {
-		if (*w->o.ns && !streq(o->ns, w->o.ns))
-			break;
+	struct cursor *c = w->initial;
+	const struct object *o = store_seek(st, k, c->ns, c->name);
+	if (o && key_cmp(c, o->ns, o->name) == 0)
+		o = store_next(st, k, o);
+	for (; o && (!*w->o.ns || streq(o->ns, w->o.ns)); o = store_next(st, k, o)) {
 		if (!matches(w, o->ns, o->name, o->value))
 			continue;
-		if (w->n_initial == cap) {
-			cap = cap ? cap * 2 : 16;
-			struct blob **v = reallocarray(w->initial, cap, sizeof(struct blob *));
-			if (!v)
-				return -ENOMEM;
-			w->initial = v;
-		}
-		w->initial[w->n_initial++] = blob_ref(o->value);
+		snprintf(c->ns, sizeof(c->ns), "%s", o->ns);
+		snprintf(c->name, sizeof(c->name), "%s", o->name);
+		return o;
 	}
-	return 0;
+	free(w->initial);
+	w->initial = NULL;
+	return NULL;
 }
 
 DEFINE_CLEANUP(watch, struct watch *, watch_free)
@@ -78,14 +90,17 @@ int watch_new(struct watch **ret, struct server *s, const struct watch_options *
 	w->server = s;
 	if (!w->o.ns)
 		return -ENOMEM;
-	int r = 0;
 	w->seq = store_event_end(s->store, o->kind);
-	if (o->initial)
-		r = take_initial(w);
-	else
-		r = store_event_after(s->store, o->kind, o->after, &w->seq);
-	if (r < 0)
-		return r;
+	if (o->initial) {
+		w->initial = calloc(1, sizeof(*w->initial));
+		if (!w->initial)
+			return -ENOMEM;
+		snprintf(w->initial->ns, sizeof(w->initial->ns), "%s", o->ns);
+	} else {
+		int r = store_event_after(s->store, o->kind, o->after, &w->seq);
+		if (r < 0)
+			return r;
+	}
 	w->initial_end_due = o->initial_end;
 	w->deadline_ns = now_monotonic_ns() + o->timeout_s * NSEC_PER_SEC;
 	w->bookmark_at_ns = now_monotonic_ns() + BOOKMARK_NS;
@@ -103,8 +118,6 @@ struct watch *watch_free(struct watch *w) {
 		TAILQ_REMOVE(&w->server->watches[w->o.kind], w, link);
 		stats_watch(-1);
 	}
-	for (size_t i = w->next_initial; i < w->n_initial; i++)
-		blob_unref(w->initial[i]);
 	free(w->initial);
 	blob_unref(w->blob);
 	buf_free(&w->text);
@@ -137,6 +150,8 @@ void watch_end(struct watch *w) {
 /* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
 static int event_type_for(const struct watch *w, const struct watch_event *e) {
 	if (*w->o.ns && !streq(w->o.ns, e->ns))
+		return -1;
+	if (w->initial && key_cmp(w->initial, e->ns, e->name) < 0)
 		return -1;
 	bool now = e->type != EVENT_DELETED && matches(w, e->ns, e->name, e->value);
 	if (!w->o.selector)
@@ -250,15 +265,14 @@ static struct blob *left_as(const struct watch_event *e) {
 static int next_piece(struct watch *w) {
 	if (w->ended)
 		return -1;
-	if (w->next_initial < w->n_initial) {
-		struct blob *b = w->initial[w->next_initial++];
-		send_blob(w, EVENT_ADDED, b);
-		blob_unref(b);
-		return 1;
-	}
 	int type = peek_event(w);
 	if (type == -2) {
 		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
+		return 1;
+	}
+	const struct object *o = type < 0 && w->initial ? next_initial(w) : NULL;
+	if (o) {
+		send_blob(w, EVENT_ADDED, o->value);
 		return 1;
 	}
 	if (w->initial_end_due && type < 0) {

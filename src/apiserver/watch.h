@@ -3,7 +3,8 @@
 
 /*
  * A watch: a cursor into the events of one kind. The events' bytes are the store's, encoded once for all watches;
- * each watch holds only its place, and one that falls behind what the store keeps is ended with 410.
+ * each watch holds only its place, and one that falls behind what the store keeps is ended with 410. That is so for
+ * what there is at the start, too: it is read from the store as the reader takes it.
  */
 
 #include <sys/types.h>

@@ -314,6 +314,41 @@ def test_token_secrets(server):
     assert whoami(server, token=data["token"]) == 401  # of one's name, but not that token
 
 
+def test_token_secrets_are_kept_filled(server):
+    """The account comes later; somebody takes the token out; both while the server is away."""
+    at = f"{NS}/default/secrets"
+    secret = lambda name, sa: {"metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": sa}},
+                               "type": "kubernetes.io/service-account-token"}
+
+    def token(name):
+        text = server.get(f"{at}/{name}").json.get("data", {}).get("token")
+        return text and base64.b64decode(text).decode()
+
+    def is_of(name, sa):
+        eventually(f"{name} holds a token", 60, lambda: token(name))
+        assert whoami(server, token=token(name))["username"] == f"system:serviceaccount:default:{sa}"
+
+    for name in ("s", "t"):
+        assert server.post(at, secret(name, "later")).status == 201
+    assert server.post(at, {"metadata": {"name": "other"}, "data": {"token": ""}}).status == 201
+    assert token("s") is None
+    account(server, "later")
+    is_of("s", "later")
+    is_of("t", "later")
+    first = token("s")
+    for body in ({"data": None}, {"data": {"token": None}}, {"data": {"token": ""}}):
+        assert server.patch(f"{at}/s", body).status == 200
+        is_of("s", "later")
+    assert token("t") and first and server.get(f"{at}/other").json["data"] == {"token": ""}
+    o = server.get(f"{at}/s").json
+    assert o["metadata"]["annotations"]["kubernetes.io/service-account.uid"] and set(o["data"]) == {"token", "namespace", "ca.crt"}
+    version = server.get(f"{at}/s").json["metadata"]["resourceVersion"]
+    server.kill()
+    server.start()
+    is_of("s", "later")
+    assert server.get(f"{at}/s").json["metadata"]["resourceVersion"] == version, "nothing is written without need"
+
+
 def test_tokens_live_on(server):
     """Over a restart, and not beyond a namespace."""
     server.create(namespace("t"))

@@ -104,6 +104,35 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
             read_until(changes + 2)
 
 
+def test_deaf_watchers_of_much(server):
+    """What there is at the start is not kept for those who don't read it, however much has changed since."""
+    at, size, watchers = "/api/v1/namespaces/default/configmaps", 20, 6
+    conn = server.connection()
+
+    def write(n):
+        for i in range(size):
+            a = server.patch(f"{at}/c{i}", {"data": {"x": chr(97 + n) * 1_000_000}}, conn=conn)
+            assert a.status == 200, a.text
+
+    for i in range(size):
+        assert server.post(at, {"metadata": {"name": f"c{i}"}}).status == 201
+    for n in range(3):  # until as many recent events are kept as ever are
+        write(n)
+    before = rss(server)
+    with contextlib.ExitStack() as stack:
+        for n in range(watchers):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            s.settimeout(30)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(f"{server.dir}/sock")
+            s.sendall(f"GET {at}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert s.recv(15) == b"HTTP/1.1 200 OK"
+            write(n)
+        grown = rss(server) - before
+        print(f"\n{watchers} watchers that don't read {size} MB, all changed after each: {grown / 1e6:.1f} MB more")
+        assert grown < watchers * 5_000_000
+
+
 @pytest.mark.skipif(not ALL, reason="takes a minute and a half")
 def test_clients_that_say_nothing(server):
     """Half a request line, half a head, half a body, half a TLS hello, a byte now and then: all are cut in time."""
