@@ -274,6 +274,17 @@ static bool usable(const struct addresspool *obj) {
 	       api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
 }
 
+uint64_t addresses_room(const struct addresses *a, enum use use) {
+	struct pool *p;
+	uint64_t n = 0;
+	RB_FOREACH (p, pool_tree, (struct pool_tree *)&a->pools) {
+		const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
+		if (obj && streq(obj->spec->use, use_names[use]) && usable(obj))
+			n += p->ranges.free;
+	}
+	return n;
+}
+
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
                        const char **reason, char *msg, size_t size) {
 	struct pool *p;

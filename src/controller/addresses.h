@@ -26,6 +26,8 @@ const struct allocation *addresses_owned_next(const struct addresses *a, const c
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
                        const char **reason, char *msg, size_t size) _must_use_;
 
+/* How many values for USE are free in all usable pools. */
+uint64_t addresses_room(const struct addresses *a, enum use use);
 /* Values of the pool in use, those reserved for requests in flight included. */
 int64_t addresses_used(const struct addresses *a, const char *pool);
 

@@ -3,6 +3,7 @@
 /* Puts the parts together: caches, queues, who is queued when what changes, and leadership. */
 
 #include "controller/addresses.h"
+#include "controller/gang.h"
 #include "controller/quota.h"
 
 #include <string.h>
@@ -39,6 +40,10 @@ static struct metric depth[N_QUEUES] = {
          .help = "Objects waiting.",
          .type = "gauge",
          .labels = "queue=\"tenantquotas\""},
+	{.name = "nacre_controller_queue_depth",
+         .help = "Objects waiting.",
+         .type = "gauge",
+         .labels = "queue=\"clusters\""},
 };
 static struct metric leader = METRIC_GAUGE("nacre_controller_leader", "1 while this controller acts.");
 static struct metric connected = METRIC_GAUGE("nacre_controller_api_connected", "1 while the API server answers.");
@@ -49,25 +54,32 @@ static struct metric n_allocations = METRIC_GAUGE("nacre_controller_allocations"
 
 struct waiter {
 	RB_ENTRY(waiter) node;
+	enum queue queue;
+	bool first;
 	char created[32];
 	char key[];
 };
 
 static int waiter_cmp(const struct waiter *a, const struct waiter *b) {
+	if (a->first != b->first)
+		return a->first ? -1 : 1;
 	int c = strcmp(a->created, b->created);
+	c = c ? c : (int)a->queue - (int)b->queue;
 	return c ? c : strcmp(a->key, b->key);
 }
 
 RB_GENERATE_INTERNAL(waiters, waiter, node, waiter_cmp, _unused_ static)
 
-void wait_for_room(struct controller *c, const struct instance *i) {
+void wait_for_room(struct controller *c, enum queue q, const struct api_meta *m, bool first) {
 	char key[KUBE_KEY_MAX];
-	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
+	size_t n = strlen(kube_key(m->ns, m->name, key)) + 1;
 	struct waiter *w = calloc(1, sizeof(*w) + n);
 	if (!w)
 		abort(); /* it would wait for ever */
 	memcpy(w->key, key, n);
-	snprintf(w->created, sizeof(w->created), "%s", i->meta.creation_timestamp ? i->meta.creation_timestamp : "");
+	snprintf(w->created, sizeof(w->created), "%s", m->creation_timestamp ? m->creation_timestamp : "");
+	w->queue = q;
+	w->first = first;
 	if (RB_INSERT(waiters, &c->waiters, w))
 		free(w);
 }
@@ -76,8 +88,8 @@ void room_made(struct controller *c) {
 	struct waiter *w;
 	while ((w = RB_MIN(waiters, &c->waiters))) {
 		RB_REMOVE(waiters, &c->waiters, w);
-		if (c->queues[QUEUE_INSTANCES])
-			kube_workqueue_add(c->queues[QUEUE_INSTANCES], w->key);
+		if (c->queues[w->queue])
+			kube_workqueue_add(c->queues[w->queue], w->key);
 		free(w);
 	}
 }
@@ -90,8 +102,8 @@ void enqueue(struct controller *c, enum queue q, const char *ns, const char *nam
 }
 
 static bool synced(const struct controller *c) {
-	const struct kube_cache *all[] = {c->instances, c->allocations, c->pools,     c->types,
-	                                  c->hosts,     c->leases,      c->endpoints, c->quotas};
+	const struct kube_cache *all[] = {c->instances, c->clusters, c->allocations, c->pools, c->types,
+	                                  c->hosts,     c->leases,   c->endpoints,   c->quotas};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (!kube_cache_synced(all[i]))
 			return false;
@@ -114,18 +126,30 @@ static void enqueue_all(struct controller *c, enum queue q, const struct kube_ca
 	}
 }
 
+/* Those that a controller before this one was placing when it ended come first. */
+static void enqueue_clusters(struct controller *c) {
+	const struct cluster *cl;
+	KUBE_CACHE_FOREACH(cl, c->clusters) {
+		if (cluster_is_partial(c, cl))
+			enqueue(c, QUEUE_CLUSTERS, cl->meta.ns, cl->meta.name);
+	}
+	enqueue_all(c, QUEUE_CLUSTERS, c->clusters);
+}
+
 static void update_running(struct controller *c) {
 	bool run = may_act(c);
 	if (kube_workqueue_running(c->queues[QUEUE_INSTANCES]) == run)
 		return;
 	if (run) {
+		enqueue_clusters(c);
 		enqueue_all(c, QUEUE_POOLS, c->pools);
 		enqueue_all(c, QUEUE_HOSTS, c->hosts);
 		enqueue_all(c, QUEUE_QUOTAS, c->quotas);
 		enqueue_all(c, QUEUE_INSTANCES, c->instances);
 		enqueue_all(c, QUEUE_ALLOCATIONS, c->allocations);
 		enqueue_all(c, QUEUE_ENDPOINTS, c->endpoints);
-	}
+	} else
+		gangs_clear(c->gangs);
 	for (int i = 0; i < N_QUEUES; i++)
 		kube_workqueue_run(c->queues[i], run);
 	metric_set(&leader, run);
@@ -165,11 +189,33 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		return;
 	}
 	enqueue(c, QUEUE_INSTANCES, ch->ns, ch->name);
+	const struct api_owner_ref *gang = gang_owner(ch->obj);
+	if (gang)
+		enqueue(c, QUEUE_CLUSTERS, ch->ns, gang->name);
 	if (ch->type != KUBE_DELETED)
 		return;
 	room_made(c);
 	while ((a = addresses_owned_next(c->addresses, instance_id(ch->obj), a)))
 		enqueue(c, QUEUE_ALLOCATIONS, NULL, a->meta.name);
+}
+
+/* What is told of a cluster that waits is told of its members, too. */
+static void on_cluster(const struct kube_change *ch, void *userdata) {
+	struct controller *c = userdata;
+	const struct instance *i;
+	if (ch->type == KUBE_SYNCED) {
+		update_running(c);
+		return;
+	}
+	enqueue(c, QUEUE_CLUSTERS, ch->ns, ch->name);
+	if (ch->type == KUBE_MODIFIED && !cluster_tells_more(ch->old, ch->obj))
+		return;
+	for (i = kube_cache_first_in(c->instances, ch->ns); i && streq(i->meta.ns, ch->ns);
+	     i = kube_cache_next(c->instances, i)) {
+		const struct api_owner_ref *o = gang_owner(&i->meta);
+		if (o && streq(o->name, ch->name) && !(i->status && i->status->host && *i->status->host))
+			enqueue(c, QUEUE_INSTANCES, ch->ns, i->meta.name);
+	}
 }
 
 static void on_pool(const struct kube_change *ch, void *userdata) {
@@ -207,8 +253,10 @@ static void on_type(const struct kube_change *ch, void *userdata) {
 		update_running(c);
 		return;
 	}
-	if (ch->type != KUBE_MODIFIED) /* sizes can't be changed */
+	if (ch->type != KUBE_MODIFIED) { /* sizes can't be changed */
 		quotas_type_changed(c->quota, ch->name);
+		enqueue_all(c, QUEUE_CLUSTERS, c->clusters);
+	}
 	room_made(c);
 }
 
@@ -285,13 +333,15 @@ static int open_cache(struct controller *c, struct kube_cache **cache, const str
 
 static int open_queues(struct controller *c, struct error *err) {
 	static const kube_reconcile_fn fns[N_QUEUES] = {instance_reconcile, pool_reconcile, allocation_reconcile,
-	                                                endpoint_reconcile, host_reconcile, quota_reconcile};
+	                                                endpoint_reconcile, host_reconcile, quota_reconcile,
+	                                                cluster_reconcile};
 	for (int i = 0; i < N_QUEUES; i++) {
 		int r = kube_workqueue_new(&c->queues[i], c->loop, PARALLEL, fns[i], c, err);
 		if (r < 0)
 			return r;
 		metric_register(&depth[i]);
 	}
+	kube_workqueue_prefer(c->queues[QUEUE_CLUSTERS]);
 	return 0;
 }
 
@@ -326,10 +376,12 @@ int controller_new(struct controller **ret, sd_event *loop, const struct control
 	if (r == 0)
 		r = open_cache(c, &c->quotas, &api_kind_tenantquota, NULL, on_quota, err);
 	if (r == 0)
+		r = open_cache(c, &c->clusters, &api_kind_cluster, NULL, on_cluster, err);
+	if (r == 0)
 		r = open_cache(c, &c->instances, &api_kind_instance, NULL, on_instance, err);
 	if (r < 0)
 		return r;
-	if (addresses_new(&c->addresses, c) < 0 || placement_new(&c->placement, c) < 0 ||
+	if (addresses_new(&c->addresses, c) < 0 || placement_new(&c->placement, c) < 0 || gangs_new(&c->gangs, c) < 0 ||
 	    quotas_new(&c->quota, c) < 0 || liveness_new(&c->liveness, c, o->host_grace_s) < 0)
 		return error_oom(err);
 	if (!o->no_election) {
@@ -363,11 +415,12 @@ struct controller *controller_free(struct controller *c) {
 	sd_event_source_disable_unref(c->tick);
 	kube_elector_free(c->elector);
 	kube_recorder_free(c->recorder);
-	struct kube_cache *all[] = {c->instances, c->allocations, c->pools,     c->types,
-	                            c->hosts,     c->leases,      c->endpoints, c->quotas};
+	struct kube_cache *all[] = {c->instances, c->clusters, c->allocations, c->pools, c->types,
+	                            c->hosts,     c->leases,   c->endpoints,   c->quotas};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		kube_cache_free(all[i]);
 	liveness_free(c->liveness);
+	gangs_free(c->gangs);
 	placement_free(c->placement);
 	quotas_free(c->quota);
 	addresses_free(c->addresses);

@@ -6,6 +6,7 @@
  * callback compares what the caches say with what should be, and sends what is missing. Its own writes are fed back
  * into the caches, so the next look sees them. Nothing is kept anywhere else: all of it can be killed at any time.
  *
+ *   clusters   members of gangs: made, kept alike, placed together, deleted      cluster.c (gang.c, placement.c)
  *   instances  finalizer, addresses, placement, conditions, release at the end  instance.c (addresses.c, placement.c)
  *   pools      finalizer, usage, overlaps                                       pools.c
  *   allocations, endpoints   what nobody owns any more goes                     gc.c
@@ -25,6 +26,7 @@
  */
 
 #include "api/addresspool.h"
+#include "api/cluster.h"
 #include "api/core.h"
 #include "api/endpoint.h"
 #include "api/host.h"
@@ -38,10 +40,21 @@
 
 #define FINALIZER_INSTANCE "nacre.dev/instance"
 #define FINALIZER_POOL     "nacre.dev/addresspool"
+#define FINALIZER_CLUSTER  "nacre.dev/cluster"
 
-enum queue { QUEUE_INSTANCES, QUEUE_POOLS, QUEUE_ALLOCATIONS, QUEUE_ENDPOINTS, QUEUE_HOSTS, QUEUE_QUOTAS, N_QUEUES };
+enum queue {
+	QUEUE_INSTANCES,
+	QUEUE_POOLS,
+	QUEUE_ALLOCATIONS,
+	QUEUE_ENDPOINTS,
+	QUEUE_HOSTS,
+	QUEUE_QUOTAS,
+	QUEUE_CLUSTERS, /* looked at before all others that wait */
+	N_QUEUES
+};
 
 struct addresses;
+struct gangs;
 struct placement;
 struct quotas;
 struct liveness;
@@ -81,7 +94,7 @@ RB_HEAD(waiters, waiter);
 struct controller {
 	sd_event *loop;
 	struct kube_client *client;
-	struct kube_cache *instances, *allocations, *pools, *types, *hosts, *leases, *endpoints, *quotas;
+	struct kube_cache *instances, *clusters, *allocations, *pools, *types, *hosts, *leases, *endpoints, *quotas;
 	struct kube_workqueue *queues[N_QUEUES];
 	TAILQ_HEAD(, work) works;
 	struct waiters waiters;
@@ -89,6 +102,7 @@ struct controller {
 	struct kube_recorder *recorder;
 	struct addresses *addresses;
 	struct placement *placement;
+	struct gangs *gangs;
 	struct quotas *quota;
 	struct liveness *liveness;
 	sd_event_source *tick;
@@ -112,10 +126,11 @@ bool controller_ready(void *c); /* all caches are filled */
 
 void enqueue(struct controller *c, enum queue q, const char *ns, const char *name);
 /*
- * Instances that wait for room, of whatever sort: all are queued again, the oldest first, when there may be some (a
- * value or an instance is gone, a pool or a host changed). One that still finds none says wait_for_room() again.
+ * Instances and clusters that wait for room, of whatever sort: all are queued again, the oldest first, when there may
+ * be some (a value or an instance is gone, a pool or a host changed). One that still finds none says wait_for_room()
+ * again. FIRST: before those that are not.
  */
-void wait_for_room(struct controller *c, const struct instance *i);
+void wait_for_room(struct controller *c, enum queue q, const struct api_meta *m, bool first);
 void room_made(struct controller *c);
 /* True while this controller may write: it leads, by its own clock. */
 bool may_act(const struct controller *c);
@@ -141,6 +156,12 @@ void *clone(const struct api_kind *k, const void *obj);
 
 /* instance.c */
 void instance_reconcile(const char *key, void *userdata);
+/* cluster.c */
+void cluster_reconcile(const char *key, void *userdata);
+/* True if NOW says something else about the members that wait than OLD. */
+bool cluster_tells_more(const struct cluster *old, const struct cluster *now);
+/* True if some of its members have a host and some don't. */
+bool cluster_is_partial(const struct controller *c, const struct cluster *cl);
 /* addresses.c, see there */
 int addresses_new(struct addresses **ret, struct controller *c);
 struct addresses *addresses_free(struct addresses *a);

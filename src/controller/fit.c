@@ -15,14 +15,14 @@ static bool selected(const struct host *h, const struct api_map *want) {
 	return true;
 }
 
-static enum reason judge(const struct fit_host *f, const struct instance *inst, const struct instancetype *type) {
+static enum reason judge(const struct fit_host *f, const struct instance_spec *spec, const struct instancetype *type) {
 	const struct host *h = f->host;
 	if (!f->alive || !h->status || !h->status->capacity || h->meta.deletion_timestamp ||
 	    !api_condition_is_true(h->status->conditions.v, h->status->conditions.n, "Ready"))
 		return NOT_READY;
 	if (h->spec->unschedulable.v)
 		return UNSCHEDULABLE;
-	if (!selected(h, &inst->spec->host_selector))
+	if (!selected(h, &spec->host_selector))
 		return SELECTOR;
 	if (f->free_vcpus < type->spec->vcpus.v)
 		return VCPUS;
@@ -63,8 +63,8 @@ static void explain(const size_t count[static N_REASONS], size_t total, int64_t 
 	}
 }
 
-int fit_choose(const struct fit_host *hosts, size_t n, const struct instance *inst, const struct instancetype *type,
-               char why[static FIT_MESSAGE_MAX]) {
+int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spec *spec,
+               const struct instancetype *type, char why[static FIT_MESSAGE_MAX]) {
 	size_t count[N_REASONS] = {0}, total = 0;
 	int64_t best_score = 0, max_vcpus = 0, max_memory = 0;
 	int best = -1;
@@ -73,7 +73,7 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance *in
 		if (f->host->spec->role && !streq(f->host->spec->role, "compute"))
 			continue;
 		total++;
-		enum reason r = judge(f, inst, type);
+		enum reason r = judge(f, spec, type);
 		if (r != FITS) {
 			count[r]++;
 			if (r == VCPUS)
@@ -95,4 +95,18 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance *in
 			snprintf(why, FIT_MESSAGE_MAX, "there are no hosts of role compute");
 	}
 	return best;
+}
+
+size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
+                size_t count, int *at, char why[static FIT_MESSAGE_MAX]) {
+	size_t i;
+	for (i = 0; i < count; i++) {
+		int best = fit_choose(hosts, n, spec, type, why);
+		if (best < 0)
+			break;
+		hosts[best].free_vcpus -= type->spec->vcpus.v;
+		hosts[best].free_memory_mib -= type->spec->memory_mib.v;
+		at[i] = best;
+	}
+	return i;
 }

@@ -22,5 +22,13 @@ struct fit_host {
  * -1 if none fits; then WHY says, per reason, how many hosts: "0 of 3 hosts fit: 2 have too little memory (free 512 MiB
  * at most, asked 1024), 1 is unschedulable". Hosts that are not for instances (role edge) are not counted.
  */
-int fit_choose(const struct fit_host *hosts, size_t n, const struct instance *inst, const struct instancetype *type,
-               char why[static FIT_MESSAGE_MAX]);
+int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spec *spec,
+               const struct instancetype *type, char why[static FIT_MESSAGE_MAX]);
+
+/*
+ * Places COUNT like instances one after the other; AT[i] is the host of the ith. Returns how many fit, and if not all
+ * do, WHY the next one doesn't: as they are alike, no other way of placing them fits more. What is free on the hosts is
+ * used up.
+ */
+size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
+                size_t count, int *at, char why[static FIT_MESSAGE_MAX]);

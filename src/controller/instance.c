@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "controller/addresses.h"
+#include "controller/gang.h"
 #include "controller/placement.h"
 #include "controller/quota.h"
 
@@ -113,18 +114,57 @@ static void drop_surplus(struct work *w, const struct instance *i) {
 struct decision {
 	char host[256];
 	int64_t vcpus, memory_mib;
+	bool seated; /* and accounted for already, as a member of a gang */
 };
+
+/* A member of a gang that has no host yet says what its Cluster says. */
+static void wait_for_gang(struct work *w, struct instance *n) {
+	const struct cluster *cl = gang_cluster(w->c, &n->meta);
+	const struct api_condition *s =
+		cl && cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, "Scheduled")
+				 : NULL;
+	if (s && streq(s->status, "False")) {
+		set_condition(n, "Scheduled", "False", s->reason, "%s", s->message ? s->message : "");
+		set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
+	} else {
+		set_condition(n, "Scheduled", "False", "Gathering",
+		              "waits until all members of its Cluster can be placed");
+		set_condition(n, "Ready", "False", "Gathering", "waits until all members of its Cluster can be placed");
+	}
+}
+
+/* The host that is kept for a member of a gang, or the one chosen for an instance of its own; -ENOSPC and WHY. */
+static int choose(struct work *w, const struct instance *n, const struct instancetype *type, const char **ret_host,
+                  bool *ret_seated, char why[static FIT_MESSAGE_MAX]) {
+	*ret_seated = gang_owner(&n->meta);
+	if (!*ret_seated)
+		return placement_choose(w->c->placement, n->spec, type, ret_host, why);
+	const char *host = gangs_seat(w->c->gangs, n);
+	if (!host || host_is_lost(w->c, host)) {
+		/* A seat on a lost host is good for nothing: all that are left are found anew. */
+		if (host)
+			enqueue(w->c, QUEUE_CLUSTERS, n->meta.ns, gang_owner(&n->meta)->name);
+		return -ENOSPC;
+	}
+	*ret_host = host;
+	return 0;
+}
 
 static void place(struct work *w, struct instance *n, struct decision *d) {
 	const struct instancetype *type = kube_cache_get(w->c->types, NULL, n->spec->type);
 	const char *host;
 	char why[FIT_MESSAGE_MAX];
+	bool gang = gang_owner(&n->meta);
 	if (!type)
 		set_condition(n, "Scheduled", "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
 		              n->spec->type);
-	else if (placement_choose(w->c->placement, n, type, &host, why) < 0)
+	else if (choose(w, n, type, &host, &d->seated, why) < 0) {
+		if (gang) {
+			wait_for_gang(w, n);
+			return;
+		}
 		set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
-	else if (set(&n->status->host, host)) {
+	} else if (set(&n->status->host, host)) {
 		snprintf(d->host, sizeof(d->host), "%s", host);
 		d->vcpus = type->spec->vcpus.v;
 		d->memory_mib = type->spec->memory_mib.v;
@@ -137,7 +177,7 @@ static void place(struct work *w, struct instance *n, struct decision *d) {
 	const struct api_condition *s = condition(n, "Scheduled");
 	if (s)
 		set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
-	wait_for_room(w->c, n);
+	wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
 }
 
 /* ---- the status patch ---- */
@@ -149,7 +189,9 @@ static void status_done(struct op *op, const struct kube_response *r) {
 	long long vcpus, memory;
 	if (!space || sscanf(op->arg, "%255s %lld %lld", host, &vcpus, &memory) != 3)
 		return;
-	placement_assume(c->placement, host, -vcpus, -memory);
+	/* A seat goes when the binding is seen, and stays for the next try if it failed. */
+	if (!op->index)
+		placement_assume(c->placement, host, -vcpus, -memory);
 	if (r->error == 0)
 		log_info("instance placed", "instance=%s host=%s vcpus=%lld memory_mib=%lld", op->work->key, host,
 		         vcpus, memory);
@@ -190,7 +232,9 @@ static void patch_status(struct work *w, const struct instance *i, struct instan
 			snprintf(op->arg, sizeof(op->arg), "%s %lld %lld", d->host, (long long)d->vcpus,
 			         (long long)d->memory_mib);
 			op->then = status_done;
-			placement_assume(c->placement, d->host, d->vcpus, d->memory_mib);
+			op->index = d->seated;
+			if (!d->seated)
+				placement_assume(c->placement, d->host, d->vcpus, d->memory_mib);
 		}
 		tell(c, i, n, "AddressesAllocated", "FailedAllocation");
 		tell(c, i, n, "Scheduled", "FailedScheduling");
@@ -248,18 +292,22 @@ static void host_lost(struct work *w, const struct instance *i, struct instance 
 		           condition(n, "Ready")->message);
 }
 
-static void refuse(struct work *w, const struct instance *i, const char *why) {
+/* It gets neither addresses nor a host: WHY its quota is exceeded, or NULL if it is a member of a gang that waits. */
+static void hold_back(struct work *w, const struct instance *i, const char *why) {
 	struct error err = {0};
 	const struct decision none = {.host = ""};
 	struct instance *n = clone(&api_kind_instance, i);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status) {
+	if (n && n->status && why) {
 		set_condition(n, "Scheduled", "False", "QuotaExceeded", "%s", why);
 		set_condition(n, "Ready", "False", "QuotaExceeded", "%s", why);
-		wait_for_room(w->c, n);
+		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
+	} else if (n && n->status)
+		wait_for_gang(w, n);
+	if (n && n->status)
 		patch_status(w, i, n, &none);
-	} else
+	else
 		work_sent(w, error_oom(&err), &err);
 	api_free(&api_kind_instance, n);
 }
@@ -273,10 +321,15 @@ static void advance(struct work *w, const struct instance *i) {
 		work_patch_finalizers(w, w->c->instances, &i->meta, FINALIZER_INSTANCE, true);
 		return;
 	}
-	/* A quota comes first: who exceeds it takes no addresses from others. */
+	/* A quota comes first: who exceeds it takes no addresses from others. Gangs are let in as one (cluster.c). */
 	const struct instancetype *type = is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
-	if (type && !quotas_admit(w->c->quota, i, type, msg)) {
-		refuse(w, i, msg);
+	if (!is_bound(i) && gang_owner(&i->meta)) {
+		if (!quotas_admitted(w->c->quota, i)) {
+			hold_back(w, i, NULL);
+			return;
+		}
+	} else if (type && !quotas_admit(w->c->quota, i, type, msg)) {
+		hold_back(w, i, msg);
 		return;
 	}
 	bool complete = allocate(w, i, &reason, msg, sizeof(msg));
@@ -294,7 +347,7 @@ static void advance(struct work *w, const struct instance *i) {
 		set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
 		if (!is_bound(n))
 			set_condition(n, "Ready", "False", reason, "%s", msg);
-		wait_for_room(w->c, n);
+		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
 	} else {
 		set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
 		              n->status->delegated_prefix);

@@ -56,8 +56,8 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 	count(userdata, ch->type == KUBE_DELETED ? NULL : ch->obj, 1);
 }
 
-int placement_choose(struct placement *p, const struct instance *i, const struct instancetype *type,
-                     const char **ret_host, char why[static FIT_MESSAGE_MAX]) {
+/* What is free on each host now, in scratch memory. */
+static size_t look(struct placement *p) {
 	const struct host *h;
 	size_t n = 0, want = kube_cache_count(p->c->hosts);
 	if (want > p->cap) {
@@ -75,11 +75,30 @@ int placement_choose(struct placement *p, const struct instance *i, const struct
 		                                  .free_vcpus = (cap ? cap->vcpus.v : 0) - l->vcpus,
 		                                  .free_memory_mib = (cap ? cap->memory_mib.v : 0) - l->memory_mib};
 	}
-	int best = fit_choose(p->hosts, n, i, type, why);
+	return n;
+}
+
+int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
+                     const char **ret_host, char why[static FIT_MESSAGE_MAX]) {
+	size_t n = look(p);
+	int best = fit_choose(p->hosts, n, spec, type, why);
 	if (best < 0)
 		return -ENOSPC;
 	*ret_host = p->hosts[best].host->meta.name;
 	return 0;
+}
+
+size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
+                             size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) {
+	size_t n = look(p);
+	int *at = calloc(count, sizeof(*at));
+	if (!at)
+		abort();
+	size_t fit = fit_gang(p->hosts, n, spec, type, count, at, why);
+	for (size_t i = 0; i < fit; i++)
+		hosts[i] = p->hosts[at[i]].host->meta.name;
+	free(at);
+	return fit;
 }
 
 int placement_new(struct placement **ret, struct controller *c) {

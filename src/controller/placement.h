@@ -7,10 +7,13 @@
 #include "controller/fit.h"
 
 /*
- * Chooses a host for I. 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC and WHY.
+ * Chooses a host for an instance. 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC and WHY.
  */
-int placement_choose(struct placement *p, const struct instance *i, const struct instancetype *type,
+int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                      const char **ret_host, char why[static FIT_MESSAGE_MAX]) _must_use_;
+/* Chooses for COUNT alike. Returns how many fit, their names in HOSTS; fewer than COUNT: WHY no more do. */
+size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
+                             size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) _must_use_;
 /*
  * Counts VCPUS and MEMORY_MIB on HOST while the patch that binds is under way; the counterpart, with negative numbers,
  * when it was answered (and, having succeeded, was fed to the cache, from where it counts for good).

@@ -52,7 +52,7 @@ static struct tenant *tenant(struct quotas *q, const char *ns) {
 	return have ? have : t;
 }
 
-static struct charge *find(struct quotas *q, const char *key) {
+static struct charge *find(const struct quotas *q, const char *key) {
 	struct charge *ch = RB_ROOT(&q->charges);
 	int c;
 	while (ch && (c = strcmp(key, ch->key)))
@@ -89,7 +89,8 @@ static void drop(struct quotas *q, struct charge *ch) {
 	free(ch);
 }
 
-static void add(struct quotas *q, const struct instance *i, const char *key, const struct quota_sum *sum, bool placed) {
+static void add(struct quotas *q, const char *ns, const char *key, const char *type, const struct quota_sum *sum,
+                bool placed) {
 	size_t n = strlen(key) + 1;
 	struct charge *ch = calloc(1, sizeof(*ch) + n);
 	if (!ch)
@@ -97,10 +98,10 @@ static void add(struct quotas *q, const struct instance *i, const char *key, con
 	memcpy(ch->key, key, n);
 	ch->sum = *sum;
 	ch->placed = placed;
-	snprintf(ch->type, sizeof(ch->type), "%s", i->spec->type);
+	snprintf(ch->type, sizeof(ch->type), "%s", type);
 	RB_INSERT(charges, &q->charges, ch);
-	quota_sum_add(&tenant(q, i->meta.ns)->used, sum, 1);
-	queue_status(q, i->meta.ns);
+	quota_sum_add(&tenant(q, ns)->used, sum, 1);
+	queue_status(q, ns);
 }
 
 static struct quota_sum size_of(const struct instancetype *type) {
@@ -124,7 +125,7 @@ static void on_instance(const struct kube_change *chg, void *userdata) {
 	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
 	if (ch)
 		drop(q, ch);
-	add(q, i, key, &s, true);
+	add(q, i->meta.ns, key, i->spec->type, &s, true);
 }
 
 void quotas_type_changed(struct quotas *q, const char *type) {
@@ -135,17 +136,84 @@ void quotas_type_changed(struct quotas *q, const char *type) {
 	}
 }
 
+/* True if the namespace may have WANT more. */
+static bool fits(const struct quotas *q, const struct quota_sum *used, const char *ns, const struct quota_sum *want,
+                 char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct tenantquota *t = NULL;
+	while ((t = next_of(q, ns, t)))
+		if (tenantquota_exceeded(t->meta.name, t->spec, used, want, msg))
+			return false;
+	return true;
+}
+
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct tenantquota *t = NULL;
 	char key[KUBE_KEY_MAX];
 	if (find(q, kube_key(i->meta.ns, i->meta.name, key)))
 		return true;
 	struct quota_sum want = size_of(type);
-	while ((t = next_of(q, i->meta.ns, t)))
-		if (tenantquota_exceeded(t->meta.name, t->spec, &tenant(q, i->meta.ns)->used, &want, msg))
-			return false;
-	add(q, i, key, &want, false);
+	if (!fits(q, &tenant(q, i->meta.ns)->used, i->meta.ns, &want, msg))
+		return false;
+	add(q, i->meta.ns, key, i->spec->type, &want, false);
+	return true;
+}
+
+bool quotas_admitted(const struct quotas *q, const struct instance *i) {
+	char key[KUBE_KEY_MAX];
+	return find(q, kube_key(i->meta.ns, i->meta.name, key));
+}
+
+/* What is kept for a cluster. No instance has such a name. */
+static struct charge *kept_for(const struct quotas *q, const struct api_meta *cluster,
+                               char key[static KUBE_KEY_MAX + 1]) {
+	snprintf(key, KUBE_KEY_MAX + 1, "%s/%s/", cluster->ns, cluster->name);
+	return find(q, key);
+}
+
+static bool is_kept(const struct charge *ch) {
+	return ch->key[strlen(ch->key) - 1] == '/';
+}
+
+uint64_t quotas_kept(const struct quotas *q) {
+	struct charge *ch;
+	uint64_t n = 0;
+	RB_FOREACH (ch, charges, (struct charges *)&q->charges)
+		n += is_kept(ch) ? (uint64_t)ch->sum.instances : 0;
+	return n;
+}
+
+void quotas_release_gang(struct quotas *q, const struct api_meta *cluster, const struct instance *const *v, size_t n) {
+	char key[KUBE_KEY_MAX + 1];
+	struct charge *ch = kept_for(q, cluster, key);
+	if (ch)
+		drop(q, ch);
+	for (size_t i = 0; i < n; i++) {
+		ch = find(q, kube_key(cluster->ns, v[i]->meta.name, key));
+		if (ch && !ch->placed)
+			drop(q, ch);
+	}
+}
+
+bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type,
+                       const struct instance *const *v, size_t n, size_t missing, char msg[static QUOTA_MESSAGE_MAX]) {
+	char rest[KUBE_KEY_MAX + 1], key[KUBE_KEY_MAX];
+	const struct charge *kept = kept_for(q, cluster, rest);
+	size_t in = 0;
+	for (size_t i = 0; i < n; i++)
+		in += quotas_admitted(q, v[i]);
+	if (in == n && (kept ? (size_t)kept->sum.instances : 0) == missing)
+		return true;
+	quotas_release_gang(q, cluster, v, n);
+	const struct quota_sum one = size_of(type);
+	const int64_t all = (int64_t)(n + missing), more = (int64_t)missing;
+	const struct quota_sum want = {all, all * one.vcpus, all * one.memory_mib};
+	const struct quota_sum later = {more, more * one.vcpus, more * one.memory_mib};
+	if (!fits(q, &tenant(q, cluster->ns)->used, cluster->ns, &want, msg))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		add(q, cluster->ns, kube_key(cluster->ns, v[i]->meta.name, key), type->meta.name, &one, false);
+	if (missing)
+		add(q, cluster->ns, rest, type->meta.name, &later, false);
 	return true;
 }
 

@@ -100,7 +100,6 @@ static void test_fit(void **state) {
 	struct played h[5];
 	struct fit_host f[5];
 	struct instance_spec spec = {0};
-	struct instance inst = {.spec = &spec};
 	struct instancetype_spec size = {API_I64(2), API_I64(512)};
 	struct instancetype type = {.spec = &size};
 	char why[FIT_MESSAGE_MAX];
@@ -108,22 +107,22 @@ static void test_fit(void **state) {
 		play(&h[i], "h");
 		f[i] = (struct fit_host){&h[i].host, true, 4, 1024};
 	}
-	assert_int_equal(fit_choose(f, 0, &inst, &type, why), -1);
+	assert_int_equal(fit_choose(f, 0, &spec, &type, why), -1);
 	assert_string_equal(why, "there are no hosts of role compute");
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), 0); /* equal: the first */
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 0); /* equal: the first */
 	f[0].free_vcpus = 3;
 	f[1].free_memory_mib = 1000;
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), 2); /* the emptiest */
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 2); /* the emptiest */
 	/* Of hosts of unlike size the one with the larger share left. */
 	h[3].capacity = (struct host_capacity){API_I64(64), API_I64(65536)};
 	f[3].free_vcpus = 40;
 	f[3].free_memory_mib = 40000;
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), 3);
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 3);
 
 	struct api_kv want = {(char *)"disk", (char *)"nvme"};
 	spec.host_selector = (struct api_map){&want, 1};
 	h[4].host.meta.labels = (struct api_map){&h[4].label, 1};
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), 4);
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 4);
 	spec.host_selector = (struct api_map){0};
 
 	f[0].alive = false;
@@ -131,20 +130,59 @@ static void test_fit(void **state) {
 	h[2].spec.unschedulable = API_BOOL(true);
 	f[3].free_vcpus = 1;
 	f[4].free_memory_mib = 511;
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), -1);
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), -1);
 	assert_string_equal(why,
 	                    "0 of 5 hosts fit: 2 are not ready, 1 is unschedulable, 1 has too few vCPUs (free 1 at "
 	                    "most, asked 2), 1 has too little memory (free 511 MiB at most, asked 512)");
 	f[4].free_memory_mib = 512; /* exactly */
-	assert_int_equal(fit_choose(f, 5, &inst, &type, why), 4);
+	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 4);
 	h[4].spec.role = (char *)"edge"; /* not counted */
 	f[3].free_vcpus = -3;            /* promised more than there is: its agent came back with less */
 	h[4].status.capacity = NULL;
-	assert_int_equal(fit_choose(f + 3, 2, &inst, &type, why), -1);
+	assert_int_equal(fit_choose(f + 3, 2, &spec, &type, why), -1);
 	assert_string_equal(why, "0 of 1 host fits: 1 has too few vCPUs (free 0 at most, asked 2)");
 	h[4].spec.role = NULL;
-	assert_int_equal(fit_choose(f + 4, 1, &inst, &type, why), -1);
+	assert_int_equal(fit_choose(f + 4, 1, &spec, &type, why), -1);
 	assert_string_equal(why, "0 of 1 host fits: 1 is not ready");
+}
+
+/* All or none is for who asks to decide: it is told how many fit, and the hosts are filled as they will be. */
+static void test_fit_gang(void **state) {
+	(void)state;
+	struct played h[3];
+	struct fit_host f[3];
+	struct instance_spec spec = {0};
+	struct instancetype_spec size = {API_I64(2), API_I64(512)};
+	struct instancetype type = {.spec = &size};
+	char why[FIT_MESSAGE_MAX];
+	int at[8];
+	for (int i = 0; i < 3; i++) {
+		play(&h[i], "h");
+		f[i] = (struct fit_host){&h[i].host, true, 4, 1024};
+	}
+	assert_int_equal(fit_gang(f, 3, &spec, &type, 0, at, why), 0);
+	/* Two on each, round about. */
+	assert_int_equal(fit_gang(f, 3, &spec, &type, 6, at, why), 6);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(at[i], i % 3);
+	for (int i = 0; i < 3; i++)
+		assert_true(f[i].free_vcpus == 0 && f[i].free_memory_mib == 0);
+	/* What is left on one doesn't help another. */
+	f[0].free_vcpus = 3;
+	f[1].free_memory_mib = 511;
+	f[1].free_vcpus = 100;
+	f[2].free_vcpus = 5;
+	f[0].free_memory_mib = f[2].free_memory_mib = 4096;
+	assert_int_equal(fit_gang(f, 3, &spec, &type, 8, at, why), 3);
+	assert_int_equal(at[0], 2);
+	assert_string_equal(why,
+	                    "0 of 3 hosts fit: 2 have too few vCPUs (free 1 at most, asked 2), 1 has too little memory "
+	                    "(free 511 MiB at most, asked 512)");
+	h[0].spec.unschedulable = API_BOOL(true);
+	f[0].free_vcpus = 100;
+	assert_int_equal(fit_gang(f, 3, &spec, &type, 1, at, why), 0);
+	assert_int_equal(fit_gang(f, 0, &spec, &type, 1, at, why), 0);
+	assert_string_equal(why, "there are no hosts of role compute");
 }
 
 int main(void) {
@@ -152,6 +190,7 @@ int main(void) {
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_ranges_random),
 		cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_fit_gang),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,8 @@
 #include "base/util.h"
 #include "controller/controller.h"
 
-static const char *const queue_names[N_QUEUES] = {"instances", "addresspools", "allocations",
-                                                  "endpoints", "hosts",        "tenantquotas"};
+static const char *const queue_names[N_QUEUES] = {"instances", "addresspools", "allocations", "endpoints",
+                                                  "hosts",     "tenantquotas", "clusters"};
 
 static struct metric reconciles = METRIC_COUNTER("nacre_controller_reconciles_total", "Objects looked at.");
 static struct metric errors = METRIC_COUNTER("nacre_controller_errors_total", "Reconciliations that failed.");

@@ -15,6 +15,8 @@
 #define BACKOFF_MIN_US 5000ULL
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)
 #define BUSY_US        USEC_PER_SEC /* at least, if the server has too much to do (429) */
+/* Answers come before new work, so that work is done on what is known by then. */
+#define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
 
 struct item {
 	RB_ENTRY(item) node, time_node;
@@ -192,9 +194,8 @@ int kube_workqueue_new(struct kube_workqueue **ret, sd_event *loop, unsigned par
 		r = sd_event_add_time(loop, &q->timer, CLOCK_MONOTONIC, 0, 1, on_timer, q);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
-	/* Answers come before new work, so that work is done on what is known by then. */
 	if (r >= 0)
-		r = sd_event_source_set_priority(q->defer, SD_EVENT_PRIORITY_NORMAL + 10);
+		r = sd_event_source_set_priority(q->defer, PRIORITY);
 	if (r < 0)
 		return error_errno(err, r, "work queue");
 	*ret = TAKE_PTR(q);
@@ -214,6 +215,10 @@ struct kube_workqueue *kube_workqueue_free(struct kube_workqueue *q) {
 	sd_event_unref(q->loop);
 	free(q);
 	return NULL;
+}
+
+void kube_workqueue_prefer(struct kube_workqueue *q) {
+	(void)!sd_event_source_set_priority(q->defer, PRIORITY - 1);
 }
 
 void kube_workqueue_run(struct kube_workqueue *q, bool run) {

@@ -29,6 +29,9 @@ int kube_workqueue_new(struct kube_workqueue **ret, sd_event *loop, unsigned par
 struct kube_workqueue *kube_workqueue_free(struct kube_workqueue *q);
 DEFINE_CLEANUP(kube_workqueue, struct kube_workqueue *, kube_workqueue_free)
 
+/* Its keys are handed out before those of all other queues that were not told this. */
+void kube_workqueue_prefer(struct kube_workqueue *q);
+
 /* While paused keys are collected but not handed out. */
 void kube_workqueue_run(struct kube_workqueue *q, bool run);
 bool kube_workqueue_running(const struct kube_workqueue *q);

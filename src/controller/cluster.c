@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One Cluster: its members NAME-0, NAME-1, … are made, kept alike, and deleted from the highest number down. Those that
+ * have no host yet are a gang: they are let in by quotas as one, get their addresses, and only when all of them exist
+ * and have these, and hosts are found for all together, seats are kept for them (gang.h) and each binds to its own.
+ * Members that have a host already, before the cluster grew or a controller died, are not part of it.
+ *
+ * A gang that waits holds nothing that another needs: no quota, no addresses, no room. So of two that fit alone but
+ * not together, one gets all. Where it made members before it was refused, they are deleted again.
+ *
+ * Each look compares anew what there is with what should be, and begins as many requests as a piece of work holds.
+ */
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/jsonwrite.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "controller/addresses.h"
+#include "controller/gang.h"
+#include "controller/placement.h"
+#include "controller/quota.h"
+
+#define MESSAGE_MAX 1024
+
+/* What a look finds. All pointers are the caches'. */
+struct look {
+	struct work *w;
+	const struct cluster *cl;
+	const struct instancetype *type; /* NULL: not there */
+	size_t want, exist, ready;
+	size_t unbound;                           /* wanted ones without a host, those that don't exist yet included */
+	const struct instance *v[CLUSTER_MAX];    /* by number */
+	const struct instance *gang[CLUSTER_MAX]; /* unbound members there are */
+	size_t n_gang;
+	const char *status, *reason; /* of condition Scheduled */
+	char message[MESSAGE_MAX];
+};
+
+static void verdict(struct look *l, const char *status, const char *reason, const char *fmt, ...) _printf_(4, 5);
+static void verdict(struct look *l, const char *status, const char *reason, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(l->message, sizeof(l->message), fmt, ap);
+	va_end(ap);
+	l->status = status;
+	l->reason = reason;
+}
+
+static bool is_bound(const struct instance *i) {
+	return i->status && i->status->host && *i->status->host;
+}
+
+static bool condition_is(const struct instance *i, const char *type, const char *status) {
+	const struct api_condition *c =
+		i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
+	return c && streq(c->status, status);
+}
+
+static bool is_member(const struct instance *i, const struct cluster *cl) {
+	const struct api_owner_ref *o = gang_owner(&i->meta);
+	return o && streq(o->uid, cl->meta.uid) && streq(o->name, cl->meta.name);
+}
+
+/* The number in a member's name; negative if there is none. */
+static int64_t number_of(const struct instance *i, const char *cluster) {
+	const char *p = starts_with(i->meta.name, cluster) ? i->meta.name + strlen(cluster) : "";
+	int64_t n;
+	if (*p != '-' || parse_i64(p + 1, 0, CLUSTER_MAX - 1, &n, NULL) < 0 || (p[1] == '0' && p[2]))
+		return -1;
+	return n;
+}
+
+static const struct instance *first_in(const struct controller *c, const char *ns) {
+	const struct instance *i = kube_cache_first_in(c->instances, ns);
+	return i && streq(i->meta.ns, ns) ? i : NULL;
+}
+
+static const struct instance *next_in(const struct controller *c, const struct instance *i) {
+	const struct instance *n = kube_cache_next(c->instances, i);
+	return n && streq(n->meta.ns, i->meta.ns) ? n : NULL;
+}
+
+/* One op is always left for the status. */
+static bool may_begin(const struct look *l) {
+	return l->w->n_ops < WORK_OPS_MAX - 1;
+}
+
+static struct look *look_new(struct work *w, const struct cluster *cl) {
+	struct controller *c = w->c;
+	struct look *l = calloc(1, sizeof(*l));
+	if (!l)
+		abort(); /* the key would stay active for ever */
+	*l = (struct look){.w = w, .cl = cl, .want = (size_t)cl->spec->replicas.v};
+	l->type = kube_cache_get(c->types, NULL, cl->spec->template->type);
+	for (const struct instance *i = first_in(c, cl->meta.ns); i; i = next_in(c, i)) {
+		int64_t n = is_member(i, cl) ? number_of(i, cl->meta.name) : -1;
+		if (n < 0)
+			continue;
+		l->v[n] = i;
+		l->exist++;
+		l->ready += (size_t)n < l->want && condition_is(i, "Ready", "True") && !i->meta.deletion_timestamp;
+	}
+	for (size_t n = 0; n < l->want; n++) {
+		const struct instance *i = l->v[n];
+		if (i && is_bound(i) && !i->meta.deletion_timestamp)
+			continue;
+		l->unbound++;
+		if (i && !is_bound(i))
+			l->gang[l->n_gang++] = i;
+	}
+	return l;
+}
+
+bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
+	bool bound = false, unbound = false;
+	for (const struct instance *i = first_in(c, cl->meta.ns); i; i = next_in(c, i)) {
+		if (!is_member(i, cl))
+			continue;
+		bound |= is_bound(i);
+		unbound |= !is_bound(i);
+	}
+	return bound && unbound;
+}
+
+/* ---- members come and go ---- */
+
+static bool fill_template(struct instance *i, const struct cluster *cl) {
+	_buf_free_ struct buf b = {0};
+	struct api_errors errs = {0};
+	struct jr r;
+	api_print_value(&api_desc_instance_spec, cl->spec->template, &b);
+	i->spec = calloc(1, sizeof(*i->spec));
+	if (!i->spec || b.failed)
+		return false;
+	jr_init(&r, b.data, b.len);
+	int e = api_parse_value(&api_desc_instance_spec, &r, i->spec, &errs);
+	jr_done(&r);
+	return e == 0;
+}
+
+static struct instance *make_member(const struct cluster *cl, size_t n) {
+	struct instance *i = api_new(&api_kind_instance);
+	if (!i)
+		return NULL;
+	i->meta.name = strf("%s-%zu", cl->meta.name, n);
+	i->meta.ns = strdup(cl->meta.ns);
+	i->meta.labels.v = calloc(1, sizeof(*i->meta.labels.v));
+	i->meta.finalizers.v = calloc(1, sizeof(*i->meta.finalizers.v));
+	i->meta.owner_refs.v = calloc(1, sizeof(*i->meta.owner_refs.v));
+	if (i->meta.labels.v && i->meta.finalizers.v && i->meta.owner_refs.v) {
+		i->meta.labels.n = i->meta.finalizers.n = i->meta.owner_refs.n = 1;
+		i->meta.labels.v[0] = (struct api_kv){strdup(CLUSTER_LABEL), strdup(cl->meta.name)};
+		i->meta.finalizers.v[0] = strdup(FINALIZER_INSTANCE);
+		i->meta.owner_refs.v[0] = (struct api_owner_ref){.api_version = strdup("nacre.dev/v1alpha1"),
+		                                                 .kind = strdup("Cluster"),
+		                                                 .name = strdup(cl->meta.name),
+		                                                 .uid = strdup(cl->meta.uid),
+		                                                 .controller = API_BOOL(true)};
+		const struct api_owner_ref *o = i->meta.owner_refs.v;
+		if (i->meta.name && i->meta.ns && i->meta.labels.v[0].key && i->meta.labels.v[0].value &&
+		    i->meta.finalizers.v[0] && o->api_version && o->kind && o->name && o->uid && fill_template(i, cl))
+			return i;
+	}
+	api_free(&api_kind_instance, i);
+	return NULL;
+}
+
+/* ---- status ---- */
+
+static const struct api_condition *condition(const struct cluster *cl, const char *type) {
+	return cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, type) : NULL;
+}
+
+bool cluster_tells_more(const struct cluster *old, const struct cluster *now) {
+	const struct api_condition *a = condition(old, "Scheduled"), *b = condition(now, "Scheduled");
+	return b &&
+	       (!a || !streq(a->status, b->status) || !streq(a->reason, b->reason) || !streq(a->message, b->message));
+}
+
+static bool set_condition(struct cluster *n, const char *type, const char *status, const char *reason,
+                          const char *message) {
+	return api_condition_set(&n->status->conditions.v, &n->status->conditions.n, type, status, reason, message,
+	                         n->meta.generation.v, now_realtime_us()) >= 0;
+}
+
+static void tell(struct controller *c, const struct cluster *old, const struct cluster *now, const char *type,
+                 const char *failed) {
+	const struct api_condition *a = condition(old, type), *b = condition(now, type);
+	bool ok = b && streq(b->status, "True");
+	if (!b || (a && streq(a->status, b->status) && streq(a->reason, b->reason) && streq(a->message, b->message)))
+		return;
+	/* That it is under way, and not ready until it is, is nothing to be warned of. */
+	if (!ok && (!failed || streq(b->reason, "Gathering")))
+		return;
+	kube_event(c->recorder, &api_kind_cluster, now, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
+	           ok ? b->reason : failed, "%s", b->message ? b->message : "");
+}
+
+static bool fill_status(struct cluster *n, const struct look *l) {
+	char text[MESSAGE_MAX];
+	struct cluster_status *s = n->status ? n->status : (n->status = calloc(1, sizeof(*n->status)));
+	if (!s)
+		return false;
+	if (l) {
+		s->replicas = API_I64((int64_t)l->exist);
+		s->ready_replicas = API_I64((int64_t)l->ready);
+	}
+	if (!s->selector && !(s->selector = strf(CLUSTER_LABEL "=%s", n->meta.name)))
+		return false;
+	if (!l)
+		return true;
+	const size_t want = l->want;
+	bool ok = set_condition(n, "Scheduled", l->status, l->reason, l->message);
+	snprintf(text, sizeof(text), "%zu of %zu members are ready", l->ready, want);
+	if (streq(l->status, "False"))
+		ok &= set_condition(n, "Ready", "False", l->reason, l->message);
+	else if (l->ready < want)
+		ok &= set_condition(n, "Ready", "False", "MembersNotReady", text);
+	else
+		ok &= set_condition(n, "Ready", "True", "Ready", text);
+	return ok;
+}
+
+static void patch_status(struct work *w, const struct cluster *cl, struct cluster *n) {
+	struct error err = {0};
+	struct kube_call call = op_call(work_op(w, w->c->clusters));
+	int r = kube_patch_status(w->c->client, &api_kind_cluster, cl, n, &call, &err);
+	if (r == 0)
+		return;
+	if (r > 0) {
+		tell(w->c, cl, n, "Scheduled", "FailedScheduling");
+		tell(w->c, cl, n, "Ready", NULL);
+	}
+	work_sent(w, r, &err);
+}
+
+/* ---- making ---- */
+
+/* A quota or a rule of the server refused a member. What it says is told; the members that were made go (see
+ * withdraw()). */
+static void refused(struct op *op, const struct kube_response *r) {
+	struct work *w = op->work;
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	struct error err = {0};
+	kube_key_split(w->key, buf, &ns, &name);
+	const struct cluster *cl = kube_cache_get(w->c->clusters, ns, name);
+	if (r->error != -EACCES || !cl || w->n_ops == WORK_OPS_MAX)
+		return;
+	const bool quota = strstr(r->err.msg, "exceeded quota");
+	struct cluster *n = clone(&api_kind_cluster, cl);
+	if (n && fill_status(n, NULL) &&
+	    set_condition(n, "Scheduled", "False", quota ? "QuotaExceeded" : "Refused", r->err.msg) &&
+	    set_condition(n, "Ready", "False", quota ? "QuotaExceeded" : "Refused", r->err.msg))
+		patch_status(w, cl, n);
+	else
+		work_sent(w, error_oom(&err), &err);
+	api_free(&api_kind_cluster, n);
+}
+
+/* Begins to make what is missing. */
+static void create(struct look *l) {
+	struct work *w = l->w;
+	struct error err = {0};
+	for (size_t n = 0; n < l->want && may_begin(l); n++) {
+		if (l->v[n])
+			continue;
+		struct instance *i = make_member(l->cl, n);
+		if (!i) {
+			work_sent(w, error_oom(&err), &err);
+			return;
+		}
+		struct op *op = work_op(w, w->c->instances);
+		struct kube_call call = op_call(op);
+		op->then = refused;
+		work_sent(w, kube_create(w->c->client, &api_kind_instance, i, &call, &err), &err);
+		api_free(&api_kind_instance, i);
+	}
+}
+
+/* Members of a gang that waits for others to make room: they never had a host, and hold what others may need. */
+static void withdraw(struct look *l) {
+	quotas_release_gang(l->w->c->quota, &l->cl->meta, l->gang, l->n_gang);
+	for (size_t k = l->n_gang; k-- > 0;) {
+		gangs_drop(l->w->c->gangs, l->gang[k]);
+		if (!l->gang[k]->meta.deletion_timestamp && may_begin(l))
+			work_delete(l->w, &api_kind_instance, &l->gang[k]->meta);
+	}
+}
+
+/* ---- the gang ---- */
+
+static bool has_address(const struct controller *c, const struct instance *i, enum use u) {
+	return condition_is(i, "AddressesAllocated", "True") || addresses_owned(c->addresses, i->meta.uid, u);
+}
+
+/* Members of gangs that were let in, this one's not, and have no address for USE yet. */
+static uint64_t promised(const struct controller *c, enum use u) {
+	const struct instance *i;
+	uint64_t n = quotas_kept(c->quota);
+	KUBE_CACHE_FOREACH(i, c->instances)
+	n += !is_bound(i) && gang_owner(&i->meta) && quotas_admitted(c->quota, i) && !has_address(c, i, u);
+	return n;
+}
+
+/* True if there are addresses for all of the gang that have none yet; else L tells what is short. */
+static bool addresses_suffice(struct look *l) {
+	struct controller *c = l->w->c;
+	for (enum use u = 0; u < N_USES; u++) {
+		uint64_t lack = l->unbound - l->n_gang;
+		for (size_t k = 0; k < l->n_gang; k++)
+			lack += !has_address(c, l->gang[k], u);
+		uint64_t room = lack ? addresses_room(c->addresses, u) : 0, others = lack ? promised(c, u) : 0;
+		room -= MIN(room, others);
+		if (room >= lack)
+			continue;
+		verdict(l, "False", "PoolExhausted",
+		        "%" PRIu64 " of %" PRIu64
+		        " members can have addresses: AddressPools with use %s are short of them",
+		        room, lack, use_names[u]);
+		return false;
+	}
+	return true;
+}
+
+/* False: it was refused, and L says why. */
+static bool admit(struct look *l) {
+	char msg[QUOTA_MESSAGE_MAX];
+	struct quotas *q = l->w->c->quota;
+	bool in = l->n_gang == l->unbound;
+	for (size_t k = 0; k < l->n_gang; k++)
+		in &= quotas_admitted(q, l->gang[k]);
+	if (!in) {
+		quotas_release_gang(q, &l->cl->meta, l->gang, l->n_gang);
+		if (!addresses_suffice(l))
+			return false;
+	}
+	if (quotas_admit_gang(q, &l->cl->meta, l->type, l->gang, l->n_gang, l->unbound - l->n_gang, msg)) {
+		for (size_t k = 0; !in && k < l->n_gang; k++)
+			enqueue(l->w->c, QUEUE_INSTANCES, l->cl->meta.ns, l->gang[k]->meta.name);
+		return true;
+	}
+	verdict(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
+	return false;
+}
+
+/* True if the server refused a member, or a member found no address: the rest of the gang makes way. */
+static bool must_make_way(struct look *l) {
+	const struct api_condition *s = condition(l->cl, "Scheduled");
+	for (size_t k = 0; k < l->n_gang; k++)
+		if (condition_is(l->gang[k], "AddressesAllocated", "False")) {
+			const struct instance *i = l->gang[k];
+			const struct api_condition *a = api_condition_find(
+				i->status->conditions.v, i->status->conditions.n, "AddressesAllocated");
+			verdict(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
+			return true;
+		}
+	if (l->n_gang == l->unbound || !s || !streq(s->status, "False") ||
+	    (!streq(s->reason, "QuotaExceeded") && !streq(s->reason, "Refused")) || !l->n_gang)
+		return false;
+	verdict(l, "False", s->reason, "%s", s->message ? s->message : "");
+	return true;
+}
+
+/* Keeps seats for the members that have none, if there is one for each. */
+static void seat(struct look *l) {
+	struct controller *c = l->w->c;
+	char why[FIT_MESSAGE_MAX];
+	const char **hosts = calloc(l->n_gang, sizeof(*hosts));
+	size_t n = 0;
+	if (!hosts)
+		abort();
+	for (size_t k = 0; k < l->n_gang; k++) {
+		const char *host = gangs_seat(c->gangs, l->gang[k]);
+		if (host && !host_is_lost(c, host))
+			continue;
+		gangs_drop(c->gangs, l->gang[k]);
+		l->gang[n++] = l->gang[k];
+	}
+	size_t seated = l->n_gang - n;
+	l->n_gang = n;
+	size_t fit = n ? placement_choose_gang(c->placement, l->cl->spec->template, l->type, n, hosts, why) : 0;
+	if (fit < n) {
+		verdict(l, "False", "Unschedulable",
+		        "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
+		wait_for_room(c, QUEUE_CLUSTERS, &l->cl->meta, l->want > l->unbound);
+	} else {
+		verdict(l, "False", "Gathering", "hosts are found for all members, which are being bound");
+		for (size_t k = 0; k < n; k++) {
+			gangs_keep(c->gangs, l->gang[k], hosts[k], l->type->spec->vcpus.v, l->type->spec->memory_mib.v);
+			enqueue(c, QUEUE_INSTANCES, l->cl->meta.ns, l->gang[k]->meta.name);
+		}
+		if (n)
+			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", l->w->key, n, seated);
+	}
+	free(hosts);
+}
+
+static void place(struct look *l) {
+	struct controller *c = l->w->c;
+	const struct api_meta *m = &l->cl->meta;
+	const struct instance *leaving = NULL, *foreign = NULL;
+	size_t complete = 0;
+	for (size_t n = 0; n < l->want; n++) {
+		char name[CLUSTER_NAME_MAX + 32];
+		snprintf(name, sizeof(name), "%s-%zu", m->name, n);
+		if (!l->v[n])
+			foreign = foreign ? foreign : kube_cache_get(c->instances, m->ns, name);
+		else if (l->v[n]->meta.deletion_timestamp)
+			leaving = l->v[n];
+	}
+	for (size_t k = 0; k < l->n_gang; k++)
+		complete += condition_is(l->gang[k], "AddressesAllocated", "True");
+	bool waits = true, away = false;
+	if (!l->unbound) {
+		verdict(l, "True", "Scheduled", "all %zu members have hosts", l->want);
+		waits = false;
+	} else if (foreign)
+		verdict(l, "False", "NameTaken",
+		        "Instance %s is there and no member of this Cluster; delete it, or give the Cluster another "
+		        "name",
+		        foreign->meta.name);
+	else if (leaving) {
+		verdict(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
+		return; /* its end brings us back */
+	} else if (!l->type)
+		verdict(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
+		        l->cl->spec->template->type);
+	else if (must_make_way(l) || !admit(l))
+		away = true;
+	else {
+		waits = false;
+		if (l->n_gang == l->unbound && complete == l->n_gang)
+			seat(l);
+		else
+			verdict(l, "False", "Gathering", "members are being made and given addresses");
+		create(l);
+	}
+	if (away)
+		withdraw(l);
+	/* Nothing is kept for those that are not being made. */
+	else if (waits || !l->unbound)
+		quotas_release_gang(c->quota, m, l->gang, l->n_gang);
+	if (waits)
+		wait_for_room(c, QUEUE_CLUSTERS, m, l->want > l->unbound);
+}
+
+/* ---- keeping alike ---- */
+
+/* What an Instance lets change. */
+static void carry_over(struct look *l, const struct instance *i) {
+	const struct instance_spec *t = l->cl->spec->template;
+	_buf_free_ struct buf b = {0};
+	struct error err = {0};
+	jw_begin(&b, '{');
+	jw_key(&b, "metadata");
+	jw_begin(&b, '{');
+	jw_kv_string(&b, "uid", i->meta.uid);
+	jw_kv_string(&b, "resourceVersion", i->meta.resource_version);
+	jw_end(&b, '}');
+	jw_key(&b, "spec");
+	jw_begin(&b, '{');
+	jw_kv_bool(&b, "running", t->running.v);
+	jw_key(&b, "ingress");
+	if (t->ingress.n) {
+		jw_begin(&b, '[');
+		for (size_t k = 0; k < t->ingress.n; k++)
+			api_print_value(&api_desc_instance_ingress, &t->ingress.v[k], &b);
+		jw_end(&b, ']');
+	} else
+		jw_null(&b);
+	jw_end(&b, '}');
+	jw_end(&b, '}');
+	struct kube_call call = op_call(work_op(l->w, l->w->c->instances));
+	int r = buf_error(&b, "patch of a member", &err);
+	if (r == 0)
+		r = kube_patch(l->w->c->client, &api_kind_instance, i->meta.ns, i->meta.name, NULL, KUBE_PATCH_MERGE,
+		               b.data, b.len, &call, &err);
+	work_sent(l->w, r, &err);
+}
+
+static void keep_alike(struct look *l) {
+	for (size_t n = 0; n < l->want && may_begin(l); n++)
+		if (l->v[n] && !l->v[n]->meta.deletion_timestamp &&
+		    !api_equal(&api_desc_instance_spec, l->cl->spec->template, l->v[n]->spec))
+			carry_over(l, l->v[n]);
+}
+
+static void shrink(struct look *l) {
+	for (size_t n = CLUSTER_MAX; n-- > l->want && may_begin(l);)
+		if (l->v[n] && !l->v[n]->meta.deletion_timestamp)
+			work_delete(l->w, &api_kind_instance, &l->v[n]->meta);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct work *w, const struct cluster *cl) {
+	bool clean = true;
+	/* Whoever deletes it that way wants to keep its members: they are let go by the server first. */
+	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER) || has_finalizer(&cl->meta, "orphan"))
+		return;
+	quotas_release_gang(w->c->quota, &cl->meta, NULL, 0);
+	for (const struct instance *i = first_in(w->c, cl->meta.ns); i; i = next_in(w->c, i)) {
+		if (!is_member(i, cl))
+			continue;
+		clean = false;
+		if (!i->meta.deletion_timestamp && w->n_ops < WORK_OPS_MAX)
+			work_delete(w, &api_kind_instance, &i->meta);
+	}
+	if (clean)
+		work_patch_finalizers(w, w->c->clusters, &cl->meta, FINALIZER_CLUSTER, false);
+}
+
+/* The server has answered whether the Cluster is there. Members of one that isn't go. */
+static void owner_asked(struct op *op, const struct kube_response *r) {
+	struct work *w = op->work;
+	void *cl = NULL;
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(w->key, buf, &ns, &name);
+	if ((r->error && r->error != -ENOENT) || !work_may_go_on(w) ||
+	    (r->error == 0 && kube_response_parse(r, &api_kind_cluster, &cl, NULL) < 0))
+		return;
+	for (const struct instance *i = first_in(w->c, ns); i && w->n_ops < WORK_OPS_MAX; i = next_in(w->c, i)) {
+		const struct api_owner_ref *o = gang_owner(&i->meta);
+		if (o && streq(o->name, name) && !(cl && streq(api_meta(cl)->uid, o->uid)) &&
+		    !i->meta.deletion_timestamp)
+			work_delete(w, &api_kind_instance, &i->meta);
+	}
+	api_free(&api_kind_cluster, cl);
+}
+
+/* Asks the server if there are members of a Cluster that the cache doesn't know: an absence there is only a suspicion.
+ */
+static void check_owner(struct work *w, const char *ns, const char *name) {
+	const struct cluster *cl = kube_cache_get(w->c->clusters, ns, name);
+	struct error err = {0};
+	for (const struct instance *i = first_in(w->c, ns); i; i = next_in(w->c, i)) {
+		const struct api_owner_ref *o = gang_owner(&i->meta);
+		if (!o || !streq(o->name, name) || (cl && streq(cl->meta.uid, o->uid)) || i->meta.deletion_timestamp)
+			continue;
+		struct op *op = work_op(w, NULL);
+		struct kube_call call = op_call(op);
+		op->missing_ok = true;
+		op->then = owner_asked;
+		work_sent(w, kube_get(w->c->client, &api_kind_cluster, ns, name, &call, &err), &err);
+		return;
+	}
+}
+
+/* ---- ---- */
+
+static void advance(struct work *w, const struct cluster *cl) {
+	struct error err = {0};
+	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER)) {
+		work_patch_finalizers(w, w->c->clusters, &cl->meta, FINALIZER_CLUSTER, true);
+		return;
+	}
+	struct look *l = look_new(w, cl);
+	shrink(l);
+	place(l);
+	keep_alike(l);
+	struct cluster *n = clone(&api_kind_cluster, cl);
+	if (n && fill_status(n, l))
+		patch_status(w, cl, n);
+	else
+		work_sent(w, error_oom(&err), &err);
+	api_free(&api_kind_cluster, n);
+	free(l);
+}
+
+void cluster_reconcile(const char *key, void *userdata) {
+	struct controller *c = userdata;
+	struct work *w = work_new(c, QUEUE_CLUSTERS, key);
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(key, buf, &ns, &name);
+	const struct cluster *cl = kube_cache_get(c->clusters, ns, name);
+	if (work_may_go_on(w)) {
+		if (cl && cl->meta.deletion_timestamp)
+			finish(w, cl);
+		else if (cl)
+			advance(w, cl);
+		if (w->n_ops < WORK_OPS_MAX)
+			check_owner(w, ns, name);
+	}
+	work_close(w);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/gang.h"
+
+#include <string.h>
+
+#include "base/util.h"
+#include "controller/placement.h"
+
+struct seat {
+	RB_ENTRY(seat) node;
+	int64_t vcpus, memory_mib;
+	char host[256];
+	char key[];
+};
+
+static int seat_cmp(const struct seat *a, const struct seat *b) {
+	return strcmp(a->key, b->key);
+}
+
+RB_HEAD(seats, seat);
+RB_GENERATE_INTERNAL(seats, seat, node, seat_cmp, _unused_ static)
+
+struct gangs {
+	struct controller *c;
+	struct seats seats;
+};
+
+const struct api_owner_ref *gang_owner(const struct api_meta *m) {
+	for (size_t i = 0; i < m->owner_refs.n; i++) {
+		const struct api_owner_ref *o = &m->owner_refs.v[i];
+		if (o->controller.v && streq(o->kind, "Cluster") && starts_with(o->api_version, "nacre.dev/"))
+			return o;
+	}
+	return NULL;
+}
+
+const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m) {
+	const struct api_owner_ref *o = gang_owner(m);
+	const struct cluster *cl = o ? kube_cache_get(c->clusters, m->ns, o->name) : NULL;
+	return cl && streq(cl->meta.uid, o->uid) ? cl : NULL;
+}
+
+static struct seat *find(const struct gangs *g, const char *key) {
+	struct seat *s = RB_ROOT(&g->seats);
+	int c;
+	while (s && (c = strcmp(key, s->key)))
+		s = c < 0 ? RB_LEFT(s, node) : RB_RIGHT(s, node);
+	return s;
+}
+
+static void drop(struct gangs *g, struct seat *s) {
+	placement_assume(g->c->placement, s->host, -s->vcpus, -s->memory_mib);
+	RB_REMOVE(seats, &g->seats, s);
+	free(s);
+}
+
+const char *gangs_seat(const struct gangs *g, const struct instance *i) {
+	char key[KUBE_KEY_MAX];
+	const struct seat *s = find(g, kube_key(i->meta.ns, i->meta.name, key));
+	return s ? s->host : NULL;
+}
+
+void gangs_drop(struct gangs *g, const struct instance *i) {
+	char key[KUBE_KEY_MAX];
+	struct seat *s = find(g, kube_key(i->meta.ns, i->meta.name, key));
+	if (s)
+		drop(g, s);
+}
+
+void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib) {
+	char key[KUBE_KEY_MAX];
+	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
+	struct seat *s = calloc(1, sizeof(*s) + n);
+	if (!s)
+		abort(); /* others would be given its place */
+	memcpy(s->key, key, n);
+	snprintf(s->host, sizeof(s->host), "%s", host);
+	s->vcpus = vcpus;
+	s->memory_mib = memory_mib;
+	gangs_drop(g, i);
+	RB_INSERT(seats, &g->seats, s);
+	placement_assume(g->c->placement, host, vcpus, memory_mib);
+}
+
+void gangs_clear(struct gangs *g) {
+	struct seat *s;
+	while ((s = RB_MIN(seats, &g->seats)))
+		drop(g, s);
+}
+
+/* Once it is bound its place counts by itself (placement.c). */
+static void on_instance(const struct kube_change *ch, void *userdata) {
+	const struct instance *i = ch->obj;
+	if (ch->type == KUBE_SYNCED)
+		return;
+	if (ch->type == KUBE_DELETED || (i->status && i->status->host && *i->status->host))
+		gangs_drop(userdata, i);
+}
+
+int gangs_new(struct gangs **ret, struct controller *c) {
+	struct gangs *g = calloc(1, sizeof(*g));
+	if (!g)
+		return -ENOMEM;
+	g->c = c;
+	RB_INIT(&g->seats);
+	*ret = g;
+	return kube_cache_on_change(c->instances, on_instance, g);
+}
+
+struct gangs *gangs_free(struct gangs *g) {
+	struct seat *s;
+	if (!g)
+		return NULL;
+	while ((s = RB_MIN(seats, &g->seats))) {
+		RB_REMOVE(seats, &g->seats, s);
+		free(s);
+	}
+	free(g);
+	return NULL;
+}

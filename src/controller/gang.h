@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Which Instances belong to a Cluster, and the hosts kept for them. When a gang fits, a seat is kept for each of its
+ * members at once; the members then bind one by one, each to its own seat, which counts as taken meanwhile. Seats are
+ * nothing but a promise of this process: after a restart the members that are not bound yet are placed anew, before
+ * all others.
+ */
+
+#include "api/cluster.h"
+#include "controller/controller.h"
+
+struct gangs;
+
+int gangs_new(struct gangs **ret, struct controller *c);
+struct gangs *gangs_free(struct gangs *g);
+
+/* The Cluster that controls the object, by name and uid; NULL if it is no member of one. */
+const struct api_owner_ref *gang_owner(const struct api_meta *m);
+/* The same, if the Cluster is known; else NULL. */
+const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m);
+
+/* The host kept for the instance; NULL: none. */
+const char *gangs_seat(const struct gangs *g, const struct instance *i);
+/* Keeps a seat of that size for I. It goes when the instance is bound or gone. */
+void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib);
+void gangs_drop(struct gangs *g, const struct instance *i);
+/* Another controller may decide now. */
+void gangs_clear(struct gangs *g);
