@@ -6,8 +6,8 @@
  * and have these, and hosts are found for all together, seats are kept for them (gang.h) and each binds to its own.
  * Members that have a host already, before the cluster grew or a controller died, are not part of it.
  *
- * A gang that waits holds nothing that another needs: no quota, no addresses, no room. So of two that fit alone but
- * not together, one gets all. Where it made members before it was refused, they are deleted again.
+ * Quota, addresses and room are taken for the gang as a whole, in that order, or not at all; so of two that fit alone
+ * but not together, one gets all. Where it made members before it was refused, they are deleted again.
  *
  * Each look compares anew what there is with what should be, and begins as many requests as a piece of work holds.
  */

@@ -2,9 +2,11 @@
 """Nothing is left of what was deleted: instance, tenant, the whole lab."""
 
 import contextlib
+import json
 import os
 
 from conftest import Snapshot, bare_kubernetes, eventually, instance
+from harness import patient
 
 
 def routes(lab):
@@ -71,6 +73,42 @@ def test_delete_namespace(lab):
     lab.apply(instance("a", ns="tenant2"), instance("b", ns="tenant2"))
     lab.wait_ready("tenant2", "a", "b")
     lab.kubectl("delete", "namespace", "tenant2", "--timeout=360s", timeout=100)
+    assert_same(lab, before)
+
+
+def test_cluster(lab):
+    """A tenant's gang: up together, scaled up and down by kubectl, deleted."""
+    before = state(lab)
+    ns, name = "red", "gang"
+
+    def kubectl(*argv, **kw):
+        return lab.kubectl("-n", ns, *argv, who="red", **kw)
+
+    def members():
+        return {i["metadata"]["name"]: i["status"].get("address") for i in
+                lab.items("-n", ns, "instances.nacre.dev", "-l", f"nacre.dev/cluster={name}")}
+
+    def ready(n):
+        eventually(f"{n} members are ready", 180, lambda: (s := lab.get("-n", ns, "cluster", name).get("status", {})).get(
+            "readyReplicas") == s.get("replicas") == n, interval=0.5)
+        kubectl("wait", "--for=condition=Ready", f"cluster/{name}", f"--timeout={patient(60):.0f}s", timeout=90)
+        assert sorted(members()) == [f"{name}-{k}" for k in range(n)]
+        for member, address in members().items():
+            lab.await_answer("internet", address)
+            assert f"hello from {ns}/{member}" in lab.page(address)
+
+    kubectl("apply", "-f", "-", input=json.dumps({
+        "apiVersion": "nacre.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": name},
+        "spec": {"replicas": 2, "template": instance("")["spec"]}}))
+    ready(2)
+    kubectl("scale", "cluster", name, "--replicas=3", "--current-replicas=2")
+    ready(3)
+    first = members()[f"{name}-0"]
+    kubectl("scale", "cluster", name, "--replicas=1")
+    ready(1)
+    assert members() == {f"{name}-0": first}
+    kubectl("delete", "cluster", name, f"--timeout={patient(60):.0f}s", timeout=90)
+    assert not members()
     assert_same(lab, before)
 
 
