@@ -122,11 +122,11 @@ static void network_is_made_repaired_and_removed(void **state) {
 	OK(instnet_remove(prefix, ID, public_nl, &error));
 }
 
-/* Waits up to 10 s for the file that the container's program renames into place. */
+/* Waits, up to two minutes, for the file that the container's program renames into place. */
 static char *wait_file(const char *path) {
 	char *text = NULL;
 
-	for (int i = 0; i < 1000 && read_file(path, 65536, &text, NULL, &error) < 0; i++)
+	for (int i = 0; i < 12000 && read_file(path, 65536, &text, NULL, &error) < 0; i++)
 		usleep(10000);
 	if (!text)
 		fail_msg("%s: %s", path, error.msg);
