@@ -19,6 +19,7 @@ import time
 import urllib.parse
 
 from apilib import JSONPATCH, MERGE, G
+from harness import patient
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exchanges")
 APPLY = "application/apply-patch+yaml"
@@ -46,7 +47,7 @@ def record(topic, said):
 
 
 class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=240):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -131,9 +132,9 @@ class Stream:
                     self.events.append(event)
         self.closed = True
 
-    def take(self, n=None, seconds=5):
+    def take(self, n=None, seconds=15):
         """The next n events, or those that came in time; without n all until the server ends the stream."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while time.monotonic() < deadline and not self.closed and (n is None or len(self.events) < self.taken + n):
             time.sleep(0.005)
         new = self.events[self.taken:self.taken + n if n is not None else None]
@@ -143,7 +144,7 @@ class Stream:
     def close(self):
         with contextlib.suppress(OSError, AttributeError):
             self.conn.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(10)
+        self.thread.join(60)
         self.conn.close()
 
 
@@ -249,7 +250,7 @@ class Script:
         self._record(what, 200, response.headers, None, differs)
         self.streams[name] = Stream(conn, response)
 
-    def events(self, n=None, name="watch", differs=None, seconds=5):
+    def events(self, n=None, name="watch", differs=None, seconds=15):
         events = self.streams[name].take(n, seconds) if name in self.streams else None
         self._record(f"events of {name}: {'all' if n is None else n}", None, None, json.loads(json.dumps(events)), differs)
         return events or []

@@ -13,8 +13,10 @@ import ssl
 import subprocess
 import time
 
+import leftovers
 import pytest
 from apilib import ADMIN, SERVER, Pki, Server, context, eventually, namespace, pki
+from harness import MORTAL
 
 NS = "/api/v1/namespaces"
 ACCOUNTS = f"{NS}/default/serviceaccounts"
@@ -23,7 +25,7 @@ REVIEWS = "/apis/authentication.k8s.io/v1"
 
 def ask(server, method, path, body=None, user=(), token=None, tls=None):
     """As USER by certificate, or by TOKEN, or as nobody."""
-    conn = server.connection(user) if tls is None else http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30,
+    conn = server.connection(user) if tls is None else http.client.HTTPSConnection("127.0.0.1", server.port, timeout=240,
                                                                                     context=tls)
     with contextlib.closing(conn):
         return server.request(method, path, body, headers={"Authorization": f"Bearer {token}"} if token else {}, conn=conn)
@@ -56,7 +58,7 @@ def b64(data):
 
 
 def openssl(*args):
-    subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=30)
+    subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=240)
 
 
 def signed(claims, key, alg="ES256", kid=None):
@@ -126,7 +128,7 @@ def test_certificates_that_are_no_good(server, tmp_path):
 
 
 def test_tls_only(server):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as s:
         s.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert not s.recv(100).startswith(b"HTTP/1.1 2")
@@ -158,7 +160,7 @@ def test_files_are_read_again(tmp_path):
     mine = Pki(str(tmp_path / "pki"))
     cert, key = mine.server()
     s = Server(tmp_path)
-    s.process = subprocess.Popen([SERVER, "--database", s.database, "--listen", f"127.0.0.1:{s.port}", "--tls-cert", cert,
+    s.process = subprocess.Popen([*MORTAL, SERVER, "--database", s.database, "--listen", f"127.0.0.1:{s.port}", "--tls-cert", cert,
                                   "--tls-key", key, "--client-ca", mine.ca], stderr=open(s.log, "a"))
     try:
         def trusting(p, *user):
@@ -171,7 +173,7 @@ def test_files_are_read_again(tmp_path):
                 return ask(s, "GET", NS, tls=tls).status
 
         eventually("the server answers", 20, lambda: answers(trusting(mine, *ADMIN)) == 200)
-        with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", s.port, timeout=30, context=trusting(mine, *ADMIN))) as conn:
+        with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", s.port, timeout=240, context=trusting(mine, *ADMIN))) as conn:
             assert s.get(NS, conn=conn).status == 200
             # A key that doesn't fit changes nothing.
             good = open(key).read()
@@ -414,6 +416,7 @@ def test_audit_log_on_a_full_disk(tmp_path):
     """Requests are served, lines past the bound are dropped and counted, and it goes on when there is room."""
     full = tmp_path / "full"
     full.mkdir()
+    leftovers.claim("mount", full)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(full)], check=False).returncode:
         pytest.skip("can't mount")
     s = Server(tmp_path)
@@ -436,7 +439,7 @@ def test_audit_log_on_a_full_disk(tmp_path):
 
 def test_audit_log_that_cannot_be(tmp_path):
     p = subprocess.run([SERVER, "--database", f"{tmp_path}/db", "--listen", f"unix:{tmp_path}/sock", "--audit-log", f"{tmp_path}/no/audit"],
-                       stderr=subprocess.PIPE, timeout=20)
+                       stderr=subprocess.PIPE, timeout=120)
     assert p.returncode == 1 and b"audit log" in p.stderr
 
 

@@ -13,7 +13,7 @@ from apilib import G, SERVER, image, instance
 
 
 def command(*argv, status=0):
-    p = subprocess.run([SERVER, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    p = subprocess.run([SERVER, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
     assert p.returncode == status, p.stderr
     return p.stdout + p.stderr
 

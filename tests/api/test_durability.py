@@ -7,15 +7,15 @@ import random
 import threading
 import time
 
-from apilib import G, image
+from apilib import G, eventually, image
 
 ROUNDS = 30 if os.environ.get("NACRE_TEST_ALL") else 8
 WRITERS = 6
 
 
-def writer(server, number, stop, acked):
+def writer(server, number, stop, acked, writes):
     """Creates, counts up in and deletes objects of its own; notes what the server said."""
-    conn = server.connection(timeout=10)
+    conn = server.connection()
     rng = random.Random(number)
     try:
         while not stop.is_set():
@@ -32,6 +32,7 @@ def writer(server, number, stop, acked):
             o = a.json
             acked[name] = None if o["kind"] == "Status" else (int(o["metadata"]["labels"]["n"]),
                                                                int(o["metadata"]["resourceVersion"]))
+            writes.append(name)
     except (OSError, http.client.HTTPException):
         pass
 
@@ -39,15 +40,16 @@ def writer(server, number, stop, acked):
 def test_kill_under_load(server):
     acked, last_version = [{} for _ in range(WRITERS)], 0
     for round in range(ROUNDS):
-        stop = threading.Event()
-        threads = [threading.Thread(target=writer, args=(server, n, stop, acked[n])) for n in range(WRITERS)]
+        stop, writes = threading.Event(), []
+        threads = [threading.Thread(target=writer, args=(server, n, stop, acked[n], writes)) for n in range(WRITERS)]
         for t in threads:
             t.start()
+        eventually("they write", 20, lambda: len(writes) >= WRITERS, 0.001)
         time.sleep(random.uniform(0.02, 0.4))
         server.kill()
         stop.set()
         for t in threads:
-            t.join(20)
+            t.join()
         server.start()
         got = server.list(f"{G}/images")
         version = int(got["metadata"]["resourceVersion"])
@@ -67,7 +69,6 @@ def test_kill_under_load(server):
                         (before is not None and (now is None or now[0] == before[0] + 1)), (name, state, now)
                 d[name] = now
         assert sum(len(d) for d in acked) >= len(there)
-    assert last_version > 50
 
 
 def test_versions_never_go_back(server):
@@ -89,7 +90,7 @@ def test_many_writers_of_one_object(server):
     done = []
 
     def count():
-        conn = server.connection(timeout=30)
+        conn = server.connection()
         for _ in range(20):
             while True:
                 o = server.get(f"{G}/images/img", conn=conn).json
@@ -104,6 +105,6 @@ def test_many_writers_of_one_object(server):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join()
     assert len(done) == 5
     assert server.get(f"{G}/images/img").json["metadata"]["labels"]["n"] == "100"

@@ -13,8 +13,10 @@ import subprocess
 import time
 import uuid
 
+import leftovers
 import pytest
 from apilib import G, SERVER, V, Server, eventually, image, instance, pki
+from harness import MORTAL, patient
 
 ALL = bool(os.environ.get("NACRE_TEST_ALL"))
 
@@ -31,7 +33,7 @@ def descriptors(server):
 
 def unix(server):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(30)
+    s.settimeout(240)
     while True:
         try:
             s.connect(f"{server.dir}/sock")
@@ -62,7 +64,7 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
         seen, tails = {}, {}
         for _ in range(n_readers):
             s = stack.enter_context(watch(server, "small"))
-            s.settimeout(30)
+            s.settimeout(240)
             poll.register(s, selectors.EVENT_READ)
             seen[s] = 0
             tails[s] = b""
@@ -72,7 +74,7 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
         idle = (rss(server) - before) / (n_readers + n_deaf)
 
         def read_until(count):
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + patient(120)
             late = {s for s, n in seen.items() if n < count}
             while late:
                 assert time.monotonic() < deadline, f"{len(late)} watchers have not got {count} events"
@@ -91,7 +93,7 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
             assert server.patch(f"{G}/images/big", {"metadata": {"annotations": {"x": text}}}).status == 200
             began = time.monotonic()
             assert server.patch(f"{G}/images/small", {"metadata": {"labels": {"n": str(n)}}}).status == 200
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < patient(20)
             read_until(n + 2)
         assert set(seen.values()) == {changes + 1}
         full = (rss(server) - before) / (n_readers + n_deaf)
@@ -166,6 +168,7 @@ def test_clients_that_say_nothing(server):
 def test_a_client_whose_machine_is_gone(tmp_path):
     """Its packets are dropped, nobody closes anything: its watch ends all the same."""
     run = "na" + uuid.uuid4().hex[:6]
+    leftovers.claim("netns", run)
     ip = lambda *a: subprocess.run(["ip", *a], check=True)
     try:
         ip("netns", "add", run)
@@ -177,13 +180,13 @@ def test_a_client_whose_machine_is_gone(tmp_path):
         s = Server(tmp_path)
         cert, key = pki().client("system:admin", "system:masters")
         s.process = subprocess.Popen(
-            [SERVER, "--database", str(tmp_path / "db"), "--listen", "[fd4e:1::1]:6443", "--tls-cert",
+            [*MORTAL, SERVER, "--database", str(tmp_path / "db"), "--listen", "[fd4e:1::1]:6443", "--tls-cert",
              f"{pki().dir}/server.crt", "--tls-key", f"{pki().dir}/server.key", "--client-ca", pki().ca])
         curl = ["ip", "netns", "exec", run, "curl", "-skN", "--cert", cert, "--key", key]
         eventually("it answers", 20, lambda: subprocess.run(
             [*curl, "https://[fd4e:1::1]:6443/readyz"], stdout=subprocess.DEVNULL).returncode == 0)
         fds = descriptors(s)
-        clients = [subprocess.Popen([*curl, f"https://[fd4e:1::1]:6443{G}/images?watch=1"], stdout=subprocess.DEVNULL)
+        clients = [subprocess.Popen([*MORTAL, *curl, f"https://[fd4e:1::1]:6443{G}/images?watch=1"], stdout=subprocess.DEVNULL)
                    for _ in range(5)]
         eventually("they watch", 20, lambda: descriptors(s) >= fds + 5)
         ip("-n", run, "link", "set", run + "b", "down")
@@ -204,6 +207,7 @@ def test_full_disk(tmp_path):
     """A file system that is really full: writes say so, reads and watches go on, nothing is lost, and it recovers."""
     disk = tmp_path / "disk"
     disk.mkdir()
+    leftovers.claim("mount", disk)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "none", str(disk)], check=True)
     try:
         s = Server(tmp_path)
@@ -270,12 +274,12 @@ def test_damage_anywhere(server, tmp_path):
         s.database = str(broken / "db")
         s.start(wait=False)
         answer = None
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while s.process.poll() is None and answer is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 answer = s.get(f"{G}/instances")
         if answer is None:
-            assert s.process.wait(20) == 1, f"it crashed: {s.process.returncode}"
+            assert s.process.wait(patient(20)) == 1, f"it crashed: {s.process.returncode}"
             last = open(s.log).read().splitlines()[-1]
             assert "database" in last or "is not" in last, last
             refused += 1

@@ -27,7 +27,7 @@ def debian_kubectl():
         subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=CACHE, check=True, timeout=120,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for deb in glob.glob(os.path.join(CACHE, "*.deb")):
-            subprocess.run(["dpkg-deb", "-x", deb, CACHE], check=True, timeout=60)
+            subprocess.run(["dpkg-deb", "-x", deb, CACHE], check=True, timeout=240)
             os.unlink(deb)
         return path
     except (OSError, subprocess.SubprocessError):
@@ -42,7 +42,7 @@ def kubectls():
         if not path or not os.access(path, os.X_OK):
             continue
         p = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                           timeout=60)
+                           timeout=240)
         if p.returncode == 0:
             v = json.loads(p.stdout)["clientVersion"]["gitVersion"]
             found.setdefault(re.match(r"v\d+\.\d+", v)[0], path)
@@ -61,7 +61,7 @@ class Kubectl:
         version = subprocess.run([path, "version", "--client", "-o", "json"], stdout=subprocess.PIPE, check=True).stdout
         self.minor = int(json.loads(version)["clientVersion"]["gitVersion"].split(".")[1])
 
-    def run(self, *args, input=None, check=True, env=None, timeout=60):
+    def run(self, *args, input=None, check=True, env=None, timeout=240):
         p = subprocess.run([*self.argv, *args], input=input, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            env={**self.env, **(env or {})}, timeout=timeout)
         assert not check or p.returncode == 0, p.stderr
@@ -299,7 +299,7 @@ def test_create_replace_delete(kubectl, server):
     assert server.get(f"{G}/images/img").json["spec"]["kernel"]["kernel"] == "new"
     assert "created" in kubectl("create", "namespace", "tenant")
     server.create(instance("a", "tenant"))
-    assert "deleted" in kubectl("delete", "ns", "tenant", "--timeout=20s")
+    assert "deleted" in kubectl("delete", "ns", "tenant", "--timeout=240s")
     assert server.get("/api/v1/namespaces/tenant").status == 404
     assert "deleted" in kubectl("delete", "images", "--all")
     assert kubectl.run("delete", "image", "img", check=False).returncode == 1
@@ -307,7 +307,7 @@ def test_create_replace_delete(kubectl, server):
     for policy in ("background", "foreground", "orphan"):
         server.create(image())
         if kubectl.minor >= 21:
-            kubectl("delete", "image", "img", f"--cascade={policy}", "--timeout=20s")
+            kubectl("delete", "image", "img", f"--cascade={policy}", "--timeout=240s")
         else:
             kubectl("delete", "image", "img")
         eventually("deleted", 5, lambda: server.get(f"{G}/images/img").status == 404)
@@ -320,7 +320,7 @@ def watches(server):
 def test_wait(kubectl, server):
     def start(*args):
         """kubectl wait that has seen the object and now watches it."""
-        p = kubectl.start("wait", "inst/a", "--timeout=30s", *args)
+        p = kubectl.start("wait", "inst/a", "--timeout=240s", *args)
         eventually("kubectl watches", 20, lambda: watches(server) > 0)
         return p
 
@@ -329,14 +329,14 @@ def test_wait(kubectl, server):
     condition = {"type": "Ready", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "False"}]}})
     server.patch(path_of(instance()) + "/status", {"status": {"conditions": [{**condition, "status": "True"}]}})
-    out, err = p.communicate(timeout=40)
+    out, err = p.communicate(timeout=300)
     assert p.returncode == 0 and "condition met" in out, err
-    p = kubectl.run("wait", "--for=condition=Nope", "inst/a", "--timeout=1s", check=False)
+    p = kubectl.run("wait", "--for=condition=Nope", "inst/a", "--timeout=3s", check=False)
     assert p.returncode == 1 and "timed out" in p.stderr
     eventually("the watches before have ended", 20, lambda: watches(server) == 0)
     p = start("--for=delete")
     server.delete(path_of(instance()))
-    out, err = p.communicate(timeout=40)
+    out, err = p.communicate(timeout=300)
     assert p.returncode == 0, err
 
 

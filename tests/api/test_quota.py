@@ -98,7 +98,7 @@ def test_race(server):
         for t in threads:
             t.start()
         for t in threads:
-            t.join(60)
+            t.join()
         there = server.list(f"{G}/instances")["items"]
         assert len(there) == 10, len(there)
         assert sorted(results) == [201] * 10 + [403] * 190, results

@@ -63,8 +63,8 @@ class Cloud:
 
     def start_controller(self, name="controller", *args):
         self.start(name, os.path.join(BIN, "nacre-controller"), "--api", "unix:" + self.sock, "--identity", name,
-                   "--log-level", "debug", "--lease-ms", "2000", "--lease-deadline-ms", "1500", "--lease-retry-ms",
-                   "300", "--metrics", f"unix:{self.dir}/{name}.sock", *args)
+                   "--log-level", "debug", "--lease-ms", "6000", "--lease-deadline-ms", "4500", "--lease-retry-ms",
+                   "500", "--metrics", f"unix:{self.dir}/{name}.sock", *args)
 
     def kill(self, name, number):
         self.procs[name].send_signal(number)
@@ -162,13 +162,13 @@ class Cloud:
 
     # ---- hosts that are played ----
 
-    def host(self, name, vcpus=4, memory=1024, beat=True, duration=2, **spec):
+    def host(self, name, vcpus=4, memory=1024, beat=True, duration=6, ready="True", **spec):
         n = next(self.numbers)
         self.create("Host", name, {"vtep": f"fd00:a::{n}", **spec})
         now = "2026-01-01T00:00:00Z"
         self.patch("hosts", name, {"status": {
             "capacity": {"vcpus": vcpus, "memoryMiB": memory},
-            "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "",
+            "conditions": [{"type": "Ready", "status": ready, "reason": "Ready", "message": "",
                             "lastTransitionTime": now}]}}, sub="/status")
         if beat:
             self.create("Lease", "host-" + name, {"holderIdentity": name, "leaseDurationSeconds": duration},

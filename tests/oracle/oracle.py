@@ -99,7 +99,7 @@ class Oracle:
         self.processes.append(p)
         return p
 
-    def start(self, seconds=120):
+    def start(self, seconds=600):
         etcd, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self.peer_port}"
         self._start("etcd", "--data-dir", os.path.join(self.dir, "etcd"), "--listen-client-urls", etcd,
                     "--advertise-client-urls", etcd, "--listen-peer-urls", peer,
@@ -136,7 +136,7 @@ class Oracle:
             context.load_cert_chain(*self.pki.sign(user, groups))
         return context
 
-    def connect(self, user="system:admin", groups=("system:masters",), timeout=60):
+    def connect(self, user="system:admin", groups=("system:masters",), timeout=240):
         """A connection of a user with a certificate; of nobody if user is None."""
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.tls(user, tuple(groups)))
 
@@ -150,7 +150,7 @@ class Oracle:
     def kubectl(self, *args, input=None, check=True, user="system:admin", groups=("system:masters",)):
         p = subprocess.run([os.path.join(BINARIES, "kubectl"), "--kubeconfig", self.kubeconfig(user, groups),
                             "--cache-dir", os.path.join(self.dir, "cache"), *args], input=input, text=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=480)
         assert not check or p.returncode == 0, p.stderr
         return p
 
