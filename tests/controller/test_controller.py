@@ -46,7 +46,7 @@ def test_two_controllers_never_give_a_value_twice(bare):
     settle(bare, len(names))
     # Nor did both place the same instance: each was logged by one of them, and is where that one said.
     eventually("all are placed", 10, lambda: all(placed(bare, n) for n in names))
-    said = r'msg="instance placed" instance=default/(\S+) host=(\S+)\n'
+    said = r'msg="instance placed" instance=default/(\S+) host=(\S+)'
     said = eventually("so it was logged", 10, lambda: len(
         found := re.findall(said, bare.log("one") + bare.log("two"))) >= len(names) and found)
     assert sorted(said) == sorted((n, placed(bare, n)) for n in names)

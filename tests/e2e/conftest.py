@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import ssl
 import subprocess
 import tempfile
@@ -23,7 +22,7 @@ import leftovers
 import pings
 import pytest
 import yaml
-from harness import BIN, IMAGES, MORTAL, patient, run
+from harness import BIN, IMAGES, patient, run
 
 NACRE = os.path.join(BIN, "nacre")
 API = os.environ.get("NACRE_E2E_API") or "nacre"

@@ -198,13 +198,11 @@ def test_an_object_with_another_uid_is_the_same_guest(cloud, guest, outside):
     assert status == 201 and new["metadata"]["uid"] != old["metadata"]["uid"], new
     status, new = cloud.request("PATCH", f"{path}/status", {"status": old["status"]}, "application/merge-patch+json")
     assert status == 200 and new["status"]["id"] == old["metadata"]["uid"], new
-    pings = subprocess.Popen(["ip", "netns", "exec", outside, "ping", "-q", "-i", "0.01", "-w", "6", guest.address],
-                             stdout=subprocess.PIPE, text=True)
+    pings = Ping(["ip", "netns", "exec", outside], guest.address)
     cloud.start_controller()
     cloud.start_node()
     cloud.wait_node()
-    said = pings.communicate()[0]
-    assert " 0% packet loss" in said, said
+    assert pings.stop().lost == []
     answers(outside, guest)
     assert guest.pids("qemu-system-x86_64") == before
 
