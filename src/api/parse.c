@@ -69,7 +69,7 @@ static void check_string(struct parser *p, const struct at *at, const struct api
 			buf_printf(&list, "%s`%s`", list.len ? ", " : "", *v);
 		}
 		wrong(p, at, API_NOT_SUPPORTED, "must be one of %s, not `%.60s`", list.data ? list.data : "", s);
-	} else if (f->check && *s && f->check(s, &err) < 0)
+	} else if (f->check && f->check(s, &err) < 0)
 		wrong(p, at, API_INVALID, "%s", err.msg);
 }
 

@@ -169,7 +169,11 @@ static void test_time(void **state) {
 	assert_true(us == 1700000000123456);
 	assert_int_equal(time_parse("2023-11-14T22:13:20+01:00", &us), 0);
 	assert_true(us == 1699996400000000);
-	assert_int_equal(time_parse("2023-11-14", &us), -EINVAL);
+	static const char *const bad[] = {"2023-11-14",           "2023-2-30T00:00:00Z",  "2023-02-30T00:00:00Z",
+	                                  "2023-02-03T00:00:60Z", "2023-02-03T24:00:00Z", "2023-02-03t00:00:00Z",
+	                                  "2023-02-03T00:00:0Z",  "2023-02-03T00:00:00",  ""};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(time_parse(bad[i], &us), -EINVAL);
 }
 
 static void test_proc(void **state) {

@@ -165,9 +165,22 @@ const char *time_str(uint64_t realtime_us, bool micro, char out[static TIME_STR_
 	return out;
 }
 
-int time_parse(const char *s, uint64_t *ret_us) {
-	struct tm tm = {0};
+/* The rest after date and time; NULL if they are none. strptime() takes fewer digits, leap seconds, and 30 February. */
+static const char *parse_date(const char *s, time_t *ret) {
+	static const char shape[] = "dddd-dd-ddTdd:dd:dd";
+	struct tm tm = {0}, back;
+	for (size_t i = 0; shape[i]; i++)
+		if (shape[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != shape[i])
+			return NULL;
 	const char *p = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+	const int day = tm.tm_mday;
+	*ret = timegm(&tm);
+	return p && gmtime_r(ret, &back) && back.tm_mday == day && s[17] < '6' ? p : NULL;
+}
+
+int time_parse(const char *s, uint64_t *ret_us) {
+	time_t date;
+	const char *p = parse_date(s, &date);
 	if (!p || strlen(s) > 40)
 		return -EINVAL;
 	uint64_t us = 0;
@@ -192,7 +205,7 @@ int time_parse(const char *s, uint64_t *ret_us) {
 		p += 6;
 	} else
 		return -EINVAL;
-	time_t t = timegm(&tm) - offset;
+	time_t t = date - offset;
 	if (*p || t < 0)
 		return -EINVAL;
 	*ret_us = (uint64_t)t * USEC_PER_SEC + us;
