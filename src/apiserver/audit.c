@@ -161,14 +161,13 @@ static const char *verb(const struct request *r) {
 
 static void write_event(struct buf *b, const struct request *r, const struct audit_client *c) {
 	const struct user *user = r->by ? r->by : r->user, *as = r->by ? r->user : r->as;
-	char id[37], begin[TIME_STR_MAX], end[TIME_STR_MAX];
+	char begin[TIME_STR_MAX], end[TIME_STR_MAX];
 	const uint64_t now = now_realtime_us(), took = (now_monotonic_ns() - r->start_ns) / 1000;
-	uuid_make(id);
 	jw_begin(b, '{');
 	jw_kv_string(b, "kind", "Event");
 	jw_kv_string(b, "apiVersion", "audit.k8s.io/v1");
 	jw_kv_string(b, "level", "Metadata");
-	jw_kv_string(b, "auditID", id);
+	jw_kv_string(b, "auditID", r->audit_id);
 	jw_kv_string(b, "stage", "ResponseComplete");
 	write_text(b, "requestURI", c->target);
 	jw_kv_string(b, "verb", verb(r));

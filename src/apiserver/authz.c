@@ -115,7 +115,22 @@ void authz_forbidden(struct request *r, const struct user *u, const struct authz
 	             *a->subresource ? "/" : "", a->subresource, a->group, scope, colon, why);
 }
 
-/* May BY be taken for U? Its name, each of its groups and its uid are resources. */
+/* The Ith of what U is beside its name: groups, extra attributes, uid. */
+static bool part_of(const struct user *u, size_t i, struct authz_attributes *ret) {
+	if (i < u->n_groups)
+		*ret = (struct authz_attributes){"impersonate", "", "groups", "", "", u->groups[i], NULL};
+	else if ((i -= u->n_groups) < u->n_extras)
+		*ret = (struct authz_attributes){
+			"impersonate", "authentication.k8s.io", "userextras", u->extras[i].key, "", u->extras[i].value,
+			NULL};
+	else if (i == u->n_extras && u->uid)
+		*ret = (struct authz_attributes){"impersonate", "authentication.k8s.io", "uids", "", "", u->uid, NULL};
+	else
+		return false;
+	return true;
+}
+
+/* May BY be taken for U? */
 static bool may_impersonate(const struct server *s, struct request *r, const struct user *by, const struct user *u) {
 	struct authz_attributes a = {"impersonate", "", "users", "", "", u->name, NULL};
 	char ns[254];
@@ -129,18 +144,14 @@ static bool may_impersonate(const struct server *s, struct request *r, const str
 		a.ns = ns;
 		a.name = colon + 1;
 	}
-	for (size_t i = 0; i <= u->n_groups + (u->uid ? 1 : 0); i++) {
+	size_t i = 0;
+	do {
 		_buf_free_ struct buf why = {.max = 1024};
-		if (i > u->n_groups)
-			a = (struct authz_attributes){"impersonate", "authentication.k8s.io", "uids", "", "", u->uid,
-			                              NULL};
-		else if (i > 0)
-			a = (struct authz_attributes){"impersonate", "", "groups", "", "", u->groups[i - 1], NULL};
 		if (!rbac_allows(s->rbac, by, &a, &why)) {
 			authz_forbidden(r, by, &a, why.data);
 			return false;
 		}
-	}
+	} while (part_of(u, i++, &a));
 	return true;
 }
 

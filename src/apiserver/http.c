@@ -2,6 +2,7 @@
 #include "apiserver/http.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -186,6 +187,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 	if (r->content_type)
 		MHD_add_response_header(resp, "Content-Type", r->content_type);
 	MHD_add_response_header(resp, "Cache-Control", "no-cache, private");
+	MHD_add_response_header(resp, "Audit-Id", x->request->audit_id);
 	if (*r->etag) {
 		MHD_add_response_header(resp, "ETag", r->etag);
 		MHD_add_response_header(resp, "Vary", "Accept");
@@ -234,34 +236,66 @@ static void authenticate(struct exchange *x) {
 		reply_internal(r, "out of memory");
 }
 
-static enum MHD_Result add_group(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
-	struct user **u = cls;
-	(void)kind;
-	/* Extra attributes are for nothing here, and nobody has the right to them. */
-	bool extra = strncasecmp(key, "Impersonate-Extra-", 18) == 0;
-	if (!extra && (strcasecmp(key, "Impersonate-Group") != 0 || !value))
-		return MHD_YES;
-	if (!extra && user_add_group(*u, value) == 0)
-		return MHD_YES;
-	*u = user_unref(*u);
-	return MHD_NO;
+/* An extra attribute's key is a part of its header's name: in any case, percent-encoded. */
+static int add_extra(struct user *u, const char *name, const char *value) {
+	_free_ char *key = strdup(name);
+	if (!key)
+		return -ENOMEM;
+	for (char *p = key; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	MHD_http_unescape(key);
+	return user_add_extra(u, key, value);
 }
 
-/* Impersonate-User and -Group, as `kubectl --as` sends them. What can't be understood must not be passed over. */
+static enum MHD_Result add_group(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+	static const char extra[] = "Impersonate-Extra-";
+	struct user **u = cls;
+	int e = 0;
+	(void)kind;
+	if (value && strncasecmp(key, extra, strlen(extra)) == 0)
+		e = add_extra(*u, key + strlen(extra), value);
+	else if (value && strcasecmp(key, "Impersonate-Group") == 0)
+		e = user_add_group(*u, value);
+	if (e < 0)
+		*u = user_unref(*u);
+	return e < 0 ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result find_impersonation(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+	bool *found = cls;
+	(void)kind;
+	*found |= strncasecmp(key, "Impersonate-", 12) == 0 && value && *value;
+	return MHD_YES;
+}
+
+/* Impersonate-User, -Group, -Uid and -Extra, as `kubectl --as` sends them. What can't be understood must not be passed
+ * over. */
 static void read_impersonation(struct exchange *x) {
 	struct request *r = x->request;
 	const char *name = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-User");
 	if (!name || !*name) {
-		if (MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Group") ||
-		    MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Uid"))
-			reply_bad_request(r, "a group or uid to be taken for needs the header Impersonate-User");
+		bool others = false;
+		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, find_impersonation, &others);
+		if (others)
+			reply_bad_request(r, "a group, uid or extra attribute to be taken for needs the header "
+			                     "Impersonate-User");
 		return;
 	}
 	r->as = user_new(name, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-Uid"));
 	if (r->as)
 		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, add_group, &r->as);
 	if (!r->as)
-		reply_bad_request(r, "the user to be taken for has too many groups, or extra attributes");
+		reply_bad_request(r, "the user to be taken for has too many groups or extra attributes");
+}
+
+/* By a name that the client gave it, as one server in front of another does, or by one of its own. */
+static void name_request(struct request *r, const char *given) {
+	size_t n = 0;
+	for (const char *p = given ? given : ""; *p && n < sizeof(r->audit_id) - 1; p++)
+		if (isalnum((unsigned char)*p) || strchr("-_.", *p))
+			r->audit_id[n++] = *p;
+	if (n == 0)
+		uuid_make(r->audit_id);
 }
 
 /* Counts the request for whose it is; false: it is one too many, and answered so. */
@@ -310,6 +344,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	struct request *r = x->request;
 	r->userdata = x;
 	r->done = on_answer;
+	name_request(r, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Audit-ID"));
 	authenticate(x);
 	if (!admit(x) && x->conn->closing)
 		return send_reply(x);

@@ -101,6 +101,7 @@ struct request {
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
 	char *user_agent;
+	char audit_id[65]; /* in the audit log and in the answer */
 	struct buf body;
 	json_t *json;                  /* the body once parsed */
 	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
