@@ -119,7 +119,7 @@ static const struct default_role kubernetes_roles[] = {
          .rules = {{NULL, NULL, "get", "/livez /readyz /healthz /version /version/"}}},
 	{.name = "system:monitoring",
          .groups = "system:monitoring",
-         .rules = {{NULL, NULL, "get", "/metrics /livez /readyz /healthz"}}},
+         .rules = {{NULL, NULL, "get", "/metrics /livez /livez/* /readyz /readyz/* /healthz /healthz/*"}}},
 };
 
 /* NULL: absent. */

@@ -220,6 +220,23 @@ json_t *discovery_aggregated(bool core) {
 	                 "apidiscovery.k8s.io/v2", "metadata", "items", groups);
 }
 
+json_t *discovery_paths(void) {
+	static const char *const others[] = {"/healthz",    "/livez",  "/metrics", "/openapi/v2",
+	                                     "/openapi/v3", "/readyz", "/version"};
+	json_t *list = json_pack("[s, s, s]", "/api", "/api/v1", "/apis");
+	struct resource r;
+	for (size_t i = 0; resource_at(i, &r); i++) {
+		if (!*r.group || !first_of_group(i, true))
+			continue;
+		if (first_of_group(i, false))
+			json_array_append_new(list, json_sprintf("/apis/%s", r.group));
+		json_array_append_new(list, json_sprintf("/apis/%s/%s", r.group, r.version));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		json_array_append_new(list, json_string(others[i]));
+	return json_pack("{s:o}", "paths", list);
+}
+
 json_t *discovery_version(void) {
 	struct utsname u;
 	char platform[128];
@@ -227,7 +244,7 @@ json_t *discovery_version(void) {
 		return NULL;
 	snprintf(platform, sizeof(platform), "linux/%s", streq(u.machine, "x86_64") ? "amd64" : u.machine);
 	/* Clients compare the version with their own: it is that of the Kubernetes API spoken here. */
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1", "minor", "32", "gitVersion",
-	                 "v1.32.0-nacre." NACRE_VERSION, "gitCommit", "", "gitTreeState", "", "buildDate",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1", "minor", "35", "gitVersion",
+	                 "v1.35.0-nacre." NACRE_VERSION, "gitCommit", "", "gitTreeState", "", "buildDate",
 	                 "1970-01-01T00:00:00Z", "goVersion", "", "compiler", __VERSION__, "platform", platform);
 }

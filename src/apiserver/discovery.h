@@ -14,4 +14,6 @@ json_t *discovery_groups(void);                                      /* /apis */
 json_t *discovery_group(const char *group);                          /* /apis/GROUP; json_null() if there is none */
 json_t *discovery_resources(const char *group, const char *version); /* the same for /api/v1, /apis/GROUP/VERSION */
 json_t *discovery_aggregated(bool core);                             /* apidiscovery.k8s.io/v2 APIGroupDiscoveryList */
-json_t *discovery_version(void);                                     /* /version */
+json_t *discovery_version(void);
+/* All paths of which something is told without naming an object. */
+json_t *discovery_paths(void); /* /version */

@@ -38,13 +38,54 @@ static void reply_group(struct request *r) {
 	reply_tree(r, *version ? discovery_resources(group, version) : discovery_group(group));
 }
 
+static bool is_health(const char *path) {
+	static const char *const names[] = {"/healthz", "/livez", "/readyz"};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *rest = starts_with(path, names[i]) ? path + strlen(names[i]) : NULL;
+		if (rest && (!*rest || *rest == '/'))
+			return true;
+	}
+	return false;
+}
+
+/* ?exclude=CHECK, any number of times: it doesn't count. */
+static bool excluded(const struct request *r, const char *check) {
+	for (size_t i = 0; i < r->n_params; i++)
+		if (streq(r->params[i].key, "exclude") && streq(r->params[i].value, check))
+			return true;
+	return false;
+}
+
+/* "/readyz" or "/readyz/CHECK"; what is wrong, or all that was looked at with ?verbose, is told line by line. */
 static void reply_health(struct server *s, struct request *r) {
-	if (s->stopping && streq(r->path, "/readyz"))
-		reply_text(&r->reply, 503, "stopping\n");
-	else if (s->write_failed.code && streq(r->path, "/readyz"))
-		reply_text(&r->reply, 503, s->write_failed.msg);
+	const struct {
+		const char *name, *wrong;
+	} checks[] = {
+		{"ping", NULL},
+		{"database", s->write_failed.code ? s->write_failed.msg : NULL},
+		{"shutdown", s->stopping ? "stopping" : NULL},
+	};
+	const char *what = r->path + 1, *only = strchr(what, '/');
+	const int len = (int)(only ? only - what : (ptrdiff_t)strlen(what));
+	const size_t n = starts_with(what, "readyz") ? ARRAY_SIZE(checks) : 1;
+	_buf_free_ struct buf b = {.max = 8192};
+	bool found = false, failed = false;
+	for (size_t i = 0; i < n; i++) {
+		const char *wrong = checks[i].wrong;
+		if (only && !streq(only + 1, checks[i].name))
+			continue;
+		found = true;
+		if (wrong && excluded(r, checks[i].name))
+			wrong = NULL;
+		failed |= wrong != NULL;
+		buf_printf(&b, "[%c]%s %s%s\n", wrong ? '-' : '+', checks[i].name, wrong ? "failed: " : "ok",
+		           wrong ? wrong : "");
+	}
+	buf_printf(&b, "%.*s check %s\n", len, what, failed ? "failed" : "passed");
+	if (!found)
+		reply_route_not_found(r);
 	else
-		reply_text(&r->reply, 200, "ok");
+		reply_text(&r->reply, failed ? 503 : 200, failed || request_param(r, "verbose") ? b.data : "ok");
 }
 
 static void reply_metrics(struct request *r) {
@@ -73,7 +114,9 @@ void handle_other(struct server *s, struct request *r) {
 		reply_group(r);
 	else if (streq(p, "/version"))
 		reply_tree(r, discovery_version());
-	else if (streq(p, "/healthz") || streq(p, "/livez") || streq(p, "/readyz"))
+	else if (streq(p, "/"))
+		reply_tree(r, discovery_paths());
+	else if (is_health(p))
 		reply_health(s, r);
 	else if (streq(p, "/metrics"))
 		reply_metrics(r);

@@ -39,6 +39,10 @@ void reply_json(struct reply *r, unsigned code, struct buf *body) {
 	}
 	r->body = *body;
 	*body = (struct buf){.max = body->max};
+	/* For people at a terminal; if there is no memory for it, it isn't missed. */
+	if (r->body.len && r->body.data[r->body.len - 1] != '\n')
+		buf_putc(&r->body, '\n');
+	r->body.failed = false;
 }
 
 void reply_text(struct reply *r, unsigned code, const char *text) {

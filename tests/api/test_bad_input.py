@@ -155,7 +155,7 @@ def test_bad_http(server):
     for path in (f"{G}/images/%00", f"{G}/images/%zz", f"{G}/images/a%0ab", f"{G}/images/a%ff", f"{G}/images?labelSelector=%zz",
                  f"{G}/images?" + "&".join(f"a{n}=b" for n in range(100))):
         assert server.get(path).status == 400, path
-    for path in ("/../etc/passwd", f"{G}/images/..%2f..", f"{G}/images/" + "x" * 1500, "/apis//x", "//"):
+    for path in ("/../etc/passwd", f"{G}/images/..%2f..", f"{G}/images/" + "x" * 1500, "/apis//x"):
         assert server.get(path).status == 404, path
     assert server.request("BREW", f"{G}/images").status == 405
     assert server.request("OPTIONS", f"{G}/images").status == 405

@@ -87,7 +87,7 @@ def test_api_resources_and_versions(kubectl):
     for words in (["instances", "inst", "true", "Instance"], ["addresspools", "pool", "false"], ["events", "ev", "true"]):
         assert any(all(w in line.split() for w in words) for line in out.splitlines()), out
     assert V in kubectl("api-versions").split()
-    assert "v1.32.0-nacre" in kubectl("version")
+    assert "v1.35.0-nacre" in kubectl("version")
     assert "instances.nacre.dev" in kubectl("api-resources", "--api-group", "nacre.dev", "-o", "name")
 
 

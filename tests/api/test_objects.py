@@ -44,7 +44,7 @@ def test_not_found(server):
     assert server.patch(A, {}).status == 404
     a = server.post(f"{G}/namespaces/nowhere/instances", instance(ns="nowhere"))
     assert a.status == 404 and 'namespaces "nowhere" not found' in a.json["message"]
-    for path in ("/", "/apis/x", "/apis/nacre.dev/v1", f"{G}/pods", f"{G}/instances/a", "/api/v1/pods", "/api/v2"):
+    for path in ("/x", "/apis/x", "/apis/nacre.dev/v1", f"{G}/pods", f"{G}/instances/a", "/api/v1/pods", "/api/v2"):
         assert server.get(path).status == 404, path
     assert server.request("PUT", f"{G}/images", image()).status == 400
     assert server.post(f"{G}/images/x", image()).status == 405
