@@ -12,6 +12,16 @@ static const struct api_field *find_field(const struct api_desc *d, const char *
 	return NULL;
 }
 
+static void drop_nulls(json_t *map) {
+	const char *key;
+	json_t *value;
+	void *tmp;
+	json_object_foreach_safe(map, tmp, key, value) {
+		if (json_is_null(value))
+			json_object_del(map, key);
+	}
+}
+
 /* PATH is extended while descending and cut back; what doesn't fit is left out of messages only. */
 static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, struct buf *path, bool top);
 
@@ -61,6 +71,8 @@ static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unkn
 			prune_child(f->sub, value, unknown, path, key, 0);
 		else if (f && f->type == API_TYPE_list && json_is_array(value))
 			prune_list(f, value, unknown, path);
+		else if (f && f->type == API_TYPE_map)
+			drop_nulls(value);
 	}
 }
 

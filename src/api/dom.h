@@ -8,9 +8,9 @@
 #include "api/api.h"
 
 /*
- * Removes from OBJ the members that D doesn't declare (those of open types stay) and members that are null.
- * Their paths ("spec.foo") go to UNKNOWN as API_INVALID errors `unknown field "spec.foo"`, as far as it has room; may
- * be NULL. The members apiVersion and kind at the top stay.
+ * Removes from OBJ the members that D doesn't declare (those of open types stay) and members that are null, also of
+ * maps. Their paths ("spec.foo") go to UNKNOWN as API_INVALID errors `unknown field "spec.foo"`, as far as it has room;
+ * may be NULL. The members apiVersion and kind at the top stay.
  */
 void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown);
 

@@ -18,6 +18,7 @@ struct delete_options {
 	enum propagation how;
 	const char *uid, *version; /* preconditions, NULL: none */
 	bool dry_run;
+	bool cascade; /* orphanDependents is said to be false, on which alone an object that stays is 202 */
 };
 
 static int parse_propagation(struct request *r, const char *text, enum propagation *ret) {
@@ -90,6 +91,9 @@ static int parse_options(struct request *r, struct delete_options *o) {
 		}
 		o->how = PROPAGATE_ORPHAN;
 	}
+	const char *orphan = request_param(r, "orphanDependents");
+	o->cascade = json_is_false(json_object_get(body, "orphanDependents")) || streq(orphan, "false") ||
+	             streq(orphan, "0");
 	return how ? parse_propagation(r, how, &o->how) : 0;
 }
 
@@ -152,7 +156,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		if (e < 0)
 			reply_internal(r, "out of memory");
 		else if (now)
-			reply_dom(&r->reply, 200, now);
+			reply_dom(&r->reply, d.cascade ? 202 : 200, now);
 		else
 			reply_deleted(r, rt->name, object_meta_str(tree, "uid"));
 		result = e > 0 && !d.dry_run ? WRITE_STAGED : WRITE_DONE;

@@ -2,7 +2,9 @@
 #include "apiserver/prepare.h"
 
 #include "api/account.h"
+#include "api/core.h"
 #include "api/rbac.h"
+#include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "base/base64.h"
 #include "base/util.h"
@@ -41,7 +43,6 @@ static int check_base64(struct request *r, const json_t *map) {
 	return 0;
 }
 
-/* json_object_foreach() skips null, as which clients send empty values. */
 static int null_to_empty(json_t *map) {
 	const char *key;
 	json_t *v;
@@ -53,6 +54,17 @@ static int null_to_empty(json_t *map) {
 	return 0;
 }
 
+int prepare_nulls(const struct api_kind *k, json_t *obj) {
+	json_t *m = object_meta(obj);
+	int e = null_to_empty(json_object_get(m, "labels"));
+	if (e == 0)
+		e = null_to_empty(json_object_get(m, "annotations"));
+	for (size_t i = 0; e == 0 && !object_has_generation(k) && i < k->desc->n_fields; i++)
+		if (k->desc->fields[i].type == API_TYPE_map)
+			e = null_to_empty(json_object_get(obj, k->desc->fields[i].name));
+	return e;
+}
+
 static int prepare_secret(struct request *r, json_t *obj) {
 	json_t *text = json_object_get(obj, "stringData"), *data = json_object_get(obj, "data"), *v;
 	const char *key;
@@ -61,8 +73,6 @@ static int prepare_secret(struct request *r, json_t *obj) {
 		if (json_object_set_new(obj, "data", data) < 0)
 			return out_of_memory(r);
 	}
-	if (null_to_empty(data) < 0 || null_to_empty(text) < 0)
-		return out_of_memory(r);
 	if (json_is_object(text) && json_is_object(data)) {
 		json_object_foreach(text, key, v) {
 			_buf_free_ struct buf b = {.max = REQUEST_BODY_MAX * 2};
@@ -98,6 +108,9 @@ static int prepare_binding(struct request *r, json_t *obj) {
 
 int prepare_object(struct request *r, json_t *obj) {
 	const struct api_kind *k = r->route.kind;
+	if (k == &api_kind_lease && !json_object_get(obj, "spec") &&
+	    json_object_set_new(obj, "spec", json_object()) < 0)
+		return out_of_memory(r);
 	if (k == &api_kind_secret)
 		return prepare_secret(r, obj);
 	if (k == &api_kind_configmap)

@@ -139,6 +139,10 @@ int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
 	/* Known, but kept by nobody any more. */
 	json_object_del(object_meta(obj), "selfLink");
+	if (prepare_nulls(r->route.kind, obj) < 0) {
+		reply_internal(r, "out of memory");
+		return -ENOMEM;
+	}
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
