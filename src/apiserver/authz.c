@@ -117,17 +117,20 @@ void authz_forbidden(struct request *r, const struct user *u, const struct authz
 
 /* The Ith of what U is beside its name: groups, extra attributes, uid. */
 static bool part_of(const struct user *u, size_t i, struct authz_attributes *ret) {
-	if (i < u->n_groups)
-		*ret = (struct authz_attributes){"impersonate", "", "groups", "", "", u->groups[i], NULL};
-	else if ((i -= u->n_groups) < u->n_extras)
-		*ret = (struct authz_attributes){
-			"impersonate", "authentication.k8s.io", "userextras", u->extras[i].key, "", u->extras[i].value,
-			NULL};
-	else if (i == u->n_extras && u->uid)
-		*ret = (struct authz_attributes){"impersonate", "authentication.k8s.io", "uids", "", "", u->uid, NULL};
-	else
-		return false;
-	return true;
+	const char *group = "authentication.k8s.io", *resource = "uids", *key = "", *name = NULL;
+	if (i < u->n_groups) {
+		group = "";
+		resource = "groups";
+		name = u->groups[i];
+	} else if ((i -= u->n_groups) < u->n_extras) {
+		resource = "userextras";
+		key = u->extras[i].key;
+		name = u->extras[i].value;
+	} else if (i == u->n_extras)
+		name = u->uid;
+	if (name)
+		*ret = (struct authz_attributes){"impersonate", group, resource, key, "", name, NULL};
+	return name != NULL;
 }
 
 /* May BY be taken for U? */

@@ -29,22 +29,6 @@ static enum table_include include_of(const struct request *r) {
 	return streq(v, "Object") ? TABLE_OBJECT : streq(v, "None") ? TABLE_NONE : TABLE_METADATA;
 }
 
-void handle_get(struct server *s, struct request *r) {
-	const struct route *rt = &r->route;
-	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	if (!o) {
-		reply_not_found(r);
-		return;
-	}
-	if (r->accept == MEDIA_TABLE) {
-		_buf_free_ struct buf b = {0};
-		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", 0, include_of(r),
-		            now_realtime_us());
-		reply_json(&r->reply, 200, &b);
-	} else
-		reply_object(r, 200, o->value->data, o->value->len);
-}
-
 static int parse_selector(struct request *r, struct selector **ret) {
 	struct error err = {0};
 	int e = selector_parse(r->route.kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), ret,
@@ -75,6 +59,25 @@ static int parse_version(struct request *r, const struct server *s, int64_t *ret
 		return -EINVAL;
 	}
 	return 0;
+}
+
+void handle_get(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	int64_t version;
+	if (parse_version(r, s, &version) < 0)
+		return;
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	if (!o) {
+		reply_not_found(r);
+		return;
+	}
+	if (r->accept == MEDIA_TABLE) {
+		_buf_free_ struct buf b = {0};
+		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", 0, include_of(r),
+		            now_realtime_us());
+		reply_json(&r->reply, 200, &b);
+	} else
+		reply_object(r, 200, o->value->data, o->value->len);
 }
 
 struct page {
@@ -286,22 +289,28 @@ static int check_list_options(struct request *r) {
 	return -EINVAL;
 }
 
+/* Negative is none, too. False: it is no number, and the reply says so. */
+static bool parse_limit(struct request *r, int64_t *ret) {
+	const char *text = request_param(r, "limit");
+	*ret = 0;
+	if (!text || !*text || parse_i64(text, INT64_MIN, INT64_MAX, ret, NULL) == 0)
+		return true;
+	reply_bad_request(r, "limit must be a number, not `%.40s`", text);
+	return false;
+}
+
 void handle_list(struct server *s, struct request *r) {
 	_cleanup_(cleanup_selector) struct selector *sel = NULL;
 	_cleanup_(page_clear) struct page page = {0};
 	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
-	int64_t version, limit = 0;
+	int64_t version, limit;
 	bool exact = streq(request_param(r, "resourceVersionMatch"), "Exact");
-	const char *limit_text = request_param(r, "limit"), *cont = request_param(r, "continue");
+	const char *cont = request_param(r, "continue");
 	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
 
 	if (!check_include(r) || parse_selector(r, &sel) < 0 || check_list_options(r) < 0 ||
-	    parse_version(r, s, &version) < 0)
+	    parse_version(r, s, &version) < 0 || !parse_limit(r, &limit))
 		return;
-	if (limit_text && *limit_text && parse_i64(limit_text, INT64_MIN, INT64_MAX, &limit, NULL) < 0) {
-		reply_bad_request(r, "limit must be a number, not `%.40s`", limit_text);
-		return;
-	}
 	lp.sel = sel;
 	lp.limit = (size_t)MAX(limit, (int64_t)0);
 	lp.version = exact && version > 0 ? version : store_version(s->store);
@@ -329,7 +338,7 @@ static bool watch_initial(struct request *r, int64_t version, bool send_initial,
 
 void handle_watch(struct server *s, struct request *r) {
 	struct selector *sel = NULL;
-	int64_t version, timeout = 0;
+	int64_t version, limit, timeout = 0; /* a limit counts for nothing here */
 	bool initial, send_initial = request_flag(r, "sendInitialEvents");
 	const char *t = request_param(r, "timeoutSeconds");
 	char name_field[300];
@@ -343,7 +352,8 @@ void handle_watch(struct server *s, struct request *r) {
 		reply_bad_request(r, "timeoutSeconds must be a number of 0 or more, not `%.40s`", t);
 		return;
 	}
-	if (parse_version(r, s, &version) < 0 || !watch_initial(r, version, send_initial, &initial))
+	if (!parse_limit(r, &limit) || parse_version(r, s, &version) < 0 ||
+	    !watch_initial(r, version, send_initial, &initial))
 		return;
 	if (*r->route.name) {
 		/* A watch of one object is one with a field selector. */

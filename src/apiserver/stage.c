@@ -77,12 +77,21 @@ static void check_pools(struct server *s, unsigned kind, const struct addresspoo
 	}
 }
 
-/* One owner at most manages an object. */
-static void check_controllers(const json_t *obj, struct api_errors *errs) {
+/* Of which kinds owners are is anybody's guess, but not of this one. One of them at most manages an object. */
+static void check_owners(const json_t *obj, struct api_errors *errs) {
 	size_t i, n = 0;
 	json_t *owner;
-	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner) n +=
-		json_is_true(json_object_get(owner, "controller"));
+	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner) {
+		const char *version = json_string_value(json_object_get(owner, "apiVersion"));
+		const char *slash = version ? strchr(version, '/') : NULL;
+		n += json_is_true(json_object_get(owner, "controller"));
+		if (slash && strchr(slash + 1, '/'))
+			api_errors_add(errs, API_INVALID, "metadata.ownerReferences.apiVersion",
+			               "Invalid value: \"%.100s\": must be GROUP/VERSION", version);
+		if (streq(version, "v1") && streq(json_string_value(json_object_get(owner, "kind")), "Event"))
+			api_errors_add(errs, API_INVALID, "metadata.ownerReferences",
+			               "Invalid value: an Event owns nothing");
+	}
 	if (n > 1)
 		api_errors_add(errs, API_INVALID, "metadata.ownerReferences",
 		               "Invalid value: only one reference can have controller set to true, not %zu", n);
@@ -135,6 +144,30 @@ static void drop_empty(const struct api_kind *k, json_t *obj) {
 	}
 }
 
+/* What is there twice goes; two that differ, of one owner, are warned of alone, as kube-apiserver does. */
+static void drop_repeated_owners(struct request *r, json_t *obj) {
+	json_t *list = json_object_get(object_meta(obj), "ownerReferences");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *kept = json_array_get(list, i);
+		const char *uid = json_string_value(json_object_get(kept, "uid"));
+		bool twice = false;
+		for (size_t j = i + 1; uid && j < json_array_size(list); j++) {
+			const json_t *other = json_array_get(list, j);
+			if (!streq(json_string_value(json_object_get(other, "uid")), uid))
+				continue;
+			twice = true;
+			if (json_equal(kept, other))
+				json_array_remove(list, j--);
+		}
+		if (twice)
+			reply_warn(&r->reply,
+			           ".metadata.ownerReferences contains duplicate entries; API server dedups owner "
+			           "references in 1.20+, and may reject such requests as early as 1.24; please fix "
+			           "your requests; duplicate UID(s) observed: %.63s",
+			           uid);
+	}
+}
+
 int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
 	/* Known, but kept by nobody any more. */
@@ -146,6 +179,7 @@ int stage_prepare(struct request *r, json_t *obj) {
 	api_prune(r->route.kind->desc, obj, &unknown);
 	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
+	drop_repeated_owners(r, obj);
 	drop_empty(r->route.kind, obj);
 	int e = prepare_object(r, obj);
 	if (e < 0)
@@ -177,6 +211,9 @@ static bool has_room(const struct server *s, const struct request *r, const json
                      const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct route *rt = &r->route;
 	const char *name = object_meta_str(obj, "name");
+	/* Of a name that is taken it takes none, and is refused for that. */
+	if (!old && stored_size(s, rt->kind_index, rt->ns, name))
+		return true;
 	if (!old && rt->kind == &api_kind_instance && !quota_allows(s->quota, rt->ns, text, msg))
 		return false;
 	size_t was = old && name ? stored_size(s, rt->kind_index, rt->ns, name) : 0;
@@ -202,7 +239,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		             object_meta_str(obj, "name") ? object_meta_str(obj, "name") : "", text.len, OBJECT_MAX);
 		return -EMSGSIZE;
 	}
-	check_controllers(obj, &errs);
+	check_owners(obj, &errs);
 	int e = validate(s, r, old, obj, &text, &errs);
 	if (errs.n) {
 		reply_invalid(r, object_meta_str(obj, "name"), &errs);

@@ -453,6 +453,11 @@ static enum write_result not_found(struct request *r) {
 	return WRITE_DONE;
 }
 
+/* Others may be updated blindly; but a patch is of a version, too, and may not take it away. */
+static bool needs_version(const struct api_kind *k) {
+	return object_has_generation(k) || k == &api_kind_lease;
+}
+
 static enum write_result no_such_uid(struct request *r, const char *uid) {
 	reply_conflict(r, "uid mismatch: the provided object specified uid %.63s, and no existing object was found",
 	               uid);
@@ -471,7 +476,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 	if (write_find(s, r, &st, &result) < 0)
 		return result;
 	if (st.o)
-		return write_put(s, r, &st, obj, NULL, object_has_generation(k) || k == &api_kind_lease);
+		return write_put(s, r, &st, obj, NULL, needs_version(k));
 	/* Kinds that clients write without having read them. */
 	bool blind = k == &api_kind_event || k == &api_kind_lease || streq(k->group, RBAC_GROUP);
 	if (!blind || r->route.status)
@@ -568,5 +573,5 @@ enum write_result handle_patch(struct server *s, struct request *r) {
 	}
 	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0)
 		return WRITE_DONE;
-	return write_put(s, r, &st, obj, NULL, false);
+	return write_put(s, r, &st, obj, NULL, needs_version(r->route.kind));
 }
