@@ -139,8 +139,8 @@ static bool may_impersonate(const struct server *s, struct request *r, const str
 	char ns[254];
 	if (user_in_group(by, GROUP_MASTERS))
 		return true;
-	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
-	const char *colon = account ? strchr(account, ':') : NULL;
+	const size_t prefix = starts_with(u->name, USER_ACCOUNT_PREFIX) ? strlen(USER_ACCOUNT_PREFIX) : 0;
+	const char *account = u->name + prefix, *colon = prefix ? strchr(account, ':') : NULL;
 	if (colon) {
 		snprintf(ns, sizeof(ns), "%.*s", (int)(colon - account), account);
 		a.resource = "serviceaccounts";
