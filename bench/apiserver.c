@@ -2,13 +2,13 @@
 
 /*
  * A load generator for a Kubernetes API: one thread, many keep-alive connections, one request under way on each.
- *     bench-apiserver WHERE create|patch|update|status|get CONNECTIONS COUNT [OBJECTS]
- *     bench-apiserver WHERE list CONNECTIONS COUNT
- *     bench-apiserver WHERE watch WATCHERS COUNT
+ *     bench-apiserver WHERE create|patch|update|status|get|list CONNECTIONS COUNT [OBJECTS [SECONDS]]
+ *     bench-apiserver WHERE watch WATCHERS COUNT [OBJECTS [SECONDS]]
  * WHERE is the path of a socket, or ADDRESS:PORT,CERTIFICATE,KEY for TLS (whose other end is not verified). Objects are
  * Instances named b0, b1, … in the namespace default; `create` makes COUNT of them (beginning with b<OBJECTS>), the
  * others go round over OBJECTS. `update` puts whole objects, each connection one of its own. `watch` counts until each
- * of the watchers has COUNT changes of b0. Prints one JSON line.
+ * of the watchers has COUNT changes of b0. After SECONDS nothing more is asked for. Prints one JSON line, with how many
+ * were answered.
  */
 
 #include <arpa/inet.h>
@@ -25,7 +25,8 @@
 #include "base/buf.h"
 #include "base/util.h"
 
-#define URL "/apis/nacre.dev/v1alpha1/namespaces/default/instances"
+#define URL         "/apis/nacre.dev/v1alpha1/namespaces/default/instances"
+#define PATIENCE_MS 120000
 
 struct conn {
 	int fd;
@@ -235,7 +236,8 @@ static void add(int ep, struct conn *c) {
 		fail("epoll_ctl");
 }
 
-static void run_requests(const struct target *target, enum mode mode, size_t clients, size_t count, size_t objects) {
+static void run_requests(const struct target *target, enum mode mode, size_t clients, size_t count, size_t objects,
+                         uint64_t limit_ns) {
 	struct conn *conns = calloc(clients, sizeof(*conns));
 	uint64_t *latency = calloc(count, sizeof(*latency)), start = 0;
 	const size_t round = (size_t)now_monotonic_ns(), warm = mode == MODE_UPDATE ? clients : 0;
@@ -250,11 +252,11 @@ static void run_requests(const struct target *target, enum mode mode, size_t cli
 	for (size_t i = 0; i < clients && sent < count + warm; i++, sent++)
 		send_request(&conns[i], warm ? MODE_GET : mode, mode == MODE_CREATE ? objects + sent : sent % objects,
 		             round);
-	while (done < count + warm) {
+	while (done < sent) {
 		struct epoll_event ev[64];
-		int n = epoll_wait(ep, ev, 64, 60000);
+		int n = epoll_wait(ep, ev, 64, PATIENCE_MS);
 		if (n <= 0)
-			fail("no answer for 60 s");
+			fail("no answer for two minutes");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = ev[i].data.ptr;
 			if (!read_some(c) || !answer_is_whole(c))
@@ -263,7 +265,8 @@ static void run_requests(const struct target *target, enum mode mode, size_t cli
 				latency[done - warm] = now_monotonic_ns() - c->sent_ns;
 			if (++done == warm)
 				start = now_monotonic_ns();
-			if (sent < count + warm) {
+			bool over = done >= warm && now_monotonic_ns() - start > limit_ns;
+			if (sent < count + warm && !over) {
 				send_request(c, mode,
 				             mode == MODE_CREATE   ? objects + sent
 				             : mode == MODE_UPDATE ? c->object
@@ -273,7 +276,7 @@ static void run_requests(const struct target *target, enum mode mode, size_t cli
 			}
 		}
 	}
-	report(mode_names[mode], clients, count, now_monotonic_ns() - start, latency, count);
+	report(mode_names[mode], clients, done - warm, now_monotonic_ns() - start, latency, done - warm);
 	for (size_t i = 0; i < clients; i++)
 		close_conn(&conns[i]);
 	free(conns);
@@ -290,12 +293,13 @@ static size_t count_events(struct conn *c) {
 	return n;
 }
 
-static void run_watch(const struct target *target, size_t watchers, size_t count) {
+static void run_watch(const struct target *target, size_t watchers, size_t count, uint64_t limit_ns) {
 	static const char req[] =
 		"GET " URL "?watch=1&fieldSelector=metadata.name%3Db0 HTTP/1.1\r\nHost: bench\r\n\r\n";
 	struct conn *conns = calloc(watchers, sizeof(*conns)), writer = {0};
 	uint64_t *latency = calloc(watchers * count, sizeof(*latency)), *when = calloc(count + 1, sizeof(*when));
 	size_t ready = 0, got = 0, sent = 0, answered = 0;
+	bool over = false;
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 	open_conn(&writer, target);
 	for (size_t i = 0; i < watchers; i++) {
@@ -305,11 +309,11 @@ static void run_watch(const struct target *target, size_t watchers, size_t count
 	}
 	add(ep, &writer);
 	uint64_t start = 0;
-	while (got < watchers * count) {
+	while (got < watchers * count && !(over && got == watchers * sent)) {
 		struct epoll_event ev[256];
-		int n = epoll_wait(ep, ev, 256, 60000);
+		int n = epoll_wait(ep, ev, 256, PATIENCE_MS);
 		if (n <= 0)
-			fail("no event for 60 s");
+			fail("no event for two minutes");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = ev[i].data.ptr;
 			if (!read_some(c))
@@ -326,7 +330,8 @@ static void run_watch(const struct target *target, size_t watchers, size_t count
 			}
 		}
 		/* The next change goes out when the last one is stored: they don't pile up, but watchers may lag. */
-		if (ready == watchers && sent == answered && sent < count) {
+		over = start && now_monotonic_ns() - start > limit_ns;
+		if (ready == watchers && sent == answered && sent < count && !over) {
 			if (!start)
 				start = now_monotonic_ns();
 			when[++sent] = now_monotonic_ns();
@@ -344,23 +349,26 @@ static void run_watch(const struct target *target, size_t watchers, size_t count
 }
 
 int main(int argc, char **argv) {
-	int64_t clients, count, objects = INT64_MAX;
+	int64_t clients, count, objects = INT64_MAX, seconds = 3600;
 	struct target target = {0};
 	enum mode mode = 0;
 	while (argc >= 5 && mode < MODES && !streq(argv[2], mode_names[mode]))
 		mode++;
-	if (argc < 5 || argc > 6 || mode == MODES || parse_i64(argv[3], 1, 20000, &clients, NULL) < 0 ||
+	if (argc < 5 || argc > 7 || mode == MODES || parse_i64(argv[3], 1, 20000, &clients, NULL) < 0 ||
 	    parse_i64(argv[4], 1, 10000000, &count, NULL) < 0 ||
-	    (argc == 6 && parse_i64(argv[5], 1, INT64_MAX, &objects, NULL) < 0)) {
-		fprintf(stderr, "usage: bench-apiserver WHERE MODE CLIENTS COUNT [OBJECTS]; see bench/apiserver.c\n");
+	    (argc >= 6 && parse_i64(argv[5], mode != MODE_CREATE, INT64_MAX, &objects, NULL) < 0) ||
+	    (argc == 7 && parse_i64(argv[6], 1, 3600, &seconds, NULL) < 0)) {
+		fprintf(stderr, "usage: bench-apiserver WHERE MODE CLIENTS COUNT [OBJECTS [SECONDS]]; "
+		                "see bench/apiserver.c\n");
 		return 2;
 	}
 	if (argc < 6 && mode == MODE_CREATE)
 		objects = 0;
 	parse_target(argv[1], &target);
 	if (mode == MODE_WATCH)
-		run_watch(&target, (size_t)clients, (size_t)count);
+		run_watch(&target, (size_t)clients, (size_t)count, (uint64_t)seconds * NSEC_PER_SEC);
 	else
-		run_requests(&target, mode, (size_t)clients, (size_t)count, (size_t)objects);
+		run_requests(&target, mode, (size_t)clients, (size_t)count, (size_t)objects,
+		             (uint64_t)seconds * NSEC_PER_SEC);
 	return 0;
 }

@@ -4,15 +4,17 @@ nacre-apiserver beside kube-apiserver and etcd (tests/oracle), both over TLS, fr
 and disk: each figure is taken of the one, then of the other. Every write is on disk when it is answered. Beside the
 writes: what fdatasync of the same disk takes at that moment.
 
-Usage: bench-apiserver.py [OBJECTS [LARGE]] (default 10,000 and 0); LARGE is a second size for lists and memory.
+No row takes longer than its seconds: what was done by then counts. What there was no time for is told at the end.
 """
 
+import argparse
+import base64
+import http.client
 import json
 import mmap
 import os
 import socket
 import ssl
-import http.client
 import subprocess
 import sys
 import time
@@ -22,8 +24,22 @@ from lib import BUILD, Bench, percentile, program, wait
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "oracle"))
 import oracle  # noqa: E402
 
-OBJECTS = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
-LARGE = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+arguments = argparse.ArgumentParser(description=__doc__)
+arguments.add_argument("--objects", type=int, default=10000, help="made by `create`, gone through by the other rows")
+arguments.add_argument("--large", type=int, default=100000, help="objects in the second, longer list; 0: leave it out")
+arguments.add_argument("--watchers", type=int, default=1000, help="at most")
+arguments.add_argument("--minutes", type=float, default=11, help="no row begins later than that")
+arguments.add_argument("--seconds", type=int, default=6, help="for one row of one server, at most")
+arguments.add_argument("--quick", action="store_true", help="2,000 objects, no second list, 2 s a row: two minutes")
+args = arguments.parse_args()
+if args.quick:
+    args.objects, args.large, args.seconds = 2000, 0, 2
+BEGAN = time.monotonic()
+LEFT_OUT = []
+
+
+def left():
+    return args.minutes * 60 - (time.monotonic() - BEGAN)
 
 
 def memory(processes):
@@ -76,6 +92,9 @@ class Nacre:
     def prepare(self):
         pass
 
+    def fill(self, first, count, seconds):
+        return load(self, "create", 64, count, first, seconds)["count"]
+
 
 class Kube(Nacre):
     name = "kube-apiserver, etcd"
@@ -88,7 +107,7 @@ class Kube(Nacre):
         bench.cleanups.append(self.oracle.stop)
 
     def start(self):
-        self.oracle.start()
+        self.oracle.start(300)
         self.processes = self.oracle.processes
 
     def stop(self):
@@ -100,8 +119,36 @@ class Kube(Nacre):
     def prepare(self):
         crds = subprocess.run([program("nacre"), "crds"], check=True, stdout=subprocess.PIPE, text=True).stdout
         self.oracle.kubectl("apply", "--server-side", "-f", "-", input=crds)
-        self.oracle.kubectl("wait", "--for=condition=Established", "crd/instances.nacre.dev", "--timeout=60s")
-        wait("the kind", lambda: not self.oracle.kubectl("get", "instances").returncode)
+        self.oracle.kubectl("wait", "--for=condition=Established", "crd/instances.nacre.dev", "--timeout=110s")
+        wait("the kind", lambda: not self.oracle.kubectl("get", "instances", check=False).returncode, 300, 0.5)
+
+    def fill(self, first, count, seconds):
+        """Copies of an object, put into etcd itself: through kube-apiserver so many would take most of an hour."""
+        conn = http.client.HTTPConnection("127.0.0.1", self.oracle.etcd_port, timeout=60)
+        folder = "/registry/nacre.dev/instances/default/"
+
+        def ask(path, body):
+            conn.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = conn.getresponse()
+            text = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"etcd: {path}: {answer.status} {text[:300]!r}")
+            return json.loads(text)
+
+        def b64(text):
+            return base64.b64encode(text.encode()).decode()
+
+        one = json.loads(base64.b64decode(ask("/v3/kv/range", {"key": b64(folder + "b0")})["kvs"][0]["value"]))
+        end, done = time.monotonic() + seconds, 0
+        while done < count and time.monotonic() < end:
+            puts = []
+            for n in range(first + done, first + min(count, done + 100)):
+                one["metadata"].update(name=f"b{n}", uid=f"00000000-0000-4000-8000-{n:012x}")
+                puts.append({"requestPut": {"key": b64(folder + f"b{n}"), "value": b64(json.dumps(one))}})
+            ask("/v3/kv/txn", {"success": puts})
+            done += len(puts)
+        conn.close()
+        return done
 
 
 def ready(server):
@@ -117,13 +164,12 @@ def ready(server):
         conn.close()
 
 
-def load(server, mode, clients, count, objects=None):
+def load(server, mode, clients, count, objects, seconds):
     where = f"127.0.0.1:{server.port},{server.cert[0]},{server.cert[1]}"
-    argv = [os.path.join(BUILD, "bench", "bench-apiserver"), where, mode, str(clients), str(count)]
-    p = subprocess.run(argv + ([str(objects)] if objects else []), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                       text=True)
+    argv = [os.path.join(BUILD, "bench", "bench-apiserver"), where, mode, *map(str, (clients, count, objects, seconds))]
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if p.returncode:
-        raise RuntimeError(f"{server.name}: {' '.join(argv)}: {p.stderr}")
+        raise RuntimeError(f"{server.name}: {mode}, {clients} clients: {p.stderr.strip()[-300:]}")
     return json.loads(p.stdout)
 
 
@@ -135,6 +181,31 @@ def restart(server):
     return time.monotonic() - began
 
 
+def watchers_memory(server, count):
+    """Bytes for each of COUNT watches that wait, over TLS."""
+    context = ssl.create_default_context(cafile=server.pki.ca)
+    context.load_cert_chain(*server.cert)
+    before, held = memory(server.processes), []
+    for _ in range(count):
+        s = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)), server_hostname="127.0.0.1")
+        s.settimeout(120)
+        s.sendall(b"GET /apis/nacre.dev/v1alpha1/instances?watch=1&fieldSelector=metadata.name%3Db0&"
+                  b"sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true HTTP/1.1\r\n"
+                  b"Host: x\r\n\r\n")
+        held.append(s)
+    for s in held:  # each has begun
+        text = b""
+        while b"initial-events-end" not in text:
+            more = s.recv(65536)
+            if not more:
+                raise RuntimeError(f"{server.name}: a watch ended: {text[:300]!r}")
+            text += more
+    after = memory(server.processes)
+    for s in held:
+        s.close()
+    return (after - before) / count
+
+
 with Bench("apiserver") as b:
     servers = [Nacre(b)]
     why = oracle.missing()
@@ -142,71 +213,93 @@ with Bench("apiserver") as b:
         print(f"Without its peer: {why}\n")
     else:
         servers.append(Kube(b))
-    for s in servers:
-        s.start()
-        wait(s.name, lambda: ready(s), 120)
-        s.prepare()
 
-    def pair(what, mode, clients, count, objects=None, disk=False):
-        """One row: rate, p50 and p99 of each."""
-        before = fsync(b.path("fsync")) if disk else None
-        got = [load(s, mode, clients, count, objects) for s in servers]
-        cells = " | ".join(f"{r['per_second']:,.0f}/s, {r['p50_ms']:.2f}, {r['p99_ms']:.2f}" for r in got)
-        ratio = f"{got[0]['per_second'] / got[1]['per_second']:.1f}" if len(got) > 1 else "-"
+    def each(what, fn, need=10):
+        """What FN yields for each server; None where it failed or there was no time."""
+        got = []
+        for s in servers:
+            value = None
+            if left() < need:
+                LEFT_OUT.append(f"{what}, {s.name}: no time")
+            else:
+                try:
+                    value = fn(s)
+                except (OSError, RuntimeError, TimeoutError) as e:
+                    LEFT_OUT.append(f"{what}, {s.name}: {e}")
+            got.append(value)
+        return got
+
+    def pair(what, mode, clients, count, disk=False, objects=args.objects, seconds=args.seconds):
+        """One row: rate, p50 and p99 of each. Lists are compared by objects, if there are not as many on both."""
+        before = fsync(b.path("fsync")) if disk and left() > 10 else None
+        got = each(f"{what}, {clients}", lambda s: load(s, mode, clients, count, objects, seconds))
+        cells = " | ".join(f"{r['per_second']:,.{0 if r['per_second'] >= 20 else 2}f}/s, {r['p50_ms']:.2f}, "
+                           f"{r['p99_ms']:.2f}" if r else "-" for r in got)
+        ratio = f"{got[0]['per_second'] / got[1]['per_second']:.1f}" if len(got) > 1 and all(got) else "-"
         sync = f"{before[0]:.2f}, {before[1]:.2f}" if before else ""
         print(f"| {what} | {clients} | {cells} | {ratio} | {sync} |", flush=True)
         return got
 
-    def watchers(server, count):
-        context = ssl.create_default_context(cafile=server.pki.ca)
-        context.load_cert_chain(*server.cert)
-        before, held = memory(server.processes), []
-        for _ in range(count):
-            s = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port)), server_hostname="127.0.0.1")
-            s.sendall(b"GET /apis/nacre.dev/v1alpha1/instances?watch=1&fieldSelector=metadata.name%3Db0 HTTP/1.1\r\n"
-                      b"Host: x\r\n\r\n")
-            held.append(s)
-        wait("the watches", lambda: ready(server))
-        after = memory(server.processes)
-        for s in held:
-            s.close()
-        return (after - before) / count
-
-    watcher = [watchers(s, 500) for s in servers]
-    titles = " | ".join(s.name + ": rate, p50, p99 ms" for s in servers)
-    print(f"| what | clients | {titles} | ratio | fdatasync p50, p99 ms |\n|---|---|" + "---|" * (len(servers) + 2))
-    empty = [memory(s.processes) for s in servers]
-    pair("create", "create", 64, OBJECTS, disk=True)
-    full = [memory(s.processes) for s in servers]
-    for mode, what in (("update", "update (PUT)"), ("patch", "patch"), ("status", "status patch")):
-        for clients, count in ((1, 400), (16, 3000), (64, 4000)):
-            pair(what, mode, clients, count, OBJECTS, disk=True)
-    for clients, count in ((1, 2000), (64, 10000)):
-        pair("get", "get", clients, count, OBJECTS)
-    for clients, count in ((1, 10), (4, 20)):
-        pair(f"list of {OBJECTS:,}", "list", clients, count)
-    for watchers, changes in ((1, 400), (100, 100), (1000, 20)):
-        pair("watch delivery", "watch", watchers, changes)
-    print("\n| | " + " | ".join(s.name for s in servers) + " |\n|---|" + "---|" * len(servers))
+    def table(columns):
+        print(f"\n| {' | '.join(columns)} |\n|" + "---|" * len(columns))
 
     def line(what, values, form):
-        print(f"| {what} | " + " | ".join(form.format(v) for v in values) + " |", flush=True)
+        print(f"| {what} | " + " | ".join(form.format(v) if v is not None else "-" for v in values) + " |", flush=True)
 
+    def per(after, before, counts):
+        return [(y - x) / n if x is not None and y is not None and n else None
+                for y, x, n in zip(after, before, counts)]
+
+    for s in servers:
+        s.start()
+        wait(s.name, lambda s=s: ready(s), 300)
+        s.prepare()
+    names = [s.name for s in servers]
+    print(f"{args.objects:,} objects; started and prepared in {time.monotonic() - BEGAN:.0f} s")
+
+    table(["what", "clients", *(n + ": rate, p50, p99 ms" for n in names), "ratio", "fdatasync p50, p99 ms"])
+    empty = [memory(s.processes) for s in servers]
+    made = pair("create", "create", 64, args.objects, disk=True, objects=0, seconds=90)
+    if not all(r and r["count"] == args.objects for r in made):  # the other rows need them
+        sys.exit(f"not all objects could be made: {made} {LEFT_OUT}")
+    full = [memory(s.processes) for s in servers]
+    for mode, what in (("update", "update (PUT)"), ("patch", "patch"), ("status", "status patch")):
+        for clients, count in ((1, 2000), (16, 10000), (64, 10000)):
+            pair(what, mode, clients, count, disk=True)
+    for clients, count in ((1, 5000), (64, 20000)):
+        pair("get", "get", clients, count)
+    for clients, count in ((1, 50), (4, 100)):
+        pair(f"list of {args.objects:,}", "list", clients, count)
+    for watchers, changes in ((1, 2000), (100, 200), (1000, 40)):
+        pair("watch delivery", "watch", min(watchers, args.watchers), changes)
+
+    table(["", *names])
     line("memory at the start, MiB", [e / 2**20 for e in empty], "{:,.1f}")
-    line(f"memory an object ({OBJECTS:,} just created), bytes",
-         [(f - e) / OBJECTS for e, f in zip(empty, full)], "{:,.0f}")
+    line(f"memory an object ({args.objects:,} just created), bytes", per(full, empty, [args.objects] * 2), "{:,.0f}")
+    line(f"start to ready, {args.objects:,} objects, s", each("start", restart, 40), "{:.2f}")
+    # Of a fresh process: one that has served a thousand has their memory still.
+    line("memory a watcher (of 500, waiting), kB",
+         [m and m / 1000 for m in each("memory of watchers", lambda s: watchers_memory(s, min(500, args.watchers)))],
+         "{:,.1f}")
 
-    line("memory a watcher (of 500), kB", [w / 1000 for w in watcher], "{:,.1f}")
-    line(f"start to ready, {OBJECTS:,} objects, s", [restart(s) for s in servers], "{:.2f}")
-    if LARGE > OBJECTS:
-        for s in servers:
-            load(s, "status", 1, 1)  # warm after the restart
+    if args.large > args.objects and left() > 60:
+        more = args.large - args.objects
+        each("list", lambda s: load(s, "list", 1, 1, 1, 30))  # warm after the restart
         first = [memory(s.processes) for s in servers]
-        for s in servers:
-            # b0 to b(OBJECTS-1) are there; the others are made by a create that goes on from them.
-            load(s, "create", 64, LARGE - OBJECTS, OBJECTS)
-        line(f"memory an object ({LARGE:,}), bytes",
-             [(memory(s.processes) - f) / (LARGE - OBJECTS) for s, f in zip(servers, first)], "{:,.0f}")
-        got = [load(s, "list", 1, 5) for s in servers]
-        line(f"list of {LARGE:,}, s", [r["p50_ms"] / 1000 for r in got], "{:.2f}")
-        line(f"start to ready, {LARGE:,} objects, s", [restart(s) for s in servers], "{:.2f}")
+        added = each(f"filling up to {args.large:,}", lambda s: s.fill(args.objects, more, min(90, left() / 3)), 60)
+        for s, n in zip(servers, added):
+            if n is not None and n < more:
+                LEFT_OUT.append(f"{s.name}: only {args.objects + n:,} objects instead of {args.large:,}")
+        got = each(f"list of {args.large:,}", lambda s: load(s, "list", 1, 10, 1, 25), 40)
+        line("memory an object (those after it, listed), bytes", per([memory(s.processes) for s in servers], first,
+                                                                     [n or 0 for n in added]), "{:,.0f}")
+        line(f"list of {args.large:,}: p50, s", [r and r["p50_ms"] / 1000 for r in got], "{:.2f}")
+        line(f"list of {args.large:,}: objects/s",
+             [r and n is not None and r["per_second"] * (args.objects + n) for r, n in zip(got, added)], "{:,.0f}")
+        line(f"start to ready, {args.large:,} objects, s", each("second start", restart, 60), "{:.2f}")
+    elif args.large > args.objects:
+        LEFT_OUT.append(f"all about {args.large:,} objects: no time")
+
+    print(f"\n{time.monotonic() - BEGAN:.0f} s in all.", *(["Left out:"] if LEFT_OUT else []))
+    for what in LEFT_OUT:
+        print(f"- {what}")
