@@ -30,9 +30,11 @@ static void prune_child(const struct api_desc *d, json_t *value, struct api_erro
 	size_t len = path->len;
 	if (!json_is_object(value))
 		return;
-	if (name)
-		buf_printf(path, "%s%s", len ? "." : "", name);
-	else
+	if (name) {
+		if (len)
+			buf_putc(path, '.');
+		buf_puts(path, name);
+	} else
 		buf_printf(path, "[%zu]", index);
 	prune(d, value, unknown, path, false);
 	path->len = len;
@@ -44,7 +46,9 @@ static void prune_child(const struct api_desc *d, json_t *value, struct api_erro
 static void prune_list(const struct api_field *f, json_t *value, struct api_errors *unknown, struct buf *path) {
 	size_t i, len = path->len;
 	json_t *elem;
-	buf_printf(path, "%s%s", len ? "." : "", f->name);
+	if (len)
+		buf_putc(path, '.');
+	buf_puts(path, f->name);
 	json_array_foreach(value, i, elem) prune_child(f->sub, elem, unknown, path, NULL, i);
 	path->len = len;
 	path->failed = false;

@@ -499,7 +499,10 @@ static int write_rows(struct db *db, const struct db_batch *b, int64_t last_rv, 
 		sqlite3_bind_int64(db->forget, 1, b->forget[i]);
 		r = step(db, db->forget, err);
 	}
-	for (unsigned i = 0; r == 0 && b->n_forget && api_kinds[i]; i++) {
+	/* Without rows that go, the last version is that of the last row, and a page less need be written. */
+	if (!b->n_forget)
+		return r;
+	for (unsigned i = 0; r == 0 && api_kinds[i]; i++) {
 		if (b->horizons[i] == db->horizons[i])
 			continue;
 		kind_key(i, "horizon/", key);

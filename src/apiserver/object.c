@@ -72,21 +72,20 @@ bool object_has_generation(const struct api_kind *k) {
 	return strchr(k->group, '.') && !strstr(k->group, ".k8s.io");
 }
 
-/* Every member of A that counts is equal in B. */
-static bool covered(const struct api_kind *k, const json_t *a, const json_t *b) {
+bool object_desired_differs(const struct api_kind *k, const json_t *a, const json_t *b) {
 	const char *key;
 	json_t *v;
+	size_t left = json_object_size(b);
+	left -= json_object_get(b, "metadata") != NULL;
+	left -= k->has_status && json_object_get(b, "status");
 	json_object_foreach((json_t *)a, key, v) {
 		if (streq(key, "metadata") || (k->has_status && streq(key, "status")))
 			continue;
 		if (!json_equal(v, json_object_get(b, key)))
-			return false;
+			return true;
+		left--;
 	}
-	return true;
-}
-
-bool object_desired_differs(const struct api_kind *k, const json_t *a, const json_t *b) {
-	return !covered(k, a, b) || !covered(k, b, a);
+	return left > 0;
 }
 
 json_t *object_ordered(const struct api_kind *k, const json_t *obj) {

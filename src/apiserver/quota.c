@@ -71,11 +71,11 @@ static int64_t number_at(const char *json, size_t len, const char *path, int64_t
 }
 
 /* A type's name is a DNS name and so has no escapes. */
-static const struct object *type_of(const struct quota *q, const char *json, size_t len) {
+static const struct object *type_of(const struct quota *q, const struct json_span *spec) {
 	char name[256];
 	const char *v;
 	size_t n;
-	if (!json_find(json, len, "spec.type", &v, &n) || n < 2 || n - 2 >= sizeof(name))
+	if (!json_find(spec->text, spec->len, "type", &v, &n) || n < 2 || n - 2 >= sizeof(name))
 		return NULL;
 	memcpy(name, v + 1, n - 2);
 	name[n - 2] = '\0';
@@ -83,11 +83,12 @@ static const struct object *type_of(const struct quota *q, const char *json, siz
 }
 
 static struct quota_sum takes(const struct quota *q, const char *json, size_t len) {
-	const char *status = "";
-	size_t n = 0;
-	(void)json_find(json, len, "status", &status, &n);
-	struct quota_sum s = {1, number_at(status, n, "vcpus", -1), number_at(status, n, "memoryMiB", -1)};
-	const struct object *type = s.vcpus < 0 || s.memory_mib < 0 ? type_of(q, json, len) : NULL;
+	static const char *const names[] = {"spec", "status"};
+	struct json_span found[2], *spec = &found[0], *status = &found[1];
+	json_members(json, len, names, found, 2);
+	struct quota_sum s = {1, number_at(status->text, status->len, "vcpus", -1),
+	                      number_at(status->text, status->len, "memoryMiB", -1)};
+	const struct object *type = s.vcpus < 0 || s.memory_mib < 0 ? type_of(q, spec) : NULL;
 	if (s.vcpus < 0)
 		s.vcpus = type ? number_at(type->value->data, type->value->len, "spec.vcpus", 0) : 0;
 	if (s.memory_mib < 0)

@@ -303,29 +303,53 @@ static const char *skip_value(const char *p, const char *end) {
 	return p;
 }
 
+/* The next member of the object that P is in, past its brace or comma; P moves past its value. False: there is none. */
+static bool next_member(const char **p, const char *end, struct json_span *key, struct json_span *value) {
+	const char *q = skip_space_to(*p, end);
+	if (q == end || *q != '"')
+		return false;
+	const char *key_end = skip_string(q, end);
+	*key = (struct json_span){q + 1, (size_t)(key_end - q) - 2};
+	q = skip_space_to(key_end, end);
+	if (q == end || *q != ':')
+		return false;
+	value->text = skip_space_to(q + 1, end);
+	q = skip_value(value->text, end);
+	value->len = (size_t)(q - value->text);
+	q = skip_space_to(q, end);
+	*p = q + (q < end && *q == ',');
+	return value->len > 0;
+}
+
+/* Past the brace that opens the object at JSON, or END. */
+static const char *enter(const char *json, const char *end) {
+	const char *p = skip_space_to(json, end);
+	return p < end && *p == '{' ? p + 1 : end;
+}
+
 /* The member NAME of the object at JSON. */
 static bool find_member(const char *json, size_t len, const char *name, size_t name_len, const char **ret,
                         size_t *ret_len) {
-	const char *end = json + len, *p = skip_space_to(json, end);
-	if (p == end || *p != '{')
-		return false;
-	for (p = skip_space_to(p + 1, end); p < end && *p == '"'; p = skip_space_to(p + 1, end)) {
-		const char *key = p + 1, *key_end = skip_string(p, end) - 1;
-		p = skip_space_to(key_end + 1, end);
-		if (p == end || *p != ':')
-			return false;
-		const char *value = skip_space_to(p + 1, end);
-		p = skip_value(value, end);
-		if (key_is(key, (size_t)(key_end - key), name, name_len)) {
-			*ret = value;
-			*ret_len = (size_t)(p - value);
-			return p > value;
+	const char *end = json + len, *p = enter(json, end);
+	struct json_span key, value;
+	while (next_member(&p, end, &key, &value))
+		if (key_is(key.text, key.len, name, name_len)) {
+			*ret = value.text;
+			*ret_len = value.len;
+			return true;
 		}
-		p = skip_space_to(p, end);
-		if (p == end || *p != ',')
-			return false;
-	}
 	return false;
+}
+
+void json_members(const char *json, size_t len, const char *const *names, struct json_span *ret, size_t n) {
+	const char *end = json + len, *p = enter(json, end);
+	struct json_span key, value;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct json_span){""};
+	while (next_member(&p, end, &key, &value))
+		for (size_t i = 0; i < n; i++)
+			if (key_is(key.text, key.len, names[i], strlen(names[i])))
+				ret[i] = value;
 }
 
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {

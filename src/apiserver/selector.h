@@ -28,5 +28,14 @@ bool selector_matches(const struct selector *sel, const char *ns, const char *na
 /* The namespace and name that SEL pins, or NULL: then only one object need be looked at. */
 const char *selector_name(const struct selector *sel);
 
+/* Of text that is known to be good JSON, as what is stored is. */
+struct json_span {
+	const char *text;
+	size_t len;
+};
+
+/* The texts of the members called NAMES of a JSON object, in one pass; "" of those that aren't there. */
+void json_members(const char *json, size_t len, const char *const *names, struct json_span *ret, size_t n);
+
 /* The text of the value at PATH ("metadata.labels") in a JSON object. False if there is none. */
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len);

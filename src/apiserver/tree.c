@@ -101,8 +101,26 @@ json_t *tree_load(const char *text, size_t len, bool *ret_twice) {
 
 /* ---- to text ---- */
 
+static bool is_plain(const char *s, size_t len) {
+	size_t i = 0;
+	while (i < len && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
+		i++;
+	return i == len;
+}
+
 static void dump_string(struct buf *b, const char *s, size_t len) {
 	const char *run = s, *end = s + len;
+	if (is_plain(s, len)) {
+		char *p = buf_reserve(b, len + 2);
+		if (!p)
+			return;
+		*p++ = '"';
+		p = mempcpy(p, s, len);
+		*p++ = '"';
+		*p = '\0';
+		b->len += len + 2;
+		return;
+	}
 	buf_putc(b, '"');
 	for (const char *p = s; p < end; p++) {
 		unsigned char c = (unsigned char)*p;
