@@ -223,11 +223,13 @@ static int cmp_u64(const void *a, const void *b) {
 }
 
 static void report(const char *mode, size_t clients, size_t n, uint64_t took, uint64_t *latency, size_t n_latency) {
+	const size_t middle = n_latency / 2;
 	qsort(latency, n_latency, sizeof(*latency), cmp_u64);
+	const size_t late = n_latency * 99 / 100;
 	printf("{\"mode\":\"%s\",\"clients\":%zu,\"count\":%zu,\"seconds\":%.4f,\"per_second\":%.1f,\"p50_ms\":%.3f,"
 	       "\"p99_ms\":%.3f}\n",
-	       mode, clients, n, (double)took / 1e9, (double)n * 1e9 / (double)took,
-	       (double)latency[n_latency / 2] / 1e6, (double)latency[n_latency * 99 / 100] / 1e6);
+	       mode, clients, n, (double)took / 1e9, (double)n * 1e9 / (double)took, (double)latency[middle] / 1e6,
+	       (double)latency[late] / 1e6);
 }
 
 static void add(int ep, struct conn *c) {

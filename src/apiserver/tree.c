@@ -25,10 +25,9 @@ static json_t *load_object(struct jr *r, bool *twice) {
 		char copy[256];
 		_free_ char *large = NULL;
 		if (r->scratch.data == key) {
-			char *to = n <= sizeof(copy) ? copy : (large = malloc(n));
-			if (!to)
+			if (n > sizeof(copy) && !(large = malloc(n)))
 				return NULL;
-			key = memcpy(to, key, n);
+			key = memcpy(large ? large : copy, key, n);
 		}
 		json_t *v = load(r, twice);
 		if (!v || json_object_setn_new_nocheck(out, key, n, v) < 0)
