@@ -97,16 +97,24 @@ static void check_owners(const json_t *obj, struct api_errors *errs) {
 		               "Invalid value: only one reference can have controller set to true, not %zu", n);
 }
 
+/* Of what isn't desired only this may not change: what hosts know an Instance by. */
+static bool id_differs(const json_t *old, const json_t *obj) {
+	const json_t *a = json_object_get(json_object_get(old, "status"), "id"),
+		     *b = json_object_get(json_object_get(obj, "status"), "id");
+	return a != b && !json_equal(a, b);
+}
+
 /*
  * Against the state before, which is parsed only if something may have changed that must not: immutable fields are part
- * of what is desired. A stored object that no longer passes (a newer server has tighter rules) may be changed freely.
+ * of what is desired, but for status.id. A stored object that no longer passes (a newer server has tighter rules) may
+ * be changed freely.
  */
 static void check_change(const struct server *s, const struct request *r, const json_t *old, const json_t *obj,
                          const void *now, struct api_errors *errs) {
 	const struct api_kind *k = r->route.kind;
 	struct api_errors ignored = {0};
 	void *before = NULL;
-	const struct object *o = object_desired_differs(k, old, obj)
+	const struct object *o = object_desired_differs(k, old, obj) || id_differs(old, obj)
 	                                 ? store_get(s->store, r->route.kind_index, r->route.ns, r->route.name)
 	                                 : NULL;
 	if (o && api_parse(k, o->value->data, o->value->len, &before, &ignored) == 0)
