@@ -168,9 +168,9 @@ static const struct api_column role_columns[] = {
 static const struct api_column binding_columns[] = {
 	{"Role", "string", ".roleRef.kind/.roleRef.name", "The role that is given.", 0},
 	{"Age", "string", API_COLUMN_AGE, "Time since it was created.", 0},
-	{"Users", "string", ".subjects[?(@.kind==\"User\")].name", "To these users.", 1},
-	{"Groups", "string", ".subjects[?(@.kind==\"Group\")].name", "To these groups.", 1},
-	{"ServiceAccounts", "string", ".subjects[?(@.kind==\"ServiceAccount\")].name", "To these ServiceAccounts.", 1},
+	{"Users", "string", ".subjects", "To these users.", 1},
+	{"Groups", "string", ".subjects", "To these groups.", 1},
+	{"ServiceAccounts", "string", ".subjects", "To these ServiceAccounts.", 1},
 	{0},
 };
 

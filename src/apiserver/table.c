@@ -102,6 +102,22 @@ static void print_involved(struct buf *b, const json_t *event) {
 	jw_string(b, text);
 }
 
+/* Those of one kind, which the column is named after: "alice, bob"; ServiceAccounts with their namespaces. */
+static void print_subjects(struct buf *b, const json_t *binding, const char *column) {
+	_buf_free_ struct buf list = {.max = 8192};
+	size_t i;
+	const json_t *s;
+	json_array_foreach(json_object_get(binding, "subjects"), i, s) {
+		const char *kind = json_string_value(json_object_get(s, "kind"));
+		const char *name = json_string_value(json_object_get(s, "name"));
+		const char *ns = json_string_value(json_object_get(s, "namespace"));
+		if (kind && *kind && starts_with(column, kind))
+			buf_printf(&list, "%s%s%s%s", list.len ? ", " : "", ns ? ns : "", ns ? "/" : "",
+			           name ? name : "");
+	}
+	jw_string(b, list.data ? list.data : "");
+}
+
 static const char *created_of(const json_t *obj) {
 	const char *t = json_string_value(json_object_get(json_object_get(obj, "metadata"), "creationTimestamp"));
 	return t ? t : "";
@@ -128,6 +144,10 @@ static void print_cell(struct buf *b, const struct api_kind *k, const struct api
 		_free_ char *role = strf("%s/%s", json_string_value(json_object_get(ref, "kind")),
 		                         json_string_value(json_object_get(ref, "name")));
 		jw_string(b, role ? role : "");
+		return;
+	}
+	if (streq(c->path, ".subjects")) {
+		print_subjects(b, obj, c->name);
 		return;
 	}
 	bool is_integer = false;

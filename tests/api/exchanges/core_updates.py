@@ -2,6 +2,7 @@
 """Kinds of Kubernetes itself: updates without a version, creation by update, nulls, times, names that are generated."""
 
 from apilib import instance
+from exchange import TABLE
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/$ns/leases"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/$ns"
@@ -29,6 +30,16 @@ def topic(t):
         t.delete(f"{path}/u", {"preconditions": {"uid": made["metadata"]["uid"]}}, only=lambda b: b.get("status"),
                  differs="deleted-account" if "accounts" in path else None)
 
+    group = ref["apiGroup"]
+    for n, subjects in enumerate((None, [{"kind": "User", "name": "ann", "apiGroup": group}, {"kind": "User", "name": "bob", "apiGroup": group},
+                                       {"kind": "Group", "name": "g", "apiGroup": group}],
+                                  [{"kind": "ServiceAccount", "name": "a", "namespace": "n"},
+                                   {"kind": "ServiceAccount", "name": "b", "namespace": "m"}])):
+        t.send("DELETE", f"{RBAC}/rolebindings/b{n}").read()
+        t.post(f"{RBAC}/rolebindings", {"metadata": {"name": f"b{n}"}, "roleRef": ref, "subjects": subjects}, only=lambda b: b["roleRef"])
+    t.get(f"{RBAC}/rolebindings", accept=TABLE)
+    for n in range(3):
+        t.delete(f"{RBAC}/rolebindings/b{n}", only=lambda b: b["status"])
     t.post(f"{LEASES}?dryRun=All", {"metadata": {"name": "l"}})
     t.post(f"{LEASES}?dryRun=All", {"metadata": {"name": "l"}, "spec": None})
     for time in ("2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-02-30T00:00:00.000000Z",
