@@ -21,14 +21,19 @@ def binding(name, ns, role, user):
             "roleRef": {"kind": "ClusterRole", "name": role, "apiGroup": "rbac.authorization.k8s.io"}}
 
 
+GIVEN = {"ip": "fd01::1", "mac": "02:00:00:00:00:01"}
+
+
 def host(name, role=None):
     return {"apiVersion": V, "kind": "Host", "metadata": {"name": name},
             "spec": {"vtep": "fd00::1", **({"role": role} if role else {})}}
 
 
-def endpoint(name, on):
+def endpoint(name, on, vtep="fd00::1", owner=None):
+    """Of an Instance, or without one."""
+    owner = owner and {"kind": "Instance", **{k: owner["metadata"][k] for k in ("namespace", "name", "uid")}}
     return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name},
-            "spec": {"host": on, "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01"}}
+            "spec": {"host": on, "vtep": vtep, **GIVEN, **({"owner": owner} if owner else {})}}
 
 
 def lease(name):
@@ -79,7 +84,8 @@ def cloud(server):
         assert server.post(path_of(ns, "rolebindings"), binding("own", ns, "admin", user)).status == 201
         server.create(instance("a", ns))
         on = {"t1": "h1", "t2": "h2"}[ns]
-        assert server.patch(f"{G}/namespaces/{ns}/instances/a/status", {"status": {"host": on, "vcpus": 1}}).status == 200
+        assert server.patch(f"{G}/namespaces/{ns}/instances/a/status", {"status": {
+            "host": on, "vcpus": 1, "overlayAddress": GIVEN["ip"], "mac": GIVEN["mac"]}}).status == 200
         assert server.post(path_of(ns, "secrets"), {"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "b"},
                                                     "metadata": {"name": "s", "namespace": ns}}).status == 201
     return server
@@ -195,8 +201,11 @@ def test_hosts(cloud):
     h1.may_not("POST", LEASES, lease("nacre-controller"))
     h1.may_not("POST", LEASES.replace("nacre-system", "t1"), {})
 
-    h1.may("POST", f"{G}/endpoints", endpoint("e1", "h1"))
-    h2.may("POST", f"{G}/endpoints", endpoint("e2", "h2"))
+    of = {"h1": cloud.get(mine).json, "h2": cloud.get(other).json}
+    h1.may("POST", f"{G}/endpoints", endpoint("e1", "h1", "fd00::2", of["h1"]))
+    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h1", "fd00::1", of["h1"]), says="spec.vtep of Host h1 is fd00::2")
+    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h1", "fd00::2", of["h2"]), says="belongs to host h2")
+    h2.may("POST", f"{G}/endpoints", endpoint("e2", "h2", "fd00::1", of["h2"]))
     assert len(h1.may("GET", f"{G}/endpoints")["items"]) == 2, "everybody's: they are where packets go"
     h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h2"), says="it belongs to host h2; host h1 may not write it")
     h1.may_not("PATCH", f"{G}/endpoints/e2", {"spec": {"vtep": "fd00::9"}}, **MERGE)
