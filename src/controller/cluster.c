@@ -205,14 +205,10 @@ static bool fill_status(struct cluster *n, const struct look *l) {
 	struct cluster_status *s = n->status ? n->status : (n->status = calloc(1, sizeof(*n->status)));
 	if (!s)
 		return false;
-	if (l) {
-		s->replicas = API_I64((int64_t)l->exist);
-		s->ready_replicas = API_I64((int64_t)l->ready);
-	}
+	s->replicas = API_I64((int64_t)l->exist);
+	s->ready_replicas = API_I64((int64_t)l->ready);
 	if (!s->selector && !(s->selector = strf(CLUSTER_LABEL "=%s", n->meta.name)))
 		return false;
-	if (!l)
-		return true;
 	const size_t want = l->want;
 	bool ok = set_condition(n, "Scheduled", l->status, l->reason, l->message);
 	snprintf(text, sizeof(text), "%zu of %zu members are ready", l->ready, want);
@@ -240,26 +236,16 @@ static void patch_status(struct work *w, const struct cluster *cl, struct cluste
 
 /* ---- making ---- */
 
-/* A quota or a rule of the server refused a member. What it says is told; the members that were made go (see
- * withdraw()). */
-static void refused(struct op *op, const struct kube_response *r) {
+/* A quota or a rule of the server stands in the way of a member. */
+static void created(struct op *op, const struct kube_response *r) {
 	struct work *w = op->work;
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
-	struct error err = {0};
-	kube_key_split(w->key, buf, &ns, &name);
-	const struct cluster *cl = kube_cache_get(w->c->clusters, ns, name);
-	if (r->error != -EACCES || !cl || w->n_ops == WORK_OPS_MAX)
+	if (r->error != -EACCES)
 		return;
-	const bool quota = strstr(r->err.msg, "exceeded quota");
-	struct cluster *n = clone(&api_kind_cluster, cl);
-	if (n && fill_status(n, NULL) &&
-	    set_condition(n, "Scheduled", "False", quota ? "QuotaExceeded" : "Refused", r->err.msg) &&
-	    set_condition(n, "Ready", "False", quota ? "QuotaExceeded" : "Refused", r->err.msg))
-		patch_status(w, cl, n);
-	else
-		work_sent(w, error_oom(&err), &err);
-	api_free(&api_kind_cluster, n);
+	gangs_refuse(w->c->gangs, w->key, r->err.msg);
+	kube_key_split(w->key, buf, &ns, &name);
+	enqueue(w->c, QUEUE_CLUSTERS, ns, name);
 }
 
 /* Begins to make what is missing. */
@@ -276,7 +262,7 @@ static void create(struct look *l) {
 		}
 		struct op *op = work_op(w, w->c->instances);
 		struct kube_call call = op_call(op);
-		op->then = refused;
+		op->then = created;
 		work_sent(w, kube_create(w->c->client, &api_kind_instance, i, &call, &err), &err);
 		api_free(&api_kind_instance, i);
 	}
@@ -350,20 +336,24 @@ static bool admit(struct look *l) {
 
 /* True if the server refused a member, or a member found no address: the rest of the gang makes way. */
 static bool must_make_way(struct look *l) {
-	const struct api_condition *s = condition(l->cl, "Scheduled");
-	for (size_t k = 0; k < l->n_gang; k++)
-		if (condition_is(l->gang[k], "AddressesAllocated", "False")) {
-			const struct instance *i = l->gang[k];
-			const struct api_condition *a = api_condition_find(
-				i->status->conditions.v, i->status->conditions.n, "AddressesAllocated");
-			verdict(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
-			return true;
-		}
-	if (l->n_gang == l->unbound || !s || !streq(s->status, "False") ||
-	    (!streq(s->reason, "QuotaExceeded") && !streq(s->reason, "Refused")) || !l->n_gang)
-		return false;
-	verdict(l, "False", s->reason, "%s", s->message ? s->message : "");
-	return true;
+	struct controller *c = l->w->c;
+	uint64_t left;
+	const char *why = gangs_refused(c->gangs, l->w->key, &left);
+	if (why) {
+		verdict(l, "False", strstr(why, "exceeded quota") ? "QuotaExceeded" : "Refused", "%s", why);
+		kube_workqueue_add_after(c->queues[QUEUE_CLUSTERS], l->w->key, left);
+		return true;
+	}
+	for (size_t k = 0; k < l->n_gang; k++) {
+		const struct instance *i = l->gang[k];
+		if (!condition_is(i, "AddressesAllocated", "False"))
+			continue;
+		const struct api_condition *a =
+			api_condition_find(i->status->conditions.v, i->status->conditions.n, "AddressesAllocated");
+		verdict(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
+		return true;
+	}
+	return false;
 }
 
 /* Keeps seats for the members that have none, if there is one for each. */
@@ -418,6 +408,7 @@ static void place(struct look *l) {
 	bool waits = true, away = false;
 	if (!l->unbound) {
 		verdict(l, "True", "Scheduled", "all %zu members have hosts", l->want);
+		gangs_forget_refusal(c->gangs, l->w->key);
 		waits = false;
 	} else if (foreign)
 		verdict(l, "False", "NameTaken",
@@ -504,6 +495,7 @@ static void finish(struct work *w, const struct cluster *cl) {
 	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER) || has_finalizer(&cl->meta, "orphan"))
 		return;
 	quotas_release_gang(w->c->quota, &cl->meta, NULL, 0);
+	gangs_forget_refusal(w->c->gangs, w->key);
 	for (const struct instance *i = first_in(w->c, cl->meta.ns); i; i = next_in(w->c, i)) {
 		if (!is_member(i, cl))
 			continue;

@@ -20,9 +20,25 @@ static int seat_cmp(const struct seat *a, const struct seat *b) {
 RB_HEAD(seats, seat);
 RB_GENERATE_INTERNAL(seats, seat, node, seat_cmp, _unused_ static)
 
+struct refusal {
+	RB_ENTRY(refusal) node;
+	unsigned times;
+	uint64_t until_us; /* monotonic */
+	char why[512];
+	char key[];
+};
+
+static int refusal_cmp(const struct refusal *a, const struct refusal *b) {
+	return strcmp(a->key, b->key);
+}
+
+RB_HEAD(refusals, refusal);
+RB_GENERATE_INTERNAL(refusals, refusal, node, refusal_cmp, _unused_ static)
+
 struct gangs {
 	struct controller *c;
 	struct seats seats;
+	struct refusals refusals;
 };
 
 const struct api_owner_ref *gang_owner(const struct api_meta *m) {
@@ -88,6 +104,56 @@ void gangs_clear(struct gangs *g) {
 		drop(g, s);
 }
 
+/* ---- refusals ---- */
+
+static struct refusal *find_refusal(const struct gangs *g, const char *key) {
+	struct refusal *f = RB_ROOT(&g->refusals);
+	int c;
+	while (f && (c = strcmp(key, f->key)))
+		f = c < 0 ? RB_LEFT(f, node) : RB_RIGHT(f, node);
+	return f;
+}
+
+void gangs_refuse(struct gangs *g, const char *key, const char *why) {
+	struct refusal *f = find_refusal(g, key);
+	uint64_t left;
+	if (gangs_refused(g, key, &left))
+		return; /* of several that were asked for at once */
+	if (!f) {
+		size_t n = strlen(key) + 1;
+		f = calloc(1, sizeof(*f) + n);
+		if (!f)
+			abort();
+		memcpy(f->key, key, n);
+		RB_INSERT(refusals, &g->refusals, f);
+	}
+	uint64_t wait = f->times < 6 ? USEC_PER_SEC << f->times++ : 60 * USEC_PER_SEC;
+	f->until_us = now_monotonic_ns() / 1000 + wait;
+	snprintf(f->why, sizeof(f->why), "%s", why);
+}
+
+const char *gangs_refused(const struct gangs *g, const char *key, uint64_t *ret_left_us) {
+	const struct refusal *f = find_refusal(g, key);
+	uint64_t now = now_monotonic_ns() / 1000;
+	if (!f || f->until_us <= now)
+		return NULL;
+	*ret_left_us = f->until_us - now;
+	return f->why;
+}
+
+static void remove_refusal(struct gangs *g, struct refusal *f) {
+	RB_REMOVE(refusals, &g->refusals, f);
+	free(f);
+}
+
+void gangs_forget_refusal(struct gangs *g, const char *key) {
+	struct refusal *f = find_refusal(g, key);
+	if (f)
+		remove_refusal(g, f);
+}
+
+/* ---- ---- */
+
 /* Once it is bound its place counts by itself (placement.c). */
 static void on_instance(const struct kube_change *ch, void *userdata) {
 	const struct instance *i = ch->obj;
@@ -103,11 +169,13 @@ int gangs_new(struct gangs **ret, struct controller *c) {
 		return -ENOMEM;
 	g->c = c;
 	RB_INIT(&g->seats);
+	RB_INIT(&g->refusals);
 	*ret = g;
 	return kube_cache_on_change(c->instances, on_instance, g);
 }
 
 struct gangs *gangs_free(struct gangs *g) {
+	struct refusal *f;
 	struct seat *s;
 	if (!g)
 		return NULL;
@@ -115,6 +183,8 @@ struct gangs *gangs_free(struct gangs *g) {
 		RB_REMOVE(seats, &g->seats, s);
 		free(s);
 	}
+	while ((f = RB_MIN(refusals, &g->refusals)))
+		remove_refusal(g, f);
 	free(g);
 	return NULL;
 }

@@ -28,3 +28,12 @@ void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int
 void gangs_drop(struct gangs *g, const struct instance *i);
 /* Another controller may decide now. */
 void gangs_clear(struct gangs *g);
+
+/*
+ * The server refused a member of the cluster KEY, and said WHY: it is tried again after a time that doubles from 1 s to
+ * a minute, and not sooner, whatever happens.
+ */
+void gangs_refuse(struct gangs *g, const char *key, const char *why);
+/* What it said, and microseconds until it is to be tried again; NULL: now. */
+const char *gangs_refused(const struct gangs *g, const char *key, uint64_t *ret_left_us);
+void gangs_forget_refusal(struct gangs *g, const char *key);

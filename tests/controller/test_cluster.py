@@ -214,6 +214,38 @@ def test_quota(cloud):
     wait(cloud, "c", "Scheduled", "True", "Scheduled")
 
 
+def test_the_server_refuses(cloud):
+    """It counts what the controller doesn't, since nothing is known of its size. What was made by then goes again."""
+    cloud.pools()
+    cloud.host("h1", vcpus=50, memory=40960)
+    cloud.create("TenantQuota", "q", {"instances": 3}, "default")
+    ghost = cloud.instance(type="ghost")
+    cluster(cloud, "c", 3)
+    wait(cloud, "c", "Scheduled", "False", "QuotaExceeded", "exceeded quota: q, requested: instances=1, used: instances=3")
+    eventually("nothing of it is left", 60, lambda: not members(cloud, "c"))
+    eventually("nor addresses but the other's", 30, lambda: len(cloud.list("allocations")) == 4)
+    # It is not tried again and again meanwhile.
+    made = cloud.log("controller").count('object=default/c error=')
+    assert made < 10, made
+    cloud.delete("instances", ghost, "default")
+    placed(cloud, "c", 3)
+
+
+def test_members_may_be_kept(cloud):
+    cloud.pools()
+    cloud.host("h1", vcpus=50, memory=40960)
+    cluster(cloud, "c", 2)
+    before = {n: cloud.get("instances", n, "default")["metadata"]["uid"] for n in placed(cloud, "c", 2)}
+    cloud.request("DELETE", f"{GROUP}/namespaces/default/clusters/c", {"propagationPolicy": "Orphan"})
+    eventually("the cluster is gone", 60, lambda: cloud.get("clusters", "c", "default") is None)
+    for n, uid in before.items():
+        meta = cloud.get("instances", n, "default")["metadata"]
+        assert meta["uid"] == uid and "deletionTimestamp" not in meta and not meta.get("ownerReferences")
+    # They are nobody's now.
+    cluster(cloud, "c", 2)
+    wait(cloud, "c", "Scheduled", "False", "NameTaken", "c-0")
+
+
 def test_a_name_that_is_taken(cloud):
     cloud.pools()
     cloud.host("h1", vcpus=50, memory=40960)
