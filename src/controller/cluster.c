@@ -360,7 +360,7 @@ static bool must_make_way(struct look *l) {
 static void seat(struct look *l) {
 	struct controller *c = l->w->c;
 	char why[FIT_MESSAGE_MAX];
-	const char **hosts = calloc(l->n_gang, sizeof(*hosts));
+	const char **hosts = calloc(CLUSTER_MAX, sizeof(*hosts));
 	size_t n = 0;
 	if (!hosts)
 		abort();
