@@ -12,12 +12,12 @@
 #include "base/loop.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/overlay.h"
 #include "net/route.h"
 #include "net/underlay.h"
-#include "net/vtep.h"
 
 #define HOSTS  100
 #define SINGLE 1000

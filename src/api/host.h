@@ -31,3 +31,7 @@ API_DECLARE(host_status, HOST_STATUS)
 	F(T, obj, status, "status", 0, host_status, 0, 0, NULL, "What was last observed of it.")
 API_DECLARE(host, HOST)
 extern const struct api_kind api_kind_host;
+
+/* Reason of Ready=False, which the controller writes and the agent leaves: an older Host has the VTEP or its router
+ * MAC. */
+#define HOST_VTEP_CONFLICT "VTEPConflict"

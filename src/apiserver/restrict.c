@@ -177,9 +177,10 @@ static int check_instance_endpoint(const struct server *s, const struct agent *a
 		return refuse(r, old, obj,
 		              "host %s may announce only what leads to an Instance: spec.owner must name it", a->host);
 	json_t *instance = load(s, &api_kind_instance, ns, name);
-	const char *host = field(instance, "status", "host");
+	const char *host = field(instance, "status", "host"), *id = field(instance, "status", "id");
 	int e = 0;
-	if (!instance || !streq(object_meta_str(instance, "uid"), uid))
+	/* As instance_id() has it. */
+	if (!instance || !streq(id && *id ? id : object_meta_str(instance, "uid"), uid))
 		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s of uid %.63s, is not there", ns, name, uid);
 	else if (!streq(host, a->host))
 		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s, belongs to %s%s; host %s may not announce it",

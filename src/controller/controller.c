@@ -282,7 +282,8 @@ static void on_host(const struct kube_change *ch, void *userdata) {
 	}
 	enqueue(c, QUEUE_HOSTS, ch->ns, ch->name);
 	room_made(c);
-	if (ch->type != KUBE_DELETED)
+	const struct host *now = ch->obj, *old = ch->old;
+	if (ch->type != KUBE_DELETED && (!old || streq(old->spec->vtep, now->spec->vtep)))
 		return;
 	KUBE_CACHE_FOREACH(e, c->endpoints) {
 		if (streq(e->spec->host, ch->name))
@@ -382,7 +383,8 @@ int controller_new(struct controller **ret, sd_event *loop, const struct control
 	if (r < 0)
 		return r;
 	if (addresses_new(&c->addresses, c) < 0 || placement_new(&c->placement, c) < 0 || gangs_new(&c->gangs, c) < 0 ||
-	    quotas_new(&c->quota, c) < 0 || liveness_new(&c->liveness, c, o->host_grace_s) < 0)
+	    quotas_new(&c->quota, c) < 0 || liveness_new(&c->liveness, c, o->host_grace_s) < 0 ||
+	    vteps_new(&c->vteps, c) < 0)
 		return error_oom(err);
 	if (!o->no_election) {
 		struct kube_elector_options e = {.ns = KUBE_SYSTEM_NS,
@@ -421,6 +423,7 @@ struct controller *controller_free(struct controller *c) {
 		kube_cache_free(all[i]);
 	liveness_free(c->liveness);
 	gangs_free(c->gangs);
+	vteps_free(c->vteps);
 	placement_free(c->placement);
 	quotas_free(c->quota);
 	addresses_free(c->addresses);

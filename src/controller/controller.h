@@ -11,7 +11,9 @@
  *   pools      finalizer, usage, overlaps                                       pools.c
  *   allocations, endpoints   what nobody owns any more goes                     gc.c
  *   quotas     what a namespace takes together; who exceeds it waits             quota.c
+ *              what claims the address or route of another goes                claims.c
  *   hosts      heartbeats; what a lost host's endpoints mean                    hosts.c
+ *              whose a VTEP is that two of them name                           vteps.c
  *
  * Who writes what in an Instance's status: the controller everything but phase, restarts and the Ready condition of an
  * instance that is placed. Those are the agent's of the host it is placed on. Two exceptions: while the host is lost
@@ -105,6 +107,7 @@ struct controller {
 	struct gangs *gangs;
 	struct quotas *quota;
 	struct liveness *liveness;
+	struct vteps *vteps;
 	sd_event_source *tick;
 };
 
@@ -173,6 +176,15 @@ void pool_reconcile(const char *key, void *userdata);
 /* gc.c */
 void allocation_reconcile(const char *key, void *userdata);
 void endpoint_reconcile(const char *key, void *userdata);
+/* claims.c: true if E seems to claim what isn't its Host's and the server is being asked, which ends in its deletion.
+ */
+bool claims_check(struct work *w, const struct endpoint *e);
+/* vteps.c */
+struct vteps;
+int vteps_new(struct vteps **ret, struct controller *c);
+struct vteps *vteps_free(struct vteps *v);
+/* The older Host that has the VTEP of H, or its router MAC; NULL: it is H's own. */
+const struct host *vteps_rival(const struct vteps *v, const struct host *h);
 /* hosts.c */
 void host_reconcile(const char *key, void *userdata);
 int liveness_new(struct liveness **ret, struct controller *c, int64_t grace_s);

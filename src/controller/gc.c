@@ -129,7 +129,7 @@ void endpoint_reconcile(const char *key, void *userdata) {
 	} else if (host_is_lost(c, e->spec->host) && !serves_instance(c, e)) {
 		log_debug("endpoint of a lost host withdrawn", "endpoint=%s host=%s", key, e->spec->host);
 		work_delete(w, &api_kind_endpoint, &e->meta);
-	} else
+	} else if (!claims_check(w, e))
 		check_owner(w, e->spec->owner);
 	work_close(w);
 }

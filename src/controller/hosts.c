@@ -206,18 +206,43 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 
 /* ---- what is done ---- */
 
-static void patch_ready(struct work *w, const struct host *h, bool lost) {
+/* What Ready must say instead of what it says; false: it may stay, and is the agent's. */
+static bool wants_ready(const struct controller *c, const struct host *h, const struct beat *b, const char **status,
+                        const char **reason, char msg[static 256]) {
+	const struct api_condition *is = ready(h);
+	const struct host *rival = vteps_rival(c->vteps, h);
+	bool conflict = is && streq(is->reason, HOST_VTEP_CONFLICT);
+	if (b->lost) {
+		*status = "Unknown";
+		*reason = REASON_LOST;
+		snprintf(msg, 256, "no heartbeat for %llu s",
+		         (unsigned long long)(grace_ns(c->liveness, h->meta.name) / NSEC_PER_SEC));
+		return !says_lost(h);
+	}
+	if (rival) {
+		bool same = streq(rival->spec->vtep, h->spec->vtep);
+		*status = "False";
+		*reason = HOST_VTEP_CONFLICT;
+		snprintf(msg, 256, "Host %.63s, which is older, has %s%s%s; give this one another --vtep",
+		         rival->meta.name, same ? "spec.vtep " : "the router MAC that follows from spec.vtep ",
+		         h->spec->vtep, same ? " too" : ", as from its own");
+		return !conflict || !streq(is->message, msg);
+	}
+	*status = "True";
+	*reason = conflict ? "VTEPFree" : REASON_READY;
+	snprintf(msg, 256, conflict ? "no other Host has its VTEP any more" : "the heartbeat is back");
+	return conflict || says_lost(h);
+}
+
+static void patch_ready(struct work *w, const struct host *h, const char *status, const char *reason, const char *msg) {
 	struct controller *c = w->c;
 	struct error err = {0};
 	struct host *n = clone(&api_kind_host, h);
-	char msg[160];
-	snprintf(msg, sizeof(msg), lost ? "no heartbeat for %llu s" : "the heartbeat is back",
-	         (unsigned long long)(grace_ns(c->liveness, h->meta.name) / NSEC_PER_SEC));
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
 	if (!n || !n->status ||
-	    api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", lost ? "Unknown" : "True",
-	                      lost ? REASON_LOST : REASON_READY, msg, h->meta.generation.v, now_realtime_us()) < 0)
+	    api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", status, reason, msg,
+	                      h->meta.generation.v, now_realtime_us()) < 0)
 		work_sent(w, error_oom(&err), &err);
 	else {
 		struct kube_call call = op_call(work_op(w, c->hosts));
@@ -225,8 +250,8 @@ static void patch_ready(struct work *w, const struct host *h, bool lost) {
 		if (r)
 			work_sent(w, r, &err);
 		if (r > 0)
-			kube_event(c->recorder, &api_kind_host, h, lost ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
-			           lost ? REASON_LOST : REASON_READY, "%s", msg);
+			kube_event(c->recorder, &api_kind_host, h,
+			           streq(status, "True") ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING, reason, "%s", msg);
 	}
 	api_free(&api_kind_host, n);
 }
@@ -256,11 +281,12 @@ void host_reconcile(const char *key, void *userdata) {
 	struct work *w = work_new(c, QUEUE_HOSTS, key);
 	const struct host *h = kube_cache_get(c->hosts, NULL, key);
 	struct beat *b = h ? find(c->liveness, key, false) : NULL;
-	char name[KUBE_LEASE_NAME_MAX];
+	char name[KUBE_LEASE_NAME_MAX], msg[256];
+	const char *status, *reason;
 	struct error err = {0};
 	if (b && work_may_go_on(w)) {
-		if (b->lost != says_lost(h))
-			patch_ready(w, h, b->lost);
+		if (wants_ready(c, h, b, &status, &reason, msg))
+			patch_ready(w, h, status, reason, msg);
 		else if (overdue(c->liveness, b)) {
 			struct op *op = work_op(w, NULL);
 			struct kube_call call = op_call(op);

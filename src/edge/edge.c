@@ -4,10 +4,10 @@
 #include "api/addresspool.h"
 #include "api/edgepeer.h"
 #include "base/util.h"
+#include "base/vtep.h"
 #include "edge/aggregate.h"
 #include "edge/edge-internal.h"
 #include "net/link.h"
-#include "net/vtep.h"
 
 #define POLL_US       (2 * USEC_PER_SEC)
 #define SOON_US       (50 * USEC_PER_MSEC)

@@ -7,8 +7,8 @@
 #include "api/addresspool.h"
 #include "api/edgepeer.h"
 #include "base/util.h"
+#include "base/vtep.h"
 #include "edge/edge-internal.h"
-#include "net/vtep.h"
 
 struct list {
 	struct prefix *v;

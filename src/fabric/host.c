@@ -3,7 +3,8 @@
 /*
  * The Host object: created when it is missing; role and vtep are the agent's to say, as are capacity, version, boot
  * and the Ready condition while the host is well. Labels and unschedulable belong to the operator. The controller
- * writes Ready when heartbeats stop; what we find then after our return we put right.
+ * writes Ready when heartbeats stop; what we find then after our return we put right. It also writes it when an older
+ * Host has our VTEP, and that stays until it takes it back.
  */
 
 #include <string.h>
@@ -100,6 +101,10 @@ static int fill_status(const struct fabric *f, struct host *h) {
 	s->capacity->memory_mib = API_I64(f->c.memory_mib);
 	if (set_string(&s->version, NACRE_VERSION) < 0 || set_string(&s->boot_id, boot) < 0)
 		return -ENOMEM;
+	/* That another Host has our VTEP is the controller's to say and to take back. */
+	const struct api_condition *is = api_condition_find(s->conditions.v, s->conditions.n, "Ready");
+	if (is && streq(is->reason, HOST_VTEP_CONFLICT))
+		return 0;
 	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", "True", "AgentReady",
 	                         "the agent follows the API and keeps the overlay", h->meta.generation.v,
 	                         now_realtime_us());

@@ -99,6 +99,10 @@ int kube_patch(struct kube_client *c, const struct api_kind *k, const char *ns, 
 /* UID (may be NULL): only if the object is that very one, else 409. */
 int kube_delete(struct kube_client *c, const struct api_kind *k, const char *ns, const char *name, const char *uid,
                 const struct kube_call *call, struct error *err) _must_use_;
+/* Only if it is still in the very state that M is of, else 409. */
+struct api_meta;
+int kube_delete_exact(struct kube_client *c, const struct api_kind *k, const struct api_meta *m,
+                      const struct kube_call *call, struct error *err) _must_use_;
 
 /*
  * Patches /status with the members of the status that differ between OLD and NEW (two objects of kind K with the

@@ -91,20 +91,34 @@ int kube_patch(struct kube_client *c, const struct api_kind *k, const char *ns, 
 	                   &path, json, len, call, err);
 }
 
-int kube_delete(struct kube_client *c, const struct api_kind *k, const char *ns, const char *name, const char *uid,
-                const struct kube_call *call, struct error *err) {
+static int send_delete(struct kube_client *c, const struct api_kind *k, const char *ns, const char *name,
+                       const char *uid, const char *version, const struct kube_call *call, struct error *err) {
 	_buf_free_ struct buf path = {0};
 	_buf_free_ struct buf body = {0};
 	kube_path(&path, k, ns, name, NULL);
-	buf_puts(&body, "{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\"");
+	jw_begin(&body, '{');
+	jw_kv_string(&body, "apiVersion", "v1");
+	jw_kv_string(&body, "kind", "DeleteOptions");
 	if (uid) {
-		buf_puts(&body, ",\"preconditions\":{\"uid\":");
-		jw_string(&body, uid);
-		buf_putc(&body, '}');
+		jw_key(&body, "preconditions");
+		jw_begin(&body, '{');
+		jw_kv_string(&body, "uid", uid);
+		jw_kv_string(&body, "resourceVersion", version);
+		jw_end(&body, '}');
 	}
-	buf_putc(&body, '}');
+	jw_end(&body, '}');
 	int r = buf_error(&body, "DeleteOptions", err);
 	return r < 0 ? r : send_object(c, "DELETE", NULL, &path, body.data, body.len, call, err);
+}
+
+int kube_delete(struct kube_client *c, const struct api_kind *k, const char *ns, const char *name, const char *uid,
+                const struct kube_call *call, struct error *err) {
+	return send_delete(c, k, ns, name, uid, NULL, call, err);
+}
+
+int kube_delete_exact(struct kube_client *c, const struct api_kind *k, const struct api_meta *m,
+                      const struct kube_call *call, struct error *err) {
+	return send_delete(c, k, m->ns, m->name, m->uid, m->resource_version, call, err);
 }
 
 /* ---- status ---- */

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/overlay-internal.h"
-#include "net/vtep.h"
 
 /* Routes in one go; the loop gets a turn in between. */
 #define ROUTES_A_TURN 100000

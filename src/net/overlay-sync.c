@@ -10,8 +10,8 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/overlay-internal.h"
-#include "net/vtep.h"
 
 #define SYNC_DELAY_US    (20 * USEC_PER_MSEC)
 #define SYNC_INTERVAL_NS (2 * NSEC_PER_SEC)

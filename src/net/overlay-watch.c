@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "base/vtep.h"
 #include "net/link.h"
 #include "net/overlay-internal.h"
-#include "net/vtep.h"
 
 static void set_dev(struct overlay *o, const struct link *l, bool gone) {
 	struct dev *d = overlay_find_dev(o, l->name), *other;

@@ -6,8 +6,8 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/overlay-internal.h"
-#include "net/vtep.h"
 
 #define RETRY_US (5 * USEC_PER_SEC)
 

@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/frr.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
-#include "net/vtep.h"
 
 /* New devices take the "default" values. A NIC that was in the namespace before us has its own: nic_sysctls. */
 static const struct netns_sysctl underlay_sysctls[] = {

@@ -6,11 +6,11 @@
 #include <sys/socket.h>
 
 #include "base/util.h"
+#include "base/vtep.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
-#include "net/vtep.h"
 
 #define UPLINK "uplink"
 

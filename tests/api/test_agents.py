@@ -166,6 +166,10 @@ def test_endpoints_are_what_the_instance_was_given(addressed):
     says(post({"metadata": {"name": "none", "uid": "x"}}), "is not there")
     says(post({"metadata": {"name": "c", "uid": server.get(f"{I}/c").json["metadata"]["uid"]}}), "no host")
     allowed(post())
+    # One that came from another API server is known by the id that it had there.
+    assert server.patch(f"{I}/a/status", {"status": {"id": "of-old"}}).status == 200
+    says(ask("PATCH", f"{E}/x", {"metadata": {"labels": {"x": "y"}}}), "is not there")
+    allowed(ask("PATCH", f"{E}/x", {"spec": {"owner": {"uid": "of-old"}}}))
     says(ask("PATCH", f"{E}/x", {"spec": {"vtep": "fd00::2"}}), "spec.vtep")
     says(ask("PATCH", f"{E}/x", {"spec": {"ip": "fd01::9"}}), "spec.ip")
     assert server.delete(f"{G}/hosts/h1").status == 200

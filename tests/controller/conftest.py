@@ -198,9 +198,14 @@ class Cloud:
         stop.set()
         thread.join()
 
-    def endpoint(self, name, host, owner=None):
-        spec = {"host": host, "vtep": "fd00:a::1", "ip": f"fd00:1::{next(self.numbers) + 4096:x}",
-                "mac": "02:4e:01:00:99:01"}
+    def endpoint(self, name, host, owner=None, **more):
+        """As the agent of HOST makes it: with what its Host says, and OWNER was given."""
+        at = self.get("hosts", host) or {"spec": {"vtep": "fd00:a::1"}}
+        of = self.get("instances", owner["name"], owner["namespace"]) if owner and owner["kind"] == "Instance" else None
+        given = (of or {}).get("status", {})
+        spec = {"host": host, "vtep": at["spec"]["vtep"], "mac": given.get("mac", "02:4e:01:00:99:01"),
+                "ip": given.get("overlayAddress", f"fd00:1::{next(self.numbers) + 4096:x}"),
+                "routes": [{"prefix": given[k]} for k in ("prefix", "delegatedPrefix") if k in given], **more}
         if owner:
             spec["owner"] = owner
         self.create("Endpoint", name, spec)

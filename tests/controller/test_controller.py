@@ -10,6 +10,8 @@ import time
 
 from conftest import eventually
 
+# Two addresses whose router MAC is one: the low 40 bits of their FNV-1a hash are the same.
+SAME_MAC = ("fd00:a::bf1b:1162:8c70:ae0e", "fd00:a::d87a:77bc:92ab:647")
 USES = ("prefix", "delegatedPrefix", "overlayAddress", "mac")
 
 
@@ -259,6 +261,87 @@ def test_orphans_are_collected(cloud):
     assert len(cloud.list("allocations")) == 4
 
 
+def claims(cloud):
+    """Two hosts, an edge, an instance on h1 with its Endpoint, and a function that waits until all is looked at."""
+    cloud.pools()
+    for host, role in (("h1", "compute"), ("h2", "compute"), ("e1", "edge")):
+        cloud.host(host, role=role)
+    name = cloud.instance(hostSelector={"here": "yes"})
+    cloud.patch("hosts", "h1", {"metadata": {"labels": {"here": "yes"}}})
+    cloud.wait_condition(name, "Scheduled", "True", "Scheduled")
+    uid = cloud.get("instances", name, "default")["metadata"]["uid"]
+    ref = {"kind": "Instance", "namespace": "default", "name": name, "uid": uid}
+    cloud.endpoint("good", "h1", ref)
+    cloud.endpoint("out", "e1", ip="fd00:e::1", routes=[{"prefix": "::/0"}, {"prefix": "0.0.0.0/0"}])
+    return name, ref
+
+
+def test_endpoints_that_claim_what_is_not_theirs(cloud):
+    """As on a kube-apiserver, where only the controller can look at Host and Instance."""
+    name, ref = claims(cloud)
+    given = cloud.get("instances", name, "default")["status"]
+    cloud.endpoint("elsewhere", "h2", ref)
+    cloud.endpoint("vtep", "h1", ref, vtep="fd00:a::77")
+    cloud.endpoint("ip", "h1", ref, ip="fd00:1::7777")
+    cloud.endpoint("mac", "h1", ref, mac="02:4e:01:77:77:77")
+    cloud.endpoint("route", "h1", ref, routes=[{"prefix": given["prefix"]}, {"prefix": "2001:db8:1:66::/64"}])
+    cloud.endpoint("edge", "e1", ip=given["overlayAddress"], routes=[{"prefix": "::/0"}])
+    names = lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints"))
+    eventually("what is wrong goes", 60, lambda: names() == ["good", "out"])
+    events = [e["message"] for e in cloud.list("events") if e["reason"] == "EndpointRemoved"]
+    for word in ("spec.vtep fd00:a::77", "spec.ip fd00:1::7777", "spec.mac", "2001:db8:1:66::/64", "is on host h1"):
+        eventually(f"an Event says {word}", 60, lambda: any(word in e["message"] for e in cloud.list("events")))
+    assert len(events) <= 6
+    # A good one that becomes wrong, and one whose Host changes under it.
+    cloud.patch("endpoints", "good", {"spec": {"routes": [{"prefix": "::/0"}]}})
+    eventually("it goes", 60, lambda: names() == ["out"])
+    cloud.endpoint("good", "h1", ref)
+    cloud.patch("hosts", "h1", {"spec": {"vtep": "fd00:a::99"}})
+    eventually("it goes", 60, lambda: names() == ["out"])
+
+
+def test_good_endpoints_stay(cloud):
+    """Whatever is missing or comes late: nothing is taken down that may be right."""
+    name, ref = claims(cloud)
+    given = cloud.get("instances", name, "default")["status"]
+    waits = cloud.instance(hostSelector={"no": "where"})
+    cloud.wait_condition(waits, "Scheduled", "False", "Unschedulable")
+    uid = cloud.get("instances", waits, "default")["metadata"]["uid"]
+    # Of an instance that has no place yet, as when one is brought from elsewhere, the status after the object.
+    cloud.endpoint("early", "h2", {"kind": "Instance", "namespace": "default", "name": waits, "uid": uid}, ip="fd00:1::42")
+    for n in range(3):
+        cloud.stop("controller", signal.SIGKILL)
+        cloud.start_controller("controller")
+        probe = f"probe{n}"
+        # One that is wrong goes, so all were looked at.
+        cloud.endpoint(probe, "h1", ref, ip="fd00:1::7777")
+        eventually("the wrong one goes", 60, lambda: cloud.get("endpoints", probe) is None)
+        assert sorted(e["metadata"]["name"] for e in cloud.list("endpoints")) == ["early", "good", "out"]
+    assert cloud.get("endpoints", "good")["spec"]["ip"] == given["overlayAddress"]
+
+
+def test_one_vtep_one_host(cloud):
+    """Also the MAC that follows from it: the older Host has it."""
+    cloud.pools()
+    cloud.host("old", vtep="fd00:a::aa")
+    cloud.host("young", vtep="fd00:a::aa")
+    ready = lambda h: cloud.condition("hosts", h, "Ready")
+    eventually("the younger is not ready", 60, lambda: ready("young").get("reason") == "VTEPConflict")
+    assert ready("young")["status"] == "False" and "Host old" in ready("young")["message"] and "fd00:a::aa" in ready("young")["message"]
+    assert ready("old")["status"] == "True"
+    name = cloud.instance()
+    cloud.wait_condition(name, "Scheduled", "True", "Scheduled")
+    assert cloud.get("instances", name, "default")["status"]["host"] == "old"
+    # Another address with the same router MAC.
+    cloud.patch("hosts", "young", {"spec": {"vtep": SAME_MAC[1]}})
+    eventually("it has one of its own", 60, lambda: ready("young").get("status") == "True")
+    cloud.host("zebra", vtep=SAME_MAC[0])
+    eventually("the same MAC is found", 60, lambda: ready("zebra").get("reason") == "VTEPConflict")
+    assert "router MAC" in ready("zebra")["message"] and "Host young" in ready("zebra")["message"]
+    cloud.delete("hosts", "young")
+    eventually("it is free", 60, lambda: ready("zebra").get("status") == "True")
+
+
 def test_leader_election(bare):
     bare.pools()
     bare.start_controller("one")
@@ -317,10 +400,10 @@ def test_known_by_its_id(bare):
     for pool, value in values.items():
         allocation = ("mac-" if pool == "mac" else "ip6-") + value.replace("::/", "--").replace("::", "--").replace(":", "-")
         bare.create("Allocation", allocation, {"pool": pool, "value": value, "owner": ref})
-    bare.endpoint("mine", "h1", ref)
     status = {"id": old, "host": "h1", "vcpus": 1, "memoryMiB": 256, "prefix": values["inst"], "mac": values["mac"],
               "delegatedPrefix": values["deleg"], "overlayAddress": values["ovl"], "phase": "Running"}
     bare.patch("instances", name, {"status": status}, "default", "/status")
+    bare.endpoint("mine", "h1", ref)
     bare.start_controller("controller", "--no-leader-election")
     bare.wait_condition(name, "AddressesAllocated", "True", "Allocated")
     # One that is new gets its uid for an id, and nothing of the other's.

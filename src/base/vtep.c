@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "net/vtep.h"
+#include "base/vtep.h"
 
 struct mac vtep_router_mac(const struct addr *vtep) {
 	uint64_t h = 0xcbf29ce484222325ULL;
