@@ -156,7 +156,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		if (e < 0)
 			reply_internal(r, "out of memory");
 		else if (now)
-			reply_dom(&r->reply, d.cascade ? 202 : 200, now);
+			reply_object_dom(r, d.cascade ? 202 : 200, now);
 		else
 			reply_deleted(r, rt->name, object_meta_str(tree, "uid"));
 		result = e > 0 && !d.dry_run ? WRITE_STAGED : WRITE_DONE;

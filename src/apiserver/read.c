@@ -71,7 +71,9 @@ void handle_get(struct server *s, struct request *r) {
 		reply_not_found(r);
 		return;
 	}
-	if (r->accept == MEDIA_TABLE) {
+	if (r->accept == MEDIA_PARTIAL_LIST)
+		reply_not_partial(r);
+	else if (r->accept == MEDIA_TABLE) {
 		_buf_free_ struct buf b = {0};
 		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", 0, include_of(r),
 		            now_realtime_us());
@@ -217,6 +219,21 @@ static int parse_continue(char *text, struct list_params *lp) {
 	return *lp->ns && !streq(lp->ns, lp->from_ns) ? -EINVAL : 0;
 }
 
+/* The rest of a PartialObjectMetadataList; without items it has none of them, as kube-apiserver says it. */
+static void print_partials(struct buf *b, const struct page *p) {
+	b->max = (size_t)512 << 20;
+	if (p->n == 0)
+		jw_null(b);
+	else {
+		jw_begin(b, '[');
+		for (size_t i = 0; i < p->n; i++)
+			partial_print(b, p->v[i]->data, p->v[i]->len);
+		jw_end(b, ']');
+	}
+	jw_end(b, '}');
+	buf_putc(b, '\n');
+}
+
 static void reply_list(struct request *r, struct page *p, int64_t version) {
 	const struct api_kind *k = r->route.kind;
 	char gv[64], list_kind[80], rv[24];
@@ -227,12 +244,13 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 		reply_json(&r->reply, 200, &b);
 		return;
 	}
+	bool partial = r->accept == MEDIA_PARTIAL_LIST;
 	api_kind_version(k, gv);
-	snprintf(list_kind, sizeof(list_kind), "%sList", k->kind);
+	snprintf(list_kind, sizeof(list_kind), "%sList", partial ? "PartialObjectMetadata" : k->kind);
 	snprintf(rv, sizeof(rv), "%" PRId64, version);
 	jw_begin(&b, '{');
 	jw_kv_string(&b, "kind", list_kind);
-	jw_kv_string(&b, "apiVersion", gv);
+	jw_kv_string(&b, "apiVersion", partial ? "meta.k8s.io/v1" : gv);
 	jw_key(&b, "metadata");
 	jw_begin(&b, '{');
 	jw_kv_string(&b, "resourceVersion", rv);
@@ -242,6 +260,11 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 		jw_kv_i64(&b, "remainingItemCount", p->remaining);
 	jw_end(&b, '}');
 	jw_key(&b, "items");
+	if (partial) {
+		print_partials(&b, p);
+		reply_json(&r->reply, 200, &b);
+		return;
+	}
 	jw_begin(&b, '[');
 	reply_json(&r->reply, 200, &b);
 	r->reply.items = TAKE_PTR(p->v);
@@ -308,6 +331,10 @@ void handle_list(struct server *s, struct request *r) {
 	const char *cont = request_param(r, "continue");
 	_free_ char *token = cont && *cont ? strdup(cont) : NULL;
 
+	if (r->accept == MEDIA_PARTIAL) {
+		reply_not_partial(r);
+		return;
+	}
 	if (!check_include(r) || parse_selector(r, &sel) < 0 || check_list_options(r) < 0 ||
 	    parse_version(r, s, &version) < 0 || !parse_limit(r, &limit))
 		return;
@@ -373,6 +400,7 @@ void handle_watch(struct server *s, struct request *r) {
 		.initial_end = send_initial && request_flag(r, "allowWatchBookmarks"),
 		.bookmarks = request_flag(r, "allowWatchBookmarks"),
 		.table = r->accept == MEDIA_TABLE,
+		.partial = r->accept == MEDIA_PARTIAL,
 		.table_object = include_of(r) == TABLE_OBJECT,
 		.after = version <= 0 ? store_version(s->store) : version,
 		.timeout_s = timeout ? (uint64_t)MIN(timeout, (int64_t)WATCH_TIMEOUT_MAX_S)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "apiserver/object.h"
+#include "apiserver/table.h"
 #include "apiserver/tree.h"
 #include "apiserver/watch.h"
 #include "base/jsonwrite.h"
@@ -269,6 +270,25 @@ void reply_deleted(struct request *rq, const char *name, const char *uid) {
 
 void reply_object(struct request *rq, unsigned code, const char *json, size_t len) {
 	_buf_free_ struct buf b = {0};
-	buf_add(&b, json, len);
+	if (rq->accept == MEDIA_PARTIAL)
+		partial_print(&b, json, len);
+	else
+		buf_add(&b, json, len);
 	reply_json(&rq->reply, code, &b);
+}
+
+void reply_object_dom(struct request *rq, unsigned code, const json_t *obj) {
+	_buf_free_ struct buf b = {0};
+	tree_dump(&b, obj);
+	if (b.failed)
+		reply_internal(rq, "out of memory");
+	else
+		reply_object(rq, code, b.data, b.len);
+}
+
+void reply_not_partial(struct request *rq) {
+	bool list = rq->accept == MEDIA_PARTIAL_LIST;
+	reply_status(&rq->reply, 406, "NotAcceptable", NULL,
+	             "you requested PartialObjectMetadata%s, but the requested object is %sa list", list ? "List" : "",
+	             list ? "not " : "");
 }

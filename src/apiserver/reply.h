@@ -51,7 +51,11 @@ void reply_invalid_field(struct request *rq, const char *name, enum api_reason r
                          const char *fmt, ...) _printf_(5, 6);
 void reply_internal(struct request *rq, const char *fmt, ...) _printf_(2, 3);
 void reply_deleted(struct request *rq, const char *name, const char *uid);
+/* An object, in the shape that the client accepts: whole, or its metadata alone. */
 void reply_object(struct request *rq, unsigned code, const char *json, size_t len);
+void reply_object_dom(struct request *rq, unsigned code, const json_t *obj);
+/* 406: metadata of ONE thing was asked for where there is a list, or the other way about. */
+void reply_not_partial(struct request *rq);
 
 /* "instances.nacre.dev", "events" */
 const char *resource_name(const struct api_kind *k, char out[static 192]);

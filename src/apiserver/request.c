@@ -153,6 +153,12 @@ int request_set_accept(struct request *r, const char *value) {
 				r->accept = MEDIA_TABLE;
 				return 0;
 			}
+			bool list = has_parameter(p, len, "as", "PartialObjectMetadataList");
+			if ((list || has_parameter(p, len, "as", "PartialObjectMetadata")) &&
+			    has_parameter(p, len, "g", "meta.k8s.io") && has_parameter(p, len, "v", "v1")) {
+				r->accept = list ? MEDIA_PARTIAL_LIST : MEDIA_PARTIAL;
+				return 0;
+			}
 			if (has_parameter(p, len, "as", "APIGroupDiscoveryList") &&
 			    has_parameter(p, len, "g", "apidiscovery.k8s.io") && has_parameter(p, len, "v", "v2")) {
 				r->accept = MEDIA_DISCOVERY;

@@ -36,7 +36,8 @@ enum verb {
 };
 const char *verb_name(enum verb v); /* as RBAC calls it */
 
-enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY };
+/* PARTIAL: metadata alone, of one object or of a list. */
+enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PARTIAL_LIST };
 
 struct review;
 

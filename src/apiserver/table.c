@@ -166,9 +166,20 @@ static void print_cell(struct buf *b, const struct api_kind *k, const struct api
 		jw_string(b, text);
 }
 
-static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
+void partial_print(struct buf *b, const char *json, size_t n) {
 	const char *meta;
 	size_t len;
+	jw_begin(b, '{');
+	jw_kv_string(b, "kind", "PartialObjectMetadata");
+	jw_kv_string(b, "apiVersion", "meta.k8s.io/v1");
+	if (json_find(json, n, "metadata", &meta, &len)) {
+		jw_key(b, "metadata");
+		jw_raw(b, meta, len);
+	}
+	jw_end(b, '}');
+}
+
+static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
 	jw_key(b, "object");
 	if (include == TABLE_NONE) {
 		jw_null(b);
@@ -178,14 +189,7 @@ static void print_row_object(struct buf *b, const struct blob *item, enum table_
 		jw_raw(b, item->data, item->len);
 		return;
 	}
-	jw_begin(b, '{');
-	jw_kv_string(b, "kind", "PartialObjectMetadata");
-	jw_kv_string(b, "apiVersion", "meta.k8s.io/v1");
-	if (json_find(item->data, item->len, "metadata", &meta, &len)) {
-		jw_key(b, "metadata");
-		jw_raw(b, meta, len);
-	}
-	jw_end(b, '}');
+	partial_print(b, item->data, item->len);
 }
 
 static void print_row(struct buf *b, const struct api_kind *k, const struct blob *item, enum table_include include,

@@ -181,7 +181,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	blob_unref(w->blob);
 	w->blob = NULL;
 	w->at = 0;
-	if (!w->o.table) {
+	if (!w->o.table && !w->o.partial) {
 		w->head = heads[type];
 		w->blob = blob_ref(b);
 		w->total = strlen(w->head) + b->len + 2;
@@ -190,8 +190,11 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	buf_reset(&w->text);
 	buf_puts(&w->text, heads[type]);
 	/* The list's version isn't needed: the row's object has its own. */
-	table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "", 0,
-	            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
+	if (w->o.partial)
+		partial_print(&w->text, b->data, b->len);
+	else
+		table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "", 0,
+		            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
 	buf_puts(&w->text, "}\n");
 	w->head = NULL;
 	w->total = w->text.len;
@@ -217,8 +220,8 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	jw_kv_string(b, "type", "BOOKMARK");
 	jw_key(b, "object");
 	jw_begin(b, '{');
-	jw_kv_string(b, "kind", k->kind);
-	jw_kv_string(b, "apiVersion", gv);
+	jw_kv_string(b, "kind", w->o.partial ? "PartialObjectMetadata" : k->kind);
+	jw_kv_string(b, "apiVersion", w->o.partial ? "meta.k8s.io/v1" : gv);
 	jw_key(b, "metadata");
 	jw_begin(b, '{');
 	jw_kv_string(b, "resourceVersion", rv);

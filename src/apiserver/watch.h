@@ -19,6 +19,7 @@ struct watch_options {
 	bool initial;              /* begin with ADDED for all that is there */
 	bool initial_end;          /* and mark the end of them by a bookmark */
 	bool bookmarks, table, table_object;
+	bool partial;  /* metadata alone */
 	int64_t after; /* else: from just after this version */
 	uint64_t timeout_s;
 };

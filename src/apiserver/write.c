@@ -360,7 +360,7 @@ static enum write_result finish_removal(struct server *s, struct request *r, con
 		return out_of_memory(r);
 	if (object_keep_meta(obj, st->tree, "resourceVersion") < 0)
 		return out_of_memory(r);
-	reply_dom(&r->reply, 200, obj);
+	reply_object_dom(r, 200, obj);
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
 }
 

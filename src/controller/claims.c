@@ -3,11 +3,11 @@
 /*
  * What an Endpoint claims must be true: the VTEP is its Host's, the addresses and routes are what its Instance was
  * given, and the Instance is on that host. Otherwise a host that was broken into draws other people's traffic.
- * nacre-apiserver refuses such an Endpoint as its agent writes it; on a kube-apiserver, where no policy can look that up,
- * it is deleted here.
+ * nacre-apiserver refuses such an Endpoint as its agent writes it; on a kube-apiserver, where no policy can look that
+ * up, it is deleted here.
  *
- * What can't be judged yet (a Host or Instance that isn't there, or knows less than the Endpoint says) is left alone. And
- * a cache may be behind: before anything goes the server is asked for Host and Instance, and only that state of the
+ * What can't be judged yet (a Host or Instance that isn't there, or knows less than the Endpoint says) is left alone.
+ * And a cache may be behind: before anything goes the server is asked for Host and Instance, and only that state of the
  * Endpoint is deleted which was judged.
  */
 
@@ -44,7 +44,8 @@ static enum claim judge_instance(const struct endpoint *e, const struct instance
 		return WRONG("spec.ip %s is not that of Instance %s/%s, %s", s->ip, i->meta.ns, i->meta.name,
 		             st->overlay_address);
 	if (!streq(st->mac, s->mac))
-		return WRONG("spec.mac %s is not that of Instance %s/%s, %s", s->mac, i->meta.ns, i->meta.name, st->mac);
+		return WRONG("spec.mac %s is not that of Instance %s/%s, %s", s->mac, i->meta.ns, i->meta.name,
+		             st->mac);
 	for (size_t k = 0; k < s->routes.n; k++) {
 		const char *p = s->routes.v[k].prefix;
 		if (!streq(p, st->prefix) && !streq(p, st->delegated_prefix))
@@ -69,8 +70,8 @@ static enum claim judge(const struct controller *c, const struct endpoint *e, ch
 	allocation_name(e->spec->ip, name);
 	const struct allocation *a = kube_cache_get(c->allocations, NULL, name);
 	if (a && streq(a->spec->owner->kind, "Instance"))
-		return WRONG("spec.ip %s belongs to Instance %s/%s", e->spec->ip, a->spec->owner->ns ? a->spec->owner->ns : "",
-		             a->spec->owner->name);
+		return WRONG("spec.ip %s belongs to Instance %s/%s", e->spec->ip,
+		             a->spec->owner->ns ? a->spec->owner->ns : "", a->spec->owner->name);
 	return CLAIM_GOOD;
 }
 
@@ -93,7 +94,8 @@ static void asked(struct op *op, const struct kube_response *r) {
 	}
 	if (judge(c, e, why) != CLAIM_WRONG)
 		return;
-	log_warn("endpoint claims what is not its host's", "endpoint=%s host=%s why=\"%s\"", w->key, e->spec->host, why);
+	log_warn("endpoint claims what is not its host's", "endpoint=%s host=%s why=\"%s\"", w->key, e->spec->host,
+	         why);
 	kube_event(c->recorder, &api_kind_host, kube_cache_get(c->hosts, NULL, e->spec->host), KUBE_EVENT_WARNING,
 	           "EndpointRemoved", "Endpoint %s was removed: %s", w->key, why);
 	struct op *last = work_op(w, NULL);

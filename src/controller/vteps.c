@@ -2,7 +2,8 @@
 
 /*
  * Whose a VTEP is. Frames for a host are addressed to its router MAC, which follows from its VTEP (base/vtep.h); two
- * hosts of one VTEP, or of one such MAC, would get each other's traffic. The older Host has it, the younger is not Ready.
+ * hosts of one VTEP, or of one such MAC, would get each other's traffic. The older Host has it, the younger is not
+ * Ready.
  */
 
 #include <string.h>

@@ -25,6 +25,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exchanges")
 APPLY = "application/apply-patch+yaml"
 STRATEGIC = "application/strategic-merge-patch+json"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 TIMES = {"creationTimestamp", "deletionTimestamp", "time", "expirationTimestamp"}
 CLUSTER_KINDS = ("instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers")
 

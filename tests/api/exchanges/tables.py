@@ -2,8 +2,9 @@
 """Tables, which kubectl prints."""
 
 from apilib import V, image, instance, pool
-from exchange import TABLE
+from exchange import PARTIAL, TABLE
 
+PARTIALS = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 READY = {"type": "Ready", "status": "True", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 
 
@@ -22,7 +23,23 @@ def topic(t):
     t.get("$I?labelSelector=x", accept=TABLE)
     t.get("$I/none", accept=TABLE)
     t.get("$I", accept="application/json;as=Table;v=v1beta1;g=meta.k8s.io", differs="table-version")
-    t.get("$I/a", accept="application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json", differs="partial")
+    t.get("$I/a", accept=PARTIAL + ",application/json")
+    t.get("$I/a", accept=PARTIAL)
+    t.get("$I", accept=PARTIALS)
+    t.get("$I?limit=1", accept=PARTIALS)
+    t.get("$I?labelSelector=none", accept=PARTIALS)
+    t.get("$I", accept=PARTIAL)
+    t.get("$I/none", accept=PARTIAL)
+    t.get("$N", accept=PARTIAL)
+    t.get("$I/a", accept="application/json;as=PartialObjectMetadata;v=v9;g=meta.k8s.io")
+    t.get("$I/a", accept="application/json;as=PartialObjectMetadata;v=v9;g=meta.k8s.io,application/json")
+    t.merge("$I/a", {"metadata": {"labels": {"x": "2"}}}, accept=PARTIAL)
+    t.merge("$I/a/status", {"status": {"phase": "Stopped"}}, accept=PARTIAL)
+    t.merge("$I/a", {"metadata": {"finalizers": ["a.b/c"]}}, accept=PARTIAL)
+    t.delete("$I/a", accept=PARTIAL)
+    t.merge("$I/a", {"metadata": {"finalizers": None}}, accept=PARTIAL)
+    t.post("$I", instance("a", t.ns, {"x": "1"}), accept=PARTIAL)
+    t.merge("$I/none", {"metadata": {}}, accept=PARTIAL)
     t.get("$I", accept="application/json;as=Table;v=v9;g=meta.k8s.io")
     t.get("$I", accept="application/json;as=Table;v=v9;g=meta.k8s.io,*/*")
     t.get("$I/a", accept="text/html")

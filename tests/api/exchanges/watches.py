@@ -2,7 +2,7 @@
 """Watches: which events, in which order, with which objects."""
 
 from apilib import instance
-from exchange import TABLE
+from exchange import PARTIAL, TABLE
 
 
 def topic(t):
@@ -84,5 +84,12 @@ def topic(t):
     t.events(None, "short", seconds=10)
     t.watch("$I", "table", accept=TABLE, fieldSelector="metadata.name=d")
     t.events(1, "table")
+    t.post("$I", instance("e", t.ns))
+    t.watch("$I", "partial", accept=PARTIAL, sendInitialEvents="true", resourceVersionMatch="NotOlderThan",
+            allowWatchBookmarks="true", fieldSelector="metadata.name=e")
+    t.events(2, "partial")
+    t.merge("$I/e", {"metadata": {"labels": {"p": "q"}}})
+    t.delete("$I/e")
+    t.events(2, "partial")
     t.watch("/api/v1/namespaces", "ns", fieldSelector=f"metadata.name={t.ns}")
     t.events(1, "ns")
