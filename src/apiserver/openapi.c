@@ -6,6 +6,7 @@
 
 #include "api/scale.h"
 #include "api/schema.h"
+#include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "base/util.h"
 
@@ -120,9 +121,24 @@ static void add_paths(json_t *paths, const struct api_kind *k) {
 	json_decref(in_path);
 }
 
+/*
+ * What metadata consists of, which a CRD may not say, for `kubectl explain`. Of custom resources alone: for other kinds
+ * kubectl would take from it how their lists are merged, which is not said here.
+ */
+static void add_metadata(json_t *schema, const struct api_kind *k) {
+	for (size_t i = 0; object_has_generation(k) && i < k->desc->n_fields; i++) {
+		const struct api_field *f = &k->desc->fields[i];
+		json_t *meta = streq(f->name, "metadata") ? api_schema(f->sub) : NULL;
+		if (meta && json_object_set_new(meta, "description", json_string(f->doc)) == 0)
+			json_object_set(json_object_get(schema, "properties"), f->name, meta);
+		json_decref(meta);
+	}
+}
+
 static void add_schema(json_t *schemas, const struct api_kind *k) {
 	char name[256];
 	json_t *schema = api_kind_schema(k);
+	add_metadata(schema, k);
 	schema_name(k, name);
 	json_object_set_new(schema, "x-kubernetes-group-version-kind", json_pack("[o]", gvk(k)));
 	json_object_set_new(schemas, name, schema);

@@ -326,6 +326,9 @@ def plain(record):
         return {**record, "body": body}
     if body.get("details") == {}:
         del body["details"]
+    if isinstance(body.get("details"), dict) and "causes" in body["details"]:
+        # kube-apiserver's order is by chance.
+        body["details"] = {**body["details"], "causes": sorted(body["details"]["causes"], key=str)}
     if isinstance(body.get("metadata"), dict) and body["metadata"].get("continue") == "":
         body["metadata"] = {k: v for k, v in body["metadata"].items() if k != "continue"}
     if (record.get("status") or 0) >= 400 and body.get("reason") in WORDED:
@@ -338,7 +341,7 @@ def plain(record):
             if c not in causes and c.get("field") != "<nil>":
                 causes.append(c)
         if causes:
-            details["causes"] = sorted(causes, key=str)  # kube-apiserver's order is by chance
+            details["causes"] = sorted(causes, key=str)
         if details:
             body["details"] = details
     return {**record, "body": body}

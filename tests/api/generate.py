@@ -153,7 +153,8 @@ class Generator:
         ops = []
         for _ in range(self.r.randint(1, 3)):
             path, value = self.part(kind)
-            if path == "metadata.ownerReferences":  # elements without a uid are told apart otherwise
+            # Elements without a uid are told apart otherwise; wrong types of what the server sets are passed over.
+            if path in ("metadata.ownerReferences", "metadata.generation", "metadata.creationTimestamp"):
                 continue
             pointer = "/" + path.replace(".", "/").replace(",", ".")
             # A replace of what isn't there and a test for null differ by design.
@@ -253,7 +254,8 @@ class Generator:
             q["fieldSelector"] = self.r.choice([f"metadata.name={self.names[0]}", f"metadata.name!={self.names[0]}", "status.host=h1",
                                                 f"metadata.namespace={self.t.ns}", "spec.nope=1"])
         if self.r.random() < 0.4:
-            q["limit"] = self.r.choice([0, 1, 2, 500])
+            # Whether more will come of a selection, the real one may only know when it has looked.
+            q["limit"] = self.r.choice([0, 500, *([] if q else [1, 2])])
         # On the real one the objects of earlier seeds are gone as well, so that all is seen.
         answer = self.t.get(f"{path}?{urllib.parse.urlencode(q)}")
         token = (answer.get("metadata") or {}).get("continue") if isinstance(answer, dict) else None

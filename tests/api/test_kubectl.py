@@ -97,6 +97,7 @@ def test_explain(kubectl):
     out = kubectl("explain", "instance.spec.ingress")
     assert "protocol" in out and "-required-" in out and "Destination port" in out
     assert "spec" in kubectl("explain", "inst")
+    assert "ownerReferences" in kubectl("explain", "inst.metadata")
     assert "use" in kubectl("explain", "addresspools.spec")
 
 
