@@ -369,7 +369,7 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 }
 
 void gc_run(struct gc *g) {
-	if (g->queued || g->backing_off || RB_EMPTY(&g->todo))
+	if (g->queued || g->backing_off || g->server->read_only || RB_EMPTY(&g->todo))
 		return;
 	g->queued = true;
 	g->write.run = run;

@@ -169,6 +169,13 @@ bool server_handle(struct server *s, struct request *r) {
 	case VERB_WATCH: (r->route.scale ? get : handle_watch)(s, r); return true;
 	default: break;
 	}
+	if (s->read_only) {
+		const struct status_details d = {.group = r->route.kind->group, .kind = r->route.kind->plural};
+		reply_status(&r->reply, 503, "ServiceUnavailable", &d,
+		             "this nacre-apiserver is on hold (--read-only) and changes nothing: its cloud is being moved to "
+		             "another API server");
+		return true;
+	}
 	if (body_parse(r) < 0)
 		return true;
 	r->answered = false;

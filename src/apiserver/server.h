@@ -35,6 +35,7 @@ struct server {
 	uint64_t changed;          /* kinds, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */
 	bool stopping;
+	bool read_only; /* on hold: no request and no collection changes anything */
 };
 
 /* DATABASE NULL: in memory. Makes the namespaces that are always there. */

@@ -27,6 +27,7 @@ struct program {
 	struct tls_files files;
 	const char *account_key, *audit_log;
 	struct error audit_failure;
+	bool read_only;
 	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
 	size_t n_https;
@@ -132,6 +133,8 @@ static int start(struct program *p, const char *database, const struct opt_list 
 	if (r < 0)
 		return error_errno(err, r, "create the event loop");
 	r = server_new(&p->server, p->loop, database, err);
+	if (r == 0)
+		p->server->read_only = p->read_only;
 	if (r == 0 && p->files.cert)
 		r = tls_new(&p->tls, &p->files, err);
 	if (r == 0 && p->audit_log)
@@ -167,6 +170,8 @@ int main(int argc, char **argv) {
 	         "'.service-account.key' after its name)"},
 		{"audit-log", OPT_STR, &p.audit_log, "FILE",
 	         "append a line for each request, as audit.k8s.io/v1; opened anew on SIGHUP"},
+		{"read-only", OPT_FLAG, &p.read_only, NULL,
+	         "refuse all changes (503) while the cloud is moved to another server; see docs/MOVING.md"},
 		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
 		{0},
 	};

@@ -9,6 +9,7 @@
 #include "base/opt.h"
 #include "base/util.h"
 #include "cmd/command.h"
+#include "cmd/move.h"
 #include "cmd/pki.h"
 #include "lab/console.h"
 #include "lab/daemon.h"
@@ -256,6 +257,8 @@ int main(int argc, char **argv) {
 	static const struct command commands[] = {
 		{"lab", "a data centre in a box: up, down, status, ...", cmd_lab},
 		{"pki", "certificates: an authority, servers, clients", cmd_pki},
+		{"export", "write all objects of a cloud into a file", cmd_export},
+		{"import", "make the objects of such a file on another server", cmd_import},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},

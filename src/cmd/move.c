@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/move.h"
+
+#include "base/util.h"
+#include "cmd/command.h"
+#include "move/move.h"
+
+/* A client for a command that blocks. */
+struct session {
+	sd_event *loop;
+	struct kube_client *client;
+};
+
+static void session_close(struct session *s) {
+	s->client = kube_client_free(s->client);
+	s->loop = sd_event_unref(s->loop);
+}
+
+static int session_open(struct session *s, const struct kube_access *access, struct error *err) {
+	return sd_event_new(&s->loop) < 0 ? error_oom(err)
+	                                  : kube_client_open(&s->client, s->loop, access, "nacre", err);
+}
+
+static const char *file(const struct opt_program *prog, int argc, char **argv) {
+	int i = opt_parse_or_exit(prog, argc, argv);
+	if (argc - i != 1)
+		exit(command_usage(prog, "give one file"));
+	return argv[i];
+}
+
+int cmd_export(int argc, char **argv) {
+	struct kube_access access = {0};
+	struct opt_list namespaces = {0};
+	const struct opt opts[] = {
+		KUBE_ACCESS_OPTIONS(access),
+		{"namespace", OPT_LIST, &namespaces, "NS",
+	         "only what is in this namespace, for a cluster that others use as well; may be given several times", 0,
+	         0, false},
+		{0},
+	};
+	const struct opt_program prog = {
+		"nacre export", "Writes all objects of a cloud into the file TO.", "[OPTIONS] TO",
+		"Before: stop nacre-controller, and put the server on hold, so that nobody changes what was exported.\n"
+		"TO holds Secrets; it is its owner's to read only, and is replaced once the new one is whole.\n"
+		"Not in it: Events, Leases, tokens of ServiceAccounts, namespaces kube-*. docs/MOVING.md tells all "
+	        "steps.\n",
+		opts};
+	const char *to = file(&prog, argc, argv);
+	_cleanup_(session_close) struct session s = {0};
+	struct move_report report;
+	struct error err = {0};
+	int r = session_open(&s, &access, &err);
+	if (r == 0)
+		r = move_export(s.client, to, namespaces.v, namespaces.n, &report, &err);
+	if (r < 0)
+		return command_failed(prog.name, &err);
+	if (!report.held)
+		fprintf(stderr, "%s: %s is not on hold: what is changed there from now on is not in %s\n", prog.name,
+		        kube_client_server(s.client), to);
+	printf("%zu objects of %s in %s\n", report.objects, kube_client_server(s.client), to);
+	return 0;
+}
+
+int cmd_import(int argc, char **argv) {
+	struct kube_access access = {0};
+	const struct opt opts[] = {KUBE_ACCESS_OPTIONS(access), {0}};
+	const struct opt_program prog = {
+		"nacre import", "Makes the objects of the file FROM, which nacre export wrote, on another server.",
+		"[OPTIONS] FROM",
+		"The server must have no objects of nacre.dev that are not in FROM, and no program of Nacre at work; "
+	        "if what it\n"
+		"has differs from FROM, nothing is changed and each such object is named. An import that was "
+	        "interrupted is\n"
+		"begun anew: it does what is left. docs/MOVING.md tells all steps.\n",
+		opts};
+	const char *from = file(&prog, argc, argv);
+	_cleanup_(session_close) struct session s = {0};
+	struct move_report report;
+	struct error err = {0};
+	int r = session_open(&s, &access, &err);
+	if (r == 0)
+		r = move_import(s.client, from, &report, &err);
+	if (r < 0)
+		return command_failed(prog.name, &err);
+	printf("%zu objects at %s, of which %zu were to be made\n", report.objects, kube_client_server(s.client),
+	       report.made);
+	return 0;
+}
