@@ -206,7 +206,8 @@ static int parse_lines(const char *text, const char *end, const char *path, json
 
 int archive_parse(const char *text, size_t len, const char *path, json_t **ret, struct error *err) {
 	size_t objects;
-	size_t first = len ? strcspn(text, "\n") : 0;
+	const char *nl = memchr(text, '\n', len);
+	size_t first = nl ? (size_t)(nl - text) : len;
 	int r = check_head(text, first, path, err);
 	if (r < 0)
 		return r;

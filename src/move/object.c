@@ -298,8 +298,8 @@ bool object_same(const struct api_kind *k, const json_t *want, const json_t *hav
 		return false;
 	json_t *meta = json_deep_copy(hm);
 	drop_deletion_finalizers(meta);
-	bool same = meta && compare(json_object_get(wm, "finalizers"), json_object_get(meta, "finalizers"), true,
-	                            "metadata.finalizers", path);
+	bool same = (meta || !hm) && compare(json_object_get(wm, "finalizers"), json_object_get(meta, "finalizers"),
+	                                     true, "metadata.finalizers", path);
 	json_decref(meta);
 	for (size_t side = 0; same && side < ARRAY_SIZE(sides); side++)
 		json_object_foreach((json_t *)sides[side], key, v) {
