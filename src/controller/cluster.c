@@ -281,7 +281,7 @@ static void withdraw(struct look *l) {
 /* ---- the gang ---- */
 
 static bool has_address(const struct controller *c, const struct instance *i, enum use u) {
-	return condition_is(i, "AddressesAllocated", "True") || addresses_owned(c->addresses, i->meta.uid, u);
+	return condition_is(i, "AddressesAllocated", "True") || addresses_owned(c->addresses, instance_id(i), u);
 }
 
 /* Members of gangs that were let in, this one's not, and have no address for USE yet. */
