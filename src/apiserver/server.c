@@ -172,7 +172,8 @@ bool server_handle(struct server *s, struct request *r) {
 	if (s->read_only) {
 		const struct status_details d = {.group = r->route.kind->group, .kind = r->route.kind->plural};
 		reply_status(&r->reply, 503, "ServiceUnavailable", &d,
-		             "this nacre-apiserver is on hold (--read-only) and changes nothing: its cloud is being moved to "
+		             "this nacre-apiserver is on hold (--read-only) and changes nothing: its cloud is being "
+		             "moved to "
 		             "another API server");
 		return true;
 	}

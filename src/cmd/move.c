@@ -43,7 +43,7 @@ int cmd_export(int argc, char **argv) {
 		"Before: stop nacre-controller, and put the server on hold, so that nobody changes what was exported.\n"
 		"TO holds Secrets; it is its owner's to read only, and is replaced once the new one is whole.\n"
 		"Not in it: Events, Leases, tokens of ServiceAccounts, namespaces kube-*. docs/MOVING.md tells all "
-	        "steps.\n",
+		"steps.\n",
 		opts};
 	const char *to = file(&prog, argc, argv);
 	_cleanup_(session_close) struct session s = {0};
@@ -68,9 +68,9 @@ int cmd_import(int argc, char **argv) {
 		"nacre import", "Makes the objects of the file FROM, which nacre export wrote, on another server.",
 		"[OPTIONS] FROM",
 		"The server must have no objects of nacre.dev that are not in FROM, and no program of Nacre at work; "
-	        "if what it\n"
+		"if what it\n"
 		"has differs from FROM, nothing is changed and each such object is named. An import that was "
-	        "interrupted is\n"
+		"interrupted is\n"
 		"begun anew: it does what is left. docs/MOVING.md tells all steps.\n",
 		opts};
 	const char *from = file(&prog, argc, argv);
