@@ -13,6 +13,7 @@ import exchange
 import generate
 import pytest
 from apilib import Server, V, eventually
+from harness import patient
 
 FIRST, _, LAST = os.environ.get("NACRE_SEEDS", "1-150" if os.environ.get("NACRE_TEST_ALL") else "1-25").partition("-")
 SEEDS = range(int(FIRST), int(LAST or FIRST) + 1)
@@ -209,7 +210,7 @@ def test_rights(both, seed):
             question = random_question(r, ns)
             for ask in (asked, tried):
                 # kube-apiserver learns of roles a moment after they were written.
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + patient(20)
                 while (answers := [ask(t, question) for t in scripts])[0] != answers[1]:
                     assert time.monotonic() < deadline, f"seed {seed}: {question}: {answers}; rights: {made}"
                     time.sleep(0.1)
