@@ -125,10 +125,12 @@ void handle_scale_get(struct server *s, struct request *r) {
 	_json_decref_ json_t *tree = object_load(o), *scale = tree ? scale_of(rt->kind, tree) : NULL;
 	if (!scale)
 		out_of_memory(r);
+	else if (r->accept == MEDIA_PARTIAL_LIST)
+		reply_not_partial(r);
 	else if (r->accept == MEDIA_TABLE)
 		reply_table(r, scale, o->rv);
 	else
-		reply_dom(&r->reply, 200, scale);
+		reply_object_dom(r, 200, scale);
 }
 
 /* ---- who owns the count ---- */
@@ -268,7 +270,7 @@ static enum write_result answer(struct request *r, enum write_result result) {
 	_json_decref_ json_t *scale = obj ? scale_of(r->route.kind, obj) : NULL;
 	/* Once staged it will be stored: what is answered then is whole or says that it isn't. */
 	if (scale)
-		reply_dom(&r->reply, 200, scale);
+		reply_object_dom(r, 200, scale);
 	else
 		reply_internal(r, "out of memory");
 	return result;
@@ -297,7 +299,12 @@ static enum write_result write_scale(struct server *s, struct request *r, const 
 	r->route.kind = k;
 	if (e < 0 || !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
 		return out_of_memory(r);
-	return answer(r, write_put(s, r, st, obj, list, false));
+	/* Of the object all is needed, in whatever form the Scale is asked for. */
+	const enum media accept = r->accept;
+	r->accept = MEDIA_JSON;
+	enum write_result result = write_put(s, r, st, obj, list, false);
+	r->accept = accept;
+	return answer(r, result);
 }
 
 enum write_result handle_scale(struct server *s, struct request *r) {

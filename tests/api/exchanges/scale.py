@@ -2,7 +2,7 @@
 """The scale subresource of a custom resource: an object of another group, of which one number can be written."""
 
 from apilib import cluster
-from exchange import TABLE
+from exchange import PARTIAL, TABLE
 
 SCALE = {"apiVersion": "autoscaling/v1", "kind": "Scale"}
 
@@ -93,6 +93,9 @@ def topic(t):
     owners()
     t.merge("$C/a/scale", {"metadata": {"managedFields": [{}]}, "spec": {"replicas": 2}})
     owners()
+    t.get("$C/a/scale", accept=PARTIAL)
+    t.merge("$C/a/scale", {"spec": {"replicas": 3}}, accept=PARTIAL)
+    t.get("$C/a/scale")
     # The object's own rules.
     t.merge("$C/a", {"spec": {"template": {"running": False, "ingress": [{"protocol": "icmp"}]}}})
     t.merge("$C/a", {"spec": {"template": {"type": "large"}}})
