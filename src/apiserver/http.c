@@ -443,7 +443,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	if (x->request && x->http->server->audit)
 		audit(x);
 	if (x->conn) {
-		if (x->counted)
+		if (x->counted && x->request)
 			party_give(x->conn->party, x->request->reply.watch ? LIMIT_WATCHES : LIMIT_REQUESTS);
 		(void)!party_hold(x->conn->party, &x->held, 0, true);
 		if (x->conn->busy)
