@@ -453,6 +453,23 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 	return wrong(err, path, "out of memory");
 }
 
+/* Of a list that is owned as one. */
+static int check_elements(struct arena *m, struct type t, const json_t *v, struct buf *path, struct error *err) {
+	const size_t len = path->len;
+	size_t i;
+	json_t *child;
+	json_array_foreach((json_t *)v, i, child) {
+		buf_printf(path, "[%zu]", i);
+		int r = check(m, item_type(t), child, path, false, err);
+		if (r < 0)
+			return r;
+		path->len = len;
+		path->failed = false;
+		path->data[len] = '\0';
+	}
+	return 0;
+}
+
 static int check(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top, struct error *err) {
 	enum api_type type = t.d ? API_TYPE_obj : t.f ? t.f->type : API_TYPE_raw;
 	if (json_is_null(v))
@@ -470,7 +487,7 @@ static int check(struct arena *m, struct type t, const json_t *v, struct buf *pa
 	case API_TYPE_strs:
 		if (!json_is_array(v))
 			return wrong_type(err, path, "list", v);
-		return has_items(t) ? check_items(m, t, v, path, err) : 0;
+		return has_items(t) ? check_items(m, t, v, path, err) : check_elements(m, t, v, path, err);
 	}
 	return 0;
 }

@@ -64,3 +64,7 @@ def topic(t):
     t.jsonpatch("$I/b", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}])
     t.apply("$N?fieldManager=one", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": t.ns, "labels": {"a": "b"}}})
     t.apply("$N?fieldManager=one", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": t.ns}})
+    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "u"},
+         "spec": {"type": "t", "image": "i", "ingress": [{"protocol": "icmp"}, {"protocol": "icmp", "speed": 1}]}}, path="$I/u")
+    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "u"},
+         "spec": {"type": "t", "image": "i", "ingress": [{"protocol": 5}]}}, path="$I/u")
