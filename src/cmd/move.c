@@ -47,7 +47,7 @@ int cmd_export(int argc, char **argv) {
 		opts};
 	const char *to = file(&prog, argc, argv);
 	_cleanup_(session_close) struct session s = {0};
-	struct move_report report;
+	struct move_report report = {0};
 	struct error err = {0};
 	int r = session_open(&s, &access, &err);
 	if (r == 0)
@@ -75,7 +75,7 @@ int cmd_import(int argc, char **argv) {
 		opts};
 	const char *from = file(&prog, argc, argv);
 	_cleanup_(session_close) struct session s = {0};
-	struct move_report report;
+	struct move_report report = {0};
 	struct error err = {0};
 	int r = session_open(&s, &access, &err);
 	if (r == 0)
