@@ -120,7 +120,7 @@ class Kube(Nacre):
         crds = subprocess.run([program("nacre"), "crds"], check=True, stdout=subprocess.PIPE, text=True).stdout
         self.oracle.kubectl("apply", "--server-side", "-f", "-", input=crds)
         self.oracle.kubectl("wait", "--for=condition=Established", "crd/instances.nacre.dev", "--timeout=110s")
-        wait("the kind", lambda: not self.oracle.kubectl("get", "instances", check=False).returncode, 300, 0.5)
+        wait("the kind", lambda: serves(self), 300, 0.1)
 
     def fill(self, first, count, seconds):
         """Copies of an object, put into etcd itself: through kube-apiserver so many would take most of an hour."""
@@ -151,17 +151,22 @@ class Kube(Nacre):
         return done
 
 
-def ready(server):
+def ready(server, path="/readyz"):
     context = ssl.create_default_context(cafile=server.pki.ca)
     context.load_cert_chain(*server.cert)
     conn = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=context)
     try:
-        conn.request("GET", "/readyz")
+        conn.request("GET", path)
         return conn.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
         conn.close()
+
+
+def serves(server):
+    """kube-apiserver says that it is ready before it knows the kinds of CRDs again."""
+    return ready(server) and ready(server, "/apis/nacre.dev/v1alpha1/instances?limit=1")
 
 
 def load(server, mode, clients, count, objects, seconds):
@@ -177,7 +182,7 @@ def restart(server):
     server.stop()
     began = time.monotonic()
     server.start()
-    wait(server.name, lambda: ready(server), 300, 0.005)
+    wait(server.name, lambda: serves(server), 300, 0.005)
     return time.monotonic() - began
 
 
@@ -196,9 +201,9 @@ def watchers_memory(server, count):
         text = b""
         while b'"ADDED"' not in text:
             more = s.recv(65536)
-            if not more:
-                raise RuntimeError(f"{server.name}: a watch ended: {text[:300]!r}")
             text += more
+            if not more or not text.startswith(b"HTTP/1.1 200"[:len(text)]):
+                raise RuntimeError(f"{server.name}: no watch: {text[:300]!r}")
     after = memory(server.processes)
     for s in held:
         s.close()
@@ -277,9 +282,9 @@ with Bench("apiserver") as b:
     line(f"memory an object ({args.objects:,} just created), bytes", per(full, empty, [args.objects] * 2), "{:,.0f}")
     line(f"start to ready, {args.objects:,} objects, s", each("start", restart, 40), "{:.2f}")
     # Of a fresh process: one that has served a thousand has their memory still.
-    line("memory a watcher (of 500, waiting), kB",
-         [m and m / 1000 for m in each("memory of watchers", lambda s: watchers_memory(s, min(500, args.watchers)))],
-         "{:,.1f}")
+    some = min(500, args.watchers)
+    line(f"memory a watcher (of {some}, waiting), kB",
+         [m and m / 1000 for m in each("memory of watchers", lambda s: watchers_memory(s, some))], "{:,.1f}")
 
     if args.large > args.objects and left() > 60:
         more = args.large - args.objects

@@ -153,7 +153,10 @@ struct api_kind {
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
 	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
 	void (*check)(const void *obj, struct api_errors *errs);
-	/* What may not change, beside the fields that API_IMMUT says; may be NULL. */
+	/*
+	 * What may not change, beside the fields that API_IMMUT says; may be NULL. nacre-apiserver asks only where what
+	 * is desired differs, or an Instance's status.id: see check_change() in apiserver/stage.c.
+	 */
 	void (*check_update)(const void *old, const void *new, struct api_errors *errs);
 	const struct api_rule *rules;         /* ended by path NULL; may be NULL */
 	const struct api_column *columns;     /* ended by name NULL; AGE is always added last */
