@@ -165,8 +165,8 @@ def ready(server, path="/readyz"):
 
 
 def serves(server):
-    """kube-apiserver says that it is ready before it knows the kinds of CRDs again."""
-    return ready(server) and ready(server, "/apis/nacre.dev/v1alpha1/instances?limit=1")
+    """kube-apiserver says that it is ready before it knows the kinds of CRDs again, and refuses watches for a while."""
+    return ready(server) and ready(server, "/apis/nacre.dev/v1alpha1/instances?limit=1&resourceVersion=0")
 
 
 def load(server, mode, clients, count, objects, seconds):
