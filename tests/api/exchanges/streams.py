@@ -24,7 +24,7 @@ def topic(t):
     t.delete("$I/z")
     t.events(7, "sel")
     t.events(4, "both")
-    t.events(8, "not")
+    t.events(7, "not")
     t.events(11, "all")
 
     # What was there, of a selection, and the mark at its end.
