@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/jsonread.h"
+#include "base/jsonwrite.h"
 #include "base/util.h"
 
 DEFINE_CLEANUP(json, json_t *, json_decref)
@@ -100,48 +101,6 @@ json_t *tree_load(const char *text, size_t len, bool *ret_twice) {
 
 /* ---- to text ---- */
 
-static bool is_plain(const char *s, size_t len) {
-	size_t i = 0;
-	while (i < len && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
-		i++;
-	return i == len;
-}
-
-static void dump_string(struct buf *b, const char *s, size_t len) {
-	const char *run = s, *end = s + len;
-	if (is_plain(s, len)) {
-		char *p = buf_reserve(b, len + 2);
-		if (!p)
-			return;
-		*p++ = '"';
-		p = mempcpy(p, s, len);
-		*p++ = '"';
-		*p = '\0';
-		b->len += len + 2;
-		return;
-	}
-	buf_putc(b, '"');
-	for (const char *p = s; p < end; p++) {
-		unsigned char c = (unsigned char)*p;
-		if (c >= 0x20 && c != '"' && c != '\\')
-			continue;
-		buf_add(b, run, (size_t)(p - run));
-		run = p + 1;
-		switch (c) {
-		case '"': buf_add(b, "\\\"", 2); break;
-		case '\\': buf_add(b, "\\\\", 2); break;
-		case '\b': buf_add(b, "\\b", 2); break;
-		case '\f': buf_add(b, "\\f", 2); break;
-		case '\n': buf_add(b, "\\n", 2); break;
-		case '\r': buf_add(b, "\\r", 2); break;
-		case '\t': buf_add(b, "\\t", 2); break;
-		default: buf_printf(b, "\\u%04X", c);
-		}
-	}
-	buf_add(b, run, (size_t)(end - run));
-	buf_putc(b, '"');
-}
-
 static void dump_real(struct buf *b, const json_t *v) {
 	_free_ char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
 	if (text)
@@ -165,7 +124,7 @@ static void dump_object(struct buf *b, json_t *o) {
 	char before = '{';
 	for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
 		buf_putc(b, before);
-		dump_string(b, json_object_iter_key(it), json_object_iter_key_len(it));
+		jw_quote(b, json_object_iter_key(it), json_object_iter_key_len(it));
 		buf_putc(b, ':');
 		tree_dump(b, json_object_iter_value(it));
 		before = ',';
@@ -187,7 +146,7 @@ void tree_dump(struct buf *b, const json_t *v) {
 	switch (json_typeof(v)) {
 	case JSON_OBJECT: dump_object(b, (json_t *)v); break;
 	case JSON_ARRAY: dump_array(b, v); break;
-	case JSON_STRING: dump_string(b, json_string_value(v), json_string_length(v)); break;
+	case JSON_STRING: jw_quote(b, json_string_value(v), json_string_length(v)); break;
 	case JSON_INTEGER: dump_integer(b, json_integer_value(v)); break;
 	case JSON_REAL: dump_real(b, v); break;
 	case JSON_TRUE: buf_puts(b, "true"); break;

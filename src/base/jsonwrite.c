@@ -12,26 +12,51 @@ static void comma(struct buf *b) {
 		buf_putc(b, ',');
 }
 
-void jw_string_len(struct buf *b, const char *s, size_t len) {
-	comma(b);
-	buf_putc(b, '"');
+static bool is_plain(const char *s, size_t len) {
+	size_t i = 0;
+	while (i < len && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
+		i++;
+	return i == len;
+}
+
+void jw_quote(struct buf *b, const char *s, size_t len) {
 	const char *run = s, *end = s + len;
+	if (is_plain(s, len)) {
+		char *p = buf_reserve(b, len + 2);
+		if (!p)
+			return;
+		*p++ = '"';
+		p = mempcpy(p, s, len);
+		*p++ = '"';
+		*p = '\0';
+		b->len += len + 2;
+		return;
+	}
+	buf_putc(b, '"');
 	for (const char *p = s; p < end; p++) {
 		unsigned char c = (unsigned char)*p;
-		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+		if (c >= 0x20 && c != '"' && c != '\\')
 			continue;
 		buf_add(b, run, (size_t)(p - run));
 		run = p + 1;
 		switch (c) {
 		case '"': buf_add(b, "\\\"", 2); break;
 		case '\\': buf_add(b, "\\\\", 2); break;
+		case '\b': buf_add(b, "\\b", 2); break;
+		case '\f': buf_add(b, "\\f", 2); break;
 		case '\n': buf_add(b, "\\n", 2); break;
+		case '\r': buf_add(b, "\\r", 2); break;
 		case '\t': buf_add(b, "\\t", 2); break;
-		default: buf_printf(b, "\\u%04x", c);
+		default: buf_printf(b, "\\u%04X", c);
 		}
 	}
 	buf_add(b, run, (size_t)(end - run));
 	buf_putc(b, '"');
+}
+
+void jw_string_len(struct buf *b, const char *s, size_t len) {
+	comma(b);
+	jw_quote(b, s, len);
 }
 
 void jw_string(struct buf *b, const char *s) {

@@ -15,6 +15,7 @@
 void jw_key(struct buf *b, const char *key); /* "key": */
 void jw_string(struct buf *b, const char *s);
 void jw_string_len(struct buf *b, const char *s, size_t len);
+void jw_quote(struct buf *b, const char *s, size_t len); /* without a comma; escaped as jansson does it */
 void jw_i64(struct buf *b, int64_t v);
 void jw_bool(struct buf *b, bool v);
 void jw_null(struct buf *b);
