@@ -164,6 +164,11 @@ static void follow(struct watch *w, struct buf *line, json_t *seen, size_t n) {
 	}
 }
 
+/* The same in every run. */
+static int below(int n) {
+	return (int)(random() % n);
+}
+
 /* Changes while what there is at the start is being read, before and behind where the reader is. */
 static void test_watch_of_a_slow_reader(void **state) {
 	struct server *s = *state;
@@ -175,8 +180,8 @@ static void test_watch_of_a_slow_reader(void **state) {
 		snprintf(path, sizeof(path), G "/namespaces/default/instances?watch=1%s", query);
 		struct request *r = NULL;
 		for (int i = 0; i < 150; i++) {
-			int n = rand() % 30;
-			const char *method = i < 40 || rand() % 3 == 0 ? "POST" : rand() % 2 ? "PATCH" : "DELETE";
+			int n = below(30);
+			const char *method = i < 40 || below(3) == 0 ? "POST" : below(2) ? "PATCH" : "DELETE";
 			if (i == 40)
 				r = ask(s, "GET", path, NULL, NULL);
 			char at[16] = "";
@@ -188,14 +193,14 @@ static void test_watch_of_a_slow_reader(void **state) {
 			         "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"Instance\",\"metadata\":{\"name\":"
 			         "\"i%02d\",\"labels\":{\"x\":\"%d\",\"n\":\"%d\"}},\"spec\":{\"type\":\"a\",\"image\":"
 			         "\"b\"}}",
-			         n, rand() % 2, i);
+			         n, below(2), i);
 			const bool patch = streq(method, "PATCH"), gone = streq(method, "DELETE");
 			struct request *w = ask(s, method, target, patch ? "application/merge-patch+json" : NULL,
 			                        gone ? NULL : body);
 			assert_true(w->reply.code < 500);
 			request_free(w);
 			if (r)
-				follow(r->reply.watch, &line, seen, (size_t)(rand() % 800));
+				follow(r->reply.watch, &line, seen, (size_t)below(800));
 		}
 		follow(r->reply.watch, &line, seen, SIZE_MAX);
 		assert_int_equal(line.len, 0);

@@ -14,7 +14,7 @@ from conftest import KUBERNETES, NACRE, ORACLE, Ping, condition, eventually, ins
 from harness import ROOT, run
 
 PORT, OTHER_PORT = 6443, 6444
-NS = "demo"
+NS, GANG = "demo", "gang"
 
 pytestmark = [
     pytest.mark.skipif(KUBERNETES, reason="begins on nacre-apiserver"),
@@ -140,6 +140,9 @@ def picture(lab):
         "allocations": {a["metadata"]["name"]: a["spec"] for a in lab.items("allocations")},
         "endpoints": {e["metadata"]["name"]: {**e["spec"], "owner": e["spec"].get("owner", {}).get("name")}
                       for e in lab.items("endpoints.nacre.dev")},
+        "clusters": {c["metadata"]["name"]: (c["spec"]["replicas"], c["status"]["readyReplicas"],
+                                             condition(c, "Ready")["lastTransitionTime"])
+                     for c in lab.items("-n", NS, "clusters")},
         "pools": {p["metadata"]["name"]: p["spec"] for p in lab.items("addresspools")},
         "bindings": sorted(b["metadata"]["name"] for b in lab.items("-n", "red", "rolebindings")),
     }
@@ -149,8 +152,14 @@ def uids(lab):
     return {i["metadata"]["name"]: i["metadata"]["uid"] for i in lab.items("-n", NS, "instances")}
 
 
+def owner(lab, name):
+    """Of an instance: the uid that its owner reference names."""
+    return lab.instance(NS, name)["metadata"]["ownerReferences"][0]["uid"]
+
+
 def check_works(lab, name):
-    """A new one can be made, reached, and leaves nothing."""
+    """A new one can be made, reached, and leaves nothing; a Cluster still has its member."""
+    assert owner(lab, f"{GANG}-0") == lab.get("-n", NS, "cluster", GANG)["metadata"]["uid"]
     before = picture(lab)
     lab.apply(instance(name))
     lab.wait_ready(NS, name)
@@ -184,7 +193,11 @@ def read_only(lab):
 def test_there_and_back(lab):
     name = "mover"
     lab.apply(instance(name))
+    lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": GANG, "namespace": NS},
+               "spec": {"replicas": 1, "template": instance(name)["spec"]}})
     lab.wait_ready(NS, name)
+    eventually("the Cluster is ready", 120, lambda: condition(lab.get("-n", NS, "cluster", GANG), "Ready")["status"] == "True",
+               interval=0.5)
     mover = lab.instance(NS, name)
     address, before, old_uids = mover["status"]["address"], picture(lab), uids(lab)
     lab.await_answer("internet", address, seconds=120)
@@ -249,6 +262,8 @@ def test_there_and_back(lab):
     assert len(left["allocations"]) == len(before["allocations"]) - 4
     assert f"i-{id}" not in left["endpoints"]
     assert qemu_gone(lab, mover)
+    lab.kubectl("-n", NS, "delete", "cluster", GANG, "--timeout=120s", timeout=150)
+    assert f"{GANG}-0" not in uids(lab)
 
 
 def qemu_gone(lab, obj):
