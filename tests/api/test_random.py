@@ -149,6 +149,11 @@ def random_rights(r, ns):
     """Path and body of each role and binding."""
     of = {"apiVersion": "rbac.authorization.k8s.io/v1"}
     at = f"{RBAC}/namespaces/{ns}"
+    yield f"{at}/roles", {**of, "kind": "Role", "metadata": {"name": "x-sure"},
+                          "rules": [{"verbs": ["get"], "apiGroups": ["nacre.dev"], "resources": ["instances"]}]}
+    yield f"{at}/rolebindings", {**of, "kind": "RoleBinding", "metadata": {"name": "x-sure"},
+                                 "subjects": [{"kind": "User", "name": USERS[0]}],
+                                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "x-sure"}}
     for n in range(3):
         for cluster, path, kind in ((False, f"{at}/roles", "Role"), (True, f"{RBAC}/clusterroles", "ClusterRole")):
             name = f"x-random-{n}"
@@ -206,8 +211,10 @@ def test_rights(both, seed):
             assert [c.status for c in codes] == [201, 201], (body, [c.read() for c in codes])
             [c.read() for c in codes]
         r, allowed = random.Random(-seed), 0
-        for _ in range(150):
-            question = random_question(r, ns)
+        # One is sure to be allowed, whatever the roles.
+        sure = {"user": USERS[0], "groups": [], "resourceAttributes": {
+            "verb": "get", "group": "nacre.dev", "resource": "instances", "subresource": "", "name": "a", "namespace": ns}}
+        for question in [sure, *(random_question(r, ns) for _ in range(149))]:
             for ask in (asked, tried):
                 # kube-apiserver learns of roles a moment after they were written.
                 deadline = time.monotonic() + patient(20)
