@@ -206,9 +206,13 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
 	return 0;
 }
 
-/* /proc/PID/stat after the ")" that ends comm: state is the first field, start time the 20th. */
-static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_start, char comm[static 17]) {
-	char path[32], text[1024];
+/*
+ * /proc/PID/stat after the ")" that ends comm: state is the first field, the number of threads the 18th, start time the
+ * 20th. -ESRCH: it is gone. A process that is killed shows as a zombie as soon as its first thread has ended; while
+ * there are others it still has its sockets and locks.
+ */
+static int read_stat(pid_t pid, uint64_t *ret_start, char comm[static 17]) {
+	char path[32], text[1024], state;
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
@@ -220,28 +224,24 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_start, char comm[
 		return -ESRCH;
 	snprintf(comm, 17, "%.*s", (int)MIN(p - open_paren - 1, (ptrdiff_t)16), open_paren + 1);
 	unsigned long long start;
-	if (sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", ret_state,
-	           &start) != 2)
+	long threads;
+	if (sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu", &state,
+	           &threads, &start) != 3 ||
+	    state == 'X' || (state == 'Z' && threads <= 1))
 		return -ESRCH;
 	*ret_start = start;
 	return 0;
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret) {
-	char state, comm[17];
-	uint64_t start;
-	int r = read_stat(pid, &state, &start, comm);
-	if (r < 0 || state == 'Z' || state == 'X')
-		return -ESRCH;
-	*ret = start;
-	return 0;
+	char comm[17];
+	return read_stat(pid, ret, comm);
 }
 
 bool proc_is_running(pid_t pid, const char *name) {
-	char state, comm[17];
+	char comm[17];
 	uint64_t start;
-	return read_stat(pid, &state, &start, comm) == 0 && state != 'Z' && state != 'X' &&
-	       strncmp(comm, name, 15) == 0;
+	return read_stat(pid, &start, comm) == 0 && strncmp(comm, name, 15) == 0;
 }
 
 int proc_pidfile_write(const char *path, pid_t pid, struct error *err) {

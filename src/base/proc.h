@@ -38,7 +38,10 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
 /* Start time of PID in clock ticks since boot (/proc/PID/stat field 22); -ESRCH if there is none. */
 int proc_start_time(pid_t pid, uint64_t *ret) _must_use_;
 
-/* True if PID runs and its /proc/PID/comm is NAME (first 15 bytes). Zombies don't count. */
+/*
+ * True if PID runs and its /proc/PID/comm is NAME (first 15 bytes). Zombies don't count, here and above, but those that
+ * still have a thread: who has been killed holds his sockets and locks until the last one has ended.
+ */
 bool proc_is_running(pid_t pid, const char *name);
 
 /*

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 #include "base/base64.h"
 #include "base/inet.h"
 #include "base/jsonread.h"
@@ -214,6 +220,42 @@ static void test_proc(void **state) {
 	unlink(path);
 }
 
+static void *stay(void *tid) {
+	for (;;)
+		pause();
+	return tid;
+}
+
+/* A process whose first thread has ended, but not another one, still holds what it has. */
+static void test_half_ended(void **state) {
+	char path[64], *text = NULL;
+	pthread_t other;
+	uint64_t start;
+	(void)state;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(60); /* should the test fail meanwhile */
+		if (pthread_create(&other, NULL, stay, NULL) == 0)
+			syscall(SYS_exit, 0); /* this thread alone */
+		_exit(1);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (int i = 0; i < 6000 && (!text || !strstr(text, ") Z ")); i++) {
+		free(text);
+		assert_int_equal(read_file(path, 1024, &text, NULL, NULL), 0);
+		poll(NULL, 0, 10);
+	}
+	assert_non_null(strstr(text, ") Z "));
+	free(text);
+	assert_int_equal(proc_start_time(pid, &start), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	siginfo_t info;
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(proc_start_time(pid, &start), -ESRCH);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 /* RFC 4648, section 10. */
 static void test_base64(void **state) {
 	static const char *const pairs[][2] = {{"", ""},
@@ -240,9 +282,9 @@ static void test_base64(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),     cmocka_unit_test(test_json_read),
-		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max), cmocka_unit_test(test_time),
-		cmocka_unit_test(test_proc),       cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),        cmocka_unit_test(test_json_read),
+		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),    cmocka_unit_test(test_time),
+		cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended), cmocka_unit_test(test_base64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

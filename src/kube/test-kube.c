@@ -66,12 +66,13 @@ static void *serve(void *arg) {
 			fprintf(stderr, "step %d: `%s` is not in: %s\n", (int)(st - s->steps), st->expect, req);
 			s->failed = true;
 		}
+		/* Before the client can tell the test that it has the answer. */
+		if (st->hold)
+			s->held[s->n_held++] = fd;
 		dprintf(fd, "HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n%s",
 		        st->status ? st->status : "200 OK", st->body ? st->body : "");
 		__atomic_store_n(&s->done, (int)(st - s->steps) + 1, __ATOMIC_SEQ_CST);
-		if (st->hold)
-			s->held[s->n_held++] = fd;
-		else
+		if (!st->hold)
 			close(fd);
 	}
 	return NULL;

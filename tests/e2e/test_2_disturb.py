@@ -14,8 +14,13 @@ from harness import patient
 def kill_and_restart(lab, daemon):
     os.kill(lab.pid(daemon), signal.SIGKILL)
     lab.restart(daemon)
-    eventually(f"{daemon} is ready", 30,
-               lambda: f"{daemon:<12} ready" in lab.nacre("lab", "status", "--name", lab.name, check=False).stdout)
+
+    def ready():
+        status = lab.nacre("lab", "status", "--name", lab.name, check=False).stdout
+        assert f"{daemon:<12} ready" in status, f"{status}\n{lab.log(daemon)[-2000:]}"
+        return True
+
+    eventually(f"{daemon} is ready", 30, ready)
 
 
 @pytest.mark.parametrize("daemon", ["apiserver", "controller", "edge1", "edge2", "host1", "host2", "host3"])
