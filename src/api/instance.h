@@ -57,6 +57,11 @@ static inline const char *instance_id(const struct instance *i) {
 	return i->status && i->status->id && *i->status->id ? i->status->id : i->meta.uid;
 }
 
+/* True if it has a host. */
+static inline bool instance_is_bound(const struct instance *i) {
+	return i->status && i->status->host && *i->status->host;
+}
+
 #define INSTANCETYPE_SPEC(F, T)                                                           \
 	F(T, i64, vcpus, "vcpus", API_REQ | API_IMMUT, _, 1, 1024, NULL, "Virtual CPUs.") \
 	F(T, i64, memory_mib, "memoryMiB", API_REQ | API_IMMUT, _, 64, 16777216, NULL, "Memory in MiB.")

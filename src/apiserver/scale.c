@@ -25,9 +25,6 @@
 
 #define SCALE_VERSION "autoscaling/v1"
 
-DEFINE_CLEANUP(json, json_t *, json_decref)
-#define _json_decref_ _cleanup_(cleanup_json)
-
 static enum write_result out_of_memory(struct request *r) {
 	reply_internal(r, "out of memory");
 	return WRITE_DONE;

@@ -219,12 +219,12 @@ static bool has_room(const struct server *s, const struct request *r, const json
                      const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct route *rt = &r->route;
 	const char *name = object_meta_str(obj, "name");
+	const size_t was = name ? stored_size(s, rt->kind_index, rt->ns, name) : 0;
 	/* Of a name that is taken it takes none, and is refused for that. */
-	if (!old && stored_size(s, rt->kind_index, rt->ns, name))
+	if (!old && was)
 		return true;
 	if (!old && rt->kind == &api_kind_instance && !quota_allows(s->quota, rt->ns, text, msg))
 		return false;
-	size_t was = old && name ? stored_size(s, rt->kind_index, rt->ns, name) : 0;
 	return may_exceed(r, !old) || quota_stores(s->quota, rt->kind_index, rt->ns, was, text->len, msg);
 }
 

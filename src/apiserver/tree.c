@@ -7,9 +7,6 @@
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
-DEFINE_CLEANUP(json, json_t *, json_decref)
-#define _json_decref_ _cleanup_(cleanup_json)
-
 /* ---- from text ---- */
 
 static json_t *load(struct jr *r, bool *twice);

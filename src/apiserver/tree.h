@@ -11,6 +11,10 @@
 #include <stddef.h>
 
 #include "base/buf.h"
+#include "base/macros.h"
+
+DEFINE_CLEANUP(json, json_t *, json_decref)
+#define _json_decref_ _cleanup_(cleanup_json)
 
 /*
  * Of any JSON value. NULL: out of memory, not JSON, or nothing that base/jsonread.h takes. *RET_TWICE (may be NULL): an

@@ -26,9 +26,6 @@
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
-DEFINE_CLEANUP(json, json_t *, json_decref)
-#define _json_decref_ _cleanup_(cleanup_json)
-
 /* Answers with TEXT and stages it, unless it is a rehearsal. */
 static enum write_result finish_put(struct server *s, struct request *r, unsigned code, const char *name,
                                     const struct buf *text) {

@@ -50,10 +50,6 @@ static void verdict(struct look *l, const char *status, const char *reason, cons
 	l->reason = reason;
 }
 
-static bool is_bound(const struct instance *i) {
-	return i->status && i->status->host && *i->status->host;
-}
-
 static bool condition_is(const struct instance *i, const char *type, const char *status) {
 	const struct api_condition *c =
 		i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
@@ -106,10 +102,10 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 	}
 	for (size_t n = 0; n < l->want; n++) {
 		const struct instance *i = l->v[n];
-		if (i && is_bound(i) && !i->meta.deletion_timestamp)
+		if (i && instance_is_bound(i) && !i->meta.deletion_timestamp)
 			continue;
 		l->unbound++;
-		if (i && !is_bound(i))
+		if (i && !instance_is_bound(i))
 			l->gang[l->n_gang++] = i;
 	}
 	return l;
@@ -120,8 +116,8 @@ bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
 	for (const struct instance *i = first_in(c, cl->meta.ns); i; i = next_in(c, i)) {
 		if (!is_member(i, cl))
 			continue;
-		bound |= is_bound(i);
-		unbound |= !is_bound(i);
+		bound |= instance_is_bound(i);
+		unbound |= !instance_is_bound(i);
 	}
 	return bound && unbound;
 }
@@ -289,7 +285,7 @@ static uint64_t promised(const struct controller *c, enum use u) {
 	const struct instance *i;
 	uint64_t n = quotas_kept(c->quota);
 	KUBE_CACHE_FOREACH(i, c->instances)
-	n += !is_bound(i) && gang_owner(&i->meta) && quotas_admitted(c->quota, i) && !has_address(c, i, u);
+	n += !instance_is_bound(i) && gang_owner(&i->meta) && quotas_admitted(c->quota, i) && !has_address(c, i, u);
 	return n;
 }
 

@@ -213,7 +213,7 @@ static void on_cluster(const struct kube_change *ch, void *userdata) {
 	for (i = kube_cache_first_in(c->instances, ch->ns); i && streq(i->meta.ns, ch->ns);
 	     i = kube_cache_next(c->instances, i)) {
 		const struct api_owner_ref *o = gang_owner(&i->meta);
-		if (o && streq(o->name, ch->name) && !(i->status && i->status->host && *i->status->host))
+		if (o && streq(o->name, ch->name) && !instance_is_bound(i))
 			enqueue(c, QUEUE_INSTANCES, ch->ns, i->meta.name);
 	}
 }

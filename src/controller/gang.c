@@ -159,7 +159,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 	const struct instance *i = ch->obj;
 	if (ch->type == KUBE_SYNCED)
 		return;
-	if (ch->type == KUBE_DELETED || (i->status && i->status->host && *i->status->host))
+	if (ch->type == KUBE_DELETED || instance_is_bound(i))
 		gangs_drop(userdata, i);
 }
 

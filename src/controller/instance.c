@@ -43,10 +43,6 @@ static const struct api_condition *condition(const struct instance *i, const cha
 	return i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
 }
 
-static bool is_bound(const struct instance *i) {
-	return i->status && i->status->host && *i->status->host;
-}
-
 /* ---- addresses ---- */
 
 static char **status_value(struct instance_status *s, enum use use) {
@@ -260,7 +256,7 @@ static void finish(struct work *w, const struct instance *i) {
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE))
 		return;
 	/* As long as the VM may run and be reached, its values are not free. */
-	if (is_bound(i) && !removed) {
+	if (instance_is_bound(i) && !removed) {
 		if (!host_is_lost(c, i->status->host))
 			return;
 		withdraw(c, i);
@@ -322,8 +318,9 @@ static void advance(struct work *w, const struct instance *i) {
 		return;
 	}
 	/* A quota comes first: who exceeds it takes no addresses from others. Gangs are let in as one (cluster.c). */
-	const struct instancetype *type = is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
-	if (!is_bound(i) && gang_owner(&i->meta)) {
+	const struct instancetype *type =
+		instance_is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
+	if (!instance_is_bound(i) && gang_owner(&i->meta)) {
 		if (!quotas_admitted(w->c->quota, i)) {
 			hold_back(w, i, NULL);
 			return;
@@ -345,13 +342,13 @@ static void advance(struct work *w, const struct instance *i) {
 	}
 	if (!complete) {
 		set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
-		if (!is_bound(n))
+		if (!instance_is_bound(n))
 			set_condition(n, "Ready", "False", reason, "%s", msg);
 		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
 	} else {
 		set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
 		              n->status->delegated_prefix);
-		if (!is_bound(n))
+		if (!instance_is_bound(n))
 			place(w, n, &d);
 		else if (host_is_lost(w->c, n->status->host))
 			host_lost(w, i, n);

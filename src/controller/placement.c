@@ -45,7 +45,7 @@ void placement_assume(struct placement *p, const char *host, int64_t vcpus, int6
 }
 
 static void count(struct placement *p, const struct instance *i, int64_t sign) {
-	if (i && i->status && i->status->host && *i->status->host)
+	if (i && instance_is_bound(i))
 		placement_assume(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
 }
 

@@ -120,7 +120,7 @@ static void on_instance(const struct kube_change *chg, void *userdata) {
 			drop(q, ch);
 		return;
 	}
-	if (!i->status || !i->status->host || !*i->status->host || (ch && ch->placed))
+	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
 	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
 	if (ch)

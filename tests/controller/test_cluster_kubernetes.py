@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from conftest import BIN, GROUP, eventually
 from harness import MORTAL, patient
-from test_quota_kubernetes import ask, kube, thing  # noqa: F401 (kube: a fixture)
+from test_quota_kubernetes import ask, inventory, kube, thing  # noqa: F401 (kube: a fixture)
 
 CLUSTERS = f"{GROUP}/namespaces/default/clusters"
 INSTANCES = f"{GROUP}/namespaces/default/instances"
@@ -18,19 +18,7 @@ MERGE = "application/merge-patch+json"
 @pytest.fixture
 def cloud(kube, tmp_path):  # noqa: F811
     conn = kube.connect()
-    for obj in (thing("AddressPool", "inst", {"use": "instance", "prefix": "2001:db8:1::/56"}),
-                thing("AddressPool", "deleg", {"use": "delegated", "prefix": "2001:db8:1000::/40"}),
-                thing("AddressPool", "ovl", {"use": "overlay", "prefix": "fd00:1::/64"}),
-                thing("AddressPool", "mac", {"use": "mac", "macPrefix": "02:4e:01"}),
-                thing("InstanceType", "small", {"vcpus": 2, "memoryMiB": 256}),
-                thing("Host", "h1", {"vtep": "fd00:a::1"})):
-        ask(conn, "POST", f"{GROUP}/{obj['kind'].lower()}s", obj)
-    ready = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    ask(conn, "PATCH", f"{GROUP}/hosts/h1/status", {"status": {
-        "capacity": {"vcpus": 12, "memoryMiB": 1000000}, "conditions": [ready]}}, MERGE)
-    ask(conn, "POST", "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases", {
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "host-h1"},
-        "spec": {"holderIdentity": "h1", "leaseDurationSeconds": 600}})
+    inventory(conn, 12)
     with open(tmp_path / "controller.log", "w") as log:
         controller = subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
                                        kube.kubeconfig("system:nacre:controller", ()), "--identity", "c"], stderr=log)

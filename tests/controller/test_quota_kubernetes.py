@@ -43,8 +43,8 @@ def thing(kind, name, spec, **meta):
     return {"apiVersion": "nacre.dev/v1alpha1", "kind": kind, "metadata": {"name": name, **meta}, "spec": spec}
 
 
-def test_race(kube, tmp_path):
-    conn = kube.connect()
+def inventory(conn, vcpus):
+    """Pools, a type, and a host h1 of so many vCPUs that is ready."""
     for obj in (thing("AddressPool", "inst", {"use": "instance", "prefix": "2001:db8:1::/56"}),
                 thing("AddressPool", "deleg", {"use": "delegated", "prefix": "2001:db8:1000::/40"}),
                 thing("AddressPool", "ovl", {"use": "overlay", "prefix": "fd00:1::/64"}),
@@ -54,10 +54,15 @@ def test_race(kube, tmp_path):
         ask(conn, "POST", f"{GROUP}/{obj['kind'].lower()}s", obj)
     ready = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     ask(conn, "PATCH", f"{GROUP}/hosts/h1/status", {"status": {
-        "capacity": {"vcpus": 1000, "memoryMiB": 1000000}, "conditions": [ready]}}, "application/merge-patch+json")
+        "capacity": {"vcpus": vcpus, "memoryMiB": 1000000}, "conditions": [ready]}}, "application/merge-patch+json")
     ask(conn, "POST", "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases", {
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "host-h1"},
         "spec": {"holderIdentity": "h1", "leaseDurationSeconds": 600}})
+
+
+def test_race(kube, tmp_path):
+    conn = kube.connect()
+    inventory(conn, 1000)
     ask(conn, "POST", f"{GROUP}/namespaces/default/tenantquotas", thing("TenantQuota", "q", {"vcpus": 20}))
     with open(tmp_path / "controller.log", "w") as log:
         controller = subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
