@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/listen.h"
 
+#include <fcntl.h>
+#include <libgen.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
+/*
+ * The socket gets its name when it listens and has its mode, so that whoever finds the name can connect. It is bound in
+ * its directory by way of a descriptor: the name that it has meanwhile may be longer than sun_path.
+ */
 static int listen_unix(const char *path, struct error *err) {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof(sa.sun_path))
@@ -22,9 +29,19 @@ static int listen_unix(const char *path, struct error *err) {
 	_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (probe >= 0 && connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0)
 		return error_set(err, EADDRINUSE, "another process listens on `%s`", path);
-	unlink(path);
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0600) < 0 || listen(fd, 1024) < 0)
+	char copy[sizeof(sa.sun_path)];
+	_close_ int dir = open(dirname(strcpy(copy, path)), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return error_errno(err, errno, "open the directory of socket `%s`", path);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d/.listen-%d", dir, gettid());
+	unlink(sa.sun_path);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return error_errno(err, errno, "listen on `%s`", path);
+	if (chmod(sa.sun_path, 0600) < 0 || listen(fd, 1024) < 0 || rename(sa.sun_path, path) < 0) {
+		int r = error_errno(err, errno, "listen on `%s`", path);
+		unlink(sa.sun_path);
+		return r;
+	}
 	return TAKE_FD(fd);
 }
 

@@ -2,13 +2,18 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/base64.h"
 #include "base/inet.h"
 #include "base/jsonread.h"
 #include "base/jsonwrite.h"
+#include "base/listen.h"
 #include "base/proc.h"
 #include "base/testing.h"
 #include "base/util.h"
@@ -280,11 +285,68 @@ static void test_base64(void **state) {
 		assert_int_equal(base64_decode(NULL, bad[i], strlen(bad[i]), &at), -EINVAL);
 }
 
+struct knocker {
+	const char *path;
+	atomic_bool stop;
+	atomic_int refused, answered;
+};
+
+/* Connects as long as there is a name. */
+static void *knock(void *arg) {
+	struct knocker *k = arg;
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	strcpy(sa.sun_path, k->path);
+	while (!k->stop) {
+		_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+			k->answered++;
+		else if (errno == ECONNREFUSED)
+			k->refused++;
+	}
+	return NULL;
+}
+
+/* Whoever finds the name of a socket can connect. */
+static void test_listen(void **state) {
+	(void)state;
+	char dir[] = "/tmp/nacre-test-XXXXXX", path[64], url[80];
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/socket", dir);
+	snprintf(url, sizeof(url), "unix:%s", path);
+	struct knocker k = {.path = path};
+	struct error err = {0};
+	struct stat st;
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, knock, &k), 0);
+	for (int i = 0; i < 200; i++) {
+		_close_ int fd = -1, other = -1;
+		int before = k.answered;
+		assert_int_equal(listen_socket(url, &fd, &err), 0);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0600);
+		assert_int_equal(listen_socket(url, &other, &err), -EADDRINUSE);
+		while (k.answered == before)
+			sched_yield();
+		/* The name goes first, as a refusal after this is no fault. */
+		assert_int_equal(unlink(path), 0);
+	}
+	k.stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(k.refused, 0);
+	/* A name that nobody answers on is taken over. */
+	_close_ int fd = -1;
+	assert_int_equal(listen_socket(url, &fd, &err), 0);
+	close(TAKE_FD(fd));
+	assert_int_equal(listen_socket(url, &fd, &err), 0);
+	assert_int_equal(remove_tree(dir, &err), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),        cmocka_unit_test(test_json_read),
-		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),    cmocka_unit_test(test_time),
-		cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended), cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_prefix),    cmocka_unit_test(test_listen),     cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_json_read), cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),
+		cmocka_unit_test(test_time),      cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended),
+		cmocka_unit_test(test_base64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

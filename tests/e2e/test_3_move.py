@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 
+import netns
 import pytest
 from conftest import KUBERNETES, NACRE, ORACLE, Ping, condition, eventually, instance
 from harness import ROOT, run
@@ -84,8 +85,8 @@ class Kubernetes:
 def qemu(lab, obj):
     """The QEMU processes of an instance: process ids and when they began."""
     found = []
-    netns = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}"
-    for pid in run("ip", "netns", "pids", netns).stdout.split():
+    container = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}"
+    for pid in run("ip", "netns", "pids", container).stdout.split():
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/comm") as f:
                 comm = f.read()
@@ -268,5 +269,4 @@ def test_there_and_back(lab):
 
 def qemu_gone(lab, obj):
     """Its namespace, and with it all that ran there."""
-    netns = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}"
-    return not os.path.exists(f"/run/netns/{netns}")
+    return netns.is_gone(f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}")

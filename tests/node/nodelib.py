@@ -157,12 +157,7 @@ class Cloud:
         node = self.daemons.get("node")
         for name in list(self.daemons):
             self.kill(name, signal.SIGTERM)
-        names = [n.split()[0] for n in run("ip", "netns", "list").splitlines() if n.startswith(self.prefix)]
-        for name in names:
-            for pid in run("ip", "netns", "pids", name).split():
-                os.kill(int(pid), signal.SIGKILL)
-        for name in names:
-            run("ip", "netns", "del", name)
+        leftovers.remove_namespaces(self.prefix)
         with open(f"{self.dir}/node.log") as f:
             log = f.read()
         shutil.rmtree(self.dir)

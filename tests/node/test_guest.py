@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 
+import netns
 import pytest
 from harness import patient
 from nodelib import GROUP, cloud, images, run, until  # noqa: F401 (two are fixtures)
@@ -20,13 +21,13 @@ PING_AND_WEB = [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}]
 @pytest.fixture(scope="module")
 def outside(cloud):
     """A place behind `public`, to ping from."""
-    until("the agent made `public`", lambda: os.path.exists(f"/run/netns/{cloud.public}"))
+    netns.await_usable(cloud.public)
     place = cloud.prefix + "outside"
     run("ip", "netns", "add", place)
     run("ip", "-n", place, "link", "add", "eth0", "type", "veth", "peer", "name", "test", "netns", cloud.public)
-    for netns, device, address in ((cloud.public, "test", ROUTER), (place, "eth0", OUTSIDE)):
-        run("ip", "-n", netns, "addr", "add", f"{address}/64", "dev", device, "nodad")
-        run("ip", "-n", netns, "link", "set", device, "up")
+    for where, device, address in ((cloud.public, "test", ROUTER), (place, "eth0", OUTSIDE)):
+        run("ip", "-n", where, "addr", "add", f"{address}/64", "dev", device, "nodad")
+        run("ip", "-n", where, "link", "set", device, "up")
     run("ip", "-n", place, "route", "add", "default", "via", ROUTER)
     return place
 
@@ -38,7 +39,7 @@ def guest(cloud, outside):
     answers(outside, g)
     yield g
     cloud.delete("web")
-    assert not os.path.exists(f"/run/netns/{g.netns}")
+    assert netns.is_gone(g.netns)
     assert not os.path.exists(g.dir)
     assert cloud.request("GET", f"{GROUP}/endpoints")[1]["items"] == []
     assert g.device not in run("ip", "-n", cloud.public, "-br", "link")
@@ -144,7 +145,7 @@ def test_what_happened_while_the_agent_was_away(cloud, guest, outside):
     cloud.start_node()
     until("it runs again", lambda: guest.pids("qemu-system-x86_64"))
     answers(outside, guest)
-    until("what nobody asked for is removed", lambda: not os.path.exists(f"/run/netns/{cloud.host}-i-0123456789ab"))
+    until("what nobody asked for is removed", lambda: netns.is_gone(f"{cloud.host}-i-0123456789ab"))
 
 
 @pytest.mark.parametrize("change", [["link", "del"], ["link", "set", "down"]])
@@ -179,7 +180,7 @@ def test_removed_while_nobody_was_there(cloud, outside):
     assert cloud.instance("orphan") is None
     assert g.pids("qemu-system-x86_64")
     cloud.start_node()
-    until("it is gone", lambda: not os.path.exists(g.dir) and not os.path.exists(f"/run/netns/{g.netns}"))
+    until("it is gone", lambda: not os.path.exists(g.dir) and netns.is_gone(g.netns))
     until("its endpoint is gone", lambda: g.uid not in json.dumps(cloud.request("GET", f"{GROUP}/endpoints")[1]))
     cloud.start_controller()
 
