@@ -23,8 +23,11 @@ struct edge {
 	struct frr frr;
 	struct edge_stats stats; /* as of the last look */
 	bool ready;
-	bool bad;               /* the last report of state was an error */
-	uint64_t aggregates_at; /* when they were last compared with the kernel, monotonic ns; 0: they must be */
+	bool bad; /* the last report of state was an error */
+	/* When the routes of pools and the filter of uplinks were last compared with the kernel, monotonic ns; 0: they
+	 * must be. */
+	uint64_t compared_at;
+	uint64_t filter; /* as filter_ensure() left it */
 	char last_error[512];
 };
 

@@ -7,12 +7,13 @@
 #include "base/vtep.h"
 #include "edge/aggregate.h"
 #include "edge/edge-internal.h"
+#include "edge/filter.h"
 #include "net/link.h"
 
-#define POLL_US       (2 * USEC_PER_SEC)
-#define SOON_US       (50 * USEC_PER_MSEC)
-#define WAITS_MAX     20                  /* of SOON_US */
-#define AGGREGATES_NS (60 * NSEC_PER_SEC) /* between comparisons when nothing changed */
+#define POLL_US    (2 * USEC_PER_SEC)
+#define SOON_US    (50 * USEC_PER_MSEC)
+#define WAITS_MAX  20                  /* of SOON_US */
+#define COMPARE_NS (60 * NSEC_PER_SEC) /* between comparisons with the kernel when nothing changed */
 
 static void say(struct edge *e, const struct error *err) {
 	if (err ? streq(err->msg, e->last_error) : !e->bad)
@@ -104,10 +105,14 @@ static int settle(struct edge *e, struct error *err) {
 	if (r < 0)
 		return r;
 	uint64_t now = now_monotonic_ns();
-	if (!e->aggregates_at || now - e->aggregates_at > AGGREGATES_NS) {
-		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n_pools, err);
+	if (!e->compared_at || now - e->compared_at > COMPARE_NS) {
+		const struct underlay *u = fabric_underlay(e->c.fabric);
+		/* Before anything is announced, and so before anything comes. */
+		r = filter_ensure(u->public_fd, e->c.uplinks, e->c.n_uplinks, prefixes, n_pools, &e->filter, err);
 		if (r >= 0)
-			e->aggregates_at = now;
+			r = aggregate_ensure(u->public_nl, prefixes, n_pools, err);
+		if (r >= 0)
+			e->compared_at = now;
 	}
 	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
 	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
@@ -149,7 +154,7 @@ static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 
 static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	struct edge *e = userdata;
-	e->aggregates_at = 0;
+	e->compared_at = 0;
 	sync_soon(e);
 }
 

@@ -5,9 +5,9 @@
  * The edge proper: what nacre-edge does beyond being a host of the fabric.
  *
  *   EdgePeers of this edge  -> BGP sessions of the FRR pair in `public`
- *   AddressPools            -> aggregates announced on them, and unreachable routes for what nobody has
- *   Endpoint routes outside -> announced one by one
- *   default routes learnt   -> Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, only while there are any
+ *   AddressPools            -> aggregates announced on them, unreachable routes for what nobody has, and a filter: an
+ * uplink brings nothing whose source is in a pool Endpoint routes outside -> announced one by one default routes learnt
+ * -> Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, only while there are any
  *
  *   no route in the underlay -> nothing is announced: other edges can do better
  *

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "edge/aggregate.h"
 #include "edge/bgp.h"
+#include "edge/filter.h"
 #include "net/bgp-watch.h"
 #include "net/netns.h"
 #include "net/route.h"
@@ -171,12 +172,39 @@ static void test_routes(_unused_ void **state) {
 	sd_event_unref(s.loop);
 }
 
+/* The kernel takes the rules, whatever the pools are; they are changed when the pools change and not otherwise. */
+static void test_filter(_unused_ void **state) {
+	static const char *const uplinks[] = {"wan0", "wan1"};
+	const struct prefix pools[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24"),
+	                               prefix("2001:db8:1000::/48"), prefix("fd4e::/64"), prefix("::/0")};
+	char name[64];
+	struct error err = {0};
+	_close_ int fd = -1;
+	uint64_t filter = 0, before;
+
+	if (geteuid() != 0)
+		skip();
+	snprintf(name, sizeof(name), "te%d-filter", getpid());
+	assert_int_equal(netns_ensure(name, NULL, &err), 0);
+	assert_int_equal(netns_open(name, &fd, &err), 0);
+	for (size_t n = 0; n <= ARRAY_SIZE(pools); n++) {
+		before = filter;
+		int r = filter_ensure(fd, uplinks, ARRAY_SIZE(uplinks), pools, n, &filter, &err);
+		if (r < 0)
+			netns_delete(name, NULL);
+		assert_int_equal(r, 0);
+		assert_int_not_equal(filter, before);
+		before = filter;
+		assert_int_equal(filter_ensure(fd, uplinks, ARRAY_SIZE(uplinks), pools, n, &filter, &err), 0);
+		assert_int_equal(filter, before);
+	}
+	assert_int_equal(netns_delete(name, &err), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_config),
-		cmocka_unit_test(test_session),
-		cmocka_unit_test(test_aggregates),
-		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_config),     cmocka_unit_test(test_filter), cmocka_unit_test(test_session),
+		cmocka_unit_test(test_aggregates), cmocka_unit_test(test_routes),
 	};
 	return cmocka_run_group_tests(tests, make_namespace, remove_namespace);
 }

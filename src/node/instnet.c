@@ -40,13 +40,15 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 	return out;
 }
 
-static void put_sources(const struct instnet_config *c, struct buf *b) {
-	char text[PREFIX_STR_MAX];
+#define OWN_MAX ((size_t)2 * PREFIX_STR_MAX + 2)
 
-	buf_printf(b, "{ %s", prefix_str(&c->net, text));
-	if (c->delegated.addr.family)
-		buf_printf(b, ", %s", prefix_str(&c->delegated, text));
-	buf_puts(b, " }");
+/* The prefixes that the guest's own addresses are in, as elements of a set. */
+static const char *own_prefixes(const struct instnet_config *c, char out[static OWN_MAX]) {
+	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
+
+	snprintf(out, OWN_MAX, "%s%s%s", prefix_str(&c->net, net), c->delegated.addr.family ? ", " : "",
+	         c->delegated.addr.family ? prefix_str(&c->delegated, delegated) : "");
+	return out;
 }
 
 static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
@@ -64,40 +66,56 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 }
 
 /*
- * The first chain stands before connection tracking, so that spoofed packets leave no trace.
- * The set bounds how many link-local addresses beside the one derived from its MAC a guest can make the kernel
- * remember as neighbours: their table is one for the whole host.
+ * What is decided where (docs/instances.md, "Fragments"):
+ *
+ * `antispoof` stands before reassembly, which nf_defrag_ipv6 does at priority -400 for connection tracking, and so
+ * before tracking itself. It checks MAC and source address of every fragment, and what is forged leaves no trace.
+ * `input`, `forward` and `ingress` stand after reassembly and see whole packets, with their ports and ICMPv6 types.
+ *
+ * The set `neighbours` bounds how many addresses, beside the link-local one made of its MAC, a guest can make the
+ * kernel remember: a solicitation from a new source makes a neighbour, and so does an answer to a new link-local
+ * address. Their table is one for the whole host.
+ *
+ * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU has no business on the network.
  */
 void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
 	struct addr derived = addr_eui64(&link_local, &c->mac);
-	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX];
+	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX], own[OWN_MAX];
 
-	buf_puts(b, "\tset linklocal {\n\t\ttype ipv6_addr\n\t\tsize 8\n\t\tflags dynamic,timeout\n"
+	own_prefixes(c, own);
+	buf_puts(b, "\tset neighbours {\n\t\ttype ipv6_addr\n\t\tsize 16\n\t\tflags dynamic,timeout\n"
 	            "\t\ttimeout 10m\n\t}\n");
-	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority raw; policy accept;\n");
-	buf_printf(b, "\t\tiifname \"%s\" jump guest\n", INSTNET_TAP);
-	buf_printf(b, "\t\tiifname \"%s\" ip6 saddr ", UPLINK);
-	put_sources(c, b);
-	buf_puts(b, " drop\n\t}\n");
-	buf_printf(b, "\tchain guest {\n\t\tether saddr != %s drop\n\t\tip6 saddr ", mac_str(&c->mac, mac));
-	put_sources(c, b);
-	buf_puts(b,
-	         " return\n"
-	         "\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } return\n"
-	         "\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n");
-	buf_printf(b,
-	           "\t\tip6 saddr %s return\n"
-	           "\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } return\n"
-	           "\t\tdrop\n\t}\n",
-	           addr_str(&derived, ip));
+	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
+	buf_printf(b, "\t\tiifname \"%s\" jump guest\n\t\tiifname \"%s\" ip6 saddr { %s } drop\n\t}\n", INSTNET_TAP,
+	           UPLINK, own);
+	/* 58 is ICMPv6: names of protocols would be looked up in /etc/protocols, which a small container image lacks. A
+	 * fragment of neighbour discovery is dropped by the kernel (RFC 6980). */
+	buf_printf(
+		b,
+		"\tchain guest {\n"
+		"\t\tether saddr != %s drop\n"
+		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
+		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
+		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
+		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
+		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
+		"\t\tip6 saddr %s accept\n"
+		"\t\tip6 saddr { fe80::/64, %s } update @neighbours { ip6 saddr } accept\n"
+		"\t\tdrop\n\t}\n",
+		mac_str(&c->mac, mac), own, own, own, addr_str(&derived, ip), own);
 	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
-	            "\t\tiifname \"lo\" accept\n"
-	            "\t\tct state established,related accept\n"
 	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n");
 	buf_printf(b,
 	           "\t\tiifname \"%s\" ip6 hoplimit 255 icmpv6 type "
 	           "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n",
+	           INSTNET_TAP);
+	buf_puts(b, "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
+	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
+	            "echo-reply } accept\n");
+	buf_printf(b,
+	           "\t\toifname \"%s\" icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } "
+	           "accept\n\t}\n",
 	           INSTNET_TAP);
 	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
 	            "\t\tct state invalid drop\n");

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import IMAGES, NACRE, Lab, Ping, Snapshot, eventually, run
+from conftest import IMAGES, NACRE, Lab, Ping, Snapshot, eventually, instance, run
 from harness import MORTAL, patient
 
 from scapy.layers.inet6 import IPv6
@@ -68,6 +68,27 @@ def test_spoofed_sources_are_dropped(lab, hello, console):
     sources = {p[IPv6].src for p in packets}
     assert address in sources
     assert not sources & set(fakes)
+
+
+def test_our_own_addresses_do_not_come_from_outside(lab, hello, cleanup):
+    """Not one of an instance, nor any of a pool: a guest that lets in another's /64 is not reached by who only says so."""
+    cleanup += ["shy"]
+    other = hello["status"]["prefix"]
+    lab.apply(instance("shy", ingress=[{"protocol": "udp", "port": 7, "from": other},
+                                       {"protocol": "udp", "port": 7, "from": f"{INTERNET}/128"}]))
+    lab.wait_ready("demo", "shy")
+    status = lab.instance("demo", "shy")["status"]
+    fakes = [other.replace("/64", "99"), "2001:db8:1000:ffff::1", "2001:db8:40ff::1", "2001:db8:0:1::77"]
+    knock = ("import socket, sys\n"
+             "for source in sys.argv[2:]:\n"
+             "    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+             "    s.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND\n"
+             "    s.bind((source, 0))\n"
+             "    for _ in range(20):\n"
+             "        s.sendto(b'knock', (sys.argv[1], 7))\n")
+    with lab.capture(f"{status['host']}/public", "any", f"udp and dst host {status['address']}") as packets:
+        lab.exec("internet", "/usr/bin/python3", "-c", knock, status["address"], *fakes, INTERNET)
+    assert {p[IPv6].src for p in packets} == {INTERNET}
 
 
 def test_underlay_is_out_of_reach(lab, hello):
