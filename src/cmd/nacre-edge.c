@@ -122,13 +122,14 @@ static int check_options(const struct fabric_options *fo, const struct opt_list 
 int main(int argc, char **argv) {
 	struct fabric_options fo = FABRIC_OPTIONS_DEFAULT;
 	struct opt_list uplinks = {0};
-	const char *overlay_ip = NULL, *metrics = NULL, *level = "info";
+	const char *overlay_ip = NULL, *passwords = NULL, *metrics = NULL, *level = "info";
 	const struct opt opts[] = {
 		FABRIC_OPTIONS(fo),
 		{"uplink", OPT_LIST, &uplinks, "NAME",
 	         "network device towards the routers outside, moved into `public`"},
 		{"overlay-ip", OPT_STR, &overlay_ip, "ADDRESS",
 	         "the edge's IPv6 address in the public overlay, outside all AddressPools", 0, 0, true},
+		{"bgp-passwords", OPT_STR, &passwords, "DIR", "directory of the password files that EdgePeers name"},
 		{"metrics", OPT_STR, &metrics, "WHERE", "serve metrics and health at 127.0.0.1:PORT or unix:/PATH"},
 		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
 		{0},
@@ -154,6 +155,7 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "%s: %s\nTry `%s --help`.\n", prog.name, err.msg, prog.name);
 		return 2;
 	}
+	ec.passwords = passwords;
 	log_init(prog.name, lv);
 	struct metric *const metrics_list[] = {&ready_metric,     &peers_metric,    &established_metric,
 	                                       &announced_metric, &default4_metric, &default6_metric,

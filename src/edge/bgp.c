@@ -48,6 +48,10 @@ void bgp_config_print(const struct bgp_config *c, struct buf *out) {
 		           " neighbor %s capability extended-nexthop\n",
 		           p->neighbor, p->unnumbered ? "interface " : "", p->remote_asn, p->neighbor, p->neighbor,
 		           p->neighbor);
+		if (p->password[0])
+			buf_printf(out, " neighbor %s password %s\n", p->neighbor, p->password);
+		if (p->ttl_security)
+			buf_printf(out, " neighbor %s ttl-security hops 1\n", p->neighbor);
 	}
 	print_family(c, AF_INET, out);
 	print_family(c, AF_INET6, out);

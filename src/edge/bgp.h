@@ -5,7 +5,8 @@
  * What an edge says to FRR and hears from it: pure text, no FRR needed.
  *
  * Announced: the aggregates it is given, and nothing that was learnt elsewhere (an edge is no transit between its
- * peers). Accepted: default routes only, so that no peer can fill the host's tables or draw traffic to itself.
+ * peers). Accepted: default routes only, so that no peer can fill the host's tables or draw traffic to itself. What is
+ * refused is not kept (no soft reconfiguration), so a limit on prefixes would have nothing to bound.
  */
 
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/inet.h"
+#include "net/bgp-password.h"
 
 #define BGP_PEERS_MAX    32
 #define BGP_PREFIXES_MAX 4096
@@ -21,6 +23,8 @@ struct bgp_peer {
 	const char *neighbor; /* name of an interface (unnumbered, RFC 5549) or an address */
 	bool unnumbered;
 	uint32_t remote_asn;
+	char password[BGP_PASSWORD_MAX + 1]; /* "": none */
+	bool ttl_security;                   /* RFC 5082, directly connected */
 };
 
 struct bgp_config {

@@ -31,8 +31,12 @@ struct edge {
 	char last_error[512];
 };
 
-/* What a peer lacks to be configured: NULL if nothing, else a reason for its condition, and MSG is filled. */
-const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char *msg, size_t size);
+/*
+ * What a peer lacks to be configured: NULL if nothing, and PASSWORD is its password ("": none); else a reason for its
+ * condition, and MSG is filled.
+ */
+const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char password[static BGP_PASSWORD_MAX + 1],
+                            char *msg, size_t size);
 
 /* What is to be announced: first prefixes of pools, then those of endpoints that no pool holds. *RET is malloc'ed. */
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,

@@ -32,6 +32,7 @@ struct edge_config {
 	struct addr vtep;
 	struct addr overlay_ip;                /* outside all pools, unique among edges */
 	const char *uplinks[EDGE_UPLINKS_MAX]; /* network devices, moved into `public` */
+	const char *passwords; /* directory of the files that EdgePeers name (net/bgp-password.h), or NULL */
 	size_t n_uplinks;
 	/* What is the matter, once a change; ERR NULL: all is well again. */
 	void (*state)(const struct error *err, void *userdata);

@@ -19,8 +19,8 @@ static int set_string(char **out, const char *s) {
 
 static int fill_status(const struct edge *e, struct edgepeer *p, const char *summary, size_t len, struct error *err) {
 	struct bgp_session s = {0};
-	char msg[256] = "";
-	const char *fault = edge_peer_fault(e, p, msg, sizeof(msg));
+	char msg[256] = "", password[BGP_PASSWORD_MAX + 1];
+	const char *fault = edge_peer_fault(e, p, password, msg, sizeof(msg));
 	const char *neighbor = p->spec->interface ? p->spec->interface : p->spec->address;
 	if (!fault) {
 		int r = bgp_session_parse(summary, len, neighbor, &s, err);
@@ -55,12 +55,24 @@ static int report_one(struct edge *e, const struct edgepeer *p, const char *summ
 	return MIN(r, 0);
 }
 
+/* Whether there is a session to ask about: without one FRR has no BGP, and refuses. */
+static bool any_configured(const struct edge *e) {
+	char msg[256], password[BGP_PASSWORD_MAX + 1];
+	const struct edgepeer *p;
+
+	KUBE_CACHE_FOREACH(p, e->peers) {
+		if (streq(p->spec->edge, e->c.name) && !edge_peer_fault(e, p, password, msg, sizeof(msg)))
+			return true;
+	}
+	return false;
+}
+
 int edge_report_peers(struct edge *e, struct error *err) {
 	static const char *const command[] = {"show bgp summary json", NULL};
 	_buf_free_ struct buf out = {.max = 1 << 20};
 	const struct edgepeer *p;
 	int64_t peers = 0, established = 0;
-	int r = frr_command(&e->frr, "bgpd", command, &out, err);
+	int r = any_configured(e) ? frr_command(&e->frr, "bgpd", command, &out, err) : 0;
 	if (r < 0)
 		return r;
 	KUBE_CACHE_FOREACH(p, e->peers) {
@@ -68,7 +80,7 @@ int edge_report_peers(struct edge *e, struct error *err) {
 			continue;
 		peers++;
 		established += p->status && streq(p->status->state, "Established");
-		r = report_one(e, p, out.data ? out.data : "", out.len, err);
+		r = report_one(e, p, out.data ? out.data : "{}", out.data ? out.len : 2, err);
 		if (r < 0)
 			return error_prefix(err, "EdgePeer %s", p->meta.name);
 	}

@@ -19,7 +19,12 @@ static struct prefix prefix(const char *text) {
 }
 
 static void test_config(_unused_ void **state) {
-	const struct bgp_peer peers[] = {{"wan", true, 64496}, {"2001:db8::1", false, 64497}};
+	const struct bgp_peer peers[] = {{.neighbor = "wan", .unnumbered = true, .remote_asn = 64496},
+	                                 {.neighbor = "2001:db8::1",
+	                                  .remote_asn = 64497,
+	                                  .password = "s3cret",
+
+	                                  .ttl_security = true}};
 	const struct prefix announce[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24")};
 	struct bgp_config c = {.local_asn = 64512,
 	                       .router_id = 0x0a000001,
@@ -32,6 +37,9 @@ static void test_config(_unused_ void **state) {
 	assert_non_null(strstr(b.data, "\nrouter bgp 64512\n bgp router-id 10.0.0.1\n"));
 	assert_non_null(strstr(b.data, "\n neighbor wan interface remote-as 64496\n"));
 	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 remote-as 64497\n"));
+	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 password s3cret\n"));
+	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 ttl-security hops 1\n"));
+	assert_null(strstr(b.data, "neighbor wan password"));
 	const char *v4 = strstr(b.data, " address-family ipv4"), *v6 = strstr(b.data, " address-family ipv6");
 	assert_true(v4 && v6 && v4 < v6);
 	const char *n4 = strstr(b.data, "  network 198.51.100.0/24\n"),

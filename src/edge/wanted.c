@@ -93,7 +93,16 @@ static const char *neighbor_of(const struct edgepeer *p) {
 	return p->spec->interface ? p->spec->interface : p->spec->address;
 }
 
-const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char *msg, size_t size) {
+static int read_password(const struct edge *e, const char *file, char password[static BGP_PASSWORD_MAX + 1],
+                         struct error *err) {
+	if (!e->c.passwords)
+		return error_set(err, ENOENT, "edge %s was started without --bgp-passwords", e->c.name);
+	_free_ char *path = strf("%s/%s", e->c.passwords, file);
+	return path ? bgp_password_read(path, password, err) : error_oom(err);
+}
+
+const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char password[static BGP_PASSWORD_MAX + 1],
+                            char *msg, size_t size) {
 	const struct edgepeer *first = first_peer(e), *other;
 	if (p->spec->interface && !is_uplink(e, p->spec->interface)) {
 		snprintf(msg, size, "spec.interface: edge %s has no uplink %s", e->c.name, p->spec->interface);
@@ -112,6 +121,12 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 			return "Duplicate";
 		}
 	}
+	struct error err = {0};
+	password[0] = 0;
+	if (p->spec->password_file && read_password(e, p->spec->password_file, password, &err) < 0) {
+		snprintf(msg, size, "spec.passwordFile: %s", err.msg);
+		return "PasswordUnavailable";
+	}
 	return NULL;
 }
 
@@ -121,19 +136,21 @@ int edge_wanted_config(const struct edge *e, const struct prefix *announce, size
 	struct mac mac = vtep_router_mac(&e->c.vtep);
 	struct bgp_config c = {.peers = peers, .announce = announce, .n_announce = n};
 	const struct edgepeer *p;
-	char msg[256];
+	char msg[256], password[BGP_PASSWORD_MAX + 1];
 	/* A number that differs between edges; it is no address of anything. */
 	c.router_id = (uint32_t)mac.bytes[2] << 24 | (uint32_t)mac.bytes[3] << 16 | (uint32_t)mac.bytes[4] << 8 |
 	              mac.bytes[5] | 1;
 	KUBE_CACHE_FOREACH(p, e->peers) {
-		if (!streq(p->spec->edge, e->c.name) || edge_peer_fault(e, p, msg, sizeof(msg)))
+		if (!streq(p->spec->edge, e->c.name) || edge_peer_fault(e, p, password, msg, sizeof(msg)))
 			continue;
 		if (c.n_peers == BGP_PEERS_MAX)
 			return error_set(err, E2BIG, "edge %s has more than %d EdgePeers", e->c.name, BGP_PEERS_MAX);
 		c.local_asn = (uint32_t)p->spec->local_asn.v;
 		peers[c.n_peers++] = (struct bgp_peer){.neighbor = neighbor_of(p),
 		                                       .unnumbered = p->spec->interface != NULL,
-		                                       .remote_asn = (uint32_t)p->spec->remote_asn.v};
+		                                       .remote_asn = (uint32_t)p->spec->remote_asn.v,
+		                                       .ttl_security = p->spec->ttl_security.v};
+		memcpy(peers[c.n_peers - 1].password, password, sizeof(password));
 	}
 	bgp_config_print(&c, out);
 	return buf_error(out, "BGP configuration", err);

@@ -226,6 +226,8 @@ int fabric_options_apply(const struct fabric_options *o, struct fabric_config *c
 		c->underlay.nics[c->underlay.n_nics++] = o->nics.v[i];
 	c->underlay.prefix = o->prefix;
 	c->underlay.run_dir = o->run_dir;
+	c->underlay.password_file = o->underlay_password;
+	c->underlay.max_prefixes = (uint32_t)o->underlay_max_prefixes;
 	c->underlay.asn = (uint32_t)o->asn;
 	c->underlay.vni = (uint32_t)o->vni;
 	c->host = o->host;

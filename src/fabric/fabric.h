@@ -63,7 +63,8 @@ struct fabric_options {
 	struct kube_access access;
 	const char *host, *vtep, *prefix, *run_dir;
 	struct opt_list nics;
-	int64_t asn, vni, lease_s;
+	const char *underlay_password;
+	int64_t asn, vni, lease_s, underlay_max_prefixes;
 };
 #define FABRIC_OPTIONS_DEFAULT \
 	{ .prefix = "", .run_dir = "/run/nacre", .vni = 4096, .lease_s = 15, }
@@ -74,6 +75,8 @@ struct fabric_options {
 	{"vtep", OPT_STR, &(o).vtep, "ADDRESS", "IPv6 address of the host's tunnel endpoint", 0, 0, true}, \
 	{"asn", OPT_I64, &(o).asn, "N", "AS number of the host in the underlay", 1, 4294967294, true}, \
 	{"nic", OPT_LIST, &(o).nics, "NAME", "network device of the underlay, moved there", 0, 0, true}, \
+	{"underlay-password", OPT_STR, &(o).underlay_password, "FILE", "password of the underlay's BGP sessions (TCP-MD5): one line, mode 0600", 0, 0, false}, \
+	{"underlay-max-prefixes", OPT_I64, &(o).underlay_max_prefixes, "N", "cut a neighbour of the underlay off for 5 minutes that sends more prefixes", 1, 4294967295, false}, \
 	{"vni", OPT_I64, &(o).vni, "N", "VXLAN network identifier of the public overlay", 1, 16777215, false}, \
 	{"netns-prefix", OPT_STR, &(o).prefix, "P", "put before the names of network namespaces", 0, 0, false}, \
 	{"run-dir", OPT_STR, &(o).run_dir, "DIR", "directory for what lasts until the next boot", 0, 0, false}, \

@@ -50,8 +50,11 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 	r = r < 0 ? r : add_arg(d, "--nic=eth0");
 	r = r < 0 ? r : add_arg(d, "--nic=eth1");
 	r = r < 0 ? r : add_arg(d, "--run-dir=%s/%s", lab->dir, m->name);
+	r = r < 0 ? r : add_arg(d, "--underlay-password=%s/bgp/underlay", lab->dir);
+	r = r < 0 ? r : add_arg(d, "--underlay-max-prefixes=1000");
 	if (m->edge) {
 		r = r < 0 ? r : add_arg(d, "--uplink=wan");
+		r = r < 0 ? r : add_arg(d, "--bgp-passwords=%s/bgp", lab->dir);
 		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
 	} else {
 		r = r < 0 ? r : add_arg(d, "--images=%s", lab->images);

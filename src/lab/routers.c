@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 #include "lab/topology.h"
+#include "net/bgp-password.h"
 #include "net/frr.h"
 
 static const char *const names[LAB_ROUTERS] = {"leaf1", "leaf2", "internet"};
@@ -25,7 +26,30 @@ static void router_init(const struct lab *lab, int i, struct router *r) {
 	r->frr = (struct frr){.netns = r->ns, .dir = r->dir};
 }
 
-static void leaf_config(const struct lab *lab, int i, struct buf *b) {
+static int password(const struct lab *lab, const char *name, char out[static BGP_PASSWORD_MAX + 1], struct error *err) {
+	char path[LAB_PATH_MAX];
+	uint8_t random[16];
+
+	lab_path(lab, path, "bgp/%s", name);
+	int r = bgp_password_read(path, out, err);
+	if (r != -ENOENT)
+		return r;
+	random_bytes(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(out + 2 * i, 3, "%02x", random[i]);
+	return write_file_atomic(path, out, strlen(out), 0600, err);
+}
+
+int lab_router_passwords(const struct lab *lab, struct error *err) {
+	char dir[LAB_PATH_MAX], text[BGP_PASSWORD_MAX + 1];
+
+	int r = mkdir_p(lab_path(lab, dir, "bgp"), 0700, err);
+	if (r >= 0)
+		r = password(lab, "underlay", text, err);
+	return r < 0 ? r : password(lab, "internet", text, err);
+}
+
+static void leaf_config(const struct lab *lab, int i, const char *secret, struct buf *b) {
 	buf_printf(b,
 	           "router bgp %lld\n"
 	           " bgp router-id 10.255.0.%d\n"
@@ -36,8 +60,9 @@ static void leaf_config(const struct lab *lab, int i, struct buf *b) {
 	           " neighbor fabric remote-as external\n"
 	           " neighbor fabric timers 1 3\n"
 	           " neighbor fabric timers connect 1\n"
-	           " neighbor fabric advertisement-interval 0\n",
-	           4200000000LL + i + 1, i + 1);
+	           " neighbor fabric advertisement-interval 0\n"
+	           " neighbor fabric password %s\n",
+	           4200000000LL + i + 1, i + 1, secret);
 	for (int n = 0; n < lab_machines(lab); n++) {
 		struct lab_machine m;
 		lab_machine(lab, n, &m);
@@ -48,7 +73,7 @@ static void leaf_config(const struct lab *lab, int i, struct buf *b) {
 	            "  maximum-paths 16\n");
 }
 
-static void internet_config(struct buf *b) {
+static void internet_config(const char *secret, struct buf *b) {
 	buf_printf(b,
 	           "router bgp %d\n"
 	           " bgp router-id %s\n"
@@ -60,8 +85,10 @@ static void internet_config(struct buf *b) {
 	           " neighbor edges timers 1 3\n"
 	           " neighbor edges timers connect 1\n"
 	           " neighbor edges advertisement-interval 0\n"
-	           " neighbor edges capability extended-nexthop\n",
-	           LAB_ASN_INTERNET, LAB_INTERNET_ADDRESS4);
+	           " neighbor edges capability extended-nexthop\n"
+	           " neighbor edges ttl-security hops 1\n"
+	           " neighbor edges password %s\n",
+	           LAB_ASN_INTERNET, LAB_INTERNET_ADDRESS4, secret);
 	for (int n = 1; n <= LAB_EDGES; n++)
 		buf_printf(b, " neighbor edge%d interface peer-group edges\n", n);
 	for (int v6 = 0; v6 < 2; v6++)
@@ -75,13 +102,19 @@ static void internet_config(struct buf *b) {
 
 int lab_router_ensure(const struct lab *lab, int i, struct error *err) {
 	struct router r;
+	char secret[BGP_PASSWORD_MAX + 1];
 	_buf_free_ struct buf b = {.max = 16384};
 	router_init(lab, i, &r);
+	int q = lab_router_passwords(lab, err);
+	if (q >= 0)
+		q = password(lab, i < LAB_LEAVES ? "underlay" : "internet", secret, err);
+	if (q < 0)
+		return q;
 	if (i < LAB_LEAVES)
-		leaf_config(lab, i, &b);
+		leaf_config(lab, i, secret, &b);
 	else
-		internet_config(&b);
-	int q = buf_error(&b, "FRR configuration", err);
+		internet_config(secret, &b);
+	q = buf_error(&b, "FRR configuration", err);
 	if (q < 0)
 		return q;
 	q = frr_ensure(&r.frr, "", b.data, err);

@@ -13,6 +13,11 @@
 
 /* "leaf1", "leaf2", "internet"; "" past the end. */
 const char *lab_router_name(int i);
+/*
+ * The passwords of the BGP sessions (TCP-MD5): DIR/bgp/underlay between leaves and hosts, DIR/bgp/internet between
+ * edges and the internet. Made where they are missing; agents need them when they start.
+ */
+int lab_router_passwords(const struct lab *lab, struct error *err) _must_use_;
 /* FRR runs there with the right configuration; calling it again repairs. */
 int lab_router_ensure(const struct lab *lab, int i, struct error *err) _must_use_;
 int lab_router_stop(const struct lab *lab, int i, struct error *err);

@@ -68,7 +68,8 @@ static int post_edge_peer(struct lab_api *a, int edge, struct error *err) {
 	char json[512];
 	snprintf(json, sizeof(json),
 	         "{" GROUP_VERSION "\"kind\":\"EdgePeer\",\"metadata\":{\"name\":\"edge%d-internet\"},\"spec\":"
-	         "{\"edge\":\"edge%d\",\"interface\":\"wan\",\"localASN\":%d,\"remoteASN\":%d}}",
+	         "{\"edge\":\"edge%d\",\"interface\":\"wan\",\"localASN\":%d,\"remoteASN\":%d,"
+	         "\"passwordFile\":\"internet\",\"ttlSecurity\":true}}",
 	         edge, edge, LAB_ASN_EDGE_UPLINK, LAB_ASN_INTERNET);
 	return post(a, GROUP "edgepeers", json, err);
 }

@@ -224,7 +224,9 @@ static int build_fabric(struct up *u, struct error *err) {
 		return r;
 	/* They set up their hosts while we start the routers. */
 	progress_step(&u->progress, "agents of hosts and edges");
-	r = start_daemons(u, control, lab_daemons(u->lab), err);
+	r = lab_router_passwords(u->lab, err);
+	if (r >= 0)
+		r = start_daemons(u, control, lab_daemons(u->lab), err);
 	for (int i = 0; r >= 0 && i < LAB_ROUTERS; i++) {
 		progress_step(&u->progress, "router %s", lab_router_name(i));
 		r = lab_router_ensure(u->lab, i, err);

@@ -106,6 +106,15 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 		frr_remove_traces(daemon, atoi(text));
 }
 
+/* For FRR alone: it may hold passwords. */
+static int write_config(const char *path, const char *config, struct error *err) {
+	struct passwd *user = getpwnam("frr");
+	int r = write_file_atomic(path, config, strlen(config), 0600, err);
+	if (r >= 0 && user && chown(path, user->pw_uid, user->pw_gid) < 0)
+		r = error_errno(err, errno, "chown `%s`", path);
+	return r;
+}
+
 static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
 	char log_arg[PATH_LEN_MAX + 8], next[PATH_LEN_MAX], netns[NETNS_PATH_MAX];
@@ -114,7 +123,7 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	path_of(f, "zserv", ".api", zserv);
 	path_of(f, daemon, ".log", log);
 	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
-	int r = write_file_atomic(path_of(f, daemon, ".conf", conf), config, strlen(config), 0644, err);
+	int r = write_config(path_of(f, daemon, ".conf", conf), config, err);
 	if (r < 0)
 		return r;
 	unlink(path_of(f, daemon, ".next", next));
@@ -131,6 +140,13 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	                         .netns = netns_path(f->netns, netns)};
 	r = proc_run(&spec, NULL, err);
 	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
+}
+
+/* What FRR is told to forget or take: passwords don't go into messages. */
+static const char *show_command(const char *command, char out[static 128]) {
+	const char *secret = strstr(command, " password ");
+	snprintf(out, 128, "%.*s%s", (int)(secret ? secret - command : 110), command, secret ? " password …" : "");
+	return out;
 }
 
 /* -- the vty: commands end in NUL, answers in three NULs and a status -- */
@@ -155,6 +171,7 @@ static int vty_open(const struct frr *f, const char *daemon, int *ret, struct er
 /* One command; its text is added to OUT. *RET_STATUS is FRR's (0 = success). */
 static int vty_say(int fd, const char *command, struct buf *out, int *ret_status, struct error *err) {
 	_buf_free_ struct buf in = {.max = ANSWER_MAX};
+	char shown[128];
 	int r = write_all(fd, command, strlen(command) + 1, err);
 	if (r < 0)
 		return r;
@@ -166,7 +183,8 @@ static int vty_say(int fd, const char *command, struct buf *out, int *ret_status
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return error_errno(err, n < 0 ? errno : ECONNRESET, "FRR's answer to `%s`", command);
+			return error_errno(err, n < 0 ? errno : ECONNRESET, "FRR's answer to `%s`",
+			                   show_command(command, shown));
 		in.len += (size_t)n;
 		if (in.len >= 4 && memcmp(in.data + in.len - 4, "\0\0\0", 3) == 0)
 			break;
@@ -179,13 +197,14 @@ static int vty_say(int fd, const char *command, struct buf *out, int *ret_status
 
 static int vty_check(int fd, const char *command, struct buf *out, struct error *err) {
 	_buf_free_ struct buf text = {.max = ANSWER_MAX};
+	char shown[128];
 	int status = 0;
 	int r = vty_say(fd, command, &text, &status, err);
 	if (r < 0)
 		return r;
 	if (status != 0)
-		return error_set(err, EREMOTEIO, "FRR refuses `%s` (status %d): %.200s", command, status,
-		                 text.data ? text.data : "");
+		return error_set(err, EREMOTEIO, "FRR refuses `%s` (status %d): %.200s", show_command(command, shown),
+		                 status, text.data ? text.data : "");
 	if (out && text.len)
 		buf_add(out, text.data, text.len);
 	return 0;
@@ -254,7 +273,7 @@ static int configure(const struct frr *f, const char *daemon, const char *config
 		return 0;
 	r = attempt ? change(f, daemon, attempt, config, err) : 0;
 	if (r >= 0)
-		r = write_file_atomic(next, config, strlen(config), 0644, err);
+		r = write_config(next, config, err);
 	if (r >= 0)
 		r = change(f, daemon, applied, config, err);
 	if (r >= 0 && rename(next, conf) < 0)

@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
 	struct host h = {.config = {.prefix = "", .run_dir = "/run/nacre"}};
 	struct error err = {0};
 	const char *vtep = "fd00::1";
-	int64_t asn = 65001, vni = 1;
+	int64_t asn = 65001, vni = 1, max_prefixes = 0;
 	struct opt_list nics = {0};
 	const struct opt opts[] = {
 		{"netns-prefix", OPT_STR, &h.config.prefix, "P", "Before the names of namespaces"},
@@ -151,6 +151,8 @@ int main(int argc, char **argv) {
 		{"vtep", OPT_STR, &vtep, "ADDR", "VTEP address"},
 		{"asn", OPT_I64, &asn, "N", "AS number", 1, 4294967294},
 		{"vni", OPT_I64, &vni, "N", "VXLAN network identifier", 1, 16777215},
+		{"underlay-password", OPT_STR, &h.config.password_file, "FILE", "Password of BGP sessions"},
+		{"underlay-max-prefixes", OPT_I64, &max_prefixes, "N", "Limit of prefixes", 1, UINT32_MAX},
 		{"nic", OPT_LIST, &nics, "NAME", "Underlay NIC"},
 		{0},
 	};
@@ -159,6 +161,7 @@ int main(int argc, char **argv) {
 	int r = addr_parse(vtep, &h.config.vtep, &err);
 	h.config.asn = (uint32_t)asn;
 	h.config.vni = (uint32_t)vni;
+	h.config.max_prefixes = (uint32_t)max_prefixes;
 	for (size_t i = 0; i < nics.n && i < UNDERLAY_NICS; i++)
 		h.config.nics[h.config.n_nics++] = nics.v[i];
 	if (r < 0)

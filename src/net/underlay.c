@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 #include "base/vtep.h"
+#include "net/bgp-password.h"
 #include "net/frr.h"
 #include "net/link.h"
 #include "net/netns.h"
@@ -129,7 +130,7 @@ static uint32_t router_id(const struct addr *vtep) {
 	return id ? id : 1;
 }
 
-static void bgp_config(const struct underlay_config *c, struct buf *out) {
+static void bgp_config(const struct underlay_config *c, const char *password, struct buf *out) {
 	char vtep[ADDR_STR_MAX];
 	uint32_t id = router_id(&c->vtep);
 	buf_printf(out,
@@ -145,6 +146,8 @@ static void bgp_config(const struct underlay_config *c, struct buf *out) {
 	           " neighbor fabric timers 1 3\n"
 	           " neighbor fabric timers connect 1\n",
 	           c->asn, id >> 24, id >> 16 & 255, id >> 8 & 255, id & 255);
+	if (password[0])
+		buf_printf(out, " neighbor fabric password %s\n", password);
 	for (size_t i = 0; i < c->n_nics; i++)
 		buf_printf(out, " neighbor %s interface peer-group fabric\n", c->nics[i]);
 	buf_printf(out,
@@ -153,6 +156,8 @@ static void bgp_config(const struct underlay_config *c, struct buf *out) {
 	           "  neighbor fabric activate\n"
 	           "  neighbor fabric filter-list own out\n",
 	           addr_str(&c->vtep, vtep));
+	if (c->max_prefixes)
+		buf_printf(out, "  neighbor fabric maximum-prefix %u restart 5\n", c->max_prefixes);
 }
 
 static const char *frr_dir(const struct underlay_config *c, char out[static 128]) {
@@ -161,11 +166,14 @@ static const char *frr_dir(const struct underlay_config *c, char out[static 128]
 }
 
 static int ensure_bgp(const struct underlay *u, const struct underlay_config *c, struct error *err) {
-	char dir[128];
+	char dir[128], password[BGP_PASSWORD_MAX + 1] = "";
 	_buf_free_ struct buf config = {.max = 65536};
 	struct frr f = {.netns = u->underlay_name, .dir = frr_dir(c, dir)};
-	bgp_config(c, &config);
-	int r = buf_error(&config, "underlay BGP configuration", err);
+	int r = c->password_file ? bgp_password_read(c->password_file, password, err) : 0;
+	if (r < 0)
+		return r;
+	bgp_config(c, password, &config);
+	r = buf_error(&config, "underlay BGP configuration", err);
 	return r < 0 ? r : frr_ensure(&f, "frr defaults datacenter\n", config.data, err);
 }
 

@@ -38,6 +38,8 @@ struct underlay_config {
 	 * moved. */
 	const char *nics[UNDERLAY_NICS];
 	size_t n_nics;
+	const char *password_file; /* of the BGP sessions (net/bgp-password.h); NULL: none */
+	uint32_t max_prefixes;     /* a neighbour that sends more is cut off for five minutes; 0: no limit */
 };
 
 struct underlay {

@@ -32,7 +32,8 @@ class Host:
         self.prefix = f"{fabric.prefix}h{number}-"
         self.underlay, self.public = self.prefix + "underlay", self.prefix + "public"
         self.options = ["--netns-prefix", self.prefix, "--run-dir", f"{fabric.dir}/h{number}", "--vtep", self.vtep,
-                        "--asn", str(asn), "--vni", "77", "--nic", "eth1", "--nic", "eth2"]
+                        "--asn", str(asn), "--vni", "77", "--nic", "eth1", "--nic", "eth2",
+                        "--underlay-password", f"{fabric.dir}/password", "--underlay-max-prefixes", "100"]
         self.endpoints, self.reports, self.process = [], [], None
 
     def start(self):
@@ -125,6 +126,8 @@ class Fabric:
         self.hosts = [Host(self, n, 65100 + n) for n in range(1, hosts + 1)]
 
     def up(self):
+        with open(os.open(f"{self.dir}/password", os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write("the-fabrics\n")
         for i, leaf in enumerate(self.leaves):
             run("ip", "netns", "add", leaf)
             for key, value in (("all/forwarding", 1), ("default/accept_dad", 0), ("all/accept_ra", 0)):
@@ -139,6 +142,7 @@ class Fabric:
         for i, leaf in enumerate(self.leaves, 1):
             neighbours = "".join(f" neighbor h{h.number} interface remote-as external\n"
                                  f" neighbor h{h.number} timers 1 3\n neighbor h{h.number} timers connect 1\n"
+                                 f" neighbor h{h.number} password the-fabrics\n"
                                  for h in self.hosts)
             active = "".join(f"  neighbor h{h.number} activate\n" for h in self.hosts)
             os.makedirs(f"{self.dir}/leaf{i}")
@@ -529,6 +533,60 @@ def test_leaf_lost(fabric, instances):
     lost = len(pings.stop().lost)
     print(f"lost with a leaf: {lost} pings of 10 ms")
     assert lost < 300 * PATIENCE
+
+
+def leaf2(fabric, *commands):
+    run("vtysh", "--vty_socket", f"{fabric.dir}/leaf2/frr", *(w for c in commands for w in ("-c", c)))
+
+
+def paths(host, vtep):
+    return run("ip", "-n", host.underlay, "-6", "route", "show", vtep).count("via")
+
+
+def test_a_leaf_that_announces_too_much_is_cut_off(fabric, instances):
+    """The other one carries on; what was too much is not believed."""
+    ours = fabric.hosts[0]
+    enter = ("configure terminal", "router bgp", "no bgp network import-check", "address-family ipv6 unicast")
+    many = [f"network 2001:db8:bad:{n:x}::/64" for n in range(200)]
+    pings = pinging(instances[0], "2001:db8:2::1", "2001:db8:1::1")
+    leaf2(fabric, *enter, *many)
+    try:
+        until("one path is left", lambda: paths(ours, "fd5c:a1ab::2") == 1)
+        until("works", lambda: ping(instances[0], "2001:db8:2::1", "2001:db8:1::1"))
+        assert "2001:db8:bad:" not in run("ip", "-n", ours.underlay, "-6", "route")
+    finally:
+        leaf2(fabric, *enter, *(f"no {n}" for n in many))
+        for host in fabric.hosts:  # not after five minutes, but at once
+            run("vtysh", "--vty_socket", f"{fabric.dir}/h{host.number}/frr-underlay", "-c", "clear bgp *")
+    for host in fabric.hosts:
+        for other in {h.vtep for h in fabric.hosts} - {host.vtep}:
+            until("two paths", lambda: paths(host, other) == 2)
+    print(f"lost: {len(pings.stop().lost)} pings of 10 ms")
+
+
+@pytest.mark.parametrize("content", ["another-one", ""])
+def test_a_password_that_is_not_the_fabrics(fabric, instances, content):
+    """A changed file is taken up; an empty one is an error that leaves the sessions as they are."""
+    path, third = f"{fabric.dir}/other", fabric.hosts[2]
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(content)
+    os.rename(path, f"{fabric.dir}/password")
+    try:
+        third.process.stdin.write(b"ensure\n")
+        answer = third.answer()
+        if content:
+            assert answer.startswith("ok")
+            until("no leaf is believed", lambda: paths(third, "fd5c:a1ab::2") == 0)
+        else:
+            assert answer == (f"error BGP password `{fabric.dir}/password`: must be one line of 1 to 80 printable ASCII "
+                              "characters without blanks")
+            assert paths(third, "fd5c:a1ab::2") == 2
+    finally:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+            f.write("the-fabrics\n")
+        os.rename(path, f"{fabric.dir}/password")
+        third.say("ensure")
+    until("two paths", lambda: paths(third, "fd5c:a1ab::2") == 2)
 
 
 def test_ensure_repairs_the_underlay(fabric, instances):
