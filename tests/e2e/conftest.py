@@ -11,10 +11,12 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import ssl
 import subprocess
 import tempfile
+import time
 
 import capture
 import harness
@@ -22,7 +24,7 @@ import leftovers
 import pings
 import pytest
 import yaml
-from harness import BIN, IMAGES, patient, run
+from harness import BIN, IMAGES, MORTAL, patient, run
 
 NACRE = os.path.join(BIN, "nacre")
 API = os.environ.get("NACRE_E2E_API") or "nacre"
@@ -174,6 +176,40 @@ class Lab:
     def capture(self, place, interface, expression="ip6"):
         """Packets seen meanwhile; the list is filled at the end."""
         return capture.capture(functools.partial(self.exec_argv, place), interface, expression)
+
+
+class Console:
+    """The serial console of an instance, by `nacre console`."""
+
+    def __init__(self, lab, name):
+        self.process = subprocess.Popen([*MORTAL, NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, bufsize=0)
+
+    def await_shell(self):
+        """What is typed before there is a shell is lost."""
+        deadline = time.monotonic() + patient(60)
+        while True:
+            try:
+                return self.run("echo shell-$((1+1))", "shell-2", 2, stretch=False)
+            except AssertionError:
+                assert time.monotonic() < deadline, "there is no shell on the console"
+
+    def run(self, command, until, seconds=30, stretch=True):
+        """Types a command; what comes back up to UNTIL (which must not be in the command itself)."""
+        self.process.stdin.write(command.encode() + b"\n")
+        out, deadline = b"", time.monotonic() + (patient(seconds) if stretch else seconds)
+        while until.encode() not in out:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no `{until}` on the console: {out[-1000:]!r}"
+            chunk = self.process.stdout.read(4096)
+            assert chunk, "the console ended"
+            out += chunk
+        return out.decode("utf-8", "replace")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=patient(10))
+        self.process.stdout.close()
 
 
 def instance(name, ns="demo", **spec):

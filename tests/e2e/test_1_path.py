@@ -4,7 +4,7 @@
 import ipaddress
 import re
 
-from conftest import condition, eventually, instance
+from conftest import Console, condition, eventually, instance
 
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
@@ -71,12 +71,12 @@ def test_two_instances_two_hosts(lab, hello, cleanup):
     vtep = {h["metadata"]["name"]: h["spec"]["vtep"] for h in lab.items("hosts")}
     lab.await_answer("internet", left["address"])
     lab.await_answer("internet", right["address"])
-    # From the container of one (source: its own address in the overlay) to the guest of the other.
-    lab.await_answer("demo/left", right["address"])
-
+    console = Console(lab, "demo/left")
+    console.await_shell()
     with lab.capture(f"{left['host']}/underlay", "any", "udp port 4789") as outer, \
             lab.capture("edge1/public", "overlay") as edge1, lab.capture("edge2/public", "overlay") as edge2:
-        lab.exec("demo/left", "ping", "-6", "-n", "-c", "5", "-i", "0.1", right["address"])
+        console.run(f"ping -6 -c 5 {right['address']}; echo pinged-$((1+1))", "pinged-2")
+    console.close()
 
     def echoes(packets):
         return [p for p in packets if ICMPv6EchoRequest in p and p[ICMPv6EchoRequest].underlayer.dst == right["address"]]

@@ -3,44 +3,18 @@
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from conftest import IMAGES, NACRE, Lab, Ping, Snapshot, eventually, instance, run
-from harness import MORTAL, patient
+from conftest import IMAGES, NACRE, Console, Lab, Ping, Snapshot, eventually, instance, run
+from harness import patient
 
 from scapy.layers.inet6 import IPv6
 
 INTERNET = "2001:db8:ffff::1"
-
-
-class Console:
-    """The serial console of an instance, by `nacre console`."""
-
-    def __init__(self, lab, name):
-        self.process = subprocess.Popen([*MORTAL, NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, bufsize=0)
-
-    def run(self, command, until, seconds=30):
-        """Types a command; what comes back up to UNTIL (which must not be in the command itself)."""
-        self.process.stdin.write(command.encode() + b"\n")
-        out, deadline = b"", time.monotonic() + patient(seconds)
-        while until.encode() not in out:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"no `{until}` on the console: {out[-1000:]!r}"
-            chunk = self.process.stdout.read(4096)
-            assert chunk, "the console ended"
-            out += chunk
-        return out.decode("utf-8", "replace")
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=patient(10))
-        self.process.stdout.close()
 
 
 @pytest.fixture
@@ -96,7 +70,7 @@ def test_underlay_is_out_of_reach(lab, hello):
     vteps = [h["spec"]["vtep"] for h in lab.items("hosts")]
     # The addresses are there, in the underlay.
     assert lab.answers(f"{host}/underlay", vteps[0])
-    for place in ["demo/hello", host, f"{host}/public", "edge1", "edge1/public", "internet"]:
+    for place in [host, f"{host}/public", "edge1", "edge1/public", "internet"]:
         for vtep in vteps:
             assert not lab.answers(place, vtep), f"{vtep} answers {place}"
 
