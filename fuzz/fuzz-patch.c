@@ -13,7 +13,7 @@
 #include "apiserver/tree.h"
 
 static void compare(const char *text, size_t size) {
-	json_t *tree = tree_load(text, size, NULL);
+	json_t *tree = tree_load(text, size);
 	struct buf b = {0};
 	if (tree) {
 		json_t *want = json_loadb(text, size, JSON_DECODE_ANY, NULL);

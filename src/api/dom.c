@@ -85,6 +85,30 @@ void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown
 	prune(d, obj, unknown, &path, true);
 }
 
+/* Paths have no index, so that none has to be made for what is in order: "spec.ingress.ports". */
+static void check_lengths(const struct api_desc *d, const json_t *obj, const char *path, struct api_errors *errs) {
+	for (size_t i = 0; i < d->n_fields && errs->n < API_ERRORS_MAX; i++) {
+		const struct api_field *f = &d->fields[i];
+		const json_t *value = json_object_get(obj, f->name);
+		const bool list = f->type == API_TYPE_list || f->type == API_TYPE_strs;
+		const size_t n = list ? json_array_size(value) : f->type == API_TYPE_map ? json_object_size(value) : 0;
+		char below[128];
+		snprintf(below, sizeof(below), "%s%s%s", path, *path ? "." : "", f->name);
+		if (n > (size_t)f->max)
+			api_errors_add(errs, API_TOO_MANY, below, "Too many: %zu: must have at most %lld items", n,
+			               (long long)f->max);
+		else if (f->type == API_TYPE_list)
+			for (size_t k = 0; k < n; k++)
+				check_lengths(f->sub, json_array_get(value, k), below, errs);
+		else if (f->sub)
+			check_lengths(f->sub, value, below, errs);
+	}
+}
+
+void api_check_lengths(const struct api_desc *d, const json_t *obj, struct api_errors *errs) {
+	check_lengths(d, obj, "", errs);
+}
+
 int api_default(const struct api_desc *d, json_t *obj) {
 	for (size_t i = 0; i < d->n_fields; i++) {
 		const struct api_field *f = &d->fields[i];

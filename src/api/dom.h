@@ -14,6 +14,12 @@
  */
 void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown);
 
+/*
+ * Lists and maps of OBJ that have more elements than D says: API_TOO_MANY. It is asked before anything else is done
+ * with them, so that no work grows with the square of what a client sends.
+ */
+void api_check_lengths(const struct api_desc *d, const json_t *obj, struct api_errors *errs);
+
 /* Adds absent members that have defaults, wherever their parent is present. 0 or -ENOMEM. */
 int api_default(const struct api_desc *d, json_t *obj) _must_use_;
 

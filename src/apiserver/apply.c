@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apiserver/object.h"
+#include "apiserver/tree.h"
 #include "base/buf.h"
 #include "base/util.h"
 
@@ -84,7 +85,7 @@ static const struct fields *last_applied(const struct apply *a, const json_t *li
 	struct error err;
 	const json_t *annotations = json_object_get(object_meta(live), "annotations");
 	const char *text = json_string_value(json_object_get(annotations, LAST_APPLIED));
-	json_t *last = text ? json_loads(text, 0, NULL) : NULL;
+	json_t *last = text ? tree_load(text, strlen(text)) : NULL;
 	const struct fields *set = NULL;
 	drop_nulls(last);
 	if (json_is_object(last) && streq(json_string_value(json_object_get(last, "apiVersion")), a->who->version) &&
@@ -169,7 +170,7 @@ static int note_applied(json_t *obj, const json_t *config) {
 	size_t size = 0;
 	if (!json_string_length(json_object_get(annotations, LAST_APPLIED)))
 		return 0;
-	json_t *copy = json_deep_copy(config);
+	json_t *copy = tree_copy(config);
 	json_object_del(json_object_get(object_meta(copy), "annotations"), LAST_APPLIED);
 	_free_ char *text = copy ? json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	_free_ char *line = text ? strf("%s\n", text) : NULL;
@@ -229,7 +230,7 @@ int apply(const struct apply *a, struct managed *e, json_t *live, json_t *config
 		if (moved || !fields_equal(mine->set, last))
 			mine->json = NULL;
 	}
-	json_t *copy = r == 0 ? json_deep_copy(obj) : NULL;
+	json_t *copy = r == 0 ? tree_copy(obj) : NULL;
 	json_decref(obj);
 	if (r == 0 && (!copy || m->failed || (kubectl && note_applied(copy, config) < 0)))
 		r = -ENOMEM;

@@ -95,40 +95,23 @@ static int parse_protobuf(struct request *r, bool options) {
 	return e;
 }
 
-/* What the body lacks. Depth and UTF-8 are our reader's business, the rest jansson's. */
-static int explain_json(struct request *r, bool yaml, struct error *err) {
-	struct jr jr;
-	json_error_t je;
-	jr_init(&jr, r->body.data ? r->body.data : "", r->body.len);
-	int e = jr_peek(&jr);
-	if (e >= 0)
-		e = jr_skip(&jr, NULL, NULL);
-	if (e >= 0)
-		e = jr_end(&jr);
-	if (e < 0)
-		jr_error(&jr, err);
-	jr_done(&jr);
+static int parse_json(struct request *r, bool yaml, struct error *err) {
+	const char *text = r->body.data ? r->body.data : "";
+	bool twice;
+	int e = tree_load_foreign(text, r->body.len, &r->json, &twice, err);
 	if (e < 0)
 		return error_prefix(err, "the body can't be read");
-	r->json = json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
-	if (!r->json && !yaml && json_error_code(&je) == json_error_duplicate_key) {
-		/* Whether that is an error depends on what the client asked; see stage_prepare(). */
-		r->duplicates = calloc(1, sizeof(*r->duplicates));
-		if (!r->duplicates || json_duplicates(r->body.data, r->body.len, r->duplicates) < 0)
-			return error_oom(err);
-		r->json = json_loadb(r->body.data, r->body.len, JSON_DECODE_ANY, &je);
-	}
-	return r->json ? 0 : error_set(err, EINVAL, "the body can't be read: %s", je.text);
-}
-
-static int parse_json(struct request *r, bool yaml, struct error *err) {
-	bool twice = false;
-	r->json = tree_load(r->body.data ? r->body.data : "", r->body.len, &twice);
-	if (r->json && !twice)
+	if (!twice)
 		return 0;
-	json_decref(r->json);
-	r->json = NULL;
-	return explain_json(r, yaml, err);
+	/* The reader of YAML says it in its own words. */
+	if (yaml) {
+		json_decref(r->json);
+		r->json = NULL;
+		return -EINVAL;
+	}
+	/* Whether that is an error depends on what the client asked; see stage_prepare(). */
+	r->duplicates = calloc(1, sizeof(*r->duplicates));
+	return r->duplicates && json_duplicates(text, r->body.len, r->duplicates) == 0 ? 0 : error_oom(err);
 }
 
 /* JSON is YAML, and much faster to read. */

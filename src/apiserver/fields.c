@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 /* ---- memory ---- */
@@ -206,7 +207,7 @@ const struct fields *fields_copy(struct arena *m, const struct fields *s) {
 
 /* The one way to write a JSON text, so that texts can be compared. */
 static const char *canonical(struct arena *m, const char *text) {
-	json_t *v = json_loads(text, JSON_DECODE_ANY, NULL);
+	json_t *v = tree_load(text, strlen(text));
 	_free_ char *s = v ? json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
 	json_decref(v);
 	return s ? arena_strndup(m, s, strlen(s)) : NULL;
@@ -292,7 +293,7 @@ static void path_add(struct buf *path, const struct fields_node *n) {
 	else if (n->type == ELEMENT_VALUE)
 		buf_printf(path, "[=%s]", n->text);
 	else {
-		json_t *keys = json_loads(n->text, 0, NULL), *value;
+		json_t *keys = tree_load(n->text, strlen(n->text)), *value;
 		const char *key, *sep = "[";
 		json_object_foreach(keys, key, value) {
 			_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);

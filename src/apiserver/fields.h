@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "apiserver/tree.h"
 #include "base/buf.h"
 
 /* ---- memory ---- */
@@ -76,9 +77,9 @@ const struct fields *fields_without(struct arena *m, const struct fields *a, con
 
 /*
  * From and to FieldsV1. Elements of unknown types are passed over. JSON outlives the set. -EINVAL: not FieldsV1, or
- * a path of more than 64 elements.
+ * a path of more elements than a tree is deep.
  */
-#define FIELDS_DEPTH_MAX 64
+#define FIELDS_DEPTH_MAX TREE_DEPTH_MAX
 int fields_parse(struct arena *m, const json_t *json, const struct fields **ret) _must_use_;
 json_t *fields_print(const struct fields *s); /* a new reference; NULL on no memory */
 

@@ -10,6 +10,7 @@
 #include "apiserver/authn.h"
 #include "apiserver/object.h"
 #include "apiserver/stage.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 #define RULES_MAX       1024 /* of a ClusterRole */
@@ -120,7 +121,7 @@ static int keep_token(struct server *s, const char *ns, const char *name) {
 	if (store_staged(s->store, kind, ns, name))
 		return -EAGAIN;
 	const struct object *o = store_get(s->store, kind, ns, name);
-	json_t *obj = o ? object_load(o) : NULL, *before = json_deep_copy(obj);
+	json_t *obj = o ? object_load(o) : NULL, *before = tree_copy(obj);
 	int r = !o || (obj && before) ? 0 : -ENOMEM;
 	if (r == 0 && o && !object_deleting(obj))
 		r = authn_fill_secret(s, ns, obj);
@@ -337,7 +338,7 @@ static int stage_default(struct server *s, json_t *want) {
 	const struct object *o = store_get(s->store, kind_index(k), ns ? ns : "", name);
 	if (!o)
 		return stage_new(s, k, want);
-	json_t *obj = object_load(o), *before = json_deep_copy(obj);
+	json_t *obj = object_load(o), *before = tree_copy(obj);
 	const json_t *how = json_object_get(json_object_get(object_meta(obj), "annotations"), ROLES_AUTOUPDATE);
 	int r = obj && before ? 0 : -ENOMEM;
 	if (r == 0 && !streq(json_string_value(how), "false"))

@@ -7,6 +7,7 @@
 #include "apiserver/apply.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
+#include "apiserver/stage.h"
 #include "apiserver/tree.h"
 #include "base/util.h"
 
@@ -129,6 +130,8 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
 	begin(&c, r);
+	if (stage_check_lengths(r, r->json) < 0)
+		return -EINVAL;
 	json_t *config = tree_copy(r->json), *obj = NULL;
 	drop_nulls(config);
 	const struct apply a = {.type = &c.type,

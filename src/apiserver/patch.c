@@ -167,23 +167,28 @@ static int replace(json_t **doc, const char *path, json_t *value, struct error *
 	return r < 0 ? r : json_array_set(parent, i, value) < 0 ? error_oom(err) : 0;
 }
 
-/* Every value that an operation puts in is a copy of its own and is paid for, so that copies of copies can't explode.
- */
-static int take_copy(json_t *value, size_t *budget, json_t **ret, struct error *err) {
-	size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (size > *budget)
-		return error_set(err, EMSGSIZE, "the patch adds more than %zu bytes", PATCH_GROWTH_MAX);
-	*budget -= size;
-	*ret = tree_copy(value);
-	return *ret ? 0 : error_oom(err);
+/* What the operations of one patch may put in yet. */
+struct budget {
+	size_t values, bytes;
+};
+
+/* Every value that an operation puts in is paid for, so that copies of copies can't explode, nor nest without end. */
+static int pay(struct budget *b, const json_t *value, const char *path, struct error *err) {
+	size_t depth = 0;
+	for (const char *p = path; *p; p++)
+		depth += *p == '/';
+	int r = tree_charge(value, depth, &b->values, &b->bytes, err);
+	return r < 0 ? error_prefix(err, "the value for `%.80s`", path) : 0;
 }
 
-static int move(json_t **doc, const char *from, const char *path, struct error *err) {
+static int move(json_t **doc, const char *from, const char *path, struct budget *budget, struct error *err) {
 	json_t *value;
 	size_t n = strlen(from);
 	if (strncmp(path, from, n) == 0 && path[n] == '/')
 		return error_set(err, ENOENT, "`%.80s` can't be moved into itself", from);
 	int r = get_value(*doc, from, &value, err);
+	if (r == 0)
+		r = pay(budget, value, path, err);
 	if (r < 0 || streq(from, path))
 		return r;
 	json_incref(value);
@@ -194,7 +199,7 @@ static int move(json_t **doc, const char *from, const char *path, struct error *
 	return r;
 }
 
-static int apply_op(json_t **doc, const json_t *op, size_t *budget, struct error *err) {
+static int apply_op(json_t **doc, const json_t *op, struct budget *budget, struct error *err) {
 	const char *name = json_string_value(json_object_get(op, "op"));
 	const char *path = json_string_value(json_object_get(op, "path"));
 	const char *from = json_string_value(json_object_get(op, "from"));
@@ -215,7 +220,7 @@ static int apply_op(json_t **doc, const json_t *op, size_t *budget, struct error
 	if (with_value && !value)
 		return error_set(err, ENOENT, "operation %s needs `value`", name);
 	if (streq(name, "move"))
-		return move(doc, from, path, err);
+		return move(doc, from, path, budget, err);
 	if (streq(name, "test")) {
 		json_t *there;
 		r = get_value(*doc, path, &there, err);
@@ -225,20 +230,24 @@ static int apply_op(json_t **doc, const json_t *op, size_t *budget, struct error
 	}
 	if (with_from && (r = get_value(*doc, from, &value, err)) < 0)
 		return r;
-	r = take_copy(value, budget, &copy, err);
-	if (r == 0)
-		r = streq(name, "replace") ? replace(doc, path, copy, err) : add(doc, path, copy, err);
+	if ((r = pay(budget, value, path, err)) < 0)
+		return r;
+	if (!(copy = tree_copy(value)))
+		return error_oom(err);
+	r = streq(name, "replace") ? replace(doc, path, copy, err) : add(doc, path, copy, err);
 	json_decref(copy);
 	return r;
 }
 
 int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct error *err) {
-	size_t i, budget = PATCH_GROWTH_MAX;
+	struct budget budget = {.values = TREE_VALUES_MAX, .bytes = PATCH_GROWTH_MAX};
+	size_t i;
 	json_t *op;
 	if (!json_is_array(ops))
 		return error_set(err, EINVAL, "a JSON patch must be a list of operations");
 	if (json_array_size(ops) > PATCH_OPS_MAX)
-		return error_set(err, EMSGSIZE, "more than %d operations", PATCH_OPS_MAX);
+		return error_set(err, E2BIG, "The allowed maximum operations in a JSON patch is %d, got %zu",
+		                 PATCH_OPS_MAX, json_array_size(ops));
 	json_t *doc = tree_copy(target);
 	if (!doc)
 		return error_oom(err);

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Patches of JSON trees. Both bound the size and depth of what they make: patches come from tenants. */
+/*
+ * Patches of JSON trees, which come from tenants. A merge patch makes nothing that is deeper than its two parts, nor
+ * larger than both together. Operations could double a tree or nest it in itself again and again: what each puts in is
+ * bounded (apiserver/tree.h) before it is copied.
+ */
 
 #include <jansson.h>
 #include <stddef.h>
@@ -16,6 +20,6 @@ int patch_merge(const json_t *target, const json_t *patch, json_t **ret) _must_u
 
 /*
  * RFC 6902. -EINVAL: the patch is no list of objects; -ENOENT: it can't be applied to this TARGET (a path is missing,
- * a test fails); -EMSGSIZE: it makes too much. TARGET is not changed.
+ * a test fails); -EMSGSIZE: it makes too much, or nests too deeply; -E2BIG: too many operations. TARGET is not changed.
  */
 int patch_json(const json_t *target, const json_t *ops, json_t **ret, struct error *err) _must_use_;

@@ -263,7 +263,7 @@ static json_t *new_object(const struct request *r, const json_t *old, json_t *sc
 static enum write_result answer(struct request *r, enum write_result result) {
 	if (r->reply.code != 200)
 		return result;
-	_json_decref_ json_t *obj = tree_load(r->reply.body.data, r->reply.body.len, NULL);
+	_json_decref_ json_t *obj = tree_load(r->reply.body.data, r->reply.body.len);
 	_json_decref_ json_t *scale = obj ? scale_of(r->route.kind, obj) : NULL;
 	/* Once staged it will be stored: what is answered then is whole or says that it isn't. */
 	if (scale)

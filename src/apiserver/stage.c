@@ -19,7 +19,7 @@
 #include "base/util.h"
 
 json_t *object_load(const struct object *o) {
-	return tree_load(o->value->data, o->value->len, NULL);
+	return tree_load(o->value->data, o->value->len);
 }
 
 bool request_dry_run(const struct request *r) {
@@ -176,6 +176,23 @@ static void drop_repeated_owners(struct request *r, json_t *obj) {
 	}
 }
 
+static void check_managed(const json_t *obj, struct api_errors *errs) {
+	const size_t n = json_array_size(json_object_get(object_meta(obj), "managedFields"));
+	if (n > MANAGED_ENTRIES_MAX)
+		api_errors_add(errs, API_TOO_MANY, "metadata.managedFields",
+		               "Too many: %zu: must have at most %d items", n, MANAGED_ENTRIES_MAX);
+}
+
+int stage_check_lengths(struct request *r, const json_t *obj) {
+	struct api_errors errs = {0};
+	check_managed(obj, &errs);
+	api_check_lengths(r->route.kind->desc, obj, &errs);
+	if (!errs.n)
+		return 0;
+	reply_invalid(r, object_meta_str(obj, "name"), &errs);
+	return -EINVAL;
+}
+
 int stage_prepare(struct request *r, json_t *obj) {
 	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
 	/* Known, but kept by nobody any more. */
@@ -231,8 +248,17 @@ static bool has_room(const struct server *s, const struct request *r, const json
 int stage_check(struct server *s, struct request *r, const json_t *old, json_t *obj, struct buf *ret_text) {
 	const struct api_kind *k = r->route.kind;
 	struct api_errors errs = {0};
+	struct error err;
+	size_t values = TREE_VALUES_MAX;
 	_buf_free_ struct buf text = {0};
 
+	/* With its managed fields, which are nested as the object is, and a little more. */
+	if (tree_charge(obj, 0, &values, NULL, &err) < 0) {
+		const char *name = object_meta_str(obj, "name");
+		reply_status(&r->reply, 422, "Invalid", NULL, "%s \"%s\" is invalid: %s", k->singular, name ? name : "",
+		             err.msg);
+		return -EINVAL;
+	}
 	/* A rehearsal makes no version. */
 	int v = !request_dry_run(r) ? set_version(s, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
@@ -248,6 +274,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		return -EMSGSIZE;
 	}
 	check_owners(obj, &errs);
+	check_managed(obj, &errs);
 	int e = validate(s, r, old, obj, &text, &errs);
 	if (errs.n) {
 		reply_invalid(r, object_meta_str(obj, "name"), &errs);

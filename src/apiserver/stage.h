@@ -8,6 +8,12 @@
 /* The stored object as a tree, a new reference; NULL on no memory. */
 json_t *object_load(const struct object *o);
 
+/* How many entries metadata.managedFields may have; Kubernetes bounds only those of updates, to 10. */
+#define MANAGED_ENTRIES_MAX 128
+
+/* Whether no list of OBJ, from outside, is too long: to be asked first. -EINVAL, and the reply is set. */
+int stage_check_lengths(struct request *r, const json_t *obj) _must_use_;
+
 /*
  * Drops what the schema doesn't know (which the client may have asked to be an error) and fills in defaults.
  * On failure the reply is set and a negative errno returned.

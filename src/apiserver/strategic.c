@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 #define ORDER  "$setElementOrder/"
@@ -34,11 +35,13 @@ static ssize_t find(const json_t *list, const char *key, const json_t *v) {
 	return -1;
 }
 
-static int too_long(const json_t *list, const char *name, struct error *err) {
-	return json_array_size(list) <= STRATEGIC_LIST_MAX
+/* Elements are looked for one by one: no list of a patch is longer than F's may be. */
+static int too_long(const struct api_field *f, const json_t *list, struct error *err) {
+	return json_array_size(list) <= (size_t)f->max
 	               ? 0
-	               : error_set(err, EMSGSIZE, "list %.100s of the patch has more than %d elements", name,
-	                           STRATEGIC_LIST_MAX);
+	               : error_set(err, EMSGSIZE,
+	                           "list %.100s of the patch: Too many: %zu: must have at most %lld items", f->name,
+	                           json_array_size(list), (long long)f->max);
 }
 
 /* A copy without directives and nulls, for what isn't there yet. */
@@ -61,7 +64,7 @@ static json_t *plain(const json_t *v) {
 				r |= json_array_append_new(out, plain(child));
 		}
 	} else
-		return json_deep_copy(v);
+		return json_incref((json_t *)v); /* nobody changes these where they are */
 	if (r == 0)
 		return out;
 	json_decref(out);
@@ -151,8 +154,8 @@ static int put_in_order(const struct api_field *f, json_t *parent, const json_t 
 
 /* The elements of PATCH come first, in its order. */
 static int merge_list(const struct api_field *f, json_t *parent, const json_t *patch, struct error *err) {
-	json_t *list = json_object_get(parent, f->name), *was = json_deep_copy(list);
-	int r = was ? too_long(patch, f->name, err) : error_oom(err);
+	json_t *list = json_object_get(parent, f->name), *was = json_copy(list);
+	int r = was ? too_long(f, patch, err) : error_oom(err);
 	if (r == 0)
 		r = api_list_key(f) ? merge_elements(f, list, patch, err) : unite(f, list, patch, err);
 	if (r == 0)
@@ -168,32 +171,30 @@ static int field_of(const struct api_desc *d, const char *key, const json_t *val
 	if (!json_is_array(value))
 		return error_set(err, EINVAL, "directive %.100s must be a list", key);
 	*ret = f && (f->flags & (API_KEYS | API_SET)) ? f : NULL;
-	return too_long(value, key, err);
+	return *ret ? too_long(f, value, err) : 0;
 }
 
 static int retain(json_t *target, const json_t *patch, const json_t *keys, struct error *err) {
 	const char *key;
-	json_t *v, *name = NULL;
+	json_t *v, *kept = json_object();
 	void *tmp;
-	if (!json_is_array(keys))
-		return error_set(err, EINVAL, "directive $retainKeys must be a list");
-	int r = too_long(keys, "$retainKeys", err);
+	size_t i;
+	int r = kept ? 0 : error_oom(err);
+	if (r == 0 && !json_is_array(keys))
+		r = error_set(err, EINVAL, "directive $retainKeys must be a list");
+	json_array_foreach((json_t *)keys, i, v) {
+		if (r == 0 && json_is_string(v) && json_object_set_new(kept, json_string_value(v), json_true()) < 0)
+			r = error_oom(err);
+	}
 	json_object_foreach((json_t *)patch, key, v) {
-		if (r < 0 || key[0] == '$' || json_is_null(v))
-			continue;
-		name = json_string(key);
-		if (find(keys, NULL, name) < 0)
+		if (r == 0 && key[0] != '$' && !json_is_null(v) && !json_object_get(kept, key))
 			r = error_set(err, EBADMSG, "directive $retainKeys lacks `%.100s`, which the patch holds", key);
-		json_decref(name);
 	}
 	json_object_foreach_safe(target, tmp, key, v) {
-		if (r < 0)
-			break;
-		name = json_string(key);
-		if (find(keys, NULL, name) < 0)
+		if (r == 0 && !json_object_get(kept, key))
 			json_object_del(target, key);
-		json_decref(name);
 	}
+	json_decref(kept);
 	return r;
 }
 
@@ -234,10 +235,16 @@ static int merge_object(const struct api_desc *d, json_t *target, const json_t *
 		json_decref(now);
 		return r;
 	}
-	was = json_deep_copy(target);
+	/* The order that lists had. Their elements may change, but not what tells them apart. */
+	was = json_object();
 	if (!was)
 		return error_oom(err);
-	if (keys)
+	json_object_foreach((json_t *)patch, key, v) {
+		const json_t *list = starts_with(key, ORDER) ? json_object_get(target, strchr(key, '/') + 1) : NULL;
+		if (r == 0 && list && json_object_set_new(was, strchr(key, '/') + 1, json_copy((json_t *)list)) < 0)
+			r = error_oom(err);
+	}
+	if (r == 0 && keys)
 		r = retain(target, patch, keys, err);
 	json_object_foreach((json_t *)patch, key, v) {
 		if (r < 0)
@@ -267,7 +274,7 @@ int strategic_merge(const struct api_desc *d, const json_t *target, const json_t
                     struct error *err) {
 	if (!json_is_object(patch))
 		return error_set(err, EINVAL, "a strategic merge patch must be an object");
-	json_t *out = json_deep_copy(target);
+	json_t *out = tree_copy(target);
 	int r = out ? merge_object(d, out, patch, err) : error_oom(err);
 	if (r == 0)
 		*ret = out;

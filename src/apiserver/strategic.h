@@ -12,11 +12,10 @@
 
 #include "api/api.h"
 
-#define STRATEGIC_LIST_MAX 4096 /* elements of a list that is merged */
-
 /*
  * TARGET is not changed; *RET shares nothing with it. -EINVAL: the patch is malformed; -ENOKEY: an element lacks the
- * key of its list; -EBADMSG: $retainKeys contradicts the patch; -EMSGSIZE: a list is too long.
+ * key of its list; -EBADMSG: $retainKeys contradicts the patch; -EMSGSIZE: a list of the patch is longer than its
+ * field may be.
  */
 int strategic_merge(const struct api_desc *d, const json_t *target, const json_t *patch, json_t **ret,
                     struct error *err) _must_use_;

@@ -194,7 +194,7 @@ static void print_row_object(struct buf *b, const struct blob *item, enum table_
 
 static void print_row(struct buf *b, const struct api_kind *k, const struct blob *item, enum table_include include,
                       uint64_t now_us) {
-	json_t *obj = tree_load(item->data, item->len, NULL);
+	json_t *obj = tree_load(item->data, item->len);
 	const json_t *meta = json_object_get(obj, "metadata");
 	const char *name = json_string_value(json_object_get(meta, "name"));
 	jw_begin(b, '{');

@@ -251,12 +251,14 @@ static void test_trees(void **state) {
 	static const char *const bad[] = {"",      "{",           "[1,]",        "{\"a\":1,}",
 	                                  "tru",   "\"\\u0000\"", "[1] 2",       "9223372036854775808",
 	                                  "1e999", "\"\xff\"",    "\"\\ud800\"", "\"12345678\t\""};
+	struct error err;
 	bool twice;
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		_buf_free_ struct buf b = {0};
-		json_t *want = json(good[i]), *got = tree_load(good[i], strlen(good[i]), &twice);
-		if (!got || twice || !json_equal(got, want))
+		json_t *want = json(good[i]), *got = NULL;
+		assert_int_equal(tree_load_foreign(good[i], strlen(good[i]), &got, &twice, &err), 0);
+		if (twice || !json_equal(got, want))
 			fail_msg("read wrongly: %s", good[i]);
 		json_t *copy = tree_copy(got);
 		assert_true(json_equal(copy, want));
@@ -269,10 +271,11 @@ static void test_trees(void **state) {
 		json_decref(want);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		if (tree_load(bad[i], strlen(bad[i]), NULL))
+		if (tree_load(bad[i], strlen(bad[i])))
 			fail_msg("taken: %s", bad[i]);
-	json_t *v = tree_load("{\"a\":{\"b\":1,\"b\":2}}", 19, &twice);
-	assert_true(v && twice);
+	json_t *v;
+	assert_int_equal(tree_load_foreign("{\"a\":{\"b\":1,\"b\":2}}", 19, &v, &twice, &err), 0);
+	assert_true(twice);
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "a"), "b")), 2);
 	json_decref(v);
 }

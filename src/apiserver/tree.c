@@ -3,15 +3,52 @@
 
 #include <string.h>
 
-#include "base/jsonread.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
+#define TEXT_OF(number) #number
+#define TEXT(macro)     TEXT_OF(macro)
+
+/* ---- bounds ---- */
+
+int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, struct error *err) {
+	size_t size = json_is_string(v) ? json_string_length(v) + 2 : 4;
+	if (!*values)
+		return error_set(err, EMSGSIZE, "more than %d values", TREE_VALUES_MAX);
+	--*values;
+	if ((json_is_object(v) || json_is_array(v)) && depth >= TREE_DEPTH_MAX)
+		return error_set(err, EMSGSIZE, "nested more than %d levels deep", TREE_DEPTH_MAX);
+	for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it))
+		size += json_object_iter_key_len(it) + 4;
+	if (bytes && size > *bytes)
+		return error_set(err, EMSGSIZE, "too large");
+	if (bytes)
+		*bytes -= size;
+	for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it)) {
+		int r = tree_charge(json_object_iter_value(it), depth + 1, values, bytes, err);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		int r = tree_charge(json_array_get(v, i), depth + 1, values, bytes, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* ---- from text ---- */
 
-static json_t *load(struct jr *r, bool *twice);
+struct loader {
+	struct jr jr;
+	size_t values; /* that may come yet */
+	bool twice;
+};
 
-static json_t *load_object(struct jr *r, bool *twice) {
+static json_t *load(struct loader *l);
+
+static json_t *load_object(struct loader *l) {
+	struct jr *r = &l->jr;
 	_json_decref_ json_t *out = json_object();
 	const char *key;
 	size_t n, members = 0;
@@ -27,7 +64,7 @@ static json_t *load_object(struct jr *r, bool *twice) {
 				return NULL;
 			key = memcpy(large ? large : copy, key, n);
 		}
-		json_t *v = load(r, twice);
+		json_t *v = load(l);
 		if (!v || json_object_setn_new_nocheck(out, key, n, v) < 0)
 			return NULL;
 		members++;
@@ -35,19 +72,24 @@ static json_t *load_object(struct jr *r, bool *twice) {
 	if (more < 0)
 		return NULL;
 	if (members != json_object_size(out))
-		*twice = true;
+		l->twice = true;
 	return TAKE_PTR(out);
 }
 
-static json_t *load_array(struct jr *r, bool *twice) {
+static json_t *load_array(struct loader *l) {
 	_json_decref_ json_t *out = json_array();
 	int more;
-	if (!out || jr_array(r) < 0)
+	if (!out || jr_array(&l->jr) < 0)
 		return NULL;
-	while ((more = jr_elem(r)) > 0)
-		if (json_array_append_new(out, load(r, twice)) < 0)
+	while ((more = jr_elem(&l->jr)) > 0)
+		if (json_array_append_new(out, load(l)) < 0)
 			return NULL;
 	return more < 0 ? NULL : TAKE_PTR(out);
+}
+
+static json_t *out_of_range(struct jr *r) {
+	jr_fail(r, "a number out of range");
+	return NULL;
 }
 
 /* Fractions are jansson's, which rounds and prints them. */
@@ -56,24 +98,32 @@ static json_t *load_number(struct jr *r) {
 	size_t n;
 	if (jr_skip(r, &s, &n) < 0)
 		return NULL;
-	if (memchr(s, '.', n) || memchr(s, 'e', n) || memchr(s, 'E', n))
-		return json_loadb(s, n, JSON_DECODE_ANY, NULL);
+	if (memchr(s, '.', n) || memchr(s, 'e', n) || memchr(s, 'E', n)) {
+		json_t *real = json_loadb(s, n, JSON_DECODE_ANY, NULL);
+		return real ? real : out_of_range(r);
+	}
 	bool minus = *s == '-';
 	int64_t v = 0;
 	for (size_t i = minus; i < n; i++)
 		if (__builtin_mul_overflow(v, 10, &v) ||
 		    (minus ? __builtin_sub_overflow(v, s[i] - '0', &v) : __builtin_add_overflow(v, s[i] - '0', &v)))
-			return NULL;
+			return out_of_range(r);
 	return json_integer(v);
 }
 
-static json_t *load(struct jr *r, bool *twice) {
+static json_t *load(struct loader *l) {
+	struct jr *r = &l->jr;
 	const char *s;
 	size_t n;
 	bool flag;
+	if (!l->values) {
+		jr_fail(r, "more than " TEXT(TREE_VALUES_MAX) " values");
+		return NULL;
+	}
+	l->values--;
 	switch (jr_peek(r)) {
-	case JR_OBJECT: return load_object(r, twice);
-	case JR_ARRAY: return load_array(r, twice);
+	case JR_OBJECT: return load_object(l);
+	case JR_ARRAY: return load_array(l);
 	case JR_STRING: return jr_string(r, &s, &n) < 0 ? NULL : json_stringn_nocheck(s, n);
 	case JR_NUMBER: return load_number(r);
 	case JR_BOOL: return jr_bool(r, &flag) < 0 ? NULL : json_boolean(flag);
@@ -82,18 +132,31 @@ static json_t *load(struct jr *r, bool *twice) {
 	}
 }
 
-json_t *tree_load(const char *text, size_t len, bool *ret_twice) {
-	struct jr r;
-	bool twice = false;
-	jr_init(&r, text, len);
-	_json_decref_ json_t *v = load(&r, &twice);
-	bool whole = v && jr_end(&r) == 0;
-	jr_done(&r);
-	if (!whole)
-		return NULL;
-	if (ret_twice)
-		*ret_twice = twice;
-	return TAKE_PTR(v);
+static int load_text(const char *text, size_t len, size_t values_max, json_t **ret, bool *ret_twice,
+                     struct error *err) {
+	struct loader l = {.values = values_max};
+	int r = 0;
+	jr_init(&l.jr, text, len);
+	_json_decref_ json_t *v = load(&l);
+	if (!v || jr_end(&l.jr) < 0)
+		r = l.jr.failed ? jr_error(&l.jr, err) : error_oom(err);
+	jr_done(&l.jr);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(v);
+	*ret_twice = l.twice;
+	return 0;
+}
+
+json_t *tree_load(const char *text, size_t len) {
+	struct error err;
+	json_t *v;
+	bool twice;
+	return load_text(text, len, SIZE_MAX, &v, &twice, &err) < 0 ? NULL : v;
+}
+
+int tree_load_foreign(const char *text, size_t len, json_t **ret, bool *ret_twice, struct error *err) {
+	return load_text(text, len, TREE_VALUES_MAX, ret, ret_twice, err);
 }
 
 /* ---- to text ---- */

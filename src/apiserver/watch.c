@@ -253,7 +253,7 @@ static void send_error(struct watch *w, unsigned code, const char *reason, const
 static struct blob *left_as(const struct watch_event *e) {
 	char rv[24];
 	struct blob *b = NULL;
-	json_t *obj = tree_load(e->prev->data, e->prev->len, NULL);
+	json_t *obj = tree_load(e->prev->data, e->prev->len);
 	snprintf(rv, sizeof(rv), "%lld", (long long)e->rv);
 	_buf_free_ struct buf text = {0};
 	if (obj && object_set_meta_str(obj, "resourceVersion", rv) == 0)

@@ -215,8 +215,11 @@ static void reply_exists(struct request *r, const struct object *there, const js
 /* OBJ comes into being. LIST: its managedFields, if they are known; else they are worked out. */
 static enum write_result create(struct server *s, struct request *r, json_t *obj, json_t *list) {
 	const struct route *rt = &r->route;
-	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
+	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
+	if (stage_check_lengths(r, obj) < 0)
+		return WRITE_DONE;
+	sent = owners_detach(obj);
 	drop_server_meta(obj);
 	if (stage_prepare(r, obj) < 0)
 		return WRITE_DONE;
@@ -393,8 +396,11 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
                             bool need_version) {
 	const struct route *rt = &r->route;
 	const json_t *old = st->tree;
-	_json_decref_ json_t *sent = owners_detach(obj), *tracked = NULL;
+	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
+	if (stage_check_lengths(r, obj) < 0)
+		return WRITE_DONE;
+	sent = owners_detach(obj);
 	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
@@ -516,14 +522,14 @@ int write_patch(struct request *r, const json_t *old, json_t **ret) {
 		e = patch_json(old, r->json, ret, &err);
 		if (e == -EINVAL)
 			reply_bad_request(r, "invalid JSON patch: %s", err.msg);
-		else if (e == -ENOENT)
+		else if (e == -ENOENT || e == -EMSGSIZE)
 			reply_status(&r->reply, 422, "Invalid", NULL,
 			             "the server rejected our request due to an error in our "
 			             "request: the patch can't be applied: %s",
 			             err.msg);
-		else if (e == -EMSGSIZE)
+		else if (e == -E2BIG)
 			reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s", err.msg);
-		if (e == -EINVAL || e == -ENOENT || e == -EMSGSIZE)
+		if (e < 0 && e != -ENOMEM)
 			return e;
 	}
 	if (e < 0)

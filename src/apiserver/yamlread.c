@@ -6,12 +6,13 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 struct reader {
 	yaml_parser_t parser;
-	json_t *anchors; /* name: value */
-	size_t nodes;
+	json_t *anchors;         /* name: value */
+	size_t values, repeated; /* that may come yet: values, and bytes of those that are there twice */
 	bool strict;
 	struct error *err;
 };
@@ -139,16 +140,21 @@ static int members(struct reader *r, json_t *out, unsigned depth) {
 	}
 }
 
-static int alias(struct reader *r, const char *name, json_t **ret, size_t line) {
+/* A copy of V, to stand below DEPTH containers. It is paid for: copies of copies can neither explode nor go deeper. */
+static int repeat(struct reader *r, const json_t *v, size_t depth, size_t line, json_t **ret) {
+	struct error why;
+	if (tree_charge(v, depth, &r->values, &r->repeated, &why) < 0)
+		return error_set(r->err, EINVAL, "yaml: line %zu: document contains excessive aliasing: %s", line,
+		                 why.msg);
+	*ret = tree_copy(v);
+	return *ret ? 0 : error_oom(r->err);
+}
+
+static int alias(struct reader *r, const char *name, unsigned depth, json_t **ret, size_t line) {
 	json_t *v = json_object_get(r->anchors, name);
 	if (!v)
 		return error_set(r->err, EINVAL, "yaml: unknown anchor '%.100s' referenced", name);
-	/* What it repeats is paid for by its size as text: copies of copies can't explode. */
-	r->nodes += json_dumpb(v, NULL, 0, JSON_ENCODE_ANY | JSON_COMPACT);
-	if (r->nodes > YAML_NODES_MAX)
-		return error_set(r->err, EINVAL, "yaml: line %zu: document contains excessive aliasing", line);
-	*ret = json_deep_copy(v);
-	return *ret ? 0 : error_oom(r->err);
+	return repeat(r, v, depth, line, ret);
 }
 
 /* The value that begins with E. */
@@ -157,13 +163,14 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 	const char *anchor = NULL;
 	json_t *v = NULL;
 	int n = 0;
-	if (depth >= YAML_DEPTH_MAX)
+	if (depth >= TREE_DEPTH_MAX && e->type != YAML_SCALAR_EVENT)
 		return error_set(r->err, EINVAL, "yaml: line %zu: nested more than %d levels deep", line,
-		                 YAML_DEPTH_MAX);
-	if (++r->nodes > YAML_NODES_MAX)
-		return error_set(r->err, EINVAL, "yaml: line %zu: more than %d values", line, YAML_NODES_MAX);
+		                 TREE_DEPTH_MAX);
+	if (!r->values)
+		return error_set(r->err, EINVAL, "yaml: line %zu: more than %d values", line, TREE_VALUES_MAX);
+	r->values--;
 	switch (e->type) {
-	case YAML_ALIAS_EVENT: return alias(r, (const char *)e->data.alias.anchor, ret, line);
+	case YAML_ALIAS_EVENT: return alias(r, (const char *)e->data.alias.anchor, depth, ret, line);
 	case YAML_SCALAR_EVENT:
 		anchor = (const char *)e->data.scalar.anchor;
 		v = scalar(e);
@@ -184,8 +191,9 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 	}
 	/* A copy: what changes where it stands must not change where it is repeated. */
 	if (n == 0 && anchor) {
-		r->nodes += json_dumpb(v, NULL, 0, JSON_ENCODE_ANY | JSON_COMPACT);
-		if (json_object_set_new(r->anchors, anchor, json_deep_copy(v)) < 0)
+		json_t *kept;
+		n = repeat(r, v, depth, line, &kept);
+		if (n == 0 && json_object_set_new(r->anchors, anchor, kept) < 0)
 			n = error_oom(r->err);
 	}
 	if (n == 0)
@@ -227,7 +235,11 @@ static int document(struct reader *r, json_t **ret) {
 }
 
 int yaml_parse(const char *text, size_t len, bool strict, json_t **ret, struct error *err) {
-	struct reader r = {.strict = strict, .err = err, .anchors = json_object()};
+	struct reader r = {.strict = strict,
+	                   .err = err,
+	                   .anchors = json_object(),
+	                   .values = TREE_VALUES_MAX,
+	                   .repeated = YAML_REPEATED_MAX};
 	if (!r.anchors || !yaml_parser_initialize(&r.parser)) {
 		json_decref(r.anchors);
 		return error_oom(err);

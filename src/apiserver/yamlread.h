@@ -11,11 +11,10 @@
 
 #include "base/error.h"
 
-#define YAML_DEPTH_MAX 64
-#define YAML_NODES_MAX 500000 /* counting what aliases repeat */
+#define YAML_REPEATED_MAX ((size_t)500000) /* bytes of JSON that anchors keep and aliases repeat */
 
 /*
- * -EINVAL: it is no YAML, has more than one document, or is past the limits. STRICT: a key that is there twice is an
- * error; else the last one counts.
+ * -EINVAL: it is no YAML, has more than one document, or is past the limits of apiserver/tree.h or its own. STRICT: a
+ * key that is there twice is an error; else the last one counts.
  */
 int yaml_parse(const char *text, size_t len, bool strict, json_t **ret, struct error *err) _must_use_;

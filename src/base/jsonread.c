@@ -11,7 +11,7 @@ void jr_done(struct jr *r) {
 	buf_free(&r->scratch);
 }
 
-static int fail(struct jr *r, const char *what) {
+int jr_fail(struct jr *r, const char *what) {
 	if (!r->failed) {
 		r->failed = -EINVAL;
 		r->what = what;
@@ -35,7 +35,7 @@ int jr_peek(struct jr *r) {
 		return r->failed;
 	skip_ws(r);
 	if (r->p == r->end)
-		return fail(r, "the text ends early");
+		return jr_fail(r, "the text ends early");
 	switch (*r->p) {
 	case '{': return JR_OBJECT;
 	case '[': return JR_ARRAY;
@@ -45,7 +45,7 @@ int jr_peek(struct jr *r) {
 	case 'n': return JR_NULL;
 	case '-':
 	case '0' ... '9': return JR_NUMBER;
-	default: return fail(r, "expected a value");
+	default: return jr_fail(r, "expected a value");
 	}
 }
 
@@ -54,9 +54,9 @@ static int enter(struct jr *r, char open, const char *what) {
 		return r->failed;
 	skip_ws(r);
 	if (r->p == r->end || *r->p != open)
-		return fail(r, what);
+		return jr_fail(r, what);
 	if (r->depth >= JR_DEPTH_MAX)
-		return fail(r, "nested too deeply");
+		return jr_fail(r, "nested too deeply");
 	r->p++;
 	r->depth++;
 	r->first = true;
@@ -79,7 +79,7 @@ static int next(struct jr *r, char close) {
 	r->first = false;
 	skip_ws(r);
 	if (r->p == r->end)
-		return fail(r, "the text ends early");
+		return jr_fail(r, "the text ends early");
 	if (*r->p == close) {
 		r->p++;
 		r->depth--;
@@ -87,7 +87,7 @@ static int next(struct jr *r, char close) {
 	}
 	if (!first) {
 		if (*r->p != ',')
-			return fail(r, "expected `,` or a closing bracket");
+			return jr_fail(r, "expected `,` or a closing bracket");
 		r->p++;
 	}
 	return 1;
@@ -160,7 +160,7 @@ static int escape(struct jr *r) {
 	bool ok = true;
 	unsigned c;
 	if (r->end - r->p < 2)
-		return fail(r, "the text ends inside a string");
+		return jr_fail(r, "the text ends inside a string");
 	switch (r->p[1]) {
 	case '"': c = '"'; break;
 	case '\\': c = '\\'; break;
@@ -172,25 +172,25 @@ static int escape(struct jr *r) {
 	case 't': c = '\t'; break;
 	case 'u':
 		if (r->end - r->p < 6)
-			return fail(r, "the text ends inside a string");
+			return jr_fail(r, "the text ends inside a string");
 		c = hex4(r->p + 2, &ok);
 		if (ok && c >= 0xd800 && c < 0xdc00) {
 			if (r->end - r->p < 12 || r->p[6] != '\\' || r->p[7] != 'u')
-				return fail(r, "a lone surrogate in a string");
+				return jr_fail(r, "a lone surrogate in a string");
 			unsigned low = hex4(r->p + 8, &ok);
 			if (low < 0xdc00 || low > 0xdfff)
-				return fail(r, "a lone surrogate in a string");
+				return jr_fail(r, "a lone surrogate in a string");
 			c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
 			r->p += 6;
 		} else if (c >= 0xdc00 && c < 0xe000)
-			return fail(r, "a lone surrogate in a string");
+			return jr_fail(r, "a lone surrogate in a string");
 		if (!ok)
-			return fail(r, "a bad \\u escape in a string");
+			return jr_fail(r, "a bad \\u escape in a string");
 		if (c == 0)
-			return fail(r, "a NUL character in a string");
+			return jr_fail(r, "a NUL character in a string");
 		r->p += 4;
 		break;
-	default: return fail(r, "a bad escape in a string");
+	default: return jr_fail(r, "a bad escape in a string");
 	}
 	r->p += 2;
 	put_utf8(&r->scratch, c);
@@ -218,7 +218,7 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 		return r->failed;
 	skip_ws(r);
 	if (r->p == r->end || *r->p != '"')
-		return fail(r, "expected a string");
+		return jr_fail(r, "expected a string");
 	r->p++;
 	const char *run = r->p; /* bytes since RUN are not yet in scratch */
 	bool escaped = false;
@@ -226,7 +226,7 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 	for (;;) {
 		r->p = plain_end(r->p, r->end);
 		if (r->p == r->end)
-			return fail(r, "the text ends inside a string");
+			return jr_fail(r, "the text ends inside a string");
 		unsigned char c = (unsigned char)*r->p;
 		if (c == '"')
 			break;
@@ -237,18 +237,18 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 				return r->failed;
 			run = r->p;
 		} else if (c < 0x20)
-			return fail(r, "a control character in a string");
+			return jr_fail(r, "a control character in a string");
 		else {
 			size_t n = utf8_len(r->p, r->end);
 			if (n == 0)
-				return fail(r, "a string is not valid UTF-8");
+				return jr_fail(r, "a string is not valid UTF-8");
 			r->p += n;
 		}
 	}
 	if (escaped) {
 		buf_add(&r->scratch, run, (size_t)(r->p - run));
 		if (r->scratch.failed)
-			return fail(r, "out of memory");
+			return jr_fail(r, "out of memory");
 		*ret = r->scratch.data ? r->scratch.data : "";
 		*ret_len = r->scratch.len;
 	} else {
@@ -267,7 +267,7 @@ int jr_key(struct jr *r, const char **ret_key, size_t *ret_len) {
 		return r->failed;
 	skip_ws(r);
 	if (r->p == r->end || *r->p != ':')
-		return fail(r, "expected `:` after a key");
+		return jr_fail(r, "expected `:` after a key");
 	r->p++;
 	return 1;
 }
@@ -283,14 +283,14 @@ static int number(struct jr *r, const char **ret_start, bool *ret_integer) {
 	while (p < r->end && *p >= '0' && *p <= '9')
 		p++;
 	if (p == digits || (*digits == '0' && p - digits > 1))
-		return fail(r, "a malformed number");
+		return jr_fail(r, "a malformed number");
 	if (p < r->end && *p == '.') {
 		const char *frac = ++p;
 		*ret_integer = false;
 		while (p < r->end && *p >= '0' && *p <= '9')
 			p++;
 		if (p == frac)
-			return fail(r, "a malformed number");
+			return jr_fail(r, "a malformed number");
 	}
 	if (p < r->end && (*p == 'e' || *p == 'E')) {
 		*ret_integer = false;
@@ -301,7 +301,7 @@ static int number(struct jr *r, const char **ret_start, bool *ret_integer) {
 		while (p < r->end && *p >= '0' && *p <= '9')
 			p++;
 		if (p == exp)
-			return fail(r, "a malformed number");
+			return jr_fail(r, "a malformed number");
 	}
 	r->p = p;
 	*ret_start = s;
@@ -319,12 +319,12 @@ int jr_i64(struct jr *r, int64_t *ret) {
 		char text[64];
 		size_t n = (size_t)(r->p - s);
 		if (n >= sizeof(text))
-			return fail(r, "expected a whole number");
+			return jr_fail(r, "expected a whole number");
 		memcpy(text, s, n);
 		text[n] = 0;
 		double d = strtod(text, NULL);
 		if (!(d > -9007199254740992.0 && d < 9007199254740992.0) || (double)(int64_t)d != d)
-			return fail(r, "expected a whole number");
+			return jr_fail(r, "expected a whole number");
 		*ret = (int64_t)d;
 		return 0;
 	}
@@ -333,7 +333,7 @@ int jr_i64(struct jr *r, int64_t *ret) {
 	for (const char *p = s + neg; p < r->p; p++)
 		if (__builtin_mul_overflow(v, 10, &v) ||
 		    (neg ? __builtin_sub_overflow(v, *p - '0', &v) : __builtin_add_overflow(v, *p - '0', &v)))
-			return fail(r, "a number out of range");
+			return jr_fail(r, "a number out of range");
 	*ret = v;
 	return 0;
 }
@@ -355,7 +355,7 @@ int jr_bool(struct jr *r, bool *ret) {
 	else if (literal(r, "false"))
 		*ret = false;
 	else
-		return fail(r, "expected true or false");
+		return jr_fail(r, "expected true or false");
 	return 0;
 }
 
@@ -363,7 +363,7 @@ int jr_null(struct jr *r) {
 	if (r->failed)
 		return r->failed;
 	skip_ws(r);
-	return literal(r, "null") ? 0 : fail(r, "expected null");
+	return literal(r, "null") ? 0 : jr_fail(r, "expected null");
 }
 
 static int skip_value(struct jr *r) {
@@ -414,5 +414,5 @@ int jr_end(struct jr *r) {
 	if (r->failed)
 		return r->failed;
 	skip_ws(r);
-	return r->p == r->end ? 0 : fail(r, "more text after the value");
+	return r->p == r->end ? 0 : jr_fail(r, "more text after the value");
 }

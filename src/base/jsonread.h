@@ -59,5 +59,7 @@ int jr_skip(struct jr *r, const char **ret, size_t *ret_len) _must_use_;
 /* 0 if nothing but white space is left. */
 int jr_end(struct jr *r) _must_use_;
 
+/* The caller takes no more of the text, for the reason WHAT. Returns -EINVAL, or the errno of an earlier failure. */
+int jr_fail(struct jr *r, const char *what);
 /* "invalid JSON at byte 17: expected a string". */
 int jr_error(const struct jr *r, struct error *err);
