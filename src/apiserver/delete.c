@@ -14,6 +14,10 @@
 #include "apiserver/stage.h"
 #include "base/util.h"
 
+/* What one batch of a deletecollection takes: so much as not to hold up others. */
+#define SWEEP_OBJECTS 256
+#define SWEEP_BYTES   ((size_t)2 << 20)
+
 struct delete_options {
 	enum propagation how;
 	const char *uid, *version; /* preconditions, NULL: none */
@@ -166,60 +170,126 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 	return result;
 }
 
-/* All that is selected goes in one transaction, or nothing does. */
-enum write_result handle_delete_collection(struct server *s, struct request *r) {
+/* ---- deletecollection ---- */
+
+/* The objects as they are now, which is what the answer shows. 0 or -ENOMEM. */
+static int select_all(struct server *s, struct request *r, const struct selector *sel) {
 	const struct route *rt = &r->route;
-	struct delete_options d;
-	struct error err = {0};
-	_cleanup_(cleanup_selector) struct selector *sel = NULL;
-	bool staged = false;
-	if (store_staged_count(s->store))
-		return WRITE_LATER;
-	if (rt->kind == &api_kind_namespace) {
-		reply_method_not_allowed(r);
-		return WRITE_DONE;
-	}
-	if (parse_options(r, &d) < 0)
-		return WRITE_DONE;
-	const char *version = request_param(r, "resourceVersion");
-	if (version && *version && parse_i64(version, 0, INT64_MAX, &(int64_t){0}, NULL) < 0) {
-		reply_bad_request(r,
-		                  "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number",
-		                  version);
-		return WRITE_DONE;
-	}
-	if (selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), &sel, &err) <
-	    0) {
-		reply_bad_request(r, "%s", err.msg);
-		return WRITE_DONE;
-	}
-	char gv[64], kind[80], rv[24];
-	struct buf b = {.max = (size_t)512 << 20};
-	const char *comma = "";
-	api_kind_version(rt->kind, gv);
-	snprintf(kind, sizeof(kind), "%sList", rt->kind->kind);
-	snprintf(rv, sizeof(rv), "%" PRId64, store_version(s->store));
-	buf_printf(&b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%s\"},\"items\":[",
-	           kind, gv, rv);
+	struct reply *reply = &r->reply;
+	size_t cap = 0;
 	for (const struct object *o = store_seek(s->store, rt->kind_index, rt->ns, ""); o;
 	     o = store_next(s->store, rt->kind_index, o)) {
 		if (*rt->ns && !streq(o->ns, rt->ns))
 			break;
 		if (!selector_matches(sel, o->ns, o->name, o->value->data, o->value->len))
 			continue;
-		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, NULL);
-		if (e < 0) {
-			/* What is staged goes; the client tries again for the rest. */
-			buf_free(&b);
-			reply_internal(r, "out of memory");
-			return staged ? WRITE_STAGED : WRITE_DONE;
+		if (reply->n_items == cap) {
+			cap = cap ? cap * 2 : 64;
+			struct blob **v = reallocarray(reply->items, cap, sizeof(*v));
+			if (!v)
+				return -ENOMEM;
+			reply->items = v;
 		}
-		staged |= e > 0 && !d.dry_run;
-		buf_puts(&b, comma);
-		buf_add(&b, o->value->data, o->value->len);
-		comma = ",";
+		reply->items[reply->n_items++] = blob_ref(o->value);
 	}
-	buf_puts(&b, "]}");
+	return 0;
+}
+
+static enum write_result begin_collection(struct server *s, struct request *r) {
+	_cleanup_(cleanup_selector) struct selector *sel = NULL;
+	const char *version = request_param(r, "resourceVersion");
+	struct error err = {0};
+	if (r->route.kind == &api_kind_namespace)
+		reply_method_not_allowed(r);
+	else if (version && *version && parse_i64(version, 0, INT64_MAX, &(int64_t){0}, NULL) < 0)
+		reply_bad_request(r,
+		                  "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number",
+		                  version);
+	else if (selector_parse(r->route.kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
+	                        &sel, &err) < 0)
+		reply_bad_request(r, "%s", err.msg);
+	else if (select_all(s, r, sel) < 0)
+		reply_internal(r, "out of memory");
+	else
+		return WRITE_STAGED;
+	return WRITE_DONE;
+}
+
+/* "a" of "\"a\"": what names and uids are written as. */
+static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
+	const char *text;
+	size_t len;
+	bool found = json_find(b->data, b->len, path, &text, &len) && len > 2;
+	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
+}
+
+/* The object that B was the state of; NULL if it is gone, and perhaps another of its name is there. */
+static const struct object *find_still(const struct server *s, unsigned kind, const struct blob *b) {
+	char ns[64], name[256], uid[64], uid_now[64];
+	get_plain(b, "metadata.namespace", ns, sizeof(ns));
+	get_plain(b, "metadata.name", name, sizeof(name));
+	get_plain(b, "metadata.uid", uid, sizeof(uid));
+	const struct object *o = store_get(s->store, kind, ns, name);
+	if (o)
+		get_plain(o->value, "metadata.uid", uid_now, sizeof(uid_now));
+	return o && streq(uid, uid_now) ? o : NULL;
+}
+
+/* Deletes the next of what was selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
+static int delete_some(struct server *s, struct request *r, const struct delete_options *d) {
+	const unsigned kind = r->route.kind_index;
+	size_t bytes = 0, changes = 0;
+	for (; r->swept < r->reply.n_items && changes < SWEEP_OBJECTS && bytes < SWEEP_BYTES; r->swept++) {
+		const struct object *o = find_still(s, kind, r->reply.items[r->swept]);
+		if (!o)
+			continue;
+		if (store_staged(s->store, kind, o->ns, o->name))
+			return changes ? 1 : -EAGAIN;
+		bytes += o->value->len;
+		int e = stage_delete(s, kind, o, d->how, false, NULL);
+		if (e < 0)
+			return e;
+		changes += e > 0;
+	}
+	return changes > 0;
+}
+
+static void reply_collection(struct server *s, struct request *r) {
+	char gv[64];
+	struct buf b = {0};
+	struct blob **items = TAKE_PTR(r->reply.items);
+	const size_t n = r->reply.n_items;
+	r->reply.n_items = 0;
+	api_kind_version(r->route.kind, gv);
+	buf_printf(&b,
+	           "{\"kind\":\"%sList\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRId64
+	           "\"},\"items\":[",
+	           r->route.kind->kind, gv, store_version(s->store));
 	reply_json(&r->reply, 200, &b);
-	return staged ? WRITE_STAGED : WRITE_DONE;
+	r->reply.items = items;
+	r->reply.n_items = n;
+	r->reply.tail = "]}";
+}
+
+/*
+ * As in Kubernetes each object goes by itself: what is selected at the beginning is deleted batch by batch, between
+ * which others have their turn. If one fails, what is gone is gone.
+ */
+enum write_result handle_delete_collection(struct server *s, struct request *r) {
+	struct delete_options d;
+	if (parse_options(r, &d) < 0)
+		return WRITE_DONE;
+	if (!r->sweeping && begin_collection(s, r) == WRITE_DONE)
+		return WRITE_DONE;
+	r->sweeping = true;
+	int e = d.dry_run ? 0 : delete_some(s, r, &d);
+	if (e == -EAGAIN)
+		return WRITE_LATER;
+	if (e < 0)
+		reply_internal(r, "out of memory");
+	else if (d.dry_run || r->swept == r->reply.n_items)
+		reply_collection(s, r);
+	if (r->reply.code)
+		r->sweeping = false;
+	return e > 0 || (e < 0 && store_staged_count(s->store)) ? WRITE_STAGED : WRITE_DONE;
 }

@@ -7,9 +7,11 @@
 #include "apiserver/object.h"
 #include "apiserver/selector.h"
 #include "apiserver/stage.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 #define KEYS_A_BATCH   256
+#define BYTES_A_BATCH  ((size_t)2 << 20) /* of objects that are looked at */
 #define EXPIRY_EVERY_S 60
 
 /* An object to look at. */
@@ -39,7 +41,7 @@ struct gc {
 	struct owned_tree owned;
 	bool queued, backing_off;
 	unsigned ticks;
-	size_t changes; /* of this batch */
+	size_t changes, looked_at, bytes; /* of this batch */
 };
 
 static int key_cmp(struct key *a, struct key *b) {
@@ -90,7 +92,7 @@ static json_t *refs_of(const struct blob *b) {
 	if (!b || !memmem(b->data, b->len, "\"ownerReferences\"", 17) ||
 	    !json_find(b->data, b->len, "metadata.ownerReferences", &text, &len))
 		return NULL;
-	return json_loadb(text, len, 0, NULL);
+	return tree_load(text, len);
 }
 
 static const char *ref_str(const json_t *ref, const char *key) {
@@ -187,16 +189,20 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 	json_decref(now);
 }
 
-static void notice_deleted(struct gc *g, const struct watch_event *e) {
+static void look_at_dependents(struct gc *g, const struct blob *owner) {
 	const char *text;
 	size_t len;
 	char uid[40];
+	if (!json_find(owner->data, owner->len, "metadata.uid", &text, &len) || len <= 2)
+		return;
+	snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
+	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o))
+		look_at(g, o->key->kind, o->key->ns, o->key->name);
+}
+
+static void notice_deleted(struct gc *g, const struct watch_event *e) {
 	const unsigned ns_kind = kind_index(&api_kind_namespace);
-	if (json_find(e->value->data, e->value->len, "metadata.uid", &text, &len) && len > 2) {
-		snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
-		for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o))
-			look_at(g, o->key->kind, o->key->ns, o->key->name);
-	}
+	look_at_dependents(g, e->value);
 	const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
 	if (ns && says_deleting(ns->value))
 		look_at(g, ns_kind, "", e->ns);
@@ -206,8 +212,12 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 	notice_refs(g, kind, e);
 	if (e->type == EVENT_DELETED)
 		notice_deleted(g, e);
-	else if (says_deleting(e->value))
+	else if (says_deleting(e->value)) {
 		look_at(g, kind, e->ns, e->name);
+		/* Foreground deletion has begun, perhaps. */
+		if (!e->prev || !says_deleting(e->prev))
+			look_at_dependents(g, e->value);
+	}
 }
 
 /* ---- doing ---- */
@@ -235,62 +245,117 @@ static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum 
 	return MIN(r, 0);
 }
 
-static int forget_owner(struct gc *g, const struct key *k, const char *uid) {
-	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
-	if (!o)
-		return 0;
-	if (store_staged(g->server->store, k->kind, k->ns, k->name))
+/* Takes from OBJ the references that FORGET (of the owner's uid) says. */
+static int forget_owners(struct gc *g, unsigned kind, const struct object *o, json_t *obj,
+                         bool (*forget)(void *userdata, const json_t *ref), void *userdata) {
+	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
+	if (store_staged(g->server->store, kind, o->ns, o->name))
 		return -EAGAIN;
-	json_t *obj = object_load(o), *refs = json_object_get(object_meta(obj), "ownerReferences");
 	for (size_t i = json_array_size(refs); i-- > 0;)
-		if (streq(ref_str(json_array_get(refs, i), "uid"), uid))
+		if (forget(userdata, json_array_get(refs, i)))
 			json_array_remove(refs, i);
 	if (json_array_size(refs) == 0)
 		json_object_del(object_meta(obj), "ownerReferences");
-	int r = obj ? stage_put(g->server, k->kind, k->ns, k->name, obj) : -ENOMEM;
 	g->changes++;
+	return stage_put(g->server, kind, o->ns, o->name, obj);
+}
+
+static bool has_uid(void *userdata, const json_t *ref) {
+	return streq(ref_str(ref, "uid"), userdata);
+}
+
+static int orphan_one(struct gc *g, const struct key *k, char *uid) {
+	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
+	json_t *obj = o ? object_load(o) : NULL;
+	int r = obj ? forget_owners(g, k->kind, o, obj, has_uid, uid) : o ? -ENOMEM : 0;
 	json_decref(obj);
 	return r;
 }
 
-/* Dependents first; the object itself once there are none. -EAGAIN too while some are left: their end brings us back.
+/*
+ * Of an object that is being deleted. In the foreground it goes once it has no dependents, which check_owners() deals
+ * with one by one; the end of each brings us back. Orphans are let go here.
  */
 static int do_propagation(struct gc *g, unsigned kind, const struct object *o, json_t *obj) {
-	const char *uid = object_meta_str(obj, "uid");
+	_free_ char *uid = strdup(object_meta_str(obj, "uid") ? object_meta_str(obj, "uid") : "");
 	bool orphan = object_has_finalizer(obj, "orphan");
-	struct owned *d = first_dependent(g, uid ? uid : "");
 	int r = 0;
+	if (!uid)
+		return -ENOMEM;
+	struct owned *d = first_dependent(g, uid);
 	if (!orphan && !object_has_finalizer(obj, "foregroundDeletion"))
 		return 0;
 	if (!d)
 		return remove_finalizer(g, kind, o, obj, orphan ? "orphan" : "foregroundDeletion");
-	for (; d && g->changes < KEYS_A_BATCH; d = next_dependent(d)) {
-		const struct object *dep = store_get(g->server->store, d->key->kind, d->key->ns, d->key->name);
-		int one = orphan ? forget_owner(g, d->key, uid)
-		          : dep  ? delete_one(g, d->key->kind, dep, PROPAGATE_FOREGROUND)
-		                 : 0;
+	for (; orphan && d && g->changes < KEYS_A_BATCH; d = next_dependent(d)) {
+		int one = orphan_one(g, d->key, uid);
 		r = one < 0 ? one : r;
 	}
-	return d ? -EAGAIN : r;
+	return orphan && d ? -EAGAIN : r;
 }
 
-static int check_owners(struct gc *g, unsigned kind, const struct object *o, const json_t *refs) {
-	size_t i;
-	json_t *ref;
-	json_array_foreach((json_t *)refs, i, ref) {
-		const struct object *owner = NULL;
-		unsigned owner_kind;
-		const char *text;
-		size_t len;
-		if (!find_owner(g, ref, o->ns, &owner_kind, &owner))
-			return 0;
-		if (!owner || !json_find(owner->value->data, owner->value->len, "metadata.uid", &text, &len))
-			continue;
-		const char *uid = ref_str(ref, "uid");
-		if (len == strlen(uid) + 2 && memcmp(text + 1, uid, len - 2) == 0)
-			return 0;
+/* What an owner reference says, as Kubernetes tells them apart (pkg/controller/garbagecollector, classifyReferences).
+ */
+enum owner {
+	OWNER_SOLID,    /* the owner lives, or its kind isn't known here */
+	OWNER_DANGLING, /* it is gone */
+	OWNER_WAITING,  /* it is being deleted in the foreground, and waits for this object */
+};
+
+struct dependent {
+	struct gc *gc;
+	const char *ns;
+};
+
+/* Whether the stored object waits for its dependents. Only one that is being deleted is looked at closely. */
+static bool is_waiting(const struct object *o) {
+	if (!says_deleting(o->value))
+		return false;
+	json_t *obj = object_load(o);
+	bool waiting = obj && object_deleting(obj) && object_has_finalizer(obj, "foregroundDeletion");
+	json_decref(obj);
+	return waiting;
+}
+
+static enum owner owner_of(const struct dependent *d, const json_t *ref) {
+	const struct object *owner = NULL;
+	const char *text, *uid = ref_str(ref, "uid");
+	unsigned kind;
+	size_t len;
+	if (!find_owner(d->gc, ref, d->ns, &kind, &owner))
+		return OWNER_SOLID;
+	if (!owner || !json_find(owner->value->data, owner->value->len, "metadata.uid", &text, &len) ||
+	    len != strlen(uid) + 2 || memcmp(text + 1, uid, len - 2) != 0)
+		return OWNER_DANGLING;
+	return is_waiting(owner) ? OWNER_WAITING : OWNER_SOLID;
+}
+
+static bool is_not_solid(void *userdata, const json_t *ref) {
+	return owner_of(userdata, ref) != OWNER_SOLID;
+}
+
+/* Whether one that the object of UID owns waits for that very object, perhaps through others. */
+static bool has_waiting_dependent(struct gc *g, const char *uid) {
+	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o)) {
+		const struct object *dep = store_get(g->server->store, o->key->kind, o->key->ns, o->key->name);
+		if (dep && is_waiting(dep))
+			return true;
 	}
-	return delete_one(g, kind, o, PROPAGATE_BACKGROUND);
+	return false;
+}
+
+/* An object with a living owner stays, and loses its references to all others. */
+static int check_owners(struct gc *g, unsigned kind, const struct object *o, json_t *obj, const json_t *refs) {
+	struct dependent d = {g, o->ns};
+	const char *uid = object_meta_str(obj, "uid");
+	size_t i, n[3] = {0};
+	json_t *ref;
+	json_array_foreach((json_t *)refs, i, ref) n[owner_of(&d, ref)]++;
+	if (n[OWNER_SOLID])
+		return n[OWNER_SOLID] == json_array_size(refs) ? 0 : forget_owners(g, kind, o, obj, is_not_solid, &d);
+	/* A circle of objects that wait for each other is cut. */
+	bool foreground = n[OWNER_WAITING] && uid && first_dependent(g, uid) && !has_waiting_dependent(g, uid);
+	return delete_one(g, kind, o, foreground ? PROPAGATE_FOREGROUND : PROPAGATE_BACKGROUND);
 }
 
 /* A namespace that is being deleted is emptied, then removed. */
@@ -328,23 +393,30 @@ static int do_key(struct gc *g, const struct key *k) {
 		return delete_one(g, k->kind, o, PROPAGATE_BACKGROUND);
 	json_t *obj = object_load(o), *refs = json_object_get(object_meta(obj), "ownerReferences");
 	int r = obj ? 0 : -ENOMEM;
+	g->bytes += o->value->len;
 	if (obj && object_deleting(obj))
 		r = api_kinds[k->kind] == &api_kind_namespace ? empty_namespace(g, o, obj)
 		                                              : do_propagation(g, k->kind, o, obj);
 	else if (json_array_size(refs) > 0)
-		r = check_owners(g, k->kind, o, refs);
+		r = check_owners(g, k->kind, o, obj, refs);
 	json_decref(obj);
 	return r;
+}
+
+/* The rest has its turn after others had theirs. */
+static bool is_enough(const struct gc *g) {
+	return g->changes >= KEYS_A_BATCH || g->looked_at >= KEYS_A_BATCH || g->bytes >= BYTES_A_BATCH;
 }
 
 static enum write_result run(struct server *s, struct write *w) {
 	struct gc *g = (struct gc *)w;
 	struct key *k, *next;
 	(void)s;
-	g->changes = 0;
+	g->changes = g->looked_at = g->bytes = 0;
 	RB_FOREACH_SAFE (k, key_tree, &g->todo, next) {
-		if (g->changes >= KEYS_A_BATCH)
+		if (is_enough(g))
 			break;
+		g->looked_at++;
 		if (do_key(g, k) < 0)
 			continue;
 		RB_REMOVE(key_tree, &g->todo, k);
@@ -366,6 +438,9 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 		if (r == 0 || RB_INSERT(key_tree, &g->todo, k))
 			free(k);
 	}
+	/* Nothing was changed, so that no commit brings us back. */
+	if (r == 0 && !g->changes && is_enough(g))
+		gc_run(g);
 }
 
 void gc_run(struct gc *g) {

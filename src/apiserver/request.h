@@ -109,6 +109,9 @@ struct request {
 	struct reply reply;
 	uint64_t start_ns;
 	bool answered;
+	bool sweeping; /* a deletecollection is under way: reply.items are what was selected, the first SWEPT are done
+	                */
+	size_t swept;
 	/* Called when a deferred answer is there. */
 	void (*done)(struct request *r);
 	void *userdata;

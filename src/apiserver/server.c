@@ -56,25 +56,36 @@ static void run_queue(struct server *s) {
 	s->running = false;
 }
 
+static void commit(struct server *s);
+
 static int on_commit_soon(sd_event_source *src, void *userdata) {
 	struct server *s = userdata;
 	(void)src;
+	s->again = false;
 	store_commit(s->store);
+	run_queue(s);
+	commit(s);
 	return 0;
 }
 
 static void commit(struct server *s) {
-	if (store_busy(s->store) || !store_staged_count(s->store))
+	if (store_busy(s->store) || (!store_staged_count(s->store) && !s->again))
 		return;
 	/* With a loop: after what else is ready now, which may hold more writes. */
 	if (s->commit_soon)
 		(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_ONESHOT);
 	else
-		store_commit(s->store);
+		do {
+			s->again = false;
+			store_commit(s->store);
+			run_queue(s);
+		} while (store_staged_count(s->store) || s->again);
 }
 
 void server_write(struct server *s, struct write *w) {
 	TAILQ_INSERT_TAIL(&s->queue, w, link);
+	/* One that goes on where it left off, though nothing was changed: others come first. */
+	s->again |= s->running;
 	run_queue(s);
 	commit(s);
 }
@@ -128,9 +139,12 @@ static enum write_result run_request(struct server *s, struct write *w) {
 
 static void request_done(struct server *s, struct write *w, int r, const struct error *cause) {
 	struct request *rq = (struct request *)w;
-	(void)s;
 	if (r < 0)
 		reply_internal(rq, "the change could not be stored: %s", cause->msg);
+	else if (rq->sweeping) {
+		server_write(s, w);
+		return;
+	}
 	rq->answered = true;
 	if (rq->done)
 		rq->done(rq);

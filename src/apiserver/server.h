@@ -23,7 +23,8 @@ struct server {
 	struct store *store;
 	TAILQ_HEAD(write_list, write) queue, staged;
 	sd_event_source *commit_soon;
-	bool running;                            /* inside the queue: a write must not run another one */
+	bool running; /* inside the queue: a write must not run another one */
+	bool again;   /* the queue is to be run soon, though there may be nothing to commit */
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
 	struct gc *gc;
 	struct authn *authn; /* owned; NULL: no tokens */

@@ -231,6 +231,50 @@ static void test_collector(void **state) {
 	expect(s, "GET", "/api/v1/namespaces/t/events/e0", NULL, 404);
 }
 
+/* A write that waits for the last Event to go, and sees how many go between two of its turns. */
+struct onlooker {
+	struct write write; /* first */
+	unsigned kind;
+	size_t last, most, turns;
+	bool done;
+};
+
+static enum write_result look(struct server *s, struct write *w) {
+	struct onlooker *o = (struct onlooker *)w;
+	const size_t n = store_count(s->store, o->kind);
+	o->most = MAX(o->most, o->last - n);
+	o->last = n;
+	o->turns++;
+	return n ? WRITE_LATER : WRITE_DONE;
+}
+
+static void looked(struct server *s, struct write *w, int r, const struct error *cause) {
+	(void)s;
+	(void)cause;
+	assert_int_equal(r, 0);
+	((struct onlooker *)w)->done = true;
+}
+
+static void test_deletecollection_in_batches(void **state) {
+	struct server *s = *state;
+	struct onlooker o = {.write = {.run = look, .done = looked}, .last = 600};
+	while (!streq(api_kinds[o.kind]->plural, "events"))
+		o.kind++;
+	for (int i = 0; i < 600; i++) {
+		_free_ char *body = strf("{\"metadata\":{\"name\":\"e%d\"},\"involvedObject\":{}}", i);
+		expect(s, "POST", "/api/v1/namespaces/default/events", body, 201);
+	}
+	server_write(s, &o.write);
+	struct request *r = ask(s, "DELETE", "/api/v1/namespaces/default/events", NULL, NULL);
+	assert_int_equal(r->reply.code, 200);
+	assert_int_equal(r->reply.n_items, 600);
+	request_free(r);
+	expect(s, "DELETE", "/api/v1/namespaces/default/events", NULL, 200);
+	assert_true(o.done);
+	assert_in_range(o.most, 1, 256);
+	assert_true(o.turns > 600 / 256);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
@@ -238,6 +282,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_watch, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_watch_of_a_slow_reader, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_collector, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_deletecollection_in_batches, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
