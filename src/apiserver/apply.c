@@ -8,8 +8,10 @@
 #include "base/buf.h"
 #include "base/util.h"
 
-#define LAST_APPLIED    "kubectl.kubernetes.io/last-applied-configuration"
-#define ANNOTATIONS_MAX ((size_t)256 << 10)
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+/* How many are told of; all are counted. */
+#define CONFLICTS_TOLD_MAX 1000
+#define ANNOTATIONS_MAX    ((size_t)256 << 10)
 
 void drop_nulls(json_t *v) {
 	const char *key;
@@ -126,8 +128,9 @@ struct status {
 
 static void add_cause(void *userdata, const char *path) {
 	struct status *s = userdata;
+	if (s->n++ >= CONFLICTS_TOLD_MAX)
+		return;
 	buf_printf(&s->message, "\n- %s", path);
-	s->n++;
 	if (json_array_append_new(s->causes, json_pack("{s:s, s:s, s:s}", "reason", "FieldManagerConflict", "message",
 	                                               s->with.data, "field", path)) < 0)
 		s->failed = true;

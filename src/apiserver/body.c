@@ -119,6 +119,10 @@ static int parse_yaml(struct request *r, bool strict, struct error *err) {
 	const char *text = r->body.data ? r->body.data : "";
 	if (text[strspn(text, " \t\r\n")] == '{' && parse_json(r, true, err) == 0)
 		return 0;
+	if (r->body.len > YAML_TEXT_MAX)
+		return error_set(err, EMSGSIZE,
+		                 "a body in YAML may have at most %zu bytes, not %zu; one in JSON may have %zu",
+		                 YAML_TEXT_MAX, r->body.len, REQUEST_BODY_MAX);
 	int e = yaml_parse(text, r->body.len, strict, &r->json, err);
 	if (e == 0)
 		return 0;
@@ -143,10 +147,12 @@ int body_parse(struct request *r) {
 		return parse_protobuf(r, optional);
 	bool yaml = streq(r->content_type, TYPE_YAML) || request_is_apply(r);
 	int e = yaml ? parse_yaml(r, strict, &err) : parse_json(r, false, &err);
-	if (e < 0) {
+	if (e == -EMSGSIZE)
+		reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s", err.msg);
+	else if (e < 0)
 		reply_bad_request(r, "%s", err.msg);
+	if (e < 0)
 		return -EINVAL;
-	}
 	if (optional && json_is_null(r->json)) {
 		json_decref(r->json);
 		r->json = NULL;

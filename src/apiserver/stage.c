@@ -249,7 +249,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 	const struct api_kind *k = r->route.kind;
 	struct api_errors errs = {0};
 	struct error err;
-	size_t values = TREE_VALUES_MAX;
+	size_t values = OBJECT_VALUES_MAX;
 	_buf_free_ struct buf text = {0};
 
 	/* With its managed fields, which are nested as the object is, and a little more. */

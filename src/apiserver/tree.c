@@ -14,7 +14,8 @@
 int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, struct error *err) {
 	size_t size = json_is_string(v) ? json_string_length(v) + 2 : 4;
 	if (!*values)
-		return error_set(err, EMSGSIZE, "more than %d values", TREE_VALUES_MAX);
+		return error_set(err, EMSGSIZE, "too many values: a body or a patch may have %d, an object %d",
+		                 TREE_VALUES_MAX, OBJECT_VALUES_MAX);
 	--*values;
 	if ((json_is_object(v) || json_is_array(v)) && depth >= TREE_DEPTH_MAX)
 		return error_set(err, EMSGSIZE, "nested more than %d levels deep", TREE_DEPTH_MAX);

@@ -11,7 +11,8 @@
 
 #include "base/error.h"
 
-#define YAML_REPEATED_MAX ((size_t)500000) /* bytes of JSON that anchors keep and aliases repeat */
+#define YAML_TEXT_MAX     ((size_t)1 << 20) /* libyaml takes a hundred instructions for each byte */
+#define YAML_REPEATED_MAX ((size_t)500000)  /* bytes of JSON that anchors keep and aliases repeat */
 
 /*
  * -EINVAL: it is no YAML, has more than one document, or is past the limits of apiserver/tree.h or its own. STRICT: a

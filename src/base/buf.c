@@ -52,7 +52,12 @@ void buf_puts(struct buf *b, const char *s) {
 }
 
 void buf_putc(struct buf *b, char c) {
-	buf_add(b, &c, 1);
+	if (b->failed || b->len + 1 >= b->cap || b->len >= buf_max(b)) {
+		buf_add(b, &c, 1);
+		return;
+	}
+	b->data[b->len++] = c;
+	b->data[b->len] = 0;
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...) {

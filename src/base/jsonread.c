@@ -116,9 +116,10 @@ static void put_utf8(struct buf *b, unsigned c) {
 	char out[4];
 	size_t n;
 	if (c < 0x80) {
-		out[0] = (char)c;
-		n = 1;
-	} else if (c < 0x800) {
+		buf_putc(b, (char)c);
+		return;
+	}
+	if (c < 0x800) {
 		out[0] = (char)(0xc0 | (c >> 6));
 		out[1] = (char)(0x80 | (c & 0x3f));
 		n = 2;
@@ -157,19 +158,22 @@ static size_t utf8_len(const char *p, const char *end) {
 }
 
 static int escape(struct jr *r) {
+	static const char letters[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+	                                  ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
 	bool ok = true;
 	unsigned c;
 	if (r->end - r->p < 2)
 		return jr_fail(r, "the text ends inside a string");
+	if ((c = (unsigned char)letters[(unsigned char)r->p[1]])) {
+		struct buf *b = &r->scratch; /* which nobody takes for a string */
+		if (b->len < b->cap)
+			b->data[b->len++] = (char)c;
+		else
+			buf_putc(b, (char)c);
+		r->p += 2;
+		return 0;
+	}
 	switch (r->p[1]) {
-	case '"': c = '"'; break;
-	case '\\': c = '\\'; break;
-	case '/': c = '/'; break;
-	case 'b': c = '\b'; break;
-	case 'f': c = '\f'; break;
-	case 'n': c = '\n'; break;
-	case 'r': c = '\r'; break;
-	case 't': c = '\t'; break;
 	case 'u':
 		if (r->end - r->p < 6)
 			return jr_fail(r, "the text ends inside a string");
@@ -224,7 +228,9 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 	bool escaped = false;
 	r->scratch.len = 0;
 	for (;;) {
-		r->p = plain_end(r->p, r->end);
+		/* One escape often follows another. */
+		if (r->p == r->end || *r->p != '\\')
+			r->p = plain_end(r->p, r->end);
 		if (r->p == r->end)
 			return jr_fail(r, "the text ends inside a string");
 		unsigned char c = (unsigned char)*r->p;
@@ -232,7 +238,8 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 			break;
 		if (c == '\\') {
 			escaped = true;
-			buf_add(&r->scratch, run, (size_t)(r->p - run));
+			if (r->p > run)
+				buf_add(&r->scratch, run, (size_t)(r->p - run));
 			if (escape(r) < 0)
 				return r->failed;
 			run = r->p;

@@ -12,46 +12,49 @@ static void comma(struct buf *b) {
 		buf_putc(b, ',');
 }
 
-static bool is_plain(const char *s, size_t len) {
-	size_t i = 0;
-	while (i < len && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
-		i++;
-	return i == len;
+/* How many bytes a character takes within quotes, beyond one. */
+static const unsigned char escapes[256] = {
+	[0 ... 7] = 5,  /* \u00 and two digits */
+	[8 ... 10] = 1, /* \b, \t, \n */
+	[11] = 5,       ['\f'] = 1, ['\r'] = 1, [14 ... 31] = 5, ['"'] = 1, ['\\'] = 1,
+};
+
+static char *put_escaped(char *p, unsigned char c) {
+	static const char hex[] = "0123456789ABCDEF";
+	static const char letters[0x20] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+	const char letter = c < sizeof(letters) ? letters[c] : (char)c;
+	*p++ = '\\';
+	if (letter) {
+		*p++ = letter;
+		return p;
+	}
+	p = mempcpy(p, "u00", 3);
+	*p++ = hex[c >> 4];
+	*p++ = hex[c & 15];
+	return p;
 }
 
 void jw_quote(struct buf *b, const char *s, size_t len) {
-	const char *run = s, *end = s + len;
-	if (is_plain(s, len)) {
-		char *p = buf_reserve(b, len + 2);
-		if (!p)
-			return;
-		*p++ = '"';
-		p = mempcpy(p, s, len);
-		*p++ = '"';
-		*p = '\0';
-		b->len += len + 2;
+	size_t quoted = len + 2;
+	for (size_t i = 0; i < len; i++)
+		quoted += escapes[(unsigned char)s[i]];
+	char *p = buf_reserve(b, quoted);
+	if (!p)
 		return;
-	}
-	buf_putc(b, '"');
-	for (const char *p = s; p < end; p++) {
-		unsigned char c = (unsigned char)*p;
-		if (c >= 0x20 && c != '"' && c != '\\')
-			continue;
-		buf_add(b, run, (size_t)(p - run));
-		run = p + 1;
-		switch (c) {
-		case '"': buf_add(b, "\\\"", 2); break;
-		case '\\': buf_add(b, "\\\\", 2); break;
-		case '\b': buf_add(b, "\\b", 2); break;
-		case '\f': buf_add(b, "\\f", 2); break;
-		case '\n': buf_add(b, "\\n", 2); break;
-		case '\r': buf_add(b, "\\r", 2); break;
-		case '\t': buf_add(b, "\\t", 2); break;
-		default: buf_printf(b, "\\u%04X", c);
+	*p++ = '"';
+	if (quoted == len + 2)
+		p = mempcpy(p, s, len);
+	else
+		for (size_t i = 0; i < len; i++) {
+			const unsigned char c = (unsigned char)s[i];
+			if (escapes[c])
+				p = put_escaped(p, c);
+			else
+				*p++ = (char)c;
 		}
-	}
-	buf_add(b, run, (size_t)(end - run));
-	buf_putc(b, '"');
+	*p++ = '"';
+	*p = '\0';
+	b->len += quoted;
 }
 
 void jw_string_len(struct buf *b, const char *s, size_t len) {

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What requests cost, for tests/security/test_cost.py, which runs this below valgrind's callgrind: requests to a server in
+ * memory, one JSON object a line on standard input:
+ *
+ *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE"}
+ *
+ * A request with a ROW is counted, from the bytes of its body to its answer, with what follows from it at once: its
+ * transaction, events, watches. The counts of each row are dumped; the code of its answer goes to standard output.
+ */
+
+#include <stdio.h>
+#include <string.h>
+#include <valgrind/callgrind.h>
+
+#include "apiserver/server.h"
+#include "base/util.h"
+
+static struct user *user_of(const char *name) {
+	struct user *u = *name ? user_new(name, NULL) : user_new_admin();
+	if (u && *name && user_add_group(u, GROUP_AUTHENTICATED) < 0)
+		u = user_unref(u);
+	return u;
+}
+
+static const char *text_of(const json_t *line, const char *key) {
+	const char *s = json_string_value(json_object_get(line, key));
+	return s ? s : "";
+}
+
+static int handle(struct server *s, const json_t *line, struct error *err) {
+	const char *row = text_of(line, "row"), *type = text_of(line, "type"), *body = text_of(line, "body");
+	_cleanup_(cleanup_request) struct request *r = request_new(text_of(line, "method"), text_of(line, "target"));
+	if (!r || request_set_content_type(r, *type ? type : NULL) < 0 || !(r->user = user_of(text_of(line, "user"))))
+		return error_set(err, EINVAL, "%s: no request", row);
+	_free_ char *bytes = NULL;
+	size_t n = 0;
+	int e = *body ? read_file(body, REQUEST_BODY_MAX, &bytes, &n, err) : 0;
+	if (e < 0)
+		return e;
+	buf_add(&r->body, bytes ? bytes : "", n);
+	if (*row) {
+		CALLGRIND_START_INSTRUMENTATION;
+		CALLGRIND_ZERO_STATS;
+	}
+	if (!server_handle(s, r))
+		return error_set(err, EINVAL, "%s: not answered", row);
+	if (*row) {
+		CALLGRIND_DUMP_STATS_AT(row);
+		CALLGRIND_STOP_INSTRUMENTATION;
+	}
+	const struct reply *a = &r->reply;
+	printf("%s\t%u\t%.*s\n", row, a->code, a->code >= 300 ? (int)MIN(a->body.len, (size_t)300) : 0,
+	       a->body.len ? a->body.data : "");
+	return 0;
+}
+
+int main(void) {
+	struct error err = {0};
+	struct server *s = NULL;
+	size_t cap = 0;
+	_free_ char *text = NULL;
+	json_object_seed(1); /* the same order of members, and so the same count, each time */
+	int r = server_new(&s, NULL, NULL, &err);
+	while (r == 0 && getline(&text, &cap, stdin) > 0) {
+		json_t *line = json_loads(text, 0, NULL);
+		r = handle(s, line, &err);
+		json_decref(line);
+	}
+	server_free(s);
+	if (r < 0)
+		fprintf(stderr, "%s\n", err.msg);
+	return r < 0;
+}

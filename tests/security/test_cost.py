@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No request holds the API server's loop for more than 50 ms: what the worst ones cost, counted in instructions by
+valgrind's callgrind, so that it is no timed test. The bound is what a slow core does in 50 ms, at 3 GHz and one
+instruction a cycle. Rows of a handler are the largest inputs that are let in, and those that are refused."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from apilib import JSONPATCH, MERGE, V, instance
+from harness import BIN, MORTAL, patient
+from tenant import CONFIGMAPS, EVENTS, OF_RED, RBAC
+
+BOUND = 150_000_000
+ALL = bool(os.environ.get("NACRE_TEST_ALL"))
+APPLY, YAML = "application/apply-patch+yaml", "application/yaml"
+STRATEGIC = "application/strategic-merge-patch+json"
+MIB = 1 << 20
+BODY_MAX, OBJECT_MAX = 3 * MIB, 3 * MIB // 2
+DRIVER = os.path.join(os.path.dirname(BIN), "apiserver", "apiserver-cost")
+
+
+def event(name, **more):
+    return {"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "red"},
+            "involvedObject": {"kind": "Instance", "name": "a", "namespace": "red"}, **more}
+
+
+def configmap(name, data, **meta):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "red", **meta}, "data": data}
+
+
+def owners(n):
+    return [{"apiVersion": V, "kind": "Image", "name": "o", "uid": f"{i}"} for i in range(n)]
+
+
+def fill(text, item, size=BODY_MAX):
+    """TEXT with @ replaced by so many ITEMs that it has SIZE bytes."""
+    return text.replace("@", item * ((size - len(text)) // len(item)))
+
+
+def tree(n):
+    """N values in objects of objects, none of them declared."""
+    return {f"k{i}": {f"m{j}": j for j in range(99)} for i in range(n // 100)}
+
+
+def role(name, rules, verbs):
+    return {"metadata": {"name": name}, "rules": [
+        {"verbs": [f"v{i}-{j}" for j in range(verbs)], "apiGroups": [""], "resources": [f"r{i}-{j}" for j in range(verbs)]}
+        for i in range(rules)]}
+
+
+FULL = {f"l{i:03}": f"v{i}" for i in range(256)}
+DATA = {f"k{i:04}": "x" * 240 for i in range(4096)}  # about all that a ConfigMap may hold
+VALUES = 9_800                                      # about all that a body may hold
+WIDE = event("wide", **tree(VALUES))
+# Much like others: counted only with NACRE_TEST_ALL.
+SLOW = ("apply it by another", "one text of control characters", "YAML text", "YAML comments", "YAML list", "YAML block",
+        "one text of 1 MiB", "strategic merge $retainKeys", "merge ConfigMap", "strategic merge ConfigMap", "patch ConfigMap",
+        "label it", "apply to it", "update it", "merge it", "create Secret", "JSON that is bad at its end, as YAML")
+
+
+def rows():
+    """(name or None, user, method, path, type, body): those without a name only prepare."""
+    json_type = "application/json"
+    yield None, "", "POST", "/api/v1/namespaces", json_type, {"metadata": {"name": "red"}}
+    yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
+        "metadata": {"name": "admin"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "ClusterRole", "name": "admin"},
+        "subjects": [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}]}
+    for path, obj in ((OF_RED, instance("a", "red")), (EVENTS, event("a")), (CONFIGMAPS, configmap("a", {"a": "b"}))):
+        yield None, "red", "POST", path, json_type, obj
+
+    # What is refused: lists, values, depth.
+    yield ("1,900 owner references", "red", "POST", OF_RED, json_type,
+           instance("b", "red", meta={"ownerReferences": owners(1_900)}))
+    yield ("finalizers by apply", "red", "PATCH", OF_RED + "/b?fieldManager=m", APPLY,
+           instance("b", "red", meta={"finalizers": [f"nacre.dev/f{i}" for i in range(9_000)]}))
+    yield ("3 MiB of owner references", "red", "POST", OF_RED, json_type,
+           fill('{"metadata":{"name":"b","ownerReferences":[@{}]}}', '{"uid":"u","name":"n","kind":"k","apiVersion":"v"},'))
+    for item in ("{},", "[],", "0,", '"",', '{"a":0},'):
+        yield (f"3 MiB of {item}", "red", "POST", EVENTS, json_type, fill('{"x":[@0]}', item))
+    yield ("3 MiB of brackets", "red", "POST", EVENTS, json_type, "[" * BODY_MAX)
+    yield ("labels", "red", "POST", OF_RED, json_type, instance("b", "red", {f"l{i}": "x" for i in range(9_000)}))
+    yield ("managed fields", "red", "POST", OF_RED, json_type, instance("b", "red", meta={"managedFields": [
+        {"manager": f"m{i}", "operation": "Update", "apiVersion": V, "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}
+        for i in range(1_200)]}))
+    yield ("duplicate members", "red", "POST", EVENTS, json_type, fill('{"x":{@"a":0}}', '"a":0,', 60_000))
+
+    # JSON patches.
+    deep = [{"op": "add", "path": "/x", "value": json.loads('{"a":' * 50 + "0" + "}" * 50)}]
+    for i in range(13):
+        deep.append({"op": "copy", "from": "/x", "path": "/x" + "/a" * (50 << i)})
+    yield "copy into itself", "red", "PATCH", EVENTS + "/a", JSONPATCH, deep
+    head = [{"op": "add", "path": "/x", "value": [0] * 8_000}]
+    yield ("400 inserts at the head", "red", "PATCH", EVENTS + "/a", JSONPATCH,
+           head + [{"op": "add", "path": "/x/0", "value": 0}] * 400)
+    yield ("490 moves of a list", "red", "PATCH", EVENTS + "/a", JSONPATCH,
+           head + [{"op": "move", "from": f"/{'xy'[i % 2]}", "path": f"/{'yx'[i % 2]}"} for i in range(490)])
+    yield ("290 tests of a list", "red", "PATCH", EVENTS + "/a", JSONPATCH,
+           head + [{"op": "test", "path": "/x", "value": [0, 0]}] * 290)
+
+    # YAML.
+    yield ("YAML list", "red", "PUT", EVENTS + "/a", YAML, fill("x: [@0]\n", "0, ", MIB))
+    yield ("YAML block", "red", "PUT", EVENTS + "/a", YAML, fill("@", "a: b\n", MIB))
+    yield ("YAML text", "red", "PUT", EVENTS + "/a", YAML, fill("a: |\n@", "  some text of a line that goes on for a while\n", MIB))
+    yield ("YAML comments", "red", "PUT", EVENTS + "/a", YAML, fill("@a: b\n", "#\n", MIB))
+    yield ("YAML of 3 MiB", "red", "PUT", EVENTS + "/a", YAML, fill("@", "a: b\n"))
+    yield ("JSON that is bad at its end, as YAML", "red", "PATCH", EVENTS + "/a?fieldManager=m", APPLY,
+           fill('{"a":"@"', "\\n", MIB))
+    yield ("YAML brackets", "red", "PUT", EVENTS + "/a", YAML, "[" * MIB)
+    yield ("YAML anchors", "red", "PUT", EVENTS + "/a", YAML,
+           "".join("  " * i + f"a: &a{i}\n" for i in range(60)) + "  " * 60 + "[" + "1," * 9_000 + "1]\n")
+
+    # Large objects, created, read and changed by each way.
+    yield "create ConfigMap", "red", "POST", CONFIGMAPS, json_type, configmap("big", DATA)
+    yield "apply ConfigMap", "red", "PATCH", CONFIGMAPS + "/big?fieldManager=m&force=true", APPLY, configmap("big", DATA)
+    yield "merge ConfigMap", "red", "PATCH", CONFIGMAPS + "/big", MERGE, {"data": {"k0000": "y"}}
+    yield "strategic merge ConfigMap", "red", "PATCH", CONFIGMAPS + "/big", STRATEGIC, {"data": {"k0000": "z"}}
+    yield ("strategic merge $retainKeys", "red", "PATCH", CONFIGMAPS + "/big", STRATEGIC,
+           {"data": {"$retainKeys": list(DATA), **DATA}})
+    yield "patch ConfigMap", "red", "PATCH", CONFIGMAPS + "/big", JSONPATCH, [{"op": "add", "path": "/data/k0001", "value": "1"}]
+    yield "one text of 1 MiB", "red", "POST", CONFIGMAPS, json_type, configmap("text", {"a": "\n" * (MIB - 100)})
+    yield ("one text of control characters", "red", "POST", CONFIGMAPS, json_type,
+           configmap("controls", {"a": "\u0001" * (BODY_MAX // 6 - 100)}))
+    yield "a text that is stored", "red", "POST", CONFIGMAPS, json_type, configmap("lines", {"a": "\n" * (OBJECT_MAX // 2 - 500)})
+    yield "label it", "red", "PATCH", CONFIGMAPS + "/lines", MERGE, {"metadata": {"labels": {"a": "b"}}}
+    yield "apply to it", "red", "PATCH", CONFIGMAPS + "/lines?fieldManager=m&force=true", APPLY, configmap("lines", {"b": "c"})
+    yield "patch it", "red", "PATCH", CONFIGMAPS + "/lines", JSONPATCH, [{"op": "copy", "from": "/data/b", "path": "/data/c"}]
+    yield "create Secret", "red", "POST", CONFIGMAPS.replace("configmaps", "secrets"), json_type, {
+        "metadata": {"name": "s"}, "stringData": {"a": "x" * (MIB * 3 // 4 - 100)}}
+    yield "labels and annotations", "red", "POST", OF_RED, json_type, instance("full", "red", FULL, {
+        "annotations": {f"a{i}": "x" * 1000 for i in range(256)}, "ownerReferences": owners(64),
+        "finalizers": [f"nacre.dev/f{i}" for i in range(64)]}, ingress=[{"protocol": "tcp", "port": i + 1} for i in range(64)])
+    yield "create Event of 9,800 values", "red", "POST", EVENTS, json_type, WIDE
+    yield "update it", "red", "PUT", EVENTS + "/wide", json_type, {**WIDE, "k0": {}}
+    yield "apply it", "red", "PATCH", EVENTS + "/wide?fieldManager=m&force=true", APPLY, WIDE
+    yield "apply it by another", "red", "PATCH", EVENTS + "/wide?fieldManager=n&force=true", APPLY, {**WIDE, "k1": {}}
+    yield "it conflicts", "red", "PATCH", EVENTS + "/wide?fieldManager=o", APPLY, event("wide", **{
+        k: {m: "other" for m in v} for k, v in tree(VALUES).items()})
+    yield "merge it", "red", "PATCH", EVENTS + "/wide", MERGE, {"reason": "R"}
+    yield "get it", "red", "GET", EVENTS + "/wide", None, None
+    yield "list", "red", "GET", EVENTS, None, None
+    yield "delete it", "red", "DELETE", EVENTS + "/wide", json_type, {"propagationPolicy": "Foreground"}
+
+    # Roles, reviews.
+    yield "create a role", "", "POST", f"{RBAC}/namespaces/red/roles", json_type, role("r", 32, 100)
+    yield "give what one has not", "red", "POST", f"{RBAC}/namespaces/red/roles", json_type, role("s", 32, 100)
+    yield "subjects", "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
+        "metadata": {"name": "many"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": RBAC[6:-3], "kind": "User", "name": f"u{i}"} for i in range(1023)]
+        + [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}]}
+    yield "what may I do", "red", "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json_type, {
+        "spec": {"namespace": "red"}}
+    yield "groups", "", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json_type, {
+        "spec": {"user": "u", "groups": [f"g{i}" for i in range(9_000)],
+                 "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}}
+
+
+def counted(directory, chosen):
+    """{row: (status, the beginning of what it said, instructions)}"""
+    lines = []
+    for i, (row, user, method, target, type, body) in enumerate(chosen):
+        line = {"row": row or "", "user": user, "method": method, "target": target, "type": type or ""}
+        if body is not None:
+            line["body"] = f"{directory}/body{i}"
+            with open(line["body"], "w") as f:
+                f.write(body if isinstance(body, str) else json.dumps(body, separators=(",", ":")))
+        lines.append(json.dumps(line))
+    p = subprocess.run([*MORTAL, "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={directory}/out",
+                        DRIVER], input="\n".join(lines), capture_output=True, text=True, timeout=patient(300))
+    assert p.returncode == 0, p.stderr[-3000:]
+    counts = {}
+    for name in os.listdir(directory):
+        if name.startswith("out"):
+            with open(f"{directory}/{name}") as f:
+                head = dict(x.rstrip().split(": ", 1) for x in itertools.islice(f, 30) if ": " in x and "cache" not in x)
+            row = head["desc"].partition("Client Request: ")[2]
+            counts[row] = int(head["summary"])
+    said = (x.split("\t", 2) for x in p.stdout.splitlines() if x.count("\t") > 1 and x[0] != "\t")
+    return {row: (int(code), text, counts[row]) for row, code, text in said}
+
+
+@pytest.mark.skipif(not os.path.exists(DRIVER) or not shutil.which("valgrind"), reason="no valgrind")
+def test_cost(tmp_path):
+    got = counted(str(tmp_path), [(None if x[0] in SLOW and not ALL else x[0], *x[1:]) for x in rows()])
+    table = "\n".join(f"{n / 1e6:7.1f} M  {code}  {row:32} {text[90:220]}" for row, (code, text, n) in
+                      sorted(got.items(), key=lambda x: -x[1][2]))
+    print(table)
+    dear = [row for row, (_, _, n) in got.items() if n > BOUND]
+    assert not dear, f"more than {BOUND} instructions:\n{table}"
+    assert all(code < 500 for code, _, _ in got.values()), table
