@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What requests cost, for tests/security/test_cost.py, which runs this below valgrind's callgrind: requests to a server in
- * memory, one JSON object a line on standard input:
+ * What requests cost, for tests/security/test_cost.py, which runs this below valgrind's callgrind: requests to a server
+ * in memory, one JSON object a line on standard input:
  *
  *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE"}
  *

@@ -19,6 +19,7 @@ struct key {
 	RB_ENTRY(key) node;
 	TAILQ_ENTRY(key) link; /* while what was done about it is not on disk yet */
 	unsigned kind;
+	bool owner_went;  /* or is about to */
 	const char *name; /* behind ns */
 	char ns[];
 };
@@ -77,10 +78,12 @@ static struct key *key_new(unsigned kind, const char *ns, const char *name) {
 }
 
 /* What can't be noted for want of memory is found at the next start. */
-static void look_at(struct gc *g, unsigned kind, const char *ns, const char *name) {
-	struct key *k = key_new(kind, ns, name);
-	if (k && RB_INSERT(key_tree, &g->todo, k))
+static void look_at(struct gc *g, unsigned kind, const char *ns, const char *name, bool owner_went) {
+	struct key *k = key_new(kind, ns, name), *there = k ? RB_INSERT(key_tree, &g->todo, k) : NULL;
+	if (there)
 		free(k);
+	if (there ? there : k)
+		(there ? there : k)->owner_went |= owner_went;
 }
 
 /* ---- the index of owners ---- */
@@ -176,14 +179,14 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 	if (now) {
 		index_add(g, kind, e->ns, e->name, now);
 		if (!before || !json_equal(before, now))
-			look_at(g, kind, e->ns, e->name);
+			look_at(g, kind, e->ns, e->name, false);
 	}
 	/* An owner may be waiting for this one to be gone. */
 	json_array_foreach(before, i, ref) {
 		const struct object *owner = NULL;
 		unsigned owner_kind;
 		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && says_deleting(owner->value))
-			look_at(g, owner_kind, owner->ns, owner->name);
+			look_at(g, owner_kind, owner->ns, owner->name, false);
 	}
 	json_decref(before);
 	json_decref(now);
@@ -197,7 +200,7 @@ static void look_at_dependents(struct gc *g, const struct blob *owner) {
 		return;
 	snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
 	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o))
-		look_at(g, o->key->kind, o->key->ns, o->key->name);
+		look_at(g, o->key->kind, o->key->ns, o->key->name, true);
 }
 
 static void notice_deleted(struct gc *g, const struct watch_event *e) {
@@ -205,7 +208,7 @@ static void notice_deleted(struct gc *g, const struct watch_event *e) {
 	look_at_dependents(g, e->value);
 	const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
 	if (ns && says_deleting(ns->value))
-		look_at(g, ns_kind, "", e->ns);
+		look_at(g, ns_kind, "", e->ns, false);
 }
 
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
@@ -213,7 +216,7 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 	if (e->type == EVENT_DELETED)
 		notice_deleted(g, e);
 	else if (says_deleting(e->value)) {
-		look_at(g, kind, e->ns, e->name);
+		look_at(g, kind, e->ns, e->name, false);
 		/* Foreground deletion has begun, perhaps. */
 		if (!e->prev || !says_deleting(e->prev))
 			look_at_dependents(g, e->value);
@@ -344,18 +347,22 @@ static bool has_waiting_dependent(struct gc *g, const char *uid) {
 	return false;
 }
 
-/* An object with a living owner stays, and loses its references to all others. */
-static int check_owners(struct gc *g, unsigned kind, const struct object *o, json_t *obj, const json_t *refs) {
+/*
+ * An object with a living owner stays. When another owner went it loses its references to all that don't live; a
+ * reference that was never any good stays until then.
+ */
+static int check_owners(struct gc *g, const struct key *k, const struct object *o, json_t *obj, const json_t *refs) {
 	struct dependent d = {g, o->ns};
 	const char *uid = object_meta_str(obj, "uid");
 	size_t i, n[3] = {0};
 	json_t *ref;
 	json_array_foreach((json_t *)refs, i, ref) n[owner_of(&d, ref)]++;
+	const bool forget = n[OWNER_WAITING] || (n[OWNER_DANGLING] && k->owner_went);
 	if (n[OWNER_SOLID])
-		return n[OWNER_SOLID] == json_array_size(refs) ? 0 : forget_owners(g, kind, o, obj, is_not_solid, &d);
+		return forget ? forget_owners(g, k->kind, o, obj, is_not_solid, &d) : 0;
 	/* A circle of objects that wait for each other is cut. */
 	bool foreground = n[OWNER_WAITING] && uid && first_dependent(g, uid) && !has_waiting_dependent(g, uid);
-	return delete_one(g, kind, o, foreground ? PROPAGATE_FOREGROUND : PROPAGATE_BACKGROUND);
+	return delete_one(g, k->kind, o, foreground ? PROPAGATE_FOREGROUND : PROPAGATE_BACKGROUND);
 }
 
 /* A namespace that is being deleted is emptied, then removed. */
@@ -398,7 +405,7 @@ static int do_key(struct gc *g, const struct key *k) {
 		r = api_kinds[k->kind] == &api_kind_namespace ? empty_namespace(g, o, obj)
 		                                              : do_propagation(g, k->kind, o, obj);
 	else if (json_array_size(refs) > 0)
-		r = check_owners(g, k->kind, o, obj, refs);
+		r = check_owners(g, k, o, obj, refs);
 	json_decref(obj);
 	return r;
 }
@@ -435,7 +442,10 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 	g->backing_off = r < 0;
 	while ((k = TAILQ_FIRST(&g->doing))) {
 		TAILQ_REMOVE(&g->doing, k, link);
-		if (r == 0 || RB_INSERT(key_tree, &g->todo, k))
+		struct key *there = r < 0 ? RB_INSERT(key_tree, &g->todo, k) : NULL;
+		if (there)
+			there->owner_went |= k->owner_went;
+		if (r == 0 || there)
 			free(k);
 	}
 	/* Nothing was changed, so that no commit brings us back. */
@@ -458,7 +468,7 @@ static void expire_events(struct gc *g) {
 	const struct store *st = g->server->store;
 	for (const struct object *o = store_seek(st, kind, "", ""); o; o = store_next(st, kind, o))
 		if (o->written_s + EVENT_TTL_S < now_s)
-			look_at(g, kind, o->ns, o->name);
+			look_at(g, kind, o->ns, o->name, false);
 }
 
 void gc_tick(struct gc *g) {
@@ -482,8 +492,9 @@ int gc_new(struct gc **ret, struct server *s, struct error *err) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
 				index_add(g, kind, o->ns, o->name, refs);
+			/* Its owner may have gone before. */
 			if (refs || says_deleting(o->value))
-				look_at(g, kind, o->ns, o->name);
+				look_at(g, kind, o->ns, o->name, refs != NULL);
 			json_decref(refs);
 		}
 	*ret = g;
