@@ -26,6 +26,7 @@ static const struct api_rule rules[] = {
 	{"spec", "has(self.interface) != has(self.address)", "exactly one of interface and address must be set"},
 	{0},
 };
+static const char *const selectable[] = {"spec.edge", NULL};
 static const struct api_column columns[] = {
 	{"Edge", "string", ".spec.edge", "Host that has the session.", 0},
 	{"State", "string", ".status.state", "State of the session.", 0},
@@ -47,4 +48,5 @@ const struct api_kind api_kind_edgepeer = {
 	.check = check,
 	.rules = rules,
 	.columns = columns,
+	.selectable_fields = selectable,
 };

@@ -8,87 +8,27 @@
 #include "apiserver/server.h"
 #include "base/util.h"
 
-/* What the target of a request asks for: apimachinery's RequestInfo. It owns its strings. */
-struct asked {
-	struct authz_attributes a;
-	char *text, *name, verb[16];
-};
-
-static void asked_clear(struct asked *q) {
-	free(q->text);
-	free(q->name);
-}
-
-static const char *verb_of(const char *method) {
-	static const char *const verbs[][2] = {{"POST", "create"}, {"GET", "get"},     {"HEAD", "get"},
-	                                       {"PUT", "update"},  {"PATCH", "patch"}, {"DELETE", "delete"}};
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (streq(verbs[i][0], method))
-			return verbs[i][1];
-	return "";
-}
-
-/* A list of the one object whose name the selector says is a question about that object. */
-static int name_of_selector(const struct request *r, struct asked *q) {
-	const char *p = request_param(r, "fieldSelector");
-	while (p && *p) {
-		size_t n = strcspn(p, ",");
-		if (n > 14 && strncmp(p, "metadata.name=", 14) == 0) {
-			size_t skip = p[14] == '=' ? 15 : 14;
-			q->name = strndup(p + skip, n - skip);
-			if (!q->name)
-				return -ENOMEM;
-			q->a.name = q->name;
-		}
-		p += n + (p[n] == ',');
+/* What R asks for. VERB: room for the method in lower case, which is the verb where the path is no resource. */
+static struct authz_attributes attributes_of(const struct request *r, char verb[static 16]) {
+	const struct route *rt = &r->route;
+	if (!rt->is_resource) {
+		size_t n = 0;
+		for (; r->method[n] && n < 15; n++)
+			verb[n] = (char)tolower((unsigned char)r->method[n]);
+		verb[n] = '\0';
+		return (struct authz_attributes){verb, "", "", "", "", "", r->path};
 	}
-	return 0;
-}
-
-static int resource_of(const struct request *r, char **seg, size_t n, struct asked *q) {
-	struct authz_attributes *a = &q->a;
-	a->verb = verb_of(r->method);
-	if (streq(seg[0], "namespaces") && n > 1) {
-		a->ns = seg[1];
-		if (n > 2 && !streq(seg[2], "status") && !streq(seg[2], "finalize")) {
-			seg += 2;
-			n -= 2;
-		}
-	}
-	a->resource = seg[0];
-	if (n > 1)
-		a->name = seg[1];
-	if (n > 2)
-		a->subresource = seg[2];
-	if (*a->name)
-		return 0;
-	if (streq(a->verb, "delete"))
-		a->verb = "deletecollection";
-	if (!streq(a->verb, "get"))
-		return 0;
-	a->verb = request_flag(r, "watch") ? "watch" : "list";
-	return name_of_selector(r, q);
-}
-
-static int ask(const struct request *r, struct asked *q) {
-	char *seg[12], *save = NULL;
-	size_t n = 0;
-	*q = (struct asked){.a = {"", "", "", "", "", "", NULL}};
-	q->text = strdup(r->path);
-	if (!q->text)
-		return -ENOMEM;
-	for (char *p = strtok_r(q->text, "/", &save); p && n < ARRAY_SIZE(seg); p = strtok_r(NULL, "/", &save))
-		seg[n++] = p;
-	bool core = n >= 3 && streq(seg[0], "api");
-	if (core || (n >= 4 && streq(seg[0], "apis"))) {
-		q->a.group = core ? "" : seg[1];
-		return resource_of(r, seg + (core ? 2 : 3), n - (core ? 2 : 3), q);
-	}
-	for (size_t i = 0; r->method[i] && i < sizeof(q->verb) - 1; i++)
-		q->verb[i] = (char)tolower((unsigned char)r->method[i]);
-	q->a.verb = q->verb;
-	q->a.path = r->path;
-	return 0;
+	/* A namespace is asked for in itself. A list of the one object that a selector names is about that object. */
+	const bool lists = rt->asked == VERB_LIST || rt->asked == VERB_WATCH;
+	const char *ns = streq(rt->plural, "namespaces") && !*rt->ns ? rt->name : rt->ns;
+	const char *name = lists ? selector_name(r->selector) : rt->name;
+	return (struct authz_attributes){rt->asked == VERB_NONE ? "" : verb_name(rt->asked),
+	                                 rt->group,
+	                                 rt->plural,
+	                                 rt->subresource,
+	                                 ns,
+	                                 name ? name : "",
+	                                 NULL};
 }
 
 bool authz_check(const struct server *s, const struct user *u, const struct authz_attributes *a, struct buf *why) {
@@ -191,31 +131,21 @@ bool authz_request(const struct server *s, struct request *r) {
 	if (user_in_group(u, GROUP_MASTERS))
 		return true;
 	_buf_free_ struct buf why = {.max = 2048};
-	struct asked q;
-	bool allowed = false;
-	if (ask(r, &q) < 0)
-		reply_internal(r, "out of memory");
-	else if (!(allowed = rbac_allows(s->rbac, u, &q.a, &why)))
-		authz_forbidden(r, u, &q.a, why.data);
-	asked_clear(&q);
+	char verb[16];
+	const struct authz_attributes a = attributes_of(r, verb);
+	bool allowed = rbac_allows(s->rbac, u, &a, &why);
+	if (!allowed)
+		authz_forbidden(r, u, &a, why.data);
 	return allowed;
 }
 
 bool authz_create(const struct server *s, struct request *r) {
-	struct asked q;
-	bool allowed = user_in_group(r->user, GROUP_MASTERS);
-	if (allowed)
-		return true;
-	if (ask(r, &q) < 0) {
-		reply_internal(r, "out of memory");
-		asked_clear(&q);
-		return false;
-	}
-	q.a.verb = "create";
 	_buf_free_ struct buf why = {.max = 2048};
-	allowed = rbac_allows(s->rbac, r->user, &q.a, &why);
+	char verb[16];
+	struct authz_attributes a = attributes_of(r, verb);
+	a.verb = "create";
+	bool allowed = user_in_group(r->user, GROUP_MASTERS) || rbac_allows(s->rbac, r->user, &a, &why);
 	if (!allowed)
-		authz_forbidden(r, r->user, &q.a, why.data);
-	asked_clear(&q);
+		authz_forbidden(r, r->user, &a, why.data);
 	return allowed;
 }

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * May this user do that? Asked once for each request, before anything else about it is looked at: also whether a path
- * exists is only told to who may ask for it. Members of system:masters may do everything; for all others see
- * apiserver/rbac.h, and for Nacre's agents apiserver/restrict.h as well.
+ * May this user do that? Asked once for each request, by its route (apiserver/request.h), before anything else about it
+ * is looked at: also whether a path exists is only told to who may ask for it. Members of system:masters may do
+ * everything; for all others see apiserver/rbac.h, and for Nacre's agents apiserver/restrict.h as well.
  */
 
 #include "apiserver/rbac.h"

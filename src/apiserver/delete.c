@@ -145,17 +145,19 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
 		return WRITE_LATER;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	json_t *tree = o ? object_load(o) : NULL;
 	if (!o) {
-		reply_not_found(r);
+		if (restrict_stored(r, NULL) == 0)
+			reply_not_found(r);
 		return WRITE_DONE;
 	}
-	json_t *tree = object_load(o);
 	if (!tree) {
 		reply_internal(r, "out of memory");
 		return WRITE_DONE;
 	}
 	enum write_result result = WRITE_DONE;
-	if (!is_protected(r) && restrict_write(s, r, tree, NULL) == 0 && check_preconditions(r, o, tree, &d) == 0) {
+	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(s, r, tree, NULL) == 0 &&
+	    check_preconditions(r, o, tree, &d) == 0) {
 		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)
 			reply_internal(r, "out of memory");
@@ -173,7 +175,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 /* ---- deletecollection ---- */
 
 /* The objects as they are now, which is what the answer shows. 0 or -ENOMEM. */
-static int select_all(struct server *s, struct request *r, const struct selector *sel) {
+static int select_all(struct server *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct reply *reply = &r->reply;
 	size_t cap = 0;
@@ -181,7 +183,7 @@ static int select_all(struct server *s, struct request *r, const struct selector
 	     o = store_next(s->store, rt->kind_index, o)) {
 		if (*rt->ns && !streq(o->ns, rt->ns))
 			break;
-		if (!selector_matches(sel, o->ns, o->name, o->value->data, o->value->len))
+		if (!selector_matches(r->selector, o->ns, o->name, o->value->data, o->value->len))
 			continue;
 		if (reply->n_items == cap) {
 			cap = cap ? cap * 2 : 64;
@@ -196,22 +198,18 @@ static int select_all(struct server *s, struct request *r, const struct selector
 }
 
 static enum write_result begin_collection(struct server *s, struct request *r) {
-	_cleanup_(cleanup_selector) struct selector *sel = NULL;
 	const char *version = request_param(r, "resourceVersion");
-	struct error err = {0};
 	if (r->route.kind == &api_kind_namespace)
 		reply_method_not_allowed(r);
 	else if (version && *version && parse_i64(version, 0, INT64_MAX, &(int64_t){0}, NULL) < 0)
 		reply_bad_request(r,
 		                  "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number",
 		                  version);
-	else if (selector_parse(r->route.kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
-	                        &sel, &err) < 0)
-		reply_bad_request(r, "%s", err.msg);
-	else if (select_all(s, r, sel) < 0)
+	else if (request_check_selector(r) == 0) {
+		if (select_all(s, r) == 0)
+			return WRITE_STAGED;
 		reply_internal(r, "out of memory");
-	else
-		return WRITE_STAGED;
+	}
 	return WRITE_DONE;
 }
 

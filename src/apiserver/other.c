@@ -98,10 +98,6 @@ static void reply_metrics(struct request *r) {
 
 void handle_other(struct server *s, struct request *r) {
 	const char *p = r->path;
-	size_t n = strlen(p);
-	/* "/api/" is "/api". */
-	if (n > 1 && p[n - 1] == '/')
-		r->path[n - 1] = '\0';
 	if (!streq(r->method, "GET"))
 		reply_method_not_allowed(r);
 	else if (streq(p, "/api"))

@@ -29,15 +29,6 @@ static enum table_include include_of(const struct request *r) {
 	return streq(v, "Object") ? TABLE_OBJECT : streq(v, "None") ? TABLE_NONE : TABLE_METADATA;
 }
 
-static int parse_selector(struct request *r, struct selector **ret) {
-	struct error err = {0};
-	int e = selector_parse(r->route.kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"), ret,
-	                       &err);
-	if (e < 0)
-		reply_bad_request(r, "%s", err.msg);
-	return e;
-}
-
 /* A resourceVersion parameter; absent is -1. */
 static int parse_version(struct request *r, const struct server *s, int64_t *ret) {
 	const char *v = request_param(r, "resourceVersion");
@@ -323,7 +314,6 @@ static bool parse_limit(struct request *r, int64_t *ret) {
 }
 
 void handle_list(struct server *s, struct request *r) {
-	_cleanup_(cleanup_selector) struct selector *sel = NULL;
 	_cleanup_(page_clear) struct page page = {0};
 	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
 	int64_t version, limit;
@@ -335,10 +325,10 @@ void handle_list(struct server *s, struct request *r) {
 		reply_not_partial(r);
 		return;
 	}
-	if (!check_include(r) || parse_selector(r, &sel) < 0 || check_list_options(r) < 0 ||
+	if (!check_include(r) || request_check_selector(r) < 0 || check_list_options(r) < 0 ||
 	    parse_version(r, s, &version) < 0 || !parse_limit(r, &limit))
 		return;
-	lp.sel = sel;
+	lp.sel = r->selector;
 	lp.limit = (size_t)MAX(limit, (int64_t)0);
 	lp.version = exact && version > 0 ? version : store_version(s->store);
 	if (token && (parse_continue(token, &lp) < 0 || lp.version > store_version(s->store))) {
@@ -364,11 +354,9 @@ static bool watch_initial(struct request *r, int64_t version, bool send_initial,
 }
 
 void handle_watch(struct server *s, struct request *r) {
-	struct selector *sel = NULL;
 	int64_t version, limit, timeout = 0; /* a limit counts for nothing here */
 	bool initial, send_initial = request_flag(r, "sendInitialEvents");
 	const char *t = request_param(r, "timeoutSeconds");
-	char name_field[300];
 
 	if (s->stopping) {
 		const struct status_details d = {.retry_after_s = 1};
@@ -382,20 +370,12 @@ void handle_watch(struct server *s, struct request *r) {
 	if (!parse_limit(r, &limit) || parse_version(r, s, &version) < 0 ||
 	    !watch_initial(r, version, send_initial, &initial))
 		return;
-	if (*r->route.name) {
-		/* A watch of one object is one with a field selector. */
-		struct error err = {0};
-		snprintf(name_field, sizeof(name_field), "metadata.name=%.253s", r->route.name);
-		if (selector_parse(r->route.kind, request_param(r, "labelSelector"), name_field, &sel, &err) < 0) {
-			reply_bad_request(r, "%s", err.msg);
-			return;
-		}
-	} else if (parse_selector(r, &sel) < 0)
+	if (request_check_selector(r) < 0)
 		return;
 	const struct watch_options o = {
 		.kind = r->route.kind_index,
 		.ns = r->route.ns,
-		.selector = sel,
+		.selector = TAKE_PTR(r->selector),
 		.initial = initial,
 		.initial_end = send_initial && request_flag(r, "allowWatchBookmarks"),
 		.bookmarks = request_flag(r, "allowWatchBookmarks"),

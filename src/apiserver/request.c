@@ -82,8 +82,13 @@ struct request *request_new(const char *method, const char *target) {
 		return NULL;
 	if (strlen(r->path) > REQUEST_PATH_MAX || r->path[0] != '/' || !percent_decode(r->path, false))
 		reply_bad_request(r, "the path of the request is malformed");
-	else
+	else {
+		/* "/api/" is "/api". */
+		size_t n = strlen(r->path);
+		if (n > 1 && r->path[n - 1] == '/')
+			r->path[n - 1] = '\0';
 		(void)!parse_query(r);
+	}
 	return TAKE_PTR(r);
 }
 
@@ -101,6 +106,7 @@ struct request *request_free(struct request *r) {
 	free(r->path);
 	free(r->query);
 	free(r->segments);
+	selector_free(r->selector);
 	free(r->content_type);
 	free(r->if_none_match);
 	free(r->user_agent);
@@ -117,7 +123,7 @@ const char *request_param(const struct request *r, const char *key) {
 
 bool request_flag(const struct request *r, const char *key) {
 	const char *v = request_param(r, key);
-	return v && (streq(v, "true") || streq(v, "1"));
+	return v && strcasecmp(v, "false") != 0 && !streq(v, "0");
 }
 
 /* True if the media range at P (up to LEN bytes) has the parameter KEY=VALUE. */
@@ -189,28 +195,26 @@ int request_set_content_type(struct request *r, const char *value) {
 	return 0;
 }
 
+/* A watch is one of a list: with a name, `watch` counts for nothing. */
 static enum verb verb_of(const struct request *r, bool named) {
 	const char *m = r->method;
-	if (streq(m, "GET") || streq(m, "HEAD")) {
-		if (request_flag(r, "watch"))
-			return VERB_WATCH;
-		return named ? VERB_GET : VERB_LIST;
-	}
+	if (streq(m, "GET") || streq(m, "HEAD"))
+		return named ? VERB_GET : request_flag(r, "watch") ? VERB_WATCH : VERB_LIST;
 	if (streq(m, "POST"))
-		return named ? VERB_NONE : VERB_CREATE;
+		return VERB_CREATE;
 	if (streq(m, "PUT"))
-		return named ? VERB_UPDATE : VERB_NONE;
+		return VERB_UPDATE;
 	if (streq(m, "PATCH"))
-		return named ? VERB_PATCH : VERB_NONE;
+		return VERB_PATCH;
 	if (streq(m, "DELETE"))
 		return named ? VERB_DELETE : VERB_DELETE_COLLECTION;
 	return VERB_NONE;
 }
 
-static bool find_kind(struct route *rt, const char *group, const char *version, const char *plural) {
+static bool find_kind(struct route *rt) {
 	for (unsigned i = 0; api_kinds[i]; i++) {
 		const struct api_kind *k = api_kinds[i];
-		if (streq(k->group, group) && streq(k->version, version) && streq(k->plural, plural)) {
+		if (streq(k->group, rt->group) && streq(k->version, rt->version) && streq(k->plural, rt->plural)) {
 			rt->kind_index = i;
 			rt->kind = k;
 			return true;
@@ -219,99 +223,118 @@ static bool find_kind(struct route *rt, const char *group, const char *version, 
 	return false;
 }
 
-/* "PLURAL", or of an object "PLURAL/NAME/SUBRESOURCE". */
-static bool find_review(struct route *rt, const char *group, const char *version, char **seg, size_t n) {
+/* "PLURAL", or of an object "PLURAL/NAME/SUBRESOURCE": N parts. */
+static bool find_review(struct route *rt, size_t n) {
 	for (const struct review *v = reviews; v->group; v++) {
-		bool sub = v->of && n == 3 && streq(v->subresource, seg[2]) && streq(v->of->group, group) &&
-		           streq(v->of->version, version);
-		bool top = !v->of && n == 1 && streq(v->group, group) && streq(v->version, version);
-		if (!(sub || top) || !streq(v->plural, seg[0]) || v->namespaced != (*rt->ns != '\0'))
+		bool sub = v->of && n == 3 && streq(v->subresource, rt->subresource) &&
+		           streq(v->of->group, rt->group) && streq(v->of->version, rt->version);
+		bool top = !v->of && n == 1 && streq(v->group, rt->group) && streq(v->version, rt->version);
+		if (!(sub || top) || !streq(v->plural, rt->plural) || v->namespaced != (*rt->ns != '\0'))
 			continue;
 		rt->review = v;
-		rt->name = sub ? seg[1] : "";
-		return !sub || find_kind(rt, group, version, seg[0]);
+		rt->verb = VERB_CREATE;
+		return !sub || find_kind(rt);
 	}
 	return false;
 }
 
-int route_parse(struct request *r) {
-	char *seg[10], *save = NULL;
+/* What is served of a resource whose path has N parts from PLURAL on. */
+static enum route_fault find_served(struct route *rt, size_t n) {
+	const bool named = *rt->name;
+	if (find_review(rt, n))
+		return rt->asked == VERB_CREATE ? ROUTE_FINE : ROUTE_NO_METHOD;
+	if (!find_kind(rt) || n > 3 || (*rt->ns && !rt->kind->namespaced)) {
+		rt->kind = NULL;
+		return ROUTE_NOT_FOUND;
+	}
+	rt->status = streq(rt->subresource, "status") && rt->kind->has_status;
+	rt->scale = streq(rt->subresource, "scale") && rt->kind->scale;
+	if (n == 3 && !rt->status && !rt->scale)
+		return ROUTE_NO_SUBRESOURCE;
+	const bool replaces = rt->asked == VERB_UPDATE || rt->asked == VERB_PATCH;
+	if (replaces && !named)
+		return object_has_generation(rt->kind) ? ROUTE_NO_NAME : ROUTE_NO_METHOD;
+	if (rt->asked == VERB_NONE || (rt->asked == VERB_CREATE && named) || (n == 3 && rt->asked == VERB_DELETE))
+		return ROUTE_NO_METHOD;
+	/* An object of a namespaced kind is only named within a namespace; nor is one made outside of it. */
+	if (rt->kind->namespaced && !*rt->ns &&
+	    (named || rt->asked == VERB_CREATE || rt->asked == VERB_DELETE_COLLECTION)) {
+		rt->kind = NULL;
+		return ROUTE_NOT_FOUND;
+	}
+	rt->verb = rt->asked;
+	return ROUTE_FINE;
+}
+
+/* Cuts TEXT up; the segments past SIZE only count. */
+static size_t split(char *text, char **seg, size_t size) {
+	char *save = NULL;
 	size_t n = 0;
-	size_t i = 0; /* first segment after the version */
-	const char *group = "", *version = "";
-	struct route rt = {.ns = "", .name = ""};
-	free(r->segments);
+	for (char *p = strtok_r(text, "/", &save); p; p = strtok_r(NULL, "/", &save), n++)
+		if (n < size)
+			seg[n] = p;
+	return n;
+}
+
+int route_parse(struct request *r) {
+	char *parts[8], **seg = parts;
+	struct route *rt = &r->route;
+	*rt = (struct route){.group = "", .version = "", .plural = "", .ns = "", .name = "", .subresource = ""};
 	r->segments = strdup(r->path);
 	if (!r->segments) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
-	for (char *p = strtok_r(r->segments, "/", &save); p; p = strtok_r(NULL, "/", &save)) {
-		if (n == ARRAY_SIZE(seg))
-			goto not_found;
-		seg[n++] = p;
-	}
-	if (n >= 2 && streq(seg[0], "api")) {
-		group = "";
-		version = seg[1];
-		i = 2;
-	} else if (n >= 3 && streq(seg[0], "apis")) {
-		group = seg[1];
-		version = seg[2];
-		i = 3;
-	} else
+	size_t n = split(r->segments, parts, ARRAY_SIZE(parts));
+	bool core = n >= 3 && streq(seg[0], "api");
+	if (!core && !(n >= 4 && streq(seg[0], "apis")))
 		return 0;
-	if (i == n)
-		return 0; /* the group's own discovery */
-	/* "namespaces/NS/PLURAL…", but "namespaces/NS[/status]" is the namespace itself. */
-	if (streq(seg[i], "namespaces") && n - i >= 3 &&
-	    !(*group == '\0' && n - i == 3 && (streq(seg[i + 2], "status") || streq(seg[i + 2], "finalize")))) {
-		rt.ns = seg[i + 1];
-		i += 2;
+	rt->is_resource = true;
+	rt->group = core ? "" : seg[1];
+	rt->version = seg[core ? 1 : 2];
+	seg += core ? 2 : 3;
+	n -= core ? 2 : 3;
+	/* "namespaces/NS/PLURAL…", but "namespaces/NS/status" is of the namespace itself. */
+	if (streq(seg[0], "namespaces") && n >= 3 && !streq(seg[2], "status") && !streq(seg[2], "finalize")) {
+		rt->ns = seg[1];
+		seg += 2;
+		n -= 2;
 	}
-	if (find_review(&rt, group, version, seg + i, n - i)) {
-		rt.verb = VERB_CREATE;
-		r->route = rt;
-		if (streq(r->method, "POST"))
-			return 0;
-		reply_method_not_allowed(r);
-		return -EINVAL;
+	rt->plural = seg[0];
+	rt->name = n > 1 ? seg[1] : "";
+	rt->subresource = n > 2 ? seg[2] : "";
+	rt->asked = verb_of(r, *rt->name);
+	rt->fault = find_served(rt, n);
+	if (rt->fault || *rt->name || rt->verb == VERB_CREATE)
+		return 0;
+	int e = selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
+	                       &r->selector, &r->selector_err);
+	if (e < 0 && e != -EINVAL)
+		reply_internal(r, "out of memory");
+	return e == -EINVAL ? 0 : e;
+}
+
+int request_check_selector(struct request *r) {
+	if (!r->selector_err.code)
+		return 0;
+	reply_bad_request(r, "%s", r->selector_err.msg);
+	return -EINVAL;
+}
+
+int route_check(struct request *r) {
+	const struct route *rt = &r->route;
+	switch (rt->fault) {
+	case ROUTE_FINE: return 0;
+	case ROUTE_NO_SUBRESOURCE: reply_not_found(r); break;
+	case ROUTE_NO_METHOD: reply_method_not_allowed(r); break;
+	case ROUTE_NO_NAME: reply_bad_request(r, "name must be provided"); break;
+	case ROUTE_NOT_FOUND:
+		reply_route_not_found(r);
+		/* What `kubectl create quota` makes is not served; say what is. */
+		if (!*rt->group && streq(rt->plural, "resourcequotas"))
+			reply_status(&r->reply, 404, "NotFound", &(struct status_details){0},
+			             "the server could not find the requested resource: quotas are TenantQuotas of "
+			             "nacre.dev/v1alpha1 here");
 	}
-	if (!find_kind(&rt, group, version, seg[i]) || n - i > 3 || (*rt.ns && !rt.kind->namespaced))
-		goto not_found;
-	if (n - i >= 2)
-		rt.name = seg[i + 1];
-	if (n - i == 3) {
-		rt.status = streq(seg[i + 2], "status") && rt.kind->has_status;
-		rt.scale = streq(seg[i + 2], "scale") && rt.kind->scale;
-		if (!rt.status && !rt.scale) {
-			r->route = rt;
-			reply_not_found(r);
-			return -EINVAL;
-		}
-	}
-	rt.verb = verb_of(r, *rt.name);
-	r->route = rt;
-	if (rt.verb == VERB_NONE && !*rt.name && object_has_generation(rt.kind) &&
-	    (streq(r->method, "PUT") || streq(r->method, "PATCH"))) {
-		reply_bad_request(r, "name must be provided");
-		return -EINVAL;
-	}
-	if (rt.verb == VERB_NONE || ((rt.status || rt.scale) && rt.verb == VERB_DELETE)) {
-		reply_method_not_allowed(r);
-		return -EINVAL;
-	}
-	/* An object of a namespaced kind is only named within a namespace; nor is one made outside of it. */
-	if (rt.kind->namespaced && !*rt.ns && (*rt.name || rt.verb == VERB_CREATE || rt.verb == VERB_DELETE_COLLECTION))
-		goto not_found;
-	return 0;
-not_found:
-	reply_route_not_found(r);
-	/* What `kubectl create quota` makes is not served; say what is. */
-	if (n > i && streq(group, "") && streq(seg[i], "resourcequotas"))
-		reply_status(&r->reply, 404, "NotFound", &(struct status_details){0},
-		             "the server could not find the requested resource: quotas are TenantQuotas of "
-		             "nacre.dev/v1alpha1 "
-		             "here");
 	return -EINVAL;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "api/api.h"
+#include "apiserver/selector.h"
 #include "apiserver/store.h"
 #include "apiserver/user.h"
 #include "base/buf.h"
@@ -41,12 +42,21 @@ enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PART
 
 struct review;
 
-/* What the target says: /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]] */
+enum route_fault { ROUTE_FINE, ROUTE_NOT_FOUND, ROUTE_NO_SUBRESOURCE, ROUTE_NO_METHOD, ROUTE_NO_NAME };
+
+/*
+ * What method and target say: /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]], as apimachinery's
+ * RequestInfo reads it. Authorization and handlers both go by this and parse nothing themselves. Strings are "" if
+ * absent.
+ */
 struct route {
-	enum verb verb;
-	unsigned kind_index; /* into api_kinds; for verbs other than VERB_NONE */
-	const struct api_kind *kind;
-	const char *ns, *name;       /* "" if absent */
+	bool is_resource; /* else the path itself is what is asked for, and all strings are empty */
+	const char *group, *version, *plural, *ns, *name, *subresource;
+	enum verb asked;        /* whether or not it is served; VERB_NONE: a method that Kubernetes has no verb for */
+	enum route_fault fault; /* why it isn't served; told only to who is allowed what is asked */
+	enum verb verb;         /* what is served */
+	unsigned kind_index;    /* into api_kinds; for verbs other than VERB_NONE */
+	const struct api_kind *kind; /* NULL: there is none */
 	bool status, scale;          /* the subresources */
 	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
 };
@@ -98,6 +108,9 @@ struct request {
 	size_t n_params;
 	struct route route;
 	char *segments; /* the path cut up, for route */
+	/* Of list, watch and deletecollection; NULL: all. With SELECTOR_ERR set it can't be read. */
+	struct selector *selector;
+	struct error selector_err;
 	enum media accept;
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
@@ -129,8 +142,15 @@ DEFINE_CLEANUP(request, struct request *, request_free)
 int request_set_accept(struct request *r, const char *value);
 int request_set_content_type(struct request *r, const char *value);
 
-const char *request_param(const struct request *r, const char *key); /* NULL if absent */
-bool request_flag(const struct request *r, const char *key);         /* "true" or "1" */
+/* The first one, as kube-apiserver takes it; NULL if absent. */
+const char *request_param(const struct request *r, const char *key);
+/* False if absent, "false" or "0" (Convert_Slice_string_To_bool() of k8s.io/apimachinery, pkg/runtime/conversion.go).
+ */
+bool request_flag(const struct request *r, const char *key);
 
-/* Reads the route from the path; on failure (404, 405) the reply is set and -EINVAL returned. */
-int route_parse(struct request *r);
+/* Sets r->route and r->selector, once and for all; -ENOMEM with the reply set. */
+int route_parse(struct request *r) _must_use_;
+/* 0, or -EINVAL with the reply set (404, 405, 400): nothing of that sort is served. */
+int route_check(struct request *r) _must_use_;
+/* The same for a selector that can't be read (400). */
+int request_check_selector(struct request *r) _must_use_;

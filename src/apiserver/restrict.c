@@ -10,9 +10,12 @@
 #include "api/host.h"
 #include "api/instance.h"
 #include "api/roles.h"
+#include "apiserver/body.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
+#include "apiserver/review.h"
 #include "apiserver/stage.h"
+#include "apiserver/tree.h"
 #include "base/util.h"
 
 struct agent {
@@ -49,6 +52,133 @@ static int refuse(struct request *r, const json_t *old, const json_t *obj, const
 	return -EPERM;
 }
 
+/* ---- what an agent may see ---- */
+
+/*
+ * The kinds that agents work with. OBJECT and FIELD say whose an object is: PREFIX and the host's name are the value
+ * there. Without these everybody may read it.
+ */
+struct scope {
+	const struct api_kind *kind;
+	bool host, edge; /* whose agents read and write it */
+	const char *object, *field, *prefix;
+};
+
+static const struct scope scopes[] = {
+	{&api_kind_instance, true, false, "status", "host", ""},
+	{&api_kind_host, true, true, "metadata", "name", ""},
+	{&api_kind_lease, true, true, "metadata", "name", "host-"},
+	{&api_kind_event, true, true, "source", "host", ""},
+	{&api_kind_edgepeer, false, true, "spec", "edge", ""},
+	{&api_kind_endpoint, true, true, NULL, NULL, ""},
+	{&api_kind_addresspool, false, true, NULL, NULL, ""},
+	{&api_kind_image, true, true, NULL, NULL, ""},
+	{&api_kind_instancetype, true, true, NULL, NULL, ""},
+};
+
+static const struct scope *scope_of(const struct agent *a, const struct api_kind *k) {
+	for (size_t i = 0; i < ARRAY_SIZE(scopes); i++)
+		if (scopes[i].kind == k && (a->edge ? scopes[i].edge : scopes[i].host))
+			return &scopes[i];
+	return NULL;
+}
+
+/* The value of the scope's field in the agent's own objects; NULL on no memory, which is nobody's. */
+static char *own_value(const struct agent *a, const struct scope *sc) {
+	return strf("%s%s", sc->prefix, a->host);
+}
+
+static bool is_own(const struct agent *a, const struct scope *sc, const json_t *obj) {
+	_free_ char *value = own_value(a, sc);
+	return value && obj && streq(field(obj, sc->object, sc->field), value);
+}
+
+/* One answer, whether the object is another host's or isn't there: it tells nothing. */
+static int refuse_foreign(struct request *r, const struct agent *a, const struct scope *sc) {
+	return refuse(r, NULL, NULL, "its %s.%s is not %s%s: %s %s may not see or write it", sc->object, sc->field,
+	              sc->prefix, a->host, a->what, a->host);
+}
+
+/* A list or watch of what is scoped asks for the agent's own. */
+static int check_list(struct request *r, const struct agent *a, const struct scope *sc) {
+	const struct api_kind *k = r->route.kind;
+	const struct status_details d = {.group = k->group, .kind = k->plural};
+	_free_ char *name = strf("%s.%s", sc->object, sc->field), *value = own_value(a, sc);
+	if (name && value && selector_requires(r->selector, name, value))
+		return 0;
+	reply_status(&r->reply, 403, "Forbidden", &d,
+	             "%s%s%s is forbidden: %s %s may ask for its own %ss only, by fieldSelector=%s.%s=%s%s", k->plural,
+	             *k->group ? "." : "", k->group, a->what, a->host, k->kind, sc->object, sc->field, sc->prefix,
+	             a->host);
+	return -EPERM;
+}
+
+int restrict_stored(struct request *r, const json_t *old) {
+	struct agent a;
+	if (!agent_of(r, &a))
+		return 0;
+	const struct scope *sc = a.host ? scope_of(&a, r->route.kind) : NULL;
+	if (!sc)
+		return refuse(r, NULL, NULL, "%s %s may not see or write any %s", a.what,
+		              a.host ? a.host : r->user->name, r->route.kind->kind);
+	if (r->route.kind == &api_kind_endpoint)
+		return old && !streq(field(old, "spec", "host"), a.host)
+		               ? refuse(r, NULL, NULL, "its spec.host is not %s: %s %s may not write it", a.host,
+		                        a.what, a.host)
+		               : 0;
+	/* These are only there or not, which is no secret; and an agent makes its own anew. */
+	const bool may_be_missing =
+		sc->kind == &api_kind_host || sc->kind == &api_kind_lease || sc->kind == &api_kind_event;
+	return !sc->object || is_own(&a, sc, old) || (!old && may_be_missing) ? 0 : refuse_foreign(r, &a, sc);
+}
+
+static int check_read(const struct server *s, struct request *r, const struct agent *a, const struct scope *sc) {
+	const struct route *rt = &r->route;
+	if (!sc->object)
+		return 0;
+	if (rt->verb != VERB_GET)
+		return check_list(r, a, sc);
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	_json_decref_ json_t *obj = o ? object_load(o) : NULL;
+	return restrict_stored(r, obj);
+}
+
+/* Of a Host and a Lease the path says whose it is, also of one that isn't there. */
+static bool is_foreign_name(const struct request *r, const struct agent *a, const struct scope *sc) {
+	_free_ char *value = own_value(a, sc);
+	if (!streq(sc->object, "metadata"))
+		return false;
+	if (sc->kind == &api_kind_lease && !streq(r->route.ns, ROLES_SYSTEM_NS))
+		return true;
+	return *r->route.name && !streq(r->route.name, value);
+}
+
+int restrict_request(const struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	const bool reads = rt->verb == VERB_GET || rt->verb == VERB_LIST || rt->verb == VERB_WATCH;
+	struct agent a;
+	if (!rt->kind || !agent_of(r, &a)) /* what has no kind is discovery, or a question about oneself */
+		return 0;
+	if (!a.host)
+		return refuse(r, NULL, NULL, "user %s is in a group of agents, but its name says no host",
+		              r->user->name);
+	const struct scope *sc = scope_of(&a, rt->kind);
+	if (!sc || rt->review || (!reads && sc->kind != &api_kind_endpoint && !sc->object))
+		return refuse(r, NULL, NULL, "%s %s may not %s any %s", a.what, a.host, reads ? "see" : "write",
+		              rt->review ? rt->review->kind : rt->kind->kind);
+	if (rt->verb == VERB_DELETE_COLLECTION)
+		return refuse(r, NULL, NULL, "agents may not delete collections");
+	/* Each name that applies something has an entry in managedFields, of which there may be any number. */
+	if (request_is_apply(r))
+		return refuse(r, NULL, NULL, "agents may not apply: use another sort of patch");
+	if (is_foreign_name(r, &a, sc))
+		return refuse(r, NULL, NULL, "%s %s may see and write no %s but %s%s%s", a.what, a.host, rt->kind->kind,
+		              sc->kind == &api_kind_lease ? ROLES_SYSTEM_NS "/" : "", sc->prefix, a.host);
+	return reads ? check_read(s, r, &a, sc) : 0;
+}
+
+/* ---- what an agent may write ---- */
+
 /* Both before and after it must be the agent's. */
 static int check_owned(const struct agent *a, struct request *r, const json_t *old, const json_t *obj,
                        const char *object, const char *name) {
@@ -60,9 +190,8 @@ static int check_owned(const struct agent *a, struct request *r, const json_t *o
 		if (i == 1 && old)
 			return refuse(r, old, obj, "%s %s may not change its %s.%s from %s to %s", a->what, a->host,
 			              object, name, a->host, host && *host ? host : "none");
-		if (!host || !*host)
-			return refuse(r, old, obj, "it belongs to no host; %s %s may not write it", a->what, a->host);
-		return refuse(r, old, obj, "it belongs to host %s; %s %s may not write it", host, a->what, a->host);
+		return refuse(r, old, obj, "its %s.%s is not %s: %s %s may not write it", object, name, a->host,
+		              a->what, a->host);
 	}
 	return 0;
 }
@@ -260,48 +389,4 @@ int restrict_write(const struct server *s, struct request *r, const json_t *old,
 	if (k == &api_kind_edgepeer && a.edge && r->route.status)
 		return check_owned(&a, r, old, obj, "spec", "edge");
 	return refuse(r, old, obj, "%s %s may not write any %s", a.what, a.host, k->kind);
-}
-
-/* Is "FIELD=VALUE" one of the terms of the field selector? */
-static bool selects(const struct request *r, const char *name, const char *value) {
-	const char *p = request_param(r, "fieldSelector");
-	size_t n = strlen(name), m = strlen(value);
-	while (p && *p) {
-		size_t len = strcspn(p, ",");
-		size_t eq = strncmp(p + (len > n ? n : len), "==", 2) == 0 ? 2 : 1;
-		if (len == n + eq + m && strncmp(p, name, n) == 0 && p[n] == '=' && strncmp(p + n + eq, value, m) == 0)
-			return true;
-		p += len + (p[len] == ',');
-	}
-	return false;
-}
-
-int restrict_request(const struct server *s, struct request *r) {
-	const struct route *rt = &r->route;
-	struct agent a;
-	if (rt->verb == VERB_DELETE_COLLECTION && agent_of(r, &a))
-		return refuse(r, NULL, NULL, "agents may not delete collections");
-	bool reads = rt->verb == VERB_GET || rt->verb == VERB_LIST || rt->verb == VERB_WATCH;
-	if (!reads || rt->kind != &api_kind_instance || !agent_of(r, &a))
-		return 0;
-	if (!a.host)
-		return refuse(r, NULL, NULL, "user %s is in a group of agents, but its name says no host",
-		              r->user->name);
-	if (rt->verb != VERB_GET) {
-		if (selects(r, "status.host", a.host))
-			return 0;
-		const struct status_details d = {.group = rt->kind->group, .kind = rt->kind->plural};
-		reply_status(&r->reply, 403, "Forbidden", &d,
-		             "instances.nacre.dev is forbidden: %s %s may ask for its own Instances only, by "
-		             "fieldSelector=status.host=%s",
-		             a.what, a.host, a.host);
-		return -EPERM;
-	}
-	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	json_t *obj = o ? object_load(o) : NULL;
-	int e = 0;
-	if (o && !streq(field(obj, "status", "host"), a.host))
-		e = refuse(r, NULL, obj, "it does not belong to %s %s, which may not read it", a.what, a.host);
-	json_decref(obj);
-	return e;
 }

@@ -4,13 +4,18 @@
 /*
  * What an agent may do beyond what its role says, which is the same for all hosts: only with what is its own host's.
  * An agent is system:nacre:host:HOST of group system:nacre:hosts, or system:nacre:edge:HOST of system:nacre:edges; a
- * member of these groups with another name may write nothing. On kube-apiserver deploy/admission.yaml says the same of
- * writes. The table of rules is in docs/apiserver.md.
+ * member of these groups with another name may do nothing. On kube-apiserver deploy/admission.yaml says the same of
+ * writes, as far as a policy can. The table of rules is in docs/apiserver.md.
  */
 
 #include "apiserver/server.h"
 
 /* -EPERM with the reply set (403). OLD NULL: it is created; OBJ NULL: it is deleted. */
 int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj) _must_use_;
-/* The same for get, list, watch and deletecollection. */
+/*
+ * Before anything of the request is looked at: what its route asks for, and of reads whose it is. The answer is the
+ * same whether an Instance is another host's or isn't there.
+ */
 int restrict_request(const struct server *s, struct request *r) _must_use_;
+/* Before a write looks at what is stored (OLD; NULL: nothing): whose it is. */
+int restrict_stored(struct request *r, const json_t *old) _must_use_;

@@ -251,6 +251,14 @@ const char *selector_name(const struct selector *sel) {
 	return NULL;
 }
 
+bool selector_requires(const struct selector *sel, const char *field, const char *value) {
+	for (size_t i = 0; sel && i < sel->n_fields; i++)
+		if (sel->fields[i].op == OP_IN && streq(sel->fields[i].key, field) &&
+		    streq(sel->fields[i].values[0], value))
+			return true;
+	return false;
+}
+
 static bool key_is(const char *key, size_t len, const char *want, size_t want_len) {
 	return len == want_len && memcmp(key, want, len) == 0;
 }

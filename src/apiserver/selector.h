@@ -28,6 +28,9 @@ bool selector_matches(const struct selector *sel, const char *ns, const char *na
 /* The namespace and name that SEL pins, or NULL: then only one object need be looked at. */
 const char *selector_name(const struct selector *sel);
 
+/* True if SEL takes only objects whose FIELD ("status.host") is VALUE. */
+bool selector_requires(const struct selector *sel, const char *field, const char *value);
+
 /* Of text that is known to be good JSON, as what is stored is. */
 struct json_span {
 	const char *text;

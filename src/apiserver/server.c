@@ -166,21 +166,20 @@ static void answer_review(struct server *s, struct request *r) {
 
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
-	if (r->reply.code || !authz_request(s, r) || route_parse(r) < 0)
+	if (r->reply.code || route_parse(r) < 0 || !authz_request(s, r) || route_check(r) < 0 ||
+	    restrict_request(s, r) < 0)
 		return true;
 	if (r->route.review) {
 		if (body_parse(r) == 0)
 			answer_review(s, r);
 		return true;
 	}
-	if (r->route.verb != VERB_NONE && restrict_request(s, r) < 0)
-		return true;
 	void (*get)(struct server *, struct request *) = r->route.scale ? handle_scale_get : handle_get;
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;
 	case VERB_GET: get(s, r); return true;
 	case VERB_LIST: handle_list(s, r); return true;
-	case VERB_WATCH: (r->route.scale ? get : handle_watch)(s, r); return true;
+	case VERB_WATCH: handle_watch(s, r); return true;
 	default: break;
 	}
 	if (s->read_only) {

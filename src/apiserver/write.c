@@ -18,6 +18,7 @@
 #include "apiserver/owners.h"
 #include "apiserver/patch.h"
 #include "apiserver/reply.h"
+#include "apiserver/restrict.h"
 #include "apiserver/stage.h"
 #include "apiserver/strategic.h"
 #include "apiserver/tree.h"
@@ -439,13 +440,15 @@ int write_find(struct server *s, struct request *r, struct stored *ret, enum wri
 		return -EAGAIN;
 	*result = WRITE_DONE;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	if (!o)
-		return 0;
-	ret->tree = object_load(o);
-	if (!ret->tree) {
+	ret->tree = o ? object_load(o) : NULL;
+	if (o && !ret->tree) {
 		out_of_memory(r);
 		return -ENOMEM;
 	}
+	if (restrict_stored(r, ret->tree) < 0)
+		return -EPERM;
+	if (!o)
+		return 0;
 	ret->managed = owners_detach(ret->tree);
 	ret->o = o;
 	return 0;

@@ -188,12 +188,14 @@ static void on_announce_failed(const struct error *err, void *userdata) {
 }
 
 static int start(struct edge *e, struct error *err) {
-	char endpoint[300];
+	char endpoint[300], own[300];
+	struct kube_cache_options peers = {.select = {.field_selector = own}};
+	snprintf(own, sizeof(own), "spec.edge=%s", e->c.name);
 	snprintf(endpoint, sizeof(endpoint), "edge-%s", e->c.name);
 	snprintf(e->frr_dir, sizeof(e->frr_dir), "%s/frr-public", e->c.run_dir);
 	snprintf(e->netns, sizeof(e->netns), "%s", fabric_underlay(e->c.fabric)->public_name);
 	e->frr = (struct frr){.netns = e->netns, .dir = e->frr_dir};
-	int r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, NULL, err);
+	int r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, &peers, err);
 	if (r >= 0)
 		r = kube_cache_new(&e->pools, e->c.client, &api_kind_addresspool, NULL, err);
 	if (r >= 0)

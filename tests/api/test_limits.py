@@ -53,7 +53,7 @@ def others_go_on(server):
             assert more, got
             got += more
     for user in (AGENT, CONTROLLER):
-        a = server.request("GET", f"{G}/hosts", conn=server.connection(user))
+        a = server.request("GET", f"{G}/hosts?fieldSelector=metadata.name=h1", conn=server.connection(user))
         assert a.status == 200, a.text
     assert server.request("GET", "/api/v1/nodes", conn=server.connection(ADMIN)).status == 404
     assert server.request("GET", "/readyz", conn=server.connection(())).status == 200

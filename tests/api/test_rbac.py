@@ -197,7 +197,7 @@ def test_hosts(cloud):
 
     h1.may("POST", LEASES, lease("host-h1"))
     h1.may("PATCH", LEASES + "/host-h1", {"spec": {"leaseDurationSeconds": 4}}, **MERGE)
-    h1.may_not("POST", LEASES, lease("host-h2"), says="may write no Lease but nacre-system/host-h1")
+    h1.may_not("POST", LEASES, lease("host-h2"), says="no Lease but nacre-system/host-h1")
     h1.may_not("POST", LEASES, lease("nacre-controller"))
     h1.may_not("POST", LEASES.replace("nacre-system", "t1"), {})
 
@@ -207,7 +207,7 @@ def test_hosts(cloud):
     h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h1", "fd00::2", of["h2"]), says="belongs to host h2")
     h2.may("POST", f"{G}/endpoints", endpoint("e2", "h2", "fd00::1", of["h2"]))
     assert len(h1.may("GET", f"{G}/endpoints")["items"]) == 2, "everybody's: they are where packets go"
-    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h2"), says="it belongs to host h2; host h1 may not write it")
+    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h2"), says="its spec.host is not h1: host h1 may not write it")
     h1.may_not("PATCH", f"{G}/endpoints/e2", {"spec": {"vtep": "fd00::9"}}, **MERGE)
     h1.may_not("PATCH", f"{G}/endpoints/e2", {"spec": {"host": "h1"}}, **MERGE)
     h1.may_not("PATCH", f"{G}/endpoints/e1", {"spec": {"host": "h2"}}, **MERGE, says="may not change its spec.host from h1 to h2")
@@ -222,7 +222,7 @@ def test_hosts(cloud):
         h1.may_not("GET", f"{G}/instances{query}", says="its own Instances only, by fieldSelector=status.host=h1")
     h1.may_not("GET", other)
     h1.may("PATCH", mine + "/status", {"status": {"phase": "Running", "restarts": 1}}, **MERGE)
-    h1.may_not("PATCH", other + "/status", {"status": {"phase": "Running"}}, **MERGE, says="it belongs to host h2")
+    h1.may_not("PATCH", other + "/status", {"status": {"phase": "Running"}}, **MERGE, says="its status.host is not h1: host h1 may not see or write it")
     h1.may_not("PATCH", mine + "/status", {"status": {"host": "h2"}}, **MERGE)
     h1.may_not("PATCH", mine + "/status", {"status": {"host": None}}, **MERGE)
     h1.may_not("PATCH", other + "/status", {"status": {"host": "h1"}}, **MERGE)

@@ -36,7 +36,7 @@ def topic(t):
     t.watch("$I", "name", fieldSelector="metadata.name=b")
     t.events(1, "name")
     t.watch("$I/b", "one", resourceVersion="0")
-    t.events(1, "one", differs="named-watch")
+    t.events(1, "one")
     t.watch("$I", "gone", fieldSelector="metadata.name=c", resourceVersion=listed)
 
     # With finalizers: marked first, deleted last.
@@ -75,7 +75,7 @@ def topic(t):
     t.watch("$I", "r6", fieldSelector="nope=1")
     t.watch("$I", "r7", timeoutSeconds="x")
     t.watch("$G/nothings", "r8", differs="no-page")
-    t.watch("$I/none", "r9", resourceVersion="0", differs="named-watch")
+    t.watch("$I/none", "r9", resourceVersion="0")
     t.watch("$I", "r10", resourceVersion=str(int(listed) + 1000000000), timeoutSeconds=1, differs="future")
     t.get("$I?sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
 
