@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/endpoint.h"
 
+#include <string.h>
+
 #include "base/inet.h"
+#include "base/util.h"
 
 API_DEFINE(endpoint_route, ENDPOINT_ROUTE)
 API_DEFINE(endpoint_spec, ENDPOINT_SPEC)
@@ -30,3 +33,13 @@ const struct api_kind api_kind_endpoint = {
 	.columns = columns,
 	.selectable_fields = selectable,
 };
+
+bool endpoint_name_is_own(const struct endpoint *e) {
+	const struct api_object_ref *o = e->spec->owner;
+	const char *id =
+		starts_with(e->meta.name, ENDPOINT_OF_INSTANCE) ? e->meta.name + strlen(ENDPOINT_OF_INSTANCE) : NULL;
+	const char *edge = starts_with(e->meta.name, ENDPOINT_OF_EDGE) ? e->meta.name + strlen(ENDPOINT_OF_EDGE) : NULL;
+	if (id || (o && streq(o->kind, "Instance")))
+		return id && o && streq(o->kind, "Instance") && streq(o->uid, id);
+	return !edge || (!o && streq(e->spec->host, edge));
+}

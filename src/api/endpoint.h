@@ -27,3 +27,12 @@ API_DECLARE(endpoint_spec, ENDPOINT_SPEC)
 	F(T, obj, spec, "spec", API_REQ, endpoint_spec, 0, 0, NULL, "Where it is and what it reaches.")
 API_DECLARE(endpoint, ENDPOINT)
 extern const struct api_kind api_kind_endpoint;
+
+/*
+ * Names belong to owners: of an Instance's Endpoint to its id, of an edge's way out to its Host. So there is one for
+ * each owner, and nobody's name can be taken by another.
+ */
+#define ENDPOINT_OF_INSTANCE "i-"
+#define ENDPOINT_OF_EDGE     "edge-"
+/* False: the name is another owner's. Without an owner an Endpoint may have any name that is nobody's. */
+bool endpoint_name_is_own(const struct endpoint *e);

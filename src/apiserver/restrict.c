@@ -294,6 +294,15 @@ static int check_routes(const struct agent *a, struct request *r, const json_t *
 	return 0;
 }
 
+static int check_endpoint_name(const struct agent *a, struct request *r, const json_t *old, const json_t *obj,
+                               const char *prefix, const char *owner) {
+	_free_ char *name = strf("%s%.253s", prefix, owner);
+	if (name && streq(object_meta_str(obj, "name"), name))
+		return 0;
+	return refuse(r, old, obj, "the Endpoint that %s %s may announce here is named %s%.253s", a->what, a->host,
+	              prefix, owner);
+}
+
 /* What leads to an instance: exactly what it was given, on the host that it was placed on. */
 static int check_instance_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
                                    const json_t *obj) {
@@ -305,15 +314,16 @@ static int check_instance_endpoint(const struct server *s, const struct agent *a
 	if (!streq(json_string_value(json_object_get(owner, "kind")), "Instance") || !ns || !name || !uid)
 		return refuse(r, old, obj,
 		              "host %s may announce only what leads to an Instance: spec.owner must name it", a->host);
+	int e = check_endpoint_name(a, r, old, obj, ENDPOINT_OF_INSTANCE, uid);
+	if (e < 0)
+		return e;
 	json_t *instance = load(s, &api_kind_instance, ns, name);
 	const char *host = field(instance, "status", "host"), *id = field(instance, "status", "id");
-	int e = 0;
 	/* As instance_id() has it. */
 	if (!instance || !streq(id && *id ? id : object_meta_str(instance, "uid"), uid))
 		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s of uid %.63s, is not there", ns, name, uid);
 	else if (!streq(host, a->host))
-		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s, belongs to %s%s; host %s may not announce it",
-		           ns, name, host && *host ? "host " : "no host", host ? host : "", a->host);
+		e = refuse(r, old, obj, "its spec.owner, Instance %s/%s, is not on host %s", ns, name, a->host);
 	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(same); i++) {
 		const char *is = field(obj, "spec", same[i][0]), *must = field(instance, "status", same[i][1]);
 		if (!streq(is, must))
@@ -333,6 +343,9 @@ static int check_edge_endpoint(const struct server *s, const struct agent *a, st
 	const unsigned kind = kind_index(&api_kind_addresspool);
 	const char *text = field(obj, "spec", "ip");
 	struct addr ip;
+	int e = check_endpoint_name(a, r, old, obj, ENDPOINT_OF_EDGE, a->host);
+	if (e < 0)
+		return e;
 	if (json_object_get(json_object_get(obj, "spec"), "owner"))
 		return refuse(r, old, obj, "edge %s may not announce what belongs to another object", a->host);
 	if (!text || addr_parse(text, &ip, NULL) < 0)

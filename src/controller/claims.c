@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What an Endpoint claims must be true: the VTEP is its Host's, the addresses and routes are what its Instance was
- * given, and the Instance is on that host. Otherwise a host that was broken into draws other people's traffic.
- * nacre-apiserver refuses such an Endpoint as its agent writes it; on a kube-apiserver, where no policy can look that
- * up, it is deleted here.
+ * What an Endpoint claims must be true: its name is its owner's, the VTEP is its Host's, the addresses and routes are
+ * what its Instance was given, and the Instance is on that host. Otherwise a host that was broken into draws other
+ * people's traffic. nacre-apiserver refuses such an Endpoint as its agent writes it; on a kube-apiserver, where no
+ * policy can look that up, it is deleted here.
  *
  * What can't be judged yet (a Host or Instance that isn't there, or knows less than the Endpoint says) is left alone.
  * And a cache may be behind: before anything goes the server is asked for Host and Instance, and only that state of the
@@ -61,10 +61,18 @@ static enum claim judge(const struct controller *c, const struct endpoint *e, ch
 	char name[64];
 	if (!h)
 		return CLAIM_UNKNOWN;
+	/* A name that another owner needs can't wait until more is known. */
+	const bool own = endpoint_name_is_own(e);
+	if (!own && (starts_with(e->meta.name, ENDPOINT_OF_INSTANCE) || starts_with(e->meta.name, ENDPOINT_OF_EDGE)))
+		return WRONG("its name is for another owner");
 	if (!streq(h->spec->vtep, e->spec->vtep))
 		return WRONG("spec.vtep %s is not that of Host %s, %s", e->spec->vtep, h->meta.name, h->spec->vtep);
-	if (i)
-		return judge_instance(e, i, why);
+	if (i) {
+		enum claim found = judge_instance(e, i, why);
+		return found == CLAIM_GOOD && !own
+		               ? WRONG("its name must be " ENDPOINT_OF_INSTANCE "%s", e->spec->owner->uid)
+		               : found;
+	}
 	if (e->spec->owner)
 		return CLAIM_GOOD; /* gc.c sees to owners that are gone */
 	allocation_name(e->spec->ip, name);

@@ -191,7 +191,7 @@ static int start(struct edge *e, struct error *err) {
 	char endpoint[300], own[300];
 	struct kube_cache_options peers = {.select = {.field_selector = own}};
 	snprintf(own, sizeof(own), "spec.edge=%s", e->c.name);
-	snprintf(endpoint, sizeof(endpoint), "edge-%s", e->c.name);
+	snprintf(endpoint, sizeof(endpoint), ENDPOINT_OF_EDGE "%s", e->c.name);
 	snprintf(e->frr_dir, sizeof(e->frr_dir), "%s/frr-public", e->c.run_dir);
 	snprintf(e->netns, sizeof(e->netns), "%s", fabric_underlay(e->c.fabric)->public_name);
 	e->frr = (struct frr){.netns = e->netns, .dir = e->frr_dir};

@@ -79,7 +79,7 @@ int desired_guest(const struct instance *inst, const struct image *img, const ch
 }
 
 const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_MAX]) {
-	snprintf(out, DESIRED_NAME_MAX, "i-%s", id);
+	snprintf(out, DESIRED_NAME_MAX, ENDPOINT_OF_INSTANCE "%s", id);
 	return out;
 }
 

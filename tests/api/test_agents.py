@@ -19,9 +19,13 @@ def host(name, role="compute", vtep="fd00::1"):
     return {"apiVersion": V, "kind": "Host", "metadata": {"name": name}, "spec": {"role": role, "vtep": vtep}}
 
 
-def endpoint(name, on, owner=None, **spec):
+def own_name(on, owner):
+    return f"i-{owner['metadata']['uid']}" if owner else f"edge-{on}"
+
+
+def endpoint(on, owner=None, name=None, **spec):
     """As the agent of host ON makes it for Instance OWNER, or for an edge without one."""
-    return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name},
+    return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name or own_name(on, owner)},
             "spec": {"host": on, "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01",
                      "routes": [{"prefix": p} for p in (("2001:db8:1::/64", "2001:db8:2::/60") if owner else ("::/0", "0.0.0.0/0"))],
                      **({"owner": {"kind": "Instance", "namespace": "default", "name": owner["metadata"]["name"],
@@ -110,35 +114,55 @@ def addressed(placed):
 def test_endpoints(addressed):
     server, a, b = addressed
     ask, E = as_user(server, HOST), f"{G}/endpoints"
-    allowed(ask("POST", E, endpoint("mine", "h1", a)))
-    refused(ask("POST", E, endpoint("not-mine", "h2", a)))
-    server.create(endpoint("theirs", "h2", b, vtep="fd00::2"))
-    refused(ask("PATCH", f"{E}/mine", {"spec": {"host": "h2"}}))
-    refused(ask("PATCH", f"{E}/theirs", {"spec": {"host": "h1"}}))
-    refused(ask("PATCH", f"{E}/theirs", {"metadata": {"labels": {"x": "y"}}}))
-    refused(ask("DELETE", f"{E}/theirs"))
+    mine, theirs = f"{E}/{own_name('h1', a)}", f"{E}/{own_name('h2', b)}"
+    allowed(ask("POST", E, endpoint("h1", a)))
+    refused(ask("POST", E, endpoint("h2", b)))
+    server.create(endpoint("h2", b, vtep="fd00::2"))
+    refused(ask("PATCH", mine, {"spec": {"host": "h2"}}))
+    refused(ask("PATCH", theirs, {"spec": {"host": "h1"}}))
+    refused(ask("PATCH", theirs, {"metadata": {"labels": {"x": "y"}}}))
+    refused(ask("DELETE", theirs))
     refused(ask("DELETE", E))
     # What a host must not draw to itself, whoever else it belongs to.
     for routes in (["::/0"], ["0.0.0.0/0"], ["2001:db8:1::/64", "::/0"], ["2001:db8:1::/64", "2001:db8:3::/64"],
                    ["2000::/3"], ["192.0.2.0/24"]):
-        refused(ask("PATCH", f"{E}/mine", {"spec": {"routes": [{"prefix": p} for p in routes]}}))
-    refused(ask("POST", E, endpoint("many", "h1", a, routes=[{"prefix": f"2001:db8:1:{n:x}::/64"} for n in range(3)])))
-    refused(ask("POST", E, endpoint("nobodys", "h1")))
-    refused(ask("PATCH", f"{E}/mine", {"spec": {"owner": None}}))
-    allowed(ask("PATCH", f"{E}/mine", {"metadata": {"labels": {"x": "y"}}}))
-    allowed(ask("DELETE", f"{E}/mine"))
+        refused(ask("PATCH", mine, {"spec": {"routes": [{"prefix": p} for p in routes]}}))
+    allowed(ask("PATCH", mine, {"spec": {"routes": [{"prefix": "2001:db8:1::/64"}]}}))
+    allowed(ask("DELETE", mine))
+    refused(ask("POST", E, endpoint("h1", a, routes=[{"prefix": f"2001:db8:1:{n:x}::/64"} for n in range(3)])))
+    refused(ask("POST", E, endpoint("h1")))
+    allowed(ask("POST", E, endpoint("h1", a)))
+    refused(ask("PATCH", mine, {"spec": {"owner": None}}))
 
 
 def test_edge_endpoints(addressed):
     server, a, _ = addressed
     ask, E = as_user(server, EDGE), f"{G}/endpoints"
-    allowed(ask("POST", E, endpoint("out", "e1", vtep="fd00::3")))
-    allowed(ask("PATCH", f"{E}/out", {"spec": {"routes": [{"prefix": "::/0"}]}}))
-    refused(ask("PATCH", f"{E}/out", {"spec": {"routes": [{"prefix": "2001:db8:1::/64"}]}}))
-    refused(ask("PATCH", f"{E}/out", {"spec": {"routes": [{"prefix": "::/0"}, {"prefix": "2000::/3"}]}}))
-    refused(ask("POST", E, endpoint("out2", "h1")))
-    refused(ask("POST", E, endpoint("a", "e1", a, vtep="fd00::3")))
-    allowed(ask("DELETE", f"{E}/out"))
+    out = f"{E}/edge-e1"
+    allowed(ask("POST", E, endpoint("e1", vtep="fd00::3")))
+    allowed(ask("PATCH", out, {"spec": {"routes": [{"prefix": "::/0"}]}}))
+    refused(ask("PATCH", out, {"spec": {"routes": [{"prefix": "2001:db8:1::/64"}]}}))
+    refused(ask("PATCH", out, {"spec": {"routes": [{"prefix": "::/0"}, {"prefix": "2000::/3"}]}}))
+    refused(ask("POST", E, endpoint("h1")))
+    refused(ask("POST", E, endpoint("e1", a, vtep="fd00::3")))
+    allowed(ask("DELETE", out))
+
+
+def test_names_belong_to_owners(addressed):
+    """Whoever takes another's name keeps it from announcing itself, so none can be taken."""
+    server, a, b = addressed
+    E, host, edge = f"{G}/endpoints", as_user(server, HOST), as_user(server, EDGE)
+    for name in ("mine", "edge-e1", "edge-h1", own_name("h2", b), "i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"):
+        refused(host("POST", E, endpoint("h1", a, name)))
+    for name in ("out", "edge-e2", own_name("h1", a), own_name("h2", b)):
+        refused(edge("POST", E, endpoint("e1", name=name, vtep="fd00::3")))
+    generated = endpoint("h1", a)
+    generated["metadata"] = {"generateName": own_name("h1", a)}
+    refused(host("POST", E, generated))
+    # Nor by way of another owner, once it is there.
+    allowed(host("POST", E, endpoint("h1", a)))
+    refused(host("PATCH", f"{E}/{own_name('h1', a)}", {"spec": {"owner": {"uid": b["metadata"]["uid"], "name": "b"}}}))
+    assert len(server.list(E)["items"]) == 1
 
 
 # On kube-apiserver nacre-controller deletes what these make (tests/controller).
@@ -156,25 +180,29 @@ def test_endpoints_are_what_the_instance_was_given(addressed):
     server, a, b = addressed
     nacre_only(server)
     ask, E = as_user(server, HOST), f"{G}/endpoints"
-    post = lambda owner=a, **spec: ask("POST", E, endpoint("x", "h1", owner, **spec))
+    post = lambda owner=a, **spec: ask("POST", E, endpoint("h1", owner, **spec))
+    X = f"{E}/{own_name('h1', a)}"
     says(post(vtep="fd00::2"), "spec.vtep is fd00::2", "Host h1", "fd00::1")
     says(post(ip="fd01::2"), "spec.ip is fd01::2", "overlayAddress", "Instance default/a", "fd01::1")
     says(post(mac="02:00:00:00:00:02"), "spec.mac")
     says(post(routes=[{"prefix": "2001:db8:1::/64"}, {"prefix": "2001:db8:1:1::/64"}]), "spec.routes[1].prefix", "2001:db8:1:1::/64")
-    says(post(b), "Instance default/b", "host h2")
+    says(post(b), "Instance default/b", "not on host h1")
     says(post({"metadata": {"name": "a", "uid": b["metadata"]["uid"]}}), "is not there")
     says(post({"metadata": {"name": "none", "uid": "x"}}), "is not there")
-    says(post({"metadata": {"name": "c", "uid": server.get(f"{I}/c").json["metadata"]["uid"]}}), "no host")
+    says(post({"metadata": {"name": "c", "uid": server.get(f"{I}/c").json["metadata"]["uid"]}}), "not on host h1")
     allowed(post())
     # One that came from another API server is known by the id that it had there.
     assert server.patch(f"{I}/a/status", {"status": {"id": "of-old"}}).status == 200
-    says(ask("PATCH", f"{E}/x", {"metadata": {"labels": {"x": "y"}}}), "is not there")
-    allowed(ask("PATCH", f"{E}/x", {"spec": {"owner": {"uid": "of-old"}}}))
-    says(ask("PATCH", f"{E}/x", {"spec": {"vtep": "fd00::2"}}), "spec.vtep")
-    says(ask("PATCH", f"{E}/x", {"spec": {"ip": "fd01::9"}}), "spec.ip")
+    says(ask("PATCH", X, {"spec": {"routes": []}}), "is not there")
+    says(ask("PATCH", X, {"spec": {"owner": {"uid": "of-old"}}}), "named i-of-old")
+    allowed(ask("DELETE", X))
+    X = f"{E}/i-of-old"
+    allowed(post({"metadata": {"name": "a", "uid": "of-old"}}))
+    says(ask("PATCH", X, {"spec": {"vtep": "fd00::2"}}), "spec.vtep")
+    says(ask("PATCH", X, {"spec": {"ip": "fd01::9"}}), "spec.ip")
     assert server.delete(f"{G}/hosts/h1").status == 200
-    says(ask("PATCH", f"{E}/x", {"spec": {"vtep": "fd00::9"}}), "no Host h1 yet")
-    allowed(ask("DELETE", f"{E}/x"))
+    says(ask("PATCH", X, {"spec": {"vtep": "fd00::9"}}), "no Host h1 yet")
+    allowed(ask("DELETE", X))
 
 
 def test_edges_have_addresses_of_their_own(addressed):
@@ -183,9 +211,9 @@ def test_edges_have_addresses_of_their_own(addressed):
     server.create({"apiVersion": V, "kind": "AddressPool", "metadata": {"name": "p"},
                    "spec": {"use": "overlay", "prefix": "fd01::/64"}})
     ask, E = as_user(server, EDGE), f"{G}/endpoints"
-    says(ask("POST", E, endpoint("out", "e1", vtep="fd00::3")), "spec.ip fd01::1", "AddressPool p")
-    says(ask("POST", E, endpoint("out", "e1", ip="fd02::1")), "spec.vtep")
-    allowed(ask("POST", E, endpoint("out", "e1", vtep="fd00::3", ip="fd02::1")))
+    says(ask("POST", E, endpoint("e1", vtep="fd00::3")), "spec.ip fd01::1", "AddressPool p")
+    says(ask("POST", E, endpoint("e1", ip="fd02::1")), "spec.vtep")
+    allowed(ask("POST", E, endpoint("e1", vtep="fd00::3", ip="fd02::1")))
 
 
 def test_instances(placed):

@@ -202,18 +202,19 @@ def test_hosts(cloud):
     h1.may_not("POST", LEASES.replace("nacre-system", "t1"), {})
 
     of = {"h1": cloud.get(mine).json, "h2": cloud.get(other).json}
-    h1.may("POST", f"{G}/endpoints", endpoint("e1", "h1", "fd00::2", of["h1"]))
-    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h1", "fd00::1", of["h1"]), says="spec.vtep of Host h1 is fd00::2")
-    h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h1", "fd00::2", of["h2"]), says="belongs to host h2")
-    h2.may("POST", f"{G}/endpoints", endpoint("e2", "h2", "fd00::1", of["h2"]))
+    own = {h: f"i-{i['metadata']['uid']}" for h, i in of.items()}
+    h1.may("POST", f"{G}/endpoints", endpoint(own["h1"], "h1", "fd00::2", of["h1"]))
+    h1.may_not("POST", f"{G}/endpoints", endpoint(own["h1"], "h1", "fd00::1", of["h1"]), says="spec.vtep of Host h1 is fd00::2")
+    h1.may_not("POST", f"{G}/endpoints", endpoint(own["h2"], "h1", "fd00::2", of["h2"]), says="is not on host h1")
+    h2.may("POST", f"{G}/endpoints", endpoint(own["h2"], "h2", "fd00::1", of["h2"]))
     assert len(h1.may("GET", f"{G}/endpoints")["items"]) == 2, "everybody's: they are where packets go"
     h1.may_not("POST", f"{G}/endpoints", endpoint("e3", "h2"), says="its spec.host is not h1: host h1 may not write it")
-    h1.may_not("PATCH", f"{G}/endpoints/e2", {"spec": {"vtep": "fd00::9"}}, **MERGE)
-    h1.may_not("PATCH", f"{G}/endpoints/e2", {"spec": {"host": "h1"}}, **MERGE)
-    h1.may_not("PATCH", f"{G}/endpoints/e1", {"spec": {"host": "h2"}}, **MERGE, says="may not change its spec.host from h1 to h2")
-    h1.may_not("DELETE", f"{G}/endpoints/e2")
+    h1.may_not("PATCH", f"{G}/endpoints/{own['h2']}", {"spec": {"vtep": "fd00::9"}}, **MERGE)
+    h1.may_not("PATCH", f"{G}/endpoints/{own['h2']}", {"spec": {"host": "h1"}}, **MERGE)
+    h1.may_not("PATCH", f"{G}/endpoints/{own['h1']}", {"spec": {"host": "h2"}}, **MERGE, says="may not change its spec.host from h1 to h2")
+    h1.may_not("DELETE", f"{G}/endpoints/{own['h2']}")
     h1.may_not("DELETE", f"{G}/endpoints")
-    h1.may("DELETE", f"{G}/endpoints/e1")
+    h1.may("DELETE", f"{G}/endpoints/{own['h1']}")
 
     assert len(h1.may("GET", f"{G}/instances?fieldSelector=status.host=h1")["items"]) == 1
     h1.may("GET", mine)
@@ -255,7 +256,7 @@ def test_edges(cloud):
     edge.may_not("POST", f"{G}/hosts", host("e2", "edge"))
     edge.may_not("PATCH", f"{G}/hosts/e1", {"spec": {"role": "compute"}}, **MERGE)
     edge.may("POST", LEASES, lease("host-e1"))
-    edge.may("POST", f"{G}/endpoints", endpoint("x", "e1"))
+    edge.may("POST", f"{G}/endpoints", endpoint("edge-e1", "e1"))
     edge.may_not("POST", f"{G}/endpoints", endpoint("y", "h1"), says="edge e1 may not write it")
     edge.may("PATCH", f"{G}/edgepeers/p/status", {"status": {"state": "Idle"}}, **MERGE)
     edge.may_not("PATCH", f"{G}/edgepeers/q/status", {"status": {"state": "Idle"}}, **MERGE)

@@ -187,8 +187,8 @@ def test_host_lost_and_back(cloud):
     cloud.host("h2")
     cloud.endpoint("e1", "h1")
     cloud.endpoint("e2", "h2")
-    cloud.endpoint("of-instance", "h1", {"kind": "Instance", "namespace": "default", "name": name,
-                                         "uid": cloud.get("instances", name, "default")["metadata"]["uid"]})
+    uid = cloud.get("instances", name, "default")["metadata"]["uid"]
+    cloud.endpoint(f"i-{uid}", "h1", {"kind": "Instance", "namespace": "default", "name": name, "uid": uid})
     cloud.silence("h1")
     eventually("h1 lost", 10, lambda: lost(cloud, "h1"))
     eventually("its endpoint withdrawn", 5, lambda: cloud.get("endpoints", "e1") is None)
@@ -202,7 +202,7 @@ def test_host_lost_and_back(cloud):
     cloud.endpoint("e3", "h1")
     eventually("endpoint of a lost host", 10, lambda: cloud.get("endpoints", "e3") is None)
     # Nobody else could serve the instance's prefixes: they stay as long as it is there.
-    assert cloud.get("endpoints", "of-instance")
+    assert cloud.get("endpoints", f"i-{uid}")
     cloud.beat("h1")
     eventually("h1 back", 10, lambda: cloud.condition("hosts", "h1", "Ready")["status"] == "True")
     cloud.endpoint("e1", "h1")
@@ -212,7 +212,7 @@ def test_host_lost_and_back(cloud):
     cloud.silence("h1")
     cloud.delete("instances", name, "default")
     eventually("it goes", 15, lambda: cloud.get("instances", name, "default") is None)
-    eventually("its endpoint goes", 10, lambda: cloud.get("endpoints", "of-instance") is None)
+    eventually("its endpoint goes", 10, lambda: cloud.get("endpoints", f"i-{uid}") is None)
 
 
 def test_api_away_is_no_ones_death(cloud):
@@ -251,12 +251,12 @@ def test_orphans_are_collected(cloud):
     ref = {"kind": "Instance", "namespace": "default", "name": name}
     cloud.create("Allocation", "ip6-2001-db8-1-77--64",
                  {"pool": "inst", "value": "2001:db8:1:77::/64", "owner": {**ref, "uid": "other"}})
-    cloud.endpoint("mine", "h1", {**ref, "uid": uid})
+    cloud.endpoint(f"i-{uid}", "h1", {**ref, "uid": uid})
     cloud.endpoint("old", "h1", {**ref, "uid": "other"})
     cloud.endpoint("gone", "h1", {**ref, "name": "nobody", "uid": "x"})
     cloud.endpoint("unknown", "h1", {"kind": "Widget", "name": "nobody", "uid": "x"})
     eventually("orphans go", 10, lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints"))
-               == ["mine", "unknown"])
+               == [f"i-{uid}", "unknown"])
     eventually("the allocation goes", 10, lambda: cloud.get("allocations", "ip6-2001-db8-1-77--64") is None)
     assert len(cloud.list("allocations")) == 4
 
@@ -271,14 +271,15 @@ def claims(cloud):
     cloud.wait_condition(name, "Scheduled", "True", "Scheduled")
     uid = cloud.get("instances", name, "default")["metadata"]["uid"]
     ref = {"kind": "Instance", "namespace": "default", "name": name, "uid": uid}
-    cloud.endpoint("good", "h1", ref)
-    cloud.endpoint("out", "e1", ip="fd00:e::1", routes=[{"prefix": "::/0"}, {"prefix": "0.0.0.0/0"}])
+    cloud.endpoint(f"i-{uid}", "h1", ref)
+    cloud.endpoint("edge-e1", "e1", ip="fd00:e::1", routes=[{"prefix": "::/0"}, {"prefix": "0.0.0.0/0"}])
     return name, ref
 
 
 def test_endpoints_that_claim_what_is_not_theirs(cloud):
     """As on a kube-apiserver, where only the controller can look at Host and Instance."""
     name, ref = claims(cloud)
+    good = f"i-{ref['uid']}"
     given = cloud.get("instances", name, "default")["status"]
     cloud.endpoint("elsewhere", "h2", ref)
     cloud.endpoint("vtep", "h1", ref, vtep="fd00:a::77")
@@ -287,17 +288,33 @@ def test_endpoints_that_claim_what_is_not_theirs(cloud):
     cloud.endpoint("route", "h1", ref, routes=[{"prefix": given["prefix"]}, {"prefix": "2001:db8:1:66::/64"}])
     cloud.endpoint("edge", "e1", ip=given["overlayAddress"], routes=[{"prefix": "::/0"}])
     names = lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints"))
-    eventually("what is wrong goes", 60, lambda: names() == ["good", "out"])
+    eventually("what is wrong goes", 60, lambda: names() == ["edge-e1", good])
     events = [e["message"] for e in cloud.list("events") if e["reason"] == "EndpointRemoved"]
     for word in ("spec.vtep fd00:a::77", "spec.ip fd00:1::7777", "spec.mac", "2001:db8:1:66::/64", "is on host h1"):
         eventually(f"an Event says {word}", 60, lambda: any(word in e["message"] for e in cloud.list("events")))
     assert len(events) <= 6
     # A good one that becomes wrong, and one whose Host changes under it.
-    cloud.patch("endpoints", "good", {"spec": {"routes": [{"prefix": "::/0"}]}})
-    eventually("it goes", 60, lambda: names() == ["out"])
-    cloud.endpoint("good", "h1", ref)
+    cloud.patch("endpoints", good, {"spec": {"routes": [{"prefix": "::/0"}]}})
+    eventually("it goes", 60, lambda: names() == ["edge-e1"])
+    cloud.endpoint(good, "h1", ref)
     cloud.patch("hosts", "h1", {"spec": {"vtep": "fd00:a::99"}})
-    eventually("it goes", 60, lambda: names() == ["out"])
+    eventually("it goes", 60, lambda: names() == ["edge-e1"])
+
+
+def test_endpoints_whose_name_is_for_another(cloud):
+    """Whoever holds another's name keeps it from announcing itself."""
+    name, ref = claims(cloud)
+    good = f"i-{ref['uid']}"
+    cloud.endpoint("edge-e2", "e1", ip="fd00:e::2")
+    cloud.endpoint("edge-h1", "e1", ip="fd00:e::3")
+    cloud.endpoint("i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab", "h2", ip="fd00:e::4")
+    cloud.endpoint("i-other", "h1", ref)
+    cloud.endpoint("second", "h1", ref)
+    cloud.endpoint("by-hand", "h2", ip="fd00:e::5")
+    names = lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints"))
+    eventually("they go", 60, lambda: names() == ["by-hand", "edge-e1", good])
+    for word in ("its name is for another owner", f"its name must be {good}"):
+        eventually(f"an Event says {word}", 60, lambda: any(word in e["message"] for e in cloud.list("events")))
 
 
 def test_good_endpoints_stay(cloud):
@@ -316,8 +333,8 @@ def test_good_endpoints_stay(cloud):
         # One that is wrong goes, so all were looked at.
         cloud.endpoint(probe, "h1", ref, ip="fd00:1::7777")
         eventually("the wrong one goes", 60, lambda: cloud.get("endpoints", probe) is None)
-        assert sorted(e["metadata"]["name"] for e in cloud.list("endpoints")) == ["early", "good", "out"]
-    assert cloud.get("endpoints", "good")["spec"]["ip"] == given["overlayAddress"]
+        assert sorted(e["metadata"]["name"] for e in cloud.list("endpoints")) == sorted(["early", "edge-e1", f"i-{ref['uid']}"])
+    assert cloud.get("endpoints", f"i-{ref['uid']}")["spec"]["ip"] == given["overlayAddress"]
 
 
 def test_one_vtep_one_host(cloud):
@@ -403,7 +420,7 @@ def test_known_by_its_id(bare):
     status = {"id": old, "host": "h1", "vcpus": 1, "memoryMiB": 256, "prefix": values["inst"], "mac": values["mac"],
               "delegatedPrefix": values["deleg"], "overlayAddress": values["ovl"], "phase": "Running"}
     bare.patch("instances", name, {"status": status}, "default", "/status")
-    bare.endpoint("mine", "h1", ref)
+    bare.endpoint(f"i-{old}", "h1", ref)
     bare.start_controller("controller", "--no-leader-election")
     bare.wait_condition(name, "AddressesAllocated", "True", "Allocated")
     # One that is new gets its uid for an id, and nothing of the other's.
@@ -412,7 +429,7 @@ def test_known_by_its_id(bare):
     obj = bare.get("instances", new, "default")
     assert obj["status"]["id"] == obj["metadata"]["uid"]
     assert bare.get("instances", name, "default")["status"]["id"] == old
-    assert bare.get("endpoints", "mine")
+    assert bare.get("endpoints", f"i-{old}")
     owned = [a["spec"]["value"] for a in bare.list("allocations") if a["spec"]["owner"]["uid"] == old]
     assert sorted(owned) == sorted(values.values())
     bare.delete("instances", name, "default")
