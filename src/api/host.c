@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/host.h"
 
+#include "base/util.h"
+
 API_ENUM(host_role, "role", "compute", "edge")
+API_DEFINE(host_limits, HOST_LIMITS)
 API_DEFINE(host_spec, HOST_SPEC)
 API_DEFINE(host_capacity, HOST_CAPACITY)
 API_DEFINE(host_status, HOST_STATUS)
@@ -30,3 +33,18 @@ const struct api_kind api_kind_host = {
 	.desc = &api_desc_host,
 	.columns = columns,
 };
+
+static struct api_i64 within(struct api_i64 reported, struct api_i64 limit) {
+	return API_I64(limit.set ? MIN(reported.v, limit.v) : reported.v);
+}
+
+struct host_capacity host_usable(const struct host *h) {
+	const struct host_capacity none = {0}, *has = h->status && h->status->capacity ? h->status->capacity : &none;
+	const struct host_limits unlimited = {0}, *max = h->spec->limits ? h->spec->limits : &unlimited;
+	return (struct host_capacity){within(has->vcpus, max->vcpus), within(has->memory_mib, max->memory_mib)};
+}
+
+bool host_exceeds_limits(const struct host *h) {
+	const struct host_capacity use = host_usable(h), *has = h->status ? h->status->capacity : NULL;
+	return has && (has->vcpus.v > use.vcpus.v || has->memory_mib.v > use.memory_mib.v);
+}

@@ -5,12 +5,19 @@
 
 #include "api/meta.h"
 
-#define HOST_SPEC(F, T)                                                                           \
-	F(T, str, role, "role", 0, host_role, 1, 15, "\"compute\"",                               \
-	  "compute: runs instances. edge: connects the public overlay with the routers outside.") \
-	F(T, str, vtep, "vtep", API_REQ, ip6, 2, 45, NULL,                                        \
-	  "Address of the host's tunnel endpoint in the underlay. Unique among hosts.")           \
-	F(T, flag, unschedulable, "unschedulable", 0, _, 0, 0, NULL, "True: no new instance is placed here.")
+#define HOST_LIMITS(F, T)                                                                          \
+	F(T, i64, vcpus, "vcpus", 0, _, 0, 65536, NULL, "vCPUs that instances may have together.") \
+	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, 1 << 30, NULL, "Memory for instances, in MiB.")
+API_DECLARE(host_limits, HOST_LIMITS)
+
+#define HOST_SPEC(F, T)                                                                                       \
+	F(T, str, role, "role", 0, host_role, 1, 15, "\"compute\"",                                           \
+	  "compute: runs instances. edge: connects the public overlay with the routers outside.")             \
+	F(T, str, vtep, "vtep", API_REQ, ip6, 2, 45, NULL,                                                    \
+	  "Address of the host's tunnel endpoint in the underlay. Unique among hosts.")                       \
+	F(T, flag, unschedulable, "unschedulable", 0, _, 0, 0, NULL, "True: no new instance is placed here.") \
+	F(T, obj, limits, "limits", 0, host_limits, 0, 0, NULL,                                               \
+	  "What the operator allows: of what the agent reports in status.capacity nothing past it is used.")
 API_DECLARE(host_spec, HOST_SPEC)
 
 #define HOST_CAPACITY(F, T)                                                                              \
@@ -31,6 +38,11 @@ API_DECLARE(host_status, HOST_STATUS)
 	F(T, obj, status, "status", 0, host_status, 0, 0, NULL, "What was last observed of it.")
 API_DECLARE(host, HOST)
 extern const struct api_kind api_kind_host;
+
+/* What instances may have of H together: its capacity within the operator's limits; 0 while it reports none. */
+struct host_capacity host_usable(const struct host *h);
+/* True if H reports more than its operator allows. */
+bool host_exceeds_limits(const struct host *h);
 
 /* Reason of Ready=False, which the controller writes and the agent leaves: an older Host has the VTEP or its router
  * MAC. */

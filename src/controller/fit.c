@@ -31,9 +31,9 @@ static enum reason judge(const struct fit_host *f, const struct instance_spec *s
 
 /* What is left of a host with the instance on it, in thousandths of vCPUs and of memory together. */
 static int64_t score(const struct fit_host *f, const struct instancetype *t) {
-	const struct host_capacity *c = f->host->status->capacity;
-	return (f->free_vcpus - t->spec->vcpus.v) * 1000 / MAX(c->vcpus.v, (int64_t)1) +
-	       (f->free_memory_mib - t->spec->memory_mib.v) * 1000 / MAX(c->memory_mib.v, (int64_t)1);
+	const struct host_capacity c = host_usable(f->host);
+	return (f->free_vcpus - t->spec->vcpus.v) * 1000 / MAX(c.vcpus.v, (int64_t)1) +
+	       (f->free_memory_mib - t->spec->memory_mib.v) * 1000 / MAX(c.memory_mib.v, (int64_t)1);
 }
 
 static void explain(const size_t count[static N_REASONS], size_t total, int64_t max_vcpus, int64_t max_memory,

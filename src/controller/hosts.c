@@ -26,6 +26,7 @@ struct beat {
 	RB_ENTRY(beat) node;
 	uint64_t seen; /* monotonic: when the lease was last seen to change, or grace began */
 	bool lost;
+	bool excess_told; /* that it reports more than its operator allows */
 	char version[64]; /* resourceVersion of the lease; "" without one */
 	char host[];
 };
@@ -276,6 +277,21 @@ static void lease_asked(struct op *op, const struct kube_response *r) {
 		set_lost(c->liveness, b, true);
 }
 
+/* Of what is reported past the operator's limits nothing is used (placement.c). */
+static void tell_excess(struct controller *c, const struct host *h, struct beat *b) {
+	const bool excess = host_exceeds_limits(h);
+	if (excess && !b->excess_told) {
+		const struct host_capacity *has = h->status->capacity, use = host_usable(h);
+		kube_event(c->recorder, &api_kind_host, h, KUBE_EVENT_WARNING, "CapacityLimited",
+		           "the agent reports %lld vCPUs and %lld MiB; within spec.limits instances may have %lld and "
+		           "%lld "
+		           "MiB",
+		           (long long)has->vcpus.v, (long long)has->memory_mib.v, (long long)use.vcpus.v,
+		           (long long)use.memory_mib.v);
+	}
+	b->excess_told = excess;
+}
+
 void host_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_HOSTS, key);
@@ -285,6 +301,7 @@ void host_reconcile(const char *key, void *userdata) {
 	const char *status, *reason;
 	struct error err = {0};
 	if (b && work_may_go_on(w)) {
+		tell_excess(c, h, b);
 		if (wants_ready(c, h, b, &status, &reason, msg))
 			patch_ready(w, h, status, reason, msg);
 		else if (overdue(c->liveness, b)) {

@@ -68,12 +68,12 @@ static size_t look(struct placement *p) {
 		p->cap = want;
 	}
 	KUBE_CACHE_FOREACH(h, p->c->hosts) {
-		const struct host_capacity *cap = h->status ? h->status->capacity : NULL;
+		const struct host_capacity cap = host_usable(h);
 		const struct load *l = find(p, h->meta.name);
 		p->hosts[n++] = (struct fit_host){.host = h,
 		                                  .alive = !host_is_lost(p->c, h->meta.name),
-		                                  .free_vcpus = (cap ? cap->vcpus.v : 0) - l->vcpus,
-		                                  .free_memory_mib = (cap ? cap->memory_mib.v : 0) - l->memory_mib};
+		                                  .free_vcpus = cap.vcpus.v - l->vcpus,
+		                                  .free_memory_mib = cap.memory_mib.v - l->memory_mib};
 	}
 	return n;
 }

@@ -119,6 +119,16 @@ static void test_fit(void **state) {
 	f[3].free_memory_mib = 40000;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 3);
 
+	/* What it reports past its operator's limits is not its size. */
+	struct host_limits limits = {.vcpus = API_I64(32)};
+	h[3].spec.limits = &limits;
+	assert_true(host_exceeds_limits(&h[3].host));
+	assert_int_equal(host_usable(&h[3].host).vcpus.v, 32);
+	assert_int_equal(host_usable(&h[3].host).memory_mib.v, 65536);
+	limits = (struct host_limits){.vcpus = API_I64(64), .memory_mib = API_I64(65536)};
+	assert_false(host_exceeds_limits(&h[3].host));
+	h[3].spec.limits = NULL;
+
 	struct api_kv want = {(char *)"disk", (char *)"nvme"};
 	spec.host_selector = (struct api_map){&want, 1};
 	h[4].host.meta.labels = (struct api_map){&h[4].label, 1};

@@ -2,9 +2,10 @@
 
 /*
  * The Host object: created when it is missing; role and vtep are the agent's to say, as are capacity, version, boot
- * and the Ready condition while the host is well. Labels and unschedulable belong to the operator. The controller
- * writes Ready when heartbeats stop; what we find then after our return we put right. It also writes it when an older
- * Host has our VTEP, and that stays until it takes it back.
+ * and the Ready condition while the host is well. Metadata, unschedulable and limits belong to the operator, and
+ * neither API server lets an agent write them (docs/apiserver.md). The controller writes Ready when heartbeats stop;
+ * what we find then after our return we put right. It also writes it when an older Host has our VTEP, and that stays
+ * until it takes it back.
  */
 
 #include <string.h>

@@ -337,6 +337,25 @@ def test_good_endpoints_stay(cloud):
     assert cloud.get("endpoints", f"i-{ref['uid']}")["spec"]["ip"] == given["overlayAddress"]
 
 
+def test_limits_of_a_host(cloud):
+    """What an agent reports past what its operator allows is not used, and an Event says so."""
+    cloud.pools()
+    cloud.host("h1", vcpus=65536, memory=1 << 20, limits={"vcpus": 2, "memoryMiB": 1024})
+    names = [cloud.instance() for _ in range(3)]
+    where = lambda: sorted(placed(cloud, n) or "" for n in names)
+    eventually("two have room", 60, lambda: where() == ["", "h1", "h1"])
+    waits = next(n for n in names if not placed(cloud, n))
+    c = cloud.wait_condition(waits, "Scheduled", "False", "Unschedulable")
+    assert "1 has too few vCPUs (free 0 at most" in c["message"], c
+    told = eventually("an Event", 60, lambda: [e for e in cloud.list("events") if e["reason"] == "CapacityLimited"])
+    assert told[0]["involvedObject"]["name"] == "h1" and "reports 65536 vCPUs" in told[0]["message"], told
+    # Room that the operator gives is used at once, of memory likewise.
+    cloud.patch("hosts", "h1", {"spec": {"limits": {"vcpus": 64, "memoryMiB": 512}}})
+    eventually("memory is what lacks now", 60, lambda: "too little memory" in cloud.of_instance(waits, "Scheduled")["message"])
+    cloud.patch("hosts", "h1", {"spec": {"limits": None}})
+    eventually("all have room", 60, lambda: where() == ["h1"] * 3)
+
+
 def test_one_vtep_one_host(cloud):
     """Also the MAC that follows from it: the older Host has it."""
     cloud.pools()
