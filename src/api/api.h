@@ -151,6 +151,7 @@ struct api_kind {
 	const struct api_scale *scale;        /* NULL: there is no such subresource */
 	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
+	size_t max_bytes; /* of one object as JSON, which no CRD can say; nobody takes more. 0: no bound of its own */
 	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
 	void (*check)(const void *obj, struct api_errors *errs);
 	/*

@@ -30,6 +30,7 @@ const struct api_kind api_kind_endpoint = {
 	.short_names = short_names,
 	.doc = "One thing that sits in the public overlay and the prefixes reached through it.",
 	.desc = &api_desc_endpoint,
+	.max_bytes = ENDPOINT_MAX,
 	.columns = columns,
 	.selectable_fields = selectable,
 };

@@ -8,6 +8,9 @@
 
 #include "api/meta.h"
 
+/* Every host holds all of them: 64 routes, the rest of the spec and a little metadata. */
+#define ENDPOINT_MAX ((size_t)16 << 10)
+
 #define ENDPOINT_ROUTE(F, T)                                      \
 	F(T, str, prefix, "prefix", API_REQ, prefix, 3, 49, NULL, \
 	  "A prefix reached through the endpoint; host bits must be 0.")

@@ -23,7 +23,9 @@ struct party {
 	unsigned refs;
 	bool address, exempt, trusted;
 	size_t used[LIMITS_COUNT];
-	char name[]; /* "user ann", as messages say it: also the key */
+	bool kept;           /* by a reference of its own */
+	int64_t events_from; /* monotonic ns; so far the allowance of Events is used up */
+	char name[];         /* "user ann", as messages say it: also the key */
 };
 
 static int party_cmp(const struct party *a, const struct party *b) {
@@ -40,7 +42,7 @@ struct limits {
 const char *limit_name(enum limit what) {
 	static const char *const names[] = {
 		[LIMIT_CONNECTIONS] = "connections", [LIMIT_REQUESTS] = "requests", [LIMIT_WATCHES] = "watches",
-		[LIMIT_MEMORY] = "memory",           [LIMIT_SERVER] = "server",
+		[LIMIT_MEMORY] = "memory",           [LIMIT_EVENTS] = "events",     [LIMIT_SERVER] = "server",
 	};
 	return names[what];
 }
@@ -53,6 +55,12 @@ struct limits *limits_new(void) {
 }
 
 struct limits *limits_free(struct limits *l) {
+	struct party *p, *next;
+	if (!l)
+		return NULL;
+	RB_FOREACH_SAFE (p, parties, &l->parties, next)
+		if (p->kept)
+			party_unref(p);
 	free(l);
 	return NULL;
 }
@@ -154,6 +162,18 @@ bool party_hold(struct party *p, size_t *held, size_t n, bool must) {
 	return true;
 }
 
+bool party_event(struct party *p, uint64_t now_ns) {
+	const int64_t now = (int64_t)now_ns, step = EVENTS_INTERVAL_NS, first = now - EVENTS_BURST * step;
+	/* Each Event moves it on by its share of time; what is further back than a whole burst is forgotten. */
+	const int64_t from = p->kept ? MAX(p->events_from, first) : first;
+	if (from + step > now)
+		return false;
+	p->events_from = from + step;
+	p->refs += !p->kept;
+	p->kept = true;
+	return true;
+}
+
 unsigned limits_message(const struct party *p, enum limit what, char out[static 512]) {
 	const size_t max = maxima[p->address][what];
 	stats_refused(what);
@@ -175,6 +195,10 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		         "answers, ask for less at a time (limit), or try again later",
 		         p->name, max >> 20);
 		return 1;
+	case LIMIT_EVENTS:
+		snprintf(out, 512, "too many Events: %.300s may make %d at once, and then one each %d ms", p->name,
+		         EVENTS_BURST, (int)(EVENTS_INTERVAL_NS / 1000000));
+		return 5;
 	default: snprintf(out, 512, "the server has as many connections as it takes; try again later"); return 5;
 	}
 }

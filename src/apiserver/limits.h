@@ -15,7 +15,7 @@
 
 #include "apiserver/request.h"
 
-enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS, LIMIT_WATCHES, LIMIT_MEMORY, LIMIT_SERVER, LIMITS_COUNT };
+enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS, LIMIT_WATCHES, LIMIT_MEMORY, LIMIT_EVENTS, LIMIT_SERVER, LIMITS_COUNT };
 const char *limit_name(enum limit what);
 
 struct limits;
@@ -40,6 +40,14 @@ void party_give(struct party *p, enum limit what);
  * much; but never if it holds nothing else, or if it MUST be.
  */
 bool party_hold(struct party *p, size_t *held, size_t n, bool must);
+
+/*
+ * An agent makes one more Event at NOW_NS: at first EVENTS_BURST, then one each EVENTS_INTERVAL_NS. False: not yet. Its
+ * allowance is remembered when its last connection has gone.
+ */
+#define EVENTS_BURST       1000
+#define EVENTS_INTERVAL_NS INT64_C(500000000)
+bool party_event(struct party *p, uint64_t now_ns);
 
 /* The text of a refusal (429), and how long to wait. Counts it. */
 unsigned limits_message(const struct party *p, enum limit what, char out[static 512]);

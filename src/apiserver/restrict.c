@@ -11,6 +11,7 @@
 #include "api/instance.h"
 #include "api/roles.h"
 #include "apiserver/body.h"
+#include "apiserver/limits.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "apiserver/review.h"
@@ -196,12 +197,36 @@ static int check_owned(const struct agent *a, struct request *r, const json_t *o
 	return 0;
 }
 
+static bool same_member(const json_t *a, const json_t *b, const char *name) {
+	const json_t *x = json_object_get(a, name), *y = json_object_get(b, name);
+	return x == y || (x && y && json_equal(x, y));
+}
+
+/*
+ * Labels place workloads, owner references and finalizers say what lives how long, and annotations hold as much as
+ * fits: none of it is the agents' to write.
+ */
+static int check_meta(const struct agent *a, struct request *r, const json_t *old, const json_t *obj) {
+	static const char *const names[] = {"labels", "annotations", "ownerReferences", "finalizers"};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!same_member(object_meta(old), object_meta(obj), names[i]))
+			return refuse(r, old, obj, "%s %s may not write metadata.%s: the operator does", a->what,
+			              a->host, names[i]);
+	return 0;
+}
+
+/* Of its spec role and vtep are the agent's; the rest says what may be placed there, and is the operator's. */
 static int check_host(const struct agent *a, struct request *r, const json_t *old, const json_t *obj) {
+	static const char *const operators[] = {"unschedulable", "limits"};
 	const char *name = object_meta_str(obj ? obj : old, "name"), *role = obj ? field(obj, "spec", "role") : NULL;
 	if (!streq(name, a->host))
 		return refuse(r, old, obj, "%s %s may write no Host but its own", a->what, a->host);
 	if (!obj)
 		return refuse(r, old, obj, "%s %s may not delete its Host", a->what, a->host);
+	for (size_t i = 0; i < ARRAY_SIZE(operators); i++)
+		if (!same_member(json_object_get(old, "spec"), json_object_get(obj, "spec"), operators[i]))
+			return refuse(r, old, obj, "%s %s may not write spec.%s: the operator does", a->what, a->host,
+			              operators[i]);
 	if (a->edge == streq(role, "edge"))
 		return 0;
 	return refuse(r, old, obj, "%s %s may not have spec.role %s", a->what, a->host, role ? role : "compute");
@@ -238,37 +263,41 @@ static int check_instance(const struct agent *a, struct request *r, const json_t
 	return e;
 }
 
-/* Events of the agent's, about what is its host's or of no host any more. */
+static json_t *load(const struct server *s, const struct api_kind *k, const char *ns, const char *name) {
+	const struct object *o = ns && name ? store_get(s->store, kind_index(k), ns, name) : NULL;
+	return o ? object_load(o) : NULL;
+}
+
+/* About an object that is there and concerns the host, where that object is. */
 static int check_event(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
                        const json_t *obj) {
+	static const struct api_kind *const kinds[] = {&api_kind_host, &api_kind_instance, &api_kind_edgepeer};
 	const char *kind = obj ? field(obj, "involvedObject", "kind") : NULL;
 	const char *ns = obj ? field(obj, "involvedObject", "namespace") : NULL;
 	const char *name = obj ? field(obj, "involvedObject", "name") : NULL;
+	const char *uid = obj ? field(obj, "involvedObject", "uid") : NULL;
 	int e = check_owned(a, r, old, obj, "source", "host");
 	if (e < 0)
 		return e;
 	if (!obj)
 		return refuse(r, old, obj, "%s %s may not delete Events", a->what, a->host);
-	if (streq(kind, "Host") && streq(name, a->host))
-		return 0;
-	if (a->edge && streq(kind, "EdgePeer"))
-		return 0;
-	if (a->edge || !streq(kind, "Instance") || !ns || !name)
-		return refuse(r, old, obj, "%s %s may not record Events about %.63s %.253s", a->what, a->host,
-		              kind ? kind : "?", name ? name : "?");
-	const struct object *o = store_get(s->store, kind_index(&api_kind_instance), ns, name);
-	json_t *instance = o ? object_load(o) : NULL;
-	const char *host = instance ? field(instance, "status", "host") : a->host;
-	if (!streq(host, a->host))
-		e = refuse(r, old, obj, "Instance %s/%s belongs to %s%s; host %s may not record Events about it", ns,
-		           name, host && *host ? "host " : "no host", host ? host : "", a->host);
-	json_decref(instance);
-	return e;
-}
-
-static json_t *load(const struct server *s, const struct api_kind *k, const char *ns, const char *name) {
-	const struct object *o = ns && name ? store_get(s->store, kind_index(k), ns, name) : NULL;
-	return o ? object_load(o) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const struct api_kind *k = kinds[i];
+		const struct scope *sc = scope_of(a, k);
+		if (!streq(k->kind, kind) || !sc)
+			continue;
+		_json_decref_ json_t *about = load(s, k, k->namespaced ? ns : "", name);
+		if (!is_own(a, sc, about) || (uid && *uid && !streq(uid, object_meta_str(about, "uid"))))
+			break;
+		/* Where kube_event() and client-go put those of what has no namespace. */
+		const char *place = k->namespaced ? ns : "default";
+		if ((k->namespaced || !ns || !*ns) && streq(r->route.ns, place))
+			return 0;
+		return refuse(r, old, obj, "an Event about %s %s must be in namespace %s", kind, name, place);
+	}
+	return refuse(r, old, obj,
+	              "%s %s may record Events only about what is there and its own: not about %.63s %.253s", a->what,
+	              a->host, kind ? kind : "?", name ? name : "?");
 }
 
 static bool is_one_of(const char *v, const char *a, const char *b) {
@@ -382,21 +411,41 @@ static int check_endpoint(const struct server *s, const struct agent *a, struct 
 	return a->edge ? check_edge_endpoint(s, a, r, old, obj) : check_instance_endpoint(s, a, r, old, obj);
 }
 
-int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
+/* Before it is made: has the agent made too many lately? */
+static int check_event_rate(const struct server *s, struct request *r, const json_t *old) {
+	if (old || request_dry_run(r))
+		return 0;
+	struct party *p = limits_user(s->limits, r->user);
+	const bool ok = !p || party_event(p, now_monotonic_ns());
+	if (!ok)
+		limits_refuse(r, p, LIMIT_EVENTS);
+	party_unref(p);
+	return ok ? 0 : -EPERM;
+}
+
+int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj, size_t len) {
 	const struct api_kind *k = r->route.kind;
 	struct agent a;
 	if (!agent_of(r, &a))
 		return 0;
 	if (!a.host)
 		return refuse(r, old, obj, "user %s is in a group of agents, but its name says no host", r->user->name);
+	int e = obj ? check_meta(&a, r, old, obj) : 0;
+	if (e < 0)
+		return e;
+	if (len > AGENT_OBJECT_MAX && (k == &api_kind_endpoint || k == &api_kind_lease || k == &api_kind_event))
+		return refuse(r, old, obj, "it would take %zu bytes; of %s %s each %s may take %zu", len, a.what,
+		              a.host, k->kind, AGENT_OBJECT_MAX);
 	if (k == &api_kind_host)
 		return check_host(&a, r, old, obj);
 	if (k == &api_kind_lease)
 		return check_lease(&a, r, old, obj);
 	if (k == &api_kind_endpoint)
 		return check_endpoint(s, &a, r, old, obj);
-	if (k == &api_kind_event)
-		return check_event(s, &a, r, old, obj);
+	if (k == &api_kind_event) {
+		e = check_event(s, &a, r, old, obj);
+		return e < 0 ? e : check_event_rate(s, r, old);
+	}
 	if (k == &api_kind_instance && !a.edge)
 		return check_instance(&a, r, old, obj);
 	if (k == &api_kind_edgepeer && a.edge && r->route.status)

@@ -10,8 +10,16 @@
 
 #include "apiserver/server.h"
 
-/* -EPERM with the reply set (403). OLD NULL: it is created; OBJ NULL: it is deleted. */
-int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj) _must_use_;
+/*
+ * What an agent makes by itself, Endpoints, Leases and Events, may take so many bytes each. How many there are is
+ * bounded by their names, one for each owner, and for Events by LIMIT_EVENTS.
+ */
+#define AGENT_OBJECT_MAX ((size_t)8 << 10)
+
+/* -EPERM with the reply set (403, 429). OLD NULL: it is created; OBJ NULL: it is deleted. LEN: bytes of OBJ as stored.
+ */
+int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj,
+                   size_t len) _must_use_;
 /*
  * Before anything of the request is looked at: what its route asks for, and of reads whose it is. The answer is the
  * same whether an Instance is another host's or isn't there.

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "api/roles.h"
 #include "apiserver/limits.h"
 #include "base/util.h"
 
@@ -101,7 +102,33 @@ static void test_counts(void **state) {
 	limits_free(l);
 }
 
+static size_t make_events(struct party *p, uint64_t now) {
+	size_t n = 0;
+	while (n < 100000 && party_event(p, now))
+		n++;
+	return n;
+}
+
+/* From the start of the machine on, and over connections. */
+static void test_events(void **state) {
+	struct limits *l = limits_new();
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const uint64_t now = i ? 1000 * NSEC_PER_SEC : 1;
+		struct party *h = of_user(l, i ? "system:nacre:host:h1" : "system:nacre:host:h0", ROLES_HOSTS);
+		assert_int_equal(make_events(h, now), EVENTS_BURST);
+		party_unref(h);
+		h = of_user(l, i ? "system:nacre:host:h1" : "system:nacre:host:h0", ROLES_HOSTS);
+		assert_int_equal(make_events(h, now), 0);
+		assert_int_equal(make_events(h, now + 10 * EVENTS_INTERVAL_NS), 10);
+		assert_int_equal(make_events(h, now + (uint64_t)1000000 * NSEC_PER_SEC), EVENTS_BURST);
+		party_unref(h);
+	}
+	limits_free(l);
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties), cmocka_unit_test(test_counts)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties), cmocka_unit_test(test_counts),
+	                                   cmocka_unit_test(test_events)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

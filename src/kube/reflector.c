@@ -14,8 +14,8 @@
 #include "kube/internal.h"
 
 /* A list page or an event may be so large: 2,000 objects of the ordinary sort, or a page of few huge ones. */
-#define ANSWER_MAX ((size_t)256 << 20)
-#define EVENT_MAX  ((size_t)64 << 20) /* also what may come at once before it is taken */
+#define ANSWER_MAX ((size_t)64 << 20)
+#define EVENT_MAX  ((size_t)8 << 20) /* also what may come at once before it is taken */
 
 /* As kube-rs: from 0.8 s to 30 s, doubling, with jitter; afresh after 120 s without failure. */
 #define BACKOFF_MIN_US (800 * USEC_PER_MSEC)
@@ -185,6 +185,9 @@ static int take_item(struct kube_reflector *r, struct jr *j) {
 		r->kind->check(obj, &errs);
 	if (rc == 0 && !((struct api_meta *)obj)->name)
 		api_errors_add(&errs, API_REQUIRED, "metadata.name", "is required");
+	if (rc == 0 && r->kind->max_bytes && (size_t)(j->p - before.p) > r->kind->max_bytes)
+		api_errors_add(&errs, API_TOO_LONG, "", "takes %zu bytes, more than %zu", (size_t)(j->p - before.p),
+		               r->kind->max_bytes);
 	if (rc == 0 && !errs.n) {
 		r->ops.apply(obj, r->userdata);
 		return 0;

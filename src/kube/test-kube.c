@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "api/core.h"
+#include "api/endpoint.h"
 #include "api/host.h"
 #include "api/instance.h"
 #include "base/metrics.h"
@@ -224,6 +225,59 @@ static void test_cache(void **state) {
 	assert_false(kube_cache_connected(c));
 	assert_int_equal(kube_cache_count(c), 3);
 	kube_cache_free(c);
+}
+
+static void on_too_large(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
+	assert_string_equal(name, "huge");
+	assert_non_null(strstr(err->msg, "16384"));
+	((struct seen *)userdata)->bad++;
+}
+
+static void count_endpoint(const struct kube_change *ch, void *userdata) {
+	struct seen *s = userdata;
+	s->events += ch->type != KUBE_SYNCED;
+	s->syncs += ch->type == KUBE_SYNCED;
+}
+
+/* Whatever a server lets in, nobody holds more of an Endpoint than it may take. */
+static void test_too_large(void **state) {
+	(void)state;
+	static char list[200000], event[200000], filler[60001];
+	const struct step steps[] = {{"endpoints?limit=", NULL, list}, {"watch=true", NULL, event, true}, {NULL}};
+	const char *spec =
+		"\"spec\":{\"host\":\"h\",\"vtep\":\"fd00::1\",\"ip\":\"fd01::1\",\"mac\":\"02:00:00:00:00:01\"}";
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	struct kube_cache *c;
+	struct server s;
+	struct seen seen = {0};
+	struct error err;
+	struct kube_cache_options o = {.bad = on_too_large, .userdata = &seen};
+	memset(filler, 'x', sizeof(filler) - 1);
+	snprintf(
+		list, sizeof(list),
+		"{\"metadata\":{\"resourceVersion\":\"3\"},\"items\":[{\"metadata\":{\"name\":\"huge\","
+		"\"resourceVersion\":\"1\","
+		"\"annotations\":{\"a\":\"%s\"}},%s},{\"metadata\":{\"name\":\"good\",\"resourceVersion\":\"2\"},%s}]}",
+		filler, spec, spec);
+	snprintf(event, sizeof(event),
+	         "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"huge\",\"resourceVersion\":\"4\","
+	         "\"annotations\":"
+	         "{\"a\":\"%s\"}},%s}}\n"
+	         "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"more\",\"resourceVersion\":\"5\"},%s}}\n",
+	         filler, spec, spec);
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
+	assert_int_equal(kube_cache_new(&c, client, &api_kind_endpoint, &o, &err), 0);
+	assert_int_equal(kube_cache_on_change(c, count_endpoint, &seen), 0);
+	run_until(loop, &seen.events, 2);
+	assert_int_equal(seen.bad, 2);
+	assert_int_equal(kube_cache_count(c), 2);
+	assert_non_null(kube_cache_get(c, NULL, "good"));
+	assert_non_null(kube_cache_get(c, NULL, "more"));
+	kube_cache_free(c);
+	server_stop(&s);
 }
 
 static void write_kubeconfig(const char *path, const char *server) {
@@ -587,9 +641,9 @@ static void test_recorder(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),  cmocka_unit_test(test_cache),   cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_workqueue), cmocka_unit_test(test_elector), cmocka_unit_test(test_recorder),
-		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_requests),  cmocka_unit_test(test_cache),     cmocka_unit_test(test_moved),
+		cmocka_unit_test(test_workqueue), cmocka_unit_test(test_elector),   cmocka_unit_test(test_recorder),
+		cmocka_unit_test(test_patience),  cmocka_unit_test(test_too_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,7 +55,8 @@ def allowed(a):
 
 
 def refused(a):
-    assert a.status in (401, 403, 422) and a.json["reason"] in ("Forbidden", "Invalid", "Unauthorized"), a.text
+    assert (a.status, a.json["reason"]) in ((401, "Unauthorized"), (403, "Forbidden"), (422, "Invalid"),
+                                            (413, "RequestEntityTooLarge")), a.text
 
 
 @pytest.fixture
@@ -70,18 +71,92 @@ def placed(server):
     return server
 
 
+METADATA = ({"labels": {"rack": "1"}}, {"annotations": {"a": "b"}}, {"finalizers": ["a.b/c"]},
+            {"ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "x"}]})
+
+
 def test_host(placed):
     ask = as_user(placed, HOST)
     allowed(ask("POST", f"{G}/hosts", host("h1")))
     refused(ask("POST", f"{G}/hosts", host("h2")))
     placed.create(host("h2", vtep="fd00::2"))
-    allowed(ask("PATCH", f"{G}/hosts/h1", {"metadata": {"labels": {"rack": "1"}}}))
-    refused(ask("PATCH", f"{G}/hosts/h2", {"metadata": {"labels": {"rack": "1"}}}))
+    allowed(ask("PATCH", f"{G}/hosts/h1", {"spec": {"vtep": "fd00::11"}}))
+    refused(ask("PATCH", f"{G}/hosts/h2", {"spec": {"vtep": "fd00::11"}}))
     allowed(ask("PATCH", f"{G}/hosts/h1/status", {"status": {"version": "1"}}))
     refused(ask("PATCH", f"{G}/hosts/h2/status", {"status": {"version": "1"}}))
     refused(ask("PATCH", f"{G}/hosts/h1", {"spec": {"role": "edge"}}))
     refused(ask("DELETE", f"{G}/hosts/h1"))
     allowed(ask("GET", f"{G}/hosts/h1"))
+
+
+def test_what_places_workloads_is_the_operators(placed):
+    ask, H = as_user(placed, HOST), f"{G}/hosts/h1"
+    limits = {"vcpus": 8, "memoryMiB": 4096}
+    for spec in ({"limits": limits}, {"unschedulable": False}, {"unschedulable": True}):
+        refused(ask("POST", f"{G}/hosts", {**host("h1"), "spec": {"vtep": "fd00::1", **spec}}))
+    for meta in METADATA:
+        refused(ask("POST", f"{G}/hosts", {**host("h1"), "metadata": {"name": "h1", **meta}}))
+    # Made beforehand by the operator, the agent finds it and says where it is.
+    made = host("h1")
+    made["metadata"].update(labels={"rack": "2"}, annotations={"c": "d"})
+    made["spec"].update(limits=limits, unschedulable=True)
+    placed.create(made)
+    allowed(ask("PATCH", H, {"spec": {"vtep": "fd00::12"}}))
+    allowed(ask("PATCH", f"{H}/status", {"status": {"capacity": {"vcpus": 65536, "memoryMiB": 1048576}}}))
+    for meta in (*METADATA, {"labels": None}, {"labels": {"rack": None, "x": "y"}}, {"annotations": None}):
+        refused(ask("PATCH", H, {"metadata": meta}))
+        a = ask("PATCH", f"{H}/status", {"metadata": meta, "status": {"version": "2"}})  # of a status nothing else is taken
+        assert a.status == 200 or a.status in (403, 422), a.text
+    for spec in ({"limits": None}, {"limits": {"vcpus": 9}}, {"limits": {"vcpus": None}}, {"unschedulable": None}, {"unschedulable": False}):
+        refused(ask("PATCH", H, {"spec": spec}))
+        refused(ask("PATCH", H, {"spec": {**spec, "vtep": "fd00::13"}}))
+    now = placed.get(H).json
+    assert now["metadata"]["labels"] == {"rack": "2"} and now["metadata"]["annotations"] == {"c": "d"}
+    assert now["spec"] == {"role": "compute", "vtep": "fd00::12", "limits": limits, "unschedulable": True}
+    assert "finalizers" not in now["metadata"] and "ownerReferences" not in now["metadata"]
+
+
+def test_metadata_of_what_agents_make(addressed):
+    """Annotations hold as much as fits, and owner references and finalizers say how long something lives."""
+    server, a, _ = addressed
+    ask = as_user(server, HOST)
+    for path, make in ((f"{G}/endpoints", lambda: endpoint("h1", a)), (LEASES, lambda: lease("host-h1")), (EVENTS, lambda: event("h1"))):
+        for meta in METADATA:
+            new = make()
+            new["metadata"].update(meta)
+            refused(ask("POST", path, new))
+        made = ask("POST", path, make())
+        allowed(made)
+        for meta in METADATA:
+            refused(ask("PATCH", f"{path}/{made.json['metadata']['name']}", {"metadata": meta}))
+        now = server.get(f"{path}/{made.json['metadata']['name']}").json["metadata"]
+        assert not set(now) & {"labels", "annotations", "finalizers", "ownerReferences"}
+
+
+def test_what_agents_make_is_small(addressed):
+    server, a, _ = addressed
+    ask, E = as_user(server, HOST), f"{G}/endpoints/{own_name('h1', a)}"
+    big = "x" * 100000
+    allowed(ask("POST", f"{G}/endpoints", endpoint("h1", a)))
+    allowed(ask("POST", LEASES, lease("host-h1")))
+    made = ask("POST", EVENTS, event("h1"))
+    allowed(made)
+    mine = f"{EVENTS}/{made.json['metadata']['name']}"
+    for path, patch in ((E, {"spec": {"owner": {"name": big}}}), (f"{LEASES}/host-h1", {"spec": {"holderIdentity": big}}),
+                        (mine, {"message": big}), (mine, {"reason": big}), (mine, {"related": {"kind": "X", "name": big}}),
+                        (mine, {"involvedObject": {"fieldPath": big}}), (mine, {"reportingComponent": big}),
+                        (f"{G}/hosts/h1/status", {"status": {"version": big}})):
+        refused(ask("PATCH", path, patch))
+    # An entry in managedFields for each name that applies something.
+    for path in (E, f"{I}/a/status", f"{G}/hosts/h1/status", f"{LEASES}/host-h1"):
+        of = path.removesuffix("/status")
+        obj = server.get(of).json
+        mine = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {"name": obj["metadata"]["name"]},
+                **({"status": {"phase": "Running"}} if "instances" in path else {"status": {"version": "1"}} if "hosts" in path
+                   else {"spec": obj["spec"]})}
+        answers = [ask("PATCH", f"{path}?fieldManager=m{n}&force=true", mine, "application/apply-patch+yaml") for n in range(20)]
+        refused(answers[-1])
+        assert len(server.get(of).json["metadata"]["managedFields"]) <= 16
 
 
 def test_lease(placed):
@@ -239,14 +314,43 @@ def test_instances(placed):
 
 def test_events(placed):
     ask = as_user(placed, HOST)
+    placed.create(host("h1"))
     allowed(ask("POST", EVENTS, event("h1")))
     made = ask("POST", EVENTS, event("h1", "Instance", "a"))
     allowed(made)
+    name = f"{EVENTS}/{made.json['metadata']['name']}"
+    allowed(ask("PATCH", name, {"count": 2}))
     refused(ask("POST", EVENTS, event("h2")))
     refused(ask("POST", EVENTS, event("h1", "Host", "h2")))
     refused(ask("POST", EVENTS, event("h1", "AddressPool", "p")))
-    refused(ask("DELETE", f"{EVENTS}/{made.json['metadata']['name']}"))
-    refused(ask("PATCH", f"{EVENTS}/{made.json['metadata']['name']}", {"source": {"host": "h2"}}))
+    refused(ask("DELETE", name))
+    refused(ask("PATCH", name, {"source": {"host": "h2"}}))
+    # Where the object is.
+    system = EVENTS.replace("default", "nacre-system")
+    refused(ask("POST", system, event("h1", ns="nacre-system")))
+    elsewhere = event("h1", "Instance", "a", "nacre-system")
+    elsewhere["involvedObject"]["namespace"] = "default"
+    refused(ask("POST", system, elsewhere))
+
+
+def test_events_are_about_what_is_there(placed):
+    nacre_only(placed)
+    ask = as_user(placed, HOST)
+    uid = placed.get(f"{I}/a").json["metadata"]["uid"]
+    says(ask("POST", EVENTS, event("h1")), "what is there and its own")  # no Host h1 yet
+    for name in ("b", "c", "none"):
+        says(ask("POST", EVENTS, event("h1", "Instance", name)), "what is there and its own")
+    system = EVENTS.replace("default", "nacre-system")
+    says(ask("POST", system, event("h1", "Instance", "a", "nacre-system")), "what is there and its own")
+    of = lambda uid: {**event("h1", "Instance", "a"), "involvedObject": {"kind": "Instance", "namespace": "default", "name": "a", "uid": uid}}
+    says(ask("POST", EVENTS, of("another")), "what is there and its own")
+    made = ask("POST", EVENTS, of(uid))
+    allowed(made)
+    # Nor is one made to be about something else, or counted on when that is gone.
+    path = f"{EVENTS}/{made.json['metadata']['name']}"
+    says(ask("PATCH", path, {"involvedObject": {"name": "b", "uid": None}}), "what is there and its own")
+    assert placed.delete(f"{I}/a").status == 200
+    says(ask("PATCH", path, {"count": 3}), "what is there and its own")
 
 
 def test_edge(placed):

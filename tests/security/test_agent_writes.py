@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one agent writes is small and little, and takes nothing from others. tests/api/test_agents.py has the rules one by
+one, on kube-apiserver too."""
+
+import json
+
+from agents import E1, H1, H2, I, as_user, cloud, thing
+from apilib import G
+
+EVENTS = "/api/v1/namespaces/default/events"
+BIG = "x" * 1_400_000
+
+
+def test_big_endpoints(server):
+    """Tried once: 100 of 1.4 MiB by one agent, which server, controller and all agents held."""
+    cloud(server)
+    of = server.get(f"{I}/a").json
+    spec = {"host": "h1", "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01",
+            "owner": {"kind": "Instance", "namespace": "default", "name": "a", "uid": of["metadata"]["uid"]}}
+    own, ask = f"i-{of['metadata']['uid']}", as_user(server, H1)
+    for n in range(10):
+        for name in (own, f"e{n}"):
+            for more in ({"annotations": {"a": BIG[:200_000]}}, {"labels": {"a": "b"}}, {"finalizers": ["a.b/c"]}):
+                assert ask("POST", f"{G}/endpoints", thing("Endpoint", name, spec, **more)).status in (403, 413)
+        assert ask("POST", f"{G}/endpoints", {**thing("Endpoint", own, {**spec, "owner": {**spec["owner"], "kind": BIG}})}).status in (413, 422)
+    assert server.list(f"{G}/endpoints")["items"] == []
+    assert ask("POST", f"{G}/endpoints", thing("Endpoint", own, spec)).status == 201
+    # Nor by anybody else, since every host holds all of them.
+    a = server.post(f"{G}/endpoints", thing("Endpoint", "by-hand", spec, annotations={"a": "x" * 20_000}))
+    assert a.status == 413 and "16384" in a.json["message"], a.text
+    server.create(thing("Endpoint", "by-hand", spec, annotations={"a": "x" * 10_000}))
+    assert server.patch(f"{G}/endpoints/by-hand", {"metadata": {"annotations": {"b": "x" * 10_000}}}).status == 413
+
+
+def test_flood_of_events(server):
+    """Also over many connections; and nobody else waits for it."""
+    cloud(server)
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"generateName": "e", "namespace": "default"}, "reason": "R",
+             "involvedObject": {"kind": "Instance", "namespace": "default", "name": "a"}, "source": {"host": "h1"}}
+    made, refused = 0, None
+    while not refused:
+        assert made < 5000
+        conn = server.connection(H1)
+        for _ in range(200):
+            a = server.request("POST", EVENTS, event, conn=conn)
+            if a.status != 201:
+                refused = a
+                break
+            made += 1
+        conn.close()
+    assert refused.status == 429 and refused.headers["Retry-After"] and "agent system:nacre:host:h1" in refused.json["message"]
+    assert made >= 1000
+    # What changes nothing is free.
+    assert as_user(server, H1)("POST", EVENTS + "?dryRun=All", event).status == 201
+    other = {**event, "source": {"host": "h2"}, "involvedObject": {**event["involvedObject"], "name": "b"}}
+    assert as_user(server, H2)("POST", EVENTS, other).status == 201
+    assert as_user(server, H1)("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}).status == 200
+
+
+def test_big_events(server):
+    cloud(server)
+    ask = as_user(server, H1)
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"}, "reason": "R",
+             "involvedObject": {"kind": "Host", "name": "h1"}, "source": {"host": "h1"}}
+    for more in ({"message": "x" * 1025}, {"related": {"name": BIG}}, {"unknown": BIG}, {"series": {"x": "y" * 10_000}},
+                 {"source": {"host": "h1", "component": "x" * 10_000}}, {"metadata": {**event["metadata"], "annotations": {"a": "b"}}}):
+        assert ask("POST", EVENTS, {**event, **more}).status in (403, 413, 422), json.dumps(more)[:100]
+    assert ask("POST", EVENTS, event).status == 201
+    for more in ({"related": {"name": "x" * 10_000}}, {"unknown": BIG[:10_000]}):
+        a = ask("PATCH", f"{EVENTS}/e", more)
+        assert a.status in (200, 403) and len(server.get(f"{EVENTS}/e").text) < 8192, a.text
+
+
+def test_an_edge_has_one_endpoint(server):
+    cloud(server)
+    ask = as_user(server, E1)
+    spec = {"host": "e1", "vtep": "fd00::3", "ip": "fd02::1", "mac": "02:00:00:00:00:03", "routes": [{"prefix": "::/0"}]}
+    for name in ("edge-e2", "edge-h1", "out", "i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"):
+        assert ask("POST", f"{G}/endpoints", thing("Endpoint", name, spec)).status == 403
+    assert ask("POST", f"{G}/endpoints", thing("Endpoint", "edge-e1", spec)).status == 201
+    # The edge whose name was wanted announces itself.
+    assert as_user(server, ("system:nacre:edge:e2", E1[1]))("POST", f"{G}/endpoints", thing(
+        "Endpoint", "edge-e2", {**spec, "host": "e2", "vtep": "fd00::4", "ip": "fd02::2"})).status == 201
