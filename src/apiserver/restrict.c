@@ -215,7 +215,10 @@ static int check_meta(const struct agent *a, struct request *r, const json_t *ol
 	return 0;
 }
 
-/* Of its spec role and vtep are the agent's; the rest says what may be placed there, and is the operator's. */
+/*
+ * An agent says where its host is when it makes its Host. Later changes are the operator's: of two Hosts with one VTEP
+ * the older one has it, so that an agent could take that of every younger Host.
+ */
 static int check_host(const struct agent *a, struct request *r, const json_t *old, const json_t *obj) {
 	static const char *const operators[] = {"unschedulable", "limits"};
 	const char *name = object_meta_str(obj ? obj : old, "name"), *role = obj ? field(obj, "spec", "role") : NULL;
@@ -223,8 +226,11 @@ static int check_host(const struct agent *a, struct request *r, const json_t *ol
 		return refuse(r, old, obj, "%s %s may write no Host but its own", a->what, a->host);
 	if (!obj)
 		return refuse(r, old, obj, "%s %s may not delete its Host", a->what, a->host);
-	for (size_t i = 0; i < ARRAY_SIZE(operators); i++)
-		if (!same_member(json_object_get(old, "spec"), json_object_get(obj, "spec"), operators[i]))
+	if (old && !same_member(old, obj, "spec"))
+		return refuse(r, old, obj, "%s %s may not change the spec of its Host: the operator does", a->what,
+		              a->host);
+	for (size_t i = 0; !old && i < ARRAY_SIZE(operators); i++)
+		if (json_object_get(json_object_get(obj, "spec"), operators[i]))
 			return refuse(r, old, obj, "%s %s may not write spec.%s: the operator does", a->what, a->host,
 			              operators[i]);
 	if (a->edge == streq(role, "edge"))

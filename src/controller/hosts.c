@@ -224,7 +224,8 @@ static bool wants_ready(const struct controller *c, const struct host *h, const 
 		bool same = streq(rival->spec->vtep, h->spec->vtep);
 		*status = "False";
 		*reason = HOST_VTEP_CONFLICT;
-		snprintf(msg, 256, "Host %.63s, which is older, has %s%s%s; give this one another --vtep",
+		snprintf(msg, 256,
+		         "Host %.63s, which is older, has %s%s%s; give this one, and its agent's --vtep, another",
 		         rival->meta.name, same ? "spec.vtep " : "the router MAC that follows from spec.vtep ",
 		         h->spec->vtep, same ? " too" : ", as from its own");
 		return !conflict || !streq(is->message, msg);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The Host object: created when it is missing; role and vtep are the agent's to say, as are capacity, version, boot
- * and the Ready condition while the host is well. Metadata, unschedulable and limits belong to the operator, and
- * neither API server lets an agent write them (docs/apiserver.md). The controller writes Ready when heartbeats stop;
- * what we find then after our return we put right. It also writes it when an older Host has our VTEP, and that stays
- * until it takes it back.
+ * The Host object: created with role and vtep when it is missing; its status, capacity, version, boot and the Ready
+ * condition, while the host is well. Metadata and later changes of the spec are the operator's, and neither API server
+ * lets an agent write them (docs/apiserver.md). The controller writes Ready when heartbeats stop; what we find then
+ * after our return we put right. It also writes it when an older Host has our VTEP, and that stays until it takes it
+ * back.
  */
 
 #include <string.h>
@@ -83,14 +83,6 @@ static int create(struct fabric *f, struct error *err) {
 	return r;
 }
 
-static int patch_spec(struct fabric *f, struct error *err) {
-	char json[256], vtep[ADDR_STR_MAX];
-	int n = snprintf(json, sizeof(json), "{\"spec\":{\"role\":\"%s\",\"vtep\":\"%s\"}}", f->c.role,
-	                 addr_str(&f->c.underlay.vtep, vtep));
-	return kube_patch(f->c.client, &api_kind_host, NULL, f->c.host, NULL, KUBE_PATCH_MERGE, json, (size_t)n,
-	                  KUBE_CALL(on_done, f, &f->host_request), err);
-}
-
 static int fill_status(const struct fabric *f, struct host *h) {
 	char boot[64];
 	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
@@ -117,7 +109,10 @@ static int settle(struct fabric *f, const struct host *have, struct error *err) 
 	if (!have)
 		return create(f, err);
 	if (!streq(have->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) || !streq(have->spec->role, f->c.role))
-		return patch_spec(f, err);
+		return error_set(err, EADDRNOTAVAIL,
+		                 "Host %s has spec.role %s and spec.vtep %s, but its agent runs as %s with --vtep %s: "
+		                 "change the one or the other",
+		                 f->c.host, have->spec->role, have->spec->vtep, f->c.role, vtep);
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
 	/* Ready only once the overlay is what it should be. */
 	if (!f->started)
