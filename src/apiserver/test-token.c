@@ -95,6 +95,10 @@ static void test_key_file(void **state) {
 	assert_int_equal(token_key_load(&a, path, &err), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
+	_free_ char *pem = NULL;
+	size_t len;
+	assert_int_equal(read_file(path, 4096, &pem, &len, &err), 0);
+	assert_true(starts_with(pem, "-----BEGIN EC PRIVATE KEY-----"));
 	assert_int_equal(token_key_load(&b, path, &err), 0);
 	_free_ char *t = token_sign(a, claims, &err);
 	assert_int_equal(token_verify(b, t, &out, &err), 0);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/eckey.h"
 #include "base/util.h"
 
 #define KEY_FILE_MAX 16384
@@ -62,19 +63,12 @@ struct token_key *token_key_free(struct token_key *k) {
 
 static int make_key(struct buf *pem, struct error *err) {
 	gnutls_x509_privkey_t key;
-	gnutls_datum_t text = {0};
-	int e = gnutls_x509_privkey_init(&key);
-	if (e < 0)
-		return error_oom(err);
-	e = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
-	if (e == 0)
-		e = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &text);
+	int r = eckey_new(&key, err);
+	if (r < 0)
+		return r;
+	r = eckey_print(key, pem, err);
 	gnutls_x509_privkey_deinit(key);
-	if (e < 0)
-		return error_set(err, EIO, "make a key for tokens: %s", gnutls_strerror(e));
-	buf_add(pem, text.data, text.size);
-	gnutls_free(text.data);
-	return buf_error(pem, "key", err);
+	return r;
 }
 
 static int import_key(struct token_key *k, const char *pem, size_t len, const char *where, struct error *err) {

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/base64.h"
+#include "base/eckey.h"
 #include "base/inet.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
@@ -40,20 +42,25 @@ static int read_pem(const char *path, gnutls_datum_t *ret, struct error *err) {
 	return r;
 }
 
-static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct error *err) {
-	gnutls_datum_t pem;
+static int parse_crt(const char *path, const gnutls_datum_t *pem, gnutls_x509_crt_t *ret, struct error *err) {
 	_crt_ gnutls_x509_crt_t crt = NULL;
-	int r = read_pem(path, &pem, err);
-	if (r)
-		return r;
 	int e = gnutls_x509_crt_init(&crt);
 	if (e == 0)
-		e = gnutls_x509_crt_import(crt, &pem, GNUTLS_X509_FMT_PEM);
-	free(pem.data);
+		e = gnutls_x509_crt_import(crt, pem, GNUTLS_X509_FMT_PEM);
 	if (e < 0)
 		return error_set(err, EINVAL, "`%s` holds no certificate: %s", path, gnutls_strerror(e));
 	*ret = TAKE_PTR(crt);
 	return 0;
+}
+
+static int load_crt(const char *path, gnutls_x509_crt_t *ret, struct error *err) {
+	gnutls_datum_t pem;
+	int r = read_pem(path, &pem, err);
+	if (r < 0)
+		return r;
+	r = parse_crt(path, &pem, ret, err);
+	free(pem.data);
+	return r;
 }
 
 static int load_key(const char *path, gnutls_x509_privkey_t *ret, struct error *err) {
@@ -83,17 +90,6 @@ static int add_crt(struct buf *b, gnutls_x509_crt_t crt, struct error *err) {
 	return buf_error(b, "certificate", err);
 }
 
-static int add_key(struct buf *b, gnutls_x509_privkey_t key, struct error *err) {
-	gnutls_datum_t out;
-	int e = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &out);
-	if (e < 0)
-		return tls_error(err, e, "print a private key");
-	buf_add(b, out.data, out.size);
-	explicit_bzero(out.data, out.size);
-	gnutls_free(out.data);
-	return buf_error(b, "private key", err);
-}
-
 /* The key first: who sees the new certificate finds its key. */
 static int write_pair(const char *key_path, const struct buf *key, const char *crt_path, const struct buf *crt,
                       struct error *err) {
@@ -102,18 +98,6 @@ static int write_pair(const char *key_path, const struct buf *key, const char *c
 }
 
 /* ---- certificates ---- */
-
-static int new_key(gnutls_x509_privkey_t *ret, struct error *err) {
-	_privkey_ gnutls_x509_privkey_t key = NULL;
-	int e = gnutls_x509_privkey_init(&key);
-	if (e == 0)
-		e = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
-		                                 0);
-	if (e < 0)
-		return tls_error(err, e, "make a key");
-	*ret = TAKE_PTR(key);
-	return 0;
-}
 
 static int check_name(const char *what, const char *name, struct error *err) {
 	size_t len = name ? strlen(name) : 0;
@@ -235,7 +219,7 @@ static int authority_load(const char *dir, struct authority *a, struct error *er
 
 static int authority_make(const char *name, struct buf *crt, struct buf *key, struct error *err) {
 	_cleanup_(authority_done) struct authority a = {0};
-	int r = new_key(&a.key, err);
+	int r = eckey_new(&a.key, err);
 	if (r == 0)
 		r = begin(&a.crt, a.key, time(NULL) + PKI_CA_DAYS * DAY_S, err);
 	if (r == 0)
@@ -249,7 +233,7 @@ static int authority_make(const char *name, struct buf *crt, struct buf *key, st
 		return tls_error(err, e, "make an authority");
 	r = sign(a.crt, a.crt, a.key, err);
 	if (r == 0)
-		r = add_key(key, a.key, err);
+		r = eckey_print(a.key, key, err);
 	return r < 0 ? r : add_crt(crt, a.crt, err);
 }
 
@@ -308,7 +292,7 @@ int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, s
 		                 (long long)days);
 	int r = authority_load(dir, &a, err);
 	if (r == 0)
-		r = new_key(&own, err);
+		r = eckey_new(&own, err);
 	if (r < 0)
 		return r;
 	int64_t end = MIN((int64_t)time(NULL) + days * DAY_S, (int64_t)gnutls_x509_crt_get_expiration_time(a.crt));
@@ -318,7 +302,7 @@ int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, s
 	if (r == 0)
 		r = sign(crt, a.crt, a.key, err);
 	if (r == 0)
-		r = add_key(key, own, err);
+		r = eckey_print(own, key, err);
 	return r < 0 ? r : add_crt(cert, crt, err);
 }
 
@@ -331,21 +315,66 @@ int pki_issue_files(const char *dir, const struct pki_request *rq, const char *p
 	return r < 0 ? r : write_pair(key_path, &key, crt_path, &crt, err);
 }
 
-int pki_info(const char *path, struct pki_info *ret, struct error *err) {
+/* Adds what stands, in base64, behind KEY in the kubeconfig TEXT; adds nothing if KEY is not there. */
+static void kubeconfig_data(const char *text, const char *key, struct buf *out) {
+	const char *p = strstr(text, key);
+	size_t at;
+	if (!p)
+		return;
+	p += strlen(key);
+	p += strspn(p, " \"'");
+	if (base64_decode(out, p, strcspn(p, " \"'\r\n"), &at) < 0)
+		buf_reset(out);
+}
+
+static int info_crt(const char *path, const char *text, size_t len, struct pki_info *i, struct error *err) {
 	_crt_ gnutls_x509_crt_t crt = NULL;
 	gnutls_datum_t dn;
-	int r = load_crt(path, &crt, err);
+	const gnutls_datum_t pem = {(unsigned char *)text, (unsigned)len};
+	int r = parse_crt(path, &pem, &crt, err);
 	if (r < 0)
 		return r;
-	struct pki_info i = {.not_before_s = gnutls_x509_crt_get_activation_time(crt),
-	                     .not_after_s = gnutls_x509_crt_get_expiration_time(crt)};
+	i->certificate = true;
+	i->not_before_s = gnutls_x509_crt_get_activation_time(crt);
+	i->not_after_s = gnutls_x509_crt_get_expiration_time(crt);
 	if (gnutls_x509_crt_get_dn3(crt, &dn, 0) == 0) {
-		snprintf(i.subject, sizeof(i.subject), "%.*s", (int)dn.size, (const char *)dn.data);
+		snprintf(i->subject, sizeof(i->subject), "%.*s", (int)dn.size, (const char *)dn.data);
 		gnutls_free(dn.data);
 	}
-	i.due = i.not_after_s - time(NULL) < (i.not_after_s - i.not_before_s) / 3;
-	*ret = i;
+	i->due = i->not_after_s - time(NULL) < (i->not_after_s - i->not_before_s) / 3;
 	return 0;
+}
+
+int pki_info(const char *path, struct pki_info *ret, struct error *err) {
+	_buf_free_ struct buf all = {.max = 2 * PKI_FILE_MAX};
+	struct pki_info i = {0};
+	char *text;
+	size_t len;
+	int r = read_file(path, PKI_FILE_MAX, &text, &len, err);
+	if (r < 0)
+		return r;
+	if (strstr(text, "-----BEGIN "))
+		buf_add(&all, text, len);
+	else {
+		kubeconfig_data(text, "client-certificate-data:", &all);
+		kubeconfig_data(text, "client-key-data:", &all);
+	}
+	explicit_bzero(text, len);
+	free(text);
+	const char *pem = all.data ? all.data : "";
+	bool key = strstr(pem, "PRIVATE KEY-----");
+	r = buf_error(&all, path, err);
+	if (r == 0 && (!key || strstr(pem, "BEGIN CERTIFICATE-----")))
+		r = info_crt(path, pem, all.len, &i, err);
+	if (r == 0 && key) {
+		i.refused = eckey_refused(pem, all.len);
+		i.due = i.due || i.refused;
+	}
+	if (all.data)
+		explicit_bzero(all.data, all.len);
+	if (r == 0)
+		*ret = i;
+	return r;
 }
 
 bool pki_due(const char *path) {

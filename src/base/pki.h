@@ -41,11 +41,13 @@ int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, s
 int pki_issue_files(const char *dir, const struct pki_request *rq, const char *prefix, struct error *err) _must_use_;
 
 struct pki_info {
+	bool certificate;           /* there is one, and the next three are known */
 	char subject[PKI_TEXT_MAX]; /* "CN=system:admin,O=system:masters", cut if it is long */
 	int64_t not_before_s, not_after_s;
-	bool due; /* in the last third of its life, or past it */
+	const char *refused; /* why some clients refuse the private key; NULL: they don't, or there is none */
+	bool due;            /* the certificate is in the last third of its life, or past it; or the key is refused */
 };
-/* What the first certificate in PATH says. */
+/* What PATH says: the first certificate and the private key that stand in it, as PEM or in a kubeconfig. */
 int pki_info(const char *path, struct pki_info *ret, struct error *err) _must_use_;
 /* True if PATH is not there, can't be read, or is due: time to issue it anew. */
 bool pki_due(const char *path);

@@ -45,9 +45,9 @@ static int issue(const char *what, const char *dir, const struct pki_request *rq
 	struct error err = {0};
 	pki_file_name(rq->name, file);
 	_free_ char *prefix = out ? strf("%s", out) : strf("%s/%s", dir, file);
-	_free_ char *crt = prefix ? strf("%s.crt", prefix) : NULL;
-	int r = crt ? 0 : error_oom(&err);
-	if (r == 0 && (!if_due || pki_due(crt)))
+	_free_ char *crt = prefix ? strf("%s.crt", prefix) : NULL, *key = prefix ? strf("%s.key", prefix) : NULL;
+	int r = crt && key ? 0 : error_oom(&err);
+	if (r == 0 && (!if_due || pki_due(crt) || pki_due(key)))
 		r = pki_issue_files(dir, rq, prefix, &err);
 	return r < 0 ? command_failed(what, &err) : 0;
 }
@@ -139,10 +139,13 @@ static int cmd_kubeconfig(int argc, char **argv) {
 
 static int cmd_check(int argc, char **argv) {
 	const struct opt opts[] = {{0}};
-	const struct opt_program prog = {"nacre pki check",
-	                                 "Says of each certificate whose it is and when it ends. Exits with 1 if one "
-	                                 "is due to be\nissued anew: in the last third of its life, or past it.",
-	                                 "[OPTIONS] FILE...", NULL, opts};
+	const struct opt_program prog = {
+		"nacre pki check",
+		"Says of each certificate whose it is and when it ends, and of each private key if clients refuse it.\n"
+		"Files are PEM or kubeconfigs. Exits with 1 if one is due to be issued anew: a certificate in the "
+		"last\n"
+		"third of its life or past it, a key in a form that some clients refuse.",
+		"[OPTIONS] FILE...", NULL, opts};
 	struct error err = {0};
 	struct pki_info info;
 	char end[TIME_STR_MAX];
@@ -152,9 +155,17 @@ static int cmd_check(int argc, char **argv) {
 	for (; i < argc; i++) {
 		if (pki_info(argv[i], &info, &err) < 0)
 			return command_failed(prog.name, &err);
-		printf("%s: %s, until %s%s\n", argv[i], info.subject,
-		       time_str((uint64_t)MAX(info.not_after_s, (int64_t)0) * USEC_PER_SEC, false, end),
-		       info.due ? ", due" : "");
+		if (info.certificate)
+			printf("%s: %s, until %s%s\n", argv[i], info.subject,
+			       time_str((uint64_t)MAX(info.not_after_s, (int64_t)0) * USEC_PER_SEC, false, end),
+			       info.due && !info.refused ? ", due" : "");
+		else if (!info.refused)
+			printf("%s: a private key\n", argv[i]);
+		if (info.refused)
+			printf("%s: the private key is refused by some clients: %s; issue key and certificate anew, or "
+			       "write the same key again (umask 077; openssl ec -in OLD -out NEW; mv NEW OLD), as for "
+			       "the keys of authorities and tokens\n",
+			       argv[i], info.refused);
 		status |= info.due;
 	}
 	return status;
