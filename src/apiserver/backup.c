@@ -26,31 +26,6 @@ static int remove_database(const char *path, struct error *err) {
 	return 0;
 }
 
-static int sync_path(const char *path, int flags, struct error *err) {
-	_close_ int fd = open(path, flags | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? error_errno(err, errno, "sync `%s`", path) : 0;
-}
-
-static int sync_directory_of(const char *path, struct error *err) {
-	_free_ char *dir = strdup(path);
-	if (!dir)
-		return error_oom(err);
-	char *slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir] = '\0';
-	return sync_path(slash ? dir : ".", O_RDONLY | O_DIRECTORY, err);
-}
-
-/* FROM becomes TO, and stays so after a power loss. */
-static int put_in_place(const char *from, const char *to, struct error *err) {
-	int r = sync_path(from, O_RDONLY, err);
-	if (r < 0)
-		return r;
-	if (rename(from, to) < 0)
-		return error_errno(err, errno, "rename `%s` to `%s`", from, to);
-	return sync_directory_of(to, err);
-}
-
 static bool same_file(const char *a, const char *b) {
 	struct stat x, y;
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
@@ -102,7 +77,7 @@ int backup_make(const char *database, const char *to, struct backup_report *ret,
 	if (r == 0)
 		r = check(part, ret, err);
 	if (r == 0)
-		r = put_in_place(part, to, err);
+		r = rename_durable(part, to, err);
 	if (r < 0)
 		(void)!remove_database(part, &ignored);
 	return r;
@@ -261,7 +236,7 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 	if (r == 0 && there)
 		r = keep_old(database, kept, err);
 	if (r == 0)
-		r = put_in_place(part, database, err);
+		r = rename_durable(part, database, err);
 	(void)!remove_database(part, &ignored);
 	return r;
 }

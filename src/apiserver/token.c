@@ -85,7 +85,11 @@ static int import_key(struct token_key *k, const char *pem, size_t len, const ch
 	if (e == 0)
 		e = gnutls_pubkey_import_privkey(k->public, k->private, 0, 0);
 	if (e < 0)
-		return error_set(err, EINVAL, "`%s` holds no private key: %s", where, gnutls_strerror(e));
+		return error_set(err, EINVAL,
+		                 "`%s` holds no private key: %s; restore it from a backup, or remove it: a new one is "
+		                 "made then, "
+		                 "and all tokens given so far are void",
+		                 where, gnutls_strerror(e));
 	if (gnutls_pubkey_export_ecc_raw2(k->public, &curve, NULL, NULL, 0) < 0 || curve != GNUTLS_ECC_CURVE_SECP256R1)
 		return error_set(err, EINVAL, "the key in `%s` is not one of ECDSA P-256, as ES256 needs it", where);
 	e = gnutls_pubkey_get_key_id(k->public, GNUTLS_KEYID_USE_SHA256, id, &id_len);

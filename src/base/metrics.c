@@ -10,25 +10,25 @@
 
 static struct metric *metrics;
 
-static struct {
+static struct collector {
 	void (*fn)(void *);
 	void *userdata;
-} collectors[8];
+} * collectors;
+static size_t n_collectors;
 
 void metrics_forget(void *userdata) {
-	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
-		if (collectors[i].fn && collectors[i].userdata == userdata)
-			collectors[i].fn = NULL;
+	for (size_t i = 0; i < n_collectors; i++)
+		if (collectors[i].userdata == userdata)
+			collectors[i--] = collectors[--n_collectors];
 }
 
 void metrics_collect(void (*fn)(void *), void *userdata) {
 	metrics_forget(userdata);
-	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
-		if (!collectors[i].fn) {
-			collectors[i].fn = fn;
-			collectors[i].userdata = userdata;
-			return;
-		}
+	struct collector *more = reallocarray(collectors, n_collectors + 1, sizeof(*more));
+	if (!more)
+		abort(); /* its gauges would stand still, and nobody would know */
+	collectors = more;
+	collectors[n_collectors++] = (struct collector){fn, userdata};
 }
 
 void metric_register(struct metric *m) {
@@ -59,9 +59,8 @@ static void render_process(struct buf *out) {
 
 void metrics_render(struct buf *out) {
 	const char *last = "";
-	for (size_t i = 0; i < ARRAY_SIZE(collectors); i++)
-		if (collectors[i].fn)
-			collectors[i].fn(collectors[i].userdata);
+	for (size_t i = 0; i < n_collectors; i++)
+		collectors[i].fn(collectors[i].userdata);
 	for (struct metric *m = metrics; m; m = m->next) {
 		if (strcmp(m->name, last) != 0)
 			buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->type);

@@ -38,10 +38,8 @@ static inline void metric_add(struct metric *m, int64_t v) {
 static inline void metric_set(struct metric *m, int64_t v) {
 	__atomic_store_n(&m->value, v, __ATOMIC_RELAXED);
 }
-/*
- * FN is called before every rendering, to set gauges that nobody keeps up to date otherwise. At most 8; a later one
- * replaces that with the same USERDATA.
- */
+/* FN is called before every rendering, to set gauges that nobody keeps up to date otherwise. It replaces an earlier one
+ * with the same USERDATA. */
 void metrics_collect(void (*fn)(void *userdata), void *userdata);
 /* No more calls with USERDATA. */
 void metrics_forget(void *userdata);

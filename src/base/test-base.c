@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +16,7 @@
 #include "base/jsonread.h"
 #include "base/jsonwrite.h"
 #include "base/listen.h"
+#include "base/metrics.h"
 #include "base/proc.h"
 #include "base/testing.h"
 #include "base/util.h"
@@ -341,12 +344,107 @@ static void test_listen(void **state) {
 	assert_int_equal(remove_tree(dir, &err), 0);
 }
 
+/* ---- what reaches the disk, and when: the calls of the code under test come here ---- */
+
+static struct {
+	char done[8][128]; /* "sync NAME" and "rename NAME", as it was called then */
+	size_t n;
+	bool fail_sync;
+} disk;
+
+static void disk_note(const char *what, const char *path) {
+	const char *slash = strrchr(path, '/');
+	if (disk.n < ARRAY_SIZE(disk.done))
+		snprintf(disk.done[disk.n++], sizeof(disk.done[0]), "%s %s", what, slash ? slash + 1 : path);
+}
+
+int fsync(int fd) {
+	char link[64], path[128];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	assert_true(n > 0);
+	path[n] = '\0';
+	disk_note("sync", path);
+	if (!disk.fail_sync)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+int rename(const char *from, const char *to) {
+	disk_note("rename", from);
+	return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static size_t count_files(const char *dir) {
+	size_t n = 0;
+	DIR *d = opendir(dir);
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+/* The bytes, then the name, then the directory: a power cut leaves no file that is empty or half there. */
+static void test_durable(void **state) {
+	char dir[] = "/tmp/nacre-base-XXXXXX", temporary[64];
+	_free_ char *text = NULL, *path = NULL;
+	struct error err = {0};
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = strf("%s/key", dir);
+	memset(&disk, 0, sizeof(disk));
+	assert_int_equal(write_file_atomic(path, "one", 3, 0600, &err), 0);
+	assert_int_equal(disk.n, 3);
+	assert_int_equal(sscanf(disk.done[0], "sync %63s", temporary), 1);
+	assert_int_equal(strncmp(temporary, "key.", 4), 0);
+	assert_string_equal(disk.done[1] + strlen("rename "), temporary);
+	assert_string_equal(disk.done[2] + strlen("sync "), dir + strlen("/tmp/"));
+	/* Bytes that could not be made durable take nobody's place. */
+	disk.fail_sync = true;
+	assert_int_equal(write_file_atomic(path, "two", 3, 0600, &err), -EIO);
+	assert_int_equal(disk.n, 4);
+	assert_int_equal(count_files(dir), 1);
+	assert_int_equal(rename_durable(path, "/tmp/nacre-base-other", &err), -EIO);
+	assert_int_equal(read_file(path, 16, &text, NULL, &err), 0);
+	assert_string_equal(text, "one");
+	disk.fail_sync = false;
+	remove_tree(dir, NULL);
+}
+
+/* Each of many objects that set gauges is asked, however many there are. */
+static void add_one(void *userdata) {
+	++*(int *)userdata;
+}
+
+static void test_collectors(void **state) {
+	int asked[40] = {0};
+	_buf_free_ struct buf out = {0};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+		metrics_collect(add_one, &asked[i]);
+	metrics_collect(add_one, &asked[7]);
+	metrics_forget(&asked[3]);
+	metrics_render(&out);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		assert_int_equal(asked[i], i == 3 ? 0 : 1);
+		metrics_forget(&asked[i]);
+	}
+	metrics_render(&out);
+	assert_int_equal(asked[0], 1);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefix),    cmocka_unit_test(test_listen),     cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_json_read), cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),
 		cmocka_unit_test(test_time),      cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended),
 		cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),        cmocka_unit_test(test_json_read),
+		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),    cmocka_unit_test(test_time),
+		cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended), cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_durable),    cmocka_unit_test(test_collectors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,31 @@ int write_file(const char *path, const char *text, struct error *err) {
 	return 0;
 }
 
+int sync_directory_of(const char *path, struct error *err) {
+	_free_ char *dir = strdup(path);
+	if (!dir)
+		return error_oom(err);
+	char *slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = '\0';
+	_close_ int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? error_errno(err, errno, "sync the directory of `%s`", path) : 0;
+}
+
+/* A name that is durable before its bytes are would lead to an empty file, so the bytes go first. */
+static int sync_and_rename(int fd, const char *from, const char *to, struct error *err) {
+	if (fsync(fd) < 0)
+		return error_errno(err, errno, "sync `%s`", from);
+	if (rename(from, to) < 0)
+		return error_errno(err, errno, "rename `%s` to `%s`", from, to);
+	return sync_directory_of(to, err);
+}
+
+int rename_durable(const char *from, const char *to, struct error *err) {
+	_close_ int fd = open(from, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? error_errno(err, errno, "open `%s`", from) : sync_and_rename(fd, from, to, err);
+}
+
 int write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct error *err) {
 	_free_ char *tmp = strf("%s.XXXXXX", path);
 	if (!tmp)
@@ -75,8 +100,10 @@ int write_file_atomic(const char *path, const void *data, size_t len, mode_t mod
 	int r = write_all(fd, data, len, err);
 	if (r < 0)
 		error_prefix(err, "`%s`", path);
-	else if (fchmod(fd, mode) < 0 || rename(tmp, path) < 0)
-		r = error_errno(err, errno, "write `%s`", path);
+	else if (fchmod(fd, mode) < 0)
+		r = error_errno(err, errno, "set the mode of `%s`", tmp);
+	else
+		r = sync_and_rename(fd, tmp, path, err);
 	if (r < 0)
 		unlink(tmp);
 	return r;

@@ -17,8 +17,15 @@
 
 /* Reads a whole file, at most MAX bytes (-EFBIG past that), as malloc'ed NUL-terminated bytes. */
 int read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err) _must_use_;
-/* Writes through a temporary name and rename(2); the old content stays whole on failure. */
+/*
+ * Writes through a temporary name and rename_durable(): after a failure, or whenever the power goes, the file has its
+ * old content or the new one, whole.
+ */
 int write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct error *err) _must_use_;
+/* FROM becomes TO, in the same directory, and once this returns it stays so when the power goes. */
+int rename_durable(const char *from, const char *to, struct error *err) _must_use_;
+/* Makes names that came and went in the directory of PATH durable. */
+int sync_directory_of(const char *path, struct error *err) _must_use_;
 /* Writes in place: for /proc and /sys. */
 int write_file(const char *path, const char *text, struct error *err) _must_use_;
 int mkdir_p(const char *path, mode_t mode, struct error *err) _must_use_;

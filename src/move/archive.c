@@ -91,17 +91,6 @@ int archive_add(struct archive *a, const json_t *obj, struct error *err) {
 	return r;
 }
 
-static int sync_directory(const char *path, struct error *err) {
-	_free_ char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
-	if (!dir)
-		return error_oom(err);
-	if (slash)
-		slash[slash == dir] = '\0';
-	_close_ int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? error_errno(err, errno, "sync the directory of `%s`", path) : 0;
-}
-
 int archive_finish(struct archive *a, struct error *err) {
 	uint8_t sum[SUM_LEN];
 	char text[2 * SUM_LEN + 1];
@@ -111,12 +100,9 @@ int archive_finish(struct archive *a, struct error *err) {
 	int r = flush(a, err);
 	if (r < 0)
 		return r;
-	if (fsync(a->fd) < 0)
-		return error_errno(err, errno, "sync `%s`", a->part);
-	if (rename(a->part, a->path) < 0)
-		return error_errno(err, errno, "rename `%s` to `%s`", a->part, a->path);
-	a->finished = true;
-	return sync_directory(a->path, err);
+	r = rename_durable(a->part, a->path, err);
+	a->finished = r == 0;
+	return r;
 }
 
 size_t archive_count(const struct archive *a) {

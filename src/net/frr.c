@@ -276,8 +276,8 @@ static int configure(const struct frr *f, const char *daemon, const char *config
 		r = write_config(next, config, err);
 	if (r >= 0)
 		r = change(f, daemon, applied, config, err);
-	if (r >= 0 && rename(next, conf) < 0)
-		r = error_errno(err, errno, "rename `%s`", next);
+	if (r >= 0)
+		r = rename_durable(next, conf, err);
 	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
 }
 

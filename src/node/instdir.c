@@ -51,9 +51,9 @@ static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, str
 	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
 	if (r < 0)
 		return r;
-	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0 || rename(fresh, path) < 0)
+	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0)
 		return error_errno(err, errno, "`%s`", fresh);
-	return 0;
+	return rename_durable(fresh, path, err);
 }
 
 static int make_vars(const char *dir, uid_t uid, struct error *err) {
@@ -70,9 +70,9 @@ static int make_vars(const char *dir, uid_t uid, struct error *err) {
 	r = write_file_atomic(fresh, data, len, 0600, err);
 	if (r < 0)
 		return r;
-	if (chown(fresh, uid, uid) < 0 || rename(fresh, path) < 0)
+	if (chown(fresh, uid, uid) < 0)
 		return error_errno(err, errno, "`%s`", fresh);
-	return 0;
+	return rename_durable(fresh, path, err);
 }
 
 static void add_file(struct instdir_start *st, const char *host, const char *name, char path[static VM_PATH_MAX + 1]) {
