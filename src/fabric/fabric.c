@@ -9,17 +9,21 @@
 /* Between looks at what nobody tells us of: namespaces, NICs, FRR. */
 #define TICK_US (3 * USEC_PER_SEC)
 
-void fabric_say(struct fabric *f, const char *what, const struct error *err) {
-	struct last *l = f->last;
-	while (l < f->last + ARRAY_SIZE(f->last) - 1 && l->what && !streq(l->what, what))
-		l++;
+static const char *const subjects[] = {
+	[SUBJECT_ENDPOINT] = "endpoint", [SUBJECT_ROUTE] = "route", [SUBJECT_OVERLAY] = "overlay",
+	[SUBJECT_UNDERLAY] = "underlay", [SUBJECT_API] = "api",     [SUBJECT_HEARTBEAT] = "heartbeat",
+	[SUBJECT_HOST] = "host",
+};
+_Static_assert(ARRAY_SIZE(subjects) == N_SUBJECTS, "a name for each");
+
+void fabric_say(struct fabric *f, enum subject what, const struct error *err) {
+	struct last *l = &f->last[what];
 	if (err ? l->bad && strncmp(l->msg, err->msg, sizeof(l->msg) - 1) == 0 : !l->bad)
 		return;
-	l->what = what;
 	l->bad = err != NULL;
 	snprintf(l->msg, sizeof(l->msg), "%.*s", (int)sizeof(l->msg) - 1, err ? err->msg : "");
 	if (f->c.state)
-		f->c.state(what, err, f->c.userdata);
+		f->c.state(subjects[what], err, f->c.userdata);
 }
 
 /* ---- endpoints ---- */
@@ -56,7 +60,7 @@ static void put_endpoint(struct fabric *f, const struct endpoint *ep) {
 		r = overlay_put(f->overlay, &e, &err);
 	if (r < 0) {
 		error_prefix(&err, "Endpoint %s", ep->meta.name);
-		fabric_say(f, "endpoint", &err);
+		fabric_say(f, SUBJECT_ENDPOINT, &err);
 	}
 }
 
@@ -70,7 +74,7 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 	case KUBE_SYNCED:
 		if (!f->started && overlay_start(f->overlay, &err) >= 0)
 			f->started = true;
-		fabric_say(f, "overlay", f->started ? NULL : &err);
+		fabric_say(f, SUBJECT_OVERLAY, f->started ? NULL : &err);
 		fabric_host_ensure(f);
 		break;
 	}
@@ -80,22 +84,22 @@ static void on_route_report(const char *endpoint, _unused_ const struct prefix *
                             void *userdata) {
 	struct error e = {0};
 	if (!err) {
-		fabric_say(userdata, "route", NULL);
+		fabric_say(userdata, SUBJECT_ROUTE, NULL);
 		return;
 	}
 	e = *err;
 	error_prefix(&e, "Endpoint %s", endpoint);
-	fabric_say(userdata, "route", &e);
+	fabric_say(userdata, SUBJECT_ROUTE, &e);
 }
 
 static void on_api_state(_unused_ const struct kube_cache *c, bool connected, const struct error *err, void *userdata) {
-	fabric_say(userdata, "api", connected ? NULL : err);
+	fabric_say(userdata, SUBJECT_API, connected ? NULL : err);
 }
 
 static void on_bad_object(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
 	struct error e = *err;
 	error_prefix(&e, "Endpoint %s", name);
-	fabric_say(userdata, "endpoint", &e);
+	fabric_say(userdata, SUBJECT_ENDPOINT, &e);
 }
 
 /* ---- life ---- */
@@ -104,7 +108,7 @@ static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	struct fabric *f = userdata;
 	struct error err = {0};
 	int r = underlay_ensure(&f->underlay, &f->c.underlay, &err);
-	fabric_say(f, "underlay", r < 0 ? &err : NULL);
+	fabric_say(f, SUBJECT_UNDERLAY, r < 0 ? &err : NULL);
 	/* A fresh start takes up the new namespace. */
 	if (r == -ESTALE)
 		return sd_event_exit(f->c.loop, r);
@@ -137,7 +141,7 @@ static int start_overlay(struct fabric *f, struct error *err) {
 }
 
 static void on_heartbeat(const struct error *err, void *userdata) {
-	fabric_say(userdata, "heartbeat", err);
+	fabric_say(userdata, SUBJECT_HEARTBEAT, err);
 }
 
 static int start(struct fabric *f, struct error *err) {

@@ -51,13 +51,13 @@ static void on_done(const struct kube_response *resp, void *userdata) {
 		/* Somebody was faster: the watch brings what there is now. */
 		bool conflict = resp->error == -EEXIST || resp->error == -ESTALE || resp->error == -ENOENT;
 		if (!conflict)
-			fabric_say(f, "host", &resp->err);
+			fabric_say(f, SUBJECT_HOST, &resp->err);
 		/* Without memory for a timer the next tick has to do. */
 		f->host_waits =
 			loop_timer(f->c.loop, &f->host_retry, conflict ? CONFLICT_US : RETRY_US, on_retry, f) >= 0;
 		return;
 	}
-	fabric_say(f, "host", NULL);
+	fabric_say(f, SUBJECT_HOST, NULL);
 	if (kube_response_parse(resp, &api_kind_host, &obj, NULL) == 0)
 		kube_cache_feed(f->hosts, obj);
 }
@@ -132,7 +132,7 @@ void fabric_host_ensure(struct fabric *f) {
 		return;
 	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
 	if (settle(f, have, &err) < 0)
-		fabric_say(f, "host", &err);
+		fabric_say(f, SUBJECT_HOST, &err);
 }
 
 static void on_change(_unused_ const struct kube_change *ch, void *userdata) {

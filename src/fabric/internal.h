@@ -7,6 +7,18 @@
 #include "kube/lease.h"
 #include "net/bgp-watch.h"
 
+/* What the user is told of; each remembers what was said last. */
+enum subject {
+	SUBJECT_ENDPOINT,
+	SUBJECT_ROUTE,
+	SUBJECT_OVERLAY,
+	SUBJECT_UNDERLAY,
+	SUBJECT_API,
+	SUBJECT_HEARTBEAT,
+	SUBJECT_HOST,
+	N_SUBJECTS
+};
+
 struct fabric {
 	struct fabric_config c;
 	struct underlay underlay;
@@ -22,14 +34,13 @@ struct fabric {
 	bool started;    /* the overlay was given all endpoints */
 	bool host_waits; /* for host_retry */
 	struct last {
-		const char *what;
 		bool bad;
 		char msg[256];
-	} last[4];
+	} last[N_SUBJECTS];
 };
 
-/* Tells the user of what changed. WHAT is a literal. */
-void fabric_say(struct fabric *f, const char *what, const struct error *err);
+/* Tells the user if that is not what was said of WHAT before. ERR NULL: all is well with it. */
+void fabric_say(struct fabric *f, enum subject what, const struct error *err);
 
 /* host.c: creates the Host object, keeps its spec and status as they should be. */
 int fabric_host_start(struct fabric *f, struct error *err) _must_use_;
