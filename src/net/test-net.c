@@ -14,6 +14,7 @@
 #include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
+#include "net/underlay.h"
 
 static char prefix[32];
 static char name_a[64], name_b[64];
@@ -348,13 +349,22 @@ static void test_nft(void **state) {
 	assert_non_null(strstr(text.data, "drop"));
 }
 
+static void test_public_filter(void **state) {
+	uint64_t st = 0;
+	bool changed;
+	OK(nft_ensure(fd_b, "inet", "nacre", underlay_public_filter, &st, &changed, &error));
+	assert_true(changed);
+	OK(nft_ensure(fd_b, "inet", "nacre", underlay_public_filter, &st, &changed, &error));
+	assert_false(changed);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_netns),        cmocka_unit_test(test_sysctl),
 		cmocka_unit_test(test_veth),         cmocka_unit_test(test_vxlan_and_addr),
 		cmocka_unit_test(test_tap),          cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_batch),        cmocka_unit_test(test_nft),
-		cmocka_unit_test(test_subscription),
+		cmocka_unit_test(test_subscription), cmocka_unit_test(test_public_filter),
 	};
 	if (geteuid() != 0)
 		return 77; /* meson: skipped */

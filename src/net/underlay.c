@@ -181,12 +181,13 @@ static int ensure_bgp(const struct underlay *u, const struct underlay_config *c,
  * Forwarding isn't filtered here (that is the instances' containers' part), but what is for the router itself: on an
  * edge bgpd listens in this namespace, and tenants have no business with it.
  */
-static const char public_filter[] = "	chain input {\n"
-				    "		type filter hook input priority filter; policy accept;\n"
-				    "		meta l4proto { icmp, ipv6-icmp } accept\n"
-				    "		iifname \"" OVERLAY_DEVICE "\" drop\n"
-				    "		iifname \"" INSTANCE_DEVICES "*\" drop\n"
-				    "	}\n";
+const char underlay_public_filter[] =
+	"	chain input {\n"
+	"		type filter hook input priority filter; policy accept;\n"
+	"		meta l4proto { 1, 58 } accept\n" /* icmp, ipv6-icmp: names need /etc/protocols */
+	"		iifname \"" OVERLAY_DEVICE "\" drop\n"
+	"		iifname \"" INSTANCE_DEVICES "*\" drop\n"
+	"	}\n";
 
 static int ensure_public(struct underlay *u, const struct underlay_config *c, struct error *err) {
 	struct link_vxlan vxlan = {.name = OVERLAY_DEVICE,
@@ -201,7 +202,7 @@ static int ensure_public(struct underlay *u, const struct underlay_config *c, st
 	if (r >= 0)
 		r = route_ensure(u->public_nl, &none4, err);
 	if (r >= 0)
-		r = nft_ensure(u->public_fd, "inet", "nacre", public_filter, &u->filter, NULL, err);
+		r = nft_ensure(u->public_fd, "inet", "nacre", underlay_public_filter, &u->filter, NULL, err);
 	if (r >= 0)
 		r = link_ensure_vxlan(u->underlay_nl, u->public_nl, u->public_fd, &vxlan, &u->vxlan, err);
 	return r;

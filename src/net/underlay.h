@@ -50,6 +50,10 @@ struct underlay {
 	uint64_t filter; /* as nft_ensure() found the filter of `public` last */
 };
 
+/* The rules in table `inet nacre` of `public`. Here and in all rulesets protocols and services are numbers: a small
+ * container has no /etc/protocols to look names up in. */
+extern const char underlay_public_filter[];
+
 /*
  * Makes it so, repairs what differs; free of effect when all is well, so it may be called at any time.
  * U is all zero at first. On failure U holds what is open already, and calling again carries on; but after -ESTALE
