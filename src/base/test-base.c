@@ -437,14 +437,10 @@ static void test_collectors(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prefix),    cmocka_unit_test(test_listen),     cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_listen),    cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_json_read), cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),
 		cmocka_unit_test(test_time),      cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended),
-		cmocka_unit_test(test_base64),
-		cmocka_unit_test(test_prefix),     cmocka_unit_test(test_mac),        cmocka_unit_test(test_json_read),
-		cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),    cmocka_unit_test(test_time),
-		cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended), cmocka_unit_test(test_base64),
-		cmocka_unit_test(test_durable),    cmocka_unit_test(test_collectors),
+		cmocka_unit_test(test_base64),    cmocka_unit_test(test_durable),    cmocka_unit_test(test_collectors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,9 @@
  * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that aren't instances' are deleted (gc.c), its
  * instances say so (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says
  * otherwise if it knows better and announces its Endpoints again.
+ *
+ * A Lease without a Host, which nobody has renewed for ORPHAN_TERMS of its duration, is what a Host that was deleted
+ * left. The server is asked for the Host, then the Lease is deleted.
  */
 
 #include <string.h>
@@ -19,6 +22,8 @@
 
 #define TICK_US      (250 * USEC_PER_MSEC) /* also how often the API is asked whether it is there */
 #define PROBE_MS     10000U
+#define ORPHAN_TERMS 4
+#define ORPHAN_MAX_S 3600 /* a Lease may name a longer duration than any agent has */
 #define REASON_LOST  "HeartbeatLost"
 #define REASON_READY "HeartbeatResumed"
 
@@ -27,6 +32,7 @@ struct beat {
 	uint64_t seen; /* monotonic: when the lease was last seen to change, or grace began */
 	bool lost;
 	bool excess_told; /* that it reports more than its operator allows */
+	bool orphan;      /* its Lease is being deleted */
 	char version[64]; /* resourceVersion of the lease; "" without one */
 	char host[];
 };
@@ -101,9 +107,13 @@ static void enqueue_dependents(struct controller *c, const char *host, bool lost
 		log_info("host is back", "host=%s instances=%zu", host, instances);
 }
 
-static uint64_t grace_ns(const struct liveness *l, const char *host) {
+static const struct lease *lease_of(const struct liveness *l, const char *host) {
 	char name[KUBE_LEASE_NAME_MAX];
-	const struct lease *lease = kube_cache_get(l->c->leases, KUBE_SYSTEM_NS, kube_host_lease_name(host, name));
+	return kube_cache_get(l->c->leases, KUBE_SYSTEM_NS, kube_host_lease_name(host, name));
+}
+
+static uint64_t grace_ns(const struct liveness *l, const char *host) {
+	const struct lease *lease = lease_of(l, host);
 	int64_t s = lease && lease->spec && lease->spec->duration.set ? lease->spec->duration.v : l->grace_s;
 	return (uint64_t)s * NSEC_PER_SEC;
 }
@@ -118,10 +128,25 @@ static void set_lost(struct liveness *l, struct beat *b, bool lost) {
 
 /* ---- what is seen ---- */
 
+/* Host or Lease is gone: with both nothing is left to remember. */
+static void drop(struct liveness *l, struct beat *b) {
+	if (kube_cache_get(l->c->hosts, NULL, b->host) || lease_of(l, b->host))
+		return;
+	RB_REMOVE(beats, &l->beats, b);
+	free(b);
+}
+
 static void on_lease(const struct kube_change *ch, void *userdata) {
 	struct liveness *l = userdata;
-	if (ch->type == KUBE_SYNCED || ch->type == KUBE_DELETED || strncmp(ch->name, "host-", 5) != 0)
-		return; /* a lease that was deleted runs out like one that is not renewed */
+	if (ch->type == KUBE_SYNCED || strncmp(ch->name, "host-", 5) != 0)
+		return;
+	if (ch->type == KUBE_DELETED) {
+		/* That of a Host runs out like one that is not renewed. */
+		struct beat *gone = find(l, ch->name + 5, false);
+		if (gone)
+			drop(l, gone);
+		return;
+	}
 	struct beat *b = find(l, ch->name + 5, true);
 	const char *version = ((const struct lease *)ch->obj)->meta.resource_version;
 	if (streq(b->version, version))
@@ -130,6 +155,7 @@ static void on_lease(const struct kube_change *ch, void *userdata) {
 	bool first = !*b->version;
 	snprintf(b->version, sizeof(b->version), "%s", version ? version : "");
 	b->seen = now_monotonic_ns();
+	b->orphan = false;
 	if (!first)
 		set_lost(l, b, false);
 }
@@ -141,6 +167,11 @@ static void on_host(const struct kube_change *ch, void *userdata) {
 	if (ch->type != KUBE_DELETED) {
 		bool known = find(l, ch->name, false);
 		struct beat *b = find(l, ch->name, true);
+		/* An old Lease says nothing about a new Host: it has a whole term. */
+		if (ch->type == KUBE_ADDED) {
+			b->seen = now_monotonic_ns();
+			b->orphan = false;
+		}
 		/* What an earlier controller found out holds until the host is heard of. */
 		if ((!known || ch->type == KUBE_ADDED) && says_lost(ch->obj))
 			set_lost(l, b, true);
@@ -155,8 +186,8 @@ static void on_host(const struct kube_change *ch, void *userdata) {
 	if (!b)
 		return;
 	set_lost(l, b, false);
-	RB_REMOVE(beats, &l->beats, b);
-	free(b);
+	b->seen = now_monotonic_ns();
+	drop(l, b);
 }
 
 /* After a silence of GAP ns, of the API or our own. */
@@ -174,11 +205,26 @@ static void fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 		         (unsigned long long)(gap / NSEC_PER_MSEC), n);
 }
 
-/* The host has been silent for its full time, and the API was there to hear it. */
+/* Nothing was heard of B for longer than TERM, and the API was there to hear it. */
+static bool silent(const struct liveness *l, const struct beat *b, uint64_t term) {
+	uint64_t now = now_monotonic_ns();
+	return kube_cache_connected(l->c->leases) &&
+	       now - kube_client_last_contact(l->c->client) < grace_ns(l, b->host) / 3 && now - b->seen > term;
+}
+
 static bool overdue(const struct liveness *l, const struct beat *b) {
-	uint64_t now = now_monotonic_ns(), grace = grace_ns(l, b->host);
-	return !b->lost && kube_cache_connected(l->c->leases) &&
-	       now - kube_client_last_contact(l->c->client) < grace / 3 && now - b->seen > grace;
+	return !b->lost && silent(l, b, grace_ns(l, b->host));
+}
+
+/* Queues a beat that somebody must look at. A Lease without a Host is queued once: until it is gone, or renewed. */
+static void judge(struct liveness *l, struct beat *b) {
+	if (kube_cache_get(l->c->hosts, NULL, b->host)) {
+		if (overdue(l, b))
+			enqueue(l->c, QUEUE_HOSTS, NULL, b->host);
+	} else if (!b->orphan && silent(l, b, MIN(ORPHAN_TERMS * grace_ns(l, b->host), ORPHAN_MAX_S * NSEC_PER_SEC))) {
+		b->orphan = true;
+		enqueue(l->c, QUEUE_HOSTS, NULL, b->host);
+	}
 }
 
 static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
@@ -198,10 +244,9 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 		struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = PROBE_MS};
 		(void)!kube_request(c->client, &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
 	}
-	RB_FOREACH (b, beats, &l->beats) {
-		if (overdue(l, b) && may_act(c))
-			enqueue(c, QUEUE_HOSTS, NULL, b->host);
-	}
+	if (may_act(c))
+		RB_FOREACH (b, beats, &l->beats)
+			judge(l, b);
 	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l);
 }
 
@@ -293,29 +338,53 @@ static void tell_excess(struct controller *c, const struct host *h, struct beat 
 	b->excess_told = excess;
 }
 
+/* Asks for the server's own word. INDEX of the op: when it was asked. */
+static void ask(struct work *w, const struct api_kind *k, const char *ns, const char *name,
+                void (*then)(struct op *, const struct kube_response *)) {
+	struct error err = {0};
+	struct op *op = work_op(w, NULL);
+	struct kube_call call = op_call(op);
+	op->missing_ok = true;
+	op->then = then;
+	op->index = now_monotonic_ns();
+	work_sent(w, kube_get(w->c->client, k, ns, name, &call, &err), &err);
+}
+
+static void orphan_asked(struct op *op, const struct kube_response *r) {
+	struct liveness *l = op->work->c->liveness;
+	struct beat *b = find(l, op->work->key, false);
+	const struct lease *lease = lease_of(l, op->work->key);
+	if (!b || !b->orphan || !lease || kube_cache_get(l->c->hosts, NULL, b->host) || !work_may_go_on(op->work))
+		return;
+	if (r->error == -ENOENT && !lease->meta.deletion_timestamp) {
+		log_info("lease of a host that is gone deleted", "lease=%s", lease->meta.name);
+		work_delete(op->work, &api_kind_lease, &lease->meta);
+	} else if (r->error == 0) {
+		/* The cache will hear of it. */
+		b->orphan = false;
+		b->seen = now_monotonic_ns();
+	}
+}
+
 void host_reconcile(const char *key, void *userdata) {
 	struct controller *c = userdata;
 	struct work *w = work_new(c, QUEUE_HOSTS, key);
 	const struct host *h = kube_cache_get(c->hosts, NULL, key);
-	struct beat *b = h ? find(c->liveness, key, false) : NULL;
+	struct beat *b = find(c->liveness, key, false);
 	char name[KUBE_LEASE_NAME_MAX], msg[256];
 	const char *status, *reason;
-	struct error err = {0};
 	if (b && work_may_go_on(w)) {
+		if (!h) {
+			if (b->orphan)
+				ask(w, &api_kind_host, NULL, key, orphan_asked);
+			work_close(w);
+			return;
+		}
 		tell_excess(c, h, b);
 		if (wants_ready(c, h, b, &status, &reason, msg))
 			patch_ready(w, h, status, reason, msg);
-		else if (overdue(c->liveness, b)) {
-			struct op *op = work_op(w, NULL);
-			struct kube_call call = op_call(op);
-			op->missing_ok = true;
-			op->then = lease_asked;
-			op->index = now_monotonic_ns();
-			work_sent(w,
-			          kube_get(c->client, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name),
-			                   &call, &err),
-			          &err);
-		}
+		else if (overdue(c->liveness, b))
+			ask(w, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name), lease_asked);
 	}
 	work_close(w);
 }

@@ -462,6 +462,24 @@ def test_endpoint_of_no_host(cloud):
     eventually("it goes", 10, lambda: cloud.get("endpoints", "e1") is None)
 
 
+def test_lease_of_no_host(cloud):
+    """What a Host that was deleted leaves goes."""
+    cloud.host("h1", duration=1)
+    cloud.host("h2")
+    cloud.create("Lease", "host-never", {"holderIdentity": "never", "leaseDurationSeconds": 1}, "nacre-system")
+    cloud.create("Lease", "other", {"holderIdentity": "x", "leaseDurationSeconds": 1}, "nacre-system")
+    cloud.silence("h1")
+    cloud.delete("hosts", "h1")
+    left = lambda: sorted(o["metadata"]["name"] for o in cloud.list("leases", "nacre-system"))  # noqa: E731
+    eventually("those without a Host are gone", 15, lambda: left() == ["host-h2", "other"])
+    # Each of the two was asked for and deleted once.
+    assert cloud.log("controller").count("lease of a host that is gone deleted") == 2
+    # A Host that comes again has a whole term.
+    cloud.host("h1", duration=6)
+    eventually("h1 is well", 10, lambda: cloud.condition("hosts", "h1", "Ready").get("status") == "True")
+    assert not lost(cloud, "h2")
+
+
 def test_another_store(cloud):
     """The API server comes back with an empty database, whose versions begin anew."""
     cloud.pools()
