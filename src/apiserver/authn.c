@@ -22,6 +22,7 @@
 struct authn {
 	struct token_key *key;
 	char *root_ca;
+	int64_t life_max_s;
 };
 
 static inline void json_done(json_t **p) {
@@ -29,12 +30,13 @@ static inline void json_done(json_t **p) {
 }
 #define _json_ _cleanup_(json_done)
 
-int authn_new(struct authn **ret, const char *key, const char *root_ca, struct error *err) {
+int authn_new(struct authn **ret, const struct authn_options *o, struct error *err) {
 	struct authn *a = calloc(1, sizeof(*a));
 	if (!a)
 		return error_oom(err);
-	a->root_ca = root_ca ? strdup(root_ca) : NULL;
-	int r = root_ca && !a->root_ca ? error_oom(err) : token_key_load(&a->key, key, err);
+	a->root_ca = o->root_ca ? strdup(o->root_ca) : NULL;
+	a->life_max_s = o->life_max_s ? o->life_max_s : TOKEN_LIFE_MAX_S;
+	int r = o->root_ca && !a->root_ca ? error_oom(err) : token_key_load(&a->key, o->key, err);
 	if (r < 0) {
 		authn_free(a);
 		return r;
@@ -92,17 +94,20 @@ static int read_claims(const json_t *json, struct claims *c, struct error *err) 
 	return 0;
 }
 
-static int check_times(const json_t *json, const struct claims *c, struct error *err) {
+static int64_t life_max(const struct authn *a, bool legacy) {
+	return legacy ? MAX(a->life_max_s, TOKEN_SECRET_S) : a->life_max_s;
+}
+
+static int check_times(const struct authn *a, const json_t *json, const struct claims *c, struct error *err) {
 	const json_t *exp = json_object_get(json, "exp"), *nbf = json_object_get(json, "nbf");
 	const int64_t now = time(NULL);
-	if (!exp && c->legacy)
-		return 0;
 	if (!json_is_integer(exp) || !json_is_integer(nbf))
 		return bad(err, "its claims are incomplete");
-	if (json_integer_value(exp) <= now)
-		return bad(err, "it has expired");
 	if (json_integer_value(nbf) > now + SKEW_S)
 		return bad(err, "it is not valid yet");
+	/* It may be of a time when more was allowed. */
+	if (json_integer_value(exp) <= now || json_integer_value(nbf) <= now - life_max(a, c->legacy))
+		return bad(err, "it has expired");
 	return 0;
 }
 
@@ -189,7 +194,7 @@ int authn_token(const struct server *s, const char *token, const json_t *audienc
 	if (r == 0)
 		r = read_claims(json, &c, err);
 	if (r == 0)
-		r = check_times(json, &c, err);
+		r = check_times(s->authn, json, &c, err);
 	if (r == 0)
 		r = common_audiences(json, &c, audiences, &common, err);
 	if (r == 0)
@@ -243,6 +248,16 @@ static bool read_spec(struct request *r, json_t **ret_audiences, int64_t *ret_se
 	if (!*ret_audiences)
 		reply_internal(r, "out of memory");
 	return *ret_audiences;
+}
+
+/* In kube-apiserver's words (pkg/registry/core/serviceaccount/storage/token.go). */
+static int64_t shorten(const struct server *s, struct request *r, int64_t seconds) {
+	const int64_t max = life_max(s->authn, false);
+	if (seconds <= max)
+		return seconds;
+	reply_warn(&r->reply, "requested expiration of %lld seconds shortened to %lld seconds", (long long)seconds,
+	           (long long)max);
+	return max;
 }
 
 /* The Secret that the token shall be bound to, {name, uid}; false: answered. */
@@ -343,7 +358,7 @@ void answer_token_request(struct server *s, struct request *r) {
 	} else if (!s->authn)
 		reply_internal(r, "this server issues no tokens");
 	else if (read_spec(r, &audiences, &seconds) && read_bound(s, r, &bound))
-		issue(s, r, account, audiences, bound, seconds);
+		issue(s, r, account, audiences, bound, shorten(s, r, seconds));
 }
 
 /* ---- token Secrets ---- */
@@ -366,10 +381,12 @@ int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) {
 	if (!uid)
 		return 0;
 	_free_ char *sub = strf(USER_ACCOUNT_PREFIX "%s:%s", ns, name);
-	_json_ json_t *claims = sub ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "iss", LEGACY_ISSUER, "sub", sub,
-	                                        LEGACY "namespace", ns, LEGACY "secret.name", self,
-	                                        LEGACY "service-account.name", name, LEGACY "service-account.uid", uid)
-	                            : NULL;
+	const json_int_t now = time(NULL), until = now + life_max(s->authn, true);
+	_json_ json_t *claims =
+		sub ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "iss", LEGACY_ISSUER, "sub", sub,
+	                        LEGACY "namespace", ns, LEGACY "secret.name", self, LEGACY "service-account.name", name,
+	                        LEGACY "service-account.uid", uid, "nbf", now, "exp", until)
+		    : NULL;
 	_free_ char *token = claims ? token_sign(s->authn->key, claims, NULL) : NULL;
 	if (!token || (!data && json_object_set_new(secret, "data", data = json_object()) < 0) ||
 	    set_base64(data, "token", token) < 0 || set_base64(data, "namespace", ns) < 0 ||

@@ -4,6 +4,7 @@
 /*
  * Tokens of ServiceAccounts: issued here, and believed as long as they are not expired and what they are bound to is
  * still there: the account (by uid) and, for some, a Secret. Deleting the account makes its tokens void at once.
+ * However long a token says that it lives, no more than the longest life that is allowed now is believed.
  *
  * Claims: as kube-apiserver writes them (k8s.io/kubernetes pkg/serviceaccount).
  */
@@ -16,9 +17,16 @@
 
 struct authn;
 
-/* KEY: file of the key that signs, made if it isn't there; NULL: one in memory. ROOT_CA: PEM for token Secrets, or
- * NULL. */
-int authn_new(struct authn **ret, const char *key, const char *root_ca, struct error *err) _must_use_;
+/* A token lives for at most so long, unless the operator says otherwise; one in a Secret for TOKEN_SECRET_S. */
+#define TOKEN_LIFE_MAX_S ((int64_t)24 * 3600)
+#define TOKEN_SECRET_S   ((int64_t)365 * 24 * 3600)
+
+struct authn_options {
+	const char *key;     /* file of the key that signs, made if it isn't there; NULL: one in memory */
+	const char *root_ca; /* PEM for token Secrets, or NULL */
+	int64_t life_max_s;  /* 0: TOKEN_LIFE_MAX_S */
+};
+int authn_new(struct authn **ret, const struct authn_options *o, struct error *err) _must_use_;
 struct authn *authn_free(struct authn *a);
 
 /*

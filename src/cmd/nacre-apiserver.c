@@ -27,6 +27,7 @@ struct program {
 	struct tls_files files;
 	const char *account_key, *audit_log;
 	struct error audit_failure;
+	int64_t token_life_s;
 	bool read_only;
 	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
@@ -141,8 +142,13 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		r = audit_new(&p->server->audit, p->audit_log, err);
 	_free_ char *beside = strf("%s.service-account.key", database);
 	if (r == 0)
-		r = beside ? authn_new(&p->server->authn, p->account_key ? p->account_key : beside,
-		                       p->tls ? tls_client_ca_pem(p->tls) : NULL, err)
+		r = beside ? authn_new(&p->server->authn,
+		                       &(struct authn_options){
+					       .key = p->account_key ? p->account_key : beside,
+					       .root_ca = p->tls ? tls_client_ca_pem(p->tls) : NULL,
+					       .life_max_s = p->token_life_s,
+				       },
+		                       err)
 		           : error_oom(err);
 	for (size_t i = 0; r == 0 && i < listen->n; i++) {
 		r = http_new(&p->https[i], p->server, listen->v[i], p->tls, err);
@@ -168,6 +174,9 @@ int main(int argc, char **argv) {
 		{"service-account-key", OPT_STR, &p.account_key, "FILE",
 	         "ECDSA P-256 key that signs tokens; made if it is not there (default: beside the database, with "
 	         "'.service-account.key' after its name)"},
+		{"service-account-max-token-expiration", OPT_I64, &p.token_life_s, "SECONDS",
+	         "the longest life of a token; one that says more is not believed for longer (default: 86400, a day)",
+	         600, INT64_C(1) << 32, false},
 		{"audit-log", OPT_STR, &p.audit_log, "FILE",
 	         "append a line for each request, as audit.k8s.io/v1; opened anew on SIGHUP"},
 		{"read-only", OPT_FLAG, &p.read_only, NULL,

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens end: what is asked for is bounded, and what is signed is believed no longer than that."""
+
+import base64
+import json
+import time
+from datetime import datetime, timezone
+
+import pytest
+from apilib import Server, eventually
+from test_auth import ACCOUNTS, NS, account, claims_of, signed, unb64, whoami
+
+DAY, YEAR = 86400, 365 * 86400
+ME = "system:serviceaccount:default:sa"
+
+
+def ask_for(server, seconds):
+    a = server.post(f"{ACCOUNTS}/sa/token", {"spec": {"expirationSeconds": seconds}})
+    assert a.status == 201, a.text
+    claims = claims_of(a.json["status"]["token"])
+    told = datetime.fromisoformat(a.json["status"]["expirationTimestamp"].replace("Z", "+00:00")).astimezone(timezone.utc)
+    assert claims["exp"] == told.timestamp() == claims["iat"] + a.json["spec"]["expirationSeconds"]
+    return a, claims["exp"] - claims["iat"]
+
+
+def signer(server, token):
+    """Signs claims as the server does; TOKEN tells the key's name."""
+    kid, own = json.loads(unb64(token.split(".")[0]))["kid"], f"{server.database}.service-account.key"
+    return lambda claims: signed(claims, own, kid=kid)
+
+
+def test_a_day_at_most(server):
+    account(server)
+    for seconds in (600, DAY):
+        a, life = ask_for(server, seconds)
+        assert life == seconds and "Warning" not in a.headers
+    for seconds in (DAY + 1, 1 << 32):
+        a, life = ask_for(server, seconds)
+        assert life == DAY and f"requested expiration of {seconds} seconds shortened to {DAY} seconds" in a.headers["Warning"]
+
+
+def test_tokens_of_before(server):
+    """Those that were given when there was no limit."""
+    account(server)
+    a, _ = ask_for(server, 600)
+    real, sign, now = claims_of(a.json["status"]["token"]), signer(server, a.json["status"]["token"]), int(time.time())
+    for age, who in ((DAY - 600, ME), (DAY + 1, None)):
+        token = sign({**real, "iat": now - age, "nbf": now - age, "exp": now + 100 * YEAR})
+        assert whoami(server, token=token) == 401 if who is None else whoami(server, token=token)["username"] == who
+
+
+@pytest.mark.parametrize("allowed", [3600, 2 * YEAR])
+def test_the_operator_decides(tmp_path, allowed):
+    server = Server(tmp_path)
+    try:
+        server.start(args=["--service-account-max-token-expiration", str(allowed)])
+        account(server)
+        assert ask_for(server, 1 << 32)[1] == allowed
+        a, life = ask_for(server, 700)
+        assert life == 700
+        token = secret_token(server)
+        assert claims_of(token)["exp"] - claims_of(token)["nbf"] == max(YEAR, allowed)
+    finally:
+        server.stop()
+
+
+def secret_token(server):
+    a = server.post(f"{NS}/default/secrets", {
+        "metadata": {"name": "s", "annotations": {"kubernetes.io/service-account.name": "sa"}},
+        "type": "kubernetes.io/service-account-token"})
+    assert a.status == 201, a.text
+    return base64.b64decode(a.json["data"]["token"]).decode()
+
+
+def put_token(server, token):
+    """Into the Secret, as if it had been given by an earlier version."""
+    a = server.patch(f"{NS}/default/secrets/s", {"data": {"token": base64.b64encode(token.encode()).decode()}})
+    assert a.status == 200, a.text
+    return token
+
+
+def test_secrets(server):
+    account(server)
+    token = secret_token(server)
+    claims, sign, now = claims_of(token), signer(server, token), int(time.time())
+    assert claims["exp"] - claims["nbf"] == YEAR and abs(claims["nbf"] - now) < 3600
+    assert whoami(server, token=token)["username"] == ME
+    aged = {**claims, "nbf": now - YEAR + 600, "exp": now + 600}
+    assert whoami(server, token=put_token(server, sign(aged)))["username"] == ME
+    for bad in ({k: v for k, v in claims.items() if k not in ("nbf", "exp")},
+                {**claims, "exp": now - 1}, {**claims, "nbf": now - YEAR - 1, "exp": now + YEAR}):
+        assert whoami(server, token=put_token(server, sign(bad))) == 401
+    # Taken out, there is a new one.
+    assert server.patch(f"{NS}/default/secrets/s", {"data": {"token": None}}).status == 200
+    fresh = eventually("a new token", 5, lambda: server.get(f"{NS}/default/secrets/s").json["data"].get("token"))
+    assert whoami(server, token=base64.b64decode(fresh).decode())["username"] == ME
