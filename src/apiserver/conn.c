@@ -12,8 +12,10 @@
 
 #define SILENCE_S 60 /* of a client's machine */
 /* Kept free for agents, the controller and administrators. */
-#define RESERVED  1024U
-#define FRESH_MAX (CONNECTIONS_MAX / 4)
+#define RESERVED 1024U
+/* Certificates verified in one go: some 20 ms. */
+#define RECHECK_MAX 64U
+#define FRESH_MAX   (CONNECTIONS_MAX / 4)
 
 /* A client that went without a word (its machine, its network) is noticed although nothing is sent to it. */
 static void notice_silence(int fd) {
@@ -124,6 +126,24 @@ void conn_identify(struct conns *cs, struct conn *c) {
 		c->user_refused = true; /* until_s stays past or unknown, so that the next request tries again */
 	c->user_known = !c->user_refused;
 	c->user_generation = generation;
+}
+
+bool conns_recheck(struct conns *cs) {
+	const unsigned generation = cs->tls ? tls_generation(cs->tls) : 0;
+	const int64_t now = time(NULL);
+	unsigned n = 0;
+	struct conn *c;
+	TAILQ_FOREACH (c, &cs->list, link) {
+		/* Who has nothing under way is verified with the next request. */
+		if (!cs->tls || !c->user || !c->busy || (c->user_generation == generation && now < c->user_until_s))
+			continue;
+		if (n++ == RECHECK_MAX)
+			return true;
+		conn_identify(cs, c);
+		if (!c->user)
+			shutdown(c->fd, SHUT_RDWR);
+	}
+	return false;
 }
 
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what) {

@@ -48,5 +48,10 @@ void conn_close(struct conns *cs, struct conn *c);
 
 /* Finds out once a connection who is at its other end, and again when its certificate may be good no longer. */
 void conn_identify(struct conns *cs, struct conn *c);
+/*
+ * Looks whether those who have something under way, as a watch, still are who they were: certificates expire, are
+ * revoked, and lose their authority. Who isn't is hung up on. True: there are more to look at, soon.
+ */
+bool conns_recheck(struct conns *cs);
 /* U (NULL: nobody) asks; false: the connection is one too many, *WHAT says of what. */
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what);

@@ -24,7 +24,8 @@
 #define DISCARD_MAX    ((size_t)16 << 20)  /* of a body that is too long */
 #define CHUNK          ((size_t)8192)      /* of a watch's stream */
 #define SWEEP_S        5
-#define ROUNDS_MAX     8 /* of MHD, before others have their turn */
+#define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
+#define ROUNDS_MAX     8                    /* of MHD, before others have their turn */
 
 /* One request on the wire; lives from its request line to its end. */
 struct exchange {
@@ -43,7 +44,7 @@ struct http {
 	struct server *server;
 	struct MHD_Daemon *daemon;
 	char *socket; /* path to remove at the end, NULL if there is none */
-	sd_event_source *io, *timer, *soon;
+	sd_event_source *io, *timer, *soon, *recheck;
 	struct conns conns;
 	size_t busy, ticks;
 };
@@ -541,6 +542,7 @@ struct http *http_free(struct http *h) {
 		return NULL;
 	sd_event_source_disable_unref(h->io);
 	sd_event_source_disable_unref(h->timer);
+	sd_event_source_disable_unref(h->recheck);
 	/* MHD doesn't stop while connections are suspended. */
 	struct conn *c;
 	TAILQ_FOREACH (c, &h->conns.list, link) {
@@ -561,6 +563,14 @@ size_t http_busy(const struct http *h) {
 	return h->busy;
 }
 
+static int on_recheck(_unused_ sd_event_source *src, _unused_ uint64_t usec, void *userdata) {
+	struct http *h = userdata;
+	/* Without memory for a timer the next tick goes on. */
+	if (conns_recheck(&h->conns))
+		(void)!loop_timer(h->server->loop, &h->recheck, RECHECK_US, on_recheck, h);
+	return 0;
+}
+
 /*
  * A suspended connection isn't read from, so that its client's going away is seen by nobody; and a client that sends
  * a byte now and then never times out. Both are looked for here: a shut socket makes
@@ -569,6 +579,7 @@ size_t http_busy(const struct http *h) {
 void http_tick(struct http *h) {
 	uint64_t now = now_monotonic_ns();
 	struct conn *c;
+	(void)on_recheck(NULL, 0, h);
 	if (++h->ticks % SWEEP_S)
 		return;
 	TAILQ_FOREACH (c, &h->conns.list, link) {

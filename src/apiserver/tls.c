@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "apiserver/tls.h"
 
+#include <gnutls/crypto.h>
 #include <gnutls/x509.h>
 #include <jansson.h>
 #include <string.h>
@@ -18,7 +19,13 @@ struct tls_set {
 	gnutls_certificate_credentials_t credentials;
 };
 
-enum { FILE_CERT, FILE_KEY, FILE_CA, FILES };
+enum { FILE_CERT, FILE_KEY, FILE_CA, FILE_CRL, FILES };
+
+/* A certificate on a list; its issuer by a digest of its name. */
+struct revoked {
+	unsigned char issuer[32], serial[20];
+	unsigned char len; /* of serial; what is longer is none of RFC 5280 */
+};
 
 /* What tells whether a file has changed, without reading it. */
 struct stamp {
@@ -33,6 +40,9 @@ struct content {
 	struct stamp stamps[FILES];
 	struct tls_set *set;
 	gnutls_x509_trust_list_t trust; /* NULL without client CA */
+	struct revoked *revoked;        /* sorted: lists are long, and each new connection is looked up */
+	size_t n_revoked;
+	int64_t crl_until_s;
 };
 
 struct tls {
@@ -60,11 +70,12 @@ static void content_done(struct content *c) {
 	tls_set_unref(c->set);
 	if (c->trust)
 		gnutls_x509_trust_list_deinit(c->trust, 1);
+	free(c->revoked);
 	*c = (struct content){0};
 }
 
 static const char *file_of(const struct tls *t, int i) {
-	const char *const paths[FILES] = {t->files.cert, t->files.key, t->files.client_ca};
+	const char *const paths[FILES] = {t->files.cert, t->files.key, t->files.client_ca, t->files.client_crl};
 	return paths[i];
 }
 
@@ -118,6 +129,106 @@ static int make_set(const struct tls *t, struct content *c, struct error *err) {
 	                 e < 0 ? ": " : "", e < 0 ? gnutls_strerror(e) : "");
 }
 
+static int revoked_cmp(const void *a, const void *b) {
+	return memcmp(a, b, sizeof(struct revoked));
+}
+
+static bool digest_name(const gnutls_datum_t *dn, struct revoked *ret) {
+	return gnutls_hash_fast(GNUTLS_DIG_SHA256, dn->data, dn->size, ret->issuer) == 0;
+}
+
+static int add_crl(struct content *c, gnutls_x509_crl_t crl, struct error *err) {
+	gnutls_x509_crl_iter_t it = NULL;
+	gnutls_datum_t dn;
+	struct revoked r = {0};
+	int n = gnutls_x509_crl_get_crt_count(crl);
+	time_t until = gnutls_x509_crl_get_next_update(crl);
+	if (n < 0 || gnutls_x509_crl_get_raw_issuer_dn(crl, &dn) < 0)
+		return error_set(err, EINVAL, "a list of revoked certificates can't be read");
+	bool good = digest_name(&dn, &r);
+	gnutls_free(dn.data);
+	struct revoked *more = reallocarray(c->revoked, c->n_revoked + (size_t)n + 1, sizeof(*more));
+	if (!good || !more)
+		return error_oom(err);
+	c->revoked = more;
+	bool whole = true;
+	for (int i = 0; i < n && whole; i++) {
+		unsigned char serial[64];
+		size_t len = sizeof(serial);
+		whole = gnutls_x509_crl_iter_crt_serial(crl, &it, serial, &len, NULL) == 0;
+		if (!whole || len > sizeof(r.serial))
+			continue;
+		memset(r.serial, 0, sizeof(r.serial));
+		memcpy(r.serial, serial, len);
+		r.len = (unsigned char)len;
+		c->revoked[c->n_revoked++] = r;
+	}
+	gnutls_x509_crl_iter_deinit(it);
+	if (until > 0)
+		c->crl_until_s = MIN(c->crl_until_s, (int64_t)until);
+	return whole ? 0 : error_set(err, EINVAL, "a list of revoked certificates can't be read");
+}
+
+static bool is_revoked(const struct content *c, gnutls_x509_crt_t crt) {
+	struct revoked key = {0};
+	gnutls_datum_t dn;
+	size_t len = sizeof(key.serial);
+	if (c->n_revoked == 0)
+		return false;
+	/* What can't be looked up is not let in. */
+	if (gnutls_x509_crt_get_raw_issuer_dn(crt, &dn) < 0)
+		return true;
+	bool good = digest_name(&dn, &key) && gnutls_x509_crt_get_serial(crt, key.serial, &len) == 0;
+	gnutls_free(dn.data);
+	key.len = (unsigned char)len;
+	return !good || bsearch(&key, c->revoked, c->n_revoked, sizeof(key), revoked_cmp);
+}
+
+/*
+ * Each list must be an authority's whose certificates are believed: one that isn't would revoke nothing, and nobody
+ * would notice. That a list is past its next update is no reason to drop it.
+ */
+static int check_crl(const struct tls *t, gnutls_x509_crl_t crl, const gnutls_x509_crt_t *cas, unsigned n_cas,
+                     struct error *err) {
+	const unsigned bad = GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA |
+	                     GNUTLS_CERT_INSECURE_ALGORITHM;
+	unsigned status = 0;
+	int e = gnutls_x509_crl_verify(crl, cas, (int)n_cas, 0, &status);
+	return e < 0 || (status & bad) ? error_set(err, EINVAL, "`%s` is not signed by an authority in `%s`",
+	                                           t->files.client_crl, t->files.client_ca)
+	                               : 0;
+}
+
+static int load_crls(const struct tls *t, struct content *c, struct error *err) {
+	const gnutls_datum_t ca = datum(c, FILE_CA), text = datum(c, FILE_CRL);
+	gnutls_x509_crt_t *cas = NULL;
+	gnutls_x509_crl_t *crls = NULL;
+	unsigned n_cas = 0, n = 0;
+	c->crl_until_s = INT64_MAX;
+	if (!t->files.client_crl)
+		return 0;
+	int e = gnutls_x509_crl_list_import2(&crls, &n, &text, GNUTLS_X509_FMT_PEM, 0), r = 0;
+	if (e < 0 || n == 0)
+		r = error_set(err, EINVAL, "`%s` holds no list of revoked certificates%s%s", t->files.client_crl,
+		              e < 0 ? ": " : "", e < 0 ? gnutls_strerror(e) : "");
+	else if (gnutls_x509_crt_list_import2(&cas, &n_cas, &ca, GNUTLS_X509_FMT_PEM, 0) < 0)
+		r = error_oom(err);
+	for (unsigned i = 0; i < n && e >= 0; i++) {
+		if (r == 0)
+			r = check_crl(t, crls[i], cas, n_cas, err);
+		if (r == 0)
+			r = add_crl(c, crls[i], err);
+		gnutls_x509_crl_deinit(crls[i]);
+	}
+	for (unsigned i = 0; i < n_cas; i++)
+		gnutls_x509_crt_deinit(cas[i]);
+	gnutls_free(crls);
+	gnutls_free(cas);
+	if (c->n_revoked)
+		qsort(c->revoked, c->n_revoked, sizeof(*c->revoked), revoked_cmp);
+	return r;
+}
+
 static int load(const struct tls *t, struct content *c, struct error *err) {
 	take_stamps(t, c->stamps);
 	for (int i = 0; i < FILES; i++) {
@@ -127,7 +238,8 @@ static int load(const struct tls *t, struct content *c, struct error *err) {
 		if (r < 0)
 			return r;
 	}
-	return make_set(t, c, err);
+	int r = make_set(t, c, err);
+	return r < 0 ? r : load_crls(t, c, err);
 }
 
 int tls_refresh(struct tls *t, struct error *err) {
@@ -178,6 +290,10 @@ const char *tls_key_pem(const struct tls *t) {
 
 const char *tls_client_ca_pem(const struct tls *t) {
 	return t->now.text[FILE_CA];
+}
+
+int64_t tls_crl_until(const struct tls *t) {
+	return t->now.crl_until_s;
 }
 
 unsigned tls_generation(const struct tls *t) {
@@ -274,6 +390,9 @@ static int verify(struct tls *t, gnutls_x509_crt_t *chain, unsigned n, struct er
 	int e = gnutls_x509_trust_list_verify_crt2(t->now.trust, chain, n, &purpose, 1, 0, &status, NULL);
 	if (e < 0)
 		return error_set(err, EACCES, "the client's certificate can't be verified: %s", gnutls_strerror(e));
+	for (unsigned i = 0; status == 0 && i < n; i++)
+		if (is_revoked(&t->now, chain[i]))
+			return error_set(err, EACCES, "the client's certificate was revoked");
 	if (status == 0)
 		return 0;
 	if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0) < 0)

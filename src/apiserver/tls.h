@@ -19,6 +19,11 @@
 struct tls_files {
 	const char *cert, *key;
 	const char *client_ca; /* NULL: client certificates are not asked for */
+	/*
+	 * Lists of client certificates that are refused, each signed by an authority in client_ca; NULL: none are. A
+	 * list past its next update stays in force, see tls_crl_until().
+	 */
+	const char *client_crl;
 };
 
 struct tls;
@@ -37,6 +42,9 @@ const char *tls_cert_pem(const struct tls *t);
 const char *tls_key_pem(const struct tls *t);
 /* The content of --client-ca's file, NULL without one. */
 const char *tls_client_ca_pem(const struct tls *t);
+
+/* When the first of the lists of revoked certificates should have been made anew; INT64_MAX: never. */
+int64_t tls_crl_until(const struct tls *t);
 
 /* Prepares a session of a new connection, which keeps the returned reference. NULL: the session can't be used. */
 struct tls_set *tls_session_begin(struct tls *t, gnutls_session_t session);

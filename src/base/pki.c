@@ -18,8 +18,10 @@
 #define SERIAL_LEN 16
 
 DEFINE_CLEANUP(crt, gnutls_x509_crt_t, gnutls_x509_crt_deinit)
+DEFINE_CLEANUP(crl, gnutls_x509_crl_t, gnutls_x509_crl_deinit)
 DEFINE_CLEANUP(privkey, gnutls_x509_privkey_t, gnutls_x509_privkey_deinit)
 #define _crt_     _cleanup_(cleanup_crt)
+#define _crl_     _cleanup_(cleanup_crl)
 #define _privkey_ _cleanup_(cleanup_privkey)
 
 static int tls_error(struct error *err, int e, const char *what) {
@@ -345,33 +347,42 @@ static int info_crt(const char *path, const char *text, size_t len, struct pki_i
 	return 0;
 }
 
-int pki_info(const char *path, struct pki_info *ret, struct error *err) {
-	_buf_free_ struct buf all = {.max = 2 * PKI_FILE_MAX};
-	struct pki_info i = {0};
+/* The PEM that PATH is, or that stands in it if it is a kubeconfig. The caller wipes it: there may be a key. */
+static int read_all(const char *path, struct buf *out, struct error *err) {
 	char *text;
 	size_t len;
 	int r = read_file(path, PKI_FILE_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
 	if (strstr(text, "-----BEGIN "))
-		buf_add(&all, text, len);
+		buf_add(out, text, len);
 	else {
-		kubeconfig_data(text, "client-certificate-data:", &all);
-		kubeconfig_data(text, "client-key-data:", &all);
+		kubeconfig_data(text, "client-certificate-data:", out);
+		kubeconfig_data(text, "client-key-data:", out);
 	}
 	explicit_bzero(text, len);
 	free(text);
+	return buf_error(out, path, err);
+}
+
+static void wipe(struct buf *b) {
+	if (b->data)
+		explicit_bzero(b->data, b->len);
+	buf_free(b);
+}
+
+int pki_info(const char *path, struct pki_info *ret, struct error *err) {
+	_cleanup_(wipe) struct buf all = {.max = 2 * PKI_FILE_MAX};
+	struct pki_info i = {0};
+	int r = read_all(path, &all, err);
 	const char *pem = all.data ? all.data : "";
 	bool key = strstr(pem, "PRIVATE KEY-----");
-	r = buf_error(&all, path, err);
 	if (r == 0 && (!key || strstr(pem, "BEGIN CERTIFICATE-----")))
 		r = info_crt(path, pem, all.len, &i, err);
 	if (r == 0 && key) {
 		i.refused = eckey_refused(pem, all.len);
 		i.due = i.due || i.refused;
 	}
-	if (all.data)
-		explicit_bzero(all.data, all.len);
 	if (r == 0)
 		*ret = i;
 	return r;
@@ -380,6 +391,152 @@ int pki_info(const char *path, struct pki_info *ret, struct error *err) {
 bool pki_due(const char *path) {
 	struct pki_info i;
 	return pki_info(path, &i, NULL) < 0 || i.due;
+}
+
+/* ---- revocation ---- */
+
+struct entry {
+	unsigned char serial[64];
+	size_t len;
+	time_t when;
+};
+
+/* The entries of CRL one after the other, from *IT NULL on; false past the last. */
+static bool next_entry(gnutls_x509_crl_t crl, gnutls_x509_crl_iter_t *it, struct entry *e) {
+	e->len = sizeof(e->serial);
+	if (gnutls_x509_crl_iter_crt_serial(crl, it, e->serial, &e->len, &e->when) == 0)
+		return true;
+	gnutls_x509_crl_iter_deinit(*it);
+	*it = NULL;
+	return false;
+}
+
+static int add_entry(gnutls_x509_crl_t crl, const struct entry *e, struct error *err) {
+	int r = gnutls_x509_crl_set_crt_serial(crl, e->serial, e->len, e->when);
+	return r < 0 ? tls_error(err, r, "revoke a certificate") : 0;
+}
+
+static int revoke_entry(gnutls_x509_crl_t crl, struct entry *new, struct error *err) {
+	gnutls_x509_crl_iter_t it = NULL;
+	struct entry e;
+	bool there = false;
+	while (next_entry(crl, &it, &e))
+		there |= e.len == new->len &&memcmp(e.serial, new->serial, e.len) == 0;
+	new->when = time(NULL);
+	return there ? 0 : add_entry(crl, new, err);
+}
+
+/* Adds what the list PATH holds, which may be another program's. None there: nothing. */
+static int add_old(const char *path, gnutls_x509_crt_t ca, gnutls_x509_crl_t crl, struct error *err) {
+	gnutls_datum_t pem;
+	_crl_ gnutls_x509_crl_t old = NULL;
+	unsigned status = 0;
+	int r = read_pem(path, &pem, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	int e = gnutls_x509_crl_init(&old);
+	if (e == 0)
+		e = gnutls_x509_crl_import(old, &pem, GNUTLS_X509_FMT_PEM);
+	if (e == 0)
+		e = gnutls_x509_crl_verify(old, &ca, 1, 0, &status);
+	free(pem.data);
+	/* That it has expired is why it is made anew. */
+	if (e < 0 || (status & (GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND)))
+		return error_set(err, EINVAL,
+		                 "`%s` is no list of this authority's; restore it, or remove it: what it revoked is "
+		                 "then to be revoked again",
+		                 path);
+	gnutls_x509_crl_iter_t it = NULL;
+	struct entry entry;
+	while (r == 0 && next_entry(old, &it, &entry))
+		r = add_entry(crl, &entry, err);
+	gnutls_x509_crl_iter_deinit(it);
+	return r;
+}
+
+static int revoke_file(const struct authority *a, gnutls_x509_crl_t crl, const char *path, struct error *err) {
+	_cleanup_(wipe) struct buf pem = {.max = 2 * PKI_FILE_MAX};
+	_crt_ gnutls_x509_crt_t crt = NULL;
+	struct entry entry = {.len = sizeof(entry.serial)};
+	unsigned status = 0;
+	int r = read_all(path, &pem, err);
+	if (r < 0)
+		return r;
+	const gnutls_datum_t text = {(unsigned char *)pem.data, (unsigned)pem.len};
+	r = parse_crt(path, &text, &crt, err);
+	if (r < 0)
+		return r;
+	if (gnutls_x509_crt_verify(crt, &a->crt, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) < 0 || status)
+		return error_set(err, EINVAL, "`%s` was not issued by this authority", path);
+	int e = gnutls_x509_crt_get_serial(crt, entry.serial, &entry.len);
+	return e < 0 ? tls_error(err, e, path) : revoke_entry(crl, &entry, err);
+}
+
+static int revoke_hex(gnutls_x509_crl_t crl, const char *hex, struct error *err) {
+	struct entry entry = {.len = sizeof(entry.serial)};
+	size_t n = strlen(hex);
+	const gnutls_datum_t text = {(unsigned char *)hex, (unsigned)n};
+	if (n == 0 || n > 40 || n % 2 || strspn(hex, "0123456789abcdefABCDEF") != n ||
+	    gnutls_hex_decode(&text, entry.serial, &entry.len) < 0)
+		return error_set(err, EINVAL,
+		                 "serial `%.64s`: must be two hexadecimal digits for each octet, at most 20 octets "
+		                 "(`openssl x509 -serial` says it)",
+		                 hex);
+	return revoke_entry(crl, &entry, err);
+}
+
+/* It is good as long as the authority: that nobody signs it anew must not let anybody in, nor keep everybody out. */
+static int sign_crl(const struct authority *a, gnutls_x509_crl_t crl, struct buf *out, struct error *err) {
+	unsigned char number[8], id[64];
+	size_t len = sizeof(id);
+	uint64_t us = now_realtime_us(); /* numbers must grow (RFC 5280, 5.2.3), and nothing else is kept */
+	gnutls_datum_t pem;
+	for (size_t i = 0; i < sizeof(number); i++)
+		number[i] = (unsigned char)(us >> (56 - 8 * i));
+	int e = gnutls_x509_crl_set_version(crl, 2);
+	if (e == 0)
+		e = gnutls_x509_crl_set_this_update(crl, time(NULL) - BACKDATE_S);
+	if (e == 0)
+		e = gnutls_x509_crl_set_next_update(crl, gnutls_x509_crt_get_expiration_time(a->crt));
+	if (e == 0)
+		e = gnutls_x509_crl_set_number(crl, number, sizeof(number));
+	if (e == 0 && gnutls_x509_crt_get_subject_key_id(a->crt, id, &len, NULL) == 0)
+		e = gnutls_x509_crl_set_authority_key_id(crl, id, len);
+	if (e == 0)
+		e = gnutls_x509_crl_sign2(crl, a->crt, a->key, GNUTLS_DIG_SHA256, 0);
+	if (e == 0)
+		e = gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &pem);
+	if (e < 0)
+		return tls_error(err, e, "sign the list of revoked certificates");
+	buf_add(out, pem.data, pem.size);
+	gnutls_free(pem.data);
+	return buf_error(out, "list of revoked certificates", err);
+}
+
+int pki_revoke(const char *dir, const char *const *files, size_t n_files, const char *const *serials, size_t n_serials,
+               size_t *ret_n, struct error *err) {
+	_cleanup_(authority_done) struct authority a = {0};
+	_crl_ gnutls_x509_crl_t crl = NULL;
+	_free_ char *path = ca_path(dir, "ca.crl");
+	_buf_free_ struct buf out = {.max = PKI_FILE_MAX};
+	if (!path)
+		return error_oom(err);
+	int r = authority_load(dir, &a, err);
+	if (r == 0 && gnutls_x509_crl_init(&crl) < 0)
+		r = error_oom(err);
+	if (r == 0)
+		r = add_old(path, a.crt, crl, err);
+	for (size_t i = 0; r == 0 && i < n_files; i++)
+		r = revoke_file(&a, crl, files[i], err);
+	for (size_t i = 0; r == 0 && i < n_serials; i++)
+		r = revoke_hex(crl, serials[i], err);
+	if (r == 0)
+		r = sign_crl(&a, crl, &out, err);
+	if (r == 0)
+		r = write_file_atomic(path, out.data, out.len, 0644, err);
+	if (r == 0)
+		*ret_n = (size_t)gnutls_x509_crl_get_crt_count(crl);
+	return r;
 }
 
 void pki_file_name(const char *name, char out[static PKI_NAME_MAX + 1]) {

@@ -4,7 +4,7 @@
 /*
  * A certificate authority in a directory, for the TLS and the client certificates of one cloud: `ca.crt` and `ca.key`
  * (mode 0600). Keys are ECDSA P-256; files are PEM. Nothing is kept of what was issued: certificates are told apart by
- * what they say, live for a bounded time and are made anew before it ends.
+ * what they say, live for a bounded time and are made anew before it ends. `ca.crl` lists those that were revoked.
  *
  * In a client's certificate the common name is the user and each organisation a group, as Kubernetes reads them.
  */
@@ -33,6 +33,14 @@ struct pki_request {
 	bool server;
 	int64_t days; /* 0: PKI_DAYS; never longer than the authority's */
 };
+
+/*
+ * Puts certificates onto the authority's list of revoked ones, DIR/ca.crl (RFC 5280), which is made if it isn't there.
+ * FILES are certificates or kubeconfigs, SERIALS hexadecimal numbers of certificates that nobody has any more. With
+ * neither the list is signed anew. *RET_N: how many are on it.
+ */
+int pki_revoke(const char *dir, const char *const *files, size_t n_files, const char *const *serials, size_t n_serials,
+               size_t *ret_n, struct error *err) _must_use_;
 
 /* A new key and its certificate, signed by the authority in DIR, appended to the buffers as PEM. */
 int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, struct buf *key,

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "apiserver/audit.h"
 #include "apiserver/authn.h"
@@ -28,6 +29,7 @@ struct program {
 	const char *account_key, *audit_log;
 	struct error audit_failure;
 	int64_t token_life_s;
+	bool crl_old; /* and it was said */
 	bool read_only;
 	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
@@ -56,11 +58,17 @@ static void log_failures(struct program *p) {
 /* Files that are being replaced may not fit together for a moment; the old ones stay in force. */
 static void refresh_tls(struct program *p) {
 	struct error err = {0};
+	bool old;
 	int r = p->tls ? tls_refresh(p->tls, &err) : 0;
 	if (r > 0)
 		log_info("certificates read again", "cert=%s", p->files.cert);
 	else if (r < 0)
 		log_error("certificates stay as they were", "cause=\"%s\"", err.msg);
+	old = p->tls && tls_crl_until(p->tls) <= time(NULL);
+	if (old && !p->crl_old)
+		log_error("the list of revoked certificates is past its next update and stays in force",
+		          "file=%s remedy=\"sign it anew (nacre pki revoke DIR)\"", p->files.client_crl);
+	p->crl_old = old;
 }
 
 static void log_audit(struct program *p) {
@@ -171,6 +179,8 @@ int main(int argc, char **argv) {
 		{"tls-key", OPT_STR, &p.files.key, "FILE", "its private key"},
 		{"client-ca", OPT_STR, &p.files.client_ca, "FILE",
 	         "authorities whose client certificates are believed"},
+		{"client-crl-file", OPT_STR, &p.files.client_crl, "FILE",
+	         "lists (CRL, PEM) of client certificates that are refused all the same; `nacre pki revoke` keeps one"},
 		{"service-account-key", OPT_STR, &p.account_key, "FILE",
 	         "ECDSA P-256 key that signs tokens; made if it is not there (default: beside the database, with "
 	         "'.service-account.key' after its name)"},
@@ -217,8 +227,10 @@ int main(int argc, char **argv) {
 		listen.v[listen.n++] = "unix:" RUN_DIR "/api.sock";
 		(void)!mkdir_p(RUN_DIR, 0755, NULL); /* without it listening fails, and says so */
 	}
-	if (!p.files.cert != !p.files.key || (p.files.client_ca && !p.files.cert)) {
-		log_error("bad option", "cause=\"--tls-cert and --tls-key go together, and --client-ca with them\"");
+	if (!p.files.cert != !p.files.key || (p.files.client_ca && !p.files.cert) ||
+	    (p.files.client_crl && !p.files.client_ca)) {
+		log_error("bad option", "cause=\"--tls-cert and --tls-key go together, --client-ca with them, and "
+		                        "--client-crl-file with that\"");
 		return 2;
 	}
 	umask(0077); /* the database is nobody else's to read */

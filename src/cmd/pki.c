@@ -137,6 +137,30 @@ static int cmd_kubeconfig(int argc, char **argv) {
 	return r < 0 ? command_failed(prog.name, &err) : 0;
 }
 
+static int cmd_revoke(int argc, char **argv) {
+	struct opt_list serials = {0};
+	const struct opt opts[] = {
+		{"serial", OPT_LIST, &serials, "HEX",
+	         "serial number of a certificate that nobody has any more; may be given several times", 0, 0, false},
+		{0}};
+	const struct opt_program prog = {
+		"nacre pki revoke",
+		"Puts certificates (files, or kubeconfigs that hold them) onto DIR/ca.crl, the list of those that\n"
+		"nacre-apiserver refuses: give it that file as --client-crl-file. Without a FILE the list is signed "
+		"anew.",
+		"[OPTIONS] DIR [FILE...]", "A server that runs takes up the new list within seconds.\n", opts};
+	struct error err = {0};
+	size_t n;
+	int i = opt_parse_or_exit(&prog, argc, argv);
+	if (i == argc)
+		return command_usage(&prog, "the directory of the authority is missing");
+	if (pki_revoke(argv[i], (const char *const *)argv + i + 1, (size_t)(argc - i - 1), serials.v, serials.n, &n,
+	               &err) < 0)
+		return command_failed(prog.name, &err);
+	printf("%s/ca.crl: %zu revoked\n", argv[i], n);
+	return 0;
+}
+
 static int cmd_check(int argc, char **argv) {
 	const struct opt opts[] = {{0}};
 	const struct opt_program prog = {
@@ -177,6 +201,7 @@ int cmd_pki(int argc, char **argv) {
 		{"server", "issue the certificate of a server", cmd_server},
 		{"client", "issue the certificate of a client", cmd_client},
 		{"kubeconfig", "write a kubeconfig for a client", cmd_kubeconfig},
+		{"revoke", "have certificates refused from now on", cmd_revoke},
 		{"check", "tell whose a certificate is, and when it ends", cmd_check},
 		{0},
 	};
