@@ -36,7 +36,8 @@ static const struct default_role nacre_roles[] = {
          .rules = {{NACRE, "instances clusters allocations addresspools instancetypes hosts endpoints tenantquotas",
                     READ},
                    {NACRE, "instances clusters addresspools", "update patch"}, /* finalizers */
-                   {NACRE, "instances", "create delete"},                      /* members of clusters */
+                   {NACRE, "instances/finalizers clusters/finalizers addresspools/finalizers", "update"},
+                   {NACRE, "instances", "create delete"}, /* members of clusters */
                    {NACRE, "allocations", "create update patch delete"},
                    {NACRE, "endpoints", "delete"},
                    {NACRE,

@@ -10,6 +10,7 @@
 #include "api/instance.h"
 #include "api/roles.h"
 #include "apiserver/escalate.h"
+#include "apiserver/finalizers.h"
 #include "apiserver/object.h"
 #include "apiserver/prepare.h"
 #include "apiserver/quota.h"
@@ -293,7 +294,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
 		return -EDQUOT;
 	}
-	if ((e = escalate_check(s, r, old, obj)) < 0)
+	if ((e = finalizers_check(s, r, old, obj)) < 0 || (e = escalate_check(s, r, old, obj)) < 0)
 		return e;
 	*ret_text = text;
 	text = (struct buf){0};

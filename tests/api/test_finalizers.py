@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nacre's finalizers stay until Nacre takes them away, whatever way a tenant writes an object. On both servers."""
+
+import json
+
+import pytest
+from apilib import G, JSONPATCH, MERGE, eventually, instance
+
+I = f"{G}/namespaces/default/instances"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+OURS, FOREIGN = "nacre.dev/instance", "example.com/x"
+TENANT, CONTROLLER = ("tina",), ("system:nacre:controller",)
+APPLY = "application/apply-patch+yaml"
+
+pytestmark = pytest.mark.both
+
+
+@pytest.fixture
+def ask(server):
+    """Requests as a user; tina may edit everything of Nacre's in the namespace."""
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "tina"},
+               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "nacre:edit"},
+               "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tina"}]}
+    bindings = f"{RBAC}/namespaces/default/rolebindings"
+    assert server.post(bindings, binding).status == 201
+
+    def request(user, method, path, body=None, type="application/json"):
+        conn = server.connection(user)
+        try:
+            return server.request(method, path, body, type, conn=conn)
+        finally:
+            conn.close()
+    eventually("tina may", 10, lambda: request(TENANT, "GET", I).status == 200)
+    yield request
+    server.delete(f"{bindings}/tina")
+
+
+def held(server, ask, name="a"):
+    """An Instance as the controller has it."""
+    return server.create(instance(name, meta={"finalizers": [FOREIGN, OURS]}))
+
+
+def refused(a):
+    assert a.status == 403 and OURS.split("/")[0] in a.json["message"], a.text
+    for words in ("metadata.finalizers", "may not be left out", "tina may not update instances/finalizers"):
+        assert words in a.json["message"], a.text
+
+
+def test_a_tenant_cannot_take_it_away(server, ask):
+    o = held(server, ask)
+    path = f"{I}/a"
+    # As kubectl replace with a file of the tenant's own, by accident: it adds the version alone.
+    refused(ask(TENANT, "PUT", path, {**o, "metadata": {k: v for k, v in o["metadata"].items() if k != "finalizers"}}))
+    refused(ask(TENANT, "PUT", path, instance("a", meta={"resourceVersion": o["metadata"]["resourceVersion"]}, running=False)))
+    for body, type in (({"metadata": {"finalizers": None}}, MERGE), ({"metadata": {"finalizers": []}}, MERGE),
+                       ({"metadata": {"finalizers": [FOREIGN]}}, MERGE),
+                       ([{"op": "remove", "path": "/metadata/finalizers"}], JSONPATCH),
+                       ([{"op": "replace", "path": "/metadata/finalizers/1", "value": "nacre.dev/other"}], JSONPATCH)):
+        refused(ask(TENANT, "PATCH", path, body, type))
+    # Its own it may take away, and change all else, also while the object is being deleted.
+    a = ask(TENANT, "PATCH", path, {"metadata": {"finalizers": [OURS], "labels": {"x": "y"}}}, MERGE)
+    assert a.status == 200 and a.json["metadata"]["finalizers"] == [OURS], a.text
+    assert ask(TENANT, "DELETE", path).status == 200
+    refused(ask(TENANT, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE))
+    assert server.get(path).json["metadata"]["finalizers"] == [OURS]
+    # The controller may: then it is gone.
+    assert ask(CONTROLLER, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE).status == 200
+    assert server.get(path).status == 404
+
+
+def test_apply_keeps_it(server, ask):
+    """Who applies an object without it doesn't own it: it stays, and nothing is refused."""
+    body = json.dumps(instance("b"))
+    at = f"{I}/b?fieldManager=tina"
+    assert ask(TENANT, "PATCH", at, body, APPLY).status == 201
+    a = ask(CONTROLLER, "PATCH", f"{I}/b", {"metadata": {"finalizers": [OURS]}}, MERGE)
+    assert a.status == 200, a.text
+    a = ask(TENANT, "PATCH", at, json.dumps(instance("b", running=False)), APPLY)
+    assert a.status == 200 and a.json["metadata"]["finalizers"] == [OURS], a.text
+    # Applied by the tenant alone and then left out, apply takes it away: refused.
+    assert ask(TENANT, "PATCH", f"{I}/c?fieldManager=tina", json.dumps(instance("c", meta={"finalizers": [OURS]})),
+               APPLY).status == 201
+    refused(ask(TENANT, "PATCH", f"{I}/c?fieldManager=tina", json.dumps(instance("c")), APPLY))
+
+
+def test_operators_may(server, ask):
+    held(server, ask, "d")
+    assert server.patch(f"{I}/d", {"metadata": {"finalizers": None}}).status == 200
+    assert server.delete(f"{I}/d").status == 200
