@@ -33,16 +33,18 @@ static json_t *taken_away(const json_t *old, const json_t *obj) {
 int finalizers_check(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	json_t *name = old && streq(k->group, "nacre.dev") ? taken_away(old, obj) : NULL;
-	const struct authz_attributes a = {"update", k->group, k->plural, "finalizers", r->route.ns, r->route.name, NULL};
+	const struct authz_attributes a = {"update",    k->group,      k->plural, "finalizers",
+	                                   r->route.ns, r->route.name, NULL};
 	if (!name || authz_check(s, r->user, &a, NULL)) {
 		json_decref(name);
 		return 0;
 	}
-	reply_forbidden(r, r->route.name, NULL,
-	                "metadata.finalizers: %s may not be left out: nacre-controller takes it away once the object is "
-	                "deleted and nothing of it is left; send the object with the finalizer in it, or patch what is to "
-	                "change (user %s may not update %s/finalizers)",
-	                json_string_value(name), r->user->name, k->plural);
+	reply_forbidden(
+		r, r->route.name, NULL,
+		"metadata.finalizers: %s may not be left out: nacre-controller takes it away once the object is "
+		"deleted and nothing of it is left; send the object with the finalizer in it, or patch what is to "
+		"change (user %s may not update %s/finalizers)",
+		json_string_value(name), r->user->name, k->plural);
 	json_decref(name);
 	return -EPERM;
 }

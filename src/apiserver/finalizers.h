@@ -3,8 +3,9 @@
 
 /*
  * Nacre's own finalizers (nacre.dev/...) on Nacre's objects stay until Nacre takes them away: without one an instance's
- * addresses would be free while its guest still uses them. Who may take one away has the verb `update` for the subresource
- * `finalizers` of the kind: nacre-controller, and operators. On kube-apiserver deploy/admission.yaml says the same.
+ * addresses would be free while its guest still uses them. Who may take one away has the verb `update` for the
+ * subresource `finalizers` of the kind: nacre-controller, and operators. On kube-apiserver deploy/admission.yaml says
+ * the same.
  */
 
 #include "apiserver/server.h"

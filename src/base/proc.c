@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -15,12 +16,29 @@
 
 #define STDERR_MAX 2048
 
+static struct rlimit files_before;
+
+void proc_raise_file_limit(void) {
+	struct rlimit rl;
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur >= rl.rlim_max)
+		return;
+	files_before = rl;
+	rl.rlim_cur = rl.rlim_max;
+	(void)!setrlimit(RLIMIT_NOFILE, &rl);
+}
+
+void proc_restore_file_limit(void) {
+	if (files_before.rlim_cur)
+		(void)!setrlimit(RLIMIT_NOFILE, &files_before);
+}
+
 /* In the child, between fork and exec. Returns only on failure, with errno set; *STAGE tells where. */
 static void child_exec(const struct proc_spec *spec, const char **stage) {
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	proc_restore_file_limit();
 	/* Not every library opens its descriptors close-on-exec. */
 	*stage = "mark descriptors";
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -208,14 +226,16 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
 
 /*
  * /proc/PID/stat after the ")" that ends comm: state is the first field, the number of threads the 18th, start time the
- * 20th. -ESRCH: it is gone. A process that is killed shows as a zombie as soon as its first thread has ended; while
- * there are others it still has its sockets and locks.
+ * 20th. -ESRCH: it is gone; any other error says nothing about that. A process that is killed shows as a zombie as soon
+ * as its first thread has ended; while there are others it still has its sockets and locks.
  */
 static int read_stat(pid_t pid, uint64_t *ret_start, char comm[static 17]) {
 	char path[32], text[1024], state;
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0 && errno != ENOENT && errno != ESRCH)
+		return -errno;
 	if (n <= 0)
 		return -ESRCH;
 	text[n] = 0;
@@ -241,7 +261,8 @@ int proc_start_time(pid_t pid, uint64_t *ret) {
 bool proc_is_running(pid_t pid, const char *name) {
 	char comm[17];
 	uint64_t start;
-	return read_stat(pid, &start, comm) == 0 && strncmp(comm, name, 15) == 0;
+	int r = read_stat(pid, &start, comm);
+	return r == 0 ? strncmp(comm, name, 15) == 0 : r != -ESRCH;
 }
 
 int proc_pidfile_write(const char *path, pid_t pid, struct error *err) {
@@ -249,7 +270,7 @@ int proc_pidfile_write(const char *path, pid_t pid, struct error *err) {
 	char text[64];
 	int r = proc_start_time(pid, &start);
 	if (r < 0)
-		return error_set(err, ESRCH, "process %d is gone", pid);
+		return error_errno(err, r, "look at process %d", pid);
 	int n = snprintf(text, sizeof(text), "%d %llu\n", pid, (unsigned long long)start);
 	return write_file_atomic(path, text, (size_t)n, 0644, err);
 }
@@ -264,7 +285,10 @@ int proc_pidfile_read(const char *path, pid_t *ret_pid) {
 		return r;
 	if (sscanf(text, "%d %llu", &pid, &want) != 2 || pid <= 1)
 		return -EBADMSG;
-	if (proc_start_time(pid, &start) < 0 || start != want)
+	r = proc_start_time(pid, &start);
+	if (r < 0)
+		return r;
+	if (start != want)
 		return -ESRCH;
 	*ret_pid = pid;
 	return 0;

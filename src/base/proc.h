@@ -35,18 +35,26 @@ int proc_run(const struct proc_spec *spec, struct buf *out, struct error *err) _
  */
 int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct error *err) _must_use_;
 
-/* Start time of PID in clock ticks since boot (/proc/PID/stat field 22); -ESRCH if there is none. */
+/* The soft limit of descriptors becomes the hard one. Children have the one from before: select(2) takes 1024. */
+void proc_raise_file_limit(void);
+/* For a child that is made without the functions above. */
+void proc_restore_file_limit(void);
+
+/* Start time of PID in clock ticks since boot (/proc/PID/stat field 22); -ESRCH if there is none. Another error, as
+ * -EMFILE, doesn't tell whether there is. */
 int proc_start_time(pid_t pid, uint64_t *ret) _must_use_;
 
 /*
- * True if PID runs and its /proc/PID/comm is NAME (first 15 bytes). Zombies don't count, here and above, but those that
- * still have a thread: who has been killed holds his sockets and locks until the last one has ended.
+ * True if PID runs and its /proc/PID/comm is NAME (first 15 bytes), or if that can't be told. Zombies don't count, here
+ * and above, but those that still have a thread: who has been killed holds his sockets and locks until the last one has
+ * ended.
  */
 bool proc_is_running(pid_t pid, const char *name);
 
 /*
  * Pid files hold "PID STARTTIME\n", so that a recycled pid is never mistaken for ours.
- * proc_pidfile_read() yields -ESRCH when that very process is gone.
+ * proc_pidfile_read() yields -ESRCH when that very process is gone, -ENOENT without a file, -EBADMSG with one that says
+ * nothing. After any other error the process may be running.
  */
 int proc_pidfile_write(const char *path, pid_t pid, struct error *err) _must_use_;
 int proc_pidfile_read(const char *path, pid_t *ret_pid) _must_use_;

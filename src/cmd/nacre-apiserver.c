@@ -4,7 +4,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opt.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "cmd/apiserver-backup.h"
 
@@ -117,14 +117,6 @@ static int on_signal(sd_event_source *src, const struct signalfd_siginfo *si, vo
 		p->stop_at_ns = now_monotonic_ns() + STOP_NS;
 	server_stop(p->server);
 	return loop_timer(p->loop, &p->tick, 0, on_tick, p);
-}
-
-static void raise_file_limit(void) {
-	struct rlimit rl;
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = rl.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
 }
 
 static int start(struct program *p, const char *database, const struct opt_list *listen, struct error *err) {
@@ -234,7 +226,7 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	umask(0077); /* the database is nobody else's to read */
-	raise_file_limit();
+	proc_raise_file_limit();
 	stats_register();
 	int r = start(&p, database, &listen, &err);
 	if (r == 0) {

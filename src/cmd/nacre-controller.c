@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/opt.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "controller/controller.h"
 
@@ -58,6 +59,7 @@ int main(int argc, char **argv) {
 	enum log_level level;
 	char own[128], host[65] = "controller";
 	int operands = opt_parse_or_exit(&prog, argc, argv);
+	proc_raise_file_limit();
 	if (operands < argc)
 		error_set(&err, EINVAL, "`%s`: nacre-controller takes no operands", argv[operands]);
 	else if (log_level_parse(level_name, &level, &err) == 0) {

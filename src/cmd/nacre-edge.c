@@ -11,6 +11,7 @@
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/opt.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "edge/edge.h"
 #include "fabric/fabric.h"
@@ -150,6 +151,7 @@ int main(int argc, char **argv) {
 	struct error err = {0};
 	enum log_level lv;
 	opt_parse_or_exit(&prog, argc, argv);
+	proc_raise_file_limit();
 	log_init(prog.name, LOG_LEVEL_INFO);
 	if (log_level_parse(level, &lv, &err) < 0 || check_options(&fo, &uplinks, overlay_ip, &fc, &ec, &err) < 0) {
 		fprintf(stderr, "%s: %s\nTry `%s --help`.\n", prog.name, err.msg, prog.name);

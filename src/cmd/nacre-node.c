@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/opt.h"
+#include "base/proc.h"
 #include "base/util.h"
 #include "fabric/fabric.h"
 #include "node/agent.h"
@@ -181,6 +182,7 @@ int main(int argc, char **argv) {
 	struct error err = {0};
 
 	opt_parse_or_exit(&prog, argc, argv);
+	proc_raise_file_limit();
 	int r = log_level_parse(o.log_level, &level, &err);
 	log_init("nacre-node", r < 0 ? LOG_LEVEL_INFO : level);
 	metric_register(&guests);

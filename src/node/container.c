@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/container.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
@@ -134,6 +135,7 @@ static int first(const struct container_config *c, const char *root, int log, st
 	sigset_t none;
 	int r;
 
+	proc_restore_file_limit();
 	if ((r = make_root(c, root, err)) < 0)
 		return r;
 	/* The log's descriptor would keep the old root's mounts in sight: it is a file of /instance again. */
@@ -202,7 +204,10 @@ static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
 	int r = 0;
 
 	/* One with the pid, and another only if something failed; then end of file, when exec has closed it. */
-	while (read(fd, &rep, sizeof(rep)) == (ssize_t)sizeof(rep)) {
+	ssize_t n;
+	while ((n = read(fd, &rep, sizeof(rep))) == (ssize_t)sizeof(rep) || (n < 0 && errno == EINTR)) {
+		if (n < 0)
+			continue;
 		if (rep.pid)
 			*ret_pid = rep.pid;
 		if (rep.code)
@@ -250,7 +255,8 @@ int container_start(const struct container_config *c, pid_t *ret_pid, struct err
 	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (r < 0) {
-		unlink(pidfile);
+		/* Its first process may be there all the same. Where that can't be told the pid file stays. */
+		(void)!container_kill(c->dir, NULL);
 		return error_prefix(err, "container in `%s`", c->dir);
 	}
 	*ret_pid = pid;
@@ -263,6 +269,45 @@ int container_find(const char *dir, pid_t *ret_pid) {
 	return pidfile ? proc_pidfile_read(pidfile, ret_pid) : -ENOMEM;
 }
 
+/* True if PID is in the network namespace NS and the first process of a pid namespace below ours. */
+static bool is_first_in(const char *pid, const struct stat *ns) {
+	char path[64], *text = NULL;
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%.16s/ns/net", pid);
+	if (stat(path, &st) < 0 || st.st_dev != ns->st_dev || st.st_ino != ns->st_ino)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%.16s/status", pid);
+	if (read_file(path, 16384, &text, NULL, NULL) < 0)
+		return false;
+	/* "NSpid:" and its ids from our namespace to its own (proc(5)). */
+	int outer, inner, more;
+	const char *ids = strstr(text, "\nNSpid:");
+	bool first = ids && sscanf(ids + 7, "%d %d %d", &outer, &inner, &more) == 2 && inner == 1;
+	first &= !strstr(text, "\nState:\tZ");
+	free(text);
+	return first;
+}
+
+int container_search(const char *netns, pid_t *ret_pid, struct error *err) {
+	struct stat ns;
+	struct dirent *e;
+	int r = -ESRCH;
+	if (stat(netns, &ns) < 0)
+		return errno == ENOENT ? -ESRCH : error_errno(err, errno, "look at `%s`", netns);
+	DIR *proc = opendir("/proc");
+	if (!proc)
+		return error_errno(err, errno, "open `/proc`");
+	while (r == -ESRCH && (errno = 0, e = readdir(proc)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_first_in(e->d_name, &ns)) {
+			*ret_pid = atoi(e->d_name);
+			r = 0;
+		}
+	if (r == -ESRCH && errno)
+		r = error_errno(err, errno, "read `/proc`");
+	closedir(proc);
+	return r;
+}
+
 int container_kill(const char *dir, struct error *err) {
 	_free_ char *pidfile = strf("%s/pid", dir);
 	pid_t pid;
@@ -270,15 +315,14 @@ int container_kill(const char *dir, struct error *err) {
 	if (!pidfile)
 		return error_oom(err);
 	int r = proc_pidfile_read(pidfile, &pid);
-	if (r == -ENOMEM)
-		return error_oom(err);
 	if (r >= 0) {
 		/* The death of the first process takes all others of its pid namespace along (pid_namespaces(7)). */
 		kill(pid, SIGKILL);
 		r = proc_stop(pid, 0, err);
 		if (r < 0)
 			return r;
-	}
+	} else if (!container_is_gone(r))
+		return error_errno(err, r, "look for the container in `%s`", dir);
 	unlink(pidfile);
 	return 0;
 }

@@ -39,7 +39,17 @@ struct container_config {
  * is no container, or one that container_find() finds.
  */
 int container_start(const struct container_config *c, pid_t *ret_pid, struct error *err) _must_use_;
-/* The first process of the container that runs in DIR; -ESRCH (or -ENOENT) if none does. */
+/*
+ * The first process of the container that runs in DIR, by its pid file. An error for which container_is_gone() says no,
+ * as -EMFILE, doesn't tell whether there is one.
+ */
 int container_find(const char *dir, pid_t *ret_pid) _must_use_;
+/* No process, no pid file, or one that says nothing. */
+static inline bool container_is_gone(int r) {
+	return r == -ESRCH || r == -ENOENT || r == -EBADMSG;
+}
+/* The same by the kernel's word, whatever became of the pid file: looks through all processes for one that is the first
+ * of a container in NETNS. -ESRCH if there is none. */
+int container_search(const char *netns, pid_t *ret_pid, struct error *err) _must_use_;
 /* Kills all that is in it, waits for the end and removes the pid file. None running is success. */
 int container_kill(const char *dir, struct error *err);

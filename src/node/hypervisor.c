@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/proc.h"
 #include "base/tree.h"
 #include "base/util.h"
 #include "net/link.h"
@@ -232,24 +233,62 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	return 0;
 }
 
+/* -ESRCH: it is gone. On any other failure it may be there, and is found again by the next look. */
 static int watch(struct guest *i, pid_t pid, struct error *err) {
-	pid_t again;
+	pid_t again = 0;
 
 	i->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (i->pidfd < 0 && errno != ESRCH)
+		return error_errno(err, errno, "watch the container");
 	/* Looked at once more: between the two the pid might have become another's. */
-	if (i->pidfd < 0 || container_find(i->dir, &again) < 0 || again != pid) {
-		struct vm_status end;
-		i->pidfd = safe_close(i->pidfd);
-		instdir_end(i->dir, &end);
-		return error_set(err, ESRCH, "%s", end.message);
+	int r = i->pidfd < 0 ? -ESRCH : container_find(i->dir, &again);
+	if (r >= 0 && again == pid) {
+		r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);
+		if (r >= 0) {
+			i->pid = pid;
+			i->connect_us = 5 * USEC_PER_MSEC;
+			connect_later(i);
+			return 0;
+		}
 	}
-	int r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);
-	if (r < 0)
+	i->pidfd = safe_close(i->pidfd);
+	if (r < 0 && !container_is_gone(r))
 		return error_errno(err, r, "watch the container");
-	i->pid = pid;
-	i->connect_us = 5 * USEC_PER_MSEC;
-	connect_later(i);
-	return 0;
+	struct vm_status end;
+	instdir_end(i->dir, &end);
+	return error_set(err, ESRCH, "%s", end.message);
+}
+
+static const char *netns_of(const struct guest *i, char out[static NETNS_PATH_MAX]) {
+	char name[INSTNET_NAME_MAX];
+
+	return netns_path(instnet_netns(i->h->prefix, i->id, name), out);
+}
+
+/*
+ * Takes up a container that runs, so that no second one is started beside it: of an agent before this one, or one that
+ * could not be watched when it was started. DEEP: also one whose pid file is lost.
+ */
+static int take_up(struct guest *i, bool deep, struct error *err) {
+	_free_ char *pidfile = strf("%s/pid", i->dir);
+	char netns[NETNS_PATH_MAX];
+	pid_t pid;
+
+	if (!pidfile)
+		return error_oom(err);
+	int r = container_find(i->dir, &pid);
+	if (container_is_gone(r) && deep) {
+		r = container_search(netns_of(i, netns), &pid, err);
+		if (r < 0 && r != -ESRCH)
+			return r;
+		if (r >= 0 && (r = proc_pidfile_write(pidfile, pid, err)) < 0 && r != -ESRCH)
+			return r;
+	}
+	if (r >= 0)
+		r = watch(i, pid, err);
+	else if (!container_is_gone(r))
+		return error_errno(err, r, "look for its container");
+	return container_is_gone(r) ? 0 : r;
 }
 
 static void choose_user(struct guest *i) {
@@ -277,7 +316,7 @@ static bool use_kvm(struct guest *i) {
 
 /* On failure *REASON says in one word what is wrong. */
 static int start(struct guest *i, const char **reason, struct error *err) {
-	char netns_name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX], hostname[64];
+	char netns[NETNS_PATH_MAX], hostname[64];
 	const char *slash = strchr(i->spec.name, '/');
 	struct instdir_start files;
 	pid_t pid;
@@ -291,21 +330,21 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	r = instdir_prepare(i->dir, &i->spec, i->user, i->with_kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files, err);
 	if (r < 0)
 		return r;
-	netns_path(instnet_netns(i->h->prefix, i->id, netns_name), netns);
 	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : i->spec.name);
 	struct container_config c = {.dir = i->dir,
-	                             .netns = netns,
+	                             .netns = netns_of(i, netns),
 	                             .hostname = hostname,
 	                             .program = i->h->program,
 	                             .gid = i->user,
 	                             .files = files.files,
 	                             .n_files = files.n_files};
 	r = container_start(&c, &pid, err);
-	if (r >= 0)
-		r = watch(i, pid, err);
 	if (r < 0)
 		return r;
 	i->started_ns = now_monotonic_ns();
+	r = watch(i, pid, err);
+	if (r < 0)
+		return r;
 	set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
 	event(i, false, "Started", i->with_kvm ? "started with KVM" : "started with software emulation (TCG)");
 	return 0;
@@ -350,6 +389,9 @@ static int make_so(struct guest *i, const char **reason, struct error *err) {
 	int r = ensure_network(i, err);
 	if (r < 0)
 		return r;
+	*reason = "AdoptionFailed";
+	if (!i->pid && (r = take_up(i, i->spec.running, err)) < 0)
+		return r;
 	*reason = "StopFailed";
 	if (i->pid)
 		return i->spec.running ? 0 : stop(i, err);
@@ -366,10 +408,16 @@ static int make_so(struct guest *i, const char **reason, struct error *err) {
 	return start(i, reason, err);
 }
 
+/* Nothing is removed while anything runs. */
 static int take_apart(struct guest *i, struct error *err) {
+	char netns[NETNS_PATH_MAX];
+	pid_t pid;
+
 	forget_process(i);
 	int r = container_kill(i->dir, err);
-	if (r >= 0)
+	while (r >= 0 && (r = container_search(netns_of(i, netns), &pid, err)) == 0)
+		r = proc_stop(pid, 0, err);
+	if (r == -ESRCH)
 		r = instnet_remove(i->h->prefix, i->id, i->h->c.public_nl, err);
 	if (r >= 0)
 		r = remove_tree(i->dir, err);
@@ -518,6 +566,7 @@ static int adopt(struct hypervisor *h, struct error *err) {
 		if (r < 0)
 			break;
 		(void)!instdir_uid(i->dir, &i->user);
+		/* One that can't be watched now is taken up by the first look at it. */
 		if (container_find(i->dir, &pid) == 0)
 			(void)!watch(i, pid, err);
 	}

@@ -4,15 +4,21 @@
 
 #include "base/testing.h"
 
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/proc.h"
 #include "base/util.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "node/container.h"
+#include "node/hypervisor.h"
 #include "node/instnet.h"
 
 #define UID "0b5ac4a8-4b0e-4c35-9c3d-000000000001"
@@ -32,6 +38,13 @@ static struct error error;
 
 static int teardown(void **state) {
 	(void)state;
+	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];
+	pid_t pid;
+	if (geteuid() != 0)
+		return 0;
+	netns_path(instnet_netns(prefix, ID, name), netns);
+	while (container_search(netns, &pid, &error) == 0)
+		(void)!proc_stop(pid, 0, &error);
 	(void)!container_kill(dir, &error);
 	(void)!instnet_remove(prefix, ID, public_nl, &error);
 	public_nl = nl_free(public_nl);
@@ -192,11 +205,292 @@ static void container_sees_what_it_should(void **state) {
 	assert_int_equal(container_start(&c, &pid, &error), -ENOENT);
 }
 
+/* ---- without descriptors ---- */
+
+/* So many descriptors may be opened from now on, in one piece; all: as at the start. */
+static void allow_files(int n) {
+	static struct rlimit all;
+	struct rlimit rl;
+	int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(lowest >= 0 || n < 0);
+	safe_close(lowest);
+	if (!all.rlim_cur)
+		assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	rl = all;
+	if (n >= 0)
+		rl.rlim_cur = (rlim_t)(lowest + n);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &rl), 0);
+}
+
+static const char pausing[] = "#!/bin/sh\nwhile :; do sleep 60; done\n";
+
+/* That a process can't be looked at doesn't mean that it is gone. */
+static void container_is_not_forgotten(void **state) {
+	_free_ char *program = strf("%s/program", dir), *inst = strf("%s/inst", dir),
+		    *pidfile = strf("%s/inst/pid", dir), *netns = strf("/run/netns/%s", public_name);
+	struct container_config c = {.dir = inst, .netns = netns, .hostname = "web", .program = program, .gid = 200001};
+	pid_t pid, found = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(mkdir_p(inst, 0755, &error));
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	assert_int_equal(container_search(netns, &found, &error), -ESRCH);
+	OK(container_start(&c, &pid, &error));
+	allow_files(0);
+	int r = container_find(inst, &found), killed = container_kill(inst, &error),
+	    searched = container_search(netns, &found, &error);
+	allow_files(-1);
+	assert_int_equal(r, -EMFILE);
+	assert_int_equal(killed, -EMFILE);
+	assert_int_equal(searched, -EMFILE);
+	OK(container_find(inst, &found));
+	assert_int_equal(found, pid);
+	/* Its pid file is lost: the kernel knows it. */
+	assert_int_equal(unlink(pidfile), 0);
+	assert_int_equal(container_find(inst, &found), -ENOENT);
+	found = 0;
+	OK(container_search(netns, &found, &error));
+	assert_int_equal(found, pid);
+	OK(proc_pidfile_write(pidfile, pid, &error));
+	OK(container_kill(inst, &error));
+	assert_int_equal(container_search(netns, &found, &error), -ESRCH);
+	assert_int_equal(container_search("/run/netns/nonexistent", &found, &error), -ESRCH);
+	OK(remove_tree(inst, &error));
+}
+
+/* Stands before libc's: the code under test can be refused a pidfd. */
+static bool fail_watching;
+static unsigned watch_failures, watch_successes;
+
+long syscall(long number, ...) {
+	long (*next)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"), arg[6];
+	va_list ap;
+	va_start(ap, number);
+	for (size_t i = 0; i < ARRAY_SIZE(arg); i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_pidfd_open) {
+		watch_failures += fail_watching;
+		watch_successes += !fail_watching;
+	}
+	if (number == SYS_pidfd_open && fail_watching) {
+		errno = EMFILE;
+		return -1;
+	}
+	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+static bool gone;
+
+static void on_changed(void *userdata, const char *uid) {
+	(void)userdata;
+	(void)uid;
+}
+
+static void on_event(void *userdata, const char *uid, bool warning, const char *reason, const char *message) {
+	(void)userdata;
+	(void)uid;
+	(void)warning;
+	(void)reason;
+	(void)message;
+}
+
+static void on_gone(void *userdata, const char *uid) {
+	(void)userdata;
+	(void)uid;
+	gone = true;
+}
+
+/* How many first processes of containers are in the network namespace of the instance; *RET is one of them. */
+static size_t containers(pid_t *ret) {
+	char command[256], name[INSTNET_NAME_MAX];
+	const char *const argv[] = {"sh", "-c", command, NULL};
+	_buf_free_ struct buf out = {0};
+	size_t n = 0;
+	snprintf(command, sizeof(command),
+	         "for p in $(ip netns pids %s 2>/dev/null); do grep -q '^NSpid:.*[[:space:]]1$' /proc/$p/status && "
+	         "echo $p; "
+	         "done; true",
+	         instnet_netns(prefix, ID, name));
+	OK(proc_run(&(struct proc_spec){.argv = argv}, &out, &error));
+	for (char *p = out.data; p && *p; p = strchr(p, '\n') + 1) {
+		*ret = atoi(p);
+		n++;
+	}
+	return n;
+}
+
+static struct hypervisor *new_hypervisor(sd_event *loop) {
+	_free_ char *program = strf("%s/program", dir);
+	struct hypervisor *h = NULL;
+	struct hypervisor_config c = {
+		.loop = loop,
+		.run_dir = dir,
+		.prefix = prefix,
+		.program = program,
+		.uid_base = 200000,
+		.accel = HYPERVISOR_TCG,
+		.public_nl = public_nl,
+		.public_fd = public_fd,
+		.ops = {on_changed, on_event, on_gone},
+	};
+	OK(hypervisor_new(&h, &c, &error));
+	return h;
+}
+
+/* Up to two minutes. */
+#define RUN_UNTIL(loop, condition)                                      \
+	do {                                                            \
+		uint64_t end = now_monotonic_ns() + 120 * NSEC_PER_SEC; \
+		while (!(condition) && now_monotonic_ns() < end)        \
+			assert_true(sd_event_run(loop, 10000) >= 0);    \
+		assert_true(condition);                                 \
+	} while (0)
+
+static void fill_spec(struct guest_spec *s) {
+	char image[1024] = {0};
+	memset(s, 0, sizeof(*s));
+	snprintf(s->uid, sizeof(s->uid), UID);
+	snprintf(s->name, sizeof(s->name), "t/a");
+	snprintf(s->image, sizeof(s->image), "lab");
+	snprintf(s->kernel, sizeof(s->kernel), "%s/image", dir);
+	s->running = true;
+	s->vcpus = 1;
+	s->memory_mib = 256;
+	s->boot = VM_BOOT_KERNEL;
+	OK(mac_parse("02:00:00:00:00:05", &s->mac, &error));
+	s->ip = addr("2001:db8::5");
+	s->address = addr("2001:db8:1:1::5");
+	s->net = pfx("2001:db8:1:1::/64");
+	/* What vm/image.c knows a kernel by. */
+	memcpy(image + 0x1fe, "\x55\xaa", 2);
+	memcpy(image + 0x202, "HdrS", 4);
+	OK(write_file_atomic(s->kernel, image, sizeof(image), 0644, &error));
+}
+
+/* One that runs, is watched, and is PID: its end is noticed. */
+static void expect_watched(sd_event *loop, const struct hypervisor *h, pid_t pid) {
+	pid_t now = 0;
+	const int64_t restarts = hypervisor_state(h, UID)->restarts;
+	assert_int_equal(containers(&now), 1);
+	assert_int_equal(now, pid);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	RUN_UNTIL(loop, hypervisor_state(h, UID)->restarts == restarts + 1);
+}
+
+/* A container that can't be watched once it runs is found again: by the same agent, the next one, without its pid file.
+ */
+static void one_guest_whoever_cannot_watch(void **state) {
+	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t first = 0, pid = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	for (int round = 0; round < 3; round++) {
+		fail_watching = true;
+		watch_failures = 0;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, watch_failures == 1);
+		assert_int_equal(containers(&first), 1);
+		if (round == 1) {
+			h = hypervisor_free(h);
+			h = new_hypervisor(loop);
+			OK(hypervisor_put(h, &spec, &error));
+		} else if (round == 2)
+			assert_int_equal(unlink(pidfile), 0);
+		/* The looks after that start no other. */
+		RUN_UNTIL(loop, watch_failures == 3);
+		assert_int_equal(containers(&pid), 1);
+		fail_watching = false;
+		watch_successes = 0;
+		spec.memory_mib++;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, watch_successes > 0);
+		expect_watched(loop, h, first);
+		gone = false;
+		hypervisor_remove(h, UID);
+		RUN_UNTIL(loop, gone);
+		assert_int_equal(containers(&pid), 0);
+	}
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+/* An agent that has few descriptors, and ends somewhere: libnftables ends a process that gets no socket. */
+static void run_poor_agent(const struct guest_spec *spec, int files) {
+	fflush(NULL);
+	pid_t agent = fork();
+	assert_true(agent >= 0);
+	if (agent == 0) {
+		sd_event *loop = NULL;
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		dup2(null, 2);
+		close(null);
+		OK(sd_event_new(&loop));
+		struct hypervisor *h = new_hypervisor(loop);
+		OK(hypervisor_put(h, spec, &error));
+		allow_files(files);
+		for (int i = 0; i < 8; i++)
+			(void)sd_event_run(loop, 0);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(agent, NULL, 0), agent);
+}
+
+/* However few descriptors an agent has, the next one has one container in the end, and the one that was there. */
+static void one_guest_however_few_descriptors(void **state) {
+	_free_ char *program = strf("%s/program", dir);
+	struct guest_spec spec;
+	size_t started = 0;
+	enum { MOST = 16 };
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	for (int n = 0; n < MOST; n++) {
+		sd_event *loop = NULL;
+		pid_t first = 0, pid = 0;
+		run_poor_agent(&spec, n);
+		size_t early = containers(&first);
+		started += early;
+		run_poor_agent(&spec, n / 2);
+		OK(sd_event_new(&loop));
+		struct hypervisor *h = new_hypervisor(loop);
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, hypervisor_state(h, UID)->connected && containers(&pid) > 0);
+		if (early)
+			assert_int_equal(pid, first);
+		expect_watched(loop, h, pid);
+		gone = false;
+		hypervisor_remove(h, UID);
+		RUN_UNTIL(loop, gone);
+		assert_int_equal(containers(&pid), 0);
+		hypervisor_free(h);
+		sd_event_unref(loop);
+	}
+	/* Both were seen: too few, and enough. */
+	assert_true(started > 0 && started < MOST);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_as_documented),
 		cmocka_unit_test(network_is_made_repaired_and_removed),
 		cmocka_unit_test(container_sees_what_it_should),
+		cmocka_unit_test(container_is_not_forgotten),
+		cmocka_unit_test(one_guest_whoever_cannot_watch),
+		cmocka_unit_test(one_guest_however_few_descriptors),
 	};
 	return cmocka_run_group_tests_name("node", tests, setup, teardown);
 }
