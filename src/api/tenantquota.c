@@ -61,7 +61,7 @@ const struct api_kind api_kind_tenantquota = {
 	.singular = "tenantquota",
 	.short_names = short_names,
 	.doc = "How much the instances of one namespace may take together; the operator's to write, the tenant's to "
-	       "read.",
+	       "read. The one called default in namespace nacre-system holds for each namespace that has none.",
 	.namespaced = true,
 	.has_status = true,
 	.desc = &api_desc_tenantquota,

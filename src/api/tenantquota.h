@@ -4,7 +4,8 @@
 /*
  * TenantQuota: how much the instances of one namespace may take together. The operator writes it, the tenant reads
  * it. Several in a namespace all hold. nacre-apiserver refuses an Instance that exceeds one; on a kube-apiserver,
- * where nobody refuses it, nacre-controller gives it neither addresses nor a host.
+ * where nobody refuses it, nacre-controller gives it neither addresses nor a host. A namespace that has none gets what
+ * the one called `default` in namespace `nacre-system` says, each for itself.
  */
 
 #include "api/meta.h"
@@ -34,6 +35,11 @@ API_DECLARE(tenantquota_status, TENANTQUOTA_STATUS)
 	F(T, obj, status, "status", 0, tenantquota_status, 0, 0, NULL, "How much is used.")
 API_DECLARE(tenantquota, TENANTQUOTA)
 extern const struct api_kind api_kind_tenantquota;
+
+#define TENANTQUOTA_DEFAULT_NS "nacre-system"
+#define TENANTQUOTA_DEFAULT    "default"
+/* In messages, for a namespace that it stands in for. */
+#define TENANTQUOTA_DEFAULT_TEXT TENANTQUOTA_DEFAULT_NS "/" TENANTQUOTA_DEFAULT
 
 /* What one instance takes, or several take together. */
 struct quota_sum {

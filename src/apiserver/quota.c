@@ -154,24 +154,34 @@ void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e) {
 	drop_empty(q, t);
 }
 
+static bool exceeds(const struct object *o, const char *name, const struct quota_sum *used,
+                    const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]) {
+	struct api_errors ignored = {0};
+	void *quota;
+	if (api_parse(&api_kind_tenantquota, o->value->data, o->value->len, &quota, &ignored) < 0)
+		return false;
+	bool over = tenantquota_exceeded(name, ((struct tenantquota *)quota)->spec, used, want, msg);
+	api_free(&api_kind_tenantquota, quota);
+	return over;
+}
+
 bool quota_allows(const struct quota *q, const char *ns, const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct object *o = store_seek(q->store, q->quotas, ns, "");
-	if (!o || !streq(o->ns, ns))
-		return true;
+	const struct object *o = store_seek(q->store, q->quotas, ns, ""), *standard = NULL;
+	if (!o || !streq(o->ns, ns)) {
+		o = NULL;
+		standard = store_get(q->store, q->quotas, TENANTQUOTA_DEFAULT_NS, TENANTQUOTA_DEFAULT);
+		if (!standard)
+			return true;
+	}
 	const struct tenant *t = find(q, ns);
 	struct quota_sum want = takes(q, text->data, text->len), used = t ? t->stored : (struct quota_sum){0};
 	if (t)
 		quota_sum_add(&used, &t->staged, 1);
-	for (; o && streq(o->ns, ns); o = store_next(q->store, q->quotas, o)) {
-		struct api_errors ignored = {0};
-		void *quota;
-		if (api_parse(&api_kind_tenantquota, o->value->data, o->value->len, &quota, &ignored) < 0)
-			continue;
-		bool over = tenantquota_exceeded(o->name, ((struct tenantquota *)quota)->spec, &used, &want, msg);
-		api_free(&api_kind_tenantquota, quota);
-		if (over)
+	if (standard)
+		return !exceeds(standard, TENANTQUOTA_DEFAULT_TEXT, &used, &want, msg);
+	for (; o && streq(o->ns, ns); o = store_next(q->store, q->quotas, o))
+		if (exceeds(o, o->name, &used, &want, msg))
 			return false;
-	}
 	return true;
 }
 

@@ -3,8 +3,8 @@
 
 /*
  * What each namespace has, counted as it comes and goes, and whether more may come: all its objects, against a bound
- * that is the same for every namespace; and its instances, against its TenantQuotas. Since writes run one after the
- * other and what is staged counts at once, two that race can't both pass.
+ * that is the same for every namespace; and its instances, against its TenantQuotas, or the default one. Since writes
+ * run one after the other and what is staged counts at once, two that race can't both pass.
  *
  * An instance takes the vCPUs and memory it was placed with (its status), before that those of its InstanceType, and
  * none while there is no such type: the scheduler, which needs the type as well, then looks again.

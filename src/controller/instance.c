@@ -146,15 +146,11 @@ static int choose(struct work *w, const struct instance *n, const struct instanc
 	return 0;
 }
 
-static void place(struct work *w, struct instance *n, struct decision *d) {
-	const struct instancetype *type = kube_cache_get(w->c->types, NULL, n->spec->type);
+static void place(struct work *w, struct instance *n, const struct instancetype *type, struct decision *d) {
 	const char *host;
 	char why[FIT_MESSAGE_MAX];
 	bool gang = gang_owner(&n->meta);
-	if (!type)
-		set_condition(n, "Scheduled", "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
-		              n->spec->type);
-	else if (choose(w, n, type, &host, &d->seated, why) < 0) {
+	if (choose(w, n, type, &host, &d->seated, why) < 0) {
 		if (gang) {
 			wait_for_gang(w, n);
 			return;
@@ -288,16 +284,16 @@ static void host_lost(struct work *w, const struct instance *i, struct instance 
 		           condition(n, "Ready")->message);
 }
 
-/* It gets neither addresses nor a host: WHY its quota is exceeded, or NULL if it is a member of a gang that waits. */
-static void hold_back(struct work *w, const struct instance *i, const char *why) {
+/* It gets neither addresses nor a host: REASON and WHY, or both NULL if it is a member of a gang that waits. */
+static void hold_back(struct work *w, const struct instance *i, const char *reason, const char *why) {
 	struct error err = {0};
 	const struct decision none = {.host = ""};
 	struct instance *n = clone(&api_kind_instance, i);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status && why) {
-		set_condition(n, "Scheduled", "False", "QuotaExceeded", "%s", why);
-		set_condition(n, "Ready", "False", "QuotaExceeded", "%s", why);
+	if (n && n->status && reason) {
+		set_condition(n, "Scheduled", "False", reason, "%s", why);
+		set_condition(n, "Ready", "False", reason, "%s", why);
 		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
 	} else if (n && n->status)
 		wait_for_gang(w, n);
@@ -306,6 +302,27 @@ static void hold_back(struct work *w, const struct instance *i, const char *why)
 	else
 		work_sent(w, error_oom(&err), &err);
 	api_free(&api_kind_instance, n);
+}
+
+/* What can't be placed takes no addresses from others: true if I has been held back. */
+static bool held_back(struct work *w, const struct instance *i, const struct instancetype *type) {
+	char msg[QUOTA_MESSAGE_MAX];
+	if (!type) {
+		snprintf(msg, sizeof(msg), "InstanceType `%.253s` does not exist", i->spec->type);
+		hold_back(w, i, "InstanceTypeMissing", msg);
+		return true;
+	}
+	/* Gangs are let in as one (cluster.c). */
+	if (gang_owner(&i->meta)) {
+		if (quotas_admitted(w->c->quota, i))
+			return false;
+		hold_back(w, i, NULL, NULL);
+		return true;
+	}
+	if (quotas_admit(w->c->quota, i, type, msg))
+		return false;
+	hold_back(w, i, "QuotaExceeded", msg);
+	return true;
 }
 
 static void advance(struct work *w, const struct instance *i) {
@@ -317,18 +334,10 @@ static void advance(struct work *w, const struct instance *i) {
 		work_patch_finalizers(w, w->c->instances, &i->meta, FINALIZER_INSTANCE, true);
 		return;
 	}
-	/* A quota comes first: who exceeds it takes no addresses from others. Gangs are let in as one (cluster.c). */
 	const struct instancetype *type =
 		instance_is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
-	if (!instance_is_bound(i) && gang_owner(&i->meta)) {
-		if (!quotas_admitted(w->c->quota, i)) {
-			hold_back(w, i, NULL);
-			return;
-		}
-	} else if (type && !quotas_admit(w->c->quota, i, type, msg)) {
-		hold_back(w, i, msg);
+	if (!instance_is_bound(i) && held_back(w, i, type))
 		return;
-	}
 	bool complete = allocate(w, i, &reason, msg, sizeof(msg));
 	if (!complete && !reason)
 		return; /* the answers bring us back */
@@ -349,7 +358,7 @@ static void advance(struct work *w, const struct instance *i) {
 		set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
 		              n->status->delegated_prefix);
 		if (!instance_is_bound(n))
-			place(w, n, &d);
+			place(w, n, type, &d);
 		else if (host_is_lost(w->c, n->status->host))
 			host_lost(w, i, n);
 	}

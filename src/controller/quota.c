@@ -139,8 +139,12 @@ void quotas_type_changed(struct quotas *q, const char *type) {
 /* True if the namespace may have WANT more. */
 static bool fits(const struct quotas *q, const struct quota_sum *used, const char *ns, const struct quota_sum *want,
                  char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct tenantquota *t = NULL;
-	while ((t = next_of(q, ns, t)))
+	const struct tenantquota *t = next_of(q, ns, NULL);
+	if (!t) {
+		t = kube_cache_get(q->c->quotas, TENANTQUOTA_DEFAULT_NS, TENANTQUOTA_DEFAULT);
+		return !t || !tenantquota_exceeded(TENANTQUOTA_DEFAULT_TEXT, t->spec, used, want, msg);
+	}
+	for (; t; t = next_of(q, ns, t))
 		if (tenantquota_exceeded(t->meta.name, t->spec, used, want, msg))
 			return false;
 	return true;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/instance.h"
+#include "api/tenantquota.h"
 #include "base/util.h"
 #include "kube/lease.h"
 #include "lab/access.h"
@@ -37,6 +38,9 @@ static const struct seed seeds[] = {
                                "\"spec\":{\"use\":\"mac\",\"macPrefix\":\"02:4e:01\"}}"},
 	{GROUP "instancetypes", "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"small\"},"
                                 "\"spec\":{\"vcpus\":1,\"memoryMiB\":256}}"},
+	{GROUP "namespaces/" TENANTQUOTA_DEFAULT_NS "/tenantquotas",
+         "{" GROUP_VERSION "\"kind\":\"TenantQuota\",\"metadata\":{\"name\":\"" TENANTQUOTA_DEFAULT
+         "\"},\"spec\":{\"instances\":1000,\"vcpus\":2000,\"memoryMiB\":1048576}}"},
 	{GROUP "images", "{" GROUP_VERSION "\"kind\":\"Image\",\"metadata\":{\"name\":\"lab\"},\"spec\":{\"kernel\":"
                          "{\"kernel\":\"vmlinuz\",\"initrd\":\"initrd\",\"cmdline\":\"console=ttyS0 quiet\"}}}"},
 	{GROUP "namespaces/" LAB_TENANT "/instances",

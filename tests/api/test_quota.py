@@ -59,6 +59,28 @@ def test_refused(server):
     assert a.status == 422 and "spec.vcpus" in a.json["message"]
 
 
+def test_default(server):
+    """nacre-system/default holds for each namespace that has none, by itself."""
+    server.create(itype("small", 2, 1024))
+    server.create(quota("default", "nacre-system", instances=1, vcpus=100))
+    server.create(quota("other", "nacre-system", instances=0))  # only by its name
+    server.create(namespace("red"))
+    for ns in ("default", "red"):
+        server.create(instance("a", ns=ns))
+        refused(server, instance("b", ns=ns), "exceeded quota: nacre-system/default, requested: instances=1, used: instances=1, "
+                                              "limited: instances=1", f"{G}/namespaces/{ns}/instances")
+    # One of its own takes the default's place, and its end brings the default back.
+    server.create(quota("own", "red", instances=2))
+    server.create(instance("b", ns="red"))
+    refused(server, instance("c", ns="red"), "exceeded quota: own, requested: instances=1, used: instances=2, limited: instances=2",
+            f"{G}/namespaces/red/instances")
+    server.delete(f"{G}/namespaces/red/tenantquotas/own")
+    refused(server, instance("c", ns="red"), "exceeded quota: nacre-system/default, requested: instances=1, used: instances=2, "
+                                             "limited: instances=1", f"{G}/namespaces/red/instances")
+    assert server.delete(f"{G}/namespaces/nacre-system/tenantquotas/default").status == 200
+    server.create(instance("c", ns="red"))
+
+
 def test_what_counts(server):
     """What an instance was placed with counts, else its type's size; and the same after a restart."""
     server.create(quota(vcpus=10))

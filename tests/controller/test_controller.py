@@ -96,7 +96,8 @@ def test_pool_full_and_room_again(cloud):
 
 
 def test_pool_missing_and_type_missing(cloud):
-    name = cloud.instance()
+    cloud.create("InstanceType", "tiny", {"vcpus": 1, "memoryMiB": 256})
+    name = cloud.instance(type="tiny")
     c = cloud.wait_condition(name, "AddressesAllocated", "False", "PoolMissing")
     assert "there is no AddressPool with use instance" in c["message"]
     cloud.host("h1")
@@ -106,6 +107,10 @@ def test_pool_missing_and_type_missing(cloud):
     other = cloud.instance(type="huge")
     c = cloud.wait_condition(other, "Scheduled", "False", "InstanceTypeMissing")
     assert c["message"] == "InstanceType `huge` does not exist"
+    assert cloud.of_instance(other, "Ready")["reason"] == "InstanceTypeMissing"
+    # Nothing was allocated for it: all there is belongs to the first one.
+    assert {a["spec"]["owner"]["name"] for a in cloud.list("allocations")} == {name}
+    assert not {"prefix", "mac"} & set(cloud.get("instances", other, "default")["status"])
     cloud.create("InstanceType", "huge", {"vcpus": 2, "memoryMiB": 512})
     cloud.wait_condition(other, "Scheduled", "True", "Scheduled")
 
@@ -526,6 +531,28 @@ def test_quota(cloud):
     cloud.patch("tenantquotas", "q", {"spec": {"vcpus": 100}}, "default")
     eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names if n != lucky))
     cloud.delete("tenantquotas", "q", "default")
+
+
+def test_default_quota(cloud):
+    """Where a namespace has no quota the default holds, for each namespace by itself. A missing type skips nothing."""
+    cloud.pools()
+    cloud.host("h1", vcpus=100, memory=100000)
+    cloud.stop("controller")
+    names = [cloud.instance() for _ in range(3)] + [cloud.instance(type="huge")]
+    cloud.create("TenantQuota", "default", {"vcpus": 2}, "nacre-system")
+    cloud.start_controller("controller", "--no-leader-election")
+    eventually("two are placed", 10, lambda: sum(bool(placed(cloud, n)) for n in names[:3]) == 2)
+    cloud.create("InstanceType", "huge", {"vcpus": 50, "memoryMiB": 512})
+    cloud.wait_condition(names[3], "Scheduled", "False", "QuotaExceeded")
+    waiting = eventually("the third waits", 10, lambda: [n for n in names if cloud.of_instance(
+        n, "Scheduled").get("reason") == "QuotaExceeded"])
+    assert len(waiting) == 2 and len(cloud.list("allocations")) == 2 * 4
+    assert "exceeded quota: nacre-system/default, requested: vcpus=50, used: vcpus=2, limited: vcpus=2" in \
+        cloud.of_instance(names[3], "Scheduled")["message"]
+    # One of its own takes the default's place.
+    cloud.create("TenantQuota", "own", {"vcpus": 100}, "default")
+    cloud.patch("tenantquotas", "default", {"spec": {"vcpus": 1}}, "nacre-system")
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names))
 
 
 def test_quota_after_a_restart(cloud):
