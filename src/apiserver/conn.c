@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,11 +12,34 @@
 #include "base/util.h"
 
 #define SILENCE_S 60 /* of a client's machine */
-/* Kept free for agents, the controller and administrators. */
-#define RESERVED 1024U
 /* Certificates verified in one go: some 20 ms. */
 #define RECHECK_MAX 64U
-#define FRESH_MAX   (CONNECTIONS_MAX / 4)
+/* Descriptors that are not for connections: the database, logs, certificates. */
+#define FILES_KEPT 128U
+
+/* Kept free for agents, the controller and administrators. */
+static size_t reserved(const struct conns *cs) {
+	return cs->max / 16;
+}
+
+static size_t fresh_max(const struct conns *cs) {
+	return cs->max / 4;
+}
+
+/* Those that stay. */
+static size_t count(const struct conns *cs) {
+	return cs->n - cs->n_shut;
+}
+
+void conns_init(struct conns *cs, struct tls *tls, struct limits *limits) {
+	struct rlimit rl;
+	*cs = (struct conns){.tls = tls, .limits = limits, .max = CONNECTIONS_MAX};
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < CONNECTIONS_MAX + FILES_KEPT)
+		cs->max = rl.rlim_cur > 2 * FILES_KEPT ? rl.rlim_cur - FILES_KEPT : FILES_KEPT;
+	TAILQ_INIT(&cs->list);
+	for (size_t i = 0; i < CONN_LISTS; i++)
+		TAILQ_INIT(&cs->waiting[i]);
+}
 
 /* A client that went without a word (its machine, its network) is noticed although nothing is sent to it. */
 static void notice_silence(int fd) {
@@ -38,27 +62,55 @@ static void uncount(struct conn *c) {
 	c->counted = false;
 }
 
-static void no_longer_fresh(struct conns *cs, struct conn *c) {
-	cs->n_fresh -= c->fresh;
-	c->fresh = false;
+/* Puts C at the end of LIST; CONN_NONE: it is not to be closed for others. */
+static void wait_in(struct conns *cs, struct conn *c, enum conn_list list) {
+	if (c->list != CONN_NONE)
+		TAILQ_REMOVE(&cs->waiting[c->list], c, waits);
+	cs->n_fresh -= c->list == CONN_FRESH;
+	c->list = list;
+	cs->n_fresh += list == CONN_FRESH;
+	if (list != CONN_NONE)
+		TAILQ_INSERT_TAIL(&cs->waiting[list], c, waits);
 }
 
-/*
- * Shuts down the oldest that has nothing under way and is of party P, or is fresh if P is NULL: among those who have
- * not said yet who they are the newest is the likeliest to be honest, and must not be kept out by the rest.
- */
+static void close_for_others(struct conns *cs, struct conn *c, enum limit why) {
+	uncount(c);
+	wait_in(cs, c, CONN_NONE);
+	shutdown(c->fd, SHUT_RDWR);
+	c->shut = true;
+	cs->n_shut++;
+	stats_refused(why);
+}
+
+/* The oldest of party P that has nothing under way. */
 static bool give_way(struct conns *cs, const struct party *p) {
 	struct conn *c;
 	TAILQ_FOREACH (c, &cs->list, link) {
-		if (!c->counted || (p ? c->party != p || c->busy : !c->fresh))
+		if (!c->counted || c->party != p || c->busy)
 			continue;
-		uncount(c);
-		no_longer_fresh(cs, c);
-		shutdown(c->fd, SHUT_RDWR);
-		stats_refused(p ? LIMIT_CONNECTIONS : LIMIT_SERVER);
+		close_for_others(cs, c, LIMIT_CONNECTIONS);
 		return true;
 	}
 	return false;
+}
+
+static bool drop_first(struct conns *cs, enum conn_list list) {
+	struct conn *c = TAILQ_FIRST(&cs->waiting[list]);
+	if (c)
+		close_for_others(cs, c, LIMIT_SERVER);
+	return c;
+}
+
+/*
+ * Among those who have not said yet who they are the newest is the likeliest to be honest, and must not be kept out by
+ * the rest: so a part of what is reserved is theirs too.
+ */
+static void make_room(struct conns *cs) {
+	bool done = cs->n_fresh > fresh_max(cs) && drop_first(cs, CONN_FRESH);
+	if (!done && count(cs) > cs->max - reserved(cs))
+		done = drop_first(cs, CONN_NOBODY);
+	if (!done && count(cs) > cs->max - reserved(cs) / 2)
+		(void)drop_first(cs, CONN_FRESH);
 }
 
 struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const struct sockaddr *sa) {
@@ -82,12 +134,10 @@ struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const
 		c->set = session ? tls_session_begin(cs->tls, session) : NULL;
 		good &= c->set != NULL;
 	}
-	c->fresh = c->counted;
-	cs->n_fresh += c->fresh;
+	wait_in(cs, c, c->counted ? CONN_FRESH : CONN_NONE);
 	cs->n++;
 	TAILQ_INSERT_TAIL(&cs->list, c, link);
-	if (cs->n_fresh > FRESH_MAX || cs->n > CONNECTIONS_MAX - RESERVED / 2)
-		(void)!give_way(cs, NULL);
+	make_room(cs);
 	if (!good)
 		shutdown(fd, SHUT_RDWR);
 	return c;
@@ -96,7 +146,8 @@ struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const
 void conn_close(struct conns *cs, struct conn *c) {
 	TAILQ_REMOVE(&cs->list, c, link);
 	cs->n--;
-	no_longer_fresh(cs, c);
+	cs->n_shut -= c->shut;
+	wait_in(cs, c, CONN_NONE);
 	uncount(c);
 	party_unref(c->party);
 	user_unref(c->user);
@@ -146,18 +197,32 @@ bool conns_recheck(struct conns *cs) {
 	return false;
 }
 
+void conn_busy(struct conns *cs, struct conn *c, bool busy) {
+	c->busy = busy;
+	if (!busy)
+		c->since_ns = now_monotonic_ns();
+	/* Whoever is at a UNIX socket, or known, is counted elsewhere or not at all. */
+	if (c->counted && party_is_address(c->party))
+		wait_in(cs, c, busy ? CONN_NONE : CONN_NOBODY);
+}
+
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what) {
-	bool first = c->fresh;
-	no_longer_fresh(cs, c);
-	if (!u || user_in_group(u, GROUP_ANONYMOUS))
+	bool first = c->list == CONN_FRESH;
+	if (!u || user_in_group(u, GROUP_ANONYMOUS)) {
+		if (first)
+			wait_in(cs, c, CONN_NOBODY);
 		return true;
+	}
+	first |= c->list == CONN_NOBODY;
+	wait_in(cs, c, CONN_NONE);
 	struct party *p = limits_user(cs->limits, u);
 	if (!p || p == c->party) {
 		party_unref(p);
 		return true;
 	}
-	*what = first && cs->n > CONNECTIONS_MAX - RESERVED && !party_trusted(p) ? LIMIT_SERVER : LIMIT_CONNECTIONS;
-	bool taken = *what == LIMIT_CONNECTIONS && party_take(p, LIMIT_CONNECTIONS);
+	bool full = first && count(cs) > cs->max - reserved(cs) && !party_trusted(p) && !drop_first(cs, CONN_NOBODY);
+	*what = full ? LIMIT_SERVER : LIMIT_CONNECTIONS;
+	bool taken = !full && party_take(p, LIMIT_CONNECTIONS);
 	/* Also when it is one too many: the answer names who has so many. */
 	uncount(c);
 	party_unref(c->party);

@@ -4,6 +4,10 @@
 /*
  * The connections of one listener: who is at their other end, and whose share of the limits they take. A new one counts
  * for its address; from its first request on it counts for whoever asked last.
+ *
+ * Some connections are kept free for agents, the controller and administrators. Before anybody who is authenticated is
+ * refused those go on which nobody authenticated has asked anything, whatever else they were asked, the longest idle
+ * first; and of those that have asked nothing yet there may be only a quarter.
  */
 
 #include <gnutls/gnutls.h>
@@ -16,8 +20,12 @@
 
 struct exchange;
 
+/* Where a connection waits that may be closed for others. */
+enum conn_list { CONN_NONE, CONN_FRESH, CONN_NOBODY, CONN_LISTS };
+
 struct conn {
-	TAILQ_ENTRY(conn) link;
+	TAILQ_ENTRY(conn) link, waits;
+	enum conn_list list;
 	int fd;
 	gnutls_session_t session; /* NULL on a UNIX socket */
 	struct tls_set *set;
@@ -28,7 +36,7 @@ struct conn {
 	bool user_known, user_refused;
 	struct party *party; /* takes one connection of it, if COUNTED */
 	bool counted;
-	bool fresh;   /* nothing was asked yet */
+	bool shut;    /* it makes room, and is gone soon */
 	bool closing; /* with the answer: there were too many of them */
 	bool busy;    /* with an answer; else with the client's next request */
 	struct exchange *exchange;
@@ -36,12 +44,16 @@ struct conn {
 };
 
 struct conns {
-	TAILQ_HEAD(, conn) list; /* the oldest first */
-	size_t n, n_fresh;
+	TAILQ_HEAD(conn_head, conn) list; /* the oldest first */
+	/* CONN_FRESH: nothing was asked yet. CONN_NOBODY: by nobody who is known. The longest idle first. */
+	struct conn_head waiting[CONN_LISTS];
+	size_t max, n, n_fresh, n_shut;
 	struct tls *tls; /* NULL on a UNIX socket */
 	struct limits *limits;
 };
 
+/* As many as the limit of descriptors has room for, at most CONNECTIONS_MAX. TLS NULL: a UNIX socket. */
+void conns_init(struct conns *cs, struct tls *tls, struct limits *limits);
 /* SESSION NULL: a UNIX socket. NULL on no memory. One that can't be served is shut down. */
 struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const struct sockaddr *sa);
 void conn_close(struct conns *cs, struct conn *c);
@@ -53,5 +65,7 @@ void conn_identify(struct conns *cs, struct conn *c);
  * revoked, and lose their authority. Who isn't is hung up on. True: there are more to look at, soon.
  */
 bool conns_recheck(struct conns *cs);
+/* An answer begins (BUSY) or has ended: who gets one is not hung up on. */
+void conn_busy(struct conns *cs, struct conn *c, bool busy);
 /* U (NULL: nobody) asks; false: the connection is one too many, *WHAT says of what. */
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what);

@@ -397,7 +397,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 	if (x->handled)
 		return send_reply(x);
 	x->handled = true;
-	x->conn->busy = true;
+	conn_busy(&x->http->conns, x->conn, true);
 	x->http->busy++;
 	if (r->reply.code == 0 && (x->discarded || r->body.failed))
 		return too_large(x);
@@ -449,9 +449,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 		(void)!party_hold(x->conn->party, &x->held, 0, true);
 		if (x->conn->busy)
 			x->http->busy--;
-		x->conn->busy = false;
 		x->conn->exchange = NULL;
-		x->conn->since_ns = now_monotonic_ns();
+		conn_busy(&x->http->conns, x->conn, false);
 	}
 	request_free(x->request);
 	free(x->target);
@@ -503,9 +502,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, struct tls
 	if (!h)
 		return error_oom(err);
 	h->server = s;
-	h->conns.tls = local ? NULL : tls;
-	h->conns.limits = s->limits;
-	TAILQ_INIT(&h->conns.list);
+	conns_init(&h->conns, local ? NULL : tls, s->limits);
 	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
 	const struct MHD_OptionItem options[] = {
@@ -517,7 +514,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, struct tls
 	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->conns.tls ? MHD_USE_TLS : 0), 0,
 	                             NULL, NULL, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	                             CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
+	                             (unsigned)h->conns.max, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
 	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK,
 	                             on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
 	                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK,

@@ -140,6 +140,10 @@ bool party_trusted(const struct party *p) {
 	return p->trusted;
 }
 
+bool party_is_address(const struct party *p) {
+	return p->address;
+}
+
 bool party_take(struct party *p, enum limit what) {
 	if (!p->exempt && p->used[what] >= maxima[p->address][what])
 		return false;

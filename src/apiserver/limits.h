@@ -32,6 +32,9 @@ struct party *party_unref(struct party *p); /* NULL is fine; returns NULL */
 /* Agents, the controller and administrators: some connections are kept free for them. */
 bool party_trusted(const struct party *p);
 
+/* Nobody who is known. */
+bool party_is_address(const struct party *p);
+
 /* One more connection, request or watch; false: it has as many as it may. */
 bool party_take(struct party *p, enum limit what);
 void party_give(struct party *p, enum limit what);
