@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* /openapi/v3 for kubectl's explain, validation and apply; an empty /openapi/v2, which satisfies old clients. */
+/*
+ * /openapi/v3 and /openapi/v2, made from the declared kinds: for kubectl's explain, validation and apply, for Terraform
+ * and for generators of clients.
+ */
 
 #include "apiserver/request.h"
 

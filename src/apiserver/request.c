@@ -147,6 +147,12 @@ int request_set_accept(struct request *r, const char *value) {
 		size_t len = strcspn(p, ",");
 		size_t type = strcspn(p, ",; ");
 		bool as = memmem(p, len, "as=", 3) != NULL;
+		/* Only of /openapi/v2: "….v2@v1.0+protobuf", or "….v2.v1.0+protobuf" as it is answered. */
+		if (streq(r->path, "/openapi/v2") && type > 47 &&
+		    strncmp(p, "application/com.github.proto-openapi.spec.v2", 44) == 0) {
+			r->accept = MEDIA_OPENAPI_V2;
+			return 0;
+		}
 		if ((type == 16 && strncasecmp(p, "application/json", 16) == 0) ||
 		    (type == 13 && strncasecmp(p, "application/*", 13) == 0) ||
 		    (type == 3 && strncmp(p, "*/*", 3) == 0)) {

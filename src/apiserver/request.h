@@ -37,8 +37,8 @@ enum verb {
 };
 const char *verb_name(enum verb v); /* as RBAC calls it */
 
-/* PARTIAL: metadata alone, of one object or of a list. */
-enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PARTIAL_LIST };
+/* PARTIAL: metadata alone, of one object or of a list. OPENAPI_V2: that document as protobuf. */
+enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PARTIAL_LIST, MEDIA_OPENAPI_V2 };
 
 struct review;
 
