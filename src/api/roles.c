@@ -110,7 +110,9 @@ static const struct default_role kubernetes_roles[] = {
 	{.name = "system:discovery",
          .groups = "system:authenticated",
          .rules = {{NULL, NULL, "get",
-                    "/livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"}}},
+                    "/livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"},
+                   /* Here they say no more than OpenAPI does. */
+                   {"apiextensions.k8s.io", "customresourcedefinitions", "get list"}}},
 	{.name = "system:basic-user",
          .groups = "system:authenticated",
          .rules = {{"authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", "create"},

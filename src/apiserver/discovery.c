@@ -5,12 +5,15 @@
 #include <sys/utsname.h>
 
 #include "api/api.h"
+#include "api/schema.h"
 #include "apiserver/review.h"
 #include "base/util.h"
 
+#define CRD         "CustomResourceDefinition"
+
 #define VERBS_OBJECT "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"
 
-/* A resource: a kind of objects, or what can only be created. */
+/* A resource: a kind of objects, what can only be created, or (both NULL) the CustomResourceDefinitions. */
 struct resource {
 	const char *group, *version;
 	const struct api_kind *kind;
@@ -30,8 +33,9 @@ static bool resource_at(size_t i, struct resource *ret) {
 	for (i -= kinds; v->group; v++)
 		if (!v->of && i-- == 0)
 			break;
-	*ret = (struct resource){v->group, v->version, NULL, v};
-	return v->group != NULL;
+	*ret = v->group ? (struct resource){v->group, v->version, NULL, v}
+	                : (struct resource){CRD_GROUP, CRD_VERSION, NULL, NULL};
+	return v->group || i == 0;
 }
 
 static bool same_version(const struct resource *r, const char *group, const char *version) {
@@ -151,6 +155,11 @@ json_t *discovery_resources(const char *group, const char *version) {
 			continue;
 		if (r.kind)
 			add_kind(list, r.kind);
+		else if (!r.review)
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s], s:[s,s]}", "name", CRD_PLURAL,
+			                                      "singularName", "customresourcedefinition", "namespaced",
+			                                      0, "kind", CRD, "verbs", "get", "list", "shortNames",
+			                                      "crd", "crds"));
 		else
 			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s]}", "name", r.review->plural,
 			                                      "singularName", r.review->singular, "namespaced",
@@ -194,12 +203,20 @@ static json_t *aggregated_review(const struct review *v) {
 	                 "singularResource", v->singular, "verbs", "create");
 }
 
+static json_t *aggregated_crds(void) {
+	return json_pack("{s:s, s:o, s:s, s:s, s:[s,s], s:[s,s]}", "resource", CRD_PLURAL, "responseKind",
+	                 kind_ref(CRD_GROUP, CRD_VERSION, CRD), "scope", "Cluster", "singularResource",
+	                 "customresourcedefinition", "verbs", "get", "list", "shortNames", "crd", "crds");
+}
+
 static json_t *aggregated_version(const char *group, const char *version) {
 	json_t *list = json_array();
 	struct resource r;
 	for (size_t i = 0; resource_at(i, &r); i++)
 		if (same_version(&r, group, version))
-			json_array_append_new(list, r.kind ? aggregated_resource(r.kind) : aggregated_review(r.review));
+			json_array_append_new(list, r.kind     ? aggregated_resource(r.kind)
+			                            : r.review ? aggregated_review(r.review)
+			                                       : aggregated_crds());
 	return json_pack("{s:s, s:o, s:s}", "version", version, "resources", list, "freshness", "Current");
 }
 
@@ -218,6 +235,42 @@ json_t *discovery_aggregated(bool core) {
 	}
 	return json_pack("{s:s, s:s, s:{}, s:o}", "kind", "APIGroupDiscoveryList", "apiVersion",
 	                 "apidiscovery.k8s.io/v2", "metadata", "items", groups);
+}
+
+/* Established from the start, since the kinds are built in. */
+static json_t *established_crd(const struct api_kind *k) {
+	json_t *crd = api_crd(k), *spec = json_object_get(crd, "spec");
+	json_t *status = json_pack("{s:O, s:[s], s:[{s:s, s:s, s:s}]}", "acceptedNames", json_object_get(spec, "names"),
+	                           "storedVersions", k->version, "conditions", "type", "Established", "status", "True",
+	                           "reason", "BuiltIn");
+	if (json_object_set_new(crd, "status", status) == 0)
+		return crd;
+	json_decref(crd);
+	return NULL;
+}
+
+json_t *discovery_crd(const char *name) {
+	for (size_t i = 0; api_kinds[i]; i++) {
+		_free_ char *own = strf("%s.%s", api_kinds[i]->plural, api_kinds[i]->group);
+		if (streq(api_kinds[i]->group, "nacre.dev") && streq(own, name))
+			return established_crd(api_kinds[i]);
+	}
+	return json_null();
+}
+
+json_t *discovery_crds(const char *only) {
+	json_t *list = json_array();
+	for (size_t i = 0; api_kinds[i]; i++) {
+		_free_ char *own = strf("%s.%s", api_kinds[i]->plural, api_kinds[i]->group);
+		if (!streq(api_kinds[i]->group, "nacre.dev") || (only && !streq(own, only)))
+			continue;
+		if (json_array_append_new(list, established_crd(api_kinds[i])) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return json_pack("{s:s, s:s, s:{s:s}, s:o}", "kind", CRD "List", "apiVersion", CRD_GROUP "/" CRD_VERSION,
+	                 "metadata", "resourceVersion", "1", "items", list);
 }
 
 json_t *discovery_paths(void) {

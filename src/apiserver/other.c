@@ -38,6 +38,21 @@ static void reply_group(struct request *r) {
 	reply_tree(r, *version ? discovery_resources(group, version) : discovery_group(group));
 }
 
+/* They never change, so there is nothing to watch. Of selectors `kubectl wait` needs the one for a name. */
+static void reply_crds(struct request *r) {
+	static const char by_name[] = "metadata.name=";
+	const char *name = r->route.name, *selector = request_param(r, "fieldSelector");
+	const struct status_details d = {.name = name, .group = CRD_GROUP, .kind = CRD_PLURAL};
+	if (!*name && selector && *selector && !starts_with(selector, by_name))
+		reply_bad_request(r, "field label not supported: use metadata.name");
+	else if (!*name)
+		reply_tree(r, discovery_crds(selector && *selector ? selector + strlen(by_name) : NULL));
+	else
+		reply_tree(r, discovery_crd(name));
+	if (*name && r->reply.code == 404)
+		reply_status(&r->reply, 404, "NotFound", &d, "%s.%s \"%s\" not found", d.kind, d.group, name);
+}
+
 static bool is_health(const char *path) {
 	static const char *const names[] = {"/healthz", "/livez", "/readyz"};
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -106,6 +121,8 @@ void handle_other(struct server *s, struct request *r) {
 		r->accept == MEDIA_DISCOVERY ? reply_aggregated(r, false) : reply_tree(r, discovery_groups());
 	else if (starts_with(p, "/api/"))
 		reply_tree(r, discovery_resources("", p + strlen("/api/")));
+	else if (r->route.crds)
+		reply_crds(r);
 	else if (starts_with(p, "/apis/"))
 		reply_group(r);
 	else if (streq(p, "/version"))

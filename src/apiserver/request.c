@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "apiserver/discovery.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "apiserver/review.h"
@@ -249,6 +250,10 @@ static enum route_fault find_served(struct route *rt, size_t n) {
 	const bool named = *rt->name;
 	if (find_review(rt, n))
 		return rt->asked == VERB_CREATE ? ROUTE_FINE : ROUTE_NO_METHOD;
+	rt->crds = streq(rt->group, CRD_GROUP) && streq(rt->version, CRD_VERSION) && streq(rt->plural, CRD_PLURAL) &&
+	           !*rt->ns && n <= 2;
+	if (rt->crds)
+		return rt->asked == VERB_GET || rt->asked == VERB_LIST ? ROUTE_FINE : ROUTE_NO_METHOD;
 	if (!find_kind(rt) || n > 3 || (*rt->ns && !rt->kind->namespaced)) {
 		rt->kind = NULL;
 		return ROUTE_NOT_FOUND;
@@ -311,7 +316,7 @@ int route_parse(struct request *r) {
 	rt->subresource = n > 2 ? seg[2] : "";
 	rt->asked = verb_of(r, *rt->name);
 	rt->fault = find_served(rt, n);
-	if (rt->fault || *rt->name || rt->verb == VERB_CREATE)
+	if (rt->fault || *rt->name || !rt->kind || rt->verb == VERB_CREATE)
 		return 0;
 	int e = selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
 	                       &r->selector, &r->selector_err);

@@ -98,6 +98,16 @@ static void test_odd_targets(void **state) {
 		{"GET", "/livezz", 404},
 		{"GET", "/openapi/v3/apis/nacre.dev/v1alpha1?hash=x", 200},
 		{"GET", "/openapi/v3/../x", 404},
+		{"GET", "/openapi/v3", 200},
+		{"GET", "/openapi/v2", 200},
+		{"GET", "/openapi/v2/", 200},
+		{"GET", "/openapi/v1", 404},
+		{"POST", "/openapi/v2", 405},
+		{"GET", "/apis/apiextensions.k8s.io/v1", 200},
+		{"GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", 200},
+		{"GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/hosts.nacre.dev", 200},
+		{"GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/x", 404},
+		{"PUT", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/hosts.nacre.dev", 405},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		expect(*state, cases[i].method, cases[i].target, NULL, cases[i].code);

@@ -89,6 +89,8 @@ def test_api_resources_and_versions(kubectl):
     assert V in kubectl("api-versions").split()
     assert "v1.35.0-nacre" in kubectl("version")
     assert "instances.nacre.dev" in kubectl("api-resources", "--api-group", "nacre.dev", "-o", "name")
+    assert "hosts.nacre.dev" in kubectl("get", "crd")
+    kubectl("wait", "--for=condition=Established", "crd/instances.nacre.dev", "--timeout=60s")
 
 
 def test_explain(kubectl):

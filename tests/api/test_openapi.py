@@ -142,3 +142,22 @@ def test_etag(server):
         assert r.status == 200 and json.loads(r.read())["openapi"] == "3.0.0"
         assert r.headers["ETag"].strip('"') in page["serverRelativeURL"]
         conn.close()
+
+
+def test_custom_resource_definitions(server):
+    """What Terraform and `kubectl get crd` read; who is authenticated may, and nobody writes them."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    listed = server.get(path, conn=server.connection(("alice",))).json
+    names = {c["metadata"]["name"] for c in listed["items"]}
+    assert listed["kind"] == "CustomResourceDefinitionList" and f"instances.{V.split('/')[0]}" in names and len(names) == 10
+    for name in names:
+        crd = server.get(f"{path}/{name}").json
+        assert crd in listed["items"] and crd["status"]["conditions"][0]["type"] == "Established"
+    one = server.list(path, fieldSelector="metadata.name=hosts.nacre.dev")["items"]
+    assert [c["metadata"]["name"] for c in one] == ["hosts.nacre.dev"]
+    assert server.get(path + "?fieldSelector=spec.group=x").status == 400
+    assert server.get(path + "?watch=true").status == 405
+    assert server.get(path, conn=server.connection(())).status == 403
+    assert server.post(path, listed["items"][0]).status == 405
+    assert server.delete(f"{path}/instances.nacre.dev").status == 405
+    assert server.post(path, listed["items"][0], conn=server.connection(("alice",))).status == 403
