@@ -357,6 +357,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 		r->if_none_match = match ? strdup(match) : NULL;
 		if (r->reply.code == 0)
 			read_impersonation(x);
+		const char *upgrade = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Upgrade");
+		r->websocket = upgrade && strcasecmp(upgrade, "websocket") == 0;
 		const char *agent = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "User-Agent");
 		r->user_agent = agent ? strdup(agent) : NULL;
 	}

@@ -113,6 +113,7 @@ struct request {
 	struct selector *selector;
 	struct error selector_err;
 	enum media accept;
+	bool websocket;     /* it asks for an upgrade of the connection, which isn't served */
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
 	char *user_agent;

@@ -174,6 +174,14 @@ bool server_handle(struct server *s, struct request *r) {
 			answer_review(s, r);
 		return true;
 	}
+	/*
+	 * fabric8 first tries to watch by a WebSocket, and reads the answer that has none to its end before it watches
+	 * by plain HTTP: the stream of a watch would keep it there for ever.
+	 */
+	if (r->websocket && r->route.verb == VERB_WATCH) {
+		reply_text(&r->reply, 200, "");
+		return true;
+	}
 	void (*get)(struct server *, struct request *) = r->route.scale ? handle_scale_get : handle_get;
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;

@@ -182,3 +182,11 @@ def test_stop_ends_watches(server):
     eventually("the stream ends", 5, lambda: w.closed)
     for s in deaf:
         s.close()
+
+
+def test_websocket(server):
+    """There are none. The answer ends at once, so that a client that reads it to its end (fabric8) goes on by HTTP."""
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    a = server.get(f"{G}/images?watch=true", headers=headers, conn=server.connection(timeout=60))
+    assert a.status == 200 and a.text == ""
