@@ -9,7 +9,7 @@
 #include "apiserver/review.h"
 #include "base/util.h"
 
-#define CRD         "CustomResourceDefinition"
+#define CRD "CustomResourceDefinition"
 
 #define VERBS_OBJECT "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"
 
@@ -156,10 +156,10 @@ json_t *discovery_resources(const char *group, const char *version) {
 		if (r.kind)
 			add_kind(list, r.kind);
 		else if (!r.review)
-			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s], s:[s,s]}", "name", CRD_PLURAL,
-			                                      "singularName", "customresourcedefinition", "namespaced",
-			                                      0, "kind", CRD, "verbs", "get", "list", "shortNames",
-			                                      "crd", "crds"));
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s,s], s:[s,s]}", "name",
+			                                      CRD_PLURAL, "singularName", "customresourcedefinition",
+			                                      "namespaced", 0, "kind", CRD, "verbs", "get", "list",
+			                                      "shortNames", "crd", "crds"));
 		else
 			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[s]}", "name", r.review->plural,
 			                                      "singularName", r.review->singular, "namespaced",

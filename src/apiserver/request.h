@@ -58,7 +58,7 @@ struct route {
 	unsigned kind_index;    /* into api_kinds; for verbs other than VERB_NONE */
 	const struct api_kind *kind; /* NULL: there is none */
 	bool status, scale;          /* the subresources */
-	bool crds; /* of the CustomResourceDefinitions (discovery.h), with VERB_NONE and KIND NULL */
+	bool crds;                   /* of the CustomResourceDefinitions (discovery.h), with VERB_NONE and KIND NULL */
 	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
 };
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import sys
+
+import oracle
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "api"))
+from apilib import ADMIN, Kube, Server, pki  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory):
+    """The real kube-apiserver, or the reason why there is none here."""
+    if oracle.missing():
+        pytest.skip("no oracle: " + oracle.missing())
+    o = oracle.Oracle(str(tmp_path_factory.mktemp("oracle")))
+    try:
+        yield Kube(o.start())
+    finally:
+        o.stop()
+
+
+@pytest.fixture(params=["nacre", "kube"])
+def server(request, tmp_path):
+    """nacre-apiserver with a kubeconfig of `nacre pki`, and kube-apiserver with one of its own."""
+    if request.param == "kube":
+        k = request.getfixturevalue("kube")
+        certificate, key = k.oracle.pki.sign(ADMIN[0], ADMIN[1:])
+        # fabric8 reads EC keys only as SEC1.
+        k.kubeconfig, sec1 = str(tmp_path / "kubeconfig"), str(tmp_path / "key")
+        oracle.openssl("pkey", "-traditional", "-in", key, "-out", sec1)
+        oracle.write_kubeconfig(k.kubeconfig, k.port, k.oracle.pki.ca, certificate, sec1)
+        yield k
+        k.clean()
+        return
+    s = Server(tmp_path / "server")
+    os.makedirs(s.dir)
+    s.start()
+    s.kubeconfig = str(tmp_path / "kubeconfig")
+    pki()("kubeconfig", pki().dir, f"--server=https://127.0.0.1:{s.port}", f"--user={ADMIN[0]}", f"--group={ADMIN[1]}",
+          f"--out={s.kubeconfig}")
+    yield s
+    s.stop()
+    with open(s.log) as f:
+        log = f.read()
+    assert "Sanitizer" not in log and "runtime error" not in log, log
