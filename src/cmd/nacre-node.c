@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "fabric/fabric.h"
 #include "node/agent.h"
+#include "node/cgroup.h"
 
 #define RESERVED_MIB INT64_C(1024) /* for the host itself, unless --memory-mib says otherwise */
 
@@ -26,6 +27,9 @@ static struct metric running = METRIC_GAUGE("nacre_node_guests_running", "Instan
 static struct metric restarts =
 	METRIC_COUNTER("nacre_node_guest_restarts_total", "Machines started again after their end.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
+
+static struct metric unbounded = METRIC_GAUGE("nacre_node_cgroup_controllers_missing",
+                                              "Control group controllers (memory, cpu, pids, io) that guests lack.");
 
 static void on_state(const char *what, const struct error *err, void *userdata) {
 	(void)userdata;
@@ -54,6 +58,16 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	metric_set(&restarts, (int64_t)stats.restarts);
 	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* Once, at the start: controllers of a host don't come and go. */
+static void tell_cgroups(const struct agent *a) {
+	unsigned missing = agent_missing_controllers(a);
+	char names[32];
+
+	metric_set(&unbounded, __builtin_popcount(missing));
+	if (missing)
+		log_warn("guests are not bounded in all", "missing_controllers=\"%s\"", cgroups_names(missing, names));
 }
 
 static int parse_accel(const char *name, enum hypervisor_accel *ret, struct error *err) {
@@ -90,8 +104,9 @@ static int64_t default_memory_mib(void) {
 
 struct options {
 	struct fabric_options fabric;
-	const char *images, *accel, *vm, *metrics, *log_level;
+	const char *images, *state_dir, *accel, *vm, *metrics, *log_level;
 	int64_t vcpus, memory_mib, uid_base;
+	bool require_cgroups;
 };
 
 static int run(const struct options *o, struct error *err) {
@@ -115,6 +130,8 @@ static int run(const struct options *o, struct error *err) {
 	                          .image_dir = o->images,
 	                          .problem = on_state,
 	                          .hypervisor = {.run_dir = o->fabric.run_dir,
+	                                         .state_dir = o->state_dir,
+	                                         .require_cgroups = o->require_cgroups,
 	                                         .prefix = o->fabric.prefix,
 	                                         .program = vm,
 	                                         .uid_base = (uid_t)o->uid_base}};
@@ -140,6 +157,7 @@ static int run(const struct options *o, struct error *err) {
 	if (r < 0)
 		goto out;
 	node.agent = agent;
+	tell_cgroups(agent);
 	r = loop_timer(loop, &tick, 0, on_tick, &node);
 	if (r < 0) {
 		error_errno(err, r, "timer");
@@ -157,6 +175,7 @@ out:
 int main(int argc, char **argv) {
 	struct options o = {.fabric = FABRIC_OPTIONS_DEFAULT,
 	                    .images = "/var/lib/nacre/images",
+	                    .state_dir = "/var/lib/nacre",
 	                    .accel = "auto",
 	                    .log_level = "info",
 	                    .vcpus = get_nprocs(),
@@ -166,6 +185,8 @@ int main(int argc, char **argv) {
 	const struct opt opts[] = {
 		FABRIC_OPTIONS(o.fabric),
 		{"images", OPT_STR, &o.images, "DIR", "directory that the files of Image objects are in", 0, 0, false},
+		{"state-dir", OPT_STR, &o.state_dir, "DIR", "directory for the disks of instances", 0, 0, false},
+		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
 		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
 		{"accel", OPT_STR, &o.accel, "NAME", "auto (KVM where it really boots a guest), kvm or tcg", 0, 0, false},
@@ -189,6 +210,7 @@ int main(int argc, char **argv) {
 	metric_register(&running);
 	metric_register(&restarts);
 	metric_register(&problems);
+	metric_register(&unbounded);
 	if (r >= 0)
 		r = run(&o, &err);
 	if (r < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * nacre-vm: the first process of an instance's container. Runs one machine from
- * DIR/config.json, announces its prefix, serves DIR/control.sock and DIR/console.sock,
+ * nacre-vm: the first process of an instance's container. Runs the machine that
+ * CONFIG describes, announces its prefix, serves DIR/control.sock and DIR/console.sock,
  * and when the machine is over leaves the reason in DIR/exit.json and ends.
  * SIGTERM presses the machine's power button.
  */
@@ -124,17 +124,17 @@ static int start_ra(struct vm *vm, const struct vm_config *c, struct error *err)
 	return r < 0 ? r : ra_new(&vm->ra, vm->loop, &ra, err);
 }
 
-static int run(struct vm *vm, const char *dir, struct error *err) {
+static int run(struct vm *vm, const char *config_path, const char *dir, struct error *err) {
 	static const struct machine_ops machine_ops = {.changed = on_changed, .ended = on_ended};
 	static const struct control_ops control_ops = {.status = print_status, .command = on_command};
-	_free_ char *config_path = strf("%s/config.json", dir), *control_path = strf("unix:%s/control.sock", dir),
+	_free_ char *control_path = strf("unix:%s/control.sock", dir),
 		    *console_path = strf("unix:%s/console.sock", dir), *text = NULL;
 	_close_ int control_fd = -1, console_fd = -1;
 	struct vm_config c;
 	size_t len;
 	int r;
 
-	if (!config_path || !control_path || !console_path)
+	if (!control_path || !console_path)
 		return error_oom(err);
 	r = read_file(config_path, VM_CONFIG_MAX, &text, &len, err);
 	if (r < 0)
@@ -172,18 +172,26 @@ static void write_end(const char *path, struct vm *vm, const struct error *faile
 }
 
 int main(int argc, char **argv) {
-	const char *dir = NULL;
+	const char *dir = NULL, *config = NULL;
 	const struct opt opts[] = {
+		{.name = "config",
+	         .type = OPT_STR,
+	         .dest = &config,
+	         .arg = "FILE",
+	         .help = "what the machine is made of",
+	         .required = true},
 		{.name = "dir",
 	         .type = OPT_STR,
 	         .dest = &dir,
 	         .arg = "DIR",
-	         .help = "directory with config.json, and for the sockets and exit.json",
+	         .help = "directory for the sockets and exit.json",
 	         .required = true},
 		{0},
 	};
-	const struct opt_program prog = {
-		.name = "nacre-vm", .summary = "runs one virtual machine", .usage = "--dir DIR", .opts = opts};
+	const struct opt_program prog = {.name = "nacre-vm",
+	                                 .summary = "runs one virtual machine",
+	                                 .usage = "--config FILE --dir DIR",
+	                                 .opts = opts};
 	struct vm vm = {0};
 	struct error err = {0};
 
@@ -193,7 +201,7 @@ int main(int argc, char **argv) {
 	if (!end_path)
 		return 1;
 	unlink(end_path);
-	int r = run(&vm, dir, &err);
+	int r = run(&vm, config, dir, &err);
 	if (r < 0)
 		log_error("failed", "error=\"%s\"", err.msg);
 	write_end(end_path, &vm, r < 0 ? &err : NULL);

@@ -58,6 +58,7 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
 	} else {
 		r = r < 0 ? r : add_arg(d, "--images=%s", lab->images);
+		r = r < 0 ? r : add_arg(d, "--state-dir=%s/%s/state", lab->dir, m->name);
 		r = r < 0 ? r : add_arg(d, "--vcpus=%d", LAB_HOST_VCPUS);
 		r = r < 0 ? r : add_arg(d, "--memory-mib=%lld", (long long)memory_share_mib(lab));
 		/* Hosts are one machine here: their users must not be the same. */

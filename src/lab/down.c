@@ -15,6 +15,7 @@
 #include "lab/topology.h"
 #include "net/frr.h"
 #include "net/netns.h"
+#include "node/cgroup.h"
 
 #define FRR_RUN_DIR   "/run/frr"
 #define NAMESPACE_MAX 4096
@@ -199,6 +200,19 @@ static int remove_frr_dirs(const struct lab *lab, struct error *err) {
 	return r;
 }
 
+static bool keep_none(_unused_ void *userdata, _unused_ const char *name) {
+	return false;
+}
+
+/* Control groups of its instances. */
+static int remove_cgroups(const struct lab *lab, struct error *err) {
+	_cleanup_(cleanup_cgroups) struct cgroups *c = NULL;
+	int r = cgroups_new(&c, err);
+	if (r >= 0)
+		cgroups_sweep(c, lab->prefix, keep_none, NULL);
+	return r;
+}
+
 int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct error *err) {
 	struct stat st;
 	bool found = lstat(lab->dir, &st) == 0;
@@ -210,6 +224,8 @@ int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct 
 	int r = lab_topology_down(lab, first < 0 ? &scratch : err);
 	first = first < 0 ? first : r;
 	r = unmount_all(lab, first < 0 ? &scratch : err);
+	first = first < 0 ? first : r;
+	r = remove_cgroups(lab, first < 0 ? &scratch : err);
 	first = first < 0 ? first : r;
 	r = remove_frr_dirs(lab, first < 0 ? &scratch : err);
 	first = first < 0 ? first : r;

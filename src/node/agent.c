@@ -452,3 +452,7 @@ struct agent *agent_free(struct agent *a) {
 void agent_stats(const struct agent *a, struct hypervisor_stats *ret) {
 	hypervisor_stats(a->hypervisor, ret);
 }
+
+unsigned agent_missing_controllers(const struct agent *a) {
+	return hypervisor_missing_controllers(a->hypervisor);
+}

@@ -24,6 +24,8 @@
 	((1ULL << CAP_NET_ADMIN) | (1ULL << CAP_NET_RAW) | (1ULL << CAP_SETUID) | (1ULL << CAP_SETGID) | \
 	 (1ULL << CAP_KILL))
 
+#define OOM_SCORE_ADJ "500"
+
 /* What the processes in between have to say. */
 struct report {
 	pid_t pid;
@@ -36,6 +38,14 @@ static int bind_read_only(const char *from, const char *to, struct error *err) {
 		return error_errno(err, errno, "mount `%s`", from);
 	if (mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
 		return error_errno(err, errno, "make the mount of `%s` read-only", from);
+	return 0;
+}
+
+/* For reading and writing of data, and nothing else. */
+static int bind_folder(const char *from, const char *to, struct error *err) {
+	if (mount(from, to, NULL, MS_BIND, NULL) < 0 ||
+	    mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return error_errno(err, errno, "mount `%s`", from);
 	return 0;
 }
 
@@ -89,26 +99,30 @@ static int mount_files(const struct container_config *c, struct error *err) {
 static int make_root(const struct container_config *c, const char *root, struct error *err) {
 	static const char *const links[][2] = {
 		{"usr/bin", "bin"}, {"usr/sbin", "sbin"}, {"usr/lib", "lib"}, {"usr/lib64", "lib64"}};
+	_free_ char *own = strf("%s/" CONTAINER_INSTANCE, c->dir), *config = strf("%s/" CONTAINER_CONFIG, c->dir);
 	int r;
 
+	if (!own || !config)
+		return error_oom(err);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_errno(err, errno, "make mounts private");
 	if (mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755,size=1m,nr_inodes=256") < 0)
 		return error_errno(err, errno, "mount a tmpfs on `%s`", root);
 	if (chdir(root) < 0)
 		return error_errno(err, errno, "chdir");
-	if (mkdir("usr", 0755) < 0 || mkdir("proc", 0555) < 0 || mkdir("instance", 0755) < 0 || mkdir("tmp", 0755) < 0)
+	if (mkdir("usr", 0755) < 0 || mkdir("proc", 0555) < 0 || mkdir("instance", 0755) < 0 ||
+	    mkdir("state", 0755) < 0 || mkdir("tmp", 0755) < 0)
 		return error_errno(err, errno, "mkdir");
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 		if (symlink(links[i][0], links[i][1]) < 0)
 			return error_errno(err, errno, "symlink");
 	if ((r = bind_read_only("/usr", "usr", err)) < 0 || (r = touch("init", err)) < 0 ||
 	    (r = bind_read_only(c->program, "init", err)) < 0 || (r = make_devices(c->gid, err)) < 0 ||
-	    (r = mount_files(c, err)) < 0)
+	    (r = mount_files(c, err)) < 0 || (r = touch(CONTAINER_CONFIG, err)) < 0 ||
+	    (r = bind_read_only(config, CONTAINER_CONFIG, err)) < 0 || (r = bind_folder(own, "instance", err)) < 0)
 		return r;
-	if (mount(c->dir, "instance", NULL, MS_BIND, NULL) < 0 ||
-	    mount(NULL, "instance", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return error_errno(err, errno, "mount `%s`", c->dir);
+	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
+		return r;
 	/* Read-only: to uid 0, even without capabilities, /proc/sys would be the host's switches. */
 	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return error_errno(err, errno, "mount proc");
@@ -129,8 +143,8 @@ static int drop_capabilities(struct error *err) {
 
 /* The first process of the container. Returns only on failure. */
 static int first(const struct container_config *c, const char *root, int log, struct error *err) {
-	const struct rlimit no_core = {0, 0};
-	const char *argv[] = {"nacre-vm", "--dir", "/instance", NULL};
+	const struct rlimit no_core = {0, 0}, file = {c->file_max, c->file_max};
+	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, "--dir", "/instance", NULL};
 	char *const envp[] = {"PATH=/usr/sbin:/usr/bin", NULL};
 	sigset_t none;
 	int r;
@@ -144,7 +158,7 @@ static int first(const struct container_config *c, const char *root, int log, st
 		return error_errno(err, errno, "set up standard output");
 	if (sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return error_errno(err, errno, "set host name `%s`", c->hostname);
-	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_FSIZE, &file) < 0)
 		return error_errno(err, errno, "setrlimit");
 	if ((r = drop_capabilities(err)) < 0)
 		return r;
@@ -174,6 +188,13 @@ static int middle(const struct container_config *c, const char *root, const char
 	char byte = 0;
 
 	setsid();
+	/* When the host runs out of memory, guests go before the agent and FRR. -EACCES: they would anyway, since the
+	 * agent itself stands higher and may not lower that. */
+	int r = write_file("/proc/self/oom_score_adj", OOM_SCORE_ADJ, err);
+	if (r >= 0 || r == -EACCES)
+		r = c->cgroups ? cgroup_enter(c->cgroups, c->cgroup, err) : 0;
+	if (r < 0)
+		return r;
 	if (netns < 0 || setns(netns, CLONE_NEWNET) < 0)
 		return error_errno(err, errno, "enter network namespace `%s`", c->netns);
 	if (pipe2(go, O_CLOEXEC) < 0)
@@ -191,7 +212,7 @@ static int middle(const struct container_config *c, const char *root, const char
 	}
 	if (pid < 0)
 		return error_errno(err, errno, "clone");
-	int r = proc_pidfile_write(pidfile, pid, err);
+	r = proc_pidfile_write(pidfile, pid, err);
 	if (r < 0)
 		return r;
 	rep.pid = pid;

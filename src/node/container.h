@@ -7,17 +7,22 @@
  * process, which outlives the caller.
  *
  * In DIR (owned by root): `pid` says who the first process is (base/proc.h), `log` is what it
- * prints. Inside: /usr of the host, read-only; /dev with the few nodes QEMU needs; DIR as
- * /instance, writable; the given files below /image, read-only; nothing else of the host.
+ * prints, `config.json` is for it, `vm` is its own folder. Inside: /usr of the host, read-only; /dev
+ * with the few nodes QEMU needs; DIR/config.json, read-only; DIR/vm as /instance and the disks' folder
+ * as /state, writable; the given files below /image, read-only; nothing else of the host, and nothing
+ * that the agent believes.
  */
 
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "node/cgroup.h"
 
 #define CONTAINER_FILES_MAX 4
-#define CONTAINER_ROOT      "root" /* in DIR: where the root is put together */
+#define CONTAINER_ROOT      "root"        /* in DIR: where the root is put together */
+#define CONTAINER_INSTANCE  "vm"          /* in DIR: /instance */
+#define CONTAINER_CONFIG    "config.json" /* in DIR */
 
 struct container_file {
 	const char *host; /* path on the host */
@@ -26,12 +31,16 @@ struct container_file {
 
 struct container_config {
 	const char *dir;
+	const char *state; /* seen as /state inside; NULL: there is none */
 	const char *netns; /* path of the network namespace */
 	const char *hostname;
-	const char *program; /* of the host; seen as /init inside, run as `NAME --dir /instance` */
+	const char *program; /* of the host; seen as /init inside */
 	gid_t gid;           /* QEMU's; may open /dev/kvm */
 	const struct container_file *files;
 	size_t n_files;
+	const struct cgroups *cgroups; /* NULL: it stays in the caller's groups */
+	const char *cgroup;            /* that was made by cgroup_make() */
+	uint64_t file_max;             /* bytes of each file that is written inside */
 };
 
 /*

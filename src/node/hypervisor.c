@@ -18,6 +18,7 @@
 #include "node/instdir.h"
 #include "node/vmclient.h"
 #include "vm/kvm.h"
+#include "vm/qemu.h"
 
 #define RESYNC_US      (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
 #define RETRY_MAX_US   (30 * USEC_PER_SEC)
@@ -25,6 +26,10 @@
 #define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
 #define CONNECT_MAX_US USEC_PER_SEC
 #define SLOTS_MAX      60000
+/* What QEMU and nacre-vm are given beside the machine. */
+#define OVERHEAD_MIB    256
+#define OVERHEAD_CPU_US 50000 /* in each 100 ms */
+#define OVERHEAD_PIDS   128   /* QEMU has at most 64 threads for its disk */
 
 enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
 
@@ -32,9 +37,9 @@ struct guest {
 	RB_ENTRY(guest) entry;
 	struct hypervisor *h;
 	char uid[37], id[INSTNET_ID_LEN + 1];
-	char *dir;
-	uid_t user;     /* QEMU's; 0: none chosen yet */
-	enum want want; /* unknown: adopted, and nobody has said yet */
+	char *dir, *vm_dir, *state_dir; /* node/instdir.h; vm_dir is nacre-vm's */
+	uid_t user;                     /* QEMU's; 0: none chosen yet */
+	enum want want;                 /* unknown: adopted, and nobody has said yet */
 	struct guest_spec spec;
 	struct guest_state state;
 	uint64_t nft_state;
@@ -60,8 +65,9 @@ RB_HEAD(guests, guest);
 
 struct hypervisor {
 	struct hypervisor_config c;
-	char *run_dir, *prefix, *program;
-	int lock;
+	char *run_dir, *state_dir, *prefix, *program;
+	int lock, state_lock;
+	struct cgroups *cgroups;
 	struct guests all;
 	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
@@ -101,6 +107,8 @@ static void guest_free(struct guest *i) {
 	forget_process(i);
 	sd_event_source_disable_unref(i->wake);
 	free(i->dir);
+	free(i->vm_dir);
+	free(i->state_dir);
 	free(i);
 }
 DEFINE_CLEANUP(guest, struct guest *, guest_free)
@@ -122,6 +130,11 @@ static void set_state(struct guest *i, enum guest_phase phase, const char *reaso
 
 static void event(struct guest *i, bool warning, const char *reason, const char *message) {
 	i->h->c.ops.event(i->h->c.userdata, i->uid, warning, reason, message);
+}
+
+/* Its control group is called as its network namespace, so that agents of one machine have names of their own. */
+static const char *cgroup_name(const struct guest *i, char out[static INSTNET_NAME_MAX]) {
+	return instnet_netns(i->h->prefix, i->id, out);
 }
 
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
@@ -173,7 +186,7 @@ static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 	struct guest *i = userdata;
 
 	/* nacre-vm may not listen yet. When it is gone, the end of its process tells. */
-	if (vmclient_new(&i->client, i->h->c.loop, i->dir, &ops, i, NULL) < 0)
+	if (vmclient_new(&i->client, i->h->c.loop, i->vm_dir, &ops, i, NULL) < 0)
 		connect_later(i);
 	else if (i->want == WANT_YES)
 		wake(i, 0);
@@ -215,6 +228,17 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 	event(i, end->end != VM_END_POWERED_OFF, vm_end_name(end->end), message);
 }
 
+/* A process that is killed for its group's want of memory can't tell. */
+static void look_for_memory(struct guest *i, struct vm_status *end) {
+	char name[INSTNET_NAME_MAX];
+
+	if (end->end != VM_END_KILLED || !cgroup_ran_out_of_memory(i->h->cgroups, cgroup_name(i, name)))
+		return;
+	end->end = VM_END_OUT_OF_MEMORY;
+	snprintf(end->message, sizeof(end->message),
+	         "the machine was killed: its processes needed more than its memory and what QEMU is given beside it");
+}
+
 static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)fd;
@@ -224,6 +248,7 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	struct error err;
 
 	instdir_end(i->dir, &end);
+	look_for_memory(i, &end);
 	forget_process(i);
 	(void)!container_kill(i->dir, &err);
 	/* For this guest alone: a guest can bring it about, and others shall not pay for that. */
@@ -314,9 +339,20 @@ static bool use_kvm(struct guest *i) {
 	return !i->kvm_failed && kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
 }
 
+/* The machine's memory and processors, and what QEMU needs beside them (docs/instances.md). */
+static struct cgroup_limits limits_of(const struct guest *i) {
+	uint64_t mib = (uint64_t)i->spec.memory_mib, vcpus = (uint64_t)i->spec.vcpus;
+
+	mib += mib / 64 + 4 * vcpus + OVERHEAD_MIB + (i->with_kvm ? 0 : QEMU_TCG_CACHE_MIB);
+	return (struct cgroup_limits){.memory = mib << 20,
+	                              .vcpus = i->spec.vcpus,
+	                              .cpu_us = i->spec.vcpus * 100000 + OVERHEAD_CPU_US,
+	                              .pids = i->spec.vcpus + OVERHEAD_PIDS};
+}
+
 /* On failure *REASON says in one word what is wrong. */
 static int start(struct guest *i, const char **reason, struct error *err) {
-	char netns[NETNS_PATH_MAX], hostname[64];
+	char netns[NETNS_PATH_MAX], hostname[64], cgroup[INSTNET_NAME_MAX];
 	const char *slash = strchr(i->spec.name, '/');
 	struct instdir_start files;
 	pid_t pid;
@@ -327,7 +363,12 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 		return r;
 	*reason = "StartFailed";
 	i->with_kvm = use_kvm(i);
-	r = instdir_prepare(i->dir, &i->spec, i->user, i->with_kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files, err);
+	struct cgroup_limits limits = limits_of(i);
+	r = cgroup_make(i->h->cgroups, cgroup_name(i, cgroup), &limits, err);
+	if (r < 0)
+		return r;
+	r = instdir_prepare(i->dir, i->state_dir, &i->spec, i->user, i->with_kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files,
+	                    err);
 	if (r < 0)
 		return r;
 	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : i->spec.name);
@@ -337,7 +378,11 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	                             .program = i->h->program,
 	                             .gid = i->user,
 	                             .files = files.files,
-	                             .n_files = files.n_files};
+	                             .n_files = files.n_files,
+	                             .state = files.has_state ? i->state_dir : NULL,
+	                             .file_max = files.file_max,
+	                             .cgroups = i->h->cgroups,
+	                             .cgroup = cgroup};
 	r = container_start(&c, &pid, err);
 	if (r < 0)
 		return r;
@@ -410,7 +455,7 @@ static int make_so(struct guest *i, const char **reason, struct error *err) {
 
 /* Nothing is removed while anything runs. */
 static int take_apart(struct guest *i, struct error *err) {
-	char netns[NETNS_PATH_MAX];
+	char netns[NETNS_PATH_MAX], name[INSTNET_NAME_MAX];
 	pid_t pid;
 
 	forget_process(i);
@@ -419,6 +464,10 @@ static int take_apart(struct guest *i, struct error *err) {
 		r = proc_stop(pid, 0, err);
 	if (r == -ESRCH)
 		r = instnet_remove(i->h->prefix, i->id, i->h->c.public_nl, err);
+	if (r >= 0)
+		r = cgroup_remove(i->h->cgroups, cgroup_name(i, name), err);
+	if (r >= 0)
+		r = remove_tree(i->state_dir, err);
 	if (r >= 0)
 		r = remove_tree(i->dir, err);
 	return r;
@@ -465,7 +514,9 @@ static int add(struct hypervisor *h, const char *uid, struct guest **ret, struct
 	i->h = h;
 	i->pidfd = -1;
 	i->dir = strf("%s/instances/%s", h->run_dir, uid);
-	if (!i->dir)
+	i->vm_dir = strf("%s/instances/%s/" CONTAINER_INSTANCE, h->run_dir, uid);
+	i->state_dir = strf("%s/instances/%s", h->state_dir, uid);
+	if (!i->dir || !i->vm_dir || !i->state_dir)
 		return error_oom(err);
 	if (!instnet_id(uid, i->id))
 		return error_set(err, EINVAL, "uid `%s` is not a UUID", uid);
@@ -503,35 +554,74 @@ void hypervisor_remove(struct hypervisor *h, const char *uid) {
 	wake(i, 0);
 }
 
+/* NAME is that of a namespace or control group: PREFIX and "i-ID". */
+static bool is_known_name(void *userdata, const char *name) {
+	struct hypervisor *h = userdata;
+	const char *id = name + strlen(h->prefix) + 2;
+	struct guest *i;
+
+	if (strlen(id) != INSTNET_ID_LEN)
+		return true;
+	RB_FOREACH (i, guests, &h->all)
+		if (streq(i->id, id))
+			return true;
+	return false;
+}
+
+static void sweep_networks(struct hypervisor *h, const char *begin) {
+	char **names = NULL;
+	size_t n = 0;
+
+	if (netns_list(begin, &names, &n, NULL) < 0)
+		return;
+	for (size_t k = 0; k < n; k++)
+		if (!is_known_name(h, names[k]))
+			(void)!instnet_remove(h->prefix, names[k] + strlen(begin), h->c.public_nl, NULL);
+	netns_list_free(names, n);
+}
+
+/* Disks of instances that were deleted while this host was off: then RUN_DIR knew nothing of them. */
+static void sweep_disks(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
+	_free_ char *path = strf("%s/instances", h->state_dir);
+	DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		char id[INSTNET_ID_LEN + 1];
+		if (!instnet_id(e->d_name, id) || find(h, e->d_name) || keep(userdata, e->d_name))
+			continue;
+		_free_ char *one = strf("%s/%s", path, e->d_name);
+		if (one)
+			(void)!remove_tree(one, NULL);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
 	struct guest *i;
 	_free_ char *begin = strf("%si-", h->prefix);
-	char **names = NULL;
-	size_t n = 0;
 
 	RB_FOREACH (i, guests, &h->all)
 		if (i->want == WANT_UNKNOWN && !keep(userdata, i->uid)) {
 			i->want = WANT_NO;
 			wake(i, 0);
 		}
-	/* Networks of which nothing else is left. */
-	if (!begin || netns_list(begin, &names, &n, NULL) < 0)
+	if (!begin)
 		return;
-	for (size_t k = 0; k < n; k++) {
-		const char *id = names[k] + strlen(begin);
-		bool known = strlen(id) != INSTNET_ID_LEN;
-		RB_FOREACH (i, guests, &h->all)
-			known |= streq(i->id, id);
-		if (!known)
-			(void)!instnet_remove(h->prefix, id, h->c.public_nl, NULL);
-	}
-	netns_list_free(names, n);
+	sweep_networks(h, begin);
+	cgroups_sweep(h->cgroups, begin, is_known_name, h);
+	sweep_disks(h, keep, userdata);
 }
 
 const struct guest_state *hypervisor_state(const struct hypervisor *h, const char *uid) {
 	struct guest *i = find(h, uid);
 
 	return i ? &i->state : NULL;
+}
+
+unsigned hypervisor_missing_controllers(const struct hypervisor *h) {
+	return cgroups_missing(h->cgroups);
 }
 
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) {
@@ -605,19 +695,38 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
-static int take_run_dir(struct hypervisor *h, struct error *err) {
-	_free_ char *instances = strf("%s/instances", h->run_dir), *lock = strf("%s/lock", h->run_dir);
+/* Makes DIR/instances and locks DIR. */
+static int take_dir(const char *dir, int *lock_fd, struct error *err) {
+	_free_ char *instances = strf("%s/instances", dir), *lock = strf("%s/lock", dir);
 
 	if (!instances || !lock)
 		return error_oom(err);
-	int r = mkdir_p(instances, 0700, err);
+	int r = mkdir_p(dir, 0755, err);
+	if (r >= 0)
+		r = mkdir_p(instances, 0700, err);
 	if (r < 0)
 		return r;
-	h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (h->lock < 0)
+	*lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*lock_fd < 0)
 		return error_errno(err, errno, "open `%s`", lock);
-	if (flock(h->lock, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, EBUSY, "another agent works in `%s`", h->run_dir);
+	if (flock(*lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, EBUSY, "another agent works in `%s`", dir);
+	return 0;
+}
+
+static int find_cgroups(struct hypervisor *h, struct error *err) {
+	char names[32];
+	int r = cgroups_new(&h->cgroups, err);
+
+	if (r < 0)
+		return r;
+	unsigned missing = cgroups_missing(h->cgroups) & CGROUP_BOUNDS;
+	if (h->c.require_cgroups && missing)
+		return error_set(
+			err, EOPNOTSUPP,
+			"this host has no control groups for %s, which are required: mount the whole hierarchy "
+			"(in a Pod, the host's /sys/fs/cgroup), or leave out --require-cgroups",
+			cgroups_names(missing, names));
 	return 0;
 }
 
@@ -627,14 +736,20 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (!h)
 		return error_oom(err);
 	h->c = *config;
-	h->lock = -1;
+	h->lock = h->state_lock = -1;
 	RB_INIT(&h->all);
 	h->run_dir = strdup(config->run_dir);
+	h->state_dir = strdup(config->state_dir);
 	h->prefix = strdup(config->prefix);
 	h->program = strdup(config->program);
-	if (!h->run_dir || !h->prefix || !h->program)
+	if (!h->run_dir || !h->state_dir || !h->prefix || !h->program)
 		return error_oom(err);
-	int r = take_run_dir(h, err);
+	int r = take_dir(h->run_dir, &h->lock, err);
+	/* They may be one folder. */
+	if (r >= 0 && !streq(h->run_dir, h->state_dir))
+		r = take_dir(h->state_dir, &h->state_lock, err);
+	if (r >= 0)
+		r = find_cgroups(h, err);
 	if (r >= 0)
 		r = nl_subscribe(&h->links, config->public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
 	if (r < 0)
@@ -660,8 +775,11 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	}
 	sd_event_source_disable_unref(h->links_io);
 	nl_free(h->links);
+	cgroups_free(h->cgroups);
 	safe_close(h->lock);
+	safe_close(h->state_lock);
 	free(h->run_dir);
+	free(h->state_dir);
 	free(h->prefix);
 	free(h->program);
 	free(h);

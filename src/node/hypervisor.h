@@ -6,7 +6,7 @@
  * hypervisor_remove()), it makes networks and containers, watches them, starts again what
  * ended, and tells what it sees.
  *
- * State is what is there: RUN_DIR/instances/UID (node/instdir.h), namespaces, processes. A new
+ * State is what is there: RUN_DIR/instances/UID (node/instdir.h), namespaces, control groups, processes. A new
  * hypervisor adopts all of it without touching it; what nobody has asked for by the time of
  * hypervisor_sweep() is removed then, and not before.
  *
@@ -43,9 +43,11 @@ struct hypervisor_ops {
 struct hypervisor_config {
 	sd_event *loop;
 	const char *run_dir;
-	const char *prefix;  /* of namespace names */
-	const char *program; /* nacre-vm */
-	uid_t uid_base;      /* QEMU of slot N runs as uid_base + N */
+	const char *state_dir; /* disks, in STATE_DIR/instances/UID */
+	const char *prefix;    /* of namespace names */
+	const char *program;   /* nacre-vm */
+	bool require_cgroups;
+	uid_t uid_base; /* QEMU of slot N runs as uid_base + N */
 	enum hypervisor_accel accel;
 	struct nl *public_nl; /* of namespace `public`; borrowed, like public_fd */
 	int public_fd;
@@ -55,7 +57,10 @@ struct hypervisor_config {
 
 struct hypervisor;
 
-/* Takes RUN_DIR for itself (-EBUSY if another has it) and adopts what is there. Strings are copied. */
+/*
+ * Takes RUN_DIR and STATE_DIR for itself (-EBUSY if another has one) and adopts what is there. Strings are copied.
+ * -EOPNOTSUPP if control groups are required and can't bound memory, processor time and threads.
+ */
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) _must_use_;
 /* Leaves everything as it is. */
 struct hypervisor *hypervisor_free(struct hypervisor *h);
@@ -66,8 +71,8 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 /* It shall not be. An unknown one is gone at once. */
 void hypervisor_remove(struct hypervisor *h, const char *uid);
 /*
- * All that shall be is known: removes what was adopted and is not to be kept, and networks of which nothing
- * else is left. What is kept but was not put is left alone.
+ * All that shall be is known: removes what was adopted and is not to be kept, and networks, control groups and disks
+ * of which nothing else is left. What is kept but was not put is left alone.
  */
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
 
@@ -78,6 +83,8 @@ struct hypervisor_stats {
 	size_t guests, running;
 	uint64_t restarts; /* since this process began */
 };
+/* Control group controllers that this host doesn't offer; enum cgroup_controller. */
+unsigned hypervisor_missing_controllers(const struct hypervisor *h);
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret);
 
 const char *guest_phase_name(enum guest_phase phase);

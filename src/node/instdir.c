@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/instdir.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -13,6 +14,16 @@
 #define OVMF_CODE     "/usr/share/OVMF/OVMF_CODE_4M.fd"
 #define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
 #define OVMF_VARS_MAX ((size_t)4 << 20)
+
+#define OWN_FILES_MAX ((uint64_t)1 << 20) /* log and exit.json */
+
+/*
+ * A qcow2 is larger than the disk in it by its tables, 10 octets for each cluster of 64 KiB, and what is rounded up
+ * (QEMU's docs/interop/qcow2.txt). QEMU's process can make none of its files larger than this.
+ */
+static uint64_t disk_file_max(uint64_t size) {
+	return size + size / 1024 + 4 * OVMF_VARS_MAX;
+}
 
 int instdir_check_image(const struct guest_spec *s, struct error *err) {
 	uint64_t size;
@@ -32,17 +43,27 @@ int instdir_check_image(const struct guest_spec *s, struct error *err) {
 	return r < 0 ? error_prefix(err, "Image `%s`, %s", s->image, field) : 0;
 }
 
-static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, struct error *err) {
+/* What an earlier start made is for the user of this one. */
+static int take_over(const char *path, uid_t uid, struct error *err) {
+	if (lchown(path, uid, uid) == 0)
+		return 0;
+	return errno == ENOENT ? -ENOENT : error_errno(err, errno, "`%s`", path);
+}
+
+static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uint64_t *ret_file_max,
+                     struct error *err) {
 	_free_ char *path = strf("%s/disk.qcow2", dir), *fresh = strf("%s/disk.new", dir);
 	char size[32];
 	uint64_t bytes;
 
 	if (!path || !fresh)
 		return error_oom(err);
-	if (access(path, F_OK) == 0)
-		return 0;
 	int r = image_check_disk(s->disk, s->format, &bytes, err);
 	if (r < 0)
+		return r;
+	*ret_file_max = disk_file_max(bytes);
+	r = take_over(path, uid, err);
+	if (r != -ENOENT)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
 	/* No backing file in the header: nacre-vm says what is below (vm/qemu.c), so that nothing in a file that the
@@ -62,9 +83,10 @@ static int make_vars(const char *dir, uid_t uid, struct error *err) {
 
 	if (!path || !fresh)
 		return error_oom(err);
-	if (access(path, F_OK) == 0)
-		return 0;
-	int r = read_file(OVMF_VARS, OVMF_VARS_MAX, &data, &len, err);
+	int r = take_over(path, uid, err);
+	if (r != -ENOENT)
+		return r;
+	r = read_file(OVMF_VARS, OVMF_VARS_MAX, &data, &len, err);
 	if (r < 0)
 		return error_prefix(err, "package ovmf");
 	r = write_file_atomic(fresh, data, len, 0600, err);
@@ -113,41 +135,52 @@ static int fill_config(const struct guest_spec *s, uid_t uid, enum vm_accel acce
 	}
 	add_file(st, s->disk, "disk", c->image);
 	c->image_format = s->format;
-	snprintf(c->disk, sizeof(c->disk), "/instance/disk.qcow2");
+	snprintf(c->disk, sizeof(c->disk), "/state/disk.qcow2");
 	if (s->boot == VM_BOOT_UEFI) {
 		snprintf(c->firmware, sizeof(c->firmware), "%s", OVMF_CODE);
-		snprintf(c->firmware_vars, sizeof(c->firmware_vars), "/instance/vars.fd");
+		snprintf(c->firmware_vars, sizeof(c->firmware_vars), "/state/vars.fd");
 	}
 	return 0;
 }
 
-int instdir_prepare(const char *dir, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
+static int make_folders(const char *dir, const char *state, uid_t uid, bool has_state, struct error *err) {
+	_free_ char *vm = strf("%s/" CONTAINER_INSTANCE, dir);
+
+	if (!vm)
+		return error_oom(err);
+	int r = mkdir_p(dir, 0700, err);
+	if (r >= 0)
+		r = mkdir_p(vm, 0700, err);
+	if (r < 0 || !has_state)
+		return r;
+	r = mkdir_p(state, 0750, err);
+	return r >= 0 && chown(state, 0, uid) < 0 ? error_errno(err, errno, "`%s`", state) : r;
+}
+
+int instdir_prepare(const char *dir, const char *state, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
                     struct instdir_start *ret, struct error *err) {
-	_free_ char *path = strf("%s/config.json", dir);
+	_free_ char *path = strf("%s/" CONTAINER_CONFIG, dir);
 	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};
-	struct instdir_start st = {0};
+	struct instdir_start st = {.file_max = OWN_FILES_MAX, .has_state = s->boot != VM_BOOT_KERNEL};
 	struct vm_config c;
 
 	if (!path)
 		return error_oom(err);
-	int r = mkdir_p(dir, 0750, err);
-	if (r < 0)
-		return r;
-	if (chown(dir, 0, uid) < 0)
-		return error_errno(err, errno, "`%s`", dir);
-	r = fill_config(s, uid, accel, &c, &st, err);
+	int r = make_folders(dir, state, uid, st.has_state, err);
+	if (r >= 0)
+		r = fill_config(s, uid, accel, &c, &st, err);
 	if (r >= 0)
 		r = vm_config_check(&c, err);
-	if (r >= 0 && s->boot != VM_BOOT_KERNEL)
-		r = make_disk(dir, s, uid, err);
+	if (r >= 0 && st.has_state)
+		r = make_disk(state, s, uid, &st.file_max, err);
 	if (r >= 0 && s->boot == VM_BOOT_UEFI)
-		r = make_vars(dir, uid, err);
+		r = make_vars(state, uid, err);
 	if (r < 0)
 		return r;
 	vm_config_print(&c, &text);
 	r = buf_error(&text, "config.json", err);
 	if (r >= 0)
-		r = write_file_atomic(path, text.data, text.len, 0640, err);
+		r = write_file_atomic(path, text.data, text.len, 0600, err);
 	if (r < 0)
 		return r;
 	*ret = st;
@@ -155,7 +188,7 @@ int instdir_prepare(const char *dir, const struct guest_spec *s, uid_t uid, enum
 }
 
 int instdir_uid(const char *dir, uid_t *ret) {
-	_free_ char *path = strf("%s/config.json", dir), *text = NULL;
+	_free_ char *path = strf("%s/" CONTAINER_CONFIG, dir), *text = NULL;
 	struct vm_config c;
 	size_t len;
 
@@ -170,12 +203,22 @@ int instdir_uid(const char *dir, uid_t *ret) {
 	return 0;
 }
 
-void instdir_end(const char *dir, struct vm_status *ret) {
-	_free_ char *path = strf("%s/exit.json", dir), *text = NULL;
-	size_t len;
+/* nacre-vm's folder is not the agent's: what is there may be a link to a file of the host, or a pipe nobody writes to.
+ */
+static int read_end(const char *dir, struct vm_status *ret) {
+	_free_ char *path = strf("%s/" CONTAINER_INSTANCE "/exit.json", dir);
+	_close_ int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+	char text[CONTROL_LINE_MAX];
+	struct stat st;
 
-	if (path && read_file(path, CONTROL_LINE_MAX, &text, &len, NULL) == 0 &&
-	    vm_status_parse(text, len, ret, NULL) == 0 && ret->end != VM_END_NONE)
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return -ENOENT;
+	ssize_t n = read(fd, text, sizeof(text));
+	return n < 0 ? -errno : vm_status_parse(text, (size_t)n, ret, NULL);
+}
+
+void instdir_end(const char *dir, struct vm_status *ret) {
+	if (read_end(dir, ret) == 0 && ret->end != VM_END_NONE)
 		return;
 	*ret = (struct vm_status){.state = VM_ENDED, .end = VM_END_KILLED, .since_us = now_realtime_us()};
 	snprintf(ret->message, sizeof(ret->message), "nacre-vm was killed");

@@ -2,12 +2,15 @@
 #pragma once
 
 /*
- * The directory of one instance, RUN_DIR/instances/UID: what a start of its container needs.
+ * The folders of one instance: what a start of its container needs.
  *
- *   config.json  for nacre-vm; also tells a restarted agent which user QEMU runs as
- *   disk.qcow2   the machine's own changes to its disk image
- *   vars.fd      its UEFI variables
- *   pid, log, root (node/container.h); control.sock, console.sock, exit.json (nacre-vm)
+ * RUN_DIR/instances/UID, the agent's own, gone when the host boots:
+ *   config.json   for nacre-vm; also tells a restarted agent which user QEMU runs as
+ *   pid, log, root (node/container.h)
+ *   vm            nacre-vm's: control.sock, console.sock, exit.json
+ * STATE_DIR/instances/UID, QEMU's, which stays:
+ *   disk.qcow2    the machine's own changes to its disk image
+ *   vars.fd       its UEFI variables
  */
 
 #include "node/container.h"
@@ -17,16 +20,18 @@
 struct instdir_start {
 	struct container_file files[CONTAINER_FILES_MAX];
 	size_t n_files;
+	bool has_state;    /* it has a disk */
+	uint64_t file_max; /* bytes of each file that is written inside */
 };
 
 /* Is what the spec names there, and what it says it is? The message names the file. */
 int instdir_check_image(const struct guest_spec *s, struct error *err) _must_use_;
 
 /*
- * Makes the directory ready for a container of QEMU's user UID (and group). The paths in RET are the spec's.
- * Disk and variables of an earlier start are kept.
+ * Makes the folders DIR and STATE ready for a container of QEMU's user UID (and group). The paths in RET are the
+ * spec's. Disk and variables of an earlier start are kept.
  */
-int instdir_prepare(const char *dir, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
+int instdir_prepare(const char *dir, const char *state, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
                     struct instdir_start *ret, struct error *err) _must_use_;
 
 /* QEMU's user of the last start; -ENOENT if there was none. */

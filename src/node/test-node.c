@@ -154,11 +154,15 @@ static void container_sees_what_it_should(void **state) {
 		"echo dev $(ls /dev); echo image $(cat /image/kernel);"
 		"echo x 2>/dev/null >/usr/x && echo usr-is-writable;"
 		"echo x 2>/dev/null >/image/kernel && echo image-is-writable;"
+		"echo x 2>/dev/null >/config.json && echo config-is-writable;"
+		"rm -f /config.json 2>/dev/null; ls /instance/.. >/dev/null; cat /config.json;"
 		"echo x 2>/dev/null >/x && echo root-is-writable;"
 		"mount -t tmpfs none /tmp 2>/dev/null && echo can-mount;"
 		"echo procs $(ls -d /proc/[0-9]* | wc -l); echo end; } >out.new; mv out.new out; sleep 60 & wait\n";
-	_free_ char *program = strf("%s/program", dir), *out = strf("%s/inst/out", dir), *inst = strf("%s/inst", dir),
-		    *image = strf("%s/image", dir), *netns = strf("/run/netns/%s", public_name), *text = NULL;
+	_free_ char *program = strf("%s/program", dir), *out = strf("%s/inst/vm/out", dir),
+		    *inst = strf("%s/inst", dir), *image = strf("%s/image", dir),
+		    *netns = strf("/run/netns/%s", public_name), *text = NULL, *vm = strf("%s/inst/vm", dir),
+		    *config_file = strf("%s/inst/config.json", dir);
 	struct container_file file = {.host = image, .name = "kernel"};
 	struct container_config c = {.dir = inst,
 	                             .netns = netns,
@@ -166,23 +170,27 @@ static void container_sees_what_it_should(void **state) {
 	                             .program = program,
 	                             .gid = 200001,
 	                             .files = &file,
-	                             .n_files = 1};
+	                             .n_files = 1,
+	                             .file_max = 1 << 20};
 	pid_t pid, found;
 
 	if (geteuid() != 0)
 		skip();
-	OK(mkdir_p(inst, 0755, &error));
+	OK(mkdir_p(vm, 0755, &error));
+	OK(write_file_atomic(config_file, "the config\n", 11, 0600, &error));
 	OK(write_file_atomic(program, script, strlen(script), 0755, &error));
 	OK(write_file_atomic(image, "a kernel", 8, 0644, &error));
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	OK(container_start(&c, &pid, &error));
 	text = wait_file(out);
-	assert_non_null(strstr(text, "args /init --dir /instance\n"));
+	assert_non_null(strstr(text, "args /init --config /config.json --dir /instance\n"));
 	assert_non_null(strstr(text, "pid 1\n"));
 	assert_non_null(strstr(text, "host web\n"));
-	assert_non_null(strstr(text, "root bin dev image init instance lib lib64 proc sbin tmp usr\n"));
+	assert_non_null(
+		strstr(text, "root bin config.json dev image init instance lib lib64 proc sbin state tmp usr\n"));
 	assert_non_null(strstr(text, "dev kvm net null random urandom zero\n"));
 	assert_non_null(strstr(text, "image a kernel\n"));
+	assert_non_null(strstr(text, "\nthe config\n"));
 	assert_null(strstr(text, "is-writable"));
 	assert_null(strstr(text, "can-mount"));
 	OK(container_find(inst, &found));
@@ -193,7 +201,8 @@ static void container_sees_what_it_should(void **state) {
 	/* Nothing of it is left mounted. */
 	OK(remove_tree(inst, &error));
 	/* A program that can't be run is told here, not left to be found out. */
-	OK(mkdir_p(inst, 0755, &error));
+	OK(mkdir_p(vm, 0755, &error));
+	OK(write_file_atomic(config_file, "the config\n", 11, 0600, &error));
 	c.program = image;
 	assert_int_equal(container_start(&c, &pid, &error), -EACCES);
 	assert_non_null(strstr(error.msg, "exec"));
@@ -328,6 +337,7 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 	struct hypervisor_config c = {
 		.loop = loop,
 		.run_dir = dir,
+		.state_dir = dir,
 		.prefix = prefix,
 		.program = program,
 		.uid_base = 200000,

@@ -61,12 +61,12 @@ static void add_machine(struct args *a, const struct vm_config *c) {
 	arg(a, "-no-user-config", NULL);
 	arg(a, "-nodefaults", NULL);
 	arg(a, "-display", "none");
-	arg(a, "-machine", "q35,usb=off,vmport=off,dump-guest-core=off");
+	arg(a, "-machine", "q35,usb=off,vmport=off,dump-guest-core=off,mem-merge=off");
 	if (c->accel == VM_ACCEL_KVM) {
 		arg(a, "-accel", "kvm");
 		arg(a, "-cpu", "host");
 	} else {
-		arg(a, "-accel", "tcg,thread=multi");
+		arg(a, "-accel", "tcg,thread=multi,tb-size=%d", QEMU_TCG_CACHE_MIB);
 		arg(a, "-cpu", "max");
 	}
 	arg(a, "-smp", "%lld", (long long)c->vcpus);

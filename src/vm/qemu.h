@@ -15,6 +15,9 @@
 
 #define QEMU_PROGRAM "/usr/bin/qemu-system-x86_64"
 
+/* Code that TCG has translated. */
+#define QEMU_TCG_CACHE_MIB 256
+
 struct qemu_fds {
 	int tap; /* -1 = no network */
 	int qmp;

@@ -8,6 +8,7 @@ Each run has a file in /run/nacre-tests, named by its pid: its start time, then 
 import atexit
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import signal
@@ -65,6 +66,19 @@ def remove_namespaces(prefix):
                 os.kill(int(pid), signal.SIGKILL)
     for name in names:
         run("ip", "netns", "del", name, check=False)
+    remove_cgroups(prefix)
+
+
+def cgroups(prefix):
+    """The control groups of instances whose names begin with PREFIX, in all hierarchies."""
+    return [d for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/*") for d in glob.glob(f"{root}/nacre/{glob.escape(prefix)}*")]
+
+
+def remove_cgroups(prefix):
+    for path in cgroups(prefix):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+            os.rmdir(os.path.dirname(path))
 
 
 def remove_mount(path):

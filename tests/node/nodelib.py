@@ -69,6 +69,7 @@ class Guest:
         self.id = self.uid.replace("-", "")[:12]
         self.netns, self.device = f"{cloud.prefix}h1-i-{self.id}", f"i-{self.id}"
         self.dir = f"{cloud.dir}/h1/instances/{self.uid}"
+        self.vm, self.state = self.dir + "/vm", f"{cloud.dir}/state/instances/{self.uid}"
         status = obj["status"]
         self.mac, self.address = status["mac"], status["address"]
         self.net, self.delegated = (ipaddress.ip_network(status[k]) for k in ("prefix", "delegatedPrefix"))
@@ -100,12 +101,16 @@ class Cloud:
         with open(f"{self.dir}/{name}.log", "ab") as log:
             self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def start_node(self):
+    def node_argv(self):
         # Not `ip netns exec`: that has mounts of its own, where the agent's namespaces would be named.
-        self.spawn("node", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
-                   "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
-                   f"--run-dir={self.dir}/h1", f"--images={self.images}", "--vcpus=64",
-                   f"--metrics=unix:{self.dir}/node.sock")
+        return ["nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
+                "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
+                f"--run-dir={self.dir}/h1", f"--state-dir={self.dir}/state", f"--images={self.images}", "--vcpus=64",
+                f"--metrics=unix:{self.dir}/node.sock"]
+
+    def start_node(self, *before):
+        """BEFORE: a command that runs the agent."""
+        self.spawn("node", *before, *self.node_argv())
 
     def start_api(self):
         self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")

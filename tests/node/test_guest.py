@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 
+import leftovers
 import netns
 import pytest
 from harness import patient
@@ -41,6 +42,7 @@ def guest(cloud, outside):
     cloud.delete("web")
     assert netns.is_gone(g.netns)
     assert not os.path.exists(g.dir)
+    assert leftovers.cgroups(g.netns) == []
     assert cloud.request("GET", f"{GROUP}/endpoints")[1]["items"] == []
     assert g.device not in run("ip", "-n", cloud.public, "-br", "link")
 
@@ -58,7 +60,7 @@ def web(place, address, path="cgi-bin/info"):
 
 def say_on_console(guest, text, expect):
     s = socket.socket(socket.AF_UNIX)
-    fd = os.open(guest.dir, os.O_PATH)
+    fd = os.open(guest.vm, os.O_PATH)
     s.connect(f"/proc/self/fd/{fd}/console.sock")
     os.close(fd)
     s.settimeout(10)
@@ -92,8 +94,8 @@ def test_qemu_has_no_privileges(guest):
     host = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("mnt", "pid", "ipc", "uts", "net")}
     assert not [n for n in host if os.readlink(f"/proc/{pid}/ns/{n}") == host[n]]
     # All it can see, and where it could write.
-    assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "dev", "image", "init", "instance", "lib", "lib64", "proc",
-                                                       "sbin", "tmp", "usr"]
+    assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "config.json", "dev", "image", "init", "instance", "lib",
+                                                       "lib64", "proc", "sbin", "state", "tmp", "usr"]
     uid = int(s["Uid"].split()[0])
     for top, dirs, files in os.walk(f"/proc/{pid}/root/instance"):
         for name in files:
@@ -232,7 +234,7 @@ def test_uefi_disk(cloud, outside, images):
     g = cloud.wait("uefi", "Running")
     answers(outside, g, 90)
     assert "hello from guest" in web(outside, g.address, "")
-    assert {"disk.qcow2", "vars.fd"} <= set(os.listdir(g.dir))
+    assert {"disk.qcow2", "vars.fd"} == set(os.listdir(g.state))
     cloud.delete("uefi")
     after = os.stat(f"{images}/disk.qcow2")
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
@@ -297,7 +299,7 @@ def test_no_such_image(cloud):
 
 
 def test_control_socket_survives_rubbish(guest):
-    fd = os.open(guest.dir, os.O_PATH)
+    fd = os.open(guest.vm, os.O_PATH)
     for data in (b"\0" * 100 + b"\n", b"x" * 10000, b'{"command":"dance"}\n', b'{"command":7}\n', b"[" * 3000 + b"\n"):
         s = socket.socket(socket.AF_UNIX)
         s.settimeout(60)

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+
+#define HIERARCHIES_MAX 24
+#define MOUNTINFO_MAX   ((size_t)4 << 20)
+#define PROCS_MAX       ((size_t)1 << 20)
+#define CPUSET_MAX      65536
+#define PERIOD_US       100000
+#define WAIT_MS         5000 /* for the end of what was killed */
+
+struct hierarchy {
+	char *mount;
+	bool v2, cpuset;
+	unsigned controllers;
+};
+
+struct cgroups {
+	struct hierarchy h[HIERARCHIES_MAX];
+	size_t n;
+};
+
+static const struct {
+	const char *name;
+	unsigned bit;
+} controllers[] = {
+	{"memory", CGROUP_MEMORY}, {"cpu", CGROUP_CPU}, {"pids", CGROUP_PIDS}, {"io", CGROUP_IO}, {"blkio", CGROUP_IO}};
+
+/* Controllers in LIST, which has SEPARATOR between its words. */
+static unsigned parse_controllers(char *list, const char *separator, bool *cpuset) {
+	unsigned found = 0;
+	char *save;
+
+	for (char *w = strtok_r(list, separator, &save); w; w = strtok_r(NULL, separator, &save)) {
+		for (size_t i = 0; i < ARRAY_SIZE(controllers); i++)
+			if (streq(w, controllers[i].name))
+				found |= controllers[i].bit;
+		*cpuset |= streq(w, "cpuset");
+	}
+	return found;
+}
+
+static int add_v2(struct hierarchy *h, struct error *err) {
+	_free_ char *path = strf("%s/cgroup.controllers", h->mount), *list = NULL;
+	bool cpuset = false;
+
+	if (!path)
+		return error_oom(err);
+	int r = read_file(path, 4096, &list, NULL, err);
+	if (r >= 0)
+		h->controllers = parse_controllers(list, " \n", &cpuset);
+	return r;
+}
+
+/*
+ * Is it the root of its hierarchy that is seen there? From inside a cgroup namespace the root of a mount looks the same,
+ * and groups made there would end with the agent's own. These files tell (cgroup-v2.rst, cgroup-v1/cgroups.rst).
+ */
+static bool is_root(const struct hierarchy *h) {
+	_free_ char *path = strf("%s/%s", h->mount, h->v2 ? "cgroup.type" : "release_agent");
+
+	return path && (access(path, F_OK) == 0) != h->v2;
+}
+
+static bool is_known(const struct cgroups *c, const struct hierarchy *h) {
+	for (size_t i = 0; i < c->n; i++)
+		if (c->h[i].v2 == h->v2 && (h->v2 || (c->h[i].controllers & h->controllers)))
+			return true;
+	return false;
+}
+
+/* LINE of mountinfo: "ID PARENT MAJOR:MINOR ROOT MOUNT OPTIONS [FIELD…] - TYPE SOURCE SUPER" (proc(5)). */
+static int parse_mount(struct cgroups *c, const char *line, struct error *err) {
+	char mount[256], type[32], super[256];
+	const char *dash = strstr(line, " - ");
+
+	if (!dash || sscanf(line, "%*s %*s %*s %*s %255s", mount) != 1 ||
+	    sscanf(dash, " - %31s %*s %255s", type, super) != 2)
+		return 0;
+	/* A backslash begins an escaped character. No such mount point is in use. */
+	if ((!streq(type, "cgroup") && !streq(type, "cgroup2")) || strchr(mount, '\\'))
+		return 0;
+	_free_ char *copy = strdup(mount);
+	struct hierarchy found = {.mount = copy, .v2 = streq(type, "cgroup2")};
+	if (!copy)
+		return error_oom(err);
+	if (!is_root(&found))
+		return 0;
+	int r = 0;
+	if (found.v2)
+		r = add_v2(&found, err);
+	else
+		found.controllers = parse_controllers(super, ",", &found.cpuset);
+	if (r < 0 || is_known(c, &found))
+		return r;
+	if (c->n == HIERARCHIES_MAX)
+		return error_set(err, E2BIG, "more than %d control group hierarchies are mounted", HIERARCHIES_MAX);
+	c->h[c->n++] = found;
+	TAKE_PTR(copy);
+	return 0;
+}
+
+int cgroups_new(struct cgroups **ret, struct error *err) {
+	_cleanup_(cleanup_cgroups) struct cgroups *c = calloc(1, sizeof(*c));
+	_free_ char *text = NULL;
+	char *save;
+
+	if (!c)
+		return error_oom(err);
+	int r = read_file("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL, err);
+	for (char *line = r < 0 ? NULL : strtok_r(text, "\n", &save); line && r >= 0; line = strtok_r(NULL, "\n", &save))
+		r = parse_mount(c, line, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+struct cgroups *cgroups_free(struct cgroups *c) {
+	for (size_t i = 0; c && i < c->n; i++)
+		free(c->h[i].mount);
+	free(c);
+	return NULL;
+}
+
+unsigned cgroups_missing(const struct cgroups *c) {
+	unsigned have = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		have |= c->h[i].controllers;
+	return CGROUP_ALL & ~have;
+}
+
+const char *cgroups_names(unsigned wanted, char out[static 32]) {
+	size_t n = 0;
+
+	out[0] = 0;
+	/* The last one is another name of "io". */
+	for (size_t i = 0; i < ARRAY_SIZE(controllers) - 1; i++)
+		if (wanted & controllers[i].bit)
+			n += (size_t)snprintf(out + n, 32 - n, "%s%s", n ? ", " : "", controllers[i].name);
+	return out;
+}
+
+/* ---- one group in one hierarchy ---- */
+
+enum need { MUST, MAY };
+
+/* A file that the kernel may not have (MAY) is passed over. */
+static int _printf_(5, 6) put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
+	_free_ char *path = strf("%s/%s", dir, file);
+	char value[128];
+	va_list ap;
+
+	if (!path)
+		return error_oom(err);
+	if (need == MAY && access(path, F_OK) < 0)
+		return 0;
+	va_start(ap, fmt);
+	vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	return write_file(path, value, err);
+}
+
+/* A group of version 1 has no processors and no memory nodes before it is given some. What it has stays. */
+static int copy_cpuset(const char *from, const char *to, struct error *err) {
+	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(files) && r >= 0; i++) {
+		_free_ char *path = strf("%s/%s", from, files[i]), *text = NULL;
+		_free_ char *out = strf("%s/%s", to, files[i]), *has = NULL;
+		if (!path || !out)
+			return error_oom(err);
+		r = read_file(out, CPUSET_MAX, &has, NULL, err);
+		if (r >= 0 && has[0] && has[0] != '\n')
+			continue;
+		if (r >= 0)
+			r = read_file(path, CPUSET_MAX, &text, NULL, err);
+		if (r >= 0)
+			r = write_file(out, text, err);
+	}
+	return r;
+}
+
+/* Guests together weigh as much as one process on each processor. */
+static int share_parent(const struct hierarchy *h, const char *dir, struct error *err) {
+	long cpus = get_nprocs();
+
+	if (!(h->controllers & CGROUP_CPU))
+		return 0;
+	return h->v2 ? put(dir, "cpu.weight", MAY, err, "%ld", MIN(100 * cpus, 10000L))
+	             : put(dir, "cpu.shares", MAY, err, "%ld", MIN(1024 * cpus, 262144L));
+}
+
+static int pass_controllers(const struct hierarchy *h, const char *dir, struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(controllers) - 1 && r >= 0; i++)
+		if (h->controllers & controllers[i].bit)
+			r = put(dir, "cgroup.subtree_control", MUST, err, "+%s", controllers[i].name);
+	return r;
+}
+
+static int make_parent(const struct hierarchy *h, const char *dir, struct error *err) {
+	bool fresh = mkdir(dir, 0755) == 0;
+	int r = !fresh && errno != EEXIST ? error_errno(err, errno, "make control group `%s`", dir) : 0;
+
+	if (r >= 0 && h->cpuset)
+		r = copy_cpuset(h->mount, dir, err);
+	if (r >= 0 && h->v2)
+		r = pass_controllers(h, h->mount, err);
+	if (r >= 0 && fresh)
+		r = share_parent(h, dir, err);
+	if (r >= 0 && h->v2)
+		r = pass_controllers(h, dir, err);
+	return r;
+}
+
+static int limit_v1(const struct hierarchy *h, const char *dir, const struct cgroup_limits *l, struct error *err) {
+	int r = 0;
+
+	if (h->controllers & CGROUP_MEMORY) {
+		r = put(dir, "memory.limit_in_bytes", MUST, err, "%llu", (unsigned long long)l->memory);
+		/* Memory and swap together: none of it is swap. */
+		if (r >= 0)
+			r = put(dir, "memory.memsw.limit_in_bytes", MAY, err, "%llu", (unsigned long long)l->memory);
+	}
+	if (r >= 0 && (h->controllers & CGROUP_CPU)) {
+		r = put(dir, "cpu.cfs_period_us", MUST, err, "%d", PERIOD_US);
+		if (r >= 0)
+			r = put(dir, "cpu.cfs_quota_us", MUST, err, "%lld", (long long)l->cpu_us);
+		if (r >= 0)
+			r = put(dir, "cpu.shares", MUST, err, "%lld", (long long)MIN(1024 * l->vcpus, INT64_C(262144)));
+	}
+	if (r >= 0 && (h->controllers & CGROUP_PIDS))
+		r = put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
+	if (r >= 0 && (h->controllers & CGROUP_IO))
+		r = put(dir, "blkio.bfq.weight", MAY, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(1000)));
+	return r;
+}
+
+static int limit_v2(const struct hierarchy *h, const char *dir, const struct cgroup_limits *l, struct error *err) {
+	int r = 0;
+
+	if (h->controllers & CGROUP_MEMORY) {
+		r = put(dir, "memory.max", MUST, err, "%llu", (unsigned long long)l->memory);
+		if (r >= 0)
+			r = put(dir, "memory.swap.max", MAY, err, "0");
+	}
+	if (r >= 0 && (h->controllers & CGROUP_CPU)) {
+		r = put(dir, "cpu.max", MUST, err, "%lld %d", (long long)l->cpu_us, PERIOD_US);
+		if (r >= 0)
+			r = put(dir, "cpu.weight", MUST, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(10000)));
+	}
+	if (r >= 0 && (h->controllers & CGROUP_PIDS))
+		r = put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
+	if (r >= 0 && (h->controllers & CGROUP_IO)) {
+		r = put(dir, "io.weight", MAY, err, "default %lld", (long long)MIN(100 * l->vcpus, INT64_C(10000)));
+		if (r >= 0)
+			r = put(dir, "io.bfq.weight", MAY, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(1000)));
+	}
+	return r;
+}
+
+/* True when nothing is left there. */
+static bool kill_all(const char *dir) {
+	_free_ char *path = strf("%s/cgroup.procs", dir), *text = NULL;
+	char *save;
+	bool none = true;
+
+	if (!path || read_file(path, PROCS_MAX, &text, NULL, NULL) < 0)
+		return path && access(dir, F_OK) < 0;
+	for (char *w = strtok_r(text, "\n", &save); w; w = strtok_r(NULL, "\n", &save)) {
+		pid_t pid = (pid_t)strtol(w, NULL, 10);
+		none = false;
+		/* 0: of a pid namespace that we don't see. */
+		if (pid > 0 && kill(pid, SIGKILL) == 0)
+			(void)!proc_stop(pid, 0, NULL);
+	}
+	return none;
+}
+
+static int remove_one(const struct hierarchy *h, const char *name, struct error *err) {
+	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name), *parent = strf("%s/" CGROUP_PARENT, h->mount);
+	uint64_t deadline = now_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
+
+	if (!dir || !parent)
+		return error_oom(err);
+	while (rmdir(dir) < 0 && errno != ENOENT) {
+		int code = errno;
+		if (code != EBUSY || now_monotonic_ns() > deadline)
+			return error_errno(err, code, "remove control group `%s`", dir);
+		if (kill_all(dir))
+			usleep(1000); /* the last one has died and is about to leave */
+	}
+	/* As soon as it has no other group in it. */
+	rmdir(parent);
+	return 0;
+}
+
+static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits, struct error *err) {
+	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount), *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
+
+	if (!parent || !dir)
+		return error_oom(err);
+	int r = remove_one(h, name, err);
+	if (r < 0)
+		return r;
+	/* Another agent may remove the parent in between, when its last guest goes. */
+	for (int tries = 0;; tries++) {
+		r = make_parent(h, parent, err);
+		if (r >= 0 && mkdir(dir, 0755) == 0)
+			break;
+		if (r >= 0 && errno != ENOENT)
+			return error_errno(err, errno, "make control group `%s`", dir);
+		if (tries == 10)
+			return r < 0 ? r : error_errno(err, ENOENT, "make control group `%s`", dir);
+	}
+	r = h->cpuset ? copy_cpuset(parent, dir, err) : 0;
+	if (r >= 0)
+		r = h->v2 ? limit_v2(h, dir, limits, err) : limit_v1(h, dir, limits, err);
+	return r;
+}
+
+/* ---- in all ---- */
+
+int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_limits *limits, struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < c->n && r >= 0; i++)
+		r = make_one(&c->h[i], name, limits, err);
+	return r;
+}
+
+int cgroup_enter(const struct cgroups *c, const char *name, struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < c->n && r >= 0; i++) {
+		_free_ char *path = strf("%s/" CGROUP_PARENT "/%s/cgroup.procs", c->h[i].mount, name);
+		r = path ? write_file(path, "0", err) : error_oom(err);
+	}
+	return r;
+}
+
+bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name) {
+	for (size_t i = 0; i < c->n; i++) {
+		const struct hierarchy *h = &c->h[i];
+		_free_ char *path = strf("%s/" CGROUP_PARENT "/%s/%s", h->mount, name,
+		                         h->v2 ? "memory.events" : "memory.oom_control"),
+			    *text = NULL;
+		if (!(h->controllers & CGROUP_MEMORY) || !path || read_file(path, 4096, &text, NULL, NULL) < 0)
+			continue;
+		const char *kills = strstr(text, "oom_kill ");
+		return kills && strtoul(kills + strlen("oom_kill "), NULL, 10) > 0;
+	}
+	return false;
+}
+
+int cgroup_remove(const struct cgroups *c, const char *name, struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < c->n && r >= 0; i++)
+		r = remove_one(&c->h[i], name, err);
+	return r;
+}
+
+void cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void *userdata, const char *name),
+                   void *userdata) {
+	for (size_t i = 0; i < c->n; i++) {
+		_free_ char *path = strf("%s/" CGROUP_PARENT, c->h[i].mount);
+		struct dirent *e;
+		DIR *d = path ? opendir(path) : NULL;
+		while (d && (e = readdir(d)))
+			if (e->d_type == DT_DIR && starts_with(e->d_name, prefix) && !keep(userdata, e->d_name))
+				(void)!remove_one(&c->h[i], e->d_name, NULL);
+		if (d)
+			closedir(d);
+	}
+}

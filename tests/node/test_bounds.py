@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an instance can take of its host, and that the end of the agent's own group ends no instance."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import leftovers
+import pytest
+from nodelib import GROUP, UnixConnection, cloud, images, until  # noqa: F401 (two are fixtures)
+
+QEMU = "qemu-system-x86_64"
+MIB = 1 << 20
+TYPE = {"vcpus": 1, "memoryMiB": 256}  # "small" of nodelib
+
+
+def read(path):
+    with open(path) as f:
+        return f.read().strip()
+
+
+def find(cgroups, file):
+    """Its content in the one hierarchy that has it."""
+    found = [read(f"{d}/{file}") for d in cgroups if os.path.exists(f"{d}/{file}")]
+    return found[0] if found else None
+
+
+@pytest.fixture(scope="module")
+def guest(cloud):
+    """With a disk: a boot sector that does nothing."""
+    with open(f"{cloud.images}/idle", "wb") as f:
+        f.write(b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+    cloud.post(f"{GROUP}/images", "Image", "idle", {"disk": {"file": "idle", "format": "raw", "firmware": "bios"}})
+    cloud.create("idle", "idle")
+    yield cloud.wait("idle", "Running")
+    cloud.delete("idle")
+
+
+def qemu(guest):
+    (pid,) = until("QEMU runs", lambda: guest.pids(QEMU))
+    return pid
+
+
+def uid_of(pid):
+    return os.stat(f"/proc/{pid}").st_uid
+
+
+def test_limits(guest):
+    groups = leftovers.cgroups(guest.netns)
+    assert groups, "this machine has no control groups at all"
+    pids = {qemu(guest), *(guest.pids("nacre-vm") or guest.pids("init"))}
+    assert len(pids) == 2
+    for d in groups:
+        assert {int(p) for p in read(f"{d}/cgroup.procs").split()} == pids, d
+    memory = str((256 + 4 + 4 + 256 + 256) * MIB)
+    assert (find(groups, "memory.max") or find(groups, "memory.limit_in_bytes")) == memory
+    assert (find(groups, "cpu.max") or find(groups, "cpu.cfs_quota_us")).split()[0] == "150000"
+    assert find(groups, "pids.max") == "129"
+    weights = [find(groups, f) for f in ("io.weight", "io.bfq.weight", "blkio.bfq.weight")]
+    assert set(filter(None, weights)) <= {"100", "default 100"}
+    assert {read(f"/proc/{p}/oom_score_adj") for p in pids} == {"500"}
+
+
+def test_memory_has_an_end(cloud, guest):
+    """Code in QEMU's place takes all it can get: it is killed, the machine starts again, and an event says why."""
+    pid, before = qemu(guest), cloud.instance("idle")["status"].get("restarts", 0)
+    uid, groups = uid_of(pid), leftovers.cgroups(guest.netns)
+
+    def join():
+        for d in groups:
+            with open(f"{d}/cgroup.procs", "w") as f:
+                f.write("0")
+        os.setresuid(uid, uid, uid)
+
+    def take(mib):
+        code = f"b = b'x' * ({mib} << 20)\nprint(flush=True)\nwhile True: b += b'x' * (1 << 20) if {mib} > 500 else b''"
+        return subprocess.Popen([sys.executable, "-c", code], preexec_fn=join, stdout=subprocess.PIPE)
+
+    hogs = [take(600)]
+    try:
+        assert hogs[0].wait(120) == -signal.SIGKILL
+        # Each is smaller than what QEMU counts by its oom_score_adj, so that QEMU goes first.
+        hogs = [take(250) for _ in range(4)]
+        until("an event says so", lambda: [m for r, m in cloud.events("idle") if r == "OutOfMemory"])
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    until("it is counted", lambda: cloud.instance("idle")["status"].get("restarts", 0) > before)
+    until("another QEMU runs", lambda: [p for p in guest.pids(QEMU) if p != pid])
+    cloud.wait("idle", "Running")
+    # The next end is judged by itself.
+    os.kill(qemu(guest), signal.SIGKILL)
+    until("an event says so", lambda: [m for r, m in cloud.events("idle") if r == "Killed"])
+    cloud.wait("idle", "Running")
+
+
+def test_a_disk_has_an_end(guest):
+    pid = qemu(guest)
+    limit = MIB + MIB // 1024 + 16 * MIB
+    assert [l.split()[3:5] for l in read(f"/proc/{pid}/limits").splitlines() if l.startswith("Max file size")] == \
+        [[str(limit)] * 2]
+    # QEMU's user may write to its disk, up to there.
+    code = f"""
+import os, resource, sys
+fd = os.open({guest.state + "/disk.qcow2"!r}, os.O_RDWR)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+os.setresgid(*[{uid_of(pid)}] * 3)
+os.setresuid(*[{uid_of(pid)}] * 3)
+try:
+    os.pwrite(fd, b"x", {limit})
+except OSError as e:
+    sys.exit(e.errno)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == errno.EFBIG
+    # And it can make no other file.
+    st = os.stat(guest.state)
+    assert st.st_uid == 0 and st.st_mode & 0o777 == 0o750
+
+
+def test_the_end_of_the_agents_group_ends_no_guest(cloud, guest):
+    """As the kubelet does it with a Pod: everything in its groups is killed."""
+    pods = [f"{os.path.dirname(os.path.dirname(d))}/{cloud.prefix}pod" for d in leftovers.cgroups(guest.netns)]
+    cloud.kill("node")
+    try:
+        for pod in pods:
+            os.mkdir(pod)
+            for f in ("cpuset.cpus", "cpuset.mems"):
+                if os.path.exists(f"{pod}/{f}"):
+                    with open(f"{pod}/{f}", "w") as to:
+                        to.write(read(f"{os.path.dirname(pod)}/{f}"))
+        join = "for d; do [ \"$d\" = -- ] && break; shift; echo $$ >$d/cgroup.procs || exit; done; shift; exec \"$@\""
+        cloud.start_node("sh", "-c", join, "sh", *pods, "--")
+        cloud.wait_node()
+        agent = cloud.daemons["node"].pid
+        assert all(str(agent) in read(f"{pod}/cgroup.procs").split() for pod in pods)
+        cloud.create("born", "idle")
+        born = cloud.wait("born", "Running")
+        machines = [(g, qemu(g)) for g in (guest, born)]
+
+        def kill_pod():
+            pids = {p for pod in pods for p in read(f"{pod}/cgroup.procs").split()}
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            return not pids - {str(agent)}
+
+        kill_pod()
+        cloud.daemons.pop("node").wait()
+        until("all of the agent's group is dead", kill_pod)
+        assert [(g, qemu(g)) for g in (guest, born)] == machines
+        cloud.start_node()
+        cloud.wait_node()
+        cloud.wait("born", "Running")
+        assert [(g, qemu(g)) for g in (guest, born)] == machines
+        cloud.delete("born")
+        assert leftovers.cgroups(born.netns) == [] and not os.path.exists(born.state)
+    finally:
+        for pod in filter(os.path.exists, pods):
+            until("its group is empty", lambda pod=pod: not read(f"{pod}/cgroup.procs"))
+            os.rmdir(pod)
+        if "node" not in cloud.daemons:
+            cloud.start_node()
+
+
+def test_nothing_is_left(cloud, guest):
+    """What a killed agent left behind: groups and disks of instances that are no more."""
+    cloud.create("gone", "idle")
+    gone = cloud.wait("gone", "Running")
+    assert leftovers.cgroups(gone.netns) and os.path.exists(gone.state)
+    cloud.kill("node")
+    cloud.request("DELETE", f"{GROUP}/namespaces/t/instances/gone")
+    stray = [os.path.dirname(d) + f"/{cloud.host}-i-0123456789ab" for d in leftovers.cgroups(guest.netns)]
+    disk = f"{os.path.dirname(guest.state)}/01234567-89ab-4000-8000-000000000000"
+    for d in [*stray, disk]:
+        os.mkdir(d)
+    cloud.start_node()
+    until("the instance is gone", lambda: cloud.instance("gone") is None)
+    assert leftovers.cgroups(gone.netns) == [] and not os.path.exists(gone.state) and not os.path.exists(gone.dir)
+    until("what nobody knows is gone", lambda: not [d for d in [*stray, disk] if os.path.exists(d)])
+    assert leftovers.cgroups(guest.netns) and qemu(guest)
+
+
+def metric(cloud, name):
+    c = UnixConnection(f"{cloud.dir}/node.sock")
+    c.request("GET", "/metrics")
+    lines = c.getresponse().read().decode().splitlines()
+    c.close()
+    return [float(l.split()[1]) for l in lines if l.startswith(name + " ")]
+
+
+def test_it_says_what_is_missing(cloud, guest):
+    cloud.wait_node()
+    (missing,) = metric(cloud, "nacre_node_cgroup_controllers_missing")
+    with open(f"{cloud.dir}/node.log") as f:
+        assert ("missing_controllers=" in f.read()) == bool(missing)
+    cloud.kill("node")
+    (memory,) = [os.path.dirname(os.path.dirname(d)) for d in leftovers.cgroups(guest.netns)
+                 if os.path.exists(f"{d}/memory.max") or os.path.exists(f"{d}/memory.limit_in_bytes")]
+    # Mounts of its own, as a Pod without the host's control groups has them.
+    cloud.start_node("unshare", "--mount", "sh", "-c", "umount $0; exec \"$@\"", memory)
+    cloud.wait_node()
+    with open(f"{cloud.dir}/node.log") as f:
+        assert 'missing_controllers="memory' in f.read()
+    assert metric(cloud, "nacre_node_cgroup_controllers_missing") > [missing]
+    cloud.kill("node")
+    required = subprocess.run(["unshare", "--mount", "sh", "-c", "umount $0; exec \"$@\"", memory, *cloud.node_argv(),
+                               "--require-cgroups"], capture_output=True, text=True, timeout=120, check=False)
+    assert required.returncode == 1 and "no control groups for memory" in required.stderr
+    cloud.start_node()
+    cloud.wait_node()
+    assert qemu(guest)
