@@ -117,6 +117,7 @@ static int run(const struct options *o, struct error *err) {
 	_cleanup_(cleanup_source) sd_event_source *tick = NULL;
 	_free_ char *vm = o->vm ? strdup(o->vm) : beside_this_program("nacre-vm");
 	struct metrics_server *metrics = NULL;
+	const char *why_not;
 	struct hypervisor_stats adopted;
 	struct node node = {0};
 	struct fabric_config fc = {.role = "compute",
@@ -158,6 +159,8 @@ static int run(const struct options *o, struct error *err) {
 		goto out;
 	node.agent = agent;
 	tell_cgroups(agent);
+	if (!agent_uses_kvm(agent, &why_not) && *why_not)
+		log_warn("guests run with software emulation", "why=\"%s\"", why_not);
 	r = loop_timer(loop, &tick, 0, on_tick, &node);
 	if (r < 0) {
 		error_errno(err, r, "timer");
@@ -189,7 +192,7 @@ int main(int argc, char **argv) {
 		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
 		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
-		{"accel", OPT_STR, &o.accel, "NAME", "auto (KVM where it really boots a guest), kvm or tcg", 0, 0, false},
+		{"accel", OPT_STR, &o.accel, "NAME", "kvm (or no guest runs), tcg (software emulation), or auto (kvm where it really boots a probe)", 0, 0, false},
 		{"uid-base", OPT_I64, &o.uid_base, "UID", "QEMU runs as one of the 60000 users after this one", 1, 2000000000, false},
 		{"vm-program", OPT_STR, &o.vm, "FILE", "nacre-vm (default: beside this program)", 0, 0, false},
 		{"metrics", OPT_STR, &o.metrics, "ADDR:PORT", "serve metrics and health here, or at unix:PATH", 0, 0, false},

@@ -456,3 +456,7 @@ void agent_stats(const struct agent *a, struct hypervisor_stats *ret) {
 unsigned agent_missing_controllers(const struct agent *a) {
 	return hypervisor_missing_controllers(a->hypervisor);
 }
+
+bool agent_uses_kvm(const struct agent *a, const char **ret_why_not) {
+	return hypervisor_uses_kvm(a->hypervisor, ret_why_not);
+}

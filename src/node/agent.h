@@ -39,6 +39,8 @@ DEFINE_CLEANUP(agent, struct agent *, agent_free)
 
 /* All instances of this host are known. */
 bool agent_ready(const struct agent *a);
+/* As hypervisor_uses_kvm(). */
+bool agent_uses_kvm(const struct agent *a, const char **ret_why_not);
 /* Control group controllers that this host doesn't offer; enum cgroup_controller. */
 unsigned agent_missing_controllers(const struct agent *a);
 void agent_stats(const struct agent *a, struct hypervisor_stats *ret);

@@ -63,8 +63,8 @@ static int add_v2(struct hierarchy *h, struct error *err) {
 }
 
 /*
- * Is it the root of its hierarchy that is seen there? From inside a cgroup namespace the root of a mount looks the same,
- * and groups made there would end with the agent's own. These files tell (cgroup-v2.rst, cgroup-v1/cgroups.rst).
+ * Is it the root of its hierarchy that is seen there? From inside a cgroup namespace the root of a mount looks the
+ * same, and groups made there would end with the agent's own. These files tell (cgroup-v2.rst, cgroup-v1/cgroups.rst).
  */
 static bool is_root(const struct hierarchy *h) {
 	_free_ char *path = strf("%s/%s", h->mount, h->v2 ? "cgroup.type" : "release_agent");
@@ -118,7 +118,8 @@ int cgroups_new(struct cgroups **ret, struct error *err) {
 	if (!c)
 		return error_oom(err);
 	int r = read_file("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL, err);
-	for (char *line = r < 0 ? NULL : strtok_r(text, "\n", &save); line && r >= 0; line = strtok_r(NULL, "\n", &save))
+	for (char *line = r < 0 ? NULL : strtok_r(text, "\n", &save); line && r >= 0;
+	     line = strtok_r(NULL, "\n", &save))
 		r = parse_mount(c, line, err);
 	if (r < 0)
 		return r;
@@ -157,7 +158,8 @@ const char *cgroups_names(unsigned wanted, char out[static 32]) {
 enum need { MUST, MAY };
 
 /* A file that the kernel may not have (MAY) is passed over. */
-static int _printf_(5, 6) put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
+static int _printf_(5, 6)
+	put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
 	_free_ char *path = strf("%s/%s", dir, file);
 	char value[128];
 	va_list ap;
@@ -292,7 +294,8 @@ static bool kill_all(const char *dir) {
 }
 
 static int remove_one(const struct hierarchy *h, const char *name, struct error *err) {
-	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name), *parent = strf("%s/" CGROUP_PARENT, h->mount);
+	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name),
+		    *parent = strf("%s/" CGROUP_PARENT, h->mount);
 	uint64_t deadline = now_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
 
 	if (!dir || !parent)
@@ -309,8 +312,10 @@ static int remove_one(const struct hierarchy *h, const char *name, struct error 
 	return 0;
 }
 
-static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits, struct error *err) {
-	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount), *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
+static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits,
+                    struct error *err) {
+	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount),
+		    *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 
 	if (!parent || !dir)
 		return error_oom(err);

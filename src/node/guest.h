@@ -19,7 +19,7 @@ struct guest_spec {
 	struct mac mac;
 	struct addr ip;          /* of its endpoint */
 	struct addr address;     /* that the guest gives itself; only told to people */
-	struct prefix net;       /* /64 */
+	struct prefix net;       /* /64; family 0: it has no network */
 	struct prefix delegated; /* family 0: none */
 	struct instnet_ingress ingress[INSTNET_INGRESS_MAX];
 	size_t n_ingress;

@@ -16,8 +16,8 @@
 #include "net/link.h"
 #include "net/netns.h"
 #include "node/instdir.h"
+#include "node/kvmprobe.h"
 #include "node/vmclient.h"
-#include "vm/kvm.h"
 #include "vm/qemu.h"
 
 #define RESYNC_US      (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
@@ -52,8 +52,7 @@ struct guest {
 	sd_event_source *pid_io;
 	uint64_t started_ns, not_before_ns;
 	unsigned crashes; /* in a row */
-	bool stop_sent, with_kvm;
-	bool kvm_failed; /* it died of it */
+	bool stop_sent;
 
 	struct vmclient *client;
 	sd_event_source *connect;
@@ -68,6 +67,8 @@ struct hypervisor {
 	char *run_dir, *state_dir, *prefix, *program;
 	int lock, state_lock;
 	struct cgroups *cgroups;
+	struct error no_kvm; /* why not, where that was to be found out */
+	bool kvm;            /* all machines use it; nothing that one does changes that */
 	struct guests all;
 	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
@@ -251,8 +252,6 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	look_for_memory(i, &end);
 	forget_process(i);
 	(void)!container_kill(i->dir, &err);
-	/* For this guest alone: a guest can bring it about, and others shall not pay for that. */
-	i->kvm_failed |= end.end == VM_END_CPU_FAILED && i->with_kvm;
 	note_end(i, &end);
 	wake(i, 0);
 	return 0;
@@ -333,17 +332,11 @@ static void choose_user(struct guest *i) {
 	}
 }
 
-static bool use_kvm(struct guest *i) {
-	if (i->h->c.accel != HYPERVISOR_AUTO)
-		return i->h->c.accel == HYPERVISOR_KVM;
-	return !i->kvm_failed && kvm_probe(i->spec.kernel[0] ? i->spec.kernel : NULL, i->h->run_dir, NULL) == 0;
-}
-
 /* The machine's memory and processors, and what QEMU needs beside them (docs/instances.md). */
 static struct cgroup_limits limits_of(const struct guest *i) {
 	uint64_t mib = (uint64_t)i->spec.memory_mib, vcpus = (uint64_t)i->spec.vcpus;
 
-	mib += mib / 64 + 4 * vcpus + OVERHEAD_MIB + (i->with_kvm ? 0 : QEMU_TCG_CACHE_MIB);
+	mib += mib / 64 + 4 * vcpus + OVERHEAD_MIB + (i->h->kvm ? 0 : QEMU_TCG_CACHE_MIB);
 	return (struct cgroup_limits){.memory = mib << 20,
 	                              .vcpus = i->spec.vcpus,
 	                              .cpu_us = i->spec.vcpus * 100000 + OVERHEAD_CPU_US,
@@ -362,12 +355,11 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	if (r < 0)
 		return r;
 	*reason = "StartFailed";
-	i->with_kvm = use_kvm(i);
 	struct cgroup_limits limits = limits_of(i);
 	r = cgroup_make(i->h->cgroups, cgroup_name(i, cgroup), &limits, err);
 	if (r < 0)
 		return r;
-	r = instdir_prepare(i->dir, i->state_dir, &i->spec, i->user, i->with_kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files,
+	r = instdir_prepare(i->dir, i->state_dir, &i->spec, i->user, i->h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files,
 	                    err);
 	if (r < 0)
 		return r;
@@ -391,7 +383,7 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	if (r < 0)
 		return r;
 	set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
-	event(i, false, "Started", i->with_kvm ? "started with KVM" : "started with software emulation (TCG)");
+	event(i, false, "Started", i->h->kvm ? "started with KVM" : "started with software emulation (TCG)");
 	return 0;
 }
 
@@ -620,6 +612,11 @@ const struct guest_state *hypervisor_state(const struct hypervisor *h, const cha
 	return i ? &i->state : NULL;
 }
 
+bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not) {
+	*ret_why_not = h->no_kvm.msg;
+	return h->kvm;
+}
+
 unsigned hypervisor_missing_controllers(const struct hypervisor *h) {
 	return cgroups_missing(h->cgroups);
 }
@@ -730,6 +727,19 @@ static int find_cgroups(struct hypervisor *h, struct error *err) {
 	return 0;
 }
 
+/* Before there is anything to be late for. */
+static void choose_accel(struct hypervisor *h) {
+	const struct kvmprobe_config c = {.run_dir = h->run_dir,
+	                                  .prefix = h->prefix,
+	                                  .program = h->program,
+	                                  .uid = h->c.uid_base + SLOTS_MAX,
+	                                  .cgroups = h->cgroups};
+
+	h->kvm = h->c.accel == HYPERVISOR_KVM;
+	if (h->c.accel == HYPERVISOR_AUTO)
+		h->kvm = kvmprobe(&c, &h->no_kvm) == 0;
+}
+
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) {
 	_cleanup_(cleanup_hypervisor) struct hypervisor *h = calloc(1, sizeof(*h));
 
@@ -750,6 +760,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 		r = take_dir(h->state_dir, &h->state_lock, err);
 	if (r >= 0)
 		r = find_cgroups(h, err);
+	if (r >= 0)
+		choose_accel(h);
 	if (r >= 0)
 		r = nl_subscribe(&h->links, config->public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
 	if (r < 0)

@@ -59,6 +59,7 @@ struct hypervisor;
 
 /*
  * Takes RUN_DIR and STATE_DIR for itself (-EBUSY if another has one) and adopts what is there. Strings are copied.
+ * Blocks while it looks whether KVM works (node/kvmprobe.h), once a boot of the host, if that is asked for.
  * -EOPNOTSUPP if control groups are required and can't bound memory, processor time and threads.
  */
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) _must_use_;
@@ -83,6 +84,8 @@ struct hypervisor_stats {
 	size_t guests, running;
 	uint64_t restarts; /* since this process began */
 };
+/* Decided once, by the option or the probe. *RET_WHY_NOT is "" where nothing was to be found out. */
+bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);
 /* Control group controllers that this host doesn't offer; enum cgroup_controller. */
 unsigned hypervisor_missing_controllers(const struct hypervisor *h);
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret);

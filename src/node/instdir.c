@@ -124,8 +124,10 @@ static int fill_config(const struct guest_spec *s, uid_t uid, enum vm_accel acce
 	c->accel = accel;
 	c->boot = s->boot;
 	c->mac = s->mac;
-	snprintf(c->tap, sizeof(c->tap), "%s", INSTNET_TAP);
-	c->prefix = s->net;
+	if (s->net.addr.family) {
+		snprintf(c->tap, sizeof(c->tap), "%s", INSTNET_TAP);
+		c->prefix = s->net;
+	}
 	c->uid = c->gid = uid;
 	if (s->boot == VM_BOOT_KERNEL) {
 		add_file(st, s->kernel, "kernel", c->kernel);

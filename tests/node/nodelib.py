@@ -90,7 +90,7 @@ class Cloud:
         os.chmod(self.dir, 0o755)  # FRR has a user of its own
         leftovers.claim("dir", self.dir)
         leftovers.claim("netns", self.prefix)
-        self.images, self.daemons = self.dir + "/images", {}
+        self.images, self.daemons, self.node_options = self.dir + "/images", {}, ()
         os.mkdir(self.images)
         for name in os.listdir(images):
             os.symlink(f"{images}/{name}", f"{self.images}/{name}")
@@ -106,7 +106,7 @@ class Cloud:
         return ["nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
                 "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
                 f"--run-dir={self.dir}/h1", f"--state-dir={self.dir}/state", f"--images={self.images}", "--vcpus=64",
-                f"--metrics=unix:{self.dir}/node.sock"]
+                f"--metrics=unix:{self.dir}/node.sock", *self.node_options]
 
     def start_node(self, *before):
         """BEFORE: a command that runs the agent."""

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/kvmprobe.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/util.h"
+#include "net/netns.h"
+#include "node/instdir.h"
+#include "node/instnet.h"
+#include "vm/qemu.h"
+
+#define NAME       "kvm-probe"
+#define ID         "00000000-0000-4000-8000-000000000000"
+#define DISK_BYTES ((size_t)1 << 20)
+
+/*
+ * The boot sector. At 0x7c00 in real mode:
+ *
+ *      cli; ljmp $0,$1f; 1: segments = 0; sp = 0x7c00
+ *      tables at 0x1000, 0x2000, 0x3000: the first 2 MiB as they are; cr3 = 0x1000
+ *      lgdt; cr4 |= PAE; EFER |= LME; cr0 |= PG|PE; ljmp $8,$long
+ *   long:
+ *      cpuid; for rcx = 100000 down to 1: rbx += rcx * rcx, stored and compared at 0x100000 + 8 rcx
+ *      out $0x2000 to port 0x604 (ACPI's PM1a control register where SeaBIOS places it on q35: sleep state S5)
+ *   stop: hlt; jmp stop
+ */
+/* clang-format off */
+static const unsigned char boot_sector[512] = {
+0xfa, 0xea, 0x06, 0x7c, 0x00, 0x00, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x7c, 0x66, 0xbf, 0x00, 0x10, 0x00, 0x00, 0x0f, 0x22, 0xdf, 0x66, 0x31, 0xc0, 0xb9, 0x00, 0x0c, 0xfc, 0x66, 0xf3, 0xab, 0x66, 0xc7, 0x06, 0x00, 0x10, 0x03, 0x20, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x20, 0x03, 0x30, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x30, 0x83, 0x00, 0x00, 0x00, 0x0f, 0x01, 0x16, 0xc0, 0x7c, 0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0, 0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32, 0x0d, 0x00, 0x01, 0x0f, 0x30, 0x0f, 0x20, 0xc0, 0x66, 0x0d, 0x01, 0x00, 0x00, 0x80, 0x0f, 0x22, 0xc0, 0xea, 0x6a, 0x7c, 0x08, 0x00, 0xb8, 0x10, 0x00, 0x00, 0x00, 0x8e, 0xd8, 0x8e, 0xd0, 0x31, 0xc0, 0x0f, 0xa2, 0xb9, 0xa0, 0x86, 0x01, 0x00, 0x31, 0xdb, 0x48, 0x89, 0xc8, 0x48, 0xf7, 0xe1, 0x48, 0x01, 0xc3, 0x48, 0x89, 0x1c, 0xcd, 0x00, 0x00, 0x10, 0x00, 0x48, 0x39, 0x1c, 0xcd, 0x00, 0x00, 0x10, 0x00, 0x75, 0x0c, 0xe2, 0xe3, 0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4, 0xeb, 0xfd, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x9a, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x92, 0x00, 0x00, 0x17, 0x00, 0xa8, 0x7c,
+	[510] = 0x55, 0xaa};
+/* clang-format on */
+
+/* What the answer depends on: "BOOT-ID QEMU-MTIME". */
+static int make_key(char key[static 128], struct error *err) {
+	_free_ char *boot = NULL;
+	struct stat q;
+
+	int r = read_file("/proc/sys/kernel/random/boot_id", 64, &boot, NULL, err);
+	if (r < 0)
+		return r;
+	if (stat(QEMU_PROGRAM, &q) < 0)
+		return error_errno(err, errno, "`%s`", QEMU_PROGRAM);
+	snprintf(key, 128, "%.36s %lld", boot, (long long)q.st_mtime);
+	return 0;
+}
+
+static int keep(const char *cache, const char *key, const char *why, struct error *err) {
+	_free_ char *text = strf("%s\n%s", key, why);
+
+	return text ? write_file_atomic(cache, text, strlen(text), 0600, err) : error_oom(err);
+}
+
+/* 1: CACHE holds no answer. */
+static int look_up(const char *cache, const char *key, struct error *err) {
+	_free_ char *text = NULL;
+	size_t n = strlen(key);
+
+	if (read_file(cache, 1024, &text, NULL, NULL) < 0 || strncmp(text, key, n) != 0 || text[n] != '\n')
+		return 1;
+	return text[n + 1] ? error_set(err, EOPNOTSUPP, "%s", text + n + 1) : 0;
+}
+
+/* What the probe makes, by the names it has. */
+struct place {
+	char *dir, *state, *disk;
+	char name[INSTNET_NAME_MAX]; /* of its network namespace and its control group */
+};
+
+static void place_done(struct place *p) {
+	free(p->dir);
+	free(p->state);
+	free(p->disk);
+}
+
+static int write_disk(const char *path, struct error *err) {
+	_free_ unsigned char *bytes = calloc(1, DISK_BYTES);
+
+	if (!bytes)
+		return error_oom(err);
+	memcpy(bytes, boot_sector, sizeof(boot_sector));
+	return write_file_atomic(path, bytes, DISK_BYTES, 0644, err);
+}
+
+static int wait_for_end(const char *dir, pid_t pid, struct error *err) {
+	_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t deadline = now_monotonic_ns() + KVMPROBE_MS * NSEC_PER_MSEC;
+	struct vm_status end;
+	int n = 1;
+
+	if (fd < 0 && errno != ESRCH)
+		return error_errno(err, errno, "watch the probe");
+	while (fd >= 0) {
+		uint64_t now = now_monotonic_ns();
+		n = poll(&p, 1, now < deadline ? (int)((deadline - now) / NSEC_PER_MSEC) : 0);
+		if (n >= 0 || errno != EINTR)
+			break;
+	}
+	if (n < 0)
+		return error_errno(err, errno, "poll");
+	if (n == 0)
+		return error_set(err, EOPNOTSUPP, "KVM does not boot: nothing came of it in %d s", KVMPROBE_MS / 1000);
+	instdir_end(dir, &end);
+	return end.end == VM_END_POWERED_OFF ? 0 : error_set(err, EOPNOTSUPP, "KVM does not boot: %.300s", end.message);
+}
+
+static int boot(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
+	struct guest_spec s = {.uid = ID, .name = "nacre/" NAME, .vcpus = 2, .memory_mib = 64};
+	const struct cgroup_limits limits = {.memory = (uint64_t)512 << 20, .vcpus = 2, .cpu_us = 250000, .pids = 128};
+	char netns[NETNS_PATH_MAX];
+	struct instdir_start files;
+	pid_t pid;
+
+	snprintf(s.disk, sizeof(s.disk), "%s", p->disk);
+	s.boot = VM_BOOT_BIOS;
+	s.format = VM_FORMAT_RAW;
+	int r = mkdir_p(p->dir, 0700, err);
+	if (r >= 0)
+		r = write_disk(p->disk, err);
+	if (r >= 0)
+		r = instdir_prepare(p->dir, p->state, &s, c->uid, VM_ACCEL_KVM, &files, err);
+	if (r >= 0)
+		r = netns_ensure(p->name, NULL, err);
+	if (r >= 0)
+		r = cgroup_make(c->cgroups, p->name, &limits, err);
+	if (r < 0)
+		return r;
+	const struct container_config container = {.dir = p->dir,
+	                                           .state = p->state,
+	                                           .netns = netns_path(p->name, netns),
+	                                           .hostname = NAME,
+	                                           .program = c->program,
+	                                           .gid = c->uid,
+	                                           .files = files.files,
+	                                           .n_files = files.n_files,
+	                                           .file_max = files.file_max,
+	                                           .cgroups = c->cgroups,
+	                                           .cgroup = p->name};
+	r = container_start(&container, &pid, err);
+	return r < 0 ? r : wait_for_end(p->dir, pid, err);
+}
+
+/* Also what an agent left that was killed meanwhile. */
+static int clear(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
+	int r = container_kill(p->dir, err);
+
+	if (r >= 0)
+		r = netns_delete(p->name, err);
+	if (r >= 0)
+		r = cgroup_remove(c->cgroups, p->name, err);
+	return r < 0 ? r : remove_tree(p->dir, err);
+}
+
+static int probe(const struct kvmprobe_config *c, struct error *err) {
+	_cleanup_(place_done) struct place p = {.dir = strf("%s/" NAME, c->run_dir)};
+
+	p.state = p.dir ? strf("%s/state", p.dir) : NULL;
+	p.disk = p.dir ? strf("%s/sector", p.dir) : NULL;
+	if (!p.state || !p.disk)
+		return error_oom(err);
+	snprintf(p.name, sizeof(p.name), "%s" NAME, c->prefix);
+	int cleared = clear(c, &p, err);
+	if (cleared < 0)
+		return cleared;
+	struct error scratch;
+	int r = boot(c, &p, err);
+	cleared = clear(c, &p, r < 0 ? &scratch : err);
+	return r < 0 ? r : cleared;
+}
+
+int kvmprobe(const struct kvmprobe_config *c, struct error *err) {
+	_free_ char *cache = strf("%s/kvm", c->run_dir);
+	struct error why = {0};
+	char key[128];
+
+	if (!cache)
+		return error_oom(err);
+	if (access("/dev/kvm", R_OK | W_OK) < 0)
+		return error_set(err, EOPNOTSUPP, "`/dev/kvm` can't be used: %s", strerror(errno));
+	int r = make_key(key, err);
+	if (r >= 0)
+		r = look_up(cache, key, err);
+	if (r <= 0)
+		return r;
+	r = probe(c, &why);
+	if (r < 0 && r != -EOPNOTSUPP)
+		return error_set(err, why.code, "%s", why.msg);
+	int kept = keep(cache, key, why.msg, err);
+	if (kept < 0)
+		return kept;
+	return r < 0 ? error_set(err, EOPNOTSUPP, "%s", why.msg) : 0;
+}

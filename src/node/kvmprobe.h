@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Does KVM really run a guest here? A /dev/kvm that opens says little: nested or filtered KVM may fail when a vCPU is
+ * made, or when a guest leaves real mode. So a machine is booted, in a container like any instance's (user, namespaces,
+ * control group, system call filter), from a boot sector of our own that enters long mode, computes, and presses the
+ * power button. Nothing of a tenant's takes part, and nothing that a tenant's guest does later changes the answer.
+ */
+
+#include "node/cgroup.h"
+
+struct kvmprobe_config {
+	const char *run_dir; /* the answer is kept in RUN_DIR/kvm for as long as the host's boot and QEMU are the same */
+	const char *prefix;  /* of names */
+	const char *program; /* nacre-vm */
+	uid_t uid;           /* QEMU runs as this one */
+	const struct cgroups *cgroups;
+};
+
+#define KVMPROBE_MS 8000
+
+/*
+ * Blocks for about a second, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
+ * showed. Other errors: not known.
+ */
+int kvmprobe(const struct kvmprobe_config *c, struct error *err) _must_use_;

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who decides whether guests run with KVM: the operator and the agent's own probe, never a guest or its image."""
+
+import os
+import stat
+
+import leftovers
+import netns
+import pytest
+from harness import ROOT
+from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
+
+QEMU = "qemu-system-x86_64"
+
+
+def cache(cloud):
+    return f"{cloud.dir}/h1/kvm"
+
+
+def restart(cloud, *options):
+    if "node" in cloud.daemons:
+        cloud.kill("node")
+    cloud.node_options = options
+    cloud.start_node()
+    cloud.wait_node()
+
+
+@pytest.fixture(scope="module")
+def halting(cloud):
+    with open(f"{cloud.images}/halt", "wb") as f:
+        f.write(b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
+    cloud.post(f"{GROUP}/images", "Image", "halt", {"disk": {"file": "halt", "format": "raw", "firmware": "bios"}})
+    yield "halt"
+    restart(cloud, "--accel=auto")
+
+
+def test_the_unit_file_has_kvm_or_nothing():
+    with open(f"{ROOT}/deploy/systemd/nacre-node.service") as f:
+        (start,) = [l for l in f if l.startswith("ExecStart=")]
+    assert " --accel kvm " in start
+
+
+def test_the_probe_decides_before_any_guest(cloud):
+    """Without an instance there is an answer, and nothing of the probe is left."""
+    cloud.wait_node()
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm, so nothing is probed")
+    assert stat.S_IMODE(os.stat(cache(cloud)).st_mode) == 0o600
+    assert not os.path.exists(f"{cloud.dir}/h1/kvm-probe")
+    assert netns.is_gone(f"{cloud.host}-kvm-probe") and leftovers.cgroups(f"{cloud.host}-kvm-probe") == []
+
+
+def test_no_image_is_asked(cloud, halting):
+    """The answer is there, and an instance neither asks again nor changes it."""
+    cloud.wait_node()
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm, so nothing is probed")
+    with open(cache(cloud)) as f:
+        answer = f.read()
+    cloud.create("first", halting)
+    g = cloud.wait("first", "Running")
+    (pid,) = g.pids(QEMU)
+    with open(f"/proc/{pid}/cmdline") as f:
+        argv = f.read().split("\0")
+    tcg = argv[argv.index("-accel") + 1].startswith("tcg")
+    assert tcg == (len(answer.splitlines()) > 1)
+    with open(cache(cloud)) as f:
+        assert f.read() == answer
+    assert [f for f in os.listdir(f"{cloud.dir}/h1") if f.startswith("kvm")] == ["kvm"]
+    cloud.delete("first")
+
+
+def test_an_error_brings_no_software_emulation(cloud, halting):
+    """With --accel kvm a machine that fails starts again with KVM, or not at all."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm")
+    restart(cloud, "--accel=kvm")
+    cloud.create("kvm", halting)
+    started = until("it was started twice, or runs", lambda: (
+        [m for r, m in cloud.events("kvm") if r == "Started"] if cloud.ready("kvm").get("reason") == "Running" or
+        (cloud.instance("kvm").get("status", {}).get("restarts", 0) > 1) else None))
+    assert set(started) == {"started with KVM"}
+    cloud.delete("kvm")
