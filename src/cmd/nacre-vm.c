@@ -24,6 +24,7 @@
 #include "base/opt.h"
 #include "base/util.h"
 #include "vm/control.h"
+#include "vm/filter.h"
 #include "vm/machine.h"
 #include "vm/ra.h"
 
@@ -156,6 +157,8 @@ static int run(struct vm *vm, const char *config_path, const char *dir, struct e
 		r = control_new(&vm->control, vm->loop, TAKE_FD(control_fd), &control_ops, vm, err);
 	if (r >= 0)
 		r = drop_capabilities(err);
+	if (r >= 0)
+		r = filter_apply(FILTER_NACRE_VM, err);
 	return r < 0 ? r : loop_run(vm->loop, err);
 }
 

@@ -11,8 +11,9 @@
 #include "node/cgroup.h"
 
 struct kvmprobe_config {
-	const char *run_dir; /* the answer is kept in RUN_DIR/kvm for as long as the host's boot and QEMU are the same */
-	const char *prefix;  /* of names */
+	const char
+		*run_dir;   /* the answer is kept in RUN_DIR/kvm for as long as the host's boot and QEMU are the same */
+	const char *prefix; /* of names */
 	const char *program; /* nacre-vm */
 	uid_t uid;           /* QEMU runs as this one */
 	const struct cgroups *cgroups;

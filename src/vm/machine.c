@@ -147,6 +147,10 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 	} else if (asked) {
 		m->status.end = VM_END_STOPPED;
 		snprintf(m->status.message, sizeof(m->status.message), "the machine was stopped as asked");
+	} else if (killed && si->si_status == SIGSYS) {
+		m->status.end = VM_END_FORBIDDEN;
+		snprintf(m->status.message, sizeof(m->status.message),
+		         "QEMU was killed for a system call that no machine needs: the guest may have taken it over");
 	} else if (killed) {
 		m->status.end = VM_END_KILLED;
 		/* Of SIGKILL it knew nothing; when it aborts it says why. */

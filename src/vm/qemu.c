@@ -15,6 +15,7 @@
 
 #include "base/jsonwrite.h"
 #include "base/util.h"
+#include "vm/filter.h"
 
 #define ARGS_MAX 128
 
@@ -72,6 +73,7 @@ static void add_machine(struct args *a, const struct vm_config *c) {
 	arg(a, "-smp", "%lld", (long long)c->vcpus);
 	arg(a, "-m", "%lldM", (long long)c->memory_mib);
 	arg(a, "-rtc", "base=utc");
+	/* Beside our own (vm/filter.h), and for execve, which ours has to let through. */
 	arg(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	/* No suspend: nothing could wake the machine again. */
 	arg(a, "-global", "ICH9-LPC.disable_s3=1");
@@ -206,6 +208,12 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 	for (int i = 0; i < 3; i++)
 		if (keep[i] >= 0 && fcntl(keep[i], F_SETFD, 0) < 0)
 			return;
+	struct error err;
+	int r = filter_apply(FILTER_QEMU, &err);
+	if (r < 0) {
+		errno = -r;
+		return;
+	}
 	execv(argv[0], argv);
 }
 

@@ -48,7 +48,7 @@ struct qemu_process {
 
 /*
  * Starts QEMU with nothing but its three descriptors, as the config's user, with no
- * capabilities, no new privileges, in a process group of its own; it dies with the caller.
+ * capabilities, no new privileges, a filter of system calls, in a process group of its own; it dies with the caller.
  * A failure before exec is reported as an error, later ones by QEMU's exit and its log.
  */
 int qemu_start(const struct vm_config *c, struct qemu_process *ret, struct error *err) _must_use_;
