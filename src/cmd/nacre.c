@@ -242,14 +242,21 @@ static int cmd_reference(int argc, char **argv) {
 }
 
 static int cmd_console(int argc, char **argv) {
-	const char *name = "lab", *what = "nacre console";
-	int i;
+	const char *name = "lab";
+	bool raw = false;
+	const struct opt opts[] = {
+		{"name", OPT_STR, &name, "NAME", "which lab", 0, 0, false},
+		{"raw", OPT_FLAG, &raw, NULL, "pass all that the guest writes, escape sequences too", 0, 0, false},
+		{0}};
+	const struct opt_program prog = {"nacre console", "Connects to the serial console of an instance; Ctrl-] ends.",
+	                                 "[OPTIONS] TENANT/NAME", NULL, opts};
 	struct error err = {0};
 	struct lab lab;
-	parse_name(what, "Connects to the serial console of an instance; Ctrl-] ends.", "[OPTIONS] TENANT/NAME", argc,
-	           argv, &name, &i);
-	if (lab_load(&lab, name, &err) < 0 || lab_console(&lab, argv[i], &err) < 0)
-		return command_failed(what, &err);
+	int i = opt_parse_or_exit(&prog, argc, argv);
+	if (i >= argc)
+		return command_usage(&prog, "an operand is missing");
+	if (lab_load(&lab, name, &err) < 0 || lab_console(&lab, argv[i], raw, &err) < 0)
+		return command_failed(prog.name, &err);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <termios.h>
 
 #include "base/util.h"
+#include "lab/harmless.h"
 #include "lab/seed.h"
 
 #define ESCAPE 0x1d /* Ctrl-] */
@@ -36,33 +37,41 @@ static int open_console(const struct lab *lab, const char *instance, int *ret_fd
 	return 0;
 }
 
-/* 1 to go on, 0 at the end. */
-static int pass_on(int from, int to, bool typed, struct error *err) {
+/* 1 to go on, 0 at the end. FILTER: NULL, or what the bytes go through. */
+static int pass_on(int from, int to, bool typed, struct harmless *filter, struct error *err) {
 	char bytes[4096];
 	ssize_t n = read(from, bytes, sizeof(bytes));
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
+	if (filter) {
+		_buf_free_ struct buf out = {0};
+		harmless_add(filter, bytes, (size_t)n, &out);
+		int r = buf_error(&out, "output", err);
+		r = r < 0 ? r : write_all(to, out.data, out.len, err);
+		return r < 0 ? r : 1;
+	}
 	char *end = typed ? memchr(bytes, ESCAPE, (size_t)n) : NULL;
 	int r = write_all(to, bytes, end ? (size_t)(end - bytes) : (size_t)n, err);
 	return r < 0 ? r : !end;
 }
 
-static int pump(int fd, struct error *err) {
+static int pump(int fd, bool raw, struct error *err) {
+	struct harmless filter = {0};
 	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	for (;;) {
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return error_errno(err, errno, "poll");
 		int r = 1;
 		if (p[1].revents)
-			r = pass_on(fd, 1, false, err);
+			r = pass_on(fd, 1, false, raw ? NULL : &filter, err);
 		if (r > 0 && p[0].revents)
-			r = pass_on(0, fd, true, err);
+			r = pass_on(0, fd, true, NULL, err);
 		if (r <= 0)
 			return r;
 	}
 }
 
-int lab_console(const struct lab *lab, const char *instance, struct error *err) {
+int lab_console(const struct lab *lab, const char *instance, bool raw_output, struct error *err) {
 	_close_ int fd = -1;
 	struct termios before;
 	int r = open_console(lab, instance, &fd, err);
@@ -75,7 +84,7 @@ int lab_console(const struct lab *lab, const char *instance, struct error *err) 
 		tcsetattr(0, TCSANOW, &raw);
 		fprintf(stderr, "Connected to the console of %s; Ctrl-] ends.\r\n", instance);
 	}
-	r = pump(fd, err);
+	r = pump(fd, raw_output, err);
 	if (tty) {
 		tcsetattr(0, TCSANOW, &before);
 		fprintf(stderr, "\n");

@@ -7,6 +7,7 @@
 
 /*
  * INSTANCE is "TENANT/NAME". Passes bytes both ways until Ctrl-], the end of stdin or of the console. A terminal
- * is put into raw mode meanwhile and restored.
+ * is put into raw mode meanwhile and restored. Of the output passes what does a terminal no harm (lab/harmless.h); RAW:
+ * all of it.
  */
-int lab_console(const struct lab *lab, const char *instance, struct error *err) _must_use_;
+int lab_console(const struct lab *lab, const char *instance, bool raw, struct error *err) _must_use_;

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
+#include "lab/harmless.h"
 #include "lab/place.h"
 #include "lab/routers.h"
 #include "lab/topology.h"
@@ -18,6 +19,44 @@ static void make_lab(struct lab *lab) {
 	snprintf(name, sizeof(name), "t%d", getpid());
 	assert_int_equal(lab_init(lab, name, &err), 0);
 	lab->hosts = 2;
+}
+
+static void test_harmless(_unused_ void **state) {
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{"login: \tx\b \b\r\n", "login: \tx\b \b\r\n"},
+		{"\033[1;31mred\033[0m", "red"},
+		{"\033]0;title\007text", "text"},
+		{"\033]52;c;AAAA\033\\text", "text"},
+		{"\033P$q\"p\033\\text", "text"},
+		{"\033[c\005\016\017\007text\177", "text"},
+		{"\033(Bx\033=y\033cz", "xyz"},
+		/* A string without an end hides the rest of its line and no more. */
+		{"\033]0;hidden\nshown", "\nshown"},
+		{"\033[12\rshown", "\rshown"},
+		{"\033\033[31mx", "x"},
+		/* C1 as a byte and as UTF-8. */
+		{"a\x9b"
+	         "31mb\xc2\x9b"
+	         "31mc",
+	         "a31mb31mc"},
+		{"\u00fc\u4e2d\U0001f600", "\u00fc\u4e2d\U0001f600"},
+		/* Too long a form, a surrogate, cut off. */
+		{"a\xc0\x9b\xe0\x80\x9b\xed\xa0\x80\xe4\xb8z", "az"},
+		{"\xe4\xb8\033[31mx", "x"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		/* In one piece, and byte by byte. */
+		for (size_t step = strlen(cases[i].in); step; step = step > 1) {
+			_buf_free_ struct buf out = {0};
+			struct harmless h = {0};
+			buf_puts(&out, "");
+			for (size_t at = 0; at < strlen(cases[i].in); at += step)
+				harmless_add(&h, cases[i].in + at, step, &out);
+			buf_putc(&out, 0);
+			assert_string_equal(out.data, cases[i].out);
+		}
 }
 
 static void test_names(_unused_ void **state) {
@@ -146,6 +185,7 @@ static int teardown(_unused_ void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_harmless),
 		cmocka_unit_test(test_daemons),
 		cmocka_unit_test(test_state),
 		cmocka_unit_test_teardown(test_topology, teardown),

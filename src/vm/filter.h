@@ -11,9 +11,9 @@
 
 enum filter {
 	/*
-	 * For QEMU, before its exec. No socket, no namespace, no process beside threads; files can be opened, and what can
-	 * be opened is the container's matter. execve is open until QEMU's own filter (-sandbox spawn=deny) closes it,
-	 * which it does before the guest runs.
+	 * For QEMU, before its exec. No socket, no namespace, no process beside threads; files can be opened, and what
+	 * can be opened is the container's matter. execve is open until QEMU's own filter (-sandbox spawn=deny) closes
+	 * it, which it does before the guest runs.
 	 */
 	FILTER_QEMU,
 	/* For nacre-vm once all is set up: its loop, exit.json, and the end of QEMU. */

@@ -23,19 +23,31 @@ def ptrace(request, pid, data=None):
     assert libc.ptrace(request, pid, None, data) == 0, os.strerror(ctypes.get_errno())
 
 
-def make_it_call(pid, number, *args):
-    """Process PID, which waits in a system call, makes another one instead."""
+def redirect(pid, number, args):
+    """False if it is in no system call just now."""
     regs = ctypes.create_string_buffer(27 * 8)
     ptrace(PTRACE_ATTACH, pid)
     os.waitpid(pid, WALL)
-    ptrace(PTRACE_GETREGS, pid, regs)
-    r = list(struct.unpack("27Q", regs.raw))
-    r[RIP] -= 2  # "syscall" has two bytes
-    r[RAX], r[ORIG_RAX] = number, 2**64 - 1
-    for where, value in zip((RDI, RSI, RDX), args):
-        r[where] = value
-    ptrace(PTRACE_SETREGS, pid, ctypes.create_string_buffer(struct.pack("27Q", *r)))
-    ptrace(PTRACE_DETACH, pid)
+    try:
+        ptrace(PTRACE_GETREGS, pid, regs)
+        r = list(struct.unpack("27Q", regs.raw))
+        with open(f"/proc/{pid}/mem", "rb") as f:
+            f.seek(r[RIP] - 2)
+            if f.read(2) != b"\x0f\x05":  # syscall
+                return False
+        r[RIP] -= 2
+        r[RAX], r[ORIG_RAX] = number, 2**64 - 1
+        for where, value in zip((RDI, RSI, RDX), args):
+            r[where] = value
+        ptrace(PTRACE_SETREGS, pid, ctypes.create_string_buffer(struct.pack("27Q", *r)))
+        return True
+    finally:
+        ptrace(PTRACE_DETACH, pid)
+
+
+def make_it_call(pid, number, *args):
+    """The first thread of process PID makes this system call instead of the one that it waits in."""
+    until("it waits in a system call", lambda: redirect(pid, number, args))
 
 
 def status(pid):
