@@ -47,6 +47,7 @@ class Snapshot:
         self.links = {l["ifname"] for l in json.loads(run("ip", "-j", "link").stdout)}
         self.files = {os.path.join(d, f) for top in ("/run/nacre-lab", "/run/frr", "/run/nacre", "/var/run/frr")
                       for d, dirs, files in os.walk(top) for f in dirs + files}
+        self.cgroups = set(leftovers.cgroups(""))
         self.frr_traces = set(os.listdir("/var/tmp/frr")) if os.path.isdir("/var/tmp/frr") else set()
         with open("/proc/self/mounts") as f:
             self.mounts = {line.split()[1] for line in f}
@@ -60,7 +61,7 @@ class Snapshot:
     def left_behind(self, before, mark):
         """What is there now, was not before, and bears the mark of this run."""
         found = {}
-        for what in ("netns", "links", "files", "mounts", "processes"):
+        for what in ("netns", "links", "files", "cgroups", "mounts", "processes"):
             extra = {x for x in getattr(self, what) - getattr(before, what) if mark in str(x)}
             if extra:
                 found[what] = sorted(map(str, extra))

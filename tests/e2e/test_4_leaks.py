@@ -27,6 +27,7 @@ def state(lab):
     return {
         "netns": sorted(n for n in mine.netns if f"nl-{lab.name}-" in n),
         "qemu": sorted(c for p, c in mine.processes if "qemu" in c and lab.name in c),
+        "cgroups": sorted(c for c in mine.cgroups if f"nl-{lab.name}-" in c),
         "files": sorted(f for f in mine.files if f"/{lab.name}/" in f and "/instances/" in f),
         "routes": routes(lab),
         "nexthops": nexthops(lab),
