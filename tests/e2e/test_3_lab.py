@@ -178,4 +178,4 @@ def test_down_from_a_wreck(lab):
 
 
 class NOTHING:
-    netns = links = files = mounts = processes = frozenset()
+    netns = links = files = mounts = processes = cgroups = frozenset()
