@@ -38,6 +38,8 @@ struct edge {
 const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char password[static BGP_PASSWORD_MAX + 1],
                             char *msg, size_t size);
 
+/* Prefixes of all pools. *RET is malloc'ed. */
+int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) _must_use_;
 /* What is to be announced: first prefixes of pools, then those of endpoints that no pool holds. *RET is malloc'ed. */
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
                          struct error *err) _must_use_;

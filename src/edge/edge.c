@@ -92,6 +92,16 @@ static int want_endpoint(struct edge *e, struct error *err) {
 	return announcer_want(e->announcer, n ? &spec : NULL, err);
 }
 
+/* It depends on nothing that can be too much, and comes before anything is announced, and so before anything comes. */
+static int filter_uplinks(struct edge *e, struct error *err) {
+	_free_ struct prefix *pools = NULL;
+	size_t n;
+	int r = edge_pool_prefixes(e, &pools, &n, err);
+	return r < 0 ? r
+	             : filter_ensure(fabric_underlay(e->c.fabric)->public_fd, e->c.uplinks, e->c.n_uplinks, pools, n,
+	                             &e->filter, err);
+}
+
 static int settle(struct edge *e, struct error *err) {
 	_free_ struct prefix *prefixes = NULL;
 	_buf_free_ struct buf config = {.max = 1 << 20};
@@ -101,16 +111,16 @@ static int settle(struct edge *e, struct error *err) {
 	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric) ||
 	    !e->fabric_known)
 		return r;
-	r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
+	uint64_t now = now_monotonic_ns();
+	const bool compare = !e->compared_at || now - e->compared_at > COMPARE_NS;
+	if (compare)
+		r = filter_uplinks(e, err);
+	if (r >= 0)
+		r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
 	if (r < 0)
 		return r;
-	uint64_t now = now_monotonic_ns();
-	if (!e->compared_at || now - e->compared_at > COMPARE_NS) {
-		const struct underlay *u = fabric_underlay(e->c.fabric);
-		/* Before anything is announced, and so before anything comes. */
-		r = filter_ensure(u->public_fd, e->c.uplinks, e->c.n_uplinks, prefixes, n_pools, &e->filter, err);
-		if (r >= 0)
-			r = aggregate_ensure(u->public_nl, prefixes, n_pools, err);
+	if (compare) {
+		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n_pools, err);
 		if (r >= 0)
 			e->compared_at = now;
 	}

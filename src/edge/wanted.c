@@ -51,6 +51,18 @@ static int look_at_prefix(const struct prefix *p, void *userdata) {
 	return add(l, p);
 }
 
+int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {
+	struct list l = {0};
+	if (add_pools(e, &l) < 0) {
+		free(l.v);
+		return error_oom(err);
+	}
+	/* What is past the bound (thousands of pools) is told by edge_wanted_prefixes(). */
+	*ret = l.v;
+	*ret_n = l.n;
+	return 0;
+}
+
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
                          struct error *err) {
 	struct list l = {0};

@@ -11,7 +11,7 @@
 #define BGP_PASSWORD_MAX 80 /* TCP_MD5SIG_MAXKEYLEN, tcp(7) */
 
 /*
- * -ENOENT if there is none; -EINVAL if others may use the file, or if it holds anything but one line of 1 to
+ * -ENOENT if there is none; -EINVAL if not root alone may use the file, or if it holds anything but one line of 1 to
  * BGP_PASSWORD_MAX printable ASCII characters without blanks.
  */
 int bgp_password_read(const char *path, char out[static BGP_PASSWORD_MAX + 1], struct error *err) _must_use_;

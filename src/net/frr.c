@@ -17,7 +17,7 @@
 
 #define TRACES_DIR    "/var/tmp/frr"
 #define DIR_LEN_MAX   80
-#define PATH_LEN_MAX  (DIR_LEN_MAX + 24)
+#define PATH_LEN_MAX  (DIR_LEN_MAX + 32)
 #define CONFIG_MAX    (16U << 20)
 #define ANSWER_MAX    (4U << 20)
 #define LOG_MAX       (1L << 20)
@@ -32,7 +32,15 @@ static const char *path_of(const struct frr *f, const char *daemon, const char *
 	return out;
 }
 
+/* What we told DAEMON: "bgpd.conf" for sure, "bgpd.next" perhaps in part. */
+static const char *config_of(const struct frr *f, const char *daemon, const char *suffix,
+                             char out[static PATH_LEN_MAX]) {
+	snprintf(out, PATH_LEN_MAX, "%s.conf/%s%s", f->dir, daemon, suffix);
+	return out;
+}
+
 static int prepare_dir(const struct frr *f, struct error *err) {
+	char conf[PATH_LEN_MAX];
 	struct passwd *user = getpwnam("frr");
 	struct group *group = getgrnam("frr");
 	if (strlen(f->dir) > DIR_LEN_MAX)
@@ -48,7 +56,11 @@ static int prepare_dir(const struct frr *f, struct error *err) {
 		return r;
 	if (chown(f->dir, user->pw_uid, group->gr_gid) < 0)
 		return error_errno(err, errno, "chown `%s`", f->dir);
-	return 0;
+	/* It may hold passwords. */
+	r = mkdir_p(config_of(f, "", "", conf), 0750, err);
+	if (r >= 0 && chown(conf, 0, group->gr_gid) < 0)
+		r = error_errno(err, errno, "chown `%s`", conf);
+	return r;
 }
 
 /*
@@ -106,15 +118,6 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 		frr_remove_traces(daemon, atoi(text));
 }
 
-/* For FRR alone: it may hold passwords. */
-static int write_config(const char *path, const char *config, struct error *err) {
-	struct passwd *user = getpwnam("frr");
-	int r = write_file_atomic(path, config, strlen(config), 0600, err);
-	if (r >= 0 && user && chown(path, user->pw_uid, user->pw_gid) < 0)
-		r = error_errno(err, errno, "chown `%s`", path);
-	return r;
-}
-
 static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
 	char log_arg[PATH_LEN_MAX + 8], next[PATH_LEN_MAX], netns[NETNS_PATH_MAX];
@@ -123,10 +126,10 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	path_of(f, "zserv", ".api", zserv);
 	path_of(f, daemon, ".log", log);
 	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
-	int r = write_config(path_of(f, daemon, ".conf", conf), config, err);
+	int r = write_file_atomic(config_of(f, daemon, ".conf", conf), config, strlen(config), 0644, err);
 	if (r < 0)
 		return r;
-	unlink(path_of(f, daemon, ".next", next));
+	unlink(config_of(f, daemon, ".next", next));
 	remove_old_traces(f, daemon);
 	/* With -d the call returns once the daemon has read its configuration and its sockets are open. */
 	const char *zebra_argv[] = {program, "-d",    "-f",           conf,        "-i",           pid,
@@ -142,9 +145,11 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
 }
 
+#define SECRET " password "
+
 /* What FRR is told to forget or take: passwords don't go into messages. */
 static const char *show_command(const char *command, char out[static 128]) {
-	const char *secret = strstr(command, " password ");
+	const char *secret = strstr(command, SECRET);
 	snprintf(out, 128, "%.*s%s", (int)(secret ? secret - command : 110), command, secret ? " password …" : "");
 	return out;
 }
@@ -203,8 +208,9 @@ static int vty_check(int fd, const char *command, struct buf *out, struct error 
 	if (r < 0)
 		return r;
 	if (status != 0)
+		/* Its answer may repeat what it was given. */
 		return error_set(err, EREMOTEIO, "FRR refuses `%s` (status %d): %.200s", show_command(command, shown),
-		                 status, text.data ? text.data : "");
+		                 status, !text.data || strstr(command, SECRET) ? "" : text.data);
 	if (out && text.len)
 		buf_add(out, text.data, text.len);
 	return 0;
@@ -263,17 +269,21 @@ static int change(const struct frr *f, const char *daemon, const char *old, cons
 static int configure(const struct frr *f, const char *daemon, const char *config, struct error *err) {
 	char conf[PATH_LEN_MAX], next[PATH_LEN_MAX];
 	_free_ char *applied = NULL, *attempt = NULL;
-	int r = read_file(path_of(f, daemon, ".conf", conf), CONFIG_MAX, &applied, NULL, err);
+	int r = read_file(config_of(f, daemon, ".conf", conf), CONFIG_MAX, &applied, NULL, err);
+	/* A daemon that an older version of this program started: what it has is told once more, which changes nothing.
+	 */
+	if (r == -ENOENT && (applied = strdup("")))
+		r = 0;
 	if (r < 0)
 		return r;
-	r = read_file(path_of(f, daemon, ".next", next), CONFIG_MAX, &attempt, NULL, err);
+	r = read_file(config_of(f, daemon, ".next", next), CONFIG_MAX, &attempt, NULL, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (!attempt && streq(applied, config))
 		return 0;
 	r = attempt ? change(f, daemon, attempt, config, err) : 0;
 	if (r >= 0)
-		r = write_config(next, config, err);
+		r = write_file_atomic(next, config, strlen(config), 0644, err);
 	if (r >= 0)
 		r = change(f, daemon, applied, config, err);
 	if (r >= 0)
@@ -281,12 +291,13 @@ static int configure(const struct frr *f, const char *daemon, const char *config
 	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
 }
 
-/* FRR opens its log for appending, so it goes on at the beginning of a truncated one. */
+/* FRR opens its log for appending, so it goes on at the beginning of a truncated one. The name is FRR's to change. */
 static void bound_log(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	struct stat st;
-	if (stat(path_of(f, daemon, ".log", path), &st) == 0 && st.st_size > LOG_MAX)
-		(void)!truncate(path, 0);
+	_close_ int fd = open(path_of(f, daemon, ".log", path), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_size > LOG_MAX)
+		(void)!ftruncate(fd, 0);
 }
 
 int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) {
@@ -315,10 +326,13 @@ int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct 
 }
 
 int frr_stop(const struct frr *f, struct error *err) {
+	char conf[PATH_LEN_MAX];
 	int r = stop(f, "bgpd", err);
 	if (r >= 0)
 		r = stop(f, "zebra", err);
 	if (r >= 0)
 		r = remove_tree(f->dir, err);
+	if (r >= 0)
+		r = remove_tree(config_of(f, "", "", conf), err);
 	return r;
 }

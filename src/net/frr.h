@@ -7,8 +7,9 @@
  * of ours never touches a BGP session. Their configuration is changed by commands on their vty
  * sockets, never by restarting or reloading them.
  *
- * Everything of a pair is in one directory (vty sockets, zserv, pid files, configuration, logs);
- * a person looks inside with `vtysh --vty_socket DIR`.
+ * A pair's vty sockets, zserv, pid files and logs are in one directory, DIR, which FRR's user can change; a person
+ * looks inside with `vtysh --vty_socket DIR`. What we tell FRR is in DIR.conf, which it can only read: we act on what
+ * we find there, as root.
  */
 
 #include <sys/types.h>
@@ -18,8 +19,8 @@
 
 struct frr {
 	const char *netns; /* name */
-	const char *dir;   /* made by frr_ensure(), owner frr, who must be able to reach it (no 0700 above); at most 80
-	                      characters */
+	const char *dir;   /* made by frr_ensure(), owner frr, who must be able to reach it (no 0700 above), in a
+	                      directory   that only root can change; at most 80 characters */
 };
 
 /*
@@ -31,7 +32,7 @@ struct frr {
  */
 int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) _must_use_;
 
-/* Ends both daemons and removes the directory. Nothing there is success. */
+/* Ends both daemons and removes both directories. Nothing there is success. */
 int frr_stop(const struct frr *f, struct error *err);
 
 /*

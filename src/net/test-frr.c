@@ -76,6 +76,8 @@ static int teardown(void **state) {
 	OK(frr_stop(&f, &error));
 	OK(netns_delete(netns, &error));
 	assert_int_equal(access(dir, F_OK), -1);
+	snprintf(dir + strlen(dir), 8, ".conf");
+	assert_int_equal(access(dir, F_OK), -1);
 	return 0;
 }
 
@@ -100,6 +102,40 @@ static bool says(const char *daemon, const char *command, const char *what) {
 	_buf_free_ struct buf out = {0};
 	OK(frr_command(&f, daemon, commands, &out, &error));
 	return out.data && strstr(out.data, what);
+}
+
+/* What FRR's user can change is not acted upon: neither configuration, nor a log that is a link. */
+static void test_hostile_frr(void **state) {
+	struct frr f = {netns, dir};
+	char conf[96], log[96], victim[96];
+	_buf_free_ struct buf big = {0};
+	struct stat st;
+	OK(frr_ensure(&f, "",
+	              "router bgp 65001\n neighbor eth0 interface remote-as external\n neighbor eth0 password x\n",
+	              &error));
+	snprintf(conf, sizeof(conf), "%s.conf", dir);
+	assert_int_equal(stat(conf, &st), 0);
+	assert_int_equal(st.st_uid, 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	snprintf(conf, sizeof(conf), "%s.conf/bgpd.conf", dir);
+	assert_int_equal(stat(conf, &st), 0);
+	assert_int_equal(st.st_uid, 0);
+	assert_int_equal(st.st_mode & 022, 0);
+	snprintf(log, sizeof(log), "%s/bgpd.log", dir);
+	snprintf(victim, sizeof(victim), "%s/victim", dir);
+	while (big.len < (2U << 20))
+		buf_puts(&big, "not to be truncated\n");
+	OK(write_file_atomic(victim, big.data, big.len, 0600, &error));
+	unlink(log);
+	assert_int_equal(symlink(victim, log), 0);
+	OK(frr_ensure(&f, "", "router bgp 65001\n", &error));
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_size, big.len);
+	/* What FRR says to a line with a password is not repeated. */
+	assert_int_equal(frr_ensure(&f, "", "router bgp 65001\n neighbor nobody password s3cret\n", &error),
+	                 -EREMOTEIO);
+	assert_null(strstr(error.msg, "s3cret"));
+	OK(frr_stop(&f, &error));
 }
 
 static void test_pair(void **state) {
@@ -156,7 +192,8 @@ static void test_bounded_log(void **state) {
 
 int main(void) {
 	const struct CMUnitTest pure[] = {cmocka_unit_test(test_diff), cmocka_unit_test(test_diff_bad)};
-	const struct CMUnitTest live[] = {cmocka_unit_test(test_pair), cmocka_unit_test(test_bounded_log)};
+	const struct CMUnitTest live[] = {cmocka_unit_test(test_pair), cmocka_unit_test(test_bounded_log),
+	                                  cmocka_unit_test(test_hostile_frr)};
 	int r = cmocka_run_group_tests(pure, NULL, NULL);
 	if (r == 0 && geteuid() == 0)
 		r = cmocka_run_group_tests(live, setup, teardown);
