@@ -65,6 +65,12 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 	buf_puts(b, " accept\n");
 }
 
+/* Addresses that are remembered until they were not used for ten minutes. */
+static void put_set(const char *name, unsigned size, struct buf *b) {
+	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
+	           name, size);
+}
+
 /*
  * What is decided where (docs/instances.md, "Fragments"):
  *
@@ -72,9 +78,10 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
  * before tracking itself. It checks MAC and source address of every fragment, and what is forged leaves no trace.
  * `input`, `forward` and `ingress` stand after reassembly and see whole packets, with their ports and ICMPv6 types.
  *
- * The set `neighbours` bounds how many addresses, beside the link-local one made of its MAC, a guest can make the
- * kernel remember: a solicitation from a new source makes a neighbour, and so does an answer to a new link-local
- * address. Their table is one for the whole host.
+ * The two sets bound how many addresses, beside the link-local one made of its MAC, a guest can make the kernel
+ * remember: a solicitation from a new source makes a neighbour, and so does an answer to a new link-local address.
+ * Their table is one for the whole host. Many addresses of its own don't crowd out its link-local ones, by which it
+ * checks whether the gateway is still there.
  *
  * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU has no business on the network.
  */
@@ -84,8 +91,8 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX], own[OWN_MAX];
 
 	own_prefixes(c, own);
-	buf_puts(b, "\tset neighbours {\n\t\ttype ipv6_addr\n\t\tsize 16\n\t\tflags dynamic,timeout\n"
-	            "\t\ttimeout 10m\n\t}\n");
+	put_set("linklocal", 4, b);
+	put_set("neighbours", 12, b);
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
 	buf_printf(b, "\t\tiifname \"%s\" jump guest\n\t\tiifname \"%s\" ip6 saddr { %s } drop\n\t}\n", INSTNET_TAP,
 	           UPLINK, own);
@@ -101,7 +108,8 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
 		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
 		"\t\tip6 saddr %s accept\n"
-		"\t\tip6 saddr { fe80::/64, %s } update @neighbours { ip6 saddr } accept\n"
+		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
+		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
 		"\t\tdrop\n\t}\n",
 		mac_str(&c->mac, mac), own, own, own, addr_str(&derived, ip), own);
 	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
