@@ -35,23 +35,29 @@ unsigned kind_index(const struct api_kind *k) {
 
 /* ---- the queue of writes ---- */
 
-/* Runs what waits, until all of it has been tried once. What must come later stays, in order. */
+/*
+ * Runs what waits, until all of it has been tried once. What must come later stays, in order; what comes meanwhile, of
+ * one that goes on where it left off, say, has its turn after others.
+ */
 static void run_queue(struct server *s) {
 	if (s->running || store_busy(s->store))
 		return;
 	s->running = true;
-	struct write *w, *next;
+	struct write *w, *next, *last = TAILQ_LAST(&s->queue, write_list);
 	TAILQ_FOREACH_SAFE (w, &s->queue, link, next) {
+		const bool end = w == last;
 		if (store_staged_count(s->store) >= BATCH_MAX)
 			break;
 		enum write_result res = w->run(s, w);
-		if (res == WRITE_LATER)
-			continue;
-		TAILQ_REMOVE(&s->queue, w, link);
-		if (res == WRITE_STAGED)
-			TAILQ_INSERT_TAIL(&s->staged, w, link);
-		else
-			w->done(s, w, 0, NULL);
+		if (res != WRITE_LATER) {
+			TAILQ_REMOVE(&s->queue, w, link);
+			if (res == WRITE_STAGED)
+				TAILQ_INSERT_TAIL(&s->staged, w, link);
+			else
+				w->done(s, w, 0, NULL);
+		}
+		if (end)
+			break;
 	}
 	s->running = false;
 }

@@ -133,6 +133,18 @@ static int revoked_cmp(const void *a, const void *b) {
 	return memcmp(a, b, sizeof(struct revoked));
 }
 
+/* Leading zeros are how DER keeps a number positive. At most 20 octets remain (RFC 5280, section 4.1.2.2). */
+static bool put_serial(struct revoked *r, const unsigned char *serial, size_t len) {
+	while (len && !*serial)
+		serial++, len--;
+	if (len > sizeof(r->serial))
+		return false;
+	memset(r->serial, 0, sizeof(r->serial));
+	memcpy(r->serial, serial, len);
+	r->len = (unsigned char)len;
+	return true;
+}
+
 static bool digest_name(const gnutls_datum_t *dn, struct revoked *ret) {
 	return gnutls_hash_fast(GNUTLS_DIG_SHA256, dn->data, dn->size, ret->issuer) == 0;
 }
@@ -156,12 +168,8 @@ static int add_crl(struct content *c, gnutls_x509_crl_t crl, struct error *err) 
 		unsigned char serial[64];
 		size_t len = sizeof(serial);
 		whole = gnutls_x509_crl_iter_crt_serial(crl, &it, serial, &len, NULL) == 0;
-		if (!whole || len > sizeof(r.serial))
-			continue;
-		memset(r.serial, 0, sizeof(r.serial));
-		memcpy(r.serial, serial, len);
-		r.len = (unsigned char)len;
-		c->revoked[c->n_revoked++] = r;
+		if (whole && put_serial(&r, serial, len))
+			c->revoked[c->n_revoked++] = r;
 	}
 	gnutls_x509_crl_iter_deinit(it);
 	if (until > 0)
@@ -172,15 +180,16 @@ static int add_crl(struct content *c, gnutls_x509_crl_t crl, struct error *err) 
 static bool is_revoked(const struct content *c, gnutls_x509_crt_t crt) {
 	struct revoked key = {0};
 	gnutls_datum_t dn;
-	size_t len = sizeof(key.serial);
+	unsigned char serial[64];
+	size_t len = sizeof(serial);
 	if (c->n_revoked == 0)
 		return false;
 	/* What can't be looked up is not let in. */
 	if (gnutls_x509_crt_get_raw_issuer_dn(crt, &dn) < 0)
 		return true;
-	bool good = digest_name(&dn, &key) && gnutls_x509_crt_get_serial(crt, key.serial, &len) == 0;
+	bool good = digest_name(&dn, &key) && gnutls_x509_crt_get_serial(crt, serial, &len) == 0 &&
+	            put_serial(&key, serial, len);
 	gnutls_free(dn.data);
-	key.len = (unsigned char)len;
 	return !good || bsearch(&key, c->revoked, c->n_revoked, sizeof(key), revoked_cmp);
 }
 

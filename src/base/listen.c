@@ -26,8 +26,9 @@ static int listen_unix(const char *path, struct error *err) {
 	if (fd < 0)
 		return error_errno(err, errno, "socket");
 	/* A file that nobody answers on is left over from a process that died. */
-	_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (probe >= 0 && connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+	_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* EAGAIN: it listens, but doesn't accept. */
+	if (probe >= 0 && (connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN))
 		return error_set(err, EADDRINUSE, "another process listens on `%s`", path);
 	char copy[sizeof(sa.sun_path)];
 	_close_ int dir = open(dirname(strcpy(copy, path)), O_PATH | O_DIRECTORY | O_CLOEXEC);

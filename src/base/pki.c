@@ -482,6 +482,11 @@ static int revoke_hex(gnutls_x509_crl_t crl, const char *hex, struct error *err)
 		                 "serial `%.64s`: must be two hexadecimal digits for each octet, at most 20 octets "
 		                 "(`openssl x509 -serial` says it)",
 		                 hex);
+	/* As DER has it (RFC 5280, 4.1.2.2): a zero in front where the number would look negative. */
+	if (entry.serial[0] & 0x80) {
+		memmove(entry.serial + 1, entry.serial, entry.len++);
+		entry.serial[0] = 0;
+	}
 	return revoke_entry(crl, &entry, err);
 }
 

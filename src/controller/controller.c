@@ -268,8 +268,8 @@ static void on_quota(const struct kube_change *ch, void *userdata) {
 	}
 	enqueue(c, QUEUE_QUOTAS, ch->ns, ch->name);
 	const struct tenantquota *now = ch->obj, *old = ch->old;
-	if (ch->type == KUBE_DELETED ||
-	    (ch->type == KUBE_MODIFIED && !api_equal(&api_desc_tenantquota_spec, now->spec, old->spec)))
+	/* One that is new can allow more than the default quota, which held until now. */
+	if (ch->type != KUBE_MODIFIED || !api_equal(&api_desc_tenantquota_spec, now->spec, old->spec))
 		room_made(c);
 }
 

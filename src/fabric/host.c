@@ -83,7 +83,8 @@ static int create(struct fabric *f, struct error *err) {
 	return r;
 }
 
-static int fill_status(const struct fabric *f, struct host *h) {
+/* FAULT: why it is not ready, or NULL. */
+static int fill_status(const struct fabric *f, struct host *h, const char *fault) {
 	char boot[64];
 	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
 	h->status = s;
@@ -98,30 +99,41 @@ static int fill_status(const struct fabric *f, struct host *h) {
 	const struct api_condition *is = api_condition_find(s->conditions.v, s->conditions.n, "Ready");
 	if (is && streq(is->reason, HOST_VTEP_CONFLICT))
 		return 0;
-	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", "True", "AgentReady",
-	                         "the agent follows the API and keeps the overlay", h->meta.generation.v,
-	                         now_realtime_us());
+	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", fault ? "False" : "True",
+	                         fault ? "OptionsDiffer" : "AgentReady",
+	                         fault ? fault : "the agent follows the API and keeps the overlay",
+	                         h->meta.generation.v, now_realtime_us());
 }
 
 /* 1: a request is under way. */
+static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
+	struct host *now = api_copy(&api_kind_host, have);
+	int r = now && fill_status(f, now, fault) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
+	                                                                   KUBE_CALL(on_done, f, &f->host_request), err)
+	                                               : error_oom(err);
+	api_free(&api_kind_host, now);
+	return r;
+}
+
 static int settle(struct fabric *f, const struct host *have, struct error *err) {
 	char vtep[ADDR_STR_MAX];
 	if (!have)
 		return create(f, err);
-	if (!streq(have->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) || !streq(have->spec->role, f->c.role))
-		return error_set(err, EADDRNOTAVAIL,
-		                 "Host %s has spec.role %s and spec.vtep %s, but its agent runs as %s with --vtep %s: "
-		                 "change the one or the other",
-		                 f->c.host, have->spec->role, have->spec->vtep, f->c.role, vtep);
+	if (!streq(have->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) || !streq(have->spec->role, f->c.role)) {
+		error_set(err, EADDRNOTAVAIL,
+		          "Host %s has spec.role %s and spec.vtep %s, but its agent runs as %s with --vtep %s; change "
+		          "the "
+		          "Host or start the agent with other options",
+		          f->c.host, have->spec->role, have->spec->vtep, f->c.role, vtep);
+		struct error lost = {0};
+		(void)!patch_status(f, have, err->msg, &lost);
+		return -EADDRNOTAVAIL;
+	}
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
 	/* Ready only once the overlay is what it should be. */
 	if (!f->started)
 		return 0;
-	struct host *now = api_copy(&api_kind_host, have);
-	int r = now && fill_status(f, now) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
-	                                                            KUBE_CALL(on_done, f, &f->host_request), err)
-	                                        : error_oom(err);
-	api_free(&api_kind_host, now);
+	int r = patch_status(f, have, NULL, err);
 	f->registered |= r == 0;
 	return r;
 }

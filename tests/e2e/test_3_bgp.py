@@ -71,7 +71,7 @@ def test_wrong_password(lab, peer, hello):
 
 
 @pytest.mark.parametrize("content, mode, says", [(None, 0, "No such file"), ("two words", 0o600, "without blanks"),
-                                                 ("", 0o600, "one line"), ("x" * 81, 0o600, "80"), ("open", 0o604, "chmod")])
+                                                 ("", 0o600, "one line"), ("x" * 81, 0o600, "80"), ("open", 0o640, "chmod"), ("open", 0o604, "chmod")])
 def test_bad_password_files(lab, peer, content, mode, says):
     path = f"{lab.dir}/bgp/bad"
     if content is not None:
