@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nacre export and nacre import: a cloud goes from one server to another, of either sort, and nothing is lost."""
 
+import itertools
 import json
 import os
 import stat
@@ -399,14 +400,22 @@ def test_changed_meanwhile(server, tmp_path):
     """Nobody writes while it is exported, or it fails and says what was changed."""
     for n in range(300):
         server.create(image(f"i{n}"))
-    p = subprocess.Popen([NACRE, "export", *access(server), str(tmp_path / "x")], stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True)
-    n = 0
-    while p.poll() is None:
-        n += 1
-        server.patch(f"{G}/images/i7", {"metadata": {"labels": {"n": str(n)}}})
-    out = p.communicate()[0]
-    assert p.returncode == 1 and "Image i7 changed while it was exported" in out and "hold" in out, out
+    numbers = itertools.count()
+
+    def attempt():
+        """One export while Image i7 changes all the time. None: nothing happened to be written while it looked."""
+        p = subprocess.Popen([NACRE, "export", *access(server), str(tmp_path / "x")], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True)
+        while p.poll() is None:
+            server.patch(f"{G}/images/i7", {"metadata": {"labels": {"n": str(next(numbers))}}})
+        out = p.communicate()[0]
+        if p.returncode == 0:
+            os.unlink(tmp_path / "x")
+            return None
+        return p.returncode, out
+
+    status, out = eventually("an export sees a change", 30, attempt)
+    assert status == 1 and "Image i7 changed while it was exported" in out and "hold" in out, out
     assert not os.path.exists(tmp_path / "x") and not os.path.exists(tmp_path / "x.part")
 
 

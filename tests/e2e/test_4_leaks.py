@@ -41,7 +41,10 @@ def open_files(lab):
     found = {}
     for daemon in ["apiserver", "controller", "edge1", "edge2"] + [f"host{i}" for i in range(1, lab.hosts + 1)]:
         directory = f"/proc/{lab.pid(daemon)}/fd"
-        links = [os.readlink(os.path.join(directory, fd)) for fd in os.listdir(directory)]
+        links = []
+        for fd in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                links.append(os.readlink(os.path.join(directory, fd)))
         if daemon in ("apiserver", "controller"):
             assert len(links) < 256, (daemon, links)
             links = [l for l in links if not l.startswith("socket:")]
