@@ -130,7 +130,7 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
 	begin(&c, r);
-	if (stage_check_lengths(r, r->json) < 0)
+	if (stage_check_lengths(r, r->json, 0) < 0)
 		return -EINVAL;
 	json_t *config = tree_copy(r->json), *obj = NULL;
 	drop_nulls(config);

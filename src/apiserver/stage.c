@@ -177,16 +177,20 @@ static void drop_repeated_owners(struct request *r, json_t *obj) {
 	}
 }
 
-static void check_managed(const json_t *obj, struct api_errors *errs) {
-	const size_t n = json_array_size(json_object_get(object_meta(obj), "managedFields"));
-	if (n > MANAGED_ENTRIES_MAX)
-		api_errors_add(errs, API_TOO_MANY, "metadata.managedFields",
-		               "Too many: %zu: must have at most %d items", n, MANAGED_ENTRIES_MAX);
+static size_t count_managed(const json_t *obj) {
+	return json_array_size(json_object_get(object_meta(obj), "managedFields"));
 }
 
-int stage_check_lengths(struct request *r, const json_t *obj) {
+static void too_many_managed(struct api_errors *errs, size_t n, int max) {
+	api_errors_add(errs, API_TOO_MANY, "metadata.managedFields", "Too many: %zu: must have at most %d items", n,
+	               max);
+}
+
+int stage_check_lengths(struct request *r, const json_t *obj, size_t stored_entries) {
 	struct api_errors errs = {0};
-	check_managed(obj, &errs);
+	const size_t n = count_managed(obj);
+	if (n > MANAGED_ENTRIES_MAX && n > stored_entries)
+		too_many_managed(&errs, n, MANAGED_ENTRIES_MAX);
 	api_check_lengths(r->route.kind->desc, obj, &errs);
 	if (!errs.n)
 		return 0;
@@ -223,14 +227,63 @@ static size_t stored_size(const struct server *s, unsigned kind, const char *ns,
 }
 
 /*
- * Administrators may fill a namespace. Nacre's programs may let what is there grow: statuses and finalizers must not
- * fail because a tenant has filled its namespace.
+ * A change by one of Nacre's programs: statuses and finalizers must not fail because a tenant has filled its namespace
+ * or the object. No status is an Event, though.
  */
-static bool may_exceed(const struct request *r, bool create) {
+static bool is_ours(const struct request *r, bool create) {
 	const struct user *u = r->user;
-	bool ours = user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES) || streq(u->name, ROLES_CONTROLLER);
-	/* No status is an Event, though. */
-	return (ours && !create && r->route.kind != &api_kind_event) || user_in_group(u, GROUP_MASTERS);
+	return (user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES) || streq(u->name, ROLES_CONTROLLER)) &&
+	       !create && r->route.kind != &api_kind_event;
+}
+
+/* Administrators may fill a namespace. */
+static bool may_exceed(const struct request *r, bool create) {
+	return is_ours(r, create) || user_in_group(r->user, GROUP_MASTERS);
+}
+
+/* ---- bounds of one object ---- */
+
+/*
+ * The bounds are for users. What Nacre's programs write has bounds of its own and may take an object past these; then
+ * users may still write what makes the object no larger.
+ */
+static int check_values(struct request *r, const json_t *old, const json_t *managed, const json_t *obj) {
+	struct error err, ignored;
+	size_t left = is_ours(r, !old) ? SIZE_MAX : OBJECT_VALUES_MAX;
+	/* The object with its managedFields, which are nested as the object is, and a little more. */
+	if (tree_charge(obj, 0, &left, NULL, &err) == 0)
+		return 0;
+	size_t now = SIZE_MAX, before = SIZE_MAX;
+	if (old && tree_charge(obj, 0, &now, NULL, &ignored) == 0 &&
+	    tree_charge(old, 0, &before, NULL, &ignored) == 0 &&
+	    (!managed || tree_charge(managed, 2, &before, NULL, &ignored) == 0) && now >= before)
+		return 0;
+	const char *name = object_meta_str(obj, "name");
+	reply_status(&r->reply, 422, "Invalid", NULL, "%s \"%s\" is invalid: %s", r->route.kind->singular,
+	             name ? name : "", err.msg);
+	return -EINVAL;
+}
+
+static int check_size(const struct server *s, struct request *r, const json_t *old, const json_t *obj, size_t len) {
+	const struct api_kind *k = r->route.kind;
+	const char *name = object_meta_str(obj, "name");
+	const size_t max = k->max_bytes ? k->max_bytes : OBJECT_MAX;
+	const size_t stored = old ? stored_size(s, r->route.kind_index, r->route.ns, r->route.name) : 0;
+	/* Agents and nacre-controller take no more than max_bytes of a kind that has it. */
+	const size_t room = is_ours(r, !old) && !k->max_bytes ? PROGRAMS_BYTES : 0;
+	if (len <= max + room || (len <= stored && !k->max_bytes))
+		return 0;
+	reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL, "%s \"%s\" would take %zu bytes; the limit is %zu",
+	             k->singular, name ? name : "", len, max);
+	return -EMSGSIZE;
+}
+
+static void check_managed(const struct request *r, const json_t *old, const json_t *managed, const json_t *obj,
+                          struct api_errors *errs) {
+	const size_t n = count_managed(obj);
+	const int max = user_in_group(r->user, GROUP_MASTERS) ? MANAGED_ENTRIES_MAX : MANAGED_ENTRIES_USERS;
+	if (n > (size_t)max && n > json_array_size(managed) && !is_ours(r, !old))
+		too_many_managed(errs, n, max);
 }
 
 /* Quotas, and what a namespace may store. */
@@ -247,20 +300,15 @@ static bool has_room(const struct server *s, const struct request *r, const json
 	return may_exceed(r, !old) || quota_stores(s->quota, rt->kind_index, rt->ns, was, text->len, msg);
 }
 
-int stage_check(struct server *s, struct request *r, const json_t *old, json_t *obj, struct buf *ret_text) {
+int stage_check(struct server *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
+                struct buf *ret_text) {
 	const struct api_kind *k = r->route.kind;
 	struct api_errors errs = {0};
-	struct error err;
-	size_t values = OBJECT_VALUES_MAX;
 	_buf_free_ struct buf text = {0};
 
-	/* With its managed fields, which are nested as the object is, and a little more. */
-	if (tree_charge(obj, 0, &values, NULL, &err) < 0) {
-		const char *name = object_meta_str(obj, "name");
-		reply_status(&r->reply, 422, "Invalid", NULL, "%s \"%s\" is invalid: %s", k->singular, name ? name : "",
-		             err.msg);
-		return -EINVAL;
-	}
+	int e = check_values(r, old, managed, obj);
+	if (e < 0)
+		return e;
 	/* A rehearsal makes no version. */
 	int v = !request_dry_run(r) ? set_version(s, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
@@ -269,16 +317,11 @@ int stage_check(struct server *s, struct request *r, const json_t *old, json_t *
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
-	const size_t max = k->max_bytes ? k->max_bytes : OBJECT_MAX;
-	if (text.len > max) {
-		reply_status(&r->reply, 413, "RequestEntityTooLarge", NULL,
-		             "%s \"%s\" would take %zu bytes; the limit is %zu", k->singular,
-		             object_meta_str(obj, "name") ? object_meta_str(obj, "name") : "", text.len, max);
-		return -EMSGSIZE;
-	}
+	if ((e = check_size(s, r, old, obj, text.len)) < 0)
+		return e;
 	check_owners(obj, &errs);
-	check_managed(obj, &errs);
-	int e = validate(s, r, old, obj, &text, &errs);
+	check_managed(r, old, managed, obj, &errs);
+	e = validate(s, r, old, obj, &text, &errs);
 	if (errs.n) {
 		reply_invalid(r, object_meta_str(obj, "name"), &errs);
 		return -EINVAL;

@@ -8,11 +8,20 @@
 /* The stored object as a tree, a new reference; NULL on no memory. */
 json_t *object_load(const struct object *o);
 
-/* How many entries metadata.managedFields may have; Kubernetes bounds only those of updates, to 10. */
-#define MANAGED_ENTRIES_MAX 128
+/*
+ * How many entries metadata.managedFields may have; Kubernetes bounds only those of updates, to 10. Users leave room
+ * for Nacre's programs, or a tenant could keep an agent from reporting on his instance.
+ */
+#define MANAGED_ENTRIES_MAX   128
+#define MANAGED_ENTRIES_USERS 100
+/* By so much may an object grow past OBJECT_MAX by what Nacre's programs write. */
+#define PROGRAMS_BYTES ((size_t)64 << 10)
 
-/* Whether no list of OBJ, from outside, is too long: to be asked first. -EINVAL, and the reply is set. */
-int stage_check_lengths(struct request *r, const json_t *obj) _must_use_;
+/*
+ * Whether no list of OBJ, from outside, is too long: to be asked first. The stored object has STORED_ENTRIES of
+ * managedFields. -EINVAL, and the reply is set.
+ */
+int stage_check_lengths(struct request *r, const json_t *obj, size_t stored_entries) _must_use_;
 
 /*
  * Drops what the schema doesn't know (which the client may have asked to be an error) and fills in defaults.
@@ -21,10 +30,12 @@ int stage_check_lengths(struct request *r, const json_t *obj) _must_use_;
 int stage_prepare(struct request *r, json_t *obj) _must_use_;
 
 /*
- * Checks a prepared OBJ as the new state of a request's object (OLD: the stored one, or NULL): validates, asks the
- * rules that look at other objects, sets its resourceVersion to the next one. RET_TEXT: its JSON. Failure as above.
+ * Checks a prepared OBJ as the new state of a request's object (OLD: the stored one, or NULL; MANAGED: its
+ * managedFields, which OLD is without): validates, asks the rules that look at other objects, sets its resourceVersion
+ * to the next one. RET_TEXT: its JSON. Failure as above.
  */
-int stage_check(struct server *s, struct request *r, const json_t *old, json_t *obj, struct buf *ret_text) _must_use_;
+int stage_check(struct server *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
+                struct buf *ret_text) _must_use_;
 
 /* Sets the resourceVersion and stages. 0 or -ENOMEM. */
 int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name,

@@ -218,7 +218,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (stage_check_lengths(r, obj) < 0)
+	if (stage_check_lengths(r, obj, 0) < 0)
 		return WRITE_DONE;
 	sent = owners_detach(obj);
 	drop_server_meta(obj);
@@ -243,7 +243,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 		return out_of_memory(r);
 	if (owners_attach(obj, list ? list : tracked) < 0)
 		return out_of_memory(r);
-	if (stage_check(s, r, NULL, obj, &text) < 0)
+	if (stage_check(s, r, NULL, NULL, obj, &text) < 0)
 		return WRITE_DONE;
 	const struct object *there = store_get(s->store, rt->kind_index, rt->ns, name);
 	if (there) {
@@ -399,7 +399,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 	const json_t *old = st->tree;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (stage_check_lengths(r, obj) < 0)
+	if (stage_check_lengths(r, obj, json_array_size(st->managed)) < 0)
 		return WRITE_DONE;
 	sent = owners_detach(obj);
 	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
@@ -426,7 +426,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 		return out_of_memory(r);
 	if (owners_attach(obj, list) < 0)
 		return out_of_memory(r);
-	if (stage_check(s, r, old, obj, &text) < 0)
+	if (stage_check(s, r, old, st->managed, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
 		return finish_removal(s, r, st, obj);

@@ -61,13 +61,13 @@ def test_managed_fields(red):
     want = "metadata.managedFields: Too many: 1000: must have at most 128 items"
     refused(red, ask(red, "PUT", OF_RED + "/a", many), want)
     refused(red, ask(red, "POST", OF_RED, instance("b", "red", meta={"managedFields": managers(1_000)})), want)
-    # Those who apply are never put together, as in Kubernetes: the 129th is refused.
+    # Those who apply are never put together, as in Kubernetes: the 101st of a user is refused.
     for i in range(130):
         a = ask(red, "PATCH", f"{OF_RED}/a?fieldManager=m{i}",
                 {"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "labels": {"x": "y"}}}, APPLY)
         if a.status != 200:
             break
-    refused(red, a, "metadata.managedFields: Too many: 129: must have at most 128 items")
+    refused(red, a, "metadata.managedFields: Too many: 101: must have at most 100 items")
 
 
 def test_spec_and_roles(red):
