@@ -95,20 +95,36 @@ static int parse_protobuf(struct request *r, bool options) {
 	return e;
 }
 
+/* A whole object may be sent as it was read: with its managedFields, which take as many values again. */
+static int check_values(const json_t *body, struct error *err) {
+	size_t values = TREE_VALUES_MAX, managed = OBJECT_VALUES_MAX;
+	struct error ignored;
+	const json_t *list = json_object_get(object_meta(body), "managedFields");
+	/* Cheap: the body has OBJECT_VALUES_MAX values at most. */
+	if (list && tree_charge(list, 2, &managed, NULL, &ignored) == 0)
+		values += OBJECT_VALUES_MAX - managed;
+	return tree_charge(body, 0, &values, NULL, err) == 0
+	               ? 0
+	               : error_set(err, EINVAL, "more than %d values besides metadata.managedFields", TREE_VALUES_MAX);
+}
+
 static int parse_json(struct request *r, bool yaml, struct error *err) {
 	const char *text = r->body.data ? r->body.data : "";
+	const bool whole = (r->route.verb == VERB_CREATE || r->route.verb == VERB_UPDATE) && !r->route.review;
 	bool twice;
-	int e = tree_load_foreign(text, r->body.len, &r->json, &twice, err);
-	if (e < 0)
-		return error_prefix(err, "the body can't be read");
-	if (!twice)
-		return 0;
-	/* The reader of YAML says it in its own words. */
-	if (yaml) {
+	int e = tree_load_foreign(text, r->body.len, whole ? OBJECT_VALUES_MAX : TREE_VALUES_MAX, &r->json, &twice,
+	                          err);
+	if (e == 0 && whole)
+		e = check_values(r->json, err);
+	if (e == 0 && twice && yaml)
+		e = error_set(err, EINVAL, "an object has a member twice");
+	if (e < 0) {
 		json_decref(r->json);
 		r->json = NULL;
-		return -EINVAL;
+		return error_prefix(err, "the body can't be read");
 	}
+	if (!twice)
+		return 0;
 	/* Whether that is an error depends on what the client asked; see stage_prepare(). */
 	r->duplicates = calloc(1, sizeof(*r->duplicates));
 	return r->duplicates && json_duplicates(text, r->body.len, r->duplicates) == 0 ? 0 : error_oom(err);
@@ -117,13 +133,19 @@ static int parse_json(struct request *r, bool yaml, struct error *err) {
 /* JSON is YAML, and much faster to read. */
 static int parse_yaml(struct request *r, bool strict, struct error *err) {
 	const char *text = r->body.data ? r->body.data : "";
-	if (text[strspn(text, " \t\r\n")] == '{' && parse_json(r, true, err) == 0)
+	const bool json = text[strspn(text, " \t\r\n")] == '{';
+	int e = json ? parse_json(r, true, err) : -EINVAL;
+	if (e == 0)
 		return 0;
+	/* What is wrong with shorter ones, such as a member that is there twice, the reader of YAML says as Kubernetes
+	 * does. */
+	if (json && r->body.len > YAML_TEXT_MAX)
+		return e;
 	if (r->body.len > YAML_TEXT_MAX)
 		return error_set(err, EMSGSIZE,
 		                 "a body in YAML may have at most %zu bytes, not %zu; one in JSON may have %zu",
 		                 YAML_TEXT_MAX, r->body.len, REQUEST_BODY_MAX);
-	int e = yaml_parse(text, r->body.len, strict, &r->json, err);
+	e = yaml_parse(text, r->body.len, strict, &r->json, err);
 	if (e == 0)
 		return 0;
 	bool twice = strstr(err->msg, "already set in map") != NULL;

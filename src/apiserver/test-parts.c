@@ -257,7 +257,7 @@ static void test_trees(void **state) {
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		_buf_free_ struct buf b = {0};
 		json_t *want = json(good[i]), *got = NULL;
-		assert_int_equal(tree_load_foreign(good[i], strlen(good[i]), &got, &twice, &err), 0);
+		assert_int_equal(tree_load_foreign(good[i], strlen(good[i]), TREE_VALUES_MAX, &got, &twice, &err), 0);
 		if (twice || !json_equal(got, want))
 			fail_msg("read wrongly: %s", good[i]);
 		json_t *copy = tree_copy(got);
@@ -274,7 +274,7 @@ static void test_trees(void **state) {
 		if (tree_load(bad[i], strlen(bad[i])))
 			fail_msg("taken: %s", bad[i]);
 	json_t *v;
-	assert_int_equal(tree_load_foreign("{\"a\":{\"b\":1,\"b\":2}}", 19, &v, &twice, &err), 0);
+	assert_int_equal(tree_load_foreign("{\"a\":{\"b\":1,\"b\":2}}", 19, TREE_VALUES_MAX, &v, &twice, &err), 0);
 	assert_true(twice);
 	assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "a"), "b")), 2);
 	json_decref(v);

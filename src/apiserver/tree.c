@@ -6,9 +6,6 @@
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
-#define TEXT_OF(number) #number
-#define TEXT(macro)     TEXT_OF(macro)
-
 /* ---- bounds ---- */
 
 int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, struct error *err) {
@@ -43,7 +40,7 @@ int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, st
 struct loader {
 	struct jr jr;
 	size_t values; /* that may come yet */
-	bool twice;
+	bool twice, many;
 };
 
 static json_t *load(struct loader *l);
@@ -118,7 +115,7 @@ static json_t *load(struct loader *l) {
 	size_t n;
 	bool flag;
 	if (!l->values) {
-		jr_fail(r, "more than " TEXT(TREE_VALUES_MAX) " values");
+		l->many = true;
 		return NULL;
 	}
 	l->values--;
@@ -139,7 +136,9 @@ static int load_text(const char *text, size_t len, size_t values_max, json_t **r
 	int r = 0;
 	jr_init(&l.jr, text, len);
 	_json_decref_ json_t *v = load(&l);
-	if (!v || jr_end(&l.jr) < 0)
+	if (l.many)
+		r = error_set(err, EINVAL, "more than %zu values", values_max);
+	else if (!v || jr_end(&l.jr) < 0)
 		r = l.jr.failed ? jr_error(&l.jr, err) : error_oom(err);
 	jr_done(&l.jr);
 	if (r < 0)
@@ -156,8 +155,9 @@ json_t *tree_load(const char *text, size_t len) {
 	return load_text(text, len, SIZE_MAX, &v, &twice, &err) < 0 ? NULL : v;
 }
 
-int tree_load_foreign(const char *text, size_t len, json_t **ret, bool *ret_twice, struct error *err) {
-	return load_text(text, len, TREE_VALUES_MAX, ret, ret_twice, err);
+int tree_load_foreign(const char *text, size_t len, size_t values_max, json_t **ret, bool *ret_twice,
+                      struct error *err) {
+	return load_text(text, len, values_max, ret, ret_twice, err);
 }
 
 /* ---- to text ---- */

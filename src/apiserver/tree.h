@@ -42,10 +42,11 @@ int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, st
 json_t *tree_load(const char *text, size_t len);
 
 /*
- * The same of a text from outside, within the bounds. -EINVAL or -ENOMEM, with ERR filled in. *RET_TWICE: an object has
- * a member twice.
+ * The same of a text from outside, of at most VALUES_MAX values. -EINVAL or -ENOMEM, with ERR filled in. *RET_TWICE: an
+ * object has a member twice.
  */
-int tree_load_foreign(const char *text, size_t len, json_t **ret, bool *ret_twice, struct error *err) _must_use_;
+int tree_load_foreign(const char *text, size_t len, size_t values_max, json_t **ret, bool *ret_twice,
+                      struct error *err) _must_use_;
 
 /* Like json_dumps() with JSON_COMPACT and JSON_ENCODE_ANY, at the end of B; b->failed tells of no memory. */
 void tree_dump(struct buf *b, const json_t *v);

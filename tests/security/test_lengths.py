@@ -82,7 +82,10 @@ def test_values(red):
     """A body of many small values takes a hundred times its size as a tree."""
     for value in ("{}", "[]", "0", '""'):
         body = json.dumps(instance("b", "red", x=0)).replace('"x": 0', '"x": [' + f"{value}," * 600_000 + "0]")
-        refused(red, ask(red, "POST", OF_RED, body), "more than 10000 values")
+        refused(red, ask(red, "POST", OF_RED, body), "more than 20000 values")
+        few = body.replace(f"{value}," * 600_000, f"{value}," * 12_000)
+        refused(red, ask(red, "POST", OF_RED, few), "more than 10000 values besides metadata.managedFields")
+        refused(red, ask(red, "PATCH", OF_RED + "/a", few, MERGE), "more than 10000 values")
 
 
 def test_retain_keys(red):
