@@ -136,6 +136,25 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	return -EINVAL;
 }
 
+/* "a" of "\"a\"": what names and uids are written as. */
+static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
+	const char *text;
+	size_t len;
+	bool found = json_find(b->data, b->len, path, &text, &len) && len > 2;
+	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
+}
+
+/* What a deletion asks of an object: in full, or if that can't be read, who it is. */
+static int read_identity(const struct object *o, json_t **ret) {
+	char uid[64];
+	int r = object_read(o, ret);
+	if (r != -EBADMSG)
+		return r;
+	get_plain(o->value, "metadata.uid", uid, sizeof(uid));
+	*ret = json_pack("{s:{s:s, s:s, s:s}}", "metadata", "name", o->name, "namespace", o->ns, "uid", uid);
+	return *ret ? 0 : -ENOMEM;
+}
+
 enum write_result handle_delete(struct server *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct delete_options d;
@@ -145,13 +164,13 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
 		return WRITE_LATER;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	json_t *tree = o ? object_load(o) : NULL;
+	json_t *tree = NULL;
 	if (!o) {
 		if (restrict_stored(r, NULL) == 0)
 			reply_not_found(r);
 		return WRITE_DONE;
 	}
-	if (!tree) {
+	if (read_identity(o, &tree) < 0) {
 		reply_internal(r, "out of memory");
 		return WRITE_DONE;
 	}
@@ -211,14 +230,6 @@ static enum write_result begin_collection(struct server *s, struct request *r) {
 		reply_internal(r, "out of memory");
 	}
 	return WRITE_DONE;
-}
-
-/* "a" of "\"a\"": what names and uids are written as. */
-static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
-	const char *text;
-	size_t len;
-	bool found = json_find(b->data, b->len, path, &text, &len) && len > 2;
-	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
 }
 
 /* The object that B was the state of; NULL if it is gone, and perhaps another of its name is there. */

@@ -40,9 +40,10 @@ struct gc {
 	struct key_tree todo;
 	TAILQ_HEAD(, key) doing;
 	struct owned_tree owned;
+	struct key *last; /* where the next batch begins; NULL: at the first */
 	bool queued, backing_off;
 	unsigned ticks;
-	size_t changes, looked_at, bytes; /* of this batch */
+	size_t changes, looked_at, bytes, done; /* of this batch */
 };
 
 static int key_cmp(struct key *a, struct key *b) {
@@ -269,8 +270,12 @@ static bool has_uid(void *userdata, const json_t *ref) {
 
 static int orphan_one(struct gc *g, const struct key *k, char *uid) {
 	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
-	json_t *obj = o ? object_load(o) : NULL;
-	int r = obj ? forget_owners(g, k->kind, o, obj, has_uid, uid) : o ? -ENOMEM : 0;
+	json_t *obj = NULL;
+	int r = o ? object_read(o, &obj) : 0;
+	if (obj)
+		r = forget_owners(g, k->kind, o, obj, has_uid, uid);
+	else if (r == -EBADMSG)
+		r = 0;
 	json_decref(obj);
 	return r;
 }
@@ -398,9 +403,12 @@ static int do_key(struct gc *g, const struct key *k) {
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
 	if (api_kinds[k->kind] == &api_kind_event && o->written_s + EVENT_TTL_S < now_s)
 		return delete_one(g, k->kind, o, PROPAGATE_BACKGROUND);
-	json_t *obj = object_load(o), *refs = json_object_get(object_meta(obj), "ownerReferences");
-	int r = obj ? 0 : -ENOMEM;
+	json_t *obj = NULL;
+	int r = object_read(o, &obj);
+	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
 	g->bytes += o->value->len;
+	if (r == -EBADMSG) /* it stays until it is deleted, or expires */
+		return 0;
 	if (obj && object_deleting(obj))
 		r = api_kinds[k->kind] == &api_kind_namespace ? empty_namespace(g, o, obj)
 		                                              : do_propagation(g, k->kind, o, obj);
@@ -415,17 +423,29 @@ static bool is_enough(const struct gc *g) {
 	return g->changes >= KEYS_A_BATCH || g->looked_at >= KEYS_A_BATCH || g->bytes >= BYTES_A_BATCH;
 }
 
+/* Keys that fail stay in TODO. The rest must have its turn all the same, so each batch goes on where the last ended. */
+static struct key *first_key(struct gc *g) {
+	struct key *k = g->last ? RB_NFIND(key_tree, &g->todo, g->last) : NULL;
+	free(g->last);
+	g->last = NULL;
+	return k ? k : RB_MIN(key_tree, &g->todo);
+}
+
 static enum write_result run(struct server *s, struct write *w) {
 	struct gc *g = (struct gc *)w;
 	struct key *k, *next;
 	(void)s;
-	g->changes = g->looked_at = g->bytes = 0;
-	RB_FOREACH_SAFE (k, key_tree, &g->todo, next) {
-		if (is_enough(g))
+	g->changes = g->looked_at = g->bytes = g->done = 0;
+	for (k = first_key(g); k; k = next) {
+		next = RB_NEXT(key_tree, &g->todo, k);
+		if (is_enough(g)) {
+			g->last = key_new(k->kind, k->ns, k->name);
 			break;
+		}
 		g->looked_at++;
 		if (do_key(g, k) < 0)
 			continue;
+		g->done++;
 		RB_REMOVE(key_tree, &g->todo, k);
 		TAILQ_INSERT_TAIL(&g->doing, k, link);
 	}
@@ -448,8 +468,8 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 		if (r == 0 || there)
 			free(k);
 	}
-	/* Nothing was changed, so that no commit brings us back. */
-	if (r == 0 && !g->changes && is_enough(g))
+	/* Nothing was changed, so that no commit brings us back. If every key failed, the next tick does. */
+	if (r == 0 && !g->changes && g->done && is_enough(g))
 		gc_run(g);
 }
 
@@ -510,6 +530,7 @@ struct gc *gc_free(struct gc *g) {
 		RB_REMOVE(key_tree, &g->todo, k);
 		free(k);
 	}
+	free(g->last);
 	while ((k = TAILQ_FIRST(&g->doing))) {
 		TAILQ_REMOVE(&g->doing, k, link);
 		free(k);

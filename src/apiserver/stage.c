@@ -16,11 +16,37 @@
 #include "apiserver/quota.h"
 #include "apiserver/reply.h"
 #include "apiserver/restrict.h"
+#include "apiserver/selector.h"
 #include "apiserver/tree.h"
+#include "base/log.h"
 #include "base/util.h"
 
+/* An earlier version took what is nested up to 2,048 levels deep, which jansson reads. */
+static int read_deep(const struct object *o, json_t **ret) {
+	json_error_t cause;
+	struct error err;
+	size_t values = SIZE_MAX;
+	_json_decref_ json_t *obj = json_loadb(o->value->data, o->value->len, 0, &cause);
+	if (!obj)
+		return json_error_code(&cause) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	/* These can be done without. Of an object of a known schema nothing else is deep. */
+	json_object_del(object_meta(obj), "managedFields");
+	if (tree_charge(obj, 0, &values, NULL, &err) < 0)
+		return -EBADMSG;
+	*ret = TAKE_PTR(obj);
+	return 0;
+}
+
+int object_read(const struct object *o, json_t **ret) {
+	struct error err;
+	bool twice;
+	int r = tree_load_foreign(o->value->data, o->value->len, SIZE_MAX, ret, &twice, &err);
+	return r == -EINVAL ? read_deep(o, ret) : r;
+}
+
 json_t *object_load(const struct object *o) {
-	return tree_load(o->value->data, o->value->len);
+	json_t *obj;
+	return object_read(o, &obj) < 0 ? NULL : obj;
 }
 
 bool request_dry_run(const struct request *r) {
@@ -395,10 +421,35 @@ static int mark(json_t *obj, unsigned kind) {
 	return r < 0 ? -ENOMEM : 0;
 }
 
+/* Its last state is the stored text with its version replaced. */
+static int remove_unreadable(struct server *s, unsigned kind, const struct object *o) {
+	const char *json = o->value->data, *version;
+	size_t len;
+	_buf_free_ struct buf text = {0};
+	if (json_find(json, o->value->len, "metadata.resourceVersion", &version, &len)) {
+		buf_add(&text, json, (size_t)(version - json));
+		buf_printf(&text, "\"%" PRId64 "\"", store_next_version(s->store));
+		buf_add(&text, version + len, o->value->len - (size_t)(version + len - json));
+	} else
+		buf_add(&text, json, o->value->len);
+	struct blob *b = text.failed ? NULL : blob_new(text.data, text.len);
+	if (!b)
+		return -ENOMEM;
+	log_warn("object that can't be read removed: it is nested too deeply", "kind=%s namespace=%s name=%s",
+	         api_kinds[kind]->kind, o->ns, o->name);
+	return store_remove(s->store, kind, o->ns, o->name, b);
+}
+
 int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) {
-	json_t *obj = object_load(o);
-	int r = obj ? 0 : -ENOMEM;
+	json_t *obj = NULL;
+	int r = object_read(o, &obj);
+	if (r == -EBADMSG) {
+		r = dry_run ? 0 : remove_unreadable(s, kind, o);
+		if (r == 0 && ret)
+			*ret = NULL;
+		return r < 0 ? r : 1;
+	}
 	/* A namespace goes once it is empty, which the collector sees to. */
 	bool is_namespace = api_kinds[kind] == &api_kind_namespace;
 	bool marked = obj && object_deleting(obj);

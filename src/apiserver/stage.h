@@ -5,7 +5,12 @@
 
 #include "apiserver/server.h"
 
-/* The stored object as a tree, a new reference; NULL on no memory. */
+/*
+ * The stored object as a tree, a new reference. -ENOMEM; -EBADMSG: it is nested too deeply, as an earlier version took
+ * it. managedFields that are nested too deeply are left out.
+ */
+int object_read(const struct object *o, json_t **ret) _must_use_;
+/* The same; NULL on failure. */
 json_t *object_load(const struct object *o);
 
 /*
@@ -47,7 +52,8 @@ enum propagation { PROPAGATE_BACKGROUND, PROPAGATE_FOREGROUND, PROPAGATE_ORPHAN 
 
 /*
  * Deletes, or where finalizers stand in the way marks as being deleted. 1: a change is staged, *RET (may be NULL) is
- * the object's new state, NULL if it is gone; 0: it was marked already; -ENOMEM.
+ * the object's new state, NULL if it is gone; 0: it was marked already; -ENOMEM. An object that can't be read goes
+ * whatever its finalizers are.
  */
 int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) _must_use_;

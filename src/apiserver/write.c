@@ -440,10 +440,16 @@ int write_find(struct server *s, struct request *r, struct stored *ret, enum wri
 		return -EAGAIN;
 	*result = WRITE_DONE;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	ret->tree = o ? object_load(o) : NULL;
-	if (o && !ret->tree) {
-		out_of_memory(r);
-		return -ENOMEM;
+	int e = o ? object_read(o, &ret->tree) : 0;
+	if (e < 0) {
+		if (e == -EBADMSG)
+			reply_internal(r,
+			               "the stored object can't be read, because it is nested more than %d levels "
+			               "deep; delete it and create it anew",
+			               TREE_DEPTH_MAX);
+		else
+			out_of_memory(r);
+		return e;
 	}
 	if (restrict_stored(r, ret->tree) < 0)
 		return -EPERM;
