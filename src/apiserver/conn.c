@@ -31,11 +31,11 @@ static size_t count(const struct conns *cs) {
 	return cs->n - cs->n_shut;
 }
 
-void conns_init(struct conns *cs, struct tls *tls, struct limits *limits) {
+void conns_init(struct conns *cs, struct tls *tls, struct limits *limits, size_t listeners) {
 	struct rlimit rl;
 	*cs = (struct conns){.tls = tls, .limits = limits, .max = CONNECTIONS_MAX};
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < CONNECTIONS_MAX + FILES_KEPT)
-		cs->max = rl.rlim_cur > 2 * FILES_KEPT ? rl.rlim_cur - FILES_KEPT : FILES_KEPT;
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < CONNECTIONS_MAX * listeners + FILES_KEPT)
+		cs->max = (rl.rlim_cur > 2 * FILES_KEPT ? rl.rlim_cur - FILES_KEPT : FILES_KEPT) / listeners;
 	TAILQ_INIT(&cs->list);
 	for (size_t i = 0; i < CONN_LISTS; i++)
 		TAILQ_INIT(&cs->waiting[i]);

@@ -5,9 +5,9 @@
  * The connections of one listener: who is at their other end, and whose share of the limits they take. A new one counts
  * for its address; from its first request on it counts for whoever asked last.
  *
- * Some connections are kept free for agents, the controller and administrators. Before anybody who is authenticated is
- * refused those go on which nobody authenticated has asked anything, whatever else they were asked, the longest idle
- * first; and of those that have asked nothing yet there may be only a quarter.
+ * Some connections are kept free for agents, the controller and administrators. An authenticated user is refused only
+ * when no connection is left that can be closed for him: one on which only unauthenticated requests came, the longest
+ * idle first. Connections that have asked nothing yet may be a quarter of all.
  */
 
 #include <gnutls/gnutls.h>
@@ -52,8 +52,11 @@ struct conns {
 	struct limits *limits;
 };
 
-/* As many as the limit of descriptors has room for, at most CONNECTIONS_MAX. TLS NULL: a UNIX socket. */
-void conns_init(struct conns *cs, struct tls *tls, struct limits *limits);
+/*
+ * As many as the limit of descriptors has room for, which LISTENERS share equally; at most CONNECTIONS_MAX. TLS NULL: a
+ * UNIX socket.
+ */
+void conns_init(struct conns *cs, struct tls *tls, struct limits *limits, size_t listeners);
 /* SESSION NULL: a UNIX socket. NULL on no memory. One that can't be served is shut down. */
 struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const struct sockaddr *sa);
 void conn_close(struct conns *cs, struct conn *c);

@@ -489,7 +489,8 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s) {
 
 DEFINE_CLEANUP(http, struct http *, http_free)
 
-int http_new(struct http **ret, struct server *s, const char *listen, struct tls *tls, struct error *err) {
+int http_new(struct http **ret, struct server *s, const char *listen, size_t listeners, struct tls *tls,
+             struct error *err) {
 	_close_ int fd = -1;
 	bool local = starts_with(listen, "unix:");
 	if (!local && !tls)
@@ -504,7 +505,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, struct tls
 	if (!h)
 		return error_oom(err);
 	h->server = s;
-	conns_init(&h->conns, local ? NULL : tls, s->limits);
+	conns_init(&h->conns, local ? NULL : tls, s->limits, listeners);
 	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
 	const struct MHD_OptionItem options[] = {

@@ -17,7 +17,8 @@ struct http;
  * administrators, all others are refused. On TCP there is only TLS, with certificates of clients; TLS outlives the
  * listener, and may be NULL if LISTEN is a UNIX socket.
  */
-int http_new(struct http **ret, struct server *s, const char *listen, struct tls *tls, struct error *err) _must_use_;
+int http_new(struct http **ret, struct server *s, const char *listen, size_t listeners, struct tls *tls,
+             struct error *err) _must_use_;
 /* Closes all connections. */
 struct http *http_free(struct http *h);
 

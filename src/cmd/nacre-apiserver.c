@@ -151,7 +151,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		                       err)
 		           : error_oom(err);
 	for (size_t i = 0; r == 0 && i < listen->n; i++) {
-		r = http_new(&p->https[i], p->server, listen->v[i], p->tls, err);
+		r = http_new(&p->https[i], p->server, listen->v[i], listen->n, p->tls, err);
 		if (r == 0)
 			p->n_https++;
 	}
