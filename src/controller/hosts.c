@@ -270,7 +270,8 @@ static bool wants_ready(const struct controller *c, const struct host *h, const 
 		*status = "False";
 		*reason = HOST_VTEP_CONFLICT;
 		snprintf(msg, 256,
-		         "Host %.63s, which is older, has %s%s%s; give this one, and its agent's --vtep, another",
+		         "Host %.63s, which is older, has %s%s%s; set another spec.vtep on this Host and start its "
+		         "agent with the same --vtep",
 		         rival->meta.name, same ? "spec.vtep " : "the router MAC that follows from spec.vtep ",
 		         h->spec->vtep, same ? " too" : ", as from its own");
 		return !conflict || !streq(is->message, msg);
@@ -350,20 +351,25 @@ static void ask(struct work *w, const struct api_kind *k, const char *ns, const 
 	work_sent(w, kube_get(w->c->client, k, ns, name, &call, &err), &err);
 }
 
+/* Its Lease is not deleted now: judge() queues it again after another term. */
+static void keep_orphan(struct beat *b) {
+	b->orphan = false;
+	b->seen = now_monotonic_ns();
+}
+
 static void orphan_asked(struct op *op, const struct kube_response *r) {
 	struct liveness *l = op->work->c->liveness;
 	struct beat *b = find(l, op->work->key, false);
 	const struct lease *lease = lease_of(l, op->work->key);
-	if (!b || !b->orphan || !lease || kube_cache_get(l->c->hosts, NULL, b->host) || !work_may_go_on(op->work))
+	if (!b || !b->orphan)
 		return;
-	if (r->error == -ENOENT && !lease->meta.deletion_timestamp) {
-		log_info("lease of a host that is gone deleted", "lease=%s", lease->meta.name);
-		work_delete(op->work, &api_kind_lease, &lease->meta);
-	} else if (r->error == 0) {
-		/* The cache will hear of it. */
-		b->orphan = false;
-		b->seen = now_monotonic_ns();
+	if (!lease || lease->meta.deletion_timestamp || r->error != -ENOENT ||
+	    kube_cache_get(l->c->hosts, NULL, b->host) || !work_may_go_on(op->work)) {
+		keep_orphan(b);
+		return;
 	}
+	log_info("lease of a host that is gone deleted", "lease=%s", lease->meta.name);
+	work_delete(op->work, &api_kind_lease, &lease->meta);
 }
 
 void host_reconcile(const char *key, void *userdata) {
@@ -385,7 +391,8 @@ void host_reconcile(const char *key, void *userdata) {
 			patch_ready(w, h, status, reason, msg);
 		else if (overdue(c->liveness, b))
 			ask(w, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name), lease_asked);
-	}
+	} else if (b && b->orphan)
+		keep_orphan(b);
 	work_close(w);
 }
 
