@@ -512,9 +512,10 @@ int gc_new(struct gc **ret, struct server *s, struct error *err) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
 				index_add(g, kind, o->ns, o->name, refs);
-			/* Its owner may have gone before. */
+			/* All its owners may have gone before. A restart is no reason to take references from the rest.
+			 */
 			if (refs || says_deleting(o->value))
-				look_at(g, kind, o->ns, o->name, refs != NULL);
+				look_at(g, kind, o->ns, o->name, false);
 			json_decref(refs);
 		}
 	*ret = g;

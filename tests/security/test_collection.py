@@ -89,6 +89,21 @@ def test_another_living_owner(server, policy):
     eventually("now it goes", 10, lambda: meta(server, both) is None)
 
 
+def test_restart_changes_nothing(server):
+    """A reference that was never any good stays beside a living owner, also when the server starts anew."""
+    one, two, other = (server.create(image(n)) for n in ("one", "two", "other"))
+    refs = owned_by(one, two)
+    refs["ownerReferences"][1]["uid"] = "00000000-0000-4000-8000-000000000000"
+    both, only = server.create(instance("both", meta=refs)), server.create(instance("only", meta=owned_by(other)))
+    was = server.get(path_of(both)).json
+    server.stop()
+    server.start()
+    # The collector looks at them in order, and at what is asked of it last.
+    server.delete(path_of(other), {"propagationPolicy": "Orphan"})
+    eventually("it let go", 10, lambda: uids(server, only) == [])
+    assert server.get(path_of(both)).json == was
+
+
 def test_owner_of_an_unknown_kind(server):
     """What can't be looked at may live."""
     one = server.create(image("one"))
