@@ -23,6 +23,14 @@ struct authn {
 	struct token_key *key;
 	char *root_ca;
 	int64_t life_max_s;
+	unsigned generation; /* of the objects that tokens are bound to */
+};
+
+struct bearer {
+	json_t *claims;
+	char *token;
+	int64_t until_s;
+	unsigned generation;
 };
 
 static inline void json_done(json_t **p) {
@@ -98,6 +106,14 @@ static int64_t life_max(const struct authn *a, bool legacy) {
 	return legacy ? MAX(a->life_max_s, TOKEN_SECRET_S) : a->life_max_s;
 }
 
+/* When it is no longer believed. It may be of a time when more was allowed. */
+static int64_t ends_at(const struct authn *a, const json_t *json, bool legacy) {
+	int64_t exp = json_integer_value(json_object_get(json, "exp")), last;
+	if (__builtin_add_overflow(json_integer_value(json_object_get(json, "nbf")), life_max(a, legacy), &last))
+		return exp;
+	return MIN(exp, last);
+}
+
 static int check_times(const struct authn *a, const json_t *json, const struct claims *c, struct error *err) {
 	const json_t *exp = json_object_get(json, "exp"), *nbf = json_object_get(json, "nbf");
 	const int64_t now = time(NULL);
@@ -105,8 +121,7 @@ static int check_times(const struct authn *a, const json_t *json, const struct c
 		return bad(err, "its claims are incomplete");
 	if (json_integer_value(nbf) > now + SKEW_S)
 		return bad(err, "it is not valid yet");
-	/* It may be of a time when more was allowed. */
-	if (json_integer_value(exp) <= now || json_integer_value(nbf) <= now - life_max(a, c->legacy))
+	if (ends_at(a, json, c->legacy) <= now)
 		return bad(err, "it has expired");
 	return 0;
 }
@@ -184,8 +199,9 @@ static struct user *user_of(const struct claims *c) {
 	return TAKE_PTR(u);
 }
 
-int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
-                json_t **ret_audiences, struct error *err) {
+/* RET_CLAIMS (may be NULL): a new reference. */
+static int verify(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+                  json_t **ret_audiences, json_t **ret_claims, struct error *err) {
 	_json_ json_t *json = NULL, *common = NULL;
 	struct claims c;
 	if (!s->authn)
@@ -207,7 +223,60 @@ int authn_token(const struct server *s, const char *token, const json_t *audienc
 	*ret = u;
 	if (ret_audiences)
 		*ret_audiences = TAKE_PTR(common);
+	if (ret_claims)
+		*ret_claims = TAKE_PTR(json);
 	return 0;
+}
+
+int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+                json_t **ret_audiences, struct error *err) {
+	return verify(s, token, audiences, ret, ret_audiences, NULL, err);
+}
+
+/* ---- tokens of answers that go on ---- */
+
+int authn_bearer(const struct server *s, const char *token, struct user **ret, struct bearer **ret_bearer,
+                 struct error *err) {
+	struct user *u;
+	struct bearer *b = calloc(1, sizeof(*b));
+	if (b)
+		b->token = strdup(token);
+	int r = b && b->token ? verify(s, token, NULL, &u, NULL, &b->claims, err) : error_oom(err);
+	if (r < 0) {
+		bearer_free(b);
+		return r;
+	}
+	b->until_s = ends_at(s->authn, b->claims, streq(text_at(b->claims, "iss", NULL, NULL), LEGACY_ISSUER));
+	b->generation = s->authn->generation;
+	*ret = u;
+	*ret_bearer = b;
+	return 0;
+}
+
+bool bearer_may_have_ended(const struct server *s, const struct bearer *b) {
+	return b->generation != s->authn->generation || time(NULL) >= b->until_s;
+}
+
+bool bearer_is_good(const struct server *s, struct bearer *b) {
+	struct claims c;
+	b->generation = s->authn->generation;
+	return time(NULL) < b->until_s && read_claims(b->claims, &c, NULL) == 0 &&
+	       check_bound(s, &c, b->token, NULL) == 0;
+}
+
+struct bearer *bearer_free(struct bearer *b) {
+	if (!b)
+		return NULL;
+	json_decref(b->claims);
+	free(b->token);
+	free(b);
+	return NULL;
+}
+
+void authn_notice(struct authn *a, unsigned kind, const struct watch_event *e) {
+	const struct api_kind *k = api_kinds[kind];
+	if (a && e->type != EVENT_ADDED && (k == &api_kind_serviceaccount || k == &api_kind_secret))
+		a->generation++;
 }
 
 /* ---- TokenRequest ---- */
@@ -369,12 +438,26 @@ static int set_base64(json_t *data, const char *key, const char *value) {
 	return b.failed ? -ENOMEM : json_object_set_new(data, key, json_stringn(b.data ? b.data : "", b.len));
 }
 
+/* Whether TEXT, from a Secret, is a token of ours that is no longer believed because of its age alone. */
+static bool has_ended(const struct server *s, const char *text) {
+	_buf_free_ struct buf token = {.max = TOKEN_MAX};
+	_json_ json_t *json = NULL;
+	struct claims c;
+	size_t at;
+	if (base64_decode(&token, text, strlen(text), &at) < 0 || token.failed || !token.data ||
+	    token_verify(s->authn->key, token.data, &json, NULL) < 0 || read_claims(json, &c, NULL) < 0 || !c.legacy)
+		return false;
+	return !json_is_integer(json_object_get(json, "exp")) || !json_is_integer(json_object_get(json, "nbf")) ||
+	       ends_at(s->authn, json, true) <= time(NULL);
+}
+
 int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) {
 	json_t *notes = json_object_get(object_meta(secret), "annotations"), *data = json_object_get(secret, "data");
 	const char *name = text_at(notes, "kubernetes.io/service-account.name", NULL, NULL);
 	const char *self = object_meta_str(secret, "name"), *has = text_at(secret, "data", "token", NULL);
 	if (!s->authn || !name || !self || !streq(text_at(secret, "type", NULL, NULL), SECRET_TYPE_TOKEN) ||
-	    (data && !json_is_object(data)) || (has && *has) || json_is_true(json_object_get(secret, "immutable")))
+	    (data && !json_is_object(data)) || (has && *has && !has_ended(s, has)) ||
+	    json_is_true(json_object_get(secret, "immutable")))
 		return 0;
 	_json_ json_t *account = find(s, &api_kind_serviceaccount, ns, name, NULL);
 	const char *uid = account ? object_meta_str(account, "uid") : NULL;

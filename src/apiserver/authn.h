@@ -36,13 +36,27 @@ struct authn *authn_free(struct authn *a);
 int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
                 json_t **ret_audiences, struct error *err) _must_use_;
 
+/*
+ * A token that was believed, kept while an answer to it goes on, such as a watch. It may have ended: its time is over,
+ * or since it was last asked a ServiceAccount or Secret was changed. bearer_is_good() then finds out.
+ */
+struct bearer;
+int authn_bearer(const struct server *s, const char *token, struct user **ret, struct bearer **ret_bearer,
+                 struct error *err) _must_use_;
+bool bearer_may_have_ended(const struct server *s, const struct bearer *b);
+bool bearer_is_good(const struct server *s, struct bearer *b);
+struct bearer *bearer_free(struct bearer *b);
+/* A change became visible. A may be NULL. */
+void authn_notice(struct authn *a, unsigned kind, const struct watch_event *e);
+
 /* The handlers of apiserver/review.h. */
 void answer_token_request(struct server *s, struct request *r);
 void answer_token_review(struct server *s, struct request *r);
 void answer_self_subject_review(struct server *s, struct request *r);
 
 /*
- * Fills in a Secret of type kubernetes.io/service-account-token that has no token yet: token, ca.crt, namespace, and
- * the account's uid. One of an account that isn't there stays as it is (keep.h comes back to it). -ENOMEM.
+ * Fills in a Secret of type kubernetes.io/service-account-token that has no token yet, or one of this server that has
+ * ended or is from a version whose tokens never ended: token, ca.crt, namespace, and the account's uid. One of an
+ * account that isn't there stays as it is (keep.h comes back to it). -ENOMEM.
  */
 int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) _must_use_;

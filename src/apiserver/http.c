@@ -25,6 +25,7 @@
 #define CHUNK          ((size_t)8192)      /* of a watch's stream */
 #define SWEEP_S        5
 #define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
+#define TOKENS_MAX     64U                  /* that are looked at again in one go: two objects are read for each */
 #define ROUNDS_MAX     8                    /* of MHD, before others have their turn */
 
 /* One request on the wire; lives from its request line to its end. */
@@ -34,6 +35,7 @@ struct exchange {
 	struct conn *conn;
 	char *target;
 	struct request *request;
+	struct bearer *bearer; /* the token that it came with; NULL: it came with none, or with a certificate */
 	size_t discarded;
 	size_t held; /* of the party's memory */
 	bool handled, suspended;
@@ -229,7 +231,7 @@ static void authenticate(struct exchange *x) {
 	/* On a UNIX socket the token counts first, so that an administrator can try one. */
 	if (c->user && (x->http->conns.tls || !*token))
 		r->user = user_ref(c->user);
-	else if (*token && authn_token(x->http->server, token, NULL, &r->user, NULL, NULL) == 0)
+	else if (*token && authn_bearer(x->http->server, token, &r->user, &x->bearer, NULL) == 0)
 		return;
 	else if (c->user_refused || *token)
 		reply_unauthorized(r);
@@ -455,6 +457,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 		conn_busy(&x->http->conns, x->conn, false);
 	}
 	request_free(x->request);
+	bearer_free(x->bearer);
 	free(x->target);
 	free(x);
 	*state = NULL;
@@ -563,10 +566,28 @@ size_t http_busy(const struct http *h) {
 	return h->busy;
 }
 
+/* As conns_recheck() does for certificates: tokens expire, and what they are bound to goes. */
+static bool recheck_tokens(struct http *h) {
+	unsigned n = 0;
+	struct conn *c;
+	TAILQ_FOREACH (c, &h->conns.list, link) {
+		const struct exchange *x = c->busy ? c->exchange : NULL;
+		if (!x || !x->bearer || !bearer_may_have_ended(h->server, x->bearer))
+			continue;
+		if (n++ == TOKENS_MAX)
+			return true;
+		if (!bearer_is_good(h->server, x->bearer))
+			shutdown(c->fd, SHUT_RDWR);
+	}
+	return false;
+}
+
 static int on_recheck(_unused_ sd_event_source *src, _unused_ uint64_t usec, void *userdata) {
 	struct http *h = userdata;
+	bool more = conns_recheck(&h->conns);
+	more |= recheck_tokens(h);
 	/* Without memory for a timer the next tick goes on. */
-	if (conns_recheck(&h->conns))
+	if (more)
 		(void)!loop_timer(h->server->loop, &h->recheck, RECHECK_US, on_recheck, h);
 	return 0;
 }

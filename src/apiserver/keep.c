@@ -16,6 +16,7 @@
 #define RULES_MAX       1024 /* of a ClusterRole */
 #define ACCOUNT         "default"
 #define CHANGES_A_BATCH 256
+#define TOKENS_EVERY_S  3600 /* tokens end */
 
 /* What to look at: a namespace, "NAME", or a Secret, "NAMESPACE/NAME". */
 struct place {
@@ -32,7 +33,7 @@ struct keep {
 	struct place_tree todo;
 	TAILQ_HEAD(, place) doing;
 	bool roles_todo, roles_doing, queued, backing_off;
-	bool tokens_known; /* those of before the start were looked at */
+	int64_t tokens_at_s; /* when all were looked at; 0: not since the start */
 };
 
 static int place_cmp(struct place *a, struct place *b) {
@@ -115,7 +116,7 @@ static int keep_account(struct server *s, const char *ns) {
 
 /* ---- tokens ---- */
 
-/* Its account came later, or somebody took the token out of it. */
+/* Its account came later, somebody took the token out of it, or the token has ended. */
 static int keep_token(struct server *s, const char *ns, const char *name) {
 	const unsigned kind = kind_index(&api_kind_secret);
 	if (store_staged(s->store, kind, ns, name))
@@ -296,8 +297,9 @@ void keep_run(struct keep *k) {
 
 void keep_tick(struct keep *k) {
 	k->backing_off = false;
-	if (!k->tokens_known && k->server->authn) {
-		k->tokens_known = true;
+	const int64_t now_s = (int64_t)(now_monotonic_ns() / NSEC_PER_SEC);
+	if (k->server->authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
+		k->tokens_at_s = now_s;
 		look_at_tokens(k, "");
 	}
 	keep_run(k);

@@ -102,6 +102,7 @@ static void on_event(void *userdata, unsigned kind, const struct watch_event *e)
 	rbac_notice(s->rbac, kind, e);
 	keep_notice(s->keep, kind, e);
 	quota_notice(s->quota, kind, e);
+	authn_notice(s->authn, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
 }

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects that an earlier version stored although they are nested too deeply can be deleted, and hold up nothing."""
 
-import contextlib
 import json
-import sqlite3
-import struct
 
 import pytest
 from apilib import MERGE, eventually, instance
+from database import rewrite
 from tenant import EVENTS, OF_RED, ask, make
 
 DAYS_AGO = 4 * 86400
@@ -16,24 +14,6 @@ DAYS_AGO = 4 * 86400
 def event(name):
     return {"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "red"},
             "involvedObject": {"kind": "Instance", "name": "a", "namespace": "red"}}
-
-
-def row_sum(rv, at, type, kind, ns, name, value):
-    h = 0xcbf29ce484222325  # FNV-1a of the row, as the server writes it
-    for b in struct.pack("=qqq", rv, at, type) + f"{kind}\0{ns}\0{name}\0".encode() + value:
-        h = (h ^ b) * 0x100000001b3 % 2**64
-    return h - 2**64 if h >= 2**63 else h
-
-
-def rewrite(server, change, age=0):
-    """Replaces the stored texts by change(name, text)."""
-    with contextlib.closing(sqlite3.connect(server.database)) as db:
-        for rv, at, type, kind, ns, name, value in db.execute("SELECT rv, at, type, kind, ns, name, value FROM log").fetchall():
-            new = change(name, bytes(value))
-            if new != bytes(value):
-                row = (rv, at - age, type, kind, ns, name, new)
-                db.execute("UPDATE log SET at = ?, value = ?, sum = ? WHERE rv = ?", (at - age, new, row_sum(*row), rv))
-        db.commit()
 
 
 def deep(n):

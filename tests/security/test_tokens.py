@@ -7,10 +7,12 @@ import time
 from datetime import datetime, timezone
 
 import pytest
-from apilib import Server, eventually
+from apilib import Server, Watch, eventually
+from database import rewrite
 from test_auth import ACCOUNTS, NS, account, claims_of, signed, unb64, whoami
 
 DAY, YEAR = 86400, 365 * 86400
+RBAC = "rbac.authorization.k8s.io"
 ME = "system:serviceaccount:default:sa"
 
 
@@ -79,6 +81,62 @@ def put_token(server, token):
     return token
 
 
+def held(server):
+    return base64.b64decode(server.get(f"{NS}/default/secrets/s").json["data"]["token"]).decode()
+
+
+def lives(token, now):
+    claims = claims_of(token)
+    return claims.get("exp", 0) > now + 600 and claims.get("nbf", 0) > now - 600
+
+
+def test_secrets_of_an_earlier_version(server):
+    """Their tokens had no end, and are void: at the start they are replaced."""
+    account(server)
+    token = secret_token(server)
+    claims, sign, now = claims_of(token), signer(server, token), int(time.time())
+    old = base64.b64encode(sign({k: v for k, v in claims.items() if k not in ("nbf", "exp")}).encode())
+    server.stop()
+    rewrite(server, lambda name, text: text.replace(base64.b64encode(token.encode()), old) if name == "s" else text)
+    server.start()
+    fresh = eventually("a new token", 10, lambda: held(server) if lives(held(server), now) else None)
+    assert whoami(server, token=fresh)["username"] == ME
+
+
+def watch_with(server, token):
+    class As:
+        @staticmethod
+        def connection(timeout):
+            return server.connection((), timeout)
+    w = Watch(As, f"{NS}/default/configmaps?watch=true", {"Authorization": f"Bearer {token}"})
+    assert w.status == 200
+    return w
+
+
+def test_watches_end_with_their_token(server):
+    """When it expires, or what it is bound to is deleted. Others go on."""
+    for name in ("sa", "other"):
+        account(server, name)
+        binding = {"metadata": {"name": name}, "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"},
+                   "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]}
+        assert server.post(f"/apis/{RBAC}/v1/namespaces/default/rolebindings", binding).status == 201
+    other = server.post(f"{ACCOUNTS}/other/token", {}).json["status"]["token"]
+    real = claims_of(ask_for(server, 600)[0].json["status"]["token"])
+    sign = signer(server, other)
+    watches = {"secret": watch_with(server, secret_token(server)), "account": watch_with(server, sign(real)),
+               "other": watch_with(server, other)}
+    watches["short"] = watch_with(server, sign({**real, "exp": int(time.time()) + 5}))
+    closed = lambda: [n for n, w in watches.items() if w.closed]  # noqa: E731
+    eventually("the short one has ended", 20, lambda: closed() == ["short"])
+    assert server.delete(f"{NS}/default/secrets/s").status == 200
+    eventually("that of the Secret has ended", 20, lambda: closed() == ["secret", "short"])
+    assert server.delete(f"{ACCOUNTS}/sa").status == 200
+    eventually("that of the account has ended", 20, lambda: closed() == ["secret", "account", "short"])
+    assert server.post(f"{NS}/default/configmaps", {"metadata": {"name": "c"}}).status == 201
+    assert ("ADDED", "c") in watches["other"].wait(1)
+    watches["other"].close()
+
+
 def test_secrets(server):
     account(server)
     token = secret_token(server)
@@ -90,6 +148,14 @@ def test_secrets(server):
     for bad in ({k: v for k, v in claims.items() if k not in ("nbf", "exp")},
                 {**claims, "exp": now - 1}, {**claims, "nbf": now - YEAR - 1, "exp": now + YEAR}):
         assert whoami(server, token=put_token(server, sign(bad))) == 401
+        # It is replaced.
+        fresh = eventually("a new token", 5, lambda: held(server) if lives(held(server), now) else None)
+        assert whoami(server, token=fresh)["username"] == ME
+    # One that is still good, or somebody else's text, stays.
+    for kept in (sign(aged), "of.my.own"):
+        put_token(server, kept)
+        server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{len(kept)}"}})
+        assert held(server) == kept
     # Taken out, there is a new one.
     assert server.patch(f"{NS}/default/secrets/s", {"data": {"token": None}}).status == 200
     fresh = eventually("a new token", 5, lambda: server.get(f"{NS}/default/secrets/s").json["data"].get("token"))
