@@ -12,6 +12,7 @@
 #include "apiserver/authn.h"
 #include "apiserver/authz.h"
 #include "apiserver/body.h"
+#include "apiserver/finalizers.h"
 #include "apiserver/handlers.h"
 #include "apiserver/managed.h"
 #include "apiserver/object.h"
@@ -408,6 +409,8 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 	if (stage_prepare(r, obj) < 0)
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
+		return out_of_memory(r);
+	if (rt->verb == VERB_UPDATE && finalizers_keep(s, r, old, obj) < 0)
 		return out_of_memory(r);
 	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
 		return out_of_memory(r);

@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from apilib import G, JSONPATCH, MERGE, eventually, instance
+from apilib import G, JSONPATCH, MERGE, Kube, eventually, instance
 
 I = f"{G}/namespaces/default/instances"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -46,12 +46,26 @@ def refused(a):
         assert words in a.json["message"], a.text
 
 
+def kept_or_refused(server, a, others=()):
+    """By a PUT: kube-apiserver's policies can refuse, but keep nothing."""
+    if isinstance(server, Kube):
+        return refused(a)
+    assert a.status == 200 and a.json["metadata"]["finalizers"] == [*others, OURS], a.text
+
+
 def test_a_tenant_cannot_take_it_away(server, ask):
     o = held(server, ask)
     path = f"{I}/a"
-    # As kubectl replace with a file of the tenant's own, by accident: it adds the version alone.
-    refused(ask(TENANT, "PUT", path, {**o, "metadata": {k: v for k, v in o["metadata"].items() if k != "finalizers"}}))
-    refused(ask(TENANT, "PUT", path, instance("a", meta={"resourceVersion": o["metadata"]["resourceVersion"]}, running=False)))
+    # As kubectl replace with a file of the tenant's own: it adds the version alone.
+    kept_or_refused(server, ask(TENANT, "PUT", path, {**o, "metadata": {k: v for k, v in o["metadata"].items()
+                                                                        if k != "finalizers"}}))
+    o = server.patch(path, {"metadata": {"finalizers": [FOREIGN, OURS]}}).json
+    for meta in ({}, {"finalizers": []}, {"finalizers": ["example.com/y"]}):
+        o = server.get(path).json
+        a = ask(TENANT, "PUT", path, instance("a", meta={"resourceVersion": o["metadata"]["resourceVersion"], **meta},
+                                              running=len(meta) > 0))
+        kept_or_refused(server, a, meta.get("finalizers", []))
+    assert server.patch(path, {"metadata": {"finalizers": [FOREIGN, OURS]}}).status == 200
     for body, type in (({"metadata": {"finalizers": None}}, MERGE), ({"metadata": {"finalizers": []}}, MERGE),
                        ({"metadata": {"finalizers": [FOREIGN]}}, MERGE),
                        ([{"op": "remove", "path": "/metadata/finalizers"}], JSONPATCH),
@@ -61,6 +75,8 @@ def test_a_tenant_cannot_take_it_away(server, ask):
     a = ask(TENANT, "PATCH", path, {"metadata": {"finalizers": [OURS], "labels": {"x": "y"}}}, MERGE)
     assert a.status == 200 and a.json["metadata"]["finalizers"] == [OURS], a.text
     assert ask(TENANT, "DELETE", path).status == 200
+    kept_or_refused(server, ask(TENANT, "PUT", path, instance("a", meta={"resourceVersion": server.get(path).json["metadata"][
+        "resourceVersion"]})))
     refused(ask(TENANT, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE))
     assert server.get(path).json["metadata"]["finalizers"] == [OURS]
     # The controller may: then it is gone.
