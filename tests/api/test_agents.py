@@ -240,6 +240,32 @@ def test_names_belong_to_owners(addressed):
     assert len(server.list(E)["items"]) == 1
 
 
+def test_what_agents_make_is_small(addressed):
+    """Hosts hold all Endpoints: 8 KiB of each at most, whatever is in it."""
+    server, a, _ = addressed
+    host, edge = as_user(server, HOST), as_user(server, EDGE)
+    deep = {"x": {}}
+    for _ in range(20):
+        deep = {f"f:{'y' * 250}": deep}
+    fields = ({"f:spec": {f"f:{i}{'x' * 20}": {} for i in range(2000)}}, {f"f:{i}{'x' * 20}": {} for i in range(2000)},
+              {"f:spec": {"f:owner": {f"f:{i}{'x' * 20}": {} for i in range(2000)}}}, {"f:spec": {"f:owner": deep}},
+              {"f:spec": {f"f:{'x' * 20_000}": {}}})
+    for path, ask, make in ((f"{G}/endpoints", host, lambda: endpoint("h1", a)), (LEASES, host, lambda: lease("host-h1")),
+                            (f"{G}/endpoints", edge, lambda: endpoint("e1", vtep="fd00::3", ip="fd02::1")),
+                            (EVENTS, host, lambda: event("h1"))):
+        for f in fields:
+            new = make()
+            new["metadata"]["managedFields"] = [{"manager": "m", "operation": "Update", "apiVersion": new["apiVersion"],
+                                                 "fieldsType": "FieldsV1", "fieldsV1": f}]
+            answer = ask("POST", path, new)
+            assert answer.status in (403, 422) or len(answer.text) < 8192, (path, len(answer.text))
+            if answer.status == 201:
+                assert server.delete(path + "/" + answer.json["metadata"]["name"]).status == 200
+        allowed(ask("POST", path, make()))
+    many = endpoint("e1", vtep="fd00::3", ip="fd02::1", routes=[{"prefix": "::/0"}] * 64)
+    refused(edge("PUT", f"{G}/endpoints/edge-e1", many))
+
+
 # On kube-apiserver nacre-controller deletes what these make (tests/controller).
 def nacre_only(server):
     if not hasattr(server, "database"):
