@@ -334,8 +334,7 @@ static int check_endpoint_name(const struct agent *a, struct request *r, const j
 	_free_ char *name = strf("%s%.253s", prefix, owner);
 	if (name && streq(object_meta_str(obj, "name"), name))
 		return 0;
-	return refuse(r, old, obj, "the Endpoint that %s %s may announce here is named %s%.253s", a->what, a->host,
-	              prefix, owner);
+	return refuse(r, old, obj, "%s %s must name this Endpoint %s%.253s", a->what, a->host, prefix, owner);
 }
 
 /* What leads to an instance: exactly what it was given, on the host that it was placed on. */

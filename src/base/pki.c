@@ -443,8 +443,8 @@ static int add_old(const char *path, gnutls_x509_crt_t ca, gnutls_x509_crl_t crl
 	/* That it has expired is why it is made anew. */
 	if (e < 0 || (status & (GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND)))
 		return error_set(err, EINVAL,
-		                 "`%s` is no list of this authority's; restore it, or remove it: what it revoked is "
-		                 "then to be revoked again",
+		                 "`%s` is no list of this authority's; restore it, or remove it and revoke again "
+		                 "each certificate that it revoked",
 		                 path);
 	gnutls_x509_crl_iter_t it = NULL;
 	struct entry entry;

@@ -221,8 +221,8 @@ int main(int argc, char **argv) {
 	}
 	if (!p.files.cert != !p.files.key || (p.files.client_ca && !p.files.cert) ||
 	    (p.files.client_crl && !p.files.client_ca)) {
-		log_error("bad option", "cause=\"--tls-cert and --tls-key go together, --client-ca with them, and "
-		                        "--client-crl-file with that\"");
+		log_error("bad option", "cause=\"--tls-cert needs --tls-key, --tls-key needs --tls-cert, --client-ca "
+		                        "needs both, and --client-crl-file needs --client-ca\"");
 		return 2;
 	}
 	umask(0077); /* the database is nobody else's to read */

@@ -67,7 +67,8 @@ static void tell_cgroups(const struct agent *a) {
 
 	metric_set(&unbounded, __builtin_popcount(missing));
 	if (missing)
-		log_warn("guests are not bounded in all", "missing_controllers=\"%s\"", cgroups_names(missing, names));
+		log_warn("this host's control groups can't bound every resource of guests",
+		         "missing_controllers=\"%s\"", cgroups_names(missing, names));
 }
 
 static int parse_accel(const char *name, enum hypervisor_accel *ret, struct error *err) {

@@ -201,7 +201,7 @@ int cmd_pki(int argc, char **argv) {
 		{"server", "issue the certificate of a server", cmd_server},
 		{"client", "issue the certificate of a client", cmd_client},
 		{"kubeconfig", "write a kubeconfig for a client", cmd_kubeconfig},
-		{"revoke", "have certificates refused from now on", cmd_revoke},
+		{"revoke", "revoke certificates", cmd_revoke},
 		{"check", "tell whose a certificate is, and when it ends", cmd_check},
 		{0},
 	};

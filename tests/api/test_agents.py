@@ -295,7 +295,7 @@ def test_endpoints_are_what_the_instance_was_given(addressed):
     # One that came from another API server is known by the id that it had there.
     assert server.patch(f"{I}/a/status", {"status": {"id": "of-old"}}).status == 200
     says(ask("PATCH", X, {"spec": {"routes": []}}), "is not there")
-    says(ask("PATCH", X, {"spec": {"owner": {"uid": "of-old"}}}), "named i-of-old")
+    says(ask("PATCH", X, {"spec": {"owner": {"uid": "of-old"}}}), "must name this Endpoint i-of-old")
     allowed(ask("DELETE", X))
     X = f"{E}/i-of-old"
     allowed(post({"metadata": {"name": "a", "uid": "of-old"}}))
