@@ -207,9 +207,13 @@ static bool keep_none(_unused_ void *userdata, _unused_ const char *name) {
 /* Control groups of its instances. */
 static int remove_cgroups(const struct lab *lab, struct error *err) {
 	_cleanup_(cleanup_cgroups) struct cgroups *c = NULL;
+	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
 	int r = cgroups_new(&c, err);
-	if (r >= 0)
-		cgroups_sweep(c, lab->prefix, keep_none, NULL);
+	if (r < 0)
+		return r;
+	/* A killed process may take a moment to leave its group. */
+	while ((r = cgroups_sweep(c, lab->prefix, keep_none, NULL, err)) == -EBUSY && now_monotonic_ns() < deadline)
+		usleep(20000);
 	return r;
 }
 

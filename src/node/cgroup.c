@@ -7,9 +7,9 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 
-#include "base/proc.h"
 #include "base/util.h"
 
 #define HIERARCHIES_MAX 24
@@ -17,7 +17,8 @@
 #define PROCS_MAX       ((size_t)1 << 20)
 #define CPUSET_MAX      65536
 #define PERIOD_US       100000
-#define WAIT_MS         5000 /* for the end of what was killed */
+#define PROC_CGROUP_MAX 65536
+#define WAIT_MS         50 /* for the end of what was killed, in all hierarchies together */
 
 struct hierarchy {
 	char *mount;
@@ -275,51 +276,67 @@ static int limit_v2(const struct hierarchy *h, const char *dir, const struct cgr
 	return r;
 }
 
-/* True when nothing is left there. */
-static bool kill_all(const char *dir) {
-	_free_ char *path = strf("%s/cgroup.procs", dir), *text = NULL;
-	char *save;
-	bool none = true;
+/* Version 1 has no cgroup.kill. The pidfd is opened before the look at the group, so a pid that is used again is safe.
+ */
+static void kill_member(pid_t pid, const char *line_end) {
+	_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_free_ char *path = strf("/proc/%d/cgroup", pid), *text = NULL;
 
-	if (!path || read_file(path, PROCS_MAX, &text, NULL, NULL) < 0)
-		return path && access(dir, F_OK) < 0;
-	for (char *w = strtok_r(text, "\n", &save); w; w = strtok_r(NULL, "\n", &save)) {
-		pid_t pid = (pid_t)strtol(w, NULL, 10);
-		none = false;
-		/* 0: of a pid namespace that we don't see. */
-		if (pid > 0 && kill(pid, SIGKILL) == 0)
-			(void)!proc_stop(pid, 0, NULL);
-	}
-	return none;
+	if (fd >= 0 && path && read_file(path, PROC_CGROUP_MAX, &text, NULL, NULL) >= 0 && strstr(text, line_end))
+		(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
 }
 
-static int remove_one(const struct hierarchy *h, const char *name, struct error *err) {
+/* Sends SIGKILL and doesn't wait. */
+static void kill_all(const char *dir, const char *name) {
+	_free_ char *all = strf("%s/cgroup.kill", dir), *procs = strf("%s/cgroup.procs", dir), *text = NULL;
+	_free_ char *line_end = strf("/" CGROUP_PARENT "/%s\n", name);
+	char *save;
+
+	if (!all || !procs || !line_end)
+		return;
+	/* Linux 5.14 and later. */
+	if (access(all, F_OK) == 0 && write_file(all, "1", NULL) >= 0)
+		return;
+	if (read_file(procs, PROCS_MAX, &text, NULL, NULL) < 0)
+		return;
+	for (char *w = strtok_r(text, "\n", &save); w; w = strtok_r(NULL, "\n", &save)) {
+		pid_t pid = (pid_t)strtol(w, NULL, 10);
+		/* 0: of a pid namespace that we don't see. */
+		if (pid > 0)
+			kill_member(pid, line_end);
+	}
+}
+
+/* -EBUSY: something was in it at DEADLINE, with a SIGKILL on its way. */
+static int remove_one(const struct hierarchy *h, const char *name, uint64_t deadline, struct error *err) {
 	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name),
 		    *parent = strf("%s/" CGROUP_PARENT, h->mount);
-	uint64_t deadline = now_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
+	bool killed = false;
 
 	if (!dir || !parent)
 		return error_oom(err);
 	while (rmdir(dir) < 0 && errno != ENOENT) {
 		int code = errno;
-		if (code != EBUSY || now_monotonic_ns() > deadline)
+		if (code == EBUSY && !killed)
+			kill_all(dir, name);
+		if (code != EBUSY || (killed && now_monotonic_ns() > deadline))
 			return error_errno(err, code, "remove control group `%s`", dir);
-		if (kill_all(dir))
-			usleep(1000); /* the last one has died and is about to leave */
+		killed = true;
+		usleep(1000);
 	}
 	/* As soon as it has no other group in it. */
 	rmdir(parent);
 	return 0;
 }
 
-static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits,
+static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits, uint64_t deadline,
                     struct error *err) {
 	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount),
 		    *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 
 	if (!parent || !dir)
 		return error_oom(err);
-	int r = remove_one(h, name, err);
+	int r = remove_one(h, name, deadline, err);
 	if (r < 0)
 		return r;
 	/* Another agent may remove the parent in between, when its last guest goes. */
@@ -341,10 +358,11 @@ static int make_one(const struct hierarchy *h, const char *name, const struct cg
 /* ---- in all ---- */
 
 int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_limits *limits, struct error *err) {
+	uint64_t deadline = now_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
 	int r = 0;
 
 	for (size_t i = 0; i < c->n && r >= 0; i++)
-		r = make_one(&c->h[i], name, limits, err);
+		r = make_one(&c->h[i], name, limits, deadline, err);
 	return r;
 }
 
@@ -373,23 +391,32 @@ bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name) {
 }
 
 int cgroup_remove(const struct cgroups *c, const char *name, struct error *err) {
+	uint64_t deadline = now_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
 	int r = 0;
 
 	for (size_t i = 0; i < c->n && r >= 0; i++)
-		r = remove_one(&c->h[i], name, err);
+		r = remove_one(&c->h[i], name, deadline, err);
 	return r;
 }
 
-void cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void *userdata, const char *name),
-                   void *userdata) {
+int cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void *userdata, const char *name),
+                  void *userdata, struct error *err) {
+	int r = 0;
+
 	for (size_t i = 0; i < c->n; i++) {
 		_free_ char *path = strf("%s/" CGROUP_PARENT, c->h[i].mount);
 		struct dirent *e;
 		DIR *d = path ? opendir(path) : NULL;
-		while (d && (e = readdir(d)))
-			if (e->d_type == DT_DIR && starts_with(e->d_name, prefix) && !keep(userdata, e->d_name))
-				(void)!remove_one(&c->h[i], e->d_name, NULL);
+		while (d && (e = readdir(d))) {
+			if (e->d_type != DT_DIR || !starts_with(e->d_name, prefix) || keep(userdata, e->d_name))
+				continue;
+			if (unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+				r = error_errno(err, errno, "remove control group `%s/%s`", path, e->d_name);
+		}
 		if (d)
 			closedir(d);
+		if (path)
+			rmdir(path);
 	}
+	return r;
 }

@@ -46,8 +46,9 @@ unsigned cgroups_missing(const struct cgroups *c);
 const char *cgroups_names(unsigned controllers, char out[static 32]);
 
 /*
- * Makes NAME anew, with counters at zero and with LIMITS; kills what is left of an earlier one. A failure may leave a
- * part of it behind, which cgroup_remove() or another cgroup_make() handles.
+ * Makes NAME anew, with counters at zero and with LIMITS; kills what is left of an earlier one, and fails with -EBUSY
+ * where that takes longer than 50 ms. A failure may leave a part of it behind, which cgroup_remove() or another
+ * cgroup_make() handles.
  */
 int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_limits *limits,
                 struct error *err) _must_use_;
@@ -55,8 +56,14 @@ int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_l
 int cgroup_enter(const struct cgroups *c, const char *name, struct error *err) _must_use_;
 /* Has the kernel killed something there since cgroup_make() for want of memory? */
 bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name);
-/* Kills what is in it, and removes it. A missing one is success. */
+/*
+ * Kills what is in it, and removes it. A missing one is success. -EBUSY: something in it has not ended yet, call again.
+ * Never waits longer than 50 ms.
+ */
 int cgroup_remove(const struct cgroups *c, const char *name, struct error *err) _must_use_;
-/* Removes those whose names begin with PREFIX and of which KEEP says no, as far as that works. */
-void cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void *userdata, const char *name),
-                   void *userdata);
+/*
+ * Removes the empty ones whose names begin with PREFIX and of which KEEP says no. Kills nothing: a host has one root of
+ * control groups, and another agent, with mounts of its own, may use the same prefix. On failure the rest was tried.
+ */
+int cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void *userdata, const char *name),
+                  void *userdata, struct error *err) _must_use_;

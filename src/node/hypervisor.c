@@ -602,7 +602,7 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	if (!begin)
 		return;
 	sweep_networks(h, begin);
-	cgroups_sweep(h->cgroups, begin, is_known_name, h);
+	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
 	sweep_disks(h, keep, userdata);
 }
 

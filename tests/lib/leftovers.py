@@ -7,12 +7,14 @@ Each run has a file in /run/nacre-tests, named by its pid: its start time, then 
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import glob
 import os
 import shutil
 import signal
 import subprocess
+import time
 
 from harness import BIN, run
 
@@ -75,10 +77,20 @@ def cgroups(prefix):
 
 
 def remove_cgroups(prefix):
-    for path in cgroups(prefix):
-        with contextlib.suppress(OSError):
-            os.rmdir(path)
-            os.rmdir(os.path.dirname(path))
+    """A killed process may take a moment to leave its group."""
+    deadline = time.monotonic() + 20
+    while left := cgroups(prefix):
+        for path in left:
+            try:
+                os.rmdir(path)
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                if e.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+        time.sleep(0.01)
 
 
 def remove_mount(path):

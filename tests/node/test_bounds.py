@@ -28,6 +28,21 @@ def find(cgroups, file):
     return found[0] if found else None
 
 
+def copy_cpuset(group):
+    """A new group of version 1 has no processors and no memory nodes."""
+    for f in ("cpuset.cpus", "cpuset.mems"):
+        if os.path.exists(f"{group}/{f}"):
+            with open(f"{group}/{f}", "w") as to:
+                to.write(read(f"{os.path.dirname(group)}/{f}"))
+
+
+def join(groups):
+    """This process."""
+    for d in groups:
+        with open(f"{d}/cgroup.procs", "w") as f:
+            f.write("0")
+
+
 @pytest.fixture(scope="module")
 def guest(cloud):
     """With a disk: a boot sector that does nothing."""
@@ -69,15 +84,13 @@ def test_memory_has_an_end(cloud, guest):
     pid, before = qemu(guest), cloud.instance("idle")["status"].get("restarts", 0)
     uid, groups = uid_of(pid), leftovers.cgroups(guest.netns)
 
-    def join():
-        for d in groups:
-            with open(f"{d}/cgroup.procs", "w") as f:
-                f.write("0")
+    def join_as_qemu():
+        join(groups)
         os.setresuid(uid, uid, uid)
 
     def take(mib):
         code = f"b = b'x' * ({mib} << 20)\nprint(flush=True)\nwhile True: b += b'x' * (1 << 20) if {mib} > 500 else b''"
-        return subprocess.Popen([sys.executable, "-c", code], preexec_fn=join, stdout=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-c", code], preexec_fn=join_as_qemu, stdout=subprocess.PIPE)
 
     hogs = [take(600)]
     try:
@@ -128,12 +141,9 @@ def test_the_end_of_the_agents_group_ends_no_guest(cloud, guest):
     try:
         for pod in pods:
             os.mkdir(pod)
-            for f in ("cpuset.cpus", "cpuset.mems"):
-                if os.path.exists(f"{pod}/{f}"):
-                    with open(f"{pod}/{f}", "w") as to:
-                        to.write(read(f"{os.path.dirname(pod)}/{f}"))
-        join = "for d; do [ \"$d\" = -- ] && break; shift; echo $$ >$d/cgroup.procs || exit; done; shift; exec \"$@\""
-        cloud.start_node("sh", "-c", join, "sh", *pods, "--")
+            copy_cpuset(pod)
+        enter = "for d; do [ \"$d\" = -- ] && break; shift; echo $$ >$d/cgroup.procs || exit; done; shift; exec \"$@\""
+        cloud.start_node("sh", "-c", enter, "sh", *pods, "--")
         cloud.wait_node()
         agent = cloud.daemons["node"].pid
         assert all(str(agent) in read(f"{pod}/cgroup.procs").split() for pod in pods)
@@ -177,11 +187,23 @@ def test_nothing_is_left(cloud, guest):
     disk = f"{os.path.dirname(guest.state)}/01234567-89ab-4000-8000-000000000000"
     for d in [*stray, disk]:
         os.mkdir(d)
-    cloud.start_node()
-    until("the instance is gone", lambda: cloud.instance("gone") is None)
-    assert leftovers.cgroups(gone.netns) == [] and not os.path.exists(gone.state) and not os.path.exists(gone.dir)
-    until("what nobody knows is gone", lambda: not [d for d in [*stray, disk] if os.path.exists(d)])
-    assert leftovers.cgroups(guest.netns) and qemu(guest)
+    # Of another agent, which has mounts of its own, and so a lock and names of namespaces of its own.
+    foreign = [d[:-1] + "c" for d in stray]
+    for d in foreign:
+        os.mkdir(d)
+        copy_cpuset(d)
+    other = subprocess.Popen(["sleep", "600"], preexec_fn=lambda: join(foreign))
+    try:
+        cloud.start_node()
+        until("the instance is gone", lambda: cloud.instance("gone") is None)
+        assert leftovers.cgroups(gone.netns) == [] and not os.path.exists(gone.state) and not os.path.exists(gone.dir)
+        until("what nobody knows is gone", lambda: not [d for d in [*stray, disk] if os.path.exists(d)])
+        assert leftovers.cgroups(guest.netns) and qemu(guest)
+        assert other.poll() is None and all(str(other.pid) in read(f"{d}/cgroup.procs").split() for d in foreign)
+    finally:
+        other.kill()
+        other.wait()
+        leftovers.remove_cgroups(os.path.basename(foreign[0]))
 
 
 def metric(cloud, name):
