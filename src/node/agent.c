@@ -196,8 +196,9 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 
 /* ---- one instance ---- */
 
-/* True if nothing of it is left, here and in the API; else that is under way (and *REQUEST if for this key). */
-static bool is_gone(struct agent *a, const char *key, const char *id, bool *request) {
+/* True if nothing of it is left, here and in the API; else that is under way (and *REQUEST if for this key). ASKED: the
+ * API says that it was deleted. */
+static bool is_gone(struct agent *a, const char *key, const char *id, bool asked, bool *request) {
 	char name[DESIRED_NAME_MAX];
 
 	/* The route goes before the guest, so that nothing is sent to where nothing is. */
@@ -206,7 +207,7 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool *requ
 		return false;
 	if (!hypervisor_state(a->hypervisor, id))
 		return true;
-	hypervisor_remove(a->hypervisor, id);
+	hypervisor_remove(a->hypervisor, id, asked);
 	return false;
 }
 
@@ -214,7 +215,7 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool *requ
 static bool reconcile_deleted(struct agent *a, const char *key, const struct instance *inst) {
 	bool request;
 
-	if (!is_gone(a, key, instance_id(inst), &request))
+	if (!is_gone(a, key, instance_id(inst), true, &request))
 		return request;
 	return write_status(a, key, inst, "Removed", false, "Removed", "nothing of it is left on its host");
 }
@@ -251,7 +252,7 @@ static bool reconcile_id(struct agent *a, const char *key) {
 		kube_workqueue_add(a->queue, rec->key);
 		return false;
 	}
-	if (is_gone(a, key, id, &request) && rec) {
+	if (is_gone(a, key, id, false, &request) && rec) {
 		RB_REMOVE(records, &a->records, rec);
 		free(rec);
 	}

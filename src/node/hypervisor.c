@@ -17,6 +17,7 @@
 #include "net/netns.h"
 #include "node/instdir.h"
 #include "node/kvmprobe.h"
+#include "node/removed.h"
 #include "node/vmclient.h"
 #include "vm/qemu.h"
 
@@ -40,6 +41,7 @@ struct guest {
 	char *dir, *vm_dir, *state_dir; /* node/instdir.h; vm_dir is nacre-vm's */
 	uid_t user;                     /* QEMU's; 0: none chosen yet */
 	enum want want;                 /* unknown: adopted, and nobody has said yet */
+	bool asked;                     /* somebody deleted it */
 	struct guest_spec spec;
 	struct guest_state state;
 	uint64_t nft_state;
@@ -67,6 +69,7 @@ struct hypervisor {
 	char *run_dir, *state_dir, *prefix, *program;
 	int lock, state_lock;
 	struct cgroups *cgroups;
+	struct removed *removed;
 	struct error no_kvm; /* why not, where that was to be found out */
 	bool kvm;            /* all machines use it; nothing that one does changes that */
 	struct guests all;
@@ -359,6 +362,9 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	r = cgroup_make(i->h->cgroups, cgroup_name(i, cgroup), &limits, err);
 	if (r < 0)
 		return r;
+	r = removed_take_back(i->h->removed, i->uid, err);
+	if (r < 0)
+		return r;
 	r = instdir_prepare(i->dir, i->state_dir, &i->spec, i->user, i->h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files,
 	                    err);
 	if (r < 0)
@@ -459,7 +465,7 @@ static int take_apart(struct guest *i, struct error *err) {
 	if (r >= 0)
 		r = cgroup_remove(i->h->cgroups, cgroup_name(i, name), err);
 	if (r >= 0)
-		r = remove_tree(i->state_dir, err);
+		r = removed_put(i->h->removed, i->uid, i->asked, err);
 	if (r >= 0)
 		r = remove_tree(i->dir, err);
 	return r;
@@ -530,6 +536,7 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 	bool same = i->want == WANT_YES && memcmp(&i->spec, spec, sizeof(*spec)) == 0;
 	memcpy(&i->spec, spec, sizeof(*spec));
 	i->want = WANT_YES;
+	i->asked = false;
 	if (!same) {
 		i->stop_sent = false;
 		wake(i, 0);
@@ -537,10 +544,13 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 	return 0;
 }
 
-void hypervisor_remove(struct hypervisor *h, const char *uid) {
+void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	struct guest *i = find(h, uid);
 
-	if (!i || i->want == WANT_NO)
+	if (!i)
+		return;
+	i->asked |= asked;
+	if (i->want == WANT_NO)
 		return;
 	i->want = WANT_NO;
 	wake(i, 0);
@@ -580,11 +590,8 @@ static void sweep_disks(struct hypervisor *h, bool (*keep)(void *userdata, const
 
 	while (dir && (e = readdir(dir))) {
 		char id[INSTNET_ID_LEN + 1];
-		if (!instnet_id(e->d_name, id) || find(h, e->d_name) || keep(userdata, e->d_name))
-			continue;
-		_free_ char *one = strf("%s/%s", path, e->d_name);
-		if (one)
-			(void)!remove_tree(one, NULL);
+		if (instnet_id(e->d_name, id) && !find(h, e->d_name) && !keep(userdata, e->d_name))
+			(void)!removed_put(h->removed, e->d_name, false, NULL);
 	}
 	if (dir)
 		closedir(dir);
@@ -759,6 +766,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0 && !streq(h->run_dir, h->state_dir))
 		r = take_dir(h->state_dir, &h->state_lock, err);
 	if (r >= 0)
+		r = removed_new(&h->removed, config->loop, h->state_dir, config->keep_removed_s, err);
+	if (r >= 0)
 		r = find_cgroups(h, err);
 	if (r >= 0)
 		choose_accel(h);
@@ -788,6 +797,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	sd_event_source_disable_unref(h->links_io);
 	nl_free(h->links);
 	cgroups_free(h->cgroups);
+	removed_free(h->removed);
 	safe_close(h->lock);
 	safe_close(h->state_lock);
 	free(h->run_dir);

@@ -43,9 +43,10 @@ struct hypervisor_ops {
 struct hypervisor_config {
 	sd_event *loop;
 	const char *run_dir;
-	const char *state_dir; /* disks, in STATE_DIR/instances/UID */
-	const char *prefix;    /* of namespace names */
-	const char *program;   /* nacre-vm */
+	const char *state_dir;  /* disks, in STATE_DIR/instances/UID */
+	int64_t keep_removed_s; /* how long to keep the disk of an instance that is missing (node/removed.h) */
+	const char *prefix;     /* of namespace names */
+	const char *program;    /* nacre-vm */
 	bool require_cgroups;
 	uid_t uid_base; /* QEMU of slot N runs as uid_base + N */
 	enum hypervisor_accel accel;
@@ -69,11 +70,14 @@ DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
 
 /* What shall be. Calling it again with the same spec costs little, and repairs. */
 int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) _must_use_;
-/* It shall not be. An unknown one is gone at once. */
-void hypervisor_remove(struct hypervisor *h, const char *uid);
 /*
- * All that shall be is known: removes what was adopted and is not to be kept, and networks, control groups and disks
- * of which nothing else is left. What is kept but was not put is left alone.
+ * It shall not be. An unknown one is gone at once. ASKED: somebody deleted it, so its disk isn't kept; otherwise it is
+ * only missing.
+ */
+void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked);
+/*
+ * All that shall be is known: removes what was adopted and is not to be kept, and networks and empty control groups of
+ * which nothing else is left. Their disks are kept for a time. What is kept but was not put is left alone.
  */
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
 

@@ -343,6 +343,7 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.program = program,
 		.uid_base = 200000,
 		.accel = HYPERVISOR_TCG,
+		.keep_removed_s = 3600,
 		.public_nl = public_nl,
 		.public_fd = public_fd,
 		.ops = {on_changed, on_event, on_gone},
@@ -428,7 +429,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 		RUN_UNTIL(loop, watch_successes > 0);
 		expect_watched(loop, h, first);
 		gone = false;
-		hypervisor_remove(h, UID);
+		hypervisor_remove(h, UID, true);
 		RUN_UNTIL(loop, gone);
 		assert_int_equal(containers(&pid), 0);
 	}
@@ -484,7 +485,7 @@ static void one_guest_however_few_descriptors(void **state) {
 			assert_int_equal(pid, first);
 		expect_watched(loop, h, pid);
 		gone = false;
-		hypervisor_remove(h, UID);
+		hypervisor_remove(h, UID, true);
 		RUN_UNTIL(loop, gone);
 		assert_int_equal(containers(&pid), 0);
 		hypervisor_free(h);
@@ -492,6 +493,58 @@ static void one_guest_however_few_descriptors(void **state) {
 	}
 	/* Both were seen: too few, and enough. */
 	assert_true(started > 0 && started < MOST);
+}
+
+static bool keep_none(_unused_ void *userdata, _unused_ const char *uid) {
+	return false;
+}
+
+/* An API that knows no instance takes no disk: that may be the wrong one. */
+static void disk_survives_a_wrong_api(void **state) {
+	static const char bytes[1 << 20];
+	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/instances/" UID "/disk.qcow2", dir),
+		    *removed = strf("%s/removed", dir), *kept = strf("%s/removed/" UID "/disk.qcow2", dir);
+	struct stat before, after;
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	spec.kernel[0] = 0;
+	spec.boot = VM_BOOT_BIOS;
+	spec.format = VM_FORMAT_RAW;
+	snprintf(spec.disk, sizeof(spec.disk), "%s/raw", dir);
+	OK(write_file_atomic(spec.disk, bytes, sizeof(bytes), 0644, &error));
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	assert_int_equal(stat(disk, &before), 0);
+	hypervisor_free(h);
+	h = new_hypervisor(loop);
+	gone = false;
+	hypervisor_sweep(h, keep_none, NULL);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(containers(&pid), 0);
+	assert_int_equal(access(disk, F_OK), -1);
+	assert_int_equal(access(kept, F_OK), 0);
+	/* The right one knows it: it has its disk back. */
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	assert_int_equal(stat(disk, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
+	/* Deleted in so many words, it goes. */
+	gone = false;
+	hypervisor_remove(h, UID, true);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(access(disk, F_OK), -1);
+	RUN_UNTIL(loop, rmdir(removed) == 0 || errno == ENOENT);
+	hypervisor_free(h);
+	sd_event_unref(loop);
 }
 
 int main(void) {
@@ -502,6 +555,7 @@ int main(void) {
 		cmocka_unit_test(container_is_not_forgotten),
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(disk_survives_a_wrong_api),
 	};
 	return cmocka_run_group_tests_name("node", tests, setup, teardown);
 }

@@ -198,6 +198,7 @@ def test_nothing_is_left(cloud, guest):
         until("the instance is gone", lambda: cloud.instance("gone") is None)
         assert leftovers.cgroups(gone.netns) == [] and not os.path.exists(gone.state) and not os.path.exists(gone.dir)
         until("what nobody knows is gone", lambda: not [d for d in [*stray, disk] if os.path.exists(d)])
+        assert os.path.isdir(disk.replace("/instances/", "/removed/"))
         assert leftovers.cgroups(guest.netns) and qemu(guest)
         assert other.poll() is None and all(str(other.pid) in read(f"{d}/cgroup.procs").split() for d in foreign)
     finally:
