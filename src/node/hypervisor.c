@@ -735,7 +735,7 @@ static int find_cgroups(struct hypervisor *h, struct error *err) {
 }
 
 /* Before there is anything to be late for. */
-static void choose_accel(struct hypervisor *h) {
+static int choose_accel(struct hypervisor *h, struct error *err) {
 	const struct kvmprobe_config c = {.run_dir = h->run_dir,
 	                                  .prefix = h->prefix,
 	                                  .program = h->program,
@@ -743,8 +743,17 @@ static void choose_accel(struct hypervisor *h) {
 	                                  .cgroups = h->cgroups};
 
 	h->kvm = h->c.accel == HYPERVISOR_KVM;
-	if (h->c.accel == HYPERVISOR_AUTO)
-		h->kvm = kvmprobe(&c, &h->no_kvm) == 0;
+	if (h->c.accel != HYPERVISOR_AUTO) {
+		(void)!kvmprobe_clear(&c, NULL);
+		return 0;
+	}
+	int r = kvmprobe(&c, &h->no_kvm);
+	h->kvm = r == 0;
+	/* Guests get software emulation only where KVM is known to fail. */
+	if (r < 0 && r != -EOPNOTSUPP)
+		return error_set(err, -r, "whether KVM works is not known: %.400s; start again, or with --accel kvm",
+		                 h->no_kvm.msg);
+	return 0;
 }
 
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) {
@@ -770,7 +779,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = find_cgroups(h, err);
 	if (r >= 0)
-		choose_accel(h);
+		r = choose_accel(h, err);
 	if (r >= 0)
 		r = nl_subscribe(&h->links, config->public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
 	if (r < 0)

@@ -60,7 +60,8 @@ struct hypervisor;
 
 /*
  * Takes RUN_DIR and STATE_DIR for itself (-EBUSY if another has one) and adopts what is there. Strings are copied.
- * Blocks while it looks whether KVM works (node/kvmprobe.h), once a boot of the host, if that is asked for.
+ * Blocks while it looks whether KVM works (node/kvmprobe.h), once a boot of the host, if that is asked for; fails if
+ * that can't be told.
  * -EOPNOTSUPP if control groups are required and can't bound memory, processor time and threads.
  */
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) _must_use_;

@@ -84,6 +84,23 @@ static int write_disk(const char *path, struct error *err) {
 	return write_file_atomic(path, bytes, DISK_BYTES, 0644, err);
 }
 
+int kvmprobe_judge(const struct vm_status *end, struct error *err) {
+	switch (end->end) {
+	case VM_END_POWERED_OFF: return 0;
+	/* QEMU's own word, about KVM. */
+	case VM_END_FAILED:
+	case VM_END_CPU_FAILED: return error_set(err, EOPNOTSUPP, "KVM does not boot: %.300s", end->message);
+	/* Something else got in between. */
+	case VM_END_NONE:
+	case VM_END_STOPPED:
+	case VM_END_KILLED:
+	case VM_END_START_FAILED:
+	case VM_END_OUT_OF_MEMORY:
+	case VM_END_FORBIDDEN: break;
+	}
+	return error_set(err, EAGAIN, "the probe of KVM told nothing: %.300s", end->message);
+}
+
 static int wait_for_end(const char *dir, pid_t pid, struct error *err) {
 	_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -102,9 +119,9 @@ static int wait_for_end(const char *dir, pid_t pid, struct error *err) {
 	if (n < 0)
 		return error_errno(err, errno, "poll");
 	if (n == 0)
-		return error_set(err, EOPNOTSUPP, "KVM does not boot: nothing came of it in %d s", KVMPROBE_MS / 1000);
+		return error_set(err, ETIMEDOUT, "the probe of KVM did not end in %d s", KVMPROBE_MS / 1000);
 	instdir_end(dir, &end);
-	return end.end == VM_END_POWERED_OFF ? 0 : error_set(err, EOPNOTSUPP, "KVM does not boot: %.300s", end.message);
+	return kvmprobe_judge(&end, err);
 }
 
 static int boot(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
@@ -143,7 +160,6 @@ static int boot(const struct kvmprobe_config *c, const struct place *p, struct e
 	return r < 0 ? r : wait_for_end(p->dir, pid, err);
 }
 
-/* Also what an agent left that was killed meanwhile. */
 static int clear(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
 	int r = container_kill(p->dir, err);
 
@@ -154,20 +170,35 @@ static int clear(const struct kvmprobe_config *c, const struct place *p, struct 
 	return r < 0 ? r : remove_tree(p->dir, err);
 }
 
-static int probe(const struct kvmprobe_config *c, struct error *err) {
-	_cleanup_(place_done) struct place p = {.dir = strf("%s/" NAME, c->run_dir)};
-
-	p.state = p.dir ? strf("%s/state", p.dir) : NULL;
-	p.disk = p.dir ? strf("%s/sector", p.dir) : NULL;
-	if (!p.state || !p.disk)
+static int place_init(struct place *p, const struct kvmprobe_config *c, struct error *err) {
+	p->dir = strf("%s/" NAME, c->run_dir);
+	p->state = p->dir ? strf("%s/state", p->dir) : NULL;
+	p->disk = p->dir ? strf("%s/sector", p->dir) : NULL;
+	if (!p->state || !p->disk)
 		return error_oom(err);
-	snprintf(p.name, sizeof(p.name), "%s" NAME, c->prefix);
-	int cleared = clear(c, &p, err);
-	if (cleared < 0)
-		return cleared;
+	snprintf(p->name, sizeof(p->name), "%s" NAME, c->prefix);
+	return 0;
+}
+
+int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err) {
+	_cleanup_(place_done) struct place p = {0};
+	int r = place_init(&p, c, err);
+
+	/* The folder is made first and removed last. Without it a group of this name is another agent's. */
+	if (r < 0 || access(p.dir, F_OK) < 0)
+		return r;
+	return clear(c, &p, err);
+}
+
+static int probe(const struct kvmprobe_config *c, struct error *err) {
+	_cleanup_(place_done) struct place p = {0};
 	struct error scratch;
-	int r = boot(c, &p, err);
-	cleared = clear(c, &p, r < 0 ? &scratch : err);
+	int r = place_init(&p, c, err);
+
+	if (r < 0)
+		return r;
+	r = boot(c, &p, err);
+	int cleared = clear(c, &p, r < 0 ? &scratch : err);
 	return r < 0 ? r : cleared;
 }
 
@@ -180,7 +211,9 @@ int kvmprobe(const struct kvmprobe_config *c, struct error *err) {
 		return error_oom(err);
 	if (access("/dev/kvm", R_OK | W_OK) < 0)
 		return error_set(err, EOPNOTSUPP, "`/dev/kvm` can't be used: %s", strerror(errno));
-	int r = make_key(key, err);
+	int r = kvmprobe_clear(c, err);
+	if (r >= 0)
+		r = make_key(key, err);
 	if (r >= 0)
 		r = look_up(cache, key, err);
 	if (r <= 0)

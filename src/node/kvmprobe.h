@@ -9,6 +9,7 @@
  */
 
 #include "node/cgroup.h"
+#include "vm/status.h"
 
 struct kvmprobe_config {
 	const char
@@ -23,6 +24,11 @@ struct kvmprobe_config {
 
 /*
  * Blocks for about a second, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
- * showed. Other errors: not known.
+ * showed; these two answers are kept. Other errors, as -ETIMEDOUT on a host that is too busy: not known.
  */
 int kvmprobe(const struct kvmprobe_config *c, struct error *err) _must_use_;
+/* Removes what an agent left that was killed while it probed. */
+int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err);
+
+/* What the end of the probe's machine says, as above. */
+int kvmprobe_judge(const struct vm_status *end, struct error *err) _must_use_;

@@ -6,7 +6,8 @@
  *
  * One answer of the API says which instances there are, and it may come from the wrong API, or from an old copy of its
  * database. So a disk whose instance is merely missing is kept for a time and given back when the instance appears
- * again. A disk whose instance was deleted in front of us goes at once. Below a tenth of free space the oldest go first.
+ * again. A disk whose instance was deleted in front of us goes at once. Below a tenth of free space the oldest go
+ * first.
  *
  * The time of removal is the folder's mtime. What goes is renamed to "purge-UID" and deleted by a process (rm), since
  * the deletion of a large file takes longer than the loop may be away.

@@ -20,6 +20,7 @@
 #include "node/container.h"
 #include "node/hypervisor.h"
 #include "node/instnet.h"
+#include "node/kvmprobe.h"
 
 #define UID "0b5ac4a8-4b0e-4c35-9c3d-000000000001"
 #define ID  "0b5ac4a84b0e"
@@ -499,6 +500,20 @@ static bool keep_none(_unused_ void *userdata, _unused_ const char *uid) {
 	return false;
 }
 
+static void only_qemu_says_no_to_kvm(void **state) {
+	static const int expected[] = {
+		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,         [VM_END_STOPPED] = -EAGAIN,
+		[VM_END_KILLED] = -EAGAIN,       [VM_END_FAILED] = -EOPNOTSUPP,    [VM_END_CPU_FAILED] = -EOPNOTSUPP,
+		[VM_END_START_FAILED] = -EAGAIN, [VM_END_OUT_OF_MEMORY] = -EAGAIN, [VM_END_FORBIDDEN] = -EAGAIN,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const struct vm_status end = {.end = (enum vm_end)i, .message = "words"};
+		assert_int_equal(kvmprobe_judge(&end, &error), expected[i]);
+	}
+}
+
 /* An API that knows no instance takes no disk: that may be the wrong one. */
 static void disk_survives_a_wrong_api(void **state) {
 	static const char bytes[1 << 20];
@@ -555,6 +570,7 @@ int main(void) {
 		cmocka_unit_test(container_is_not_forgotten),
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(only_qemu_says_no_to_kvm),
 		cmocka_unit_test(disk_survives_a_wrong_api),
 	};
 	return cmocka_run_group_tests_name("node", tests, setup, teardown);

@@ -152,8 +152,8 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 		snprintf(m->status.message, sizeof(m->status.message),
 		         "QEMU was killed for a system call that no machine needs: the guest may have taken it over");
 	} else if (killed) {
-		m->status.end = VM_END_KILLED;
-		/* Of SIGKILL it knew nothing; when it aborts it says why. */
+		/* Of SIGKILL it knew nothing; an abort is its own doing, and it says why. */
+		m->status.end = si->si_status == SIGABRT ? VM_END_FAILED : VM_END_KILLED;
 		bool words = si->si_status != SIGKILL && m->last_words.len;
 		snprintf(m->status.message, sizeof(m->status.message), "QEMU was killed by signal %d (%s)%s%.300s",
 		         si->si_status, strsignal(si->si_status), words ? ": " : "", words ? last_line(m) : "");

@@ -3,11 +3,12 @@
 
 import os
 import stat
+import subprocess
 
 import leftovers
 import netns
 import pytest
-from harness import ROOT
+from harness import ROOT, output
 from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
 
 QEMU = "qemu-system-x86_64"
@@ -48,6 +49,36 @@ def test_the_probe_decides_before_any_guest(cloud):
     assert stat.S_IMODE(os.stat(cache(cloud)).st_mode) == 0o600
     assert not os.path.exists(f"{cloud.dir}/h1/kvm-probe")
     assert netns.is_gone(f"{cloud.host}-kvm-probe") and leftovers.cgroups(f"{cloud.host}-kvm-probe") == []
+
+
+def test_a_killed_agent_leaves_no_probe(cloud, halting):
+    """Whatever the next one is told about KVM."""
+    name = f"{cloud.host}-kvm-probe"
+    for accel in ("tcg", "auto"):
+        cloud.wait_node()
+        cloud.kill("node")
+        os.mkdir(f"{cloud.dir}/h1/kvm-probe")
+        output("ip", "netns", "add", name)
+        restart(cloud, f"--accel={accel}")
+        assert not os.path.exists(f"{cloud.dir}/h1/kvm-probe") and netns.is_gone(name)
+
+
+def test_not_known_is_no_answer(cloud, halting, tmp_path):
+    """A probe that is killed says nothing about KVM: neither is software emulation chosen, nor is that remembered."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm, so nothing is probed")
+    cloud.wait_node()
+    cloud.kill("node")
+    os.unlink(cache(cloud))
+    dies = tmp_path / "dies"
+    dies.write_text("#!/bin/sh\nkill -9 $$\n")
+    dies.chmod(0o755)
+    agent = subprocess.run([*cloud.node_argv(), f"--vm-program={dies}"], capture_output=True, text=True, timeout=120,
+                           check=False)
+    assert agent.returncode == 1 and "whether KVM works is not known" in agent.stderr
+    assert not os.path.exists(cache(cloud))
+    restart(cloud, "--accel=auto")
+    assert os.path.exists(cache(cloud))
 
 
 def test_no_image_is_asked(cloud, halting):
