@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -77,6 +78,7 @@ static int make_loop(struct vm *vm, struct error *err) {
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -89,6 +91,13 @@ static int make_loop(struct vm *vm, struct error *err) {
 	if (r >= 0)
 		r = sd_event_add_signal(vm->loop, NULL, SIGINT, on_signal, vm);
 	return r < 0 ? error_errno(err, r, "create the event loop") : 0;
+}
+
+/* QEMU, which runs by now, keeps the limit that is large enough for a disk. */
+static int limit_own_files(struct error *err) {
+	const struct rlimit own = {VM_OWN_FILE_MAX, VM_OWN_FILE_MAX};
+
+	return setrlimit(RLIMIT_FSIZE, &own) < 0 ? error_errno(err, errno, "setrlimit") : 0;
 }
 
 /* With QEMU running as another user, killing it is all the privilege that is still needed. */
@@ -155,6 +164,8 @@ static int run(struct vm *vm, const char *config_path, const char *dir, struct e
 		r = machine_new(&vm->machine, vm->loop, &c, TAKE_FD(console_fd), &machine_ops, vm, err);
 	if (r >= 0)
 		r = control_new(&vm->control, vm->loop, TAKE_FD(control_fd), &control_ops, vm, err);
+	if (r >= 0)
+		r = limit_own_files(err);
 	if (r >= 0)
 		r = drop_capabilities(err);
 	if (r >= 0)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/proc.h"
 #include "base/util.h"
@@ -14,8 +15,6 @@
 #define OVMF_CODE     "/usr/share/OVMF/OVMF_CODE_4M.fd"
 #define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
 #define OVMF_VARS_MAX ((size_t)4 << 20)
-
-#define OWN_FILES_MAX ((uint64_t)1 << 20) /* log and exit.json */
 
 /*
  * A qcow2 is larger than the disk in it by its tables, 10 octets for each cluster of 64 KiB, and what is rounded up
@@ -43,18 +42,66 @@ int instdir_check_image(const struct guest_spec *s, struct error *err) {
 	return r < 0 ? error_prefix(err, "Image `%s`, %s", s->image, field) : 0;
 }
 
-/* What an earlier start made is for the user of this one. */
-static int take_over(const char *path, uid_t uid, struct error *err) {
-	if (lchown(path, uid, uid) == 0)
+/*
+ * What is made here isn't synced: guests write to the same file system, and to wait for all of that is too long for the
+ * loop. So the power may go while the file has its name and none of its content. Such a file begins with zeros, and no
+ * guest has lost anything with it: its first flush would have written the beginning, too.
+ */
+static int is_unwritten(int fd) {
+	char head[512];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+
+	if (n < 0)
+		return -errno;
+	for (ssize_t i = 0; i < n; i++)
+		if (head[i])
+			return false;
+	return true;
+}
+
+/* What an earlier start made is for the user of this one. -ENOENT: there is nothing to take over. */
+static int take_over(const char *path, uid_t uid, uint64_t *ret_size, struct error *err) {
+	_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : error_errno(err, errno, "`%s`", path);
+	if (fstat(fd, &st) < 0)
+		return error_errno(err, errno, "`%s`", path);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "`%s` is not a regular file", path);
+	int unwritten = is_unwritten(fd);
+	if (unwritten < 0 || fchown(fd, uid, uid) < 0)
+		return error_errno(err, unwritten < 0 ? -unwritten : errno, "`%s`", path);
+	*ret_size = (uint64_t)st.st_size;
+	return unwritten ? -ENOENT : 0;
+}
+
+/* A disk that can't grow to its size would fail in the guest's hands. */
+static int check_room(const char *dir, uint64_t size, struct error *err) {
+	struct statvfs s;
+
+	if (statvfs(dir, &s) < 0)
+		return error_errno(err, errno, "`%s`", dir);
+	uint64_t room = (uint64_t)s.f_bavail * s.f_frsize;
+	if (room >= size)
 		return 0;
-	return errno == ENOENT ? -ENOENT : error_errno(err, errno, "`%s`", path);
+	return error_set(err, ENOSPC, "`%s` has room for %llu MiB, and the disk may take %llu MiB", dir,
+	                 (unsigned long long)(room >> 20), (unsigned long long)(size >> 20));
+}
+
+/* FRESH becomes PATH, the user's. */
+static int put_in_place(const char *fresh, const char *path, uid_t uid, struct error *err) {
+	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0)
+		return error_errno(err, errno, "`%s`", fresh);
+	return rename(fresh, path) < 0 ? error_errno(err, errno, "rename `%s`", fresh) : 0;
 }
 
 static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uint64_t *ret_file_max,
                      struct error *err) {
 	_free_ char *path = strf("%s/disk.qcow2", dir), *fresh = strf("%s/disk.new", dir);
 	char size[32];
-	uint64_t bytes;
+	uint64_t bytes, has;
 
 	if (!path || !fresh)
 		return error_oom(err);
@@ -62,8 +109,16 @@ static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uin
 	if (r < 0)
 		return r;
 	*ret_file_max = disk_file_max(bytes);
-	r = take_over(path, uid, err);
-	if (r != -ENOENT)
+	r = take_over(path, uid, &has, err);
+	/* The image's file may have been replaced by a smaller one. (The size in the disk's header is QEMU's to write.)
+	 */
+	if (r == 0)
+		*ret_file_max = MAX(*ret_file_max, has);
+	if (r == -ENOENT)
+		r = check_room(dir, bytes, err);
+	else
+		return r;
+	if (r < 0)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
 	/* No backing file in the header: nacre-vm says what is below (vm/qemu.c), so that nothing in a file that the
@@ -72,29 +127,27 @@ static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uin
 	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
 	if (r < 0)
 		return r;
-	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0)
-		return error_errno(err, errno, "`%s`", fresh);
-	return rename_durable(fresh, path, err);
+	return put_in_place(fresh, path, uid, err);
 }
 
 static int make_vars(const char *dir, uid_t uid, struct error *err) {
 	_free_ char *path = strf("%s/vars.fd", dir), *fresh = strf("%s/vars.new", dir), *data = NULL;
+	uint64_t has;
 	size_t len;
 
 	if (!path || !fresh)
 		return error_oom(err);
-	int r = take_over(path, uid, err);
+	int r = take_over(path, uid, &has, err);
 	if (r != -ENOENT)
 		return r;
 	r = read_file(OVMF_VARS, OVMF_VARS_MAX, &data, &len, err);
 	if (r < 0)
 		return error_prefix(err, "package ovmf");
-	r = write_file_atomic(fresh, data, len, 0600, err);
-	if (r < 0)
-		return r;
-	if (chown(fresh, uid, uid) < 0)
-		return error_errno(err, errno, "`%s`", fresh);
-	return rename_durable(fresh, path, err);
+	_close_ int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(err, errno, "create `%s`", fresh);
+	r = write_all(fd, data, len, err);
+	return r < 0 ? error_prefix(err, "`%s`", fresh) : put_in_place(fresh, path, uid, err);
 }
 
 static void add_file(struct instdir_start *st, const char *host, const char *name, char path[static VM_PATH_MAX + 1]) {
@@ -163,7 +216,7 @@ int instdir_prepare(const char *dir, const char *state, const struct guest_spec 
                     struct instdir_start *ret, struct error *err) {
 	_free_ char *path = strf("%s/" CONTAINER_CONFIG, dir);
 	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};
-	struct instdir_start st = {.file_max = OWN_FILES_MAX, .has_state = s->boot != VM_BOOT_KERNEL};
+	struct instdir_start st = {.file_max = VM_OWN_FILE_MAX, .has_state = s->boot != VM_BOOT_KERNEL};
 	struct vm_config c;
 
 	if (!path)

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -19,6 +20,7 @@
 #include "net/netns.h"
 #include "node/container.h"
 #include "node/hypervisor.h"
+#include "node/instdir.h"
 #include "node/instnet.h"
 #include "node/kvmprobe.h"
 
@@ -514,11 +516,64 @@ static void only_qemu_says_no_to_kvm(void **state) {
 	}
 }
 
+/* A raw image of SIZE zeros. */
+static void make_image(struct guest_spec *s, const char *path, off_t size) {
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+	s->kernel[0] = 0;
+	s->boot = VM_BOOT_BIOS;
+	s->format = VM_FORMAT_RAW;
+	snprintf(s->disk, sizeof(s->disk), "%s", path);
+}
+
+static void disks_are_made_once(void **state) {
+	_free_ char *own = strf("%s/own", dir), *states = strf("%s/state", dir), *image = strf("%s/raw", dir),
+		    *disk = strf("%s/state/disk.qcow2", dir);
+	struct instdir_start start;
+	struct stat before, after;
+	struct statvfs room;
+	struct guest_spec spec;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	fill_spec(&spec);
+	make_image(&spec, image, 2 << 20);
+	OK(instdir_prepare(own, states, &spec, 200001, VM_ACCEL_TCG, &start, &error));
+	const uint64_t limit = start.file_max;
+	assert_true(limit > 2 << 20 && limit < 32 << 20);
+	assert_int_equal(stat(disk, &before), 0);
+	/* A smaller image takes no room from the disk that is there. */
+	assert_int_equal(truncate(disk, 64 << 20), 0);
+	make_image(&spec, image, 1 << 20);
+	OK(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error));
+	assert_int_equal(start.file_max, 64 << 20);
+	assert_int_equal(stat(disk, &after), 0);
+	assert_true(after.st_ino == before.st_ino && after.st_uid == 200002);
+	/* The power went before anything was written. */
+	assert_int_equal(truncate(disk, 0), 0);
+	assert_int_equal(truncate(disk, 4096), 0);
+	OK(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error));
+	assert_int_equal(stat(disk, &after), 0);
+	assert_true(after.st_size > 4096 && after.st_uid == 200002);
+	/* Never more than there is room for. */
+	assert_int_equal(unlink(disk), 0);
+	assert_int_equal(statvfs(dir, &room), 0);
+	make_image(&spec, image, ((off_t)(room.f_bavail * room.f_frsize) | 511) + 1 + (1 << 30));
+	assert_int_equal(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error), -ENOSPC);
+	assert_int_equal(access(disk, F_OK), -1);
+	OK(remove_tree(own, &error));
+	OK(remove_tree(states, &error));
+}
+
 /* An API that knows no instance takes no disk: that may be the wrong one. */
 static void disk_survives_a_wrong_api(void **state) {
-	static const char bytes[1 << 20];
 	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/instances/" UID "/disk.qcow2", dir),
-		    *removed = strf("%s/removed", dir), *kept = strf("%s/removed/" UID "/disk.qcow2", dir);
+		    *removed = strf("%s/removed", dir), *image = strf("%s/raw", dir),
+		    *kept = strf("%s/removed/" UID "/disk.qcow2", dir);
 	struct stat before, after;
 	struct guest_spec spec;
 	sd_event *loop = NULL;
@@ -529,11 +584,7 @@ static void disk_survives_a_wrong_api(void **state) {
 		skip();
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
-	spec.kernel[0] = 0;
-	spec.boot = VM_BOOT_BIOS;
-	spec.format = VM_FORMAT_RAW;
-	snprintf(spec.disk, sizeof(spec.disk), "%s/raw", dir);
-	OK(write_file_atomic(spec.disk, bytes, sizeof(bytes), 0644, &error));
+	make_image(&spec, image, 1 << 20);
 	OK(sd_event_new(&loop));
 	struct hypervisor *h = new_hypervisor(loop);
 	OK(hypervisor_put(h, &spec, &error));
@@ -571,6 +622,7 @@ int main(void) {
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
 		cmocka_unit_test(only_qemu_says_no_to_kvm),
+		cmocka_unit_test(disks_are_made_once),
 		cmocka_unit_test(disk_survives_a_wrong_api),
 	};
 	return cmocka_run_group_tests_name("node", tests, setup, teardown);

@@ -15,6 +15,9 @@
 #include "base/buf.h"
 #include "base/inet.h"
 
+/* Bytes of each file of nacre-vm's own: log and exit.json. */
+#define VM_OWN_FILE_MAX ((uint64_t)1 << 20)
+
 #define VM_PATH_MAX    255
 #define VM_NAME_MAX    127 /* namespace/name, at most 63 each */
 #define VM_CMDLINE_MAX 2000

@@ -192,6 +192,8 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	/* Stays so through exec: a file at its largest is an I/O error for the guest, and not the end of QEMU. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		return;
 	if (setpgid(0, 0) < 0)

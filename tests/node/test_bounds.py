@@ -129,6 +129,13 @@ except OSError as e:
     sys.exit(e.errno)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == errno.EFBIG
+    # Past it is an error for the guest, and no signal; signal 25 is the 25th bit.
+    (init,) = guest.pids("nacre-vm") or guest.pids("init")
+    for p in (pid, init):
+        (ignored,) = [l.split()[1] for l in read(f"/proc/{p}/status").splitlines() if l.startswith("SigIgn:")]
+        assert int(ignored, 16) & 1 << (signal.SIGXFSZ - 1)
+    assert [l.split()[3:5] for l in read(f"/proc/{init}/limits").splitlines() if l.startswith("Max file size")] == \
+        [[str(MIB)] * 2]
     # And it can make no other file.
     st = os.stat(guest.state)
     assert st.st_uid == 0 and st.st_mode & 0o777 == 0o750
