@@ -376,6 +376,25 @@ int cgroup_enter(const struct cgroups *c, const char *name, struct error *err) {
 	return r;
 }
 
+int cgroup_visit(const struct cgroups *c, const char *name, int (*visit)(void *userdata, pid_t pid), void *userdata,
+                 struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		_free_ char *path = strf("%s/" CGROUP_PARENT "/%s/cgroup.procs", c->h[i].mount, name), *text = NULL;
+		char *save;
+		r = path ? read_file(path, PROCS_MAX, &text, NULL, err) : error_oom(err);
+		if (r == -ENOENT || r == -ENODEV) {
+			r = 0;
+			continue;
+		}
+		for (char *w = r < 0 ? NULL : strtok_r(text, "\n", &save); w && r == 0; w = strtok_r(NULL, "\n", &save))
+			if (!streq(w, "0"))
+				r = visit(userdata, (pid_t)strtol(w, NULL, 10));
+	}
+	return r;
+}
+
 bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name) {
 	for (size_t i = 0; i < c->n; i++) {
 		const struct hierarchy *h = &c->h[i];

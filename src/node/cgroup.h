@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -54,6 +55,12 @@ int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_l
                 struct error *err) _must_use_;
 /* Moves the calling process there, and so all its later children. */
 int cgroup_enter(const struct cgroups *c, const char *name, struct error *err) _must_use_;
+/*
+ * Calls VISIT for the processes there, those of pid namespaces that we don't see left out, until it returns other than
+ * 0; returns that. A missing group has none.
+ */
+int cgroup_visit(const struct cgroups *c, const char *name, int (*visit)(void *userdata, pid_t pid), void *userdata,
+                 struct error *err) _must_use_;
 /* Has the kernel killed something there since cgroup_make() for want of memory? */
 bool cgroup_ran_out_of_memory(const struct cgroups *c, const char *name);
 /*

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -166,6 +167,9 @@ static int first(const struct container_config *c, const char *root, int log, st
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	/* Not every library opens its descriptors close-on-exec. */
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return error_errno(err, errno, "mark descriptors");
 	execve("/init", (char *const *)argv, envp);
 	return error_errno(err, errno, "exec `%s`", c->program);
 }
@@ -290,43 +294,87 @@ int container_find(const char *dir, pid_t *ret_pid) {
 	return pidfile ? proc_pidfile_read(pidfile, ret_pid) : -ENOMEM;
 }
 
-/* True if PID is in the network namespace NS and the first process of a pid namespace below ours. */
-static bool is_first_in(const char *pid, const struct stat *ns) {
-	char path[64], *text = NULL;
-	struct stat st;
-	snprintf(path, sizeof(path), "/proc/%.16s/ns/net", pid);
-	if (stat(path, &st) < 0 || st.st_dev != ns->st_dev || st.st_ino != ns->st_ino)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%.16s/status", pid);
-	if (read_file(path, 16384, &text, NULL, NULL) < 0)
-		return false;
-	/* "NSpid:" and its ids from our namespace to its own (proc(5)). */
-	int outer, inner, more;
-	const char *ids = strstr(text, "\nNSpid:");
-	bool first = ids && sscanf(ids + 7, "%d %d %d", &outer, &inner, &more) == 2 && inner == 1;
-	first &= !strstr(text, "\nState:\tZ");
-	free(text);
-	return first;
+/* PID is gone, or one that root may not look at, which no container of ours is; and not a failure of looking. */
+static bool is_no_process(int r) {
+	return r == -ENOENT || r == -ESRCH || r == -EACCES || r == -EPERM;
 }
 
-int container_search(const char *netns, pid_t *ret_pid, struct error *err) {
+/* 1: PID is the first process of a pid namespace below ours. 0: it isn't, or it is gone. */
+static int is_first(pid_t pid) {
+	char path[64];
+	_free_ char *text = NULL;
+	int outer, inner, more;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	int r = read_file(path, 16384, &text, NULL, NULL);
+	if (r < 0)
+		return is_no_process(r) ? 0 : r;
+	/* "NSpid:" and its ids from our namespace to its own (proc(5)). */
+	const char *ids = strstr(text, "\nNSpid:");
+	return ids && sscanf(ids + 7, "%d %d %d", &outer, &inner, &more) == 2 && inner == 1 &&
+	       !strstr(text, "\nState:\tZ");
+}
+
+static int is_in(pid_t pid, const struct stat *ns) {
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	if (stat(path, &st) < 0)
+		return is_no_process(-errno) ? 0 : -errno;
+	return st.st_dev == ns->st_dev && st.st_ino == ns->st_ino;
+}
+
+int container_is_in(pid_t pid, const char *netns) {
+	struct stat ns;
+
+	return stat(netns, &ns) < 0 ? -errno : is_in(pid, &ns);
+}
+
+static int search_visit(void *userdata, pid_t pid) {
+	int r = is_first(pid);
+
+	if (r == 1)
+		*(pid_t *)userdata = pid;
+	return r;
+}
+
+static int search_netns(const char *netns, pid_t *ret_pid, struct error *err) {
 	struct stat ns;
 	struct dirent *e;
-	int r = -ESRCH;
+	int r = 0;
 	if (stat(netns, &ns) < 0)
-		return errno == ENOENT ? -ESRCH : error_errno(err, errno, "look at `%s`", netns);
+		return errno == ENOENT ? 0 : error_errno(err, errno, "look at `%s`", netns);
 	DIR *proc = opendir("/proc");
 	if (!proc)
 		return error_errno(err, errno, "open `/proc`");
-	while (r == -ESRCH && (errno = 0, e = readdir(proc)))
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_first_in(e->d_name, &ns)) {
-			*ret_pid = atoi(e->d_name);
-			r = 0;
-		}
-	if (r == -ESRCH && errno)
+	while (r == 0 && (errno = 0, e = readdir(proc))) {
+		if (e->d_name[0] < '1' || e->d_name[0] > '9')
+			continue;
+		pid_t pid = atoi(e->d_name);
+		r = is_in(pid, &ns);
+		if (r == 1)
+			r = is_first(pid);
+		if (r < 0)
+			error_errno(err, r, "look at process %d", pid);
+		if (r == 1)
+			*ret_pid = pid;
+	}
+	if (r == 0 && errno)
 		r = error_errno(err, errno, "read `/proc`");
 	closedir(proc);
 	return r;
+}
+
+int container_search(const struct cgroups *c, const char *cgroup, const char *netns, pid_t *ret_pid,
+                     struct error *err) {
+	int r = c ? cgroup_visit(c, cgroup, search_visit, ret_pid, err) : 0;
+
+	if (r < 0)
+		return error_errno(err, r, "look at control group `%s`", cgroup);
+	if (r == 0)
+		r = search_netns(netns, ret_pid, err);
+	return r == 0 ? -ESRCH : MIN(r, 0);
 }
 
 int container_kill(const char *dir, struct error *err) {

@@ -57,8 +57,13 @@ int container_find(const char *dir, pid_t *ret_pid) _must_use_;
 static inline bool container_is_gone(int r) {
 	return r == -ESRCH || r == -ENOENT || r == -EBADMSG;
 }
-/* The same by the kernel's word, whatever became of the pid file: looks through all processes for one that is the first
- * of a container in NETNS. -ESRCH if there is none. */
-int container_search(const char *netns, pid_t *ret_pid, struct error *err) _must_use_;
+/*
+ * The same by the kernel's word, whatever became of the pid file: looks in CGROUP, and then through all processes, for
+ * one that is the first of a container in NETNS. C may be NULL. -ESRCH if there is none.
+ */
+int container_search(const struct cgroups *c, const char *cgroup, const char *netns, pid_t *ret_pid,
+                     struct error *err) _must_use_;
+/* Is PID in that network namespace? 1: yes. 0: no, or PID is gone. */
+int container_is_in(pid_t pid, const char *netns) _must_use_;
 /* Kills all that is in it, waits for the end and removes the pid file. None running is success. */
 int container_kill(const char *dir, struct error *err);

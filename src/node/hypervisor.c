@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -292,20 +293,25 @@ static const char *netns_of(const struct guest *i, char out[static NETNS_PATH_MA
 	return netns_path(instnet_netns(i->h->prefix, i->id, name), out);
 }
 
+static int search(const struct guest *i, pid_t *ret_pid, struct error *err) {
+	char netns[NETNS_PATH_MAX], name[INSTNET_NAME_MAX];
+
+	return container_search(i->h->cgroups, cgroup_name(i, name), netns_of(i, netns), ret_pid, err);
+}
+
 /*
- * Takes up a container that runs, so that no second one is started beside it: of an agent before this one, or one that
- * could not be watched when it was started. DEEP: also one whose pid file is lost.
+ * Takes up a container that runs, so that no second one is started beside it: of an agent before this one, one that
+ * could not be watched when it was started, or one whose pid file is lost.
  */
-static int take_up(struct guest *i, bool deep, struct error *err) {
+static int take_up(struct guest *i, struct error *err) {
 	_free_ char *pidfile = strf("%s/pid", i->dir);
-	char netns[NETNS_PATH_MAX];
 	pid_t pid;
 
 	if (!pidfile)
 		return error_oom(err);
 	int r = container_find(i->dir, &pid);
-	if (container_is_gone(r) && deep) {
-		r = container_search(netns_of(i, netns), &pid, err);
+	if (container_is_gone(r)) {
+		r = search(i, &pid, err);
 		if (r < 0 && r != -ESRCH)
 			return r;
 		if (r >= 0 && (r = proc_pidfile_write(pidfile, pid, err)) < 0 && r != -ESRCH)
@@ -424,17 +430,30 @@ static int stop(struct guest *i, struct error *err) {
 	return r;
 }
 
+static void kill_process(const struct guest *i) {
+	(void)syscall(SYS_pidfd_send_signal, i->pidfd, SIGKILL, NULL, 0);
+}
+
 static int make_so(struct guest *i, const char **reason, struct error *err) {
+	char netns[NETNS_PATH_MAX];
 	uint64_t now = now_monotonic_ns();
 
 	choose_user(i);
-	*reason = "NetworkFailed";
-	int r = ensure_network(i, err);
+	/* Before the network, whose namespace may have lost its name: a container would not be found in a new one. */
+	*reason = "AdoptionFailed";
+	int r = i->pid ? 0 : take_up(i, err);
 	if (r < 0)
 		return r;
-	*reason = "AdoptionFailed";
-	if (!i->pid && (r = take_up(i, i->spec.running, err)) < 0)
+	*reason = "NetworkFailed";
+	r = ensure_network(i, err);
+	if (r < 0)
 		return r;
+	if (i->pid && container_is_in(i->pid, netns_of(i, netns)) == 0) {
+		/* Nothing reaches it there. Its end starts it again. */
+		event(i, true, "NetworkLost", "its network namespace was replaced, so it is started again");
+		kill_process(i);
+		return 0;
+	}
 	*reason = "StopFailed";
 	if (i->pid)
 		return i->spec.running ? 0 : stop(i, err);
@@ -453,12 +472,12 @@ static int make_so(struct guest *i, const char **reason, struct error *err) {
 
 /* Nothing is removed while anything runs. */
 static int take_apart(struct guest *i, struct error *err) {
-	char netns[NETNS_PATH_MAX], name[INSTNET_NAME_MAX];
+	char name[INSTNET_NAME_MAX];
 	pid_t pid;
 
 	forget_process(i);
 	int r = container_kill(i->dir, err);
-	while (r >= 0 && (r = container_search(netns_of(i, netns), &pid, err)) == 0)
+	while (r >= 0 && (r = search(i, &pid, err)) == 0)
 		r = proc_stop(pid, 0, err);
 	if (r == -ESRCH)
 		r = instnet_remove(i->h->prefix, i->id, i->h->c.public_nl, err);

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -46,7 +47,7 @@ static int teardown(void **state) {
 	if (geteuid() != 0)
 		return 0;
 	netns_path(instnet_netns(prefix, ID, name), netns);
-	while (container_search(netns, &pid, &error) == 0)
+	while (container_search(NULL, NULL, netns, &pid, &error) == 0)
 		(void)!proc_stop(pid, 0, &error);
 	(void)!container_kill(dir, &error);
 	(void)!instnet_remove(prefix, ID, public_nl, &error);
@@ -248,14 +249,19 @@ static void container_is_not_forgotten(void **state) {
 		skip();
 	OK(mkdir_p(inst, 0755, &error));
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
-	assert_int_equal(container_search(netns, &found, &error), -ESRCH);
+	assert_int_equal(container_search(NULL, NULL, netns, &found, &error), -ESRCH);
 	OK(container_start(&c, &pid, &error));
 	allow_files(0);
 	int r = container_find(inst, &found), killed = container_kill(inst, &error),
-	    searched = container_search(netns, &found, &error);
+	    searched = container_search(NULL, NULL, netns, &found, &error);
 	allow_files(-1);
 	assert_int_equal(r, -EMFILE);
 	assert_int_equal(killed, -EMFILE);
+	assert_int_equal(searched, -EMFILE);
+	/* One is enough to list the processes, and not to look at one. */
+	allow_files(1);
+	searched = container_search(NULL, NULL, netns, &found, &error);
+	allow_files(-1);
 	assert_int_equal(searched, -EMFILE);
 	OK(container_find(inst, &found));
 	assert_int_equal(found, pid);
@@ -263,12 +269,12 @@ static void container_is_not_forgotten(void **state) {
 	assert_int_equal(unlink(pidfile), 0);
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	found = 0;
-	OK(container_search(netns, &found, &error));
+	OK(container_search(NULL, NULL, netns, &found, &error));
 	assert_int_equal(found, pid);
 	OK(proc_pidfile_write(pidfile, pid, &error));
 	OK(container_kill(inst, &error));
-	assert_int_equal(container_search(netns, &found, &error), -ESRCH);
-	assert_int_equal(container_search("/run/netns/nonexistent", &found, &error), -ESRCH);
+	assert_int_equal(container_search(NULL, NULL, netns, &found, &error), -ESRCH);
+	assert_int_equal(container_search(NULL, NULL, "/run/netns/nonexistent", &found, &error), -ESRCH);
 	OK(remove_tree(inst, &error));
 }
 
@@ -502,6 +508,57 @@ static bool keep_none(_unused_ void *userdata, _unused_ const char *uid) {
 	return false;
 }
 
+/* Whatever became of its pid file and of the name of its namespace, and whether it shall run or not. */
+static void guest_is_found_by_its_group(void **state) {
+	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
+	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t first = 0, pid = 0;
+	uint64_t start;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&first) == 1);
+	/* It isn't said to be stopped. */
+	hypervisor_free(h);
+	assert_int_equal(unlink(pidfile), 0);
+	h = new_hypervisor(loop);
+	spec.running = false;
+	watch_successes = 0;
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, watch_successes > 0 || hypervisor_state(h, UID)->phase == GUEST_STOPPED);
+	assert_int_equal(hypervisor_state(h, UID)->phase, GUEST_STARTING);
+	assert_int_equal(containers(&pid), 1);
+	assert_int_equal(pid, first);
+	if (hypervisor_missing_controllers(h) != CGROUP_ALL) {
+		/* Nothing reaches it in a namespace that has no name: it is ended and started again. */
+		hypervisor_free(h);
+		netns_path(instnet_netns(prefix, ID, name), netns);
+		assert_int_equal(unlink(pidfile), 0);
+		assert_int_equal(umount2(netns, MNT_DETACH), 0);
+		assert_int_equal(unlink(netns), 0);
+		h = new_hypervisor(loop);
+		spec.running = true;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, containers(&pid) == 1 && pid != first);
+		assert_int_equal(hypervisor_state(h, UID)->restarts, 1);
+		assert_int_equal(proc_start_time(first, &start), -ESRCH);
+	}
+	gone = false;
+	hypervisor_remove(h, UID, true);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(containers(&pid), 0);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 static void only_qemu_says_no_to_kvm(void **state) {
 	static const int expected[] = {
 		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,         [VM_END_STOPPED] = -EAGAIN,
@@ -621,6 +678,7 @@ int main(void) {
 		cmocka_unit_test(container_is_not_forgotten),
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(guest_is_found_by_its_group),
 		cmocka_unit_test(only_qemu_says_no_to_kvm),
 		cmocka_unit_test(disks_are_made_once),
 		cmocka_unit_test(disk_survives_a_wrong_api),

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <signal.h>
@@ -206,6 +207,8 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return;
 	if (getppid() != parent)
+		return;
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return;
 	for (int i = 0; i < 3; i++)
 		if (keep[i] >= 0 && fcntl(keep[i], F_SETFD, 0) < 0)

@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,26 @@ except OSError as e:
     # And it can make no other file.
     st = os.stat(guest.state)
     assert st.st_uid == 0 and st.st_mode & 0o777 == 0o750
+
+
+def test_descriptors(cloud, guest):
+    """Those that a machine needs, and none that the agent has, whether it is close-on-exec or not."""
+    secret = f"{cloud.dir}/secret"
+    with open(secret, "w"):
+        pass
+    cloud.kill("node")
+    cloud.start_node("sh", "-c", "exec 9<$0; exec \"$@\"", secret)
+    cloud.wait_node()
+    assert os.readlink(f"/proc/{cloud.daemons['node'].pid}/fd/9") == secret
+    cloud.create("poor", "idle")
+    poor = cloud.wait("poor", "Running")
+    (init,) = poor.pids("nacre-vm") or poor.pids("init")
+    for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir + "/log"))):
+        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert not [l for l in links if not re.fullmatch(rf"({own}|/dev/null|pipe:.*|socket:.*|anon_inode:.*)", l)]
+        # The monitor and the serial line; with nacre-vm what listens, router advertisements and the agent.
+        assert len([l for l in links if l.startswith("socket:")]) <= (2 if pid != init else 8), links
+    cloud.delete("poor")
 
 
 def test_the_end_of_the_agents_group_ends_no_guest(cloud, guest):
