@@ -22,6 +22,7 @@
 
 struct hierarchy {
 	char *mount;
+	dev_t dev; /* the same for each mount of it */
 	bool v2, cpuset;
 	unsigned controllers;
 };
@@ -75,7 +76,7 @@ static bool is_root(const struct hierarchy *h) {
 
 static bool is_known(const struct cgroups *c, const struct hierarchy *h) {
 	for (size_t i = 0; i < c->n; i++)
-		if (c->h[i].v2 == h->v2 && (h->v2 || (c->h[i].controllers & h->controllers)))
+		if (c->h[i].dev == h->dev)
 			return true;
 	return false;
 }
@@ -95,8 +96,10 @@ static int parse_mount(struct cgroups *c, const char *line, struct error *err) {
 	struct hierarchy found = {.mount = copy, .v2 = streq(type, "cgroup2")};
 	if (!copy)
 		return error_oom(err);
-	if (!is_root(&found))
+	struct stat st;
+	if (!is_root(&found) || stat(mount, &st) < 0)
 		return 0;
+	found.dev = st.st_dev;
 	int r = 0;
 	if (found.v2)
 		r = add_v2(&found, err);
@@ -196,11 +199,16 @@ static int copy_cpuset(const char *from, const char *to, struct error *err) {
 	return r;
 }
 
-/* Guests together weigh as much as one process on each processor. */
+/* Guests together weigh as much as one process on each processor, unless somebody has chosen another weight. */
 static int share_parent(const struct hierarchy *h, const char *dir, struct error *err) {
+	_free_ char *path = strf("%s/%s", dir, h->v2 ? "cpu.weight" : "cpu.shares"), *is = NULL;
 	long cpus = get_nprocs();
 
-	if (!(h->controllers & CGROUP_CPU))
+	if (!path)
+		return error_oom(err);
+	/* The kernel's defaults. */
+	if (!(h->controllers & CGROUP_CPU) || read_file(path, 64, &is, NULL, NULL) < 0 ||
+	    !streq(is, h->v2 ? "100\n" : "1024\n"))
 		return 0;
 	return h->v2 ? put(dir, "cpu.weight", MAY, err, "%ld", MIN(100 * cpus, 10000L))
 	             : put(dir, "cpu.shares", MAY, err, "%ld", MIN(1024 * cpus, 262144L));
@@ -216,14 +224,13 @@ static int pass_controllers(const struct hierarchy *h, const char *dir, struct e
 }
 
 static int make_parent(const struct hierarchy *h, const char *dir, struct error *err) {
-	bool fresh = mkdir(dir, 0755) == 0;
-	int r = !fresh && errno != EEXIST ? error_errno(err, errno, "make control group `%s`", dir) : 0;
+	int r = mkdir(dir, 0755) < 0 && errno != EEXIST ? error_errno(err, errno, "make control group `%s`", dir) : 0;
 
 	if (r >= 0 && h->cpuset)
 		r = copy_cpuset(h->mount, dir, err);
 	if (r >= 0 && h->v2)
 		r = pass_controllers(h, h->mount, err);
-	if (r >= 0 && fresh)
+	if (r >= 0)
 		r = share_parent(h, dir, err);
 	if (r >= 0 && h->v2)
 		r = pass_controllers(h, dir, err);

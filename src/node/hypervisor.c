@@ -733,7 +733,9 @@ static int take_dir(const char *dir, int *lock_fd, struct error *err) {
 	if (*lock_fd < 0)
 		return error_errno(err, errno, "open `%s`", lock);
 	if (flock(*lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, EBUSY, "another agent works in `%s`", dir);
+		return error_set(err, EBUSY,
+		                 "another agent works in `%s`; give each a --run-dir and a --state-dir of its own",
+		                 dir);
 	return 0;
 }
 

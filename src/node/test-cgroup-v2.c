@@ -77,9 +77,26 @@ int main(void) {
 	CHECK(mkdir("/sys", 0755) == 0 && mount("sysfs", "/sys", "sysfs", 0, NULL) == 0);
 	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == CGROUP_ALL);
 	cgroups_free(c);
+	/* Mounts of one hierarchy are one, however many. This one has no controller. */
+	for (int i = 0; i < 40; i++) {
+		char path[32];
+		snprintf(path, sizeof(path), "/m%d", i);
+		CHECK(mkdir(path, 0755) == 0 && mount("cgroup", path, "cgroup", 0, "none,name=x") == 0);
+	}
+	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == CGROUP_ALL);
+	cgroups_free(c);
+	for (int i = 0; i < 40; i++) {
+		char path[32];
+		snprintf(path, sizeof(path), "/m%d", i);
+		CHECK(umount(path) == 0);
+	}
 	CHECK(mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) == 0);
 	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == 0);
+	/* An agent died after its mkdir. */
+	CHECK(write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpu", &error) == 0);
+	CHECK(mkdir("/sys/fs/cgroup/nacre", 0755) == 0);
 	CHECK(cgroup_make(c, NAME, &limits, &error) == 0);
+	CHECK(says("../cpu.weight", "200"));
 	CHECK(says("memory.max", "67108864") && says("memory.swap.max", "0") && says("pids.max", "20"));
 	CHECK(says("cpu.max", "250000 100000") && says("cpu.weight", "200") && says("io.weight", "default 200"));
 	/* More than its memory. */

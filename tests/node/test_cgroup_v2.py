@@ -28,7 +28,7 @@ def test_groups_of_version_2(tmp_path):
         pytest.skip(f"no kernel in {IMAGES}; scripts/guest-image.sh makes it")
     with open(PROGRAM, "rb") as f:
         (tmp_path / "initrd").write_bytes(gzip.compress(archive([("init", 0o100755, f.read())]), 1))
-    said = output("qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max",
+    said = output("qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2",
                   "-m", "300", "-kernel", f"{IMAGES}/vmlinuz", "-initrd", tmp_path / "initrd", "-append",
                   "console=ttyS0 quiet panic=-1", "-serial", "stdio", "-no-reboot", stdin=-3)
     assert "all is ok" in said, said
