@@ -50,6 +50,10 @@ static int teardown(void **state) {
 	while (container_search(NULL, NULL, netns, &pid, &error) == 0)
 		(void)!proc_stop(pid, 0, &error);
 	(void)!container_kill(dir, &error);
+	struct cgroups *groups = NULL;
+	if (cgroups_new(&groups, &error) == 0)
+		(void)!cgroup_remove(groups, name, &error);
+	cgroups_free(groups);
 	(void)!instnet_remove(prefix, ID, public_nl, &error);
 	public_nl = nl_free(public_nl);
 	public_fd = safe_close(public_fd);
