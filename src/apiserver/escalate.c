@@ -8,8 +8,6 @@
 #include "apiserver/reply.h"
 #include "base/util.h"
 
-/* Comparisons of strings that one check may take, so that no role can hold up the server: about 40 ms. */
-#define WORK_MAX    600000
 #define MISSING_MAX 64 /* named in the message */
 
 /* One right that is to be given: a rule's verb on one resource (of one name), or on one URL. */
@@ -27,7 +25,7 @@ struct check {
 	const struct user *user;
 	const char *ns;
 	struct right right;
-	size_t work;
+	size_t work; /* up to RBAC_WORK_MAX, so that no role can hold up the server */
 	struct missing missing[MISSING_MAX];
 	size_t n_missing;
 	bool any;
@@ -70,7 +68,6 @@ static bool covers_url(const struct policy_rule *p, const char *want) {
 static bool covers(const struct policy_rule *p, _unused_ const struct rbac_source *from, void *userdata) {
 	struct check *c = userdata;
 	const struct right *w = &c->right;
-	c->work++;
 	if (!listed(p->verbs.v, p->verbs.n, w->verb, &c->work))
 		return false;
 	if (w->url) {
@@ -121,9 +118,9 @@ static void note(struct check *c) {
 /* -E2BIG: it takes too long. */
 static int check_right(struct check *c, const struct right *w) {
 	c->right = *w;
-	if (!rbac_visit(c->s->rbac, c->user, c->ns, covers, c, NULL))
+	if (!rbac_visit(c->s->rbac, c->user, c->ns, covers, c, NULL, &c->work))
 		note(c);
-	return c->work > WORK_MAX ? -E2BIG : 0;
+	return c->work > RBAC_WORK_MAX ? -E2BIG : 0;
 }
 
 static int check_rule(struct check *c, const struct policy_rule *p) {

@@ -15,7 +15,7 @@ struct entry {
 		struct role *role;
 		struct role_binding *binding;
 	};
-	struct grant *grants; /* of a binding, one a subject */
+	struct grant *grants; /* of a binding, one for each different subject */
 	size_t n_grants;
 };
 
@@ -44,10 +44,13 @@ static int grant_cmp(struct grant *a, struct grant *b) {
 	int c = strcmp(a->who, b->who);
 	if (c == 0)
 		c = strcmp(a->of->ns, b->of->ns);
-	/* One without a name comes before all, to find the first. */
+	/* Bindings to the same role are neighbours, so that its rules are visited once. */
 	if (c == 0)
-		c = strcmp(a->of->name, b->of->name);
-	return c ? c : (a->index > b->index) - (a->index < b->index);
+		c = strcmp(a->of->binding->role.kind, b->of->binding->role.kind);
+	if (c == 0)
+		c = strcmp(a->of->binding->role.name, b->of->binding->role.name);
+	/* One without a name comes before all, to find the first. */
+	return c ? c : strcmp(a->of->name, b->of->name);
 }
 
 RB_GENERATE_INTERNAL(entry_tree, entry, node, entry_cmp, _unused_ static)
@@ -76,6 +79,13 @@ static char *subject_key(const struct subject *s, const char *ns) {
 	return strf("u:" USER_ACCOUNT_PREFIX "%s:%s", s->ns && *s->ns ? s->ns : ns, s->name);
 }
 
+static int grant_sort(const void *a, const void *b) {
+	const struct grant *x = a, *y = b;
+	int c = strcmp(x->who, y->who);
+	return c ? c : (x->index > y->index) - (x->index < y->index);
+}
+
+/* A subject that is named twice has one grant. */
 static int make_grants(struct entry *e) {
 	const struct role_binding *b = e->binding;
 	e->grants = calloc(b->subjects.n + 1, sizeof(*e->grants));
@@ -88,6 +98,14 @@ static int make_grants(struct entry *e) {
 			return -ENOMEM;
 		e->n_grants++;
 	}
+	qsort(e->grants, e->n_grants, sizeof(*e->grants), grant_sort);
+	size_t n = 0;
+	for (size_t i = 0; i < e->n_grants; i++)
+		if (n && streq(e->grants[n - 1].who, e->grants[i].who))
+			free(e->grants[i].who);
+		else
+			e->grants[n++] = e->grants[i];
+	e->n_grants = n;
 	return 0;
 }
 
@@ -234,44 +252,59 @@ const struct role *rbac_role(const struct rbac *b, const char *ns, const struct 
 	return e ? e->role : NULL;
 }
 
+/* Of looking up a role that a binding names. */
+#define ROLE_WORK 8
+
 struct visit {
 	const struct rbac *rbac;
 	bool (*rule)(const struct policy_rule *p, const struct rbac_source *from, void *userdata);
 	void *userdata;
 	struct buf *missing;
+	size_t *work;
 };
 
 static bool visit_grant(const struct visit *v, const struct grant *g) {
 	const struct role_binding *b = g->of->binding;
 	const struct rbac_source from = {b, g->of->ns, &b->subjects.v[g->index]};
 	const struct role *r = rbac_role(v->rbac, g->of->ns, &b->role);
+	*v->work += ROLE_WORK;
 	if (!r) {
 		if (v->missing)
 			buf_printf(v->missing, "%s%s.%s \"%s\" not found", v->missing->len ? ", " : "",
 			           streq(b->role.kind, "Role") ? "role" : "clusterrole", RBAC_GROUP, b->role.name);
 		return false;
 	}
-	for (size_t i = 0; i < r->rules.n; i++)
+	for (size_t i = 0; i < r->rules.n && ++*v->work <= RBAC_WORK_MAX; i++)
 		if (v->rule(&r->rules.v[i], &from, v->userdata))
 			return true;
 	return false;
 }
 
+static bool same_role(const struct grant *a, const struct grant *b) {
+	const struct role_ref *x = &a->of->binding->role, *y = &b->of->binding->role;
+	return streq(x->kind, y->kind) && streq(x->name, y->name);
+}
+
 static bool visit_subject(const struct visit *v, const char *type, const char *name, const char *ns) {
 	_free_ char *who = strf("%s%s", type, name);
-	const struct entry first = {.ns = (char *)ns, .name = ""};
+	struct role_binding none = {.role = {.kind = "", .name = ""}};
+	const struct entry first = {.ns = (char *)ns, .name = "", .binding = &none};
 	struct grant want = {.who = who, .of = &first};
 	struct grant *g = who ? RB_NFIND(grant_tree, (struct grant_tree *)&v->rbac->grants, &want) : NULL;
-	for (; g && streq(g->who, who) && streq(g->of->ns, ns); g = RB_NEXT(grant_tree, NULL, g))
-		if (visit_grant(v, g))
+	const struct grant *last = NULL;
+	for (; g && streq(g->who, who) && streq(g->of->ns, ns) && ++*v->work <= RBAC_WORK_MAX;
+	     g = RB_NEXT(grant_tree, NULL, g)) {
+		if (!(last && same_role(last, g)) && visit_grant(v, g))
 			return true;
+		last = g;
+	}
 	return false;
 }
 
 bool rbac_visit(const struct rbac *b, const struct user *u, const char *ns,
                 bool (*rule)(const struct policy_rule *p, const struct rbac_source *from, void *userdata),
-                void *userdata, struct buf *missing) {
-	const struct visit v = {b, rule, userdata, missing};
+                void *userdata, struct buf *missing, size_t *work) {
+	const struct visit v = {b, rule, userdata, missing, work};
 	const char *const scopes[] = {"", ns};
 	for (size_t i = 0; i < (*ns ? 2 : 1); i++) {
 		if (visit_subject(&v, "u:", u->name, scopes[i]))
@@ -286,10 +319,16 @@ bool rbac_visit(const struct rbac *b, const struct user *u, const char *ns,
 struct check {
 	const struct authz_attributes *a;
 	struct buf *why;
+	size_t work;
 };
 
+size_t rule_size(const struct policy_rule *p) {
+	return p->verbs.n + p->groups.n + p->resources.n + p->names.n + p->urls.n;
+}
+
 static bool check_rule(const struct policy_rule *p, const struct rbac_source *from, void *userdata) {
-	const struct check *c = userdata;
+	struct check *c = userdata;
+	c->work += rule_size(p);
 	if (!rule_allows(p, c->a))
 		return false;
 	const struct subject *s = from->subject;
@@ -309,9 +348,13 @@ static bool check_rule(const struct policy_rule *p, const struct rbac_source *fr
 
 bool rbac_allows(const struct rbac *b, const struct user *u, const struct authz_attributes *a, struct buf *why) {
 	_buf_free_ struct buf missing = {.max = 1024};
-	struct check c = {a, why};
-	if (rbac_visit(b, u, a->path ? "" : a->ns, check_rule, &c, why ? &missing : NULL))
+	struct check c = {a, why, 0};
+	if (rbac_visit(b, u, a->path ? "" : a->ns, check_rule, &c, why ? &missing : NULL, &c.work))
 		return true;
+	if (c.work > RBAC_WORK_MAX && why) {
+		buf_puts(why, RBAC_TOO_MUCH);
+		return false;
+	}
 	if (missing.len)
 		buf_printf(why, "RBAC: %s", missing.data);
 	return false;

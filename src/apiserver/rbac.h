@@ -36,11 +36,21 @@ struct rbac_source {
 
 /*
  * Calls RULE for every rule that U has in NS ("": only those for all namespaces), until it returns true; returns
- * whether it did. A role that a binding names and that isn't there is told in MISSING, if that is not NULL.
+ * whether it did. A role is visited once for each of U's names, however many bindings name it. A role that a binding
+ * names and that isn't there is told in MISSING, if that is not NULL.
+ *
+ * A tenant may make as many roles and bindings as his namespace holds. WORK, which begins at 0, bounds what one request
+ * spends on them: RULE adds about the strings that it compares, and past RBAC_WORK_MAX no further rule is visited. That
+ * denies what only such a rule would allow. Cluster roles come first, so that nobody takes from another what a
+ * ClusterRoleBinding gives.
  */
+#define RBAC_WORK_MAX 600000
+#define RBAC_TOO_MUCH                                                                                               \
+	"RBAC: the rules of this user are too many to compare; delete roles or bindings that name the user or its " \
+	"groups"
 bool rbac_visit(const struct rbac *b, const struct user *u, const char *ns,
                 bool (*rule)(const struct policy_rule *p, const struct rbac_source *from, void *userdata),
-                void *userdata, struct buf *missing);
+                void *userdata, struct buf *missing, size_t *work);
 
 /* True if some rule allows A. WHY: where from, or which roles are missing, as kube-apiserver puts it. */
 bool rbac_allows(const struct rbac *b, const struct user *u, const struct authz_attributes *a, struct buf *why);
@@ -48,4 +58,6 @@ bool rbac_allows(const struct rbac *b, const struct user *u, const struct authz_
 /* The rules of the role that a binding in NS refers to; NULL if it isn't there. */
 const struct role *rbac_role(const struct rbac *b, const char *ns, const struct role_ref *ref);
 
+/* Its strings. */
+size_t rule_size(const struct policy_rule *p);
 bool rule_allows(const struct policy_rule *p, const struct authz_attributes *a);

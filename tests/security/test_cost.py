@@ -153,6 +153,21 @@ def rows():
         + [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}]}
     yield "what may I do", "red", "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json_type, {
         "spec": {"namespace": "red"}}
+    # A subject that is named again is one grant, and a role that many bindings name is visited once.
+    for i in range(60):
+        yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
+            "metadata": {"name": f"again{i}"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "ClusterRole", "name": "admin"},
+            "subjects": [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}] * 1024}
+    yield "what many bindings don't allow", "red", "GET", f"{CONFIGMAPS[:-10]}pods", None, None
+    # All that is compared for one request is bounded.
+    yield None, "", "POST", f"{RBAC}/namespaces/red/roles", json_type, {"metadata": {"name": "wide"}, "rules": [
+        {"verbs": [f"v{i}-{j}" for j in range(190)], "apiGroups": [""], "resources": ["events"]} for i in range(50)]}
+    yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
+        "metadata": {"name": "wide"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "Role", "name": "wide"},
+        "subjects": [{"apiGroup": RBAC[6:-3], "kind": "Group", "name": f"wide{i}"} for i in range(256)]}
+    yield ("roles of 255 groups", "", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json_type, {
+        "spec": {"user": "u", "groups": [f"wide{i}" for i in range(255)],
+                 "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}})
     yield "groups", "", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json_type, {
         "spec": {"user": "u", "groups": [f"g{i}" for i in range(9_000)],
                  "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}}
