@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		if (selector_parse(&api_kind_event, text, fields, &sel, &err) < 0)
 			CHECK(err.msg[0]);
 		else
-			selector_matches(sel, "ns", "name", object, strlen(object));
+			selector_matches(sel, "ns", "name", object, strlen(object), &(size_t){0});
 		selector_free(sel);
 	}
 	free(text);

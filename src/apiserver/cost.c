@@ -7,7 +7,8 @@
  *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE"}
  *
  * A request with a ROW is counted, from the bytes of its body to its answer, with what follows from it at once: its
- * transaction, events, watches. The counts of each row are dumped; the code of its answer goes to standard output.
+ * transaction, events, watches, collection. What is done in one turn of the server's loop is dumped apart, each time
+ * under the name of the row; the code of its answer goes to standard output.
  */
 
 #include <stdio.h>
@@ -15,7 +16,23 @@
 #include <valgrind/callgrind.h>
 
 #include "apiserver/server.h"
+#include "apiserver/watch.h"
 #include "base/util.h"
+
+static const char *counted; /* the row; NULL: none */
+
+static void on_turn(void) {
+	if (!counted)
+		return;
+	CALLGRIND_DUMP_STATS_AT(counted);
+	CALLGRIND_ZERO_STATS;
+}
+
+static void read_watch(struct watch *w) {
+	char bytes[8192];
+	while (watch_read(w, bytes, sizeof(bytes)) > 0 || watch_unfinished(w))
+		on_turn();
+}
 
 static struct user *user_of(const char *name) {
 	struct user *u = *name ? user_new(name, NULL) : user_new_admin();
@@ -41,15 +58,19 @@ static int handle(struct server *s, const json_t *line, struct error *err) {
 		return e;
 	buf_add(&r->body, bytes ? bytes : "", n);
 	if (*row) {
+		counted = row;
 		CALLGRIND_START_INSTRUMENTATION;
 		CALLGRIND_ZERO_STATS;
 	}
 	if (!server_handle(s, r))
 		return error_set(err, EINVAL, "%s: not answered", row);
-	if (*row) {
-		CALLGRIND_DUMP_STATS_AT(row);
+	on_turn();
+	if (r->reply.watch)
+		read_watch(r->reply.watch);
+	on_turn();
+	if (*row)
 		CALLGRIND_STOP_INSTRUMENTATION;
-	}
+	counted = NULL;
 	const struct reply *a = &r->reply;
 	printf("%s\t%u\t%.*s\n", row, a->code, a->code >= 300 ? (int)MIN(a->body.len, (size_t)300) : 0,
 	       a->body.len ? a->body.data : "");
@@ -63,6 +84,8 @@ int main(void) {
 	_free_ char *text = NULL;
 	json_object_seed(1); /* the same order of members, and so the same count, each time */
 	int r = server_new(&s, NULL, NULL, &err);
+	if (s)
+		s->on_turn = on_turn;
 	while (r == 0 && getline(&text, &cap, stdin) > 0) {
 		json_t *line = json_loads(text, 0, NULL);
 		r = handle(s, line, &err);

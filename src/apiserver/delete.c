@@ -193,7 +193,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 
 /* ---- deletecollection ---- */
 
-/* The objects as they are now, which is what the answer shows. 0 or -ENOMEM. */
+/* The objects as they are now, which is what the answer shows of those that are selected. 0 or -ENOMEM. */
 static int select_all(struct server *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct reply *reply = &r->reply;
@@ -202,8 +202,6 @@ static int select_all(struct server *s, struct request *r) {
 	     o = store_next(s->store, rt->kind_index, o)) {
 		if (*rt->ns && !streq(o->ns, rt->ns))
 			break;
-		if (!selector_matches(r->selector, o->ns, o->name, o->value->data, o->value->len))
-			continue;
 		if (reply->n_items == cap) {
 			cap = cap ? cap * 2 : 64;
 			struct blob **v = reallocarray(reply->items, cap, sizeof(*v));
@@ -244,21 +242,32 @@ static const struct object *find_still(const struct server *s, unsigned kind, co
 	return o && streq(uid, uid_now) ? o : NULL;
 }
 
-/* Deletes the next of what was selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
+/* Deletes the next of what is selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
 static int delete_some(struct server *s, struct request *r, const struct delete_options *d) {
 	const unsigned kind = r->route.kind_index;
-	size_t bytes = 0, changes = 0;
-	for (; r->swept < r->reply.n_items && changes < SWEEP_OBJECTS && bytes < SWEEP_BYTES; r->swept++) {
-		const struct object *o = find_still(s, kind, r->reply.items[r->swept]);
-		if (!o)
+	struct blob **items = r->reply.items;
+	size_t bytes = 0, changes = 0, work = 0;
+	for (;
+	     r->swept < r->reply.n_items && changes < SWEEP_OBJECTS && bytes < SWEEP_BYTES && work < SELECTOR_WORK_MAX;
+	     r->swept++) {
+		struct blob *b = items[r->swept];
+		char ns[64], name[256];
+		get_plain(b, "metadata.namespace", ns, sizeof(ns));
+		get_plain(b, "metadata.name", name, sizeof(name));
+		if (!selector_matches(r->selector, ns, name, b->data, b->len, &work)) {
+			items[r->swept] = blob_unref(b);
 			continue;
-		if (store_staged(s->store, kind, o->ns, o->name))
+		}
+		const struct object *o = d->dry_run ? NULL : find_still(s, kind, b);
+		if (o && store_staged(s->store, kind, o->ns, o->name))
 			return changes ? 1 : -EAGAIN;
-		bytes += o->value->len;
-		int e = stage_delete(s, kind, o, d->how, false, NULL);
+		int e = o ? stage_delete(s, kind, o, d->how, false, NULL) : 0;
 		if (e < 0)
 			return e;
+		bytes += o ? o->value->len : 0;
 		changes += e > 0;
+		items[r->swept] = NULL;
+		items[r->kept++] = b;
 	}
 	return changes > 0;
 }
@@ -267,7 +276,7 @@ static void reply_collection(struct server *s, struct request *r) {
 	char gv[64];
 	struct buf b = {0};
 	struct blob **items = TAKE_PTR(r->reply.items);
-	const size_t n = r->reply.n_items;
+	const size_t n = r->kept;
 	r->reply.n_items = 0;
 	api_kind_version(r->route.kind, gv);
 	buf_printf(&b,
@@ -291,12 +300,12 @@ enum write_result handle_delete_collection(struct server *s, struct request *r) 
 	if (!r->sweeping && begin_collection(s, r) == WRITE_DONE)
 		return WRITE_DONE;
 	r->sweeping = true;
-	int e = d.dry_run ? 0 : delete_some(s, r, &d);
+	int e = delete_some(s, r, &d);
 	if (e == -EAGAIN)
 		return WRITE_LATER;
 	if (e < 0)
 		reply_internal(r, "out of memory");
-	else if (d.dry_run || r->swept == r->reply.n_items)
+	else if (r->swept == r->reply.n_items)
 		reply_collection(s, r);
 	if (r->reply.code)
 		r->sweeping = false;

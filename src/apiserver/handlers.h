@@ -7,7 +7,9 @@
 
 /* read.c */
 void handle_get(struct server *s, struct request *r);
+/* Sets r->listing if it takes longer; then list_more() is called in other turns of the loop until that is NULL. */
 void handle_list(struct server *s, struct request *r);
+void list_more(struct server *s, struct request *r);
 void handle_watch(struct server *s, struct request *r);
 
 /* write.c, delete.c; they are called again from scratch after WRITE_LATER. */

@@ -27,6 +27,7 @@
 #define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
 #define TOKENS_MAX     64U                  /* that are looked at again in one go: two objects are read for each */
 #define ROUNDS_MAX     8                    /* of MHD, before others have their turn */
+#define ROUNDS_NS      (5 * NSEC_PER_MSEC)  /* of processor time, after which no further one begins */
 
 /* One request on the wire; lives from its request line to its end. */
 struct exchange {
@@ -58,9 +59,10 @@ static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
  * are late by up to their accuracy, and a write would wait longer for that than for the disk.
  */
 static void run(struct http *h) {
+	const uint64_t until = now_thread_cpu_ns() + ROUNDS_NS;
 	MHD_UNSIGNED_LONG_LONG ms = 0;
 	enum MHD_Result waits = MHD_YES;
-	for (unsigned i = 0; i < ROUNDS_MAX && waits == MHD_YES && ms == 0; i++) {
+	for (unsigned i = 0; i < ROUNDS_MAX && waits == MHD_YES && ms == 0 && now_thread_cpu_ns() < until; i++) {
 		MHD_run(h->daemon);
 		waits = MHD_get_timeout(h->daemon, &ms);
 	}
@@ -113,8 +115,11 @@ static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	ssize_t n = watch_read(x->request->reply.watch, buf, max);
 	if (n < 0)
 		return MHD_CONTENT_READER_END_OF_STREAM;
-	if (n == 0)
+	if (n == 0) {
 		suspend(x);
+		if (watch_unfinished(x->request->reply.watch))
+			resume(x);
+	}
 	return n;
 }
 

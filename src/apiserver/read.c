@@ -73,15 +73,19 @@ void handle_get(struct server *s, struct request *r) {
 		reply_object(r, 200, o->value->data, o->value->len);
 }
 
+/*
+ * What is selected. Once it has taken a while the rest is only taken down, and looked at in other turns of the loop: so
+ * it is the state of one version all the same. [0, n) are selected, [at, end) are yet to be looked at.
+ */
 struct page {
 	struct blob **v;
-	size_t n, cap;
+	size_t n, at, end, cap, work;
 	char cont[600];    /* where the next page begins, "" if there is none */
 	int64_t remaining; /* how many come after this page; 0: none, or not known */
 };
 
 static int page_add(struct page *p, struct blob *b) {
-	if (p->n == p->cap) {
+	if (MAX(p->n, p->end) >= p->cap) {
 		size_t cap = p->cap ? p->cap * 2 : 64;
 		struct blob **v = reallocarray(p->v, cap, sizeof(struct blob *));
 		if (!v)
@@ -89,12 +93,14 @@ static int page_add(struct page *p, struct blob *b) {
 		p->v = v;
 		p->cap = cap;
 	}
-	p->v[p->n++] = blob_ref(b);
+	p->v[p->end ? p->end++ : p->n++] = blob_ref(b);
 	return 0;
 }
 
 static void page_clear(struct page *p) {
 	for (size_t i = 0; i < p->n; i++)
+		blob_unref(p->v[i]);
+	for (size_t i = p->at; i < p->end; i++)
 		blob_unref(p->v[i]);
 	free(p->v);
 	*p = (struct page){0};
@@ -110,7 +116,14 @@ struct list_params {
 /* Adds B if it is selected. 1: the page is full, and the next one begins with this key. Without a selector the rest is
  * counted. */
 static int emit(const struct list_params *lp, struct page *p, const char *ns, const char *name, struct blob *b) {
-	if (!selector_matches(lp->sel, ns, name, b->data, b->len))
+	if (p->end)
+		return page_add(p, b);
+	if (p->work > SELECTOR_WORK_MAX) {
+		/* A free place before it, so that END is not 0. */
+		p->at = p->end = p->n + 1;
+		return page_add(p, b);
+	}
+	if (!selector_matches(lp->sel, ns, name, b->data, b->len, &p->work))
 		return 0;
 	if (lp->limit && p->n == lp->limit) {
 		if (!p->remaining++)
@@ -121,6 +134,33 @@ static int emit(const struct list_params *lp, struct page *p, const char *ns, co
 		return 1;
 	}
 	return page_add(p, b);
+}
+
+/* "a" of "\"a\"": what names are written as. */
+static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
+	const char *text;
+	size_t len;
+	bool found = json_find(b->data, b->len, path, &text, &len) && len > 2;
+	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
+}
+
+/* Looks at some more of what was taken down. */
+static void page_go_on(struct page *p, const struct list_params *lp) {
+	for (p->work = 0; p->at < p->end && p->work <= SELECTOR_WORK_MAX && !*p->cont;) {
+		char ns[64], name[254];
+		_blob_unref_ struct blob *b = p->v[p->at++];
+		get_plain(b, "metadata.namespace", ns, sizeof(ns));
+		get_plain(b, "metadata.name", name, sizeof(name));
+		if (!selector_matches(lp->sel, ns, name, b->data, b->len, &p->work))
+			continue;
+		if (lp->limit && p->n == lp->limit)
+			snprintf(p->cont, sizeof(p->cont), "v1:%" PRId64 ":%s/%s", lp->version, ns, name);
+		else
+			p->v[p->n++] = TAKE_PTR(b);
+	}
+	if (*p->cont)
+		for (; p->at < p->end; p->at++)
+			blob_unref(p->v[p->at]);
 }
 
 static int key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
@@ -313,6 +353,39 @@ static bool parse_limit(struct request *r, int64_t *ret) {
 	return false;
 }
 
+struct listing {
+	struct page page;
+	struct list_params lp; /* without what it says of the beginning */
+};
+
+struct listing *listing_free(struct listing *l) {
+	if (l)
+		page_clear(&l->page);
+	free(l);
+	return NULL;
+}
+
+void list_more(_unused_ struct server *s, struct request *r) {
+	struct listing *l = r->listing;
+	page_go_on(&l->page, &l->lp);
+	if (l->page.at < l->page.end)
+		return;
+	l->page.at = l->page.end = 0;
+	reply_list(r, &l->page, l->lp.version);
+	r->listing = listing_free(l);
+}
+
+/* The rest in another turn of the loop. */
+static void list_later(struct request *r, struct page *p, const struct list_params *lp) {
+	r->listing = calloc(1, sizeof(*r->listing));
+	if (!r->listing) {
+		reply_internal(r, "out of memory");
+		return;
+	}
+	*r->listing = (struct listing){*p, {.sel = lp->sel, .limit = lp->limit, .version = lp->version}};
+	*p = (struct page){0};
+}
+
 void handle_list(struct server *s, struct request *r) {
 	_cleanup_(page_clear) struct page page = {0};
 	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
@@ -341,6 +414,8 @@ void handle_list(struct server *s, struct request *r) {
 		             "the version of this list, %" PRId64 ", is too old to go on with; list anew", lp.version);
 	else if (e < 0)
 		reply_internal(r, "out of memory");
+	else if (page.end)
+		list_later(r, &page, &lp);
 	else
 		reply_list(r, &page, lp.version);
 }

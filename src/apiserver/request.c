@@ -107,6 +107,7 @@ struct request *request_free(struct request *r) {
 	free(r->path);
 	free(r->query);
 	free(r->segments);
+	listing_free(r->listing);
 	selector_free(r->selector);
 	free(r->content_type);
 	free(r->if_none_match);

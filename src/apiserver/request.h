@@ -84,6 +84,7 @@ struct reply {
 
 struct server;
 struct request;
+struct listing;
 
 /* A write waiting for its turn; see apiserver/server.h. */
 struct write {
@@ -124,9 +125,10 @@ struct request {
 	struct reply reply;
 	uint64_t start_ns;
 	bool answered;
-	bool sweeping; /* a deletecollection is under way: reply.items are what was selected, the first SWEPT are done
-	                */
-	size_t swept;
+	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
+	bool sweeping;
+	size_t swept, kept;
+	struct listing *listing; /* a list under way; NULL: none (read.c) */
 	/* Called when a deferred answer is there. */
 	void (*done)(struct request *r);
 	void *userdata;
@@ -138,6 +140,7 @@ struct request {
  */
 struct request *request_new(const char *method, const char *target);
 struct request *request_free(struct request *r);
+struct listing *listing_free(struct listing *l); /* read.c */
 DEFINE_CLEANUP(request, struct request *, request_free)
 
 /* Values of headers; NULL is fine. 0, or -EINVAL with the reply set (406). */

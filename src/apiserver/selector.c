@@ -13,12 +13,16 @@ struct term {
 	char *key;
 	char **values;
 	size_t n_values;
-	int64_t number; /* of OP_GREATER, OP_LESS */
+	int64_t number;        /* of OP_GREATER, OP_LESS */
+	size_t key_len, first; /* the first term with the same key */
 };
 
 struct selector {
 	struct term *labels, *fields;
 	size_t n_labels, n_fields;
+	/* What fields are members of: "spec" of "spec.host". */
+	char *heads[SELECTOR_TERMS_MAX];
+	size_t n_heads;
 };
 
 static void term_clear(struct term *t) {
@@ -36,6 +40,8 @@ struct selector *selector_free(struct selector *s) {
 		term_clear(&s->labels[i]);
 	for (size_t i = 0; i < s->n_fields; i++)
 		term_clear(&s->fields[i]);
+	for (size_t i = 0; i < s->n_heads; i++)
+		free(s->heads[i]);
 	free(s->labels);
 	free(s->fields);
 	free(s);
@@ -220,6 +226,28 @@ static int parse_fields(const struct api_kind *k, struct selector *s, const char
 	return 0;
 }
 
+static void find_same(struct term *v, size_t n) {
+	for (size_t i = 0; i < n; i++) {
+		v[i].key_len = strlen(v[i].key);
+		while (!streq(v[v[i].first].key, v[i].key))
+			v[i].first++;
+	}
+}
+
+static int add_head(struct selector *s, const char *key) {
+	size_t n = strcspn(key, ".");
+	if (starts_with(key, "metadata."))
+		return 0; /* its name and namespace are known */
+	for (size_t i = 0; i < s->n_heads; i++)
+		if (strlen(s->heads[i]) == n && memcmp(s->heads[i], key, n) == 0)
+			return 0;
+	char *head = strndup(key, n);
+	if (!head)
+		return -ENOMEM;
+	s->heads[s->n_heads++] = head;
+	return 0;
+}
+
 int selector_parse(const struct api_kind *k, const char *labels, const char *fields, struct selector **ret,
                    struct error *err) {
 	bool has_labels = labels && *labels, has_fields = fields && *fields;
@@ -240,6 +268,11 @@ int selector_parse(const struct api_kind *k, const char *labels, const char *fie
 	r = has_fields ? parse_fields(k, s, fields, err) : 0;
 	if (r < 0)
 		return r;
+	find_same(s->labels, s->n_labels);
+	find_same(s->fields, s->n_fields);
+	for (size_t i = 0; i < s->n_fields; i++)
+		if (add_head(s, s->fields[i].key) < 0)
+			return error_oom(err);
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -372,6 +405,10 @@ bool json_find(const char *json, size_t len, const char *path, const char **ret,
 	return true;
 }
 
+/* Of a term, and of a value that it compares with, in bytes that are looked at. */
+#define TERM_WORK  16
+#define VALUE_WORK 4
+
 /* Compares with what stands in the text: strings by their value, all else as written. */
 static bool value_in(const struct term *t, const char *text, size_t len) {
 	struct jr r;
@@ -399,48 +436,83 @@ static bool number_matches(const struct term *t, const char *text, size_t len) {
 	return t->op == OP_GREATER ? v > t->number : v < t->number;
 }
 
-static bool label_matches(const struct term *t, const char *labels, size_t len) {
-	const char *v;
-	size_t n;
-	bool there = labels && find_member(labels, len, t->key, strlen(t->key), &v, &n);
+static bool label_matches(const struct term *t, const struct json_span *v) {
 	switch (t->op) {
-	case OP_EXISTS: return there;
-	case OP_ABSENT: return !there;
-	case OP_IN: return there && value_in(t, v, n);
-	case OP_NOT_IN: return !there || !value_in(t, v, n);
+	case OP_EXISTS: return v->text;
+	case OP_ABSENT: return !v->text;
+	case OP_IN: return v->text && value_in(t, v->text, v->len);
+	case OP_NOT_IN: return !v->text || !value_in(t, v->text, v->len);
 	case OP_GREATER:
-	case OP_LESS: return there && number_matches(t, v, n);
+	case OP_LESS: return v->text && number_matches(t, v->text, v->len);
 	}
 	return false;
 }
 
-static bool field_matches(const struct term *t, const char *ns, const char *name, const char *json, size_t len) {
-	const char *v;
-	size_t n;
+/* All terms in one pass over the labels. */
+static bool labels_match(const struct selector *sel, const char *json, size_t len, size_t *work) {
+	struct json_span found[SELECTOR_TERMS_MAX] = {0}, labels = {0}, key, value;
+	if (json_find(json, len, "metadata.labels", &labels.text, &labels.len)) {
+		const char *end = labels.text + labels.len, *p = enter(labels.text, end);
+		while (next_member(&p, end, &key, &value)) {
+			*work += sel->n_labels;
+			for (size_t i = 0; i < sel->n_labels; i++) {
+				const struct term *t = &sel->labels[i];
+				if (t->first == i && key_is(key.text, key.len, t->key, t->key_len))
+					found[i] = value;
+			}
+		}
+	}
+	for (size_t i = 0; i < sel->n_labels; i++) {
+		*work += TERM_WORK + VALUE_WORK * sel->labels[i].n_values;
+		if (!label_matches(&sel->labels[i], &found[sel->labels[i].first]))
+			return false;
+	}
+	return true;
+}
+
+static bool field_matches(const struct term *t, const char *ns, const char *name, const struct json_span *found) {
 	bool equal;
 	if (streq(t->key, "metadata.name"))
 		equal = streq(name, t->values[0]);
 	else if (streq(t->key, "metadata.namespace"))
 		equal = streq(ns, t->values[0]);
-	else if (json_find(json, len, t->key, &v, &n))
-		equal = value_in(t, v, n);
+	else if (found->text)
+		equal = value_in(t, found->text, found->len);
 	else
 		equal = *t->values[0] == '\0'; /* absent is "" */
 	return equal == (t->op == OP_IN);
 }
 
-bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len) {
-	const char *labels = NULL;
-	size_t labels_len = 0;
+/* One pass over the object, then one over each member that some field is in for each different field. */
+static bool fields_match(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len,
+                         size_t *work) {
+	struct json_span found[SELECTOR_TERMS_MAX] = {0}, heads[SELECTOR_TERMS_MAX];
+	if (sel->n_heads)
+		json_members(json, len, (const char *const *)sel->heads, heads, sel->n_heads);
+	for (size_t i = 0; i < sel->n_fields; i++) {
+		const struct term *t = &sel->fields[i];
+		size_t n = strcspn(t->key, "."), h = 0;
+		while (h < sel->n_heads && (strncmp(sel->heads[h], t->key, n) != 0 || sel->heads[h][n]))
+			h++;
+		*work += TERM_WORK;
+		if (t->first == i && h < sel->n_heads && heads[h].len) {
+			*work += heads[h].len;
+			if (!t->key[n])
+				found[i] = heads[h];
+			else if (!json_find(heads[h].text, heads[h].len, t->key + n + 1, &found[i].text, &found[i].len))
+				found[i] = (struct json_span){0};
+		}
+		if (!field_matches(t, ns, name, &found[t->first]))
+			return false;
+	}
+	return true;
+}
+
+bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len,
+                      size_t *work) {
 	if (!sel)
 		return true;
-	for (size_t i = 0; i < sel->n_fields; i++)
-		if (!field_matches(&sel->fields[i], ns, name, json, len))
-			return false;
-	if (sel->n_labels && !json_find(json, len, "metadata.labels", &labels, &labels_len))
-		labels = NULL;
-	for (size_t i = 0; i < sel->n_labels; i++)
-		if (!label_matches(&sel->labels[i], labels, labels_len))
-			return false;
-	return true;
+	*work += len;
+	return (!sel->n_fields || fields_match(sel, ns, name, json, len, work)) &&
+	       (!sel->n_labels || labels_match(sel, json, len, work));
 }

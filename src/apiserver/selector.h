@@ -22,8 +22,13 @@ int selector_parse(const struct api_kind *k, const char *labels, const char *fie
 struct selector *selector_free(struct selector *s);
 DEFINE_CLEANUP(selector, struct selector *, selector_free)
 
-/* SEL may be NULL. */
-bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len);
+/*
+ * SEL may be NULL. What it took is added to WORK, in bytes that were looked at: whoever asks for many objects goes on
+ * in another turn of the loop once it is SELECTOR_WORK_MAX.
+ */
+#define SELECTOR_WORK_MAX ((size_t)1 << 20)
+bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len,
+                      size_t *work);
 
 /* The namespace and name that SEL pins, or NULL: then only one object need be looked at. */
 const char *selector_name(const struct selector *sel);

@@ -25,6 +25,8 @@
 
 /* Changes in one transaction: enough to spread the fsync thin, few enough to answer soon. */
 #define BATCH_MAX 2048
+/* Processor time after which no further write begins before others had their turn. */
+#define TURN_NS (20 * NSEC_PER_MSEC)
 
 unsigned kind_index(const struct api_kind *k) {
 	unsigned i = 0;
@@ -36,18 +38,26 @@ unsigned kind_index(const struct api_kind *k) {
 /* ---- the queue of writes ---- */
 
 /*
- * Runs what waits, until all of it has been tried once. What must come later stays, in order; what comes meanwhile, of
- * one that goes on where it left off, say, has its turn after others.
+ * Runs what waits, until all of it has been tried once, or others must have their turn. What must come later stays, in
+ * order.
  */
 static void run_queue(struct server *s) {
 	if (s->running || store_busy(s->store))
 		return;
 	s->running = true;
 	struct write *w, *next, *last = TAILQ_LAST(&s->queue, write_list);
-	TAILQ_FOREACH_SAFE (w, &s->queue, link, next) {
-		const bool end = w == last;
+	const uint64_t until = now_thread_cpu_ns() + TURN_NS;
+	bool end = false;
+	for (w = TAILQ_FIRST(&s->queue); w && !end; w = next) {
 		if (store_staged_count(s->store) >= BATCH_MAX)
 			break;
+		if (now_thread_cpu_ns() >= until) {
+			s->again = true;
+			break;
+		}
+		/* Those that put themselves into the queue again are behind the last one. */
+		next = TAILQ_NEXT(w, link);
+		end = w == last;
 		enum write_result res = w->run(s, w);
 		if (res != WRITE_LATER) {
 			TAILQ_REMOVE(&s->queue, w, link);
@@ -56,8 +66,6 @@ static void run_queue(struct server *s) {
 			else
 				w->done(s, w, 0, NULL);
 		}
-		if (end)
-			break;
 	}
 	s->running = false;
 }
@@ -75,13 +83,16 @@ static int on_commit_soon(sd_event_source *src, void *userdata) {
 }
 
 static void commit(struct server *s) {
-	if (store_busy(s->store) || (!store_staged_count(s->store) && !s->again))
+	/* Whoever runs the queue commits after it. */
+	if (s->running || store_busy(s->store) || (!store_staged_count(s->store) && !s->again))
 		return;
 	/* With a loop: after what else is ready now, which may hold more writes. */
 	if (s->commit_soon)
 		(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_ONESHOT);
 	else
 		do {
+			if (s->on_turn)
+				s->on_turn();
 			s->again = false;
 			store_commit(s->store);
 			run_queue(s);
@@ -144,11 +155,16 @@ static enum write_result run_request(struct server *s, struct write *w) {
 	}
 }
 
+static enum write_result run_list(struct server *s, struct write *w) {
+	list_more(s, (struct request *)w);
+	return WRITE_DONE;
+}
+
 static void request_done(struct server *s, struct write *w, int r, const struct error *cause) {
 	struct request *rq = (struct request *)w;
 	if (r < 0)
 		reply_internal(rq, "the change could not be stored: %s", cause->msg);
-	else if (rq->sweeping) {
+	else if (rq->sweeping || rq->listing) {
 		server_write(s, w);
 		return;
 	}
@@ -169,6 +185,15 @@ static void answer_review(struct server *s, struct request *r) {
 		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
 		                  "version (%s, Kind=%s)",
 		                  version ? version : "", kind ? kind : "", gv ? gv : "", v->kind);
+}
+
+static bool queue_request(struct server *s, struct request *r,
+                          enum write_result (*run)(struct server *, struct write *)) {
+	r->answered = false;
+	r->write.run = run;
+	r->write.done = request_done;
+	server_write(s, &r->write);
+	return r->answered;
 }
 
 bool server_handle(struct server *s, struct request *r) {
@@ -193,7 +218,7 @@ bool server_handle(struct server *s, struct request *r) {
 	switch (r->route.verb) {
 	case VERB_NONE: handle_other(s, r); return true;
 	case VERB_GET: get(s, r); return true;
-	case VERB_LIST: handle_list(s, r); return true;
+	case VERB_LIST: handle_list(s, r); return r->listing ? queue_request(s, r, run_list) : true;
 	case VERB_WATCH: handle_watch(s, r); return true;
 	default: break;
 	}
@@ -207,11 +232,7 @@ bool server_handle(struct server *s, struct request *r) {
 	}
 	if (body_parse(r) < 0)
 		return true;
-	r->answered = false;
-	r->write.run = run_request;
-	r->write.done = request_done;
-	server_write(s, &r->write);
-	return r->answered;
+	return queue_request(s, r, run_request);
 }
 
 /* ---- life ---- */

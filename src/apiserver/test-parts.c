@@ -133,7 +133,7 @@ static bool selects(const struct api_kind *k, const char *labels, const char *fi
 	struct error err = {0};
 	if (selector_parse(k, labels, fields, &sel, &err) < 0)
 		fail_msg("%s %s: %s", labels, fields, err.msg);
-	bool yes = selector_matches(sel, "ns", "x", text, strlen(text));
+	bool yes = selector_matches(sel, "ns", "x", text, strlen(text), &(size_t){0});
 	selector_free(sel);
 	return yes;
 }

@@ -31,6 +31,8 @@ struct watch {
 	uint64_t seq; /* the next event to look at */
 	uint64_t deadline_ns, bookmark_at_ns;
 	bool bookmark_due, ending, ended;
+	/* What selecting took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for another one. */
+	size_t work;
 	/* What is being sent: head, blob and "}\n"; or text. */
 	const char *head;
 	struct blob *blob;
@@ -48,8 +50,8 @@ static const char *const heads[] = {
 	[EVENT_DELETED] = "{\"type\":\"DELETED\",\"object\":",
 };
 
-static bool matches(const struct watch *w, const char *ns, const char *name, const struct blob *b) {
-	return selector_matches(w->o.selector, ns, name, b->data, b->len);
+static bool matches(struct watch *w, const char *ns, const char *name, const struct blob *b) {
+	return selector_matches(w->o.selector, ns, name, b->data, b->len, &w->work);
 }
 
 static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
@@ -57,7 +59,7 @@ static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
 	return r ? r : strcmp(c->name, name);
 }
 
-/* The next object of what there is; NULL and no cursor any more after the last. */
+/* The next object of what there is; NULL: not now, or after the last one, and then there is no cursor any more. */
 static const struct object *next_initial(struct watch *w) {
 	const struct store *st = w->server->store;
 	const unsigned k = w->o.kind;
@@ -66,11 +68,12 @@ static const struct object *next_initial(struct watch *w) {
 	if (o && key_cmp(c, o->ns, o->name) == 0)
 		o = store_next(st, k, o);
 	for (; o && (!*w->o.ns || streq(o->ns, w->o.ns)); o = store_next(st, k, o)) {
-		if (!matches(w, o->ns, o->name, o->value))
+		bool match = matches(w, o->ns, o->name, o->value);
+		if (!match && w->work <= SELECTOR_WORK_MAX)
 			continue;
 		snprintf(c->ns, sizeof(c->ns), "%s", o->ns);
 		snprintf(c->name, sizeof(c->name), "%s", o->name);
-		return o;
+		return match ? o : NULL;
 	}
 	free(w->initial);
 	w->initial = NULL;
@@ -148,7 +151,7 @@ void watch_end(struct watch *w) {
 }
 
 /* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
-static int event_type_for(const struct watch *w, const struct watch_event *e) {
+static int event_type_for(struct watch *w, const struct watch_event *e) {
 	if (*w->o.ns && !streq(w->o.ns, e->ns))
 		return -1;
 	if (w->initial && key_cmp(w->initial, e->ns, e->name) < 0)
@@ -162,10 +165,15 @@ static int event_type_for(const struct watch *w, const struct watch_event *e) {
 	return before ? EVENT_DELETED : -1;
 }
 
-/* Moves over events that mean nothing here. The type of the one at w->seq, -1: none, -2: it was forgotten. */
+/*
+ * Moves over events that mean nothing here. The type of the one at w->seq, -1: none, -2: it was forgotten, -3: the rest
+ * is for another turn.
+ */
 static int peek_event(struct watch *w) {
 	const struct store *st = w->server->store;
 	while (w->seq < store_event_end(st, w->o.kind)) {
+		if (w->work > SELECTOR_WORK_MAX)
+			return -3;
 		const struct watch_event *e = store_event(st, w->o.kind, w->seq);
 		if (!e)
 			return -2;
@@ -273,11 +281,15 @@ static int next_piece(struct watch *w) {
 		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
 		return 1;
 	}
+	if (type == -3)
+		return 0;
 	const struct object *o = type < 0 && w->initial ? next_initial(w) : NULL;
 	if (o) {
 		send_blob(w, EVENT_ADDED, o->value);
 		return 1;
 	}
+	if (w->initial && type < 0)
+		return 0;
 	if (w->initial_end_due && type < 0) {
 		w->initial_end_due = false;
 		send_bookmark(w, true);
@@ -344,6 +356,7 @@ static void drop_piece(struct watch *w) {
 
 ssize_t watch_read(struct watch *w, char *buf, size_t max) {
 	size_t n = 0;
+	w->work = 0;
 	while (n < max) {
 		if (w->at == w->total) {
 			int r = next_piece(w);
@@ -361,11 +374,21 @@ ssize_t watch_read(struct watch *w, char *buf, size_t max) {
 	return (ssize_t)n;
 }
 
+bool watch_unfinished(const struct watch *w) {
+	return w->work > SELECTOR_WORK_MAX;
+}
+
 void watches_notify(struct server *s, unsigned kind) {
 	struct watch *w, *next;
+	size_t work = 0;
 	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next) {
-		if (w->waiting && peek_event(w) != -1)
+		if (!w->waiting)
+			continue;
+		/* Past the bound each looks for itself, when its turn comes. */
+		w->work = work;
+		if (peek_event(w) != -1)
 			wake(w);
+		work = w->work;
 	}
 }
 

@@ -30,6 +30,8 @@ struct watch *watch_free(struct watch *w);
 
 /* Fills at most MAX bytes. 0: nothing to say now, WAKE will be called once there is; -1: the stream has ended. */
 ssize_t watch_read(struct watch *w, char *buf, size_t max);
+/* That was not all: it is to be read again, in another turn of the loop. */
+bool watch_unfinished(const struct watch *w);
 struct watch_refusal {
 	unsigned retry_after_s;
 	char message[512];

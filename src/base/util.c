@@ -174,6 +174,12 @@ uint64_t now_monotonic_ns(void) {
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t now_thread_cpu_ns(void) {
+	struct timespec ts;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
 uint64_t now_realtime_us(void) {
 	struct timespec ts;
 	clock_gettime(CLOCK_REALTIME, &ts);

@@ -42,6 +42,7 @@ bool starts_with(const char *s, const char *prefix);
 int parse_i64(const char *s, int64_t min, int64_t max, int64_t *ret, struct error *err) _must_use_;
 
 uint64_t now_monotonic_ns(void);
+uint64_t now_thread_cpu_ns(void); /* processor time of this thread */
 uint64_t now_realtime_us(void);
 #define TIME_STR_MAX 32
 /* RFC 3339 in UTC: "2026-01-31T12:00:00Z", or with microseconds ("….000000Z"). */
