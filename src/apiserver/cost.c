@@ -4,7 +4,8 @@
  * What requests cost, for tests/security/test_cost.py, which runs this below valgrind's callgrind: requests to a server
  * in memory, one JSON object a line on standard input:
  *
- *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE"}
+ *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE",
+ *      "accept": "…"}
  *
  * A request with a ROW is counted, from the bytes of its body to its answer, with what follows from it at once: its
  * transaction, events, watches, collection. What is done in one turn of the server's loop is dumped apart, each time
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <valgrind/callgrind.h>
 
+#include "apiserver/listreply.h"
 #include "apiserver/server.h"
 #include "apiserver/watch.h"
 #include "base/util.h"
@@ -34,6 +36,17 @@ static void read_watch(struct watch *w) {
 		on_turn();
 }
 
+static int read_list(struct reply *a) {
+	char bytes[8192];
+	struct parts *p = parts_new(a);
+	if (!p)
+		return -ENOMEM;
+	while (parts_read(p, 0, bytes, sizeof(bytes)) > 0)
+		on_turn();
+	parts_free(p);
+	return 0;
+}
+
 static struct user *user_of(const char *name) {
 	struct user *u = *name ? user_new(name, NULL) : user_new_admin();
 	if (u && *name && user_add_group(u, GROUP_AUTHENTICATED) < 0)
@@ -48,8 +61,10 @@ static const char *text_of(const json_t *line, const char *key) {
 
 static int handle(struct server *s, const json_t *line, struct error *err) {
 	const char *row = text_of(line, "row"), *type = text_of(line, "type"), *body = text_of(line, "body");
+	const char *accept = text_of(line, "accept");
 	_cleanup_(cleanup_request) struct request *r = request_new(text_of(line, "method"), text_of(line, "target"));
-	if (!r || request_set_content_type(r, *type ? type : NULL) < 0 || !(r->user = user_of(text_of(line, "user"))))
+	if (!r || request_set_accept(r, *accept ? accept : NULL) < 0 ||
+	    request_set_content_type(r, *type ? type : NULL) < 0 || !(r->user = user_of(text_of(line, "user"))))
 		return error_set(err, EINVAL, "%s: no request", row);
 	_free_ char *bytes = NULL;
 	size_t n = 0;
@@ -67,6 +82,8 @@ static int handle(struct server *s, const json_t *line, struct error *err) {
 	on_turn();
 	if (r->reply.watch)
 		read_watch(r->reply.watch);
+	if (r->reply.tail && read_list(&r->reply) < 0)
+		return error_oom(err);
 	on_turn();
 	if (*row)
 		CALLGRIND_STOP_INSTRUMENTATION;

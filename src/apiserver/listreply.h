@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A list on its way out, sent from where its objects are. */
+/*
+ * A list on its way out, sent from where its objects are; those that are shown otherwise are printed one by one as they
+ * are sent, so that neither the memory nor the time of a turn grows with the list.
+ */
 
 #include <microhttpd.h>
 
@@ -9,3 +12,9 @@
 
 /* Takes the items and the body of R, which has a tail. NULL on no memory. */
 struct MHD_Response *list_response(struct reply *r);
+
+/* What the response reads from: for tests. Takes as above. */
+struct parts;
+struct parts *parts_new(struct reply *r);
+ssize_t parts_read(void *parts, uint64_t pos, char *buf, size_t max);
+void parts_free(void *parts);

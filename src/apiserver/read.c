@@ -66,8 +66,7 @@ void handle_get(struct server *s, struct request *r) {
 		reply_not_partial(r);
 	else if (r->accept == MEDIA_TABLE) {
 		_buf_free_ struct buf b = {0};
-		table_print(&b, rt->kind, &(struct blob *){o->value}, 1, o->rv, "", 0, include_of(r),
-		            now_realtime_us());
+		table_print(&b, rt->kind, o->value, o->rv, include_of(r), now_realtime_us());
 		reply_json(&r->reply, 200, &b);
 	} else
 		reply_object(r, 200, o->value->data, o->value->len);
@@ -250,19 +249,15 @@ static int parse_continue(char *text, struct list_params *lp) {
 	return *lp->ns && !streq(lp->ns, lp->from_ns) ? -EINVAL : 0;
 }
 
-/* The rest of a PartialObjectMetadataList; without items it has none of them, as kube-apiserver says it. */
-static void print_partials(struct buf *b, const struct page *p) {
-	b->max = (size_t)512 << 20;
-	if (p->n == 0)
-		jw_null(b);
-	else {
-		jw_begin(b, '[');
-		for (size_t i = 0; i < p->n; i++)
-			partial_print(b, p->v[i]->data, p->v[i]->len);
-		jw_end(b, ']');
-	}
-	jw_end(b, '}');
-	buf_putc(b, '\n');
+/* The items of P follow what is in B; they are printed when they are sent. */
+static void reply_items(struct request *r, struct buf *b, struct page *p, const char *tail,
+                        void (*print)(struct buf *b, const struct item_style *style, const struct blob *item)) {
+	reply_json(&r->reply, 200, b);
+	r->reply.items = TAKE_PTR(p->v);
+	r->reply.n_items = p->n;
+	r->reply.tail = tail;
+	r->reply.style = (struct item_style){print, r->route.kind, include_of(r), now_realtime_us()};
+	p->n = 0;
 }
 
 static void reply_list(struct request *r, struct page *p, int64_t version) {
@@ -270,9 +265,8 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	char gv[64], list_kind[80], rv[24];
 	struct buf b = {0};
 	if (r->accept == MEDIA_TABLE) {
-		b.max = (size_t)512 << 20;
-		table_print(&b, k, p->v, p->n, version, p->cont, p->remaining, include_of(r), now_realtime_us());
-		reply_json(&r->reply, 200, &b);
+		table_begin(&b, k, version, p->cont, p->remaining);
+		reply_items(r, &b, p, "]}", table_row);
 		return;
 	}
 	bool partial = r->accept == MEDIA_PARTIAL_LIST;
@@ -291,17 +285,15 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 		jw_kv_i64(&b, "remainingItemCount", p->remaining);
 	jw_end(&b, '}');
 	jw_key(&b, "items");
-	if (partial) {
-		print_partials(&b, p);
+	/* Without items it has none of them, as kube-apiserver says it. */
+	if (partial && p->n == 0) {
+		jw_null(&b);
+		buf_puts(&b, "}\n");
 		reply_json(&r->reply, 200, &b);
 		return;
 	}
 	jw_begin(&b, '[');
-	reply_json(&r->reply, 200, &b);
-	r->reply.items = TAKE_PTR(p->v);
-	r->reply.n_items = p->n;
-	r->reply.tail = "]}\n";
-	p->n = 0;
+	reply_items(r, &b, p, "]}\n", partial ? partial_item : NULL);
 }
 
 /* The rules of ListOptions about resourceVersionMatch, sendInitialEvents and continue. */

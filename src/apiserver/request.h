@@ -68,6 +68,14 @@ struct param {
 
 struct watch;
 
+/* How the items of a list are shown, if not as they are; see table.h. */
+struct item_style {
+	void (*print)(struct buf *b, const struct item_style *style, const struct blob *item); /* NULL: as they are */
+	const struct api_kind *kind;
+	unsigned include; /* enum table_include */
+	uint64_t now_us;  /* for ages */
+};
+
 struct reply {
 	unsigned code; /* HTTP status; 0 while there is no answer */
 	const char *content_type;
@@ -76,6 +84,7 @@ struct reply {
 	struct blob **items;
 	size_t n_items;
 	const char *tail;
+	struct item_style style;
 	struct watch *watch; /* a stream, after `body`, which is empty */
 	struct buf warnings; /* Warning header values, each ended by "\n" */
 	char etag[40];

@@ -107,7 +107,7 @@ static void reply_table(struct request *r, const json_t *scale, int64_t version)
 		out_of_memory(r);
 		return;
 	}
-	table_print(&b, &api_kind_scale, &blob, 1, version, "", 0, TABLE_METADATA, now_realtime_us());
+	table_print(&b, &api_kind_scale, blob, version, TABLE_METADATA, now_realtime_us());
 	blob_unref(blob);
 	reply_json(&r->reply, 200, &b);
 }

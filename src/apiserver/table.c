@@ -12,6 +12,8 @@
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
+#define COLUMNS_MAX 24
+
 const char *age_str(int64_t s, char out[static AGE_STR_MAX]) {
 	const int64_t minute = 60, hour = 3600, day = 86400, year = 365 * day;
 	struct {
@@ -181,20 +183,53 @@ void partial_print(struct buf *b, const char *json, size_t n) {
 
 static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
 	jw_key(b, "object");
-	if (include == TABLE_NONE) {
+	if (include == TABLE_NONE)
 		jw_null(b);
-		return;
-	}
-	if (include == TABLE_OBJECT) {
+	else if (include == TABLE_OBJECT)
 		jw_raw(b, item->data, item->len);
-		return;
-	}
-	partial_print(b, item->data, item->len);
+	else
+		partial_print(b, item->data, item->len);
 }
 
-static void print_row(struct buf *b, const struct api_kind *k, const struct blob *item, enum table_include include,
-                      uint64_t now_us) {
-	json_t *obj = tree_load(item->data, item->len);
+/* Adds to OBJ the members NAMES of the object at JSON. */
+static void load_members(json_t *obj, const char *json, size_t len, const char *const *names, size_t n) {
+	struct json_span spans[COLUMNS_MAX];
+	json_members(json, len, names, spans, n);
+	for (size_t i = 0; i < n; i++)
+		if (spans[i].len)
+			json_object_set_new(obj, names[i], tree_load(spans[i].text, spans[i].len));
+}
+
+/* As much of an object as its row shows. */
+static json_t *load_columns(const struct api_kind *k, const struct blob *item) {
+	static const char *const meta_names[] = {"name", "creationTimestamp"};
+	char heads[COLUMNS_MAX][32];
+	const char *names[COLUMNS_MAX], *text;
+	size_t n = 0, len;
+	json_t *obj = json_object(), *meta = json_object();
+	for (const struct api_column *c = k->columns; c && c->name && n < COLUMNS_MAX; c++) {
+		const char *head = c->path + strcspn(c->path, ".");
+		if (!*head || starts_with(head, ".metadata."))
+			continue;
+		snprintf(heads[n], sizeof(heads[n]), "%.*s", (int)strcspn(head + 1, ".[/"), head + 1);
+		size_t i = 0;
+		while (i < n && !streq(heads[i], heads[n]))
+			i++;
+		if (i == n) {
+			names[n] = heads[n];
+			n++;
+		}
+	}
+	load_members(obj, item->data, item->len, names, n);
+	if (json_find(item->data, item->len, "metadata", &text, &len))
+		load_members(meta, text, len, meta_names, ARRAY_SIZE(meta_names));
+	json_object_set_new(obj, "metadata", meta);
+	return obj;
+}
+
+void table_row(struct buf *b, const struct item_style *style, const struct blob *item) {
+	const struct api_kind *k = style->kind;
+	json_t *obj = load_columns(k, item);
 	const json_t *meta = json_object_get(obj, "metadata");
 	const char *name = json_string_value(json_object_get(meta, "name")), *text;
 	size_t len;
@@ -207,17 +242,20 @@ static void print_row(struct buf *b, const struct api_kind *k, const struct blob
 	else
 		jw_string(b, name ? name : "");
 	for (const struct api_column *c = k->columns; c && c->name; c++)
-		print_cell(b, k, c, obj, now_us);
+		print_cell(b, k, c, obj, style->now_us);
 	if (!has_age(k))
-		print_age(b, created_of(obj), now_us);
+		print_age(b, created_of(obj), style->now_us);
 	jw_end(b, ']');
-	print_row_object(b, item, include);
+	print_row_object(b, item, style->include);
 	jw_end(b, '}');
 	json_decref(obj);
 }
 
-void table_print(struct buf *b, const struct api_kind *k, struct blob *const *items, size_t n, int64_t version,
-                 const char *cont, int64_t remaining, enum table_include include, uint64_t now_us) {
+void partial_item(struct buf *b, _unused_ const struct item_style *style, const struct blob *item) {
+	partial_print(b, item->data, item->len);
+}
+
+void table_begin(struct buf *b, const struct api_kind *k, int64_t version, const char *cont, int64_t remaining) {
 	char rv[24];
 	snprintf(rv, sizeof(rv), "%lld", (long long)version);
 	jw_begin(b, '{');
@@ -234,8 +272,13 @@ void table_print(struct buf *b, const struct api_kind *k, struct blob *const *it
 	print_columns(b, k);
 	jw_key(b, "rows");
 	jw_begin(b, '[');
-	for (size_t i = 0; i < n; i++)
-		print_row(b, k, items[i], include, now_us);
+}
+
+void table_print(struct buf *b, const struct api_kind *k, const struct blob *item, int64_t version,
+                 enum table_include include, uint64_t now_us) {
+	const struct item_style style = {table_row, k, include, now_us};
+	table_begin(b, k, version, "", 0);
+	table_row(b, &style, item);
 	jw_end(b, ']');
 	jw_end(b, '}');
 }

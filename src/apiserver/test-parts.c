@@ -222,7 +222,7 @@ static void test_table(void **state) {
 	uint64_t now;
 	(void)state;
 	assert_int_equal(time_parse("2026-01-01T00:05:00Z", &now), 0);
-	table_print(&b, &api_kind_instance, &item, 1, 7, "next", 0, TABLE_METADATA, now);
+	table_print(&b, &api_kind_instance, item, 7, TABLE_METADATA, now);
 	json_t *t = json(b.data), *row = json_array_get(json_object_get(t, "rows"), 0),
 	       *cells = json_object_get(row, "cells");
 	assert_int_equal(json_array_size(cells), json_array_size(json_object_get(t, "columnDefinitions")));

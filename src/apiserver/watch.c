@@ -201,7 +201,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	if (w->o.partial)
 		partial_print(&w->text, b->data, b->len);
 	else
-		table_print(&w->text, api_kinds[w->o.kind], &b, 1, store_version(w->server->store), "", 0,
+		table_print(&w->text, api_kinds[w->o.kind], b, store_version(w->server->store),
 		            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
 	buf_puts(&w->text, "}\n");
 	w->head = NULL;

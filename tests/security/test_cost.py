@@ -64,7 +64,7 @@ SLOW = ("apply it by another", "one text of control characters", "YAML text", "Y
 
 
 def rows():
-    """(name or None, user, method, path, type, body): those without a name only prepare."""
+    """(name or None, user, method, path, type (of GET: what is accepted), body): those without a name only prepare."""
     json_type = "application/json"
     yield None, "", "POST", "/api/v1/namespaces", json_type, {"metadata": {"name": "red"}}
     yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
@@ -152,9 +152,17 @@ def rows():
     yield "list by labels", "red", "GET", f"{LEASES}?{none}", None, None
     yield "watch by labels", "red", "GET", f"{LEASES}?watch=1&timeoutSeconds=1&{none}", None, None
     yield "delete by labels", "red", "DELETE", f"{LEASES}?{none}", None, None
-    for i in range(3):
+    for i in range(10):
         yield None, "red", "POST", EVENTS, json_type, event(f"wide{i}", **tree(VALUES))
     yield ("list by fields", "red", "GET", f"{EVENTS}?fieldSelector=" + ",".join(["reason!=x"] * 63), None, None)
+
+    # Objects shown in part are printed as they are sent.
+    for i in range(600):
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"c{i}", {"a": "b"})
+    table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    for name, accept in (("table", table), ("metadata", table.replace("Table", "PartialObjectMetadataList"))):
+        yield f"{name} of ConfigMaps", "red", "GET", CONFIGMAPS, accept, None
+        yield f"{name} of Events", "red", "GET", EVENTS, accept, None
 
     # Roles, reviews.
     yield "create a role", "", "POST", f"{RBAC}/namespaces/red/roles", json_type, role("r", 32, 100)
@@ -190,6 +198,8 @@ def counted(directory, chosen):
     lines = []
     for i, (row, user, method, target, type, body) in enumerate(chosen):
         line = {"row": row or "", "user": user, "method": method, "target": target, "type": type or ""}
+        if method == "GET":
+            line["accept"] = line.pop("type")
         if body is not None:
             line["body"] = f"{directory}/body{i}"
             with open(line["body"], "w") as f:
