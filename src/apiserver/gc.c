@@ -43,7 +43,8 @@ struct gc {
 	struct key *last; /* where the next batch begins; NULL: at the first */
 	bool queued, backing_off;
 	unsigned ticks;
-	size_t changes, looked_at, bytes, done; /* of this batch */
+	/* Of this batch, with the owners and dependents that a key needs. */
+	size_t changes, looked_at, bytes, done;
 };
 
 static int key_cmp(struct key *a, struct key *b) {
@@ -167,8 +168,23 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	return true;
 }
 
+/* Of an object that is only looked at: less than a tree of it takes. */
+#define GLANCE_BYTES ((size_t)2048)
+
+/* Reads no further than the metadata. */
+static void glance(const struct blob *b, bool *ret_deleting, bool *ret_foreground) {
+	static const char *const names[] = {"deletionTimestamp", "finalizers"};
+	struct json_span meta = {0}, v[2] = {0};
+	if (json_find(b->data, b->len, "metadata", &meta.text, &meta.len))
+		json_members(meta.text, meta.len, names, v, ARRAY_SIZE(names));
+	*ret_deleting = v[0].len > 0;
+	*ret_foreground = v[1].len && memmem(v[1].text, v[1].len, "\"foregroundDeletion\"", 20);
+}
+
 static bool says_deleting(const struct blob *b) {
-	return memmem(b->data, b->len, "\"deletionTimestamp\"", 19) != NULL;
+	bool deleting, foreground;
+	glance(b, &deleting, &foreground);
+	return deleting;
 }
 
 static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e) {
@@ -315,14 +331,12 @@ struct dependent {
 	const char *ns;
 };
 
-/* Whether the stored object waits for its dependents. Only one that is being deleted is looked at closely. */
-static bool is_waiting(const struct object *o) {
-	if (!says_deleting(o->value))
-		return false;
-	json_t *obj = object_load(o);
-	bool waiting = obj && object_deleting(obj) && object_has_finalizer(obj, "foregroundDeletion");
-	json_decref(obj);
-	return waiting;
+/* Whether the stored object waits for its dependents. */
+static bool is_waiting(struct gc *g, const struct object *o) {
+	bool deleting, foreground;
+	glance(o->value, &deleting, &foreground);
+	g->bytes += GLANCE_BYTES;
+	return deleting && foreground;
 }
 
 static enum owner owner_of(const struct dependent *d, const json_t *ref) {
@@ -335,7 +349,7 @@ static enum owner owner_of(const struct dependent *d, const json_t *ref) {
 	if (!owner || !json_find(owner->value->data, owner->value->len, "metadata.uid", &text, &len) ||
 	    len != strlen(uid) + 2 || memcmp(text + 1, uid, len - 2) != 0)
 		return OWNER_DANGLING;
-	return is_waiting(owner) ? OWNER_WAITING : OWNER_SOLID;
+	return is_waiting(d->gc, owner) ? OWNER_WAITING : OWNER_SOLID;
 }
 
 static bool is_not_solid(void *userdata, const json_t *ref) {
@@ -346,7 +360,7 @@ static bool is_not_solid(void *userdata, const json_t *ref) {
 static bool has_waiting_dependent(struct gc *g, const char *uid) {
 	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o)) {
 		const struct object *dep = store_get(g->server->store, o->key->kind, o->key->ns, o->key->name);
-		if (dep && is_waiting(dep))
+		if (dep && is_waiting(g, dep))
 			return true;
 	}
 	return false;
