@@ -112,7 +112,9 @@ static void suspend(struct exchange *x) {
 static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct exchange *x = cls;
 	(void)pos;
+	const uint64_t begin = now_thread_cpu_ns();
 	ssize_t n = watch_read(x->request->reply.watch, buf, max);
+	party_charge(x->conn->party, now_thread_cpu_ns() - begin, now_monotonic_ns());
 	if (n < 0)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (n == 0) {
@@ -158,6 +160,8 @@ static size_t reply_size(const struct reply *r) {
 static void count_reply(struct exchange *x) {
 	struct request *r = x->request;
 	struct party *p = x->conn->party;
+	party_charge(p, r->cpu_ns, now_monotonic_ns());
+	r->cpu_ns = 0;
 	r->json = (json_decref(r->json), NULL);
 	buf_free(&r->body);
 	if (r->reply.watch && x->counted) {
@@ -182,7 +186,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 		watch_set_wake(r->watch, wake_watch, hold_watch, x);
 		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
 	} else if (r->tail)
-		resp = list_response(r);
+		resp = list_response(r, x->conn->party);
 	else {
 		size_t len = r->body.len;
 		char *data = buf_steal(&r->body);
@@ -318,6 +322,10 @@ static bool admit(struct exchange *x) {
 	x->counted = party_take(c->party, LIMIT_REQUESTS);
 	if (!x->counted)
 		limits_refuse(x->request, c->party, LIMIT_REQUESTS);
+	else if (party_wait_s(c->party, now_monotonic_ns())) {
+		limits_refuse(x->request, c->party, LIMIT_TIME);
+		return false;
+	}
 	return x->counted;
 }
 
@@ -375,8 +383,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	return MHD_YES;
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                              const char *version, const char *data, size_t *size, void **state) {
+static enum MHD_Result handle_part(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                   const char *version, const char *data, size_t *size, void **state) {
 	struct exchange *x = *state;
 	(void)url;
 	(void)version;
@@ -416,6 +424,19 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 		return send_reply(x);
 	suspend(x);
 	return MHD_YES;
+}
+
+/* The time that it takes is charged, but what others had in the queue, which this one ran, is theirs. */
+static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **state) {
+	const struct http *h = cls;
+	const uint64_t begin = now_thread_cpu_ns(), queue = h->server->queue_ns;
+	enum MHD_Result r = handle_part(cls, mhd, url, method, version, data, size, state);
+	const uint64_t took = now_thread_cpu_ns() - begin, others = h->server->queue_ns - queue;
+	struct exchange *x = *state;
+	if (x && x->conn && x->conn->party)
+		party_charge(x->conn->party, took - MIN(others, took), now_monotonic_ns());
+	return r;
 }
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd) {

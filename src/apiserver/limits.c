@@ -17,6 +17,11 @@ static const size_t maxima[2][LIMITS_COUNT] = {
 	{[LIMIT_CONNECTIONS] = 256, [LIMIT_REQUESTS] = 32, [LIMIT_WATCHES] = 16, [LIMIT_MEMORY] = (size_t)16 << 20},
 };
 
+/* Of processor time: so much at once, and so many hundredths of each second. Documented in docs/apiserver.md. */
+static const struct share {
+	int64_t burst_ns, percent;
+} shares[] = {{2 * NSEC_PER_SEC, 20}, {1 * NSEC_PER_SEC, 10}, {4 * NSEC_PER_SEC, 50}};
+
 struct party {
 	RB_ENTRY(party) node;
 	struct limits *limits;
@@ -25,7 +30,10 @@ struct party {
 	size_t used[LIMITS_COUNT];
 	bool kept;           /* by a reference of its own */
 	int64_t events_from; /* monotonic ns; so far the allowance of Events is used up */
-	char name[];         /* "user ann", as messages say it: also the key */
+	int64_t time_used;   /* processor time that was not given back by TIME_AT, monotonic ns */
+	int64_t time_at;
+	bool time_kept; /* by a reference of its own */
+	char name[];    /* "user ann", as messages say it: also the key */
 };
 
 static int party_cmp(const struct party *a, const struct party *b) {
@@ -41,8 +49,13 @@ struct limits {
 
 const char *limit_name(enum limit what) {
 	static const char *const names[] = {
-		[LIMIT_CONNECTIONS] = "connections", [LIMIT_REQUESTS] = "requests", [LIMIT_WATCHES] = "watches",
-		[LIMIT_MEMORY] = "memory",           [LIMIT_EVENTS] = "events",     [LIMIT_SERVER] = "server",
+		[LIMIT_CONNECTIONS] = "connections",
+		[LIMIT_REQUESTS] = "requests",
+		[LIMIT_WATCHES] = "watches",
+		[LIMIT_MEMORY] = "memory",
+		[LIMIT_EVENTS] = "events",
+		[LIMIT_SERVER] = "server",
+		[LIMIT_TIME] = "time",
 	};
 	return names[what];
 }
@@ -58,9 +71,11 @@ struct limits *limits_free(struct limits *l) {
 	struct party *p, *next;
 	if (!l)
 		return NULL;
-	RB_FOREACH_SAFE (p, parties, &l->parties, next)
-		if (p->kept)
+	RB_FOREACH_SAFE (p, parties, &l->parties, next) {
+		p->refs -= p->kept && p->time_kept;
+		if (p->kept || p->time_kept)
 			party_unref(p);
+	}
 	free(l);
 	return NULL;
 }
@@ -178,6 +193,34 @@ bool party_event(struct party *p, uint64_t now_ns) {
 	return true;
 }
 
+static const struct share *share_of(const struct party *p) {
+	return &shares[p->trusted ? 2 : p->address ? 1 : 0];
+}
+
+static int64_t time_used(const struct party *p, int64_t now) {
+	const int64_t back = MIN(now - p->time_at, INT64_MAX / 100) * share_of(p)->percent / 100;
+	return MAX(p->time_used - back, (int64_t)0);
+}
+
+void party_charge(struct party *p, uint64_t cpu_ns, uint64_t now_ns) {
+	p->time_used = time_used(p, (int64_t)now_ns) + (int64_t)cpu_ns;
+	p->time_at = (int64_t)now_ns;
+	/* One that comes back has what it has used by then. */
+	if (!p->time_kept && p->time_used > share_of(p)->burst_ns / 2) {
+		p->refs++;
+		p->time_kept = true;
+	}
+	stats_cpu(cpu_ns);
+}
+
+unsigned party_wait_s(const struct party *p, uint64_t now_ns) {
+	const struct share *s = share_of(p);
+	const int64_t over = time_used(p, (int64_t)now_ns) - s->burst_ns;
+	if (p->exempt || over < 0)
+		return 0;
+	return (unsigned)MIN(over / (s->percent * (int64_t)(NSEC_PER_SEC / 100)) + 1, (int64_t)60);
+}
+
 unsigned limits_message(const struct party *p, enum limit what, char out[static 512]) {
 	const size_t max = maxima[p->address][what];
 	stats_refused(what);
@@ -203,6 +246,13 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		snprintf(out, 512, "too many Events: %.300s may make %d at once, and then one each %d ms", p->name,
 		         EVENTS_BURST, (int)(EVENTS_INTERVAL_NS / 1000000));
 		return 5;
+	case LIMIT_TIME:
+		snprintf(out, 512,
+		         "too much processor time: the requests of %.300s may take %d ms of each second, and %d s at "
+		         "once; please try again later",
+		         p->name, (int)(share_of(p)->percent * 10),
+		         (int)(share_of(p)->burst_ns / (int64_t)NSEC_PER_SEC));
+		return MAX(party_wait_s(p, now_monotonic_ns()), 1U);
 	default: snprintf(out, 512, "the server has as many connections as it takes; try again later"); return 5;
 	}
 }

@@ -15,7 +15,16 @@
 
 #include "apiserver/request.h"
 
-enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS, LIMIT_WATCHES, LIMIT_MEMORY, LIMIT_EVENTS, LIMIT_SERVER, LIMITS_COUNT };
+enum limit {
+	LIMIT_CONNECTIONS,
+	LIMIT_REQUESTS,
+	LIMIT_WATCHES,
+	LIMIT_MEMORY,
+	LIMIT_EVENTS,
+	LIMIT_SERVER,
+	LIMIT_TIME,
+	LIMITS_COUNT
+};
 const char *limit_name(enum limit what);
 
 struct limits;
@@ -51,6 +60,16 @@ bool party_hold(struct party *p, size_t *held, size_t n, bool must);
 #define EVENTS_BURST       1000
 #define EVENTS_INTERVAL_NS INT64_C(500000000)
 bool party_event(struct party *p, uint64_t now_ns);
+
+/*
+ * Processor time of the loop's thread, which the party's requests took: a burst, and then a share of each second. What
+ * is under way is never refused, but charged, also beyond the burst: the party waits the longer. Remembered while the
+ * party is in debt, when its last connection has gone, too. Agents and the controller have larger shares, each of its
+ * own.
+ */
+void party_charge(struct party *p, uint64_t cpu_ns, uint64_t now_ns);
+/* 0: a request may begin at NOW_NS; else after how many seconds. */
+unsigned party_wait_s(const struct party *p, uint64_t now_ns);
 
 /* The text of a refusal (429), and how long to wait. Counts it. */
 unsigned limits_message(const struct party *p, enum limit what, char out[static 512]);

@@ -16,6 +16,7 @@ struct parts {
 	const char *tail;
 	struct blob **items;
 	struct item_style style;
+	struct party *party;
 	struct buf printed; /* the item at AT, if it isn't sent as it is */
 	size_t head_len, n;
 	size_t at, offset; /* how far it was read: part 0 is the head, n + 1 the tail */
@@ -106,20 +107,30 @@ struct parts *parts_new(struct reply *r) {
 	return NULL;
 }
 
+static ssize_t read_charged(void *cls, uint64_t pos, char *buf, size_t max) {
+	struct parts *p = cls;
+	const uint64_t begin = now_thread_cpu_ns();
+	ssize_t n = parts_read(p, pos, buf, max);
+	party_charge(p->party, now_thread_cpu_ns() - begin, now_monotonic_ns());
+	return n;
+}
+
 /*
  * A list is sent from where its objects are. (Not by MHD_create_response_from_iovec(): that needs room for all parts in
  * the connection's memory, and libmicrohttpd 0.9.75 aborts the program without it.)
  */
-struct MHD_Response *list_response(struct reply *r) {
+struct MHD_Response *list_response(struct reply *r, struct party *party) {
 	struct parts *p = parts_new(r);
 	uint64_t total = 0;
+	if (p)
+		p->party = party;
 	for (size_t i = 0; p && !p->style.print && i < p->n + 2; i++) {
 		size_t len;
 		(void)part(p, i, &len);
 		total += len;
 	}
 	struct MHD_Response *resp = p ? MHD_create_response_from_callback(p->style.print ? MHD_SIZE_UNKNOWN : total,
-	                                                                  LIST_CHUNK, parts_read, p, parts_free)
+	                                                                  LIST_CHUNK, read_charged, p, parts_free)
 	                              : NULL;
 	if (!resp)
 		parts_free(p);

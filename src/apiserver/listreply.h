@@ -8,10 +8,10 @@
 
 #include <microhttpd.h>
 
-#include "apiserver/request.h"
+#include "apiserver/limits.h"
 
-/* Takes the items and the body of R, which has a tail. NULL on no memory. */
-struct MHD_Response *list_response(struct reply *r);
+/* Takes the items and the body of R, which has a tail. PARTY, which outlives it, is charged. NULL on no memory. */
+struct MHD_Response *list_response(struct reply *r, struct party *party);
 
 /* What the response reads from: for tests. Takes as above. */
 struct parts;

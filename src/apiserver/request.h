@@ -133,6 +133,7 @@ struct request {
 	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
 	struct reply reply;
 	uint64_t start_ns;
+	uint64_t cpu_ns; /* processor time in the queue, not charged yet */
 	bool answered;
 	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
 	bool sweeping;

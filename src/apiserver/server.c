@@ -37,6 +37,8 @@ unsigned kind_index(const struct api_kind *k) {
 
 /* ---- the queue of writes ---- */
 
+static void request_done(struct server *s, struct write *w, int r, const struct error *cause);
+
 /*
  * Runs what waits, until all of it has been tried once, or others must have their turn. What must come later stays, in
  * order.
@@ -58,14 +60,19 @@ static void run_queue(struct server *s) {
 		/* Those that put themselves into the queue again are behind the last one. */
 		next = TAILQ_NEXT(w, link);
 		end = w == last;
+		const uint64_t begin = now_thread_cpu_ns();
 		enum write_result res = w->run(s, w);
-		if (res != WRITE_LATER) {
-			TAILQ_REMOVE(&s->queue, w, link);
-			if (res == WRITE_STAGED)
-				TAILQ_INSERT_TAIL(&s->staged, w, link);
-			else
-				w->done(s, w, 0, NULL);
-		}
+		const uint64_t took = now_thread_cpu_ns() - begin;
+		s->queue_ns += took;
+		if (w->done == request_done)
+			((struct request *)w)->cpu_ns += took;
+		if (res == WRITE_LATER)
+			continue;
+		TAILQ_REMOVE(&s->queue, w, link);
+		if (res == WRITE_STAGED)
+			TAILQ_INSERT_TAIL(&s->staged, w, link);
+		else
+			w->done(s, w, 0, NULL);
 	}
 	s->running = false;
 }

@@ -18,6 +18,10 @@ static struct metric commit_seconds = {.name = "nacre_apiserver_commit_seconds_t
                                        .help = "Time spent writing transactions.",
                                        .type = "counter",
                                        .scale = 1e-9};
+static struct metric cpu_seconds = {.name = "nacre_apiserver_request_cpu_seconds_total",
+                                    .help = "Processor time of requests, as charged to users and addresses.",
+                                    .type = "counter",
+                                    .scale = 1e-9};
 static struct metric watches = METRIC_GAUGE("nacre_apiserver_watches", "Watches open.");
 static struct metric dropped =
 	METRIC_COUNTER("nacre_apiserver_audit_dropped_total", "Lines of the audit log that had no room.");
@@ -50,7 +54,8 @@ void stats_register(void) {
 		                             .labels = limit_labels[l]};
 		metric_register(&refused[l]);
 	}
-	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches, &objects, &dropped};
+	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds,
+	                               &watches, &objects, &dropped,  &cpu_seconds};
 	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
 		metric_register(rest[i]);
 }
@@ -75,6 +80,10 @@ void stats_audit_dropped(void) {
 
 void stats_refused(enum limit what) {
 	metric_add(&refused[what], 1);
+}
+
+void stats_cpu(uint64_t ns) {
+	metric_add(&cpu_seconds, (int64_t)ns);
 }
 
 void stats_watch(int change) {

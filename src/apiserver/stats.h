@@ -13,5 +13,7 @@ void stats_commit(size_t changes, uint64_t took_ns, bool ok);
 void stats_audit_dropped(void);
 /* Somebody wants more than the limit WHAT lets him have. */
 void stats_refused(enum limit what);
+/* Processor time that requests took. */
+void stats_cpu(uint64_t ns);
 void stats_watch(int change);
 void stats_objects(int change);

@@ -127,8 +127,49 @@ static void test_events(void **state) {
 	limits_free(l);
 }
 
+/* Seconds until NS of processor time may be used again by whoever used up all of it at NOW. */
+static void test_time(void **state) {
+	struct limits *l = limits_new();
+	struct party *ann = of_user(l, "ann", "a"), *bob = of_user(l, "bob", "a"), *host = of_user(l, "h", ROLES_HOSTS);
+	struct party *root = of_user(l, "root", GROUP_MASTERS), *nobody = of_address(l, "192.0.2.1");
+	const uint64_t s = NSEC_PER_SEC, now = 5 * s;
+	(void)state;
+	for (int i = 0; i < 199; i++)
+		party_charge(ann, 10 * NSEC_PER_MSEC, now);
+	assert_int_equal(party_wait_s(ann, now), 0);
+	party_charge(ann, 10 * NSEC_PER_MSEC, now);
+	assert_true(party_wait_s(ann, now) > 0);
+	/* The others have theirs. */
+	assert_int_equal(party_wait_s(bob, now) + party_wait_s(host, now) + party_wait_s(root, now), 0);
+	/* What was under way counts beyond the burst: 1 s takes 5 s. */
+	party_charge(ann, s, now);
+	assert_int_equal(party_wait_s(ann, now), 6);
+	assert_true(party_wait_s(ann, now + 4 * s) > 0);
+	assert_int_equal(party_wait_s(ann, now + 6 * s), 0);
+	/* It is remembered, and given back in the end, but no more than all of it. */
+	party_unref(ann);
+	ann = of_user(l, "ann", "a");
+	assert_true(party_wait_s(ann, now + 4 * s) > 0);
+	party_charge(ann, 0, now + 1000 * s);
+	party_charge(ann, 2 * s - 1, now + 1000 * s);
+	assert_int_equal(party_wait_s(ann, now + 1000 * s), 0);
+	party_charge(ann, 1, now + 1000 * s);
+	assert_int_equal(party_wait_s(ann, now + 1000 * s), 1);
+	/* An agent has more, an address less, administrators all. */
+	party_charge(host, 4 * s - 1, now);
+	party_charge(nobody, s, now);
+	party_charge(root, 1000 * s, now);
+	assert_int_equal(party_wait_s(host, now), 0);
+	assert_true(party_wait_s(nobody, now) > 0);
+	assert_int_equal(party_wait_s(root, now), 0);
+	struct party *const all[] = {ann, bob, host, root, nobody};
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		party_unref(all[i]);
+	limits_free(l);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties), cmocka_unit_test(test_counts),
-	                                   cmocka_unit_test(test_events)};
+	                                   cmocka_unit_test(test_events), cmocka_unit_test(test_time)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
