@@ -146,18 +146,18 @@ def rows():
     yield "delete it", "red", "DELETE", EVENTS + "/wide", json_type, {"propagationPolicy": "Foreground"}
 
     # Many objects, whose labels are many: one pass over them is long, and goes on in other turns of the loop.
-    for i in range(240):
+    for i in range(80):
         yield None, "red", "POST", LEASES, json_type, {"metadata": {"name": f"l{i}", "labels": {f"l{j:03}": "" for j in range(256)}}}
     none = "labelSelector=" + ",".join(f"!a{i}" for i in range(63)) + ",b"
     yield "list by labels", "red", "GET", f"{LEASES}?{none}", None, None
     yield "watch by labels", "red", "GET", f"{LEASES}?watch=1&timeoutSeconds=1&{none}", None, None
     yield "delete by labels", "red", "DELETE", f"{LEASES}?{none}", None, None
-    for i in range(10):
+    for i in range(7):
         yield None, "red", "POST", EVENTS, json_type, event(f"wide{i}", **tree(VALUES))
     yield ("list by fields", "red", "GET", f"{EVENTS}?fieldSelector=" + ",".join(["reason!=x"] * 63), None, None)
 
     # Objects shown in part are printed as they are sent.
-    for i in range(600):
+    for i in range(150):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"c{i}", {"a": "b"})
     table = "application/json;as=Table;g=meta.k8s.io;v=v1"
     for name, accept in (("table", table), ("metadata", table.replace("Table", "PartialObjectMetadataList"))):
@@ -174,7 +174,7 @@ def rows():
     yield "what may I do", "red", "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json_type, {
         "spec": {"namespace": "red"}}
     # A subject that is named again is one grant, and a role that many bindings name is visited once.
-    for i in range(60):
+    for i in range(40):
         yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
             "metadata": {"name": f"again{i}"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "ClusterRole", "name": "admin"},
             "subjects": [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}] * 1024}
