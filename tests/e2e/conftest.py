@@ -167,7 +167,30 @@ class Lab:
                    check=False).returncode == 0
 
     def await_answer(self, place, address, seconds=60):
-        eventually(f"{address} answers {place}", seconds, lambda: self.answers(place, address))
+        try:
+            eventually(f"{address} answers {place}", seconds, lambda: self.answers(place, address))
+        except AssertionError:
+            self.describe_guest(address)
+            raise
+
+    def describe_guest(self, address):
+        """Prints what can be seen of the instance with ADDRESS; pytest shows it with the failure."""
+        found = [i for i in self.items("-A", "instances.nacre.dev") if i.get("status", {}).get("address") == address]
+        for obj in found:
+            ns, name, host = obj["metadata"]["namespace"], obj["metadata"]["name"], obj["status"].get("host", "")
+            print(json.dumps(obj["status"], indent=1))
+            print(self.kubectl("-n", ns, "events", "--for", f"instance/{name}", check=False).stdout)
+            for argv in (["ip", "-6", "neigh", "show", "nud", "all"], ["ip", "-s", "link"], ["ip", "-6", "route"],
+                         ["nft", "list", "ruleset"]):
+                print(f"$ {' '.join(argv)}\n{self.exec(f'{ns}/{name}', *argv, check=False)}")
+            print(self.log(host)[-3000:] if host else "")
+            console = Console(self, f"{ns}/{name}")
+            try:
+                print(console.run("ip addr; ip -6 route; dmesg | tail -n 40; echo end-$((1+1))", "end-2"))
+            except AssertionError as e:
+                print(e)
+            finally:
+                console.close()
 
     def page(self, address):
         """What the guest's HTTP server says to the internet; it comes up after the network."""
