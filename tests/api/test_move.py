@@ -235,7 +235,8 @@ def test_killed_midway_and_begun_anew(server, other, tmp_path, seed):
         p = subprocess.Popen([NACRE, "import", *access(other), str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True)
         try:
-            out, _ = p.communicate(timeout=0.02 + 0.02 * seed + 0.03 * kills)
+            # The first is killed at once, each later one a little further on; how many that makes depends on the machine.
+            out, _ = p.communicate(timeout=(0.01 + 0.007 * seed) * kills)
         except subprocess.TimeoutExpired:
             p.kill()
             p.communicate()
@@ -249,7 +250,7 @@ def test_killed_midway_and_begun_anew(server, other, tmp_path, seed):
         if not after[f"{G}/instances red/{name}"][1]["status"]:
             after[f"{G}/instances red/{name}"][1].pop("status")
     assert after == before
-    assert kills > 0, "it was never killed"
+    print(f"killed {kills} times")
 
 
 @both
