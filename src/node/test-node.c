@@ -374,6 +374,14 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		assert_true(condition);                                 \
 	} while (0)
 
+static void remove_guest(sd_event *loop, struct hypervisor *h) {
+	pid_t pid;
+	gone = false;
+	hypervisor_remove(h, UID, true);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(containers(&pid), 0);
+}
+
 static void fill_spec(struct guest_spec *s) {
 	char image[1024] = {0};
 	memset(s, 0, sizeof(*s));
@@ -441,10 +449,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 		OK(hypervisor_put(h, &spec, &error));
 		RUN_UNTIL(loop, watch_successes > 0);
 		expect_watched(loop, h, first);
-		gone = false;
-		hypervisor_remove(h, UID, true);
-		RUN_UNTIL(loop, gone);
-		assert_int_equal(containers(&pid), 0);
+		remove_guest(loop, h);
 	}
 	hypervisor_free(h);
 	sd_event_unref(loop);
@@ -497,10 +502,7 @@ static void one_guest_however_few_descriptors(void **state) {
 		if (early)
 			assert_int_equal(pid, first);
 		expect_watched(loop, h, pid);
-		gone = false;
-		hypervisor_remove(h, UID, true);
-		RUN_UNTIL(loop, gone);
-		assert_int_equal(containers(&pid), 0);
+		remove_guest(loop, h);
 		hypervisor_free(h);
 		sd_event_unref(loop);
 	}
@@ -555,10 +557,7 @@ static void guest_is_found_by_its_group(void **state) {
 		assert_int_equal(hypervisor_state(h, UID)->restarts, 1);
 		assert_int_equal(proc_start_time(first, &start), -ESRCH);
 	}
-	gone = false;
-	hypervisor_remove(h, UID, true);
-	RUN_UNTIL(loop, gone);
-	assert_int_equal(containers(&pid), 0);
+	remove_guest(loop, h);
 	hypervisor_free(h);
 	sd_event_unref(loop);
 }

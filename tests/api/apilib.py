@@ -16,6 +16,8 @@ import tempfile
 import threading
 import urllib.parse
 
+import oracle
+import pytest
 from harness import BIN, MORTAL, ROOT, eventually, patient
 
 NACRE = os.path.join(BIN, "nacre")
@@ -210,6 +212,30 @@ class Server(Client):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context(*user).wrap_socket(s, server_hostname="localhost")
+
+
+@contextlib.contextmanager
+def fresh_server(directory):
+    """A nacre-apiserver in DIRECTORY. At its end it is stopped, not killed, so that leaks are looked for."""
+    s = Server(directory)
+    s.start()
+    yield s
+    s.stop()
+    with open(s.log) as f:
+        log = f.read()
+    assert "Sanitizer" not in log and "runtime error" not in log, log
+
+
+@contextlib.contextmanager
+def real_server(directory):
+    """The real kube-apiserver; the test is skipped where there is none."""
+    if oracle.missing():
+        pytest.skip("no oracle: " + oracle.missing())
+    o = oracle.Oracle(str(directory))
+    try:
+        yield Kube(o.start())
+    finally:
+        o.stop()
 
 
 class Kube(Client):

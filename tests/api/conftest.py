@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import oracle
 import pytest
-from apilib import Kube, Server
+from apilib import fresh_server, real_server
 
 
 def pytest_configure(config):
@@ -16,13 +15,8 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory):
     """The real one, or the reason why there is none here."""
-    if oracle.missing():
-        pytest.skip("no oracle: " + oracle.missing())
-    o = oracle.Oracle(str(tmp_path_factory.mktemp("oracle")))
-    try:
-        yield Kube(o.start())
-    finally:
-        o.stop()
+    with real_server(tmp_path_factory.mktemp("oracle")) as k:
+        yield k
 
 
 @pytest.fixture
@@ -33,10 +27,5 @@ def server(request, tmp_path):
         yield k
         k.clean()
         return
-    s = Server(tmp_path)
-    s.start()
-    yield s
-    s.stop()  # not killed: leaks are looked for at the end
-    with open(s.log) as f:
-        log = f.read()
-    assert "Sanitizer" not in log and "runtime error" not in log, log
+    with fresh_server(tmp_path) as s:
+        yield s

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from apilib import NACRE, ROOT, G, Server, eventually, image, instance, namespace, pool
+from apilib import NACRE, ROOT, G, Server, eventually, fresh_server, image, instance, namespace, pool
 
 I = f"{G}/namespaces/red/instances"
 STATUS = {"host": "h1", "vcpus": 1, "memoryMiB": 256, "prefix": "2001:db8:1::/64", "address": "2001:db8:1::1",
@@ -175,13 +175,8 @@ def other(request, tmp_path):
         clean(k)
         return
     (tmp_path / "other").mkdir()
-    s = Server(tmp_path / "other")
-    s.start()
-    yield s
-    s.stop()
-    with open(s.log) as f:
-        log = f.read()
-    assert "Sanitizer" not in log and "runtime error" not in log, log
+    with fresh_server(tmp_path / "other") as s:
+        yield s
 
 
 both = pytest.mark.parametrize("other", ["nacre", "kube"], indirect=True)

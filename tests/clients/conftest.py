@@ -6,19 +6,14 @@ import oracle
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "api"))
-from apilib import ADMIN, Kube, Server, pki  # noqa: E402
+from apilib import ADMIN, fresh_server, pki, real_server  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory):
     """The real kube-apiserver, or the reason why there is none here."""
-    if oracle.missing():
-        pytest.skip("no oracle: " + oracle.missing())
-    o = oracle.Oracle(str(tmp_path_factory.mktemp("oracle")))
-    try:
-        yield Kube(o.start())
-    finally:
-        o.stop()
+    with real_server(tmp_path_factory.mktemp("oracle")) as k:
+        yield k
 
 
 @pytest.fixture(params=["nacre", "kube"])
@@ -34,14 +29,9 @@ def server(request, tmp_path):
         yield k
         k.clean()
         return
-    s = Server(tmp_path / "server")
-    os.makedirs(s.dir)
-    s.start()
-    s.kubeconfig = str(tmp_path / "kubeconfig")
-    pki()("kubeconfig", pki().dir, f"--server=https://127.0.0.1:{s.port}", f"--user={ADMIN[0]}", f"--group={ADMIN[1]}",
-          f"--out={s.kubeconfig}")
-    yield s
-    s.stop()
-    with open(s.log) as f:
-        log = f.read()
-    assert "Sanitizer" not in log and "runtime error" not in log, log
+    (tmp_path / "server").mkdir()
+    with fresh_server(tmp_path / "server") as s:
+        s.kubeconfig = str(tmp_path / "kubeconfig")
+        pki()("kubeconfig", pki().dir, f"--server=https://127.0.0.1:{s.port}", f"--user={ADMIN[0]}", f"--group={ADMIN[1]}",
+              f"--out={s.kubeconfig}")
+        yield s
