@@ -230,11 +230,10 @@ static enum write_result begin_collection(struct server *s, struct request *r) {
 	return WRITE_DONE;
 }
 
-/* The object that B was the state of; NULL if it is gone, and perhaps another of its name is there. */
-static const struct object *find_still(const struct server *s, unsigned kind, const struct blob *b) {
-	char ns[64], name[256], uid[64], uid_now[64];
-	get_plain(b, "metadata.namespace", ns, sizeof(ns));
-	get_plain(b, "metadata.name", name, sizeof(name));
+/* The object NAME that B was the state of; NULL if it is gone, and perhaps another of its name is there. */
+static const struct object *find_still(const struct server *s, unsigned kind, const char *ns, const char *name,
+                                       const struct blob *b) {
+	char uid[64], uid_now[64];
 	get_plain(b, "metadata.uid", uid, sizeof(uid));
 	const struct object *o = store_get(s->store, kind, ns, name);
 	if (o)
@@ -258,7 +257,7 @@ static int delete_some(struct server *s, struct request *r, const struct delete_
 			items[r->swept] = blob_unref(b);
 			continue;
 		}
-		const struct object *o = d->dry_run ? NULL : find_still(s, kind, b);
+		const struct object *o = d->dry_run ? NULL : find_still(s, kind, ns, name, b);
 		if (o && store_staged(s->store, kind, o->ns, o->name))
 			return changes ? 1 : -EAGAIN;
 		int e = o ? stage_delete(s, kind, o, d->how, false, NULL) : 0;
