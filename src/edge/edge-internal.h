@@ -43,8 +43,9 @@ int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n,
 /* What is to be announced: first prefixes of pools, then those of endpoints that no pool holds. *RET is malloc'ed. */
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
                          struct error *err) _must_use_;
+/* *RET_SESSIONS: how many are configured in it. */
 int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
-                       struct error *err) _must_use_;
+                       size_t *ret_sessions, struct error *err) _must_use_;
 
-/* Reads the sessions from FRR and writes the status of the EdgePeers. */
-int edge_report_peers(struct edge *e, struct error *err) _must_use_;
+/* Reads the sessions from FRR, which has SESSIONS of them, and writes the status of the EdgePeers. */
+int edge_report_peers(struct edge *e, size_t sessions, struct error *err) _must_use_;

@@ -105,7 +105,7 @@ static int filter_uplinks(struct edge *e, struct error *err) {
 static int settle(struct edge *e, struct error *err) {
 	_free_ struct prefix *prefixes = NULL;
 	_buf_free_ struct buf config = {.max = 1 << 20};
-	size_t n, n_pools;
+	size_t n, n_pools, sessions = 0;
 	int r = ensure_links(e, err);
 	/* Before everything is known nothing is taken back. */
 	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric) ||
@@ -127,11 +127,11 @@ static int settle(struct edge *e, struct error *err) {
 	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
 	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
 	if (r >= 0)
-		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, &config, err);
+		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, &config, &sessions, err);
 	if (r >= 0)
 		r = frr_ensure(&e->frr, "frr defaults datacenter\n", config.data, err);
 	if (r >= 0)
-		r = edge_report_peers(e, err);
+		r = edge_report_peers(e, sessions, err);
 	if (r >= 0)
 		e->ready = true;
 	/* Somebody's mistake, to be told of; the rest goes on. */

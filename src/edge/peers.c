@@ -55,24 +55,13 @@ static int report_one(struct edge *e, const struct edgepeer *p, const char *summ
 	return MIN(r, 0);
 }
 
-/* Whether there is a session to ask about: without one FRR has no BGP, and refuses. */
-static bool any_configured(const struct edge *e) {
-	char msg[256], password[BGP_PASSWORD_MAX + 1];
-	const struct edgepeer *p;
-
-	KUBE_CACHE_FOREACH(p, e->peers) {
-		if (streq(p->spec->edge, e->c.name) && !edge_peer_fault(e, p, password, msg, sizeof(msg)))
-			return true;
-	}
-	return false;
-}
-
-int edge_report_peers(struct edge *e, struct error *err) {
+int edge_report_peers(struct edge *e, size_t sessions, struct error *err) {
 	static const char *const command[] = {"show bgp summary json", NULL};
 	_buf_free_ struct buf out = {.max = 1 << 20};
 	const struct edgepeer *p;
 	int64_t peers = 0, established = 0;
-	int r = any_configured(e) ? frr_command(&e->frr, "bgpd", command, &out, err) : 0;
+	/* Without a session FRR has no BGP, and refuses. */
+	int r = sessions ? frr_command(&e->frr, "bgpd", command, &out, err) : 0;
 	if (r < 0)
 		return r;
 	KUBE_CACHE_FOREACH(p, e->peers) {

@@ -143,7 +143,7 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 }
 
 int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
-                       struct error *err) {
+                       size_t *ret_sessions, struct error *err) {
 	struct bgp_peer peers[BGP_PEERS_MAX];
 	struct mac mac = vtep_router_mac(&e->c.vtep);
 	struct bgp_config c = {.peers = peers, .announce = announce, .n_announce = n};
@@ -165,5 +165,8 @@ int edge_wanted_config(const struct edge *e, const struct prefix *announce, size
 		memcpy(peers[c.n_peers - 1].password, password, sizeof(password));
 	}
 	bgp_config_print(&c, out);
-	return buf_error(out, "BGP configuration", err);
+	int r = buf_error(out, "BGP configuration", err);
+	if (r >= 0)
+		*ret_sessions = c.n_peers;
+	return r;
 }
