@@ -2,6 +2,7 @@
 #include "vm/filter.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
@@ -118,7 +119,6 @@ static const int qemu[] = {
 	S(pwritev),
 	S(fsync),
 	S(fdatasync),
-	S(fallocate),
 	S(ftruncate),
 	S(fadvise64),
 	S(flock),
@@ -171,10 +171,18 @@ static int allow_qemu(scmp_filter_ctx ctx) {
 	                              PR_SET_TIMERSLACK, PR_MCE_KILL, PR_CAPBSET_READ};
 	/* QEMU and its libraries try these and do without. */
 	static const int absent[] = {S(clone3), S(io_uring_setup), S(memfd_create), S(set_mempolicy)};
+	/*
+	 * All that QEMU uses of fallocate(2). The rest allocates behind the end of a file, or moves it there, where
+	 * RLIMIT_FSIZE is not looked at.
+	 */
+	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
 	int r = allow_all(ctx, qemu, ARRAY_SIZE(qemu));
 
 	for (size_t i = 0; i < ARRAY_SIZE(options) && r == 0; i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, S(prctl), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(modes) && r == 0; i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, S(fallocate), 1,
+		                     SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)modes[i]));
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, S(clone), 1,
 		                     SCMP_A0(SCMP_CMP_MASKED_EQ, THREAD | NAMESPACES, THREAD));
@@ -183,12 +191,31 @@ static int allow_qemu(scmp_filter_ctx ctx) {
 	return r;
 }
 
+/*
+ * A filter of its own, since one can't allow all but some values of an argument: ioctl(2) has fallocate's forbidden
+ * modes, too (FS_IOC_RESVSP, FS_IOC_ZERO_RANGE), among those of type 'X', which QEMU does without.
+ */
+static int forbid_ioctls(void) {
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+
+	if (!ctx)
+		return -ENOMEM;
+	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOTTY), S(ioctl), 1,
+	                         SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, 'X' << 8));
+	if (r == 0)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return r;
+}
+
 int filter_apply(enum filter which, struct error *err) {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 
 	if (!ctx)
 		return error_oom(err);
-	int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	int r = forbid_ioctls();
+	if (r == 0)
+		r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	/* A tree instead of a list: the cost of each call. */
 	if (r == 0)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);

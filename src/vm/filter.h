@@ -12,8 +12,8 @@
 enum filter {
 	/*
 	 * For QEMU, before its exec. No socket, no namespace, no process beside threads; files can be opened, and what
-	 * can be opened is the container's matter. execve is open until QEMU's own filter (-sandbox spawn=deny) closes
-	 * it, which it does before the guest runs.
+	 * can be opened is the container's matter; none can be made to take more of a disk than RLIMIT_FSIZE allows.
+	 * execve is open until QEMU's own filter (-sandbox spawn=deny) closes it, which it does before the guest runs.
 	 */
 	FILTER_QEMU,
 	/* For nacre-vm once all is set up: its loop, exit.json, and the end of QEMU. */

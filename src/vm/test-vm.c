@@ -7,12 +7,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -679,6 +681,10 @@ static void forbidden_calls_kill(void **state) {
 		{SYS_symlink, 0, 0},
 		{SYS_mknod, 0, 0, 0},
 		{SYS_prctl, PR_SET_DUMPABLE, 1},
+		/* Past RLIMIT_FSIZE. */
+		{SYS_fallocate, -1, FALLOC_FL_KEEP_SIZE, 0, 4096},
+		{SYS_fallocate, -1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE, 0, 4096},
+		{SYS_fallocate, -1, FALLOC_FL_INSERT_RANGE, 0, 4096},
 		{0x40000000 | 39}, /* getpid of the x32 interface */
 	};
 
@@ -692,6 +698,20 @@ static void forbidden_calls_kill(void **state) {
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_io_uring_setup, 1, 0}).code, ENOSYS);
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_clone3, 0, 0}).code, ENOSYS);
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_memfd_create, 0, 0}).code, ENOSYS);
+	/* It may do so with files. Descriptor -1 would be EBADF. */
+	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_fallocate, -1, modes[i], 0, 4096}).code,
+		                 EBADF);
+	/* Its forbidden modes by another name: XFS_IOC_RESVSP64 and XFS_IOC_ZERO_RANGE, which every file system has. */
+	const unsigned long reserve = _IOC(_IOC_WRITE, 'X', 42, 48), zero = _IOC(_IOC_WRITE, 'X', 57, 48);
+	for (int i = 0; i < 2; i++) {
+		const enum filter which = i ? FILTER_QEMU : FILTER_NACRE_VM;
+		assert_int_equal(make_call(which, (const long[7]){SYS_ioctl, -1, FIONBIO, 0}).code, EBADF);
+		assert_int_equal(make_call(which, (const long[7]){SYS_ioctl, -1, (long)reserve, 0}).code, ENOTTY);
+		assert_int_equal(make_call(which, (const long[7]){SYS_ioctl, -1, (long)(1UL << 32 | zero), 0}).code,
+		                 ENOTTY);
+	}
 	assert_int_equal(make_call(FILTER_NACRE_VM, (const long[7]){SYS_io_uring_setup, 1, 0}).signal, SIGSYS);
 	assert_int_equal(make_call(FILTER_NACRE_VM, (const long[7]){SYS_execve, 0, 0, 0}).signal, SIGSYS);
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_getpid}).signal, 0);

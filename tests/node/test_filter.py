@@ -12,7 +12,8 @@ from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
 
 QEMU = "qemu-system-x86_64"
 PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_ATTACH, PTRACE_DETACH, WALL = 12, 13, 16, 17, 0x40000000
-SYS_SOCKET, SYS_SCHED_GET_PRIORITY_MIN, AF_NETLINK = 41, 147, 16
+SYS_SOCKET, SYS_SCHED_GET_PRIORITY_MIN, SYS_FALLOCATE = 41, 147, 285
+AF_NETLINK, FALLOC_FL_KEEP_SIZE = 16, 1
 RAX, RDX, RSI, RDI, ORIG_RAX, RIP = 10, 12, 13, 14, 15, 16  # in struct user_regs_struct, <sys/user.h>
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -79,11 +80,16 @@ def test_nacre_vm_has_next_to_nothing(guest):
     assert s["Seccomp"] == "2" and s["NoNewPrivs"] == "1" and int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 1 << 5
 
 
-def test_a_forbidden_call_of_qemu_is_its_end(cloud, guest):
-    pids = processes(guest)
-    make_it_call(pids[1], SYS_SOCKET, AF_NETLINK, 3, 0)
+@pytest.mark.parametrize("call", [(SYS_SOCKET, AF_NETLINK, 3, 0), (SYS_FALLOCATE, 0, FALLOC_FL_KEEP_SIZE, 0)],
+                         ids=["socket", "fallocate"])
+def test_a_forbidden_call_of_qemu_is_its_end(cloud, guest, call):
+    def told():
+        return [m for r, m in cloud.events("idle") if r == "ForbiddenCall"]
+
+    pids, before = processes(guest), len(told())
+    make_it_call(pids[1], *call)
     until("nothing of it lingers", lambda: not os.path.exists(f"/proc/{pids[1]}"))
-    messages = until("an event says so", lambda: [m for r, m in cloud.events("idle") if r == "ForbiddenCall"])
+    messages = until("an event says so", lambda: told()[before:])
     assert "system call" in messages[0]
     processes(guest, pids)
 
