@@ -106,7 +106,7 @@ static int64_t default_memory_mib(void) {
 struct options {
 	struct fabric_options fabric;
 	const char *images, *state_dir, *accel, *vm, *metrics, *log_level;
-	int64_t vcpus, memory_mib, uid_base, keep_removed;
+	int64_t vcpus, memory_mib, uid_base, keep_removed, disk_overcommit;
 	bool require_cgroups;
 };
 
@@ -134,6 +134,7 @@ static int run(const struct options *o, struct error *err) {
 	                          .hypervisor = {.run_dir = o->fabric.run_dir,
 	                                         .state_dir = o->state_dir,
 	                                         .keep_removed_s = o->keep_removed,
+	                                         .disk_overcommit = o->disk_overcommit,
 	                                         .require_cgroups = o->require_cgroups,
 	                                         .prefix = o->fabric.prefix,
 	                                         .program = vm,
@@ -193,6 +194,7 @@ int main(int argc, char **argv) {
 		{"images", OPT_STR, &o.images, "DIR", "directory that the files of Image objects are in", 0, 0, false},
 		{"state-dir", OPT_STR, &o.state_dir, "DIR", "directory for the disks of instances", 0, 0, false},
 		{"keep-removed", OPT_I64, &o.keep_removed, "SECONDS", "how long to keep the disk of an instance that the API doesn't know", 0, 1000000000, false},
+		{"disk-overcommit", OPT_I64, &o.disk_overcommit, "PERCENT", "how much more than there is for disks may be promised to them (default: 0)", 0, 10000, false},
 		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
 		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},

@@ -19,10 +19,12 @@
 #include "node/instdir.h"
 #include "node/kvmprobe.h"
 #include "node/removed.h"
+#include "node/room.h"
 #include "node/vmclient.h"
 #include "vm/qemu.h"
 
 #define RESYNC_US      (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
+#define ROOM_US        USEC_PER_SEC        /* between looks at what guests store */
 #define RETRY_MAX_US   (30 * USEC_PER_SEC)
 #define RESTART_MAX_US (60 * USEC_PER_SEC)
 #define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
@@ -77,6 +79,7 @@ struct hypervisor {
 	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
 	sd_event_source *links_io;
+	sd_event_source *room_timer;
 };
 
 static int compare(const struct guest *a, const struct guest *b) {
@@ -244,6 +247,18 @@ static void look_for_memory(struct guest *i, struct vm_status *end) {
 	         "the machine was killed: its processes needed more than its memory and what QEMU is given beside it");
 }
 
+/* Killed for it or not: the variables are replaced at the next start, so this is the last chance to tell. */
+static void look_for_growth(const struct guest *i, struct vm_status *end) {
+	struct error grown;
+
+	if (room_check_vars(i->state_dir, &grown) != -EFBIG)
+		return;
+	end->end = VM_END_FORBIDDEN_WRITE;
+	snprintf(end->message, sizeof(end->message),
+	         "%.200s: the guest may have taken QEMU over, so its machine was ended and gets fresh variables",
+	         grown.msg);
+}
+
 static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)fd;
@@ -254,6 +269,7 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 
 	instdir_end(i->dir, &end);
 	look_for_memory(i, &end);
+	look_for_growth(i, &end);
 	forget_process(i);
 	(void)!container_kill(i->dir, &err);
 	note_end(i, &end);
@@ -356,6 +372,7 @@ static struct cgroup_limits limits_of(const struct guest *i) {
 static int start(struct guest *i, const char **reason, struct error *err) {
 	char netns[NETNS_PATH_MAX], hostname[64], cgroup[INSTNET_NAME_MAX];
 	const char *slash = strchr(i->spec.name, '/');
+	const struct room room = {.state_dir = i->h->state_dir, .overcommit = i->h->c.disk_overcommit};
 	struct instdir_start files;
 	pid_t pid;
 
@@ -371,8 +388,8 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	r = removed_take_back(i->h->removed, i->uid, err);
 	if (r < 0)
 		return r;
-	r = instdir_prepare(i->dir, i->state_dir, &i->spec, i->user, i->h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG, &files,
-	                    err);
+	r = instdir_prepare(i->dir, i->state_dir, &room, &i->spec, i->user, i->h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG,
+	                    &files, err);
 	if (r < 0)
 		return r;
 	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : i->spec.name);
@@ -718,6 +735,19 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
+/* A machine that stores more than it needs is killed; on_process_end() tells why. */
+static int on_room(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct guest *i;
+
+	RB_FOREACH (i, guests, &h->all)
+		if (i->pid && room_check_vars(i->state_dir, NULL) == -EFBIG)
+			kill_process(i);
+	if (loop_timer(h->c.loop, &h->room_timer, ROOM_US, on_room, h) < 0)
+		abort();
+	return 0;
+}
+
 /* Makes DIR/instances and locks DIR. */
 static int take_dir(const char *dir, int *lock_fd, struct error *err) {
 	_free_ char *instances = strf("%s/instances", dir), *lock = strf("%s/lock", dir);
@@ -808,6 +838,9 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	r = sd_event_add_io(config->loop, &h->links_io, nl_fd(h->links), EPOLLIN, on_links_io, h);
 	if (r < 0)
 		return error_errno(err, r, "watch the devices");
+	r = loop_timer(config->loop, &h->room_timer, 0, on_room, h);
+	if (r < 0)
+		return error_errno(err, r, "timer");
 	r = adopt(h, err);
 	if (r < 0)
 		return r;
@@ -825,6 +858,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 		guest_free(i);
 	}
 	sd_event_source_disable_unref(h->links_io);
+	sd_event_source_disable_unref(h->room_timer);
 	nl_free(h->links);
 	cgroups_free(h->cgroups);
 	removed_free(h->removed);

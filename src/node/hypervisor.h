@@ -43,10 +43,11 @@ struct hypervisor_ops {
 struct hypervisor_config {
 	sd_event *loop;
 	const char *run_dir;
-	const char *state_dir;  /* disks, in STATE_DIR/instances/UID */
-	int64_t keep_removed_s; /* how long to keep the disk of an instance that is missing (node/removed.h) */
-	const char *prefix;     /* of namespace names */
-	const char *program;    /* nacre-vm */
+	const char *state_dir;   /* disks, in STATE_DIR/instances/UID */
+	int64_t keep_removed_s;  /* how long to keep the disk of an instance that is missing (node/removed.h) */
+	int64_t disk_overcommit; /* per cent (node/room.h) */
+	const char *prefix;      /* of namespace names */
+	const char *program;     /* nacre-vm */
 	bool require_cgroups;
 	uid_t uid_base; /* QEMU of slot N runs as uid_base + N */
 	enum hypervisor_accel accel;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "base/proc.h"
 #include "base/util.h"
@@ -12,16 +11,15 @@
 #include "vm/image.h"
 
 /* Debian's package ovmf. */
-#define OVMF_CODE     "/usr/share/OVMF/OVMF_CODE_4M.fd"
-#define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
-#define OVMF_VARS_MAX ((size_t)4 << 20)
+#define OVMF_CODE "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OVMF_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 /*
  * A qcow2 is larger than the disk in it by its tables, 10 octets for each cluster of 64 KiB, and what is rounded up
  * (QEMU's docs/interop/qcow2.txt). QEMU's process can make none of its files larger than this.
  */
 static uint64_t disk_file_max(uint64_t size) {
-	return size + size / 1024 + 4 * OVMF_VARS_MAX;
+	return size + size / 1024 + 4 * ROOM_VARS_MAX;
 }
 
 int instdir_check_image(const struct guest_spec *s, struct error *err) {
@@ -77,19 +75,6 @@ static int take_over(const char *path, uid_t uid, uint64_t *ret_size, struct err
 	return unwritten ? -ENOENT : 0;
 }
 
-/* A disk that can't grow to its size would fail in the guest's hands. */
-static int check_room(const char *dir, uint64_t size, struct error *err) {
-	struct statvfs s;
-
-	if (statvfs(dir, &s) < 0)
-		return error_errno(err, errno, "`%s`", dir);
-	uint64_t room = (uint64_t)s.f_bavail * s.f_frsize;
-	if (room >= size)
-		return 0;
-	return error_set(err, ENOSPC, "`%s` has room for %llu MiB, and the disk may take %llu MiB", dir,
-	                 (unsigned long long)(room >> 20), (unsigned long long)(size >> 20));
-}
-
 /* FRESH becomes PATH, the user's. */
 static int put_in_place(const char *fresh, const char *path, uid_t uid, struct error *err) {
 	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0)
@@ -97,8 +82,21 @@ static int put_in_place(const char *fresh, const char *path, uid_t uid, struct e
 	return rename(fresh, path) < 0 ? error_errno(err, errno, "rename `%s`", fresh) : 0;
 }
 
-static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uint64_t *ret_file_max,
-                     struct error *err) {
+/*
+ * How large the disk that is there, of HAS bytes, may become: what it was promised when it was made, whatever has
+ * become of its image since. (The size in the disk's header is QEMU's to write.)
+ */
+static int keep_file_max(const char *dir, uint64_t has, uint64_t *file_max, struct error *err) {
+	int r = room_read(dir, file_max, err);
+
+	if (r != -ENOENT)
+		return r;
+	*file_max = MAX(*file_max, has);
+	return room_write(dir, *file_max, err);
+}
+
+static int make_disk(const char *dir, const struct room *room, const struct guest_spec *s, uid_t uid,
+                     uint64_t *ret_file_max, struct error *err) {
 	_free_ char *path = strf("%s/disk.qcow2", dir), *fresh = strf("%s/disk.new", dir);
 	char size[32];
 	uint64_t bytes, has;
@@ -110,14 +108,10 @@ static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uin
 		return r;
 	*ret_file_max = disk_file_max(bytes);
 	r = take_over(path, uid, &has, err);
-	/* The image's file may have been replaced by a smaller one. (The size in the disk's header is QEMU's to write.)
-	 */
-	if (r == 0)
-		*ret_file_max = MAX(*ret_file_max, has);
-	if (r == -ENOENT)
-		r = check_room(dir, bytes, err);
-	else
-		return r;
+	if (r != -ENOENT)
+		return r < 0 ? r : keep_file_max(dir, has, ret_file_max, err);
+	/* A disk that can't grow to its size would fail in the guest's hands. */
+	r = room ? room_check(room, dir, *ret_file_max, err) : 0;
 	if (r < 0)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
@@ -125,9 +119,9 @@ static int make_disk(const char *dir, const struct guest_spec *s, uid_t uid, uin
 	 * guest can get at decides what QEMU opens. */
 	const char *const argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", fresh, size, NULL};
 	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
-	if (r < 0)
-		return r;
-	return put_in_place(fresh, path, uid, err);
+	if (r >= 0)
+		r = room_write(dir, *ret_file_max, err);
+	return r < 0 ? r : put_in_place(fresh, path, uid, err);
 }
 
 static int make_vars(const char *dir, uid_t uid, struct error *err) {
@@ -137,17 +131,33 @@ static int make_vars(const char *dir, uid_t uid, struct error *err) {
 
 	if (!path || !fresh)
 		return error_oom(err);
-	int r = take_over(path, uid, &has, err);
-	if (r != -ENOENT)
-		return r;
-	r = read_file(OVMF_VARS, OVMF_VARS_MAX, &data, &len, err);
+	int r = read_file(OVMF_VARS, ROOM_VARS_MAX, &data, &len, err);
 	if (r < 0)
 		return error_prefix(err, "package ovmf");
+	r = take_over(path, uid, &has, err);
+	/* Of another size they are no use to the firmware: code in QEMU has changed it (node/room.h). */
+	if (r == 0 && has == len)
+		r = room_check_vars(dir, err);
+	else if (r == 0)
+		r = -EFBIG;
+	if (r != -ENOENT && r != -EFBIG)
+		return r;
 	_close_ int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_errno(err, errno, "create `%s`", fresh);
 	r = write_all(fd, data, len, err);
 	return r < 0 ? error_prefix(err, "`%s`", fresh) : put_in_place(fresh, path, uid, err);
+}
+
+/* Grown variables would end a machine that has no use for them, too. */
+static int drop_vars(const char *dir, struct error *err) {
+	_free_ char *path = strf("%s/vars.fd", dir);
+
+	if (!path)
+		return error_oom(err);
+	if (room_check_vars(dir, NULL) == -EFBIG && unlink(path) < 0)
+		return error_errno(err, errno, "remove `%s`", path);
+	return 0;
 }
 
 static void add_file(struct instdir_start *st, const char *host, const char *name, char path[static VM_PATH_MAX + 1]) {
@@ -212,8 +222,8 @@ static int make_folders(const char *dir, const char *state, uid_t uid, bool has_
 	return r >= 0 && chown(state, 0, uid) < 0 ? error_errno(err, errno, "`%s`", state) : r;
 }
 
-int instdir_prepare(const char *dir, const char *state, const struct guest_spec *s, uid_t uid, enum vm_accel accel,
-                    struct instdir_start *ret, struct error *err) {
+int instdir_prepare(const char *dir, const char *state, const struct room *room, const struct guest_spec *s, uid_t uid,
+                    enum vm_accel accel, struct instdir_start *ret, struct error *err) {
 	_free_ char *path = strf("%s/" CONTAINER_CONFIG, dir);
 	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};
 	struct instdir_start st = {.file_max = VM_OWN_FILE_MAX, .has_state = s->boot != VM_BOOT_KERNEL};
@@ -227,9 +237,9 @@ int instdir_prepare(const char *dir, const char *state, const struct guest_spec 
 	if (r >= 0)
 		r = vm_config_check(&c, err);
 	if (r >= 0 && st.has_state)
-		r = make_disk(state, s, uid, &st.file_max, err);
-	if (r >= 0 && s->boot == VM_BOOT_UEFI)
-		r = make_vars(state, uid, err);
+		r = make_disk(state, room, s, uid, &st.file_max, err);
+	if (r >= 0 && st.has_state)
+		r = s->boot == VM_BOOT_UEFI ? make_vars(state, uid, err) : drop_vars(state, err);
 	if (r < 0)
 		return r;
 	vm_config_print(&c, &text);

@@ -96,7 +96,8 @@ int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 	case VM_END_KILLED:
 	case VM_END_START_FAILED:
 	case VM_END_OUT_OF_MEMORY:
-	case VM_END_FORBIDDEN: break;
+	case VM_END_FORBIDDEN:
+	case VM_END_FORBIDDEN_WRITE: break;
 	}
 	return error_set(err, EAGAIN, "the probe of KVM told nothing: %.300s", end->message);
 }
@@ -138,7 +139,7 @@ static int boot(const struct kvmprobe_config *c, const struct place *p, struct e
 	if (r >= 0)
 		r = write_disk(p->disk, err);
 	if (r >= 0)
-		r = instdir_prepare(p->dir, p->state, &s, c->uid, VM_ACCEL_KVM, &files, err);
+		r = instdir_prepare(p->dir, p->state, NULL, &s, c->uid, VM_ACCEL_KVM, &files, err);
 	if (r >= 0)
 		r = netns_ensure(p->name, NULL, err);
 	if (r >= 0)

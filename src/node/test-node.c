@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -564,9 +563,11 @@ static void guest_is_found_by_its_group(void **state) {
 
 static void only_qemu_says_no_to_kvm(void **state) {
 	static const int expected[] = {
-		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,         [VM_END_STOPPED] = -EAGAIN,
-		[VM_END_KILLED] = -EAGAIN,       [VM_END_FAILED] = -EOPNOTSUPP,    [VM_END_CPU_FAILED] = -EOPNOTSUPP,
-		[VM_END_START_FAILED] = -EAGAIN, [VM_END_OUT_OF_MEMORY] = -EAGAIN, [VM_END_FORBIDDEN] = -EAGAIN,
+		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,
+		[VM_END_STOPPED] = -EAGAIN,      [VM_END_KILLED] = -EAGAIN,
+		[VM_END_FAILED] = -EOPNOTSUPP,   [VM_END_CPU_FAILED] = -EOPNOTSUPP,
+		[VM_END_START_FAILED] = -EAGAIN, [VM_END_OUT_OF_MEMORY] = -EAGAIN,
+		[VM_END_FORBIDDEN] = -EAGAIN,    [VM_END_FORBIDDEN_WRITE] = -EAGAIN,
 	};
 
 	(void)state;
@@ -587,46 +588,6 @@ static void make_image(struct guest_spec *s, const char *path, off_t size) {
 	s->boot = VM_BOOT_BIOS;
 	s->format = VM_FORMAT_RAW;
 	snprintf(s->disk, sizeof(s->disk), "%s", path);
-}
-
-static void disks_are_made_once(void **state) {
-	_free_ char *own = strf("%s/own", dir), *states = strf("%s/state", dir), *image = strf("%s/raw", dir),
-		    *disk = strf("%s/state/disk.qcow2", dir);
-	struct instdir_start start;
-	struct stat before, after;
-	struct statvfs room;
-	struct guest_spec spec;
-
-	(void)state;
-	if (geteuid() != 0)
-		skip();
-	fill_spec(&spec);
-	make_image(&spec, image, 2 << 20);
-	OK(instdir_prepare(own, states, &spec, 200001, VM_ACCEL_TCG, &start, &error));
-	const uint64_t limit = start.file_max;
-	assert_true(limit > 2 << 20 && limit < 32 << 20);
-	assert_int_equal(stat(disk, &before), 0);
-	/* A smaller image takes no room from the disk that is there. */
-	assert_int_equal(truncate(disk, 64 << 20), 0);
-	make_image(&spec, image, 1 << 20);
-	OK(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error));
-	assert_int_equal(start.file_max, 64 << 20);
-	assert_int_equal(stat(disk, &after), 0);
-	assert_true(after.st_ino == before.st_ino && after.st_uid == 200002);
-	/* The power went before anything was written. */
-	assert_int_equal(truncate(disk, 0), 0);
-	assert_int_equal(truncate(disk, 4096), 0);
-	OK(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error));
-	assert_int_equal(stat(disk, &after), 0);
-	assert_true(after.st_size > 4096 && after.st_uid == 200002);
-	/* Never more than there is room for. */
-	assert_int_equal(unlink(disk), 0);
-	assert_int_equal(statvfs(dir, &room), 0);
-	make_image(&spec, image, ((off_t)(room.f_bavail * room.f_frsize) | 511) + 1 + (1 << 30));
-	assert_int_equal(instdir_prepare(own, states, &spec, 200002, VM_ACCEL_TCG, &start, &error), -ENOSPC);
-	assert_int_equal(access(disk, F_OK), -1);
-	OK(remove_tree(own, &error));
-	OK(remove_tree(states, &error));
 }
 
 /* An API that knows no instance takes no disk: that may be the wrong one. */
@@ -683,7 +644,6 @@ int main(void) {
 		cmocka_unit_test(one_guest_however_few_descriptors),
 		cmocka_unit_test(guest_is_found_by_its_group),
 		cmocka_unit_test(only_qemu_says_no_to_kvm),
-		cmocka_unit_test(disks_are_made_once),
 		cmocka_unit_test(disk_survives_a_wrong_api),
 	};
 	return cmocka_run_group_tests_name("node", tests, setup, teardown);

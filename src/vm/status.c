@@ -9,7 +9,8 @@
 
 static const char *const state_names[] = {"starting", "running", "paused", "stopping", "ended", NULL};
 static const char *const end_names[] = {"",          "PoweredOff",  "Stopped",     "Killed",        "Failed",
-                                        "CPUFailed", "StartFailed", "OutOfMemory", "ForbiddenCall", NULL};
+                                        "CPUFailed", "StartFailed", "OutOfMemory", "ForbiddenCall", "ForbiddenWrite",
+                                        NULL};
 
 const char *vm_end_name(enum vm_end end) {
 	return end == VM_END_NONE ? NULL : end_names[end];

@@ -22,14 +22,15 @@ enum vm_state {
 
 enum vm_end {
 	VM_END_NONE,
-	VM_END_POWERED_OFF,   /* the guest did it */
-	VM_END_STOPPED,       /* it was asked to */
-	VM_END_KILLED,        /* a signal from elsewhere */
-	VM_END_FAILED,        /* QEMU gave up */
-	VM_END_CPU_FAILED,    /* the accelerator gave up: KVM that can't run this guest */
-	VM_END_START_FAILED,  /* it never ran */
-	VM_END_OUT_OF_MEMORY, /* it went past the limit of its control group; the agent finds that out */
-	VM_END_FORBIDDEN,     /* QEMU made a system call that no guest needs (vm/filter.h) */
+	VM_END_POWERED_OFF,     /* the guest did it */
+	VM_END_STOPPED,         /* it was asked to */
+	VM_END_KILLED,          /* a signal from elsewhere */
+	VM_END_FAILED,          /* QEMU gave up */
+	VM_END_CPU_FAILED,      /* the accelerator gave up: KVM that can't run this guest */
+	VM_END_START_FAILED,    /* it never ran */
+	VM_END_OUT_OF_MEMORY,   /* it went past the limit of its control group; the agent finds that out */
+	VM_END_FORBIDDEN,       /* QEMU made a system call that no guest needs (vm/filter.h) */
+	VM_END_FORBIDDEN_WRITE, /* it stored what no guest needs to (node/room.h); the agent finds that out */
 };
 
 struct vm_status {

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What instances may store in STATE_DIR, so that all of them together never need more than there is.
+ *
+ * A disk is a sparse file that grows as its guest writes. The agent writes into a file beside it, "disk.max", how large
+ * it may become; root owns that file and its folder, so nothing in QEMU can change it. A new disk is made only if what
+ * is free suffices for it and for all that other disks may still grow by. Nothing of that is kept in memory: the sum is
+ * read from STATE_DIR/instances and STATE_DIR/removed, whose disks may be given back, whenever a disk is made.
+ *
+ * UEFI variables have a fixed size, which the kernel doesn't enforce: RLIMIT_FSIZE is one for all files of a process.
+ * So the agent looks at them (room_check_vars()).
+ */
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define ROOM_VARS_MAX ((uint64_t)4 << 20) /* bytes of UEFI variables */
+
+struct room {
+	const char *state_dir;
+	int64_t overcommit; /* per cent of what there is for disks that may be promised beyond it */
+};
+
+/* For a disk in folder OWN, STATE_DIR/instances/UID, that may take SIZE bytes. -ENOSPC: there is none. */
+int room_check(const struct room *room, const char *own, uint64_t size, struct error *err) _must_use_;
+
+/* How large the disk in folder OWN may become. room_read() yields -ENOENT where nothing is known of it. */
+int room_write(const char *own, uint64_t max, struct error *err) _must_use_;
+int room_read(const char *own, uint64_t *ret_max, struct error *err) _must_use_;
+
+/* -EFBIG if the UEFI variables in folder OWN have grown, which only code in QEMU can make them. None are fine. */
+int room_check_vars(const char *own, struct error *err) _must_use_;
