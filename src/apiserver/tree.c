@@ -9,30 +9,31 @@
 /* ---- bounds ---- */
 
 int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, struct error *err) {
-	size_t size = json_is_string(v) ? json_string_length(v) + 2 : 4;
+	const bool list = json_is_array(v), object = json_is_object(v);
+	json_t *members = (json_t *)v;
+	int r = 0;
+
 	if (!*values)
 		return error_set(err, EMSGSIZE, "too many values: a body or a patch may have %d, an object %d",
 		                 TREE_VALUES_MAX, OBJECT_VALUES_MAX);
 	--*values;
-	if ((json_is_object(v) || json_is_array(v)) && depth >= TREE_DEPTH_MAX)
+	if ((object || list) && depth >= TREE_DEPTH_MAX)
 		return error_set(err, EMSGSIZE, "nested more than %d levels deep", TREE_DEPTH_MAX);
-	for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it))
-		size += json_object_iter_key_len(it) + 4;
-	if (bytes && size > *bytes)
-		return error_set(err, EMSGSIZE, "too large");
-	if (bytes)
+	if (bytes) {
+		size_t size = json_is_string(v) ? json_string_length(v) + 2 : 4;
+		for (void *it = json_object_iter(members); it; it = json_object_iter_next(members, it))
+			size += json_object_iter_key_len(it) + 4;
+		if (size > *bytes)
+			return error_set(err, EMSGSIZE, "too large");
 		*bytes -= size;
-	for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it)) {
-		int r = tree_charge(json_object_iter_value(it), depth + 1, values, bytes, err);
-		if (r < 0)
-			return r;
 	}
-	for (size_t i = 0; i < json_array_size(v); i++) {
-		int r = tree_charge(json_array_get(v, i), depth + 1, values, bytes, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	if (object)
+		for (void *it = json_object_iter(members); it && r >= 0; it = json_object_iter_next(members, it))
+			r = tree_charge(json_object_iter_value(it), depth + 1, values, bytes, err);
+	else if (list)
+		for (size_t i = 0; i < json_array_size(v) && r >= 0; i++)
+			r = tree_charge(json_array_get(v, i), depth + 1, values, bytes, err);
+	return r;
 }
 
 /* ---- from text ---- */
