@@ -4,7 +4,6 @@ From `create` of an Instance to its first answered ping from the internet side, 
 bare QEMU that boots the same kernel and initrd with the same devices to the same answer.
 """
 
-import json
 import os
 import select
 import socket
@@ -14,49 +13,11 @@ import sys
 import threading
 import time
 
-from lib import IMAGES, Api, Bench, UnixConnection, in_netns, program, sh, wait
+from instances import first_ping, in_thread, ping_until_answered
+from lib import IMAGES, Api, Bench, program, sh, wait
 
 MAC = "02:4e:00:00:00:77"
 MEMORY = 256
-
-
-def in_thread(ns, fn, *args):
-    """Runs FN in a thread that lives in namespace NS; returns (thread, result list)."""
-    result = []
-
-    def run():
-        in_netns(ns)
-        result.append(fn(*args))
-
-    th = threading.Thread(target=run, daemon=True)
-    th.start()
-    return th, result
-
-
-def ping_until_answered(address, stop, timeout=120):
-    """Sends an echo request every 10 ms; the time of the first answer."""
-    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-    s.setblocking(False)
-    end, seq = time.monotonic() + timeout, 0
-    target = address()
-    while not target and not stop.is_set():
-        time.sleep(0.002)
-        target = address()
-    while time.monotonic() < end and not stop.is_set():
-        seq += 1
-        try:
-            s.sendto(struct.pack("!BBHHH", 128, 0, 0, os.getpid() & 0xFFFF, seq & 0xFFFF) + b"nacre", (target, 0))
-        except OSError:
-            pass
-        if select.select([s], [], [], 0.01)[0]:
-            while True:
-                try:
-                    data, peer = s.recvfrom(2048)
-                except BlockingIOError:
-                    break
-                if data[0] == 129 and peer[0] == target:
-                    return time.monotonic()
-    return None
 
 
 def eui64(prefix, mac):
@@ -112,50 +73,6 @@ def bare(b, accel):
         sh("ip", "netns", "del", ns)
 
 
-def nacre(lab, name):
-    sock = f"/run/nacre-lab/{lab}/api.sock"
-    base = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances"
-    stages, address, stop = {}, [], threading.Event()
-    conn = UnixConnection(sock)
-    version = Api(sock).json("GET", base)["metadata"]["resourceVersion"]
-    conn.request("GET", f"{base}?watch=1&resourceVersion={version}&fieldSelector=metadata.name={name}")
-    stream = conn.getresponse()
-
-    def follow():
-        for line in stream:
-            now, obj = time.monotonic(), json.loads(line)["object"]
-            st = obj.get("status", {})
-            if st.get("address"):
-                stages.setdefault("addresses", now)
-                if not address:
-                    address.append(st["address"])
-            if st.get("host"):
-                stages.setdefault("bound", now)
-            if st.get("phase") == "Running":
-                stages.setdefault("running", now)
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in st.get("conditions", [])):
-                stages.setdefault("ready", now)
-
-    threading.Thread(target=follow, daemon=True).start()
-    th, result = in_thread(f"nl-{lab}-internet", ping_until_answered, lambda: address and address[0], stop)
-    t0 = time.monotonic()
-    body = {
-        "apiVersion": "nacre.dev/v1alpha1",
-        "kind": "Instance",
-        "metadata": {"name": name},
-        "spec": {"type": "small", "image": "lab", "ingress": [{"protocol": "icmp"}]},
-    }
-    api = Api(sock)
-    api.request("POST", base, body)
-    stages["created"] = time.monotonic()
-    th.join(130)
-    stop.set()
-    stages["answered"] = result[0]
-    api.request("DELETE", f"{base}/{name}")
-    wait("the instance to go", lambda: not api.json("GET", base + f"?fieldSelector=metadata.name={name}")["items"], 60)
-    return {k: v - t0 for k, v in stages.items()}
-
-
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     lab = f"bb{os.getpid() % 100000}"
@@ -169,7 +86,7 @@ def main():
         accel = "tcg"
         ours, theirs = [], []
         for i in range(rounds + 1):
-            a, c = nacre(lab, f"boot{i}"), bare(b, accel)
+            a, c = first_ping(lab, f"boot{i}"), bare(b, accel)
             if i:  # the first pair warms caches
                 ours.append(a)
                 theirs.append(c)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Two builds in one run, in turn: what a change costs. NACRE_BENCH_BASE names the build directory to compare with.
+
+    NACRE_BENCH_BASE=/srv/nacre-old/build ./dev bench builds
+
+From `create` to the first answered ping (a lab for each build), packets from the host's `public` through a guest's
+container to its tap (QEMU is stopped meanwhile, so that the guest takes no part), and the processor time that an API server
+takes for a request, which other load on the machine changes less than rates. Ratios are pair by pair; above 1 is slower.
+"""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import lib
+from instances import first_ping, in_thread
+from lib import BUILD, IMAGES, Api, Bench, sh, wait
+
+BASE = os.environ.get("NACRE_BENCH_BASE")
+INSTANCES = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances"
+BATCH = 100000  # packets
+
+
+class Lab:
+    """The data centre in a box of one build, with one host."""
+
+    def __init__(self, bench, build, name):
+        self.nacre, self.name = os.path.join(build, "src", "cmd", "nacre"), name
+        bench.cleanups.append(lambda: sh(self.nacre, "lab", "down", "--name", name))
+        sh(self.nacre, "lab", "up", "--name", name, "--hosts", "1", "--images", IMAGES)
+        self.api = Api(f"/run/nacre-lab/{name}/api.sock")
+
+    def instance(self, name):
+        return self.api.json("GET", f"{INSTANCES}/{name}")
+
+    def hold(self):
+        """Stops the guest `hello`. What comes to it from now on is forwarded to its tap, and lost there."""
+        hello = wait("hello", lambda: self.instance("hello"))
+        self.address = hello["status"]["address"]
+        short = hello["status"]["id"].replace("-", "")[:12]
+        self.inside, = [n for n in os.listdir("/run/netns") if n.startswith(f"nl-{self.name}-") and n.endswith(f"i-{short}")]
+        self.public, = [n for n in os.listdir("/run/netns") if n.startswith(f"nl-{self.name}-h") and n.endswith("public")]
+        for pid in sh("ip", "netns", "pids", self.inside).split():
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().startswith("qemu"):
+                    os.kill(int(pid), signal.SIGSTOP)
+
+    def forwarded(self):
+        out = json.loads(sh("ip", "-n", self.inside, "-s", "-j", "link", "show", "dev", "tap"))[0]["stats64"]["tx"]
+        return out["packets"] + out["dropped"]
+
+    def packets(self):
+        """Nanoseconds a packet through the container."""
+        before = self.forwarded()
+
+        def send():
+            s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            s.connect((self.address, 80))
+            began = time.monotonic()
+            for _ in range(BATCH):
+                try:
+                    s.send(b"x" * 64)
+                except OSError:
+                    pass
+            return time.monotonic() - began
+
+        thread, took = in_thread(self.public, send)
+        thread.join()
+        return took[0] * 1e9 / (self.forwarded() - before)
+
+
+class Server:
+    """nacre-apiserver of one build."""
+
+    def __init__(self, bench, build, name):
+        self.sock = bench.path(f"{name}.sock")
+        self.process = bench.start(os.path.join(build, "src", "cmd", "nacre-apiserver"), "--listen", f"unix:{self.sock}",
+                                   "--database", bench.path(f"{name}.db"))
+        wait("nacre-apiserver", lambda: Api(self.sock).request("GET", "/readyz"))
+        self.made = 0
+
+    def processor_us(self):
+        total = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/schedstat") as f:
+                total += int(f.read().split()[0])
+        return total / 1000
+
+    def load(self, mode, clients, count, objects):
+        argv = [os.path.join(BUILD, "bench", "bench-apiserver"), self.sock, mode, *map(str, (clients, count, objects, 60))]
+        before = self.processor_us()
+        answered = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)["count"]
+        return (self.processor_us() - before) / answered
+
+    def create(self, count=3000):
+        self.made += count
+        return self.load("create", 64, count, self.made - count)
+
+    def patch(self):
+        return self.load("patch", 16, 4000, 2000)
+
+    def get(self):
+        return self.load("get", 64, 20000, 2000)
+
+    def list(self):
+        return self.load("list", 1, 20, 2000)
+
+
+def pairs(what, unit, base, now, rounds):
+    """BASE and NOW in turn, the first of a pair changing; one pair warms up."""
+    got = []
+    for i in range(rounds + 1):
+        order = (base, now) if i % 2 else (now, base)
+        values = {fn: fn() for fn in order}
+        got.append((values[base], values[now]))
+    got = got[1:]
+    ratios = sorted(n / b for b, n in got)
+    print(f"| {what}, {unit} | {statistics.median(b for b, _ in got):,.0f} | {statistics.median(n for _, n in got):,.0f} | "
+          f"{statistics.median(ratios):.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |", flush=True)
+
+
+def main():
+    if not BASE:
+        print("Left out: NACRE_BENCH_BASE names no build directory to compare with.")
+        return
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    builds = (os.path.abspath(BASE), os.path.abspath(BUILD))
+    print(f"{rounds} pairs in turn; medians.\n\n| what | base | this build | ratio, pair by pair |\n|---|---|---|---|")
+    with Bench("builds") as b:
+        base, now = (Server(b, build, name) for build, name in zip(builds, ("base", "now")))
+        pairs("create, 64 clients", "µs of processor time", base.create, now.create, rounds)
+        pairs("patch, 16 clients", "µs of processor time", base.patch, now.patch, rounds)
+        pairs("get, 64 clients", "µs of processor time", base.get, now.get, rounds)
+        pairs("list of 2,000", "µs of processor time", base.list, now.list, rounds)
+        base, now = (Lab(b, build, f"{kind}{os.getpid() % 100000}") for build, kind in zip(builds, "bn"))
+        for lab in (base, now):
+            lab.hold()
+        pairs("a packet through a container", "ns", base.packets, now.packets, rounds)
+        counter = iter(range(1000))
+        pairs("from create to first answered ping", "ms",
+              *((lambda lab=lab: first_ping(lab.name, f"boot{next(counter)}")["answered"] * 1000) for lab in (base, now)), rounds)
+
+
+main()
