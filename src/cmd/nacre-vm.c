@@ -2,9 +2,9 @@
 
 /*
  * nacre-vm: the first process of an instance's container. Runs the machine that
- * CONFIG describes, announces its prefix, serves DIR/control.sock and DIR/console.sock,
- * and when the machine is over leaves the reason in DIR/exit.json and ends.
- * SIGTERM presses the machine's power button.
+ * CONFIG describes, announces its prefix, serves control and console, and when the machine
+ * is over leaves the reason in exit.json and ends. nacre-node gives it all of them open
+ * (vm/fds.h). SIGTERM presses the machine's power button.
  */
 
 #include <fcntl.h>
@@ -19,12 +19,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "base/listen.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opt.h"
 #include "base/util.h"
 #include "vm/control.h"
+#include "vm/fds.h"
 #include "vm/filter.h"
 #include "vm/machine.h"
 #include "vm/ra.h"
@@ -105,65 +105,56 @@ static int drop_capabilities(struct error *err) {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {{0}};
 
-	if (geteuid() != 0)
-		return 0;
 	data[0].effective = data[0].permitted = 1U << CAP_KILL;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_capset, &head, data) < 0)
 		return error_errno(err, errno, "drop capabilities");
 	return 0;
 }
 
-static int interface_mac(const char *ifname, struct mac *ret, struct error *err) {
-	_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+/* Of the namespace that the socket FD is in. */
+static int interface_mac(int fd, const char *ifname, struct mac *ret, struct error *err) {
 	struct ifreq ifr = {0};
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
-	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
+	if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
 		return error_errno(err, errno, "MAC of interface `%s`", ifname);
 	memcpy(ret->bytes, ifr.ifr_hwaddr.sa_data, 6);
 	return 0;
 }
 
-static int start_ra(struct vm *vm, const struct vm_config *c, struct error *err) {
+static int start_ra(struct vm *vm, const struct vm_config *c, struct vm_fds *fds, struct error *err) {
 	struct ra_config ra = {.prefix = c->prefix, .mtu = (uint32_t)c->mtu};
 
 	if (!c->prefix.addr.family)
 		return 0;
-	memcpy(ra.ifname, c->tap, sizeof(ra.ifname));
-	int r = interface_mac(c->tap, &ra.mac, err);
-	return r < 0 ? r : ra_new(&vm->ra, vm->loop, &ra, err);
+	int r = interface_mac(fds->fd[VM_FD_RA], c->tap, &ra.mac, err);
+	return r < 0 ? r : ra_new(&vm->ra, vm->loop, TAKE_FD(fds->fd[VM_FD_RA]), &ra, err);
 }
 
-static int run(struct vm *vm, const char *config_path, const char *dir, struct error *err) {
+static int run(struct vm *vm, const char *config_path, struct vm_fds *fds, struct error *err) {
 	static const struct machine_ops machine_ops = {.changed = on_changed, .ended = on_ended};
 	static const struct control_ops control_ops = {.status = print_status, .command = on_command};
-	_free_ char *control_path = strf("unix:%s/control.sock", dir),
-		    *console_path = strf("unix:%s/console.sock", dir), *text = NULL;
-	_close_ int control_fd = -1, console_fd = -1;
+	_free_ char *text = NULL;
 	struct vm_config c;
 	size_t len;
-	int r;
 
-	if (!control_path || !console_path)
-		return error_oom(err);
-	r = read_file(config_path, VM_CONFIG_MAX, &text, &len, err);
+	int r = read_file(config_path, VM_CONFIG_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = vm_config_parse(text, len, &c, err);
 	if (r < 0)
 		return error_prefix(err, "%s", config_path);
-	r = listen_socket(control_path, &control_fd, err);
-	if (r >= 0)
-		r = listen_socket(console_path, &console_fd, err);
-	if (r >= 0)
-		r = make_loop(vm, err);
+	if ((c.tap[0] != 0) != (fds->fd[VM_FD_TAP] >= 0))
+		return error_set(err, EBADF, "the configuration and the given descriptors disagree about a tap");
+	r = make_loop(vm, err);
 	/* The guest's first question may come as soon as it runs. */
 	if (r >= 0)
-		r = start_ra(vm, &c, err);
+		r = start_ra(vm, &c, fds, err);
 	if (r >= 0)
-		r = machine_new(&vm->machine, vm->loop, &c, TAKE_FD(console_fd), &machine_ops, vm, err);
+		r = machine_new(&vm->machine, vm->loop, &c, TAKE_FD(fds->fd[VM_FD_TAP]),
+		                TAKE_FD(fds->fd[VM_FD_CONSOLE]), &machine_ops, vm, err);
 	if (r >= 0)
-		r = control_new(&vm->control, vm->loop, TAKE_FD(control_fd), &control_ops, vm, err);
+		r = control_new(&vm->control, vm->loop, TAKE_FD(fds->fd[VM_FD_CONTROL]), &control_ops, vm, err);
 	if (r >= 0)
 		r = limit_own_files(err);
 	if (r >= 0)
@@ -173,7 +164,8 @@ static int run(struct vm *vm, const char *config_path, const char *dir, struct e
 	return r < 0 ? r : loop_run(vm->loop, err);
 }
 
-static void write_end(const char *path, struct vm *vm, const struct error *failed) {
+/* What an end in the midst of this leaves can't be parsed, and means what no word means (node/instdir.h). */
+static void write_end(int fd, struct vm *vm, const struct error *failed) {
 	_buf_free_ struct buf text = {.max = CONTROL_LINE_MAX};
 	struct vm_status start = {.state = VM_ENDED, .end = VM_END_START_FAILED, .since_us = now_realtime_us()};
 	struct error err;
@@ -181,12 +173,12 @@ static void write_end(const char *path, struct vm *vm, const struct error *faile
 	if (failed)
 		snprintf(start.message, sizeof(start.message), "%.*s", (int)sizeof(start.message) - 1, failed->msg);
 	vm_status_print(failed ? &start : machine_status(vm->machine), &text);
-	if (!text.failed && write_file_atomic(path, text.data, text.len, 0644, &err) < 0)
+	if (!text.failed && write_all(fd, text.data, text.len, &err) < 0)
 		log_error("can't leave the reason", "error=\"%s\"", err.msg);
 }
 
 int main(int argc, char **argv) {
-	const char *dir = NULL, *config = NULL;
+	const char *config = NULL;
 	const struct opt opts[] = {
 		{.name = "config",
 	         .type = OPT_STR,
@@ -194,31 +186,27 @@ int main(int argc, char **argv) {
 	         .arg = "FILE",
 	         .help = "what the machine is made of",
 	         .required = true},
-		{.name = "dir",
-	         .type = OPT_STR,
-	         .dest = &dir,
-	         .arg = "DIR",
-	         .help = "directory for the sockets and exit.json",
-	         .required = true},
 		{0},
 	};
 	const struct opt_program prog = {.name = "nacre-vm",
-	                                 .summary = "runs one virtual machine",
-	                                 .usage = "--config FILE --dir DIR",
+	                                 .summary = "runs one virtual machine, for nacre-node",
+	                                 .usage = "--config FILE",
 	                                 .opts = opts};
+	_cleanup_(vm_fds_close) struct vm_fds fds = VM_FDS_NONE;
 	struct vm vm = {0};
 	struct error err = {0};
 
 	opt_parse_or_exit(&prog, argc, argv);
 	log_init("nacre-vm", LOG_LEVEL_INFO);
-	_free_ char *end_path = strf("%s/exit.json", dir);
-	if (!end_path)
+	int r = vm_fds_take(&fds, &err);
+	if (r < 0) {
+		log_error("failed", "error=\"%s\"", err.msg);
 		return 1;
-	unlink(end_path);
-	int r = run(&vm, config, dir, &err);
+	}
+	r = run(&vm, config, &fds, &err);
 	if (r < 0)
 		log_error("failed", "error=\"%s\"", err.msg);
-	write_end(end_path, &vm, r < 0 ? &err : NULL);
+	write_end(fds.fd[VM_FD_END], &vm, r < 0 ? &err : NULL);
 	int status = r < 0 || machine_status(vm.machine)->end > VM_END_STOPPED;
 	control_free(vm.control);
 	machine_free(vm.machine);

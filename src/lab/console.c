@@ -26,8 +26,7 @@ static int open_console(const struct lab *lab, const char *instance, int *ret_fd
 		return r;
 	if (!in.host[0])
 		return error_set(err, ENOENT, "instance %s is on no host: %s", instance, in.waiting);
-	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s/instances/%s/vm/console.sock", lab->dir, in.host,
-	                 in.id);
+	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s/instances/%s/console.sock", lab->dir, in.host, in.id);
 	if ((size_t)n >= sizeof(a.sun_path))
 		return error_set(err, ENAMETOOLONG, "the console's path is too long");
 	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -19,11 +19,10 @@
 
 #include "base/proc.h"
 #include "base/util.h"
+#include "vm/fds.h"
 
-/* Opening the tap, sending advertisements, becoming QEMU's user and killing QEMU; no more. */
-#define CAPABILITIES                                                                                     \
-	((1ULL << CAP_NET_ADMIN) | (1ULL << CAP_NET_RAW) | (1ULL << CAP_SETUID) | (1ULL << CAP_SETGID) | \
-	 (1ULL << CAP_KILL))
+/* Becoming QEMU's user and killing QEMU; no more. */
+#define CAPABILITIES ((1ULL << CAP_SETUID) | (1ULL << CAP_SETGID) | (1ULL << CAP_KILL))
 
 #define OOM_SCORE_ADJ "500"
 
@@ -66,12 +65,11 @@ static int make_devices(gid_t gid, struct error *err) {
 		mode_t mode;
 		bool for_qemu;
 	} nodes[] = {
-		{"dev/null", 1, 3, 0666, false},       {"dev/zero", 1, 5, 0666, false},
-		{"dev/random", 1, 8, 0666, false},     {"dev/urandom", 1, 9, 0666, false},
-		{"dev/net/tun", 10, 200, 0600, false}, {"dev/kvm", 10, 232, 0660, true},
+		{"dev/null", 1, 3, 0666, false},    {"dev/zero", 1, 5, 0666, false},  {"dev/random", 1, 8, 0666, false},
+		{"dev/urandom", 1, 9, 0666, false}, {"dev/kvm", 10, 232, 0660, true},
 	};
 
-	if (mkdir("dev", 0755) < 0 || mkdir("dev/net", 0755) < 0)
+	if (mkdir("dev", 0755) < 0)
 		return error_errno(err, errno, "mkdir");
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
 		if (mknod(nodes[i].path, S_IFCHR | nodes[i].mode, makedev(nodes[i].major, nodes[i].minor)) < 0 ||
@@ -100,10 +98,10 @@ static int mount_files(const struct container_config *c, struct error *err) {
 static int make_root(const struct container_config *c, const char *root, struct error *err) {
 	static const char *const links[][2] = {
 		{"usr/bin", "bin"}, {"usr/sbin", "sbin"}, {"usr/lib", "lib"}, {"usr/lib64", "lib64"}};
-	_free_ char *own = strf("%s/" CONTAINER_INSTANCE, c->dir), *config = strf("%s/" CONTAINER_CONFIG, c->dir);
+	_free_ char *config = strf("%s/" CONTAINER_CONFIG, c->dir);
 	int r;
 
-	if (!own || !config)
+	if (!config)
 		return error_oom(err);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return error_errno(err, errno, "make mounts private");
@@ -111,16 +109,15 @@ static int make_root(const struct container_config *c, const char *root, struct 
 		return error_errno(err, errno, "mount a tmpfs on `%s`", root);
 	if (chdir(root) < 0)
 		return error_errno(err, errno, "chdir");
-	if (mkdir("usr", 0755) < 0 || mkdir("proc", 0555) < 0 || mkdir("instance", 0755) < 0 ||
-	    mkdir("state", 0755) < 0 || mkdir("tmp", 0755) < 0)
+	if (mkdir("usr", 0755) < 0 || mkdir("proc", 0555) < 0 || mkdir("state", 0755) < 0 || mkdir("tmp", 0755) < 0)
 		return error_errno(err, errno, "mkdir");
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 		if (symlink(links[i][0], links[i][1]) < 0)
 			return error_errno(err, errno, "symlink");
 	if ((r = bind_read_only("/usr", "usr", err)) < 0 || (r = touch("init", err)) < 0 ||
-	    (r = bind_read_only(c->program, "init", err)) < 0 || (r = make_devices(c->gid, err)) < 0 ||
+	    (r = bind_read_only(c->program, "init", err)) < 0 || (r = make_devices(c->user, err)) < 0 ||
 	    (r = mount_files(c, err)) < 0 || (r = touch(CONTAINER_CONFIG, err)) < 0 ||
-	    (r = bind_read_only(config, CONTAINER_CONFIG, err)) < 0 || (r = bind_folder(own, "instance", err)) < 0)
+	    (r = bind_read_only(config, CONTAINER_CONFIG, err)) < 0)
 		return r;
 	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
 		return r;
@@ -143,17 +140,20 @@ static int drop_capabilities(struct error *err) {
 }
 
 /* The first process of the container. Returns only on failure. */
-static int first(const struct container_config *c, const char *root, int log, struct error *err) {
+static int first(const struct container_config *c, const char *root, int log, const struct vm_fds *fds,
+                 struct error *err) {
 	const struct rlimit no_core = {0, 0}, file = {c->file_max, c->file_max};
-	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, "--dir", "/instance", NULL};
-	char *const envp[] = {"PATH=/usr/sbin:/usr/bin", NULL};
+	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, NULL};
+	struct vm_fds_env given;
+	char *const envp[] = {"PATH=/usr/sbin:/usr/bin", given.pid, given.fds, given.names, NULL};
 	sigset_t none;
 	int r;
 
 	proc_restore_file_limit();
+	/* QEMU's user isn't the owner of what is made now. */
+	umask(022);
 	if ((r = make_root(c, root, err)) < 0)
 		return r;
-	/* The log's descriptor would keep the old root's mounts in sight: it is a file of /instance again. */
 	int null = open("/dev/null", O_RDONLY);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		return error_errno(err, errno, "set up standard output");
@@ -168,8 +168,10 @@ static int first(const struct container_config *c, const char *root, int log, st
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	/* Not every library opens its descriptors close-on-exec. */
-	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+	if (close_range(VM_FDS_FIRST, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return error_errno(err, errno, "mark descriptors");
+	if ((r = vm_fds_pass(fds, &given, err)) < 0)
+		return r;
 	execve("/init", (char *const *)argv, envp);
 	return error_errno(err, errno, "exec `%s`", c->program);
 }
@@ -186,6 +188,7 @@ static int middle(const struct container_config *c, const char *root, const char
                   struct error *err) {
 	struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
 	                          .exit_signal = SIGCHLD};
+	_cleanup_(vm_fds_close) struct vm_fds fds = VM_FDS_NONE;
 	_close_ int netns = open(c->netns, O_RDONLY | O_CLOEXEC);
 	struct report rep = {0};
 	int go[2];
@@ -201,6 +204,9 @@ static int middle(const struct container_config *c, const char *root, const char
 		return r;
 	if (netns < 0 || setns(netns, CLONE_NEWNET) < 0)
 		return error_errno(err, errno, "enter network namespace `%s`", c->netns);
+	r = vm_fds_open(c->dir, c->tap, &fds, err);
+	if (r < 0)
+		return r;
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
@@ -209,7 +215,7 @@ static int middle(const struct container_config *c, const char *root, const char
 		close(go[1]);
 		if (read(go[0], &byte, 1) != 1)
 			_exit(1);
-		rep.code = -first(c, root, log, &failed);
+		rep.code = -first(c, root, log, &fds, &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
 		tell(report_fd, &rep);
 		_exit(127);
@@ -246,7 +252,7 @@ static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
 int container_start(const struct container_config *c, pid_t *ret_pid, struct error *err) {
 	_free_ char *root = strf("%s/" CONTAINER_ROOT, c->dir), *pidfile = strf("%s/pid", c->dir),
 		    *logfile = strf("%s/log", c->dir);
-	_close_ int log = -1;
+	_close_ int log = -1, report = -1;
 	struct report rep = {0};
 	pid_t pid = 0;
 	int p[2];
@@ -264,11 +270,16 @@ int container_start(const struct container_config *c, pid_t *ret_pid, struct err
 	pid_t between = fork();
 	if (between == 0) {
 		struct error failed = {0};
+		/* Out of the way of those that are passed on. */
+		report = fcntl(p[1], F_DUPFD_CLOEXEC, VM_FDS_END);
+		if (report < 0)
+			_exit(1);
 		close(p[0]);
-		rep.code = -middle(c, root, pidfile, log, p[1], &failed);
+		close(p[1]);
+		rep.code = -middle(c, root, pidfile, log, report, &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
 		if (rep.code)
-			tell(p[1], &rep);
+			tell(report, &rep);
 		_exit(0);
 	}
 	close(p[1]);

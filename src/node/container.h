@@ -6,11 +6,12 @@
  * given network namespace, a minimal read-only root, and one program as its first
  * process, which outlives the caller.
  *
+ * Root inside may become QEMU's user and kill what is his. What takes more, the program is given open (vm/fds.h).
+ *
  * In DIR (owned by root): `pid` says who the first process is (base/proc.h), `log` is what it
- * prints, `config.json` is for it, `vm` is its own folder. Inside: /usr of the host, read-only; /dev
- * with the few nodes QEMU needs; DIR/config.json, read-only; DIR/vm as /instance and the disks' folder
- * as /state, writable; the given files below /image, read-only; nothing else of the host, and nothing
- * that the agent believes.
+ * prints, `config.json` is for it; its sockets and `exit.json` (vm/fds.h). Inside: /usr of the host, read-only; /dev
+ * with the few nodes QEMU needs; DIR/config.json, read-only; the disks' folder as /state, whose files are QEMU's and
+ * which itself is root's; the given files below /image, read-only; nothing else of the host. No file can be made there.
  */
 
 #include <stdbool.h>
@@ -21,8 +22,7 @@
 
 #define CONTAINER_FILES_MAX 4
 #define CONTAINER_ROOT      "root"        /* in DIR: where the root is put together */
-#define CONTAINER_INSTANCE  "vm"          /* in DIR: /instance */
-#define CONTAINER_CONFIG    "config.json" /* in DIR */
+#define CONTAINER_CONFIG    "config.json" /* in DIR; for the users inside to read */
 
 struct container_file {
 	const char *host; /* path on the host */
@@ -35,7 +35,8 @@ struct container_config {
 	const char *netns; /* path of the network namespace */
 	const char *hostname;
 	const char *program; /* of the host; seen as /init inside */
-	gid_t gid;           /* QEMU's; may open /dev/kvm */
+	const char *tap;     /* in that network namespace; NULL: there is none */
+	uid_t user;          /* QEMU's, and its group; may open /dev/kvm */
 	const struct container_file *files;
 	size_t n_files;
 	const struct cgroups *cgroups; /* NULL: it stays in the caller's groups */

@@ -41,10 +41,10 @@ struct guest {
 	RB_ENTRY(guest) entry;
 	struct hypervisor *h;
 	char uid[37], id[INSTNET_ID_LEN + 1];
-	char *dir, *vm_dir, *state_dir; /* node/instdir.h; vm_dir is nacre-vm's */
-	uid_t user;                     /* QEMU's; 0: none chosen yet */
-	enum want want;                 /* unknown: adopted, and nobody has said yet */
-	bool asked;                     /* somebody deleted it */
+	char *dir, *state_dir; /* node/instdir.h */
+	uid_t user;            /* QEMU's; 0: none chosen yet */
+	enum want want;        /* unknown: adopted, and nobody has said yet */
+	bool asked;            /* somebody deleted it */
 	struct guest_spec spec;
 	struct guest_state state;
 	uint64_t nft_state;
@@ -115,7 +115,6 @@ static void guest_free(struct guest *i) {
 	forget_process(i);
 	sd_event_source_disable_unref(i->wake);
 	free(i->dir);
-	free(i->vm_dir);
 	free(i->state_dir);
 	free(i);
 }
@@ -193,8 +192,8 @@ static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
 	struct guest *i = userdata;
 
-	/* nacre-vm may not listen yet. When it is gone, the end of its process tells. */
-	if (vmclient_new(&i->client, i->h->c.loop, i->vm_dir, &ops, i, NULL) < 0)
+	/* When nacre-vm is gone, the end of its process tells. */
+	if (vmclient_new(&i->client, i->h->c.loop, i->dir, &ops, i, NULL) < 0)
 		connect_later(i);
 	else if (i->want == WANT_YES)
 		wake(i, 0);
@@ -397,7 +396,8 @@ static int start(struct guest *i, const char **reason, struct error *err) {
 	                             .netns = netns_of(i, netns),
 	                             .hostname = hostname,
 	                             .program = i->h->program,
-	                             .gid = i->user,
+	                             .user = i->user,
+	                             .tap = files.has_tap ? INSTNET_TAP : NULL,
 	                             .files = files.files,
 	                             .n_files = files.n_files,
 	                             .state = files.has_state ? i->state_dir : NULL,
@@ -548,9 +548,8 @@ static int add(struct hypervisor *h, const char *uid, struct guest **ret, struct
 	i->h = h;
 	i->pidfd = -1;
 	i->dir = strf("%s/instances/%s", h->run_dir, uid);
-	i->vm_dir = strf("%s/instances/%s/" CONTAINER_INSTANCE, h->run_dir, uid);
 	i->state_dir = strf("%s/instances/%s", h->state_dir, uid);
-	if (!i->dir || !i->vm_dir || !i->state_dir)
+	if (!i->dir || !i->state_dir)
 		return error_oom(err);
 	if (!instnet_id(uid, i->id))
 		return error_set(err, EINVAL, "uid `%s` is not a UUID", uid);

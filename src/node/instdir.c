@@ -198,6 +198,7 @@ static int fill_config(const struct guest_spec *s, uid_t uid, enum vm_accel acce
 	if (s->net.addr.family) {
 		snprintf(c->tap, sizeof(c->tap), "%s", INSTNET_TAP);
 		c->prefix = s->net;
+		st->has_tap = true;
 	}
 	c->uid = c->gid = uid;
 	if (s->boot == VM_BOOT_KERNEL) {
@@ -217,13 +218,8 @@ static int fill_config(const struct guest_spec *s, uid_t uid, enum vm_accel acce
 }
 
 static int make_folders(const char *dir, const char *state, uid_t uid, bool has_state, struct error *err) {
-	_free_ char *vm = strf("%s/" CONTAINER_INSTANCE, dir);
-
-	if (!vm)
-		return error_oom(err);
 	int r = mkdir_p(dir, 0700, err);
-	if (r >= 0)
-		r = mkdir_p(vm, 0700, err);
+
 	if (r < 0 || !has_state)
 		return r;
 	r = mkdir_p(state, 0750, err);
@@ -253,7 +249,7 @@ int instdir_prepare(const char *dir, const char *state, const struct room *room,
 	vm_config_print(&c, &text);
 	r = buf_error(&text, "config.json", err);
 	if (r >= 0)
-		r = write_file_atomic(path, text.data, text.len, 0600, err);
+		r = write_file_atomic(path, text.data, text.len, 0644, err);
 	if (r < 0)
 		return r;
 	*ret = st;
@@ -276,18 +272,12 @@ int instdir_uid(const char *dir, uid_t *ret) {
 	return 0;
 }
 
-/* nacre-vm's folder is not the agent's: what is there may be a link to a file of the host, or a pipe nobody writes to.
- */
 static int read_end(const char *dir, struct vm_status *ret) {
-	_free_ char *path = strf("%s/" CONTAINER_INSTANCE "/exit.json", dir);
-	_close_ int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-	char text[CONTROL_LINE_MAX];
-	struct stat st;
+	_free_ char *path = strf("%s/exit.json", dir), *text = NULL;
+	size_t len;
+	int r = path ? read_file(path, CONTROL_LINE_MAX, &text, &len, NULL) : -ENOMEM;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return -ENOENT;
-	ssize_t n = read(fd, text, sizeof(text));
-	return n < 0 ? -errno : vm_status_parse(text, (size_t)n, ret, NULL);
+	return r < 0 ? r : vm_status_parse(text, len, ret, NULL);
 }
 
 void instdir_end(const char *dir, struct vm_status *ret) {

@@ -7,7 +7,7 @@
  * RUN_DIR/instances/UID, the agent's own, gone when the host boots:
  *   config.json   for nacre-vm; also tells a restarted agent which user QEMU runs as
  *   pid, log, root (node/container.h)
- *   vm            nacre-vm's: control.sock, console.sock, exit.json
+ *   control.sock, console.sock, exit.json (vm/fds.h)
  * STATE_DIR/instances/UID, which stays; the files are QEMU's:
  *   disk.qcow2    the machine's own changes to its disk image
  *   vars.fd       its UEFI variables
@@ -23,6 +23,7 @@ struct instdir_start {
 	struct container_file files[CONTAINER_FILES_MAX];
 	size_t n_files;
 	bool has_state;    /* it has a disk */
+	bool has_tap;      /* INSTNET_TAP */
 	uint64_t file_max; /* bytes of each file that is written inside */
 };
 
@@ -40,5 +41,5 @@ int instdir_prepare(const char *dir, const char *state, const struct room *room,
 /* QEMU's user of the last start; -ENOENT if there was none. */
 int instdir_uid(const char *dir, uid_t *ret) _must_use_;
 
-/* Why the last machine ended; VM_END_KILLED when it left no word. */
+/* Why the last machine ended; VM_END_KILLED when it left no word, or not a whole one. */
 void instdir_end(const char *dir, struct vm_status *ret);

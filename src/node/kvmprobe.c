@@ -151,7 +151,7 @@ static int boot(const struct kvmprobe_config *c, const struct place *p, struct e
 	                                           .netns = netns_path(p->name, netns),
 	                                           .hostname = NAME,
 	                                           .program = c->program,
-	                                           .gid = c->uid,
+	                                           .user = c->uid,
 	                                           .files = files.files,
 	                                           .n_files = files.n_files,
 	                                           .file_max = files.file_max,

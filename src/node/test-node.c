@@ -142,40 +142,45 @@ static void network_is_made_repaired_and_removed(void **state) {
 	OK(instnet_remove(prefix, ID, public_nl, &error));
 }
 
-/* Waits, up to two minutes, for the file that the container's program renames into place. */
-static char *wait_file(const char *path) {
-	char *text = NULL;
-
-	for (int i = 0; i < 12000 && read_file(path, 65536, &text, NULL, &error) < 0; i++)
+/* Waits, up to two minutes, until the container's program has printed "end" to its log. */
+static char *wait_log(const char *path) {
+	for (int i = 0; i < 12000; i++) {
+		char *text = NULL;
+		OK(read_file(path, 65536, &text, NULL, &error));
+		if (strstr(text, "\nend\n"))
+			return text;
+		free(text);
 		usleep(10000);
-	if (!text)
-		fail_msg("%s: %s", path, error.msg);
-	return text;
+	}
+	fail_msg("%s has no end", path);
+	return NULL;
 }
 
 static void container_sees_what_it_should(void **state) {
 	(void)state;
 	static const char script[] =
 		"#!/bin/sh\n"
-		"cd /instance; { echo args $0 $*; echo pid $$; echo host $(uname -n); echo root $(ls /);"
+		"echo args $0 $*; echo pid $$; echo host $(uname -n); echo root $(ls /); id;"
+		"echo given $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; echo open $(ls /proc/self/fd); echo ended >&5;"
 		"echo dev $(ls /dev); echo image $(cat /image/kernel);"
 		"echo x 2>/dev/null >/usr/x && echo usr-is-writable;"
 		"echo x 2>/dev/null >/image/kernel && echo image-is-writable;"
 		"echo x 2>/dev/null >/config.json && echo config-is-writable;"
-		"rm -f /config.json 2>/dev/null; ls /instance/.. >/dev/null; cat /config.json;"
+		"rm -f /config.json 2>/dev/null; cat /config.json;"
 		"echo x 2>/dev/null >/x && echo root-is-writable;"
 		"mount -t tmpfs none /tmp 2>/dev/null && echo can-mount;"
-		"echo procs $(ls -d /proc/[0-9]* | wc -l); echo end; } >out.new; mv out.new out; sleep 60 & wait\n";
-	_free_ char *program = strf("%s/program", dir), *out = strf("%s/inst/vm/out", dir),
-		    *inst = strf("%s/inst", dir), *image = strf("%s/image", dir),
-		    *netns = strf("/run/netns/%s", public_name), *text = NULL, *vm = strf("%s/inst/vm", dir),
+		"echo procs $(ls -d /proc/[0-9]* | wc -l); echo; echo end; sleep 60 & wait\n";
+	_free_ char *program = strf("%s/program", dir), *out = strf("%s/inst/log", dir), *inst = strf("%s/inst", dir),
+		    *image = strf("%s/image", dir), *netns = strf("/run/netns/%s", public_name), *text = NULL,
+		    *end = strf("%s/inst/exit.json", dir), *said = NULL, *states = strf("%s/states", dir),
 		    *config_file = strf("%s/inst/config.json", dir);
 	struct container_file file = {.host = image, .name = "kernel"};
 	struct container_config c = {.dir = inst,
 	                             .netns = netns,
 	                             .hostname = "web",
 	                             .program = program,
-	                             .gid = 200001,
+	                             .state = states,
+	                             .user = 200001,
 	                             .files = &file,
 	                             .n_files = 1,
 	                             .file_max = 1 << 20};
@@ -183,23 +188,29 @@ static void container_sees_what_it_should(void **state) {
 
 	if (geteuid() != 0)
 		skip();
-	OK(mkdir_p(vm, 0755, &error));
-	OK(write_file_atomic(config_file, "the config\n", 11, 0600, &error));
+	OK(mkdir_p(inst, 0700, &error));
+	OK(mkdir_p(states, 0750, &error));
+	OK(write_file_atomic(config_file, "the config\n", 11, 0644, &error));
 	OK(write_file_atomic(program, script, strlen(script), 0755, &error));
 	OK(write_file_atomic(image, "a kernel", 8, 0644, &error));
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	OK(container_start(&c, &pid, &error));
-	text = wait_file(out);
-	assert_non_null(strstr(text, "args /init --config /config.json --dir /instance\n"));
+	text = wait_log(out);
+	assert_non_null(strstr(text, "args /init --config /config.json\n"));
 	assert_non_null(strstr(text, "pid 1\n"));
 	assert_non_null(strstr(text, "host web\n"));
-	assert_non_null(
-		strstr(text, "root bin config.json dev image init instance lib lib64 proc sbin state tmp usr\n"));
-	assert_non_null(strstr(text, "dev kvm net null random urandom zero\n"));
+	assert_non_null(strstr(text, "root bin config.json dev image init lib lib64 proc sbin state tmp usr\n"));
+	assert_non_null(strstr(text, "\nuid=0 gid=0 groups=0\n"));
+	assert_non_null(strstr(text, "given 1 3 control:console:end\n"));
+	/* The last is ls's own. */
+	assert_non_null(strstr(text, "open 0 1 2 3 4 5 6\n"));
+	OK(read_file(end, 64, &said, NULL, &error));
+	assert_string_equal(said, "ended\n");
+	assert_non_null(strstr(text, "dev kvm null random urandom zero\n"));
 	assert_non_null(strstr(text, "image a kernel\n"));
 	assert_non_null(strstr(text, "\nthe config\n"));
 	assert_null(strstr(text, "is-writable"));
-	assert_null(strstr(text, "can-mount"));
+	assert_null(strstr(text, "can-"));
 	OK(container_find(inst, &found));
 	assert_int_equal(found, pid);
 	OK(container_kill(inst, &error));
@@ -208,8 +219,8 @@ static void container_sees_what_it_should(void **state) {
 	/* Nothing of it is left mounted. */
 	OK(remove_tree(inst, &error));
 	/* A program that can't be run is told here, not left to be found out. */
-	OK(mkdir_p(vm, 0755, &error));
-	OK(write_file_atomic(config_file, "the config\n", 11, 0600, &error));
+	OK(mkdir_p(inst, 0755, &error));
+	OK(write_file_atomic(config_file, "the config\n", 11, 0644, &error));
 	c.program = image;
 	assert_int_equal(container_start(&c, &pid, &error), -EACCES);
 	assert_non_null(strstr(error.msg, "exec"));
@@ -244,7 +255,8 @@ static const char pausing[] = "#!/bin/sh\nwhile :; do sleep 60; done\n";
 static void container_is_not_forgotten(void **state) {
 	_free_ char *program = strf("%s/program", dir), *inst = strf("%s/inst", dir),
 		    *pidfile = strf("%s/inst/pid", dir), *netns = strf("/run/netns/%s", public_name);
-	struct container_config c = {.dir = inst, .netns = netns, .hostname = "web", .program = program, .gid = 200001};
+	struct container_config c = {
+		.dir = inst, .netns = netns, .hostname = "web", .program = program, .user = 200001};
 	pid_t pid, found = 0;
 
 	(void)state;
@@ -480,7 +492,7 @@ static void one_guest_however_few_descriptors(void **state) {
 	_free_ char *program = strf("%s/program", dir);
 	struct guest_spec spec;
 	size_t started = 0;
-	enum { MOST = 16 };
+	enum { MOST = 24 };
 
 	(void)state;
 	if (geteuid() != 0)

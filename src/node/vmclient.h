@@ -21,7 +21,7 @@ struct vmclient_ops {
 	void (*closed)(void *userdata);
 };
 
-/* Connects to DIR/control.sock. -ENOENT or -ECONNREFUSED while nacre-vm isn't up yet (or any more). */
+/* Connects to DIR/control.sock. -ENOENT or -ECONNREFUSED when nacre-vm has ended. */
 int vmclient_new(struct vmclient **ret, sd_event *loop, const char *dir, const struct vmclient_ops *ops, void *userdata,
                  struct error *err) _must_use_;
 struct vmclient *vmclient_free(struct vmclient *c);

@@ -16,7 +16,7 @@ enum filter {
 	 * execve is open until QEMU's own filter (-sandbox spawn=deny) closes it, which it does before the guest runs.
 	 */
 	FILTER_QEMU,
-	/* For nacre-vm once all is set up: its loop, exit.json, and the end of QEMU. */
+	/* For nacre-vm once all is set up: its loop and the end of QEMU. It makes, renames and removes no file. */
 	FILTER_NACRE_VM,
 };
 

@@ -225,11 +225,11 @@ int machine_command(struct machine *m, const char *name, struct error *err) {
 	return loop_timer(m->loop, &m->timer, (uint64_t)m->config.grace_s * USEC_PER_SEC, on_grace_over, m);
 }
 
-int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int console_listen_fd,
+int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int tap_fd, int console_listen_fd,
                 const struct machine_ops *ops, void *userdata, struct error *err) {
 	static const struct qmp_ops monitor = {.event = on_event, .closed = on_closed};
 	_cleanup_(cleanup_machine) struct machine *m = calloc(1, sizeof(*m));
-	_close_ int listen = console_listen_fd;
+	_close_ int listen = console_listen_fd, tap = tap_fd;
 	struct qemu_process p;
 
 	if (!m)
@@ -237,7 +237,7 @@ int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *co
 	*m = (struct machine){.config = *config, .ops = *ops, .userdata = userdata, .loop = loop, .log = -1};
 	m->last_words.max = 2 * LOG_KEEP;
 	m->status.since_us = now_realtime_us();
-	int r = qemu_start(config, &p, err);
+	int r = qemu_start(config, tap, &p, err);
 	if (r < 0)
 		return r;
 	m->pid = p.pid;

@@ -20,10 +20,11 @@ struct machine_ops {
 };
 
 /*
- * Starts QEMU and serves the console on CONSOLE_LISTEN_FD (taken over, also on failure).
+ * Starts QEMU on the tap TAP_FD (-1: no network) and serves the console on CONSOLE_LISTEN_FD. Both are taken over, also
+ * on failure.
  * SIGCHLD must be blocked (base/loop.h does it).
  */
-int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int console_listen_fd,
+int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int tap_fd, int console_listen_fd,
                 const struct machine_ops *ops, void *userdata, struct error *err) _must_use_;
 /* Kills QEMU if it still runs, and waits for it. */
 struct machine *machine_free(struct machine *m);

@@ -222,13 +222,11 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 	execv(argv[0], argv);
 }
 
-int qemu_start(const struct vm_config *c, struct qemu_process *ret, struct error *err) {
-	_close_ int tap = -1, qmp0 = -1, qmp1 = -1, ser0 = -1, ser1 = -1, log0 = -1, log1 = -1, fail0 = -1, fail1 = -1;
+int qemu_start(const struct vm_config *c, int tap, struct qemu_process *ret, struct error *err) {
+	_close_ int qmp0 = -1, qmp1 = -1, ser0 = -1, ser1 = -1, log0 = -1, log1 = -1, fail0 = -1, fail1 = -1;
 	_strv_free_ char **argv = NULL;
 	int sv[2], r, code = 0;
 
-	if (c->tap[0] && (r = qemu_open_tap(c->tap, &tap, err)) < 0)
-		return r;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return error_errno(err, errno, "socketpair");
 	qmp0 = sv[0], qmp1 = sv[1];

@@ -35,7 +35,7 @@ static inline void cleanup_strv(char ***v) {
 
 /*
  * Opens the existing tap device NAME of the caller's network namespace, with offload
- * headers as virtio-net wants them.
+ * headers as virtio-net wants them. Needs CAP_NET_ADMIN; whoever has it needs nothing.
  */
 int qemu_open_tap(const char *name, int *ret_fd, struct error *err) _must_use_;
 
@@ -47,8 +47,8 @@ struct qemu_process {
 };
 
 /*
- * Starts QEMU with nothing but its three descriptors, as the config's user, with no
- * capabilities, no new privileges, a filter of system calls, in a process group of its own; it dies with the caller.
- * A failure before exec is reported as an error, later ones by QEMU's exit and its log.
+ * Starts QEMU with nothing but its three descriptors (TAP stays the caller's; -1: no network), as the config's user,
+ * with no capabilities, no new privileges, a filter of system calls, in a process group of its own; it dies with the
+ * caller. A failure before exec is reported as an error, later ones by QEMU's exit and its log.
  */
-int qemu_start(const struct vm_config *c, struct qemu_process *ret, struct error *err) _must_use_;
+int qemu_start(const struct vm_config *c, int tap, struct qemu_process *ret, struct error *err) _must_use_;

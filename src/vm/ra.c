@@ -20,7 +20,6 @@
 
 struct ra {
 	int fd;
-	unsigned ifindex;
 	struct ra_config config;
 	sd_event *loop; /* borrowed */
 	sd_event_source *io, *timer;
@@ -76,7 +75,7 @@ bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr
 
 static int send_advert(struct ra *ra) {
 	uint8_t msg[RA_MESSAGE_MAX];
-	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_scope_id = ra->ifindex};
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6}; /* the socket is bound to the interface */
 	size_t len = ra_build(&ra->config, msg);
 
 	inet_pton(AF_INET6, "ff02::1", &to.sin6_addr);
@@ -138,13 +137,13 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
 	return loop_timer(ra->loop, &ra->timer, wait * USEC_PER_SEC, on_timer, ra);
 }
 
-static int open_socket(struct ra *ra, struct error *err) {
+int ra_open(const char *ifname, int *ret_fd, struct error *err) {
+	const unsigned ifindex = if_nametoindex(ifname);
 	const int on = 1, hops = 255, off = 0;
 	struct {
 		uint32_t blocked[8];
 	} filter;
-	struct ipv6_mreq routers = {.ipv6mr_interface = ra->ifindex};
-	const char *ifname = ra->config.ifname;
+	struct ipv6_mreq routers = {.ipv6mr_interface = ifindex};
 	struct {
 		int level, name;
 		const void *value;
@@ -155,37 +154,36 @@ static int open_socket(struct ra *ra, struct error *err) {
 		{IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)},
 		{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)},
 		{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &off, sizeof(off)},
-		{IPPROTO_IPV6, IPV6_MULTICAST_IF, &ra->ifindex, sizeof(ra->ifindex)},
+		{IPPROTO_IPV6, IPV6_MULTICAST_IF, &ifindex, sizeof(ifindex)},
 		{IPPROTO_IPV6, IPV6_JOIN_GROUP, &routers, sizeof(routers)},
 	};
 
+	if (!ifindex)
+		return error_errno(err, errno, "interface `%s`", ifname);
 	/* Everything but solicitations stays in the kernel. */
 	memset(&filter, 0xff, sizeof(filter));
 	filter.blocked[ND_ROUTER_SOLICIT >> 5] &= ~(1U << (ND_ROUTER_SOLICIT & 31));
 	inet_pton(AF_INET6, "ff02::2", &routers.ipv6mr_multiaddr);
-	ra->fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
-	if (ra->fd < 0)
+	_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
+	if (fd < 0)
 		return error_errno(err, errno, "open a raw ICMPv6 socket");
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (setsockopt(ra->fd, options[i].level, options[i].name, options[i].value, options[i].len) < 0)
+		if (setsockopt(fd, options[i].level, options[i].name, options[i].value, options[i].len) < 0)
 			return error_errno(err, errno, "prepare to send router advertisements on `%s`", ifname);
+	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
-int ra_new(struct ra **ret, sd_event *loop, const struct ra_config *config, struct error *err) {
+int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *config, struct error *err) {
 	_cleanup_(cleanup_ra) struct ra *ra = calloc(1, sizeof(*ra));
 
-	if (!ra)
+	if (!ra) {
+		safe_close(fd);
 		return error_oom(err);
-	*ra = (struct ra){.fd = -1, .config = *config, .loop = loop, .tokens = RA_BURST};
+	}
+	*ra = (struct ra){.fd = fd, .config = *config, .loop = loop, .tokens = RA_BURST};
 	ra->refilled_ns = now_monotonic_ns();
-	ra->ifindex = if_nametoindex(config->ifname);
-	if (!ra->ifindex)
-		return error_errno(err, errno, "interface `%s`", config->ifname);
-	int r = open_socket(ra, err);
-	if (r < 0)
-		return r;
-	r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, on_io, ra);
+	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, on_io, ra);
 	if (r >= 0)
 		r = loop_timer(loop, &ra->timer, 0, on_timer, ra);
 	if (r < 0)

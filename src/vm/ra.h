@@ -24,16 +24,17 @@
 #define RA_INTERVAL_MAX 600
 
 struct ra_config {
-	char ifname[16];
-	struct mac mac; /* of the router, on this interface */
+	struct mac mac; /* of the router, on its interface */
 	struct prefix prefix;
 	uint32_t mtu;
 };
 
 struct ra;
 
-/* Opens the raw socket (needs CAP_NET_RAW now, nothing later) and sends a first advertisement. */
-int ra_new(struct ra **ret, sd_event *loop, const struct ra_config *config, struct error *err) _must_use_;
+/* The raw socket for one interface of this network namespace. Needs CAP_NET_RAW; whoever has it needs nothing. */
+int ra_open(const char *ifname, int *ret_fd, struct error *err) _must_use_;
+/* Takes FD, from ra_open(), over, also on failure. Sends a first advertisement. */
+int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *config, struct error *err) _must_use_;
 struct ra *ra_free(struct ra *ra);
 
 /* The ICMPv6 message, without its checksum. Returns its length. */

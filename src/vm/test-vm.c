@@ -29,6 +29,7 @@
 #include "vm/config.h"
 #include "vm/console.h"
 #include "vm/control.h"
+#include "vm/fds.h"
 #include "vm/filter.h"
 #include "vm/image.h"
 #include "vm/qemu.h"
@@ -307,7 +308,7 @@ static void advertisement(void **state) {
 		1,   1, 0,  0,    0x5e, 0, 2,    1,                                  /* source link-layer address */
 		5,   1, 0,  0,    0,    0, 0x05, 0xdc,                               /* MTU 1500 */
 		3,   4, 64, 0x40, 0,    1, 0x51, 0x80, 0, 1, 0x51, 0x80, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2};
-	struct ra_config c = {.ifname = "tap", .mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
+	struct ra_config c = {.mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
 	uint8_t msg[RA_MESSAGE_MAX];
 
 	OK(prefix_parse("2001:db8:1:2::/64", &c.prefix, &error));
@@ -394,11 +395,12 @@ static void solicitations_are_answered(void **state) {
 			  *const up_a[] = {"ip", "link", "set", "tap", "up", NULL}, *const up_b[] = {"ip",  "link",
 	                                                                                             "set", "guest",
 	                                                                                             "up",  NULL};
-	struct ra_config c = {.ifname = "tap", .mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
+	struct ra_config c = {.mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
 	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IPV6)};
 	uint8_t out[256];
 	sd_event *loop;
 	struct ra *ra;
+	int ra_fd;
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
 		skip();
@@ -411,7 +413,8 @@ static void solicitations_are_answered(void **state) {
 	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	OK(sd_event_new(&loop));
 	OK(prefix_parse("2001:db8:1:2::/64", &c.prefix, &error));
-	OK(ra_new(&ra, loop, &c, &error));
+	OK(ra_open("tap", &ra_fd, &error));
+	OK(ra_new(&ra, loop, ra_fd, &c, &error));
 	assert_int_equal(advertisements(loop, fd, 1), 1); /* unasked for */
 	assert_int_equal(send(fd, out, frame(out, rs, sizeof(rs), 255, 0), 0), 54 + sizeof(rs));
 	assert_int_equal(advertisements(loop, fd, 1), 1);
@@ -556,6 +559,62 @@ static void control_answers(void **state) {
 	sd_event_unref(loop);
 }
 
+/* ---- what the agent gives ---- */
+
+/* In a process of its own, whose descriptors are its own. */
+static int take_given(bool all) {
+	struct vm_fds f = VM_FDS_NONE, taken = VM_FDS_NONE;
+	struct vm_fds_env env;
+	struct stat before, after;
+
+	if (vm_fds_open(dir, NULL, &f, &error) < 0)
+		return 1;
+	/* Each where another belongs, or anywhere. */
+	if (dup2(f.fd[VM_FD_END], VM_FDS_FIRST) < 0 || dup2(f.fd[VM_FD_CONTROL], VM_FDS_FIRST + 1) < 0)
+		return 2;
+	f.fd[VM_FD_END] = VM_FDS_FIRST;
+	f.fd[VM_FD_CONTROL] = VM_FDS_FIRST + 1;
+	f.fd[VM_FD_RA] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (!all)
+		f.fd[VM_FD_END] = -1;
+	if (fstat(f.fd[VM_FD_CONTROL], &before) < 0 || vm_fds_pass(&f, &env, &error) < 0)
+		return 3;
+	putenv(env.pid);
+	putenv(env.fds);
+	putenv(env.names);
+	for (int i = VM_FDS_FIRST; i < VM_FDS_FIRST + 3; i++)
+		if (fcntl(i, F_GETFD) != 0)
+			return 4;
+	int r = vm_fds_take(&taken, &error);
+	if (!all)
+		return r == -EBADF && strstr(error.msg, "`end`") ? 0 : 5;
+	if (r < 0 || fstat(taken.fd[VM_FD_CONTROL], &after) < 0 || before.st_ino != after.st_ino)
+		return 6;
+	if (write(taken.fd[VM_FD_END], "x", 1) != 1 || taken.fd[VM_FD_TAP] != -1 || taken.fd[VM_FD_RA] < 0)
+		return 7;
+	for (size_t i = 0; i < VM_FDS; i++)
+		if (taken.fd[i] >= 0 && fcntl(taken.fd[i], F_GETFD) != FD_CLOEXEC)
+			return 8;
+	return getenv("LISTEN_FDS") ? 9 : 0;
+}
+
+static void descriptors_are_given(void **state) {
+	(void)state;
+	int status;
+
+	for (int all = 0; all < 2; all++) {
+		fflush(NULL);
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(take_given(all));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	/* Nobody gave this process any. */
+	struct vm_fds f;
+	assert_int_equal(vm_fds_take(&f, &error), -EBADF);
+}
+
 /* ---- images ---- */
 
 static char *put(const char *name, const void *data, size_t len, mode_t mode) {
@@ -677,6 +736,12 @@ static void forbidden_calls_kill(void **state) {
 		{SYS_personality, 0},
 		{SYS_quotactl, 0, 0, 0, 0},
 		{SYS_chmod, 0, 0},
+		{SYS_fchmod, 0, 0},
+		{SYS_mkdir, 0, 0},
+		{SYS_rename, 0, 0},
+		{SYS_renameat2, 0, 0, 0, 0, 0},
+		{SYS_unlink, 0},
+		{SYS_unlinkat, 0, 0, 0},
 		{SYS_link, 0, 0},
 		{SYS_symlink, 0, 0},
 		{SYS_mknod, 0, 0, 0},
@@ -730,6 +795,7 @@ int main(void) {
 		cmocka_unit_test(solicitations),
 		cmocka_unit_test(console_keeps_and_passes),
 		cmocka_unit_test(control_answers),
+		cmocka_unit_test(descriptors_are_given),
 		cmocka_unit_test(images),
 		cmocka_unit_test(forbidden_calls_kill),
 		cmocka_unit_test(solicitations_are_answered),

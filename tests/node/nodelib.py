@@ -69,7 +69,7 @@ class Guest:
         self.id = self.uid.replace("-", "")[:12]
         self.netns, self.device = f"{cloud.prefix}h1-i-{self.id}", f"i-{self.id}"
         self.dir = f"{cloud.dir}/h1/instances/{self.uid}"
-        self.vm, self.state = self.dir + "/vm", f"{cloud.dir}/state/instances/{self.uid}"
+        self.state = f"{cloud.dir}/state/instances/{self.uid}"
         status = obj["status"]
         self.mac, self.address = status["mac"], status["address"]
         self.net, self.delegated = (ipaddress.ip_network(status[k]) for k in ("prefix", "delegatedPrefix"))
@@ -81,6 +81,10 @@ class Guest:
                 if f.read().strip() == comm[:15]:
                     found.append(int(pid))
         return found
+
+    def init(self):
+        """nacre-vm, which has the name of its file until it runs."""
+        return self.pids("nacre-vm") or self.pids("init")
 
 
 class Cloud:

@@ -79,7 +79,7 @@ def uses_tcg(guest):
 
 def test_limits(guest):
     groups = groups_of(guest)
-    pids = {qemu(guest), *(guest.pids("nacre-vm") or guest.pids("init"))}
+    pids = {qemu(guest), *guest.init()}
     assert len(pids) == 2
     for d in groups:
         assert {int(p) for p in read(f"{d}/cgroup.procs").split()} == pids, d
@@ -144,7 +144,7 @@ except OSError as e:
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == errno.EFBIG
     # Past it is an error for the guest, and no signal; signal 25 is the 25th bit.
-    (init,) = guest.pids("nacre-vm") or guest.pids("init")
+    (init,) = guest.init()
     for p in (pid, init):
         (ignored,) = [l.split()[1] for l in read(f"/proc/{p}/status").splitlines() if l.startswith("SigIgn:")]
         assert int(ignored, 16) & 1 << (signal.SIGXFSZ - 1)
@@ -166,8 +166,8 @@ def test_descriptors(cloud, guest):
     assert os.readlink(f"/proc/{cloud.daemons['node'].pid}/fd/9") == secret
     cloud.create("poor", "idle")
     poor = cloud.wait("poor", "Running")
-    (init,) = poor.pids("nacre-vm") or poor.pids("init")
-    for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir + "/log"))):
+    (init,) = poor.init()
+    for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir) + r"/(log|exit\.json)")):
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         assert not [l for l in links if not re.fullmatch(rf"({own}|/dev/null|pipe:.*|socket:.*|anon_inode:.*)", l)]
         # The monitor and the serial line; with nacre-vm what listens, router advertisements and the agent.

@@ -69,7 +69,7 @@ def guest(cloud):
 def processes(guest, but=()):
     """nacre-vm and QEMU, when both run and neither is one of BUT."""
     def both():
-        pids = [*(guest.pids("nacre-vm") or guest.pids("init")), *guest.pids(QEMU)]
+        pids = [*guest.init(), *guest.pids(QEMU)]
         return pids if len(pids) == 2 and not set(pids) & set(but) else None
 
     return until("nacre-vm and QEMU run", both)
