@@ -199,7 +199,7 @@ int main(int argc, char **argv) {
 		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
 		{"accel", OPT_STR, &o.accel, "NAME", "kvm (or no guest runs), tcg (software emulation), or auto (kvm where it really boots a probe)", 0, 0, false},
-		{"uid-base", OPT_I64, &o.uid_base, "UID", "QEMU runs as one of the 60000 users after this one", 1, 2000000000, false},
+		{"uid-base", OPT_I64, &o.uid_base, "UID", "instances have two of the 120000 users after this one each: QEMU, and the root of its container", 1, 2000000000, false},
 		{"vm-program", OPT_STR, &o.vm, "FILE", "nacre-vm (default: beside this program)", 0, 0, false},
 		{"metrics", OPT_STR, &o.metrics, "ADDR:PORT", "serve metrics and health here, or at unix:PATH", 0, 0, false},
 		{"log-level", OPT_STR, &o.log_level, "LEVEL", "error, warn, info or debug", 0, 0, false},

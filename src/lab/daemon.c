@@ -62,7 +62,7 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 		r = r < 0 ? r : add_arg(d, "--vcpus=%d", LAB_HOST_VCPUS);
 		r = r < 0 ? r : add_arg(d, "--memory-mib=%lld", (long long)memory_share_mib(lab));
 		/* Hosts are one machine here: their users must not be the same. */
-		r = r < 0 ? r : add_arg(d, "--uid-base=%d", 200000 + m->index * 60000);
+		r = r < 0 ? r : add_arg(d, "--uid-base=%d", 200000 + m->index * 120000);
 	}
 	return r;
 }

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
@@ -12,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -121,7 +123,7 @@ static int make_root(const struct container_config *c, const char *root, struct 
 		return r;
 	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
 		return r;
-	/* Read-only: to uid 0, even without capabilities, /proc/sys would be the host's switches. */
+	/* Read-only, like all else. */
 	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return error_errno(err, errno, "mount proc");
 	/* The old root goes on top of the new one and is then taken off (pivot_root(2)). */
@@ -139,8 +141,27 @@ static int drop_capabilities(struct error *err) {
 	return 0;
 }
 
+/*
+ * Comes last: all before is done with the host's rights, and belongs to the host's user namespace. SYNC leads to the
+ * process that may write the new one's map; a failure there is told there.
+ */
+static int enter_userns(int sync, struct error *err) {
+	char byte = 0;
+
+	if (unshare(CLONE_NEWUSER) < 0)
+		return errno == ENOSPC ? error_set(err, ENOSPC,
+		                                   "no more user namespaces may be made here: raise the sysctl "
+		                                   "user.max_user_namespaces")
+		                       : error_errno(err, errno, "make a user namespace");
+	if (write(sync, &byte, 1) != 1 || read(sync, &byte, 1) != 1)
+		_exit(1);
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return error_errno(err, errno, "become root of the user namespace");
+	return drop_capabilities(err);
+}
+
 /* The first process of the container. Returns only on failure. */
-static int first(const struct container_config *c, const char *root, int log, const struct vm_fds *fds,
+static int first(const struct container_config *c, const char *root, int log, const struct vm_fds *fds, int sync,
                  struct error *err) {
 	const struct rlimit no_core = {0, 0}, file = {c->file_max, c->file_max};
 	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, NULL};
@@ -150,7 +171,7 @@ static int first(const struct container_config *c, const char *root, int log, co
 	int r;
 
 	proc_restore_file_limit();
-	/* QEMU's user isn't the owner of what is made now. */
+	/* Neither root nor QEMU's user is the owner of what is made now. */
 	umask(022);
 	if ((r = make_root(c, root, err)) < 0)
 		return r;
@@ -161,7 +182,7 @@ static int first(const struct container_config *c, const char *root, int log, co
 		return error_errno(err, errno, "set host name `%s`", c->hostname);
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_FSIZE, &file) < 0)
 		return error_errno(err, errno, "setrlimit");
-	if ((r = drop_capabilities(err)) < 0)
+	if ((r = enter_userns(sync, err)) < 0)
 		return r;
 	umask(027);
 	sigemptyset(&none);
@@ -180,9 +201,22 @@ static void tell(int fd, const struct report *rep) {
 	(void)!write(fd, rep, sizeof(*rep));
 }
 
+static int map_users(pid_t pid, uid_t user, struct error *err) {
+	static const char *const files[] = {"uid_map", "gid_map"};
+	char path[64], map[96];
+	int r = 0;
+
+	snprintf(map, sizeof(map), "0 %u 1\n%u %u 1\n", container_root(user), user, user);
+	for (size_t i = 0; i < ARRAY_SIZE(files) && r >= 0; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, files[i]);
+		r = write_file(path, map, err);
+	}
+	return r;
+}
+
 /*
  * Between the caller and the container: makes the first process, writes the pid file, and only then
- * lets it go on, so that there never is a running container without one.
+ * lets it go on, so that there never is a running container without one; then gives it its users.
  */
 static int middle(const struct container_config *c, const char *root, const char *pidfile, int log, int report_fd,
                   struct error *err) {
@@ -191,7 +225,7 @@ static int middle(const struct container_config *c, const char *root, const char
 	_cleanup_(vm_fds_close) struct vm_fds fds = VM_FDS_NONE;
 	_close_ int netns = open(c->netns, O_RDONLY | O_CLOEXEC);
 	struct report rep = {0};
-	int go[2];
+	int sync[2];
 	char byte = 0;
 
 	setsid();
@@ -207,19 +241,21 @@ static int middle(const struct container_config *c, const char *root, const char
 	r = vm_fds_open(c->dir, c->tap, &fds, err);
 	if (r < 0)
 		return r;
-	if (pipe2(go, O_CLOEXEC) < 0)
-		return error_errno(err, errno, "pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync) < 0)
+		return error_errno(err, errno, "socketpair");
+	signal(SIGPIPE, SIG_IGN);
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		struct error failed = {0};
-		close(go[1]);
-		if (read(go[0], &byte, 1) != 1)
+		close(sync[0]);
+		if (read(sync[1], &byte, 1) != 1)
 			_exit(1);
-		rep.code = -first(c, root, log, &fds, &failed);
+		rep.code = -first(c, root, log, &fds, sync[1], &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
 		tell(report_fd, &rep);
 		_exit(127);
 	}
+	close(sync[1]);
 	if (pid < 0)
 		return error_errno(err, errno, "clone");
 	r = proc_pidfile_write(pidfile, pid, err);
@@ -227,7 +263,15 @@ static int middle(const struct container_config *c, const char *root, const char
 		return r;
 	rep.pid = pid;
 	tell(report_fd, &rep);
-	return write(go[1], &byte, 1) == 1 ? 0 : error_errno(err, errno, "start the container");
+	if (write(sync[0], &byte, 1) != 1)
+		return error_errno(err, errno, "start the container");
+	/* If it has ended, it has said why. */
+	if (read(sync[0], &byte, 1) != 1)
+		return 0;
+	r = map_users(pid, c->user, err);
+	if (r >= 0)
+		(void)!write(sync[0], &byte, 1);
+	return r;
 }
 
 static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
@@ -241,7 +285,7 @@ static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
 			continue;
 		if (rep.pid)
 			*ret_pid = rep.pid;
-		if (rep.code)
+		if (rep.code && r == 0)
 			r = error_set(err, rep.code, "%s", rep.message);
 	}
 	if (r == 0 && *ret_pid == 0)

@@ -2,11 +2,13 @@
 #pragma once
 
 /*
- * The container of one instance: mount, pid, ipc and uts namespaces of its own, a
+ * The container of one instance: user, mount, pid, ipc and uts namespaces of its own, a
  * given network namespace, a minimal read-only root, and one program as its first
  * process, which outlives the caller.
  *
- * Root inside may become QEMU's user and kill what is his. What takes more, the program is given open (vm/fds.h).
+ * Two users are there: root, whom the host knows as container_root(), and QEMU's. Only the user namespace is theirs:
+ * the others belong to the host's, so that root inside may become QEMU's user and kill what is his, and nothing else.
+ * What takes more, the program is given open (vm/fds.h).
  *
  * In DIR (owned by root): `pid` says who the first process is (base/proc.h), `log` is what it
  * prints, `config.json` is for it; its sockets and `exit.json` (vm/fds.h). Inside: /usr of the host, read-only; /dev
@@ -23,6 +25,14 @@
 #define CONTAINER_FILES_MAX 4
 #define CONTAINER_ROOT      "root"        /* in DIR: where the root is put together */
 #define CONTAINER_CONFIG    "config.json" /* in DIR; for the users inside to read */
+
+/* QEMU's users are a range of so many numbers (node/hypervisor.h), and the roots are the range after it. */
+#define CONTAINER_USERS 60000
+
+/* The host's number of root in the container of QEMU's user USER. */
+static inline uid_t container_root(uid_t user) {
+	return user + CONTAINER_USERS;
+}
 
 struct container_file {
 	const char *host; /* path on the host */

@@ -29,7 +29,7 @@
 #define RESTART_MAX_US (60 * USEC_PER_SEC)
 #define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
 #define CONNECT_MAX_US USEC_PER_SEC
-#define SLOTS_MAX      60000
+#define SLOTS_MAX      CONTAINER_USERS
 /* What QEMU and nacre-vm are given beside the machine. */
 #define OVERHEAD_MIB    256
 #define OVERHEAD_CPU_US 50000 /* in each 100 ms */
@@ -345,12 +345,15 @@ static void choose_user(struct guest *i) {
 	if (i->user || instdir_uid(i->dir, &i->user) == 0)
 		return;
 	for (uid_t slot = 1; slot < SLOTS_MAX; slot++) {
+		uid_t user = h->c.uid_base + slot;
 		struct guest *other;
 		bool taken = false;
+		/* Those of an agent that was started with another --uid-base may be anywhere. */
 		RB_FOREACH (other, guests, &h->all)
-			taken |= other->user == h->c.uid_base + slot;
+			taken |= other->user == user || other->user == container_root(user) ||
+			         container_root(other->user) == user;
 		if (!taken) {
-			i->user = h->c.uid_base + slot;
+			i->user = user;
 			return;
 		}
 	}

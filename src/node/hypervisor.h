@@ -49,7 +49,7 @@ struct hypervisor_config {
 	const char *prefix;      /* of namespace names */
 	const char *program;     /* nacre-vm */
 	bool require_cgroups;
-	uid_t uid_base; /* QEMU of slot N runs as uid_base + N */
+	uid_t uid_base; /* QEMU of slot N runs as uid_base + N, below CONTAINER_USERS (node/container.h) */
 	enum hypervisor_accel accel;
 	struct nl *public_nl; /* of namespace `public`; borrowed, like public_fd */
 	int public_fd;

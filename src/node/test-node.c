@@ -6,6 +6,8 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -156,12 +158,38 @@ static char *wait_log(const char *path) {
 	return NULL;
 }
 
+/* Stands before libc's: what the sysctl says is the whole machine's. */
+static bool fail_unshare;
+
+int unshare(int flags) {
+	if (fail_unshare) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_unshare, flags);
+}
+
+static void expect_map(pid_t pid, const char *which) {
+	unsigned in[2], out[2], n[2];
+	char path[64];
+	_free_ char *text = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, which);
+	OK(read_file(path, 4096, &text, NULL, &error));
+	assert_int_equal(sscanf(text, "%u %u %u %u %u %u", &in[0], &out[0], &n[0], &in[1], &out[1], &n[1]), 6);
+	assert_true(in[0] == 0 && out[0] == 260001 && n[0] == 1);
+	assert_true(in[1] == 200001 && out[1] == 200001 && n[1] == 1);
+}
+
 static void container_sees_what_it_should(void **state) {
 	(void)state;
 	static const char script[] =
 		"#!/bin/sh\n"
 		"echo args $0 $*; echo pid $$; echo host $(uname -n); echo root $(ls /); id;"
 		"echo given $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; echo open $(ls /proc/self/fd); echo ended >&5;"
+		"echo /state belongs to $(stat -c %u:%g /state);"
+		"for d in $(find / -path /usr -prune -o -type d -print 2>/dev/null) /usr; do"
+		"  touch $d/made 2>/dev/null && echo $d is-writable; done;"
 		"echo dev $(ls /dev); echo image $(cat /image/kernel);"
 		"echo x 2>/dev/null >/usr/x && echo usr-is-writable;"
 		"echo x 2>/dev/null >/image/kernel && echo image-is-writable;"
@@ -169,6 +197,7 @@ static void container_sees_what_it_should(void **state) {
 		"rm -f /config.json 2>/dev/null; cat /config.json;"
 		"echo x 2>/dev/null >/x && echo root-is-writable;"
 		"mount -t tmpfs none /tmp 2>/dev/null && echo can-mount;"
+		"hostname other 2>/dev/null && echo can-name; chown 1 /config.json 2>/dev/null && echo can-chown;"
 		"echo procs $(ls -d /proc/[0-9]* | wc -l); echo; echo end; sleep 60 & wait\n";
 	_free_ char *program = strf("%s/program", dir), *out = strf("%s/inst/log", dir), *inst = strf("%s/inst", dir),
 		    *image = strf("%s/image", dir), *netns = strf("/run/netns/%s", public_name), *text = NULL,
@@ -206,6 +235,8 @@ static void container_sees_what_it_should(void **state) {
 	assert_non_null(strstr(text, "open 0 1 2 3 4 5 6\n"));
 	OK(read_file(end, 64, &said, NULL, &error));
 	assert_string_equal(said, "ended\n");
+	/* The host's root is nobody here. */
+	assert_non_null(strstr(text, "/state belongs to 65534:65534\n"));
 	assert_non_null(strstr(text, "dev kvm null random urandom zero\n"));
 	assert_non_null(strstr(text, "image a kernel\n"));
 	assert_non_null(strstr(text, "\nthe config\n"));
@@ -213,6 +244,8 @@ static void container_sees_what_it_should(void **state) {
 	assert_null(strstr(text, "can-"));
 	OK(container_find(inst, &found));
 	assert_int_equal(found, pid);
+	expect_map(pid, "uid_map");
+	expect_map(pid, "gid_map");
 	OK(container_kill(inst, &error));
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	OK(container_kill(inst, &error));
@@ -221,6 +254,12 @@ static void container_sees_what_it_should(void **state) {
 	/* A program that can't be run is told here, not left to be found out. */
 	OK(mkdir_p(inst, 0755, &error));
 	OK(write_file_atomic(config_file, "the config\n", 11, 0644, &error));
+	fail_unshare = true;
+	int r = container_start(&c, &pid, &error);
+	fail_unshare = false;
+	assert_int_equal(r, -ENOSPC);
+	assert_non_null(strstr(error.msg, "user.max_user_namespaces"));
+	assert_int_equal(container_find(inst, &found), -ENOENT);
 	c.program = image;
 	assert_int_equal(container_start(&c, &pid, &error), -EACCES);
 	assert_non_null(strstr(error.msg, "exec"));
@@ -250,6 +289,28 @@ static void allow_files(int n) {
 }
 
 static const char pausing[] = "#!/bin/sh\nwhile :; do sleep 60; done\n";
+
+/* Its user namespace is the caller's, who so may look at its processes though they are other users'. */
+static void expect_found_without_ptrace(const char *netns, pid_t pid) {
+	int status;
+
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+		struct __user_cap_data_struct data[2];
+		pid_t found = 0;
+		if (syscall(SYS_capget, &head, data) < 0)
+			_exit(1);
+		data[0].effective &= ~(1U << CAP_SYS_PTRACE);
+		data[0].permitted &= ~(1U << CAP_SYS_PTRACE);
+		if (syscall(SYS_capset, &head, data) < 0)
+			_exit(2);
+		_exit(container_search(NULL, NULL, netns, &found, &error) < 0 || found != pid ? 3 : 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
 
 /* That a process can't be looked at doesn't mean that it is gone. */
 static void container_is_not_forgotten(void **state) {
@@ -286,6 +347,7 @@ static void container_is_not_forgotten(void **state) {
 	found = 0;
 	OK(container_search(NULL, NULL, netns, &found, &error));
 	assert_int_equal(found, pid);
+	expect_found_without_ptrace(netns, pid);
 	OK(proc_pidfile_write(pidfile, pid, &error));
 	OK(container_kill(inst, &error));
 	assert_int_equal(container_search(NULL, NULL, netns, &found, &error), -ESRCH);
@@ -573,6 +635,49 @@ static void guest_is_found_by_its_group(void **state) {
 	sd_event_unref(loop);
 }
 
+/* An instance of which an earlier agent, with another --uid-base, made QEMU run as USER. */
+static void leave_instance(const char *uid, unsigned user) {
+	_free_ char *path = strf("%s/instances/%s", dir, uid), *file = strf("%s/config.json", path),
+		    *text = strf("{\"name\":\"t/x\",\"uuid\":\"%s\",\"kernel\":\"/k\",\"uid\":%u,\"gid\":%u}", uid,
+	                         user, user);
+
+	OK(mkdir_p(path, 0700, &error));
+	OK(write_file_atomic(file, text, strlen(text), 0644, &error));
+}
+
+/* Neither QEMU nor the root of a container is a user that another instance has for either. */
+static void no_user_is_taken_twice(void **state) {
+	static const char as_root[] = "0b5ac4a8-4b0e-4c35-9c3d-000000000002",
+			  as_qemu[] = "0b5ac4a9-4b0e-4c35-9c3d-000000000003";
+	_free_ char *program = strf("%s/program", dir), *own = strf("%s/instances/" UID, dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	uid_t user = 0;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	leave_instance(as_root, 200001 - CONTAINER_USERS);
+	leave_instance(as_qemu, container_root(200002));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	OK(instdir_uid(own, &user));
+	assert_int_equal(user, 200003);
+	remove_guest(loop, h);
+	for (size_t i = 0; i < 2; i++) {
+		gone = false;
+		hypervisor_remove(h, i ? as_qemu : as_root, true);
+		RUN_UNTIL(loop, gone);
+	}
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 static void only_qemu_says_no_to_kvm(void **state) {
 	static const int expected[] = {
 		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,
@@ -655,6 +760,7 @@ int main(void) {
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
 		cmocka_unit_test(guest_is_found_by_its_group),
+		cmocka_unit_test(no_user_is_taken_twice),
 		cmocka_unit_test(only_qemu_says_no_to_kvm),
 		cmocka_unit_test(disk_survives_a_wrong_api),
 	};

@@ -90,9 +90,9 @@ def test_qemu_has_no_privileges(guest):
     assert all(int(u) > 200000 for u in s["Uid"].split() + s["Gid"].split())
     assert int(s["CapEff"], 16) == int(s["CapPrm"], 16) == 0
     assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
-    host = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("mnt", "pid", "ipc", "uts", "net")}
+    host = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("user", "mnt", "pid", "ipc", "uts", "net")}
     assert not [n for n in host if os.readlink(f"/proc/{pid}/ns/{n}") == host[n]]
-    # All it can see.
+    # All it can see. tests/node/test_users.py looks at where it could write.
     assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "config.json", "dev", "image", "init", "lib", "lib64", "proc",
                                                        "sbin", "state", "tmp", "usr"]
 
