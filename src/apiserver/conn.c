@@ -5,10 +5,12 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "apiserver/stats.h"
+#include "apiserver/turns.h"
 #include "base/util.h"
 
 #define SILENCE_S 60 /* of a client's machine */
@@ -113,13 +115,56 @@ static void make_room(struct conns *cs) {
 		(void)drop_first(cs, CONN_FRESH);
 }
 
-struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const struct sockaddr *sa) {
+void conn_work(struct conn *c) {
+	party_work(c->party, c->work, c->work == WORK_HANDSHAKE ? &c->fresh_ns : NULL);
+}
+
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t len) {
+	struct conn *c = ptr;
+	struct turns *t = c->conns->turns;
+	conn_work(c);
+	bool waits = !party_trusted(c->party) && turns_over(t, limits_settle(c->conns->limits));
+	ssize_t n = waits ? -1 : recv(c->fd, data, len, 0);
+	if (waits)
+		turns_park(t, c, PARK_TURN);
+	else {
+		c->fed = false;
+		if (n >= 0 || errno != EAGAIN || c->work != WORK_HANDSHAKE)
+			return n;
+		turns_park(t, c, PARK_INPUT);
+	}
+	errno = EAGAIN;
+	return -1;
+}
+
+/* What was encrypted just before, without a call from libmicrohttpd to us, is charged to whoever came before. */
+static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int n) {
+	struct conn *c = ptr;
+	conn_work(c);
+	const struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+	return sendmsg(c->fd, &m, MSG_NOSIGNAL);
+}
+
+bool conns_accept(struct conns *cs, const struct sockaddr *sa) {
+	struct party *p = cs->tls ? limits_address(cs->limits, sa) : NULL;
+	const bool good = !p || party_wait_s(p, now_monotonic_ns()) == 0;
+	if (!good)
+		stats_refused(LIMIT_TIME);
+	party_unref(p);
+	return good;
+}
+
+struct conn *conn_open(struct conns *cs, struct MHD_Connection *mhd, int fd, gnutls_session_t session,
+                       const struct sockaddr *sa) {
 	struct conn *c = calloc(1, sizeof(*c));
 	struct party *p = c ? limits_address(cs->limits, cs->tls ? sa : NULL) : NULL;
 	if (!p) {
 		free(c);
 		return NULL;
 	}
+	c->conns = cs;
+	c->mhd = mhd;
+	c->work = WORK_HANDSHAKE;
 	c->fd = fd;
 	c->session = session;
 	c->since_ns = now_monotonic_ns();
@@ -134,6 +179,11 @@ struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const
 		c->set = session ? tls_session_begin(cs->tls, session) : NULL;
 		good &= c->set != NULL;
 	}
+	if (session) {
+		gnutls_transport_set_ptr(session, c);
+		gnutls_transport_set_pull_function(session, pull);
+		gnutls_transport_set_vec_push_function(session, push);
+	}
 	wait_in(cs, c, c->counted ? CONN_FRESH : CONN_NONE);
 	cs->n++;
 	TAILQ_INSERT_TAIL(&cs->list, c, link);
@@ -143,7 +193,21 @@ struct conn *conn_open(struct conns *cs, int fd, gnutls_session_t session, const
 	return c;
 }
 
+/* It is known now who asks on C for the first time, and pays for the handshake; NULL: nobody who is known. */
+static void pay_handshake(struct conns *cs, struct conn *c, struct party *p) {
+	if (c->work != WORK_HANDSHAKE)
+		return;
+	limits_idle(cs->limits);
+	const bool takes = p && p != c->party && party_take_over(p, c->party, c->fresh_ns, now_monotonic_ns());
+	if (cs->tls)
+		stats_handshake(takes);
+	c->work = WORK_REQUEST;
+}
+
 void conn_close(struct conns *cs, struct conn *c) {
+	limits_idle(cs->limits);
+	pay_handshake(cs, c, NULL);
+	turns_forget(cs->turns, c);
 	TAILQ_REMOVE(&cs->list, c, link);
 	cs->n--;
 	cs->n_shut -= c->shut;
@@ -208,6 +272,8 @@ void conn_busy(struct conns *cs, struct conn *c, bool busy) {
 
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what) {
 	bool first = c->list == CONN_FRESH;
+	struct party *p = u && !user_in_group(u, GROUP_ANONYMOUS) ? limits_user(cs->limits, u) : NULL;
+	pay_handshake(cs, c, p);
 	if (!u || user_in_group(u, GROUP_ANONYMOUS)) {
 		if (first)
 			wait_in(cs, c, CONN_NOBODY);
@@ -215,11 +281,11 @@ bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum lim
 	}
 	first |= c->list == CONN_NOBODY;
 	wait_in(cs, c, CONN_NONE);
-	struct party *p = limits_user(cs->limits, u);
 	if (!p || p == c->party) {
 		party_unref(p);
 		return true;
 	}
+	limits_idle(cs->limits);
 	bool full = first && count(cs) > cs->max - reserved(cs) && !party_trusted(p) && !drop_first(cs, CONN_NOBODY);
 	*what = full ? LIMIT_SERVER : LIMIT_CONNECTIONS;
 	bool taken = !full && party_take(p, LIMIT_CONNECTIONS);
@@ -228,5 +294,6 @@ bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum lim
 	party_unref(c->party);
 	c->party = p;
 	c->counted = taken;
+	conn_work(c);
 	return taken;
 }

@@ -15,6 +15,7 @@
 #include "apiserver/listreply.h"
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
+#include "apiserver/turns.h"
 #include "apiserver/watch.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -39,7 +40,7 @@ struct exchange {
 	struct bearer *bearer; /* the token that it came with; NULL: it came with none, or with a certificate */
 	size_t discarded;
 	size_t held; /* of the party's memory */
-	bool handled, suspended;
+	bool handled;
 	bool counted; /* as a request, or with a watch as a watch */
 };
 
@@ -49,6 +50,7 @@ struct http {
 	char *socket; /* path to remove at the end, NULL if there is none */
 	sd_event_source *io, *timer, *soon, *recheck;
 	struct conns conns;
+	struct turns turns;
 	size_t busy, ticks;
 };
 
@@ -59,14 +61,21 @@ static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
  * are late by up to their accuracy, and a write would wait longer for that than for the disk.
  */
 static void run(struct http *h) {
-	const uint64_t until = now_thread_cpu_ns() + ROUNDS_NS;
+	struct limits *l = h->server->limits;
+	const uint64_t begin = limits_settle(l);
 	MHD_UNSIGNED_LONG_LONG ms = 0;
 	enum MHD_Result waits = MHD_YES;
-	for (unsigned i = 0; i < ROUNDS_MAX && waits == MHD_YES && ms == 0 && now_thread_cpu_ns() < until; i++) {
+	uint64_t now = begin;
+	for (unsigned i = 0; i < ROUNDS_MAX && waits == MHD_YES && ms == 0 && now < begin + ROUNDS_NS; i++) {
+		turns_begin(&h->turns, l, now);
 		MHD_run(h->daemon);
 		waits = MHD_get_timeout(h->daemon, &ms);
+		const uint64_t end = limits_settle(l);
+		stats_turn(end - now);
+		now = end;
 	}
-	if (waits == MHD_YES && ms == 0)
+	limits_idle(l);
+	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
 	else if (waits == MHD_YES)
 		(void)!loop_timer(h->server->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
@@ -93,40 +102,50 @@ static int on_soon(sd_event_source *src, void *userdata) {
 	return 0;
 }
 
-/* MHD takes up resumed connections at its next run; one run serves all that are resumed by then. */
-static void resume(struct exchange *x) {
-	if (!x->suspended)
-		return;
-	x->suspended = false;
-	MHD_resume_connection(x->mhd);
-	(void)!sd_event_source_set_enabled(x->http->soon, SD_EVENT_ONESHOT);
-}
-
-static void suspend(struct exchange *x) {
-	x->suspended = true;
-	MHD_suspend_connection(x->mhd);
-}
-
 /* ---- answers ---- */
+
+/* A watch whose user has no processor time left: what it has to say is said later. */
+static bool is_late(const struct exchange *x) {
+	return !x->http->server->stopping && !x->conn->gone && party_wait_s(x->conn->party, now_monotonic_ns()) > 0;
+}
 
 static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct exchange *x = cls;
+	struct conn *c = x->conn;
+	struct turns *t = &x->http->turns;
 	(void)pos;
-	const uint64_t begin = now_thread_cpu_ns();
+	conn_work(c);
+	const bool over = turns_over(t, limits_settle(x->http->server->limits));
+	if (over || is_late(x)) {
+		turns_park(t, c, over ? PARK_TURN : PARK_LATE);
+		return 0;
+	}
+	c->fed = false;
 	ssize_t n = watch_read(x->request->reply.watch, buf, max);
-	party_charge(x->conn->party, now_thread_cpu_ns() - begin, now_monotonic_ns());
 	if (n < 0)
 		return MHD_CONTENT_READER_END_OF_STREAM;
-	if (n == 0) {
-		suspend(x);
-		if (watch_unfinished(x->request->reply.watch))
-			resume(x);
-	}
+	if (n == 0 && watch_unfinished(x->request->reply.watch))
+		turns_park(t, c, PARK_TURN);
+	else if (n == 0)
+		turns_suspend(c);
 	return n;
 }
 
 static void wake_watch(void *userdata) {
-	resume(userdata);
+	struct exchange *x = userdata;
+	turns_park(&x->http->turns, x->conn, PARK_TURN);
+}
+
+/* The turn of C has come. */
+static enum turn_next next_turn(struct conn *c) {
+	const struct exchange *x = c->exchange;
+	struct watch *w = x && x->request ? x->request->reply.watch : NULL;
+	if (!w)
+		return TURN_GO;
+	if (is_late(x))
+		return TURN_LATE;
+	conn_work(c);
+	return watch_due(w) ? TURN_GO : TURN_DROP;
 }
 
 /* What the watch has to send takes N bytes now; false: too many, and ERR says so. */
@@ -160,8 +179,9 @@ static size_t reply_size(const struct reply *r) {
 static void count_reply(struct exchange *x) {
 	struct request *r = x->request;
 	struct party *p = x->conn->party;
-	party_charge(p, r->cpu_ns, now_monotonic_ns());
-	r->cpu_ns = 0;
+	party_charge(p, WORK_REQUEST, r->cpu_ns, now_monotonic_ns());
+	party_charge(p, WORK_COMMIT, r->commit_ns, now_monotonic_ns());
+	r->cpu_ns = r->commit_ns = 0;
 	r->json = (json_decref(r->json), NULL);
 	buf_free(&r->body);
 	if (r->reply.watch && x->counted) {
@@ -183,6 +203,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 	count_reply(x);
 	stats_request(x->request);
 	if (r->watch) {
+		x->conn->work = WORK_WATCH;
 		watch_set_wake(r->watch, wake_watch, hold_watch, x);
 		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
 	} else if (r->tail)
@@ -220,7 +241,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 
 static void on_answer(struct request *r) {
 	struct exchange *x = r->userdata;
-	resume(x);
+	turns_resume(&x->http->turns, x->conn);
 }
 
 static enum MHD_Result too_large(struct exchange *x) {
@@ -383,8 +404,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	return MHD_YES;
 }
 
-static enum MHD_Result handle_part(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                                   const char *version, const char *data, size_t *size, void **state) {
+static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **state) {
 	struct exchange *x = *state;
 	(void)url;
 	(void)version;
@@ -399,9 +420,11 @@ static enum MHD_Result handle_part(void *cls, struct MHD_Connection *mhd, const 
 		if (!x->conn)
 			return MHD_NO;
 		x->conn->exchange = x;
+		conn_work(x->conn);
 		return begin(x, method);
 	}
 	struct request *r = x->request;
+	conn_work(x->conn);
 	if (*size) {
 		/* Nothing is kept of what is refused already. */
 		if (r->reply.code || r->body.len + *size > REQUEST_BODY_MAX || !hold_body(x, r->body.len + *size))
@@ -422,21 +445,8 @@ static enum MHD_Result handle_part(void *cls, struct MHD_Connection *mhd, const 
 		return send_reply(x);
 	if (server_handle(x->http->server, r))
 		return send_reply(x);
-	suspend(x);
+	turns_suspend(x->conn);
 	return MHD_YES;
-}
-
-/* The time that it takes is charged, but what others had in the queue, which this one ran, is theirs. */
-static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                              const char *version, const char *data, size_t *size, void **state) {
-	const struct http *h = cls;
-	const uint64_t begin = now_thread_cpu_ns(), queue = h->server->queue_ns;
-	enum MHD_Result r = handle_part(cls, mhd, url, method, version, data, size, state);
-	const uint64_t took = now_thread_cpu_ns() - begin, others = h->server->queue_ns - queue;
-	struct exchange *x = *state;
-	if (x && x->conn && x->conn->party)
-		party_charge(x->conn->party, took - MIN(others, took), now_monotonic_ns());
-	return r;
 }
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd) {
@@ -480,6 +490,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 		if (x->conn->busy)
 			x->http->busy--;
 		x->conn->exchange = NULL;
+		x->conn->work = WORK_REQUEST;
 		conn_busy(&x->http->conns, x->conn, false);
 	}
 	request_free(x->request);
@@ -487,6 +498,11 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	free(x->target);
 	free(x);
 	*state = NULL;
+}
+
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *sa, _unused_ socklen_t len) {
+	struct http *h = cls;
+	return conns_accept(&h->conns, sa) ? MHD_YES : MHD_NO;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
@@ -503,7 +519,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 	const union MHD_ConnectionInfo *tls =
 		h->conns.tls ? MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION) : NULL;
 	if (fd)
-		*context = conn_open(&h->conns, fd->connect_fd, tls ? tls->tls_session : NULL,
+		*context = conn_open(&h->conns, mhd, fd->connect_fd, tls ? tls->tls_session : NULL,
 		                     sa ? sa->client_addr : NULL);
 }
 
@@ -535,6 +551,8 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 		return error_oom(err);
 	h->server = s;
 	conns_init(&h->conns, local ? NULL : tls, s->limits, listeners);
+	turns_init(&h->turns, s->loop, next_turn);
+	h->conns.turns = &h->turns;
 	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
 	const struct MHD_OptionItem options[] = {
@@ -545,7 +563,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 	};
 	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->conns.tls ? MHD_USE_TLS : 0), 0,
-	                             NULL, NULL, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+	                             on_accept, h, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
 	                             (unsigned)h->conns.max, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
 	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK,
 	                             on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
@@ -562,6 +580,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 		r = sd_event_source_set_enabled(h->soon, SD_EVENT_OFF);
 	if (r < 0)
 		return error_errno(err, r, "watch the HTTP server on `%s`", listen);
+	h->turns.soon = h->soon;
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -574,13 +593,12 @@ struct http *http_free(struct http *h) {
 	sd_event_source_disable_unref(h->recheck);
 	/* MHD doesn't stop while connections are suspended. */
 	struct conn *c;
-	TAILQ_FOREACH (c, &h->conns.list, link) {
-		if (c->exchange)
-			resume(c->exchange);
-	}
-	sd_event_source_disable_unref(h->soon);
+	TAILQ_FOREACH (c, &h->conns.list, link)
+		turns_resume(&h->turns, c);
 	if (h->daemon)
 		MHD_stop_daemon(h->daemon);
+	turns_done(&h->turns);
+	sd_event_source_disable_unref(h->soon);
 	if (h->socket)
 		unlink(h->socket);
 	free(h->socket);
@@ -633,8 +651,12 @@ void http_tick(struct http *h) {
 		if (!c->busy && now - c->since_ns > RECEIVE_MAX_NS)
 			shutdown(c->fd, SHUT_RDWR);
 		struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
-		struct watch *w = c->exchange && c->exchange->suspended ? c->exchange->request->reply.watch : NULL;
-		if (w && poll(&p, 1, 0) > 0)
+		struct watch *w =
+			c->exchange && c->suspended && c->exchange->request ? c->exchange->request->reply.watch : NULL;
+		if (w && poll(&p, 1, 0) > 0) {
+			/* What can't be sent now isn't sent any more. */
+			c->gone = c->park != PARK_NONE && shutdown(c->fd, SHUT_RDWR) == 0;
 			watch_end(w);
+		}
 	}
 }

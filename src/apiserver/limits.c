@@ -17,10 +17,11 @@ static const size_t maxima[2][LIMITS_COUNT] = {
 	{[LIMIT_CONNECTIONS] = 256, [LIMIT_REQUESTS] = 32, [LIMIT_WATCHES] = 16, [LIMIT_MEMORY] = (size_t)16 << 20},
 };
 
-/* Of processor time: so much at once, and so many hundredths of each second. Documented in docs/apiserver.md. */
+/* Of processor time: so much at once, and of each second so many times a user's share. Documented in docs/apiserver.md.
+ */
 static const struct share {
-	int64_t burst_ns, percent;
-} shares[] = {{2 * NSEC_PER_SEC, 20}, {1 * NSEC_PER_SEC, 10}, {4 * NSEC_PER_SEC, 50}};
+	int64_t burst_ns, tenths;
+} shares[] = {{2 * NSEC_PER_SEC, 10}, {1 * NSEC_PER_SEC, 5}, {4 * NSEC_PER_SEC, 25}};
 
 struct party {
 	RB_ENTRY(party) node;
@@ -45,7 +46,22 @@ RB_GENERATE_INTERNAL(parties, party, node, party_cmp, _unused_ static)
 
 struct limits {
 	struct parties parties;
+	int64_t percent; /* of a processor: a user's share */
+	/* Who the loop works for since SINCE, of the thread's clock; NULL: nobody. */
+	struct party *working;
+	enum work what;
+	uint64_t since, *also;
 };
+
+const char *work_name(enum work what) {
+	static const char *const names[] = {
+		[WORK_REQUEST] = "requests",
+		[WORK_HANDSHAKE] = "handshakes",
+		[WORK_WATCH] = "watches",
+		[WORK_COMMIT] = "commits",
+	};
+	return names[what];
+}
 
 const char *limit_name(enum limit what) {
 	static const char *const names[] = {
@@ -62,9 +78,15 @@ const char *limit_name(enum limit what) {
 
 struct limits *limits_new(void) {
 	struct limits *l = calloc(1, sizeof(*l));
-	if (l)
-		RB_INIT(&l->parties);
+	if (!l)
+		return NULL;
+	RB_INIT(&l->parties);
+	l->percent = LIMITS_SHARE_PERCENT;
 	return l;
+}
+
+void limits_set_share(struct limits *l, int64_t percent) {
+	l->percent = percent;
 }
 
 struct limits *limits_free(struct limits *l) {
@@ -105,6 +127,8 @@ static struct party *find_or_add(struct limits *l, const char *name) {
 
 struct party *party_unref(struct party *p) {
 	if (p && --p->refs == 0) {
+		if (p->limits->working == p)
+			p->limits->working = NULL;
 		RB_REMOVE(parties, &p->limits->parties, p);
 		free(p);
 	}
@@ -197,20 +221,84 @@ static const struct share *share_of(const struct party *p) {
 	return &shares[p->trusted ? 2 : p->address ? 1 : 0];
 }
 
+/* Of each second, in thousandths. */
+static int64_t thousandths(const struct party *p) {
+	return share_of(p)->tenths * p->limits->percent;
+}
+
 static int64_t time_used(const struct party *p, int64_t now) {
-	const int64_t back = MIN(now - p->time_at, INT64_MAX / 100) * share_of(p)->percent / 100;
+	const int64_t back = MIN(now - p->time_at, INT64_MAX / 10000) * thousandths(p) / 1000;
 	return MAX(p->time_used - back, (int64_t)0);
 }
 
-void party_charge(struct party *p, uint64_t cpu_ns, uint64_t now_ns) {
-	p->time_used = time_used(p, (int64_t)now_ns) + (int64_t)cpu_ns;
-	p->time_at = (int64_t)now_ns;
+static void use_time(struct party *p, int64_t cpu_ns, int64_t now) {
+	p->time_used = MAX(time_used(p, now) + cpu_ns, (int64_t)0);
+	p->time_at = now;
 	/* One that comes back has what it has used by then. */
 	if (!p->time_kept && p->time_used > share_of(p)->burst_ns / 2) {
 		p->refs++;
 		p->time_kept = true;
 	}
-	stats_cpu(cpu_ns);
+}
+
+void party_charge(struct party *p, enum work what, uint64_t cpu_ns, uint64_t now_ns) {
+	use_time(p, (int64_t)cpu_ns, (int64_t)now_ns);
+	stats_cpu(what, cpu_ns);
+}
+
+bool party_take_over(struct party *p, struct party *from, uint64_t cpu_ns, uint64_t now_ns) {
+	if (party_wait_s(p, now_ns))
+		return false;
+	use_time(p, (int64_t)cpu_ns, (int64_t)now_ns);
+	use_time(from, -(int64_t)cpu_ns, (int64_t)now_ns);
+	return true;
+}
+
+uint64_t limits_settle(struct limits *l) {
+	const uint64_t now = now_thread_cpu_ns();
+	const uint64_t took = now > l->since ? now - l->since : 0;
+	if (l->working) {
+		party_charge(l->working, l->what, took, now_monotonic_ns());
+		if (l->also)
+			*l->also += took;
+	}
+	l->since = now;
+	return now;
+}
+
+void party_work(struct party *p, enum work what, uint64_t *also) {
+	struct limits *l = p->limits;
+	if (l->working == p && l->what == what && l->also == also)
+		return;
+	(void)limits_settle(l);
+	l->working = p;
+	l->what = what;
+	l->also = also;
+}
+
+size_t limits_tick(struct limits *l, uint64_t now_ns) {
+	struct party *p, *next;
+	size_t n = 0;
+	RB_FOREACH_SAFE (p, parties, &l->parties, next) {
+		const bool last = p->refs == 1;
+		const bool paid = p->time_kept && time_used(p, (int64_t)now_ns) == 0;
+		n += !(paid && last);
+		if (!paid)
+			continue;
+		p->time_kept = false;
+		party_unref(p);
+	}
+	return n;
+}
+
+void limits_idle(struct limits *l) {
+	if (l->working)
+		(void)limits_settle(l);
+	l->working = NULL;
+}
+
+void limits_except(struct limits *l, uint64_t ns) {
+	l->since += ns;
 }
 
 unsigned party_wait_s(const struct party *p, uint64_t now_ns) {
@@ -218,7 +306,7 @@ unsigned party_wait_s(const struct party *p, uint64_t now_ns) {
 	const int64_t over = time_used(p, (int64_t)now_ns) - s->burst_ns;
 	if (p->exempt || over < 0)
 		return 0;
-	return (unsigned)MIN(over / (s->percent * (int64_t)(NSEC_PER_SEC / 100)) + 1, (int64_t)60);
+	return (unsigned)MIN(over / (thousandths(p) * (int64_t)NSEC_PER_MSEC) + 1, (int64_t)60);
 }
 
 unsigned limits_message(const struct party *p, enum limit what, char out[static 512]) {
@@ -250,8 +338,7 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		snprintf(out, 512,
 		         "too much processor time: the requests of %.300s may take %d ms of each second, and %d s at "
 		         "once; please try again later",
-		         p->name, (int)(share_of(p)->percent * 10),
-		         (int)(share_of(p)->burst_ns / (int64_t)NSEC_PER_SEC));
+		         p->name, (int)thousandths(p), (int)(share_of(p)->burst_ns / (int64_t)NSEC_PER_SEC));
 		return MAX(party_wait_s(p, now_monotonic_ns()), 1U);
 	default: snprintf(out, 512, "the server has as many connections as it takes; try again later"); return 5;
 	}

@@ -109,10 +109,8 @@ struct parts *parts_new(struct reply *r) {
 
 static ssize_t read_charged(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct parts *p = cls;
-	const uint64_t begin = now_thread_cpu_ns();
-	ssize_t n = parts_read(p, pos, buf, max);
-	party_charge(p->party, now_thread_cpu_ns() - begin, now_monotonic_ns());
-	return n;
+	party_work(p->party, WORK_REQUEST, NULL);
+	return parts_read(p, pos, buf, max);
 }
 
 /*

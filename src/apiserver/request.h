@@ -98,6 +98,7 @@ struct listing;
 /* A write waiting for its turn; see apiserver/server.h. */
 struct write {
 	TAILQ_ENTRY(write) link;
+	size_t bytes; /* of what it has staged, as store_staged_bytes() counts */
 	enum write_result {
 		WRITE_DONE,   /* answered without a change */
 		WRITE_STAGED, /* changes are staged; answered once they are on disk */
@@ -133,7 +134,8 @@ struct request {
 	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
 	struct reply reply;
 	uint64_t start_ns;
-	uint64_t cpu_ns; /* processor time in the queue, not charged yet */
+	uint64_t cpu_ns;    /* processor time in the queue, not charged yet */
+	uint64_t commit_ns; /* and its share of commits */
 	bool answered;
 	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
 	bool sweeping;

@@ -61,9 +61,11 @@ static void run_queue(struct server *s) {
 		next = TAILQ_NEXT(w, link);
 		end = w == last;
 		const uint64_t begin = now_thread_cpu_ns();
+		const size_t bytes = store_staged_bytes(s->store);
 		enum write_result res = w->run(s, w);
+		w->bytes = store_staged_bytes(s->store) - bytes;
 		const uint64_t took = now_thread_cpu_ns() - begin;
-		s->queue_ns += took;
+		limits_except(s->limits, took);
 		if (w->done == request_done)
 			((struct request *)w)->cpu_ns += took;
 		if (res == WRITE_LATER)
@@ -135,10 +137,13 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 	for (unsigned k = 0; api_kinds[k]; k++)
 		if (changed & UINT64_C(1) << k)
 			watches_notify(s, k);
+	const struct store_cost cost = store_cost(s->store);
 	struct write_list done = TAILQ_HEAD_INITIALIZER(done);
 	TAILQ_CONCAT(&done, &s->staged, link);
 	while ((w = TAILQ_FIRST(&done))) {
 		TAILQ_REMOVE(&done, w, link);
+		if (w->done == request_done && cost.bytes)
+			((struct request *)w)->commit_ns += cost.cpu_ns * w->bytes / cost.bytes;
 		w->done(s, w, r, cause);
 	}
 	gc_run(s->gc);
@@ -246,6 +251,7 @@ bool server_handle(struct server *s, struct request *r) {
 
 void server_tick(struct server *s) {
 	watches_tick(s, now_monotonic_ns());
+	(void)limits_tick(s->limits, now_monotonic_ns());
 	gc_tick(s->gc);
 	keep_tick(s->keep);
 }

@@ -34,7 +34,6 @@ struct server {
 	struct quota *quota;
 	struct limits *limits;
 	void (*on_turn)(void);     /* without a loop: another turn begins; may be NULL */
-	uint64_t queue_ns;         /* processor time of what ran in the queue */
 	uint64_t changed;          /* kinds, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */
 	bool stopping;

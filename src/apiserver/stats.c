@@ -18,10 +18,15 @@ static struct metric commit_seconds = {.name = "nacre_apiserver_commit_seconds_t
                                        .help = "Time spent writing transactions.",
                                        .type = "counter",
                                        .scale = 1e-9};
-static struct metric cpu_seconds = {.name = "nacre_apiserver_request_cpu_seconds_total",
-                                    .help = "Processor time of requests, as charged to users and addresses.",
-                                    .type = "counter",
-                                    .scale = 1e-9};
+static struct metric cpu_seconds[WORKS_COUNT];
+static char work_labels[WORKS_COUNT][32];
+static struct metric handshakes[2];
+static struct metric longest = {.name = "nacre_apiserver_longest_turn_cpu_seconds",
+                                .help = "The most processor time that was taken before others had their turn.",
+                                .type = "gauge",
+                                .scale = 1e-9};
+static struct metric late =
+	METRIC_GAUGE("nacre_apiserver_watches_late", "Watches that wait for their user's share of processor time.");
 static struct metric watches = METRIC_GAUGE("nacre_apiserver_watches", "Watches open.");
 static struct metric dropped =
 	METRIC_COUNTER("nacre_apiserver_audit_dropped_total", "Lines of the audit log that had no room.");
@@ -54,8 +59,25 @@ void stats_register(void) {
 		                             .labels = limit_labels[l]};
 		metric_register(&refused[l]);
 	}
-	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds,
-	                               &watches, &objects, &dropped,  &cpu_seconds};
+	for (unsigned w = 0; w < WORKS_COUNT; w++) {
+		snprintf(work_labels[w], sizeof(work_labels[w]), "work=\"%s\"", work_name(w));
+		cpu_seconds[w] = (struct metric){.name = "nacre_apiserver_charged_cpu_seconds_total",
+		                                 .help = "Processor time charged to users and addresses, by what it "
+		                                         "went to.",
+		                                 .type = "counter",
+		                                 .labels = work_labels[w],
+		                                 .scale = 1e-9};
+		metric_register(&cpu_seconds[w]);
+	}
+	for (int user = 0; user < 2; user++) {
+		handshakes[user] = (struct metric){.name = "nacre_apiserver_handshakes_total",
+		                                   .help = "Connections with TLS, by who is charged for the handshake.",
+		                                   .type = "counter",
+		                                   .labels = user ? "charged=\"user\"" : "charged=\"address\""};
+		metric_register(&handshakes[user]);
+	}
+	struct metric *const rest[] = {&commits, &changes, &failures, &commit_seconds, &watches,
+	                               &objects, &dropped, &late,     &longest};
 	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
 		metric_register(rest[i]);
 }
@@ -82,8 +104,24 @@ void stats_refused(enum limit what) {
 	metric_add(&refused[what], 1);
 }
 
-void stats_cpu(uint64_t ns) {
-	metric_add(&cpu_seconds, (int64_t)ns);
+void stats_cpu(enum work what, uint64_t ns) {
+	metric_add(&cpu_seconds[what], (int64_t)ns);
+}
+
+void stats_handshake(bool user) {
+	metric_add(&handshakes[user], 1);
+}
+
+void stats_turn(uint64_t ns) {
+	static uint64_t most;
+	if (ns <= most)
+		return;
+	metric_add(&longest, (int64_t)(ns - most));
+	most = ns;
+}
+
+void stats_late(int change) {
+	metric_add(&late, change);
 }
 
 void stats_watch(int change) {

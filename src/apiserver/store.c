@@ -12,6 +12,7 @@
 /* Events held for each kind, by number and by the bytes that are held only for them. */
 #define EVENTS_MAX      (1U << 15)
 #define EVENT_BYTES_MAX ((size_t)32 << 20)
+#define CHANGE_BYTES    ((size_t)512) /* what a change costs beside its bytes, in bytes */
 
 RB_HEAD(object_tree, object);
 
@@ -43,9 +44,10 @@ struct store {
 	/* The batch: being staged, or in flight. */
 	struct change_tree by_key;
 	struct change **changes;
-	size_t n_changes, cap_changes;
+	size_t n_changes, cap_changes, bytes;
 	bool busy;
-	int64_t *forget; /* rows no longer needed, to go with the next batch */
+	struct store_cost cost; /* of the last one; the writer thread's while busy */
+	int64_t *forget;        /* rows no longer needed, to go with the next batch */
 	size_t n_forget, cap_forget;
 	/* The writer thread; all below is guarded by mutex. */
 	pthread_t thread;
@@ -280,6 +282,14 @@ size_t store_staged_count(const struct store *s) {
 	return s->n_changes;
 }
 
+size_t store_staged_bytes(const struct store *s) {
+	return s->bytes;
+}
+
+struct store_cost store_cost(const struct store *s) {
+	return s->cost;
+}
+
 int64_t store_next_version(const struct store *s) {
 	return s->last_given + 1;
 }
@@ -332,6 +342,7 @@ static int stage(struct store *s, unsigned kind, enum event_type type, const cha
 		.kind = kind, .event = e, .object = o, .written_s = (int64_t)(now_realtime_us() / USEC_PER_SEC)};
 	RB_INSERT(change_tree, &s->by_key, c);
 	s->changes[s->n_changes++] = c;
+	s->bytes += value->len + CHANGE_BYTES;
 	return 0;
 }
 
@@ -364,6 +375,7 @@ static void apply(struct store *s, unsigned kind, struct watch_event *e, struct 
 }
 
 static int write_batch(struct store *s, struct error *err) {
+	s->cost = (struct store_cost){0};
 	_free_ struct db_row *rows = calloc(s->n_changes, sizeof(*rows));
 	_free_ int64_t *horizons = calloc(s->n_kinds, sizeof(*horizons));
 	if (!rows || !horizons)
@@ -376,8 +388,9 @@ static int write_batch(struct store *s, struct error *err) {
 	for (unsigned i = 0; i < s->n_kinds; i++)
 		horizons[i] = s->kinds[i].horizon;
 	const struct db_batch b = {rows, s->n_changes, s->forget, s->n_forget, horizons};
-	uint64_t start = now_monotonic_ns();
+	const uint64_t start = now_monotonic_ns(), cpu = now_thread_cpu_ns();
 	int r = db_write(s->db, &b, s->last_given, err);
+	s->cost = (struct store_cost){now_thread_cpu_ns() - cpu, s->bytes};
 	stats_commit(s->n_changes, now_monotonic_ns() - start, r == 0);
 	return r;
 }
@@ -385,12 +398,13 @@ static int write_batch(struct store *s, struct error *err) {
 static void clear_batch(struct store *s) {
 	for (size_t i = 0; i < s->n_changes; i++)
 		change_free(s->changes[i]);
-	s->n_changes = 0;
+	s->n_changes = s->bytes = 0;
 	RB_INIT(&s->by_key);
 	s->busy = false;
 }
 
 static void finish(struct store *s, int r, const struct error *cause) {
+	const uint64_t cpu = now_thread_cpu_ns();
 	if (r == 0)
 		s->n_forget = 0;
 	for (size_t i = 0; r == 0 && i < s->n_changes; i++) {
@@ -403,6 +417,7 @@ static void finish(struct store *s, int r, const struct error *cause) {
 			s->hooks.on_event(s->hooks.userdata, c->kind, held);
 	}
 	clear_batch(s);
+	s->cost.cpu_ns += now_thread_cpu_ns() - cpu;
 	if (s->hooks.on_commit)
 		s->hooks.on_commit(s->hooks.userdata, r, cause);
 }

@@ -80,6 +80,14 @@ bool store_busy(const struct store *s);
 bool store_staged(const struct store *s, unsigned kind, const char *ns, const char *name);
 bool store_staged_kind(const struct store *s, unsigned kind);
 size_t store_staged_count(const struct store *s);
+/* What a batch is shared by: the bytes of its changes, and some for each of them. */
+size_t store_staged_bytes(const struct store *s);
+/* In on_commit: what the batch took, of both threads, and how many bytes it had. */
+struct store_cost {
+	uint64_t cpu_ns;
+	size_t bytes;
+};
+struct store_cost store_cost(const struct store *s);
 /* The resourceVersion that the next staged change must carry. */
 int64_t store_next_version(const struct store *s);
 /* VALUE's reference is taken, on failure too. -ENOMEM, else 0. NS is "" for objects of no namespace. */

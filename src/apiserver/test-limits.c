@@ -135,14 +135,14 @@ static void test_time(void **state) {
 	const uint64_t s = NSEC_PER_SEC, now = 5 * s;
 	(void)state;
 	for (int i = 0; i < 199; i++)
-		party_charge(ann, 10 * NSEC_PER_MSEC, now);
+		party_charge(ann, WORK_REQUEST, 10 * NSEC_PER_MSEC, now);
 	assert_int_equal(party_wait_s(ann, now), 0);
-	party_charge(ann, 10 * NSEC_PER_MSEC, now);
+	party_charge(ann, WORK_REQUEST, 10 * NSEC_PER_MSEC, now);
 	assert_true(party_wait_s(ann, now) > 0);
 	/* The others have theirs. */
 	assert_int_equal(party_wait_s(bob, now) + party_wait_s(host, now) + party_wait_s(root, now), 0);
 	/* What was under way counts beyond the burst: 1 s takes 5 s. */
-	party_charge(ann, s, now);
+	party_charge(ann, WORK_REQUEST, s, now);
 	assert_int_equal(party_wait_s(ann, now), 6);
 	assert_true(party_wait_s(ann, now + 4 * s) > 0);
 	assert_int_equal(party_wait_s(ann, now + 6 * s), 0);
@@ -150,15 +150,21 @@ static void test_time(void **state) {
 	party_unref(ann);
 	ann = of_user(l, "ann", "a");
 	assert_true(party_wait_s(ann, now + 4 * s) > 0);
-	party_charge(ann, 0, now + 1000 * s);
-	party_charge(ann, 2 * s - 1, now + 1000 * s);
+	party_charge(ann, WORK_REQUEST, 0, now + 1000 * s);
+	party_charge(ann, WORK_REQUEST, 2 * s - 1, now + 1000 * s);
 	assert_int_equal(party_wait_s(ann, now + 1000 * s), 0);
-	party_charge(ann, 1, now + 1000 * s);
+	party_charge(ann, WORK_REQUEST, 1, now + 1000 * s);
 	assert_int_equal(party_wait_s(ann, now + 1000 * s), 1);
+	/* When all is given back it is forgotten. */
+	assert_int_equal(limits_tick(l, now + 1000 * s), 5);
+	party_unref(ann);
+	assert_int_equal(limits_tick(l, now + 1001 * s), 5);
+	assert_int_equal(limits_tick(l, now + 1011 * s), 4);
+	ann = of_user(l, "ann", "a");
 	/* An agent has more, an address less, administrators all. */
-	party_charge(host, 4 * s - 1, now);
-	party_charge(nobody, s, now);
-	party_charge(root, 1000 * s, now);
+	party_charge(host, WORK_REQUEST, 4 * s - 1, now);
+	party_charge(nobody, WORK_REQUEST, s, now);
+	party_charge(root, WORK_REQUEST, 1000 * s, now);
 	assert_int_equal(party_wait_s(host, now), 0);
 	assert_true(party_wait_s(nobody, now) > 0);
 	assert_int_equal(party_wait_s(root, now), 0);
@@ -168,8 +174,54 @@ static void test_time(void **state) {
 	limits_free(l);
 }
 
+/* A user takes over what an address was charged for him, as long as he has time left himself. */
+static void test_take_over(void **state) {
+	struct limits *l = limits_new();
+	struct party *ann = of_user(l, "ann", "a"), *address = of_address(l, "192.0.2.1");
+	const uint64_t s = NSEC_PER_SEC, now = 5 * s;
+	(void)state;
+	party_charge(address, WORK_HANDSHAKE, s, now);
+	assert_true(party_wait_s(address, now) > 0);
+	assert_true(party_take_over(ann, address, s, now));
+	assert_int_equal(party_wait_s(address, now) + party_wait_s(ann, now), 0);
+	party_charge(address, WORK_HANDSHAKE, s, now);
+	assert_true(party_take_over(ann, address, s, now));
+	assert_true(party_wait_s(ann, now) > 0);
+	party_charge(address, WORK_HANDSHAKE, s, now);
+	assert_false(party_take_over(ann, address, s, now));
+	assert_true(party_wait_s(address, now) > 0);
+	party_unref(ann);
+	party_unref(address);
+	limits_free(l);
+}
+
+/* All that passes is charged to whom the loop works for, but for what is charged in another way. */
+static void test_work(void **state) {
+	struct limits *l = limits_new();
+	struct party *ann = of_user(l, "ann", "a"), *bob = of_user(l, "bob", "a");
+	uint64_t of_ann = 0, of_bob = 0, begin;
+	(void)state;
+	party_work(ann, WORK_REQUEST, &of_ann);
+	begin = limits_settle(l);
+	while (limits_settle(l) < begin + 20 * NSEC_PER_MSEC)
+		;
+	party_work(bob, WORK_WATCH, &of_bob);
+	assert_true(of_ann >= 20 * NSEC_PER_MSEC);
+	assert_int_equal(of_bob, 0);
+	limits_except(l, 3600 * NSEC_PER_SEC);
+	limits_idle(l);
+	assert_int_equal(of_bob, 0);
+	party_work(ann, WORK_REQUEST, NULL);
+	/* Whose last reference has gone is worked for no more. */
+	party_unref(ann);
+	limits_idle(l);
+	party_unref(bob);
+	limits_free(l);
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties), cmocka_unit_test(test_counts),
-	                                   cmocka_unit_test(test_events), cmocka_unit_test(test_time)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties),   cmocka_unit_test(test_counts),
+	                                   cmocka_unit_test(test_events),    cmocka_unit_test(test_time),
+	                                   cmocka_unit_test(test_take_over), cmocka_unit_test(test_work)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

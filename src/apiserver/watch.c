@@ -378,18 +378,19 @@ bool watch_unfinished(const struct watch *w) {
 	return w->work > SELECTOR_WORK_MAX;
 }
 
+bool watch_due(struct watch *w) {
+	w->work = 0;
+	if (w->ended || w->ending || w->bookmark_due || w->initial || w->initial_end_due || w->at < w->total)
+		return true;
+	w->waiting = peek_event(w) == -1;
+	return !w->waiting;
+}
+
+/* Whether it is news to them each finds out when its turn comes. */
 void watches_notify(struct server *s, unsigned kind) {
 	struct watch *w, *next;
-	size_t work = 0;
-	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next) {
-		if (!w->waiting)
-			continue;
-		/* Past the bound each looks for itself, when its turn comes. */
-		w->work = work;
-		if (peek_event(w) != -1)
-			wake(w);
-		work = w->work;
-	}
+	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next)
+		wake(w);
 }
 
 static void tick(struct watch *w, uint64_t now_ns) {

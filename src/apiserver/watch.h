@@ -32,6 +32,8 @@ struct watch *watch_free(struct watch *w);
 ssize_t watch_read(struct watch *w, char *buf, size_t max);
 /* That was not all: it is to be read again, in another turn of the loop. */
 bool watch_unfinished(const struct watch *w);
+/* After WAKE: whether there is something to say, or to be selected. False: it waits again. */
+bool watch_due(struct watch *w);
 struct watch_refusal {
 	unsigned retry_after_s;
 	char message[512];

@@ -279,7 +279,7 @@ int proc_pidfile_read(const char *path, pid_t *ret_pid) {
 	_free_ char *text = NULL;
 	int pid;
 	unsigned long long want;
-	uint64_t start;
+	uint64_t start = 0;
 	int r = read_file(path, 128, &text, NULL, NULL);
 	if (r < 0)
 		return r;

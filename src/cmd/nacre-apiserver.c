@@ -10,6 +10,7 @@
 #include "apiserver/audit.h"
 #include "apiserver/authn.h"
 #include "apiserver/http.h"
+#include "apiserver/limits.h"
 #include "apiserver/stats.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -28,7 +29,7 @@ struct program {
 	struct tls_files files;
 	const char *account_key, *audit_log;
 	struct error audit_failure;
-	int64_t token_life_s;
+	int64_t token_life_s, share;
 	bool crl_old; /* and it was said */
 	bool read_only;
 	struct tls *tls; /* NULL: UNIX sockets only */
@@ -134,8 +135,10 @@ static int start(struct program *p, const char *database, const struct opt_list 
 	if (r < 0)
 		return error_errno(err, r, "create the event loop");
 	r = server_new(&p->server, p->loop, database, err);
-	if (r == 0)
+	if (r == 0) {
 		p->server->read_only = p->read_only;
+		limits_set_share(p->server->limits, p->share);
+	}
 	if (r == 0 && p->files.cert)
 		r = tls_new(&p->tls, &p->files, err);
 	if (r == 0 && p->audit_log)
@@ -161,7 +164,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 int main(int argc, char **argv) {
 	const char *database = "/var/lib/nacre/apiserver.db", *level = "info";
 	struct opt_list listen = {0};
-	struct program p = {0};
+	struct program p = {.share = LIMITS_SHARE_PERCENT};
 	const struct opt opts[] = {
 		{"database", OPT_STR, &database, "FILE", "SQLite database; made if it is not there"},
 		{"listen", OPT_LIST, &listen, "WHERE",
@@ -179,6 +182,10 @@ int main(int argc, char **argv) {
 		{"service-account-max-token-expiration", OPT_I64, &p.token_life_s, "SECONDS",
 	         "the longest life of a token; one that says more is not believed for longer (default: 86400, a day)",
 	         600, INT64_C(1) << 32, false},
+		{"processor-share", OPT_I64, &p.share, "PERCENT",
+	         "of a processor that a user may take for long; an address may take half of it, an agent 2.5 times "
+	         "(default: 20)",
+	         1, 100, false},
 		{"audit-log", OPT_STR, &p.audit_log, "FILE",
 	         "append a line for each request, as audit.k8s.io/v1; opened anew on SIGHUP"},
 		{"read-only", OPT_FLAG, &p.read_only, NULL,

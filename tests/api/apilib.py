@@ -215,10 +215,10 @@ class Server(Client):
 
 
 @contextlib.contextmanager
-def fresh_server(directory):
-    """A nacre-apiserver in DIRECTORY. At its end it is stopped, not killed, so that leaks are looked for."""
+def fresh_server(directory, *args):
+    """A nacre-apiserver with ARGS in DIRECTORY. At its end it is stopped, not killed, so that leaks are looked for."""
     s = Server(directory)
-    s.start()
+    s.start(args=args)
     yield s
     s.stop()
     with open(s.log) as f:

@@ -281,8 +281,9 @@ def test_bytes_of_a_namespace(tenants):
     ask_red = lambda *args: server.request(*args, conn=red)
     server.create(instance("a", "red"))
     assert server.patch(f"{OF_RED}/a/status", {"status": {"host": "h1"}}).status == 200
+    admin = server.connection()  # the tenant has not so much processor time
     for n in range(fit - 10):
-        assert ask_red("POST", at, configmap(f"c{n}", big)).status == 201
+        assert server.post(at, configmap(f"c{n}", big), conn=admin).status == 201
     # Many at once don't exceed it: all but the last byte first, so that they arrive together.
     body = json.dumps(configmap("", big) | {"metadata": {"generateName": "x"}}).encode()
     socks = [stack.enter_context(server.socket(RED, timeout=120)) for _ in range(30)]

@@ -13,3 +13,13 @@ def server(tmp_path):
     """A fresh nacre-apiserver, gone after the test."""
     with fresh_server(tmp_path) as s:
         yield s
+
+
+# Of processor time, so that a server that gets little of it can be made to refuse.
+SMALL_SHARE = ("--processor-share", "4")
+
+
+@pytest.fixture
+def strict_server(tmp_path):
+    with fresh_server(tmp_path, *SMALL_SHARE) as s:
+        yield s

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beside requests, handshakes, deliveries to watches and commits are charged to who causes them, and done in turns."""
+
+import contextlib
+import resource
+import select
+import socket
+import ssl
+import subprocess
+import time
+
+from agents import H1, LEASES, as_user, thing
+from apilib import context, fresh_server, namespace, pki
+from conftest import SMALL_SHARE
+from harness import eventually, patient
+from tenant import CONFIGMAPS, EVENTS, RBAC, RED, ask, make
+from test_limits import answer, bind, refused
+
+BLUE = ("blue",)
+OF_BLUE = "/api/v1/namespaces/blue/configmaps"
+ELSEWHERE = "127.0.0.9"
+WATCHES, CHANGES = 200, 80  # some 0.5 ms for each change and watch
+READER = (b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def metric(server, name, conn=None):
+    text = server.get("/metrics", conn=conn).text
+    return next(float(x.split()[-1]) for x in text.splitlines() if x.startswith(name + " "))
+
+
+def charged(server, work, conn=None):
+    return metric(server, f'nacre_apiserver_charged_cpu_seconds_total{{work="{work}"}}', conn)
+
+
+def blue(server):
+    server.create(namespace("blue"))
+    a = server.post(f"{RBAC}/namespaces/blue/rolebindings", bind("admin", "blue", "admin", "blue"))
+    assert a.status == 201, a.text
+
+
+def host(server):
+    server.create(thing("Host", "h1", {"role": "compute", "vtep": "fd00::1"}))
+    server.create(thing("Lease", "host-h1", {"holderIdentity": "h1"}))
+
+
+def beat(server, conn=None):
+    """A heartbeat of host h1."""
+    a = server.request("PATCH", f"{LEASES}/host-h1", {"spec": {"leaseDurationSeconds": 40}},
+                       "application/merge-patch+json", conn=conn or server.connection(H1))
+    assert a.status == 200, a.text
+
+
+def hello():
+    """The first message of a client's handshake."""
+    out = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost").do_handshake()
+    return out.read()
+
+
+def from_elsewhere(server, timeout=60):
+    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout, source_address=(ELSEWHERE, 0))
+
+
+def costly_certificate(directory):
+    """Of RSA with 4,096 bits: a handshake takes the server some ms, and its client next to nothing."""
+    cert, key, names = (f"{directory}/rsa.{x}" for x in ("crt", "key", "ext"))
+    with open(names, "w") as f:
+        f.write("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for argv in (["req", "-newkey", "rsa:4096", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", cert + ".csr"],
+                 ["x509", "-req", "-in", cert + ".csr", "-CA", pki().ca, "-CAkey", f"{pki().dir}/ca.key", "-CAcreateserial",
+                  "-CAserial", cert + ".srl", "-days", "2", "-extfile", names, "-out", cert]):
+        subprocess.run(["openssl", *argv], check=True, capture_output=True, timeout=patient(120))
+    return "--tls-cert", cert, "--tls-key", key
+
+
+def begin_handshakes(server):
+    """Begins one handshake after the other, many at a time, and ends none, until one isn't answered."""
+    text, poll, open_ = hello(), select.poll(), {}
+    end = time.monotonic() + patient(120)
+    with contextlib.ExitStack() as stack:
+        while time.monotonic() < end:
+            while len(open_) < 100:
+                s = stack.enter_context(from_elsewhere(server))
+                with contextlib.suppress(OSError):
+                    s.sendall(text)
+                open_[s.fileno()] = s
+                poll.register(s, select.POLLIN)
+            for fd, _ in poll.poll(1000):
+                s = open_.pop(fd)
+                poll.unregister(s)
+                try:
+                    answered = s.recv(4096) != b""
+                except ConnectionError:
+                    answered = False
+                s.close()
+                if not answered and refused(server, "time"):
+                    return
+    raise TimeoutError("all handshakes were answered")
+
+
+def test_handshakes(tmp_path):
+    """They are charged to the address, though they never end; past its budget it is not listened to."""
+    with fresh_server(tmp_path, *costly_certificate(tmp_path), *SMALL_SHARE) as server:
+        refuse_handshakes(server)
+
+
+def refuse_handshakes(server):
+    host(server)
+    make(server)
+    request = f"GET {LEASES}/host-h1 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with context(*H1).wrap_socket(from_elsewhere(server), server_hostname="localhost") as early:
+        early.sendall(request)
+        assert answer(early)[0] == 200
+        begin_handshakes(server)
+        # An agent whose connection is there goes on, although it shares the address; and so do others.
+        early.sendall(request)
+        assert answer(early)[0] == 200
+    for _ in range(5):
+        beat(server)
+        assert ask(server, "GET", CONFIGMAPS).status == 200
+        assert server.request("GET", "/healthz", conn=server.connection(())).status == 200
+    assert refused(server, "time") > 0
+    assert charged(server, "handshakes") > 1
+
+    def again():
+        with context().wrap_socket(from_elsewhere(server), server_hostname="localhost") as s:
+            s.sendall(READER % b"/healthz")
+            return answer(s)[0] == 200
+
+    # Each try costs a handshake.
+    eventually("the address is listened to again", 60, again, interval=2, catch=(OSError,))
+
+
+def test_handshakes_of_users(server):
+    """Who then says who he is pays himself, so that an address that many share has no less."""
+    make(server)
+
+    def paid(who):
+        return metric(server, f'nacre_apiserver_handshakes_total{{charged="{who}"}}')
+
+    def grows(who, act):
+        before = paid(who)
+        act()
+        eventually(f"the {who} pays", 20, lambda: paid(who) > before)
+
+    users = paid("user")
+    for _ in range(5):
+        assert ask(server, "GET", CONFIGMAPS).status == 200
+    assert paid("user") >= users + 5
+    grows("address", lambda: server.request("GET", "/healthz", conn=server.connection(())))
+    grows("address", lambda: from_elsewhere(server).close())
+
+
+def test_handshake_that_waits(server):
+    """It takes nothing while it waits for its client."""
+    conn = server.connection()
+
+    def rests():
+        before = charged(server, "handshakes", conn)
+        for _ in range(50):
+            assert server.get("/healthz", conn=conn).status == 200
+        return charged(server, "handshakes", conn) == before
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(from_elsewhere(server)).sendall(hello()[:1])
+        eventually("nothing is charged", 20, rests)
+
+
+def wide_event():
+    return {"metadata": {"name": "wide"}, "involvedObject": {"namespace": "red"}, "reason": "r",
+            **{f"k{i}": {f"m{j:03}": "" for j in range(98)} for i in range(95)}}
+
+
+def watch(server, stack, user, path):
+    s = stack.enter_context(server.socket(user, timeout=60))
+    s.sendall(READER % path.encode())
+    data = b""
+    while b"\r\n" not in data:
+        data += s.recv(4096)
+    assert data.startswith(b"HTTP/1.1 200"), data
+    return s
+
+
+def reads(s, word):
+    data = b""
+    while word not in data:
+        more = s.recv(65536)
+        assert more, data[-300:]
+        data = data[-300:] + more
+
+
+def test_watches(strict_server):
+    """Whoever has many that are costly waits for what they would tell him; nobody else does."""
+    server = strict_server
+    make(server)
+    blue(server)
+    host(server)
+    assert server.post(EVENTS, wide_event()).status == 201
+    version = server.get(EVENTS + "/wide").json["metadata"]["resourceVersion"]
+    for n in range(CHANGES):
+        assert server.patch(EVENTS + "/wide", {"reason": f"r{n}" if n < CHANGES - 1 else "last"}).status == 200
+    terms = ",".join(["reason!=x"] * 62 + ["reason=last"])
+    with contextlib.ExitStack() as stack:
+        others = watch(server, stack, BLUE, f"{OF_BLUE}?watch=1")
+        mine = [stack.enter_context(server.socket(RED, timeout=patient(60))) for _ in range(WATCHES)]
+        for s in mine:
+            s.sendall(READER % f"{EVENTS}?watch=1&resourceVersion={version}&fieldSelector={terms}".encode())
+        eventually("they wait", 60, lambda: metric(server, "nacre_apiserver_watches_late") > 0, interval=0.01)
+        for i in range(5):
+            beat(server)
+            assert ask(server, "POST", OF_BLUE, {"metadata": {"name": f"c{i}"}}, user=BLUE).status == 201
+            reads(others, f'"c{i}"'.encode())
+        # Nothing is lost. (Those that came too late for their user's time were refused.)
+        kept = 0
+        for s in mine:
+            if kept < 10 and s.recv(12) == b"HTTP/1.1 200":
+                kept += 1
+                mine[kept - 1] = s
+            else:
+                s.close()
+        for s in mine[:kept]:
+            reads(s, b'"last"')
+        assert kept
+    eventually("no watch waits", 60, lambda: metric(server, "nacre_apiserver_watches_late") == 0)
+
+
+def test_many_watches(server):
+    """What one write tells thousands goes in turns."""
+    many = 8000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert server.post(CONFIGMAPS.replace("red", "default"), {"metadata": {"name": "c"}, "data": {"a": ""}}).status == 201
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        all_ = []
+        for _ in range(many):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            s.settimeout(patient(60))
+            s.connect(f"{server.dir}/sock")
+            s.sendall(READER % b"/api/v1/namespaces/default/configmaps?watch=1")
+            reads(s, b'"ADDED"')
+            all_.append(s)
+        for n in range(3):
+            a = server.patch("/api/v1/namespaces/default/configmaps/c", {"data": {"a": f"{n}" + "x" * 8000}})
+            assert a.status == 200
+            for s in all_:
+                reads(s, f'"{n}xx'.encode())
+        assert metric(server, "nacre_apiserver_longest_turn_cpu_seconds") < 0.03
+
+
+def test_commits(server):
+    make(server)
+    before = charged(server, "commits")
+    assert ask(server, "GET", CONFIGMAPS).status == 200
+    assert charged(server, "commits") == before
+    assert ask(server, "POST", CONFIGMAPS, {"metadata": {"name": "big"}, "data": {"a": "x" * 1_000_000}}).status == 201
+    assert charged(server, "commits") > before
