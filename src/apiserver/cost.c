@@ -7,6 +7,8 @@
  *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE",
  *      "accept": "…"}
  *
+ * In bodies `@uid:NAME` stands for the uid of ConfigMap NAME in namespace red.
+ *
  * A request with a ROW is counted, from the bytes of its body to its answer, with what follows from it at once: its
  * transaction, events, watches, collection. What is done in one turn of the server's loop is dumped apart, each time
  * under the name of the row; the code of its answer goes to standard output.
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <valgrind/callgrind.h>
 
+#include "api/account.h"
 #include "apiserver/listreply.h"
 #include "apiserver/server.h"
 #include "apiserver/watch.h"
@@ -59,6 +62,25 @@ static const char *text_of(const json_t *line, const char *key) {
 	return s ? s : "";
 }
 
+/* Adds the N bytes at P to B, with the uids that are spoken of. */
+static void put_body(struct server *s, struct buf *b, const char *p, size_t n) {
+	static const char mark[] = "@uid:";
+	const unsigned kind = kind_index(&api_kind_configmap);
+	const char *end = p + n, *at, *uid;
+	while ((at = memmem(p, (size_t)(end - p), mark, strlen(mark)))) {
+		char name[64];
+		size_t len = 0;
+		buf_add(b, p, (size_t)(at - p));
+		p = at + strlen(mark);
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, "\""), p);
+		p += strlen(name);
+		const struct object *o = store_get(s->store, kind, "red", name);
+		if (o && json_find(o->value->data, o->value->len, "metadata.uid", &uid, &len))
+			buf_add(b, uid + 1, len - 2);
+	}
+	buf_add(b, p, (size_t)(end - p));
+}
+
 static int handle(struct server *s, const json_t *line, struct error *err) {
 	const char *row = text_of(line, "row"), *type = text_of(line, "type"), *body = text_of(line, "body");
 	const char *accept = text_of(line, "accept");
@@ -71,7 +93,7 @@ static int handle(struct server *s, const json_t *line, struct error *err) {
 	int e = *body ? read_file(body, REQUEST_BODY_MAX, &bytes, &n, err) : 0;
 	if (e < 0)
 		return e;
-	buf_add(&r->body, bytes ? bytes : "", n);
+	put_body(s, &r->body, bytes ? bytes : "", n);
 	if (*row) {
 		counted = row;
 		CALLGRIND_START_INSTRUMENTATION;

@@ -11,8 +11,10 @@
 #include "base/util.h"
 
 #define KEYS_A_BATCH   256
-#define BYTES_A_BATCH  ((size_t)2 << 20) /* of objects that are looked at */
+#define BYTES_A_BATCH  ((size_t)256 << 10) /* of objects that are read */
+#define NOTED_A_BATCH  4096                /* dependents of owners that went */
 #define EXPIRY_EVERY_S 60
+#define EVENTS_A_TICK  4096 /* of which it is asked whether they have expired */
 
 /* An object to look at. */
 struct key {
@@ -24,11 +26,20 @@ struct key {
 	char ns[];
 };
 
-/* "The object KEY has an owner of this uid." */
+/* "The object KEY has an owner of this uid." Of one owner those that wait for their own dependents come first. */
 struct owned {
 	RB_ENTRY(owned) node;
 	char uid[40];
+	bool waiting;
 	struct key *key;
+};
+
+/* An owner that went or is about to; its dependents from FROM on (NULL: all) are yet to be put into `todo`. */
+struct went {
+	TAILQ_ENTRY(went) link;
+	char uid[40];
+	struct key *from;
+	bool from_waiting;
 };
 
 RB_HEAD(key_tree, key);
@@ -40,11 +51,13 @@ struct gc {
 	struct key_tree todo;
 	TAILQ_HEAD(, key) doing;
 	struct owned_tree owned;
-	struct key *last; /* where the next batch begins; NULL: at the first */
+	TAILQ_HEAD(, went) went;
+	struct key *last;    /* where the next batch begins; NULL: at the first */
+	struct key *expired; /* how far Events were asked in this round; NULL: there is none */
 	bool queued, backing_off;
 	unsigned ticks;
 	/* Of this batch, with the owners and dependents that a key needs. */
-	size_t changes, looked_at, bytes, done;
+	size_t changes, looked_at, bytes, noted, done;
 };
 
 static int key_cmp(struct key *a, struct key *b) {
@@ -56,8 +69,12 @@ static int key_cmp(struct key *a, struct key *b) {
 
 static int owned_cmp(struct owned *a, struct owned *b) {
 	int c = strcmp(a->uid, b->uid);
-	if (c || a->key == b->key)
+	if (c)
 		return c;
+	if (a->waiting != b->waiting)
+		return a->waiting ? -1 : 1;
+	if (a->key == b->key)
+		return 0;
 	/* A key of NULL comes before all, to find the first. */
 	if (!a->key || !b->key)
 		return a->key ? 1 : -1;
@@ -105,7 +122,7 @@ static const char *ref_str(const json_t *ref, const char *key) {
 	return v ? v : "";
 }
 
-static void index_add(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs) {
+static void index_add(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs, bool waiting) {
 	size_t i;
 	json_t *ref;
 	json_array_foreach((json_t *)refs, i, ref) {
@@ -116,6 +133,7 @@ static void index_add(struct gc *g, unsigned kind, const char *ns, const char *n
 			free(o);
 			return;
 		}
+		o->waiting = waiting;
 		snprintf(o->uid, sizeof(o->uid), "%s", ref_str(ref, "uid"));
 		if (RB_INSERT(owned_tree, &g->owned, o)) {
 			free(o->key);
@@ -124,12 +142,13 @@ static void index_add(struct gc *g, unsigned kind, const char *ns, const char *n
 	}
 }
 
-static void index_remove(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs) {
+static void index_remove(struct gc *g, unsigned kind, const char *ns, const char *name, const json_t *refs,
+                         bool waiting) {
 	size_t i;
 	json_t *ref;
 	struct key *k = key_new(kind, ns, name);
 	json_array_foreach((json_t *)refs, i, ref) {
-		struct owned want = {.key = k};
+		struct owned want = {.key = k, .waiting = waiting};
 		snprintf(want.uid, sizeof(want.uid), "%s", ref_str(ref, "uid"));
 		struct owned *o = k ? RB_FIND(owned_tree, &g->owned, &want) : NULL;
 		if (!o)
@@ -142,7 +161,7 @@ static void index_remove(struct gc *g, unsigned kind, const char *ns, const char
 }
 
 static struct owned *first_dependent(struct gc *g, const char *uid) {
-	struct owned want = {0};
+	struct owned want = {.waiting = true};
 	snprintf(want.uid, sizeof(want.uid), "%s", uid);
 	struct owned *o = RB_NFIND(owned_tree, &g->owned, &want);
 	return o && streq(o->uid, want.uid) ? o : NULL;
@@ -168,35 +187,17 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	return true;
 }
 
-/* Of an object that is only looked at: less than a tree of it takes. */
-#define GLANCE_BYTES ((size_t)2048)
-
-/* Reads no further than the metadata. */
-static void glance(const struct blob *b, bool *ret_deleting, bool *ret_foreground) {
-	static const char *const names[] = {"deletionTimestamp", "finalizers"};
-	struct json_span meta = {0}, v[2] = {0};
-	/* Most objects are not being deleted, and to search is cheaper than to read. */
-	if (memmem(b->data, b->len, "deletionTimestamp", 17) &&
-	    json_find(b->data, b->len, "metadata", &meta.text, &meta.len))
-		json_members(meta.text, meta.len, names, v, ARRAY_SIZE(names));
-	*ret_deleting = v[0].len > 0;
-	*ret_foreground = v[1].len && memmem(v[1].text, v[1].len, "\"foregroundDeletion\"", 20);
-}
-
-static bool says_deleting(const struct blob *b) {
-	bool deleting, foreground;
-	glance(b, &deleting, &foreground);
-	return deleting;
-}
-
-static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e) {
+static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e, const struct noted *noted) {
 	json_t *before = refs_of(e->prev), *now = e->type == EVENT_DELETED ? NULL : refs_of(e->value);
 	size_t i;
 	json_t *ref;
-	if (before)
-		index_remove(g, kind, e->ns, e->name, before);
+	if (before) {
+		struct noted was;
+		blob_note(e->prev, &was);
+		index_remove(g, kind, e->ns, e->name, before, was.waiting);
+	}
 	if (now) {
-		index_add(g, kind, e->ns, e->name, now);
+		index_add(g, kind, e->ns, e->name, now, noted->waiting);
 		if (!before || !json_equal(before, now))
 			look_at(g, kind, e->ns, e->name, false);
 	}
@@ -204,42 +205,84 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 	json_array_foreach(before, i, ref) {
 		const struct object *owner = NULL;
 		unsigned owner_kind;
-		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && says_deleting(owner->value))
+		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && owner->noted.deleting)
 			look_at(g, owner_kind, owner->ns, owner->name, false);
 	}
 	json_decref(before);
 	json_decref(now);
 }
 
-static void look_at_dependents(struct gc *g, const struct blob *owner) {
-	const char *text;
-	size_t len;
-	char uid[40];
-	if (!json_find(owner->data, owner->len, "metadata.uid", &text, &len) || len <= 2)
+/* What can't be noted for want of memory is found at the next start. */
+static void notice_went(struct gc *g, const char *uid) {
+	struct went *w = first_dependent(g, uid) ? calloc(1, sizeof(*w)) : NULL;
+	if (!w)
 		return;
-	snprintf(uid, sizeof(uid), "%.*s", (int)(len - 2), text + 1);
-	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o))
-		look_at(g, o->key->kind, o->key->ns, o->key->name, true);
-}
-
-static void notice_deleted(struct gc *g, const struct watch_event *e) {
-	const unsigned ns_kind = kind_index(&api_kind_namespace);
-	look_at_dependents(g, e->value);
-	const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
-	if (ns && says_deleting(ns->value))
-		look_at(g, ns_kind, "", e->ns, false);
+	snprintf(w->uid, sizeof(w->uid), "%s", uid);
+	TAILQ_INSERT_TAIL(&g->went, w, link);
 }
 
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
-	notice_refs(g, kind, e);
-	if (e->type == EVENT_DELETED)
-		notice_deleted(g, e);
-	else if (says_deleting(e->value)) {
-		look_at(g, kind, e->ns, e->name, false);
-		/* Foreground deletion has begun, perhaps. */
-		if (!e->prev || !says_deleting(e->prev))
-			look_at_dependents(g, e->value);
+	const unsigned ns_kind = kind_index(&api_kind_namespace);
+	const struct object *o = e->type == EVENT_DELETED ? NULL : store_get(g->server->store, kind, e->ns, e->name);
+	struct noted now, was = {0};
+	if (o)
+		now = o->noted;
+	else
+		blob_note(e->value, &now);
+	notice_refs(g, kind, e, &now);
+	if (e->type == EVENT_DELETED) {
+		const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
+		notice_went(g, now.uid);
+		if (ns && ns->noted.deleting)
+			look_at(g, ns_kind, "", e->ns, false);
+		return;
 	}
+	if (!now.deleting)
+		return;
+	look_at(g, kind, e->ns, e->name, false);
+	/* Foreground deletion has begun, perhaps. */
+	if (e->prev)
+		blob_note(e->prev, &was);
+	if (!was.deleting)
+		notice_went(g, now.uid);
+}
+
+static void went_free(struct gc *g, struct went *w) {
+	TAILQ_REMOVE(&g->went, w, link);
+	free(w->from);
+	free(w);
+}
+
+/* Puts some of the dependents of owners that went into `todo`: there may be thousands of each. */
+static void look_at_dependents(struct gc *g) {
+	struct went *w;
+	while ((w = TAILQ_FIRST(&g->went))) {
+		struct owned want = {.waiting = !w->from || w->from_waiting, .key = w->from};
+		snprintf(want.uid, sizeof(want.uid), "%s", w->uid);
+		struct owned *o = RB_NFIND(owned_tree, &g->owned, &want);
+		for (; o && streq(o->uid, w->uid) && g->noted < NOTED_A_BATCH; o = RB_NEXT(owned_tree, NULL, o)) {
+			look_at(g, o->key->kind, o->key->ns, o->key->name, true);
+			g->noted++;
+		}
+		if (!o || !streq(o->uid, w->uid)) {
+			went_free(g, w);
+			continue;
+		}
+		free(w->from);
+		w->from_waiting = o->waiting;
+		w->from = key_new(o->key->kind, o->key->ns, o->key->name);
+		return;
+	}
+}
+
+/* The rest has its turn after others had theirs. */
+static bool is_enough(const struct gc *g) {
+	return g->changes >= KEYS_A_BATCH || g->looked_at >= KEYS_A_BATCH || g->bytes >= BYTES_A_BATCH;
+}
+
+/* The same within a key: each batch does some of it, however large its own object is. */
+static bool is_enough_of_key(const struct gc *g) {
+	return g->changes && is_enough(g);
 }
 
 /* ---- doing ---- */
@@ -261,6 +304,7 @@ static int remove_finalizer(struct gc *g, unsigned kind, const struct object *o,
 static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum propagation how) {
 	if (store_staged(g->server->store, kind, o->ns, o->name))
 		return -EAGAIN;
+	g->bytes += o->value->len;
 	int r = stage_delete(g->server, kind, o, how, false, NULL);
 	if (r > 0)
 		g->changes++;
@@ -289,6 +333,7 @@ static bool has_uid(void *userdata, const json_t *ref) {
 static int orphan_one(struct gc *g, const struct key *k, char *uid) {
 	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
 	json_t *obj = NULL;
+	g->bytes += o ? o->value->len : 0;
 	int r = o ? object_read(o, &obj) : 0;
 	if (obj)
 		r = forget_owners(g, k->kind, o, obj, has_uid, uid);
@@ -313,7 +358,7 @@ static int do_propagation(struct gc *g, unsigned kind, const struct object *o, j
 		return 0;
 	if (!d)
 		return remove_finalizer(g, kind, o, obj, orphan ? "orphan" : "foregroundDeletion");
-	for (; orphan && d && g->changes < KEYS_A_BATCH; d = next_dependent(d)) {
+	for (; orphan && d && !is_enough_of_key(g); d = next_dependent(d)) {
 		int one = orphan_one(g, d->key, uid);
 		r = one < 0 ? one : r;
 	}
@@ -333,25 +378,14 @@ struct dependent {
 	const char *ns;
 };
 
-/* Whether the stored object waits for its dependents. */
-static bool is_waiting(struct gc *g, const struct object *o) {
-	bool deleting, foreground;
-	glance(o->value, &deleting, &foreground);
-	g->bytes += GLANCE_BYTES;
-	return deleting && foreground;
-}
-
 static enum owner owner_of(const struct dependent *d, const json_t *ref) {
 	const struct object *owner = NULL;
-	const char *text, *uid = ref_str(ref, "uid");
 	unsigned kind;
-	size_t len;
 	if (!find_owner(d->gc, ref, d->ns, &kind, &owner))
 		return OWNER_SOLID;
-	if (!owner || !json_find(owner->value->data, owner->value->len, "metadata.uid", &text, &len) ||
-	    len != strlen(uid) + 2 || memcmp(text + 1, uid, len - 2) != 0)
+	if (!owner || !streq(owner->noted.uid, ref_str(ref, "uid")))
 		return OWNER_DANGLING;
-	return is_waiting(d->gc, owner) ? OWNER_WAITING : OWNER_SOLID;
+	return owner->noted.waiting ? OWNER_WAITING : OWNER_SOLID;
 }
 
 static bool is_not_solid(void *userdata, const json_t *ref) {
@@ -360,12 +394,8 @@ static bool is_not_solid(void *userdata, const json_t *ref) {
 
 /* Whether one that the object of UID owns waits for that very object, perhaps through others. */
 static bool has_waiting_dependent(struct gc *g, const char *uid) {
-	for (struct owned *o = first_dependent(g, uid); o; o = next_dependent(o)) {
-		const struct object *dep = store_get(g->server->store, o->key->kind, o->key->ns, o->key->name);
-		if (dep && is_waiting(g, dep))
-			return true;
-	}
-	return false;
+	const struct owned *o = first_dependent(g, uid);
+	return o && o->waiting;
 }
 
 /*
@@ -396,9 +426,9 @@ static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 		for (const struct object *o = store_seek(s->store, kind, ns->name, ""); o && streq(o->ns, ns->name);
 		     o = store_next(s->store, kind, o)) {
 			empty = false;
-			if (g->changes >= KEYS_A_BATCH)
+			if (is_enough_of_key(g))
 				return -EAGAIN;
-			int r = says_deleting(o->value) ? 0 : delete_one(g, kind, o, PROPAGATE_BACKGROUND);
+			int r = o->noted.deleting ? 0 : delete_one(g, kind, o, PROPAGATE_BACKGROUND);
 			if (r == -ENOMEM)
 				return r;
 		}
@@ -434,11 +464,6 @@ static int do_key(struct gc *g, const struct key *k) {
 	return r;
 }
 
-/* The rest has its turn after others had theirs. */
-static bool is_enough(const struct gc *g) {
-	return g->changes >= KEYS_A_BATCH || g->looked_at >= KEYS_A_BATCH || g->bytes >= BYTES_A_BATCH;
-}
-
 /* Keys that fail stay in TODO. The rest must have its turn all the same, so each batch goes on where the last ended. */
 static struct key *first_key(struct gc *g) {
 	struct key *k = g->last ? RB_NFIND(key_tree, &g->todo, g->last) : NULL;
@@ -451,7 +476,8 @@ static enum write_result run(struct server *s, struct write *w) {
 	struct gc *g = (struct gc *)w;
 	struct key *k, *next;
 	(void)s;
-	g->changes = g->looked_at = g->bytes = g->done = 0;
+	g->changes = g->looked_at = g->bytes = g->noted = g->done = 0;
+	look_at_dependents(g);
 	for (k = first_key(g); k; k = next) {
 		next = RB_NEXT(key_tree, &g->todo, k);
 		if (is_enough(g)) {
@@ -485,12 +511,12 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 			free(k);
 	}
 	/* Nothing was changed, so that no commit brings us back. If every key failed, the next tick does. */
-	if (r == 0 && !g->changes && g->done && is_enough(g))
+	if (r == 0 && !g->changes && ((g->done && is_enough(g)) || !TAILQ_EMPTY(&g->went)))
 		gc_run(g);
 }
 
 void gc_run(struct gc *g) {
-	if (g->queued || g->backing_off || g->server->read_only || RB_EMPTY(&g->todo))
+	if (g->queued || g->backing_off || g->server->read_only || (RB_EMPTY(&g->todo) && TAILQ_EMPTY(&g->went)))
 		return;
 	g->queued = true;
 	g->write.run = run;
@@ -498,18 +524,23 @@ void gc_run(struct gc *g) {
 	server_write(g->server, &g->write);
 }
 
+/* Begins where the last tick left off, or anew. */
 static void expire_events(struct gc *g) {
 	const unsigned kind = kind_index(&api_kind_event);
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
 	const struct store *st = g->server->store;
-	for (const struct object *o = store_seek(st, kind, "", ""); o; o = store_next(st, kind, o))
+	const struct object *o =
+		store_seek(st, kind, g->expired ? g->expired->ns : "", g->expired ? g->expired->name : "");
+	for (size_t i = 0; o && i < EVENTS_A_TICK; i++, o = store_next(st, kind, o))
 		if (o->written_s + EVENT_TTL_S < now_s)
 			look_at(g, kind, o->ns, o->name, false);
+	free(g->expired);
+	g->expired = o ? key_new(kind, o->ns, o->name) : NULL;
 }
 
 void gc_tick(struct gc *g) {
 	g->backing_off = false;
-	if (g->ticks++ % EXPIRY_EVERY_S == 0)
+	if (g->expired || g->ticks++ % EXPIRY_EVERY_S == 0)
 		expire_events(g);
 	gc_run(g);
 }
@@ -522,15 +553,16 @@ int gc_new(struct gc **ret, struct server *s, struct error *err) {
 		return error_oom(err);
 	g->server = s;
 	TAILQ_INIT(&g->doing);
+	TAILQ_INIT(&g->went);
 	for (unsigned kind = 0; api_kinds[kind]; kind++)
 		for (const struct object *o = store_seek(s->store, kind, "", ""); o;
 		     o = store_next(s->store, kind, o)) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
-				index_add(g, kind, o->ns, o->name, refs);
+				index_add(g, kind, o->ns, o->name, refs, o->noted.waiting);
 			/* All its owners may have gone before. A restart is no reason to take references from the rest.
 			 */
-			if (refs || says_deleting(o->value))
+			if (refs || o->noted.deleting)
 				look_at(g, kind, o->ns, o->name, false);
 			json_decref(refs);
 		}
@@ -548,6 +580,9 @@ struct gc *gc_free(struct gc *g) {
 		free(k);
 	}
 	free(g->last);
+	free(g->expired);
+	while (!TAILQ_EMPTY(&g->went))
+		went_free(g, TAILQ_FIRST(&g->went));
 	while ((k = TAILQ_FIRST(&g->doing))) {
 		TAILQ_REMOVE(&g->doing, k, link);
 		free(k);

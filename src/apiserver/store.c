@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "apiserver/selector.h"
 #include "apiserver/stats.h"
 #include "base/util.h"
 
@@ -78,6 +79,23 @@ struct blob *blob_unref(struct blob *b) {
 	if (b && --b->refs == 0)
 		free(b);
 	return NULL;
+}
+
+void blob_note(const struct blob *b, struct noted *ret) {
+	static const char *const names[] = {"uid", "deletionTimestamp", "finalizers"};
+	struct json_span meta = {0}, v[3] = {0};
+	*ret = (struct noted){0};
+	if (!json_find(b->data, b->len, "metadata", &meta.text, &meta.len))
+		return;
+	/* Most objects are not being deleted, and to search is cheaper than to read. */
+	if (memmem(meta.text, meta.len, names[1], strlen(names[1])))
+		json_members(meta.text, meta.len, names, v, ARRAY_SIZE(names));
+	else if (!json_find(meta.text, meta.len, names[0], &v[0].text, &v[0].len))
+		return;
+	const size_t n = v[0].len > 2 ? MIN(v[0].len - 2, sizeof(ret->uid) - 1) : 0;
+	memcpy(ret->uid, n ? v[0].text + 1 : "", n);
+	ret->deleting = v[1].len > 0;
+	ret->waiting = ret->deleting && v[2].len && memmem(v[2].text, v[2].len, "\"foregroundDeletion\"", 20);
 }
 
 static int key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
@@ -370,6 +388,7 @@ static void apply(struct store *s, unsigned kind, struct watch_event *e, struct 
 		o->value = blob_ref(e->value);
 		o->rv = e->rv;
 		o->written_s = written_s;
+		blob_note(o->value, &o->noted);
 	}
 	s->version = e->rv;
 }

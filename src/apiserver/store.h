@@ -35,10 +35,19 @@ struct blob *blob_unref(struct blob *b); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(blob, struct blob *, blob_unref)
 #define _blob_unref_ _cleanup_(cleanup_blob)
 
+/* What metadata says of an object's life; kept, for it is long to look for among annotations. */
+struct noted {
+	char uid[40]; /* cut off if it is longer, which none of ours is */
+	bool deleting;
+	bool waiting; /* it is being deleted in the foreground */
+};
+void blob_note(const struct blob *b, struct noted *ret);
+
 struct object {
 	RB_ENTRY(object) node;
 	struct blob *value;
 	int64_t rv, written_s;
+	struct noted noted;
 	const char *name; /* behind ns */
 	char ns[];
 };

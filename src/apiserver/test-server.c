@@ -243,6 +243,30 @@ static void test_collector(void **state) {
 	expect(s, "GET", "/api/v1/namespaces/t/events/e0", NULL, 404);
 }
 
+/* Events that have expired go some at a time. */
+static void test_expiry(void **state) {
+	struct server *s = *state;
+	unsigned kind = 0;
+	while (!streq(api_kinds[kind]->plural, "events"))
+		kind++;
+	server_tick(s);
+	for (int i = 0; i < 4200; i++) {
+		_free_ char *body = strf("{\"metadata\":{\"name\":\"e%d\"},\"involvedObject\":{}}", i);
+		expect(s, "POST", "/api/v1/namespaces/default/events", body, 201);
+	}
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o))
+		if (!streq(o->name, "e7"))
+			((struct object *)o)->written_s = 0;
+	/* A round begins once a minute. */
+	for (int i = 0; i < 59; i++)
+		server_tick(s);
+	assert_int_equal(store_count(s->store, kind), 4200);
+	server_tick(s);
+	assert_int_equal(store_count(s->store, kind), 4200 - 4096 + 1);
+	server_tick(s);
+	assert_int_equal(store_count(s->store, kind), 1);
+}
+
 /* A write that waits for the last Event to go, and sees how many go between two of its turns. */
 struct onlooker {
 	struct write write; /* first */
@@ -295,6 +319,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(test_watch_of_a_slow_reader, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_collector, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_deletecollection_in_batches, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_expiry, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

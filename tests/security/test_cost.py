@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import pytest
-from apilib import JSONPATCH, MERGE, V, instance
+from apilib import JSONPATCH, MERGE, V, cluster, instance
 from harness import BIN, MORTAL, patient
 from tenant import CONFIGMAPS, EVENTS, OF_RED, RBAC
 
@@ -51,6 +51,11 @@ def role(name, rules, verbs):
     return {"metadata": {"name": name}, "rules": [
         {"verbs": [f"v{i}-{j}" for j in range(verbs)], "apiGroups": [""], "resources": [f"r{i}-{j}" for j in range(verbs)]}
         for i in range(rules)]}
+
+
+def owned_by(names):
+    """By ConfigMaps; the driver knows their uids."""
+    return {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": n, "uid": f"@uid:{n}"} for n in names]}
 
 
 FULL = {f"l{i:03}": f"v{i}" for i in range(256)}
@@ -191,6 +196,42 @@ def rows():
     yield "groups", "", "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", json_type, {
         "spec": {"user": "u", "groups": [f"g{i}" for i in range(9_000)],
                  "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}}
+
+    # The scale subresource, of an object of many managers.
+    clusters = OF_RED.replace("instances", "clusters")
+    yield None, "red", "POST", clusters, json_type, cluster("c", "red", meta={
+        "labels": FULL, "annotations": {f"a{i}": "x" * 1000 for i in range(256)}, "ownerReferences": owners(64)})
+    for i in range(25):
+        yield (None, "red", "PATCH", f"{clusters}/c?fieldManager=m{i}&force=true", APPLY,
+               cluster("c", "red", replicas=i, meta={"labels": FULL}))
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "c", "namespace": "red"}, "spec": {"replicas": 5}}
+    yield "get scale", "red", "GET", f"{clusters}/c/scale", None, None
+    yield "update scale", "red", "PUT", f"{clusters}/c/scale", json_type, {**scale, **tree(VALUES)}
+    yield "merge scale", "red", "PATCH", f"{clusters}/c/scale", MERGE, {"spec": {"replicas": 6}, **tree(VALUES)}
+    yield "patch scale", "red", "PATCH", f"{clusters}/c/scale", JSONPATCH, head + [{"op": "add", "path": "/x/0", "value": 0}] * 400
+
+    # Deletions of many objects and what the collector does go on in other turns, too.
+    yield "delete wide Events", "red", "DELETE", EVENTS, json_type, None
+    yield None, "red", "POST", CONFIGMAPS, json_type, configmap("o", {})
+    for i in range(8):
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"large{i}", DATA, **owned_by(["o"]))
+    yield "orphan large objects", "red", "DELETE", CONFIGMAPS + "/o", json_type, {"propagationPolicy": "Orphan"}
+    # Whether an owner lives is told without reading it.
+    heavy = {"annotations": {f"a{i}": "x" * 230_000 for i in range(6)}, "finalizers": ["nacre.dev/x"]}
+    for i in range(20):
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"heavy{i}", {}, **heavy)
+    for i in range(20):
+        yield ("create what large ones own" if i == 0 else None, "red", "POST", CONFIGMAPS, json_type,
+               configmap(f"owned{i}", {}, **owned_by([f"heavy{i}" for i in range(20)])))
+    yield "an owner begins to go", "red", "DELETE", CONFIGMAPS + "/heavy1", json_type, {"propagationPolicy": "Foreground"}
+    several = [f"owner{i}" for i in range(64)]
+    for n in several:
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(n, {}, labels={"owner": ""})
+    for i in range(350):
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"dependent{i}", {}, **owned_by(several))
+    yield "delete owners of many", "red", "DELETE", CONFIGMAPS + "?labelSelector=owner", None, None
+    yield "delete the namespace", "", "DELETE", "/api/v1/namespaces/red", None, None
+    yield "an object of it goes", "", "PATCH", CONFIGMAPS + "/heavy2", MERGE, {"metadata": {"finalizers": None}}
 
 
 def counted(directory, chosen):
