@@ -34,13 +34,13 @@ static void on_turn(void) {
 }
 
 static void read_watch(struct watch *w) {
-	char bytes[8192];
+	static char bytes[WATCH_CHUNK];
 	while (watch_read(w, bytes, sizeof(bytes)) > 0 || watch_unfinished(w))
 		on_turn();
 }
 
 static int read_list(struct reply *a) {
-	char bytes[8192];
+	static char bytes[LIST_CHUNK];
 	struct parts *p = parts_new(a);
 	if (!p)
 		return -ENOMEM;

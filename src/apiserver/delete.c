@@ -16,7 +16,7 @@
 
 /* What one batch of a deletecollection takes: so much as not to hold up others. */
 #define SWEEP_OBJECTS 256
-#define SWEEP_BYTES   ((size_t)256 << 10)
+#define SWEEP_BYTES   ((size_t)128 << 10)
 
 struct delete_options {
 	enum propagation how;

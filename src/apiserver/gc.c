@@ -11,7 +11,7 @@
 #include "base/util.h"
 
 #define KEYS_A_BATCH   256
-#define BYTES_A_BATCH  ((size_t)256 << 10) /* of objects that are read */
+#define BYTES_A_BATCH  ((size_t)128 << 10) /* of objects that are read */
 #define NOTED_A_BATCH  4096                /* dependents of owners that went */
 #define EXPIRY_EVERY_S 60
 #define EVENTS_A_TICK  4096 /* of which it is asked whether they have expired */

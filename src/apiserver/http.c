@@ -23,7 +23,6 @@
 #define SEND_TIMEOUT_S 60U                 /* no progress while sending */
 #define RECEIVE_MAX_NS (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
 #define DISCARD_MAX    ((size_t)16 << 20)  /* of a body that is too long */
-#define CHUNK          ((size_t)8192)      /* of a watch's stream */
 #define SWEEP_S        5
 #define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
 #define TOKENS_MAX     64U                  /* that are looked at again in one go: two objects are read for each */
@@ -205,7 +204,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 	if (r->watch) {
 		x->conn->work = WORK_WATCH;
 		watch_set_wake(r->watch, wake_watch, hold_watch, x);
-		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_watch, x, NULL);
+		resp = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, WATCH_CHUNK, read_watch, x, NULL);
 	} else if (r->tail)
 		resp = list_response(r, x->conn->party);
 	else {

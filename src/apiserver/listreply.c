@@ -5,11 +5,6 @@
 
 #include "base/util.h"
 
-#define LIST_CHUNK ((size_t)65536)
-
-/* Of objects that are printed, so many bytes are read before others have their turn. */
-#define PRINT_MAX ((size_t)256 << 10)
-
 /* What an answer of several parts must keep until it is sent: head, items with commas between them, tail. */
 struct parts {
 	char *head;

@@ -10,6 +10,10 @@
 
 #include "apiserver/limits.h"
 
+/* So much is sent at a time, and of objects that are printed so many bytes are read before others have their turn. */
+#define LIST_CHUNK ((size_t)65536)
+#define PRINT_MAX  ((size_t)256 << 10)
+
 /* Takes the items and the body of R, which has a tail. PARTY, which outlives it, is charged. NULL on no memory. */
 struct MHD_Response *list_response(struct reply *r, struct party *party);
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "apiserver/listreply.h"
 #include "apiserver/object.h"
 #include "apiserver/reply.h"
 #include "apiserver/stats.h"
@@ -12,6 +13,9 @@
 #include "base/util.h"
 
 #define BOOKMARK_NS (60 * NSEC_PER_SEC)
+
+/* What printing a byte of an object counts for beside selecting it. */
+#define PRINT_WORK (SELECTOR_WORK_MAX / PRINT_MAX)
 
 /*
  * How far what there is was sent, in order of keys: the last one, "" and "" at first. Of the keys up to it events are
@@ -31,7 +35,8 @@ struct watch {
 	uint64_t seq; /* the next event to look at */
 	uint64_t deadline_ns, bookmark_at_ns;
 	bool bookmark_due, ending, ended;
-	/* What selecting took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for another one. */
+	/* What selecting and printing took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for
+	 * another one. */
 	size_t work;
 	/* What is being sent: head, blob and "}\n"; or text. */
 	const char *head;
@@ -195,6 +200,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 		w->total = strlen(w->head) + b->len + 2;
 		return;
 	}
+	w->work += PRINT_WORK * b->len;
 	buf_reset(&w->text);
 	buf_puts(&w->text, heads[type]);
 	/* The list's version isn't needed: the row's object has its own. */
@@ -298,6 +304,7 @@ static int next_piece(struct watch *w) {
 	if (type >= 0) {
 		const struct watch_event *e = store_event(w->server->store, w->o.kind, w->seq++);
 		_blob_unref_ struct blob *left = type == EVENT_DELETED && e->type != EVENT_DELETED ? left_as(e) : NULL;
+		w->work += left ? PRINT_WORK * left->len : 0;
 		send_blob(w, type, left ? left : e->value);
 		return 1;
 	}
@@ -359,6 +366,8 @@ ssize_t watch_read(struct watch *w, char *buf, size_t max) {
 	w->work = 0;
 	while (n < max) {
 		if (w->at == w->total) {
+			if (n && w->work > SELECTOR_WORK_MAX)
+				break;
 			int r = next_piece(w);
 			if (w->text.failed || (r < 0 && n == 0))
 				return -1;

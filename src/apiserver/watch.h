@@ -28,6 +28,8 @@ struct watch_options {
 int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) _must_use_;
 struct watch *watch_free(struct watch *w);
 
+/* So much is sent at a time. */
+#define WATCH_CHUNK ((size_t)8192)
 /* Fills at most MAX bytes. 0: nothing to say now, WAKE will be called once there is; -1: the stream has ended. */
 ssize_t watch_read(struct watch *w, char *buf, size_t max);
 /* That was not all: it is to be read again, in another turn of the loop. */

@@ -60,6 +60,7 @@ def owned_by(names):
 
 FULL = {f"l{i:03}": f"v{i}" for i in range(256)}
 DATA = {f"k{i:04}": "x" * 240 for i in range(4096)}  # about all that a ConfigMap may hold
+LINES = {"a": "\n" * (OBJECT_MAX // 2 - 500)}         # about the largest object, and each byte of it is two
 VALUES = 9_800                                      # about all that a body may hold
 WIDE = event("wide", **tree(VALUES))
 # Much like others: counted only with NACRE_TEST_ALL.
@@ -130,7 +131,7 @@ def rows():
     yield "one text of 1 MiB", "red", "POST", CONFIGMAPS, json_type, configmap("text", {"a": "\n" * (MIB - 100)})
     yield ("one text of control characters", "red", "POST", CONFIGMAPS, json_type,
            configmap("controls", {"a": "\u0001" * (BODY_MAX // 6 - 100)}))
-    yield "a text that is stored", "red", "POST", CONFIGMAPS, json_type, configmap("lines", {"a": "\n" * (OBJECT_MAX // 2 - 500)})
+    yield "a text that is stored", "red", "POST", CONFIGMAPS, json_type, configmap("lines", LINES)
     yield "label it", "red", "PATCH", CONFIGMAPS + "/lines", MERGE, {"metadata": {"labels": {"a": "b"}}}
     yield "apply to it", "red", "PATCH", CONFIGMAPS + "/lines?fieldManager=m&force=true", APPLY, configmap("lines", {"b": "c"})
     yield "patch it", "red", "PATCH", CONFIGMAPS + "/lines", JSONPATCH, [{"op": "copy", "from": "/data/b", "path": "/data/c"}]
@@ -162,12 +163,16 @@ def rows():
     yield ("list by fields", "red", "GET", f"{EVENTS}?fieldSelector=" + ",".join(["reason!=x"] * 63), None, None)
 
     # Objects shown in part are printed as they are sent.
+    yield None, "red", "POST", CONFIGMAPS, json_type, configmap("o", {})
+    for i in range(8):
+        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"large{i}", LINES, **owned_by(["o"]))
     for i in range(150):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"c{i}", {"a": "b"})
     table = "application/json;as=Table;g=meta.k8s.io;v=v1"
     for name, accept in (("table", table), ("metadata", table.replace("Table", "PartialObjectMetadataList"))):
-        yield f"{name} of ConfigMaps", "red", "GET", CONFIGMAPS, accept, None
-        yield f"{name} of Events", "red", "GET", EVENTS, accept, None
+        yield f"{name} of ConfigMaps", "red", "GET", CONFIGMAPS + "?includeObject=None", accept, None
+        yield f"{name} of Events", "red", "GET", EVENTS + "?includeObject=None", accept, None
+    yield "watch a table of ConfigMaps", "red", "GET", f"{CONFIGMAPS}?watch=1&timeoutSeconds=1", table, None
 
     # Roles, reviews.
     yield "create a role", "", "POST", f"{RBAC}/namespaces/red/roles", json_type, role("r", 32, 100)
@@ -212,9 +217,6 @@ def rows():
 
     # Deletions of many objects and what the collector does go on in other turns, too.
     yield "delete wide Events", "red", "DELETE", EVENTS, json_type, None
-    yield None, "red", "POST", CONFIGMAPS, json_type, configmap("o", {})
-    for i in range(8):
-        yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"large{i}", DATA, **owned_by(["o"]))
     yield "orphan large objects", "red", "DELETE", CONFIGMAPS + "/o", json_type, {"propagationPolicy": "Orphan"}
     # Whether an owner lives is told without reading it.
     heavy = {"annotations": {f"a{i}": "x" * 230_000 for i in range(6)}, "finalizers": ["nacre.dev/x"]}
