@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#include "api/meta.h"
 #include "apiserver/server.h"
 #include "apiserver/watch.h"
 #include "base/util.h"
+#include "stored.h"
 
 #define REQUESTS_MAX 32
 
@@ -39,21 +39,6 @@ static void one(struct server *s, char *line, const char *body) {
 	request_free(r);
 }
 
-static void check_stored(struct server *s) {
-	for (unsigned kind = 0; api_kinds[kind]; kind++)
-		for (const struct object *o = store_seek(s->store, kind, "", ""); o;
-		     o = store_next(s->store, kind, o)) {
-			struct api_errors errs = {0};
-			void *obj = NULL;
-			CHECK(api_parse(api_kinds[kind], o->value->data, o->value->len, &obj, &errs) == 0);
-			const struct api_meta *m = api_meta(obj);
-			CHECK(streq(m->name, o->name) && streq(m->ns ? m->ns : "", o->ns) && m->uid &&
-			      m->resource_version);
-			CHECK(strtoll(m->resource_version, NULL, 10) == o->rv);
-			api_free(api_kinds[kind], obj);
-		}
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct server *s = NULL;
 	struct error err = {0};
@@ -67,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		one(s, line, body);
 	}
 	server_tick(s);
-	check_stored(s);
+	check_stored(s->store);
 	server_free(s);
 	free(text);
 	return 0;

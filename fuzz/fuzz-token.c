@@ -13,9 +13,10 @@ static struct token_key *key;
 static struct server *server;
 
 static void set_up(void) {
+	const struct authn_options options = {0};
 	struct error err = {0};
 	CHECK(token_key_load(&key, NULL, &err) == 0);
-	CHECK(server_new(&server, NULL, NULL, &err) == 0 && authn_new(&server->authn, NULL, NULL, &err) == 0);
+	CHECK(server_new(&server, NULL, NULL, &err) == 0 && authn_new(&server->authn, &options, &err) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -164,7 +164,7 @@ def rows():
 
     # Objects shown in part are printed as they are sent.
     yield None, "red", "POST", CONFIGMAPS, json_type, configmap("o", {})
-    for i in range(8):
+    for i in range(12):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"large{i}", LINES, **owned_by(["o"]))
     for i in range(150):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"c{i}", {"a": "b"})
