@@ -136,7 +136,9 @@ static void add_devices(struct args *a, const struct vm_config *c, const struct 
 	if (c->disk[0]) {
 		add_drive(a, "image", c->image, c->image_format, true, NULL);
 		add_drive(a, "disk", c->disk, VM_FORMAT_QCOW2, false, "image");
-		arg(a, "-device", "virtio-blk-pci,drive=disk,serial=root,bootindex=1");
+		/* A full file system is an error for the guest, too: QEMU would stop the machine, and nothing resumes
+		 * it. */
+		arg(a, "-device", "virtio-blk-pci,drive=disk,serial=root,bootindex=1,werror=report,rerror=report");
 	}
 	if (fds->tap >= 0) {
 		arg(a, "-netdev", "tap,id=net0,fd=%d", fds->tap);

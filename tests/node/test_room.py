@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all instances of a host store: disks that get no more room than there is, and UEFI variables that can't grow."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 
@@ -25,6 +27,7 @@ def idle(cloud):
 
 
 def restart_agent(cloud, *options):
+    cloud.wait_node()
     cloud.kill("node")
     cloud.node_options = options
     cloud.start_node()
@@ -35,7 +38,7 @@ def restart_agent(cloud, *options):
 def small(cloud):
     """The agent's disks are on a file system of 40 MiB."""
     state = f"{cloud.dir}/small"
-    os.mkdir(state)
+    os.makedirs(state, exist_ok=True)
     leftovers.claim("mount", state)
     run("mount", "-t", "tmpfs", "-o", "size=40m,mode=755", "none", state)
     restart_agent(cloud, f"--state-dir={state}")
@@ -85,6 +88,40 @@ def test_disks_share_the_room(cloud, small):
     restart_agent(cloud, f"--state-dir={small}", "--disk-overcommit=50")
     cloud.wait("d", "Running", 60)
     assert qemu(guests[0]) == before[0]
+
+
+# A boot sector. Five times a second it writes itself to another 64 KiB of the disk, and a letter to the serial port: w, or
+# E for an error, after which it tries the same place again.
+WRITER = bytes.fromhex("""
+    31c08ed88ec08ed0bc007088d3be007d66c7041000010066c74404007c000066c744088000000066c7440c00000000
+    b8004388dabe007dcd13b045720a6681440880000000b077baf803eeb80086b9030031d2cd15ebd8""")
+
+
+def test_a_full_file_system_is_an_error_for_the_guest(cloud, small):
+    """And not the end: it goes on by itself when there is room."""
+    with open(f"{cloud.images}/writer", "wb") as f:
+        f.write((WRITER.ljust(510, b"\0") + b"\x55\xaa").ljust(20 * MIB, b"\0"))
+    cloud.post(f"{GROUP}/images", "Image", "writer", {"disk": {"file": "writer", "format": "raw", "firmware": "bios"}})
+    cloud.create("a", "writer")
+    guest = cloud.wait("a", "Running")
+    at = os.open(guest.dir, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(f"/proc/self/fd/{at}/console.sock")
+        os.close(at)
+        console.settimeout(120)
+
+        def says(letter):
+            while letter not in console.recv(4096):
+                pass
+
+        says(b"w")
+        with contextlib.suppress(OSError), open(f"{small}/other", "wb", buffering=0) as f:
+            while True:
+                f.write(bytes(4096))
+        says(b"E")
+        assert cloud.ready("a")["reason"] == "Running"
+        os.unlink(f"{small}/other")
+        says(b"w")
 
 
 def as_qemu(guest, code):
