@@ -123,8 +123,8 @@ static int make_root(const struct container_config *c, const char *root, struct 
 		return r;
 	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
 		return r;
-	/* Read-only, like all else. */
-	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+	/* Read-only, like all else, and only processes: the other files tell of the host and of other guests. */
+	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0)
 		return error_errno(err, errno, "mount proc");
 	/* The old root goes on top of the new one and is then taken off (pivot_root(2)). */
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)

@@ -114,6 +114,15 @@ def test_no_file_can_be_made(guests):
     assert enter(guests[0], user, "cat /config.json; echo")[0].startswith('{"name":"t/one"')
 
 
+def test_proc_tells_of_its_own_processes_only(guests):
+    """Not of the host's kernel, devices, interrupts and command line."""
+    _, qemu = processes(guests[0])
+    user = os.stat(f"/proc/{qemu}").st_uid
+    for uid in (0, user):
+        names = enter(guests[0], uid, "ls /proc")
+        assert {n for n in names if not n.isdigit()} <= {"self", "thread-self"} and "1" in names
+
+
 def test_its_last_word_is_its_own_to_spoil(cloud, guests):
     """Whatever nacre-vm writes: what can't be understood means that it was killed."""
     init, qemu = processes(guests[1])
