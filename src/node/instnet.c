@@ -84,6 +84,8 @@ static void put_set(const char *name, unsigned size, struct buf *b) {
  * checks whether the gateway is still there.
  *
  * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU has no business on the network.
+ * A socket that is bound to the tap sends elsewhere where an address names another device (sin6_scope_id, ipv6(7)). So
+ * all else that a process sends is dropped: what the kernel sends itself has no user, which skuid then doesn't match.
  */
 void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
@@ -118,13 +120,14 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	           "\t\tiifname \"%s\" ip6 hoplimit 255 icmpv6 type "
 	           "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n",
 	           INSTNET_TAP);
-	buf_puts(b, "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
-	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
-	            "echo-reply } accept\n");
 	buf_printf(b,
-	           "\t\toifname \"%s\" icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } "
-	           "accept\n\t}\n",
-	           INSTNET_TAP);
+	           "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
+	           "\t\toifname \"%s\" icmpv6 type nd-router-advert accept\n"
+	           "\t\tmeta skuid != 4294967295 drop\n"
+	           "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
+	           "echo-reply } accept\n"
+	           "\t\toifname \"%s\" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n",
+	           INSTNET_TAP, INSTNET_TAP);
 	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
 	            "\t\tct state invalid drop\n");
 	buf_printf(b, "\t\tiifname \"%s\" oifname \"%s\" accept\n", INSTNET_TAP, UPLINK);
