@@ -23,8 +23,9 @@
 #include "node/vmclient.h"
 #include "vm/qemu.h"
 
-#define RESYNC_US      (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
-#define ROOM_US        USEC_PER_SEC        /* between looks at what guests store */
+#define LOOK_PRIORITY  (SD_EVENT_PRIORITY_NORMAL + 20) /* after all else in the loop */
+#define RESYNC_US      (30 * USEC_PER_SEC)             /* between looks at an instance that nothing happened to */
+#define ROOM_US        USEC_PER_SEC                    /* between looks at what guests store */
 #define RETRY_MAX_US   (30 * USEC_PER_SEC)
 #define RESTART_MAX_US (60 * USEC_PER_SEC)
 #define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
@@ -146,9 +147,13 @@ static const char *cgroup_name(const struct guest *i, char out[static INSTNET_NA
 
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
-/* Without memory for a timer nothing can be done any more, and a new process adopts what is there. */
+/*
+ * Without memory for a timer nothing can be done any more, and a new process adopts what is there. A look may start a
+ * container, and many guests may end at once: the host's lease and what is told of each guest come between two looks.
+ */
 static void wake(struct guest *i, uint64_t delay_us) {
-	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0)
+	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0 ||
+	    sd_event_source_set_priority(i->wake, LOOK_PRIORITY) < 0)
 		abort();
 }
 
