@@ -30,7 +30,10 @@
 #define RESTART_MAX_US (60 * USEC_PER_SEC)
 #define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
 #define CONNECT_MAX_US USEC_PER_SEC
-#define SLOTS_MAX      CONTAINER_USERS
+/* A machine's state is shown so often in so long; then not before that is over. */
+#define SHOWN_MAX       10
+#define SHOWN_WINDOW_NS (10 * NSEC_PER_SEC)
+#define SLOTS_MAX       CONTAINER_USERS
 /* What QEMU and nacre-vm are given beside the machine. */
 #define OVERHEAD_MIB    256
 #define OVERHEAD_CPU_US 50000 /* in each 100 ms */
@@ -64,6 +67,9 @@ struct guest {
 	sd_event_source *connect;
 	uint64_t connect_us; /* delay before the next attempt */
 	struct vm_status vm; /* as told by nacre-vm */
+	sd_event_source *show;
+	uint64_t shown_since_ns; /* the window */
+	unsigned shown;          /* times in it */
 };
 
 RB_HEAD(guests, guest);
@@ -104,6 +110,7 @@ static struct guest *find(const struct hypervisor *h, const char *uid) {
 static void forget_process(struct guest *i) {
 	i->client = vmclient_free(i->client);
 	i->connect = sd_event_source_disable_unref(i->connect);
+	i->show = sd_event_source_disable_unref(i->show);
 	i->pid_io = sd_event_source_disable_unref(i->pid_io);
 	i->pidfd = safe_close(i->pidfd);
 	i->pid = 0;
@@ -159,17 +166,36 @@ static void wake(struct guest *i, uint64_t delay_us) {
 
 /* ---- the machine, as nacre-vm tells it ---- */
 
-static void on_status(void *userdata, const struct vm_status *status) {
+static int on_show(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct guest *i = userdata;
 
-	i->vm = *status;
-	switch (status->state) {
+	i->show = sd_event_source_disable_unref(i->show);
+	switch (i->vm.state) {
 	case VM_STARTING: set_state(i, GUEST_STARTING, "Starting", "QEMU starts"); break;
 	case VM_RUNNING: set_state(i, GUEST_RUNNING, "Running", "the machine runs"); break;
 	case VM_PAUSED: set_state(i, GUEST_RUNNING, "Paused", "the machine's processors are paused"); break;
 	case VM_STOPPING: set_state(i, GUEST_RUNNING, "Stopping", "the machine was asked to shut down"); break;
 	case VM_ENDED: break; /* the end of the container says it */
 	}
+	return 0;
+}
+
+/* Each change is a write to the API, and code in QEMU can make any number of them. */
+static void on_status(void *userdata, const struct vm_status *status) {
+	struct guest *i = userdata;
+	uint64_t now = now_monotonic_ns();
+
+	i->vm = *status;
+	if (now - i->shown_since_ns >= SHOWN_WINDOW_NS) {
+		i->shown_since_ns = now;
+		i->shown = 0;
+	}
+	if (i->show)
+		return;
+	if (i->shown++ < SHOWN_MAX)
+		(void)on_show(NULL, 0, i);
+	else if (loop_timer(i->h->c.loop, &i->show, (i->shown_since_ns + SHOWN_WINDOW_NS - now) / 1000, on_show, i) < 0)
+		abort();
 }
 
 static void on_refused(void *userdata, const char *message) {
@@ -216,11 +242,6 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 		event(i, false, "Stopped", end->message);
 		return;
 	}
-	if (end->end == VM_END_STOPPED) {
-		/* It shall run again by now. */
-		event(i, false, "Stopped", end->message);
-		return;
-	}
 	uint64_t now = now_monotonic_ns(), delay_us = 0;
 	if (i->started_ns && now - i->started_ns >= STABLE_NS)
 		i->crashes = 0;
@@ -229,6 +250,11 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 	delay_us = MIN(delay_us, RESTART_MAX_US);
 	i->crashes++;
 	i->not_before_ns = now + delay_us * 1000;
+	if (end->end == VM_END_STOPPED && !delay_us) {
+		/* It shall run again by now. */
+		event(i, false, "Stopped", end->message);
+		return;
+	}
 	i->state.restarts++;
 	i->h->restarts++;
 	if (delay_us)
@@ -237,7 +263,7 @@ static void note_end(struct guest *i, const struct vm_status *end) {
 	else
 		snprintf(message, sizeof(message), "%s; it is started again", end->message);
 	set_state(i, delay_us ? GUEST_FAILED : GUEST_STARTING, vm_end_name(end->end), message);
-	event(i, end->end != VM_END_POWERED_OFF, vm_end_name(end->end), message);
+	event(i, end->end != VM_END_POWERED_OFF && end->end != VM_END_STOPPED, vm_end_name(end->end), message);
 }
 
 /* A process that is killed for its group's want of memory can't tell. */

@@ -44,6 +44,7 @@ static int parse_answer(const char *line, size_t len, char text[static 256]) {
 	    jr_string(&r, &v, &vlen) < 0)
 		return 0;
 	snprintf(text, 256, "%.*s", (int)MIN(vlen, (size_t)255), v);
+	vm_status_plain(text);
 	return 1;
 }
 

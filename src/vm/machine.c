@@ -126,11 +126,9 @@ static const char *last_line(struct machine *m) {
 		b->data[--b->len] = 0;
 	if (!b->len)
 		return "it left no message";
-	for (char *p = b->data; *p; p++)
-		if (*p != '\n' && ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f))
-			*p = '?';
-	char *nl = strrchr(b->data, '\n');
-	return nl ? nl + 1 : b->data;
+	char *nl = strrchr(b->data, '\n'), *line = nl ? nl + 1 : b->data;
+	vm_status_plain(line);
+	return line;
 }
 
 static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {

@@ -37,6 +37,13 @@ static int find(const char *const *names, const char *text) {
 	return -EINVAL;
 }
 
+/* It is written by whoever has taken nacre-vm over, and is shown on terminals. */
+void vm_status_plain(char *text) {
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+			*p = '?';
+}
+
 static int take(struct vm_status *s, const char *key, const char *value, struct error *err) {
 	int n = 0;
 
@@ -50,6 +57,7 @@ static int take(struct vm_status *s, const char *key, const char *value, struct 
 		n = time_parse(value, &s->since_us);
 	} else if (streq(key, "message")) {
 		snprintf(s->message, sizeof(s->message), "%s", value);
+		vm_status_plain(s->message);
 	}
 	return n < 0 ? error_set(err, EINVAL, "%s: `%.64s` is not understood", key, value) : 0;
 }

@@ -45,5 +45,7 @@ struct vm_status {
 const char *vm_end_name(enum vm_end end);
 
 void vm_status_print(const struct vm_status *s, struct buf *out);
-/* Unknown members are passed over; unknown values are -EINVAL. */
+/* All but printable ASCII becomes '?'. */
+void vm_status_plain(char *text);
+/* Unknown members are passed over; unknown values are -EINVAL. The message is plain. */
 int vm_status_parse(const char *text, size_t len, struct vm_status *ret, struct error *err) _must_use_;

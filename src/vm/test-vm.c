@@ -173,6 +173,9 @@ static void status_round_trip(void **state) {
 	assert_memory_equal(&s, &t, sizeof(s));
 	OK(vm_status_parse("{\"state\":\"running\",\"more\":[1]}", 30, &t, &error));
 	assert_int_equal(t.state, VM_RUNNING);
+	static const char rude[] = "{\"state\":\"ended\",\"message\":\"\\u001b[2Ja\\nb\\u009b\xe2\x82\xac\"}";
+	OK(vm_status_parse(rude, sizeof(rude) - 1, &t, &error));
+	assert_string_equal(t.message, "?[2Ja?b?????");
 	assert_int_equal(vm_status_parse("{\"state\":\"dancing\"}", 19, &t, &error), -EINVAL);
 	assert_int_equal(vm_status_parse("{\"state\":", 9, &t, &error), -EINVAL);
 }

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent believes of a container whose nacre-vm is no longer its own: programs in its place."""
+
+import os
+import time
+
+import pytest
+from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
+
+# Says again and again, to whoever connects, that the machine runs, and that it doesn't.
+FICKLE = """#!/usr/bin/python3
+import socket, time
+listening = socket.socket(fileno=3)
+listening.setblocking(True)
+while True:
+    connection, _ = listening.accept()
+    connection.setblocking(True)
+    while True:
+        for state in "running", "paused":
+            connection.sendall(b'{"state":"%s","since":"2026-01-01T00:00:00.000000Z"}\\n' % state.encode())
+            time.sleep(0.01)
+"""
+
+# Says that it was stopped as asked, which nobody did, in words that a terminal obeys.
+QUITTER = r"""#!/usr/bin/python3
+import os
+os.write(5, rb'{"state":"ended","since":"2026-01-01T00:00:00.000000Z","reason":"Stopped","message":"\u001b[2Jgone\n\u009b2J"}')
+"""
+
+
+@pytest.fixture
+def program(cloud, request):
+    """The agent starts this in nacre-vm's place."""
+    path = f"{cloud.dir}/program"
+    with open(path, "w") as f:
+        f.write(request.param)
+    os.chmod(path, 0o755)
+    restart_agent(cloud, f"--vm-program={path}")
+    yield
+    cloud.delete("one")
+    restart_agent(cloud)
+
+
+def restart_agent(cloud, *options):
+    cloud.wait_node()
+    cloud.kill("node")
+    cloud.node_options = options
+    cloud.start_node()
+    cloud.wait_node()
+
+
+@pytest.mark.parametrize("program", [FICKLE], indirect=True, ids=["fickle"])
+def test_states_that_change_without_end(cloud, program):
+    cloud.create("one", "lab")
+    cloud.wait("one", "Paused")
+    seen, end = set(), time.monotonic() + 10
+    while time.monotonic() < end:
+        seen.add(cloud.instance("one")["metadata"]["resourceVersion"])
+    # Ten states in ten seconds, and what the controller writes.
+    assert len(seen) <= 25
+
+
+@pytest.mark.parametrize("program", [QUITTER], indirect=True, ids=["quitter"])
+def test_ends_that_nobody_asked_for(cloud, program):
+    cloud.create("one", "lab")
+    until("it is told", lambda: [m for r, m in cloud.events("one") if r == "Stopped"])
+    # The first is believed; after that it is started with delays, like any that ends by itself.
+    until("it waits", lambda: "?[2Jgone???2J; it is started again in 2 s" in cloud.ready("one").get("message", ""))
+    assert ("Stopped", "?[2Jgone???2J") in cloud.events("one")
+    assert all(m.isascii() and m.isprintable() for r, m in cloud.events("one") if r == "Stopped")
