@@ -33,6 +33,7 @@
 /* A machine's state is shown so often in so long; then not before that is over. */
 #define SHOWN_MAX       10
 #define SHOWN_WINDOW_NS (10 * NSEC_PER_SEC)
+#define STOP_MAX_NS     (60 * NSEC_PER_SEC) /* nacre-vm needs at most the guest's grace and 5 s (vm/machine.h) */
 #define SLOTS_MAX       CONTAINER_USERS
 /* What QEMU and nacre-vm are given beside the machine. */
 #define OVERHEAD_MIB    256
@@ -62,6 +63,7 @@ struct guest {
 	uint64_t started_ns, not_before_ns;
 	unsigned crashes; /* in a row */
 	bool stop_sent;
+	uint64_t stop_by_ns; /* 0: it need not stop */
 
 	struct vmclient *client;
 	sd_event_source *connect;
@@ -115,6 +117,7 @@ static void forget_process(struct guest *i) {
 	i->pidfd = safe_close(i->pidfd);
 	i->pid = 0;
 	i->stop_sent = false;
+	i->stop_by_ns = 0;
 }
 
 static void guest_free(struct guest *i) {
@@ -473,16 +476,27 @@ static int ensure_network(struct guest *i, struct error *err) {
 	return r;
 }
 
+static void kill_process(const struct guest *i) {
+	(void)syscall(SYS_pidfd_send_signal, i->pidfd, SIGKILL, NULL, 0);
+}
+
+/* nacre-vm is asked to, and killed where it doesn't: code of the guest's may have taken it over, or it hangs. */
 static int stop(struct guest *i, struct error *err) {
+	uint64_t now = now_monotonic_ns();
+
+	if (!i->stop_by_ns)
+		i->stop_by_ns = now + STOP_MAX_NS;
+	if (now >= i->stop_by_ns) {
+		event(i, true, "StopForced", "nacre-vm did not end the machine in time, so both are killed");
+		kill_process(i);
+		return 0;
+	}
+	wake(i, (i->stop_by_ns - now) / 1000 + 1);
 	if (i->stop_sent || !i->client)
 		return 0;
 	int r = vmclient_command(i->client, "shutdown", err);
 	i->stop_sent = r >= 0;
 	return r;
-}
-
-static void kill_process(const struct guest *i) {
-	(void)syscall(SYS_pidfd_send_signal, i->pidfd, SIGKILL, NULL, 0);
 }
 
 static int make_so(struct guest *i, const char **reason, struct error *err) {
@@ -506,8 +520,11 @@ static int make_so(struct guest *i, const char **reason, struct error *err) {
 		return 0;
 	}
 	*reason = "StopFailed";
+	if (i->pid && !i->spec.running)
+		return stop(i, err);
+	i->stop_by_ns = 0;
 	if (i->pid)
-		return i->spec.running ? 0 : stop(i, err);
+		return 0;
 	if (!i->spec.running) {
 		if (i->state.phase != GUEST_STOPPED)
 			set_state(i, GUEST_STOPPED, "Stopped", "spec.running is false");

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent believes of a container whose nacre-vm is no longer its own: programs in its place."""
+"""What the agent believes of a container whose nacre-vm is no longer its own: programs in its place, and one that hangs."""
 
 import os
+import signal
 import time
 
 import pytest
 from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
+
+QEMU = "qemu-system-x86_64"
 
 # Says again and again, to whoever connects, that the machine runs, and that it doesn't.
 FICKLE = """#!/usr/bin/python3
@@ -68,3 +71,17 @@ def test_ends_that_nobody_asked_for(cloud, program):
     until("it waits", lambda: "?[2Jgone???2J; it is started again in 2 s" in cloud.ready("one").get("message", ""))
     assert ("Stopped", "?[2Jgone???2J") in cloud.events("one")
     assert all(m.isascii() and m.isprintable() for r, m in cloud.events("one") if r == "Stopped")
+
+
+def test_one_that_hangs_is_stopped(cloud):
+    cloud.create("hangs", "lab")
+    guest = cloud.wait("hangs", "Running")
+    (init,), (qemu,) = guest.init(), until("QEMU runs", lambda: guest.pids(QEMU))
+    os.kill(init, signal.SIGSTOP)
+    cloud.patch("hangs", {"running": False})
+    cloud.wait("hangs", "Stopped", 120)
+    assert not os.path.exists(f"/proc/{qemu}") and "StopForced" in [r for r, _ in cloud.events("hangs")]
+    # It can be started again.
+    cloud.patch("hangs", {"running": True})
+    cloud.wait("hangs", "Running", 60)
+    cloud.delete("hangs")
