@@ -266,7 +266,7 @@ bool proc_is_running(pid_t pid, const char *name) {
 }
 
 int proc_pidfile_write(const char *path, pid_t pid, struct error *err) {
-	uint64_t start;
+	uint64_t start = 0;
 	char text[64];
 	int r = proc_start_time(pid, &start);
 	if (r < 0)

@@ -163,7 +163,8 @@ static int enter_userns(int sync, struct error *err) {
 /* The first process of the container. Returns only on failure. */
 static int first(const struct container_config *c, const char *root, int log, const struct vm_fds *fds, int sync,
                  struct error *err) {
-	const struct rlimit no_core = {0, 0}, file = {c->file_max, c->file_max};
+	/* With 1, not 0, no core is piped into the program of the host's core_pattern either (fs/coredump.c). */
+	const struct rlimit no_core = {1, 1}, file = {c->file_max, c->file_max};
 	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, NULL};
 	struct vm_fds_env given;
 	char *const envp[] = {"PATH=/usr/sbin:/usr/bin", given.pid, given.fds, given.names, NULL};

@@ -871,9 +871,12 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	h->program = strdup(config->program);
 	if (!h->run_dir || !h->state_dir || !h->prefix || !h->program)
 		return error_oom(err);
+	/* An instance's folder in the one is root's alone, in the other QEMU's to look into. */
+	if (streq(h->run_dir, h->state_dir))
+		return error_set(err, EINVAL, "--run-dir and --state-dir must be two folders, not both `%s`",
+		                 h->run_dir);
 	int r = take_dir(h->run_dir, &h->lock, err);
-	/* They may be one folder. */
-	if (r >= 0 && !streq(h->run_dir, h->state_dir))
+	if (r >= 0)
 		r = take_dir(h->state_dir, &h->state_lock, err);
 	if (r >= 0)
 		r = removed_new(&h->removed, config->loop, h->state_dir, config->keep_removed_s, err);

@@ -69,7 +69,8 @@ static int add_disk(struct sums *s, const char *folder, struct error *err) {
 	else if (r < 0)
 		return error_set(err, -r, "%s", scratch.msg);
 	s->used += used;
-	s->promised += MAX(max, used);
+	if (__builtin_add_overflow(s->promised, MAX(max, used), &s->promised))
+		s->promised = UINT64_MAX;
 	return 0;
 }
 

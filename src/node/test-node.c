@@ -284,7 +284,7 @@ static void allow_files(int n) {
 		assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
 	rl = all;
 	if (n >= 0)
-		rl.rlim_cur = (rlim_t)(lowest + n);
+		rl.rlim_cur = (rlim_t)lowest + (rlim_t)n;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &rl), 0);
 }
 
@@ -419,12 +419,12 @@ static size_t containers(pid_t *ret) {
 }
 
 static struct hypervisor *new_hypervisor(sd_event *loop) {
-	_free_ char *program = strf("%s/program", dir);
+	_free_ char *program = strf("%s/program", dir), *state_dir = strf("%s/state", dir);
 	struct hypervisor *h = NULL;
 	struct hypervisor_config c = {
 		.loop = loop,
 		.run_dir = dir,
-		.state_dir = dir,
+		.state_dir = state_dir,
 		.prefix = prefix,
 		.program = program,
 		.uid_base = 200000,
@@ -435,6 +435,9 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.ops = {on_changed, on_event, on_gone},
 	};
 	OK(hypervisor_new(&h, &c, &error));
+	/* One folder can't be both. */
+	c.state_dir = dir;
+	assert_int_equal(hypervisor_new(&h, &c, &error), -EINVAL);
 	return h;
 }
 
@@ -471,8 +474,8 @@ static void fill_spec(struct guest_spec *s) {
 	s->address = addr("2001:db8:1:1::5");
 	s->net = pfx("2001:db8:1:1::/64");
 	/* What vm/image.c knows a kernel by. */
-	memcpy(image + 0x1fe, "\x55\xaa", 2);
-	memcpy(image + 0x202, "HdrS", 4);
+	memcpy(image + 0x1fe, (const char[]){0x55, (char)0xaa}, 2);
+	memcpy(image + 0x202, (const char[]){'H', 'd', 'r', 'S'}, 4);
 	OK(write_file_atomic(s->kernel, image, sizeof(image), 0644, &error));
 }
 
@@ -508,7 +511,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 		RUN_UNTIL(loop, watch_failures == 1);
 		assert_int_equal(containers(&first), 1);
 		if (round == 1) {
-			h = hypervisor_free(h);
+			hypervisor_free(h);
 			h = new_hypervisor(loop);
 			OK(hypervisor_put(h, &spec, &error));
 		} else if (round == 2)
@@ -709,9 +712,9 @@ static void make_image(struct guest_spec *s, const char *path, off_t size) {
 
 /* An API that knows no instance takes no disk: that may be the wrong one. */
 static void disk_survives_a_wrong_api(void **state) {
-	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/instances/" UID "/disk.qcow2", dir),
-		    *removed = strf("%s/removed", dir), *image = strf("%s/raw", dir),
-		    *kept = strf("%s/removed/" UID "/disk.qcow2", dir);
+	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/state/instances/" UID "/disk.qcow2", dir),
+		    *removed = strf("%s/state/removed", dir), *image = strf("%s/raw", dir),
+		    *kept = strf("%s/state/removed/" UID "/disk.qcow2", dir);
 	struct stat before, after;
 	struct guest_spec spec;
 	sd_event *loop = NULL;

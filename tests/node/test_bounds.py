@@ -91,6 +91,8 @@ def test_limits(guest):
     weights = [find(groups, f) for f in ("io.weight", "io.bfq.weight", "blkio.bfq.weight")]
     assert set(filter(None, weights)) <= {"100", "default 100"}
     assert {read(f"/proc/{p}/oom_score_adj") for p in pids} == {"500"}
+    # With 1 no core is written, nor piped into a program of the host's.
+    assert all(re.search(r"^Max core file size +1 +1 ", read(f"/proc/{p}/limits"), re.M) for p in pids)
 
 
 def test_memory_has_an_end(cloud, guest):
