@@ -123,7 +123,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t len) {
 	struct conn *c = ptr;
 	struct turns *t = c->conns->turns;
 	conn_work(c);
-	bool waits = !party_trusted(c->party) && turns_over(t, limits_settle(c->conns->limits));
+	bool waits = !party_trusted(c->party) && turns_wait(t, c, limits_settle(c->conns->limits));
 	ssize_t n = waits ? -1 : recv(c->fd, data, len, 0);
 	if (waits)
 		turns_park(t, c, PARK_TURN);

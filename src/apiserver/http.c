@@ -114,9 +114,10 @@ static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct turns *t = &x->http->turns;
 	(void)pos;
 	conn_work(c);
-	const bool over = turns_over(t, limits_settle(x->http->server->limits));
-	if (over || is_late(x)) {
-		turns_park(t, c, over ? PARK_TURN : PARK_LATE);
+	const bool waits = turns_wait(t, c, limits_settle(x->http->server->limits));
+	/* If its turn has come it was not late, but for what it took to find out whether it has something to say. */
+	if (waits || (!c->fed && is_late(x))) {
+		turns_park(t, c, waits ? PARK_TURN : PARK_LATE);
 		return 0;
 	}
 	c->fed = false;

@@ -102,7 +102,8 @@ void turns_begin(struct turns *t, struct limits *l, uint64_t now) {
 	struct conn *c;
 	unsigned n = 0;
 	t->until = now + TURN_NS;
-	for (unsigned i = 1; n < TURN_MAX && (c = TAILQ_FIRST(&t->parked[PARK_TURN])); i++) {
+	t->owed = true;
+	while (n < TURN_MAX && (c = TAILQ_FIRST(&t->parked[PARK_TURN]))) {
 		switch (t->next(c)) {
 		case TURN_GO:
 			turns_resume(t, c);
@@ -113,13 +114,16 @@ void turns_begin(struct turns *t, struct limits *l, uint64_t now) {
 		case TURN_LATE: turns_park(t, c, PARK_LATE); break;
 		}
 		/* Half of the turn is for what they do. */
-		if (i % 16 == 0 && turns_over(t, limits_settle(l) + TURN_NS / 2))
+		if (limits_settle(l) + TURN_NS / 2 >= t->until)
 			break;
 	}
 }
 
-bool turns_over(const struct turns *t, uint64_t now) {
-	return now >= t->until;
+bool turns_wait(struct turns *t, const struct conn *c, uint64_t now) {
+	if (now >= t->until && !(c->fed && t->owed))
+		return true;
+	t->owed &= !c->fed;
+	return false;
 }
 
 bool turns_more(const struct turns *t) {

@@ -32,6 +32,7 @@ struct turns {
 	sd_event_source *soon; /* runs the listener; not owned */
 	sd_event_source *timer;
 	uint64_t until; /* of the thread's clock: the end of this turn */
+	bool owed;      /* none of those whose turn has come has done anything yet */
 };
 
 /* NEXT is asked when the turn of a connection has come. */
@@ -41,8 +42,12 @@ void turns_done(struct turns *t);
 
 /* A turn begins at NOW of the thread's clock (limits_settle()): those that have waited the longest go on. */
 void turns_begin(struct turns *t, struct limits *l, uint64_t now);
-/* It has used up its time. */
-bool turns_over(const struct turns *t, uint64_t now);
+/*
+ * C would go on at NOW; true: the turn has used up its time, and C must wait for another one. The first of those whose
+ * turn has come goes on in any case, however long it took to find out that it has something to do: else all of them
+ * might wait for ever.
+ */
+bool turns_wait(struct turns *t, const struct conn *c, uint64_t now);
 /* Somebody waits for the next turn. */
 bool turns_more(const struct turns *t);
 

@@ -226,6 +226,30 @@ def test_watches(strict_server):
     eventually("no watch waits", 60, lambda: metric(server, "nacre_apiserver_watches_late") == 0)
 
 
+def test_watches_that_take_long_to_find_it(strict_server):
+    """To find out whether they have something to say takes more than a turn: they get it all the same, and others go on."""
+    server, many = strict_server, 24
+    make(server)
+    blue(server)
+    wide = {f"k{i}": {f"m{j:03}": "" for j in range(98)} for i in range(95)}
+    a = server.post(EVENTS, {"metadata": {"name": "wide"}, "involvedObject": {"namespace": "red", **wide}, "reason": "r"})
+    assert a.status == 201, a.text[:500]
+    version = a.json["metadata"]["resourceVersion"]
+    # Some ms for each watch: the object is gone through once for each of the fields, as it is and as it was.
+    terms = ",".join(f"involvedObject.{x}!=x"
+                     for x in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"))
+    with contextlib.ExitStack() as stack:
+        mine = [watch(server, stack, RED, f"{EVENTS}?watch=1&resourceVersion={version}&fieldSelector={terms}")
+                for _ in range(many)]
+        before = charged(server, "watches")
+        assert server.patch(EVENTS + "/wide", {"reason": "new"}).status == 200
+        assert ask(server, "GET", OF_BLUE, user=BLUE).status == 200
+        for s in mine:
+            s.settimeout(patient(60))
+            reads(s, b'"MODIFIED"')
+        assert charged(server, "watches") - before < 1, "they were looked through again and again"
+
+
 def test_many_watches(server):
     """What one write tells thousands goes in turns."""
     many = 8000
