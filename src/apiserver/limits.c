@@ -235,7 +235,7 @@ static void use_time(struct party *p, int64_t cpu_ns, int64_t now) {
 	p->time_used = MAX(time_used(p, now) + cpu_ns, (int64_t)0);
 	p->time_at = now;
 	/* One that comes back has what it has used by then. */
-	if (!p->time_kept && p->time_used > share_of(p)->burst_ns / 2) {
+	if (!p->time_kept && p->time_used > 0) {
 		p->refs++;
 		p->time_kept = true;
 	}

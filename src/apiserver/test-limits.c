@@ -174,6 +174,24 @@ static void test_time(void **state) {
 	limits_free(l);
 }
 
+/* Who goes and comes back again and again has no more than who stays. */
+static void test_time_of_visits(void **state) {
+	struct limits *l = limits_new();
+	const uint64_t ms = NSEC_PER_MSEC, now = 5 * NSEC_PER_SEC;
+	unsigned visits = 0;
+	(void)state;
+	for (bool more = true; more && visits < 100; visits += more) {
+		struct party *ann = of_user(l, "ann", "a");
+		more = party_wait_s(ann, now) == 0;
+		party_charge(ann, WORK_REQUEST, more ? 100 * ms : 0, now);
+		party_unref(ann);
+		assert_int_equal(limits_tick(l, now), 1);
+	}
+	assert_int_equal(visits, 20);
+	assert_int_equal(limits_tick(l, now + 10 * NSEC_PER_SEC), 0);
+	limits_free(l);
+}
+
 /* A user takes over what an address was charged for him, as long as he has time left himself. */
 static void test_take_over(void **state) {
 	struct limits *l = limits_new();
@@ -220,8 +238,9 @@ static void test_work(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties),   cmocka_unit_test(test_counts),
-	                                   cmocka_unit_test(test_events),    cmocka_unit_test(test_time),
-	                                   cmocka_unit_test(test_take_over), cmocka_unit_test(test_work)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parties),       cmocka_unit_test(test_counts),
+	                                   cmocka_unit_test(test_events),        cmocka_unit_test(test_time),
+	                                   cmocka_unit_test(test_take_over),     cmocka_unit_test(test_work),
+	                                   cmocka_unit_test(test_time_of_visits)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
