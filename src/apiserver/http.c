@@ -578,6 +578,10 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 		r = sd_event_add_defer(s->loop, &h->soon, on_soon, h);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(h->soon, SD_EVENT_OFF);
+	/* sd-event takes what is deferred for the oldest of what is pending: while it is enabled again and again,
+	 * nothing of its priority or behind it would have its turn: no signal, no timer, no commit. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(h->soon, SD_EVENT_PRIORITY_IDLE + 1);
 	if (r < 0)
 		return error_errno(err, r, "watch the HTTP server on `%s`", listen);
 	h->turns.soon = h->soon;
