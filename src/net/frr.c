@@ -118,7 +118,7 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 		frr_remove_traces(daemon, atoi(text));
 }
 
-static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+static int start_once(const struct frr *f, const char *daemon, const char *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
 	char log_arg[PATH_LEN_MAX + 8], next[PATH_LEN_MAX], netns[NETNS_PATH_MAX];
 	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
@@ -143,6 +143,20 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	                         .netns = netns_path(f->netns, netns)};
 	r = proc_run(&spec, NULL, err);
 	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
+}
+
+/*
+ * An agent that was killed may have left a daemon that was just starting: it has its lock, and so is seen, a moment
+ * later than this one would have been started. What it has read by then isn't known.
+ */
+static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+	int r = start_once(f, daemon, config, err);
+	for (int i = 0; r < 0 && running(f, daemon) && i < 2; i++) {
+		r = stop(f, daemon, err);
+		if (r >= 0)
+			r = start_once(f, daemon, config, err);
+	}
+	return r;
 }
 
 #define SECRET " password "

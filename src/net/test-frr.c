@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/proc.h"
@@ -179,6 +180,27 @@ static void test_pair(void **state) {
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
 }
 
+/* The agent is killed at some moment of the start; the next one finds what goes on starting, or that it hasn't begun.
+ */
+static void test_killed_while_starting(void **state) {
+	struct frr f = {netns, dir};
+	OK(frr_stop(&f, &error));
+	for (unsigned ms = 0; ms < 60; ms += 3) {
+		pid_t agent = fork();
+		if (agent == 0) {
+			struct error e;
+			_exit(frr_ensure(&f, "", "router bgp 65001\n", &e) < 0);
+		}
+		assert_true(agent > 0);
+		usleep(ms * 1000);
+		kill(agent, SIGKILL);
+		assert_int_equal(waitpid(agent, NULL, 0), agent);
+		OK(frr_ensure(&f, "", "router bgp 65002\n", &error));
+		assert_true(says("bgpd", "show running-config", "router bgp 65002"));
+		OK(frr_stop(&f, &error));
+	}
+}
+
 static void test_bounded_log(void **state) {
 	struct frr f = {netns, dir};
 	char path[96];
@@ -193,7 +215,8 @@ static void test_bounded_log(void **state) {
 int main(void) {
 	const struct CMUnitTest pure[] = {cmocka_unit_test(test_diff), cmocka_unit_test(test_diff_bad)};
 	const struct CMUnitTest live[] = {cmocka_unit_test(test_pair), cmocka_unit_test(test_bounded_log),
-	                                  cmocka_unit_test(test_hostile_frr)};
+	                                  cmocka_unit_test(test_hostile_frr),
+	                                  cmocka_unit_test(test_killed_while_starting)};
 	int r = cmocka_run_group_tests(pure, NULL, NULL);
 	if (r == 0 && geteuid() == 0)
 		r = cmocka_run_group_tests(live, setup, teardown);
