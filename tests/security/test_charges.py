@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beside requests, handshakes, deliveries to watches and commits are charged to who causes them, and done in turns."""
 
+import array
 import contextlib
+import fcntl
 import resource
 import select
+import signal
 import socket
 import ssl
 import subprocess
+import termios
 import time
 
 from agents import H1, LEASES, as_user, thing
@@ -272,6 +276,40 @@ def test_many_watches(server):
             for s in all_:
                 reads(s, f'"{n}xx'.encode())
         assert metric(server, "nacre_apiserver_longest_turn_cpu_seconds") < 0.03
+
+
+def test_writes_among_many_reads(server):
+    """However long connections keep the server busy without a break: what a commit, a timer or a signal wants comes between."""
+    at, many, each = "/api/v1/namespaces/default/configmaps", 1000, 40
+    assert server.post(at, {"metadata": {"name": "c"}}).status == 201
+    get = READER % f"{at}/c".encode()
+    body = b'{"metadata": {"name": "w"}}'
+    post = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (
+        at.encode(), len(body))
+
+    def connect(stack):
+        s = stack.enter_context(socket.socket(socket.AF_UNIX))
+        s.settimeout(patient(60))
+        s.connect(f"{server.dir}/sock")
+        s.sendall(get)
+        return s, len(s.recv(65536))
+
+    def waiting(s):
+        n = array.array("i", [0])
+        fcntl.ioctl(s, termios.FIONREAD, n)
+        return n[0]
+
+    with contextlib.ExitStack() as stack:
+        writer, _ = connect(stack)
+        readers = [connect(stack) for _ in range(many)]
+        server.process.send_signal(signal.SIGSTOP)
+        for s, _ in readers:
+            s.sendall(get * each)
+        writer.sendall(post + body)
+        server.process.send_signal(signal.SIGCONT)
+        assert writer.recv(65536).startswith(b"HTTP/1.1 201")
+        unanswered = sum(waiting(s) < size * each for s, size in readers)
+        assert unanswered, "the write had to wait for all reads"
 
 
 def test_commits(server):
