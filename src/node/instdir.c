@@ -238,16 +238,17 @@ int instdir_prepare(const char *dir, const char *state, const struct room *room,
 	int r = make_folders(dir, state, uid, st.has_state, err);
 	if (r >= 0)
 		r = fill_config(s, uid, accel, &c, &st, err);
+	if (r < 0)
+		return r;
+	/* What nacre-vm would refuse is refused here, before anything is made. */
+	vm_config_print(&c, &text);
+	r = buf_error(&text, "config.json", err);
 	if (r >= 0)
-		r = vm_config_check(&c, err);
+		r = vm_config_parse(text.data, text.len, &c, err);
 	if (r >= 0 && st.has_state)
 		r = make_disk(state, room, s, uid, &st.file_max, err);
 	if (r >= 0 && st.has_state)
 		r = s->boot == VM_BOOT_UEFI ? make_vars(state, uid, err) : drop_vars(state, err);
-	if (r < 0)
-		return r;
-	vm_config_print(&c, &text);
-	r = buf_error(&text, "config.json", err);
 	if (r >= 0)
 		r = write_file_atomic(path, text.data, text.len, 0644, err);
 	if (r < 0)

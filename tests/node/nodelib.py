@@ -77,7 +77,7 @@ class Guest:
     def pids(self, comm):
         found = []
         for pid in run("ip", "netns", "pids", self.netns).split():
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/comm") as f:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/comm") as f:
                 if f.read().strip() == comm[:15]:
                     found.append(int(pid))
         return found

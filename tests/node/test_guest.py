@@ -121,6 +121,7 @@ def test_killed_qemu_comes_back(cloud, guest, outside):
 
 
 def test_restart_of_the_agent_disturbs_nothing(cloud, guest, outside):
+    answers(outside, guest)
     before = guest.pids("qemu-system-x86_64")
     pings = Ping(["ip", "netns", "exec", outside], guest.address)
     for _ in range(3):
@@ -275,6 +276,7 @@ def test_odd_command_lines(cloud, name, cmdline):
     if name == "newline":
         cloud.wait(name, "StartFailed")
         assert "cmdline: control characters are not allowed" in cloud.ready(name)["message"]
+        assert "Started" not in [reason for reason, _ in cloud.events(name)], "it is refused before it is started"
     else:
         g = cloud.wait(name, "Running")
         (pid,) = g.pids("qemu-system-x86_64")
