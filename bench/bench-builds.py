@@ -4,28 +4,21 @@ Two builds in one run, in turn: what a change costs. NACRE_BENCH_BASE names the 
 
     NACRE_BENCH_BASE=/srv/nacre-old/build ./dev bench builds
 
-From `create` to the first answered ping (a lab for each build), packets from the host's `public` through a guest's
-container to its tap (QEMU is stopped meanwhile, so that the guest takes no part), and the processor time that an API server
-takes for a request, which other load on the machine changes less than rates. Ratios are pair by pair; above 1 is slower.
+From `create` to the first answered ping (a lab for each build), and the processor time that an API server takes for a
+request, which other load on the machine changes less than rates. Ratios are pair by pair; above 1 is slower.
 """
 
 import json
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 
-import lib
-from instances import first_ping, in_thread
+from instances import first_ping
 from lib import BUILD, IMAGES, Api, Bench, sh, wait
 
 BASE = os.environ.get("NACRE_BENCH_BASE")
-INSTANCES = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances"
-BATCH = 100000  # packets
 
 
 class Lab:
@@ -35,45 +28,6 @@ class Lab:
         self.nacre, self.name = os.path.join(build, "src", "cmd", "nacre"), name
         bench.cleanups.append(lambda: sh(self.nacre, "lab", "down", "--name", name))
         sh(self.nacre, "lab", "up", "--name", name, "--hosts", "1", "--images", IMAGES)
-        self.api = Api(f"/run/nacre-lab/{name}/api.sock")
-
-    def instance(self, name):
-        return self.api.json("GET", f"{INSTANCES}/{name}")
-
-    def hold(self):
-        """Stops the guest `hello`. What comes to it from now on is forwarded to its tap, and lost there."""
-        hello = wait("hello", lambda: self.instance("hello"))
-        self.address = hello["status"]["address"]
-        short = hello["status"]["id"].replace("-", "")[:12]
-        self.inside, = [n for n in os.listdir("/run/netns") if n.startswith(f"nl-{self.name}-") and n.endswith(f"i-{short}")]
-        self.public, = [n for n in os.listdir("/run/netns") if n.startswith(f"nl-{self.name}-h") and n.endswith("public")]
-        for pid in sh("ip", "netns", "pids", self.inside).split():
-            with open(f"/proc/{pid}/comm") as f:
-                if f.read().startswith("qemu"):
-                    os.kill(int(pid), signal.SIGSTOP)
-
-    def forwarded(self):
-        out = json.loads(sh("ip", "-n", self.inside, "-s", "-j", "link", "show", "dev", "tap"))[0]["stats64"]["tx"]
-        return out["packets"] + out["dropped"]
-
-    def packets(self):
-        """Nanoseconds a packet through the container."""
-        before = self.forwarded()
-
-        def send():
-            s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            s.connect((self.address, 80))
-            began = time.monotonic()
-            for _ in range(BATCH):
-                try:
-                    s.send(b"x" * 64)
-                except OSError:
-                    pass
-            return time.monotonic() - began
-
-        thread, took = in_thread(self.public, send)
-        thread.join()
-        return took[0] * 1e9 / (self.forwarded() - before)
 
 
 class Server:
@@ -140,9 +94,6 @@ def main():
         pairs("get, 64 clients", "µs of processor time", base.get, now.get, rounds)
         pairs("list of 2,000", "µs of processor time", base.list, now.list, rounds)
         base, now = (Lab(b, build, f"{kind}{os.getpid() % 100000}") for build, kind in zip(builds, "bn"))
-        for lab in (base, now):
-            lab.hold()
-        pairs("a packet through a container", "ns", base.packets, now.packets, rounds)
         counter = iter(range(1000))
         pairs("from create to first answered ping", "ms",
               *((lambda lab=lab: first_ping(lab.name, f"boot{next(counter)}")["answered"] * 1000) for lab in (base, now)), rounds)
