@@ -272,9 +272,10 @@ void conn_busy(struct conns *cs, struct conn *c, bool busy) {
 
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what) {
 	bool first = c->list == CONN_FRESH;
-	struct party *p = u && !user_in_group(u, GROUP_ANONYMOUS) ? limits_user(cs->limits, u) : NULL;
+	const bool known = u && !user_in_group(u, GROUP_ANONYMOUS);
+	struct party *p = known ? limits_user(cs->limits, u) : NULL;
 	pay_handshake(cs, c, p);
-	if (!u || user_in_group(u, GROUP_ANONYMOUS)) {
+	if (!known) {
 		if (first)
 			wait_in(cs, c, CONN_NOBODY);
 		return true;

@@ -11,3 +11,11 @@
 #include <string.h>
 #include <cmocka.h>
 /* clang-format on */
+
+/* CALL succeeds; if not, the test fails with what it says in `error`, which each file that uses this has. */
+#define OK(call)                                                       \
+	do {                                                           \
+		int res = (call);                                      \
+		if (res < 0)                                           \
+			fail_msg("%s: %d: %s", #call, res, error.msg); \
+	} while (0)

@@ -16,13 +16,6 @@
 
 static struct error error;
 
-#define OK(call)                                                       \
-	do {                                                           \
-		int res = (call);                                      \
-		if (res < 0)                                           \
-			fail_msg("%s: %d: %s", #call, res, error.msg); \
-	} while (0)
-
 static void diff(const char *old, const char *new, const char *want) {
 	_buf_free_ struct buf out = {0};
 	OK(frr_config_diff(old, new, &out, &error));

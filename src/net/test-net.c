@@ -2,12 +2,7 @@
 
 /* The kernel parts, in namespaces of this run's own. Skipped without root. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "base/testing.h"
 
 #include "base/util.h"
 #include "net/link.h"
@@ -21,12 +16,6 @@ static char name_a[64], name_b[64];
 static int fd_a = -1, fd_b = -1;
 static struct nl *nl_a, *nl_b;
 
-#define OK(call)                                                       \
-	do {                                                           \
-		int res = (call);                                      \
-		if (res < 0)                                           \
-			fail_msg("%s: %d: %s", #call, res, error.msg); \
-	} while (0)
 #define FAILS(want, call)                                                               \
 	do {                                                                            \
 		int res = (call);                                                       \

@@ -34,13 +34,6 @@ static int public_fd = -1;
 static struct nl *public_nl;
 static struct error error;
 
-#define OK(call)                                                       \
-	do {                                                           \
-		int res = (call);                                      \
-		if (res < 0)                                           \
-			fail_msg("%s: %d: %s", #call, res, error.msg); \
-	} while (0)
-
 static int teardown(void **state) {
 	(void)state;
 	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];

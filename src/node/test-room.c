@@ -19,13 +19,6 @@
 static char dir[64], space[80], image[80];
 static struct error error;
 
-#define OK(call)                                                       \
-	do {                                                           \
-		int res = (call);                                      \
-		if (res < 0)                                           \
-			fail_msg("%s: %d: %s", #call, res, error.msg); \
-	} while (0)
-
 static void clear(void) {
 	if (space[0] && umount2(space, MNT_DETACH) < 0)
 		assert_int_equal(errno, EINVAL);

@@ -101,6 +101,37 @@ static int read_field(struct jr *r, const struct field *f, struct vm_config *c, 
 	return copy ? set_text(f, at, copy, err) : error_oom(err);
 }
 
+/* Whole-object rules. */
+static int check_whole(const struct vm_config *c, struct error *err) {
+	static const struct mac no_mac;
+
+	for (const char *p = c->name; *p; p++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789.-/", *p))
+			return error_set(err, EINVAL, "name: only a-z, 0-9, '.', '-' and '/' are allowed");
+	if (!c->name[0])
+		return error_set(err, EINVAL, "name: is missing");
+	if (strlen(c->uuid) != 36 || strspn(c->uuid, "0123456789abcdef-") != 36)
+		return error_set(err, EINVAL, "uuid: must be a UUID in lower case");
+	if ((c->boot == VM_BOOT_KERNEL) != (c->kernel[0] != 0))
+		return error_set(err, EINVAL, "kernel: must be given with boot \"kernel\", and only then");
+	if (c->boot != VM_BOOT_KERNEL && (c->initrd[0] || c->cmdline[0]))
+		return error_set(err, EINVAL, "initrd, cmdline: go with boot \"kernel\" only");
+	if (c->boot != VM_BOOT_KERNEL && !c->disk[0])
+		return error_set(err, EINVAL, "disk: must be given unless boot is \"kernel\"");
+	if ((c->disk[0] != 0) != (c->image[0] != 0))
+		return error_set(err, EINVAL, "disk, image: must be given together");
+	if ((c->boot == VM_BOOT_UEFI) != (c->firmware[0] != 0) || (c->firmware[0] != 0) != (c->firmware_vars[0] != 0))
+		return error_set(err, EINVAL,
+		                 "firmware, firmwareVars: must be given with boot \"uefi\", and only then");
+	if ((c->tap[0] != 0) != (memcmp(&c->mac, &no_mac, sizeof(no_mac)) != 0))
+		return error_set(err, EINVAL, "tap, mac: must be given together");
+	if (c->prefix.addr.family && (c->prefix.addr.family != AF_INET6 || c->prefix.len != 64))
+		return error_set(err, EINVAL, "prefix: must be an IPv6 /64");
+	if (c->prefix.addr.family && !c->tap[0])
+		return error_set(err, EINVAL, "prefix: needs a tap to be announced on");
+	return 0;
+}
+
 int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct error *err) {
 	_cleanup_(jr_done) struct jr r;
 	struct vm_config c;
@@ -129,40 +160,10 @@ int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct 
 	}
 	if (n < 0 || jr_end(&r) < 0)
 		return jr_error(&r, err);
-	ok = vm_config_check(&c, err);
+	ok = check_whole(&c, err);
 	if (ok < 0)
 		return ok;
 	*ret = c;
-	return 0;
-}
-
-int vm_config_check(const struct vm_config *c, struct error *err) {
-	static const struct mac no_mac;
-
-	for (const char *p = c->name; *p; p++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789.-/", *p))
-			return error_set(err, EINVAL, "name: only a-z, 0-9, '.', '-' and '/' are allowed");
-	if (!c->name[0])
-		return error_set(err, EINVAL, "name: is missing");
-	if (strlen(c->uuid) != 36 || strspn(c->uuid, "0123456789abcdef-") != 36)
-		return error_set(err, EINVAL, "uuid: must be a UUID in lower case");
-	if ((c->boot == VM_BOOT_KERNEL) != (c->kernel[0] != 0))
-		return error_set(err, EINVAL, "kernel: must be given with boot \"kernel\", and only then");
-	if (c->boot != VM_BOOT_KERNEL && (c->initrd[0] || c->cmdline[0]))
-		return error_set(err, EINVAL, "initrd, cmdline: go with boot \"kernel\" only");
-	if (c->boot != VM_BOOT_KERNEL && !c->disk[0])
-		return error_set(err, EINVAL, "disk: must be given unless boot is \"kernel\"");
-	if ((c->disk[0] != 0) != (c->image[0] != 0))
-		return error_set(err, EINVAL, "disk, image: must be given together");
-	if ((c->boot == VM_BOOT_UEFI) != (c->firmware[0] != 0) || (c->firmware[0] != 0) != (c->firmware_vars[0] != 0))
-		return error_set(err, EINVAL,
-		                 "firmware, firmwareVars: must be given with boot \"uefi\", and only then");
-	if ((c->tap[0] != 0) != (memcmp(&c->mac, &no_mac, sizeof(no_mac)) != 0))
-		return error_set(err, EINVAL, "tap, mac: must be given together");
-	if (c->prefix.addr.family && (c->prefix.addr.family != AF_INET6 || c->prefix.len != 64))
-		return error_set(err, EINVAL, "prefix: must be an IPv6 /64");
-	if (c->prefix.addr.family && !c->tap[0])
-		return error_set(err, EINVAL, "prefix: needs a tap to be announced on");
 	return 0;
 }
 

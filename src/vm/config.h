@@ -6,8 +6,7 @@
  * writes it to config.json in the instance's directory, and nacre-vm, which reads
  * it there. Paths are as seen inside the instance's container.
  *
- * The struct holds no pointers: copy it freely, nothing to free. A config that came
- * out of vm_config_parse() has passed vm_config_check().
+ * The struct holds no pointers: copy it freely, nothing to free.
  */
 
 #include <stdint.h>
@@ -53,9 +52,9 @@ struct vm_config {
 /* The defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, 30 s of grace; everything else empty. */
 void vm_config_init(struct vm_config *c);
 
-/* Whole-object rules. -EINVAL with a message that names the field. */
-int vm_config_check(const struct vm_config *c, struct error *err) _must_use_;
-
-/* Strict: unknown and duplicate keys, wrong types and values out of range are -EINVAL. */
+/*
+ * Strict: unknown and duplicate keys, wrong types, values out of range, and fields that don't go together are -EINVAL,
+ * with a message that names the field.
+ */
 int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct error *err) _must_use_;
 void vm_config_print(const struct vm_config *c, struct buf *out);

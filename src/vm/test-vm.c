@@ -40,13 +40,6 @@
 static struct error error;
 static char dir[64];
 
-#define OK(call)                                                       \
-	do {                                                           \
-		int res = (call);                                      \
-		if (res < 0)                                           \
-			fail_msg("%s: %d: %s", #call, res, error.msg); \
-	} while (0)
-
 #define HEAD "{\"name\":\"t/web\",\"uuid\":\"0b5ac4a8-4b0e-4c35-9c3d-000000000001\","
 
 static int parse(const char *json, struct vm_config *c) {

@@ -133,6 +133,14 @@ class Cloud:
     def wait_node(self):
         until("the agent is ready", lambda: self.is_ready(f"{self.dir}/node.sock"))
 
+    def restart_node(self, *options):
+        """Kills the agent; the next one has OPTIONS beside its usual ones."""
+        self.wait_node()
+        self.kill("node")
+        self.node_options = options
+        self.start_node()
+        self.wait_node()
+
     def start_controller(self):
         self.spawn("controller", f"{BIN}/nacre-controller", f"--api=unix:{self.sock}", "--no-leader-election")
 

@@ -38,18 +38,10 @@ def program(cloud, request):
     with open(path, "w") as f:
         f.write(request.param)
     os.chmod(path, 0o755)
-    restart_agent(cloud, f"--vm-program={path}")
+    cloud.restart_node(f"--vm-program={path}")
     yield
     cloud.delete("one")
-    restart_agent(cloud)
-
-
-def restart_agent(cloud, *options):
-    cloud.wait_node()
-    cloud.kill("node")
-    cloud.node_options = options
-    cloud.start_node()
-    cloud.wait_node()
+    cloud.restart_node()
 
 
 @pytest.mark.parametrize("program", [FICKLE], indirect=True, ids=["fickle"])

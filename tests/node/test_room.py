@@ -26,14 +26,6 @@ def idle(cloud):
         cloud.post(f"{GROUP}/images", "Image", name, {"disk": {"file": "idle", "format": "raw", "firmware": firmware}})
 
 
-def restart_agent(cloud, *options):
-    cloud.wait_node()
-    cloud.kill("node")
-    cloud.node_options = options
-    cloud.start_node()
-    cloud.wait_node()
-
-
 @pytest.fixture
 def small(cloud):
     """The agent's disks are on a file system of 40 MiB."""
@@ -41,11 +33,11 @@ def small(cloud):
     os.makedirs(state, exist_ok=True)
     leftovers.claim("mount", state)
     run("mount", "-t", "tmpfs", "-o", "size=40m,mode=755", "none", state)
-    restart_agent(cloud, f"--state-dir={state}")
+    cloud.restart_node(f"--state-dir={state}")
     yield state
     for name in "abcd":
         cloud.delete(name)
-    restart_agent(cloud)
+    cloud.restart_node()
     leftovers.remove_mount(state)
 
 
@@ -77,7 +69,7 @@ def test_disks_share_the_room(cloud, small):
     assert cloud.instance("c")["status"]["phase"] == "Failed" and message in [m for r, m in cloud.events("c") if r == "StartFailed"]
     # What a guest writes makes no difference, and the agent remembers nothing: it reads files.
     fill(disk(guests[0]), 10)
-    restart_agent(cloud, f"--state-dir={small}")
+    cloud.restart_node(f"--state-dir={small}")
     until("it was looked at", lambda: "29 MiB are free, of which other disks may still take 23 MiB" in cloud.ready("c")["message"])
     assert not os.path.exists(disk(c))
     # It starts by itself once there is room.
@@ -85,7 +77,7 @@ def test_disks_share_the_room(cloud, small):
     cloud.wait("c", "Running", 60)
     cloud.create("d", "idle")
     cloud.wait("d", "StartFailed")
-    restart_agent(cloud, f"--state-dir={small}", "--disk-overcommit=50")
+    cloud.restart_node(f"--state-dir={small}", "--disk-overcommit=50")
     cloud.wait("d", "Running", 60)
     assert qemu(guests[0]) == before[0]
 
