@@ -85,31 +85,46 @@ void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown
 	prune(d, obj, unknown, &path, true);
 }
 
-/* Paths have no index, so that none has to be made for what is in order: "spec.ingress.ports". */
-static void check_lengths(const struct api_desc *d, const json_t *obj, const char *path, struct api_errors *errs) {
+/* A member of a path; only an error needs the whole as text. */
+struct path {
+	const struct path *up;
+	const char *name;
+};
+
+static void path_print(const struct path *p, struct buf *out) {
+	if (p->up)
+		path_print(p->up, out);
+	buf_printf(out, "%s%s", p->up ? "." : "", p->name);
+}
+
+/* Paths have no index: "spec.ingress.ports". */
+static void check_lengths(const struct api_desc *d, const json_t *obj, const struct path *up, struct api_errors *errs) {
 	for (size_t i = 0; i < d->n_fields && errs->n < API_ERRORS_MAX; i++) {
 		const struct api_field *f = &d->fields[i];
+		const bool list = f->type == API_TYPE_list || f->type == API_TYPE_strs, map = f->type == API_TYPE_map;
+		if (!list && !map && !f->sub)
+			continue;
 		const json_t *value = json_object_get(obj, f->name);
-		const bool list = f->type == API_TYPE_list || f->type == API_TYPE_strs;
-		const size_t n = list ? json_array_size(value) : f->type == API_TYPE_map ? json_object_size(value) : 0;
-		char below[128];
+		const size_t n = list ? json_array_size(value) : map ? json_object_size(value) : 0;
+		const struct path here = {up, f->name};
 		/* Every write comes here, and most fields end here. */
 		if (n <= (size_t)f->max && (!f->sub || !value))
 			continue;
-		snprintf(below, sizeof(below), "%s%s%s", path, *path ? "." : "", f->name);
-		if (n > (size_t)f->max)
-			api_errors_add(errs, API_TOO_MANY, below, "Too many: %zu: must have at most %lld items", n,
-			               (long long)f->max);
-		else if (f->type == API_TYPE_list)
+		if (n > (size_t)f->max) {
+			_buf_free_ struct buf path = {.max = 512};
+			path_print(&here, &path);
+			api_errors_add(errs, API_TOO_MANY, path.failed ? f->name : path.data,
+			               "Too many: %zu: must have at most %lld items", n, (long long)f->max);
+		} else if (f->type == API_TYPE_list)
 			for (size_t k = 0; k < n; k++)
-				check_lengths(f->sub, json_array_get(value, k), below, errs);
+				check_lengths(f->sub, json_array_get(value, k), &here, errs);
 		else if (f->sub)
-			check_lengths(f->sub, value, below, errs);
+			check_lengths(f->sub, value, &here, errs);
 	}
 }
 
 void api_check_lengths(const struct api_desc *d, const json_t *obj, struct api_errors *errs) {
-	check_lengths(d, obj, "", errs);
+	check_lengths(d, obj, NULL, errs);
 }
 
 int api_default(const struct api_desc *d, json_t *obj) {

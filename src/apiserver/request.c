@@ -52,6 +52,13 @@ static bool percent_decode(char *s, bool plus_is_space) {
 
 static int parse_query(struct request *r) {
 	char *save = NULL;
+	size_t n = 1;
+	for (const char *p = r->query; p && (p = strchr(p, '&')) && n < REQUEST_PARAMS_MAX; p++)
+		n++;
+	if (r->query && !(r->params = calloc(n, sizeof(*r->params)))) {
+		reply_internal(r, "out of memory");
+		return -ENOMEM;
+	}
 	for (char *p = r->query ? strtok_r(r->query, "&", &save) : NULL; p; p = strtok_r(NULL, "&", &save)) {
 		char *eq = strchr(p, '=');
 		if (eq)
@@ -68,6 +75,9 @@ static int parse_query(struct request *r) {
 	}
 	return 0;
 }
+
+/* What is larger glibc takes from its bins and not from a thread's cache: measured, a tenth of a create's time. */
+_Static_assert(sizeof(struct request) <= 1032, "a request is larger than glibc's tcache takes");
 
 struct request *request_new(const char *method, const char *target) {
 	_cleanup_(cleanup_request) struct request *r = calloc(1, sizeof(*r));
@@ -106,9 +116,11 @@ struct request *request_free(struct request *r) {
 	free(r->method);
 	free(r->path);
 	free(r->query);
+	free(r->params);
 	free(r->segments);
 	listing_free(r->listing);
 	selector_free(r->selector);
+	free(r->selector_fault);
 	free(r->content_type);
 	free(r->if_none_match);
 	free(r->user_agent);
@@ -319,17 +331,21 @@ int route_parse(struct request *r) {
 	rt->fault = find_served(rt, n);
 	if (rt->fault || *rt->name || !rt->kind || rt->verb == VERB_CREATE)
 		return 0;
+	struct error err;
 	int e = selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
-	                       &r->selector, &r->selector_err);
-	if (e < 0 && e != -EINVAL)
+	                       &r->selector, &err);
+	/* It is told once it is known that the client may ask at all. */
+	if (e == -EINVAL && (r->selector_fault = strdup(err.msg)))
+		return 0;
+	if (e < 0)
 		reply_internal(r, "out of memory");
-	return e == -EINVAL ? 0 : e;
+	return e;
 }
 
 int request_check_selector(struct request *r) {
-	if (!r->selector_err.code)
+	if (!r->selector_fault)
 		return 0;
-	reply_bad_request(r, "%s", r->selector_err.msg);
+	reply_bad_request(r, "%s", r->selector_fault);
 	return -EINVAL;
 }
 

@@ -116,13 +116,13 @@ struct request {
 	char *method;
 	char *path; /* decoded */
 	char *query;
-	struct param params[REQUEST_PARAMS_MAX];
-	size_t n_params;
+	struct param *params; /* pointers into `query` */
+	size_t n_params;      /* REQUEST_PARAMS_MAX at most */
 	struct route route;
 	char *segments; /* the path cut up, for route */
-	/* Of list, watch and deletecollection; NULL: all. With SELECTOR_ERR set it can't be read. */
+	/* Of list, watch and deletecollection; NULL: all. SELECTOR_FAULT, unless it is NULL: why it can't be read. */
 	struct selector *selector;
-	struct error selector_err;
+	char *selector_fault;
 	enum media accept;
 	bool websocket;     /* it asks for an upgrade of the connection, which isn't served */
 	char *content_type; /* lower case, without parameters; NULL if absent */

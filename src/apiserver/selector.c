@@ -344,8 +344,8 @@ static const char *skip_value(const char *p, const char *end) {
 	return p;
 }
 
-/* The next member of the object that P is in, past its brace or comma; P moves past its value. False: there is none. */
-static bool next_member(const char **p, const char *end, struct json_span *key, struct json_span *value) {
+/* The next member of the object that P is in, past its brace or comma; P moves to its value. False: there is none. */
+static bool next_key(const char **p, const char *end, struct json_span *key) {
 	const char *q = skip_space_to(*p, end);
 	if (q == end || *q != '"')
 		return false;
@@ -354,12 +354,21 @@ static bool next_member(const char **p, const char *end, struct json_span *key, 
 	q = skip_space_to(key_end, end);
 	if (q == end || *q != ':')
 		return false;
-	value->text = skip_space_to(q + 1, end);
-	q = skip_value(value->text, end);
-	value->len = (size_t)(q - value->text);
+	*p = skip_space_to(q + 1, end);
+	return true;
+}
+
+/* P, at a value, moves past it. False: there is none. */
+static bool next_value(const char **p, const char *end, struct json_span *value) {
+	const char *q = skip_value(*p, end);
+	*value = (struct json_span){*p, (size_t)(q - *p)};
 	q = skip_space_to(q, end);
 	*p = q + (q < end && *q == ',');
 	return value->len > 0;
+}
+
+static bool next_member(const char **p, const char *end, struct json_span *key, struct json_span *value) {
+	return next_key(p, end, key) && next_value(p, end, value);
 }
 
 /* Past the brace that opens the object at JSON, or END. */
@@ -368,18 +377,17 @@ static const char *enter(const char *json, const char *end) {
 	return p < end && *p == '{' ? p + 1 : end;
 }
 
-/* The member NAME of the object at JSON. */
-static bool find_member(const char *json, size_t len, const char *name, size_t name_len, const char **ret,
-                        size_t *ret_len) {
-	const char *end = json + len, *p = enter(json, end);
+/* The value of the member NAME of the object at JSON, or NULL. */
+static const char *find_member(const char *json, const char *end, const char *name, size_t name_len) {
+	const char *p = enter(json, end);
 	struct json_span key, value;
-	while (next_member(&p, end, &key, &value))
-		if (key_is(key.text, key.len, name, name_len)) {
-			*ret = value.text;
-			*ret_len = value.len;
-			return true;
-		}
-	return false;
+	while (next_key(&p, end, &key)) {
+		if (key_is(key.text, key.len, name, name_len))
+			return p;
+		if (!next_value(&p, end, &value))
+			break;
+	}
+	return NULL;
 }
 
 void json_members(const char *json, size_t len, const char *const *names, struct json_span *ret, size_t n) {
@@ -393,16 +401,21 @@ void json_members(const char *json, size_t len, const char *const *names, struct
 				ret[i] = value;
 }
 
+/* Where the objects on the way end is not looked for. */
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {
+	const char *end = json + len;
+	struct json_span value = {json, len};
+	bool found = true;
 	while (*path) {
 		size_t n = strcspn(path, ".");
-		if (!find_member(json, len, path, n, &json, &len))
+		if (!(json = find_member(json, end, path, n)))
 			return false;
 		path += n + (path[n] == '.');
+		found = *path || next_value(&(const char *){json}, end, &value);
 	}
-	*ret = json;
-	*ret_len = len;
-	return true;
+	*ret = value.text;
+	*ret_len = value.len;
+	return found;
 }
 
 /* Of a term, and of a value that it compares with, in bytes that are looked at. */

@@ -59,12 +59,12 @@ static int set_version(struct server *s, json_t *obj) {
 	return object_set_meta_str(obj, "resourceVersion", rv);
 }
 
-static int dump(const struct api_kind *k, const json_t *obj, struct buf *text) {
-	json_t *ordered = object_ordered(k, obj);
-	if (ordered)
-		tree_dump(text, ordered);
-	json_decref(ordered);
-	return !ordered || text->failed ? -ENOMEM : 0;
+static int dump(const struct api_kind *k, const json_t *obj, struct buf *text, struct tree_size *ret_size) {
+	_json_decref_ json_t *ordered = object_ordered(k, obj);
+	if (!ordered)
+		return -ENOMEM;
+	*ret_size = tree_dump(text, ordered);
+	return text->failed ? -ENOMEM : 0;
 }
 
 /* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
@@ -270,11 +270,14 @@ static bool may_exceed(const struct request *r, bool create) {
 /* ---- bounds of one object ---- */
 
 /*
- * The bounds are for users. What Nacre's programs write has bounds of its own and may take an object past these; then
- * users may still write what makes the object no larger.
+ * OBJ is of SIZE. The bounds are for users. What Nacre's programs write has bounds of its own and may take an object
+ * past these; then users may still write what makes the object no larger.
  */
-static int check_values(struct request *r, const json_t *old, const json_t *managed, const json_t *obj) {
+static int check_values(struct request *r, const json_t *old, const json_t *managed, const json_t *obj,
+                        const struct tree_size *size) {
 	struct error err, ignored;
+	if (size->values <= OBJECT_VALUES_MAX && size->depth <= TREE_DEPTH_MAX)
+		return 0;
 	size_t left = is_ours(r, !old) ? SIZE_MAX : OBJECT_VALUES_MAX;
 	/* The object with its managedFields, which are nested as the object is, and a little more. */
 	if (tree_charge(obj, 0, &left, NULL, &err) == 0)
@@ -332,18 +335,17 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 	struct api_errors errs = {0};
 	_buf_free_ struct buf text = {0};
 
-	int e = check_values(r, old, managed, obj);
-	if (e < 0)
-		return e;
+	struct tree_size size;
+	int e;
 	/* A rehearsal makes no version. */
 	int v = !request_dry_run(r) ? set_version(s, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
 	                            : object_set_meta_str(obj, "resourceVersion", NULL);
-	if (v < 0 || dump(k, obj, &text) < 0) {
+	if (v < 0 || dump(k, obj, &text, &size) < 0) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
-	if ((e = check_size(s, r, old, obj, text.len)) < 0)
+	if ((e = check_values(r, old, managed, obj, &size)) < 0 || (e = check_size(s, r, old, obj, text.len)) < 0)
 		return e;
 	check_owners(obj, &errs);
 	check_managed(r, old, managed, obj, &errs);
@@ -379,7 +381,8 @@ int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *
 
 static int make_blob(struct server *s, unsigned kind, json_t *obj, struct blob **ret) {
 	_buf_free_ struct buf b = {0};
-	if (set_version(s, obj) < 0 || dump(api_kinds[kind], obj, &b) < 0)
+	struct tree_size size;
+	if (set_version(s, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
 		return -ENOMEM;
 	*ret = blob_new(b.data, b.len);
 	return *ret ? 0 : -ENOMEM;

@@ -85,13 +85,12 @@ void blob_note(const struct blob *b, struct noted *ret) {
 	static const char *const names[] = {"uid", "deletionTimestamp", "finalizers"};
 	struct json_span meta = {0}, v[3] = {0};
 	*ret = (struct noted){0};
-	if (!json_find(b->data, b->len, "metadata", &meta.text, &meta.len))
-		return;
 	/* Most objects are not being deleted, and to search is cheaper than to read. */
-	if (memmem(meta.text, meta.len, names[1], strlen(names[1])))
+	if (!memmem(b->data, b->len, names[1], strlen(names[1]))) {
+		if (!json_find(b->data, b->len, "metadata.uid", &v[0].text, &v[0].len))
+			return;
+	} else if (json_find(b->data, b->len, "metadata", &meta.text, &meta.len))
 		json_members(meta.text, meta.len, names, v, ARRAY_SIZE(names));
-	else if (!json_find(meta.text, meta.len, names[0], &v[0].text, &v[0].len))
-		return;
 	const size_t n = v[0].len > 2 ? MIN(v[0].len - 2, sizeof(ret->uid) - 1) : 0;
 	memcpy(ret->uid, n ? v[0].text + 1 : "", n);
 	ret->deleting = v[1].len > 0;

@@ -182,32 +182,42 @@ static void dump_integer(struct buf *b, int64_t v) {
 	buf_add(b, p, (size_t)(text + sizeof(text) - p));
 }
 
-static void dump_object(struct buf *b, json_t *o) {
+static void dump(struct buf *b, const json_t *v, size_t depth, struct tree_size *size);
+
+static void dump_object(struct buf *b, json_t *o, size_t depth, struct tree_size *size) {
 	char before = '{';
 	for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
 		buf_putc(b, before);
 		jw_quote(b, json_object_iter_key(it), json_object_iter_key_len(it));
 		buf_putc(b, ':');
-		tree_dump(b, json_object_iter_value(it));
+		dump(b, json_object_iter_value(it), depth, size);
 		before = ',';
 	}
 	buf_puts(b, before == '{' ? "{}" : "}");
 }
 
-static void dump_array(struct buf *b, const json_t *list) {
+static void dump_array(struct buf *b, const json_t *list, size_t depth, struct tree_size *size) {
 	buf_putc(b, '[');
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		if (i)
 			buf_putc(b, ',');
-		tree_dump(b, json_array_get(list, i));
+		dump(b, json_array_get(list, i), depth, size);
 	}
 	buf_putc(b, ']');
 }
 
-void tree_dump(struct buf *b, const json_t *v) {
+/* V stands below DEPTH containers. */
+static void dump(struct buf *b, const json_t *v, size_t depth, struct tree_size *size) {
+	size->values++;
 	switch (json_typeof(v)) {
-	case JSON_OBJECT: dump_object(b, (json_t *)v); break;
-	case JSON_ARRAY: dump_array(b, v); break;
+	case JSON_OBJECT:
+	case JSON_ARRAY:
+		size->depth = MAX(size->depth, depth + 1);
+		if (json_is_object(v))
+			dump_object(b, (json_t *)v, depth + 1, size);
+		else
+			dump_array(b, v, depth + 1, size);
+		break;
 	case JSON_STRING: jw_quote(b, json_string_value(v), json_string_length(v)); break;
 	case JSON_INTEGER: dump_integer(b, json_integer_value(v)); break;
 	case JSON_REAL: dump_real(b, v); break;
@@ -215,6 +225,12 @@ void tree_dump(struct buf *b, const json_t *v) {
 	case JSON_FALSE: buf_puts(b, "false"); break;
 	case JSON_NULL: buf_puts(b, "null"); break;
 	}
+}
+
+struct tree_size tree_dump(struct buf *b, const json_t *v) {
+	struct tree_size size = {0};
+	dump(b, v, 0, &size);
+	return size;
 }
 
 /* ---- copies ---- */

@@ -48,8 +48,15 @@ json_t *tree_load(const char *text, size_t len);
 int tree_load_foreign(const char *text, size_t len, size_t values_max, json_t **ret, bool *ret_twice,
                       struct error *err) _must_use_;
 
-/* Like json_dumps() with JSON_COMPACT and JSON_ENCODE_ANY, at the end of B; b->failed tells of no memory. */
-void tree_dump(struct buf *b, const json_t *v);
+struct tree_size {
+	size_t values, depth; /* depth: of containers in each other */
+};
+
+/*
+ * Like json_dumps() with JSON_COMPACT and JSON_ENCODE_ANY, at the end of B; b->failed tells of no memory. Returns how
+ * large V is.
+ */
+struct tree_size tree_dump(struct buf *b, const json_t *v);
 
 /* NULL on no memory. */
 json_t *tree_copy(const json_t *v);
