@@ -52,6 +52,12 @@ struct guest {
 	bool asked;            /* somebody deleted it */
 	struct guest_spec spec;
 	struct guest_state state;
+	/* The last event while nobody had spoken of it; whoever hears of events doesn't know its Instance either. */
+	struct {
+		bool warning;
+		char reason[32];
+		char *message; /* NULL: there is none */
+	} untold;
 	uint64_t nft_state;
 
 	sd_event_source *wake; /* look at it again */
@@ -125,6 +131,7 @@ static void guest_free(struct guest *i) {
 		return;
 	forget_process(i);
 	sd_event_source_disable_unref(i->wake);
+	free(i->untold.message);
 	free(i->dir);
 	free(i->state_dir);
 	free(i);
@@ -147,7 +154,21 @@ static void set_state(struct guest *i, enum guest_phase phase, const char *reaso
 }
 
 static void event(struct guest *i, bool warning, const char *reason, const char *message) {
-	i->h->c.ops.event(i->h->c.userdata, i->uid, warning, reason, message);
+	if (i->want != WANT_UNKNOWN) {
+		i->h->c.ops.event(i->h->c.userdata, i->uid, warning, reason, message);
+		return;
+	}
+	free(i->untold.message);
+	i->untold.message = strdup(message);
+	i->untold.warning = warning;
+	snprintf(i->untold.reason, sizeof(i->untold.reason), "%s", reason);
+}
+
+static void tell_untold(struct guest *i) {
+	_free_ char *message = TAKE_PTR(i->untold.message);
+
+	if (message)
+		event(i, i->untold.warning, i->untold.reason, message);
 }
 
 /* Its control group is called as its network namespace, so that agents of one machine have names of their own. */
@@ -623,6 +644,7 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 	memcpy(&i->spec, spec, sizeof(*spec));
 	i->want = WANT_YES;
 	i->asked = false;
+	tell_untold(i);
 	if (!same) {
 		i->stop_sent = false;
 		wake(i, 0);

@@ -160,17 +160,23 @@ sys.exit(len(left))
 GROW = "os.ftruncate(vars, 1 << 20)\nos.pwrite(vars, bytes(17 << 20), 0)"
 
 
-@pytest.mark.parametrize("agent", ["runs", "restarts"])
+@pytest.mark.parametrize("agent", ["runs", "restarts", "restarts without the API"])
 def test_variables_that_grow_are_the_end(cloud, guest, agent):
     pid, before = qemu(guest), cloud.instance("uefi")["status"].get("restarts", 0)
     cloud.wait("uefi", "Running")
     told = len([r for r, _ in cloud.events("uefi") if r == "ForbiddenWrite"])
-    if agent == "restarts":
+    if agent != "runs":
         cloud.kill("node")
+    if agent == "restarts without the API":
+        cloud.kill("api")
     as_qemu(guest, GROW)
-    if agent == "restarts":
+    if agent != "runs":
         assert guest.pids(QEMU) == [pid]
         cloud.start_node()
+    # It is ended before the agent can know whose it is.
+    if agent == "restarts without the API":
+        until("it is ended", lambda: not os.path.exists(f"/proc/{pid}"))
+        cloud.start_api()
     until("it is counted", lambda: cloud.instance("uefi")["status"].get("restarts", 0) > before)
     messages = until("an event says so", lambda: [m for r, m in cloud.events("uefi") if r == "ForbiddenWrite"][told:])
     assert messages[0].startswith(f"`vars.fd` has {17 * MIB} bytes, where UEFI variables have at most")
