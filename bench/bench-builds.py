@@ -4,8 +4,9 @@ Two builds in one run, in turn: what a change costs. NACRE_BENCH_BASE names the 
 
     NACRE_BENCH_BASE=/srv/nacre-old/build ./dev bench builds
 
-From `create` to the first answered ping (a lab for each build), and the processor time that an API server takes for a
-request, which other load on the machine changes less than rates. Ratios are pair by pair; above 1 is slower.
+The processor time that an API server takes for a request, which other load on the machine changes less than rates; then, in
+a lab for each build, packets to and from a guest (packets.py), and from `create` to the first answered ping. Ratios are pair
+by pair; above 1 is slower.
 """
 
 import json
@@ -17,6 +18,7 @@ import time
 
 from instances import first_ping
 from lib import BUILD, IMAGES, Api, Bench, sh, wait
+from packets import Conversation
 
 BASE = os.environ.get("NACRE_BENCH_BASE")
 
@@ -86,7 +88,8 @@ def main():
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     builds = (os.path.abspath(BASE), os.path.abspath(BUILD))
-    print(f"{rounds} pairs in turn; medians.\n\n| what | base | this build | ratio, pair by pair |\n|---|---|---|---|")
+    print(f"{rounds} pairs in turn, {5 * rounds} of packets; medians.\n\n"
+          "| what | base | this build | ratio, pair by pair |\n|---|---|---|---|")
     with Bench("builds") as b:
         base, now = (Server(b, build, name) for build, name in zip(builds, ("base", "now")))
         pairs("create, 64 clients", "µs of processor time", base.create, now.create, rounds)
@@ -94,6 +97,11 @@ def main():
         pairs("get, 64 clients", "µs of processor time", base.get, now.get, rounds)
         pairs("list of 2,000", "µs of processor time", base.list, now.list, rounds)
         base, now = (Lab(b, build, f"{kind}{os.getpid() % 100000}") for build, kind in zip(builds, "bn"))
+        base_hello, now_hello = Conversation(base.name), Conversation(now.name)
+        for what, fn in (("a packet from the internet to a guest", Conversation.to_guest),
+                         ("a packet from its host to a guest", Conversation.from_host),
+                         ("a packet from a guest to the internet", Conversation.from_guest)):
+            pairs(what, "ns", lambda: fn(base_hello), lambda: fn(now_hello), 5 * rounds)
         counter = iter(range(1000))
         pairs("from create to first answered ping", "ms",
               *((lambda lab=lab: first_ping(lab.name, f"boot{next(counter)}")["answered"] * 1000) for lab in (base, now)), rounds)
