@@ -106,7 +106,7 @@ static int64_t default_memory_mib(void) {
 struct options {
 	struct fabric_options fabric;
 	const char *images, *state_dir, *accel, *vm, *metrics, *log_level;
-	int64_t vcpus, memory_mib, uid_base, keep_removed, disk_overcommit;
+	int64_t vcpus, memory_mib, uid_base, keep_removed, disk_overcommit, stop_s;
 	bool require_cgroups;
 };
 
@@ -135,6 +135,7 @@ static int run(const struct options *o, struct error *err) {
 	                                         .state_dir = o->state_dir,
 	                                         .keep_removed_s = o->keep_removed,
 	                                         .disk_overcommit = o->disk_overcommit,
+	                                         .stop_s = o->stop_s,
 	                                         .require_cgroups = o->require_cgroups,
 	                                         .prefix = o->fabric.prefix,
 	                                         .program = vm,
@@ -187,7 +188,8 @@ int main(int argc, char **argv) {
 	                    .vcpus = get_nprocs(),
 	                    .memory_mib = default_memory_mib(),
 	                    .uid_base = 200000,
-	                    .keep_removed = 86400};
+	                    .keep_removed = 86400,
+	                    .stop_s = 60};
 	/* clang-format off */
 	const struct opt opts[] = {
 		FABRIC_OPTIONS(o.fabric),
@@ -195,6 +197,7 @@ int main(int argc, char **argv) {
 		{"state-dir", OPT_STR, &o.state_dir, "DIR", "directory for the disks of instances", 0, 0, false},
 		{"keep-removed", OPT_I64, &o.keep_removed, "SECONDS", "how long to keep the disk of an instance that the API doesn't know", 0, 1000000000, false},
 		{"disk-overcommit", OPT_I64, &o.disk_overcommit, "PERCENT", "how much more than there is for disks may be promised to them (default: 0)", 0, 10000, false},
+		{"stop-seconds", OPT_I64, &o.stop_s, "N", "a machine that is to stop is killed after so long (default: 60; nacre-vm needs 35)", 1, 3600, false},
 		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
 		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},

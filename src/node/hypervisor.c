@@ -33,7 +33,6 @@
 /* A machine's state is shown so often in so long; then not before that is over. */
 #define SHOWN_MAX       10
 #define SHOWN_WINDOW_NS (10 * NSEC_PER_SEC)
-#define STOP_MAX_NS     (60 * NSEC_PER_SEC) /* nacre-vm needs at most the guest's grace and 5 s (vm/machine.h) */
 #define SLOTS_MAX       CONTAINER_USERS
 /* What QEMU and nacre-vm are given beside the machine. */
 #define OVERHEAD_MIB    256
@@ -506,7 +505,7 @@ static int stop(struct guest *i, struct error *err) {
 	uint64_t now = now_monotonic_ns();
 
 	if (!i->stop_by_ns)
-		i->stop_by_ns = now + STOP_MAX_NS;
+		i->stop_by_ns = now + (uint64_t)i->h->c.stop_s * NSEC_PER_SEC;
 	if (now >= i->stop_by_ns) {
 		event(i, true, "StopForced", "nacre-vm did not end the machine in time, so both are killed");
 		kill_process(i);

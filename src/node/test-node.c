@@ -423,6 +423,7 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.uid_base = 200000,
 		.accel = HYPERVISOR_TCG,
 		.keep_removed_s = 3600,
+		.stop_s = 60,
 		.public_nl = public_nl,
 		.public_fd = public_fd,
 		.ops = {on_changed, on_event, on_gone},

@@ -65,7 +65,14 @@ def test_ends_that_nobody_asked_for(cloud, program):
     assert all(m.isascii() and m.isprintable() for r, m in cloud.events("one") if r == "Stopped")
 
 
-def test_one_that_hangs_is_stopped(cloud):
+@pytest.fixture
+def impatient(cloud):
+    cloud.restart_node("--stop-seconds=3")
+    yield
+    cloud.restart_node()
+
+
+def test_one_that_hangs_is_stopped(cloud, impatient):
     cloud.create("hangs", "lab")
     guest = cloud.wait("hangs", "Running")
     (init,), (qemu,) = guest.init(), until("QEMU runs", lambda: guest.pids(QEMU))
