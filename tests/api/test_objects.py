@@ -375,11 +375,13 @@ def test_pages(server):
 def test_long_lists(server):
     """Far more objects than fit the connection's memory, in one page and in several."""
     n = 2500
+    conn = server.connection()
     for i in range(n):
         assert server.post(f"{G}/instancetypes", {
             "apiVersion": "nacre.dev/v1alpha1", "kind": "InstanceType",
             "metadata": {"name": f"t{i:04d}"}, "spec": {"vcpus": 1, "memoryMiB": 64},
-        }).status == 201  # fmt: skip
+        }, conn=conn).status == 201  # fmt: skip
+    conn.close()
     names = [f"t{i:04d}" for i in range(n)]
     assert [o["metadata"]["name"] for o in server.get(f"{G}/instancetypes").json["items"]] == names
     page = server.get(f"{G}/instancetypes?limit=2000").json
