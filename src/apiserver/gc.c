@@ -187,28 +187,26 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	return true;
 }
 
-static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e, const struct noted *noted) {
-	json_t *before = refs_of(e->prev), *now = e->type == EVENT_DELETED ? NULL : refs_of(e->value);
+/* BEFORE: the references that the object had when it was as WAS says. */
+static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e, const json_t *before,
+                        const struct noted *was, const struct noted *is) {
+	json_t *now = e->type == EVENT_DELETED ? NULL : refs_of(e->value);
 	size_t i;
 	json_t *ref;
-	if (before) {
-		struct noted was;
-		blob_note(e->prev, &was);
-		index_remove(g, kind, e->ns, e->name, before, was.waiting);
-	}
+	if (before)
+		index_remove(g, kind, e->ns, e->name, before, was->waiting);
 	if (now) {
-		index_add(g, kind, e->ns, e->name, now, noted->waiting);
+		index_add(g, kind, e->ns, e->name, now, is->waiting);
 		if (!before || !json_equal(before, now))
 			look_at(g, kind, e->ns, e->name, false);
 	}
 	/* An owner may be waiting for this one to be gone. */
-	json_array_foreach(before, i, ref) {
+	json_array_foreach((json_t *)before, i, ref) {
 		const struct object *owner = NULL;
 		unsigned owner_kind;
 		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && owner->noted.deleting)
 			look_at(g, owner_kind, owner->ns, owner->name, false);
 	}
-	json_decref(before);
 	json_decref(now);
 }
 
@@ -229,7 +227,11 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 		now = o->noted;
 	else
 		blob_note(e->value, &now);
-	notice_refs(g, kind, e, &now);
+	json_t *refs = refs_of(e->prev);
+	if (refs || (e->prev && now.deleting && e->type != EVENT_DELETED))
+		blob_note(e->prev, &was);
+	notice_refs(g, kind, e, refs, &was, &now);
+	json_decref(refs);
 	if (e->type == EVENT_DELETED) {
 		const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
 		notice_went(g, now.uid);
@@ -241,8 +243,6 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 		return;
 	look_at(g, kind, e->ns, e->name, false);
 	/* Foreground deletion has begun, perhaps. */
-	if (e->prev)
-		blob_note(e->prev, &was);
 	if (!was.deleting)
 		notice_went(g, now.uid);
 }
