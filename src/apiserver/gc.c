@@ -21,7 +21,7 @@ struct key {
 	RB_ENTRY(key) node;
 	TAILQ_ENTRY(key) link; /* while what was done about it is not on disk yet */
 	unsigned kind;
-	bool owner_went;  /* or is about to */
+	bool owner_went;  /* or is about to, or may have before the server started */
 	const char *name; /* behind ns */
 	char ns[];
 };
@@ -399,8 +399,9 @@ static bool has_waiting_dependent(struct gc *g, const char *uid) {
 }
 
 /*
- * An object with a living owner stays. When another owner went it loses its references to all that don't live; a
- * reference that was never any good stays until then.
+ * An object with a living owner stays. When another owner went it loses its references to all that don't live. A
+ * reference that was never any good stays until then, or until the server starts anew: whether it is one, or its owner
+ * went and a crash came before the collector, nobody can tell any more.
  */
 static int check_owners(struct gc *g, const struct key *k, const struct object *o, json_t *obj, const json_t *refs) {
 	struct dependent d = {g, o->ns};
@@ -560,10 +561,9 @@ int gc_new(struct gc **ret, struct server *s, struct error *err) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
 				index_add(g, kind, o->ns, o->name, refs, o->noted.waiting);
-			/* All its owners may have gone before. A restart is no reason to take references from the rest.
-			 */
+			/* Owners may have gone when there was no time left for what they owned. */
 			if (refs || o->noted.deleting)
-				look_at(g, kind, o->ns, o->name, false);
+				look_at(g, kind, o->ns, o->name, refs);
 			json_decref(refs);
 		}
 	*ret = g;
