@@ -53,7 +53,6 @@ struct conn {
 	struct party *party; /* takes one connection of it, if COUNTED */
 	bool counted;
 	bool shut;    /* it makes room, and is gone soon */
-	bool gone;    /* its client went */
 	bool closing; /* with the answer: there were too many of them */
 	bool busy;    /* with an answer; else with the client's next request */
 	struct exchange *exchange;

@@ -103,9 +103,12 @@ static int on_soon(sd_event_source *src, void *userdata) {
 
 /* ---- answers ---- */
 
-/* A watch whose user has no processor time left: what it has to say is said later. */
+/*
+ * A watch whose user has no processor time left: what it has to say is said later. One that is to end needn't say it at
+ * all, for its client goes on from where it was.
+ */
 static bool is_late(const struct exchange *x) {
-	return !x->http->server->stopping && !x->conn->gone && party_wait_s(x->conn->party, now_monotonic_ns()) > 0;
+	return party_wait_s(x->conn->party, now_monotonic_ns()) > 0 && !watch_cut(x->request->reply.watch);
 }
 
 static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
@@ -659,7 +662,8 @@ void http_tick(struct http *h) {
 			c->exchange && c->suspended && c->exchange->request ? c->exchange->request->reply.watch : NULL;
 		if (w && poll(&p, 1, 0) > 0) {
 			/* What can't be sent now isn't sent any more. */
-			c->gone = c->park != PARK_NONE && shutdown(c->fd, SHUT_RDWR) == 0;
+			if (c->park != PARK_NONE)
+				shutdown(c->fd, SHUT_RDWR);
 			watch_end(w);
 		}
 	}

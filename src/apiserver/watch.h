@@ -45,6 +45,8 @@ void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
                     bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret), void *userdata);
 /* Ends the stream at the next read, and wakes its reader. */
 void watch_end(struct watch *w);
+/* If W is to end it does so at once, with the piece that is being sent: no event is looked at any more. */
+bool watch_cut(struct watch *w);
 
 /* For server.c: news of a kind; the end of all; the passing of time. */
 void watches_notify(struct server *s, unsigned kind);
