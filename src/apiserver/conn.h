@@ -57,6 +57,7 @@ struct conn {
 	bool busy;    /* with an answer; else with the client's next request */
 	struct exchange *exchange;
 	uint64_t since_ns;
+	uint64_t refused_ns; /* when something was refused last, for there was too much of it; 0: nothing was */
 };
 
 struct conns {

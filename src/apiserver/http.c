@@ -26,6 +26,7 @@
 #define SWEEP_S        5
 #define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
 #define TOKENS_MAX     64U                  /* that are looked at again in one go: two objects are read for each */
+#define REFUSED_NS     NSEC_PER_SEC         /* between two refusals on a connection whose party has no time left */
 #define ROUNDS_MAX     8                    /* of MHD, before others have their turn */
 #define ROUNDS_NS      (5 * NSEC_PER_MSEC)  /* of processor time, after which no further one begins */
 
@@ -111,6 +112,12 @@ static bool is_late(const struct exchange *x) {
 	return party_wait_s(x->conn->party, now_monotonic_ns()) > 0 && !watch_cut(x->request->reply.watch);
 }
 
+/* The party of C has no time left, was told so, and asks again. */
+static bool asks_too_soon(const struct conn *c) {
+	const uint64_t now = now_monotonic_ns();
+	return c->refused_ns && now - c->refused_ns < REFUSED_NS && party_wait_s(c->party, now) > 0;
+}
+
 static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct exchange *x = cls;
 	struct conn *c = x->conn;
@@ -144,7 +151,7 @@ static enum turn_next next_turn(struct conn *c) {
 	const struct exchange *x = c->exchange;
 	struct watch *w = x && x->request ? x->request->reply.watch : NULL;
 	if (!w)
-		return TURN_GO;
+		return x && !x->request && asks_too_soon(c) ? TURN_LATE : TURN_GO;
 	if (is_late(x))
 		return TURN_LATE;
 	conn_work(c);
@@ -204,6 +211,8 @@ static enum MHD_Result send_reply(struct exchange *x) {
 	struct MHD_Response *resp;
 	char retry[16];
 	count_reply(x);
+	if (r->code == 429)
+		x->conn->refused_ns = now_monotonic_ns();
 	stats_request(x->request);
 	if (r->watch) {
 		x->conn->work = WORK_WATCH;
@@ -424,6 +433,11 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 			return MHD_NO;
 		x->conn->exchange = x;
 		conn_work(x->conn);
+		/* MHD calls us the same way again when the connection goes on. */
+		if (asks_too_soon(x->conn)) {
+			turns_park(&h->turns, x->conn, PARK_LATE);
+			return MHD_YES;
+		}
 		return begin(x, method);
 	}
 	struct request *r = x->request;

@@ -22,7 +22,7 @@ static void unpark(struct turns *t, struct conn *c) {
 	if (c->park == PARK_NONE)
 		return;
 	TAILQ_REMOVE(&t->parked[c->park], c, parks);
-	stats_late(c->park == PARK_LATE ? -1 : 0);
+	stats_late(c->park == PARK_LATE && c->work == WORK_WATCH ? -1 : 0);
 	if (c->park == PARK_INPUT)
 		(void)!sd_event_source_set_enabled(c->input, SD_EVENT_OFF);
 	c->park = PARK_NONE;
@@ -72,7 +72,7 @@ void turns_park(struct turns *t, struct conn *c, enum park where) {
 	turns_suspend(c);
 	unpark(t, c);
 	c->park = where;
-	stats_late(where == PARK_LATE ? 1 : 0);
+	stats_late(where == PARK_LATE && c->work == WORK_WATCH ? 1 : 0);
 	/* Whose turn it was, in vain, is the next one. */
 	if (c->fed && where == PARK_TURN)
 		TAILQ_INSERT_HEAD(&t->parked[where], c, parks);

@@ -10,8 +10,9 @@
  * request or a part of a handshake, or sending more of a watch, comes here; and so does each watch of which there is
  * news. Agents, the controller and administrators need not wait to be read from.
  *
- * PARK_LATE: a watch whose party has used up its processor time. It is looked at again a few times a second. Its events
- * stay in the store's history; when they are gone from there it is ended with 410, like that of a slow reader.
+ * PARK_LATE: what belongs to a party that has used up its processor time; it is looked at again a few times a second. A
+ * watch: its events stay in the store's history; when they are gone from there it is ended with 410, like that of a
+ * slow reader. Or the request after one that was refused: for a second, since refusals take time, too.
  *
  * PARK_INPUT: for its client to go on with a handshake. libmicrohttpd 0.9.75 would ask without end meanwhile, for a
  * handshake that waits doesn't reset its note that there is something to read.

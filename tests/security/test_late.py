@@ -6,13 +6,14 @@ import json
 import math
 import socket
 import struct
+import time
 
 import pytest
 from apilib import fresh_server
 from harness import eventually, patient
 from tenant import CONFIGMAPS, RED, ask, make
 from test_charges import charged, metric, watch
-from test_limits import answer
+from test_limits import answer, refused
 from test_processor_time import REVIEW, REVIEWS, make_rules
 
 BURST_S, LEFT_S, OVER_S = 2, 0.4, 1.0
@@ -107,3 +108,31 @@ def test_end_of_a_watch(debtor):
     w = server.watch(CONFIGMAPS, resourceVersion=version)
     assert w.wait(1) == [("ADDED", "c")]
     w.close()
+
+
+def test_refusals(debtor):
+    """Whoever doesn't wait is refused once a second on each connection, and is answered when he has time again."""
+    server = debtor.server
+    debtor.overdraw()
+    s = debtor.connect()
+    get = f"GET {CONFIGMAPS} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    start, before = time.monotonic(), refused(server, "time")
+    s.sendall(get * 100)
+    assert [answer_of_many(s) for _ in range(3)] == [429] * 3
+    n, took = refused(server, "time") - before, time.monotonic() - start
+    assert 3 <= n <= took + 1, f"{n} in {took:.1f} s"
+    # Others are not held up, nor is he for what he asked while he had time.
+    assert server.get(CONFIGMAPS).status == 200
+
+
+def answer_of_many(s):
+    """The status of the next answer, of which nothing more is read than there is to it."""
+    data = b""
+    while not data.endswith(b"\r\n\r\n"):
+        more = s.recv(1)
+        assert more, data
+        data += more
+    left = int(next(x for x in data.lower().split(b"\r\n") if x.startswith(b"content-length:"))[15:])
+    while left:
+        left -= len(s.recv(left))
+    return int(data.split()[1])
