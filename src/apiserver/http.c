@@ -75,6 +75,7 @@ static void run(struct http *h) {
 		now = end;
 	}
 	limits_idle(l);
+	server_served(h->server, now);
 	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
 	else if (waits == MHD_YES)

@@ -27,6 +27,8 @@
 #define BATCH_MAX 2048
 /* Processor time after which no further write begins before others had their turn. */
 #define TURN_NS (20 * NSEC_PER_MSEC)
+/* Processor time of the loop after which a commit waits for no more writes: enough for hundreds of them. */
+#define COMMIT_NS (20 * NSEC_PER_MSEC)
 
 unsigned kind_index(const struct api_kind *k) {
 	unsigned i = 0;
@@ -88,10 +90,18 @@ static int on_commit_soon(sd_event_source *src, void *userdata) {
 	struct server *s = userdata;
 	(void)src;
 	s->again = false;
+	s->commit_since = 0;
 	store_commit(s->store);
 	run_queue(s);
 	commit(s);
 	return 0;
+}
+
+void server_served(struct server *s, uint64_t now) {
+	if (!s->commit_since || now < s->commit_since + COMMIT_NS)
+		return;
+	(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_OFF);
+	(void)on_commit_soon(NULL, s);
 }
 
 static void commit(struct server *s) {
@@ -99,9 +109,11 @@ static void commit(struct server *s) {
 	if (s->running || store_busy(s->store) || (!store_staged_count(s->store) && !s->again))
 		return;
 	/* With a loop: after what else is ready now, which may hold more writes. */
-	if (s->commit_soon)
+	if (s->commit_soon) {
+		if (!s->commit_since)
+			s->commit_since = now_thread_cpu_ns();
 		(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_ONESHOT);
-	else
+	} else
 		do {
 			if (s->on_turn)
 				s->on_turn();

@@ -23,8 +23,9 @@ struct server {
 	struct store *store;
 	TAILQ_HEAD(write_list, write) queue, staged;
 	sd_event_source *commit_soon;
-	bool running; /* inside the queue: a write must not run another one */
-	bool again;   /* the queue is to be run soon, though there may be nothing to commit */
+	uint64_t commit_since; /* of the thread's clock: since when it is to come; 0: it is not */
+	bool running;          /* inside the queue: a write must not run another one */
+	bool again;            /* the queue is to be run soon, though there may be nothing to commit */
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
 	struct gc *gc;
 	struct authn *authn; /* owned; NULL: no tokens */
@@ -53,6 +54,12 @@ bool server_handle(struct server *s, struct request *r);
 
 /* Puts a write into the queue; its done() is called when it is durable, has failed, or changed nothing. */
 void server_write(struct server *s, struct write *w);
+
+/*
+ * Requests were served, until NOW of the thread's clock. A commit comes when nothing is ready any more; that may never
+ * be, and then it comes here, so that those who only read can't keep others from writing.
+ */
+void server_served(struct server *s, uint64_t now);
 
 /* To be called every second: bookmarks, time-outs of watches, expiry of events. */
 void server_tick(struct server *s);
