@@ -439,6 +439,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 			turns_park(&h->turns, x->conn, PARK_LATE);
 			return MHD_YES;
 		}
+		x->conn->fed = false;
 		return begin(x, method);
 	}
 	struct request *r = x->request;
