@@ -45,6 +45,7 @@ struct exchange {
 };
 
 struct http {
+	TAILQ_ENTRY(http) link;
 	struct server *server;
 	struct MHD_Daemon *daemon;
 	char *socket; /* path to remove at the end, NULL if there is none */
@@ -55,6 +56,20 @@ struct http {
 };
 
 static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
+
+/*
+ * What sd-event runs last: it takes what is deferred for the oldest of what is pending, so that while it is enabled
+ * again and again nothing of its priority or behind it would have its turn: no signal, no timer, no commit.
+ */
+#define LAST (SD_EVENT_PRIORITY_IDLE + 1)
+
+/* While clients keep H ready without a pause, what other listeners have to go on with comes between. */
+static void let_others_run(struct http *h) {
+	struct http *o;
+	TAILQ_FOREACH (o, &h->server->listeners, link)
+		if (o != h && sd_event_source_get_enabled(o->soon, NULL) > 0)
+			(void)!sd_event_source_set_priority(o->soon, SD_EVENT_PRIORITY_NORMAL);
+}
 
 /*
  * An answer takes MHD several rounds. It says so by a time-out of 0, which no timer may stand for: timers of sd-event
@@ -76,6 +91,7 @@ static void run(struct http *h) {
 	}
 	limits_idle(l);
 	server_served(h->server, now);
+	let_others_run(h);
 	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
 	else if (waits == MHD_YES)
@@ -98,7 +114,7 @@ static int on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata)
 }
 
 static int on_soon(sd_event_source *src, void *userdata) {
-	(void)src;
+	(void)!sd_event_source_set_priority(src, LAST);
 	run(userdata);
 	return 0;
 }
@@ -597,13 +613,12 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 		r = sd_event_add_defer(s->loop, &h->soon, on_soon, h);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(h->soon, SD_EVENT_OFF);
-	/* sd-event takes what is deferred for the oldest of what is pending: while it is enabled again and again,
-	 * nothing of its priority or behind it would have its turn: no signal, no timer, no commit. */
 	if (r >= 0)
-		r = sd_event_source_set_priority(h->soon, SD_EVENT_PRIORITY_IDLE + 1);
+		r = sd_event_source_set_priority(h->soon, LAST);
 	if (r < 0)
 		return error_errno(err, r, "watch the HTTP server on `%s`", listen);
 	h->turns.soon = h->soon;
+	TAILQ_INSERT_TAIL(&s->listeners, h, link);
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -611,6 +626,8 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 struct http *http_free(struct http *h) {
 	if (!h)
 		return NULL;
+	if (h->link.tqe_prev)
+		TAILQ_REMOVE(&h->server->listeners, h, link);
 	sd_event_source_disable_unref(h->io);
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->recheck);

@@ -302,6 +302,7 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	_cleanup_(cleanup_server) struct server *s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_oom(err);
+	TAILQ_INIT(&s->listeners);
 	TAILQ_INIT(&s->queue);
 	TAILQ_INIT(&s->staged);
 	s->watches = calloc(KIND_COUNT_MAX, sizeof(*s->watches));

@@ -17,9 +17,11 @@ struct authn;
 struct audit;
 struct quota;
 struct limits;
+struct http;
 
 struct server {
 	sd_event *loop; /* NULL in tests: all happens at once */
+	TAILQ_HEAD(http_list, http) listeners;
 	struct store *store;
 	TAILQ_HEAD(write_list, write) queue, staged;
 	sd_event_source *commit_soon;

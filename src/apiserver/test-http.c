@@ -65,20 +65,23 @@ static void test_write_among_reads(void **state) {
 	char dir[] = "/tmp/nacre-test-XXXXXX";
 	struct client readers[READERS] = {0}, writer = {0};
 	struct server *server = NULL;
-	struct http *http = NULL;
+	struct http *http = NULL, *other = NULL;
 	size_t reads = 0;
-	(void)state;
 	assert_non_null(mkdtemp(dir));
 	_free_ char *path = strf("%s/sock", dir), *listen = strf("unix:%s", path);
+	_free_ char *path2 = strf("%s/other", dir), *listen2 = strf("unix:%s", path2);
+	/* The writer is at the same listener as the readers, or at another one. */
+	const bool same = *state;
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	OK(loop_new(&loop, &error));
 	OK(server_new(&server, loop, NULL, &error));
-	OK(http_new(&http, server, listen, 1, NULL, &error));
+	OK(http_new(&http, server, listen, 2, NULL, &error));
+	OK(http_new(&other, server, listen2, 2, NULL, &error));
 	for (size_t i = 0; i < READERS; i++) {
 		readers[i].again = true;
 		client_open(&readers[i], loop, path, get);
 	}
-	client_open(&writer, loop, path, post);
+	client_open(&writer, loop, same ? path : path2, post);
 	while (!writer.answers && reads < READS_MAX) {
 		OK(sd_event_run(loop, UINT64_MAX));
 		reads = 0;
@@ -90,12 +93,14 @@ static void test_write_among_reads(void **state) {
 		client_close(&readers[i]);
 	client_close(&writer);
 	http_free(http);
+	http_free(other);
 	server_free(server);
 	assert_int_equal(rmdir(dir), 0);
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_prestate(test_write_among_reads, "same"),
 		cmocka_unit_test(test_write_among_reads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
