@@ -230,6 +230,26 @@ def test_watches(strict_server):
     eventually("no watch waits", 60, lambda: metric(server, "nacre_apiserver_watches_late") == 0)
 
 
+def test_watches_that_are_closed(tmp_path):
+    """Those that wait for their user's time take none of it once their clients went, not even with what they left unread."""
+    with fresh_server(tmp_path, "--processor-share", "1") as server:
+        make(server)
+        assert server.post(EVENTS, wide_event()).status == 201
+        terms = ",".join(["reason!=x"] * 62 + ["reason=last"])
+        with contextlib.ExitStack() as stack:
+            for _ in range(WATCHES):
+                s = stack.enter_context(server.socket(RED))
+                s.sendall(READER % f"{EVENTS}?watch=1&fieldSelector={terms}".encode())
+            eventually("all watch", 60, lambda: metric(server, "nacre_apiserver_watches") == WATCHES)
+            # Until all are late it costs the 2 s that the user has at once; to serve all that are closed would cost more.
+            for n in range(CHANGES):
+                assert server.patch(EVENTS + "/wide", {"reason": f"r{n}"}).status == 200
+            eventually("they wait", 60, lambda: metric(server, "nacre_apiserver_watches_late") == WATCHES)
+            before = charged(server, "watches")
+        eventually("no watch is left", 60, lambda: metric(server, "nacre_apiserver_watches") == 0)
+        assert charged(server, "watches") - before < before / 2
+
+
 def test_watches_that_take_long_to_find_it(strict_server):
     """To find out whether they have something to say takes more than a turn: they get it all the same, and others go on."""
     server, many = strict_server, 24
