@@ -9,12 +9,13 @@ a lab for each build, packets to and from a guest (packets.py), and from `create
 by pair; above 1 is slower.
 """
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 
 from instances import first_ping
 from lib import BUILD, IMAGES, Api, Bench, sh, wait
@@ -33,14 +34,13 @@ class Lab:
 
 
 class Server:
-    """nacre-apiserver of one build."""
+    """
+    nacre-apiserver of one build. Each measurement has a process of its own: two of the same build differ by up to a tenth,
+    by how their memory happens to lie.
+    """
 
-    def __init__(self, bench, build, name):
-        self.sock = bench.path(f"{name}.sock")
-        self.process = bench.start(os.path.join(build, "src", "cmd", "nacre-apiserver"), "--listen", f"unix:{self.sock}",
-                                   "--database", bench.path(f"{name}.db"))
-        wait("nacre-apiserver", lambda: Api(self.sock).request("GET", "/readyz"))
-        self.made = 0
+    def __init__(self, bench, build):
+        self.bench, self.build = bench, build
 
     def processor_us(self):
         total = 0
@@ -55,18 +55,36 @@ class Server:
         answered = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)["count"]
         return (self.processor_us() - before) / answered
 
-    def create(self, count=3000):
-        self.made += count
-        return self.load("create", 64, count, self.made - count)
+    @contextlib.contextmanager
+    def running(self):
+        with tempfile.TemporaryDirectory(dir=self.bench.path("")) as folder:
+            self.sock = f"{folder}/sock"
+            self.process = self.bench.start(os.path.join(self.build, "src", "cmd", "nacre-apiserver"),
+                                            "--listen", f"unix:{self.sock}", "--database", f"{folder}/db")
+            wait("nacre-apiserver", lambda: Api(self.sock).request("GET", "/readyz"))
+            try:
+                yield
+            finally:
+                self.process.terminate()
+                self.process.wait()
+
+    def create(self):
+        with self.running():
+            return self.load("create", 64, 9000, 0)
+
+    def loaded(self, *load):
+        with self.running():
+            self.load("create", 64, 2000, 0)
+            return self.load(*load, 2000)
 
     def patch(self):
-        return self.load("patch", 16, 4000, 2000)
+        return self.loaded("patch", 16, 9000)
 
     def get(self):
-        return self.load("get", 64, 20000, 2000)
+        return self.loaded("get", 64, 20000)
 
     def list(self):
-        return self.load("list", 1, 20, 2000)
+        return self.loaded("list", 1, 20)
 
 
 def pairs(what, unit, base, now, rounds):
@@ -91,7 +109,7 @@ def main():
     print(f"{rounds} pairs in turn, {5 * rounds} of packets; medians.\n\n"
           "| what | base | this build | ratio, pair by pair |\n|---|---|---|---|")
     with Bench("builds") as b:
-        base, now = (Server(b, build, name) for build, name in zip(builds, ("base", "now")))
+        base, now = (Server(b, build) for build in builds)
         pairs("create, 64 clients", "µs of processor time", base.create, now.create, rounds)
         pairs("patch, 16 clients", "µs of processor time", base.patch, now.patch, rounds)
         pairs("get, 64 clients", "µs of processor time", base.get, now.get, rounds)

@@ -50,5 +50,8 @@ const char *time_str(uint64_t realtime_us, bool micro, char out[static TIME_STR_
 int time_parse(const char *s, uint64_t *ret_us) _must_use_;
 
 void random_bytes(void *out, size_t len);
-/* A random (version 4) UUID in lower case (RFC 9562). */
+/*
+ * A random (version 4) UUID in lower case (RFC 9562). No secret: memory holds the bytes of later ones. Not to be called
+ * both before a fork() and in the child, which would make the same ones.
+ */
 void uuid_make(char out[static 37]);
