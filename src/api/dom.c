@@ -22,83 +22,71 @@ static void drop_nulls(json_t *map) {
 	}
 }
 
-/* PATH is extended while descending and cut back; what doesn't fit is left out of messages only. */
-static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, struct buf *path, bool top);
+/* A member of what is at UP (NULL: of the object itself), or an element of it. Only errors need it as text. */
+struct path {
+	const struct path *up;
+	const char *name; /* NULL: element INDEX */
+	size_t index;
+};
 
-static void prune_child(const struct api_desc *d, json_t *value, struct api_errors *unknown, struct buf *path,
-                        const char *name, size_t index) {
-	size_t len = path->len;
-	if (!json_is_object(value))
+static void path_print(const struct path *p, struct buf *out) {
+	if (!p)
 		return;
-	if (name) {
-		if (len)
-			buf_putc(path, '.');
-		buf_puts(path, name);
-	} else
-		buf_printf(path, "[%zu]", index);
-	prune(d, value, unknown, path, false);
-	path->len = len;
-	path->failed = false;
-	if (path->data)
-		path->data[len] = 0;
+	path_print(p->up, out);
+	if (p->name)
+		buf_printf(out, "%s%s", p->up ? "." : "", p->name);
+	else
+		buf_printf(out, "[%zu]", p->index);
 }
 
-static void prune_list(const struct api_field *f, json_t *value, struct api_errors *unknown, struct buf *path) {
-	size_t i, len = path->len;
+static void unknown_field(struct api_errors *unknown, const struct path *up, const char *key) {
+	_buf_free_ struct buf path = {.max = 512};
+	if (!unknown || unknown->n == API_ERRORS_MAX)
+		return;
+	path_print(up, &path);
+	api_errors_add(unknown, API_INVALID, "", "unknown field \"%s%s%s\"", path.len ? path.data : "",
+	               path.len ? "." : "", key);
+}
+
+static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, const struct path *at);
+
+static void prune_list(const struct api_field *f, json_t *value, struct api_errors *unknown, const struct path *at) {
+	size_t i;
 	json_t *elem;
-	if (len)
-		buf_putc(path, '.');
-	buf_puts(path, f->name);
-	json_array_foreach(value, i, elem) prune_child(f->sub, elem, unknown, path, NULL, i);
-	path->len = len;
-	path->failed = false;
-	if (path->data)
-		path->data[len] = 0;
+	json_array_foreach(value, i, elem) prune(f->sub, elem, unknown, &(struct path){.up = at, .index = i});
 }
 
-static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, struct buf *path, bool top) {
+static void prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown, const struct path *at) {
 	const char *key;
 	json_t *value;
 	void *tmp;
+	if (!json_is_object(obj))
+		return;
 	json_object_foreach_safe(obj, tmp, key, value) {
 		const struct api_field *f = find_field(d, key);
-		if (top && (strcmp(key, "apiVersion") == 0 || strcmp(key, "kind") == 0))
+		const struct path here = {.up = at, .name = key};
+		if (!at && (strcmp(key, "apiVersion") == 0 || strcmp(key, "kind") == 0))
 			continue;
 		if (!f && !d->open) {
-			if (unknown)
-				api_errors_add(unknown, API_INVALID, "", "unknown field \"%s%s%s\"",
-				               path->len ? path->data : "", path->len ? "." : "", key);
+			unknown_field(unknown, at, key);
 			json_object_del(obj, key);
 		} else if (json_is_null(value))
 			json_object_del(obj, key);
 		else if (f && (f->type == API_TYPE_obj || f->type == API_TYPE_inl))
-			prune_child(f->sub, value, unknown, path, key, 0);
+			prune(f->sub, value, unknown, &here);
 		else if (f && f->type == API_TYPE_list && json_is_array(value))
-			prune_list(f, value, unknown, path);
+			prune_list(f, value, unknown, &here);
 		else if (f && f->type == API_TYPE_map)
 			drop_nulls(value);
 	}
 }
 
 void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown) {
-	_buf_free_ struct buf path = {.max = 512};
-	prune(d, obj, unknown, &path, true);
+	prune(d, obj, unknown, NULL);
 }
 
-/* A member of a path; only an error needs the whole as text. */
-struct path {
-	const struct path *up;
-	const char *name;
-};
-
-static void path_print(const struct path *p, struct buf *out) {
-	if (p->up)
-		path_print(p->up, out);
-	buf_printf(out, "%s%s", p->up ? "." : "", p->name);
-}
-
-/* Paths have no index: "spec.ingress.ports". */
-static void check_lengths(const struct api_desc *d, const json_t *obj, const struct path *up, struct api_errors *errs) {
+/* Paths here have no index: "spec.ingress.ports". */
+static void check_lengths(const struct api_desc *d, const json_t *obj, const struct path *at, struct api_errors *errs) {
 	for (size_t i = 0; i < d->n_fields && errs->n < API_ERRORS_MAX; i++) {
 		const struct api_field *f = &d->fields[i];
 		const bool list = f->type == API_TYPE_list || f->type == API_TYPE_strs, map = f->type == API_TYPE_map;
@@ -106,7 +94,7 @@ static void check_lengths(const struct api_desc *d, const json_t *obj, const str
 			continue;
 		const json_t *value = json_object_get(obj, f->name);
 		const size_t n = list ? json_array_size(value) : map ? json_object_size(value) : 0;
-		const struct path here = {up, f->name};
+		const struct path here = {.up = at, .name = f->name};
 		/* Every write comes here, and most fields end here. */
 		if (n <= (size_t)f->max && (!f->sub || !value))
 			continue;

@@ -53,13 +53,16 @@ static bool percent_decode(char *s, bool plus_is_space) {
 static int parse_query(struct request *r) {
 	char *save = NULL;
 	size_t n = 1;
-	for (const char *p = r->query; p && (p = strchr(p, '&')) && n < REQUEST_PARAMS_MAX; p++)
+	if (!r->query)
+		return 0;
+	for (const char *p = r->query; (p = strchr(p, '&')) && n < REQUEST_PARAMS_MAX; p++)
 		n++;
-	if (r->query && !(r->params = calloc(n, sizeof(*r->params)))) {
+	r->params = calloc(n, sizeof(*r->params));
+	if (!r->params) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
-	for (char *p = r->query ? strtok_r(r->query, "&", &save) : NULL; p; p = strtok_r(NULL, "&", &save)) {
+	for (char *p = strtok_r(r->query, "&", &save); p; p = strtok_r(NULL, "&", &save)) {
 		char *eq = strchr(p, '=');
 		if (eq)
 			*eq++ = '\0';

@@ -404,18 +404,15 @@ void json_members(const char *json, size_t len, const char *const *names, struct
 /* Where the objects on the way end is not looked for. */
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {
 	const char *end = json + len;
-	struct json_span value = {json, len};
-	bool found = true;
 	while (*path) {
 		size_t n = strcspn(path, ".");
 		if (!(json = find_member(json, end, path, n)))
 			return false;
 		path += n + (path[n] == '.');
-		found = *path || next_value(&(const char *){json}, end, &value);
 	}
-	*ret = value.text;
-	*ret_len = value.len;
-	return found;
+	*ret = json;
+	*ret_len = (size_t)(skip_value(json, end) - json);
+	return *ret_len > 0;
 }
 
 /* Of a term, and of a value that it compares with, in bytes that are looked at. */

@@ -275,17 +275,18 @@ static bool may_exceed(const struct request *r, bool create) {
  */
 static int check_values(struct request *r, const json_t *old, const json_t *managed, const json_t *obj,
                         const struct tree_size *size) {
+	const bool deep = size->depth > TREE_DEPTH_MAX;
+	size_t left = OBJECT_VALUES_MAX, before = SIZE_MAX;
 	struct error err, ignored;
-	if (size->values <= OBJECT_VALUES_MAX && size->depth <= TREE_DEPTH_MAX)
+	if (!deep && size->values <= left)
 		return 0;
-	size_t left = is_ours(r, !old) ? SIZE_MAX : OBJECT_VALUES_MAX;
+	if (is_ours(r, !old))
+		left = SIZE_MAX;
 	/* The object with its managedFields, which are nested as the object is, and a little more. */
 	if (tree_charge(obj, 0, &left, NULL, &err) == 0)
 		return 0;
-	size_t now = SIZE_MAX, before = SIZE_MAX;
-	if (old && tree_charge(obj, 0, &now, NULL, &ignored) == 0 &&
-	    tree_charge(old, 0, &before, NULL, &ignored) == 0 &&
-	    (!managed || tree_charge(managed, 2, &before, NULL, &ignored) == 0) && now >= before)
+	if (!deep && old && tree_charge(old, 0, &before, NULL, &ignored) == 0 &&
+	    (!managed || tree_charge(managed, 2, &before, NULL, &ignored) == 0) && size->values <= SIZE_MAX - before)
 		return 0;
 	const char *name = object_meta_str(obj, "name");
 	reply_status(&r->reply, 422, "Invalid", NULL, "%s \"%s\" is invalid: %s", r->route.kind->singular,

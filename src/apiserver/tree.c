@@ -182,10 +182,12 @@ static void dump_integer(struct buf *b, int64_t v) {
 	buf_add(b, p, (size_t)(text + sizeof(text) - p));
 }
 
+/* V is in DEPTH containers. */
 static void dump(struct buf *b, const json_t *v, size_t depth, struct tree_size *size);
 
 static void dump_object(struct buf *b, json_t *o, size_t depth, struct tree_size *size) {
 	char before = '{';
+	size->depth = MAX(size->depth, depth);
 	for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
 		buf_putc(b, before);
 		jw_quote(b, json_object_iter_key(it), json_object_iter_key_len(it));
@@ -198,6 +200,7 @@ static void dump_object(struct buf *b, json_t *o, size_t depth, struct tree_size
 
 static void dump_array(struct buf *b, const json_t *list, size_t depth, struct tree_size *size) {
 	buf_putc(b, '[');
+	size->depth = MAX(size->depth, depth);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		if (i)
 			buf_putc(b, ',');
@@ -206,18 +209,11 @@ static void dump_array(struct buf *b, const json_t *list, size_t depth, struct t
 	buf_putc(b, ']');
 }
 
-/* V stands below DEPTH containers. */
 static void dump(struct buf *b, const json_t *v, size_t depth, struct tree_size *size) {
 	size->values++;
 	switch (json_typeof(v)) {
-	case JSON_OBJECT:
-	case JSON_ARRAY:
-		size->depth = MAX(size->depth, depth + 1);
-		if (json_is_object(v))
-			dump_object(b, (json_t *)v, depth + 1, size);
-		else
-			dump_array(b, v, depth + 1, size);
-		break;
+	case JSON_OBJECT: dump_object(b, (json_t *)v, depth + 1, size); break;
+	case JSON_ARRAY: dump_array(b, v, depth + 1, size); break;
 	case JSON_STRING: jw_quote(b, json_string_value(v), json_string_length(v)); break;
 	case JSON_INTEGER: dump_integer(b, json_integer_value(v)); break;
 	case JSON_REAL: dump_real(b, v); break;

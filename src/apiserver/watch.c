@@ -34,7 +34,7 @@ struct watch {
 	bool initial_end_due;
 	uint64_t seq; /* the next event to look at */
 	uint64_t deadline_ns, bookmark_at_ns;
-	bool bookmark_due, ending, cut, ended;
+	bool bookmark_due, ending, ended;
 	/* What selecting and printing took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for
 	 * another one. */
 	size_t work;
@@ -156,8 +156,8 @@ void watch_end(struct watch *w) {
 }
 
 bool watch_cut(struct watch *w) {
-	w->cut |= w->ending;
-	return w->cut;
+	w->ended |= w->ending;
+	return w->ending;
 }
 
 /* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
@@ -285,7 +285,6 @@ static struct blob *left_as(const struct watch_event *e) {
 
 /* 1: there is something to send; 0: nothing now; -1: the end. */
 static int next_piece(struct watch *w) {
-	w->ended |= w->cut;
 	if (w->ended)
 		return -1;
 	int type = peek_event(w);

@@ -46,8 +46,10 @@ struct hypervisor_config {
 	const char *state_dir;   /* disks, in STATE_DIR/instances/UID */
 	int64_t keep_removed_s;  /* how long to keep the disk of an instance that is missing (node/removed.h) */
 	int64_t disk_overcommit; /* per cent (node/room.h) */
-	/* A machine that is to stop is killed after so long; nacre-vm needs at most the guest's grace and 5 s
-	 * (vm/machine.h). */
+	/*
+	 * A machine that is to stop is killed after so long; nacre-vm needs at most the guest's grace and 5 s
+	 * (vm/machine.h).
+	 */
 	int64_t stop_s;
 	const char *prefix;  /* of namespace names */
 	const char *program; /* nacre-vm */
