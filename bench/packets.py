@@ -10,9 +10,9 @@ import os
 import socket
 import struct
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from lib import Api, in_netns, sh, wait
+from instances import in_thread
+from lib import Api, sh, wait
 
 INSTANCE = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances/hello"
 PORT = 80
@@ -61,12 +61,9 @@ class Conversation:
 
     @staticmethod
     def inside_netns(name, fn, *args):
-        def run():
-            in_netns(name)
-            return fn(*args)
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(run).result()
+        thread, result = in_thread(name, fn, *args)
+        thread.join()
+        return result[0]
 
     def open_socket(self, source=None):
         s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
