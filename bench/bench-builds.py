@@ -84,7 +84,7 @@ class Server:
         return self.loaded("get", 64, 20000)
 
     def list(self):
-        return self.loaded("list", 1, 20)
+        return self.loaded("list", 1, 200)
 
 
 def pairs(what, unit, base, now, rounds):
