@@ -41,7 +41,7 @@ static void child_exec(const struct proc_spec *spec, const char **stage) {
 	proc_restore_file_limit();
 	/* Not every library opens its descriptors close-on-exec. */
 	*stage = "mark descriptors";
-	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 || (spec->keep_fd && fcntl(spec->keep_fd, F_SETFD, 0) < 0))
 		return;
 	if (spec->netns) {
 		*stage = "enter network namespace";

@@ -19,6 +19,7 @@ struct proc_spec {
 	const char *input;       /* text for stdin, or NULL for /dev/null */
 	const char *log_path;    /* proc_start(): stdout and stderr are appended there; NULL: inherited */
 	const char *cwd;         /* or NULL */
+	int keep_fd;             /* a descriptor that the program inherits, as a lock that it is to hold; 0 = none */
 	uint32_t timeout_ms;     /* proc_run(): the child is killed past this; 0 = 30 s */
 };
 

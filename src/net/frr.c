@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -22,6 +23,8 @@
 #define ANSWER_MAX    (4U << 20)
 #define LOG_MAX       (1L << 20)
 #define VTY_TIMEOUT_S 20
+#define STOP_STEP_MS  10
+#define STOP_MAX_MS   5000
 /* How long zebra keeps routes of a predecessor that was killed, until bgpd has announced them again. */
 #define STALE_ROUTES_S "60"
 
@@ -32,7 +35,7 @@ static const char *path_of(const struct frr *f, const char *daemon, const char *
 	return out;
 }
 
-/* What we told DAEMON: "bgpd.conf" for sure, "bgpd.next" perhaps in part. */
+/* What we told DAEMON: "bgpd.conf" for sure, "bgpd.next" perhaps in part, "bgpd.first" at a start that went on. */
 static const char *config_of(const struct frr *f, const char *daemon, const char *suffix,
                              char out[static PATH_LEN_MAX]) {
 	snprintf(out, PATH_LEN_MAX, "%s.conf/%s%s", f->dir, daemon, suffix);
@@ -102,61 +105,37 @@ void frr_remove_traces(const char *daemon, pid_t pid) {
 		closedir(dir);
 }
 
-static int stop(const struct frr *f, const char *daemon, struct error *err) {
-	pid_t pid = running(f, daemon);
-	int r = pid ? proc_stop(pid, 3000, err) : 0;
-	if (pid && r >= 0)
-		frr_remove_traces(daemon, pid);
-	return r;
-}
-
-/* Those of the one that ran before, and died. */
-static void remove_old_traces(const struct frr *f, const char *daemon) {
-	char path[PATH_LEN_MAX];
-	_free_ char *text = NULL;
-	if (read_file(path_of(f, daemon, ".pid", path), 64, &text, NULL, NULL) == 0 && atoi(text) > 1)
-		frr_remove_traces(daemon, atoi(text));
-}
-
-static int start_once(const struct frr *f, const char *daemon, const char *config, struct error *err) {
-	char program[64], conf[PATH_LEN_MAX], pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX];
-	char log_arg[PATH_LEN_MAX + 8], next[PATH_LEN_MAX], netns[NETNS_PATH_MAX];
-	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
-	path_of(f, daemon, ".pid", pid);
-	path_of(f, "zserv", ".api", zserv);
-	path_of(f, daemon, ".log", log);
-	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
-	int r = write_file_atomic(config_of(f, daemon, ".conf", conf), config, strlen(config), 0644, err);
-	if (r < 0)
-		return r;
-	unlink(config_of(f, daemon, ".next", next));
-	remove_old_traces(f, daemon);
-	/* With -d the call returns once the daemon has read its configuration and its sockets are open. */
-	const char *zebra_argv[] = {program, "-d",    "-f",           conf,        "-i",           pid,
-	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",
-	                            "--log", log_arg, "--log-level",  "warnings",  "--vty_socket", f->dir,
-	                            "-r",    "-K",    STALE_ROUTES_S, NULL};
-	const char *bgpd_argv[] = {program,       "-d",       "-f",           conf,   "-i", pid,     "-z",
-	                           zserv,         "-A",       "127.0.0.1",    "-P",   "0",  "--log", log_arg,
-	                           "--log-level", "warnings", "--vty_socket", f->dir, NULL};
-	struct proc_spec spec = {.argv = streq(daemon, "zebra") ? zebra_argv : bgpd_argv,
-	                         .netns = netns_path(f->netns, netns)};
-	r = proc_run(&spec, NULL, err);
-	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
-}
-
 /*
- * An agent that was killed may have left a daemon that was just starting: it has its lock, and so is seen, a moment
- * later than this one would have been started. What it has read by then isn't known.
+ * Each daemon inherits a lock (flock) from whoever starts it, and so holds it from the fork on. FRR takes the one on
+ * its pid file only tens of milliseconds later: without ours, a daemon that a killed agent left starting may come to
+ * life when its successor, or the whole directory, is gone again, and take the sockets of the next.
+ *
+ * Ends DAEMON. *RET_LOCK is its lock, which is ours then, or -1 when nothing was ever started here.
  */
-static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
-	int r = start_once(f, daemon, config, err);
-	for (int i = 0; r < 0 && running(f, daemon) && i < 2; i++) {
-		r = stop(f, daemon, err);
-		if (r >= 0)
-			r = start_once(f, daemon, config, err);
+static int stop(const struct frr *f, const char *daemon, int *ret_lock, struct error *err) {
+	char path[PATH_LEN_MAX];
+	_close_ int lock = open(config_of(f, daemon, ".lock", path), O_RDONLY | O_CLOEXEC);
+	if (lock < 0 && errno != ENOENT)
+		return error_errno(err, errno, "open `%s`", path);
+	for (int ms = 0;; ms += STOP_STEP_MS) {
+		pid_t pid = running(f, daemon);
+		int r = pid ? proc_stop(pid, 3000, err) : 0;
+		if (r < 0)
+			return r;
+		if (pid)
+			frr_remove_traces(daemon, pid);
+		if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) == 0)
+			break;
+		if (errno != EWOULDBLOCK)
+			return error_errno(err, errno, "lock `%s`", path);
+		if (ms >= STOP_MAX_MS)
+			return error_set(err, ETIMEDOUT,
+			                 "stop %s in `%s`: one that was just starting still holds `%s` after %d ms",
+			                 daemon, f->netns, path, ms);
+		usleep(STOP_STEP_MS * 1000);
 	}
-	return r;
+	*ret_lock = TAKE_FD(lock);
+	return 0;
 }
 
 #define SECRET " password "
@@ -243,7 +222,55 @@ int frr_command(const struct frr *f, const char *daemon, const char *const *comm
 	return r;
 }
 
-/* -- configuration -- */
+/* -- start and configuration -- */
+
+/* Those of the one that ran before, and died. */
+static void remove_old_traces(const struct frr *f, const char *daemon) {
+	char path[PATH_LEN_MAX];
+	_free_ char *text = NULL;
+	if (read_file(path_of(f, daemon, ".pid", path), 64, &text, NULL, NULL) == 0 && atoi(text) > 1)
+		frr_remove_traces(daemon, atoi(text));
+}
+
+/* Whoever has that name or is about to take it is ended first. */
+static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
+	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8];
+	char netns[NETNS_PATH_MAX];
+	_close_ int lock = -1;
+	_close_ int made = open(config_of(f, daemon, ".lock", lock_path), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+	int r = made < 0 ? error_errno(err, errno, "make `%s`", lock_path) : stop(f, daemon, &lock, err);
+	if (r < 0)
+		return r;
+	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
+	path_of(f, daemon, ".pid", pid);
+	path_of(f, "zserv", ".api", zserv);
+	path_of(f, daemon, ".log", log);
+	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
+	unlink(config_of(f, daemon, ".conf", conf));
+	unlink(config_of(f, daemon, ".next", next));
+	r = write_file_atomic(config_of(f, daemon, ".first", first), config, strlen(config), 0644, err);
+	if (r < 0)
+		return r;
+	remove_old_traces(f, daemon);
+	/* With -d the call returns once the sockets are open. Commands are served after the configuration was read. */
+	const char *zebra_argv[] = {program, "-d",    "-f",           first,       "-i",           pid,
+	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",
+	                            "--log", log_arg, "--log-level",  "warnings",  "--vty_socket", f->dir,
+	                            "-r",    "-K",    STALE_ROUTES_S, NULL};
+	const char *bgpd_argv[] = {program,       "-d",       "-f",           first,  "-i", pid,     "-z",
+	                           zserv,         "-A",       "127.0.0.1",    "-P",   "0",  "--log", log_arg,
+	                           "--log-level", "warnings", "--vty_socket", f->dir, NULL};
+	struct proc_spec spec = {.argv = streq(daemon, "zebra") ? zebra_argv : bgpd_argv,
+	                         .netns = netns_path(f->netns, netns),
+	                         .keep_fd = lock};
+	r = proc_run(&spec, NULL, err);
+	if (r >= 0)
+		r = frr_command(f, daemon, (const char *const[]){NULL}, NULL, err);
+	if (r >= 0)
+		r = rename_durable(first, conf, err);
+	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
+}
 
 /* Takes the steps of frr_config_diff(). STEPS is cut into lines in place. */
 static int take_steps(const struct frr *f, const char *daemon, char *steps, struct error *err) {
@@ -284,10 +311,6 @@ static int configure(const struct frr *f, const char *daemon, const char *config
 	char conf[PATH_LEN_MAX], next[PATH_LEN_MAX];
 	_free_ char *applied = NULL, *attempt = NULL;
 	int r = read_file(config_of(f, daemon, ".conf", conf), CONFIG_MAX, &applied, NULL, err);
-	/* A daemon that an older version of this program started: what it has is told once more, which changes nothing.
-	 */
-	if (r == -ENOENT && (applied = strdup("")))
-		r = 0;
 	if (r < 0)
 		return r;
 	r = read_file(config_of(f, daemon, ".next", next), CONFIG_MAX, &attempt, NULL, err);
@@ -327,23 +350,23 @@ int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct 
 	const char *const configs[] = {own.data, bgpd};
 	r = prepare_dir(f, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(daemons); i++) {
+		char conf[PATH_LEN_MAX];
 		pid_t pid = running(f, daemons[i]);
 		bound_log(f, daemons[i]);
-		if (pid && !in_namespace(f, pid)) {
-			r = stop(f, daemons[i], err);
-			pid = 0;
-		}
-		if (r >= 0)
-			r = pid ? configure(f, daemons[i], configs[i], err) : start(f, daemons[i], configs[i], err);
+		/* Without that file its start was broken off: what it has read, or will, isn't known. */
+		bool started =
+			pid && in_namespace(f, pid) && access(config_of(f, daemons[i], ".conf", conf), F_OK) == 0;
+		r = started ? configure(f, daemons[i], configs[i], err) : start(f, daemons[i], configs[i], err);
 	}
 	return r;
 }
 
 int frr_stop(const struct frr *f, struct error *err) {
 	char conf[PATH_LEN_MAX];
-	int r = stop(f, "bgpd", err);
+	_close_ int bgpd = -1, zebra = -1;
+	int r = stop(f, "bgpd", &bgpd, err);
 	if (r >= 0)
-		r = stop(f, "zebra", err);
+		r = stop(f, "zebra", &zebra, err);
 	if (r >= 0)
 		r = remove_tree(f->dir, err);
 	if (r >= 0)

@@ -4,7 +4,11 @@
 
 #include "base/testing.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -173,6 +177,65 @@ static void test_pair(void **state) {
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
 }
 
+/* How many processes have our directory in their arguments. */
+static unsigned processes(void) {
+	unsigned n = 0;
+	DIR *proc = opendir("/proc");
+	assert_non_null(proc);
+	for (struct dirent *e; (e = readdir(proc));) {
+		char path[300];
+		_free_ char *args = NULL;
+		size_t len = 0;
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", e->d_name);
+		if (e->d_name[0] >= '0' && e->d_name[0] <= '9' && read_file(path, 1 << 20, &args, &len, NULL) == 0 &&
+		    memmem(args, len, dir, strlen(dir)))
+			n++;
+	}
+	closedir(proc);
+	return n;
+}
+
+/* A killed agent left a bgpd that gets no processor for half a second. */
+static void test_slow_to_start(void **state) {
+	struct frr f = {netns, dir};
+	char conf[96], pid[96], zserv[96], lock[96];
+	int ready[2];
+	snprintf(conf, sizeof(conf), "%s.late", dir);
+	snprintf(pid, sizeof(pid), "%s/bgpd.pid", dir);
+	snprintf(zserv, sizeof(zserv), "%s/zserv.api", dir);
+	snprintf(lock, sizeof(lock), "%s.conf/bgpd.lock", dir);
+	OK(frr_ensure(&f, "", "router bgp 65001\n", &error));
+	OK(proc_stop(pid_of("bgpd"), 3000, &error));
+	OK(write_file_atomic(conf, "router bgp 65001\n", 17, 0644, &error));
+	assert_int_equal(pipe(ready), 0);
+	pid_t late = fork();
+	if (late == 0) {
+		int fd = open(lock, O_RDONLY);
+		flock(fd, LOCK_EX);
+		(void)!write(ready[1], "", 1);
+		usleep(500 * 1000);
+		execlp("ip", "ip", "netns", "exec", netns, "/usr/lib/frr/bgpd", "-d", "-f", conf, "-i", pid, "-z",
+		       zserv, "-A", "127.0.0.1", "-P", "0", "--vty_socket", dir, NULL);
+		_exit(1);
+	}
+	assert_true(late > 0);
+	assert_int_equal(read(ready[0], pid, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	OK(frr_ensure(&f, "", "router bgp 65002\n", &error));
+	assert_true(says("bgpd", "show running-config", "router bgp 65002"));
+	OK(frr_stop(&f, &error));
+	/* The directory is there again, and whoever is late comes now, if ever. */
+	OK(frr_ensure(&f, "", "router bgp 65003\n", &error));
+	OK(proc_stop(pid_of("bgpd"), 3000, &error));
+	assert_int_equal(waitpid(late, NULL, 0), late);
+	unlink(conf);
+	OK(frr_ensure(&f, "", "router bgp 65003\n", &error));
+	assert_true(says("bgpd", "show running-config", "router bgp 65003"));
+	OK(frr_stop(&f, &error));
+	assert_int_equal(processes(), 0);
+}
+
 /* The agent is killed at some moment of the start; the next one finds what goes on starting, or that it hasn't begun.
  */
 static void test_killed_while_starting(void **state) {
@@ -191,6 +254,7 @@ static void test_killed_while_starting(void **state) {
 		OK(frr_ensure(&f, "", "router bgp 65002\n", &error));
 		assert_true(says("bgpd", "show running-config", "router bgp 65002"));
 		OK(frr_stop(&f, &error));
+		assert_int_equal(processes(), 0);
 	}
 }
 
@@ -208,7 +272,7 @@ static void test_bounded_log(void **state) {
 int main(void) {
 	const struct CMUnitTest pure[] = {cmocka_unit_test(test_diff), cmocka_unit_test(test_diff_bad)};
 	const struct CMUnitTest live[] = {cmocka_unit_test(test_pair), cmocka_unit_test(test_bounded_log),
-	                                  cmocka_unit_test(test_hostile_frr),
+	                                  cmocka_unit_test(test_hostile_frr), cmocka_unit_test(test_slow_to_start),
 	                                  cmocka_unit_test(test_killed_while_starting)};
 	int r = cmocka_run_group_tests(pure, NULL, NULL);
 	if (r == 0 && geteuid() == 0)
