@@ -20,7 +20,7 @@ struct kvmprobe_config {
 	const struct cgroups *cgroups;
 };
 
-#define KVMPROBE_MS 8000
+#define KVMPROBE_MS 60000
 
 /*
  * Blocks for about a second, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
