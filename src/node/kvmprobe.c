@@ -12,9 +12,10 @@
 #include "node/instnet.h"
 #include "vm/qemu.h"
 
-#define NAME       "kvm-probe"
+#define NAME       "kvm-probe" /* what is there for KVM; for software emulation, with "-tcg" behind it */
 #define ID         "00000000-0000-4000-8000-000000000000"
 #define DISK_BYTES ((size_t)1 << 20)
+#define MARGIN_MS  1000
 
 /*
  * The boot sector. At 0x7c00 in real mode:
@@ -23,13 +24,26 @@
  *      tables at 0x1000, 0x2000, 0x3000: the first 2 MiB as they are; cr3 = 0x1000
  *      lgdt; cr4 |= PAE; EFER |= LME; cr0 |= PG|PE; ljmp $8,$long
  *   long:
- *      cpuid; for rcx = 100000 down to 1: rbx += rcx * rcx, stored and compared at 0x100000 + 8 rcx
+ *      cpuid; 100 times, for rcx = 100000 down to 1: rbx += rcx * rcx, stored and compared at 0x100000 + 8 rcx
  *      out $0x2000 to port 0x604 (ACPI's PM1a control register where SeaBIOS places it on q35: sleep state S5)
  *   stop: hlt; jmp stop
  */
 /* clang-format off */
 static const unsigned char boot_sector[512] = {
-0xfa, 0xea, 0x06, 0x7c, 0x00, 0x00, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x7c, 0x66, 0xbf, 0x00, 0x10, 0x00, 0x00, 0x0f, 0x22, 0xdf, 0x66, 0x31, 0xc0, 0xb9, 0x00, 0x0c, 0xfc, 0x66, 0xf3, 0xab, 0x66, 0xc7, 0x06, 0x00, 0x10, 0x03, 0x20, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x20, 0x03, 0x30, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x30, 0x83, 0x00, 0x00, 0x00, 0x0f, 0x01, 0x16, 0xc0, 0x7c, 0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0, 0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32, 0x0d, 0x00, 0x01, 0x0f, 0x30, 0x0f, 0x20, 0xc0, 0x66, 0x0d, 0x01, 0x00, 0x00, 0x80, 0x0f, 0x22, 0xc0, 0xea, 0x6a, 0x7c, 0x08, 0x00, 0xb8, 0x10, 0x00, 0x00, 0x00, 0x8e, 0xd8, 0x8e, 0xd0, 0x31, 0xc0, 0x0f, 0xa2, 0xb9, 0xa0, 0x86, 0x01, 0x00, 0x31, 0xdb, 0x48, 0x89, 0xc8, 0x48, 0xf7, 0xe1, 0x48, 0x01, 0xc3, 0x48, 0x89, 0x1c, 0xcd, 0x00, 0x00, 0x10, 0x00, 0x48, 0x39, 0x1c, 0xcd, 0x00, 0x00, 0x10, 0x00, 0x75, 0x0c, 0xe2, 0xe3, 0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4, 0xeb, 0xfd, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x9a, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x92, 0x00, 0x00, 0x17, 0x00, 0xa8, 0x7c,
+	0xfa, 0xea, 0x06, 0x7c, 0x00, 0x00, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00,
+	0x7c, 0x66, 0xbf, 0x00, 0x10, 0x00, 0x00, 0x0f, 0x22, 0xdf, 0x66, 0x31, 0xc0, 0xb9, 0x00, 0x0c,
+	0xfc, 0x66, 0xf3, 0xab, 0x66, 0xc7, 0x06, 0x00, 0x10, 0x03, 0x20, 0x00, 0x00, 0x66, 0xc7, 0x06,
+	0x00, 0x20, 0x03, 0x30, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x30, 0x83, 0x00, 0x00, 0x00, 0x0f,
+	0x01, 0x16, 0xd0, 0x7c, 0x0f, 0x20, 0xe0, 0x0c, 0x20, 0x0f, 0x22, 0xe0, 0x66, 0xb9, 0x80, 0x00,
+	0x00, 0xc0, 0x0f, 0x32, 0x0d, 0x00, 0x01, 0x0f, 0x30, 0x0f, 0x20, 0xc0, 0x66, 0x0d, 0x01, 0x00,
+	0x00, 0x80, 0x0f, 0x22, 0xc0, 0xea, 0x6a, 0x7c, 0x08, 0x00, 0xb8, 0x10, 0x00, 0x00, 0x00, 0x8e,
+	0xd8, 0x8e, 0xd0, 0x31, 0xc0, 0x0f, 0xa2, 0xbf, 0x64, 0x00, 0x00, 0x00, 0xb9, 0xa0, 0x86, 0x01,
+	0x00, 0x31, 0xdb, 0x48, 0x89, 0xc8, 0x48, 0xf7, 0xe1, 0x48, 0x01, 0xc3, 0x48, 0x89, 0x1c, 0xcd,
+	0x00, 0x00, 0x10, 0x00, 0x48, 0x39, 0x1c, 0xcd, 0x00, 0x00, 0x10, 0x00, 0x75, 0x10, 0xe2, 0xe3,
+	0xff, 0xcf, 0x75, 0xd8, 0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4, 0xeb,
+	0xfd, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x00, 0x00, 0x00, 0x00, 0x00, 0x9a, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x92, 0x00, 0x00,
+	0x17, 0x00, 0xb8, 0x7c,
 	[510] = 0x55, 0xaa};
 /* clang-format on */
 
@@ -63,16 +77,19 @@ static int look_up(const char *cache, const char *key, struct error *err) {
 	return text[n + 1] ? error_set(err, EOPNOTSUPP, "%s", text + n + 1) : 0;
 }
 
-/* What the probe makes, by the names it has. */
-struct place {
+/* One machine, and what is made for it. */
+struct machine {
+	enum vm_accel accel;
 	char *dir, *state, *disk;
 	char name[INSTNET_NAME_MAX]; /* of its network namespace and its control group */
+	int pidfd;                   /* of its container; -1: none */
 };
 
-static void place_done(struct place *p) {
-	free(p->dir);
-	free(p->state);
-	free(p->disk);
+static void machine_done(struct machine *m) {
+	free(m->dir);
+	free(m->state);
+	free(m->disk);
+	safe_close(m->pidfd);
 }
 
 static int write_disk(const char *path, struct error *err) {
@@ -102,30 +119,7 @@ int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 	return error_set(err, EAGAIN, "the probe of KVM told nothing: %.300s", end->message);
 }
 
-static int wait_for_end(const char *dir, pid_t pid, struct error *err) {
-	_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t deadline = now_monotonic_ns() + KVMPROBE_MS * NSEC_PER_MSEC;
-	struct vm_status end;
-	int n = 1;
-
-	if (fd < 0 && errno != ESRCH)
-		return error_errno(err, errno, "watch the probe");
-	while (fd >= 0) {
-		uint64_t now = now_monotonic_ns();
-		n = poll(&p, 1, now < deadline ? (int)((deadline - now) / NSEC_PER_MSEC) : 0);
-		if (n >= 0 || errno != EINTR)
-			break;
-	}
-	if (n < 0)
-		return error_errno(err, errno, "poll");
-	if (n == 0)
-		return error_set(err, ETIMEDOUT, "the probe of KVM did not end in %d s", KVMPROBE_MS / 1000);
-	instdir_end(dir, &end);
-	return kvmprobe_judge(&end, err);
-}
-
-static int boot(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
+static int boot(const struct kvmprobe_config *c, struct machine *p, struct error *err) {
 	struct guest_spec s = {.uid = ID, .name = "nacre/" NAME, .vcpus = 2, .memory_mib = 64};
 	const struct cgroup_limits limits = {.memory = (uint64_t)512 << 20, .vcpus = 2, .cpu_us = 250000, .pids = 128};
 	char netns[NETNS_PATH_MAX];
@@ -139,7 +133,7 @@ static int boot(const struct kvmprobe_config *c, const struct place *p, struct e
 	if (r >= 0)
 		r = write_disk(p->disk, err);
 	if (r >= 0)
-		r = instdir_prepare(p->dir, p->state, NULL, &s, c->uid, VM_ACCEL_KVM, &files, err);
+		r = instdir_prepare(p->dir, p->state, NULL, &s, c->uid, p->accel, &files, err);
 	if (r >= 0)
 		r = netns_ensure(p->name, NULL, err);
 	if (r >= 0)
@@ -158,48 +152,114 @@ static int boot(const struct kvmprobe_config *c, const struct place *p, struct e
 	                                           .cgroups = c->cgroups,
 	                                           .cgroup = p->name};
 	r = container_start(&container, &pid, err);
-	return r < 0 ? r : wait_for_end(p->dir, pid, err);
+	if (r < 0)
+		return r;
+	/* One that has ended already has said why. */
+	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return p->pidfd < 0 && errno != ESRCH ? error_errno(err, errno, "watch the probe") : 0;
 }
 
-static int clear(const struct kvmprobe_config *c, const struct place *p, struct error *err) {
-	int r = container_kill(p->dir, err);
+/* Waits for one of the two, and not longer than until then. 1: KVM's machine has ended, 2: the other, 0: none. */
+static int wait_for_end(const struct machine *kvm, const struct machine *tcg, uint64_t until_ns, struct error *err) {
+	struct pollfd p[] = {{.fd = kvm->pidfd, .events = POLLIN}, {.fd = tcg->pidfd, .events = POLLIN}};
+	int n;
 
-	if (r >= 0)
-		r = netns_delete(p->name, err);
-	if (r >= 0)
-		r = cgroup_remove(c->cgroups, p->name, err);
-	return r < 0 ? r : remove_tree(p->dir, err);
+	if (kvm->pidfd < 0)
+		return 1;
+	do {
+		uint64_t now = now_monotonic_ns();
+		n = poll(p, ARRAY_SIZE(p), now < until_ns ? (int)((until_ns - now) / NSEC_PER_MSEC) : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_errno(err, errno, "poll");
+	return n == 0 ? 0 : p[0].revents ? 1 : 2;
 }
 
-static int place_init(struct place *p, const struct kvmprobe_config *c, struct error *err) {
-	p->dir = strf("%s/" NAME, c->run_dir);
-	p->state = p->dir ? strf("%s/state", p->dir) : NULL;
-	p->disk = p->dir ? strf("%s/sector", p->dir) : NULL;
-	if (!p->state || !p->disk)
+/* What ended the machine. */
+static int judge(const struct machine *m, struct error *err) {
+	struct vm_status end;
+
+	instdir_end(m->dir, &end);
+	return kvmprobe_judge(&end, err);
+}
+
+/*
+ * Both machines do the same at the same time, so how busy the host is matters to neither more. There are kinds of KVM
+ * that emulate the kernel's part of a guest in software, a thousand times slower than QEMU: nothing would boot in them.
+ */
+static int compare(const struct machine *kvm, struct machine *tcg, struct error *err) {
+	uint64_t began = now_monotonic_ns(), until = began + KVMPROBE_MS * NSEC_PER_MSEC, took_ms = 0;
+	struct error ignored;
+	int r;
+
+	while ((r = wait_for_end(kvm, tcg, until, err)) == 2) {
+		tcg->pidfd = safe_close(tcg->pidfd);
+		if (judge(tcg, &ignored) < 0)
+			continue; /* It tells nothing about KVM. */
+		took_ms = (now_monotonic_ns() - began) / NSEC_PER_MSEC;
+		until = MIN(until, began + (2 * took_ms + MARGIN_MS) * NSEC_PER_MSEC);
+	}
+	if (r == 1)
+		return judge(kvm, err);
+	if (r == 0 && took_ms)
+		return error_set(
+			err, EOPNOTSUPP,
+			"KVM is slower than software emulation, which booted in %llu ms what KVM did not in %llu",
+			(unsigned long long)took_ms, (unsigned long long)(2 * took_ms + MARGIN_MS));
+	return r < 0 ? r : error_set(err, ETIMEDOUT, "the probe of KVM did not end in %d s", KVMPROBE_MS / 1000);
+}
+
+static int clear(const struct kvmprobe_config *c, const struct machine *m, struct error *err) {
+	int r = container_kill(m->dir, err);
+
+	if (r >= 0)
+		r = netns_delete(m->name, err);
+	if (r >= 0)
+		r = cgroup_remove(c->cgroups, m->name, err);
+	return r < 0 ? r : remove_tree(m->dir, err);
+}
+
+static int machine_init(struct machine *m, const struct kvmprobe_config *c, enum vm_accel accel, struct error *err) {
+	const char *suffix = accel == VM_ACCEL_KVM ? "" : "-tcg";
+
+	*m = (struct machine){.accel = accel, .pidfd = -1};
+	m->dir = strf("%s/" NAME "%s", c->run_dir, suffix);
+	m->state = m->dir ? strf("%s/state", m->dir) : NULL;
+	m->disk = m->dir ? strf("%s/sector", m->dir) : NULL;
+	if (!m->state || !m->disk)
 		return error_oom(err);
-	snprintf(p->name, sizeof(p->name), "%s" NAME, c->prefix);
+	snprintf(m->name, sizeof(m->name), "%s" NAME "%s", c->prefix, suffix);
 	return 0;
 }
 
 int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err) {
-	_cleanup_(place_done) struct place p = {0};
-	int r = place_init(&p, c, err);
+	int r = 0;
 
-	/* The folder is made first and removed last. Without it a group of this name is another agent's. */
-	if (r < 0 || access(p.dir, F_OK) < 0)
-		return r;
-	return clear(c, &p, err);
+	for (enum vm_accel a = VM_ACCEL_TCG; r >= 0 && a <= VM_ACCEL_KVM; a++) {
+		_cleanup_(machine_done) struct machine m;
+		r = machine_init(&m, c, a, err);
+		/* The folder is made first and removed last. Without it a group of this name is another agent's. */
+		if (r >= 0 && access(m.dir, F_OK) == 0)
+			r = clear(c, &m, err);
+	}
+	return r;
 }
 
 static int probe(const struct kvmprobe_config *c, struct error *err) {
-	_cleanup_(place_done) struct place p = {0};
+	_cleanup_(machine_done) struct machine kvm = {.pidfd = -1}, tcg = {.pidfd = -1};
 	struct error scratch;
-	int r = place_init(&p, c, err);
+	int r = machine_init(&kvm, c, VM_ACCEL_KVM, err);
 
+	if (r >= 0)
+		r = machine_init(&tcg, c, VM_ACCEL_TCG, err);
 	if (r < 0)
 		return r;
-	r = boot(c, &p, err);
-	int cleared = clear(c, &p, r < 0 ? &scratch : err);
+	r = boot(c, &kvm, err);
+	if (r >= 0)
+		r = boot(c, &tcg, err);
+	if (r >= 0)
+		r = compare(&kvm, &tcg, err);
+	int cleared = kvmprobe_clear(c, r < 0 ? &scratch : err);
 	return r < 0 ? r : cleared;
 }
 
@@ -222,7 +282,8 @@ int kvmprobe(const struct kvmprobe_config *c, struct error *err) {
 	r = probe(c, &why);
 	if (r < 0 && r != -EOPNOTSUPP)
 		return error_set(err, why.code, "%s", why.msg);
-	int kept = keep(cache, key, why.msg, err);
+	/* A step that found nothing to do has left its words in WHY. */
+	int kept = keep(cache, key, r < 0 ? why.msg : "", err);
 	if (kept < 0)
 		return kept;
 	return r < 0 ? error_set(err, EOPNOTSUPP, "%s", why.msg) : 0;

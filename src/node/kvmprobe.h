@@ -3,9 +3,10 @@
 
 /*
  * Does KVM really run a guest here? A /dev/kvm that opens says little: nested or filtered KVM may fail when a vCPU is
- * made, or when a guest leaves real mode. So a machine is booted, in a container like any instance's (user, namespaces,
- * control group, system call filter), from a boot sector of our own that enters long mode, computes, and presses the
- * power button. Nothing of a tenant's takes part, and nothing that a tenant's guest does later changes the answer.
+ * made, or when a guest leaves real mode, or be so slow that no guest ever boots. So two machines are booted at once,
+ * one with KVM and one with software emulation, each in a container like any instance's (user, namespaces, control
+ * group, system call filter), from a boot sector of our own that enters long mode, computes, and presses the power
+ * button. Nothing of a tenant's takes part, and nothing that a tenant's guest does later changes the answer.
  */
 
 #include "node/cgroup.h"
@@ -23,8 +24,9 @@ struct kvmprobe_config {
 #define KVMPROBE_MS 60000
 
 /*
- * Blocks for about a second, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
- * showed; these two answers are kept. Other errors, as -ETIMEDOUT on a host that is too busy: not known.
+ * Blocks for about two seconds, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
+ * showed: by QEMU's own failure, or as KVM took more than twice as long as software emulation and a second; these two
+ * answers are kept. Other errors, as -ETIMEDOUT on a host that is too busy: not known.
  */
 int kvmprobe(const struct kvmprobe_config *c, struct error *err) _must_use_;
 /* Removes what an agent left that was killed while it probed. */
