@@ -357,7 +357,12 @@ def test_objects_of_a_namespace(tenants):
             for s in socks:
                 ask(s, at, "POST", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n")
                 s.sendall(body)
-            codes += [answer(s)[0] for s in socks]
-        assert set(codes) == {201, 403} and 49_990 <= codes.count(201) <= 50_000, codes.count(201)
+            now = [answer(s)[0] for s in socks]
+            codes += now
+            if 429 in now:  # he has used up his processor time
+                time.sleep(1)
+        assert set(codes) - {429} == {201, 403} and 49_990 <= codes.count(201) <= 50_000, codes.count(201)
     assert server.request("DELETE", at, conn=server.connection(RED)).status == 200
-    assert server.request("POST", at, configmap("again"), conn=server.connection(RED)).status == 201
+    # So many deletions may have taken more of the processor than he has.
+    eventually("there is room again", 60, lambda: server.request("POST", at, configmap("again"),
+                                                                 conn=server.connection(RED)).status == 201)
