@@ -6,55 +6,42 @@
 
 #include "base/util.h"
 
-static void print_family(const struct bgp_config *c, int family, struct buf *out) {
-	char text[PREFIX_STR_MAX];
-	buf_printf(out, " address-family %s unicast\n", family == AF_INET ? "ipv4" : "ipv6");
+static void fill_family(const struct bgp_config *c, int family, struct frrconf *out) {
+	const struct frrconf_activation a = {.prefix_list_in = family == AF_INET ? "default4" : "default6",
+	                                     .as_path_list_out = "own"};
 	for (size_t i = 0; i < c->n_announce; i++)
 		if (c->announce[i].addr.family == family)
-			buf_printf(out, "  network %s\n", prefix_str(&c->announce[i], text));
-	for (size_t i = 0; i < c->n_peers; i++) {
-		const char *n = c->peers[i].neighbor;
-		buf_printf(out,
-		           "  neighbor %s activate\n"
-		           "  neighbor %s prefix-list default%d in\n"
-		           "  neighbor %s filter-list own out\n",
-		           n, n, family == AF_INET ? 4 : 6, n);
-	}
-	buf_puts(out, "  maximum-paths 16\n");
+			frrconf_network(out, &c->announce[i]);
+	for (size_t i = 0; i < c->n_peers; i++)
+		frrconf_activate(out, family, c->peers[i].neighbor, &a);
+	frrconf_paths(out, family, 16);
 }
 
-void bgp_config_print(const struct bgp_config *c, struct buf *out) {
-	uint32_t id = c->router_id;
-	buf_puts(out, "frr defaults datacenter\n");
+void bgp_config_fill(const struct bgp_config *c, struct frrconf *out) {
+	const struct prefix default4 = {.addr.family = AF_INET}, default6 = {.addr.family = AF_INET6};
 	if (!c->n_peers)
 		return;
-	buf_printf(out,
-	           "ip prefix-list default4 seq 5 permit 0.0.0.0/0\n"
-	           "ipv6 prefix-list default6 seq 5 permit ::/0\n"
-	           "bgp as-path access-list own seq 5 permit ^$\n"
-	           "router bgp %u\n"
-	           " bgp router-id %u.%u.%u.%u\n"
-	           " no bgp default ipv4-unicast\n"
-	           " no bgp network import-check\n"
-	           " bgp bestpath as-path multipath-relax\n"
-	           " coalesce-time 10\n",
-	           c->local_asn, id >> 24, id >> 16 & 255, id >> 8 & 255, id & 255);
+	frrconf_prefix_list_permit(out, "default4", 5, &default4);
+	frrconf_prefix_list_permit(out, "default6", 5, &default6);
+	frrconf_as_path_list_permit(out, "own", 5, "^$");
+	frrconf_bgp(out,
+	            &(struct frrconf_bgp){
+			    .asn = c->local_asn, .router_id = c->router_id, .coalesce_ms = 10, .any_network = true});
 	for (size_t i = 0; i < c->n_peers; i++) {
 		const struct bgp_peer *p = &c->peers[i];
-		buf_printf(out,
-		           " neighbor %s %sremote-as %u\n"
-		           " neighbor %s timers 1 3\n"
-		           " neighbor %s timers connect 1\n"
-		           " neighbor %s capability extended-nexthop\n",
-		           p->neighbor, p->unnumbered ? "interface " : "", p->remote_asn, p->neighbor, p->neighbor,
-		           p->neighbor);
-		if (p->password[0])
-			buf_printf(out, " neighbor %s password %s\n", p->neighbor, p->password);
-		if (p->ttl_security)
-			buf_printf(out, " neighbor %s ttl-security hops 1\n", p->neighbor);
+		frrconf_neighbor(out,
+		                 &(struct frrconf_neighbor){.kind = p->unnumbered ? FRRCONF_DEVICE : FRRCONF_ADDRESS,
+		                                            .name = p->neighbor,
+		                                            .remote_asn = p->remote_asn,
+		                                            .keepalive_s = 1,
+		                                            .hold_s = 3,
+		                                            .connect_s = 1,
+		                                            .extended_nexthop = true,
+		                                            .ttl_security = p->ttl_security,
+		                                            .password = p->password});
 	}
-	print_family(c, AF_INET, out);
-	print_family(c, AF_INET6, out);
+	fill_family(c, AF_INET, out);
+	fill_family(c, AF_INET6, out);
 }
 
 static int64_t number(const json_t *peer, const char *key) {

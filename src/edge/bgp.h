@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What an edge says to FRR and hears from it: pure text, no FRR needed.
+ * What an edge says to FRR and hears from it; no FRR needed.
  *
  * Announced: the aggregates it is given, and nothing that was learnt elsewhere (an edge is no transit between its
  * peers). Accepted: default routes only, so that no peer can fill the host's tables or draw traffic to itself. What is
@@ -12,9 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "base/inet.h"
 #include "net/bgp-password.h"
+#include "net/frrconf.h"
 
 #define BGP_PEERS_MAX    32
 #define BGP_PREFIXES_MAX 4096
@@ -35,8 +35,8 @@ struct bgp_config {
 	size_t n_announce;
 };
 
-/* The configuration of bgpd. Without peers BGP is off. Errors are the buffer's. */
-void bgp_config_print(const struct bgp_config *c, struct buf *out);
+/* OUT is of FRRCONF_DATACENTER. Without peers BGP is off. Errors are the model's. */
+void bgp_config_fill(const struct bgp_config *c, struct frrconf *out);
 
 struct bgp_session {
 	char state[32]; /* of RFC 4271: "Established", "Active", ...; "" unknown to FRR */

@@ -43,8 +43,8 @@ int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n,
 /* What is to be announced: first prefixes of pools, then those of endpoints that no pool holds. *RET is malloc'ed. */
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
                          struct error *err) _must_use_;
-/* *RET_SESSIONS: how many are configured in it. */
-int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
+/* Fills OUT, which is of FRRCONF_DATACENTER. *RET_SESSIONS: how many are configured in it. */
+int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct frrconf *out,
                        size_t *ret_sessions, struct error *err) _must_use_;
 
 /* Reads the sessions from FRR, which has SESSIONS of them, and writes the status of the EdgePeers. */

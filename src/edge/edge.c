@@ -104,7 +104,7 @@ static int filter_uplinks(struct edge *e, struct error *err) {
 
 static int settle(struct edge *e, struct error *err) {
 	_free_ struct prefix *prefixes = NULL;
-	_buf_free_ struct buf config = {.max = 1 << 20};
+	_frrconf_free_ struct frrconf *config = NULL;
 	size_t n, n_pools, sessions = 0;
 	int r = ensure_links(e, err);
 	/* Before everything is known nothing is taken back. */
@@ -127,9 +127,11 @@ static int settle(struct edge *e, struct error *err) {
 	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
 	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
 	if (r >= 0)
-		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, &config, &sessions, err);
+		r = frrconf_new(&config, FRRCONF_DATACENTER, err);
 	if (r >= 0)
-		r = frr_ensure(&e->frr, "frr defaults datacenter\n", config.data, err);
+		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, config, &sessions, err);
+	if (r >= 0)
+		r = frr_ensure(&e->frr, config, err);
 	if (r >= 0)
 		r = edge_report_peers(e, sessions, err);
 	if (r >= 0)

@@ -8,6 +8,7 @@
 #include "edge/bgp.h"
 #include "edge/filter.h"
 #include "net/bgp-watch.h"
+#include "net/frrconf-testing.h"
 #include "net/netns.h"
 #include "net/route.h"
 
@@ -18,38 +19,89 @@ static struct prefix prefix(const char *text) {
 	return p;
 }
 
-static void test_config(_unused_ void **state) {
-	const struct bgp_peer peers[] = {{.neighbor = "wan", .unnumbered = true, .remote_asn = 64496},
-	                                 {.neighbor = "2001:db8::1",
-	                                  .remote_asn = 64497,
-	                                  .password = "s3cret",
+/* Printed by the version before, from the same arguments. */
+static const char old_config[] = "frr defaults datacenter\n"
+				 "ip prefix-list default4 seq 5 permit 0.0.0.0/0\n"
+				 "ipv6 prefix-list default6 seq 5 permit ::/0\n"
+				 "bgp as-path access-list own seq 5 permit ^$\n"
+				 "router bgp 64512\n"
+				 " bgp router-id 10.0.0.1\n"
+				 " no bgp default ipv4-unicast\n"
+				 " no bgp network import-check\n"
+				 " bgp bestpath as-path multipath-relax\n"
+				 " coalesce-time 10\n"
+				 " neighbor wan interface remote-as 64496\n"
+				 " neighbor wan timers 1 3\n"
+				 " neighbor wan timers connect 1\n"
+				 " neighbor wan capability extended-nexthop\n"
+				 " neighbor wan password a|b\"!\n"
+				 " neighbor 2001:db8::1 remote-as 64497\n"
+				 " neighbor 2001:db8::1 timers 1 3\n"
+				 " neighbor 2001:db8::1 timers connect 1\n"
+				 " neighbor 2001:db8::1 capability extended-nexthop\n"
+				 " neighbor 2001:db8::1 ttl-security hops 1\n"
+				 " neighbor 192.0.2.7 remote-as 4294967294\n"
+				 " neighbor 192.0.2.7 timers 1 3\n"
+				 " neighbor 192.0.2.7 timers connect 1\n"
+				 " neighbor 192.0.2.7 capability extended-nexthop\n"
+				 " neighbor 192.0.2.7 password x\n"
+				 " neighbor 192.0.2.7 ttl-security hops 1\n"
+				 " address-family ipv4 unicast\n"
+				 "  network 198.51.100.0/24\n"
+				 "  neighbor wan activate\n"
+				 "  neighbor wan prefix-list default4 in\n"
+				 "  neighbor wan filter-list own out\n"
+				 "  neighbor 2001:db8::1 activate\n"
+				 "  neighbor 2001:db8::1 prefix-list default4 in\n"
+				 "  neighbor 2001:db8::1 filter-list own out\n"
+				 "  neighbor 192.0.2.7 activate\n"
+				 "  neighbor 192.0.2.7 prefix-list default4 in\n"
+				 "  neighbor 192.0.2.7 filter-list own out\n"
+				 "  maximum-paths 16\n"
+				 " address-family ipv6 unicast\n"
+				 "  network 2001:db8:1000::/40\n"
+				 "  network 2001:db8:2000::7/128\n"
+				 "  neighbor wan activate\n"
+				 "  neighbor wan prefix-list default6 in\n"
+				 "  neighbor wan filter-list own out\n"
+				 "  neighbor 2001:db8::1 activate\n"
+				 "  neighbor 2001:db8::1 prefix-list default6 in\n"
+				 "  neighbor 2001:db8::1 filter-list own out\n"
+				 "  neighbor 192.0.2.7 activate\n"
+				 "  neighbor 192.0.2.7 prefix-list default6 in\n"
+				 "  neighbor 192.0.2.7 filter-list own out\n"
+				 "  maximum-paths 16\n";
 
-	                                  .ttl_security = true}};
-	const struct prefix announce[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24")};
+static void test_config(_unused_ void **state) {
+	struct bgp_peer peers[] = {
+		{.neighbor = "wan", .unnumbered = true, .remote_asn = 64496, .password = "a|b\"!"},
+		{.neighbor = "2001:db8::1", .remote_asn = 64497, .ttl_security = true},
+		{.neighbor = "192.0.2.7", .remote_asn = 4294967294, .password = "x", .ttl_security = true}};
+	const struct prefix announce[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24"),
+	                                  prefix("2001:db8:2000::7/128")};
 	struct bgp_config c = {.local_asn = 64512,
 	                       .router_id = 0x0a000001,
 	                       .peers = peers,
-	                       .n_peers = 2,
+	                       .n_peers = ARRAY_SIZE(peers),
 	                       .announce = announce,
-	                       .n_announce = 2};
-	_buf_free_ struct buf b = {0};
-	bgp_config_print(&c, &b);
-	assert_non_null(strstr(b.data, "\nrouter bgp 64512\n bgp router-id 10.0.0.1\n"));
-	assert_non_null(strstr(b.data, "\n neighbor wan interface remote-as 64496\n"));
-	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 remote-as 64497\n"));
-	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 password s3cret\n"));
-	assert_non_null(strstr(b.data, "\n neighbor 2001:db8::1 ttl-security hops 1\n"));
-	assert_null(strstr(b.data, "neighbor wan password"));
-	const char *v4 = strstr(b.data, " address-family ipv4"), *v6 = strstr(b.data, " address-family ipv6");
-	assert_true(v4 && v6 && v4 < v6);
-	const char *n4 = strstr(b.data, "  network 198.51.100.0/24\n"),
-		   *n6 = strstr(b.data, "  network 2001:db8:1000::/40\n");
-	assert_true(n4 > v4 && n4 < v6 && n6 > v6);
+	                       .n_announce = ARRAY_SIZE(announce)};
+	_frrconf_free_ struct frrconf *conf = NULL, *bad = NULL, *none = NULL;
+	struct error err = {0};
+	assert_int_equal(frrconf_new(&conf, FRRCONF_DATACENTER, &err), 0);
+	bgp_config_fill(&c, conf);
+	frrconf_assert_same(conf, FRRCONF_BGPD, old_config);
+	frrconf_assert_same(conf, FRRCONF_ZEBRA, "frr defaults datacenter\nno zebra nexthop kernel enable\n");
+	/* Nothing of a peer's can become a command. */
+	snprintf(peers[1].password, sizeof(peers[1].password), "x\nno router bgp 64512");
+	assert_int_equal(frrconf_new(&bad, FRRCONF_DATACENTER, &err), 0);
+	bgp_config_fill(&c, bad);
+	assert_int_equal(frrconf_error(bad, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "neighbor `2001:db8::1`: password"));
 	/* Nobody to talk to: no BGP. */
-	buf_reset(&b);
 	c.n_peers = 0;
-	bgp_config_print(&c, &b);
-	assert_null(strstr(b.data, "router bgp"));
+	assert_int_equal(frrconf_new(&none, FRRCONF_DATACENTER, &err), 0);
+	bgp_config_fill(&c, none);
+	frrconf_assert_same(none, FRRCONF_BGPD, "frr defaults datacenter\n");
 }
 
 static void test_session(_unused_ void **state) {

@@ -142,7 +142,7 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 	return NULL;
 }
 
-int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct buf *out,
+int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct frrconf *out,
                        size_t *ret_sessions, struct error *err) {
 	struct bgp_peer peers[BGP_PEERS_MAX];
 	struct mac mac = vtep_router_mac(&e->c.vtep);
@@ -164,8 +164,8 @@ int edge_wanted_config(const struct edge *e, const struct prefix *announce, size
 		                                       .ttl_security = p->spec->ttl_security.v};
 		memcpy(peers[c.n_peers - 1].password, password, sizeof(password));
 	}
-	bgp_config_print(&c, out);
-	int r = buf_error(out, "BGP configuration", err);
+	bgp_config_fill(&c, out);
+	int r = frrconf_error(out, err);
 	if (r >= 0)
 		*ret_sessions = c.n_peers;
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lab/routers.h"
 
+#include <arpa/inet.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -49,75 +50,72 @@ int lab_router_passwords(const struct lab *lab, struct error *err) {
 	return r < 0 ? r : password(lab, "internet", text, err);
 }
 
-static void leaf_config(const struct lab *lab, int i, const char *secret, struct buf *b) {
-	buf_printf(b,
-	           "router bgp %lld\n"
-	           " bgp router-id 10.255.0.%d\n"
-	           " no bgp ebgp-requires-policy\n"
-	           " no bgp default ipv4-unicast\n"
-	           " bgp bestpath as-path multipath-relax\n"
-	           " neighbor fabric peer-group\n"
-	           " neighbor fabric remote-as external\n"
-	           " neighbor fabric timers 1 3\n"
-	           " neighbor fabric timers connect 1\n"
-	           " neighbor fabric advertisement-interval 0\n"
-	           " neighbor fabric password %s\n",
-	           4200000000LL + i + 1, i + 1, secret);
+static void leaf_config(const struct lab *lab, int i, const char *secret, struct frrconf *out) {
+	frrconf_bgp(out, &(struct frrconf_bgp){.asn = (uint32_t)(4200000000 + i + 1),
+	                                       .router_id = (uint32_t)(0x0aff0000 + i + 1), /* 10.255.0.0 */
+	                                       .no_policy = true});
+	frrconf_neighbor(out, &(struct frrconf_neighbor){.kind = FRRCONF_GROUP,
+	                                                 .name = "fabric",
+	                                                 .keepalive_s = 1,
+	                                                 .hold_s = 3,
+	                                                 .connect_s = 1,
+	                                                 .advertise_at_once = true,
+	                                                 .password = secret});
 	for (int n = 0; n < lab_machines(lab); n++) {
 		struct lab_machine m;
 		lab_machine(lab, n, &m);
-		buf_printf(b, " neighbor %s interface peer-group fabric\n", m.name);
+		frrconf_group_member(out, "fabric", m.name);
 	}
-	buf_puts(b, " address-family ipv6 unicast\n"
-	            "  neighbor fabric activate\n"
-	            "  maximum-paths 16\n");
+	frrconf_activate(out, AF_INET6, "fabric", &(struct frrconf_activation){0});
+	frrconf_paths(out, AF_INET6, 16);
 }
 
-static void internet_config(const char *secret, struct buf *b) {
-	buf_printf(b,
-	           "router bgp %d\n"
-	           " bgp router-id %s\n"
-	           " no bgp ebgp-requires-policy\n"
-	           " no bgp default ipv4-unicast\n"
-	           " bgp bestpath as-path multipath-relax\n"
-	           " neighbor edges peer-group\n"
-	           " neighbor edges remote-as external\n"
-	           " neighbor edges timers 1 3\n"
-	           " neighbor edges timers connect 1\n"
-	           " neighbor edges advertisement-interval 0\n"
-	           " neighbor edges capability extended-nexthop\n"
-	           " neighbor edges ttl-security hops 1\n"
-	           " neighbor edges password %s\n",
-	           LAB_ASN_INTERNET, LAB_INTERNET_ADDRESS4, secret);
-	for (int n = 1; n <= LAB_EDGES; n++)
-		buf_printf(b, " neighbor edge%d interface peer-group edges\n", n);
-	for (int v6 = 0; v6 < 2; v6++)
-		buf_printf(b,
-		           " address-family %s unicast\n"
-		           "  neighbor edges activate\n"
-		           "  neighbor edges default-originate\n"
-		           "  maximum-paths 16\n",
-		           v6 ? "ipv6" : "ipv4");
+static void internet_config(const char *secret, struct frrconf *out) {
+	static const int families[] = {AF_INET, AF_INET6};
+	frrconf_bgp(out, &(struct frrconf_bgp){.asn = LAB_ASN_INTERNET,
+	                                       .router_id = ntohl(inet_addr(LAB_INTERNET_ADDRESS4)),
+	                                       .no_policy = true});
+	frrconf_neighbor(out, &(struct frrconf_neighbor){.kind = FRRCONF_GROUP,
+	                                                 .name = "edges",
+	                                                 .keepalive_s = 1,
+	                                                 .hold_s = 3,
+	                                                 .connect_s = 1,
+	                                                 .advertise_at_once = true,
+	                                                 .extended_nexthop = true,
+	                                                 .ttl_security = true,
+	                                                 .password = secret});
+	for (int n = 1; n <= LAB_EDGES; n++) {
+		char device[16];
+		snprintf(device, sizeof(device), "edge%d", n);
+		frrconf_group_member(out, "edges", device);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		frrconf_activate(out, families[i], "edges", &(struct frrconf_activation){.originate_default = true});
+		frrconf_paths(out, families[i], 16);
+	}
+}
+
+void lab_router_frrconf(const struct lab *lab, int i, const char *secret, struct frrconf *out) {
+	if (i < LAB_LEAVES)
+		leaf_config(lab, i, secret, out);
+	else
+		internet_config(secret, out);
 }
 
 int lab_router_ensure(const struct lab *lab, int i, struct error *err) {
 	struct router r;
 	char secret[BGP_PASSWORD_MAX + 1];
-	_buf_free_ struct buf b = {.max = 16384};
+	_frrconf_free_ struct frrconf *config = NULL;
 	router_init(lab, i, &r);
 	int q = lab_router_passwords(lab, err);
 	if (q >= 0)
 		q = password(lab, i < LAB_LEAVES ? "underlay" : "internet", secret, err);
+	if (q >= 0)
+		q = frrconf_new(&config, FRRCONF_TRADITIONAL, err);
 	if (q < 0)
 		return q;
-	if (i < LAB_LEAVES)
-		leaf_config(lab, i, secret, &b);
-	else
-		internet_config(secret, &b);
-	q = buf_error(&b, "FRR configuration", err);
-	if (q < 0)
-		return q;
-	q = frr_ensure(&r.frr, "", b.data, err);
+	lab_router_frrconf(lab, i, secret, config);
+	q = frr_ensure(&r.frr, config, err);
 	return q < 0 ? error_prefix(err, "%s", names[i]) : 0;
 }
 

@@ -6,8 +6,8 @@
  * namespace, with BGP unnumbered (RFC 5549) to all neighbours.
  */
 
-#include "base/buf.h"
 #include "lab/lab.h"
+#include "net/frrconf.h"
 
 #define LAB_ROUTERS (LAB_LEAVES + 1)
 
@@ -20,6 +20,8 @@ const char *lab_router_name(int i);
 int lab_router_passwords(const struct lab *lab, struct error *err) _must_use_;
 /* FRR runs there with the right configuration; calling it again repairs. */
 int lab_router_ensure(const struct lab *lab, int i, struct error *err) _must_use_;
+/* What FRR of a router has to do (internal; here for its test). OUT is of FRRCONF_TRADITIONAL; errors are its. */
+void lab_router_frrconf(const struct lab *lab, int i, const char *secret, struct frrconf *out);
 int lab_router_stop(const struct lab *lab, int i, struct error *err);
 /* How many sessions are up, of how many. */
 int lab_router_sessions(const struct lab *lab, int i, int *ret_up, int *ret_all, struct error *err) _must_use_;

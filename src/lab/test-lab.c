@@ -10,6 +10,7 @@
 #include "lab/place.h"
 #include "lab/routers.h"
 #include "lab/topology.h"
+#include "net/frrconf-testing.h"
 #include "net/link.h"
 
 /* A name of this run. */
@@ -127,6 +128,64 @@ static void test_state(_unused_ void **state) {
 	assert_int_equal(lab_load(&again, lab.name, &err), -EBADMSG);
 }
 
+/* Printed by the version before, from the same arguments. */
+static const char old_leaf2[] = "router bgp 4200000002\n"
+				" bgp router-id 10.255.0.2\n"
+				" no bgp ebgp-requires-policy\n"
+				" no bgp default ipv4-unicast\n"
+				" bgp bestpath as-path multipath-relax\n"
+				" neighbor fabric peer-group\n"
+				" neighbor fabric remote-as external\n"
+				" neighbor fabric timers 1 3\n"
+				" neighbor fabric timers connect 1\n"
+				" neighbor fabric advertisement-interval 0\n"
+				" neighbor fabric password s3cret\n"
+				" neighbor edge1 interface peer-group fabric\n"
+				" neighbor edge2 interface peer-group fabric\n"
+				" neighbor host1 interface peer-group fabric\n"
+				" neighbor host2 interface peer-group fabric\n"
+				" address-family ipv6 unicast\n"
+				"  neighbor fabric activate\n"
+				"  maximum-paths 16\n";
+
+static const char old_internet[] = "router bgp 64496\n"
+				   " bgp router-id 192.0.2.1\n"
+				   " no bgp ebgp-requires-policy\n"
+				   " no bgp default ipv4-unicast\n"
+				   " bgp bestpath as-path multipath-relax\n"
+				   " neighbor edges peer-group\n"
+				   " neighbor edges remote-as external\n"
+				   " neighbor edges timers 1 3\n"
+				   " neighbor edges timers connect 1\n"
+				   " neighbor edges advertisement-interval 0\n"
+				   " neighbor edges capability extended-nexthop\n"
+				   " neighbor edges ttl-security hops 1\n"
+				   " neighbor edges password s3cret\n"
+				   " neighbor edge1 interface peer-group edges\n"
+				   " neighbor edge2 interface peer-group edges\n"
+				   " address-family ipv4 unicast\n"
+				   "  neighbor edges activate\n"
+				   "  neighbor edges default-originate\n"
+				   "  maximum-paths 16\n"
+				   " address-family ipv6 unicast\n"
+				   "  neighbor edges activate\n"
+				   "  neighbor edges default-originate\n"
+				   "  maximum-paths 16\n";
+
+static void test_routers(_unused_ void **state) {
+	static const char *const old[LAB_ROUTERS] = {[1] = old_leaf2, [2] = old_internet};
+	struct lab lab;
+	struct error err = {0};
+	make_lab(&lab);
+	for (int i = 1; i < LAB_ROUTERS; i++) {
+		_frrconf_free_ struct frrconf *c = NULL;
+		assert_int_equal(frrconf_new(&c, FRRCONF_TRADITIONAL, &err), 0);
+		lab_router_frrconf(&lab, i, "s3cret", c);
+		frrconf_assert_same(c, FRRCONF_BGPD, old[i]);
+		frrconf_assert_same(c, FRRCONF_ZEBRA, "no zebra nexthop kernel enable\n");
+	}
+}
+
 static int count(_unused_ const struct link *l, void *userdata) {
 	++*(int *)userdata;
 	return 0;
@@ -184,11 +243,9 @@ static int teardown(_unused_ void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_harmless),
-		cmocka_unit_test(test_daemons),
-		cmocka_unit_test(test_state),
-		cmocka_unit_test_teardown(test_topology, teardown),
+		cmocka_unit_test(test_names),    cmocka_unit_test(test_routers),
+		cmocka_unit_test(test_harmless), cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_state),    cmocka_unit_test_teardown(test_topology, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, teardown);
 }

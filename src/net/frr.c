@@ -28,7 +28,7 @@
 /* How long zebra keeps routes of a predecessor that was killed, until bgpd has announced them again. */
 #define STALE_ROUTES_S "60"
 
-static const char *const daemons[] = {"zebra", "bgpd"};
+static const char *const daemons[FRRCONF_DAEMONS] = {[FRRCONF_ZEBRA] = "zebra", [FRRCONF_BGPD] = "bgpd"};
 
 static const char *path_of(const struct frr *f, const char *daemon, const char *suffix, char out[static PATH_LEN_MAX]) {
 	snprintf(out, PATH_LEN_MAX, "%s/%s%s", f->dir, daemon, suffix);
@@ -233,7 +233,7 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 }
 
 /* Whoever has that name or is about to take it is ended first. */
-static int start(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+static int start(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
 	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8];
 	char netns[NETNS_PATH_MAX];
@@ -249,7 +249,7 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
 	unlink(config_of(f, daemon, ".conf", conf));
 	unlink(config_of(f, daemon, ".next", next));
-	r = write_file_atomic(config_of(f, daemon, ".first", first), config, strlen(config), 0644, err);
+	r = write_file_atomic(config_of(f, daemon, ".first", first), config->data, config->len, 0644, err);
 	if (r < 0)
 		return r;
 	remove_old_traces(f, daemon);
@@ -272,7 +272,7 @@ static int start(const struct frr *f, const char *daemon, const char *config, st
 	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
 }
 
-/* Takes the steps of frr_config_diff(). STEPS is cut into lines in place. */
+/* Takes the steps of frrconf_diff(). STEPS is cut into lines in place. */
 static int take_steps(const struct frr *f, const char *daemon, char *steps, struct error *err) {
 	_close_ int fd = -1;
 	int status;
@@ -297,17 +297,26 @@ static int take_steps(const struct frr *f, const char *daemon, char *steps, stru
 	return r;
 }
 
-static int change(const struct frr *f, const char *daemon, const char *old, const char *new, struct error *err) {
+/* From the text OLD, which DAEMON was told before. */
+static int change(const struct frr *f, enum frrconf_daemon daemon, const char *old, const struct frrconf *new,
+                  struct error *err) {
 	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
-	int r = frr_config_diff(old, new, &steps, err);
-	return r >= 0 && steps.len ? take_steps(f, daemon, steps.data, err) : r;
+	_frrconf_free_ struct frrconf *told = NULL;
+	int r = frrconf_new(&told, FRRCONF_EMPTY, err);
+	if (r >= 0)
+		r = frrconf_parse(told, daemon, old, err);
+	if (r >= 0)
+		r = frrconf_diff(told, new, daemon, &steps, err);
+	return r >= 0 && steps.len ? take_steps(f, daemons[daemon], steps.data, err) : r;
 }
 
 /*
  * The file .conf is what the daemon has for sure, .next an attempt that broke off (a line was refused, or we were
  * killed): some of its lines may have been taken, so those that aren't wanted any more are taken back, too.
  */
-static int configure(const struct frr *f, const char *daemon, const char *config, struct error *err) {
+static int configure(const struct frr *f, enum frrconf_daemon d, const struct frrconf *c, const struct buf *config,
+                     struct error *err) {
+	const char *daemon = daemons[d];
 	char conf[PATH_LEN_MAX], next[PATH_LEN_MAX];
 	_free_ char *applied = NULL, *attempt = NULL;
 	int r = read_file(config_of(f, daemon, ".conf", conf), CONFIG_MAX, &applied, NULL, err);
@@ -316,13 +325,13 @@ static int configure(const struct frr *f, const char *daemon, const char *config
 	r = read_file(config_of(f, daemon, ".next", next), CONFIG_MAX, &attempt, NULL, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (!attempt && streq(applied, config))
+	if (!attempt && streq(applied, config->data))
 		return 0;
-	r = attempt ? change(f, daemon, attempt, config, err) : 0;
+	r = attempt ? change(f, d, attempt, c, err) : 0;
 	if (r >= 0)
-		r = write_file_atomic(next, config, strlen(config), 0644, err);
+		r = write_file_atomic(next, config->data, config->len, 0644, err);
 	if (r >= 0)
-		r = change(f, daemon, applied, config, err);
+		r = change(f, d, applied, c, err);
 	if (r >= 0)
 		r = rename_durable(next, conf, err);
 	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
@@ -337,27 +346,26 @@ static void bound_log(const struct frr *f, const char *daemon) {
 		(void)!ftruncate(fd, 0);
 }
 
-int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) {
-	/*
-	 * With nexthop objects zebra 8.4 forgets a member of a group that went down and came up again: the route stays
-	 * on one path, and is lost with that.
-	 */
-	_buf_free_ struct buf own = {.max = CONFIG_MAX};
-	buf_printf(&own, "%sno zebra nexthop kernel enable\n", zebra);
-	int r = buf_error(&own, "FRR configuration", err);
+static int ensure_daemon(const struct frr *f, enum frrconf_daemon d, const struct frrconf *c, struct error *err) {
+	_buf_free_ struct buf config = {.max = CONFIG_MAX};
+	char conf[PATH_LEN_MAX];
+	pid_t pid = running(f, daemons[d]);
+	bound_log(f, daemons[d]);
+	frrconf_print(c, d, &config);
+	int r = buf_error(&config, "FRR configuration", err);
 	if (r < 0)
 		return r;
-	const char *const configs[] = {own.data, bgpd};
-	r = prepare_dir(f, err);
-	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(daemons); i++) {
-		char conf[PATH_LEN_MAX];
-		pid_t pid = running(f, daemons[i]);
-		bound_log(f, daemons[i]);
-		/* Without that file its start was broken off: what it has read, or will, isn't known. */
-		bool started =
-			pid && in_namespace(f, pid) && access(config_of(f, daemons[i], ".conf", conf), F_OK) == 0;
-		r = started ? configure(f, daemons[i], configs[i], err) : start(f, daemons[i], configs[i], err);
-	}
+	/* Without that file its start was broken off: what it has read, or will, isn't known. */
+	bool started = pid && in_namespace(f, pid) && access(config_of(f, daemons[d], ".conf", conf), F_OK) == 0;
+	return started ? configure(f, d, c, &config, err) : start(f, daemons[d], &config, err);
+}
+
+int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) {
+	int r = frrconf_error(c, err);
+	if (r >= 0)
+		r = prepare_dir(f, err);
+	for (int d = 0; r >= 0 && d < FRRCONF_DAEMONS; d++)
+		r = ensure_daemon(f, d, c, err);
 	return r;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "net/frrconf.h"
 
 struct frr {
 	const char *netns; /* name */
@@ -24,13 +25,13 @@ struct frr {
 };
 
 /*
- * Both daemons run in the namespace and have this configuration (as in their configuration files:
- * one blank of indentation for each level; ZEBRA and BGPD are never NULL). Differences to what was applied before are
- * applied as commands: lines that went are taken back with "no", then new ones are given. A
- * daemon that died is started. Order and blanks matter for nothing else.
- * On failure what could be applied has been; calling again carries on.
+ * Both daemons run in the namespace and have this configuration. Differences to what was applied before are
+ * applied as commands: lines that went are taken back with "no", then new ones are given. A daemon that died is
+ * started.
+ * If C has an error, that is returned and nothing is done. On any other failure what could be applied has been; calling
+ * again carries on.
  */
-int frr_ensure(const struct frr *f, const char *zebra, const char *bgpd, struct error *err) _must_use_;
+int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) _must_use_;
 
 /* Ends both daemons and removes both directories. Nothing there is success. */
 int frr_stop(const struct frr *f, struct error *err);
@@ -47,9 +48,3 @@ void frr_remove_traces(const char *daemon, pid_t pid);
  */
 int frr_command(const struct frr *f, const char *daemon, const char *const *commands, struct buf *out,
                 struct error *err) _must_use_;
-
-/*
- * What leads from configuration OLD to NEW, one step a line (internal; here for its test):
- * "" back to the top, " LINE" enter a context, "-LINE" take back, "+LINE" add.
- */
-int frr_config_diff(const char *old, const char *new, struct buf *out, struct error *err) _must_use_;

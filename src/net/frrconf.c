@@ -82,7 +82,7 @@ static struct frrconf_line *frrconf_add_text(struct frrconf *c, struct frrconf_l
                                              struct frrconf_line *before, const char *text, size_t len) {
 	if (c->err.code)
 		return NULL;
-	/* Whatever was forgotten above: one line is one command. */
+	/* One line is one command, even if a caller forgot to check a value. */
 	for (size_t i = 0; i < len; i++)
 		if ((uint8_t)text[i] < ' ' || text[i] == 0x7f) {
 			frrconf_fail(c, EINVAL, "a line has a control character");

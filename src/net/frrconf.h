@@ -58,7 +58,7 @@ void frrconf_as_path_list_permit(struct frrconf *c, const char *name, unsigned s
 struct frrconf_bgp {
 	uint32_t asn;         /* 1 to 4294967294 */
 	uint32_t router_id;   /* not 0; printed as an IPv4 address, but it is none */
-	uint16_t coalesce_ms; /* how long news wait for more before they are sent; 0: FRR's default */
+	uint16_t coalesce_ms; /* how long a change waits for others to be sent with it; 0: FRR's default */
 	bool any_network;     /* announce networks of frrconf_network() also while the host has no route to them */
 	bool no_policy; /* exchange routes with external neighbors that have no lists (RFC 8212), which is the default
 	                   of FRRCONF_DATACENTER only */
@@ -78,7 +78,7 @@ struct frrconf_neighbor {
 	const char *name;                        /* a word, a device, or an address in canonical form */
 	uint32_t remote_asn;                     /* 1 to 4294967294, or 0: any but our own */
 	uint16_t keepalive_s, hold_s, connect_s; /* hold: 3 or more, and not below keepalive; connect: 1 or more */
-	bool advertise_at_once;                  /* news are not held back for this neighbor */
+	bool advertise_at_once;                  /* changes are sent to this neighbor without delay */
 	bool extended_nexthop;                   /* IPv4 routes may have IPv6 next hops (RFC 8950) */
 	bool ttl_security;                       /* RFC 5082, directly connected */
 	const char *password;                    /* net/bgp-password.h; NULL or "": none */

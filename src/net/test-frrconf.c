@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-#include "base/testing.h"
 #include "base/util.h"
-#include "net/frrconf.h"
+#include "net/frrconf-testing.h"
+#include "net/underlay.h"
 
 static struct error error;
 
@@ -123,7 +123,66 @@ static void test_parse(void **state) {
 	assert_string_equal(out.data, "");
 }
 
-/* What is referred to comes before whatever refers to it, in which order ever it was given. */
+/* Printed by the version before, from the same arguments. */
+static const char old_underlay[] = "frr defaults datacenter\n"
+				   "bgp as-path access-list own permit ^$\n"
+				   "router bgp 4200000017\n"
+				   " bgp router-id 75.217.83.157\n"
+				   " no bgp default ipv4-unicast\n"
+				   " bgp bestpath as-path multipath-relax\n"
+				   " coalesce-time 10\n"
+				   " neighbor fabric peer-group\n"
+				   " neighbor fabric remote-as external\n"
+				   " neighbor fabric timers 1 3\n"
+				   " neighbor fabric timers connect 1\n"
+				   " neighbor eth0 interface peer-group fabric\n"
+				   " neighbor eth1 interface peer-group fabric\n"
+				   " address-family ipv6 unicast\n"
+				   "  network fd4e::1:10/128\n"
+				   "  neighbor fabric activate\n"
+				   "  neighbor fabric filter-list own out\n";
+
+static const char old_underlay_full[] = "frr defaults datacenter\n"
+					"bgp as-path access-list own permit ^$\n"
+					"router bgp 4200000017\n"
+					" bgp router-id 75.217.83.157\n"
+					" no bgp default ipv4-unicast\n"
+					" bgp bestpath as-path multipath-relax\n"
+					" coalesce-time 10\n"
+					" neighbor fabric peer-group\n"
+					" neighbor fabric remote-as external\n"
+					" neighbor fabric timers 1 3\n"
+					" neighbor fabric timers connect 1\n"
+					" neighbor fabric password s3cret\n"
+					" neighbor eth0 interface peer-group fabric\n"
+					" neighbor eth1 interface peer-group fabric\n"
+					" address-family ipv6 unicast\n"
+					"  network fd4e::1:10/128\n"
+					"  neighbor fabric activate\n"
+					"  neighbor fabric filter-list own out\n"
+					"  neighbor fabric maximum-prefix 4096 restart 5\n";
+
+static void test_underlay(void **state) {
+	struct underlay_config u = {.asn = 4200000017, .nics = {"eth0", "eth1"}, .n_nics = 2};
+	_frrconf_free_ struct frrconf *plain = NULL, *full = NULL, *bad = NULL;
+	OK(addr_parse("fd4e::1:10", &u.vtep, &error));
+	OK(frrconf_new(&plain, FRRCONF_DATACENTER, &error));
+	underlay_frrconf(&u, "", plain);
+	frrconf_assert_same(plain, FRRCONF_BGPD, old_underlay);
+	frrconf_assert_same(plain, FRRCONF_ZEBRA, "frr defaults datacenter\nno zebra nexthop kernel enable\n");
+	u.max_prefixes = 4096;
+	OK(frrconf_new(&full, FRRCONF_DATACENTER, &error));
+	underlay_frrconf(&u, "s3cret", full);
+	frrconf_assert_same(full, FRRCONF_BGPD, old_underlay_full);
+	/* A device that has the name of the group. */
+	u.nics[1] = "fabric";
+	OK(frrconf_new(&bad, FRRCONF_DATACENTER, &error));
+	underlay_frrconf(&u, "s3cret", bad);
+	assert_int_equal(frrconf_error(bad, &error), -EEXIST);
+	assert_non_null(strstr(error.msg, "neighbor `fabric`"));
+}
+
+/* What is referred to is printed before whatever refers to it, whatever order it was given in. */
 static void test_order(void **state) {
 	const struct prefix any4 = {.addr.family = AF_INET}, any6 = {.addr.family = AF_INET6};
 	struct frrconf_neighbor n = {.kind = FRRCONF_DEVICE, .name = "b", .hold_s = 3, .connect_s = 1};
@@ -307,9 +366,13 @@ static void test_refused_others(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_diff),           cmocka_unit_test(test_diff_neighbor),
-		cmocka_unit_test(test_parse),          cmocka_unit_test(test_order),
-		cmocka_unit_test(test_refused_words),  cmocka_unit_test(test_refused_neighbors),
+		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_diff_neighbor),
+		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_underlay),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_refused_words),
+		cmocka_unit_test(test_refused_neighbors),
 		cmocka_unit_test(test_refused_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

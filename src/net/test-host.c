@@ -128,6 +128,7 @@ static int serve(struct host *h, struct error *err) {
 
 static int frr(char **argv, int argc, struct error *err) {
 	_free_ char *zebra = NULL, *bgpd = NULL;
+	_frrconf_free_ struct frrconf *config = NULL;
 	if (argc < 2)
 		return error_set(err, EINVAL, "frr: NETNS DIR [ZEBRA.CONF BGPD.CONF]");
 	struct frr f = {.netns = argv[0], .dir = argv[1]};
@@ -136,7 +137,13 @@ static int frr(char **argv, int argc, struct error *err) {
 	int r = read_file(argv[2], 1 << 20, &zebra, NULL, err);
 	if (r >= 0)
 		r = read_file(argv[3], 1 << 20, &bgpd, NULL, err);
-	return r < 0 ? r : frr_ensure(&f, zebra, bgpd, err);
+	if (r >= 0)
+		r = frrconf_new(&config, FRRCONF_TRADITIONAL, err);
+	if (r >= 0)
+		r = frrconf_parse(config, FRRCONF_ZEBRA, zebra, err);
+	if (r >= 0)
+		r = frrconf_parse(config, FRRCONF_BGPD, bgpd, err);
+	return r < 0 ? r : frr_ensure(&f, config, err);
 }
 
 int main(int argc, char **argv) {

@@ -130,34 +130,21 @@ static uint32_t router_id(const struct addr *vtep) {
 	return id ? id : 1;
 }
 
-static void bgp_config(const struct underlay_config *c, const char *password, struct buf *out) {
-	char vtep[ADDR_STR_MAX];
-	uint32_t id = router_id(&c->vtep);
-	buf_printf(out,
-	           "frr defaults datacenter\n"
-	           "bgp as-path access-list own permit ^$\n"
-	           "router bgp %u\n"
-	           " bgp router-id %u.%u.%u.%u\n"
-	           " no bgp default ipv4-unicast\n"
-	           " bgp bestpath as-path multipath-relax\n"
-	           " coalesce-time 10\n"
-	           " neighbor fabric peer-group\n"
-	           " neighbor fabric remote-as external\n"
-	           " neighbor fabric timers 1 3\n"
-	           " neighbor fabric timers connect 1\n",
-	           c->asn, id >> 24, id >> 16 & 255, id >> 8 & 255, id & 255);
-	if (password[0])
-		buf_printf(out, " neighbor fabric password %s\n", password);
+void underlay_frrconf(const struct underlay_config *c, const char *password, struct frrconf *out) {
+	const struct prefix vtep = prefix_of(&c->vtep, 128);
+	frrconf_as_path_list_permit(out, "own", 0, "^$");
+	frrconf_bgp(out, &(struct frrconf_bgp){.asn = c->asn, .router_id = router_id(&c->vtep), .coalesce_ms = 10});
+	frrconf_neighbor(out, &(struct frrconf_neighbor){.kind = FRRCONF_GROUP,
+	                                                 .name = "fabric",
+	                                                 .keepalive_s = 1,
+	                                                 .hold_s = 3,
+	                                                 .connect_s = 1,
+	                                                 .password = password});
 	for (size_t i = 0; i < c->n_nics; i++)
-		buf_printf(out, " neighbor %s interface peer-group fabric\n", c->nics[i]);
-	buf_printf(out,
-	           " address-family ipv6 unicast\n"
-	           "  network %s/128\n"
-	           "  neighbor fabric activate\n"
-	           "  neighbor fabric filter-list own out\n",
-	           addr_str(&c->vtep, vtep));
-	if (c->max_prefixes)
-		buf_printf(out, "  neighbor fabric maximum-prefix %u restart 5\n", c->max_prefixes);
+		frrconf_group_member(out, "fabric", c->nics[i]);
+	frrconf_network(out, &vtep);
+	frrconf_activate(out, AF_INET6, "fabric",
+	                 &(struct frrconf_activation){.as_path_list_out = "own", .max_prefixes = c->max_prefixes});
 }
 
 static const char *frr_dir(const struct underlay_config *c, char out[static 128]) {
@@ -167,14 +154,15 @@ static const char *frr_dir(const struct underlay_config *c, char out[static 128]
 
 static int ensure_bgp(const struct underlay *u, const struct underlay_config *c, struct error *err) {
 	char dir[128], password[BGP_PASSWORD_MAX + 1] = "";
-	_buf_free_ struct buf config = {.max = 65536};
+	_frrconf_free_ struct frrconf *config = NULL;
 	struct frr f = {.netns = u->underlay_name, .dir = frr_dir(c, dir)};
 	int r = c->password_file ? bgp_password_read(c->password_file, password, err) : 0;
+	if (r >= 0)
+		r = frrconf_new(&config, FRRCONF_DATACENTER, err);
 	if (r < 0)
 		return r;
-	bgp_config(c, password, &config);
-	r = buf_error(&config, "underlay BGP configuration", err);
-	return r < 0 ? r : frr_ensure(&f, "frr defaults datacenter\n", config.data, err);
+	underlay_frrconf(c, password, config);
+	return frr_ensure(&f, config, err);
 }
 
 /*

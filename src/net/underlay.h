@@ -19,6 +19,7 @@
  */
 
 #include "base/inet.h"
+#include "net/frrconf.h"
 #include "net/nl.h"
 
 #define UNDERLAY_NIC_MTU 9000
@@ -62,5 +63,7 @@ extern const char underlay_public_filter[];
 int underlay_ensure(struct underlay *u, const struct underlay_config *c, struct error *err) _must_use_;
 /* Closes descriptors. Leaves namespaces, devices and FRR as they are. */
 void underlay_close(struct underlay *u);
+/* What FRR in `underlay` has to do (internal; here for its test). PASSWORD "": none. Errors are the model's. */
+void underlay_frrconf(const struct underlay_config *c, const char *password, struct frrconf *out);
 /* Stops FRR and deletes both namespaces. NICs that came from elsewhere go back to the first namespace. */
 int underlay_remove(const struct underlay_config *c, struct error *err);
