@@ -29,7 +29,7 @@ def change(lab, **spec):
 @pytest.fixture
 def peer(lab, hello):
     """Edge2's session, as it was before at the end; the other edge carries traffic meanwhile."""
-    before = {k: lab.get("edgepeer", PEER)["spec"].get(k) for k in ("passwordFile", "ttlSecurity")}
+    before = {k: lab.get("edgepeer", PEER)["spec"].get(k) for k in ("remoteASN", "passwordFile", "ttlSecurity")}
     await_reason(lab, "Established")
     yield
     change(lab, **before)
@@ -81,6 +81,21 @@ def test_bad_password_files(lab, peer, content, mode, says):
     change(lab, passwordFile="bad" if content is not None else "none")
     c = await_reason(lab, "PasswordUnavailable")
     assert says in c["message"] and path.rpartition("/")[0] in c["message"]
+
+
+def test_changed_as_number(lab, peer):
+    """FRR forgets a neighbor whose AS number is taken back. Its password, lists and families are given again."""
+    def config():
+        text = lab.exec("edge2/public", "vtysh", "--vty_socket", f"{lab.dir}/edge2/frr-public", "-d", "bgpd", "-c", "show running-config")
+        return sorted(line.strip() for line in text.splitlines() if " neighbor " in line)
+
+    before, asn = config(), lab.get("edgepeer", PEER)["spec"]["remoteASN"]
+    change(lab, remoteASN=asn + 1)
+    await_reason(lab, "NotEstablished")
+    assert config() == [line.replace(f"remote-as {asn}", f"remote-as {asn + 1}") for line in before]
+    change(lab, remoteASN=asn)
+    await_reason(lab, "Established")
+    assert config() == before
 
 
 def test_peer_without_ttl_security(lab, peer):
