@@ -342,7 +342,7 @@ void addresses_release(struct work *w, const struct allocation *al) {
 		struct kube_call call = op_call(op);
 		op->missing_ok = true;
 		int r = kube_patch_status(w->c->client, &api_kind_allocation, al, n, &call, &err);
-		if (r)
+		if (r != -EALREADY)
 			work_sent(w, r, &err);
 	} else
 		work_sent(w, error_oom(&err), &err);

@@ -221,9 +221,9 @@ static void patch_status(struct work *w, const struct cluster *cl, struct cluste
 	struct error err = {0};
 	struct kube_call call = op_call(work_op(w, w->c->clusters));
 	int r = kube_patch_status(w->c->client, &api_kind_cluster, cl, n, &call, &err);
-	if (r == 0)
+	if (r == -EALREADY)
 		return;
-	if (r > 0) {
+	if (r == 0) {
 		tell(w->c, cl, n, "Scheduled", "FailedScheduling");
 		tell(w->c, cl, n, "Ready", NULL);
 	}

@@ -142,7 +142,7 @@ struct work *work_new(struct controller *c, enum queue q, const char *key);
 /* The next op of W, for the KUBE_CALL of a request; it counts as pending once work_sent() was told of success. */
 struct op *work_op(struct work *w, struct kube_cache *feed);
 struct kube_call op_call(struct op *op);
-/* R: what beginning the request returned (1 and 0 are success). */
+/* R: what beginning the request returned. */
 void work_sent(struct work *w, int r, const struct error *err);
 /* True while this controller may write (may_act()); if not, W has failed and its key comes again. */
 bool work_may_go_on(struct work *w);

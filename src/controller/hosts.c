@@ -295,9 +295,9 @@ static void patch_ready(struct work *w, const struct host *h, const char *status
 	else {
 		struct kube_call call = op_call(work_op(w, c->hosts));
 		int r = kube_patch_status(c->client, &api_kind_host, h, n, &call, &err);
-		if (r)
+		if (r != -EALREADY)
 			work_sent(w, r, &err);
-		if (r > 0)
+		if (r == 0)
 			kube_event(c->recorder, &api_kind_host, h,
 			           streq(status, "True") ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING, reason, "%s", msg);
 	}

@@ -217,9 +217,9 @@ static void patch_status(struct work *w, const struct instance *i, struct instan
 	struct op *op = work_op(w, c->instances);
 	struct kube_call call = op_call(op);
 	int r = kube_patch_status(c->client, &api_kind_instance, i, n, &call, &err);
-	if (r == 0)
+	if (r == -EALREADY)
 		return;
-	if (r > 0) {
+	if (r == 0) {
 		if (*d->host) {
 			snprintf(op->arg, sizeof(op->arg), "%s %lld %lld", d->host, (long long)d->vcpus,
 			         (long long)d->memory_mib);

@@ -60,7 +60,7 @@ static void update_status(struct work *w, const struct addresspool *p) {
 		n->status->total = API_I64(addresspool_total(p->spec));
 		struct kube_call call = op_call(work_op(w, c->pools));
 		int r = kube_patch_status(c->client, &api_kind_addresspool, p, n, &call, &err);
-		if (r)
+		if (r != -EALREADY)
 			work_sent(w, r, &err);
 	}
 	api_free(&api_kind_addresspool, n);

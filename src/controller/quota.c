@@ -258,7 +258,7 @@ void quota_reconcile(const char *key, void *userdata) {
 		} else {
 			struct kube_call call = op_call(work_op(w, c->quotas));
 			int r = kube_patch_status(c->client, &api_kind_tenantquota, t, n, &call, &err);
-			if (r)
+			if (r != -EALREADY)
 				work_sent(w, r, &err);
 		}
 		api_free(&api_kind_tenantquota, n);

@@ -90,7 +90,7 @@ struct kube_call op_call(struct op *op) {
 }
 
 void work_sent(struct work *w, int r, const struct error *err) {
-	if (r == 1 || r == 0)
+	if (r == 0)
 		w->pending++;
 	else
 		fail(w, r, err);

@@ -52,7 +52,7 @@ static int report_one(struct edge *e, const struct edgepeer *p, const char *summ
 	if (r >= 0)
 		r = kube_patch_status(e->c.client, &api_kind_edgepeer, p, now, KUBE_CALL(NULL, NULL, NULL), err);
 	api_free(&api_kind_edgepeer, now);
-	return MIN(r, 0);
+	return r == -EALREADY ? 0 : r;
 }
 
 int edge_report_peers(struct edge *e, size_t sessions, struct error *err) {

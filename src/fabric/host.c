@@ -105,7 +105,7 @@ static int fill_status(const struct fabric *f, struct host *h, const char *fault
 	                         h->meta.generation.v, now_realtime_us());
 }
 
-/* 1: a request is under way. */
+/* 0 if a request is under way, -EALREADY if the status is what it should be. */
 static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
 	struct host *now = api_copy(&api_kind_host, have);
 	int r = now && fill_status(f, now, fault) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
@@ -134,8 +134,8 @@ static int settle(struct fabric *f, const struct host *have, struct error *err) 
 	if (!f->started)
 		return 0;
 	int r = patch_status(f, have, NULL, err);
-	f->registered |= r == 0;
-	return r;
+	f->registered |= r == -EALREADY;
+	return r == -EALREADY ? 0 : r;
 }
 
 void fabric_host_ensure(struct fabric *f) {

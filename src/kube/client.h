@@ -84,7 +84,10 @@ enum kube_patch {
 	KUBE_PATCH_JSON,  /* RFC 6902 */
 };
 
-/* NS is NULL for cluster-scoped kinds. All: 0, or -ENOMEM and no request begun. */
+/*
+ * NS is NULL for cluster-scoped kinds. These functions, kube_patch_status() too, return 0 if a request has begun, whose
+ * answer comes to CALL. A negative errno (-ENOMEM) says that no request has begun, and CALL is not called.
+ */
 int kube_get(struct kube_client *c, const struct api_kind *k, const char *ns, const char *name,
              const struct kube_call *call, struct error *err) _must_use_;
 /* OBJ is of kind K; namespace and name are taken from its metadata. */
@@ -107,7 +110,9 @@ int kube_delete_exact(struct kube_client *c, const struct api_kind *k, const str
 /*
  * Patches /status with the members of the status that differ between OLD and NEW (two objects of kind K with the
  * same metadata); members of others' are not touched. OLD's resourceVersion is a precondition: 409 (-ESTALE) if the
- * object changed meanwhile. Returns 1 if a request began, 0 if nothing differs (done is not called), negative errno.
+ * object changed meanwhile. If nothing differs there is nothing to write: the function returns -EALREADY, begins no
+ * request and does not call CALL. A caller who has not thought of that case takes it for a failure and tries again; he
+ * never waits for an answer that does not come.
  */
 int kube_patch_status(struct kube_client *c, const struct api_kind *k, const void *old, const void *new,
                       const struct kube_call *call, struct error *err) _must_use_;

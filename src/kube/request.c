@@ -211,9 +211,9 @@ int kube_patch_status(struct kube_client *c, const struct api_kind *k, const voi
 	jw_end(&patch, '}');
 	jw_end(&patch, '}');
 	if (!n)
-		return 0;
+		return error_set(err, EALREADY, "%s %s: there is nothing to write, the status is the same", k->kind,
+		                 m->name);
 	r = buf_error(&patch, "status patch", err);
-	if (r == 0)
-		r = kube_patch(c, k, m->ns, m->name, "status", KUBE_PATCH_MERGE, patch.data, patch.len, call, err);
-	return r < 0 ? r : 1;
+	return r < 0 ? r
+	             : kube_patch(c, k, m->ns, m->name, "status", KUBE_PATCH_MERGE, patch.data, patch.len, call, err);
 }

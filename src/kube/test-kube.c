@@ -396,15 +396,20 @@ static void test_requests(void **state) {
 	assert_string_equal(a.reason, "NotFound");
 	assert_string_equal(a.msg, "no such instance");
 
-	/* A status patch: what differs, what vanished, nothing else; equal ones send nothing. */
+	/* A status patch: what differs, what vanished, nothing else. */
 	struct host_status before = {.version = (char *)"1", .boot_id = (char *)"b", .conditions = {0}};
 	struct host_status after = {.version = (char *)"2"};
 	struct host old = {.meta = {.name = (char *)"h1", .uid = (char *)"u", .resource_version = (char *)"7"},
 	                   .status = &before};
 	struct host new = old;
-	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), 0);
+	/* Equal ones send nothing, and who overlooks that has a failure to try again, with a reason to show. */
+	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), -EALREADY);
+	assert_string_equal(err.msg, "Host h1: there is nothing to write, the status is the same");
+	assert_null(slot);
+	assert_int_equal(a.n, 1);
 	new.status = &after;
-	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), 1);
+	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), 0);
+	assert_non_null(slot);
 	run_until(loop, &a.n, 2);
 	assert_int_equal(a.error, -ESTALE);
 	assert_non_null(strstr(s.requests[1], "\r\n\r\n{\"metadata\":{\"uid\":\"u\",\"resourceVersion\":\"7\"},"

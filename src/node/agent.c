@@ -132,7 +132,7 @@ static void begun(struct work *w, int r) {
 	struct agent *a = w->a;
 	char key[KUBE_KEY_MAX];
 
-	if (r > 0 || (r == 0 && w->request))
+	if (r == 0)
 		return;
 	memcpy(key, w->key, sizeof(key));
 	work_free(w);
@@ -186,7 +186,7 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 	w->restarts = restarts;
 	int r = kube_patch_status(a->c.client, &api_kind_instance, inst, want, CALL(w), NULL);
 	api_free(&api_kind_instance, want);
-	if (r == 0) {
+	if (r == -EALREADY) {
 		work_free(w);
 		return false;
 	}
