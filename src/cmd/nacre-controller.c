@@ -22,7 +22,7 @@ static int run(const struct controller_options *o, const char *metrics, struct e
 		r = metrics_server_new(&m, loop, metrics, controller_ready, c, err);
 	if (r)
 		return r;
-	log_info("started", "api=%s identity=%s", kube_client_server(c->client), o->identity);
+	log_info("started", "api=%s identity=%s", kube_client_server(controller_client(c)), o->identity);
 	return loop_run(loop, err);
 }
 

@@ -36,7 +36,7 @@ RB_HEAD(owned_tree, owned);
 RB_GENERATE_INTERNAL(owned_tree, owned, node, owned_cmp, _unused_ static)
 
 struct addresses {
-	struct controller *c;
+	const struct kube_cache *pool_cache, *allocation_cache;
 	struct pool_tree pools;
 	struct owned_tree owned;
 };
@@ -51,7 +51,7 @@ enum use value_use(const char *value) {
 
 /* ---- pools ---- */
 
-static struct pool *find_pool(const struct addresses *a, const char *name) {
+static struct pool *pool_find(const struct addresses *a, const char *name) {
 	struct pool key = {.name = (char *)name};
 	return RB_FIND(pool_tree, (struct pool_tree *)&a->pools, &key);
 }
@@ -99,9 +99,9 @@ static bool value_index(const struct addresspool_spec *spec, const char *value, 
 	return false;
 }
 
-static void mark(struct addresses *a, const struct allocation *al, bool taken) {
-	struct pool *p = find_pool(a, al->spec->pool);
-	const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, al->spec->pool);
+static void pool_mark(struct addresses *a, const struct allocation *al, bool taken) {
+	struct pool *p = pool_find(a, al->spec->pool);
+	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, al->spec->pool);
 	uint64_t v;
 	if (p && obj && value_index(obj->spec, al->spec->value, &v) &&
 	    (taken ? ranges_take(&p->ranges, v) : ranges_give(&p->ranges, v)) < 0)
@@ -116,17 +116,15 @@ static void pool_fill(struct addresses *a, struct pool *p, const struct addressp
 	if (ranges_init(&p->ranges, (uint64_t)addresspool_total(obj->spec)) < 0)
 		abort();
 	p->ranges.next = next;
-	KUBE_CACHE_FOREACH(al, a->c->allocations) {
+	KUBE_CACHE_FOREACH(al, a->allocation_cache) {
 		if (streq(al->spec->pool, p->name))
-			mark(a, al, true);
+			pool_mark(a, al, true);
 	}
 }
 
-static void on_pool(const struct kube_change *ch, void *userdata) {
-	struct addresses *a = userdata;
-	if (ch->type == KUBE_SYNCED)
-		return;
-	struct pool *p = find_pool(a, ch->name);
+static void addresses_pool_changed(struct controller *c, const struct kube_change *ch) {
+	struct addresses *a = addresses_of(c);
+	struct pool *p = pool_find(a, ch->name);
 	if (ch->type == KUBE_DELETED && p)
 		pool_free(a, p);
 	if (ch->type != KUBE_ADDED || p)
@@ -139,7 +137,7 @@ static void on_pool(const struct kube_change *ch, void *userdata) {
 }
 
 int64_t addresses_used(const struct addresses *a, const char *pool) {
-	struct pool *p = find_pool(a, pool);
+	struct pool *p = pool_find(a, pool);
 	return p ? (int64_t)(p->ranges.total - p->ranges.free) : 0;
 }
 
@@ -157,22 +155,23 @@ static struct owned *owned_new(const struct allocation *al) {
 	return o;
 }
 
-static void on_allocation(const struct kube_change *ch, void *userdata) {
-	struct addresses *a = userdata;
-	const struct allocation *al = ch->obj;
+/* Frees values that were refused because somebody else had them, if nothing was heard of them since. */
+static void addresses_allocations_synced(struct controller *c) {
+	struct addresses *a = addresses_of(c);
 	struct pool *p;
-	if (ch->type == KUBE_SYNCED) {
-		/* Values that were refused because somebody else had them, and that nothing was heard of since. */
-		RB_FOREACH (p, pool_tree, &a->pools) {
-			const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
-			if (obj)
-				pool_fill(a, p, obj);
-		}
-		return;
+	RB_FOREACH (p, pool_tree, &a->pools) {
+		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
+		if (obj)
+			pool_fill(a, p, obj);
 	}
+}
+
+static void addresses_allocation_changed(struct controller *c, const struct kube_change *ch) {
+	struct addresses *a = addresses_of(c);
+	const struct allocation *al = ch->obj;
 	if (ch->type == KUBE_MODIFIED)
 		return; /* nothing of its spec can change */
-	mark(a, al, ch->type == KUBE_ADDED);
+	pool_mark(a, al, ch->type == KUBE_ADDED);
 	struct owned *o = owned_new(al), *have = RB_FIND(owned_tree, &a->owned, o);
 	if (ch->type == KUBE_ADDED && !have) {
 		RB_INSERT(owned_tree, &a->owned, o);
@@ -192,7 +191,7 @@ const struct allocation *addresses_owned_next(const struct addresses *a, const c
 	struct owned *o = RB_NFIND(owned_tree, tree, &key);
 	if (o && prev && streq(o->uid, id) && streq(o->name, prev->meta.name))
 		o = RB_NEXT(owned_tree, tree, o);
-	return o && streq(o->uid, id) ? kube_cache_get(a->c->allocations, NULL, o->name) : NULL;
+	return o && streq(o->uid, id) ? kube_cache_get(a->allocation_cache, NULL, o->name) : NULL;
 }
 
 const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use) {
@@ -206,15 +205,22 @@ const struct allocation *addresses_owned(const struct addresses *a, const char *
 
 /* ---- allocating ---- */
 
-static void created(struct op *op, const struct kube_response *r) {
-	struct addresses *a = op->work->c->addresses;
-	struct pool *p = find_pool(a, op->arg);
+/* The value that an Allocation is being created for. */
+struct reservation {
+	char pool[256];
+	uint64_t value;
+};
+
+WORK_THEN_DEFINE(allocation_created, struct reservation)
+
+static void allocation_created(struct work *w, const struct kube_response *r, const struct reservation *res) {
+	struct pool *p = pool_find(addresses_of(work_controller(w)), res->pool);
 	/*
-	 * Refused as somebody's already: it stays taken; the watch will tell of it. No answer: perhaps it was created;
-	 * if so the watch marks it again.
+	 * If it was refused because somebody has it already, it stays taken; the watch will tell of it. If there was no
+	 * answer, perhaps it was created; then the watch marks it again.
 	 */
 	if (r->error < 0 && r->error != -EEXIST && p)
-		(void)!ranges_give(&p->ranges, op->index);
+		(void)!ranges_give(&p->ranges, res->value);
 }
 
 static struct allocation *make_allocation(const char *pool, const char *value, const struct instance *owner) {
@@ -248,27 +254,21 @@ static struct allocation *make_allocation(const char *pool, const char *value, c
 static void allocate_from(struct work *w, struct pool *p, const struct addresspool *obj, uint64_t v,
                           const struct instance *owner) {
 	char value[PREFIX_STR_MAX];
-	struct error err = {0};
 	struct allocation *al = NULL;
+	struct reservation res = {.value = v};
+	snprintf(res.pool, sizeof(res.pool), "%s", p->name);
 	if (addresspool_value(obj->spec, v, value) < 0 || ranges_take(&p->ranges, v) < 0 ||
 	    !(al = make_allocation(p->name, value, owner))) {
-		work_sent(w, error_oom(&err), &err);
+		work_fail_oom(w);
 		return;
 	}
-	struct op *op = work_op(w, w->c->allocations);
-	struct kube_call call = op_call(op);
-	snprintf(op->arg, sizeof(op->arg), "%s", p->name);
-	op->index = v;
-	op->then = created;
-	int r = kube_create(w->c->client, &api_kind_allocation, al, &call, &err);
-	if (r < 0)
+	if (!work_create(w, &api_kind_allocation, al, allocation_created_then(&res)))
 		(void)!ranges_give(&p->ranges, v);
-	work_sent(w, r, &err);
 	api_free(&api_kind_allocation, al);
 }
 
 /* In use only once the pool can't vanish under its values, and nobody older has the same ones. */
-static bool usable(const struct addresspool *obj) {
+static bool pool_is_usable(const struct addresspool *obj) {
 	const struct addresspool_status *st = obj->status;
 	return !obj->meta.deletion_timestamp && has_finalizer(&obj->meta, FINALIZER_POOL) && st &&
 	       api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
@@ -278,8 +278,8 @@ uint64_t addresses_room(const struct addresses *a, enum use use) {
 	struct pool *p;
 	uint64_t n = 0;
 	RB_FOREACH (p, pool_tree, (struct pool_tree *)&a->pools) {
-		const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
-		if (obj && streq(obj->spec->use, use_names[use]) && usable(obj))
+		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
+		if (obj && streq(obj->spec->use, use_names[use]) && pool_is_usable(obj))
 			n += p->ranges.free;
 	}
 	return n;
@@ -291,11 +291,11 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 	size_t full = 0, unusable = 0, n = 0;
 	char names[256] = "";
 	RB_FOREACH (p, pool_tree, &a->pools) {
-		const struct addresspool *obj = kube_cache_get(a->c->pools, NULL, p->name);
+		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
 		uint64_t v;
 		if (!obj || !streq(obj->spec->use, use_names[use]))
 			continue;
-		if (!usable(obj)) {
+		if (!pool_is_usable(obj)) {
 			unusable++;
 			continue;
 		}
@@ -323,51 +323,45 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 /* ---- giving back ---- */
 
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al) {
-	const struct addresspool *p = kube_cache_get(c->pools, NULL, al->spec->pool);
+	const struct addresspool *p = kube_cache_get(controller_cache(c, &api_kind_addresspool), NULL, al->spec->pool);
 	return p ? p->spec->quarantine.v : 0;
 }
 
 void addresses_release(struct work *w, const struct allocation *al) {
 	char now[TIME_STR_MAX];
-	struct error err = {0};
-	if (addresses_quarantine(w->c, al) <= 0) {
+	if (addresses_quarantine(work_controller(w), al) <= 0) {
 		work_delete(w, &api_kind_allocation, &al->meta);
 		return;
 	}
-	struct allocation *n = clone(&api_kind_allocation, al);
+	struct allocation *n = api_copy(&api_kind_allocation, al);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status && (n->status->released_at = strdup(time_str(now_realtime_us(), false, now)))) {
-		struct op *op = work_op(w, w->c->allocations);
-		struct kube_call call = op_call(op);
-		op->missing_ok = true;
-		int r = kube_patch_status(w->c->client, &api_kind_allocation, al, n, &call, &err);
-		if (r != -EALREADY)
-			work_sent(w, r, &err);
-	} else
-		work_sent(w, error_oom(&err), &err);
+	if (n && n->status && (n->status->released_at = strdup(time_str(now_realtime_us(), false, now))))
+		work_patch_status(w, &api_kind_allocation, al, n, WORK_NO_THEN);
+	else
+		work_fail_oom(w);
 	api_free(&api_kind_allocation, n);
 }
 
-int addresses_new(struct addresses **ret, struct controller *c) {
+/* ---- ---- */
+
+static int addresses_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                          struct error *err) {
 	struct addresses *a = calloc(1, sizeof(*a));
 	if (!a)
-		return -ENOMEM;
-	a->c = c;
+		return error_oom(err);
+	a->pool_cache = controller_cache(c, &api_kind_addresspool);
+	a->allocation_cache = controller_cache(c, &api_kind_allocation);
 	RB_INIT(&a->pools);
 	RB_INIT(&a->owned);
 	*ret = a;
-	return kube_cache_on_change(c->pools, on_pool, a) < 0 ||
-	                       kube_cache_on_change(c->allocations, on_allocation, a) < 0
-	               ? -ENOMEM
-	               : 0;
+	return 0;
 }
 
-struct addresses *addresses_free(struct addresses *a) {
+static void addresses_close(void *state) {
+	struct addresses *a = state;
 	struct owned *o;
 	struct pool *p;
-	if (!a)
-		return NULL;
 	while ((p = RB_MIN(pool_tree, &a->pools)))
 		pool_free(a, p);
 	while ((o = RB_MIN(owned_tree, &a->owned))) {
@@ -375,5 +369,14 @@ struct addresses *addresses_free(struct addresses *a) {
 		free(o);
 	}
 	free(a);
-	return NULL;
 }
+
+const struct concern concern_addresses = {
+	.name = "addresses",
+	.watches = {{.kind = &api_kind_addresspool, .changed = addresses_pool_changed},
+                    {.kind = &api_kind_allocation,
+                     .changed = addresses_allocation_changed,
+                     .synced = addresses_allocations_synced}},
+	.open = addresses_open,
+	.close = addresses_close,
+};

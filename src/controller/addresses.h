@@ -6,7 +6,15 @@
  * AddressPools and Allocations, kept up to date by their events.
  */
 
-#include "controller/controller.h"
+#include "api/addresspool.h"
+#include "api/instance.h"
+#include "controller/work.h"
+
+struct addresses;
+
+static inline struct addresses *addresses_of(const struct controller *c) {
+	return concern_state(c, &concern_addresses);
+}
 
 enum use { USE_INSTANCE, USE_DELEGATED, USE_OVERLAY, USE_MAC, N_USES };
 extern const char *const use_names[N_USES];

@@ -16,19 +16,23 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "api/cluster.h"
 #include "base/jsonwrite.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "controller/addresses.h"
 #include "controller/gang.h"
+#include "controller/hosts.h"
 #include "controller/placement.h"
 #include "controller/quota.h"
+#include "controller/room.h"
 
 #define MESSAGE_MAX 1024
 
 /* What a look finds. All pointers are the caches'. */
 struct look {
 	struct work *w;
+	struct controller *c;
 	const struct cluster *cl;
 	const struct instancetype *type; /* NULL: not there */
 	size_t want, exist, ready;
@@ -40,8 +44,8 @@ struct look {
 	char message[MESSAGE_MAX];
 };
 
-static void verdict(struct look *l, const char *status, const char *reason, const char *fmt, ...) _printf_(4, 5);
-static void verdict(struct look *l, const char *status, const char *reason, const char *fmt, ...) {
+static void look_say(struct look *l, const char *status, const char *reason, const char *fmt, ...) _printf_(4, 5);
+static void look_say(struct look *l, const char *status, const char *reason, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(l->message, sizeof(l->message), fmt, ap);
@@ -50,19 +54,19 @@ static void verdict(struct look *l, const char *status, const char *reason, cons
 	l->reason = reason;
 }
 
-static bool condition_is(const struct instance *i, const char *type, const char *status) {
+static bool member_condition_is(const struct instance *i, const char *type, const char *status) {
 	const struct api_condition *c =
 		i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
 	return c && streq(c->status, status);
 }
 
-static bool is_member(const struct instance *i, const struct cluster *cl) {
+static bool cluster_has_member(const struct instance *i, const struct cluster *cl) {
 	const struct api_owner_ref *o = gang_owner(&i->meta);
 	return o && streq(o->uid, cl->meta.uid) && streq(o->name, cl->meta.name);
 }
 
 /* The number in a member's name; negative if there is none. */
-static int64_t number_of(const struct instance *i, const char *cluster) {
+static int64_t member_number(const struct instance *i, const char *cluster) {
 	const char *p = starts_with(i->meta.name, cluster) ? i->meta.name + strlen(cluster) : "";
 	int64_t n;
 	if (*p != '-' || parse_i64(p + 1, 0, CLUSTER_MAX - 1, &n, NULL) < 0 || (p[1] == '0' && p[2]))
@@ -70,35 +74,36 @@ static int64_t number_of(const struct instance *i, const char *cluster) {
 	return n;
 }
 
-static const struct instance *first_in(const struct controller *c, const char *ns) {
-	const struct instance *i = kube_cache_first_in(c->instances, ns);
+static const struct instance *cluster_first_in(const struct controller *c, const char *ns) {
+	const struct instance *i = kube_cache_first_in(controller_cache(c, &api_kind_instance), ns);
 	return i && streq(i->meta.ns, ns) ? i : NULL;
 }
 
-static const struct instance *next_in(const struct controller *c, const struct instance *i) {
-	const struct instance *n = kube_cache_next(c->instances, i);
+static const struct instance *cluster_next_in(const struct controller *c, const struct instance *i) {
+	const struct instance *n = kube_cache_next(controller_cache(c, &api_kind_instance), i);
 	return n && streq(n->meta.ns, i->meta.ns) ? n : NULL;
 }
 
 /* One op is always left for the status. */
-static bool may_begin(const struct look *l) {
-	return l->w->n_ops < WORK_OPS_MAX - 1;
+static bool look_may_begin(const struct look *l) {
+	return work_room(l->w) > 1;
 }
 
 static struct look *look_new(struct work *w, const struct cluster *cl) {
-	struct controller *c = w->c;
+	struct controller *c = work_controller(w);
 	struct look *l = calloc(1, sizeof(*l));
 	if (!l)
 		abort(); /* the key would stay active for ever */
-	*l = (struct look){.w = w, .cl = cl, .want = (size_t)cl->spec->replicas.v};
-	l->type = kube_cache_get(c->types, NULL, cl->spec->template->type);
-	for (const struct instance *i = first_in(c, cl->meta.ns); i; i = next_in(c, i)) {
-		int64_t n = is_member(i, cl) ? number_of(i, cl->meta.name) : -1;
+	*l = (struct look){.w = w, .c = c, .cl = cl, .want = (size_t)cl->spec->replicas.v};
+	l->type = kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, cl->spec->template->type);
+	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+		int64_t n = cluster_has_member(i, cl) ? member_number(i, cl->meta.name) : -1;
 		if (n < 0)
 			continue;
 		l->v[n] = i;
 		l->exist++;
-		l->ready += (size_t)n < l->want && condition_is(i, "Ready", "True") && !i->meta.deletion_timestamp;
+		l->ready +=
+			(size_t)n < l->want && member_condition_is(i, "Ready", "True") && !i->meta.deletion_timestamp;
 	}
 	for (size_t n = 0; n < l->want; n++) {
 		const struct instance *i = l->v[n];
@@ -111,10 +116,11 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 	return l;
 }
 
-bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
+/* True if some of its members have a host and some don't. */
+static bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
 	bool bound = false, unbound = false;
-	for (const struct instance *i = first_in(c, cl->meta.ns); i; i = next_in(c, i)) {
-		if (!is_member(i, cl))
+	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+		if (!cluster_has_member(i, cl))
 			continue;
 		bound |= instance_is_bound(i);
 		unbound |= !instance_is_bound(i);
@@ -124,7 +130,7 @@ bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
 
 /* ---- members come and go ---- */
 
-static bool fill_template(struct instance *i, const struct cluster *cl) {
+static bool member_fill_spec(struct instance *i, const struct cluster *cl) {
 	_buf_free_ struct buf b = {0};
 	struct api_errors errs = {0};
 	struct jr r;
@@ -138,7 +144,7 @@ static bool fill_template(struct instance *i, const struct cluster *cl) {
 	return e == 0;
 }
 
-static struct instance *make_member(const struct cluster *cl, size_t n) {
+static struct instance *member_new(const struct cluster *cl, size_t n) {
 	struct instance *i = api_new(&api_kind_instance);
 	if (!i)
 		return NULL;
@@ -158,7 +164,8 @@ static struct instance *make_member(const struct cluster *cl, size_t n) {
 		                                                 .controller = API_BOOL(true)};
 		const struct api_owner_ref *o = i->meta.owner_refs.v;
 		if (i->meta.name && i->meta.ns && i->meta.labels.v[0].key && i->meta.labels.v[0].value &&
-		    i->meta.finalizers.v[0] && o->api_version && o->kind && o->name && o->uid && fill_template(i, cl))
+		    i->meta.finalizers.v[0] && o->api_version && o->kind && o->name && o->uid &&
+		    member_fill_spec(i, cl))
 			return i;
 	}
 	api_free(&api_kind_instance, i);
@@ -167,36 +174,37 @@ static struct instance *make_member(const struct cluster *cl, size_t n) {
 
 /* ---- status ---- */
 
-static const struct api_condition *condition(const struct cluster *cl, const char *type) {
+static const struct api_condition *cluster_condition(const struct cluster *cl, const char *type) {
 	return cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, type) : NULL;
 }
 
-bool cluster_tells_more(const struct cluster *old, const struct cluster *now) {
-	const struct api_condition *a = condition(old, "Scheduled"), *b = condition(now, "Scheduled");
+/* True if NOW says something else about the members that wait than OLD. */
+static bool cluster_tells_more(const struct cluster *old, const struct cluster *now) {
+	const struct api_condition *a = cluster_condition(old, "Scheduled"), *b = cluster_condition(now, "Scheduled");
 	return b &&
 	       (!a || !streq(a->status, b->status) || !streq(a->reason, b->reason) || !streq(a->message, b->message));
 }
 
-static bool set_condition(struct cluster *n, const char *type, const char *status, const char *reason,
-                          const char *message) {
+static bool cluster_set_condition(struct cluster *n, const char *type, const char *status, const char *reason,
+                                  const char *message) {
 	return api_condition_set(&n->status->conditions.v, &n->status->conditions.n, type, status, reason, message,
 	                         n->meta.generation.v, now_realtime_us()) >= 0;
 }
 
-static void tell(struct controller *c, const struct cluster *old, const struct cluster *now, const char *type,
-                 const char *failed) {
-	const struct api_condition *a = condition(old, type), *b = condition(now, type);
+static void cluster_event(struct controller *c, const struct cluster *old, const struct cluster *now, const char *type,
+                          const char *failed) {
+	const struct api_condition *a = cluster_condition(old, type), *b = cluster_condition(now, type);
 	bool ok = b && streq(b->status, "True");
 	if (!b || (a && streq(a->status, b->status) && streq(a->reason, b->reason) && streq(a->message, b->message)))
 		return;
 	/* That it is under way, and not ready until it is, is nothing to be warned of. */
 	if (!ok && (!failed || streq(b->reason, "Gathering")))
 		return;
-	kube_event(c->recorder, &api_kind_cluster, now, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
+	kube_event(controller_recorder(c), &api_kind_cluster, now, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
 	           ok ? b->reason : failed, "%s", b->message ? b->message : "");
 }
 
-static bool fill_status(struct cluster *n, const struct look *l) {
+static bool cluster_fill_status(struct cluster *n, const struct look *l) {
 	char text[MESSAGE_MAX];
 	struct cluster_status *s = n->status ? n->status : (n->status = calloc(1, sizeof(*n->status)));
 	if (!s)
@@ -206,188 +214,177 @@ static bool fill_status(struct cluster *n, const struct look *l) {
 	if (!s->selector && !(s->selector = strf(CLUSTER_LABEL "=%s", n->meta.name)))
 		return false;
 	const size_t want = l->want;
-	bool ok = set_condition(n, "Scheduled", l->status, l->reason, l->message);
+	bool ok = cluster_set_condition(n, "Scheduled", l->status, l->reason, l->message);
 	snprintf(text, sizeof(text), "%zu of %zu members are ready", l->ready, want);
 	if (streq(l->status, "False"))
-		ok &= set_condition(n, "Ready", "False", l->reason, l->message);
+		ok &= cluster_set_condition(n, "Ready", "False", l->reason, l->message);
 	else if (l->ready < want)
-		ok &= set_condition(n, "Ready", "False", "MembersNotReady", text);
+		ok &= cluster_set_condition(n, "Ready", "False", "MembersNotReady", text);
 	else
-		ok &= set_condition(n, "Ready", "True", "Ready", text);
+		ok &= cluster_set_condition(n, "Ready", "True", "Ready", text);
 	return ok;
 }
 
-static void patch_status(struct work *w, const struct cluster *cl, struct cluster *n) {
-	struct error err = {0};
-	struct kube_call call = op_call(work_op(w, w->c->clusters));
-	int r = kube_patch_status(w->c->client, &api_kind_cluster, cl, n, &call, &err);
-	if (r == -EALREADY)
+static void cluster_patch_status(struct work *w, const struct cluster *cl, struct cluster *n) {
+	if (!work_patch_status(w, &api_kind_cluster, cl, n, WORK_NO_THEN))
 		return;
-	if (r == 0) {
-		tell(w->c, cl, n, "Scheduled", "FailedScheduling");
-		tell(w->c, cl, n, "Ready", NULL);
-	}
-	work_sent(w, r, &err);
+	cluster_event(work_controller(w), cl, n, "Scheduled", "FailedScheduling");
+	cluster_event(work_controller(w), cl, n, "Ready", NULL);
 }
 
 /* ---- making ---- */
 
 /* A quota or a rule of the server stands in the way of a member. */
-static void created(struct op *op, const struct kube_response *r) {
-	struct work *w = op->work;
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
+static void member_created(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
 	if (r->error != -EACCES)
 		return;
-	gangs_refuse(w->c->gangs, w->key, r->err.msg);
-	kube_key_split(w->key, buf, &ns, &name);
-	enqueue(w->c, QUEUE_CLUSTERS, ns, name);
+	gangs_refuse(gangs_of(work_controller(w)), work_key(w), r->err.msg);
+	work_again(w, 0);
 }
 
 /* Begins to make what is missing. */
-static void create(struct look *l) {
-	struct work *w = l->w;
-	struct error err = {0};
-	for (size_t n = 0; n < l->want && may_begin(l); n++) {
+static void members_create(struct look *l) {
+	for (size_t n = 0; n < l->want && look_may_begin(l); n++) {
 		if (l->v[n])
 			continue;
-		struct instance *i = make_member(l->cl, n);
+		struct instance *i = member_new(l->cl, n);
 		if (!i) {
-			work_sent(w, error_oom(&err), &err);
+			work_fail_oom(l->w);
 			return;
 		}
-		struct op *op = work_op(w, w->c->instances);
-		struct kube_call call = op_call(op);
-		op->then = created;
-		work_sent(w, kube_create(w->c->client, &api_kind_instance, i, &call, &err), &err);
+		work_create(l->w, &api_kind_instance, i, WORK_THEN(member_created));
 		api_free(&api_kind_instance, i);
 	}
 }
 
 /* Members of a gang that waits for others to make room: they never had a host, and hold what others may need. */
-static void withdraw(struct look *l) {
-	quotas_release_gang(l->w->c->quota, &l->cl->meta, l->gang, l->n_gang);
+static void gang_withdraw(struct look *l) {
+	quotas_release_gang(quotas_of(l->c), &l->cl->meta, l->gang, l->n_gang);
 	for (size_t k = l->n_gang; k-- > 0;) {
-		gangs_drop(l->w->c->gangs, l->gang[k]);
-		if (!l->gang[k]->meta.deletion_timestamp && may_begin(l))
+		gangs_drop(gangs_of(l->c), l->gang[k]);
+		if (!l->gang[k]->meta.deletion_timestamp && look_may_begin(l))
 			work_delete(l->w, &api_kind_instance, &l->gang[k]->meta);
 	}
 }
 
 /* ---- the gang ---- */
 
-static bool has_address(const struct controller *c, const struct instance *i, enum use u) {
-	return condition_is(i, "AddressesAllocated", "True") || addresses_owned(c->addresses, instance_id(i), u);
+static bool member_has_address(const struct controller *c, const struct instance *i, enum use u) {
+	return member_condition_is(i, "AddressesAllocated", "True") ||
+	       addresses_owned(addresses_of(c), instance_id(i), u);
 }
 
 /* Members of gangs that were let in, this one's not, and have no address for USE yet. */
-static uint64_t promised(const struct controller *c, enum use u) {
+static uint64_t gangs_promised(const struct controller *c, enum use u) {
+	const struct kube_cache *instances = controller_cache(c, &api_kind_instance);
 	const struct instance *i;
-	uint64_t n = quotas_kept(c->quota);
-	KUBE_CACHE_FOREACH(i, c->instances)
-	n += !instance_is_bound(i) && gang_owner(&i->meta) && quotas_admitted(c->quota, i) && !has_address(c, i, u);
+	uint64_t n = quotas_kept(quotas_of(c));
+	KUBE_CACHE_FOREACH(i, instances)
+	n += !instance_is_bound(i) && gang_owner(&i->meta) && quotas_admitted(quotas_of(c), i) &&
+	     !member_has_address(c, i, u);
 	return n;
 }
 
 /* True if there are addresses for all of the gang that have none yet; else L tells what is short. */
-static bool addresses_suffice(struct look *l) {
-	struct controller *c = l->w->c;
+static bool gang_has_addresses(struct look *l) {
+	struct controller *c = l->c;
 	for (enum use u = 0; u < N_USES; u++) {
 		uint64_t lack = l->unbound - l->n_gang;
 		for (size_t k = 0; k < l->n_gang; k++)
-			lack += !has_address(c, l->gang[k], u);
-		uint64_t room = lack ? addresses_room(c->addresses, u) : 0, others = lack ? promised(c, u) : 0;
+			lack += !member_has_address(c, l->gang[k], u);
+		uint64_t room = lack ? addresses_room(addresses_of(c), u) : 0, others = lack ? gangs_promised(c, u) : 0;
 		room -= MIN(room, others);
 		if (room >= lack)
 			continue;
-		verdict(l, "False", "PoolExhausted",
-		        "%" PRIu64 " of %" PRIu64
-		        " members can have addresses: AddressPools with use %s are short of them",
-		        room, lack, use_names[u]);
+		look_say(l, "False", "PoolExhausted",
+		         "%" PRIu64 " of %" PRIu64
+		         " members can have addresses: AddressPools with use %s are short of them",
+		         room, lack, use_names[u]);
 		return false;
 	}
 	return true;
 }
 
 /* False: it was refused, and L says why. */
-static bool admit(struct look *l) {
+static bool gang_admit(struct look *l) {
 	char msg[QUOTA_MESSAGE_MAX];
-	struct quotas *q = l->w->c->quota;
+	struct quotas *q = quotas_of(l->c);
 	bool in = l->n_gang == l->unbound;
 	for (size_t k = 0; k < l->n_gang; k++)
 		in &= quotas_admitted(q, l->gang[k]);
 	if (!in) {
 		quotas_release_gang(q, &l->cl->meta, l->gang, l->n_gang);
-		if (!addresses_suffice(l))
+		if (!gang_has_addresses(l))
 			return false;
 	}
 	if (quotas_admit_gang(q, &l->cl->meta, l->type, l->gang, l->n_gang, l->unbound - l->n_gang, msg)) {
 		for (size_t k = 0; !in && k < l->n_gang; k++)
-			enqueue(l->w->c, QUEUE_INSTANCES, l->cl->meta.ns, l->gang[k]->meta.name);
+			concern_enqueue(l->c, &concern_instances, l->cl->meta.ns, l->gang[k]->meta.name);
 		return true;
 	}
-	verdict(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
+	look_say(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
 	return false;
 }
 
 /* True if the server refused a member, or a member found no address: the rest of the gang makes way. */
-static bool must_make_way(struct look *l) {
-	struct controller *c = l->w->c;
+static bool gang_must_make_way(struct look *l) {
+	struct controller *c = l->c;
 	uint64_t left;
-	const char *why = gangs_refused(c->gangs, l->w->key, &left);
+	const char *why = gangs_refused(gangs_of(c), work_key(l->w), &left);
 	if (why) {
-		verdict(l, "False", strstr(why, "exceeded quota") ? "QuotaExceeded" : "Refused", "%s", why);
-		kube_workqueue_add_after(c->queues[QUEUE_CLUSTERS], l->w->key, left);
+		look_say(l, "False", strstr(why, "exceeded quota") ? "QuotaExceeded" : "Refused", "%s", why);
+		work_again(l->w, left);
 		return true;
 	}
 	for (size_t k = 0; k < l->n_gang; k++) {
 		const struct instance *i = l->gang[k];
-		if (!condition_is(i, "AddressesAllocated", "False"))
+		if (!member_condition_is(i, "AddressesAllocated", "False"))
 			continue;
 		const struct api_condition *a =
 			api_condition_find(i->status->conditions.v, i->status->conditions.n, "AddressesAllocated");
-		verdict(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
+		look_say(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
 		return true;
 	}
 	return false;
 }
 
 /* Keeps seats for the members that have none, if there is one for each. */
-static void seat(struct look *l) {
-	struct controller *c = l->w->c;
+static void gang_seat(struct look *l) {
+	struct controller *c = l->c;
 	char why[FIT_MESSAGE_MAX];
 	const char **hosts = calloc(CLUSTER_MAX, sizeof(*hosts));
 	size_t n = 0;
 	if (!hosts)
 		abort();
 	for (size_t k = 0; k < l->n_gang; k++) {
-		const char *host = gangs_seat(c->gangs, l->gang[k]);
+		const char *host = gangs_seat(gangs_of(c), l->gang[k]);
 		if (host && !host_is_lost(c, host))
 			continue;
-		gangs_drop(c->gangs, l->gang[k]);
+		gangs_drop(gangs_of(c), l->gang[k]);
 		l->gang[n++] = l->gang[k];
 	}
 	size_t seated = l->n_gang - n;
 	l->n_gang = n;
-	size_t fit = n ? placement_choose_gang(c->placement, l->cl->spec->template, l->type, n, hosts, why) : 0;
+	size_t fit = n ? placement_choose_gang(placement_of(c), l->cl->spec->template, l->type, n, hosts, why) : 0;
 	if (fit < n) {
-		verdict(l, "False", "Unschedulable",
-		        "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
-		wait_for_room(c, QUEUE_CLUSTERS, &l->cl->meta, l->want > l->unbound);
+		look_say(l, "False", "Unschedulable",
+		         "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
+		room_wait(c, &concern_clusters, &l->cl->meta, l->want > l->unbound);
 	} else {
-		verdict(l, "False", "Gathering", "hosts are found for all members, which are being bound");
+		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
 		for (size_t k = 0; k < n; k++) {
-			gangs_keep(c->gangs, l->gang[k], hosts[k], l->type->spec->vcpus.v, l->type->spec->memory_mib.v);
-			enqueue(c, QUEUE_INSTANCES, l->cl->meta.ns, l->gang[k]->meta.name);
+			gangs_keep(gangs_of(c), l->gang[k], hosts[k], l->type->spec->vcpus.v,
+			           l->type->spec->memory_mib.v);
+			concern_enqueue(c, &concern_instances, l->cl->meta.ns, l->gang[k]->meta.name);
 		}
 		if (n)
-			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", l->w->key, n, seated);
+			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", work_key(l->w), n, seated);
 	}
 	free(hosts);
 }
 
-static void place(struct look *l) {
-	struct controller *c = l->w->c;
+static void gang_place(struct look *l) {
+	struct controller *c = l->c;
 	const struct api_meta *m = &l->cl->meta;
 	const struct instance *leaving = NULL, *foreign = NULL;
 	size_t complete = 0;
@@ -395,54 +392,54 @@ static void place(struct look *l) {
 		char name[CLUSTER_NAME_MAX + 32];
 		snprintf(name, sizeof(name), "%s-%zu", m->name, n);
 		if (!l->v[n])
-			foreign = foreign ? foreign : kube_cache_get(c->instances, m->ns, name);
+			foreign = foreign ? foreign
+			                  : kube_cache_get(controller_cache(c, &api_kind_instance), m->ns, name);
 		else if (l->v[n]->meta.deletion_timestamp)
 			leaving = l->v[n];
 	}
 	for (size_t k = 0; k < l->n_gang; k++)
-		complete += condition_is(l->gang[k], "AddressesAllocated", "True");
+		complete += member_condition_is(l->gang[k], "AddressesAllocated", "True");
 	bool waits = true, away = false;
 	if (!l->unbound) {
-		verdict(l, "True", "Scheduled", "all %zu members have hosts", l->want);
-		gangs_forget_refusal(c->gangs, l->w->key);
+		look_say(l, "True", "Scheduled", "all %zu members have hosts", l->want);
+		gangs_forget_refusal(gangs_of(c), work_key(l->w));
 		waits = false;
 	} else if (foreign)
-		verdict(l, "False", "NameTaken",
-		        "Instance %s is there and no member of this Cluster; delete it, or give the Cluster another "
-		        "name",
-		        foreign->meta.name);
+		look_say(l, "False", "NameTaken",
+		         "Instance %s is there and no member of this Cluster; delete it, or give the Cluster another "
+		         "name",
+		         foreign->meta.name);
 	else if (leaving) {
-		verdict(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
+		look_say(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
 		return; /* its end brings us back */
 	} else if (!l->type)
-		verdict(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
-		        l->cl->spec->template->type);
-	else if (must_make_way(l) || !admit(l))
+		look_say(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
+		         l->cl->spec->template->type);
+	else if (gang_must_make_way(l) || !gang_admit(l))
 		away = true;
 	else {
 		waits = false;
 		if (l->n_gang == l->unbound && complete == l->n_gang)
-			seat(l);
+			gang_seat(l);
 		else
-			verdict(l, "False", "Gathering", "members are being made and given addresses");
-		create(l);
+			look_say(l, "False", "Gathering", "members are being made and given addresses");
+		members_create(l);
 	}
 	if (away)
-		withdraw(l);
+		gang_withdraw(l);
 	/* Nothing is kept for those that are not being made. */
 	else if (waits || !l->unbound)
-		quotas_release_gang(c->quota, m, l->gang, l->n_gang);
+		quotas_release_gang(quotas_of(c), m, l->gang, l->n_gang);
 	if (waits)
-		wait_for_room(c, QUEUE_CLUSTERS, m, l->want > l->unbound);
+		room_wait(c, &concern_clusters, m, l->want > l->unbound);
 }
 
 /* ---- keeping alike ---- */
 
 /* What an Instance lets change. */
-static void carry_over(struct look *l, const struct instance *i) {
+static void member_carry_over(struct look *l, const struct instance *i) {
 	const struct instance_spec *t = l->cl->spec->template;
 	_buf_free_ struct buf b = {0};
-	struct error err = {0};
 	jw_begin(&b, '{');
 	jw_key(&b, "metadata");
 	jw_begin(&b, '{');
@@ -462,58 +459,54 @@ static void carry_over(struct look *l, const struct instance *i) {
 		jw_null(&b);
 	jw_end(&b, '}');
 	jw_end(&b, '}');
-	struct kube_call call = op_call(work_op(l->w, l->w->c->instances));
-	int r = buf_error(&b, "patch of a member", &err);
-	if (r == 0)
-		r = kube_patch(l->w->c->client, &api_kind_instance, i->meta.ns, i->meta.name, NULL, KUBE_PATCH_MERGE,
-		               b.data, b.len, &call, &err);
-	work_sent(l->w, r, &err);
+	work_patch(l->w, &api_kind_instance, &i->meta, &b);
 }
 
-static void keep_alike(struct look *l) {
-	for (size_t n = 0; n < l->want && may_begin(l); n++)
+static void members_keep_alike(struct look *l) {
+	for (size_t n = 0; n < l->want && look_may_begin(l); n++)
 		if (l->v[n] && !l->v[n]->meta.deletion_timestamp &&
 		    !api_equal(&api_desc_instance_spec, l->cl->spec->template, l->v[n]->spec))
-			carry_over(l, l->v[n]);
+			member_carry_over(l, l->v[n]);
 }
 
-static void shrink(struct look *l) {
-	for (size_t n = CLUSTER_MAX; n-- > l->want && may_begin(l);)
+static void members_shrink(struct look *l) {
+	for (size_t n = CLUSTER_MAX; n-- > l->want && look_may_begin(l);)
 		if (l->v[n] && !l->v[n]->meta.deletion_timestamp)
 			work_delete(l->w, &api_kind_instance, &l->v[n]->meta);
 }
 
 /* ---- the end ---- */
 
-static void finish(struct work *w, const struct cluster *cl) {
+static void cluster_finish(struct work *w, const struct cluster *cl) {
+	struct controller *c = work_controller(w);
 	bool clean = true;
 	/* Whoever deletes it that way wants to keep its members: they are let go by the server first. */
 	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER) || has_finalizer(&cl->meta, "orphan"))
 		return;
-	quotas_release_gang(w->c->quota, &cl->meta, NULL, 0);
-	gangs_forget_refusal(w->c->gangs, w->key);
-	for (const struct instance *i = first_in(w->c, cl->meta.ns); i; i = next_in(w->c, i)) {
-		if (!is_member(i, cl))
+	quotas_release_gang(quotas_of(c), &cl->meta, NULL, 0);
+	gangs_forget_refusal(gangs_of(c), work_key(w));
+	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+		if (!cluster_has_member(i, cl))
 			continue;
 		clean = false;
-		if (!i->meta.deletion_timestamp && w->n_ops < WORK_OPS_MAX)
+		if (!i->meta.deletion_timestamp && work_room(w))
 			work_delete(w, &api_kind_instance, &i->meta);
 	}
 	if (clean)
-		work_patch_finalizers(w, w->c->clusters, &cl->meta, FINALIZER_CLUSTER, false);
+		work_patch_finalizers(w, &api_kind_cluster, &cl->meta, FINALIZER_CLUSTER, false);
 }
 
 /* The server has answered whether the Cluster is there. Members of one that isn't go. */
-static void owner_asked(struct op *op, const struct kube_response *r) {
-	struct work *w = op->work;
+static void cluster_owner_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	const struct controller *c = work_controller(w);
 	void *cl = NULL;
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
-	kube_key_split(w->key, buf, &ns, &name);
-	if ((r->error && r->error != -ENOENT) || !work_may_go_on(w) ||
+	kube_key_split(work_key(w), buf, &ns, &name);
+	if ((r->error && r->error != -ENOENT) ||
 	    (r->error == 0 && kube_response_parse(r, &api_kind_cluster, &cl, NULL) < 0))
 		return;
-	for (const struct instance *i = first_in(w->c, ns); i && w->n_ops < WORK_OPS_MAX; i = next_in(w->c, i)) {
+	for (const struct instance *i = cluster_first_in(c, ns); i && work_room(w); i = cluster_next_in(c, i)) {
 		const struct api_owner_ref *o = gang_owner(&i->meta);
 		if (o && streq(o->name, name) && !(cl && streq(api_meta(cl)->uid, o->uid)) &&
 		    !i->meta.deletion_timestamp)
@@ -524,57 +517,91 @@ static void owner_asked(struct op *op, const struct kube_response *r) {
 
 /* Asks the server if there are members of a Cluster that the cache doesn't know: an absence there is only a suspicion.
  */
-static void check_owner(struct work *w, const char *ns, const char *name) {
-	const struct cluster *cl = kube_cache_get(w->c->clusters, ns, name);
-	struct error err = {0};
-	for (const struct instance *i = first_in(w->c, ns); i; i = next_in(w->c, i)) {
+static void cluster_check_owner(struct work *w, const struct cluster *cl) {
+	const struct controller *c = work_controller(w);
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(work_key(w), buf, &ns, &name);
+	for (const struct instance *i = cluster_first_in(c, ns); i; i = cluster_next_in(c, i)) {
 		const struct api_owner_ref *o = gang_owner(&i->meta);
 		if (!o || !streq(o->name, name) || (cl && streq(cl->meta.uid, o->uid)) || i->meta.deletion_timestamp)
 			continue;
-		struct op *op = work_op(w, NULL);
-		struct kube_call call = op_call(op);
-		op->missing_ok = true;
-		op->then = owner_asked;
-		work_sent(w, kube_get(w->c->client, &api_kind_cluster, ns, name, &call, &err), &err);
+		work_get(w, &api_kind_cluster, ns, name, WORK_THEN(cluster_owner_asked));
 		return;
 	}
 }
 
 /* ---- ---- */
 
-static void advance(struct work *w, const struct cluster *cl) {
-	struct error err = {0};
+static void cluster_advance(struct work *w, const struct cluster *cl) {
 	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER)) {
-		work_patch_finalizers(w, w->c->clusters, &cl->meta, FINALIZER_CLUSTER, true);
+		work_patch_finalizers(w, &api_kind_cluster, &cl->meta, FINALIZER_CLUSTER, true);
 		return;
 	}
 	struct look *l = look_new(w, cl);
-	shrink(l);
-	place(l);
-	keep_alike(l);
-	struct cluster *n = clone(&api_kind_cluster, cl);
-	if (n && fill_status(n, l))
-		patch_status(w, cl, n);
+	members_shrink(l);
+	gang_place(l);
+	members_keep_alike(l);
+	struct cluster *n = api_copy(&api_kind_cluster, cl);
+	if (n && cluster_fill_status(n, l))
+		cluster_patch_status(w, cl, n);
 	else
-		work_sent(w, error_oom(&err), &err);
+		work_fail_oom(w);
 	api_free(&api_kind_cluster, n);
 	free(l);
 }
 
-void cluster_reconcile(const char *key, void *userdata) {
-	struct controller *c = userdata;
-	struct work *w = work_new(c, QUEUE_CLUSTERS, key);
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	kube_key_split(key, buf, &ns, &name);
-	const struct cluster *cl = kube_cache_get(c->clusters, ns, name);
-	if (work_may_go_on(w)) {
-		if (cl && cl->meta.deletion_timestamp)
-			finish(w, cl);
-		else if (cl)
-			advance(w, cl);
-		if (w->n_ops < WORK_OPS_MAX)
-			check_owner(w, ns, name);
-	}
-	work_close(w);
+static void cluster_reconcile(struct work *w, const void *obj) {
+	const struct cluster *cl = obj;
+	if (cl && cl->meta.deletion_timestamp)
+		cluster_finish(w, cl);
+	else if (cl)
+		cluster_advance(w, cl);
+	if (work_room(w))
+		cluster_check_owner(w, cl);
 }
+
+/* ---- what changes queue ---- */
+
+/* What is told of a cluster that waits is told of its members, too. */
+static void clusters_cluster_changed(struct controller *c, const struct kube_change *ch) {
+	if (ch->type == KUBE_MODIFIED && !cluster_tells_more(ch->old, ch->obj))
+		return;
+	for (const struct instance *i = cluster_first_in(c, ch->ns); i; i = cluster_next_in(c, i)) {
+		const struct api_owner_ref *o = gang_owner(&i->meta);
+		if (o && streq(o->name, ch->name) && !instance_is_bound(i))
+			concern_enqueue(c, &concern_instances, ch->ns, i->meta.name);
+	}
+}
+
+static void clusters_instance_changed(struct controller *c, const struct kube_change *ch) {
+	const struct api_owner_ref *gang = gang_owner(ch->obj);
+	if (gang)
+		concern_enqueue(c, &concern_clusters, ch->ns, gang->name);
+}
+
+static void clusters_type_changed(struct controller *c, const struct kube_change *ch) {
+	if (ch->type != KUBE_MODIFIED) /* sizes can't be changed */
+		concern_enqueue_all(c, &concern_clusters);
+}
+
+/* Those that a controller before this one was placing when it ended come first. */
+static void clusters_started(struct controller *c) {
+	const struct kube_cache *clusters = controller_cache(c, &api_kind_cluster);
+	const struct cluster *cl;
+	KUBE_CACHE_FOREACH(cl, clusters) {
+		if (cluster_is_partial(c, cl))
+			concern_enqueue(c, &concern_clusters, cl->meta.ns, cl->meta.name);
+	}
+}
+
+const struct concern concern_clusters = {
+	.name = "clusters",
+	.kind = &api_kind_cluster,
+	.first = true,
+	.watches = {{.kind = &api_kind_cluster, .changed = clusters_cluster_changed},
+                    {.kind = &api_kind_instance, .changed = clusters_instance_changed},
+                    {.kind = &api_kind_instancetype, .changed = clusters_type_changed}},
+	.reconcile = cluster_reconcile,
+	.started = clusters_started,
+};

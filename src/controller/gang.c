@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/tree.h"
 #include "base/util.h"
 #include "controller/placement.h"
 
@@ -52,11 +53,11 @@ const struct api_owner_ref *gang_owner(const struct api_meta *m) {
 
 const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m) {
 	const struct api_owner_ref *o = gang_owner(m);
-	const struct cluster *cl = o ? kube_cache_get(c->clusters, m->ns, o->name) : NULL;
+	const struct cluster *cl = o ? kube_cache_get(controller_cache(c, &api_kind_cluster), m->ns, o->name) : NULL;
 	return cl && streq(cl->meta.uid, o->uid) ? cl : NULL;
 }
 
-static struct seat *find(const struct gangs *g, const char *key) {
+static struct seat *seat_find(const struct gangs *g, const char *key) {
 	struct seat *s = RB_ROOT(&g->seats);
 	int c;
 	while (s && (c = strcmp(key, s->key)))
@@ -64,23 +65,23 @@ static struct seat *find(const struct gangs *g, const char *key) {
 	return s;
 }
 
-static void drop(struct gangs *g, struct seat *s) {
-	placement_assume(g->c->placement, s->host, -s->vcpus, -s->memory_mib);
+static void seat_drop(struct gangs *g, struct seat *s) {
+	placement_assume(placement_of(g->c), s->host, -s->vcpus, -s->memory_mib);
 	RB_REMOVE(seats, &g->seats, s);
 	free(s);
 }
 
 const char *gangs_seat(const struct gangs *g, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
-	const struct seat *s = find(g, kube_key(i->meta.ns, i->meta.name, key));
+	const struct seat *s = seat_find(g, kube_key(i->meta.ns, i->meta.name, key));
 	return s ? s->host : NULL;
 }
 
 void gangs_drop(struct gangs *g, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
-	struct seat *s = find(g, kube_key(i->meta.ns, i->meta.name, key));
+	struct seat *s = seat_find(g, kube_key(i->meta.ns, i->meta.name, key));
 	if (s)
-		drop(g, s);
+		seat_drop(g, s);
 }
 
 void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib) {
@@ -95,18 +96,20 @@ void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int
 	s->memory_mib = memory_mib;
 	gangs_drop(g, i);
 	RB_INSERT(seats, &g->seats, s);
-	placement_assume(g->c->placement, host, vcpus, memory_mib);
+	placement_assume(placement_of(g->c), host, vcpus, memory_mib);
 }
 
-void gangs_clear(struct gangs *g) {
+/* Another controller may decide now. */
+static void gangs_stopped(struct controller *c) {
+	struct gangs *g = gangs_of(c);
 	struct seat *s;
 	while ((s = RB_MIN(seats, &g->seats)))
-		drop(g, s);
+		seat_drop(g, s);
 }
 
 /* ---- refusals ---- */
 
-static struct refusal *find_refusal(const struct gangs *g, const char *key) {
+static struct refusal *refusal_find(const struct gangs *g, const char *key) {
 	struct refusal *f = RB_ROOT(&g->refusals);
 	int c;
 	while (f && (c = strcmp(key, f->key)))
@@ -115,7 +118,7 @@ static struct refusal *find_refusal(const struct gangs *g, const char *key) {
 }
 
 void gangs_refuse(struct gangs *g, const char *key, const char *why) {
-	struct refusal *f = find_refusal(g, key);
+	struct refusal *f = refusal_find(g, key);
 	uint64_t left;
 	if (gangs_refused(g, key, &left))
 		return; /* of several that were asked for at once */
@@ -133,7 +136,7 @@ void gangs_refuse(struct gangs *g, const char *key, const char *why) {
 }
 
 const char *gangs_refused(const struct gangs *g, const char *key, uint64_t *ret_left_us) {
-	const struct refusal *f = find_refusal(g, key);
+	const struct refusal *f = refusal_find(g, key);
 	uint64_t now = now_monotonic_ns() / 1000;
 	if (!f || f->until_us <= now)
 		return NULL;
@@ -141,50 +144,55 @@ const char *gangs_refused(const struct gangs *g, const char *key, uint64_t *ret_
 	return f->why;
 }
 
-static void remove_refusal(struct gangs *g, struct refusal *f) {
+static void refusal_remove(struct gangs *g, struct refusal *f) {
 	RB_REMOVE(refusals, &g->refusals, f);
 	free(f);
 }
 
 void gangs_forget_refusal(struct gangs *g, const char *key) {
-	struct refusal *f = find_refusal(g, key);
+	struct refusal *f = refusal_find(g, key);
 	if (f)
-		remove_refusal(g, f);
+		refusal_remove(g, f);
 }
 
 /* ---- ---- */
 
 /* Once it is bound its place counts by itself (placement.c). */
-static void on_instance(const struct kube_change *ch, void *userdata) {
+static void gangs_instance_changed(struct controller *c, const struct kube_change *ch) {
 	const struct instance *i = ch->obj;
-	if (ch->type == KUBE_SYNCED)
-		return;
 	if (ch->type == KUBE_DELETED || instance_is_bound(i))
-		gangs_drop(userdata, i);
+		gangs_drop(gangs_of(c), i);
 }
 
-int gangs_new(struct gangs **ret, struct controller *c) {
+static int gangs_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                      struct error *err) {
 	struct gangs *g = calloc(1, sizeof(*g));
 	if (!g)
-		return -ENOMEM;
+		return error_oom(err);
 	g->c = c;
 	RB_INIT(&g->seats);
 	RB_INIT(&g->refusals);
 	*ret = g;
-	return kube_cache_on_change(c->instances, on_instance, g);
+	return 0;
 }
 
-struct gangs *gangs_free(struct gangs *g) {
+static void gangs_close(void *state) {
+	struct gangs *g = state;
 	struct refusal *f;
 	struct seat *s;
-	if (!g)
-		return NULL;
 	while ((s = RB_MIN(seats, &g->seats))) {
 		RB_REMOVE(seats, &g->seats, s);
 		free(s);
 	}
 	while ((f = RB_MIN(refusals, &g->refusals)))
-		remove_refusal(g, f);
+		refusal_remove(g, f);
 	free(g);
-	return NULL;
 }
+
+const struct concern concern_gangs = {
+	.name = "gangs",
+	.watches = {{.kind = &api_kind_instance, .changed = gangs_instance_changed}, {.kind = &api_kind_cluster}},
+	.open = gangs_open,
+	.stopped = gangs_stopped,
+	.close = gangs_close,
+};

@@ -9,12 +9,14 @@
  */
 
 #include "api/cluster.h"
-#include "controller/controller.h"
+#include "api/instance.h"
+#include "controller/concern.h"
 
 struct gangs;
 
-int gangs_new(struct gangs **ret, struct controller *c);
-struct gangs *gangs_free(struct gangs *g);
+static inline struct gangs *gangs_of(const struct controller *c) {
+	return concern_state(c, &concern_gangs);
+}
 
 /* The Cluster that controls the object, by name and uid; NULL if it is no member of one. */
 const struct api_owner_ref *gang_owner(const struct api_meta *m);
@@ -26,8 +28,6 @@ const char *gangs_seat(const struct gangs *g, const struct instance *i);
 /* Keeps a seat of that size for I. It goes when the instance is bound or gone. */
 void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib);
 void gangs_drop(struct gangs *g, const struct instance *i);
-/* Another controller may decide now. */
-void gangs_clear(struct gangs *g);
 
 /*
  * The server refused a member of the cluster KEY, and said WHY: it is tried again after a time that doubles from 1 s to

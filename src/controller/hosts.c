@@ -6,9 +6,9 @@
  * that broke, an API that stood still, ourselves standing still) for more than a third of that time gives the host a
  * fresh full period of grace; hosts renew three times in it.
  *
- * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that aren't instances' are deleted (gc.c), its
- * instances say so (instance.c). Back: with the next renewal; Ready is set to True, and the agent, which is alive, says
- * otherwise if it knows better and announces its Endpoints again.
+ * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that aren't instances' are deleted
+ * (endpoints.c), its instances say so (instance.c). Back: with the next renewal; Ready is set to True, and the agent,
+ * which is alive, says otherwise if it knows better and announces its Endpoints again.
  *
  * A Lease without a Host, which nobody has renewed for ORPHAN_TERMS of its duration, is what a Host that was deleted
  * left. The server is asked for the Host, then the Lease is deleted.
@@ -16,9 +16,17 @@
 
 #include <string.h>
 
+#include "api/core.h"
+#include "api/endpoint.h"
+#include "api/instance.h"
 #include "base/log.h"
+#include "base/metrics.h"
+#include "base/tree.h"
 #include "base/util.h"
-#include "controller/controller.h"
+#include "controller/hosts.h"
+#include "controller/room.h"
+#include "controller/vteps.h"
+#include "controller/work.h"
 
 #define TICK_US      (250 * USEC_PER_MSEC) /* also how often the API is asked whether it is there */
 #define PROBE_MS     10000U
@@ -46,6 +54,7 @@ RB_GENERATE_INTERNAL(beats, beat, node, beat_cmp, _unused_ static)
 
 struct liveness {
 	struct controller *c;
+	const struct kube_cache *hosts, *leases;
 	struct beats beats;
 	sd_event_source *timer;
 	struct kube_request *probe;
@@ -55,7 +64,7 @@ struct liveness {
 
 static struct metric lost_hosts = METRIC_GAUGE("nacre_controller_hosts_lost", "Hosts whose heartbeat ran out.");
 
-static struct beat *find(const struct liveness *l, const char *host, bool create) {
+static struct beat *beat_find(const struct liveness *l, const char *host, bool create) {
 	size_t n = strlen(host) + 1;
 	struct beat *b = calloc(1, sizeof(*b) + n), *have;
 	if (!b)
@@ -68,36 +77,43 @@ static struct beat *find(const struct liveness *l, const char *host, bool create
 	return have || !create ? have : b;
 }
 
+static struct liveness *liveness_of(const struct controller *c) {
+	return concern_state(c, &concern_hosts);
+}
+
 bool host_is_lost(const struct controller *c, const char *host) {
-	struct beat *b = kube_cache_get(c->hosts, NULL, host) ? find(c->liveness, host, false) : NULL;
+	const struct liveness *l = liveness_of(c);
+	struct beat *b = kube_cache_get(l->hosts, NULL, host) ? beat_find(l, host, false) : NULL;
 	return !b || b->lost;
 }
 
-static const struct api_condition *ready(const struct host *h) {
+static const struct api_condition *host_ready(const struct host *h) {
 	return h->status ? api_condition_find(h->status->conditions.v, h->status->conditions.n, "Ready") : NULL;
 }
 
-static bool says_lost(const struct host *h) {
-	const struct api_condition *r = ready(h);
+static bool host_says_lost(const struct host *h) {
+	const struct api_condition *r = host_ready(h);
 	return r && streq(r->status, "Unknown") && streq(r->reason, REASON_LOST);
 }
 
 /* Everything that depends on whether the host lives. */
-static void enqueue_dependents(struct controller *c, const char *host, bool lost) {
+static void host_enqueue_dependents(struct controller *c, const char *host, bool lost) {
+	const struct kube_cache *all_endpoints = controller_cache(c, &api_kind_endpoint);
+	const struct kube_cache *all_instances = controller_cache(c, &api_kind_instance);
 	const struct endpoint *e;
 	const struct instance *i;
 	size_t endpoints = 0, instances = 0;
-	enqueue(c, QUEUE_HOSTS, NULL, host);
-	KUBE_CACHE_FOREACH(e, c->endpoints) {
+	concern_enqueue(c, &concern_hosts, NULL, host);
+	KUBE_CACHE_FOREACH(e, all_endpoints) {
 		if (!streq(e->spec->host, host))
 			continue;
-		enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 		endpoints++;
 	}
-	KUBE_CACHE_FOREACH(i, c->instances) {
+	KUBE_CACHE_FOREACH(i, all_instances) {
 		if (!i->status || !streq(i->status->host, host))
 			continue;
-		enqueue(c, QUEUE_INSTANCES, i->meta.ns, i->meta.name);
+		concern_enqueue(c, &concern_instances, i->meta.ns, i->meta.name);
 		instances++;
 	}
 	room_made(c);
@@ -107,47 +123,47 @@ static void enqueue_dependents(struct controller *c, const char *host, bool lost
 		log_info("host is back", "host=%s instances=%zu", host, instances);
 }
 
-static const struct lease *lease_of(const struct liveness *l, const char *host) {
+static const struct lease *beat_lease(const struct liveness *l, const char *host) {
 	char name[KUBE_LEASE_NAME_MAX];
-	return kube_cache_get(l->c->leases, KUBE_SYSTEM_NS, kube_host_lease_name(host, name));
+	return kube_cache_get(l->leases, KUBE_SYSTEM_NS, kube_host_lease_name(host, name));
 }
 
-static uint64_t grace_ns(const struct liveness *l, const char *host) {
-	const struct lease *lease = lease_of(l, host);
+static uint64_t beat_grace_ns(const struct liveness *l, const char *host) {
+	const struct lease *lease = beat_lease(l, host);
 	int64_t s = lease && lease->spec && lease->spec->duration.set ? lease->spec->duration.v : l->grace_s;
 	return (uint64_t)s * NSEC_PER_SEC;
 }
 
-static void set_lost(struct liveness *l, struct beat *b, bool lost) {
+static void beat_set_lost(struct liveness *l, struct beat *b, bool lost) {
 	if (b->lost == lost)
 		return;
 	b->lost = lost;
 	metric_add(&lost_hosts, lost ? 1 : -1);
-	enqueue_dependents(l->c, b->host, lost);
+	host_enqueue_dependents(l->c, b->host, lost);
 }
 
 /* ---- what is seen ---- */
 
 /* Host or Lease is gone: with both nothing is left to remember. */
-static void drop(struct liveness *l, struct beat *b) {
-	if (kube_cache_get(l->c->hosts, NULL, b->host) || lease_of(l, b->host))
+static void beat_drop(struct liveness *l, struct beat *b) {
+	if (kube_cache_get(l->hosts, NULL, b->host) || beat_lease(l, b->host))
 		return;
 	RB_REMOVE(beats, &l->beats, b);
 	free(b);
 }
 
-static void on_lease(const struct kube_change *ch, void *userdata) {
-	struct liveness *l = userdata;
-	if (ch->type == KUBE_SYNCED || strncmp(ch->name, "host-", 5) != 0)
+static void hosts_lease_changed(struct controller *c, const struct kube_change *ch) {
+	struct liveness *l = liveness_of(c);
+	if (strncmp(ch->name, "host-", 5) != 0)
 		return;
 	if (ch->type == KUBE_DELETED) {
 		/* That of a Host runs out like one that is not renewed. */
-		struct beat *gone = find(l, ch->name + 5, false);
+		struct beat *gone = beat_find(l, ch->name + 5, false);
 		if (gone)
-			drop(l, gone);
+			beat_drop(l, gone);
 		return;
 	}
-	struct beat *b = find(l, ch->name + 5, true);
+	struct beat *b = beat_find(l, ch->name + 5, true);
 	const char *version = ((const struct lease *)ch->obj)->meta.resource_version;
 	if (streq(b->version, version))
 		return;
@@ -157,45 +173,43 @@ static void on_lease(const struct kube_change *ch, void *userdata) {
 	b->seen = now_monotonic_ns();
 	b->orphan = false;
 	if (!first)
-		set_lost(l, b, false);
+		beat_set_lost(l, b, false);
 }
 
-static void on_host(const struct kube_change *ch, void *userdata) {
-	struct liveness *l = userdata;
-	if (ch->type == KUBE_SYNCED)
-		return;
+static void hosts_host_changed(struct controller *c, const struct kube_change *ch) {
+	struct liveness *l = liveness_of(c);
 	if (ch->type != KUBE_DELETED) {
-		bool known = find(l, ch->name, false);
-		struct beat *b = find(l, ch->name, true);
+		bool known = beat_find(l, ch->name, false);
+		struct beat *b = beat_find(l, ch->name, true);
 		/* An old Lease says nothing about a new Host: it has a whole term. */
 		if (ch->type == KUBE_ADDED) {
 			b->seen = now_monotonic_ns();
 			b->orphan = false;
 		}
 		/* What an earlier controller found out holds until the host is heard of. */
-		if ((!known || ch->type == KUBE_ADDED) && says_lost(ch->obj))
-			set_lost(l, b, true);
+		if ((!known || ch->type == KUBE_ADDED) && host_says_lost(ch->obj))
+			beat_set_lost(l, b, true);
 		/* We take it back only once the host is no longer lost, so this was its agent: it lives. */
-		if (b->lost && ch->old && says_lost(ch->old) && !says_lost(ch->obj)) {
+		if (b->lost && ch->old && host_says_lost(ch->old) && !host_says_lost(ch->obj)) {
 			b->seen = now_monotonic_ns();
-			set_lost(l, b, false);
+			beat_set_lost(l, b, false);
 		}
 		return;
 	}
-	struct beat *b = find(l, ch->name, false);
+	struct beat *b = beat_find(l, ch->name, false);
 	if (!b)
 		return;
-	set_lost(l, b, false);
+	beat_set_lost(l, b, false);
 	b->seen = now_monotonic_ns();
-	drop(l, b);
+	beat_drop(l, b);
 }
 
 /* After a silence of GAP ns, of the API or our own. */
-static void fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
+static void liveness_fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 	struct beat *b;
 	size_t n = 0;
 	RB_FOREACH (b, beats, &l->beats) {
-		if (!b->lost && gap > grace_ns(l, b->host) / 3) {
+		if (!b->lost && gap > beat_grace_ns(l, b->host) / 3) {
 			b->seen = now_monotonic_ns();
 			n++;
 		}
@@ -206,64 +220,66 @@ static void fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 }
 
 /* Nothing was heard of B for longer than TERM, and the API was there to hear it. */
-static bool silent(const struct liveness *l, const struct beat *b, uint64_t term) {
+static bool beat_is_silent(const struct liveness *l, const struct beat *b, uint64_t term) {
 	uint64_t now = now_monotonic_ns();
-	return kube_cache_connected(l->c->leases) &&
-	       now - kube_client_last_contact(l->c->client) < grace_ns(l, b->host) / 3 && now - b->seen > term;
+	return kube_cache_connected(l->leases) &&
+	       now - kube_client_last_contact(controller_client(l->c)) < beat_grace_ns(l, b->host) / 3 &&
+	       now - b->seen > term;
 }
 
-static bool overdue(const struct liveness *l, const struct beat *b) {
-	return !b->lost && silent(l, b, grace_ns(l, b->host));
+static bool beat_is_overdue(const struct liveness *l, const struct beat *b) {
+	return !b->lost && beat_is_silent(l, b, beat_grace_ns(l, b->host));
 }
 
 /* Queues a beat that somebody must look at. A Lease without a Host is queued once: until it is gone, or renewed. */
-static void judge(struct liveness *l, struct beat *b) {
-	if (kube_cache_get(l->c->hosts, NULL, b->host)) {
-		if (overdue(l, b))
-			enqueue(l->c, QUEUE_HOSTS, NULL, b->host);
-	} else if (!b->orphan && silent(l, b, MIN(ORPHAN_TERMS * grace_ns(l, b->host), ORPHAN_MAX_S * NSEC_PER_SEC))) {
+static void beat_judge(struct liveness *l, struct beat *b) {
+	if (kube_cache_get(l->hosts, NULL, b->host)) {
+		if (beat_is_overdue(l, b))
+			concern_enqueue(l->c, &concern_hosts, NULL, b->host);
+	} else if (!b->orphan &&
+	           beat_is_silent(l, b, MIN(ORPHAN_TERMS * beat_grace_ns(l, b->host), ORPHAN_MAX_S * NSEC_PER_SEC))) {
 		b->orphan = true;
-		enqueue(l->c, QUEUE_HOSTS, NULL, b->host);
+		concern_enqueue(l->c, &concern_hosts, NULL, b->host);
 	}
 }
 
-static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
+static int liveness_on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct liveness *l = userdata;
 	struct controller *c = l->c;
-	uint64_t now = now_monotonic_ns(), contact = kube_client_last_contact(c->client);
+	uint64_t now = now_monotonic_ns(), contact = kube_client_last_contact(controller_client(c));
 	struct beat *b;
 	(void)src;
 	(void)usec;
-	fresh_grace(l, now - l->last_tick, "the controller stood still");
+	liveness_fresh_grace(l, now - l->last_tick, "the controller stood still");
 	if (l->last_contact && contact > l->last_contact)
-		fresh_grace(l, contact - l->last_contact, "the API was away");
+		liveness_fresh_grace(l, contact - l->last_contact, "the API was away");
 	l->last_tick = now;
 	l->last_contact = contact;
 	/* Silence must mean something: ask. */
 	if (!l->probe && now - contact >= TICK_US * 1000) {
 		struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = PROBE_MS};
-		(void)!kube_request(c->client, &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
+		(void)!kube_request(controller_client(c), &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
 	}
-	if (may_act(c))
+	if (controller_may_act(c))
 		RB_FOREACH (b, beats, &l->beats)
-			judge(l, b);
-	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l);
+			beat_judge(l, b);
+	return loop_timer(controller_loop(c), &l->timer, TICK_US, liveness_on_tick, l);
 }
 
 /* ---- what is done ---- */
 
 /* What Ready must say instead of what it says; false: it may stay, and is the agent's. */
-static bool wants_ready(const struct controller *c, const struct host *h, const struct beat *b, const char **status,
-                        const char **reason, char msg[static 256]) {
-	const struct api_condition *is = ready(h);
-	const struct host *rival = vteps_rival(c->vteps, h);
+static bool host_wants_ready(const struct controller *c, const struct host *h, const struct beat *b,
+                             const char **status, const char **reason, char msg[static 256]) {
+	const struct api_condition *is = host_ready(h);
+	const struct host *rival = vteps_rival(vteps_of(c), h);
 	bool conflict = is && streq(is->reason, HOST_VTEP_CONFLICT);
 	if (b->lost) {
 		*status = "Unknown";
 		*reason = REASON_LOST;
 		snprintf(msg, 256, "no heartbeat for %llu s",
-		         (unsigned long long)(grace_ns(c->liveness, h->meta.name) / NSEC_PER_SEC));
-		return !says_lost(h);
+		         (unsigned long long)(beat_grace_ns(liveness_of(c), h->meta.name) / NSEC_PER_SEC));
+		return !host_says_lost(h);
 	}
 	if (rival) {
 		bool same = streq(rival->spec->vtep, h->spec->vtep);
@@ -279,40 +295,40 @@ static bool wants_ready(const struct controller *c, const struct host *h, const 
 	*status = "True";
 	*reason = conflict ? "VTEPFree" : REASON_READY;
 	snprintf(msg, 256, conflict ? "no other Host has its VTEP any more" : "the heartbeat is back");
-	return conflict || says_lost(h);
+	return conflict || host_says_lost(h);
 }
 
-static void patch_ready(struct work *w, const struct host *h, const char *status, const char *reason, const char *msg) {
-	struct controller *c = w->c;
-	struct error err = {0};
-	struct host *n = clone(&api_kind_host, h);
+static void host_patch_ready(struct work *w, const struct host *h, const char *status, const char *reason,
+                             const char *msg) {
+	struct host *n = api_copy(&api_kind_host, h);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
 	if (!n || !n->status ||
 	    api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", status, reason, msg,
 	                      h->meta.generation.v, now_realtime_us()) < 0)
-		work_sent(w, error_oom(&err), &err);
-	else {
-		struct kube_call call = op_call(work_op(w, c->hosts));
-		int r = kube_patch_status(c->client, &api_kind_host, h, n, &call, &err);
-		if (r != -EALREADY)
-			work_sent(w, r, &err);
-		if (r == 0)
-			kube_event(c->recorder, &api_kind_host, h,
-			           streq(status, "True") ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING, reason, "%s", msg);
-	}
+		work_fail_oom(w);
+	else if (work_patch_status(w, &api_kind_host, h, n, WORK_NO_THEN))
+		kube_event(controller_recorder(work_controller(w)), &api_kind_host, h,
+		           streq(status, "True") ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING, reason, "%s", msg);
 	api_free(&api_kind_host, n);
 }
 
+/* When the server was asked for a Lease: monotonic, ns. */
+struct lease_question {
+	uint64_t asked;
+};
+
+WORK_THEN_DEFINE(host_lease_asked, struct lease_question)
+
 /* The server's own word on the lease that the watch was silent about. */
-static void lease_asked(struct op *op, const struct kube_response *r) {
-	struct controller *c = op->work->c;
-	struct beat *b = find(c->liveness, op->work->key, false);
+static void host_lease_asked(struct work *w, const struct kube_response *r, const struct lease_question *q) {
+	struct liveness *l = liveness_of(work_controller(w));
+	struct beat *b = beat_find(l, work_key(w), false);
 	struct lease *lease = NULL;
-	if (!b || !work_may_go_on(op->work) || (r->error < 0 && r->error != -ENOENT))
+	if (!b || !work_may_go_on(w) || (r->error < 0 && r->error != -ENOENT))
 		return;
 	/* An answer that took so long says that the API stood still, the host may have tried. */
-	if (now_monotonic_ns() - op->index > grace_ns(c->liveness, b->host) / 3)
+	if (now_monotonic_ns() - q->asked > beat_grace_ns(l, b->host) / 3)
 		return;
 	if (r->error == 0 && kube_response_parse(r, &api_kind_lease, (void **)&lease, NULL) < 0)
 		return;
@@ -320,16 +336,16 @@ static void lease_asked(struct op *op, const struct kube_response *r) {
 	/* Without a lease it runs out whatever its last version was. Else it must be the one that was seen. */
 	bool unchanged = !lease || streq(version, b->version);
 	api_free(&api_kind_lease, lease);
-	if (unchanged && overdue(c->liveness, b))
-		set_lost(c->liveness, b, true);
+	if (unchanged && beat_is_overdue(l, b))
+		beat_set_lost(l, b, true);
 }
 
 /* Of what is reported past the operator's limits nothing is used (placement.c). */
-static void tell_excess(struct controller *c, const struct host *h, struct beat *b) {
+static void host_tell_excess(const struct controller *c, const struct host *h, struct beat *b) {
 	const bool excess = host_exceeds_limits(h);
 	if (excess && !b->excess_told) {
 		const struct host_capacity *has = h->status->capacity, use = host_usable(h);
-		kube_event(c->recorder, &api_kind_host, h, KUBE_EVENT_WARNING, "CapacityLimited",
+		kube_event(controller_recorder(c), &api_kind_host, h, KUBE_EVENT_WARNING, "CapacityLimited",
 		           "the agent reports %lld vCPUs and %lld MiB; within spec.limits instances may have %lld and "
 		           "%lld "
 		           "MiB",
@@ -339,80 +355,70 @@ static void tell_excess(struct controller *c, const struct host *h, struct beat 
 	b->excess_told = excess;
 }
 
-/* Asks for the server's own word. INDEX of the op: when it was asked. */
-static void ask(struct work *w, const struct api_kind *k, const char *ns, const char *name,
-                void (*then)(struct op *, const struct kube_response *)) {
-	struct error err = {0};
-	struct op *op = work_op(w, NULL);
-	struct kube_call call = op_call(op);
-	op->missing_ok = true;
-	op->then = then;
-	op->index = now_monotonic_ns();
-	work_sent(w, kube_get(w->c->client, k, ns, name, &call, &err), &err);
-}
-
-/* Its Lease is not deleted now: judge() queues it again after another term. */
-static void keep_orphan(struct beat *b) {
+/* Its Lease is not deleted now: beat_judge() queues it again after another term. */
+static void beat_keep_orphan(struct beat *b) {
 	b->orphan = false;
 	b->seen = now_monotonic_ns();
 }
 
-static void orphan_asked(struct op *op, const struct kube_response *r) {
-	struct liveness *l = op->work->c->liveness;
-	struct beat *b = find(l, op->work->key, false);
-	const struct lease *lease = lease_of(l, op->work->key);
+static void host_orphan_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	struct liveness *l = liveness_of(work_controller(w));
+	struct beat *b = beat_find(l, work_key(w), false);
+	const struct lease *lease = beat_lease(l, work_key(w));
 	if (!b || !b->orphan)
 		return;
 	if (!lease || lease->meta.deletion_timestamp || r->error != -ENOENT ||
-	    kube_cache_get(l->c->hosts, NULL, b->host) || !work_may_go_on(op->work)) {
-		keep_orphan(b);
+	    kube_cache_get(l->hosts, NULL, b->host) || !work_may_go_on(w)) {
+		beat_keep_orphan(b);
 		return;
 	}
 	log_info("lease of a host that is gone deleted", "lease=%s", lease->meta.name);
-	work_delete(op->work, &api_kind_lease, &lease->meta);
+	work_delete(w, &api_kind_lease, &lease->meta);
 }
 
-void host_reconcile(const char *key, void *userdata) {
-	struct controller *c = userdata;
-	struct work *w = work_new(c, QUEUE_HOSTS, key);
-	const struct host *h = kube_cache_get(c->hosts, NULL, key);
-	struct beat *b = find(c->liveness, key, false);
+static void host_reconcile(struct work *w, const void *obj) {
+	const struct controller *c = work_controller(w);
+	const struct host *h = obj;
+	struct liveness *l = liveness_of(c);
+	struct beat *b = beat_find(l, work_key(w), false);
 	char name[KUBE_LEASE_NAME_MAX], msg[256];
 	const char *status, *reason;
-	if (b && work_may_go_on(w)) {
-		if (!h) {
-			if (b->orphan)
-				ask(w, &api_kind_host, NULL, key, orphan_asked);
-			work_close(w);
-			return;
-		}
-		tell_excess(c, h, b);
-		if (wants_ready(c, h, b, &status, &reason, msg))
-			patch_ready(w, h, status, reason, msg);
-		else if (overdue(c->liveness, b))
-			ask(w, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(key, name), lease_asked);
-	} else if (b && b->orphan)
-		keep_orphan(b);
-	work_close(w);
+	if (!b)
+		return;
+	if (!h) {
+		if (b->orphan)
+			work_get(w, &api_kind_host, NULL, b->host, WORK_THEN(host_orphan_asked));
+		return;
+	}
+	host_tell_excess(c, h, b);
+	if (host_wants_ready(c, h, b, &status, &reason, msg))
+		host_patch_ready(w, h, status, reason, msg);
+	else if (beat_is_overdue(l, b)) {
+		const struct lease_question q = {.asked = now_monotonic_ns()};
+		work_get(w, &api_kind_lease, KUBE_SYSTEM_NS, kube_host_lease_name(b->host, name),
+		         host_lease_asked_then(&q));
+	}
 }
 
-int liveness_new(struct liveness **ret, struct controller *c, int64_t grace_s) {
+static int hosts_open(struct controller *c, const struct controller_options *o, void **ret, struct error *err) {
 	struct liveness *l = calloc(1, sizeof(*l));
 	if (!l)
-		return -ENOMEM;
-	*l = (struct liveness){.c = c, .grace_s = grace_s, .last_tick = now_monotonic_ns()};
+		return error_oom(err);
+	*l = (struct liveness){.c = c,
+	                       .hosts = controller_cache(c, &api_kind_host),
+	                       .leases = controller_cache(c, &api_kind_lease),
+	                       .grace_s = o->host_grace_s,
+	                       .last_tick = now_monotonic_ns()};
 	RB_INIT(&l->beats);
 	*ret = l;
 	metric_register(&lost_hosts);
-	if (kube_cache_on_change(c->leases, on_lease, l) < 0 || kube_cache_on_change(c->hosts, on_host, l) < 0)
-		return -ENOMEM;
-	return loop_timer(c->loop, &l->timer, TICK_US, on_tick, l) < 0 ? -ENOMEM : 0;
+	int r = loop_timer(controller_loop(c), &l->timer, TICK_US, liveness_on_tick, l);
+	return r < 0 ? error_errno(err, r, "timer of heartbeats") : 0;
 }
 
-struct liveness *liveness_free(struct liveness *l) {
+static void hosts_close(void *state) {
+	struct liveness *l = state;
 	struct beat *b;
-	if (!l)
-		return NULL;
 	sd_event_source_disable_unref(l->timer);
 	kube_request_cancel(&l->probe);
 	while ((b = RB_MIN(beats, &l->beats))) {
@@ -420,5 +426,16 @@ struct liveness *liveness_free(struct liveness *l) {
 		free(b);
 	}
 	free(l);
-	return NULL;
 }
+
+const struct concern concern_hosts = {
+	.name = "hosts",
+	.kind = &api_kind_host,
+	.watches = {{.kind = &api_kind_host, .changed = hosts_host_changed},
+                    {.kind = &api_kind_lease, .ns = KUBE_SYSTEM_NS, .changed = hosts_lease_changed},
+                    {.kind = &api_kind_endpoint},
+                    {.kind = &api_kind_instance}},
+	.open = hosts_open,
+	.reconcile = host_reconcile,
+	.close = hosts_close,
+};

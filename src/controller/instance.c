@@ -9,16 +9,21 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "api/cluster.h"
+#include "api/endpoint.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/util.h"
 #include "controller/addresses.h"
 #include "controller/gang.h"
+#include "controller/hosts.h"
 #include "controller/placement.h"
 #include "controller/quota.h"
+#include "controller/room.h"
 
 #define REASON_HOST_LOST "HostLost"
 
-static bool set(char **out, const char *s) {
+static bool set_string(char **out, const char *s) {
 	char *v = strdup(s);
 	if (!v)
 		return false;
@@ -27,8 +32,8 @@ static bool set(char **out, const char *s) {
 	return true;
 }
 
-static _printf_(5, 6) void set_condition(struct instance *n, const char *type, const char *status, const char *reason,
-                                         const char *fmt, ...) {
+static _printf_(5, 6) void instance_set_condition(struct instance *n, const char *type, const char *status,
+                                                  const char *reason, const char *fmt, ...) {
 	char msg[FIT_MESSAGE_MAX + 256];
 	va_list ap;
 	va_start(ap, fmt);
@@ -39,7 +44,7 @@ static _printf_(5, 6) void set_condition(struct instance *n, const char *type, c
 	                         n->meta.generation.v, now_realtime_us());
 }
 
-static const struct api_condition *condition(const struct instance *i, const char *type) {
+static const struct api_condition *instance_condition(const struct instance *i, const char *type) {
 	return i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
 }
 
@@ -54,17 +59,18 @@ static char **status_value(struct instance_status *s, enum use use) {
 
 /* Begins to allocate what is missing. True if all is there already; else REASON and MSG say what stands in the way, if
  * anything. */
-static bool allocate(struct work *w, const struct instance *i, const char **reason, char *msg, size_t size) {
+static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, char *msg, size_t size) {
 	static struct instance_status none;
 	bool complete = true;
 	for (enum use u = 0; u < N_USES; u++) {
 		const char *text;
 		char why[512];
 		if (*status_value(i->status ? i->status : &none, u) ||
-		    addresses_owned(w->c->addresses, instance_id(i), u))
+		    addresses_owned(addresses_of(work_controller(w)), instance_id(i), u))
 			continue;
 		complete = false;
-		if (addresses_allocate(w->c->addresses, w, u, i, &text, why, sizeof(why)) < 0 && !*reason) {
+		if (addresses_allocate(addresses_of(work_controller(w)), w, u, i, &text, why, sizeof(why)) < 0 &&
+		    !*reason) {
 			*reason = text;
 			snprintf(msg, size, "%s", why);
 		}
@@ -73,11 +79,12 @@ static bool allocate(struct work *w, const struct instance *i, const char **reas
 }
 
 /* Writes the values of I's Allocations into the status of N. False without memory. */
-static bool fill_addresses(struct work *w, struct instance *n) {
+static bool instance_fill_addresses(struct work *w, struct instance *n) {
 	for (enum use u = 0; u < N_USES; u++) {
 		char **out = status_value(n->status, u);
-		const struct allocation *al = *out ? NULL : addresses_owned(w->c->addresses, instance_id(n), u);
-		if (al && !set(out, al->spec->value))
+		const struct allocation *al =
+			*out ? NULL : addresses_owned(addresses_of(work_controller(w)), instance_id(n), u);
+		if (al && !set_string(out, al->spec->value))
 			return false;
 	}
 	if (!n->status->address && n->status->prefix && n->status->mac) {
@@ -87,19 +94,19 @@ static bool fill_addresses(struct work *w, struct instance *n) {
 		if (prefix_parse(n->status->prefix, &p, NULL) < 0 || mac_parse(n->status->mac, &m, NULL) < 0)
 			return false;
 		struct addr a = addr_eui64(&p.addr, &m);
-		if (!set(&n->status->address, addr_str(&a, text)))
+		if (!set_string(&n->status->address, addr_str(&a, text)))
 			return false;
 	}
 	return true;
 }
 
 /* Allocations of this instance that are not in its status: what a controller lost that raced with another. */
-static void drop_surplus(struct work *w, const struct instance *i) {
+static void instance_drop_surplus(struct work *w, const struct instance *i) {
 	const struct allocation *al = NULL;
-	while ((al = addresses_owned_next(w->c->addresses, instance_id(i), al))) {
+	while ((al = addresses_owned_next(addresses_of(work_controller(w)), instance_id(i), al))) {
 		const char *have = *status_value(i->status, value_use(al->spec->value));
 		if (have && !streq(have, al->spec->value) && !al->meta.deletion_timestamp &&
-		    w->n_ops < WORK_OPS_MAX / 2)
+		    work_room(w) > WORK_OPS_MAX / 2)
 			work_delete(w, &api_kind_allocation, &al->meta);
 	}
 }
@@ -114,138 +121,126 @@ struct decision {
 };
 
 /* A member of a gang that has no host yet says what its Cluster says. */
-static void wait_for_gang(struct work *w, struct instance *n) {
-	const struct cluster *cl = gang_cluster(w->c, &n->meta);
+static void instance_wait_for_gang(struct work *w, struct instance *n) {
+	const struct cluster *cl = gang_cluster(work_controller(w), &n->meta);
 	const struct api_condition *s =
 		cl && cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, "Scheduled")
 				 : NULL;
 	if (s && streq(s->status, "False")) {
-		set_condition(n, "Scheduled", "False", s->reason, "%s", s->message ? s->message : "");
-		set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
+		instance_set_condition(n, "Scheduled", "False", s->reason, "%s", s->message ? s->message : "");
+		instance_set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
 	} else {
-		set_condition(n, "Scheduled", "False", "Gathering",
-		              "waits until all members of its Cluster can be placed");
-		set_condition(n, "Ready", "False", "Gathering", "waits until all members of its Cluster can be placed");
+		instance_set_condition(n, "Scheduled", "False", "Gathering",
+		                       "waits until all members of its Cluster can be placed");
+		instance_set_condition(n, "Ready", "False", "Gathering",
+		                       "waits until all members of its Cluster can be placed");
 	}
 }
 
 /* The host that is kept for a member of a gang, or the one chosen for an instance of its own; -ENOSPC and WHY. */
-static int choose(struct work *w, const struct instance *n, const struct instancetype *type, const char **ret_host,
-                  bool *ret_seated, char why[static FIT_MESSAGE_MAX]) {
+static int instance_choose_host(struct work *w, const struct instance *n, const struct instancetype *type,
+                                const char **ret_host, bool *ret_seated, char why[static FIT_MESSAGE_MAX]) {
+	struct controller *c = work_controller(w);
 	*ret_seated = gang_owner(&n->meta);
 	if (!*ret_seated)
-		return placement_choose(w->c->placement, n->spec, type, ret_host, why);
-	const char *host = gangs_seat(w->c->gangs, n);
-	if (!host || host_is_lost(w->c, host)) {
+		return placement_choose(placement_of(c), n->spec, type, ret_host, why);
+	const char *host = gangs_seat(gangs_of(c), n);
+	if (!host || host_is_lost(c, host)) {
 		/* A seat on a lost host is good for nothing: all that are left are found anew. */
 		if (host)
-			enqueue(w->c, QUEUE_CLUSTERS, n->meta.ns, gang_owner(&n->meta)->name);
+			concern_enqueue(c, &concern_clusters, n->meta.ns, gang_owner(&n->meta)->name);
 		return -ENOSPC;
 	}
 	*ret_host = host;
 	return 0;
 }
 
-static void place(struct work *w, struct instance *n, const struct instancetype *type, struct decision *d) {
+static void instance_place(struct work *w, struct instance *n, const struct instancetype *type, struct decision *d) {
 	const char *host;
 	char why[FIT_MESSAGE_MAX];
 	bool gang = gang_owner(&n->meta);
-	if (choose(w, n, type, &host, &d->seated, why) < 0) {
+	if (instance_choose_host(w, n, type, &host, &d->seated, why) < 0) {
 		if (gang) {
-			wait_for_gang(w, n);
+			instance_wait_for_gang(w, n);
 			return;
 		}
-		set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
-	} else if (set(&n->status->host, host)) {
+		instance_set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
+	} else if (set_string(&n->status->host, host)) {
 		snprintf(d->host, sizeof(d->host), "%s", host);
 		d->vcpus = type->spec->vcpus.v;
 		d->memory_mib = type->spec->memory_mib.v;
 		n->status->vcpus = API_I64(d->vcpus);
 		n->status->memory_mib = API_I64(d->memory_mib);
-		set_condition(n, "Scheduled", "True", "Scheduled", "placed on host %s", host);
-		set_condition(n, "Ready", "False", "Placed", "waits for the agent of host %s to start it", host);
+		instance_set_condition(n, "Scheduled", "True", "Scheduled", "placed on host %s", host);
+		instance_set_condition(n, "Ready", "False", "Placed", "waits for the agent of host %s to start it",
+		                       host);
 		return;
 	}
-	const struct api_condition *s = condition(n, "Scheduled");
+	const struct api_condition *s = instance_condition(n, "Scheduled");
 	if (s)
-		set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
-	wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
+		instance_set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
+	room_wait(work_controller(w), &concern_instances, &n->meta, false);
 }
 
 /* ---- the status patch ---- */
 
-static void status_done(struct op *op, const struct kube_response *r) {
-	struct controller *c = op->work->c;
-	const char *space = strchr(op->arg, ' ');
-	char host[256];
-	long long vcpus, memory;
-	if (!space || sscanf(op->arg, "%255s %lld %lld", host, &vcpus, &memory) != 3)
-		return;
+WORK_THEN_DEFINE(instance_bound, struct decision)
+
+static void instance_bound(struct work *w, const struct kube_response *r, const struct decision *d) {
 	/* A seat goes when the binding is seen, and stays for the next try if it failed. */
-	if (!op->index)
-		placement_assume(c->placement, host, -vcpus, -memory);
+	if (!d->seated)
+		placement_assume(placement_of(work_controller(w)), d->host, -d->vcpus, -d->memory_mib);
 	if (r->error == 0)
-		log_info("instance placed", "instance=%s host=%s vcpus=%lld memory_mib=%lld", op->work->key, host,
-		         vcpus, memory);
+		log_info("instance placed", "instance=%s host=%s vcpus=%lld memory_mib=%lld", work_key(w), d->host,
+		         (long long)d->vcpus, (long long)d->memory_mib);
 }
 
 /* True if the condition TYPE says something else in N than in I. */
-static bool changed(const struct instance *i, const struct instance *n, const char *type) {
-	const struct api_condition *a = condition(i, type), *b = condition(n, type);
+static bool instance_tells_more(const struct instance *i, const struct instance *n, const char *type) {
+	const struct api_condition *a = instance_condition(i, type), *b = instance_condition(n, type);
 	return b &&
 	       (!a || !streq(a->status, b->status) || !streq(a->reason, b->reason) || !streq(a->message, b->message));
 }
 
-static void tell(struct controller *c, const struct instance *i, const struct instance *n, const char *type,
-                 const char *failed) {
-	const struct api_condition *s = condition(n, type);
-	if (!changed(i, n, type))
+static void instance_event(struct controller *c, const struct instance *i, const struct instance *n, const char *type,
+                           const char *failed) {
+	const struct api_condition *s = instance_condition(n, type);
+	if (!instance_tells_more(i, n, type))
 		return;
 	bool ok = streq(s->status, "True");
-	kube_event(c->recorder, &api_kind_instance, n, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
+	kube_event(controller_recorder(c), &api_kind_instance, n, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
 	           ok ? s->reason : failed, "%s", s->message ? s->message : "");
 }
 
-static void patch_status(struct work *w, const struct instance *i, struct instance *n, const struct decision *d) {
-	struct controller *c = w->c;
-	struct error err = {0};
+static void instance_patch_status(struct work *w, const struct instance *i, struct instance *n,
+                                  const struct decision *d) {
+	struct controller *c = work_controller(w);
 	/* With the first status, so never later than the binding to a host. */
-	if (!n->status->id && !set(&n->status->id, n->meta.uid)) {
-		work_sent(w, error_oom(&err), &err);
+	if (!n->status->id && !set_string(&n->status->id, n->meta.uid)) {
+		work_fail_oom(w);
 		return;
 	}
-	struct op *op = work_op(w, c->instances);
-	struct kube_call call = op_call(op);
-	int r = kube_patch_status(c->client, &api_kind_instance, i, n, &call, &err);
-	if (r == -EALREADY)
+	if (!work_patch_status(w, &api_kind_instance, i, n, *d->host ? instance_bound_then(d) : WORK_NO_THEN))
 		return;
-	if (r == 0) {
-		if (*d->host) {
-			snprintf(op->arg, sizeof(op->arg), "%s %lld %lld", d->host, (long long)d->vcpus,
-			         (long long)d->memory_mib);
-			op->then = status_done;
-			op->index = d->seated;
-			if (!d->seated)
-				placement_assume(c->placement, d->host, d->vcpus, d->memory_mib);
-		}
-		tell(c, i, n, "AddressesAllocated", "FailedAllocation");
-		tell(c, i, n, "Scheduled", "FailedScheduling");
-	}
-	work_sent(w, r, &err);
+	if (*d->host && !d->seated)
+		placement_assume(placement_of(c), d->host, d->vcpus, d->memory_mib);
+	instance_event(c, i, n, "AddressesAllocated", "FailedAllocation");
+	instance_event(c, i, n, "Scheduled", "FailedScheduling");
 }
 
 /* ---- the end of an instance ---- */
 
-/* Those of a lost host stay only as long as the instance is wanted (gc.c). */
-static void withdraw(struct controller *c, const struct instance *i) {
+/* Those of a lost host stay only as long as the instance is wanted (endpoints.c). */
+static void instance_withdraw_endpoints(struct controller *c, const struct instance *i) {
+	const struct kube_cache *endpoints = controller_cache(c, &api_kind_endpoint);
 	const struct endpoint *e;
-	KUBE_CACHE_FOREACH(e, c->endpoints)
+	KUBE_CACHE_FOREACH(e, endpoints)
 	if (e->spec->owner && streq(e->spec->owner->uid, instance_id(i)))
-		enqueue(c, QUEUE_ENDPOINTS, NULL, e->meta.name);
+		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 }
 
-static void finish(struct work *w, const struct instance *i) {
-	struct controller *c = w->c;
+static void instance_finish(struct work *w, const struct instance *i) {
+	struct controller *c = work_controller(w);
 	const struct allocation *al = NULL;
 	bool clean = true;
 	bool removed = i->status && streq(i->status->phase, "Removed");
@@ -255,131 +250,143 @@ static void finish(struct work *w, const struct instance *i) {
 	if (instance_is_bound(i) && !removed) {
 		if (!host_is_lost(c, i->status->host))
 			return;
-		withdraw(c, i);
+		instance_withdraw_endpoints(c, i);
 	}
-	while ((al = addresses_owned_next(c->addresses, instance_id(i), al))) {
+	while ((al = addresses_owned_next(addresses_of(c), instance_id(i), al))) {
 		if ((al->status && al->status->released_at) || al->meta.deletion_timestamp)
 			continue;
 		clean = false;
-		if (w->n_ops < WORK_OPS_MAX)
+		if (work_room(w))
 			addresses_release(w, al);
 	}
 	/* Deletions are seen by the watch; the look after the last one gets here. */
 	if (clean)
-		work_patch_finalizers(w, c->instances, &i->meta, FINALIZER_INSTANCE, false);
+		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, false);
 }
 
 /* ---- ---- */
 
-static void host_lost(struct work *w, const struct instance *i, struct instance *n) {
-	if (!kube_cache_get(w->c->hosts, NULL, i->status->host))
-		set_condition(n, "Ready", "Unknown", REASON_HOST_LOST, "host %s does not exist any more",
-		              i->status->host);
+static void instance_host_lost(struct work *w, const struct instance *i, struct instance *n) {
+	if (!kube_cache_get(controller_cache(work_controller(w), &api_kind_host), NULL, i->status->host))
+		instance_set_condition(n, "Ready", "Unknown", REASON_HOST_LOST, "host %s does not exist any more",
+		                       i->status->host);
 	else
-		set_condition(n, "Ready", "Unknown", REASON_HOST_LOST,
-		              "host %s does not answer; nothing is known of the instance until it does",
-		              i->status->host);
-	if (changed(i, n, "Ready"))
-		kube_event(w->c->recorder, &api_kind_instance, n, KUBE_EVENT_WARNING, REASON_HOST_LOST, "%s",
-		           condition(n, "Ready")->message);
+		instance_set_condition(n, "Ready", "Unknown", REASON_HOST_LOST,
+		                       "host %s does not answer; nothing is known of the instance until it does",
+		                       i->status->host);
+	if (instance_tells_more(i, n, "Ready"))
+		kube_event(controller_recorder(work_controller(w)), &api_kind_instance, n, KUBE_EVENT_WARNING,
+		           REASON_HOST_LOST, "%s", instance_condition(n, "Ready")->message);
 }
 
 /* It gets neither addresses nor a host: REASON and WHY, or both NULL if it is a member of a gang that waits. */
-static void hold_back(struct work *w, const struct instance *i, const char *reason, const char *why) {
-	struct error err = {0};
+static void instance_hold_back(struct work *w, const struct instance *i, const char *reason, const char *why) {
 	const struct decision none = {.host = ""};
-	struct instance *n = clone(&api_kind_instance, i);
+	struct instance *n = api_copy(&api_kind_instance, i);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
 	if (n && n->status && reason) {
-		set_condition(n, "Scheduled", "False", reason, "%s", why);
-		set_condition(n, "Ready", "False", reason, "%s", why);
-		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
+		instance_set_condition(n, "Scheduled", "False", reason, "%s", why);
+		instance_set_condition(n, "Ready", "False", reason, "%s", why);
+		room_wait(work_controller(w), &concern_instances, &n->meta, false);
 	} else if (n && n->status)
-		wait_for_gang(w, n);
+		instance_wait_for_gang(w, n);
 	if (n && n->status)
-		patch_status(w, i, n, &none);
+		instance_patch_status(w, i, n, &none);
 	else
-		work_sent(w, error_oom(&err), &err);
+		work_fail_oom(w);
 	api_free(&api_kind_instance, n);
 }
 
 /* What can't be placed takes no addresses from others: true if I has been held back. */
-static bool held_back(struct work *w, const struct instance *i, const struct instancetype *type) {
+static bool instance_is_held_back(struct work *w, const struct instance *i, const struct instancetype *type) {
 	char msg[QUOTA_MESSAGE_MAX];
 	if (!type) {
 		snprintf(msg, sizeof(msg), "InstanceType `%.253s` does not exist", i->spec->type);
-		hold_back(w, i, "InstanceTypeMissing", msg);
+		instance_hold_back(w, i, "InstanceTypeMissing", msg);
 		return true;
 	}
 	/* Gangs are let in as one (cluster.c). */
 	if (gang_owner(&i->meta)) {
-		if (quotas_admitted(w->c->quota, i))
+		if (quotas_admitted(quotas_of(work_controller(w)), i))
 			return false;
-		hold_back(w, i, NULL, NULL);
+		instance_hold_back(w, i, NULL, NULL);
 		return true;
 	}
-	if (quotas_admit(w->c->quota, i, type, msg))
+	if (quotas_admit(quotas_of(work_controller(w)), i, type, msg))
 		return false;
-	hold_back(w, i, "QuotaExceeded", msg);
+	instance_hold_back(w, i, "QuotaExceeded", msg);
 	return true;
 }
 
-static void advance(struct work *w, const struct instance *i) {
+static void instance_advance(struct work *w, const struct instance *i) {
 	const char *reason = NULL;
 	char msg[QUOTA_MESSAGE_MAX];
 	struct decision d = {.host = ""};
-	struct error err = {0};
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
-		work_patch_finalizers(w, w->c->instances, &i->meta, FINALIZER_INSTANCE, true);
+		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, true);
 		return;
 	}
 	const struct instancetype *type =
-		instance_is_bound(i) ? NULL : kube_cache_get(w->c->types, NULL, i->spec->type);
-	if (!instance_is_bound(i) && held_back(w, i, type))
+		instance_is_bound(i) ? NULL
+				     : kube_cache_get(controller_cache(work_controller(w), &api_kind_instancetype),
+	                                              NULL, i->spec->type);
+	if (!instance_is_bound(i) && instance_is_held_back(w, i, type))
 		return;
-	bool complete = allocate(w, i, &reason, msg, sizeof(msg));
+	bool complete = instance_allocate(w, i, &reason, msg, sizeof(msg));
 	if (!complete && !reason)
 		return; /* the answers bring us back */
-	struct instance *n = clone(&api_kind_instance, i);
+	struct instance *n = api_copy(&api_kind_instance, i);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status || !fill_addresses(w, n)) {
-		work_sent(w, error_oom(&err), &err);
+	if (!n || !n->status || !instance_fill_addresses(w, n)) {
+		work_fail_oom(w);
 		api_free(&api_kind_instance, n);
 		return;
 	}
 	if (!complete) {
-		set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
+		instance_set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
 		if (!instance_is_bound(n))
-			set_condition(n, "Ready", "False", reason, "%s", msg);
-		wait_for_room(w->c, QUEUE_INSTANCES, &n->meta, false);
+			instance_set_condition(n, "Ready", "False", reason, "%s", msg);
+		room_wait(work_controller(w), &concern_instances, &n->meta, false);
 	} else {
-		set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
-		              n->status->delegated_prefix);
+		instance_set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
+		                       n->status->delegated_prefix);
 		if (!instance_is_bound(n))
-			place(w, n, type, &d);
-		else if (host_is_lost(w->c, n->status->host))
-			host_lost(w, i, n);
+			instance_place(w, n, type, &d);
+		else if (host_is_lost(work_controller(w), n->status->host))
+			instance_host_lost(w, i, n);
 	}
-	patch_status(w, i, n, &d);
+	instance_patch_status(w, i, n, &d);
 	if (i->status)
-		drop_surplus(w, i);
+		instance_drop_surplus(w, i);
 	api_free(&api_kind_instance, n);
 }
 
-void instance_reconcile(const char *key, void *userdata) {
-	struct controller *c = userdata;
-	struct work *w = work_new(c, QUEUE_INSTANCES, key);
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	kube_key_split(key, buf, &ns, &name);
-	const struct instance *i = kube_cache_get(c->instances, ns, name);
-	if (i && work_may_go_on(w)) {
-		if (i->meta.deletion_timestamp)
-			finish(w, i);
-		else
-			advance(w, i);
-	}
-	work_close(w);
+static void instance_reconcile(struct work *w, const void *obj) {
+	const struct instance *i = obj;
+	if (i && i->meta.deletion_timestamp)
+		instance_finish(w, i);
+	else if (i)
+		instance_advance(w, i);
 }
+
+static void instances_allocation_changed(struct controller *c, const struct kube_change *ch) {
+	const struct api_object_ref *o = ((const struct allocation *)ch->obj)->spec->owner;
+	if (streq(o->kind, "Instance") && o->ns)
+		concern_enqueue(c, &concern_instances, o->ns, o->name);
+}
+
+static struct metric n_instances = METRIC_GAUGE("nacre_controller_instances", "Instances there are.");
+
+const struct concern concern_instances = {
+	.name = "instances",
+	.kind = &api_kind_instance,
+	.retry_on_return = true,
+	.count = &n_instances,
+	.watches = {{.kind = &api_kind_allocation, .changed = instances_allocation_changed},
+                    {.kind = &api_kind_instancetype},
+                    {.kind = &api_kind_host},
+                    {.kind = &api_kind_endpoint}},
+	.reconcile = instance_reconcile,
+};

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "base/tree.h"
 #include "base/util.h"
+#include "controller/hosts.h"
 
 /* What instances were promised on one host, by its name; the Host object may come later, or be gone. */
 struct load {
@@ -26,7 +28,7 @@ struct placement {
 	size_t cap;
 };
 
-static struct load *find(struct placement *p, const char *host) {
+static struct load *load_find(struct placement *p, const char *host) {
 	size_t n = strlen(host) + 1;
 	struct load *l = calloc(1, sizeof(*l) + n), *have;
 	if (!l)
@@ -39,27 +41,27 @@ static struct load *find(struct placement *p, const char *host) {
 }
 
 void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
-	struct load *l = find(p, host);
+	struct load *l = load_find(p, host);
 	l->vcpus += vcpus;
 	l->memory_mib += memory_mib;
 }
 
-static void count(struct placement *p, const struct instance *i, int64_t sign) {
+static void load_count(struct placement *p, const struct instance *i, int64_t sign) {
 	if (i && instance_is_bound(i))
 		placement_assume(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
 }
 
-static void on_instance(const struct kube_change *ch, void *userdata) {
-	if (ch->type == KUBE_SYNCED)
-		return;
-	count(userdata, ch->type == KUBE_DELETED ? ch->obj : ch->old, -1);
-	count(userdata, ch->type == KUBE_DELETED ? NULL : ch->obj, 1);
+static void placement_instance_changed(struct controller *c, const struct kube_change *ch) {
+	struct placement *p = placement_of(c);
+	load_count(p, ch->type == KUBE_DELETED ? ch->obj : ch->old, -1);
+	load_count(p, ch->type == KUBE_DELETED ? NULL : ch->obj, 1);
 }
 
 /* What is free on each host now, in scratch memory. */
-static size_t look(struct placement *p) {
+static size_t placement_look(struct placement *p) {
 	const struct host *h;
-	size_t n = 0, want = kube_cache_count(p->c->hosts);
+	const struct kube_cache *hosts = controller_cache(p->c, &api_kind_host);
+	size_t n = 0, want = kube_cache_count(hosts);
 	if (want > p->cap) {
 		struct fit_host *v = reallocarray(p->hosts, want, sizeof(*v));
 		if (!v)
@@ -67,9 +69,9 @@ static size_t look(struct placement *p) {
 		p->hosts = v;
 		p->cap = want;
 	}
-	KUBE_CACHE_FOREACH(h, p->c->hosts) {
+	KUBE_CACHE_FOREACH(h, hosts) {
 		const struct host_capacity cap = host_usable(h);
-		const struct load *l = find(p, h->meta.name);
+		const struct load *l = load_find(p, h->meta.name);
 		p->hosts[n++] = (struct fit_host){.host = h,
 		                                  .alive = !host_is_lost(p->c, h->meta.name),
 		                                  .free_vcpus = cap.vcpus.v - l->vcpus,
@@ -80,7 +82,7 @@ static size_t look(struct placement *p) {
 
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                      const char **ret_host, char why[static FIT_MESSAGE_MAX]) {
-	size_t n = look(p);
+	size_t n = placement_look(p);
 	int best = fit_choose(p->hosts, n, spec, type, why);
 	if (best < 0)
 		return -ENOSPC;
@@ -90,7 +92,7 @@ int placement_choose(struct placement *p, const struct instance_spec *spec, cons
 
 size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                              size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) {
-	size_t n = look(p);
+	size_t n = placement_look(p);
 	int *at = calloc(count, sizeof(*at));
 	if (!at)
 		abort();
@@ -101,25 +103,33 @@ size_t placement_choose_gang(struct placement *p, const struct instance_spec *sp
 	return fit;
 }
 
-int placement_new(struct placement **ret, struct controller *c) {
+/* ---- ---- */
+
+static int placement_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                          struct error *err) {
 	struct placement *p = calloc(1, sizeof(*p));
 	if (!p)
-		return -ENOMEM;
+		return error_oom(err);
 	p->c = c;
 	RB_INIT(&p->loads);
 	*ret = p;
-	return kube_cache_on_change(c->instances, on_instance, p);
+	return 0;
 }
 
-struct placement *placement_free(struct placement *p) {
+static void placement_close(void *state) {
+	struct placement *p = state;
 	struct load *l;
-	if (!p)
-		return NULL;
 	while ((l = RB_MIN(loads, &p->loads))) {
 		RB_REMOVE(loads, &p->loads, l);
 		free(l);
 	}
 	free(p->hosts);
 	free(p);
-	return NULL;
 }
+
+const struct concern concern_placement = {
+	.name = "placement",
+	.watches = {{.kind = &api_kind_instance, .changed = placement_instance_changed}, {.kind = &api_kind_host}},
+	.open = placement_open,
+	.close = placement_close,
+};

@@ -3,8 +3,14 @@
 
 /* What is promised on each host, and choosing one. */
 
-#include "controller/controller.h"
+#include "controller/concern.h"
 #include "controller/fit.h"
+
+struct placement;
+
+static inline struct placement *placement_of(const struct controller *c) {
+	return concern_state(c, &concern_placement);
+}
 
 /*
  * Chooses a host for an instance. 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC and WHY.

@@ -11,9 +11,10 @@
 #include "base/util.h"
 #include "controller/addresses.h"
 
-static bool in_use(const struct controller *c, const char *pool) {
+static bool pool_in_use(const struct controller *c, const char *pool) {
+	const struct kube_cache *allocations = controller_cache(c, &api_kind_allocation);
 	const struct allocation *al;
-	KUBE_CACHE_FOREACH(al, c->allocations) {
+	KUBE_CACHE_FOREACH(al, allocations) {
 		if (streq(al->spec->pool, pool))
 			return true;
 	}
@@ -21,24 +22,25 @@ static bool in_use(const struct controller *c, const char *pool) {
 }
 
 /* Order of age; of equal ones the name decides, so that exactly one of two is the older. */
-static bool older(const struct addresspool *a, const struct addresspool *b) {
+static bool pool_is_older(const struct addresspool *a, const struct addresspool *b) {
 	const char *x = a->meta.creation_timestamp ? a->meta.creation_timestamp : "";
 	const char *y = b->meta.creation_timestamp ? b->meta.creation_timestamp : "";
 	int c = strcmp(x, y);
 	return c ? c < 0 : strcmp(a->meta.name, b->meta.name) < 0;
 }
 
-static const struct addresspool *overlapped_by(const struct controller *c, const struct addresspool *p) {
+static const struct addresspool *pool_overlapped_by(const struct controller *c, const struct addresspool *p) {
+	const struct kube_cache *pools = controller_cache(c, &api_kind_addresspool);
 	const struct addresspool *q;
-	KUBE_CACHE_FOREACH(q, c->pools) {
-		if (q != p && older(q, p) && addresspool_overlaps(q->spec, p->spec))
+	KUBE_CACHE_FOREACH(q, pools) {
+		if (q != p && pool_is_older(q, p) && addresspool_overlaps(q->spec, p->spec))
 			return q;
 	}
 	return NULL;
 }
 
-static int set_conditions(const struct controller *c, const struct addresspool *p, struct addresspool *n) {
-	const struct addresspool *q = overlapped_by(c, p);
+static int pool_set_conditions(const struct controller *c, const struct addresspool *p, struct addresspool *n) {
+	const struct addresspool *q = pool_overlapped_by(c, p);
 	char msg[400];
 	if (q)
 		snprintf(msg, sizeof(msg), "overlaps the older AddressPool `%s`; nothing is allocated from it",
@@ -47,38 +49,50 @@ static int set_conditions(const struct controller *c, const struct addresspool *
 	                         q ? "Overlap" : "Ready", q ? msg : "", p->meta.generation.v, now_realtime_us());
 }
 
-static void update_status(struct work *w, const struct addresspool *p) {
-	struct controller *c = w->c;
-	struct error err = {0};
-	struct addresspool *n = clone(&api_kind_addresspool, p);
+static void pool_update_status(struct work *w, const struct addresspool *p) {
+	const struct controller *c = work_controller(w);
+	struct addresspool *n = api_copy(&api_kind_addresspool, p);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status || set_conditions(c, p, n) < 0) {
-		work_sent(w, error_oom(&err), &err);
-	} else {
-		n->status->used = API_I64(addresses_used(c->addresses, p->meta.name));
+	if (n && n->status && pool_set_conditions(c, p, n) >= 0) {
+		n->status->used = API_I64(addresses_used(addresses_of(c), p->meta.name));
 		n->status->total = API_I64(addresspool_total(p->spec));
-		struct kube_call call = op_call(work_op(w, c->pools));
-		int r = kube_patch_status(c->client, &api_kind_addresspool, p, n, &call, &err);
-		if (r != -EALREADY)
-			work_sent(w, r, &err);
-	}
+		work_patch_status(w, &api_kind_addresspool, p, n, WORK_NO_THEN);
+	} else
+		work_fail_oom(w);
 	api_free(&api_kind_addresspool, n);
 }
 
-void pool_reconcile(const char *key, void *userdata) {
-	struct controller *c = userdata;
-	struct work *w = work_new(c, QUEUE_POOLS, key);
-	const struct addresspool *p = kube_cache_get(c->pools, NULL, key);
-	if (p && work_may_go_on(w)) {
-		bool held = has_finalizer(&p->meta, FINALIZER_POOL);
-		if (p->meta.deletion_timestamp) {
-			if (held && !in_use(c, key))
-				work_patch_finalizers(w, c->pools, &p->meta, FINALIZER_POOL, false);
-		} else if (!held)
-			work_patch_finalizers(w, c->pools, &p->meta, FINALIZER_POOL, true);
-		if (held)
-			update_status(w, p);
-	}
-	work_close(w);
+static void pool_reconcile(struct work *w, const void *obj) {
+	const struct addresspool *p = obj;
+	if (!p)
+		return;
+	bool held = has_finalizer(&p->meta, FINALIZER_POOL);
+	if (p->meta.deletion_timestamp) {
+		if (held && !pool_in_use(work_controller(w), p->meta.name))
+			work_patch_finalizers(w, &api_kind_addresspool, &p->meta, FINALIZER_POOL, false);
+	} else if (!held)
+		work_patch_finalizers(w, &api_kind_addresspool, &p->meta, FINALIZER_POOL, true);
+	if (held)
+		pool_update_status(w, p);
 }
+
+/* A pool that came or went may overlap any other. */
+static void pools_pool_changed(struct controller *c, const struct kube_change *ch) {
+	if (ch->type != KUBE_MODIFIED)
+		concern_enqueue_all(c, &concern_pools);
+}
+
+/* Its usage; not with every single one of many. */
+static void pools_allocation_changed(struct controller *c, const struct kube_change *ch) {
+	const struct allocation *al = ch->obj;
+	concern_enqueue_after(c, &concern_pools, NULL, al->spec->pool, USEC_PER_SEC);
+}
+
+const struct concern concern_pools = {
+	.name = "addresspools",
+	.kind = &api_kind_addresspool,
+	.watches = {{.kind = &api_kind_addresspool, .changed = pools_pool_changed},
+                    {.kind = &api_kind_allocation, .changed = pools_allocation_changed}},
+	.reconcile = pool_reconcile,
+};

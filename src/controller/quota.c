@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "base/tree.h"
 #include "base/util.h"
+#include "controller/work.h"
 
 /* An instance that counts, and with what. */
 struct charge {
@@ -40,7 +42,7 @@ struct quotas {
 	struct tenants tenants;
 };
 
-static struct tenant *tenant(struct quotas *q, const char *ns) {
+static struct tenant *tenant_get(struct quotas *q, const char *ns) {
 	size_t n = strlen(ns) + 1;
 	struct tenant *t = calloc(1, sizeof(*t) + n), *have;
 	if (!t)
@@ -52,7 +54,7 @@ static struct tenant *tenant(struct quotas *q, const char *ns) {
 	return have ? have : t;
 }
 
-static struct charge *find(const struct quotas *q, const char *key) {
+static struct charge *charge_find(const struct quotas *q, const char *key) {
 	struct charge *ch = RB_ROOT(&q->charges);
 	int c;
 	while (ch && (c = strcmp(key, ch->key)))
@@ -60,27 +62,26 @@ static struct charge *find(const struct quotas *q, const char *key) {
 	return ch;
 }
 
-static const struct tenantquota *next_of(const struct quotas *q, const char *ns, const struct tenantquota *t) {
-	t = t ? kube_cache_next(q->c->quotas, t) : kube_cache_first_in(q->c->quotas, ns);
+static const struct tenantquota *quota_next_of(const struct quotas *q, const char *ns, const struct tenantquota *t) {
+	const struct kube_cache *quotas = controller_cache(q->c, &api_kind_tenantquota);
+	t = t ? kube_cache_next(quotas, t) : kube_cache_first_in(quotas, ns);
 	return t && streq(t->meta.ns, ns) ? t : NULL;
 }
 
-static void queue_status(struct quotas *q, const char *ns) {
+static void quota_queue_status(struct quotas *q, const char *ns) {
 	const struct tenantquota *t = NULL;
-	char key[KUBE_KEY_MAX];
 	/* Not with every single one of many. */
-	while ((t = next_of(q, ns, t)))
-		kube_workqueue_add_after(q->c->queues[QUEUE_QUOTAS], kube_key(ns, t->meta.name, key),
-		                         200 * USEC_PER_MSEC);
+	while ((t = quota_next_of(q, ns, t)))
+		concern_enqueue_after(q->c, &concern_quotas, ns, t->meta.name, 200 * USEC_PER_MSEC);
 }
 
-static void drop(struct quotas *q, struct charge *ch) {
+static void charge_drop(struct quotas *q, struct charge *ch) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
 	kube_key_split(ch->key, buf, &ns, &name);
-	struct tenant *t = tenant(q, ns);
+	struct tenant *t = tenant_get(q, ns);
 	quota_sum_add(&t->used, &ch->sum, -1);
-	queue_status(q, ns);
+	quota_queue_status(q, ns);
 	if (!t->used.instances) {
 		RB_REMOVE(tenants, &q->tenants, t);
 		free(t);
@@ -89,8 +90,8 @@ static void drop(struct quotas *q, struct charge *ch) {
 	free(ch);
 }
 
-static void add(struct quotas *q, const char *ns, const char *key, const char *type, const struct quota_sum *sum,
-                bool placed) {
+static void charge_add(struct quotas *q, const char *ns, const char *key, const char *type, const struct quota_sum *sum,
+                       bool placed) {
 	size_t n = strlen(key) + 1;
 	struct charge *ch = calloc(1, sizeof(*ch) + n);
 	if (!ch)
@@ -100,51 +101,53 @@ static void add(struct quotas *q, const char *ns, const char *key, const char *t
 	ch->placed = placed;
 	snprintf(ch->type, sizeof(ch->type), "%s", type);
 	RB_INSERT(charges, &q->charges, ch);
-	quota_sum_add(&tenant(q, ns)->used, sum, 1);
-	queue_status(q, ns);
+	quota_sum_add(&tenant_get(q, ns)->used, sum, 1);
+	quota_queue_status(q, ns);
 }
 
-static struct quota_sum size_of(const struct instancetype *type) {
+static struct quota_sum quota_size_of(const struct instancetype *type) {
 	return (struct quota_sum){1, type->spec->vcpus.v, type->spec->memory_mib.v};
 }
 
-static void on_instance(const struct kube_change *chg, void *userdata) {
-	struct quotas *q = userdata;
+static void quotas_instance_changed(struct controller *c, const struct kube_change *chg) {
+	struct quotas *q = quotas_of(c);
 	char key[KUBE_KEY_MAX];
-	if (chg->type == KUBE_SYNCED)
-		return;
 	const struct instance *i = chg->obj;
-	struct charge *ch = find(q, kube_key(chg->ns, chg->name, key));
+	struct charge *ch = charge_find(q, kube_key(chg->ns, chg->name, key));
 	if (chg->type == KUBE_DELETED) {
 		if (ch)
-			drop(q, ch);
+			charge_drop(q, ch);
 		return;
 	}
 	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
 	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
 	if (ch)
-		drop(q, ch);
-	add(q, i->meta.ns, key, i->spec->type, &s, true);
+		charge_drop(q, ch);
+	charge_add(q, i->meta.ns, key, i->spec->type, &s, true);
 }
 
-void quotas_type_changed(struct quotas *q, const char *type) {
+static void quotas_type_changed(struct controller *c, const struct kube_change *chg) {
+	struct quotas *q = quotas_of(c);
 	struct charge *ch, *next;
+	if (chg->type == KUBE_MODIFIED)
+		return; /* sizes can't be changed */
 	RB_FOREACH_SAFE (ch, charges, &q->charges, next) {
-		if (!ch->placed && streq(ch->type, type))
-			drop(q, ch); /* of what size it is now is seen when it is looked at again */
+		if (!ch->placed && streq(ch->type, chg->name))
+			charge_drop(q, ch); /* of what size it is now is seen when it is looked at again */
 	}
 }
 
 /* True if the namespace may have WANT more. */
-static bool fits(const struct quotas *q, const struct quota_sum *used, const char *ns, const struct quota_sum *want,
-                 char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct tenantquota *t = next_of(q, ns, NULL);
+static bool quota_fits(const struct quotas *q, const struct quota_sum *used, const char *ns,
+                       const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct tenantquota *t = quota_next_of(q, ns, NULL);
 	if (!t) {
-		t = kube_cache_get(q->c->quotas, TENANTQUOTA_DEFAULT_NS, TENANTQUOTA_DEFAULT);
+		t = kube_cache_get(controller_cache(q->c, &api_kind_tenantquota), TENANTQUOTA_DEFAULT_NS,
+		                   TENANTQUOTA_DEFAULT);
 		return !t || !tenantquota_exceeded(TENANTQUOTA_DEFAULT_TEXT, t->spec, used, want, msg);
 	}
-	for (; t; t = next_of(q, ns, t))
+	for (; t; t = quota_next_of(q, ns, t))
 		if (tenantquota_exceeded(t->meta.name, t->spec, used, want, msg))
 			return false;
 	return true;
@@ -153,28 +156,28 @@ static bool fits(const struct quotas *q, const struct quota_sum *used, const cha
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]) {
 	char key[KUBE_KEY_MAX];
-	if (find(q, kube_key(i->meta.ns, i->meta.name, key)))
+	if (charge_find(q, kube_key(i->meta.ns, i->meta.name, key)))
 		return true;
-	struct quota_sum want = size_of(type);
-	if (!fits(q, &tenant(q, i->meta.ns)->used, i->meta.ns, &want, msg))
+	struct quota_sum want = quota_size_of(type);
+	if (!quota_fits(q, &tenant_get(q, i->meta.ns)->used, i->meta.ns, &want, msg))
 		return false;
-	add(q, i->meta.ns, key, i->spec->type, &want, false);
+	charge_add(q, i->meta.ns, key, i->spec->type, &want, false);
 	return true;
 }
 
 bool quotas_admitted(const struct quotas *q, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
-	return find(q, kube_key(i->meta.ns, i->meta.name, key));
+	return charge_find(q, kube_key(i->meta.ns, i->meta.name, key));
 }
 
 /* What is kept for a cluster. No instance has such a name. */
-static struct charge *kept_for(const struct quotas *q, const struct api_meta *cluster,
-                               char key[static KUBE_KEY_MAX + 1]) {
+static struct charge *charge_kept_for(const struct quotas *q, const struct api_meta *cluster,
+                                      char key[static KUBE_KEY_MAX + 1]) {
 	snprintf(key, KUBE_KEY_MAX + 1, "%s/%s/", cluster->ns, cluster->name);
-	return find(q, key);
+	return charge_find(q, key);
 }
 
-static bool is_kept(const struct charge *ch) {
+static bool charge_is_kept(const struct charge *ch) {
 	return ch->key[strlen(ch->key) - 1] == '/';
 }
 
@@ -182,48 +185,48 @@ uint64_t quotas_kept(const struct quotas *q) {
 	struct charge *ch;
 	uint64_t n = 0;
 	RB_FOREACH (ch, charges, (struct charges *)&q->charges)
-		n += is_kept(ch) ? (uint64_t)ch->sum.instances : 0;
+		n += charge_is_kept(ch) ? (uint64_t)ch->sum.instances : 0;
 	return n;
 }
 
 void quotas_release_gang(struct quotas *q, const struct api_meta *cluster, const struct instance *const *v, size_t n) {
 	char key[KUBE_KEY_MAX + 1];
-	struct charge *ch = kept_for(q, cluster, key);
+	struct charge *ch = charge_kept_for(q, cluster, key);
 	if (ch)
-		drop(q, ch);
+		charge_drop(q, ch);
 	for (size_t i = 0; i < n; i++) {
-		ch = find(q, kube_key(cluster->ns, v[i]->meta.name, key));
+		ch = charge_find(q, kube_key(cluster->ns, v[i]->meta.name, key));
 		if (ch && !ch->placed)
-			drop(q, ch);
+			charge_drop(q, ch);
 	}
 }
 
 bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type,
                        const struct instance *const *v, size_t n, size_t missing, char msg[static QUOTA_MESSAGE_MAX]) {
 	char rest[KUBE_KEY_MAX + 1], key[KUBE_KEY_MAX];
-	const struct charge *kept = kept_for(q, cluster, rest);
+	const struct charge *kept = charge_kept_for(q, cluster, rest);
 	size_t in = 0;
 	for (size_t i = 0; i < n; i++)
 		in += quotas_admitted(q, v[i]);
 	if (in == n && (kept ? (size_t)kept->sum.instances : 0) == missing)
 		return true;
 	quotas_release_gang(q, cluster, v, n);
-	const struct quota_sum one = size_of(type);
+	const struct quota_sum one = quota_size_of(type);
 	const int64_t all = (int64_t)(n + missing), more = (int64_t)missing;
 	const struct quota_sum want = {all, all * one.vcpus, all * one.memory_mib};
 	const struct quota_sum later = {more, more * one.vcpus, more * one.memory_mib};
-	if (!fits(q, &tenant(q, cluster->ns)->used, cluster->ns, &want, msg))
+	if (!quota_fits(q, &tenant_get(q, cluster->ns)->used, cluster->ns, &want, msg))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		add(q, cluster->ns, kube_key(cluster->ns, v[i]->meta.name, key), type->meta.name, &one, false);
+		charge_add(q, cluster->ns, kube_key(cluster->ns, v[i]->meta.name, key), type->meta.name, &one, false);
 	if (missing)
-		add(q, cluster->ns, rest, type->meta.name, &later, false);
+		charge_add(q, cluster->ns, rest, type->meta.name, &later, false);
 	return true;
 }
 
 /* ---- status ---- */
 
-static int set_status(struct tenantquota *n, const struct quota_sum *used) {
+static int quota_set_status(struct tenantquota *n, const struct quota_sum *used) {
 	if (!n->status)
 		n->status = calloc(1, sizeof(*n->status));
 	if (n->status && !n->status->used)
@@ -243,47 +246,37 @@ static int set_status(struct tenantquota *n, const struct quota_sum *used) {
 		n->meta.generation.v, now_realtime_us());
 }
 
-void quota_reconcile(const char *key, void *userdata) {
-	struct controller *c = userdata;
-	struct work *w = work_new(c, QUEUE_QUOTAS, key);
-	struct error err = {0};
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	kube_key_split(key, buf, &ns, &name);
-	const struct tenantquota *t = kube_cache_get(c->quotas, ns, name);
-	if (t && !t->meta.deletion_timestamp && work_may_go_on(w)) {
-		struct tenantquota *n = clone(&api_kind_tenantquota, t);
-		if (!n || set_status(n, &tenant(c->quota, ns)->used) < 0) {
-			work_sent(w, error_oom(&err), &err);
-		} else {
-			struct kube_call call = op_call(work_op(w, c->quotas));
-			int r = kube_patch_status(c->client, &api_kind_tenantquota, t, n, &call, &err);
-			if (r != -EALREADY)
-				work_sent(w, r, &err);
-		}
-		api_free(&api_kind_tenantquota, n);
-	}
-	work_close(w);
+static void quota_reconcile(struct work *w, const void *obj) {
+	struct quotas *q = quotas_of(work_controller(w));
+	const struct tenantquota *t = obj;
+	if (!t || t->meta.deletion_timestamp)
+		return;
+	struct tenantquota *n = api_copy(&api_kind_tenantquota, t);
+	if (n && quota_set_status(n, &tenant_get(q, t->meta.ns)->used) >= 0)
+		work_patch_status(w, &api_kind_tenantquota, t, n, WORK_NO_THEN);
+	else
+		work_fail_oom(w);
+	api_free(&api_kind_tenantquota, n);
 }
 
 /* ---- ---- */
 
-int quotas_new(struct quotas **ret, struct controller *c) {
+static int quotas_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                       struct error *err) {
 	struct quotas *q = calloc(1, sizeof(*q));
 	if (!q)
-		return -ENOMEM;
+		return error_oom(err);
 	q->c = c;
 	RB_INIT(&q->charges);
 	RB_INIT(&q->tenants);
 	*ret = q;
-	return kube_cache_on_change(c->instances, on_instance, q);
+	return 0;
 }
 
-struct quotas *quotas_free(struct quotas *q) {
+static void quotas_close(void *state) {
+	struct quotas *q = state;
 	struct charge *ch;
 	struct tenant *t;
-	if (!q)
-		return NULL;
 	while ((ch = RB_MIN(charges, &q->charges))) {
 		RB_REMOVE(charges, &q->charges, ch);
 		free(ch);
@@ -293,5 +286,14 @@ struct quotas *quotas_free(struct quotas *q) {
 		free(t);
 	}
 	free(q);
-	return NULL;
 }
+
+const struct concern concern_quotas = {
+	.name = "tenantquotas",
+	.kind = &api_kind_tenantquota,
+	.watches = {{.kind = &api_kind_instance, .changed = quotas_instance_changed},
+                    {.kind = &api_kind_instancetype, .changed = quotas_type_changed}},
+	.open = quotas_open,
+	.reconcile = quota_reconcile,
+	.close = quotas_close,
+};

@@ -7,13 +7,15 @@
  * nothing. It then counts until it is gone, also when the quota is lowered.
  */
 
+#include "api/instance.h"
 #include "api/tenantquota.h"
-#include "controller/controller.h"
+#include "controller/concern.h"
 
 struct quotas;
 
-int quotas_new(struct quotas **ret, struct controller *c);
-struct quotas *quotas_free(struct quotas *q);
+static inline struct quotas *quotas_of(const struct controller *c) {
+	return concern_state(c, &concern_quotas);
+}
 
 /* Lets I (not placed yet) in if it exceeds nothing; false: MSG says what. */
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
@@ -30,7 +32,3 @@ bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const s
 void quotas_release_gang(struct quotas *q, const struct api_meta *cluster, const struct instance *const *v, size_t n);
 /* The sum of MISSING over all clusters. */
 uint64_t quotas_kept(const struct quotas *q);
-/* An InstanceType came or went. */
-void quotas_type_changed(struct quotas *q, const char *type);
-/* The status of a TenantQuota. */
-void quota_reconcile(const char *key, void *userdata);

@@ -11,7 +11,7 @@
 #include "base/tree.h"
 #include "base/util.h"
 #include "base/vtep.h"
-#include "controller/controller.h"
+#include "controller/vteps.h"
 
 struct claimant {
 	RB_ENTRY(claimant) node;
@@ -32,7 +32,7 @@ struct vteps {
 	struct claimants claimants;
 };
 
-static bool mac_of(const struct host *h, struct mac *ret) {
+static bool host_router_mac(const struct host *h, struct mac *ret) {
 	struct addr vtep;
 	if (!h || !h->spec || !h->spec->vtep || addr_parse(h->spec->vtep, &vtep, NULL) < 0)
 		return false;
@@ -40,7 +40,7 @@ static bool mac_of(const struct host *h, struct mac *ret) {
 	return true;
 }
 
-static struct claimant *new_claimant(const struct mac *mac, const char *host) {
+static struct claimant *claimant_new(const struct mac *mac, const char *host) {
 	size_t n = strlen(host) + 1;
 	struct claimant *cl = calloc(1, sizeof(*cl) + n);
 	if (!cl)
@@ -51,49 +51,48 @@ static struct claimant *new_claimant(const struct mac *mac, const char *host) {
 }
 
 /* The first with this MAC; claimants of one MAC follow each other. */
-static struct claimant *first_of(const struct vteps *v, const struct mac *mac) {
-	struct claimant *key = new_claimant(mac, "");
+static struct claimant *claimant_first(const struct vteps *v, const struct mac *mac) {
+	struct claimant *key = claimant_new(mac, "");
 	struct claimant *found = RB_NFIND(claimants, (struct claimants *)&v->claimants, key);
 	free(key);
 	return found;
 }
 
-static bool has_mac(const struct claimant *cl, const struct mac *mac) {
+static bool claimant_has_mac(const struct claimant *cl, const struct mac *mac) {
 	return cl && memcmp(cl->mac.bytes, mac->bytes, sizeof(mac->bytes)) == 0;
 }
 
-static void enqueue_all_of(const struct vteps *v, const struct mac *mac) {
-	for (struct claimant *cl = first_of(v, mac); has_mac(cl, mac); cl = RB_NEXT(claimants, &v->claimants, cl))
-		enqueue(v->c, QUEUE_HOSTS, NULL, cl->host);
+static void vteps_enqueue_all_of(const struct vteps *v, const struct mac *mac) {
+	for (struct claimant *cl = claimant_first(v, mac); claimant_has_mac(cl, mac);
+	     cl = RB_NEXT(claimants, &v->claimants, cl))
+		concern_enqueue(v->c, &concern_hosts, NULL, cl->host);
 }
 
-static void on_host(const struct kube_change *ch, void *userdata) {
-	struct vteps *v = userdata;
+static void vteps_host_changed(struct controller *c, const struct kube_change *ch) {
+	struct vteps *v = vteps_of(c);
 	struct mac was, now;
-	if (ch->type == KUBE_SYNCED)
-		return;
-	bool had = mac_of(ch->type == KUBE_DELETED ? ch->obj : ch->old, &was);
-	bool has = ch->type != KUBE_DELETED && mac_of(ch->obj, &now);
+	bool had = host_router_mac(ch->type == KUBE_DELETED ? ch->obj : ch->old, &was);
+	bool has = ch->type != KUBE_DELETED && host_router_mac(ch->obj, &now);
 	if (had && has && memcmp(was.bytes, now.bytes, sizeof(now.bytes)) == 0)
 		return;
 	if (had) {
-		struct claimant *key = new_claimant(&was, ch->name);
+		struct claimant *key = claimant_new(&was, ch->name);
 		struct claimant *cl = RB_FIND(claimants, &v->claimants, key);
 		free(key);
 		if (cl)
 			RB_REMOVE(claimants, &v->claimants, cl);
 		free(cl);
-		enqueue_all_of(v, &was);
+		vteps_enqueue_all_of(v, &was);
 	}
 	if (has) {
-		struct claimant *cl = new_claimant(&now, ch->name);
+		struct claimant *cl = claimant_new(&now, ch->name);
 		if (RB_INSERT(claimants, &v->claimants, cl))
 			free(cl);
-		enqueue_all_of(v, &now);
+		vteps_enqueue_all_of(v, &now);
 	}
 }
 
-static bool older(const struct host *a, const struct host *b) {
+static bool host_is_older(const struct host *a, const struct host *b) {
 	const char *x = a->meta.creation_timestamp ? a->meta.creation_timestamp : "";
 	const char *y = b->meta.creation_timestamp ? b->meta.creation_timestamp : "";
 	int c = strcmp(x, y);
@@ -103,34 +102,42 @@ static bool older(const struct host *a, const struct host *b) {
 const struct host *vteps_rival(const struct vteps *v, const struct host *h) {
 	const struct host *found = NULL;
 	struct mac mac;
-	if (!mac_of(h, &mac))
+	if (!host_router_mac(h, &mac))
 		return NULL;
-	for (struct claimant *cl = first_of(v, &mac); has_mac(cl, &mac); cl = RB_NEXT(claimants, &v->claimants, cl)) {
-		const struct host *o = kube_cache_get(v->c->hosts, NULL, cl->host);
-		if (o && o != h && !streq(o->meta.name, h->meta.name) && older(o, h) && (!found || older(o, found)))
+	for (struct claimant *cl = claimant_first(v, &mac); claimant_has_mac(cl, &mac);
+	     cl = RB_NEXT(claimants, &v->claimants, cl)) {
+		const struct host *o = kube_cache_get(controller_cache(v->c, &api_kind_host), NULL, cl->host);
+		if (o && o != h && !streq(o->meta.name, h->meta.name) && host_is_older(o, h) &&
+		    (!found || host_is_older(o, found)))
 			found = o;
 	}
 	return found;
 }
 
-int vteps_new(struct vteps **ret, struct controller *c) {
+static int vteps_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                      struct error *err) {
 	struct vteps *v = calloc(1, sizeof(*v));
 	if (!v)
-		return -ENOMEM;
+		return error_oom(err);
 	v->c = c;
 	RB_INIT(&v->claimants);
 	*ret = v;
-	return kube_cache_on_change(c->hosts, on_host, v) < 0 ? -ENOMEM : 0;
+	return 0;
 }
 
-struct vteps *vteps_free(struct vteps *v) {
+static void vteps_close(void *state) {
+	struct vteps *v = state;
 	struct claimant *cl;
-	if (!v)
-		return NULL;
 	while ((cl = RB_MIN(claimants, &v->claimants))) {
 		RB_REMOVE(claimants, &v->claimants, cl);
 		free(cl);
 	}
 	free(v);
-	return NULL;
 }
+
+const struct concern concern_vteps = {
+	.name = "vteps",
+	.watches = {{.kind = &api_kind_host, .changed = vteps_host_changed}},
+	.open = vteps_open,
+	.close = vteps_close,
+};

@@ -1,35 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
-/* A piece of work: several requests for one key, and their common end. */
+#include "controller/work.h"
 
 #include <string.h>
 
 #include "base/jsonwrite.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/util.h"
-#include "controller/controller.h"
+#include "controller/internal.h"
 
-static const char *const queue_names[N_QUEUES] = {"instances", "addresspools", "allocations", "endpoints",
-                                                  "hosts",     "tenantquotas", "clusters"};
+/* One request of a piece of work, and what its answer is good for. */
+struct op {
+	struct work *work;
+	struct kube_request *slot;
+	const struct api_kind *kind;
+	bool feed;       /* the answer is an object for the cache of its kind */
+	bool missing_ok; /* 404 is as good as success */
+	void (*then)(struct work *w, const struct kube_response *r, const void *arg);
+	_Alignas(max_align_t) char arg[WORK_ARG_MAX];
+};
+
+struct work {
+	TAILQ_ENTRY(work) entry;
+	struct controller_row *row;
+	unsigned pending; /* requests in flight, and one while reconcile() runs */
+	int result;
+	struct error err; /* of the first failure */
+	struct op ops[WORK_OPS_MAX];
+	unsigned n_ops;
+	char key[KUBE_KEY_MAX];
+};
 
 static struct metric reconciles = METRIC_COUNTER("nacre_controller_reconciles_total", "Objects looked at.");
 static struct metric errors = METRIC_COUNTER("nacre_controller_errors_total", "Reconciliations that failed.");
 
-struct work *work_new(struct controller *c, enum queue q, const char *key) {
-	struct work *w = calloc(1, sizeof(*w));
-	if (!w)
-		abort(); /* the key would stay active for ever */
-	*w = (struct work){.c = c, .queue = q, .pending = 1};
-	snprintf(w->key, sizeof(w->key), "%s", key);
-	TAILQ_INSERT_TAIL(&c->works, w, entry);
+void work_register_metrics(void) {
 	metric_register(&reconciles);
 	metric_register(&errors);
-	metric_add(&reconciles, 1);
-	return w;
 }
 
+struct controller *work_controller(const struct work *w) {
+	return w->row->c;
+}
+
+const char *work_key(const struct work *w) {
+	return w->key;
+}
+
+unsigned work_room(const struct work *w) {
+	return WORK_OPS_MAX - w->n_ops;
+}
+
+/* ---- begin and end ---- */
+
 static void work_unref(struct work *w) {
-	struct controller *c = w->c;
+	struct controller_row *row = w->row;
 	if (--w->pending)
 		return;
 	if (w->result < 0) {
@@ -38,37 +63,76 @@ static void work_unref(struct work *w) {
 		if (!race)
 			metric_add(&errors, 1);
 		log_write(race ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "reconcile failed, trying again",
-		          "queue=%s object=%s error=\"%s\"", queue_names[w->queue], w->key, w->err.msg);
+		          "queue=%s object=%s error=\"%s\"", row->concern->name, w->key, w->err.msg);
 	}
-	TAILQ_REMOVE(&c->works, w, entry);
-	kube_workqueue_done(c->queues[w->queue], w->key, w->result);
+	TAILQ_REMOVE(&row->c->works, w, entry);
+	kube_workqueue_done(row->queue, w->key, w->result);
 	free(w);
 }
 
-bool work_may_go_on(struct work *w) {
-	struct error err;
-	if (may_act(w->c))
-		return true;
-	work_sent(w, error_set(&err, EAGAIN, "not leading"), &err);
-	return false;
-}
-
-void work_close(struct work *w) {
+void work_run(struct controller_row *row, const char *key) {
+	struct work *w = calloc(1, sizeof(*w));
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	if (!w)
+		abort(); /* the key would stay active for ever */
+	*w = (struct work){.row = row, .pending = 1};
+	snprintf(w->key, sizeof(w->key), "%s", key);
+	TAILQ_INSERT_TAIL(&row->c->works, w, entry);
+	metric_add(&reconciles, 1);
+	kube_key_split(w->key, buf, &ns, &name);
+	if (work_may_go_on(w))
+		row->concern->reconcile(w, kube_cache_get(controller_cache(row->c, row->concern->kind), ns, name));
 	work_unref(w);
 }
 
-static void fail(struct work *w, int r, const struct error *err) {
+void work_free_all(struct controller *c) {
+	struct work *w;
+	while ((w = TAILQ_FIRST(&c->works))) {
+		TAILQ_REMOVE(&c->works, w, entry);
+		free(w);
+	}
+}
+
+void work_fail(struct work *w, int r, const struct error *err) {
 	if (w->result < 0)
 		return;
 	w->result = r;
 	w->err = *err;
 }
 
-struct op *work_op(struct work *w, struct kube_cache *feed) {
-	if (w->n_ops == WORK_OPS_MAX)
-		abort(); /* no concern begins so many */
+void work_fail_oom(struct work *w) {
+	struct error err;
+	work_fail(w, error_oom(&err), &err);
+}
+
+bool work_may_go_on(struct work *w) {
+	struct error err;
+	if (controller_may_act(w->row->c))
+		return true;
+	work_fail(w, error_set(&err, EAGAIN, "not leading"), &err);
+	return false;
+}
+
+void work_again(struct work *w, uint64_t delay_us) {
+	kube_workqueue_add_after(w->row->queue, w->key, delay_us);
+}
+
+/* ---- one request ---- */
+
+/* NULL, and W has failed, while the controller may not act. */
+static struct op *op_new(struct work *w, const struct api_kind *k, struct work_then then) {
+	if (!work_may_go_on(w))
+		return NULL;
+	if (w->n_ops == WORK_OPS_MAX || then.size > WORK_ARG_MAX)
+		abort();
 	struct op *op = &w->ops[w->n_ops++];
-	*op = (struct op){.work = w, .feed = feed};
+	op->work = w;
+	op->kind = k;
+	op->feed = op->missing_ok = true;
+	op->then = then.fn;
+	if (then.size)
+		memcpy(op->arg, then.arg, then.size);
 	return op;
 }
 
@@ -77,23 +141,70 @@ static void op_done(const struct kube_response *r, void *userdata) {
 	struct work *w = op->work;
 	void *obj;
 	if (r->error < 0 && !(op->missing_ok && r->error == -ENOENT))
-		fail(w, r->error, &r->err);
-	if (r->error == 0 && op->feed && kube_response_parse(r, kube_cache_kind(op->feed), &obj, NULL) == 0)
-		kube_cache_feed(op->feed, obj);
+		work_fail(w, r->error, &r->err);
+	if (r->error == 0 && op->feed && kube_response_parse(r, op->kind, &obj, NULL) == 0)
+		kube_cache_feed(controller_cache(w->row->c, op->kind), obj);
 	if (op->then)
-		op->then(op, r);
+		op->then(w, r, op->arg);
 	work_unref(w);
 }
 
-struct kube_call op_call(struct op *op) {
+static struct kube_call op_call(struct op *op) {
 	return (struct kube_call){.done = op_done, .userdata = op, .slot = &op->slot};
 }
 
-void work_sent(struct work *w, int r, const struct error *err) {
-	if (r == 0)
+/* R is what beginning the request of OP, the newest of its work, returned. */
+static bool op_begun(struct op *op, int r, const struct error *err) {
+	struct work *w = op->work;
+	if (r == 0) {
 		w->pending++;
-	else
-		fail(w, r, err);
+		return true;
+	}
+	w->n_ops--;
+	if (r != -EALREADY)
+		work_fail(w, r, err);
+	return false;
+}
+
+/* ---- what concerns begin ---- */
+
+bool work_create(struct work *w, const struct api_kind *k, const void *obj, struct work_then then) {
+	struct error err = {0};
+	struct op *op = op_new(w, k, then);
+	if (!op)
+		return false;
+	struct kube_call call = op_call(op);
+	op->missing_ok = false;
+	return op_begun(op, kube_create(w->row->c->client, k, obj, &call, &err), &err);
+}
+
+bool work_patch_status(struct work *w, const struct api_kind *k, const void *old, const void *new,
+                       struct work_then then) {
+	struct error err = {0};
+	struct op *op = op_new(w, k, then);
+	if (!op)
+		return false;
+	struct kube_call call = op_call(op);
+	return op_begun(op, kube_patch_status(w->row->c->client, k, old, new, &call, &err), &err);
+}
+
+static bool begin_patch(struct work *w, const struct api_kind *k, const struct api_meta *m, const struct buf *patch,
+                        bool feed) {
+	struct error err = {0};
+	struct op *op = op_new(w, k, WORK_NO_THEN);
+	if (!op)
+		return false;
+	struct kube_call call = op_call(op);
+	op->feed = feed;
+	int r = buf_error(patch, "patch", &err);
+	if (r == 0)
+		r = kube_patch(w->row->c->client, k, m->ns, m->name, NULL, KUBE_PATCH_MERGE, patch->data, patch->len,
+		               &call, &err);
+	return op_begun(op, r, &err);
+}
+
+bool work_patch(struct work *w, const struct api_kind *k, const struct api_meta *m, const struct buf *patch) {
+	return begin_patch(w, k, m, patch, true);
 }
 
 bool has_finalizer(const struct api_meta *m, const char *finalizer) {
@@ -103,10 +214,9 @@ bool has_finalizer(const struct api_meta *m, const char *finalizer) {
 	return false;
 }
 
-void work_patch_finalizers(struct work *w, struct kube_cache *cache, const struct api_meta *m, const char *finalizer,
+bool work_patch_finalizers(struct work *w, const struct api_kind *k, const struct api_meta *m, const char *finalizer,
                            bool add) {
 	_buf_free_ struct buf b = {0};
-	struct error err = {0};
 	jw_begin(&b, '{');
 	jw_key(&b, "metadata");
 	jw_begin(&b, '{');
@@ -122,29 +232,35 @@ void work_patch_finalizers(struct work *w, struct kube_cache *cache, const struc
 	jw_end(&b, ']');
 	jw_end(&b, '}');
 	jw_end(&b, '}');
-	int r = buf_error(&b, "finalizer patch", &err);
 	/* Taking the last one off deletes the object: what is answered then must not go back into the cache. */
-	struct op *op = work_op(w, add ? cache : NULL);
-	struct kube_call call = op_call(op);
-	op->missing_ok = !add;
-	if (r == 0)
-		r = kube_patch(w->c->client, kube_cache_kind(cache), m->ns, m->name, NULL, KUBE_PATCH_MERGE, b.data,
-		               b.len, &call, &err);
-	work_sent(w, r, &err);
+	return begin_patch(w, k, m, &b, add);
 }
 
-void work_delete(struct work *w, const struct api_kind *k, const struct api_meta *m) {
+static bool begin_delete(struct work *w, const struct api_kind *k, const struct api_meta *m, bool exact) {
 	struct error err = {0};
-	struct op *op = work_op(w, NULL);
+	struct op *op = op_new(w, k, WORK_NO_THEN);
+	if (!op)
+		return false;
 	struct kube_call call = op_call(op);
-	op->missing_ok = true;
-	work_sent(w, kube_delete(w->c->client, k, m->ns, m->name, m->uid, &call, &err), &err);
+	op->feed = false;
+	int r = exact ? kube_delete_exact(w->row->c->client, k, m, &call, &err)
+	              : kube_delete(w->row->c->client, k, m->ns, m->name, m->uid, &call, &err);
+	return op_begun(op, r, &err);
 }
 
-void *clone(const struct api_kind *k, const void *obj) {
-	_buf_free_ struct buf b = {0};
-	struct api_errors errs = {0};
-	void *ret;
-	api_print(k, obj, &b);
-	return b.failed || api_parse(k, b.data, b.len, &ret, &errs) < 0 ? NULL : ret;
+bool work_delete(struct work *w, const struct api_kind *k, const struct api_meta *m) {
+	return begin_delete(w, k, m, false);
+}
+
+bool work_delete_exact(struct work *w, const struct api_kind *k, const struct api_meta *m) {
+	return begin_delete(w, k, m, true);
+}
+
+bool work_get(struct work *w, const struct api_kind *k, const char *ns, const char *name, struct work_then then) {
+	struct error err = {0};
+	struct op *op = op_new(w, k, then);
+	if (!op)
+		return false;
+	struct kube_call call = op_call(op);
+	return op_begun(op, kube_get(w->row->c->client, k, ns, name, &call, &err), &err);
 }

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "api/host.h"
+#include "controller/concern.h"
+
+/* True if HOST is known to be lost: its heartbeat ran out, or there is no such Host. */
+bool host_is_lost(const struct controller *c, const char *host);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What controller.c and work.c share. No concern includes this. */
+
+#include "base/tree.h"
+#include "controller/work.h"
+#include "kube/workqueue.h"
+
+#define CONCERN_COUNT(name) +1
+enum { N_CONCERNS = CONCERNS(CONCERN_COUNT) };
+
+/* A cache may be wanted by every concern for its own kind and all that it watches. */
+#define CONTROLLER_CACHES_MAX (N_CONCERNS * (CONCERN_WATCHES_MAX + 1))
+
+struct controller_cache {
+	struct controller *c;
+	const struct api_kind *kind;
+	const char *ns;
+	struct kube_cache *cache;
+};
+
+/* One concern at work. */
+struct controller_row {
+	struct controller *c;
+	const struct concern *concern;
+	struct kube_workqueue *queue; /* NULL: it has none */
+	void *state;
+};
+
+struct controller {
+	sd_event *loop;
+	struct kube_client *client;
+	struct controller_cache caches[CONTROLLER_CACHES_MAX];
+	size_t n_caches;
+	struct controller_row rows[N_CONCERNS];
+	TAILQ_HEAD(, work) works;
+	struct kube_elector *elector; /* NULL: without leader election */
+	struct kube_recorder *recorder;
+	sd_event_source *tick;
+	bool acting;
+};
+
+void work_register_metrics(void);
+/* Reconciles KEY, which the queue of ROW handed out. */
+void work_run(struct controller_row *row, const char *key);
+/* Frees what is left, without telling anybody; no answer may come any more. */
+void work_free_all(struct controller *c);

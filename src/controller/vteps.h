@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Which Host a VTEP belongs to if several name it, or one that has the same router MAC. */
+
+#include "api/host.h"
+#include "controller/concern.h"
+
+struct vteps;
+
+static inline struct vteps *vteps_of(const struct controller *c) {
+	return concern_state(c, &concern_vteps);
+}
+
+/* The older Host that has the VTEP of H, or its router MAC; NULL: it is H's own. */
+const struct host *vteps_rival(const struct vteps *v, const struct host *h);
