@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "controller/ranges.h"
+#include "controller/room.h"
 
 const char *const use_names[N_USES] = {"instance", "delegated", "overlay", "mac"};
 
@@ -36,6 +37,7 @@ RB_HEAD(owned_tree, owned);
 RB_GENERATE_INTERNAL(owned_tree, owned, node, owned_cmp, _unused_ static)
 
 struct addresses {
+	struct controller *c;
 	const struct kube_cache *pool_cache, *allocation_cache;
 	struct pool_tree pools;
 	struct owned_tree owned;
@@ -64,7 +66,7 @@ static void pool_free(struct addresses *a, struct pool *p) {
 }
 
 /* The number of VALUE in the pool: the other way round of addresspool_value(), and checked against it. */
-static bool value_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
+static bool pool_value_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
 	char again[PREFIX_STR_MAX];
 	uint64_t v = 0;
 	if (streq(spec->use, "mac")) {
@@ -99,13 +101,25 @@ static bool value_index(const struct addresspool_spec *spec, const char *value, 
 	return false;
 }
 
+/* Gives the value V back. */
+static void pool_give(struct addresses *a, struct pool *p, uint64_t v) {
+	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
+	if (ranges_give(&p->ranges, v) < 0)
+		abort(); /* a value that counts as used for ever is lost */
+	if (obj)
+		room_of_values(a->c, obj->spec->use);
+}
+
 static void pool_mark(struct addresses *a, const struct allocation *al, bool taken) {
 	struct pool *p = pool_find(a, al->spec->pool);
 	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, al->spec->pool);
 	uint64_t v;
-	if (p && obj && value_index(obj->spec, al->spec->value, &v) &&
-	    (taken ? ranges_take(&p->ranges, v) : ranges_give(&p->ranges, v)) < 0)
-		abort(); /* a value taken for free would only be refused by the server, one taken for used is lost */
+	if (!p || !obj || !pool_value_index(obj->spec, al->spec->value, &v))
+		return;
+	if (!taken)
+		pool_give(a, p, v);
+	else if (ranges_take(&p->ranges, v) < 0)
+		abort(); /* somebody else would be promised it */
 }
 
 /* Begins afresh with what the cache holds. */
@@ -127,6 +141,8 @@ static void addresses_pool_changed(struct controller *c, const struct kube_chang
 	struct pool *p = pool_find(a, ch->name);
 	if (ch->type == KUBE_DELETED && p)
 		pool_free(a, p);
+	else if (ch->type != KUBE_DELETED)
+		room_of_values(c, ((const struct addresspool *)ch->obj)->spec->use);
 	if (ch->type != KUBE_ADDED || p)
 		return;
 	p = calloc(1, sizeof(*p));
@@ -161,8 +177,10 @@ static void addresses_allocations_synced(struct controller *c) {
 	struct pool *p;
 	RB_FOREACH (p, pool_tree, &a->pools) {
 		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
-		if (obj)
-			pool_fill(a, p, obj);
+		if (!obj)
+			continue;
+		pool_fill(a, p, obj);
+		room_of_values(c, obj->spec->use);
 	}
 }
 
@@ -220,10 +238,10 @@ static void allocation_created(struct work *w, const struct kube_response *r, co
 	 * answer, perhaps it was created; then the watch marks it again.
 	 */
 	if (r->error < 0 && r->error != -EEXIST && p)
-		(void)!ranges_give(&p->ranges, res->value);
+		pool_give(addresses_of(work_controller(w)), p, res->value);
 }
 
-static struct allocation *make_allocation(const char *pool, const char *value, const struct instance *owner) {
+static struct allocation *allocation_new(const char *pool, const char *value, const struct instance *owner) {
 	struct allocation *al = api_new(&api_kind_allocation);
 	char name[64];
 	allocation_name(value, name);
@@ -251,19 +269,19 @@ static struct allocation *make_allocation(const char *pool, const char *value, c
 }
 
 /* Begins to create the Allocation of the pool's next free value. */
-static void allocate_from(struct work *w, struct pool *p, const struct addresspool *obj, uint64_t v,
-                          const struct instance *owner) {
+static void allocation_begin(struct work *w, struct pool *p, const struct addresspool *obj, uint64_t v,
+                             const struct instance *owner) {
 	char value[PREFIX_STR_MAX];
 	struct allocation *al = NULL;
 	struct reservation res = {.value = v};
 	snprintf(res.pool, sizeof(res.pool), "%s", p->name);
 	if (addresspool_value(obj->spec, v, value) < 0 || ranges_take(&p->ranges, v) < 0 ||
-	    !(al = make_allocation(p->name, value, owner))) {
+	    !(al = allocation_new(p->name, value, owner))) {
 		work_fail_oom(w);
 		return;
 	}
 	if (!work_create(w, &api_kind_allocation, al, allocation_created_then(&res)))
-		(void)!ranges_give(&p->ranges, v);
+		pool_give(addresses_of(work_controller(w)), p, v);
 	api_free(&api_kind_allocation, al);
 }
 
@@ -274,12 +292,12 @@ static bool pool_is_usable(const struct addresspool *obj) {
 	       api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
 }
 
-uint64_t addresses_room(const struct addresses *a, enum use use) {
+uint64_t addresses_room(const struct addresses *a, const char *use) {
 	struct pool *p;
 	uint64_t n = 0;
 	RB_FOREACH (p, pool_tree, (struct pool_tree *)&a->pools) {
 		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
-		if (obj && streq(obj->spec->use, use_names[use]) && pool_is_usable(obj))
+		if (obj && streq(obj->spec->use, use) && pool_is_usable(obj))
 			n += p->ranges.free;
 	}
 	return n;
@@ -300,7 +318,7 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 			continue;
 		}
 		if (ranges_next(&p->ranges, &v)) {
-			allocate_from(w, p, obj, v, owner);
+			allocation_begin(w, p, obj, v, owner);
 			return 0;
 		}
 		n += (size_t)snprintf(names + n, sizeof(names) - n, "%s`%.60s` (%llu of %llu used)", full ? ", " : "",
@@ -350,6 +368,7 @@ static int addresses_open(struct controller *c, _unused_ const struct controller
 	struct addresses *a = calloc(1, sizeof(*a));
 	if (!a)
 		return error_oom(err);
+	a->c = c;
 	a->pool_cache = controller_cache(c, &api_kind_addresspool);
 	a->allocation_cache = controller_cache(c, &api_kind_allocation);
 	RB_INIT(&a->pools);

@@ -35,7 +35,7 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
                        const char **reason, char *msg, size_t size) _must_use_;
 
 /* How many values for USE are free in all usable pools. */
-uint64_t addresses_room(const struct addresses *a, enum use use);
+uint64_t addresses_room(const struct addresses *a, const char *use);
 /* Values of the pool in use, those reserved for requests in flight included. */
 int64_t addresses_used(const struct addresses *a, const char *pool);
 

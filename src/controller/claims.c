@@ -20,7 +20,7 @@ static const struct instance *claims_owner(const struct controller *c, const str
 	return i && streq(instance_id(i), o->uid) ? i : NULL;
 }
 
-static bool given(const char *s) {
+static bool claims_is_given(const char *s) {
 	return s && *s;
 }
 
@@ -29,7 +29,8 @@ static bool given(const char *s) {
 static enum claim claims_judge_instance(const struct endpoint *e, const struct instance *i, char why[static 256]) {
 	const struct endpoint_spec *s = e->spec;
 	const struct instance_status *st = i->status;
-	if (!st || !given(st->host) || !given(st->overlay_address) || !given(st->mac) || !given(st->prefix))
+	if (!st || !claims_is_given(st->host) || !claims_is_given(st->overlay_address) || !claims_is_given(st->mac) ||
+	    !claims_is_given(st->prefix))
 		return CLAIM_UNKNOWN;
 	if (!streq(st->host, s->host))
 		return WRONG("Instance %s/%s is on host %s", i->meta.ns, i->meta.name, st->host);

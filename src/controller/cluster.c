@@ -40,6 +40,7 @@ struct look {
 	const struct instance *v[CLUSTER_MAX];    /* by number */
 	const struct instance *gang[CLUSTER_MAX]; /* unbound members there are */
 	size_t n_gang;
+	struct room_want want_room;  /* n is 0: it waits for none */
 	const char *status, *reason; /* of condition Scheduled */
 	char message[MESSAGE_MAX];
 };
@@ -292,7 +293,8 @@ static bool gang_has_addresses(struct look *l) {
 		uint64_t lack = l->unbound - l->n_gang;
 		for (size_t k = 0; k < l->n_gang; k++)
 			lack += !member_has_address(c, l->gang[k], u);
-		uint64_t room = lack ? addresses_room(addresses_of(c), u) : 0, others = lack ? gangs_promised(c, u) : 0;
+		uint64_t room = lack ? addresses_room(addresses_of(c), use_names[u]) : 0,
+			 others = lack ? gangs_promised(c, u) : 0;
 		room -= MIN(room, others);
 		if (room >= lack)
 			continue;
@@ -300,6 +302,7 @@ static bool gang_has_addresses(struct look *l) {
 		         "%" PRIu64 " of %" PRIu64
 		         " members can have addresses: AddressPools with use %s are short of them",
 		         room, lack, use_names[u]);
+		l->want_room = (struct room_want){.sort = ROOM_VALUES, .of = use_names[u], .n = lack};
 		return false;
 	}
 	return true;
@@ -323,6 +326,7 @@ static bool gang_admit(struct look *l) {
 		return true;
 	}
 	look_say(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
+	l->want_room = (struct room_want){.sort = ROOM_QUOTA, .of = l->cl->meta.ns, .size = l->type, .n = l->unbound};
 	return false;
 }
 
@@ -369,7 +373,7 @@ static void gang_seat(struct look *l) {
 	if (fit < n) {
 		look_say(l, "False", "Unschedulable",
 		         "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
-		room_wait(c, &concern_clusters, &l->cl->meta, l->want > l->unbound);
+		l->want_room = (struct room_want){.sort = ROOM_HOSTS, .size = l->type, .n = n};
 	} else {
 		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
 		for (size_t k = 0; k < n; k++) {
@@ -387,6 +391,7 @@ static void gang_place(struct look *l) {
 	struct controller *c = l->c;
 	const struct api_meta *m = &l->cl->meta;
 	const struct instance *leaving = NULL, *foreign = NULL;
+	char taken[KUBE_KEY_MAX];
 	size_t complete = 0;
 	for (size_t n = 0; n < l->want; n++) {
 		char name[CLUSTER_NAME_MAX + 32];
@@ -404,15 +409,17 @@ static void gang_place(struct look *l) {
 		look_say(l, "True", "Scheduled", "all %zu members have hosts", l->want);
 		gangs_forget_refusal(gangs_of(c), work_key(l->w));
 		waits = false;
-	} else if (foreign)
+	} else if (foreign) {
 		look_say(l, "False", "NameTaken",
 		         "Instance %s is there and no member of this Cluster; delete it, or give the Cluster another "
 		         "name",
 		         foreign->meta.name);
-	else if (leaving) {
+		l->want_room =
+			(struct room_want){.sort = ROOM_NAME, .of = kube_key(m->ns, foreign->meta.name, taken), .n = 1};
+	} else if (leaving) {
 		look_say(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
-		return; /* its end brings us back */
-	} else if (!l->type)
+		return;      /* its end brings us back */
+	} else if (!l->type) /* when it comes, all Clusters are looked at */
 		look_say(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
 		         l->cl->spec->template->type);
 	else if (gang_must_make_way(l) || !gang_admit(l))
@@ -430,8 +437,11 @@ static void gang_place(struct look *l) {
 	/* Nothing is kept for those that are not being made. */
 	else if (waits || !l->unbound)
 		quotas_release_gang(quotas_of(c), m, l->gang, l->n_gang);
-	if (waits)
-		room_wait(c, &concern_clusters, m, l->want > l->unbound);
+	if (!l->want_room.n)
+		return;
+	l->want_room.spec = l->cl->spec->template;
+	l->want_room.first = l->want > l->unbound;
+	room_wait(c, &concern_clusters, m, &l->want_room);
 }
 
 /* ---- keeping alike ---- */

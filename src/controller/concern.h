@@ -18,11 +18,11 @@
  * and closed in the opposite one.
  */
 #define CONCERNS(F)    \
+	F(room)        \
 	F(addresses)   \
 	F(placement)   \
 	F(gangs)       \
 	F(vteps)       \
-	F(room)        \
 	F(quotas)      \
 	F(hosts)       \
 	F(clusters)    \
@@ -56,7 +56,7 @@ struct concern {
 	bool first;           /* its keys are handed out before all others */
 	bool retry_on_return; /* all its objects are queued when the API answers again, without waiting for a backoff */
 	struct metric *count; /* a gauge of how many objects of its kind there are */
-	struct concern_watch watches[CONCERN_WATCHES_MAX]; /* besides its own kind; ended by kind NULL */
+	struct concern_watch watches[CONCERN_WATCHES_MAX + 1]; /* besides its own kind; ended by kind NULL */
 	/* Makes the state, *RET. */
 	int (*open)(struct controller *c, const struct controller_options *o, void **ret, struct error *err);
 	/*
@@ -65,6 +65,8 @@ struct concern {
 	 * was begun in it is answered.
 	 */
 	void (*reconcile)(struct work *w, const void *obj);
+	/* A key of the concern WHOSE is about to be reconciled. */
+	void (*looked_at)(struct controller *c, const struct concern *whose, const char *ns, const char *name);
 	/* The controller begins to act, before all objects are queued; it acts no longer, and another one may. */
 	void (*started)(struct controller *c);
 	void (*stopped)(struct controller *c);

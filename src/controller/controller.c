@@ -25,7 +25,7 @@ static struct metric connected = METRIC_GAUGE("nacre_controller_api_connected", 
 
 /* ---- for the concerns ---- */
 
-static struct controller_cache *cache_find(const struct controller *c, const struct api_kind *k) {
+static struct controller_cache *controller_find_cache(const struct controller *c, const struct api_kind *k) {
 	for (size_t i = 0; i < c->n_caches; i++)
 		if (c->caches[i].kind == k)
 			return (struct controller_cache *)&c->caches[i];
@@ -33,7 +33,7 @@ static struct controller_cache *cache_find(const struct controller *c, const str
 }
 
 struct kube_cache *controller_cache(const struct controller *c, const struct api_kind *k) {
-	const struct controller_cache *found = cache_find(c, k);
+	const struct controller_cache *found = controller_find_cache(c, k);
 	if (!found)
 		abort(); /* no concern says that it watches the kind */
 	return found->cache;
@@ -51,7 +51,7 @@ struct kube_recorder *controller_recorder(const struct controller *c) {
 	return c->recorder;
 }
 
-static struct controller_row *row_of(const struct controller *c, const struct concern *concern) {
+static struct controller_row *controller_row_of(const struct controller *c, const struct concern *concern) {
 	size_t i = 0;
 	while (concerns[i] != concern)
 		i++;
@@ -59,7 +59,7 @@ static struct controller_row *row_of(const struct controller *c, const struct co
 }
 
 void *concern_state(const struct controller *c, const struct concern *concern) {
-	return row_of(c, concern)->state;
+	return controller_row_of(c, concern)->state;
 }
 
 void concern_enqueue(struct controller *c, const struct concern *concern, const char *ns, const char *name) {
@@ -69,7 +69,7 @@ void concern_enqueue(struct controller *c, const struct concern *concern, const 
 void concern_enqueue_after(struct controller *c, const struct concern *concern, const char *ns, const char *name,
                            uint64_t delay_us) {
 	char key[KUBE_KEY_MAX];
-	kube_workqueue_add_after(row_of(c, concern)->queue, kube_key(ns, name, key), delay_us);
+	kube_workqueue_add_after(controller_row_of(c, concern)->queue, kube_key(ns, name, key), delay_us);
 }
 
 void concern_enqueue_all(struct controller *c, const struct concern *concern) {
@@ -77,6 +77,12 @@ void concern_enqueue_all(struct controller *c, const struct concern *concern) {
 	const struct api_meta *m;
 	KUBE_CACHE_FOREACH(m, cache)
 	concern_enqueue(c, concern, m->ns, m->name);
+}
+
+void controller_tell_look(struct controller_row *row, const char *ns, const char *name) {
+	for (size_t i = 0; i < N_CONCERNS; i++)
+		if (concerns[i]->looked_at)
+			concerns[i]->looked_at(row->c, row->concern, ns, name);
 }
 
 /* ---- when to act ---- */
@@ -93,7 +99,7 @@ bool controller_may_act(const struct controller *c) {
 	return controller_ready((void *)c) && (!c->elector || kube_elector_leading(c->elector));
 }
 
-static void start_acting(struct controller *c) {
+static void controller_start_acting(struct controller *c) {
 	for (size_t i = 0; i < N_CONCERNS; i++) {
 		if (concerns[i]->started)
 			concerns[i]->started(c);
@@ -102,14 +108,14 @@ static void start_acting(struct controller *c) {
 	}
 }
 
-static void stop_acting(struct controller *c) {
+static void controller_stop_acting(struct controller *c) {
 	for (size_t i = N_CONCERNS; i-- > 0;)
 		if (concerns[i]->stopped)
 			concerns[i]->stopped(c);
 }
 
 /* "instances=3 hosts=2": how many objects each concern has. */
-static const char *counts(const struct controller *c, char out[static 512]) {
+static const char *controller_counts(const struct controller *c, char out[static 512]) {
 	size_t n = 0;
 	for (size_t i = 0; i < N_CONCERNS; i++)
 		if (concerns[i]->kind && n < 512)
@@ -118,28 +124,28 @@ static const char *counts(const struct controller *c, char out[static 512]) {
 	return out;
 }
 
-static void update_acting(struct controller *c) {
+static void controller_update_acting(struct controller *c) {
 	bool act = controller_may_act(c);
 	char text[512];
 	if (c->acting == act)
 		return;
 	c->acting = act;
 	if (act)
-		start_acting(c);
+		controller_start_acting(c);
 	else
-		stop_acting(c);
+		controller_stop_acting(c);
 	for (size_t i = 0; i < N_CONCERNS; i++)
 		if (c->rows[i].queue)
 			kube_workqueue_run(c->rows[i].queue, act);
 	metric_set(&leader, act);
-	log_info(act ? "acting" : "standing by", "%s", counts(c, text));
+	log_info(act ? "acting" : "standing by", "%s", controller_counts(c, text));
 }
 
-static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
+static int controller_on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct controller *c = userdata;
 	(void)src;
 	(void)usec;
-	update_acting(c);
+	controller_update_acting(c);
 	for (size_t i = 0; i < N_CONCERNS; i++) {
 		if (concerns[i]->kind)
 			metric_set(&depth[i], (int64_t)kube_workqueue_depth(c->rows[i].queue));
@@ -148,28 +154,28 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 			           (int64_t)kube_cache_count(controller_cache(c, concerns[i]->kind)));
 	}
 	metric_set(&connected, kube_cache_connected(c->caches[0].cache));
-	return loop_timer(c->loop, &c->tick, TICK_US, on_tick, c);
+	return loop_timer(c->loop, &c->tick, TICK_US, controller_on_tick, c);
 }
 
-static void on_leading(bool leading, const struct error *err, void *userdata) {
+static void controller_on_leading(bool leading, const struct error *err, void *userdata) {
 	struct controller *c = userdata;
 	if (leading)
 		log_info("leading", "lease=%s/nacre-controller", KUBE_SYSTEM_NS);
 	else
 		log_warn("no longer leading", "reason=\"%s\"", err ? err->msg : "");
-	update_acting(c);
+	controller_update_acting(c);
 }
 
 /* ---- caches ---- */
 
-static void watch_tell(struct controller *c, const struct concern_watch *w, const struct kube_change *ch) {
+static void concern_watch_tell(struct controller *c, const struct concern_watch *w, const struct kube_change *ch) {
 	if (ch->type == KUBE_SYNCED && w->synced)
 		w->synced(c);
 	if (ch->type != KUBE_SYNCED && w->changed)
 		w->changed(c, ch);
 }
 
-static void on_change(const struct kube_change *ch, void *userdata) {
+static void controller_on_change(const struct kube_change *ch, void *userdata) {
 	struct controller_cache *cache = userdata;
 	struct controller *c = cache->c;
 	for (size_t i = 0; i < N_CONCERNS; i++) {
@@ -177,19 +183,19 @@ static void on_change(const struct kube_change *ch, void *userdata) {
 			concern_enqueue(c, concerns[i], ch->ns, ch->name);
 		for (const struct concern_watch *w = concerns[i]->watches; w->kind; w++)
 			if (w->kind == cache->kind)
-				watch_tell(c, w, ch);
+				concern_watch_tell(c, w, ch);
 	}
 	if (ch->type == KUBE_SYNCED)
-		update_acting(c);
+		controller_update_acting(c);
 }
 
-static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
+static void controller_on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
 	(void)userdata;
 	log_warn("object not understood, left as it was", "object=\"%s%s%s\" error=\"%s\"", ns, *ns ? "/" : "", name,
 	         err->msg);
 }
 
-static void on_state(const struct kube_cache *cache, bool up, const struct error *err, void *userdata) {
+static void controller_on_state(const struct kube_cache *cache, bool up, const struct error *err, void *userdata) {
 	struct controller *c = userdata;
 	char text[512];
 	/* What failed meanwhile need not wait for its backoff. */
@@ -199,32 +205,33 @@ static void on_state(const struct kube_cache *cache, bool up, const struct error
 	if (cache != c->caches[0].cache)
 		return; /* the others tell the same */
 	if (up)
-		log_info("connected to the API", "%s", counts(c, text));
+		log_info("connected to the API", "%s", controller_counts(c, text));
 	else
 		log_warn("API away", "error=\"%s\"", err ? err->msg : "");
 }
 
-static int open_cache(struct controller *c, const struct api_kind *k, const char *ns, struct error *err) {
-	struct controller_cache *have = cache_find(c, k);
+static int controller_open_cache(struct controller *c, const struct api_kind *k, const char *ns, struct error *err) {
+	struct controller_cache *have = controller_find_cache(c, k);
 	if (have)
 		return streq(have->ns, ns)
 		               ? 0
 		               : error_set(err, EINVAL, "concerns watch %s in different namespaces", k->plural);
-	struct kube_cache_options o = {.select = {.ns = ns}, .bad = on_bad, .state = on_state, .userdata = c};
+	struct kube_cache_options o = {
+		.select = {.ns = ns}, .bad = controller_on_bad, .state = controller_on_state, .userdata = c};
 	struct controller_cache *cache = &c->caches[c->n_caches];
 	*cache = (struct controller_cache){.c = c, .kind = k, .ns = ns};
 	int r = kube_cache_new(&cache->cache, c->client, k, &o, err);
 	if (r < 0)
 		return r;
 	c->n_caches++;
-	return kube_cache_on_change(cache->cache, on_change, cache) < 0 ? error_oom(err) : 0;
+	return kube_cache_on_change(cache->cache, controller_on_change, cache) < 0 ? error_oom(err) : 0;
 }
 
-static int open_caches(struct controller *c, struct error *err) {
+static int controller_open_caches(struct controller *c, struct error *err) {
 	for (size_t i = 0; i < N_CONCERNS; i++) {
-		int r = concerns[i]->kind ? open_cache(c, concerns[i]->kind, NULL, err) : 0;
+		int r = concerns[i]->kind ? controller_open_cache(c, concerns[i]->kind, NULL, err) : 0;
 		for (const struct concern_watch *w = concerns[i]->watches; r == 0 && w->kind; w++)
-			r = open_cache(c, w->kind, w->ns, err);
+			r = controller_open_cache(c, w->kind, w->ns, err);
 		if (r < 0)
 			return r;
 	}
@@ -233,11 +240,11 @@ static int open_caches(struct controller *c, struct error *err) {
 
 /* ---- rows ---- */
 
-static void on_key(const char *key, void *userdata) {
+static void controller_on_key(const char *key, void *userdata) {
 	work_run(userdata, key);
 }
 
-static void register_metrics(size_t i) {
+static void controller_register_depth(size_t i) {
 	snprintf(depth_labels[i], sizeof(depth_labels[i]), "queue=\"%s\"", concerns[i]->name);
 	depth[i].name = "nacre_controller_queue_depth";
 	depth[i].help = "Objects waiting.";
@@ -246,18 +253,18 @@ static void register_metrics(size_t i) {
 	metric_register(&depth[i]);
 }
 
-static int open_queues(struct controller *c, struct error *err) {
+static int controller_open_queues(struct controller *c, struct error *err) {
 	for (size_t i = 0; i < N_CONCERNS; i++) {
 		struct controller_row *row = &c->rows[i];
 		*row = (struct controller_row){.c = c, .concern = concerns[i]};
 		if (!concerns[i]->kind)
 			continue;
-		int r = kube_workqueue_new(&row->queue, c->loop, PARALLEL, on_key, row, err);
+		int r = kube_workqueue_new(&row->queue, c->loop, PARALLEL, controller_on_key, row, err);
 		if (r < 0)
 			return r;
 		if (concerns[i]->first)
 			kube_workqueue_prefer(row->queue);
-		register_metrics(i);
+		controller_register_depth(i);
 	}
 	/* Metrics of one name must be registered one after the other. */
 	for (size_t i = 0; i < N_CONCERNS; i++)
@@ -269,7 +276,7 @@ static int open_queues(struct controller *c, struct error *err) {
 	return 0;
 }
 
-static int open_states(struct controller *c, const struct controller_options *o, struct error *err) {
+static int controller_open_states(struct controller *c, const struct controller_options *o, struct error *err) {
 	for (size_t i = 0; i < N_CONCERNS; i++) {
 		int r = concerns[i]->open ? concerns[i]->open(c, o, &c->rows[i].state, err) : 0;
 		if (r < 0)
@@ -278,14 +285,14 @@ static int open_states(struct controller *c, const struct controller_options *o,
 	return 0;
 }
 
-static int open_elector(struct controller *c, const struct controller_options *o, struct error *err) {
+static int controller_open_elector(struct controller *c, const struct controller_options *o, struct error *err) {
 	struct kube_elector_options e = {.ns = KUBE_SYSTEM_NS,
 	                                 .name = "nacre-controller",
 	                                 .identity = o->identity,
 	                                 .duration_ms = (uint32_t)o->lease_ms,
 	                                 .deadline_ms = (uint32_t)o->deadline_ms,
 	                                 .retry_ms = (uint32_t)o->retry_ms,
-	                                 .changed = on_leading,
+	                                 .changed = controller_on_leading,
 	                                 .userdata = c};
 	return kube_elector_new(&c->elector, c->client, &e, err);
 }
@@ -298,18 +305,18 @@ int controller_new(struct controller **ret, sd_event *loop, const struct control
 	TAILQ_INIT(&c->works);
 	int r = kube_client_open(&c->client, loop, &o->access, "nacre-controller", err);
 	if (r == 0)
-		r = open_queues(c, err);
+		r = controller_open_queues(c, err);
 	if (r == 0)
 		r = kube_recorder_new(&c->recorder, c->client, "nacre-controller", NULL, err);
 	if (r == 0)
-		r = open_caches(c, err);
+		r = controller_open_caches(c, err);
 	if (r == 0)
-		r = open_states(c, o, err);
+		r = controller_open_states(c, o, err);
 	if (r == 0 && !o->no_election)
-		r = open_elector(c, o, err);
+		r = controller_open_elector(c, o, err);
 	if (r < 0)
 		return r;
-	r = loop_timer(loop, &c->tick, TICK_US, on_tick, c);
+	r = loop_timer(loop, &c->tick, TICK_US, controller_on_tick, c);
 	if (r < 0)
 		return error_errno(err, r, "controller timer");
 	*ret = TAKE_PTR(c);

@@ -23,7 +23,8 @@
  *     placement    what is promised on each host                                      placement.c (fit.c)
  *     gangs        hosts kept for members of Clusters                                 gang.c
  *     vteps        which Host a VTEP belongs to if two of them name it                vteps.c
- *     room         instances and clusters that wait for room                          room.c
+ *     room         instances and clusters that wait for room, and who of them is
+ *                  looked at when something becomes free                              room.c (waiters.c)
  *
  * Who writes what in an Instance's status: the controller everything but phase, restarts and the Ready condition of an
  * instance that is placed. Those are the agent's of the host it is placed on. Two exceptions: while the host is lost

@@ -6,7 +6,7 @@
 
 enum reason { NOT_READY, UNSCHEDULABLE, SELECTOR, VCPUS, MEMORY, N_REASONS, FITS };
 
-static bool selected(const struct host *h, const struct api_map *want) {
+static bool fit_labels_match(const struct host *h, const struct api_map *want) {
 	for (size_t i = 0; i < want->n; i++) {
 		const char *have = api_map_get(&h->meta.labels, want->v[i].key);
 		if (!have || !streq(have, want->v[i].value))
@@ -15,29 +15,38 @@ static bool selected(const struct host *h, const struct api_map *want) {
 	return true;
 }
 
-static enum reason judge(const struct fit_host *f, const struct instance_spec *spec, const struct instancetype *type) {
+static enum reason fit_judge(const struct fit_host *f, const struct instance_spec *spec,
+                             const struct instancetype *type) {
 	const struct host *h = f->host;
 	if (!f->alive || !h->status || !h->status->capacity || h->meta.deletion_timestamp ||
 	    !api_condition_is_true(h->status->conditions.v, h->status->conditions.n, "Ready"))
 		return NOT_READY;
 	if (h->spec->unschedulable.v)
 		return UNSCHEDULABLE;
-	if (!selected(h, &spec->host_selector))
+	if (!fit_labels_match(h, &spec->host_selector))
 		return SELECTOR;
 	if (f->free_vcpus < type->spec->vcpus.v)
 		return VCPUS;
 	return f->free_memory_mib < type->spec->memory_mib.v ? MEMORY : FITS;
 }
 
+static bool fit_takes_instances(const struct host *h) {
+	return !h->spec->role || streq(h->spec->role, "compute");
+}
+
+bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type) {
+	return fit_takes_instances(host->host) && fit_judge(host, spec, type) == FITS;
+}
+
 /* What is left of a host with the instance on it, in thousandths of vCPUs and of memory together. */
-static int64_t score(const struct fit_host *f, const struct instancetype *t) {
+static int64_t fit_score(const struct fit_host *f, const struct instancetype *t) {
 	const struct host_capacity c = host_usable(f->host);
 	return (f->free_vcpus - t->spec->vcpus.v) * 1000 / MAX(c.vcpus.v, (int64_t)1) +
 	       (f->free_memory_mib - t->spec->memory_mib.v) * 1000 / MAX(c.memory_mib.v, (int64_t)1);
 }
 
-static void explain(const size_t count[static N_REASONS], size_t total, int64_t max_vcpus, int64_t max_memory,
-                    const struct instancetype *t, char out[static FIT_MESSAGE_MAX]) {
+static void fit_explain(const size_t count[static N_REASONS], size_t total, int64_t max_vcpus, int64_t max_memory,
+                        const struct instancetype *t, char out[static FIT_MESSAGE_MAX]) {
 	size_t n = 0;
 	const char *sep = ": ";
 	n += (size_t)snprintf(out, FIT_MESSAGE_MAX, "0 of %zu host%s", total, total == 1 ? " fits" : "s fit");
@@ -70,10 +79,10 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 	int best = -1;
 	for (size_t i = 0; i < n; i++) {
 		const struct fit_host *f = &hosts[i];
-		if (f->host->spec->role && !streq(f->host->spec->role, "compute"))
+		if (!fit_takes_instances(f->host))
 			continue;
 		total++;
-		enum reason r = judge(f, spec, type);
+		enum reason r = fit_judge(f, spec, type);
 		if (r != FITS) {
 			count[r]++;
 			if (r == VCPUS)
@@ -82,7 +91,7 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 				max_memory = MAX(max_memory, f->free_memory_mib);
 			continue;
 		}
-		int64_t s = score(f, type);
+		int64_t s = fit_score(f, type);
 		if (best < 0 || s > best_score) {
 			best = (int)i;
 			best_score = s;
@@ -90,7 +99,7 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 	}
 	if (best < 0) {
 		if (total)
-			explain(count, total, max_vcpus, max_memory, type, why);
+			fit_explain(count, total, max_vcpus, max_memory, type, why);
 		else
 			snprintf(why, FIT_MESSAGE_MAX, "there are no hosts of role compute");
 	}

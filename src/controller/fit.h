@@ -17,6 +17,8 @@ struct fit_host {
 
 #define FIT_MESSAGE_MAX 512
 
+/* True if the instance fits on this host. */
+bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type);
 /*
  * The index of the best of N hosts: the one with the largest share of vCPUs and memory left, of equal ones the first.
  * -1 if none fits; then WHY says, per reason, how many hosts: "0 of 3 hosts fit: 2 have too little memory (free 512 MiB

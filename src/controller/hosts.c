@@ -116,11 +116,13 @@ static void host_enqueue_dependents(struct controller *c, const char *host, bool
 		concern_enqueue(c, &concern_instances, i->meta.ns, i->meta.name);
 		instances++;
 	}
-	room_made(c);
-	if (lost)
+	if (lost) {
+		room_reasons_changed(c);
 		log_warn("host lost", "host=%s endpoints=%zu instances=%zu", host, endpoints, instances);
-	else
+	} else {
+		room_on_host(c, host);
 		log_info("host is back", "host=%s instances=%zu", host, instances);
+	}
 }
 
 static const struct lease *beat_lease(const struct liveness *l, const char *host) {

@@ -23,7 +23,7 @@
 
 #define REASON_HOST_LOST "HostLost"
 
-static bool set_string(char **out, const char *s) {
+static bool instance_set_string(char **out, const char *s) {
 	char *v = strdup(s);
 	if (!v)
 		return false;
@@ -50,28 +50,30 @@ static const struct api_condition *instance_condition(const struct instance *i, 
 
 /* ---- addresses ---- */
 
-static char **status_value(struct instance_status *s, enum use use) {
+static char **instance_status_value(struct instance_status *s, enum use use) {
 	return use == USE_INSTANCE    ? &s->prefix
 	       : use == USE_DELEGATED ? &s->delegated_prefix
 	       : use == USE_OVERLAY   ? &s->overlay_address
 	                              : &s->mac;
 }
 
-/* Begins to allocate what is missing. True if all is there already; else REASON and MSG say what stands in the way, if
- * anything. */
-static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, char *msg, size_t size) {
+/* Begins to allocate what is missing. True if all is there already; else REASON, MSG and LACK (the use) say what stands
+ * in the way, if anything. */
+static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, const char **lack,
+                              char *msg, size_t size) {
 	static struct instance_status none;
 	bool complete = true;
 	for (enum use u = 0; u < N_USES; u++) {
 		const char *text;
 		char why[512];
-		if (*status_value(i->status ? i->status : &none, u) ||
+		if (*instance_status_value(i->status ? i->status : &none, u) ||
 		    addresses_owned(addresses_of(work_controller(w)), instance_id(i), u))
 			continue;
 		complete = false;
 		if (addresses_allocate(addresses_of(work_controller(w)), w, u, i, &text, why, sizeof(why)) < 0 &&
 		    !*reason) {
 			*reason = text;
+			*lack = use_names[u];
 			snprintf(msg, size, "%s", why);
 		}
 	}
@@ -81,10 +83,10 @@ static bool instance_allocate(struct work *w, const struct instance *i, const ch
 /* Writes the values of I's Allocations into the status of N. False without memory. */
 static bool instance_fill_addresses(struct work *w, struct instance *n) {
 	for (enum use u = 0; u < N_USES; u++) {
-		char **out = status_value(n->status, u);
+		char **out = instance_status_value(n->status, u);
 		const struct allocation *al =
 			*out ? NULL : addresses_owned(addresses_of(work_controller(w)), instance_id(n), u);
-		if (al && !set_string(out, al->spec->value))
+		if (al && !instance_set_string(out, al->spec->value))
 			return false;
 	}
 	if (!n->status->address && n->status->prefix && n->status->mac) {
@@ -94,7 +96,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 		if (prefix_parse(n->status->prefix, &p, NULL) < 0 || mac_parse(n->status->mac, &m, NULL) < 0)
 			return false;
 		struct addr a = addr_eui64(&p.addr, &m);
-		if (!set_string(&n->status->address, addr_str(&a, text)))
+		if (!instance_set_string(&n->status->address, addr_str(&a, text)))
 			return false;
 	}
 	return true;
@@ -104,7 +106,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 static void instance_drop_surplus(struct work *w, const struct instance *i) {
 	const struct allocation *al = NULL;
 	while ((al = addresses_owned_next(addresses_of(work_controller(w)), instance_id(i), al))) {
-		const char *have = *status_value(i->status, value_use(al->spec->value));
+		const char *have = *instance_status_value(i->status, value_use(al->spec->value));
 		if (have && !streq(have, al->spec->value) && !al->meta.deletion_timestamp &&
 		    work_room(w) > WORK_OPS_MAX / 2)
 			work_delete(w, &api_kind_allocation, &al->meta);
@@ -165,7 +167,7 @@ static void instance_place(struct work *w, struct instance *n, const struct inst
 			return;
 		}
 		instance_set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
-	} else if (set_string(&n->status->host, host)) {
+	} else if (instance_set_string(&n->status->host, host)) {
 		snprintf(d->host, sizeof(d->host), "%s", host);
 		d->vcpus = type->spec->vcpus.v;
 		d->memory_mib = type->spec->memory_mib.v;
@@ -179,7 +181,8 @@ static void instance_place(struct work *w, struct instance *n, const struct inst
 	const struct api_condition *s = instance_condition(n, "Scheduled");
 	if (s)
 		instance_set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
-	room_wait(work_controller(w), &concern_instances, &n->meta, false);
+	const struct room_want want = {.sort = ROOM_HOSTS, .spec = n->spec, .size = type, .n = 1};
+	room_wait(work_controller(w), &concern_instances, &n->meta, &want);
 }
 
 /* ---- the status patch ---- */
@@ -216,7 +219,7 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
                                   const struct decision *d) {
 	struct controller *c = work_controller(w);
 	/* With the first status, so never later than the binding to a host. */
-	if (!n->status->id && !set_string(&n->status->id, n->meta.uid)) {
+	if (!n->status->id && !instance_set_string(&n->status->id, n->meta.uid)) {
 		work_fail_oom(w);
 		return;
 	}
@@ -279,8 +282,10 @@ static void instance_host_lost(struct work *w, const struct instance *i, struct 
 		           REASON_HOST_LOST, "%s", instance_condition(n, "Ready")->message);
 }
 
-/* It gets neither addresses nor a host: REASON and WHY, or both NULL if it is a member of a gang that waits. */
-static void instance_hold_back(struct work *w, const struct instance *i, const char *reason, const char *why) {
+/* It gets neither addresses nor a host: REASON, WHY and what it wants, or all NULL if it is a member of a gang that
+ * waits. */
+static void instance_hold_back(struct work *w, const struct instance *i, const char *reason, const char *why,
+                               const struct room_want *want) {
 	const struct decision none = {.host = ""};
 	struct instance *n = api_copy(&api_kind_instance, i);
 	if (n && !n->status)
@@ -288,7 +293,7 @@ static void instance_hold_back(struct work *w, const struct instance *i, const c
 	if (n && n->status && reason) {
 		instance_set_condition(n, "Scheduled", "False", reason, "%s", why);
 		instance_set_condition(n, "Ready", "False", reason, "%s", why);
-		room_wait(work_controller(w), &concern_instances, &n->meta, false);
+		room_wait(work_controller(w), &concern_instances, &n->meta, want);
 	} else if (n && n->status)
 		instance_wait_for_gang(w, n);
 	if (n && n->status)
@@ -303,24 +308,26 @@ static bool instance_is_held_back(struct work *w, const struct instance *i, cons
 	char msg[QUOTA_MESSAGE_MAX];
 	if (!type) {
 		snprintf(msg, sizeof(msg), "InstanceType `%.253s` does not exist", i->spec->type);
-		instance_hold_back(w, i, "InstanceTypeMissing", msg);
+		const struct room_want want = {.sort = ROOM_TYPE, .spec = i->spec};
+		instance_hold_back(w, i, "InstanceTypeMissing", msg, &want);
 		return true;
 	}
 	/* Gangs are let in as one (cluster.c). */
 	if (gang_owner(&i->meta)) {
 		if (quotas_admitted(quotas_of(work_controller(w)), i))
 			return false;
-		instance_hold_back(w, i, NULL, NULL);
+		instance_hold_back(w, i, NULL, NULL, NULL);
 		return true;
 	}
 	if (quotas_admit(quotas_of(work_controller(w)), i, type, msg))
 		return false;
-	instance_hold_back(w, i, "QuotaExceeded", msg);
+	const struct room_want want = {.sort = ROOM_QUOTA, .of = i->meta.ns, .spec = i->spec, .size = type, .n = 1};
+	instance_hold_back(w, i, "QuotaExceeded", msg, &want);
 	return true;
 }
 
 static void instance_advance(struct work *w, const struct instance *i) {
-	const char *reason = NULL;
+	const char *reason = NULL, *lack = NULL;
 	char msg[QUOTA_MESSAGE_MAX];
 	struct decision d = {.host = ""};
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
@@ -333,7 +340,7 @@ static void instance_advance(struct work *w, const struct instance *i) {
 	                                              NULL, i->spec->type);
 	if (!instance_is_bound(i) && instance_is_held_back(w, i, type))
 		return;
-	bool complete = instance_allocate(w, i, &reason, msg, sizeof(msg));
+	bool complete = instance_allocate(w, i, &reason, &lack, msg, sizeof(msg));
 	if (!complete && !reason)
 		return; /* the answers bring us back */
 	struct instance *n = api_copy(&api_kind_instance, i);
@@ -348,7 +355,8 @@ static void instance_advance(struct work *w, const struct instance *i) {
 		instance_set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
 		if (!instance_is_bound(n))
 			instance_set_condition(n, "Ready", "False", reason, "%s", msg);
-		room_wait(work_controller(w), &concern_instances, &n->meta, false);
+		const struct room_want want = {.sort = ROOM_VALUES, .of = lack, .spec = n->spec, .n = 1};
+		room_wait(work_controller(w), &concern_instances, &n->meta, &want);
 	} else {
 		instance_set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
 		                       n->status->delegated_prefix);

@@ -41,6 +41,9 @@ struct controller {
 	bool acting;
 };
 
+/* Tells every concern that a key of ROW is about to be reconciled. */
+void controller_tell_look(struct controller_row *row, const char *ns, const char *name);
+
 void work_register_metrics(void);
 /* Reconciles KEY, which the queue of ROW handed out. */
 void work_run(struct controller_row *row, const char *key);

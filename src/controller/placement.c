@@ -6,6 +6,7 @@
 #include "base/tree.h"
 #include "base/util.h"
 #include "controller/hosts.h"
+#include "controller/room.h"
 
 /* What instances were promised on one host, by its name; the Host object may come later, or be gone. */
 struct load {
@@ -44,6 +45,10 @@ void placement_assume(struct placement *p, const char *host, int64_t vcpus, int6
 	struct load *l = load_find(p, host);
 	l->vcpus += vcpus;
 	l->memory_mib += memory_mib;
+	if (vcpus < 0 || memory_mib < 0)
+		room_on_host(p->c, host);
+	else
+		room_reasons_changed(p->c);
 }
 
 static void load_count(struct placement *p, const struct instance *i, int64_t sign) {
@@ -51,10 +56,28 @@ static void load_count(struct placement *p, const struct instance *i, int64_t si
 		placement_assume(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
 }
 
+static bool counts_alike(const struct instance *a, const struct instance *b) {
+	if (!instance_is_bound(a) || !instance_is_bound(b))
+		return instance_is_bound(a) == instance_is_bound(b);
+	return streq(a->status->host, b->status->host) && a->status->vcpus.v == b->status->vcpus.v &&
+	       a->status->memory_mib.v == b->status->memory_mib.v;
+}
+
 static void placement_instance_changed(struct controller *c, const struct kube_change *ch) {
 	struct placement *p = placement_of(c);
+	if (ch->type == KUBE_MODIFIED && counts_alike(ch->old, ch->obj))
+		return;
 	load_count(p, ch->type == KUBE_DELETED ? ch->obj : ch->old, -1);
 	load_count(p, ch->type == KUBE_DELETED ? NULL : ch->obj, 1);
+}
+
+static struct fit_host placement_of_host(struct placement *p, const struct host *h) {
+	const struct host_capacity cap = host_usable(h);
+	const struct load *l = load_find(p, h->meta.name);
+	return (struct fit_host){.host = h,
+	                         .alive = !host_is_lost(p->c, h->meta.name),
+	                         .free_vcpus = cap.vcpus.v - l->vcpus,
+	                         .free_memory_mib = cap.memory_mib.v - l->memory_mib};
 }
 
 /* What is free on each host now, in scratch memory. */
@@ -69,15 +92,18 @@ static size_t placement_look(struct placement *p) {
 		p->hosts = v;
 		p->cap = want;
 	}
-	KUBE_CACHE_FOREACH(h, hosts) {
-		const struct host_capacity cap = host_usable(h);
-		const struct load *l = load_find(p, h->meta.name);
-		p->hosts[n++] = (struct fit_host){.host = h,
-		                                  .alive = !host_is_lost(p->c, h->meta.name),
-		                                  .free_vcpus = cap.vcpus.v - l->vcpus,
-		                                  .free_memory_mib = cap.memory_mib.v - l->memory_mib};
-	}
+	KUBE_CACHE_FOREACH(h, hosts)
+	p->hosts[n++] = placement_of_host(p, h);
 	return n;
+}
+
+bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
+                    const struct instancetype *type) {
+	const struct host *h = kube_cache_get(controller_cache(p->c, &api_kind_host), NULL, host);
+	if (!h)
+		return false;
+	const struct fit_host f = placement_of_host(p, h);
+	return fit_host(&f, spec, type);
 }
 
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,

@@ -17,6 +17,9 @@ static inline struct placement *placement_of(const struct controller *c) {
  */
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                      const char **ret_host, char why[static FIT_MESSAGE_MAX]) _must_use_;
+/* True if the instance fits on that very host. */
+bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
+                    const struct instancetype *type);
 /* Chooses for COUNT alike. Returns how many fit, their names in HOSTS; fewer than COUNT: WHY no more do. */
 size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                              size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) _must_use_;

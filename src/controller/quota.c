@@ -5,6 +5,7 @@
 
 #include "base/tree.h"
 #include "base/util.h"
+#include "controller/room.h"
 #include "controller/work.h"
 
 /* An instance that counts, and with what. */
@@ -81,6 +82,10 @@ static void charge_drop(struct quotas *q, struct charge *ch) {
 	kube_key_split(ch->key, buf, &ns, &name);
 	struct tenant *t = tenant_get(q, ns);
 	quota_sum_add(&t->used, &ch->sum, -1);
+	room_in_quota(q->c, ns);
+	/* Values were kept for it, too. */
+	if (!ch->placed)
+		room_of_all_values(q->c);
 	quota_queue_status(q, ns);
 	if (!t->used.instances) {
 		RB_REMOVE(tenants, &q->tenants, t);
@@ -102,6 +107,7 @@ static void charge_add(struct quotas *q, const char *ns, const char *key, const 
 	snprintf(ch->type, sizeof(ch->type), "%s", type);
 	RB_INSERT(charges, &q->charges, ch);
 	quota_sum_add(&tenant_get(q, ns)->used, sum, 1);
+	room_reasons_changed(q->c);
 	quota_queue_status(q, ns);
 }
 
@@ -122,6 +128,10 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
 	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
+	if (ch && ch->sum.vcpus == s.vcpus && ch->sum.memory_mib == s.memory_mib) {
+		ch->placed = true;
+		return;
+	}
 	if (ch)
 		charge_drop(q, ch);
 	charge_add(q, i->meta.ns, key, i->spec->type, &s, true);

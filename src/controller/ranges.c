@@ -14,12 +14,12 @@ static int range_cmp(const struct range *a, const struct range *b) {
 RB_GENERATE_INTERNAL(range_tree, range, node, range_cmp, _unused_ static)
 
 /* The range that holds V, or else the next one after it. */
-static struct range *at(struct ranges *r, uint64_t v) {
+static struct range *range_at(struct ranges *r, uint64_t v) {
 	struct range key = {.last = v};
 	return RB_NFIND(range_tree, &r->tree, &key);
 }
 
-static int insert(struct ranges *r, uint64_t first, uint64_t last) {
+static int range_insert(struct ranges *r, uint64_t first, uint64_t last) {
 	struct range *n = calloc(1, sizeof(*n));
 	if (!n)
 		return -ENOMEM;
@@ -32,7 +32,7 @@ static int insert(struct ranges *r, uint64_t first, uint64_t last) {
 int ranges_init(struct ranges *r, uint64_t total) {
 	*r = (struct ranges){.total = total, .free = total};
 	RB_INIT(&r->tree);
-	return total ? insert(r, 0, total - 1) : 0;
+	return total ? range_insert(r, 0, total - 1) : 0;
 }
 
 void ranges_clear(struct ranges *r) {
@@ -45,7 +45,7 @@ void ranges_clear(struct ranges *r) {
 }
 
 bool ranges_next(struct ranges *r, uint64_t *ret) {
-	struct range *n = at(r, r->next);
+	struct range *n = range_at(r, r->next);
 	uint64_t v;
 	if (n)
 		v = n->first > r->next ? n->first : r->next;
@@ -59,7 +59,7 @@ bool ranges_next(struct ranges *r, uint64_t *ret) {
 }
 
 int ranges_take(struct ranges *r, uint64_t v) {
-	struct range *n = at(r, v);
+	struct range *n = range_at(r, v);
 	if (!n || n->first > v)
 		return 0;
 	if (n->first == n->last) {
@@ -70,7 +70,7 @@ int ranges_take(struct ranges *r, uint64_t v) {
 	else if (n->last == v)
 		n->last--; /* still after every other range that was before it */
 	else {
-		if (insert(r, n->first, v - 1) < 0)
+		if (range_insert(r, n->first, v - 1) < 0)
 			return -ENOMEM;
 		n->first = v + 1;
 	}
@@ -79,7 +79,7 @@ int ranges_take(struct ranges *r, uint64_t v) {
 }
 
 int ranges_give(struct ranges *r, uint64_t v) {
-	struct range *after = at(r, v), *before = v ? at(r, v - 1) : NULL;
+	struct range *after = range_at(r, v), *before = v ? range_at(r, v - 1) : NULL;
 	if (v >= r->total || (after && after->first <= v))
 		return 0;
 	bool joins_after = after && after->first == v + 1;
@@ -92,7 +92,7 @@ int ranges_give(struct ranges *r, uint64_t v) {
 		after->first = v;
 	else if (joins_before)
 		before->last = v;
-	else if (insert(r, v, v) < 0)
+	else if (range_insert(r, v, v) < 0)
 		return -ENOMEM;
 	r->free++;
 	return 1;

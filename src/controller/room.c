@@ -4,112 +4,256 @@
 #include <string.h>
 
 #include "api/addresspool.h"
+#include "api/cluster.h"
 #include "api/host.h"
-#include "api/instance.h"
 #include "api/tenantquota.h"
-#include "base/tree.h"
 #include "base/util.h"
+#include "controller/addresses.h"
+#include "controller/placement.h"
+#include "controller/waiters.h"
 
-struct waiter {
-	RB_ENTRY(waiter) node;
-	const struct concern *concern;
-	bool first;
-	char created[32];
-	char *name;
-	char ns[];
-};
+#define TOPIC_HOSTS  "hosts"
+#define TOPIC_VALUES "values "
+#define TOPIC_QUOTA  "quota "
+#define TOPIC_TYPE   "type"
+#define TOPIC_NAME   "name "
+#define TOPIC_MAX    384
 
-static int waiter_cmp(const struct waiter *a, const struct waiter *b) {
-	if (a->first != b->first)
-		return a->first ? -1 : 1;
-	int c = strcmp(a->created, b->created);
-	c = c ? c : strcmp(a->concern->name, b->concern->name);
-	c = c ? c : strcmp(a->ns, b->ns);
-	return c ? c : strcmp(a->name, b->name);
-}
+/* Answers come first, then this, then keys are handed out (kube/workqueue.c). */
+#define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5)
 
-RB_HEAD(waiters, waiter);
-RB_GENERATE_INTERNAL(waiters, waiter, node, waiter_cmp, _unused_ static)
+/* Why they wait changes although nothing becomes free: so often one of them is looked at anew. */
+#define REFRESH_US (50 * USEC_PER_MSEC)
 
 struct room {
-	struct waiters waiters;
+	struct controller *c;
+	struct waiters *waiters;
+	sd_event_source *defer, *refresh;
 };
 
 static struct room *room_of(const struct controller *c) {
 	return concern_state(c, &concern_room);
 }
 
-void room_wait(struct controller *c, const struct concern *concern, const struct api_meta *m, bool first) {
-	const char *ns = m->ns ? m->ns : "";
-	size_t n = strlen(ns) + 1;
-	struct waiter *w = calloc(1, sizeof(*w) + n + strlen(m->name) + 1);
-	if (!w)
-		abort(); /* it would wait for ever */
-	memcpy(w->ns, ns, n);
-	w->name = strcpy(w->ns + n, m->name);
-	snprintf(w->created, sizeof(w->created), "%s", m->creation_timestamp ? m->creation_timestamp : "");
-	w->concern = concern;
-	w->first = first;
-	if (RB_INSERT(waiters, &room_of(c)->waiters, w))
-		free(w);
+/* The source is there since room_open(); enabling it needs no memory. */
+static void room_wake_soon(struct room *room) {
+	if (waiters_count(room->waiters))
+		(void)!sd_event_source_set_enabled(room->defer, SD_EVENT_ONESHOT);
 }
 
-void room_made(struct controller *c) {
-	struct room *room = room_of(c);
-	struct waiter *w;
-	while ((w = RB_MIN(waiters, &room->waiters))) {
-		RB_REMOVE(waiters, &room->waiters, w);
-		concern_enqueue(c, w->concern, w->ns, w->name);
-		free(w);
+/* ---- who waits ---- */
+
+static const char *room_topic(const struct room_want *want, char out[static TOPIC_MAX]) {
+	switch (want->sort) {
+	case ROOM_HOSTS: return TOPIC_HOSTS;
+	case ROOM_TYPE: return TOPIC_TYPE;
+	case ROOM_VALUES: snprintf(out, TOPIC_MAX, TOPIC_VALUES "%s", want->of); break;
+	case ROOM_QUOTA: snprintf(out, TOPIC_MAX, TOPIC_QUOTA "%s", want->of); break;
+	case ROOM_NAME: snprintf(out, TOPIC_MAX, TOPIC_NAME "%s", want->of); break;
 	}
+	return out;
 }
 
-/* ---- ---- */
-
-static void room_changed(struct controller *c, _unused_ const struct kube_change *ch) {
-	room_made(c);
+/* All that decides whether something that became free is of use. */
+static void room_class(const struct room_want *want, struct buf *out) {
+	buf_printf(out, "%zu", want->n);
+	if (want->size)
+		buf_printf(out, " %lld %lld", (long long)want->size->spec->vcpus.v,
+		           (long long)want->size->spec->memory_mib.v);
+	for (size_t i = 0; want->sort == ROOM_HOSTS && i < want->spec->host_selector.n; i++)
+		buf_printf(out, " %s=%s", want->spec->host_selector.v[i].key, want->spec->host_selector.v[i].value);
 }
 
-static void room_freed(struct controller *c, const struct kube_change *ch) {
+void room_wait(struct controller *c, const struct concern *concern, const struct api_meta *m,
+               const struct room_want *want) {
+	_buf_free_ struct buf class = {0};
+	char topic[TOPIC_MAX];
+	uint64_t created = 0;
+	room_class(want, &class);
+	if (class.failed)
+		abort(); /* it would wait for ever */
+	(void)!time_parse(m->creation_timestamp ? m->creation_timestamp : "", &created);
+	const struct waiter w = {.queue = concern,
+	                         .ns = m->ns,
+	                         .name = m->name,
+	                         .topic = room_topic(want, topic),
+	                         .class = class.data,
+	                         .tag = want->spec->type,
+	                         .first = want->first,
+	                         .created_us = created};
+	waiters_add(room_of(c)->waiters, &w);
+}
+
+/* ---- what became free ---- */
+
+void room_reasons_changed(struct controller *c) {
+	waiters_changed(room_of(c)->waiters);
+}
+
+static void room_event(struct controller *c, const char *topic, const char *what) {
+	struct room *room = room_of(c);
+	waiters_changed(room->waiters);
+	waiters_event(room->waiters, topic, what);
+	room_wake_soon(room);
+}
+
+void room_on_host(struct controller *c, const char *host) {
+	room_event(c, TOPIC_HOSTS, host);
+}
+
+void room_of_values(struct controller *c, const char *use) {
+	char topic[TOPIC_MAX];
+	snprintf(topic, sizeof(topic), TOPIC_VALUES "%s", use);
+	room_event(c, topic, "");
+}
+
+void room_of_all_values(struct controller *c) {
+	struct room *room = room_of(c);
+	waiters_event_all(room->waiters, TOPIC_VALUES, "");
+	room_wake_soon(room);
+}
+
+void room_in_quota(struct controller *c, const char *ns) {
+	char topic[TOPIC_MAX];
+	snprintf(topic, sizeof(topic), TOPIC_QUOTA "%s", ns);
+	room_event(c, topic, "");
+}
+
+/* ---- who is woken ---- */
+
+/* What W, as it is now, wants to be placed; NULL: it is no more. */
+static const struct instance_spec *room_spec(const struct controller *c, const struct waiter *w) {
+	if (w->queue == &concern_clusters) {
+		const struct cluster *cl = kube_cache_get(controller_cache(c, &api_kind_cluster), w->ns, w->name);
+		return cl ? cl->spec->template : NULL;
+	}
+	const struct instance *i = kube_cache_get(controller_cache(c, &api_kind_instance), w->ns, w->name);
+	return i ? i->spec : NULL;
+}
+
+/* Whoever is not sure to find nothing is looked at. */
+static bool room_is_usable(const struct waiter *w, const char *what, void *userdata) {
+	const struct room *room = userdata;
+	const struct controller *c = room->c;
+	if (starts_with(w->topic, TOPIC_VALUES))
+		return addresses_room(addresses_of(c), w->topic + strlen(TOPIC_VALUES)) > 0;
+	if (!streq(w->topic, TOPIC_HOSTS))
+		return true;
+	const struct instance_spec *spec = room_spec(c, w);
+	const struct instancetype *type =
+		spec ? kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, spec->type) : NULL;
+	return !type || placement_fits(placement_of(c), what, spec, type);
+}
+
+static void room_wake(const struct waiter *w, void *userdata) {
+	const struct room *room = userdata;
+	concern_enqueue(room->c, w->queue, w->ns, w->name);
+}
+
+static const struct waiters_ops room_ops = {.usable = room_is_usable, .wake = room_wake};
+
+static int room_on_defer(sd_event_source *src, void *userdata) {
+	struct room *room = userdata;
+	(void)src;
+	waiters_wake(room->waiters, &room_ops, room);
+	return 0;
+}
+
+static int room_on_refresh(sd_event_source *src, uint64_t usec, void *userdata) {
+	struct room *room = userdata;
+	(void)src;
+	(void)usec;
+	if (controller_may_act(room->c))
+		waiters_refresh(room->waiters, &room_ops, room);
+	return loop_timer(controller_loop(room->c), &room->refresh, REFRESH_US, room_on_refresh, room);
+}
+
+static void room_looked_at(struct controller *c, const struct concern *whose, const char *ns, const char *name) {
+	struct room *room = room_of(c);
+	waiters_looked_at(room->waiters, whose, ns, name);
+	room_wake_soon(room);
+}
+
+/* All are looked at now. */
+static void room_started(struct controller *c) {
+	waiters_clear(room_of(c)->waiters);
+}
+
+/* ---- changes ---- */
+
+static void room_instance_changed(struct controller *c, const struct kube_change *ch) {
+	char topic[TOPIC_MAX];
+	if (ch->type != KUBE_DELETED)
+		return;
+	snprintf(topic, sizeof(topic), TOPIC_NAME "%s/%s", ch->ns, ch->name);
+	room_event(c, topic, "");
+}
+
+/* Whatever they wait for: it is missing, or there, or of another size now. Sizes can't be changed. */
+static void room_type_changed(struct controller *c, const struct kube_change *ch) {
+	struct room *room = room_of(c);
+	if (ch->type != KUBE_MODIFIED)
+		waiters_each(room->waiters, ch->name, room_wake, room);
+}
+
+static void room_host_changed(struct controller *c, const struct kube_change *ch) {
 	if (ch->type == KUBE_DELETED)
-		room_made(c);
+		room_reasons_changed(c);
+	else
+		room_on_host(c, ch->name);
 }
 
-/* A TenantQuota that is new can allow more than the default one, which held until now. */
+static void room_pool_changed(struct controller *c, _unused_ const struct kube_change *ch) {
+	room_reasons_changed(c);
+}
+
 static void room_quota_changed(struct controller *c, const struct kube_change *ch) {
+	struct room *room = room_of(c);
 	const struct tenantquota *now = ch->obj, *old = ch->old;
-	if (ch->type != KUBE_MODIFIED || !api_equal(&api_desc_tenantquota_spec, now->spec, old->spec))
-		room_made(c);
+	room_reasons_changed(c);
+	if (ch->type == KUBE_MODIFIED && api_equal(&api_desc_tenantquota_spec, now->spec, old->spec))
+		return;
+	/* One that is new can allow more than the default one, which held until now. */
+	if (streq(ch->ns, TENANTQUOTA_DEFAULT_NS) && streq(ch->name, TENANTQUOTA_DEFAULT))
+		waiters_event_all(room->waiters, TOPIC_QUOTA, "");
+	room_in_quota(c, ch->ns);
 }
 
-static int room_open(_unused_ struct controller *c, _unused_ const struct controller_options *o, void **ret,
-                     struct error *err) {
+static int room_open(struct controller *c, _unused_ const struct controller_options *o, void **ret, struct error *err) {
 	struct room *room = calloc(1, sizeof(*room));
 	if (!room)
 		return error_oom(err);
-	RB_INIT(&room->waiters);
+	room->c = c;
+	room->waiters = waiters_new();
 	*ret = room;
-	return 0;
+	int r = sd_event_add_defer(controller_loop(c), &room->defer, room_on_defer, room);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(room->defer, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_source_set_priority(room->defer, PRIORITY);
+	if (r >= 0)
+		r = loop_timer(controller_loop(c), &room->refresh, REFRESH_US, room_on_refresh, room);
+	return r < 0 ? error_errno(err, r, "source for what waits for room") : 0;
 }
 
 static void room_close(void *state) {
 	struct room *room = state;
-	struct waiter *w;
-	while ((w = RB_MIN(waiters, &room->waiters))) {
-		RB_REMOVE(waiters, &room->waiters, w);
-		free(w);
-	}
+	sd_event_source_disable_unref(room->defer);
+	sd_event_source_disable_unref(room->refresh);
+	waiters_free(room->waiters);
 	free(room);
 }
 
 const struct concern concern_room = {
 	.name = "room",
-	.watches = {{.kind = &api_kind_instance, .changed = room_freed},
-                    {.kind = &api_kind_allocation, .changed = room_freed},
-                    {.kind = &api_kind_addresspool, .changed = room_changed},
-                    {.kind = &api_kind_instancetype, .changed = room_changed},
-                    {.kind = &api_kind_host, .changed = room_changed},
-                    {.kind = &api_kind_tenantquota, .changed = room_quota_changed}},
+	.watches = {{.kind = &api_kind_instance, .changed = room_instance_changed},
+                    {.kind = &api_kind_instancetype, .changed = room_type_changed},
+                    {.kind = &api_kind_tenantquota, .changed = room_quota_changed},
+                    {.kind = &api_kind_addresspool, .changed = room_pool_changed},
+                    {.kind = &api_kind_host, .changed = room_host_changed},
+                    {.kind = &api_kind_cluster}},
 	.open = room_open,
+	.looked_at = room_looked_at,
+	.started = room_started,
 	.close = room_close,
 };

@@ -1,15 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Instances and clusters that wait for room of whatever sort: a value, a host, a quota, an InstanceType. */
+/*
+ * Instances and clusters that wait for room. They say what they wait for; whoever frees something of that sort says so,
+ * and the oldest that can use it is queued again (waiters.h).
+ */
 
+#include "api/instance.h"
 #include "controller/concern.h"
 
+enum room_sort {
+	ROOM_HOSTS,  /* hosts with SPEC's labels and SIZE's vCPUs and memory left, for N alike */
+	ROOM_VALUES, /* N values of the AddressPools with use OF */
+	ROOM_QUOTA,  /* N instances of SIZE in the namespace OF */
+	ROOM_TYPE,   /* the InstanceType of SPEC */
+	ROOM_NAME,   /* that no Instance has the name "NAMESPACE/NAME" OF */
+};
+
+struct room_want {
+	enum room_sort sort;
+	const char *of;
+	const struct instance_spec *spec;
+	const struct instancetype *size;
+	size_t n;
+	bool first; /* before those that are not, however old they are */
+};
+
 /*
- * The object M of the concern waits. It is queued again, the oldest first, when there may be room (a value or an
- * instance is gone, a pool, host, quota or InstanceType changed). If it still finds none, it calls this again. FIRST:
- * before those that are not.
+ * The object M of the concern (instances or clusters), which is being looked at, waits. It does so until it is looked
+ * at again for whatever reason; if it still finds no room then, it must call this again.
  */
-void room_wait(struct controller *c, const struct concern *concern, const struct api_meta *m, bool first);
-/* A host came back or was lost. */
-void room_made(struct controller *c);
+void room_wait(struct controller *c, const struct concern *concern, const struct api_meta *m,
+               const struct room_want *want);
+
+/* What somebody who waits was told as the reason may be another now, although nothing became free. */
+void room_reasons_changed(struct controller *c);
+/* Something may have become free. These only take note: nobody is looked at before control is back in the loop. */
+void room_on_host(struct controller *c, const char *host);
+void room_of_values(struct controller *c, const char *use);
+void room_of_all_values(struct controller *c);
+void room_in_quota(struct controller *c, const char *ns);

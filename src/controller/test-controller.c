@@ -5,6 +5,7 @@
 
 #include "controller/fit.h"
 #include "controller/ranges.h"
+#include "controller/waiters.h"
 
 static void test_ranges(void **state) {
 	(void)state;
@@ -195,12 +196,263 @@ static void test_fit_gang(void **state) {
 	assert_string_equal(why, "there are no hosts of role compute");
 }
 
+/* ---- waiting for room ---- */
+
+enum { PLAY_HOSTS = 3, PLAY_SIZES = 4, PLAY_MAX = 400 };
+
+/* Hosts with places, and guests of sizes 1 to PLAY_SIZES that wait for them, run one, or are gone. */
+struct play {
+	struct waiters *ws;
+	int left[PLAY_HOSTS];
+	struct {
+		int size, host; /* size 0: there is none; host -1: none */
+	} guests[PLAY_MAX];
+	int queue[4 * PLAY_MAX]; /* to be looked at, in order */
+	size_t head, tail, woken;
+};
+
+static void play_wait(struct play *p, int i) {
+	char name[16], class[16];
+	snprintf(name, sizeof(name), "g%04d", i);
+	snprintf(class, sizeof(class), "%d", p->guests[i].size);
+	waiters_add(p->ws, &(struct waiter){.queue = p,
+	                                    .ns = "t",
+	                                    .name = name,
+	                                    .topic = "hosts",
+	                                    .class = class,
+	                                    .tag = class,
+	                                    .created_us = (uint64_t)i});
+}
+
+/* As instance.c does: takes a place on the emptiest host, or waits. */
+static void play_look(struct play *p, int i) {
+	char name[16];
+	int best = 0;
+	snprintf(name, sizeof(name), "g%04d", i);
+	waiters_looked_at(p->ws, p, "t", name);
+	if (!p->guests[i].size || p->guests[i].host >= 0)
+		return;
+	for (int h = 1; h < PLAY_HOSTS; h++)
+		if (p->left[h] > p->left[best])
+			best = h;
+	if (p->left[best] >= p->guests[i].size) {
+		p->left[best] -= p->guests[i].size;
+		p->guests[i].host = best;
+	} else
+		play_wait(p, i);
+}
+
+static bool play_usable(const struct waiter *w, const char *what, void *userdata) {
+	const struct play *p = userdata;
+	return p->left[atoi(what)] >= atoi(w->class);
+}
+
+static void play_wake(const struct waiter *w, void *userdata) {
+	struct play *p = userdata;
+	p->queue[p->tail++ % ARRAY_SIZE(p->queue)] = atoi(w->name + 1);
+	p->woken++;
+}
+
+static const struct waiters_ops play_ops = {play_usable, play_wake};
+
+/* Looks at one that was queued; false: nobody is. */
+static bool play_step(struct play *p) {
+	waiters_wake(p->ws, &play_ops, p);
+	if (p->head == p->tail)
+		return false;
+	play_look(p, p->queue[p->head++ % ARRAY_SIZE(p->queue)]);
+	return true;
+}
+
+static void play_free(struct play *p, int h, int size) {
+	char what[16];
+	snprintf(what, sizeof(what), "%d", h);
+	p->left[h] += size;
+	waiters_event(p->ws, "hosts", what);
+}
+
+/* The oldest is woken, and only as many as can use it. */
+static void test_waiters(void **state) {
+	(void)state;
+	struct play p = {.ws = waiters_new()};
+	for (int i = 0; i < PLAY_MAX; i++) {
+		p.guests[i].size = i % 2 ? 1 : 2;
+		p.guests[i].host = -1;
+		play_look(&p, i);
+	}
+	assert_int_equal(waiters_count(p.ws), PLAY_MAX);
+	assert_false(play_step(&p));
+	play_free(&p, 1, 1);
+	assert_true(play_step(&p));
+	assert_false(play_step(&p));
+	assert_int_equal(p.guests[1].host, 1); /* the oldest that fits, not the oldest of all */
+	assert_int_equal(p.woken, 1);
+	play_free(&p, 1, 5);
+	while (play_step(&p))
+		;
+	assert_true(p.guests[0].host == 1 && p.guests[2].host == 1 && p.guests[3].host == 1);
+	assert_int_equal(p.woken, 4);
+	assert_int_equal(p.left[1], 0);
+
+	/* One that is gone, or takes another place, hands on what it was woken for. */
+	play_free(&p, 0, 2);
+	assert_int_equal(waiters_wake(p.ws, &play_ops, &p), 1);
+	assert_int_equal(waiters_wake(p.ws, &play_ops, &p), 0); /* one at a time */
+	p.guests[4].size = 0;
+	p.left[2] = 9; /* without an event */
+	while (play_step(&p))
+		;
+	assert_int_equal(p.guests[5].host, 2);
+	assert_int_equal(p.left[0], 2 - 2);
+	p.left[2] = 0;
+
+	/* Whoever finds nothing though it seemed so closes its class until something more becomes free. */
+	size_t before = p.woken;
+	for (int h = 0; h < PLAY_HOSTS; h++)
+		p.left[h] = 0;
+	play_free(&p, 0, 1);
+	waiters_wake(p.ws, &play_ops, &p);
+	p.left[0] = 0;
+	p.left[1] = 0;
+	while (play_step(&p))
+		;
+	assert_int_equal(p.woken, before + 1);
+	waiters_clear(p.ws);
+	assert_int_equal(waiters_count(p.ws), 0);
+	p.ws = waiters_free(p.ws);
+}
+
+/* Whatever happens in whatever order: when all is quiet nobody waits who would fit, and few were woken in vain. */
+static void test_waiters_random(void **state) {
+	(void)state;
+	srandom(2);
+	for (int round = 0; round < 200; round++) {
+		struct play p = {.ws = waiters_new()};
+		size_t events = 0, placed = 0;
+		for (int i = 0; i < PLAY_MAX; i++)
+			p.guests[i].host = -1;
+		for (int n = 0; n < 1000; n++) {
+			int i = (int)(random() % PLAY_MAX), h = (int)(random() % PLAY_HOSTS);
+			switch (random() % 5) {
+			case 0:
+			case 1: /* one comes, or changes and is looked at for that */
+				if (!p.guests[i].size)
+					p.guests[i].size = 1 + (int)(random() % PLAY_SIZES);
+				play_look(&p, i);
+				break;
+			case 2: /* one goes; whoever waits is looked at for that some time later */
+				if (p.guests[i].host >= 0) {
+					play_free(&p, p.guests[i].host, p.guests[i].size);
+					events++;
+				}
+				p.guests[i].size = 0;
+				p.guests[i].host = -1;
+				p.queue[p.tail++ % ARRAY_SIZE(p.queue)] = i;
+				break;
+			case 3: /* a host grows; it may shrink without a word */
+				play_free(&p, h, (int)(random() % 3));
+				events++;
+				p.left[(h + 1) % PLAY_HOSTS] -= (int)(random() % 2);
+				break;
+			default: play_step(&p);
+			}
+			while (p.tail - p.head > PLAY_MAX)
+				play_step(&p);
+		}
+		while (play_step(&p))
+			;
+		for (int i = 0; i < PLAY_MAX; i++) {
+			placed += p.guests[i].host >= 0;
+			for (int h = 0; h < PLAY_HOSTS; h++)
+				assert_true(!p.guests[i].size || p.guests[i].host >= 0 || p.guests[i].size > p.left[h]);
+		}
+		assert_true(p.woken <= placed + events * (PLAY_SIZES + 1));
+		p.ws = waiters_free(p.ws);
+	}
+}
+
+static bool always(const struct waiter *w, const char *what, void *userdata) {
+	(void)w;
+	(void)what;
+	(void)userdata;
+	return true;
+}
+
+static void note(const struct waiter *w, void *userdata) {
+	snprintf(userdata, 64, "%s", w->name);
+}
+
+static void test_waiters_topics(void **state) {
+	(void)state;
+	const struct waiters_ops ops = {always, note};
+	struct waiters *ws = waiters_new();
+	struct waiter w = {.queue = &ops, .ns = "t", .topic = "quota a", .class = "1", .tag = "small"};
+	char got[64] = "";
+	waiters_event(ws, "quota a", ""); /* before anybody waits: of no use to who found nothing after it */
+	w.name = "b";
+	w.created_us = 2;
+	waiters_add(ws, &w);
+	w.name = "a";
+	w.created_us = 3;
+	waiters_add(ws, &w);
+	w.name = "c";
+	w.first = true;
+	w.class = "9";
+	w.tag = "large";
+	waiters_add(ws, &w);
+	w.name = "d";
+	w.topic = "quota b";
+	waiters_add(ws, &w);
+	assert_int_equal(waiters_wake(ws, &ops, got), 0);
+	waiters_event(ws, "quota a", "");
+	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_string_equal(got, "c");
+	waiters_looked_at(ws, &ops, "t", "c");
+	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_string_equal(got, "b");
+	waiters_looked_at(ws, &ops, "t", "b");
+	/* It comes back: its class is passed over, also the one who has not been looked at. */
+	w = (struct waiter){.queue = &ops, .ns = "t", .name = "b", .topic = "quota a", .class = "1", .tag = "small"};
+	waiters_add(ws, &w);
+	assert_int_equal(waiters_wake(ws, &ops, got), 0);
+	waiters_event_all(ws, "quota ", "");
+	assert_int_equal(waiters_wake(ws, &ops, got), 2); /* one of each topic */
+	waiters_looked_at(ws, &ops, "t", "b");
+	waiters_looked_at(ws, &ops, "t", "d");
+	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_string_equal(got, "a");
+	/* Looked at anew, if anything has changed, and the next only when that has happened. */
+	w.name = "e";
+	waiters_add(ws, &w);
+	got[0] = '\0';
+	waiters_refresh(ws, &ops, got);
+	assert_string_equal(got, "");
+	waiters_changed(ws);
+	waiters_refresh(ws, &ops, got);
+	assert_string_equal(got, "a");
+	got[0] = '\0';
+	waiters_refresh(ws, &ops, got);
+	assert_string_equal(got, "");
+	waiters_looked_at(ws, &ops, "t", "a");
+	waiters_refresh(ws, &ops, got);
+	assert_string_equal(got, "e");
+	got[0] = '\0';
+	waiters_each(ws, "large", note, got);
+	assert_string_equal(got, "");
+	waiters_each(ws, "small", note, got); /* also one that was woken and not looked at yet */
+	assert_string_equal(got, "e");
+	waiters_free(ws);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_ranges_random),
 		cmocka_unit_test(test_fit),
 		cmocka_unit_test(test_fit_gang),
+		cmocka_unit_test(test_waiters),
+		cmocka_unit_test(test_waiters_random),
+		cmocka_unit_test(test_waiters_topics),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

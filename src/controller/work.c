@@ -81,8 +81,10 @@ void work_run(struct controller_row *row, const char *key) {
 	TAILQ_INSERT_TAIL(&row->c->works, w, entry);
 	metric_add(&reconciles, 1);
 	kube_key_split(w->key, buf, &ns, &name);
-	if (work_may_go_on(w))
+	if (work_may_go_on(w)) {
+		controller_tell_look(row, ns, name);
 		row->concern->reconcile(w, kube_cache_get(controller_cache(row->c, row->concern->kind), ns, name));
+	}
 	work_unref(w);
 }
 
@@ -188,8 +190,8 @@ bool work_patch_status(struct work *w, const struct api_kind *k, const void *old
 	return op_begun(op, kube_patch_status(w->row->c->client, k, old, new, &call, &err), &err);
 }
 
-static bool begin_patch(struct work *w, const struct api_kind *k, const struct api_meta *m, const struct buf *patch,
-                        bool feed) {
+static bool work_begin_patch(struct work *w, const struct api_kind *k, const struct api_meta *m,
+                             const struct buf *patch, bool feed) {
 	struct error err = {0};
 	struct op *op = op_new(w, k, WORK_NO_THEN);
 	if (!op)
@@ -204,7 +206,7 @@ static bool begin_patch(struct work *w, const struct api_kind *k, const struct a
 }
 
 bool work_patch(struct work *w, const struct api_kind *k, const struct api_meta *m, const struct buf *patch) {
-	return begin_patch(w, k, m, patch, true);
+	return work_begin_patch(w, k, m, patch, true);
 }
 
 bool has_finalizer(const struct api_meta *m, const char *finalizer) {
@@ -233,10 +235,10 @@ bool work_patch_finalizers(struct work *w, const struct api_kind *k, const struc
 	jw_end(&b, '}');
 	jw_end(&b, '}');
 	/* Taking the last one off deletes the object: what is answered then must not go back into the cache. */
-	return begin_patch(w, k, m, &b, add);
+	return work_begin_patch(w, k, m, &b, add);
 }
 
-static bool begin_delete(struct work *w, const struct api_kind *k, const struct api_meta *m, bool exact) {
+static bool work_begin_delete(struct work *w, const struct api_kind *k, const struct api_meta *m, bool exact) {
 	struct error err = {0};
 	struct op *op = op_new(w, k, WORK_NO_THEN);
 	if (!op)
@@ -249,11 +251,11 @@ static bool begin_delete(struct work *w, const struct api_kind *k, const struct 
 }
 
 bool work_delete(struct work *w, const struct api_kind *k, const struct api_meta *m) {
-	return begin_delete(w, k, m, false);
+	return work_begin_delete(w, k, m, false);
 }
 
 bool work_delete_exact(struct work *w, const struct api_kind *k, const struct api_meta *m) {
-	return begin_delete(w, k, m, true);
+	return work_begin_delete(w, k, m, true);
 }
 
 bool work_get(struct work *w, const struct api_kind *k, const char *ns, const char *name, struct work_then then) {

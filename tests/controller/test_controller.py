@@ -184,6 +184,66 @@ def lost(cloud, host):
     return c.get("status") == "Unknown" and c["reason"] == "HeartbeatLost"
 
 
+def test_room_wakes_who_can_use_it(cloud):
+    """A place that becomes free goes to the oldest that fits, and those that don't are not even looked at for it."""
+    cloud.pools("2001:db8:1::/48")
+    cloud.create("InstanceType", "large", {"vcpus": 2, "memoryMiB": 256})
+    cloud.host("h1", vcpus=2)
+    for name in ("a", "b"):
+        cloud.instance(name)
+        cloud.wait_condition(name, "Scheduled", "True", "Scheduled")
+    waiting = [cloud.instance(f"w{n:03}", type="small" if n % 2 else "large") for n in range(400)]
+    for name in waiting:
+        cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
+    time.sleep(3)  # usage of pools is told late
+
+    def looks(call):
+        """How many times anything is looked at because of the call, and in the 2 s after it."""
+        before, since = cloud.metric("nacre_controller_reconciles_total"), time.monotonic()
+        call()
+        time.sleep(2)
+        after = cloud.metric("nacre_controller_reconciles_total")
+        return after - before - 21 * (time.monotonic() - since + 1)  # what is looked at in each second anyway
+
+    def go(name):
+        cloud.removed(name)
+        cloud.delete("instances", name, "default")
+
+    assert looks(lambda: go("a")) < 100
+    cloud.wait_condition("w001", "Scheduled", "True", "Scheduled")
+    assert [i["metadata"]["name"] for i in cloud.list("instances", "default") if "host" in i["status"]] == ["b", "w001"]
+    # Two places on one host: room for the oldest of all, which is large.
+    cloud.patch("hosts", "h1", {"spec": {"unschedulable": True}})
+    go("b")
+    go("w001")
+    eventually("both are gone", 10, lambda: not cloud.get("instances", "b", "default")
+               and not cloud.get("instances", "w001", "default"))
+    cloud.patch("hosts", "h1", {"spec": {"unschedulable": False}})
+    cloud.wait_condition("w000", "Scheduled", "True", "Scheduled")
+    # One that waits and goes leaves nothing behind; a type that comes and goes is seen by all of it.
+    cloud.delete("instances", "w003", "default")
+    cloud.delete("instancetypes", "small")
+    cloud.wait_condition("w005", "Scheduled", "False", "InstanceTypeMissing")
+    go("w000")
+    cloud.wait_condition("w002", "Scheduled", "True", "Scheduled")
+    cloud.create("InstanceType", "small", {"vcpus": 1, "memoryMiB": 256})
+    for name in waiting[5::2]:
+        cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
+    cloud.host("h2", vcpus=1)
+    cloud.wait_condition("w005", "Scheduled", "True", "Scheduled")
+
+
+def test_why_it_waits_is_kept_up_to_date(cloud):
+    cloud.pools()
+    cloud.host("h1", vcpus=2)
+    name = cloud.instance(hostSelector={"disk": "nvme"})
+    c = cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
+    assert "1 has not the labels of hostSelector" in c["message"]
+    cloud.patch("hosts", "h1", {"spec": {"unschedulable": True}})
+    eventually("the reason is the new one", 10,
+               lambda: "1 is unschedulable" in cloud.of_instance(name, "Scheduled")["message"])
+
+
 def test_host_lost_and_back(cloud):
     cloud.pools()
     cloud.host("h1")

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Who waits for what, and who is woken when something becomes free. It knows names only: no API, no cache, no loop.
+ *
+ * A waiter waits for one topic, such as "hosts" or "quota of namespace a", in a class: all waiters of one class of a
+ * topic have the same demand, so if one of them finds nothing, none of them does. When something of a topic becomes
+ * free (an event), waiters_wake() wakes the oldest waiter that can use it, and only that one. When that one has been
+ * looked at, the next is woken, and so on until an event is of no use to anybody: each waiter that was woken either
+ * took something, and then perhaps something is left, or waits again, and then its class is passed over until the next
+ * event. So an event wakes only as many as can use it, and one more of a class at most; a waiter that was woken and
+ * went away hands on what it left; and no event is lost.
+ *
+ * Adding, removing and waking is O(log n) in the number of waiters, and waking O(n) in the number of classes.
+ *
+ * Without memory the process ends (abort), since somebody would wait for ever.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct waiters;
+
+struct waiters *waiters_new(void);
+struct waiters *waiters_free(struct waiters *ws);
+/* Forgets everybody. */
+void waiters_clear(struct waiters *ws);
+
+/* Whom a waiter is, and what it waits for. Strings are copied. */
+struct waiter {
+	const void *queue; /* with ns and name: its key */
+	const char *ns, *name;
+	const char *topic, *class;
+	const char *tag;     /* for waiters_each() */
+	bool first;          /* before those that are not */
+	uint64_t created_us; /* the older one comes first; of equal ones the name decides */
+};
+
+/* W waits. It must not wait already: see waiters_looked_at(). */
+void waiters_add(struct waiters *ws, const struct waiter *w);
+/* The key is being looked at: it waits no longer, unless waiters_add() is called for it again. */
+void waiters_looked_at(struct waiters *ws, const void *queue, const char *ns, const char *name);
+/* Something of TOPIC became free. WHAT tells events of a topic apart ("" if there is only one sort): a host, say. */
+void waiters_event(struct waiters *ws, const char *topic, const char *what);
+/* The same for all topics that begin with PREFIX. */
+void waiters_event_all(struct waiters *ws, const char *prefix, const char *what);
+
+struct waiters_ops {
+	/* Whether W, and so everybody of its class, can use WHAT. */
+	bool (*usable)(const struct waiter *w, const char *what, void *userdata);
+	/* W is to be looked at; waiters_looked_at() follows, now or later. */
+	void (*wake)(const struct waiter *w, void *userdata);
+};
+
+/* Wakes whoever can be woken now: one at most of each topic. Returns how many. */
+size_t waiters_wake(struct waiters *ws, const struct waiters_ops *ops, void *userdata);
+/*
+ * Wakes the one that was looked at longest ago, so that what it says doesn't stay wrong for ever: reasons change
+ * although nothing became free. Nobody is woken if nothing has changed (waiters_changed()) since all were looked at,
+ * and nobody before the last one woken by this has been looked at: whoever stands in the queue for such a look could
+ * take what an older one is about to be woken for.
+ */
+void waiters_refresh(struct waiters *ws, const struct waiters_ops *ops, void *userdata);
+/* Something changed that may be among the reasons why somebody waits. */
+void waiters_changed(struct waiters *ws);
+/* Calls FN with each waiter that has the tag. */
+void waiters_each(struct waiters *ws, const char *tag, void (*fn)(const struct waiter *w, void *userdata),
+                  void *userdata);
+size_t waiters_count(const struct waiters *ws);
