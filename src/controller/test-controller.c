@@ -436,6 +436,9 @@ static void test_waiters_topics(void **state) {
 	waiters_looked_at(ws, &ops, "t", "a");
 	waiters_refresh(ws, &ops, got);
 	assert_string_equal(got, "e");
+	w.topic = "quota c";
+	waiters_add(ws, &w);
+	assert_int_equal(waiters_count(ws), 1);
 	got[0] = '\0';
 	waiters_each(ws, "large", note, got);
 	assert_string_equal(got, "");

@@ -202,6 +202,7 @@ static char *waiter_append(char **at, const char *s) {
 }
 
 void waiters_add(struct waiters *ws, const struct waiter *w) {
+	waiters_looked_at(ws, w->queue, w->ns, w->name);
 	struct waiter_item *it = waiters_alloc(sizeof(*it) + strlen(w->ns) + strlen(w->name) + strlen(w->tag) + 3);
 	char *at = it->text;
 	it->w = *w;
@@ -209,8 +210,7 @@ void waiters_add(struct waiters *ws, const struct waiter *w) {
 	it->w.ns = waiter_append(&at, w->ns);
 	it->w.name = waiter_append(&at, w->name);
 	it->w.tag = waiter_append(&at, w->tag);
-	if (RB_INSERT(waiters_by_key, &ws->keys, it))
-		abort(); /* its caller has not said that it is being looked at */
+	RB_INSERT(waiters_by_key, &ws->keys, it);
 	TAILQ_INSERT_TAIL(&ws->items, it, entry);
 	it->topic = topic_get(ws, w->topic);
 	it->class = class_get(it->topic, w->class);

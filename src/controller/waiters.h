@@ -38,7 +38,7 @@ struct waiter {
 	uint64_t created_us; /* the older one comes first; of equal ones the name decides */
 };
 
-/* W waits. It must not wait already: see waiters_looked_at(). */
+/* W waits for this, and no longer for what it waited for before. */
 void waiters_add(struct waiters *ws, const struct waiter *w);
 /* The key is being looked at: it waits no longer, unless waiters_add() is called for it again. */
 void waiters_looked_at(struct waiters *ws, const void *queue, const char *ns, const char *name);
