@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "api/instance.h"
-#include "apiserver/apply.h"
-#include "apiserver/strategic.h"
-#include "apiserver/yamlread.h"
+#include "apiserver/fields/apply.h"
+#include "apiserver/json/strategic.h"
+#include "apiserver/json/yamlread.h"
 
 static void check_sets(struct arena *m, const json_t *a, const json_t *b) {
 	const struct fields *x, *y, *again;

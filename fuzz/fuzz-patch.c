@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#include "apiserver/patch.h"
-#include "apiserver/tree.h"
+#include "apiserver/json/patch.h"
+#include "apiserver/json/tree.h"
 
 static void compare(const char *text, size_t size) {
 	json_t *tree = tree_load(text, size);

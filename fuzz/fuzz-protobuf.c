@@ -4,7 +4,7 @@
 
 #include "fuzz.h"
 
-#include "apiserver/protobuf.h"
+#include "apiserver/json/protobuf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct error err = {0};

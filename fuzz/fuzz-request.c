@@ -10,8 +10,8 @@
 
 #include <string.h>
 
+#include "apiserver/read/watch.h"
 #include "apiserver/server.h"
-#include "apiserver/watch.h"
 #include "base/util.h"
 #include "stored.h"
 

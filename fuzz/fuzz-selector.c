@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "api/core.h"
-#include "apiserver/selector.h"
+#include "apiserver/json/selector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	char *text = malloc(size + 1), *fields, *object;

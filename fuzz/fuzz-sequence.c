@@ -19,8 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "apiserver/listreply.h"
-#include "apiserver/watch.h"
+#include "apiserver/read/listreply.h"
+#include "apiserver/read/watch.h"
 #include "base/util.h"
 #include "sequence.h"
 #include "stored.h"

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "apiserver/authn.h"
-#include "apiserver/token.h"
+#include "apiserver/auth/authn.h"
+#include "apiserver/auth/token.h"
 
 static struct token_key *key;
 static struct server *server;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "api/meta.h"
-#include "apiserver/tree.h"
+#include "apiserver/json/tree.h"
 #include "base/util.h"
 #include "fuzz.h"
 

@@ -3,7 +3,7 @@
 
 /*
  * Who may do what: Role, ClusterRole, RoleBinding, ClusterRoleBinding of rbac.authorization.k8s.io/v1. Meanings and
- * messages: Kubernetes API reference; pkg/apis/rbac/validation. How they are evaluated: apiserver/rbac.h.
+ * messages: Kubernetes API reference; pkg/apis/rbac/validation. How they are evaluated: apiserver/auth/rbac.h.
  */
 
 #include "api/meta.h"

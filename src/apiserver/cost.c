@@ -19,9 +19,9 @@
 #include <valgrind/callgrind.h>
 
 #include "api/account.h"
-#include "apiserver/listreply.h"
+#include "apiserver/read/listreply.h"
+#include "apiserver/read/watch.h"
 #include "apiserver/server.h"
-#include "apiserver/watch.h"
 #include "base/util.h"
 
 static const char *counted; /* the row; NULL: none */

@@ -3,13 +3,13 @@
 
 /*
  * The API server without its sockets: the store, the queue of writes, the watches, the collector. HTTP comes from
- * apiserver/http.h, or from a test.
+ * apiserver/http/http.h, or from a test.
  *
  * Writes run one after the other against what is on disk: while a batch is being written new ones wait, then all
  * that wait make the next batch. So a write sees every acknowledged one, and many clients share one fsync.
  */
 
-#include "apiserver/request.h"
+#include "apiserver/request/request.h"
 #include "base/metrics.h"
 
 struct gc;

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "apiserver/http.h"
+#include "apiserver/http/http.h"
 #include "base/loop.h"
 #include "base/util.h"
 

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#include "apiserver/authz.h"
-#include "apiserver/protobuf.h"
+#include "apiserver/auth/authz.h"
+#include "apiserver/json/protobuf.h"
 #include "apiserver/server.h"
 #include "base/util.h"
 

@@ -4,9 +4,9 @@
 
 #include "base/testing.h"
 
-#include "apiserver/reply.h"
+#include "apiserver/read/watch.h"
+#include "apiserver/request/reply.h"
 #include "apiserver/server.h"
-#include "apiserver/watch.h"
 #include "base/util.h"
 
 #define G "/apis/nacre.dev/v1alpha1"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "apiserver/backup.h"
+#include "apiserver/store/backup.h"
 #include "base/opt.h"
 #include "base/util.h"
 

@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "apiserver/audit.h"
-#include "apiserver/authn.h"
-#include "apiserver/http.h"
-#include "apiserver/limits.h"
-#include "apiserver/stats.h"
+#include "apiserver/auth/authn.h"
+#include "apiserver/http/audit.h"
+#include "apiserver/http/http.h"
+#include "apiserver/request/limits.h"
+#include "apiserver/request/stats.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opt.h"

@@ -10,7 +10,7 @@ from apilib import Server, context, namespace
 from test_limits import AGENT, BLUE, CONTROLLER, answer, bind, others_go_on, refused
 
 FILES, KEPT = 896, 128
-MOST = (FILES - KEPT) // 2  # connections of each of two listeners, see src/apiserver/conn.c
+MOST = (FILES - KEPT) // 2  # connections of each of two listeners, see src/apiserver/http/conn.c
 FOR_ALL = MOST - MOST // 16
 OF_ADDRESS = 256
 

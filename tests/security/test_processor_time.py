@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tenant whose requests take much processor time has to wait, while others, agents and the controller go on. The numbers,
-with a clock from outside: src/apiserver/test-limits.c."""
+with a clock from outside: src/apiserver/request/test-limits.c."""
 
 from harness import eventually
 from tenant import CONFIGMAPS, RBAC, ask, make

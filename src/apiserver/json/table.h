@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* metav1.Table: what `kubectl get` shows, made from the columns a kind declares; and metadata alone. */
+
+#include "apiserver/request/request.h"
+
+enum table_include { TABLE_METADATA, TABLE_NONE, TABLE_OBJECT };
+
+/* A Table of one object; VERSION goes into its metadata. NOW_US: for ages. */
+void table_print(struct buf *b, const struct api_kind *k, const struct blob *item, int64_t version,
+                 enum table_include include, uint64_t now_us);
+
+/* One of many: all that comes before the rows; CONT may be "". Each row is printed by table_row(), and "]}" is the end.
+ */
+void table_begin(struct buf *b, const struct api_kind *k, int64_t version, const char *cont, int64_t remaining);
+/* Styles of items. Only the columns of an object are read. */
+void table_row(struct buf *b, const struct item_style *style, const struct blob *item);
+void partial_item(struct buf *b, const struct item_style *style, const struct blob *item);
+
+/* PartialObjectMetadata: no more of the object at JSON than its metadata. */
+void partial_print(struct buf *b, const char *json, size_t len);
+
+/* "5m", "3h20m", "12d": Kubernetes' duration.HumanDuration. */
+#define AGE_STR_MAX 32
+const char *age_str(int64_t seconds, char out[static AGE_STR_MAX]);

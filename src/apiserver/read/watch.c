@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/read/watch.h"
+
+#include <string.h>
+
+#include "apiserver/json/object.h"
+#include "apiserver/json/table.h"
+#include "apiserver/json/tree.h"
+#include "apiserver/read/listreply.h"
+#include "apiserver/request/reply.h"
+#include "apiserver/request/stats.h"
+#include "base/jsonwrite.h"
+#include "base/util.h"
+
+#define BOOKMARK_NS (60 * NSEC_PER_SEC)
+
+/* What printing a byte of an object counts for beside selecting it. */
+#define PRINT_WORK (SELECTOR_WORK_MAX / PRINT_MAX)
+
+/*
+ * How far what there is was sent, in order of keys: the last one, "" and "" at first. Of the keys up to it events are
+ * sent; of those behind it they are not, for the objects are sent as they are by the time it comes to them. So nothing
+ * is held for a reader that is slow.
+ */
+struct cursor {
+	char ns[64], name[254];
+};
+
+struct watch {
+	TAILQ_ENTRY(watch) link;
+	struct server *server;
+	struct watch_options o;
+	struct cursor *initial; /* NULL: all that there was at the start is sent */
+	bool initial_end_due;
+	uint64_t seq; /* the next event to look at */
+	uint64_t deadline_ns, bookmark_at_ns;
+	bool bookmark_due, ending, ended;
+	/* What selecting and printing took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for
+	 * another one. */
+	size_t work;
+	/* What is being sent: head, blob and "}\n"; or text. */
+	const char *head;
+	struct blob *blob;
+	struct buf text;
+	size_t at, total; /* at == total: nothing */
+	bool waiting;
+	void (*wake)(void *userdata);
+	bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret);
+	void *userdata;
+};
+
+static const char *const heads[] = {
+	[EVENT_ADDED] = "{\"type\":\"ADDED\",\"object\":",
+	[EVENT_MODIFIED] = "{\"type\":\"MODIFIED\",\"object\":",
+	[EVENT_DELETED] = "{\"type\":\"DELETED\",\"object\":",
+};
+
+static bool matches(struct watch *w, const char *ns, const char *name, const struct blob *b) {
+	return selector_matches(w->o.selector, ns, name, b->data, b->len, &w->work);
+}
+
+static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
+	int r = strcmp(c->ns, ns);
+	return r ? r : strcmp(c->name, name);
+}
+
+/* The next object of what there is; NULL: not now, or after the last one, and then there is no cursor any more. */
+static const struct object *next_initial(struct watch *w) {
+	const struct store *st = w->server->store;
+	const unsigned k = w->o.kind;
+	struct cursor *c = w->initial;
+	const struct object *o = store_seek(st, k, c->ns, c->name);
+	if (o && key_cmp(c, o->ns, o->name) == 0)
+		o = store_next(st, k, o);
+	for (; o && (!*w->o.ns || streq(o->ns, w->o.ns)); o = store_next(st, k, o)) {
+		bool match = matches(w, o->ns, o->name, o->value);
+		if (!match && w->work <= SELECTOR_WORK_MAX)
+			continue;
+		snprintf(c->ns, sizeof(c->ns), "%s", o->ns);
+		snprintf(c->name, sizeof(c->name), "%s", o->name);
+		return match ? o : NULL;
+	}
+	free(w->initial);
+	w->initial = NULL;
+	return NULL;
+}
+
+DEFINE_CLEANUP(watch, struct watch *, watch_free)
+
+int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) {
+	_cleanup_(cleanup_watch) struct watch *w = calloc(1, sizeof(*w));
+	if (!w) {
+		selector_free(o->selector);
+		return -ENOMEM;
+	}
+	w->o = *o;
+	w->o.ns = strdup(o->ns);
+	w->server = s;
+	if (!w->o.ns)
+		return -ENOMEM;
+	w->seq = store_event_end(s->store, o->kind);
+	if (o->initial) {
+		w->initial = calloc(1, sizeof(*w->initial));
+		if (!w->initial)
+			return -ENOMEM;
+		snprintf(w->initial->ns, sizeof(w->initial->ns), "%s", o->ns);
+	} else {
+		int r = store_event_after(s->store, o->kind, o->after, &w->seq);
+		if (r < 0)
+			return r;
+	}
+	w->initial_end_due = o->initial_end;
+	w->deadline_ns = now_monotonic_ns() + o->timeout_s * NSEC_PER_SEC;
+	w->bookmark_at_ns = now_monotonic_ns() + BOOKMARK_NS;
+	w->text.max = (size_t)16 << 20;
+	TAILQ_INSERT_TAIL(&s->watches[o->kind], w, link);
+	stats_watch(1);
+	*ret = TAKE_PTR(w);
+	return 0;
+}
+
+struct watch *watch_free(struct watch *w) {
+	if (!w)
+		return NULL;
+	if (w->link.tqe_prev) {
+		TAILQ_REMOVE(&w->server->watches[w->o.kind], w, link);
+		stats_watch(-1);
+	}
+	free(w->initial);
+	blob_unref(w->blob);
+	buf_free(&w->text);
+	selector_free(w->o.selector);
+	free((char *)w->o.ns);
+	free(w);
+	return NULL;
+}
+
+void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
+                    bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret), void *userdata) {
+	w->wake = wake;
+	w->hold = hold;
+	w->userdata = userdata;
+}
+
+static void wake(struct watch *w) {
+	if (!w->waiting)
+		return;
+	w->waiting = false;
+	if (w->wake)
+		w->wake(w->userdata);
+}
+
+void watch_end(struct watch *w) {
+	w->ending = true;
+	wake(w);
+}
+
+bool watch_cut(struct watch *w) {
+	w->ended |= w->ending;
+	return w->ending;
+}
+
+/* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
+static int event_type_for(struct watch *w, const struct watch_event *e) {
+	if (*w->o.ns && !streq(w->o.ns, e->ns))
+		return -1;
+	if (w->initial && key_cmp(w->initial, e->ns, e->name) < 0)
+		return -1;
+	bool now = e->type != EVENT_DELETED && matches(w, e->ns, e->name, e->value);
+	if (!w->o.selector)
+		return (int)e->type;
+	bool before = e->prev && matches(w, e->ns, e->name, e->prev);
+	if (now)
+		return before ? EVENT_MODIFIED : EVENT_ADDED;
+	return before ? EVENT_DELETED : -1;
+}
+
+/*
+ * Moves over events that mean nothing here. The type of the one at w->seq, -1: none, -2: it was forgotten, -3: the rest
+ * is for another turn.
+ */
+static int peek_event(struct watch *w) {
+	const struct store *st = w->server->store;
+	while (w->seq < store_event_end(st, w->o.kind)) {
+		if (w->work > SELECTOR_WORK_MAX)
+			return -3;
+		const struct watch_event *e = store_event(st, w->o.kind, w->seq);
+		if (!e)
+			return -2;
+		int type = event_type_for(w, e);
+		if (type >= 0)
+			return type;
+		w->seq++;
+	}
+	return -1;
+}
+
+static void send_blob(struct watch *w, int type, struct blob *b) {
+	blob_unref(w->blob);
+	w->blob = NULL;
+	w->at = 0;
+	if (!w->o.table && !w->o.partial) {
+		w->head = heads[type];
+		w->blob = blob_ref(b);
+		w->total = strlen(w->head) + b->len + 2;
+		return;
+	}
+	w->work += PRINT_WORK * b->len;
+	buf_reset(&w->text);
+	buf_puts(&w->text, heads[type]);
+	/* The list's version isn't needed: the row's object has its own. */
+	if (w->o.partial)
+		partial_print(&w->text, b->data, b->len);
+	else
+		table_print(&w->text, api_kinds[w->o.kind], b, store_version(w->server->store),
+		            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
+	buf_puts(&w->text, "}\n");
+	w->head = NULL;
+	w->total = w->text.len;
+}
+
+static void send_text(struct watch *w) {
+	blob_unref(w->blob);
+	w->blob = NULL;
+	w->head = NULL;
+	w->at = 0;
+	w->total = w->text.len;
+}
+
+static void send_bookmark(struct watch *w, bool initial_end) {
+	char gv[64], rv[24];
+	const struct api_kind *k = api_kinds[w->o.kind];
+	struct buf *b = &w->text;
+	api_kind_version(k, gv);
+	/* Events up to w->seq are sent; with none left, that is all of them. */
+	snprintf(rv, sizeof(rv), "%lld", (long long)store_version(w->server->store));
+	buf_reset(b);
+	jw_begin(b, '{');
+	jw_kv_string(b, "type", "BOOKMARK");
+	jw_key(b, "object");
+	jw_begin(b, '{');
+	jw_kv_string(b, "kind", w->o.partial ? "PartialObjectMetadata" : k->kind);
+	jw_kv_string(b, "apiVersion", w->o.partial ? "meta.k8s.io/v1" : gv);
+	jw_key(b, "metadata");
+	jw_begin(b, '{');
+	jw_kv_string(b, "resourceVersion", rv);
+	if (initial_end) {
+		jw_key(b, "annotations");
+		jw_begin(b, '{');
+		jw_kv_string(b, "k8s.io/initial-events-end", "true");
+		jw_end(b, '}');
+	}
+	jw_end(b, '}');
+	jw_end(b, '}');
+	jw_end(b, '}');
+	buf_putc(b, '\n');
+	send_text(w);
+}
+
+/* The last there is. */
+static void send_error(struct watch *w, unsigned code, const char *reason, const struct status_details *d,
+                       const char *message) {
+	buf_reset(&w->text);
+	buf_puts(&w->text, "{\"type\":\"ERROR\",\"object\":");
+	status_print(&w->text, code, reason, d, message);
+	buf_puts(&w->text, "}\n");
+	send_text(w);
+	w->ended = true;
+}
+
+/* What left the selection, as it was last in it, with the version at which it left. NULL on no memory. */
+static struct blob *left_as(const struct watch_event *e) {
+	char rv[24];
+	struct blob *b = NULL;
+	json_t *obj = tree_load(e->prev->data, e->prev->len);
+	snprintf(rv, sizeof(rv), "%lld", (long long)e->rv);
+	_buf_free_ struct buf text = {0};
+	if (obj && object_set_meta_str(obj, "resourceVersion", rv) == 0)
+		tree_dump(&text, obj);
+	if (text.len && !text.failed)
+		b = blob_new(text.data, text.len);
+	json_decref(obj);
+	return b;
+}
+
+/* 1: there is something to send; 0: nothing now; -1: the end. */
+static int next_piece(struct watch *w) {
+	if (w->ended)
+		return -1;
+	int type = peek_event(w);
+	if (type == -2) {
+		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
+		return 1;
+	}
+	if (type == -3)
+		return 0;
+	const struct object *o = type < 0 && w->initial ? next_initial(w) : NULL;
+	if (o) {
+		send_blob(w, EVENT_ADDED, o->value);
+		return 1;
+	}
+	if (w->initial && type < 0)
+		return 0;
+	if (w->initial_end_due && type < 0) {
+		w->initial_end_due = false;
+		send_bookmark(w, true);
+		return 1;
+	}
+	if (type >= 0) {
+		const struct watch_event *e = store_event(w->server->store, w->o.kind, w->seq++);
+		_blob_unref_ struct blob *left = type == EVENT_DELETED && e->type != EVENT_DELETED ? left_as(e) : NULL;
+		w->work += left ? PRINT_WORK * left->len : 0;
+		send_blob(w, type, left ? left : e->value);
+		return 1;
+	}
+	if (w->bookmark_due) {
+		w->bookmark_due = false;
+		send_bookmark(w, false);
+		return 1;
+	}
+	if (w->ending)
+		w->ended = true;
+	return w->ended ? -1 : 0;
+}
+
+static size_t copy_part(const char *part, size_t part_len, size_t *at, char *buf, size_t max) {
+	if (*at >= part_len) {
+		*at -= part_len;
+		return 0;
+	}
+	size_t n = MIN(part_len - *at, max);
+	memcpy(buf, part + *at, n);
+	*at = 0;
+	return n;
+}
+
+static size_t copy_piece(struct watch *w, char *buf, size_t max) {
+	size_t at = w->at, n = 0;
+	if (w->head) {
+		n = copy_part(w->head, strlen(w->head), &at, buf, max);
+		n += copy_part(w->blob->data, w->blob->len, &at, buf + n, max - n);
+		n += copy_part("}\n", 2, &at, buf + n, max - n);
+	} else
+		n = copy_part(w->text.data, w->text.len, &at, buf, max);
+	w->at += n;
+	return n;
+}
+
+/* The piece that comes next may be more than its reader may be sent now. */
+static void check_piece(struct watch *w) {
+	struct watch_refusal why;
+	if (w->ended || !w->hold || w->hold(w->userdata, w->total, &why))
+		return;
+	const struct status_details d = {.retry_after_s = why.retry_after_s};
+	send_error(w, 429, "TooManyRequests", &d, why.message);
+}
+
+/* Nothing is kept while there is nothing to send. */
+static void drop_piece(struct watch *w) {
+	struct watch_refusal why;
+	w->blob = blob_unref(w->blob);
+	buf_free(&w->text);
+	w->head = NULL;
+	w->at = w->total = 0;
+	if (w->hold)
+		(void)!w->hold(w->userdata, 0, &why);
+}
+
+ssize_t watch_read(struct watch *w, char *buf, size_t max) {
+	size_t n = 0;
+	w->work = 0;
+	while (n < max) {
+		if (w->at == w->total) {
+			if (n && w->work > SELECTOR_WORK_MAX)
+				break;
+			int r = next_piece(w);
+			if (w->text.failed || (r < 0 && n == 0))
+				return -1;
+			if (r <= 0)
+				break;
+			check_piece(w);
+		}
+		n += copy_piece(w, buf + n, max - n);
+	}
+	if (n == 0)
+		drop_piece(w);
+	w->waiting = n == 0;
+	return (ssize_t)n;
+}
+
+bool watch_unfinished(const struct watch *w) {
+	return w->work > SELECTOR_WORK_MAX;
+}
+
+bool watch_due(struct watch *w) {
+	w->work = 0;
+	if (w->ended || w->ending || w->bookmark_due || w->initial || w->initial_end_due || w->at < w->total)
+		return true;
+	w->waiting = peek_event(w) == -1;
+	return !w->waiting;
+}
+
+/* Whether it is news to them each finds out when its turn comes. */
+void watches_notify(struct server *s, unsigned kind) {
+	struct watch *w, *next;
+	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next)
+		wake(w);
+}
+
+static void tick(struct watch *w, uint64_t now_ns) {
+	bool over = now_ns >= w->deadline_ns;
+	if (w->o.bookmarks && (now_ns >= w->bookmark_at_ns || (over && !w->ending))) {
+		w->bookmark_due = true;
+		w->bookmark_at_ns = now_ns + BOOKMARK_NS;
+	}
+	if (over)
+		w->ending = true;
+	if (w->bookmark_due || w->ending)
+		wake(w);
+}
+
+void watches_tick(struct server *s, uint64_t now_ns) {
+	struct watch *w, *next;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+			tick(w, now_ns);
+}
+
+void watches_end(struct server *s) {
+	struct watch *w, *next;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+			watch_end(w);
+}

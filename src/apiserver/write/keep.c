@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apiserver/write/keep.h"
+
+#include <string.h>
+
+#include "api/account.h"
+#include "api/core.h"
+#include "api/rbac.h"
+#include "api/roles.h"
+#include "apiserver/auth/authn.h"
+#include "apiserver/json/object.h"
+#include "apiserver/json/tree.h"
+#include "apiserver/write/stage.h"
+#include "base/util.h"
+
+#define RULES_MAX       1024 /* of a ClusterRole */
+#define ACCOUNT         "default"
+#define CHANGES_A_BATCH 256
+#define TOKENS_EVERY_S  3600 /* tokens end */
+
+/* What to look at: a namespace, "NAME", or a Secret, "NAMESPACE/NAME". */
+struct place {
+	RB_ENTRY(place) node;
+	TAILQ_ENTRY(place) link; /* while what was done about it is not on disk yet */
+	char name[];
+};
+
+RB_HEAD(place_tree, place);
+
+struct keep {
+	struct write write; /* first */
+	struct server *server;
+	struct place_tree todo;
+	TAILQ_HEAD(, place) doing;
+	bool roles_todo, roles_doing, queued, backing_off;
+	int64_t tokens_at_s; /* when all were looked at; 0: not since the start */
+};
+
+static int place_cmp(struct place *a, struct place *b) {
+	return strcmp(a->name, b->name);
+}
+
+RB_GENERATE_INTERNAL(place_tree, place, node, place_cmp, _unused_ static)
+
+/* What can't be noted for want of memory is found at the next start. */
+static void look_at(struct keep *k, const char *ns, const char *secret) {
+	size_t n = strlen(ns) + (secret ? strlen(secret) + 1 : 0) + 1;
+	struct place *p = calloc(1, sizeof(*p) + n);
+	if (!p)
+		return;
+	snprintf(p->name, n, "%s%s%s", ns, secret ? "/" : "", secret ? secret : "");
+	if (RB_INSERT(place_tree, &k->todo, p))
+		free(p);
+}
+
+static void look_at_token(struct keep *k, const char *ns, const char *name, const struct blob *b) {
+	if (memmem(b->data, b->len, SECRET_TYPE_TOKEN, strlen(SECRET_TYPE_TOKEN)))
+		look_at(k, ns, name);
+}
+
+/* NS "": everywhere. */
+static void look_at_tokens(struct keep *k, const char *ns) {
+	const unsigned kind = kind_index(&api_kind_secret);
+	const struct store *st = k->server->store;
+	for (const struct object *o = store_seek(st, kind, ns, ""); o && (!*ns || streq(o->ns, ns));
+	     o = store_next(st, kind, o))
+		look_at_token(k, o->ns, o->name, o->value);
+}
+
+void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
+	const struct api_kind *what = api_kinds[kind];
+	if (what == &api_kind_clusterrole)
+		k->roles_todo = true;
+	else if (what == &api_kind_namespace && e->type == EVENT_ADDED)
+		look_at(k, e->name, NULL);
+	else if (what == &api_kind_serviceaccount && e->type == EVENT_DELETED && streq(e->name, ACCOUNT))
+		look_at(k, e->ns, NULL);
+	else if (what == &api_kind_serviceaccount && e->type == EVENT_ADDED)
+		look_at_tokens(k, e->ns);
+	else if (what == &api_kind_secret && e->type != EVENT_DELETED)
+		look_at_token(k, e->ns, e->name, e->value);
+}
+
+/* ---- new objects ---- */
+
+/* Gives OBJ what the server gives new objects and stages it. */
+static int stage_new(struct server *s, const struct api_kind *k, json_t *obj) {
+	char uid[37], now[TIME_STR_MAX];
+	const char *ns = object_meta_str(obj, "namespace");
+	uuid_make(uid);
+	int r = object_set_meta_str(obj, "uid", uid);
+	if (r == 0)
+		r = object_set_meta_str(obj, "creationTimestamp", time_str(now_realtime_us(), false, now));
+	return r < 0 ? r : stage_put(s, kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
+}
+
+/* ---- ServiceAccounts ---- */
+
+static int keep_account(struct server *s, const char *ns) {
+	const unsigned kind = kind_index(&api_kind_serviceaccount), ns_kind = kind_index(&api_kind_namespace);
+	if (store_staged(s->store, kind, ns, ACCOUNT) || store_staged(s->store, ns_kind, "", ns))
+		return -EAGAIN;
+	const struct object *o = store_get(s->store, ns_kind, "", ns);
+	if (!o || store_get(s->store, kind, ns, ACCOUNT))
+		return 0;
+	json_t *place = object_load(o), *obj = NULL;
+	int r = place ? 0 : -ENOMEM;
+	if (place && !object_deleting(place)) {
+		obj = json_pack("{s:{s:s, s:s}}", "metadata", "name", ACCOUNT, "namespace", ns);
+		r = obj ? stage_new(s, &api_kind_serviceaccount, obj) : -ENOMEM;
+	}
+	json_decref(place);
+	json_decref(obj);
+	return r;
+}
+
+/* ---- tokens ---- */
+
+/* Its account came later, somebody took the token out of it, or the token has ended. */
+static int keep_token(struct server *s, const char *ns, const char *name) {
+	const unsigned kind = kind_index(&api_kind_secret);
+	if (store_staged(s->store, kind, ns, name))
+		return -EAGAIN;
+	const struct object *o = store_get(s->store, kind, ns, name);
+	json_t *obj = o ? object_load(o) : NULL, *before = tree_copy(obj);
+	int r = !o || (obj && before) ? 0 : -ENOMEM;
+	if (r == 0 && o && !object_deleting(obj))
+		r = authn_fill_secret(s, ns, obj);
+	if (r == 0 && o && !json_equal(obj, before))
+		r = stage_put(s, kind, ns, name, obj);
+	json_decref(obj);
+	json_decref(before);
+	return r;
+}
+
+static int keep_place(struct server *s, const char *place) {
+	const char *slash = strchr(place, '/');
+	char ns[64];
+	if (!slash)
+		return keep_account(s, place);
+	snprintf(ns, sizeof(ns), "%.*s", (int)(slash - place), place);
+	return keep_token(s, ns, slash + 1);
+}
+
+/* ---- aggregation ---- */
+
+static bool term_fits(const json_t *t, const json_t *labels) {
+	const char *op = json_string_value(json_object_get(t, "operator"));
+	const json_t *v = json_object_get(labels, json_string_value(json_object_get(t, "key")));
+	bool found = false;
+	size_t i;
+	json_t *want;
+	if (streq(op, "Exists") || streq(op, "DoesNotExist"))
+		return (v != NULL) == streq(op, "Exists");
+	json_array_foreach(json_object_get(t, "values"), i, want) found |= v && json_equal(v, want);
+	return streq(op, "In") ? found : !found;
+}
+
+static bool selector_fits(const json_t *sel, const json_t *labels) {
+	const char *key;
+	size_t i;
+	json_t *v;
+	json_object_foreach(json_object_get(sel, "matchLabels"), key, v) {
+		if (!json_equal(v, json_object_get(labels, key)))
+			return false;
+	}
+	json_array_foreach(json_object_get(sel, "matchExpressions"), i, v) {
+		if (!term_fits(v, labels))
+			return false;
+	}
+	return true;
+}
+
+static bool has_rule(const json_t *rules, const json_t *rule) {
+	size_t i;
+	json_t *v;
+	json_array_foreach((json_t *)rules, i, v) {
+		if (json_equal(v, rule))
+			return true;
+	}
+	return false;
+}
+
+/* Adds the rules of FROM that are not in RULES yet. */
+static int add_rules(json_t *rules, const json_t *from) {
+	size_t i;
+	json_t *v;
+	json_array_foreach((json_t *)from, i, v) {
+		if (!has_rule(rules, v) && json_array_size(rules) < RULES_MAX && json_array_append(rules, v) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int collect(struct server *s, const char *name, const json_t *selectors, json_t *rules) {
+	const unsigned kind = kind_index(&api_kind_clusterrole);
+	int r = 0;
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o && r == 0;
+	     o = store_next(s->store, kind, o)) {
+		if (streq(o->name, name))
+			continue;
+		json_t *obj = object_load(o), *sel;
+		size_t i;
+		bool fits = false;
+		json_array_foreach(selectors, i, sel) {
+			fits |= selector_fits(sel, json_object_get(object_meta(obj), "labels"));
+		}
+		r = !obj ? -ENOMEM : fits ? add_rules(rules, json_object_get(obj, "rules")) : 0;
+		json_decref(obj);
+	}
+	return r;
+}
+
+static int aggregate(struct server *s, const struct object *o) {
+	const unsigned kind = kind_index(&api_kind_clusterrole);
+	/* Nearly all have none. */
+	if (!memmem(o->value->data, o->value->len, "\"aggregationRule\"", 17))
+		return 0;
+	if (store_staged(s->store, kind, "", o->name))
+		return -EAGAIN;
+	json_t *obj = object_load(o), *rules = json_array();
+	const json_t *selectors = json_object_get(json_object_get(obj, "aggregationRule"), "clusterRoleSelectors");
+	int r = obj && rules ? 0 : -ENOMEM;
+	if (r == 0 && selectors) {
+		r = collect(s, o->name, selectors, rules);
+		if (r == 0 && !json_equal(rules, json_object_get(obj, "rules"))) {
+			r = json_object_set(obj, "rules", rules) < 0 ? -ENOMEM : 0;
+			if (r == 0)
+				r = stage_put(s, kind, "", o->name, obj);
+		}
+	}
+	json_decref(obj);
+	json_decref(rules);
+	return r;
+}
+
+static int aggregate_all(struct server *s) {
+	const unsigned kind = kind_index(&api_kind_clusterrole);
+	int r = 0;
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
+		int e = aggregate(s, o);
+		r = e < 0 ? e : r;
+	}
+	return r;
+}
+
+/* ---- the queue ---- */
+
+static enum write_result run(struct server *s, struct write *w) {
+	struct keep *k = (struct keep *)w;
+	struct place *p, *next;
+	size_t before = store_staged_count(s->store);
+	if (k->roles_todo) {
+		k->roles_doing = true;
+		k->roles_todo = aggregate_all(s) < 0;
+	}
+	RB_FOREACH_SAFE (p, place_tree, &k->todo, next) {
+		if (store_staged_count(s->store) >= before + CHANGES_A_BATCH)
+			break;
+		if (keep_place(s, p->name) < 0)
+			continue;
+		RB_REMOVE(place_tree, &k->todo, p);
+		TAILQ_INSERT_TAIL(&k->doing, p, link);
+	}
+	return store_staged_count(s->store) > before ? WRITE_STAGED : WRITE_DONE;
+}
+
+static void done(struct server *s, struct write *w, int r, const struct error *cause) {
+	struct keep *k = (struct keep *)w;
+	struct place *p;
+	(void)s;
+	(void)cause;
+	k->queued = false;
+	/* A failed write, such as on a full disk, is tried again after a while. */
+	k->backing_off = r < 0;
+	k->roles_todo |= r < 0 && k->roles_doing;
+	k->roles_doing = false;
+	while ((p = TAILQ_FIRST(&k->doing))) {
+		TAILQ_REMOVE(&k->doing, p, link);
+		if (r == 0 || RB_INSERT(place_tree, &k->todo, p))
+			free(p);
+	}
+}
+
+bool keep_idle(const struct keep *k) {
+	return !k->queued && RB_EMPTY(&k->todo) && !k->roles_todo;
+}
+
+void keep_run(struct keep *k) {
+	if (k->backing_off || k->queued || keep_idle(k))
+		return;
+	k->queued = true;
+	k->write.run = run;
+	k->write.done = done;
+	server_write(k->server, &k->write);
+}
+
+void keep_tick(struct keep *k) {
+	k->backing_off = false;
+	const int64_t now_s = (int64_t)(now_monotonic_ns() / NSEC_PER_SEC);
+	if (k->server->authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
+		k->tokens_at_s = now_s;
+		look_at_tokens(k, "");
+	}
+	keep_run(k);
+}
+
+/* ---- defaults ---- */
+
+static int merge_map(json_t *obj, const char *key, const json_t *from) {
+	const char *name;
+	json_t *v, *to = json_object_get(object_meta(obj), key);
+	if (!from)
+		return 0;
+	if (!to && json_object_set_new(object_meta(obj), key, to = json_object()) < 0)
+		return -ENOMEM;
+	json_object_foreach((json_t *)from, name, v) {
+		if (!json_object_get(to, name) && json_object_set(to, name, v) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* What HAVE lacks of WANT. The rules of an aggregated role come from elsewhere. */
+static int merge(json_t *have, const json_t *want) {
+	const char *list = json_object_get(want, "roleRef") ? "subjects" : "rules";
+	json_t *to = json_object_get(have, list);
+	if (!to && json_object_set_new(have, list, to = json_array()) < 0)
+		return -ENOMEM;
+	int r = json_object_get(want, "aggregationRule") ? 0 : add_rules(to, json_object_get(want, list));
+	if (r == 0)
+		r = merge_map(have, "labels", json_object_get(object_meta(want), "labels"));
+	return r < 0 ? r : merge_map(have, "annotations", json_object_get(object_meta(want), "annotations"));
+}
+
+static int stage_default(struct server *s, json_t *want) {
+	const struct api_kind *k =
+		api_kind_find_by_kind(RBAC_GROUP, "v1", json_string_value(json_object_get(want, "kind")));
+	const char *ns = object_meta_str(want, "namespace"), *name = object_meta_str(want, "name");
+	const struct object *o = store_get(s->store, kind_index(k), ns ? ns : "", name);
+	if (!o)
+		return stage_new(s, k, want);
+	json_t *obj = object_load(o), *before = tree_copy(obj);
+	const json_t *how = json_object_get(json_object_get(object_meta(obj), "annotations"), ROLES_AUTOUPDATE);
+	int r = obj && before ? 0 : -ENOMEM;
+	if (r == 0 && !streq(json_string_value(how), "false"))
+		r = merge(obj, want);
+	if (r == 0 && !json_equal(obj, before))
+		r = stage_put(s, kind_index(k), o->ns, o->name, obj);
+	json_decref(obj);
+	json_decref(before);
+	return r;
+}
+
+int keep_stage_defaults(struct server *s, struct error *err) {
+	size_t i;
+	json_t *v, *list = roles_defaults(true);
+	int r = list ? 0 : -ENOMEM;
+	json_array_foreach(list, i, v) {
+		if (r == 0)
+			r = stage_default(s, v);
+	}
+	json_decref(list);
+	return r < 0 ? error_oom(err) : 0;
+}
+
+/* ---- life ---- */
+
+int keep_new(struct keep **ret, struct server *s, struct error *err) {
+	const unsigned kind = kind_index(&api_kind_namespace);
+	struct keep *k = calloc(1, sizeof(*k));
+	if (!k)
+		return error_oom(err);
+	k->server = s;
+	k->roles_todo = true;
+	TAILQ_INIT(&k->doing);
+	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o))
+		look_at(k, o->name, NULL);
+	*ret = k;
+	return 0;
+}
+
+struct keep *keep_free(struct keep *k) {
+	struct place *p, *next;
+	if (!k)
+		return NULL;
+	RB_FOREACH_SAFE (p, place_tree, &k->todo, next) {
+		RB_REMOVE(place_tree, &k->todo, p);
+		free(p);
+	}
+	while ((p = TAILQ_FIRST(&k->doing))) {
+		TAILQ_REMOVE(&k->doing, p, link);
+		free(p);
+	}
+	free(k);
+	return NULL;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The scale subresource: an autoscaling/v1 Scale shows the count of an object, and of what is written to it the count
+ * alone is taken. What the client sends is checked as a Scale; then the object itself is put with the new count, so
+ * that all rules of the object hold. Rules of k8s.io/apiextensions-apiserver, pkg/registry/customresource (ScaleREST),
+ * and apimachinery, util/managedfields (ScaleHandler).
+ */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/scale.h"
+#include "apiserver/fields/managed.h"
+#include "apiserver/handlers.h"
+#include "apiserver/json/object.h"
+#include "apiserver/json/table.h"
+#include "apiserver/json/tree.h"
+#include "apiserver/request/body.h"
+#include "apiserver/request/reply.h"
+#include "apiserver/write/owners.h"
+#include "apiserver/write/stage.h"
+#include "apiserver/write/write.h"
+#include "base/util.h"
+
+#define SCALE_VERSION "autoscaling/v1"
+
+static enum write_result out_of_memory(struct request *r) {
+	reply_internal(r, "out of memory");
+	return WRITE_DONE;
+}
+
+/* ---- paths such as "spec.replicas" ---- */
+
+/* The next element of *PATH, which is moved on. */
+static const char *element(const char **path, char out[static 64]) {
+	size_t n = strcspn(*path, ".");
+	snprintf(out, 64, "%.*s", (int)n, *path);
+	*path += n + ((*path)[n] == '.');
+	return out;
+}
+
+static json_t *value_at(json_t *obj, const char *path) {
+	char name[64];
+	while (obj && *path)
+		obj = json_object_get(obj, element(&path, name));
+	return obj;
+}
+
+static int set_at(json_t *obj, const char *path, int64_t value) {
+	char name[64];
+	element(&path, name);
+	if (!*path)
+		return json_object_set_new(obj, name, json_integer(value)) < 0 ? -ENOMEM : 0;
+	/* What holds the count is required; see api_scale. */
+	return set_at(json_object_get(obj, name), path, value);
+}
+
+static bool owns(const struct fields *set, const char *path) {
+	char name[64];
+	const struct fields_node *node = NULL;
+	while (*path) {
+		node = set ? fields_find(set, ELEMENT_FIELD, element(&path, name)) : NULL;
+		if (!node)
+			return false;
+		set = node->below;
+	}
+	return node && node->member;
+}
+
+static const struct fields *fields_of(struct arena *m, const char *path) {
+	char name[64];
+	struct fields_builder b = {.arena = m};
+	element(&path, name);
+	const char *text = arena_strndup(m, name, strlen(name));
+	if (text)
+		fields_add(&b, ELEMENT_FIELD, text, !*path, *path ? fields_of(m, path) : NULL);
+	return fields_build(&b);
+}
+
+/* ---- the object as a Scale ---- */
+
+/* A count of 0 is left out, as Kubernetes has it. A new reference; NULL on no memory. */
+static json_t *scale_of(const struct api_kind *k, json_t *obj) {
+	static const char *const kept[] = {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
+	const json_int_t want = json_integer_value(value_at(obj, k->scale->spec_replicas));
+	const json_int_t have = json_integer_value(value_at(obj, k->scale->status_replicas));
+	json_t *selector = value_at(obj, k->scale->selector);
+	json_t *out = json_pack("{s:s, s:s, s:{}, s:{}, s:{s:I, s:O*}}", "kind", "Scale", "apiVersion", SCALE_VERSION,
+	                        "metadata", "spec", "status", "replicas", have, "selector", selector);
+	int e = out ? 0 : -ENOMEM;
+	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(kept); i++)
+		e = object_keep_meta(out, obj, kept[i]);
+	if (e == 0 && want)
+		e = set_at(out, "spec.replicas", want);
+	if (e == 0)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+static void reply_table(struct request *r, const json_t *scale, int64_t version) {
+	_buf_free_ struct buf text = {0}, b = {0};
+	tree_dump(&text, scale);
+	struct blob *blob = text.failed ? NULL : blob_new(text.data, text.len);
+	if (!blob) {
+		out_of_memory(r);
+		return;
+	}
+	table_print(&b, &api_kind_scale, blob, version, TABLE_METADATA, now_realtime_us());
+	blob_unref(blob);
+	reply_json(&r->reply, 200, &b);
+}
+
+void handle_scale_get(struct server *s, struct request *r) {
+	const struct route *rt = &r->route;
+	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	if (!o) {
+		reply_not_found(r);
+		return;
+	}
+	_json_decref_ json_t *tree = object_load(o), *scale = tree ? scale_of(rt->kind, tree) : NULL;
+	if (!scale)
+		out_of_memory(r);
+	else if (r->accept == MEDIA_PARTIAL_LIST)
+		reply_not_partial(r);
+	else if (r->accept == MEDIA_TABLE)
+		reply_table(r, scale, o->rv);
+	else
+		reply_object_dom(r, 200, scale);
+}
+
+/* ---- who owns the count ---- */
+
+/* Those of the object's entries that have the count, as entries of a Scale. */
+static json_t *owners_of_scale(struct arena *m, const struct api_kind *k, const json_t *list) {
+	struct managed all, e = {.arena = m};
+	char gv[64];
+	api_kind_version(k, gv);
+	if (managed_read(m, list, &all) < 0)
+		return json_array(); /* as if nobody was known */
+	const struct fields *count = fields_of(m, "spec.replicas");
+	for (size_t i = 0; i < all.n; i++) {
+		const struct managed_entry *x = &all.v[i];
+		struct writer who = {x->manager, SCALE_VERSION, x->subresource, ""};
+		if (!streq(x->version, gv) || !owns(x->set, k->scale->spec_replicas))
+			continue;
+		struct managed_entry *y = managed_get(&e, &who, x->apply);
+		if (!y)
+			return NULL;
+		y->set = count;
+		y->time = x->time;
+	}
+	return managed_print(&e);
+}
+
+/*
+ * The other way: what SCALE says of the count is put into the object's LIST. An Apply entry that still has the count
+ * stays; all others lose it to an entry of the same name in SCALE, which begins without a time.
+ */
+static json_t *owners_of_object(struct arena *m, const struct api_kind *k, const json_t *list, const json_t *scale) {
+	struct managed all, counts, e = {.arena = m};
+	char gv[64];
+	api_kind_version(k, gv);
+	if (managed_read(m, list, &all) < 0)
+		all = (struct managed){0};
+	if (managed_read(m, scale, &counts) < 0)
+		return NULL;
+	const struct fields *count = fields_of(m, k->scale->spec_replicas);
+	e.v = arena_alloc(m, (all.n + counts.n + 1) * sizeof(*e.v));
+	if (!e.v)
+		return NULL;
+	for (size_t i = 0; i < all.n; i++) {
+		struct managed_entry *x = &all.v[i], *y = NULL;
+		const struct writer who = {x->manager, SCALE_VERSION, x->subresource, ""};
+		/* Of versions that are not there nothing is known. */
+		if (!streq(x->version, gv))
+			continue;
+		if (owns(x->set, k->scale->spec_replicas)) {
+			y = x->apply ? managed_find(&counts, &who, true) : NULL;
+			if (!y) {
+				x->set = fields_difference(m, x->set, count);
+				x->json = NULL;
+			} else
+				y->set = NULL;
+		}
+		if (x->set)
+			e.v[e.n++] = *x;
+	}
+	for (size_t i = 0; i < counts.n; i++) {
+		const struct managed_entry *x = &counts.v[i];
+		if (owns(x->set, "spec.replicas"))
+			e.v[e.n++] = (struct managed_entry){x->manager, gv, x->subresource, "", x->apply, count, NULL};
+	}
+	return managed_print(&e);
+}
+
+/* ---- writing ---- */
+
+/* What comes out of a patch is checked like what is sent; only the status of the answer differs. */
+static int check_values(struct request *r, const json_t *scale) {
+	struct api_errors errs = {0};
+	_buf_free_ struct buf text = {0};
+	void *value = NULL;
+	tree_dump(&text, scale);
+	int e = text.failed ? -ENOMEM : api_parse(&api_kind_scale, text.data, text.len, &value, &errs);
+	api_free(&api_kind_scale, value);
+	if (e == 0)
+		return 0;
+	if (e == -ENOMEM || !errs.n)
+		out_of_memory(r);
+	else if (r->route.verb == VERB_PATCH)
+		reply_invalid(r, r->route.name, &errs);
+	else
+		reply_bad_request(r, "Scale in version \"v1\" cannot be handled as a Scale: %s: %s", errs.v[0].path,
+		                  errs.v[0].msg);
+	return -EINVAL;
+}
+
+/* The new Scale that R asks for, checked, and the count in it. The route is the Scale's while this runs. */
+static int new_scale(struct request *r, const json_t *old, json_t **ret) {
+	_json_decref_ json_t *scale = NULL;
+	if (r->route.verb == VERB_PATCH) {
+		if (write_patch(r, old, &scale) < 0)
+			return -EINVAL;
+	} else if (!(scale = tree_copy(r->json))) {
+		out_of_memory(r);
+		return -ENOMEM;
+	}
+	if (!json_is_object(scale)) {
+		reply_bad_request(r, "the patch leaves no object");
+		return -EINVAL;
+	}
+	if (write_check_type(r, scale) < 0 || write_check_namespace(r, scale) < 0 || write_check_name(r, scale) < 0)
+		return -EINVAL;
+	json_decref(owners_detach(scale));
+	if (stage_prepare(r, scale) < 0 || check_values(r, scale) < 0)
+		return -EINVAL;
+	/* 0 is as good as nothing; so that a rehearsed no-op is one. */
+	if (json_integer_value(value_at(scale, "spec.replicas")) == 0)
+		json_object_del(json_object_get(scale, "spec"), "replicas");
+	*ret = TAKE_PTR(scale);
+	return 0;
+}
+
+/* The object with the new count, on the conditions that SCALE names. */
+static json_t *new_object(const struct request *r, const json_t *old, json_t *scale) {
+	const char *version = object_meta_str(scale, "resourceVersion"), *uid = object_meta_str(scale, "uid");
+	json_t *obj = tree_copy(old);
+	int e = obj ? object_set_meta_str(obj, "resourceVersion", version) : -ENOMEM;
+	if (e == 0 && uid && r->route.verb == VERB_UPDATE)
+		e = object_set_meta_str(obj, "uid", uid);
+	if (e == 0)
+		e = set_at(obj, r->route.kind->scale->spec_replicas,
+		           json_integer_value(value_at(scale, "spec.replicas")));
+	if (e == 0)
+		return obj;
+	json_decref(obj);
+	return NULL;
+}
+
+/* The answer to a put of the object becomes one about its Scale. */
+static enum write_result answer(struct request *r, enum write_result result) {
+	if (r->reply.code != 200)
+		return result;
+	_json_decref_ json_t *obj = tree_load(r->reply.body.data, r->reply.body.len);
+	_json_decref_ json_t *scale = obj ? scale_of(r->route.kind, obj) : NULL;
+	/* Once staged it will be stored: what is answered then is whole or says that it isn't. */
+	if (scale)
+		reply_object_dom(r, 200, scale);
+	else
+		reply_internal(r, "out of memory");
+	return result;
+}
+
+static enum write_result write_scale(struct server *s, struct request *r, const struct stored *st, struct arena *m) {
+	const struct api_kind *k = r->route.kind;
+	_json_decref_ json_t *old = NULL, *scale = NULL, *was = NULL, *now = NULL, *list = NULL, *obj = NULL;
+	if (st->o && !(old = scale_of(k, st->tree)))
+		return out_of_memory(r);
+	r->route.kind = &api_kind_scale;
+	int e = old || r->route.verb == VERB_UPDATE ? new_scale(r, old, &scale) : 0;
+	r->route.kind = k;
+	if (e < 0)
+		return WRITE_DONE;
+	if (!st->o) {
+		reply_not_found(r);
+		return WRITE_DONE;
+	}
+	/* Told, and so done with; the object has none of its own. */
+	free(TAKE_PTR(r->duplicates));
+	if (!(was = owners_of_scale(m, k, st->managed)))
+		return out_of_memory(r);
+	r->route.kind = &api_kind_scale;
+	e = owners_update(r, old, was, scale, NULL, &now);
+	r->route.kind = k;
+	if (e < 0 || !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
+		return out_of_memory(r);
+	/* Of the object all is needed, in whatever form the Scale is asked for. */
+	const enum media accept = r->accept;
+	r->accept = MEDIA_JSON;
+	enum write_result result = write_put(s, r, st, obj, list, false);
+	r->accept = accept;
+	return answer(r, result);
+}
+
+enum write_result handle_scale(struct server *s, struct request *r) {
+	_cleanup_(stored_clear) struct stored st = {0};
+	_arena_free_ struct arena m = {0};
+	enum write_result result;
+	if (write_find(s, r, &st, &result) < 0)
+		return result;
+	if (!request_is_apply(r))
+		return write_scale(s, r, &st, &m);
+	if (!st.o)
+		reply_not_found(r);
+	else
+		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
+		             "the scale subresource is not applied: patch it, or apply %s of the object itself",
+		             r->route.kind->scale->spec_replicas);
+	return WRITE_DONE;
+}
