@@ -174,6 +174,9 @@ const struct api_kind *api_kind_find_by_kind(const char *group, const char *vers
  * tenant's.
  */
 const char *const *api_kind_categories(const struct api_kind *k);
+/* The place of K in api_kinds, by which the server's tables are ordered. K must be one of them. */
+unsigned api_kind_index(const struct api_kind *k);
+unsigned api_kinds_count(void);
 /* "v1" or "nacre.dev/v1alpha1" */
 void api_kind_version(const struct api_kind *k, char out[static 64]);
 

@@ -52,6 +52,20 @@ const struct api_kind *api_kind_find_by_kind(const char *group, const char *vers
 	return NULL;
 }
 
+unsigned api_kind_index(const struct api_kind *k) {
+	unsigned i = 0;
+	while (api_kinds[i] != k)
+		i++;
+	return i;
+}
+
+unsigned api_kinds_count(void) {
+	unsigned n = 0;
+	while (api_kinds[n])
+		n++;
+	return n;
+}
+
 const char *const *api_kind_categories(const struct api_kind *k) {
 	static const char *const tenant[] = {"all", "nacre", NULL};
 	return strcmp(k->group, "nacre.dev") != 0 ? NULL : k->namespaced ? tenant : tenant + 1;

@@ -65,7 +65,7 @@ static const char *text_of(const json_t *line, const char *key) {
 /* Adds the N bytes at P to B, with the uids that are spoken of. */
 static void put_body(struct server *s, struct buf *b, const char *p, size_t n) {
 	static const char mark[] = "@uid:";
-	const unsigned kind = kind_index(&api_kind_configmap);
+	const unsigned kind = api_kind_index(&api_kind_configmap);
 	const char *end = p + n, *at, *uid;
 	while ((at = memmem(p, (size_t)(end - p), mark, strlen(mark)))) {
 		char name[64];

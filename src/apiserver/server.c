@@ -30,13 +30,6 @@
 /* Processor time of the loop after which a commit waits for no more writes: enough for hundreds of them. */
 #define COMMIT_NS (20 * NSEC_PER_MSEC)
 
-unsigned kind_index(const struct api_kind *k) {
-	unsigned i = 0;
-	while (api_kinds[i] != k)
-		i++;
-	return i;
-}
-
 /* ---- the queue of writes ---- */
 
 static void request_done(struct server *s, struct write *w, int r, const struct error *cause);
@@ -280,7 +273,7 @@ void server_stop(struct server *s) {
 static int make_namespaces(struct server *s, struct error *err) {
 	static const char *const names[] = {"default", "nacre-system"};
 	char uid[37], now[TIME_STR_MAX];
-	const unsigned kind = kind_index(&api_kind_namespace);
+	const unsigned kind = api_kind_index(&api_kind_namespace);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (store_get(s->store, kind, "", names[i]))
 			continue;

@@ -69,5 +69,4 @@ void server_tick(struct server *s);
 /* Ends all watches (their streams end) and refuses new ones. */
 void server_stop(struct server *s);
 
-unsigned kind_index(const struct api_kind *k);
 #define KIND_COUNT_MAX 64

@@ -161,8 +161,8 @@ static int common_audiences(const json_t *json, const struct claims *c, const js
 /* The object if it is there, is the one meant (UID NULL: any) and stays. A new reference. */
 static json_t *find(const struct server *s, const struct api_kind *k, const char *ns, const char *name,
                     const char *uid) {
-	const struct object *o = store_get(s->store, kind_index(k), ns, name);
-	json_t *obj = o ? object_load(o) : NULL;
+	const struct object *o = store_get(s->store, api_kind_index(k), ns, name);
+	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL;
 	if (obj && !object_deleting(obj) && (!uid || streq(object_meta_str(obj, "uid"), uid)))
 		return obj;
 	json_decref(obj);

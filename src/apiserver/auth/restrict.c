@@ -140,7 +140,7 @@ static int check_read(const struct server *s, struct request *r, const struct ag
 	if (rt->verb != VERB_GET)
 		return check_list(r, a, sc);
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	_json_decref_ json_t *obj = o ? object_load(o) : NULL;
+	_json_decref_ json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL;
 	return restrict_stored(r, obj);
 }
 
@@ -270,8 +270,8 @@ static int check_instance(const struct agent *a, struct request *r, const json_t
 }
 
 static json_t *load(const struct server *s, const struct api_kind *k, const char *ns, const char *name) {
-	const struct object *o = ns && name ? store_get(s->store, kind_index(k), ns, name) : NULL;
-	return o ? object_load(o) : NULL;
+	const struct object *o = ns && name ? store_get(s->store, api_kind_index(k), ns, name) : NULL;
+	return o ? object_load(o->value->data, o->value->len) : NULL;
 }
 
 /* About an object that is there and concerns the host, where that object is. */
@@ -374,7 +374,7 @@ static int check_instance_endpoint(const struct server *s, const struct agent *a
 /* The way out, by an address that no instance can have. */
 static int check_edge_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
                                const json_t *obj) {
-	const unsigned kind = kind_index(&api_kind_addresspool);
+	const unsigned kind = api_kind_index(&api_kind_addresspool);
 	const char *text = field(obj, "spec", "ip");
 	struct addr ip;
 	int e = check_endpoint_name(a, r, old, obj, ENDPOINT_OF_EDGE, a->host);
@@ -385,7 +385,7 @@ static int check_edge_endpoint(const struct server *s, const struct agent *a, st
 	if (!text || addr_parse(text, &ip, NULL) < 0)
 		return refuse(r, old, obj, "its spec.ip can't be read");
 	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
-		json_t *pool = object_load(o);
+		json_t *pool = object_load(o->value->data, o->value->len);
 		const char *prefix = field(pool, "spec", "prefix");
 		struct prefix p;
 		bool inside = prefix && prefix_parse(prefix, &p, NULL) == 0 && prefix_contains_addr(&p, &ip);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "apiserver/json/tree.h"
 #include "base/util.h"
 
 json_t *object_meta(const json_t *obj) {
@@ -104,4 +105,32 @@ json_t *object_ordered(const struct api_kind *k, const json_t *obj) {
 		return out;
 	json_decref(out);
 	return NULL;
+}
+
+/* An earlier version took what is nested up to 2,048 levels deep, which jansson reads. */
+static int read_deep(const char *json, size_t len, json_t **ret) {
+	json_error_t cause;
+	struct error err;
+	size_t values = SIZE_MAX;
+	_json_decref_ json_t *obj = json_loadb(json, len, 0, &cause);
+	if (!obj)
+		return json_error_code(&cause) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	/* These can be done without. Of an object of a known schema nothing else is deep. */
+	json_object_del(object_meta(obj), "managedFields");
+	if (tree_charge(obj, 0, &values, NULL, &err) < 0)
+		return -EBADMSG;
+	*ret = TAKE_PTR(obj);
+	return 0;
+}
+
+int object_read(const char *json, size_t len, json_t **ret) {
+	struct error err;
+	bool twice;
+	int r = tree_load_foreign(json, len, SIZE_MAX, ret, &twice, &err);
+	return r == -EINVAL ? read_deep(json, len, ret) : r;
+}
+
+json_t *object_load(const char *json, size_t len) {
+	json_t *obj;
+	return object_read(json, len, &obj) < 0 ? NULL : obj;
 }

@@ -32,3 +32,11 @@ json_t *object_ordered(const struct api_kind *k, const json_t *obj);
 
 /* True for the kinds whose metadata.generation counts. */
 bool object_has_generation(const struct api_kind *k);
+
+/*
+ * The text of a stored object as a tree, a new reference. -ENOMEM; -EBADMSG: it is nested too deeply, as an earlier
+ * version took it. managedFields that are nested too deeply are left out.
+ */
+int object_read(const char *json, size_t len, json_t **ret) _must_use_;
+/* The same; NULL on failure. */
+json_t *object_load(const char *json, size_t len);

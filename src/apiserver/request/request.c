@@ -143,6 +143,10 @@ bool request_flag(const struct request *r, const char *key) {
 	return v && strcasecmp(v, "false") != 0 && !streq(v, "0");
 }
 
+bool request_dry_run(const struct request *r) {
+	return streq(request_param(r, "dryRun"), "All");
+}
+
 /* True if the media range at P (up to LEN bytes) has the parameter KEY=VALUE. */
 static bool has_parameter(const char *p, size_t len, const char *key, const char *value) {
 	char want[64], range[256];

@@ -164,6 +164,8 @@ const char *request_param(const struct request *r, const char *key);
 /* False if absent, "false" or "0" (Convert_Slice_string_To_bool() of k8s.io/apimachinery, pkg/runtime/conversion.go).
  */
 bool request_flag(const struct request *r, const char *key);
+/* Nothing is to be changed: a rehearsal. */
+bool request_dry_run(const struct request *r);
 
 /* Sets r->route and r->selector, once and for all; -ENOMEM with the reply set. */
 int route_parse(struct request *r) _must_use_;

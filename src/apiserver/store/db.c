@@ -30,13 +30,6 @@ struct db {
 	int64_t *horizons; /* as stored: most stay the same from one transaction to the next */
 };
 
-unsigned api_kinds_count(void) {
-	static unsigned n;
-	while (api_kinds[n])
-		n++;
-	return n;
-}
-
 #define DETAIL_MAX 201
 
 /* What SQLite says may quote the content of a damaged file: only what a log can hold. */

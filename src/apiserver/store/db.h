@@ -74,5 +74,3 @@ int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struc
  * if there is more of it to do.
  */
 bool db_tidy(struct db *db, bool waited_for);
-
-unsigned api_kinds_count(void);

@@ -147,7 +147,7 @@ static void get_plain(const struct blob *b, const char *path, char *out, size_t 
 /* What a deletion asks of an object: in full, or if that can't be read, who it is. */
 static int read_identity(const struct object *o, json_t **ret) {
 	char uid[64];
-	int r = object_read(o, ret);
+	int r = object_read(o->value->data, o->value->len, ret);
 	if (r != -EBADMSG)
 		return r;
 	get_plain(o->value, "metadata.uid", uid, sizeof(uid));

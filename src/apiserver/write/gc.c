@@ -182,7 +182,7 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	const struct api_kind *k = api_kind_find_by_kind(group, slash ? slash + 1 : gv, ref_str(ref, "kind"));
 	if (!k)
 		return false;
-	*ret_kind = kind_index(k);
+	*ret_kind = api_kind_index(k);
 	*ret = store_get(g->server->store, *ret_kind, k->namespaced ? ns : "", ref_str(ref, "name"));
 	return true;
 }
@@ -220,7 +220,7 @@ static void notice_went(struct gc *g, const char *uid) {
 }
 
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
-	const unsigned ns_kind = kind_index(&api_kind_namespace);
+	const unsigned ns_kind = api_kind_index(&api_kind_namespace);
 	const struct object *o = e->type == EVENT_DELETED ? NULL : store_get(g->server->store, kind, e->ns, e->name);
 	struct noted now, was = {0};
 	if (o)
@@ -334,7 +334,7 @@ static int orphan_one(struct gc *g, const struct key *k, char *uid) {
 	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
 	json_t *obj = NULL;
 	g->bytes += o ? o->value->len : 0;
-	int r = o ? object_read(o, &obj) : 0;
+	int r = o ? object_read(o->value->data, o->value->len, &obj) : 0;
 	if (obj)
 		r = forget_owners(g, k->kind, o, obj, has_uid, uid);
 	else if (r == -EBADMSG)
@@ -438,7 +438,7 @@ static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 	if (!empty || object_finalizers(obj) > 0)
 		return 0;
 	g->changes++;
-	return stage_remove(s, kind_index(&api_kind_namespace), "", ns->name, obj);
+	return stage_remove(s, api_kind_index(&api_kind_namespace), "", ns->name, obj);
 }
 
 static int do_key(struct gc *g, const struct key *k) {
@@ -451,7 +451,7 @@ static int do_key(struct gc *g, const struct key *k) {
 	if (api_kinds[k->kind] == &api_kind_event && o->written_s + EVENT_TTL_S < now_s)
 		return delete_one(g, k->kind, o, PROPAGATE_BACKGROUND);
 	json_t *obj = NULL;
-	int r = object_read(o, &obj);
+	int r = object_read(o->value->data, o->value->len, &obj);
 	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
 	g->bytes += o->value->len;
 	if (r == -EBADMSG) /* it stays until it is deleted, or expires */
@@ -527,7 +527,7 @@ void gc_run(struct gc *g) {
 
 /* Begins where the last tick left off, or anew. */
 static void expire_events(struct gc *g) {
-	const unsigned kind = kind_index(&api_kind_event);
+	const unsigned kind = api_kind_index(&api_kind_event);
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
 	const struct store *st = g->server->store;
 	const struct object *o =

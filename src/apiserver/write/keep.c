@@ -60,7 +60,7 @@ static void look_at_token(struct keep *k, const char *ns, const char *name, cons
 
 /* NS "": everywhere. */
 static void look_at_tokens(struct keep *k, const char *ns) {
-	const unsigned kind = kind_index(&api_kind_secret);
+	const unsigned kind = api_kind_index(&api_kind_secret);
 	const struct store *st = k->server->store;
 	for (const struct object *o = store_seek(st, kind, ns, ""); o && (!*ns || streq(o->ns, ns));
 	     o = store_next(st, kind, o))
@@ -91,19 +91,19 @@ static int stage_new(struct server *s, const struct api_kind *k, json_t *obj) {
 	int r = object_set_meta_str(obj, "uid", uid);
 	if (r == 0)
 		r = object_set_meta_str(obj, "creationTimestamp", time_str(now_realtime_us(), false, now));
-	return r < 0 ? r : stage_put(s, kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
+	return r < 0 ? r : stage_put(s, api_kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
 }
 
 /* ---- ServiceAccounts ---- */
 
 static int keep_account(struct server *s, const char *ns) {
-	const unsigned kind = kind_index(&api_kind_serviceaccount), ns_kind = kind_index(&api_kind_namespace);
+	const unsigned kind = api_kind_index(&api_kind_serviceaccount), ns_kind = api_kind_index(&api_kind_namespace);
 	if (store_staged(s->store, kind, ns, ACCOUNT) || store_staged(s->store, ns_kind, "", ns))
 		return -EAGAIN;
 	const struct object *o = store_get(s->store, ns_kind, "", ns);
 	if (!o || store_get(s->store, kind, ns, ACCOUNT))
 		return 0;
-	json_t *place = object_load(o), *obj = NULL;
+	json_t *place = object_load(o->value->data, o->value->len), *obj = NULL;
 	int r = place ? 0 : -ENOMEM;
 	if (place && !object_deleting(place)) {
 		obj = json_pack("{s:{s:s, s:s}}", "metadata", "name", ACCOUNT, "namespace", ns);
@@ -118,11 +118,11 @@ static int keep_account(struct server *s, const char *ns) {
 
 /* Its account came later, somebody took the token out of it, or the token has ended. */
 static int keep_token(struct server *s, const char *ns, const char *name) {
-	const unsigned kind = kind_index(&api_kind_secret);
+	const unsigned kind = api_kind_index(&api_kind_secret);
 	if (store_staged(s->store, kind, ns, name))
 		return -EAGAIN;
 	const struct object *o = store_get(s->store, kind, ns, name);
-	json_t *obj = o ? object_load(o) : NULL, *before = tree_copy(obj);
+	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL, *before = tree_copy(obj);
 	int r = !o || (obj && before) ? 0 : -ENOMEM;
 	if (r == 0 && o && !object_deleting(obj))
 		r = authn_fill_secret(s, ns, obj);
@@ -193,13 +193,13 @@ static int add_rules(json_t *rules, const json_t *from) {
 }
 
 static int collect(struct server *s, const char *name, const json_t *selectors, json_t *rules) {
-	const unsigned kind = kind_index(&api_kind_clusterrole);
+	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	int r = 0;
 	for (const struct object *o = store_seek(s->store, kind, "", ""); o && r == 0;
 	     o = store_next(s->store, kind, o)) {
 		if (streq(o->name, name))
 			continue;
-		json_t *obj = object_load(o), *sel;
+		json_t *obj = object_load(o->value->data, o->value->len), *sel;
 		size_t i;
 		bool fits = false;
 		json_array_foreach(selectors, i, sel) {
@@ -212,13 +212,13 @@ static int collect(struct server *s, const char *name, const json_t *selectors, 
 }
 
 static int aggregate(struct server *s, const struct object *o) {
-	const unsigned kind = kind_index(&api_kind_clusterrole);
+	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	/* Nearly all have none. */
 	if (!memmem(o->value->data, o->value->len, "\"aggregationRule\"", 17))
 		return 0;
 	if (store_staged(s->store, kind, "", o->name))
 		return -EAGAIN;
-	json_t *obj = object_load(o), *rules = json_array();
+	json_t *obj = object_load(o->value->data, o->value->len), *rules = json_array();
 	const json_t *selectors = json_object_get(json_object_get(obj, "aggregationRule"), "clusterRoleSelectors");
 	int r = obj && rules ? 0 : -ENOMEM;
 	if (r == 0 && selectors) {
@@ -235,7 +235,7 @@ static int aggregate(struct server *s, const struct object *o) {
 }
 
 static int aggregate_all(struct server *s) {
-	const unsigned kind = kind_index(&api_kind_clusterrole);
+	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	int r = 0;
 	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
 		int e = aggregate(s, o);
@@ -337,16 +337,16 @@ static int stage_default(struct server *s, json_t *want) {
 	const struct api_kind *k =
 		api_kind_find_by_kind(RBAC_GROUP, "v1", json_string_value(json_object_get(want, "kind")));
 	const char *ns = object_meta_str(want, "namespace"), *name = object_meta_str(want, "name");
-	const struct object *o = store_get(s->store, kind_index(k), ns ? ns : "", name);
+	const struct object *o = store_get(s->store, api_kind_index(k), ns ? ns : "", name);
 	if (!o)
 		return stage_new(s, k, want);
-	json_t *obj = object_load(o), *before = tree_copy(obj);
+	json_t *obj = object_load(o->value->data, o->value->len), *before = tree_copy(obj);
 	const json_t *how = json_object_get(json_object_get(object_meta(obj), "annotations"), ROLES_AUTOUPDATE);
 	int r = obj && before ? 0 : -ENOMEM;
 	if (r == 0 && !streq(json_string_value(how), "false"))
 		r = merge(obj, want);
 	if (r == 0 && !json_equal(obj, before))
-		r = stage_put(s, kind_index(k), o->ns, o->name, obj);
+		r = stage_put(s, api_kind_index(k), o->ns, o->name, obj);
 	json_decref(obj);
 	json_decref(before);
 	return r;
@@ -367,7 +367,7 @@ int keep_stage_defaults(struct server *s, struct error *err) {
 /* ---- life ---- */
 
 int keep_new(struct keep **ret, struct server *s, struct error *err) {
-	const unsigned kind = kind_index(&api_kind_namespace);
+	const unsigned kind = api_kind_index(&api_kind_namespace);
 	struct keep *k = calloc(1, sizeof(*k));
 	if (!k)
 		return error_oom(err);

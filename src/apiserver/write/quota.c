@@ -254,10 +254,10 @@ int quota_new(struct quota **ret, const struct store *store, struct error *err) 
 	if (!q)
 		return error_oom(err);
 	q->store = store;
-	q->instances = kind_index(&api_kind_instance);
-	q->types = kind_index(&api_kind_instancetype);
-	q->quotas = kind_index(&api_kind_tenantquota);
-	q->events = kind_index(&api_kind_event);
+	q->instances = api_kind_index(&api_kind_instance);
+	q->types = api_kind_index(&api_kind_instancetype);
+	q->quotas = api_kind_index(&api_kind_tenantquota);
+	q->events = api_kind_index(&api_kind_event);
 	RB_INIT(&q->tenants);
 	TAILQ_INIT(&q->staged);
 	for (unsigned k = 0; api_kinds[k]; k++)

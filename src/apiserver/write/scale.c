@@ -119,7 +119,8 @@ void handle_scale_get(struct server *s, struct request *r) {
 		reply_not_found(r);
 		return;
 	}
-	_json_decref_ json_t *tree = object_load(o), *scale = tree ? scale_of(rt->kind, tree) : NULL;
+	_json_decref_ json_t *tree = object_load(o->value->data, o->value->len),
+			     *scale = tree ? scale_of(rt->kind, tree) : NULL;
 	if (!scale)
 		out_of_memory(r);
 	else if (r->accept == MEDIA_PARTIAL_LIST)

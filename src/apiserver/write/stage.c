@@ -21,38 +21,6 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* An earlier version took what is nested up to 2,048 levels deep, which jansson reads. */
-static int read_deep(const struct object *o, json_t **ret) {
-	json_error_t cause;
-	struct error err;
-	size_t values = SIZE_MAX;
-	_json_decref_ json_t *obj = json_loadb(o->value->data, o->value->len, 0, &cause);
-	if (!obj)
-		return json_error_code(&cause) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
-	/* These can be done without. Of an object of a known schema nothing else is deep. */
-	json_object_del(object_meta(obj), "managedFields");
-	if (tree_charge(obj, 0, &values, NULL, &err) < 0)
-		return -EBADMSG;
-	*ret = TAKE_PTR(obj);
-	return 0;
-}
-
-int object_read(const struct object *o, json_t **ret) {
-	struct error err;
-	bool twice;
-	int r = tree_load_foreign(o->value->data, o->value->len, SIZE_MAX, ret, &twice, &err);
-	return r == -EINVAL ? read_deep(o, ret) : r;
-}
-
-json_t *object_load(const struct object *o) {
-	json_t *obj;
-	return object_read(o, &obj) < 0 ? NULL : obj;
-}
-
-bool request_dry_run(const struct request *r) {
-	return streq(request_param(r, "dryRun"), "All");
-}
-
 static int set_version(struct server *s, json_t *obj) {
 	char rv[24];
 	snprintf(rv, sizeof(rv), "%" PRId64, store_next_version(s->store));
@@ -447,7 +415,7 @@ static int remove_unreadable(struct server *s, unsigned kind, const struct objec
 int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) {
 	json_t *obj = NULL;
-	int r = object_read(o, &obj);
+	int r = object_read(o->value->data, o->value->len, &obj);
 	if (r == -EBADMSG) {
 		r = dry_run ? 0 : remove_unreadable(s, kind, o);
 		if (r == 0 && ret)

@@ -6,14 +6,6 @@
 #include "apiserver/server.h"
 
 /*
- * The stored object as a tree, a new reference. -ENOMEM; -EBADMSG: it is nested too deeply, as an earlier version took
- * it. managedFields that are nested too deeply are left out.
- */
-int object_read(const struct object *o, json_t **ret) _must_use_;
-/* The same; NULL on failure. */
-json_t *object_load(const struct object *o);
-
-/*
  * How many entries metadata.managedFields may have; Kubernetes bounds only those of updates, to 10. Users leave room
  * for Nacre's programs, or a tenant could keep an agent from reporting on his instance.
  */
@@ -57,5 +49,3 @@ enum propagation { PROPAGATE_BACKGROUND, PROPAGATE_FOREGROUND, PROPAGATE_ORPHAN 
  */
 int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) _must_use_;
-
-bool request_dry_run(const struct request *r);

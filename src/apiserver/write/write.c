@@ -187,13 +187,13 @@ static int set_new_meta(struct server *s, const struct route *rt, json_t *obj) {
 
 /* Objects are only made in a namespace that is there and stays. */
 static bool check_namespace_active(struct server *s, struct request *r, const char *name) {
-	const struct object *ns = store_get(s->store, kind_index(&api_kind_namespace), "", r->route.ns);
+	const struct object *ns = store_get(s->store, api_kind_index(&api_kind_namespace), "", r->route.ns);
 	if (!ns) {
 		const struct status_details d = {.name = r->route.ns, .kind = "namespaces"};
 		reply_status(&r->reply, 404, "NotFound", &d, "namespaces \"%s\" not found", r->route.ns);
 		return false;
 	}
-	_json_decref_ json_t *obj = object_load(ns);
+	_json_decref_ json_t *obj = object_load(ns->value->data, ns->value->len);
 	if (obj && !object_deleting(obj))
 		return true;
 	reply_forbidden(r, name, "NamespaceTerminating",
@@ -204,7 +204,7 @@ static bool check_namespace_active(struct server *s, struct request *r, const ch
 static void reply_exists(struct request *r, const struct object *there, const json_t *obj) {
 	char res[192];
 	const struct api_kind *k = r->route.kind;
-	_json_decref_ json_t *tree = object_load(there);
+	_json_decref_ json_t *tree = object_load(there->value->data, there->value->len);
 	const bool generated = object_meta_str(obj, "generateName") != NULL;
 	const struct status_details d = {
 		.name = there->name, .group = k->group, .kind = k->plural, .retry_after_s = generated};
@@ -234,7 +234,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 	if (check_name(r, obj) < 0)
 		return WRITE_DONE;
 	const char *name = object_meta_str(obj, "name");
-	const unsigned ns_kind = kind_index(&api_kind_namespace);
+	const unsigned ns_kind = api_kind_index(&api_kind_namespace);
 	if (store_staged(s->store, rt->kind_index, rt->ns, name) ||
 	    (*rt->ns && store_staged(s->store, ns_kind, "", rt->ns)))
 		return WRITE_LATER;
@@ -357,7 +357,7 @@ static bool same(const struct stored *st, json_t *obj, const json_t *list) {
 static enum write_result finish_removal(struct server *s, struct request *r, const struct stored *st, json_t *obj) {
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
-	_json_decref_ json_t *last = object_load(st->o);
+	_json_decref_ json_t *last = object_load(st->o->value->data, st->o->value->len);
 	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
 		return out_of_memory(r);
 	if (object_keep_meta(obj, st->tree, "resourceVersion") < 0)
@@ -443,7 +443,7 @@ int write_find(struct server *s, struct request *r, struct stored *ret, enum wri
 		return -EAGAIN;
 	*result = WRITE_DONE;
 	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
-	int e = o ? object_read(o, &ret->tree) : 0;
+	int e = o ? object_read(o->value->data, o->value->len, &ret->tree) : 0;
 	if (e < 0) {
 		if (e == -EBADMSG)
 			reply_internal(r,
