@@ -181,14 +181,14 @@ void partial_print(struct buf *b, const char *json, size_t n) {
 	jw_end(b, '}');
 }
 
-static void print_row_object(struct buf *b, const struct blob *item, enum table_include include) {
+static void print_row_object(struct buf *b, const struct json_span *item, enum table_include include) {
 	jw_key(b, "object");
 	if (include == TABLE_NONE)
 		jw_null(b);
 	else if (include == TABLE_OBJECT)
-		jw_raw(b, item->data, item->len);
+		jw_raw(b, item->text, item->len);
 	else
-		partial_print(b, item->data, item->len);
+		partial_print(b, item->text, item->len);
 }
 
 /* Adds to OBJ the members NAMES of the object at JSON. */
@@ -201,7 +201,7 @@ static void load_members(json_t *obj, const char *json, size_t len, const char *
 }
 
 /* As much of an object as its row shows. */
-static json_t *load_columns(const struct api_kind *k, const struct blob *item) {
+static json_t *load_columns(const struct api_kind *k, const struct json_span *item) {
 	static const char *const meta_names[] = {"name", "creationTimestamp"};
 	char heads[COLUMNS_MAX][32];
 	const char *names[COLUMNS_MAX], *text;
@@ -220,14 +220,14 @@ static json_t *load_columns(const struct api_kind *k, const struct blob *item) {
 			n++;
 		}
 	}
-	load_members(obj, item->data, item->len, names, n);
-	if (json_find(item->data, item->len, "metadata", &text, &len))
+	load_members(obj, item->text, item->len, names, n);
+	if (json_find(item->text, item->len, "metadata", &text, &len))
 		load_members(meta, text, len, meta_names, ARRAY_SIZE(meta_names));
 	json_object_set_new(obj, "metadata", meta);
 	return obj;
 }
 
-void table_row(struct buf *b, const struct item_style *style, const struct blob *item) {
+void table_row(struct buf *b, const struct item_style *style, const struct json_span *item) {
 	const struct api_kind *k = style->kind;
 	json_t *obj = load_columns(k, item);
 	const json_t *meta = json_object_get(obj, "metadata");
@@ -237,7 +237,7 @@ void table_row(struct buf *b, const struct item_style *style, const struct blob 
 	jw_key(b, "cells");
 	jw_begin(b, '[');
 	/* An object that an earlier version took is too deep to be read; of it the name is shown. */
-	if (!obj && json_find(item->data, item->len, "metadata.name", &text, &len))
+	if (!obj && json_find(item->text, item->len, "metadata.name", &text, &len))
 		jw_raw(b, text, len);
 	else
 		jw_string(b, name ? name : "");
@@ -251,8 +251,8 @@ void table_row(struct buf *b, const struct item_style *style, const struct blob 
 	json_decref(obj);
 }
 
-void partial_item(struct buf *b, _unused_ const struct item_style *style, const struct blob *item) {
-	partial_print(b, item->data, item->len);
+void partial_item(struct buf *b, _unused_ const struct item_style *style, const struct json_span *item) {
+	partial_print(b, item->text, item->len);
 }
 
 void table_begin(struct buf *b, const struct api_kind *k, int64_t version, const char *cont, int64_t remaining) {
@@ -274,7 +274,7 @@ void table_begin(struct buf *b, const struct api_kind *k, int64_t version, const
 	jw_begin(b, '[');
 }
 
-void table_print(struct buf *b, const struct api_kind *k, const struct blob *item, int64_t version,
+void table_print(struct buf *b, const struct api_kind *k, const struct json_span *item, int64_t version,
                  enum table_include include, uint64_t now_us) {
 	const struct item_style style = {table_row, k, include, now_us};
 	table_begin(b, k, version, "", 0);

@@ -218,11 +218,11 @@ static void test_table(void **state) {
 	static const char object[] = "{\"metadata\":{\"name\":\"a\",\"creationTimestamp\":\"2026-01-01T00:00:00Z\"},"
 				     "\"status\":{\"host\":\"h\"}}";
 	_buf_free_ struct buf b = {0};
-	struct blob *item = blob_new(object, strlen(object));
+	const struct json_span item = {object, strlen(object)};
 	uint64_t now;
 	(void)state;
 	assert_int_equal(time_parse("2026-01-01T00:05:00Z", &now), 0);
-	table_print(&b, &api_kind_instance, item, 7, TABLE_METADATA, now);
+	table_print(&b, &api_kind_instance, &item, 7, TABLE_METADATA, now);
 	json_t *t = json(b.data), *row = json_array_get(json_object_get(t, "rows"), 0),
 	       *cells = json_object_get(row, "cells");
 	assert_int_equal(json_array_size(cells), json_array_size(json_object_get(t, "columnDefinitions")));
@@ -232,7 +232,6 @@ static void test_table(void **state) {
 	assert_string_equal(json_string_value(json_object_get(obj, "kind")), "PartialObjectMetadata");
 	assert_null(json_object_get(obj, "status"));
 	json_decref(t);
-	blob_unref(item);
 }
 
 /* As jansson reads, prints and copies it; what is refused is left to jansson to explain. */

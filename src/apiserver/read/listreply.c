@@ -51,7 +51,8 @@ static const char *part(struct parts *p, size_t i, size_t *ret_len) {
 static void print_item(struct parts *p, size_t i) {
 	struct blob *b = p->items[i - 1];
 	buf_reset(&p->printed);
-	p->style.print(&p->printed, &p->style, b);
+	const struct json_span item = {b->data, b->len};
+	p->style.print(&p->printed, &p->style, &item);
 	if (i < p->n)
 		buf_putc(&p->printed, ',');
 	p->items[i - 1] = blob_unref(b);

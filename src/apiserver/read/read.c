@@ -66,7 +66,8 @@ void handle_get(struct server *s, struct request *r) {
 		reply_not_partial(r);
 	else if (r->accept == MEDIA_TABLE) {
 		_buf_free_ struct buf b = {0};
-		table_print(&b, rt->kind, o->value, o->rv, include_of(r), now_realtime_us());
+		const struct json_span item = {o->value->data, o->value->len};
+		table_print(&b, rt->kind, &item, o->rv, include_of(r), now_realtime_us());
 		reply_json(&r->reply, 200, &b);
 	} else
 		reply_object(r, 200, o->value->data, o->value->len);
@@ -251,7 +252,7 @@ static int parse_continue(char *text, struct list_params *lp) {
 
 /* The items of P follow what is in B; they are printed when they are sent. */
 static void reply_items(struct request *r, struct buf *b, struct page *p, const char *tail,
-                        void (*print)(struct buf *b, const struct item_style *style, const struct blob *item)) {
+                        void (*print)(struct buf *b, const struct item_style *style, const struct json_span *item)) {
 	reply_json(&r->reply, 200, b);
 	r->reply.items = TAKE_PTR(p->v);
 	r->reply.n_items = p->n;

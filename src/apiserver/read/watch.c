@@ -211,9 +211,11 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	/* The list's version isn't needed: the row's object has its own. */
 	if (w->o.partial)
 		partial_print(&w->text, b->data, b->len);
-	else
-		table_print(&w->text, api_kinds[w->o.kind], b, store_version(w->server->store),
+	else {
+		const struct json_span item = {b->data, b->len};
+		table_print(&w->text, api_kinds[w->o.kind], &item, store_version(w->server->store),
 		            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
+	}
 	buf_puts(&w->text, "}\n");
 	w->head = NULL;
 	w->total = w->text.len;

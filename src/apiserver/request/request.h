@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "apiserver/json/selector.h"
+#include "apiserver/json/table.h"
 #include "apiserver/request/user.h"
 #include "apiserver/store/store.h"
 #include "base/buf.h"
@@ -67,14 +68,6 @@ struct param {
 };
 
 struct watch;
-
-/* How the items of a list are shown, if not as they are; see table.h. */
-struct item_style {
-	void (*print)(struct buf *b, const struct item_style *style, const struct blob *item); /* NULL: as they are */
-	const struct api_kind *kind;
-	unsigned include; /* enum table_include */
-	uint64_t now_us;  /* for ages */
-};
 
 struct reply {
 	unsigned code; /* HTTP status; 0 while there is no answer */

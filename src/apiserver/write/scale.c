@@ -102,13 +102,12 @@ static json_t *scale_of(const struct api_kind *k, json_t *obj) {
 static void reply_table(struct request *r, const json_t *scale, int64_t version) {
 	_buf_free_ struct buf text = {0}, b = {0};
 	tree_dump(&text, scale);
-	struct blob *blob = text.failed ? NULL : blob_new(text.data, text.len);
-	if (!blob) {
+	if (text.failed) {
 		out_of_memory(r);
 		return;
 	}
-	table_print(&b, &api_kind_scale, blob, version, TABLE_METADATA, now_realtime_us());
-	blob_unref(blob);
+	const struct json_span item = {text.data, text.len};
+	table_print(&b, &api_kind_scale, &item, version, TABLE_METADATA, now_realtime_us());
 	reply_json(&r->reply, 200, &b);
 }
 
