@@ -146,6 +146,8 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 		if (changed & UINT64_C(1) << k)
 			watches_notify(s, k);
 	const struct store_cost cost = store_cost(s->store);
+	if (cost.changes)
+		stats_commit(cost.changes, cost.took_ns, r == 0);
 	struct write_list done = TAILQ_HEAD_INITIALIZER(done);
 	TAILQ_CONCAT(&done, &s->staged, link);
 	while ((w = TAILQ_FIRST(&done))) {

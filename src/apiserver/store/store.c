@@ -7,7 +7,6 @@
 #include <sys/eventfd.h>
 
 #include "apiserver/json/selector.h"
-#include "apiserver/request/stats.h"
 #include "base/util.h"
 
 /* Events held for each kind, by number and by the bytes that are held only for them. */
@@ -408,8 +407,7 @@ static int write_batch(struct store *s, struct error *err) {
 	const struct db_batch b = {rows, s->n_changes, s->forget, s->n_forget, horizons};
 	const uint64_t start = now_monotonic_ns(), cpu = now_thread_cpu_ns();
 	int r = db_write(s->db, &b, s->last_given, err);
-	s->cost = (struct store_cost){now_thread_cpu_ns() - cpu, s->bytes};
-	stats_commit(s->n_changes, now_monotonic_ns() - start, r == 0);
+	s->cost = (struct store_cost){now_thread_cpu_ns() - cpu, now_monotonic_ns() - start, s->n_changes, s->bytes};
 	return r;
 }
 

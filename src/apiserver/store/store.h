@@ -91,10 +91,11 @@ bool store_staged_kind(const struct store *s, unsigned kind);
 size_t store_staged_count(const struct store *s);
 /* What a batch is shared by: the bytes of its changes, and some for each of them. */
 size_t store_staged_bytes(const struct store *s);
-/* In on_commit: what the batch took, of both threads, and how many bytes it had. */
+/* In on_commit: what the batch took and how large it was; all 0 if nothing was written for want of memory. */
 struct store_cost {
-	uint64_t cpu_ns;
-	size_t bytes;
+	uint64_t cpu_ns;  /* of both threads */
+	uint64_t took_ns; /* to write it */
+	size_t changes, bytes;
 };
 struct store_cost store_cost(const struct store *s);
 /* The resourceVersion that the next staged change must carry. */
