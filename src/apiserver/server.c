@@ -195,20 +195,6 @@ static void request_done(struct server *s, struct write *w, int r, const struct 
 		rq->done(rq);
 }
 
-static void answer_review(struct server *s, struct request *r) {
-	const struct review *v = r->route.review;
-	const char *kind = json_string_value(json_object_get(r->json, "kind"));
-	_free_ char *gv = strf("%s/%s", v->group, v->version);
-	const char *version = json_string_value(json_object_get(r->json, "apiVersion"));
-	if (gv && (!kind || streq(kind, v->kind)) && (!version || streq(version, gv)))
-		v->answer(s, r);
-	else
-		reply_bad_request(r,
-		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
-		                  "version (%s, Kind=%s)",
-		                  version ? version : "", kind ? kind : "", gv ? gv : "", v->kind);
-}
-
 static bool queue_request(struct server *s, struct request *r,
                           enum write_result (*run)(struct server *, struct write *)) {
 	r->answered = false;
@@ -225,7 +211,7 @@ bool server_handle(struct server *s, struct request *r) {
 		return true;
 	if (r->route.review) {
 		if (body_parse(r) == 0)
-			answer_review(s, r);
+			review_answer(s, r);
 		return true;
 	}
 	/*

@@ -10,7 +10,6 @@
 #include "api/host.h"
 #include "api/instance.h"
 #include "api/roles.h"
-#include "apiserver/auth/review.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/request/body.h"

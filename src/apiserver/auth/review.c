@@ -3,29 +3,9 @@
 
 #include <stdarg.h>
 
-#include "api/account.h"
 #include "apiserver/auth/authn.h"
 #include "apiserver/request/reply.h"
 #include "base/util.h"
-
-#define AUTHORIZATION  "authorization.k8s.io", "v1"
-#define AUTHENTICATION "authentication.k8s.io", "v1"
-
-const struct review reviews[] = {
-	{AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview",
-         .answer = review_self_access},
-	{AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview", .answer = review_access},
-	{AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview",
-         .namespaced = true, .answer = review_local_access},
-	{AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview",
-         .answer = review_self_rules},
-	{AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview",
-         .answer = answer_self_subject_review},
-	{AUTHENTICATION, "TokenReview", "tokenreviews", "tokenreview", .answer = answer_token_review},
-	{AUTHENTICATION, "TokenRequest", "serviceaccounts", "", .namespaced = true, .of = &api_kind_serviceaccount,
-         .subresource = "token", .answer = answer_token_request},
-	{0},
-};
 
 /* Kubernetes knows no difference between an empty string and none in these. */
 static void drop_empty(json_t *v) {
@@ -67,4 +47,24 @@ void review_invalid(struct request *r, enum api_reason reason, const char *path,
 	api_errors_add(&errs, reason, path, "%s", msg);
 	const struct status_details d = {.group = v->group, .causes = &errs};
 	reply_status(&r->reply, 422, "Invalid", &d, ".%s \"\" is invalid: %s: %s", v->group, path, msg);
+}
+
+void review_answer(struct server *s, struct request *r) {
+	static void (*const answers[REVIEW_QUESTIONS])(struct server *, struct request *) = {
+		[REVIEW_SELF_ACCESS] = review_self_access,     [REVIEW_ACCESS] = review_access,
+		[REVIEW_LOCAL_ACCESS] = review_local_access,   [REVIEW_SELF_RULES] = review_self_rules,
+		[REVIEW_SELF] = answer_self_subject_review,    [REVIEW_TOKEN] = answer_token_review,
+		[REVIEW_TOKEN_REQUEST] = answer_token_request,
+	};
+	const struct review *v = r->route.review;
+	const char *kind = json_string_value(json_object_get(r->json, "kind"));
+	_free_ char *gv = strf("%s/%s", v->group, v->version);
+	const char *version = json_string_value(json_object_get(r->json, "apiVersion"));
+	if (gv && (!kind || streq(kind, v->kind)) && (!version || streq(version, gv)))
+		answers[v->question](s, r);
+	else
+		reply_bad_request(r,
+		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "
+		                  "version (%s, Kind=%s)",
+		                  version ? version : "", kind ? kind : "", gv ? gv : "", v->kind);
 }

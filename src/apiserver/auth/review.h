@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/*
- * Questions put as objects: resources that are only created, never stored, and answered with the same object and its
- * status filled in (SelfSubjectAccessReview and the like; as a subresource, TokenRequest).
- */
+/* Answers to the questions of request/reviews.h. */
 
 #include "apiserver/server.h"
 
-struct review {
-	const char *group, *version, *kind, *plural, *singular;
-	bool namespaced;
-	/* A subresource of this kind of object, with this name; plural is the object's, then. Else NULL. */
-	const struct api_kind *of;
-	const char *subresource;
-	/* Sets r->reply; r->json is the body, an object, or NULL if there was none. */
-	void (*answer)(struct server *s, struct request *r);
-};
-
-/* All there are, ended by group NULL. */
-extern const struct review reviews[];
+/* Answers R, whose route is a review's. R->json is the body, an object, or NULL if there was none. */
+void review_answer(struct server *s, struct request *r);
 
 /* review_access.c */
 void review_self_access(struct server *s, struct request *r);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "apiserver/auth/review.h"
 #include "apiserver/request/stats.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"

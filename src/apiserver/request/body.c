@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "apiserver/auth/review.h"
 #include "apiserver/fields/managed.h"
 #include "apiserver/json/duplicates.h"
 #include "apiserver/json/object.h"

@@ -4,10 +4,8 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "apiserver/auth/review.h"
 #include "apiserver/json/object.h"
 #include "apiserver/request/reply.h"
-#include "apiserver/schema/discovery.h"
 #include "base/util.h"
 
 const char *verb_name(enum verb v) {
@@ -252,7 +250,7 @@ static bool find_kind(struct route *rt) {
 
 /* "PLURAL", or of an object "PLURAL/NAME/SUBRESOURCE": N parts. */
 static bool find_review(struct route *rt, size_t n) {
-	for (const struct review *v = reviews; v->group; v++) {
+	for (const struct review *v = review_kinds; v->group; v++) {
 		bool sub = v->of && n == 3 && streq(v->subresource, rt->subresource) &&
 		           streq(v->of->group, rt->group) && streq(v->of->version, rt->version);
 		bool top = !v->of && n == 1 && streq(v->group, rt->group) && streq(v->version, rt->version);

@@ -15,6 +15,7 @@
 #include "api/api.h"
 #include "apiserver/json/selector.h"
 #include "apiserver/json/table.h"
+#include "apiserver/request/reviews.h"
 #include "apiserver/request/user.h"
 #include "apiserver/store/store.h"
 #include "base/buf.h"
@@ -41,8 +42,6 @@ const char *verb_name(enum verb v); /* as RBAC calls it */
 /* PARTIAL: metadata alone, of one object or of a list. OPENAPI_V2: that document as protobuf. */
 enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PARTIAL_LIST, MEDIA_OPENAPI_V2 };
 
-struct review;
-
 enum route_fault { ROUTE_FINE, ROUTE_NOT_FOUND, ROUTE_NO_SUBRESOURCE, ROUTE_NO_METHOD, ROUTE_NO_NAME };
 
 /*
@@ -59,9 +58,14 @@ struct route {
 	unsigned kind_index;    /* into api_kinds; for verbs other than VERB_NONE */
 	const struct api_kind *kind; /* NULL: there is none */
 	bool status, scale;          /* the subresources */
-	bool crds;                   /* of the CustomResourceDefinitions (discovery.h), with VERB_NONE and KIND NULL */
+	bool crds;                   /* of the CustomResourceDefinitions, with VERB_NONE and KIND NULL */
 	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
 };
+
+/* The built-in kinds are there as these, too; see schema/discovery.h. */
+#define CRD_GROUP   "apiextensions.k8s.io"
+#define CRD_VERSION "v1"
+#define CRD_PLURAL  "customresourcedefinitions"
 
 struct param {
 	const char *key, *value;

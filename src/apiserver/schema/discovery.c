@@ -6,7 +6,7 @@
 
 #include "api/api.h"
 #include "api/schema.h"
-#include "apiserver/auth/review.h"
+#include "apiserver/request/request.h"
 #include "base/util.h"
 
 #define CRD "CustomResourceDefinition"
@@ -29,7 +29,7 @@ static bool resource_at(size_t i, struct resource *ret) {
 		*ret = (struct resource){api_kinds[i]->group, api_kinds[i]->version, api_kinds[i], NULL};
 		return true;
 	}
-	const struct review *v = reviews;
+	const struct review *v = review_kinds;
 	for (i -= kinds; v->group; v++)
 		if (!v->of && i-- == 0)
 			break;
@@ -136,7 +136,7 @@ static void add_kind(json_t *list, const struct api_kind *k) {
 		                                                "verbs", "get", "patch", "update"));
 		json_array_append_new(list, scale);
 	}
-	for (const struct review *v = reviews; v->group; v++) {
+	for (const struct review *v = review_kinds; v->group; v++) {
 		_free_ char *name = v->of == k ? strf("%s/%s", v->plural, v->subresource) : NULL;
 		if (name)
 			json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:[s]}", "name", name,
@@ -182,7 +182,7 @@ static json_t *aggregated_resource(const struct api_kind *k) {
 	if (k->scale)
 		json_array_append_new(sub, json_pack("{s:s, s:o, s:[s,s,s]}", "subresource", "scale", "responseKind",
 		                                     scale_ref(), "verbs", "get", "patch", "update"));
-	for (const struct review *v = reviews; v->group; v++)
+	for (const struct review *v = review_kinds; v->group; v++)
 		if (v->of == k)
 			json_array_append_new(sub, json_pack("{s:s, s:o, s:[s]}", "subresource", v->subresource,
 			                                     "responseKind", kind_ref(v->group, v->version, v->kind),

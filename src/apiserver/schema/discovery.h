@@ -18,9 +18,6 @@ json_t *discovery_aggregated(bool core);                             /* apidisco
  * The built-in kinds as CustomResourceDefinitions, for clients that look there for the schema of what they create
  * (Terraform's kubernetes_manifest). Nobody can change them.
  */
-#define CRD_GROUP   "apiextensions.k8s.io"
-#define CRD_VERSION "v1"
-#define CRD_PLURAL  "customresourcedefinitions"
 json_t *discovery_crd(const char *name);  /* json_null() if there is none */
 json_t *discovery_crds(const char *only); /* the list; ONLY: of one by its name, NULL: of all */
 json_t *discovery_version(void);
