@@ -347,15 +347,15 @@ static bool parse_limit(struct request *r, int64_t *ret) {
 }
 
 struct listing {
+	struct held held; /* first */
 	struct page page;
 	struct list_params lp; /* without what it says of the beginning */
 };
 
-struct listing *listing_free(struct listing *l) {
-	if (l)
-		page_clear(&l->page);
+static void listing_free(struct held *h) {
+	struct listing *l = (struct listing *)h;
+	page_clear(&l->page);
 	free(l);
-	return NULL;
 }
 
 void list_more(_unused_ struct server *s, struct request *r) {
@@ -365,7 +365,8 @@ void list_more(_unused_ struct server *s, struct request *r) {
 		return;
 	l->page.at = l->page.end = 0;
 	reply_list(r, &l->page, l->lp.version);
-	r->listing = listing_free(l);
+	listing_free(&l->held);
+	r->listing = NULL;
 }
 
 /* The rest in another turn of the loop. */
@@ -375,7 +376,8 @@ static void list_later(struct request *r, struct page *p, const struct list_para
 		reply_internal(r, "out of memory");
 		return;
 	}
-	*r->listing = (struct listing){*p, {.sel = lp->sel, .limit = lp->limit, .version = lp->version}};
+	*r->listing =
+		(struct listing){{listing_free}, *p, {.sel = lp->sel, .limit = lp->limit, .version = lp->version}};
 	*p = (struct page){0};
 }
 

@@ -27,6 +27,7 @@ struct cursor {
 };
 
 struct watch {
+	struct held held; /* first */
 	TAILQ_ENTRY(watch) link;
 	struct server *server;
 	struct watch_options o;
@@ -87,12 +88,17 @@ static const struct object *next_initial(struct watch *w) {
 
 DEFINE_CLEANUP(watch, struct watch *, watch_free)
 
+static void watch_release(struct held *h) {
+	watch_free((struct watch *)h);
+}
+
 int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) {
 	_cleanup_(cleanup_watch) struct watch *w = calloc(1, sizeof(*w));
 	if (!w) {
 		selector_free(o->selector);
 		return -ENOMEM;
 	}
+	w->held.free = watch_release;
 	w->o = *o;
 	w->o.ns = strdup(o->ns);
 	w->server = s;

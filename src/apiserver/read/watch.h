@@ -12,6 +12,9 @@
 #include "apiserver/json/selector.h"
 #include "apiserver/server.h"
 
+/* Begins with its struct held, by which the reply that it is put into frees it. */
+struct watch;
+
 struct watch_options {
 	unsigned kind;
 	const char *ns;            /* "" = all */

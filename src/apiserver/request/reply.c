@@ -7,7 +7,6 @@
 #include "apiserver/json/object.h"
 #include "apiserver/json/table.h"
 #include "apiserver/json/tree.h"
-#include "apiserver/read/watch.h"
 #include "base/jsonwrite.h"
 
 void reply_clear(struct reply *r) {
@@ -16,7 +15,7 @@ void reply_clear(struct reply *r) {
 	for (size_t i = 0; i < r->n_items; i++)
 		blob_unref(r->items[i]);
 	free(r->items);
-	watch_free(r->watch);
+	held_free(r->watch);
 	*r = (struct reply){0};
 }
 

@@ -104,6 +104,12 @@ struct request *request_new(const char *method, const char *target) {
 	return TAKE_PTR(r);
 }
 
+void held_free(void *held) {
+	struct held *h = held;
+	if (h)
+		h->free(h);
+}
+
 struct request *request_free(struct request *r) {
 	if (!r)
 		return NULL;
@@ -119,7 +125,7 @@ struct request *request_free(struct request *r) {
 	free(r->query);
 	free(r->params);
 	free(r->segments);
-	listing_free(r->listing);
+	held_free(r->listing);
 	selector_free(r->selector);
 	free(r->selector_fault);
 	free(r->content_type);

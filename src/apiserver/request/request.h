@@ -71,6 +71,16 @@ struct param {
 	const char *key, *value;
 };
 
+/*
+ * The first member of what another layer keeps in a request or its reply under a name that is only declared here: how
+ * that is freed.
+ */
+struct held {
+	void (*free)(struct held *h);
+};
+/* HELD is what such a name points to, NULL is fine. */
+void held_free(void *held);
+
 struct watch;
 
 struct reply {
@@ -82,7 +92,7 @@ struct reply {
 	size_t n_items;
 	const char *tail;
 	struct item_style style;
-	struct watch *watch; /* a stream, after `body`, which is empty */
+	struct watch *watch; /* held; a stream, after `body`, which is empty */
 	struct buf warnings; /* Warning header values, each ended by "\n" */
 	char etag[40];
 	unsigned retry_after_s;
@@ -137,7 +147,7 @@ struct request {
 	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
 	bool sweeping;
 	size_t swept, kept;
-	struct listing *listing; /* a list under way; NULL: none (read.c) */
+	struct listing *listing; /* held; a list under way, NULL: none */
 	/* Called when a deferred answer is there. */
 	void (*done)(struct request *r);
 	void *userdata;
@@ -149,7 +159,6 @@ struct request {
  */
 struct request *request_new(const char *method, const char *target);
 struct request *request_free(struct request *r);
-struct listing *listing_free(struct listing *l); /* read.c */
 DEFINE_CLEANUP(request, struct request *, request_free)
 
 /* Values of headers; NULL is fine. 0, or -EINVAL with the reply set (406). */
