@@ -272,7 +272,7 @@ static void remove_files(const char *path) {
 static void start(const char *path) {
 	struct error err = {0};
 	CHECK(server_new(&run.server, NULL, path, &err) == 0);
-	run.server->on_turn = end_turn;
+	run.server->queue.on_turn = end_turn;
 }
 
 /* A database with what every server has, and the tenant's rights: making it anew takes longer than many a sequence. */

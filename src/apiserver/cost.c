@@ -124,7 +124,7 @@ int main(void) {
 	json_object_seed(1); /* the same order of members, and so the same count, each time */
 	int r = server_new(&s, NULL, NULL, &err);
 	if (s)
-		s->on_turn = on_turn;
+		s->queue.on_turn = on_turn;
 	while (r == 0 && getline(&text, &cap, stdin) > 0) {
 		json_t *line = json_loads(text, 0, NULL);
 		r = handle(s, line, &err);

@@ -23,107 +23,6 @@
 #include "base/loop.h"
 #include "base/util.h"
 
-/* Changes in one transaction: enough to spread the fsync thin, few enough to answer soon. */
-#define BATCH_MAX 2048
-/* Processor time after which no further write begins before others had their turn. */
-#define TURN_NS (20 * NSEC_PER_MSEC)
-/* Processor time of the loop after which a commit waits for no more writes: enough for hundreds of them. */
-#define COMMIT_NS (20 * NSEC_PER_MSEC)
-
-/* ---- the queue of writes ---- */
-
-static void request_done(struct server *s, struct write *w, int r, const struct error *cause);
-
-/*
- * Runs what waits, until all of it has been tried once, or others must have their turn. What must come later stays, in
- * order.
- */
-static void run_queue(struct server *s) {
-	if (s->running || store_busy(s->store))
-		return;
-	s->running = true;
-	struct write *w, *next, *last = TAILQ_LAST(&s->queue, write_list);
-	/* Read once for each write: this clock is a system call, and where one write ends the next begins. */
-	uint64_t now = now_thread_cpu_ns();
-	const uint64_t until = now + TURN_NS;
-	bool end = false;
-	for (w = TAILQ_FIRST(&s->queue); w && !end; w = next) {
-		if (store_staged_count(s->store) >= BATCH_MAX)
-			break;
-		if (now >= until) {
-			s->again = true;
-			break;
-		}
-		/* Those that put themselves into the queue again are behind the last one. */
-		next = TAILQ_NEXT(w, link);
-		end = w == last;
-		const uint64_t begin = now;
-		const size_t bytes = store_staged_bytes(s->store);
-		enum write_result res = w->run(s, w);
-		w->bytes = store_staged_bytes(s->store) - bytes;
-		now = now_thread_cpu_ns();
-		const uint64_t took = now - begin;
-		limits_except(s->limits, took);
-		if (w->done == request_done)
-			((struct request *)w)->cpu_ns += took;
-		if (res == WRITE_LATER)
-			continue;
-		TAILQ_REMOVE(&s->queue, w, link);
-		if (res == WRITE_STAGED)
-			TAILQ_INSERT_TAIL(&s->staged, w, link);
-		else
-			w->done(s, w, 0, NULL);
-	}
-	s->running = false;
-}
-
-static void commit(struct server *s);
-
-static int on_commit_soon(sd_event_source *src, void *userdata) {
-	struct server *s = userdata;
-	(void)src;
-	s->again = false;
-	s->commit_since = 0;
-	store_commit(s->store);
-	run_queue(s);
-	commit(s);
-	return 0;
-}
-
-void server_served(struct server *s, uint64_t now) {
-	if (!s->commit_since || now < s->commit_since + COMMIT_NS)
-		return;
-	(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_OFF);
-	(void)on_commit_soon(NULL, s);
-}
-
-static void commit(struct server *s) {
-	/* Whoever runs the queue commits after it. */
-	if (s->running || store_busy(s->store) || (!store_staged_count(s->store) && !s->again))
-		return;
-	/* With a loop: after what else is ready now, which may hold more writes. */
-	if (s->commit_soon) {
-		if (!s->commit_since)
-			s->commit_since = now_thread_cpu_ns();
-		(void)!sd_event_source_set_enabled(s->commit_soon, SD_EVENT_ONESHOT);
-	} else
-		do {
-			if (s->on_turn)
-				s->on_turn();
-			s->again = false;
-			store_commit(s->store);
-			run_queue(s);
-		} while (store_staged_count(s->store) || s->again);
-}
-
-void server_write(struct server *s, struct write *w) {
-	TAILQ_INSERT_TAIL(&s->queue, w, link);
-	/* One that goes on where it left off, though nothing was changed: others come first. */
-	s->again |= s->running;
-	run_queue(s);
-	commit(s);
-}
-
 static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
@@ -138,7 +37,6 @@ static void on_event(void *userdata, unsigned kind, const struct watch_event *e)
 static void on_commit(void *userdata, int r, const struct error *cause) {
 	struct server *s = userdata;
 	uint64_t changed = s->changed;
-	struct write *w;
 	s->changed = 0;
 	quota_settled(s->quota);
 	s->write_failed = r < 0 ? *cause : (struct error){0};
@@ -148,23 +46,16 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 	const struct store_cost cost = store_cost(s->store);
 	if (cost.changes)
 		stats_commit(cost.changes, cost.took_ns, r == 0);
-	struct write_list done = TAILQ_HEAD_INITIALIZER(done);
-	TAILQ_CONCAT(&done, &s->staged, link);
-	while ((w = TAILQ_FIRST(&done))) {
-		TAILQ_REMOVE(&done, w, link);
-		if (w->done == request_done && cost.bytes)
-			((struct request *)w)->commit_ns += cost.cpu_ns * w->bytes / cost.bytes;
-		w->done(s, w, r, cause);
-	}
+	queue_settled(&s->queue, r, cause);
 	gc_run(s->gc);
 	keep_run(s->keep);
-	run_queue(s);
-	commit(s);
+	queue_run(&s->queue);
 }
 
 /* ---- requests ---- */
 
-static enum write_result run_request(struct server *s, struct write *w) {
+static enum write_result run_request(struct queue *q, struct write *w) {
+	struct server *s = (struct server *)q;
 	struct request *r = (struct request *)w;
 	if (r->route.scale)
 		return handle_scale(s, r);
@@ -177,17 +68,17 @@ static enum write_result run_request(struct server *s, struct write *w) {
 	}
 }
 
-static enum write_result run_list(struct server *s, struct write *w) {
-	list_more(s, (struct request *)w);
+static enum write_result run_list(struct queue *q, struct write *w) {
+	list_more((struct server *)q, (struct request *)w);
 	return WRITE_DONE;
 }
 
-static void request_done(struct server *s, struct write *w, int r, const struct error *cause) {
+static void request_done(struct queue *q, struct write *w, int r, const struct error *cause) {
 	struct request *rq = (struct request *)w;
 	if (r < 0)
 		reply_internal(rq, "the change could not be stored: %s", cause->msg);
 	else if (rq->sweeping || rq->listing) {
-		server_write(s, w);
+		queue_write(q, w);
 		return;
 	}
 	rq->answered = true;
@@ -196,11 +87,11 @@ static void request_done(struct server *s, struct write *w, int r, const struct 
 }
 
 static bool queue_request(struct server *s, struct request *r,
-                          enum write_result (*run)(struct server *, struct write *)) {
+                          enum write_result (*run)(struct queue *, struct write *)) {
 	r->answered = false;
 	r->write.run = run;
 	r->write.done = request_done;
-	server_write(s, &r->write);
+	queue_write(&s->queue, &r->write);
 	return r->answered;
 }
 
@@ -230,7 +121,7 @@ bool server_handle(struct server *s, struct request *r) {
 	case VERB_WATCH: handle_watch(s, r); return true;
 	default: break;
 	}
-	if (s->read_only) {
+	if (s->queue.read_only) {
 		const struct status_details d = {.group = r->route.kind->group, .kind = r->route.kind->plural};
 		reply_status(&r->reply, 503, "ServiceUnavailable", &d,
 		             "this nacre-apiserver is on hold (--read-only) and changes nothing: its cloud is being "
@@ -271,7 +162,7 @@ static int make_namespaces(struct server *s, struct error *err) {
 		                  "uid", uid, "creationTimestamp", time_str(now_realtime_us(), false, now), "labels",
 		                  "kubernetes.io/metadata.name", names[i], "spec", "finalizers", "kubernetes", "status",
 		                  "phase", "Active");
-		int r = obj ? stage_put(s, kind, "", names[i], obj) : -ENOMEM;
+		int r = obj ? stage_put(s->store, kind, "", names[i], obj) : -ENOMEM;
 		json_decref(obj);
 		if (r < 0)
 			return error_oom(err);
@@ -284,8 +175,6 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	if (!s)
 		return error_oom(err);
 	TAILQ_INIT(&s->listeners);
-	TAILQ_INIT(&s->queue);
-	TAILQ_INIT(&s->staged);
 	s->watches = calloc(KIND_COUNT_MAX, sizeof(*s->watches));
 	s->limits = limits_new();
 	if (!s->watches || !s->limits)
@@ -296,21 +185,15 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	int r = store_open(&s->store, database, loop, &hooks, err);
 	if (r < 0)
 		return r;
-	if (loop) {
-		s->loop = sd_event_ref(loop);
-		r = sd_event_add_defer(loop, &s->commit_soon, on_commit_soon, s);
-		if (r >= 0)
-			r = sd_event_source_set_enabled(s->commit_soon, SD_EVENT_OFF);
-		if (r >= 0)
-			r = sd_event_source_set_priority(s->commit_soon, SD_EVENT_PRIORITY_IDLE);
-		if (r < 0)
-			return error_errno(err, r, "prepare commits");
-	}
+	s->loop = sd_event_ref(loop);
+	r = queue_init(&s->queue, loop, s->store, s->limits, err);
+	if (r < 0)
+		return r;
 	for (unsigned k = 0; api_kinds[k]; k++)
 		stats_objects((int)store_count(s->store, k));
 	r = rbac_new(&s->rbac, s->store, err);
 	if (r == 0)
-		r = gc_new(&s->gc, s, err);
+		r = gc_new(&s->gc, &s->queue, err);
 	if (r == 0)
 		r = quota_new(&s->quota, s->store, err);
 	if (r == 0)
@@ -339,7 +222,7 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 struct server *server_free(struct server *s) {
 	if (!s)
 		return NULL;
-	sd_event_source_disable_unref(s->commit_soon);
+	queue_clear(&s->queue);
 	store_free(s->store);
 	gc_free(s->gc);
 	keep_free(s->keep);

@@ -275,18 +275,16 @@ struct onlooker {
 	bool done;
 };
 
-static enum write_result look(struct server *s, struct write *w) {
+static enum write_result look(struct queue *q, struct write *w) {
 	struct onlooker *o = (struct onlooker *)w;
-	const size_t n = store_count(s->store, o->kind);
+	const size_t n = store_count(q->store, o->kind);
 	o->most = MAX(o->most, o->last - n);
 	o->last = n;
 	o->turns++;
 	return n ? WRITE_LATER : WRITE_DONE;
 }
 
-static void looked(struct server *s, struct write *w, int r, const struct error *cause) {
-	(void)s;
-	(void)cause;
+static void looked(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
 	assert_int_equal(r, 0);
 	((struct onlooker *)w)->done = true;
 }
@@ -300,7 +298,7 @@ static void test_deletecollection_in_batches(void **state) {
 		_free_ char *body = strf("{\"metadata\":{\"name\":\"e%d\"},\"involvedObject\":{}}", i);
 		expect(s, "POST", "/api/v1/namespaces/default/events", body, 201);
 	}
-	server_write(s, &o.write);
+	queue_write(&s->queue, &o.write);
 	struct request *r = ask(s, "DELETE", "/api/v1/namespaces/default/events", NULL, NULL);
 	assert_int_equal(r->reply.code, 200);
 	assert_int_equal(r->reply.n_items, 600);

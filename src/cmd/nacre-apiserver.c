@@ -136,7 +136,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		return error_errno(err, r, "create the event loop");
 	r = server_new(&p->server, p->loop, database, err);
 	if (r == 0) {
-		p->server->read_only = p->read_only;
+		p->server->queue.read_only = p->read_only;
 		limits_set_share(p->server->limits, p->share);
 	}
 	if (r == 0 && p->files.cert)

@@ -10,6 +10,8 @@
 #include "apiserver/auth/rbac.h"
 #include "apiserver/request/request.h"
 
+struct server;
+
 /* WHY may be NULL; else the reason for the answer is added, or nothing if there is none worth telling. */
 bool authz_check(const struct server *s, const struct user *u, const struct authz_attributes *a, struct buf *why);
 

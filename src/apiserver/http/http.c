@@ -90,7 +90,7 @@ static void run(struct http *h) {
 		now = end;
 	}
 	limits_idle(l);
-	server_served(h->server, now);
+	queue_served(&h->server->queue, now);
 	let_others_run(h);
 	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
@@ -206,9 +206,9 @@ static size_t reply_size(const struct reply *r) {
 static void count_reply(struct exchange *x) {
 	struct request *r = x->request;
 	struct party *p = x->conn->party;
-	party_charge(p, WORK_REQUEST, r->cpu_ns, now_monotonic_ns());
-	party_charge(p, WORK_COMMIT, r->commit_ns, now_monotonic_ns());
-	r->cpu_ns = r->commit_ns = 0;
+	party_charge(p, WORK_REQUEST, r->write.cpu_ns, now_monotonic_ns());
+	party_charge(p, WORK_COMMIT, r->write.commit_ns, now_monotonic_ns());
+	r->write.cpu_ns = r->write.commit_ns = 0;
 	r->json = (json_decref(r->json), NULL);
 	buf_free(&r->body);
 	if (r->reply.watch && x->counted) {

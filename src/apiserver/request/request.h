@@ -15,6 +15,7 @@
 #include "api/api.h"
 #include "apiserver/json/selector.h"
 #include "apiserver/json/table.h"
+#include "apiserver/request/queue.h"
 #include "apiserver/request/reviews.h"
 #include "apiserver/request/user.h"
 #include "apiserver/store/store.h"
@@ -98,22 +99,7 @@ struct reply {
 	unsigned retry_after_s;
 };
 
-struct server;
-struct request;
 struct listing;
-
-/* A write waiting for its turn; see apiserver/server.h. */
-struct write {
-	TAILQ_ENTRY(write) link;
-	size_t bytes; /* of what it has staged, as store_staged_bytes() counts */
-	enum write_result {
-		WRITE_DONE,   /* answered without a change */
-		WRITE_STAGED, /* changes are staged; answered once they are on disk */
-		WRITE_LATER,  /* something it needs is in the batch: try again in the next one */
-	} (*run)(struct server *s, struct write *w);
-	/* R < 0: the batch failed. Frees the write or gives it on; called exactly once. */
-	void (*done)(struct server *s, struct write *w, int r, const struct error *cause);
-};
 
 struct request {
 	struct write write; /* first */
@@ -141,8 +127,6 @@ struct request {
 	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
 	struct reply reply;
 	uint64_t start_ns;
-	uint64_t cpu_ns;    /* processor time in the queue, not charged yet */
-	uint64_t commit_ns; /* and its share of commits */
 	bool answered;
 	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
 	bool sweeping;

@@ -177,7 +177,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 	enum write_result result = WRITE_DONE;
 	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(s, r, tree, NULL, 0) == 0 &&
 	    check_preconditions(r, o, tree, &d) == 0) {
-		int e = stage_delete(s, rt->kind_index, o, d.how, d.dry_run, &now);
+		int e = stage_delete(s->store, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)
 			reply_internal(r, "out of memory");
 		else if (now)
@@ -260,7 +260,7 @@ static int delete_some(struct server *s, struct request *r, const struct delete_
 		const struct object *o = d->dry_run ? NULL : find_still(s, kind, ns, name, b);
 		if (o && store_staged(s->store, kind, o->ns, o->name))
 			return changes ? 1 : -EAGAIN;
-		int e = o ? stage_delete(s, kind, o, d->how, false, NULL) : 0;
+		int e = o ? stage_delete(s->store, kind, o, d->how, false, NULL) : 0;
 		if (e < 0)
 			return e;
 		bytes += o ? o->value->len : 0;

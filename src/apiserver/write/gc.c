@@ -47,7 +47,7 @@ RB_HEAD(owned_tree, owned);
 
 struct gc {
 	struct write write; /* first */
-	struct server *server;
+	struct queue *queue;
 	struct key_tree todo;
 	TAILQ_HEAD(, key) doing;
 	struct owned_tree owned;
@@ -183,7 +183,7 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	if (!k)
 		return false;
 	*ret_kind = api_kind_index(k);
-	*ret = store_get(g->server->store, *ret_kind, k->namespaced ? ns : "", ref_str(ref, "name"));
+	*ret = store_get(g->queue->store, *ret_kind, k->namespaced ? ns : "", ref_str(ref, "name"));
 	return true;
 }
 
@@ -221,7 +221,7 @@ static void notice_went(struct gc *g, const char *uid) {
 
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 	const unsigned ns_kind = api_kind_index(&api_kind_namespace);
-	const struct object *o = e->type == EVENT_DELETED ? NULL : store_get(g->server->store, kind, e->ns, e->name);
+	const struct object *o = e->type == EVENT_DELETED ? NULL : store_get(g->queue->store, kind, e->ns, e->name);
 	struct noted now, was = {0};
 	if (o)
 		now = o->noted;
@@ -233,7 +233,7 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 	notice_refs(g, kind, e, refs, &was, &now);
 	json_decref(refs);
 	if (e->type == EVENT_DELETED) {
-		const struct object *ns = *e->ns ? store_get(g->server->store, ns_kind, "", e->ns) : NULL;
+		const struct object *ns = *e->ns ? store_get(g->queue->store, ns_kind, "", e->ns) : NULL;
 		notice_went(g, now.uid);
 		if (ns && ns->noted.deleting)
 			look_at(g, ns_kind, "", e->ns, false);
@@ -296,16 +296,16 @@ static int remove_finalizer(struct gc *g, unsigned kind, const struct object *o,
 			json_array_remove(list, i);
 	g->changes++;
 	if (json_array_size(list) > 0)
-		return stage_put(g->server, kind, o->ns, o->name, obj);
+		return stage_put(g->queue->store, kind, o->ns, o->name, obj);
 	json_object_del(object_meta(obj), "finalizers");
-	return stage_remove(g->server, kind, o->ns, o->name, obj);
+	return stage_remove(g->queue->store, kind, o->ns, o->name, obj);
 }
 
 static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum propagation how) {
-	if (store_staged(g->server->store, kind, o->ns, o->name))
+	if (store_staged(g->queue->store, kind, o->ns, o->name))
 		return -EAGAIN;
 	g->bytes += o->value->len;
-	int r = stage_delete(g->server, kind, o, how, false, NULL);
+	int r = stage_delete(g->queue->store, kind, o, how, false, NULL);
 	if (r > 0)
 		g->changes++;
 	return MIN(r, 0);
@@ -315,7 +315,7 @@ static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum 
 static int forget_owners(struct gc *g, unsigned kind, const struct object *o, json_t *obj,
                          bool (*forget)(void *userdata, const json_t *ref), void *userdata) {
 	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
-	if (store_staged(g->server->store, kind, o->ns, o->name))
+	if (store_staged(g->queue->store, kind, o->ns, o->name))
 		return -EAGAIN;
 	for (size_t i = json_array_size(refs); i-- > 0;)
 		if (forget(userdata, json_array_get(refs, i)))
@@ -323,7 +323,7 @@ static int forget_owners(struct gc *g, unsigned kind, const struct object *o, js
 	if (json_array_size(refs) == 0)
 		json_object_del(object_meta(obj), "ownerReferences");
 	g->changes++;
-	return stage_put(g->server, kind, o->ns, o->name, obj);
+	return stage_put(g->queue->store, kind, o->ns, o->name, obj);
 }
 
 static bool has_uid(void *userdata, const json_t *ref) {
@@ -331,7 +331,7 @@ static bool has_uid(void *userdata, const json_t *ref) {
 }
 
 static int orphan_one(struct gc *g, const struct key *k, char *uid) {
-	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
+	const struct object *o = store_get(g->queue->store, k->kind, k->ns, k->name);
 	json_t *obj = NULL;
 	g->bytes += o ? o->value->len : 0;
 	int r = o ? object_read(o->value->data, o->value->len, &obj) : 0;
@@ -419,13 +419,13 @@ static int check_owners(struct gc *g, const struct key *k, const struct object *
 
 /* A namespace that is being deleted is emptied, then removed. */
 static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
-	struct server *s = g->server;
+	struct store *st = g->queue->store;
 	bool empty = true;
 	for (unsigned kind = 0; api_kinds[kind]; kind++) {
 		if (!api_kinds[kind]->namespaced)
 			continue;
-		for (const struct object *o = store_seek(s->store, kind, ns->name, ""); o && streq(o->ns, ns->name);
-		     o = store_next(s->store, kind, o)) {
+		for (const struct object *o = store_seek(st, kind, ns->name, ""); o && streq(o->ns, ns->name);
+		     o = store_next(st, kind, o)) {
 			empty = false;
 			if (is_enough_of_key(g))
 				return -EAGAIN;
@@ -438,14 +438,14 @@ static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 	if (!empty || object_finalizers(obj) > 0)
 		return 0;
 	g->changes++;
-	return stage_remove(s, api_kind_index(&api_kind_namespace), "", ns->name, obj);
+	return stage_remove(st, api_kind_index(&api_kind_namespace), "", ns->name, obj);
 }
 
 static int do_key(struct gc *g, const struct key *k) {
-	const struct object *o = store_get(g->server->store, k->kind, k->ns, k->name);
+	const struct object *o = store_get(g->queue->store, k->kind, k->ns, k->name);
 	if (!o)
 		return 0;
-	if (store_staged(g->server->store, k->kind, k->ns, k->name))
+	if (store_staged(g->queue->store, k->kind, k->ns, k->name))
 		return -EAGAIN;
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
 	if (api_kinds[k->kind] == &api_kind_event && o->written_s + EVENT_TTL_S < now_s)
@@ -473,10 +473,9 @@ static struct key *first_key(struct gc *g) {
 	return k ? k : RB_MIN(key_tree, &g->todo);
 }
 
-static enum write_result run(struct server *s, struct write *w) {
+static enum write_result run(_unused_ struct queue *q, struct write *w) {
 	struct gc *g = (struct gc *)w;
 	struct key *k, *next;
-	(void)s;
 	g->changes = g->looked_at = g->bytes = g->noted = g->done = 0;
 	look_at_dependents(g);
 	for (k = first_key(g); k; k = next) {
@@ -495,11 +494,9 @@ static enum write_result run(struct server *s, struct write *w) {
 	return g->changes ? WRITE_STAGED : WRITE_DONE;
 }
 
-static void done(struct server *s, struct write *w, int r, const struct error *cause) {
+static void done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
 	struct gc *g = (struct gc *)w;
 	struct key *k;
-	(void)s;
-	(void)cause;
 	g->queued = false;
 	/* A failed write, such as on a full disk, is tried again after a while. */
 	g->backing_off = r < 0;
@@ -517,19 +514,19 @@ static void done(struct server *s, struct write *w, int r, const struct error *c
 }
 
 void gc_run(struct gc *g) {
-	if (g->queued || g->backing_off || g->server->read_only || (RB_EMPTY(&g->todo) && TAILQ_EMPTY(&g->went)))
+	if (g->queued || g->backing_off || g->queue->read_only || (RB_EMPTY(&g->todo) && TAILQ_EMPTY(&g->went)))
 		return;
 	g->queued = true;
 	g->write.run = run;
 	g->write.done = done;
-	server_write(g->server, &g->write);
+	queue_write(g->queue, &g->write);
 }
 
 /* Begins where the last tick left off, or anew. */
 static void expire_events(struct gc *g) {
 	const unsigned kind = api_kind_index(&api_kind_event);
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
-	const struct store *st = g->server->store;
+	const struct store *st = g->queue->store;
 	const struct object *o =
 		store_seek(st, kind, g->expired ? g->expired->ns : "", g->expired ? g->expired->name : "");
 	for (size_t i = 0; o && i < EVENTS_A_TICK; i++, o = store_next(st, kind, o))
@@ -548,16 +545,16 @@ void gc_tick(struct gc *g) {
 
 /* ---- life ---- */
 
-int gc_new(struct gc **ret, struct server *s, struct error *err) {
+int gc_new(struct gc **ret, struct queue *q, struct error *err) {
 	struct gc *g = calloc(1, sizeof(*g));
 	if (!g)
 		return error_oom(err);
-	g->server = s;
+	g->queue = q;
 	TAILQ_INIT(&g->doing);
 	TAILQ_INIT(&g->went);
 	for (unsigned kind = 0; api_kinds[kind]; kind++)
-		for (const struct object *o = store_seek(s->store, kind, "", ""); o;
-		     o = store_next(s->store, kind, o)) {
+		for (const struct object *o = store_seek(q->store, kind, "", ""); o;
+		     o = store_next(q->store, kind, o)) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
 				index_add(g, kind, o->ns, o->name, refs, o->noted.waiting);

@@ -7,11 +7,13 @@
  * from an index of owners that it keeps, and looks at everything once at start.
  */
 
-#include "apiserver/server.h"
+#include "apiserver/request/queue.h"
+
+struct gc;
 
 #define EVENT_TTL_S 3600
 
-int gc_new(struct gc **ret, struct server *s, struct error *err) _must_use_;
+int gc_new(struct gc **ret, struct queue *q, struct error *err) _must_use_;
 struct gc *gc_free(struct gc *g);
 /* A change became visible. */
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e);

@@ -91,7 +91,7 @@ static int stage_new(struct server *s, const struct api_kind *k, json_t *obj) {
 	int r = object_set_meta_str(obj, "uid", uid);
 	if (r == 0)
 		r = object_set_meta_str(obj, "creationTimestamp", time_str(now_realtime_us(), false, now));
-	return r < 0 ? r : stage_put(s, api_kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
+	return r < 0 ? r : stage_put(s->store, api_kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
 }
 
 /* ---- ServiceAccounts ---- */
@@ -127,7 +127,7 @@ static int keep_token(struct server *s, const char *ns, const char *name) {
 	if (r == 0 && o && !object_deleting(obj))
 		r = authn_fill_secret(s, ns, obj);
 	if (r == 0 && o && !json_equal(obj, before))
-		r = stage_put(s, kind, ns, name, obj);
+		r = stage_put(s->store, kind, ns, name, obj);
 	json_decref(obj);
 	json_decref(before);
 	return r;
@@ -226,7 +226,7 @@ static int aggregate(struct server *s, const struct object *o) {
 		if (r == 0 && !json_equal(rules, json_object_get(obj, "rules"))) {
 			r = json_object_set(obj, "rules", rules) < 0 ? -ENOMEM : 0;
 			if (r == 0)
-				r = stage_put(s, kind, "", o->name, obj);
+				r = stage_put(s->store, kind, "", o->name, obj);
 		}
 	}
 	json_decref(obj);
@@ -246,8 +246,9 @@ static int aggregate_all(struct server *s) {
 
 /* ---- the queue ---- */
 
-static enum write_result run(struct server *s, struct write *w) {
+static enum write_result run(_unused_ struct queue *q, struct write *w) {
 	struct keep *k = (struct keep *)w;
+	struct server *s = k->server;
 	struct place *p, *next;
 	size_t before = store_staged_count(s->store);
 	if (k->roles_todo) {
@@ -265,11 +266,9 @@ static enum write_result run(struct server *s, struct write *w) {
 	return store_staged_count(s->store) > before ? WRITE_STAGED : WRITE_DONE;
 }
 
-static void done(struct server *s, struct write *w, int r, const struct error *cause) {
+static void done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
 	struct keep *k = (struct keep *)w;
 	struct place *p;
-	(void)s;
-	(void)cause;
 	k->queued = false;
 	/* A failed write, such as on a full disk, is tried again after a while. */
 	k->backing_off = r < 0;
@@ -292,7 +291,7 @@ void keep_run(struct keep *k) {
 	k->queued = true;
 	k->write.run = run;
 	k->write.done = done;
-	server_write(k->server, &k->write);
+	queue_write(&k->server->queue, &k->write);
 }
 
 void keep_tick(struct keep *k) {
@@ -346,7 +345,7 @@ static int stage_default(struct server *s, json_t *want) {
 	if (r == 0 && !streq(json_string_value(how), "false"))
 		r = merge(obj, want);
 	if (r == 0 && !json_equal(obj, before))
-		r = stage_put(s, api_kind_index(k), o->ns, o->name, obj);
+		r = stage_put(s->store, api_kind_index(k), o->ns, o->name, obj);
 	json_decref(obj);
 	json_decref(before);
 	return r;

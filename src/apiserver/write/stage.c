@@ -21,9 +21,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-static int set_version(struct server *s, json_t *obj) {
+static int set_version(struct store *st, json_t *obj) {
 	char rv[24];
-	snprintf(rv, sizeof(rv), "%" PRId64, store_next_version(s->store));
+	snprintf(rv, sizeof(rv), "%" PRId64, store_next_version(st));
 	return object_set_meta_str(obj, "resourceVersion", rv);
 }
 
@@ -307,7 +307,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 	struct tree_size size;
 	int e;
 	/* A rehearsal makes no version. */
-	int v = !request_dry_run(r) ? set_version(s, obj)
+	int v = !request_dry_run(r) ? set_version(s->store, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
 	                            : object_set_meta_str(obj, "resourceVersion", NULL);
 	if (v < 0 || dump(k, obj, &text, &size) < 0) {
@@ -348,25 +348,25 @@ int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *
 	return b ? store_put(s->store, kind, ns, name, b) : -ENOMEM;
 }
 
-static int make_blob(struct server *s, unsigned kind, json_t *obj, struct blob **ret) {
+static int make_blob(struct store *st, unsigned kind, json_t *obj, struct blob **ret) {
 	_buf_free_ struct buf b = {0};
 	struct tree_size size;
-	if (set_version(s, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
+	if (set_version(st, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
 		return -ENOMEM;
 	*ret = blob_new(b.data, b.len);
 	return *ret ? 0 : -ENOMEM;
 }
 
-int stage_put(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) {
+int stage_put(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) {
 	struct blob *b;
-	int r = make_blob(s, kind, obj, &b);
-	return r < 0 ? r : store_put(s->store, kind, ns, name, b);
+	int r = make_blob(st, kind, obj, &b);
+	return r < 0 ? r : store_put(st, kind, ns, name, b);
 }
 
-int stage_remove(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) {
+int stage_remove(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) {
 	struct blob *b;
-	int r = make_blob(s, kind, obj, &b);
-	return r < 0 ? r : store_remove(s->store, kind, ns, name, b);
+	int r = make_blob(st, kind, obj, &b);
+	return r < 0 ? r : store_remove(st, kind, ns, name, b);
 }
 
 static int add_finalizer(json_t *obj, const char *name) {
@@ -394,13 +394,13 @@ static int mark(json_t *obj, unsigned kind) {
 }
 
 /* Its last state is the stored text with its version replaced. */
-static int remove_unreadable(struct server *s, unsigned kind, const struct object *o) {
+static int remove_unreadable(struct store *st, unsigned kind, const struct object *o) {
 	const char *json = o->value->data, *version;
 	size_t len;
 	_buf_free_ struct buf text = {0};
 	if (json_find(json, o->value->len, "metadata.resourceVersion", &version, &len)) {
 		buf_add(&text, json, (size_t)(version - json));
-		buf_printf(&text, "\"%" PRId64 "\"", store_next_version(s->store));
+		buf_printf(&text, "\"%" PRId64 "\"", store_next_version(st));
 		buf_add(&text, version + len, o->value->len - (size_t)(version + len - json));
 	} else
 		buf_add(&text, json, o->value->len);
@@ -409,15 +409,15 @@ static int remove_unreadable(struct server *s, unsigned kind, const struct objec
 		return -ENOMEM;
 	log_warn("object that can't be read removed: it is nested too deeply", "kind=%s namespace=%s name=%s",
 	         api_kinds[kind]->kind, o->ns, o->name);
-	return store_remove(s->store, kind, o->ns, o->name, b);
+	return store_remove(st, kind, o->ns, o->name, b);
 }
 
-int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
+int stage_delete(struct store *st, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) {
 	json_t *obj = NULL;
 	int r = object_read(o->value->data, o->value->len, &obj);
 	if (r == -EBADMSG) {
-		r = dry_run ? 0 : remove_unreadable(s, kind, o);
+		r = dry_run ? 0 : remove_unreadable(st, kind, o);
 		if (r == 0 && ret)
 			*ret = NULL;
 		return r < 0 ? r : 1;
@@ -434,7 +434,7 @@ int stage_delete(struct server *s, unsigned kind, const struct object *o, enum p
 		r = mark(obj, kind);
 	bool change = !stays || !marked;
 	if (r == 0 && change && !dry_run)
-		r = stays ? stage_put(s, kind, o->ns, o->name, obj) : stage_remove(s, kind, o->ns, o->name, obj);
+		r = stays ? stage_put(st, kind, o->ns, o->name, obj) : stage_remove(st, kind, o->ns, o->name, obj);
 	if (r == 0 && ret && stays)
 		*ret = json_incref(obj);
 	else if (r == 0 && ret)

@@ -37,8 +37,8 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 /* Sets the resourceVersion and stages. 0 or -ENOMEM. */
 int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name,
                    const struct buf *text) _must_use_;
-int stage_put(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
-int stage_remove(struct server *s, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
+int stage_put(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
+int stage_remove(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
 
 enum propagation { PROPAGATE_BACKGROUND, PROPAGATE_FOREGROUND, PROPAGATE_ORPHAN };
 
@@ -47,5 +47,5 @@ enum propagation { PROPAGATE_BACKGROUND, PROPAGATE_FOREGROUND, PROPAGATE_ORPHAN 
  * the object's new state, NULL if it is gone; 0: it was marked already; -ENOMEM. An object that can't be read goes
  * whatever its finalizers are.
  */
-int stage_delete(struct server *s, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
+int stage_delete(struct store *st, unsigned kind, const struct object *o, enum propagation how, bool dry_run,
                  json_t **ret) _must_use_;

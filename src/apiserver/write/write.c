@@ -358,7 +358,8 @@ static enum write_result finish_removal(struct server *s, struct request *r, con
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
 	_json_decref_ json_t *last = object_load(st->o->value->data, st->o->value->len);
-	if (!last || (!request_dry_run(r) && stage_remove(s, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
+	if (!last ||
+	    (!request_dry_run(r) && stage_remove(s->store, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
 		return out_of_memory(r);
 	if (object_keep_meta(obj, st->tree, "resourceVersion") < 0)
 		return out_of_memory(r);
