@@ -97,7 +97,7 @@ static bool queue_request(struct server *s, struct request *r,
 
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
-	if (r->reply.code || route_parse(r) < 0 || !authz_request(s, r) || route_check(r) < 0 ||
+	if (r->reply.code || route_parse(r) < 0 || !authz_request(s->rbac, r) || route_check(r) < 0 ||
 	    restrict_request(s, r) < 0)
 		return true;
 	if (r->route.review) {

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "apiserver/request/reply.h"
-#include "apiserver/server.h"
 #include "base/util.h"
 
 /* What R asks for. VERB: room for the method in lower case, which is the verb where the path is no resource. */
@@ -31,8 +30,8 @@ static struct authz_attributes attributes_of(const struct request *r, char verb[
 	                                 NULL};
 }
 
-bool authz_check(const struct server *s, const struct user *u, const struct authz_attributes *a, struct buf *why) {
-	return user_in_group(u, GROUP_MASTERS) || rbac_allows(s->rbac, u, a, why);
+bool authz_check(const struct rbac *rbac, const struct user *u, const struct authz_attributes *a, struct buf *why) {
+	return user_in_group(u, GROUP_MASTERS) || rbac_allows(rbac, u, a, why);
 }
 
 void authz_forbidden(struct request *r, const struct user *u, const struct authz_attributes *a, const char *why) {
@@ -74,7 +73,7 @@ static bool part_of(const struct user *u, size_t i, struct authz_attributes *ret
 }
 
 /* May BY be taken for U? */
-static bool may_impersonate(const struct server *s, struct request *r, const struct user *by, const struct user *u) {
+static bool may_impersonate(const struct rbac *rbac, struct request *r, const struct user *by, const struct user *u) {
 	struct authz_attributes a = {"impersonate", "", "users", "", "", u->name, NULL};
 	char ns[254];
 	if (user_in_group(by, GROUP_MASTERS))
@@ -90,7 +89,7 @@ static bool may_impersonate(const struct server *s, struct request *r, const str
 	size_t i = 0;
 	do {
 		_buf_free_ struct buf why = {.max = 1024};
-		if (!rbac_allows(s->rbac, by, &a, &why)) {
+		if (!rbac_allows(rbac, by, &a, &why)) {
 			authz_forbidden(r, by, &a, why.data);
 			return false;
 		}
@@ -112,14 +111,14 @@ static int complete(struct user *u) {
 	return r < 0 ? r : user_add_group(u, anonymous ? GROUP_ANONYMOUS : GROUP_AUTHENTICATED);
 }
 
-bool authz_request(const struct server *s, struct request *r) {
+bool authz_request(const struct rbac *rbac, struct request *r) {
 	const struct user *u = r->user;
 	if (!u) {
 		reply_status(&r->reply, 401, "Unauthorized", NULL, "Unauthorized");
 		return false;
 	}
 	if (r->as) {
-		if (!may_impersonate(s, r, u, r->as))
+		if (!may_impersonate(rbac, r, u, r->as))
 			return false;
 		if (complete(r->as) < 0) {
 			reply_bad_request(r, "the user to be taken for has too many groups");
@@ -133,18 +132,18 @@ bool authz_request(const struct server *s, struct request *r) {
 	_buf_free_ struct buf why = {.max = 2048};
 	char verb[16];
 	const struct authz_attributes a = attributes_of(r, verb);
-	bool allowed = rbac_allows(s->rbac, u, &a, &why);
+	bool allowed = rbac_allows(rbac, u, &a, &why);
 	if (!allowed)
 		authz_forbidden(r, u, &a, why.data);
 	return allowed;
 }
 
-bool authz_create(const struct server *s, struct request *r) {
+bool authz_create(const struct rbac *rbac, struct request *r) {
 	_buf_free_ struct buf why = {.max = 2048};
 	char verb[16];
 	struct authz_attributes a = attributes_of(r, verb);
 	a.verb = "create";
-	bool allowed = user_in_group(r->user, GROUP_MASTERS) || rbac_allows(s->rbac, r->user, &a, &why);
+	bool allowed = user_in_group(r->user, GROUP_MASTERS) || rbac_allows(rbac, r->user, &a, &why);
 	if (!allowed)
 		authz_forbidden(r, r->user, &a, why.data);
 	return allowed;

@@ -10,16 +10,14 @@
 #include "apiserver/auth/rbac.h"
 #include "apiserver/request/request.h"
 
-struct server;
-
 /* WHY may be NULL; else the reason for the answer is added, or nothing if there is none worth telling. */
-bool authz_check(const struct server *s, const struct user *u, const struct authz_attributes *a, struct buf *why);
+bool authz_check(const struct rbac *rbac, const struct user *u, const struct authz_attributes *a, struct buf *why);
 
 /* False: R is answered, with 401 if nobody was authenticated or 403. */
-bool authz_request(const struct server *s, struct request *r) _must_use_;
+bool authz_request(const struct rbac *rbac, struct request *r) _must_use_;
 
 /* The same for a PUT or PATCH that turns out to make the object: that takes the verb create as well. */
-bool authz_create(const struct server *s, struct request *r) _must_use_;
+bool authz_create(const struct rbac *rbac, struct request *r) _must_use_;
 
 /* Answers R with 403 in kube-apiserver's words. WHY: NULL or "" if there is nothing to add. */
 void authz_forbidden(struct request *r, const struct user *u, const struct authz_attributes *a, const char *why);

@@ -21,7 +21,7 @@ struct missing {
 };
 
 struct check {
-	const struct server *s;
+	const struct rbac *rbac;
 	const struct user *user;
 	const char *ns;
 	struct right right;
@@ -118,7 +118,7 @@ static void note(struct check *c) {
 /* -E2BIG: it takes too long. */
 static int check_right(struct check *c, const struct right *w) {
 	c->right = *w;
-	if (!rbac_visit(c->s->rbac, c->user, c->ns, covers, c, NULL, &c->work))
+	if (!rbac_visit(c->rbac, c->user, c->ns, covers, c, NULL, &c->work))
 		note(c);
 	return c->work > RBAC_WORK_MAX ? -E2BIG : 0;
 }
@@ -181,13 +181,13 @@ static void print_missing(struct check *c, struct buf *out) {
 }
 
 /* Has the user all of these rules in NS? */
-static int confirm(const struct server *s, struct request *r, const char *name, const char *ns,
+static int confirm(const struct rbac *rbac, struct request *r, const char *name, const char *ns,
                    const struct policy_rule *rules, size_t n) {
 	const struct user *u = r->user;
 	struct check *c = calloc(1, sizeof(*c));
 	int e = c ? 0 : -ENOMEM;
 	if (c)
-		*c = (struct check){.s = s, .user = u, .ns = ns};
+		*c = (struct check){.rbac = rbac, .user = u, .ns = ns};
 	for (size_t i = 0; i < n && e == 0; i++)
 		e = check_rule(c, &rules[i]);
 	_buf_free_ struct buf groups = {.max = 4096}, what = {.max = 3072};
@@ -216,10 +216,10 @@ static int confirm(const struct server *s, struct request *r, const char *name, 
 	return e;
 }
 
-static bool may(const struct server *s, const struct user *u, const char *verb, const char *resource, const char *ns,
+static bool may(const struct rbac *rbac, const struct user *u, const char *verb, const char *resource, const char *ns,
                 const char *name) {
 	const struct authz_attributes a = {verb, RBAC_GROUP, resource, "", ns, name, NULL};
-	return authz_check(s, u, &a, NULL);
+	return authz_check(rbac, u, &a, NULL);
 }
 
 static void *parse(struct request *r, const json_t *obj, int *ret) {
@@ -235,7 +235,7 @@ static void *parse(struct request *r, const json_t *obj, int *ret) {
 	return *ret < 0 ? NULL : out;
 }
 
-static int check_role(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
+static int check_role(const struct rbac *rbac, struct request *r, const json_t *old, const json_t *obj) {
 	static char *star[] = {"*"};
 	static const struct policy_rule all[] = {
 		{.verbs = {star, 1}, .groups = {star, 1}, .resources = {star, 1}},
@@ -244,14 +244,14 @@ static int check_role(const struct server *s, struct request *r, const json_t *o
 	const struct api_kind *k = r->route.kind;
 	const char *name = object_meta_str(obj, "name");
 	int e;
-	if (may(s, r->user, "escalate", k->plural, r->route.ns, r->route.name))
+	if (may(rbac, r->user, "escalate", k->plural, r->route.ns, r->route.name))
 		return 0;
 	struct role *role = parse(r, obj, &e);
 	if (!role)
 		return e;
-	e = confirm(s, r, name, r->route.ns, role->rules.v, role->rules.n);
+	e = confirm(rbac, r, name, r->route.ns, role->rules.v, role->rules.n);
 	if (e == 0 && (json_object_get(obj, "aggregationRule") || json_object_get(old, "aggregationRule")) &&
-	    confirm(s, r, name, "", all, ARRAY_SIZE(all)) < 0) {
+	    confirm(rbac, r, name, "", all, ARRAY_SIZE(all)) < 0) {
 		reply_forbidden(r, name, NULL, "must have cluster-admin privileges to use the aggregationRule");
 		e = -EPERM;
 	}
@@ -259,7 +259,7 @@ static int check_role(const struct server *s, struct request *r, const json_t *o
 	return e;
 }
 
-static int check_binding(const struct server *s, struct request *r, const json_t *obj) {
+static int check_binding(const struct rbac *rbac, struct request *r, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	int e;
 	struct role_binding *b = parse(r, obj, &e);
@@ -267,10 +267,10 @@ static int check_binding(const struct server *s, struct request *r, const json_t
 		return e;
 	const struct role_ref *ref = &b->role;
 	const bool cluster = streq(ref->kind, "ClusterRole");
-	if (!may(s, r->user, "bind", cluster ? "clusterroles" : "roles", r->route.ns, ref->name)) {
-		const struct role *role = rbac_role(s->rbac, r->route.ns, ref);
+	if (!may(rbac, r->user, "bind", cluster ? "clusterroles" : "roles", r->route.ns, ref->name)) {
+		const struct role *role = rbac_role(rbac, r->route.ns, ref);
 		if (role)
-			e = confirm(s, r, b->meta.name, r->route.ns, role->rules.v, role->rules.n);
+			e = confirm(rbac, r, b->meta.name, r->route.ns, role->rules.v, role->rules.n);
 		else {
 			/* So says kube-apiserver, though it is the role that isn't there. */
 			const struct status_details d = {.name = ref->name, .group = RBAC_GROUP, .kind = k->plural};
@@ -283,7 +283,7 @@ static int check_binding(const struct server *s, struct request *r, const json_t
 	return e;
 }
 
-int escalate_check(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
+int escalate_check(const struct rbac *rbac, struct request *r, const json_t *old, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	if (!streq(k->group, RBAC_GROUP) || user_in_group(r->user, GROUP_MASTERS))
 		return 0;
@@ -291,6 +291,6 @@ int escalate_check(const struct server *s, struct request *r, const json_t *old,
 	if (old && !object_desired_differs(k, old, obj) &&
 	    json_equal(json_object_get(object_meta(old), "labels"), json_object_get(object_meta(obj), "labels")))
 		return 0;
-	return k == &api_kind_role || k == &api_kind_clusterrole ? check_role(s, r, old, obj)
-	                                                         : check_binding(s, r, obj);
+	return k == &api_kind_role || k == &api_kind_clusterrole ? check_role(rbac, r, old, obj)
+	                                                         : check_binding(rbac, r, obj);
 }

@@ -6,7 +6,8 @@
  * binding must have the rules of its role or the verb `bind` for it. As kube-apiserver does, and in its words.
  */
 
-#include "apiserver/server.h"
+#include "apiserver/auth/rbac.h"
+#include "apiserver/request/request.h"
 
 /* -EPERM or -EINVAL with the reply set. OLD NULL: OBJ is created. */
-int escalate_check(const struct server *s, struct request *r, const json_t *old, const json_t *obj) _must_use_;
+int escalate_check(const struct rbac *rbac, struct request *r, const json_t *old, const json_t *obj) _must_use_;

@@ -47,7 +47,7 @@ static void reply_access(const struct server *s, struct request *r, const struct
 	_buf_free_ struct buf why = {.max = 2048};
 	if (!attributes_of(r, &a))
 		return;
-	bool allowed = authz_check(s, u, &a, &why);
+	bool allowed = authz_check(s->rbac, u, &a, &why);
 	json_t *status = json_pack("{s:b}", "allowed", allowed);
 	if (why.len && status)
 		json_object_set_new(status, "reason", json_stringn(why.data, why.len));

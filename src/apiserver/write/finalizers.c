@@ -31,29 +31,29 @@ static json_t *taken_away(const json_t *old, const json_t *obj) {
 	return ret;
 }
 
-static bool may_take_away(const struct server *s, const struct request *r) {
+static bool may_take_away(const struct rbac *rbac, const struct request *r) {
 	const struct api_kind *k = r->route.kind;
 	const struct authz_attributes a = {"update",    k->group,      k->plural, "finalizers",
 	                                   r->route.ns, r->route.name, NULL};
-	return authz_check(s, r->user, &a, NULL);
+	return authz_check(rbac, r->user, &a, NULL);
 }
 
-int finalizers_keep(const struct server *s, const struct request *r, const json_t *old, json_t *obj) {
+int finalizers_keep(const struct rbac *rbac, const struct request *r, const json_t *old, json_t *obj) {
 	json_t *list = list_of(obj);
 	if (!streq(r->route.kind->group, "nacre.dev") || (list && !json_is_array(list)))
 		return 0;
 	_json_decref_ json_t *missing = taken_away(old, obj);
-	if (!json_array_size(missing) || may_take_away(s, r))
+	if (!json_array_size(missing) || may_take_away(rbac, r))
 		return missing ? 0 : -ENOMEM;
 	if (!list && json_object_set_new(object_meta(obj), "finalizers", list = json_array()) < 0)
 		return -ENOMEM;
 	return json_array_extend(list, missing) < 0 ? -ENOMEM : 0;
 }
 
-int finalizers_check(const struct server *s, struct request *r, const json_t *old, const json_t *obj) {
+int finalizers_check(const struct rbac *rbac, struct request *r, const json_t *old, const json_t *obj) {
 	const struct api_kind *k = r->route.kind;
 	_json_decref_ json_t *missing = old && streq(k->group, "nacre.dev") ? taken_away(old, obj) : NULL;
-	if (!json_array_size(missing) || may_take_away(s, r))
+	if (!json_array_size(missing) || may_take_away(rbac, r))
 		return 0;
 	reply_forbidden(
 		r, r->route.name, NULL,

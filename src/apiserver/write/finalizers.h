@@ -9,9 +9,10 @@
  * deploy/admission.yaml refuses both: a ValidatingAdmissionPolicy changes nothing.
  */
 
-#include "apiserver/server.h"
+#include "apiserver/auth/rbac.h"
+#include "apiserver/request/request.h"
 
 /* To be asked of a PUT: gives OBJ what it lacks of OLD's and R's user may not remove. 0 or -ENOMEM. */
-int finalizers_keep(const struct server *s, const struct request *r, const json_t *old, json_t *obj) _must_use_;
+int finalizers_keep(const struct rbac *rbac, const struct request *r, const json_t *old, json_t *obj) _must_use_;
 /* -EPERM with the reply set (403). OLD NULL: it is created. */
-int finalizers_check(const struct server *s, struct request *r, const json_t *old, const json_t *obj) _must_use_;
+int finalizers_check(const struct rbac *rbac, struct request *r, const json_t *old, const json_t *obj) _must_use_;

@@ -334,7 +334,7 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
 		return -EDQUOT;
 	}
-	if ((e = finalizers_check(s, r, old, obj)) < 0 || (e = escalate_check(s, r, old, obj)) < 0)
+	if ((e = finalizers_check(s->rbac, r, old, obj)) < 0 || (e = escalate_check(s->rbac, r, old, obj)) < 0)
 		return e;
 	*ret_text = text;
 	text = (struct buf){0};

@@ -411,7 +411,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
-	if (rt->verb == VERB_UPDATE && finalizers_keep(s, r, old, obj) < 0)
+	if (rt->verb == VERB_UPDATE && finalizers_keep(s->rbac, r, old, obj) < 0)
 		return out_of_memory(r);
 	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
 		return out_of_memory(r);
@@ -499,7 +499,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 		return not_found(r);
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s, r) ? create(s, r, obj, NULL) : WRITE_DONE;
+	return authz_create(s->rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
@@ -562,7 +562,7 @@ static enum write_result handle_apply(struct server *s, struct request *r, const
 		return WRITE_DONE;
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s, r) ? create(s, r, obj, list) : WRITE_DONE;
+	return authz_create(s->rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
 }
 
 enum write_result handle_patch(struct server *s, struct request *r) {
