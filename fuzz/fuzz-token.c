@@ -8,6 +8,7 @@
 
 #include "apiserver/auth/authn.h"
 #include "apiserver/auth/token.h"
+#include "apiserver/server.h"
 
 static struct token_key *key;
 static struct server *server;
@@ -16,7 +17,7 @@ static void set_up(void) {
 	const struct authn_options options = {0};
 	struct error err = {0};
 	CHECK(token_key_load(&key, NULL, &err) == 0);
-	CHECK(server_new(&server, NULL, NULL, &err) == 0 && authn_new(&server->authn, &options, &err) == 0);
+	CHECK(server_new(&server, NULL, NULL, &err) == 0 && authn_new(&server->auth.authn, &options, &err) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	memcpy(text, data, size);
 	text[size] = '\0';
 	CHECK(token_verify(key, text, &claims, &err) == -EACCES);
-	CHECK(authn_token(server, text, NULL, &u, NULL, &err) == -EACCES);
+	CHECK(authn_token(&server->auth, text, NULL, &u, NULL, &err) == -EACCES);
 	json_t *own = json_loadb(text, size, 0, NULL);
 	char *token = json_is_object(own) ? token_sign(key, own, &err) : NULL;
 	if (token)

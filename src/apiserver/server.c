@@ -26,10 +26,10 @@
 static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
-	rbac_notice(s->rbac, kind, e);
+	rbac_notice(s->auth.rbac, kind, e);
 	keep_notice(s->keep, kind, e);
 	quota_notice(s->quota, kind, e);
-	authn_notice(s->authn, kind, e);
+	authn_notice(s->auth.authn, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
 }
@@ -97,12 +97,12 @@ static bool queue_request(struct server *s, struct request *r,
 
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
-	if (r->reply.code || route_parse(r) < 0 || !authz_request(s->rbac, r) || route_check(r) < 0 ||
-	    restrict_request(s, r) < 0)
+	if (r->reply.code || route_parse(r) < 0 || !authz_request(s->auth.rbac, r) || route_check(r) < 0 ||
+	    restrict_request(&s->auth, r) < 0)
 		return true;
 	if (r->route.review) {
 		if (body_parse(r) == 0)
-			review_answer(s, r);
+			review_answer(&s->auth, r);
 		return true;
 	}
 	/*
@@ -191,7 +191,9 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 		return r;
 	for (unsigned k = 0; api_kinds[k]; k++)
 		stats_objects((int)store_count(s->store, k));
-	r = rbac_new(&s->rbac, s->store, err);
+	s->auth.store = s->store;
+	s->auth.limits = s->limits;
+	r = rbac_new(&s->auth.rbac, s->store, err);
 	if (r == 0)
 		r = gc_new(&s->gc, &s->queue, err);
 	if (r == 0)
@@ -226,8 +228,8 @@ struct server *server_free(struct server *s) {
 	store_free(s->store);
 	gc_free(s->gc);
 	keep_free(s->keep);
-	rbac_free(s->rbac);
-	authn_free(s->authn);
+	rbac_free(s->auth.rbac);
+	authn_free(s->auth.authn);
 	audit_free(s->audit);
 	quota_free(s->quota);
 	limits_free(s->limits);

@@ -6,11 +6,11 @@
  * apiserver/http/http.h, or from a test.
  */
 
+#include "apiserver/auth/auth.h"
 #include "apiserver/request/request.h"
 #include "base/metrics.h"
 
 struct gc;
-struct authn;
 struct audit;
 struct quota;
 struct limits;
@@ -22,10 +22,9 @@ struct server {
 	TAILQ_HEAD(http_list, http) listeners;
 	struct store *store;
 	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
+	struct auth auth;                        /* what it points to is owned */
 	struct gc *gc;
-	struct authn *authn; /* owned; NULL: no tokens */
 	struct audit *audit; /* owned; NULL: no audit log */
-	struct rbac *rbac;
 	struct keep *keep;
 	struct quota *quota;
 	struct limits *limits;

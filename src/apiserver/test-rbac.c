@@ -81,7 +81,7 @@ static bool may(struct server *s, const char *user, const char *group, const cha
 	assert_non_null(u);
 	if (group)
 		assert_int_equal(user_add_group(u, group), 0);
-	bool allowed = authz_check(s->rbac, u, &a, NULL);
+	bool allowed = authz_check(s->auth.rbac, u, &a, NULL);
 	user_unref(u);
 	return allowed;
 }

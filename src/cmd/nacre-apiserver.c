@@ -145,7 +145,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		r = audit_new(&p->server->audit, p->audit_log, err);
 	_free_ char *beside = strf("%s.service-account.key", database);
 	if (r == 0)
-		r = beside ? authn_new(&p->server->authn,
+		r = beside ? authn_new(&p->server->auth.authn,
 		                       &(struct authn_options){
 					       .key = p->account_key ? p->account_key : beside,
 					       .root_ca = p->tls ? tls_client_ca_pem(p->tls) : NULL,

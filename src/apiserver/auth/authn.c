@@ -159,9 +159,9 @@ static int common_audiences(const json_t *json, const struct claims *c, const js
 /* ---- what it is bound to ---- */
 
 /* The object if it is there, is the one meant (UID NULL: any) and stays. A new reference. */
-static json_t *find(const struct server *s, const struct api_kind *k, const char *ns, const char *name,
+static json_t *find(const struct auth *auth, const struct api_kind *k, const char *ns, const char *name,
                     const char *uid) {
-	const struct object *o = store_get(s->store, api_kind_index(k), ns, name);
+	const struct object *o = store_get(auth->store, api_kind_index(k), ns, name);
 	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL;
 	if (obj && !object_deleting(obj) && (!uid || streq(object_meta_str(obj, "uid"), uid)))
 		return obj;
@@ -169,13 +169,13 @@ static json_t *find(const struct server *s, const struct api_kind *k, const char
 	return NULL;
 }
 
-static int check_bound(const struct server *s, const struct claims *c, const char *token, struct error *err) {
-	_json_ json_t *account = find(s, &api_kind_serviceaccount, c->ns, c->account, c->uid);
+static int check_bound(const struct auth *auth, const struct claims *c, const char *token, struct error *err) {
+	_json_ json_t *account = find(auth, &api_kind_serviceaccount, c->ns, c->account, c->uid);
 	if (!account)
 		return bad(err, "its ServiceAccount is gone");
 	if (!c->secret)
 		return 0;
-	_json_ json_t *secret = find(s, &api_kind_secret, c->ns, c->secret, c->secret_uid);
+	_json_ json_t *secret = find(auth, &api_kind_secret, c->ns, c->secret, c->secret_uid);
 	if (!secret)
 		return bad(err, "its Secret is gone");
 	if (!c->legacy)
@@ -200,21 +200,21 @@ static struct user *user_of(const struct claims *c) {
 }
 
 /* RET_CLAIMS (may be NULL): a new reference. */
-static int verify(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+static int verify(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                   json_t **ret_audiences, json_t **ret_claims, struct error *err) {
 	_json_ json_t *json = NULL, *common = NULL;
 	struct claims c;
-	if (!s->authn)
+	if (!auth->authn)
 		return bad(err, "this server takes no tokens");
-	int r = token_verify(s->authn->key, token, &json, err);
+	int r = token_verify(auth->authn->key, token, &json, err);
 	if (r == 0)
 		r = read_claims(json, &c, err);
 	if (r == 0)
-		r = check_times(s->authn, json, &c, err);
+		r = check_times(auth->authn, json, &c, err);
 	if (r == 0)
 		r = common_audiences(json, &c, audiences, &common, err);
 	if (r == 0)
-		r = check_bound(s, &c, token, err);
+		r = check_bound(auth, &c, token, err);
 	if (r)
 		return r;
 	struct user *u = user_of(&c);
@@ -228,40 +228,40 @@ static int verify(const struct server *s, const char *token, const json_t *audie
 	return 0;
 }
 
-int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+int authn_token(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                 json_t **ret_audiences, struct error *err) {
-	return verify(s, token, audiences, ret, ret_audiences, NULL, err);
+	return verify(auth, token, audiences, ret, ret_audiences, NULL, err);
 }
 
 /* ---- tokens of answers that go on ---- */
 
-int authn_bearer(const struct server *s, const char *token, struct user **ret, struct bearer **ret_bearer,
+int authn_bearer(const struct auth *auth, const char *token, struct user **ret, struct bearer **ret_bearer,
                  struct error *err) {
-	struct user *u;
+	struct user *u = NULL;
 	struct bearer *b = calloc(1, sizeof(*b));
 	if (b)
 		b->token = strdup(token);
-	int r = b && b->token ? verify(s, token, NULL, &u, NULL, &b->claims, err) : error_oom(err);
+	int r = b && b->token ? verify(auth, token, NULL, &u, NULL, &b->claims, err) : error_oom(err);
 	if (r < 0) {
 		bearer_free(b);
 		return r;
 	}
-	b->until_s = ends_at(s->authn, b->claims, streq(text_at(b->claims, "iss", NULL, NULL), LEGACY_ISSUER));
-	b->generation = s->authn->generation;
+	b->until_s = ends_at(auth->authn, b->claims, streq(text_at(b->claims, "iss", NULL, NULL), LEGACY_ISSUER));
+	b->generation = auth->authn->generation;
 	*ret = u;
 	*ret_bearer = b;
 	return 0;
 }
 
-bool bearer_may_have_ended(const struct server *s, const struct bearer *b) {
-	return b->generation != s->authn->generation || time(NULL) >= b->until_s;
+bool bearer_may_have_ended(const struct auth *auth, const struct bearer *b) {
+	return b->generation != auth->authn->generation || time(NULL) >= b->until_s;
 }
 
-bool bearer_is_good(const struct server *s, struct bearer *b) {
+bool bearer_is_good(const struct auth *auth, struct bearer *b) {
 	struct claims c;
-	b->generation = s->authn->generation;
+	b->generation = auth->authn->generation;
 	return time(NULL) < b->until_s && read_claims(b->claims, &c, NULL) == 0 &&
-	       check_bound(s, &c, b->token, NULL) == 0;
+	       check_bound(auth, &c, b->token, NULL) == 0;
 }
 
 struct bearer *bearer_free(struct bearer *b) {
@@ -320,8 +320,8 @@ static bool read_spec(struct request *r, json_t **ret_audiences, int64_t *ret_se
 }
 
 /* In kube-apiserver's words (pkg/registry/core/serviceaccount/storage/token.go). */
-static int64_t shorten(const struct server *s, struct request *r, int64_t seconds) {
-	const int64_t max = life_max(s->authn, false);
+static int64_t shorten(const struct auth *auth, struct request *r, int64_t seconds) {
+	const int64_t max = life_max(auth->authn, false);
 	if (seconds <= max)
 		return seconds;
 	reply_warn(&r->reply, "requested expiration of %lld seconds shortened to %lld seconds", (long long)seconds,
@@ -330,7 +330,7 @@ static int64_t shorten(const struct server *s, struct request *r, int64_t second
 }
 
 /* The Secret that the token shall be bound to, {name, uid}; false: answered. */
-static bool read_bound(struct server *s, struct request *r, json_t **ret) {
+static bool read_bound(const struct auth *auth, struct request *r, json_t **ret) {
 	const json_t *ref = json_object_get(json_object_get(r->json, "spec"), "boundObjectRef");
 	*ret = NULL;
 	if (!ref || json_is_null(ref))
@@ -342,7 +342,7 @@ static bool read_bound(struct server *s, struct request *r, json_t **ret) {
 		                  kind ? kind : "");
 		return false;
 	}
-	_json_ json_t *secret = find(s, &api_kind_secret, r->route.ns, name, NULL);
+	_json_ json_t *secret = find(auth, &api_kind_secret, r->route.ns, name, NULL);
 	const char *is = secret ? object_meta_str(secret, "uid") : NULL;
 	if (!is) {
 		const struct status_details d = {.name = name, .kind = "secrets"};
@@ -384,13 +384,13 @@ static json_t *new_claims(const json_t *account, json_t *audiences, json_t *boun
 	               : NULL;
 }
 
-static void issue(struct server *s, struct request *r, const json_t *account, json_t *audiences, json_t *bound,
+static void issue(const struct auth *auth, struct request *r, const json_t *account, json_t *audiences, json_t *bound,
                   int64_t seconds) {
 	const int64_t now = time(NULL);
 	char created[TIME_STR_MAX], until[TIME_STR_MAX];
 	struct error err = {0};
 	_json_ json_t *claims = new_claims(account, audiences, bound, now, seconds);
-	_free_ char *token = claims ? token_sign(s->authn->key, claims, &err) : NULL;
+	_free_ char *token = claims ? token_sign(auth->authn->key, claims, &err) : NULL;
 	if (!token) {
 		reply_internal(r, "%s", err.code ? err.msg : "out of memory");
 		return;
@@ -410,9 +410,9 @@ static void issue(struct server *s, struct request *r, const json_t *account, js
 		reply_internal(r, "out of memory");
 }
 
-void answer_token_request(struct server *s, struct request *r) {
+void answer_token_request(const struct auth *auth, struct request *r) {
 	const struct route *rt = &r->route;
-	_json_ json_t *account = find(s, &api_kind_serviceaccount, rt->ns, rt->name, NULL), *audiences = NULL,
+	_json_ json_t *account = find(auth, &api_kind_serviceaccount, rt->ns, rt->name, NULL), *audiences = NULL,
 		      *bound = NULL;
 	const char *name = object_meta_str(r->json, "name");
 	int64_t seconds;
@@ -424,57 +424,38 @@ void answer_token_request(struct server *s, struct request *r) {
 		snprintf(msg, sizeof(msg),
 		         "Invalid value: \"%.253s\": must match the service account name if specified", name);
 		invalid(r, rt->name, API_INVALID, "metadata.name", msg);
-	} else if (!s->authn)
+	} else if (!auth->authn)
 		reply_internal(r, "this server issues no tokens");
-	else if (read_spec(r, &audiences, &seconds) && read_bound(s, r, &bound))
-		issue(s, r, account, audiences, bound, shorten(s, r, seconds));
+	else if (read_spec(r, &audiences, &seconds) && read_bound(auth, r, &bound))
+		issue(auth, r, account, audiences, bound, shorten(auth, r, seconds));
 }
 
-/* ---- token Secrets ---- */
+/* ---- tokens in Secrets ---- */
 
-static int set_base64(json_t *data, const char *key, const char *value) {
-	_buf_free_ struct buf b = {.max = OBJECT_MAX};
-	base64_encode(&b, value, strlen(value));
-	return b.failed ? -ENOMEM : json_object_set_new(data, key, json_stringn(b.data ? b.data : "", b.len));
-}
-
-/* Whether TEXT, from a Secret, is a token of ours that is no longer believed because of its age alone. */
-static bool has_ended(const struct server *s, const char *text) {
+bool authn_secret_token_ended(const struct authn *a, const char *text) {
 	_buf_free_ struct buf token = {.max = TOKEN_MAX};
 	_json_ json_t *json = NULL;
 	struct claims c;
 	size_t at;
 	if (base64_decode(&token, text, strlen(text), &at) < 0 || token.failed || !token.data ||
-	    token_verify(s->authn->key, token.data, &json, NULL) < 0 || read_claims(json, &c, NULL) < 0 || !c.legacy)
+	    token_verify(a->key, token.data, &json, NULL) < 0 || read_claims(json, &c, NULL) < 0 || !c.legacy)
 		return false;
 	return !json_is_integer(json_object_get(json, "exp")) || !json_is_integer(json_object_get(json, "nbf")) ||
-	       ends_at(s->authn, json, true) <= time(NULL);
+	       ends_at(a, json, true) <= time(NULL);
 }
 
-int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) {
-	json_t *notes = json_object_get(object_meta(secret), "annotations"), *data = json_object_get(secret, "data");
-	const char *name = text_at(notes, "kubernetes.io/service-account.name", NULL, NULL);
-	const char *self = object_meta_str(secret, "name"), *has = text_at(secret, "data", "token", NULL);
-	if (!s->authn || !name || !self || !streq(text_at(secret, "type", NULL, NULL), SECRET_TYPE_TOKEN) ||
-	    (data && !json_is_object(data)) || (has && *has && !has_ended(s, has)) ||
-	    json_is_true(json_object_get(secret, "immutable")))
-		return 0;
-	_json_ json_t *account = find(s, &api_kind_serviceaccount, ns, name, NULL);
-	const char *uid = account ? object_meta_str(account, "uid") : NULL;
-	if (!uid)
-		return 0;
-	_free_ char *sub = strf(USER_ACCOUNT_PREFIX "%s:%s", ns, name);
-	const json_int_t now = time(NULL), until = now + life_max(s->authn, true);
+char *authn_secret_token(const struct authn *a, const char *ns, const char *secret, const char *account,
+                         const char *uid) {
+	_free_ char *sub = strf(USER_ACCOUNT_PREFIX "%s:%s", ns, account);
+	const json_int_t now = time(NULL), until = now + life_max(a, true);
 	_json_ json_t *claims =
 		sub ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "iss", LEGACY_ISSUER, "sub", sub,
-	                        LEGACY "namespace", ns, LEGACY "secret.name", self, LEGACY "service-account.name", name,
-	                        LEGACY "service-account.uid", uid, "nbf", now, "exp", until)
+	                        LEGACY "namespace", ns, LEGACY "secret.name", secret, LEGACY "service-account.name",
+	                        account, LEGACY "service-account.uid", uid, "nbf", now, "exp", until)
 		    : NULL;
-	_free_ char *token = claims ? token_sign(s->authn->key, claims, NULL) : NULL;
-	if (!token || (!data && json_object_set_new(secret, "data", data = json_object()) < 0) ||
-	    set_base64(data, "token", token) < 0 || set_base64(data, "namespace", ns) < 0 ||
-	    (s->authn->root_ca && set_base64(data, "ca.crt", s->authn->root_ca) < 0) ||
-	    json_object_set_new(notes, "kubernetes.io/service-account.uid", json_string(uid)) < 0)
-		return -ENOMEM;
-	return 0;
+	return claims ? token_sign(a->key, claims, NULL) : NULL;
+}
+
+const char *authn_root_ca(const struct authn *a) {
+	return a->root_ca;
 }

@@ -11,7 +11,8 @@
 
 #include <jansson.h>
 
-#include "apiserver/server.h"
+#include "apiserver/auth/auth.h"
+#include "apiserver/request/request.h"
 
 #define TOKEN_ISSUER "https://kubernetes.default.svc.cluster.local"
 
@@ -33,7 +34,7 @@ struct authn *authn_free(struct authn *a);
  * Whose TOKEN it is. AUDIENCES (strings; NULL: this server) must have one of the token's; those that both have are
  * put into RET_AUDIENCES (may be NULL; a new reference). -EACCES: it is not good.
  */
-int authn_token(const struct server *s, const char *token, const json_t *audiences, struct user **ret,
+int authn_token(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                 json_t **ret_audiences, struct error *err) _must_use_;
 
 /*
@@ -41,22 +42,25 @@ int authn_token(const struct server *s, const char *token, const json_t *audienc
  * or since it was last asked a ServiceAccount or Secret was changed. bearer_is_good() then finds out.
  */
 struct bearer;
-int authn_bearer(const struct server *s, const char *token, struct user **ret, struct bearer **ret_bearer,
+int authn_bearer(const struct auth *auth, const char *token, struct user **ret, struct bearer **ret_bearer,
                  struct error *err) _must_use_;
-bool bearer_may_have_ended(const struct server *s, const struct bearer *b);
-bool bearer_is_good(const struct server *s, struct bearer *b);
+bool bearer_may_have_ended(const struct auth *auth, const struct bearer *b);
+bool bearer_is_good(const struct auth *auth, struct bearer *b);
 struct bearer *bearer_free(struct bearer *b);
 /* A change became visible. A may be NULL. */
 void authn_notice(struct authn *a, unsigned kind, const struct watch_event *e);
 
-/* The handlers of apiserver/auth/review.h. */
-void answer_token_request(struct server *s, struct request *r);
-void answer_token_review(struct server *s, struct request *r);
-void answer_self_subject_review(struct server *s, struct request *r);
+/* Answers of apiserver/auth/review.h. */
+void answer_token_request(const struct auth *auth, struct request *r);
+void answer_token_review(const struct auth *auth, struct request *r);
+void answer_self_subject_review(const struct auth *auth, struct request *r);
 
 /*
- * Fills in a Secret of type kubernetes.io/service-account-token that has no token yet, or one of this server that has
- * ended or is from a version whose tokens never ended: token, ca.crt, namespace, and the account's uid. One of an
- * account that isn't there stays as it is (keep.h comes back to it). -ENOMEM.
+ * A token for SECRET of ACCOUNT, whose uid is UID, as write/token_secret.h puts it there: malloc'ed, NULL on no memory.
  */
-int authn_fill_secret(const struct server *s, const char *ns, json_t *secret) _must_use_;
+char *authn_secret_token(const struct authn *a, const char *ns, const char *secret, const char *account,
+                         const char *uid);
+/* Whether TEXT, from a Secret in base64, is a token of ours that is no longer believed because of its age alone. */
+bool authn_secret_token_ended(const struct authn *a, const char *text);
+/* NULL: there is none. */
+const char *authn_root_ca(const struct authn *a);

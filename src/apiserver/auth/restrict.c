@@ -132,13 +132,13 @@ int restrict_stored(struct request *r, const json_t *old) {
 	return !sc->object || is_own(&a, sc, old) || (!old && may_be_missing) ? 0 : refuse_foreign(r, &a, sc);
 }
 
-static int check_read(const struct server *s, struct request *r, const struct agent *a, const struct scope *sc) {
+static int check_read(const struct auth *auth, struct request *r, const struct agent *a, const struct scope *sc) {
 	const struct route *rt = &r->route;
 	if (!sc->object)
 		return 0;
 	if (rt->verb != VERB_GET)
 		return check_list(r, a, sc);
-	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	const struct object *o = store_get(auth->store, rt->kind_index, rt->ns, rt->name);
 	_json_decref_ json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL;
 	return restrict_stored(r, obj);
 }
@@ -153,7 +153,7 @@ static bool is_foreign_name(const struct request *r, const struct agent *a, cons
 	return *r->route.name && !streq(r->route.name, value);
 }
 
-int restrict_request(const struct server *s, struct request *r) {
+int restrict_request(const struct auth *auth, struct request *r) {
 	const struct route *rt = &r->route;
 	const bool reads = rt->verb == VERB_GET || rt->verb == VERB_LIST || rt->verb == VERB_WATCH;
 	struct agent a;
@@ -174,7 +174,7 @@ int restrict_request(const struct server *s, struct request *r) {
 	if (is_foreign_name(r, &a, sc))
 		return refuse(r, NULL, NULL, "%s %s may see and write no %s but %s%s%s", a.what, a.host, rt->kind->kind,
 		              sc->kind == &api_kind_lease ? ROLES_SYSTEM_NS "/" : "", sc->prefix, a.host);
-	return reads ? check_read(s, r, &a, sc) : 0;
+	return reads ? check_read(auth, r, &a, sc) : 0;
 }
 
 /* ---- what an agent may write ---- */
@@ -268,13 +268,13 @@ static int check_instance(const struct agent *a, struct request *r, const json_t
 	return e;
 }
 
-static json_t *load(const struct server *s, const struct api_kind *k, const char *ns, const char *name) {
-	const struct object *o = ns && name ? store_get(s->store, api_kind_index(k), ns, name) : NULL;
+static json_t *load(const struct auth *auth, const struct api_kind *k, const char *ns, const char *name) {
+	const struct object *o = ns && name ? store_get(auth->store, api_kind_index(k), ns, name) : NULL;
 	return o ? object_load(o->value->data, o->value->len) : NULL;
 }
 
 /* About an object that is there and concerns the host, where that object is. */
-static int check_event(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+static int check_event(const struct auth *auth, const struct agent *a, struct request *r, const json_t *old,
                        const json_t *obj) {
 	static const struct api_kind *const kinds[] = {&api_kind_host, &api_kind_instance, &api_kind_edgepeer};
 	const char *kind = obj ? field(obj, "involvedObject", "kind") : NULL;
@@ -291,7 +291,7 @@ static int check_event(const struct server *s, const struct agent *a, struct req
 		const struct scope *sc = scope_of(a, k);
 		if (!streq(k->kind, kind) || !sc)
 			continue;
-		_json_decref_ json_t *about = load(s, k, k->namespaced ? ns : "", name);
+		_json_decref_ json_t *about = load(auth, k, k->namespaced ? ns : "", name);
 		if (!is_own(a, sc, about) || (uid && *uid && !streq(uid, object_meta_str(about, "uid"))))
 			break;
 		/* Where kube_event() and client-go put those of what has no namespace. */
@@ -337,7 +337,7 @@ static int check_endpoint_name(const struct agent *a, struct request *r, const j
 }
 
 /* What leads to an instance: exactly what it was given, on the host that it was placed on. */
-static int check_instance_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+static int check_instance_endpoint(const struct auth *auth, const struct agent *a, struct request *r, const json_t *old,
                                    const json_t *obj) {
 	static const char *const same[][2] = {{"ip", "overlayAddress"}, {"mac", "mac"}};
 	const json_t *owner = json_object_get(json_object_get(obj, "spec"), "owner");
@@ -350,7 +350,7 @@ static int check_instance_endpoint(const struct server *s, const struct agent *a
 	int e = check_endpoint_name(a, r, old, obj, ENDPOINT_OF_INSTANCE, uid);
 	if (e < 0)
 		return e;
-	json_t *instance = load(s, &api_kind_instance, ns, name);
+	json_t *instance = load(auth, &api_kind_instance, ns, name);
 	const char *host = field(instance, "status", "host"), *id = field(instance, "status", "id");
 	/* As instance_id() has it. */
 	if (!instance || !streq(id && *id ? id : object_meta_str(instance, "uid"), uid))
@@ -371,7 +371,7 @@ static int check_instance_endpoint(const struct server *s, const struct agent *a
 }
 
 /* The way out, by an address that no instance can have. */
-static int check_edge_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+static int check_edge_endpoint(const struct auth *auth, const struct agent *a, struct request *r, const json_t *old,
                                const json_t *obj) {
 	const unsigned kind = api_kind_index(&api_kind_addresspool);
 	const char *text = field(obj, "spec", "ip");
@@ -383,7 +383,7 @@ static int check_edge_endpoint(const struct server *s, const struct agent *a, st
 		return refuse(r, old, obj, "edge %s may not announce what belongs to another object", a->host);
 	if (!text || addr_parse(text, &ip, NULL) < 0)
 		return refuse(r, old, obj, "its spec.ip can't be read");
-	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
+	for (const struct object *o = store_seek(auth->store, kind, "", ""); o; o = store_next(auth->store, kind, o)) {
 		json_t *pool = object_load(o->value->data, o->value->len);
 		const char *prefix = field(pool, "spec", "prefix");
 		struct prefix p;
@@ -397,12 +397,12 @@ static int check_edge_endpoint(const struct server *s, const struct agent *a, st
 	return check_routes(a, r, old, obj, "::/0", "0.0.0.0/0");
 }
 
-static int check_endpoint(const struct server *s, const struct agent *a, struct request *r, const json_t *old,
+static int check_endpoint(const struct auth *auth, const struct agent *a, struct request *r, const json_t *old,
                           const json_t *obj) {
 	int e = check_owned(a, r, old, obj, "spec", "host");
 	if (e < 0 || !obj)
 		return e;
-	json_t *host = load(s, &api_kind_host, "", a->host);
+	json_t *host = load(auth, &api_kind_host, "", a->host);
 	const char *is = field(obj, "spec", "vtep"), *must = field(host, "spec", "vtep");
 	if (!must)
 		e = refuse(r, old, obj, "there is no Host %s yet, whose tunnel endpoint it must name", a->host);
@@ -412,14 +412,14 @@ static int check_endpoint(const struct server *s, const struct agent *a, struct 
 	json_decref(host);
 	if (e < 0)
 		return e;
-	return a->edge ? check_edge_endpoint(s, a, r, old, obj) : check_instance_endpoint(s, a, r, old, obj);
+	return a->edge ? check_edge_endpoint(auth, a, r, old, obj) : check_instance_endpoint(auth, a, r, old, obj);
 }
 
 /* Before it is made: has the agent made too many lately? */
-static int check_event_rate(const struct server *s, struct request *r, const json_t *old) {
+static int check_event_rate(const struct auth *auth, struct request *r, const json_t *old) {
 	if (old || request_dry_run(r))
 		return 0;
-	struct party *p = limits_user(s->limits, r->user);
+	struct party *p = limits_user(auth->limits, r->user);
 	const bool ok = !p || party_event(p, now_monotonic_ns());
 	if (!ok)
 		limits_refuse(r, p, LIMIT_EVENTS);
@@ -427,7 +427,7 @@ static int check_event_rate(const struct server *s, struct request *r, const jso
 	return ok ? 0 : -EPERM;
 }
 
-int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj, size_t len) {
+int restrict_write(const struct auth *auth, struct request *r, const json_t *old, const json_t *obj, size_t len) {
 	const struct api_kind *k = r->route.kind;
 	struct agent a;
 	if (!agent_of(r, &a))
@@ -445,10 +445,10 @@ int restrict_write(const struct server *s, struct request *r, const json_t *old,
 	if (k == &api_kind_lease)
 		return check_lease(&a, r, old, obj);
 	if (k == &api_kind_endpoint)
-		return check_endpoint(s, &a, r, old, obj);
+		return check_endpoint(auth, &a, r, old, obj);
 	if (k == &api_kind_event) {
-		e = check_event(s, &a, r, old, obj);
-		return e < 0 ? e : check_event_rate(s, r, old);
+		e = check_event(auth, &a, r, old, obj);
+		return e < 0 ? e : check_event_rate(auth, r, old);
 	}
 	if (k == &api_kind_instance && !a.edge)
 		return check_instance(&a, r, old, obj);

@@ -8,7 +8,8 @@
  * writes, as far as a policy can. The table of rules is in docs/apiserver.md.
  */
 
-#include "apiserver/server.h"
+#include "apiserver/auth/auth.h"
+#include "apiserver/request/request.h"
 
 /*
  * What an agent makes by itself, Endpoints, Leases and Events, may take so many bytes each. How many there are is
@@ -18,12 +19,12 @@
 
 /* -EPERM with the reply set (403, 429). OLD NULL: it is created; OBJ NULL: it is deleted. LEN: bytes of OBJ as stored.
  */
-int restrict_write(const struct server *s, struct request *r, const json_t *old, const json_t *obj,
+int restrict_write(const struct auth *auth, struct request *r, const json_t *old, const json_t *obj,
                    size_t len) _must_use_;
 /*
  * Before anything of the request is looked at: what its route asks for, and of reads whose it is. The answer is the
  * same whether an Instance is another host's or isn't there.
  */
-int restrict_request(const struct server *s, struct request *r) _must_use_;
+int restrict_request(const struct auth *auth, struct request *r) _must_use_;
 /* Before a write looks at what is stored (OLD; NULL: nothing): whose it is. */
 int restrict_stored(struct request *r, const json_t *old) _must_use_;

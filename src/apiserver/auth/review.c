@@ -49,8 +49,8 @@ void review_invalid(struct request *r, enum api_reason reason, const char *path,
 	reply_status(&r->reply, 422, "Invalid", &d, ".%s \"\" is invalid: %s: %s", v->group, path, msg);
 }
 
-void review_answer(struct server *s, struct request *r) {
-	static void (*const answers[REVIEW_QUESTIONS])(struct server *, struct request *) = {
+void review_answer(const struct auth *auth, struct request *r) {
+	static void (*const answers[REVIEW_QUESTIONS])(const struct auth *, struct request *) = {
 		[REVIEW_SELF_ACCESS] = review_self_access,     [REVIEW_ACCESS] = review_access,
 		[REVIEW_LOCAL_ACCESS] = review_local_access,   [REVIEW_SELF_RULES] = review_self_rules,
 		[REVIEW_SELF] = answer_self_subject_review,    [REVIEW_TOKEN] = answer_token_review,
@@ -61,7 +61,7 @@ void review_answer(struct server *s, struct request *r) {
 	_free_ char *gv = strf("%s/%s", v->group, v->version);
 	const char *version = json_string_value(json_object_get(r->json, "apiVersion"));
 	if (gv && (!kind || streq(kind, v->kind)) && (!version || streq(version, gv)))
-		answers[v->question](s, r);
+		answers[v->question](auth, r);
 	else
 		reply_bad_request(r,
 		                  "the API version in the data (%.100s, Kind=%.100s) does not match the expected API "

@@ -42,23 +42,23 @@ static bool attributes_of(struct request *r, struct authz_attributes *a) {
 	return true;
 }
 
-static void reply_access(const struct server *s, struct request *r, const struct user *u) {
+static void reply_access(const struct auth *auth, struct request *r, const struct user *u) {
 	struct authz_attributes a;
 	_buf_free_ struct buf why = {.max = 2048};
 	if (!attributes_of(r, &a))
 		return;
-	bool allowed = authz_check(s->rbac, u, &a, &why);
+	bool allowed = authz_check(auth->rbac, u, &a, &why);
 	json_t *status = json_pack("{s:b}", "allowed", allowed);
 	if (why.len && status)
 		json_object_set_new(status, "reason", json_stringn(why.data, why.len));
 	review_reply(r, status);
 }
 
-void review_self_access(struct server *s, struct request *r) {
-	reply_access(s, r, r->user);
+void review_self_access(const struct auth *auth, struct request *r) {
+	reply_access(auth, r, r->user);
 }
 
-void review_access(struct server *s, struct request *r) {
+void review_access(const struct auth *auth, struct request *r) {
 	const json_t *spec = json_object_get(r->json, "spec");
 	const char *name = str(spec, "user");
 	_cleanup_(cleanup_user) struct user *u = NULL;
@@ -81,10 +81,10 @@ void review_access(struct server *s, struct request *r) {
 		               USER_GROUPS_MAX);
 		return;
 	}
-	reply_access(s, r, u);
+	reply_access(auth, r, u);
 }
 
-void review_local_access(struct server *s, struct request *r) {
+void review_local_access(const struct auth *auth, struct request *r) {
 	const json_t *res = json_object_get(json_object_get(r->json, "spec"), "resourceAttributes");
 	if (json_is_object(res) && !streq(str(res, "namespace"), r->route.ns))
 		review_invalid(r, API_INVALID, "spec.resourceAttributes.namespace",
@@ -93,7 +93,7 @@ void review_local_access(struct server *s, struct request *r) {
 		review_invalid(r, API_INVALID, "spec.nonResourceAttributes",
 		               "Invalid value: disallowed on this kind of request");
 	else
-		review_access(s, r);
+		review_access(auth, r);
 }
 
 /* ---- rules ---- */
@@ -134,7 +134,7 @@ static bool add_rule(const struct policy_rule *p, _unused_ const struct rbac_sou
 	return false;
 }
 
-void review_self_rules(struct server *s, struct request *r) {
+void review_self_rules(const struct auth *auth, struct request *r) {
 	static char *star[] = {"*"};
 	static const struct policy_rule all[] = {
 		{.verbs = {star, 1}, .groups = {star, 1}, .resources = {star, 1}},
@@ -153,7 +153,7 @@ void review_self_rules(struct server *s, struct request *r) {
 		for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 			add_rule(&all[i], NULL, &out);
 	else /* which add nothing to that */
-		rbac_visit(s->rbac, r->user, ns, add_rule, &out, &missing, &out.work);
+		rbac_visit(auth->rbac, r->user, ns, add_rule, &out, &missing, &out.work);
 	const bool incomplete = out.work > RBAC_WORK_MAX;
 	if (incomplete)
 		buf_printf(&missing, "%s" RBAC_TOO_MUCH, missing.len ? "; " : "");

@@ -30,15 +30,14 @@ static void reply_taken(struct request *r, json_t *json) {
 	json_decref(json);
 }
 
-void answer_self_subject_review(struct server *s, struct request *r) {
+void answer_self_subject_review(_unused_ const struct auth *auth, struct request *r) {
 	char now[TIME_STR_MAX];
-	(void)s;
 	reply_taken(r, json_pack("{s:s, s:s, s:{s:s}, s:{s:o}}", "kind", "SelfSubjectReview", "apiVersion",
 	                         "authentication.k8s.io/v1", "metadata", "creationTimestamp",
 	                         time_str(now_realtime_us(), false, now), "status", "userInfo", user_info(r->user)));
 }
 
-void answer_token_review(struct server *s, struct request *r) {
+void answer_token_review(const struct auth *auth, struct request *r) {
 	json_t *spec = json_object_get(r->json, "spec"), *wanted = json_object_get(spec, "audiences"),
 	       *audiences = NULL;
 	const char *token = json_string_value(json_object_get(spec, "token"));
@@ -53,7 +52,7 @@ void answer_token_review(struct server *s, struct request *r) {
 		                     "must be a list");
 		return;
 	}
-	int e = authn_token(s, token, json_array_size(wanted) ? wanted : NULL, &u, &audiences, &err);
+	int e = authn_token(auth, token, json_array_size(wanted) ? wanted : NULL, &u, &audiences, &err);
 	json_t *status;
 	if (e == 0)
 		status = json_pack("{s:b, s:o, s:o}", "authenticated", true, "user", user_info(u), "audiences",

@@ -290,7 +290,7 @@ static void authenticate(struct exchange *x) {
 	/* On a UNIX socket the token counts first, so that an administrator can try one. */
 	if (c->user && (x->http->conns.tls || !*token))
 		r->user = user_ref(c->user);
-	else if (*token && authn_bearer(x->http->server, token, &r->user, &x->bearer, NULL) == 0)
+	else if (*token && authn_bearer(&x->http->server->auth, token, &r->user, &x->bearer, NULL) == 0)
 		return;
 	else if (c->user_refused || *token)
 		reply_unauthorized(r);
@@ -656,11 +656,11 @@ static bool recheck_tokens(struct http *h) {
 	struct conn *c;
 	TAILQ_FOREACH (c, &h->conns.list, link) {
 		const struct exchange *x = c->busy ? c->exchange : NULL;
-		if (!x || !x->bearer || !bearer_may_have_ended(h->server, x->bearer))
+		if (!x || !x->bearer || !bearer_may_have_ended(&h->server->auth, x->bearer))
 			continue;
 		if (n++ == TOKENS_MAX)
 			return true;
-		if (!bearer_is_good(h->server, x->bearer))
+		if (!bearer_is_good(&h->server->auth, x->bearer))
 			shutdown(c->fd, SHUT_RDWR);
 	}
 	return false;

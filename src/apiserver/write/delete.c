@@ -175,7 +175,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		return WRITE_DONE;
 	}
 	enum write_result result = WRITE_DONE;
-	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(s, r, tree, NULL, 0) == 0 &&
+	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(&s->auth, r, tree, NULL, 0) == 0 &&
 	    check_preconditions(r, o, tree, &d) == 0) {
 		int e = stage_delete(s->store, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)

@@ -7,10 +7,10 @@
 #include "api/core.h"
 #include "api/rbac.h"
 #include "api/roles.h"
-#include "apiserver/auth/authn.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/write/stage.h"
+#include "apiserver/write/token_secret.h"
 #include "base/util.h"
 
 #define RULES_MAX       1024 /* of a ClusterRole */
@@ -125,7 +125,7 @@ static int keep_token(struct server *s, const char *ns, const char *name) {
 	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL, *before = tree_copy(obj);
 	int r = !o || (obj && before) ? 0 : -ENOMEM;
 	if (r == 0 && o && !object_deleting(obj))
-		r = authn_fill_secret(s, ns, obj);
+		r = token_secret_fill(&s->auth, ns, obj);
 	if (r == 0 && o && !json_equal(obj, before))
 		r = stage_put(s->store, kind, ns, name, obj);
 	json_decref(obj);
@@ -297,7 +297,7 @@ void keep_run(struct keep *k) {
 void keep_tick(struct keep *k) {
 	k->backing_off = false;
 	const int64_t now_s = (int64_t)(now_monotonic_ns() / NSEC_PER_SEC);
-	if (k->server->authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
+	if (k->server->auth.authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
 		k->tokens_at_s = now_s;
 		look_at_tokens(k, "");
 	}

@@ -327,14 +327,15 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 		reply_internal(r, "out of memory");
 		return e;
 	}
-	if ((e = restrict_write(s, r, old, obj, text.len)) < 0)
+	if ((e = restrict_write(&s->auth, r, old, obj, text.len)) < 0)
 		return e;
 	char msg[QUOTA_MESSAGE_MAX];
 	if (!has_room(s, r, old, obj, &text, msg)) {
 		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
 		return -EDQUOT;
 	}
-	if ((e = finalizers_check(s->rbac, r, old, obj)) < 0 || (e = escalate_check(s->rbac, r, old, obj)) < 0)
+	if ((e = finalizers_check(s->auth.rbac, r, old, obj)) < 0 ||
+	    (e = escalate_check(s->auth.rbac, r, old, obj)) < 0)
 		return e;
 	*ret_text = text;
 	text = (struct buf){0};

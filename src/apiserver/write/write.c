@@ -9,7 +9,6 @@
 #include "api/core.h"
 #include "api/format.h"
 #include "api/rbac.h"
-#include "apiserver/auth/authn.h"
 #include "apiserver/auth/authz.h"
 #include "apiserver/auth/restrict.h"
 #include "apiserver/fields/managed.h"
@@ -23,6 +22,7 @@
 #include "apiserver/write/finalizers.h"
 #include "apiserver/write/owners.h"
 #include "apiserver/write/stage.h"
+#include "apiserver/write/token_secret.h"
 #include "apiserver/write/write.h"
 #include "base/util.h"
 
@@ -240,7 +240,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 		return WRITE_LATER;
 	if (*rt->ns && !check_namespace_active(s, r, name))
 		return WRITE_DONE;
-	if (rt->kind == &api_kind_secret && authn_fill_secret(s, rt->ns, obj) < 0)
+	if (rt->kind == &api_kind_secret && token_secret_fill(&s->auth, rt->ns, obj) < 0)
 		return out_of_memory(r);
 	if (owners_attach(obj, list ? list : tracked) < 0)
 		return out_of_memory(r);
@@ -411,7 +411,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
-	if (rt->verb == VERB_UPDATE && finalizers_keep(s->rbac, r, old, obj) < 0)
+	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth.rbac, r, old, obj) < 0)
 		return out_of_memory(r);
 	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
 		return out_of_memory(r);
@@ -499,7 +499,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 		return not_found(r);
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
+	return authz_create(s->auth.rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
@@ -562,7 +562,7 @@ static enum write_result handle_apply(struct server *s, struct request *r, const
 		return WRITE_DONE;
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
+	return authz_create(s->auth.rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
 }
 
 enum write_result handle_patch(struct server *s, struct request *r) {
