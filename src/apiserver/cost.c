@@ -123,8 +123,11 @@ int main(void) {
 	_free_ char *text = NULL;
 	json_object_seed(1); /* the same order of members, and so the same count, each time */
 	int r = server_new(&s, NULL, NULL, &err);
-	if (s)
-		s->queue.on_turn = on_turn;
+	if (!s) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 1;
+	}
+	s->queue.on_turn = on_turn;
 	while (r == 0 && getline(&text, &cap, stdin) > 0) {
 		json_t *line = json_loads(text, 0, NULL);
 		r = handle(s, line, &err);

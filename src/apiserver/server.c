@@ -9,17 +9,17 @@
 #include "apiserver/auth/authz.h"
 #include "apiserver/auth/restrict.h"
 #include "apiserver/auth/review.h"
-#include "apiserver/handlers.h"
 #include "apiserver/http/audit.h"
-#include "apiserver/read/watch.h"
+#include "apiserver/read/read.h"
 #include "apiserver/request/body.h"
 #include "apiserver/request/limits.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/request/stats.h"
+#include "apiserver/schema/other.h"
 #include "apiserver/write/gc.h"
+#include "apiserver/write/handlers.h"
 #include "apiserver/write/keep.h"
 #include "apiserver/write/quota.h"
-#include "apiserver/write/stage.h"
 #include "base/loop.h"
 #include "base/util.h"
 
@@ -28,7 +28,7 @@ static void on_event(void *userdata, unsigned kind, const struct watch_event *e)
 	gc_notice(s->gc, kind, e);
 	rbac_notice(s->auth.rbac, kind, e);
 	keep_notice(s->keep, kind, e);
-	quota_notice(s->quota, kind, e);
+	quota_notice(s->stage.quota, kind, e);
 	authn_notice(s->auth.authn, kind, e);
 	stats_objects(e->type == EVENT_ADDED ? 1 : e->type == EVENT_DELETED ? -1 : 0);
 	s->changed |= UINT64_C(1) << kind;
@@ -38,11 +38,11 @@ static void on_commit(void *userdata, int r, const struct error *cause) {
 	struct server *s = userdata;
 	uint64_t changed = s->changed;
 	s->changed = 0;
-	quota_settled(s->quota);
+	quota_settled(s->stage.quota);
 	s->write_failed = r < 0 ? *cause : (struct error){0};
 	for (unsigned k = 0; api_kinds[k]; k++)
 		if (changed & UINT64_C(1) << k)
-			watches_notify(s, k);
+			watches_notify(&s->watches, k);
 	const struct store_cost cost = store_cost(s->store);
 	if (cost.changes)
 		stats_commit(cost.changes, cost.took_ns, r == 0);
@@ -58,18 +58,18 @@ static enum write_result run_request(struct queue *q, struct write *w) {
 	struct server *s = (struct server *)q;
 	struct request *r = (struct request *)w;
 	if (r->route.scale)
-		return handle_scale(s, r);
+		return handle_scale(&s->stage, r);
 	switch (r->route.verb) {
-	case VERB_CREATE: return handle_create(s, r);
-	case VERB_UPDATE: return handle_update(s, r);
-	case VERB_PATCH: return handle_patch(s, r);
-	case VERB_DELETE: return handle_delete(s, r);
-	default: return handle_delete_collection(s, r);
+	case VERB_CREATE: return handle_create(&s->stage, r);
+	case VERB_UPDATE: return handle_update(&s->stage, r);
+	case VERB_PATCH: return handle_patch(&s->stage, r);
+	case VERB_DELETE: return handle_delete(&s->stage, r);
+	default: return handle_delete_collection(&s->stage, r);
 	}
 }
 
-static enum write_result run_list(struct queue *q, struct write *w) {
-	list_more((struct server *)q, (struct request *)w);
+static enum write_result run_list(_unused_ struct queue *q, struct write *w) {
+	list_more((struct request *)w);
 	return WRITE_DONE;
 }
 
@@ -95,6 +95,12 @@ static bool queue_request(struct server *s, struct request *r,
 	return r->answered;
 }
 
+static void answer_other(const struct server *s, struct request *r) {
+	const struct health health = {.database = s->write_failed.code ? s->write_failed.msg : NULL,
+	                              .stopping = s->watches.ended};
+	handle_other(&health, r);
+}
+
 bool server_handle(struct server *s, struct request *r) {
 	r->answered = true;
 	if (r->reply.code || route_parse(r) < 0 || !authz_request(s->auth.rbac, r) || route_check(r) < 0 ||
@@ -113,12 +119,12 @@ bool server_handle(struct server *s, struct request *r) {
 		reply_text(&r->reply, 200, "");
 		return true;
 	}
-	void (*get)(struct server *, struct request *) = r->route.scale ? handle_scale_get : handle_get;
+	void (*get)(const struct store *, struct request *) = r->route.scale ? handle_scale_get : handle_get;
 	switch (r->route.verb) {
-	case VERB_NONE: handle_other(s, r); return true;
-	case VERB_GET: get(s, r); return true;
-	case VERB_LIST: handle_list(s, r); return r->listing ? queue_request(s, r, run_list) : true;
-	case VERB_WATCH: handle_watch(s, r); return true;
+	case VERB_NONE: answer_other(s, r); return true;
+	case VERB_GET: get(s->store, r); return true;
+	case VERB_LIST: handle_list(s->store, r); return r->listing ? queue_request(s, r, run_list) : true;
+	case VERB_WATCH: handle_watch(&s->watches, r); return true;
 	default: break;
 	}
 	if (s->queue.read_only) {
@@ -134,18 +140,21 @@ bool server_handle(struct server *s, struct request *r) {
 	return queue_request(s, r, run_request);
 }
 
+static bool handle_for_site(void *userdata, struct request *r) {
+	return server_handle(userdata, r);
+}
+
 /* ---- life ---- */
 
 void server_tick(struct server *s) {
-	watches_tick(s, now_monotonic_ns());
+	watches_tick(&s->watches, now_monotonic_ns());
 	(void)limits_tick(s->limits, now_monotonic_ns());
 	gc_tick(s->gc);
 	keep_tick(s->keep);
 }
 
 void server_stop(struct server *s) {
-	s->stopping = true;
-	watches_end(s);
+	watches_end(&s->watches);
 }
 
 /* One transaction before anyone is served. */
@@ -174,13 +183,9 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	_cleanup_(cleanup_server) struct server *s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_oom(err);
-	TAILQ_INIT(&s->listeners);
-	s->watches = calloc(KIND_COUNT_MAX, sizeof(*s->watches));
 	s->limits = limits_new();
-	if (!s->watches || !s->limits)
+	if (!s->limits)
 		return error_oom(err);
-	for (unsigned k = 0; k < KIND_COUNT_MAX; k++)
-		TAILQ_INIT(&s->watches[k]);
 	const struct store_hooks hooks = {on_event, on_commit, s};
 	int r = store_open(&s->store, database, loop, &hooks, err);
 	if (r < 0)
@@ -191,19 +196,23 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 		return r;
 	for (unsigned k = 0; api_kinds[k]; k++)
 		stats_objects((int)store_count(s->store, k));
-	s->auth.store = s->store;
-	s->auth.limits = s->limits;
+	s->auth = (struct auth){.store = s->store, .limits = s->limits};
+	s->stage = (struct stage){.store = s->store, .auth = &s->auth};
+	s->site = (struct site){s->loop, &s->queue, s->limits, &s->auth, .handle = handle_for_site, .userdata = s};
+	TAILQ_INIT(&s->site.listeners);
+	if (watches_init(&s->watches, s->store) < 0)
+		return error_oom(err);
 	r = rbac_new(&s->auth.rbac, s->store, err);
 	if (r == 0)
 		r = gc_new(&s->gc, &s->queue, err);
 	if (r == 0)
-		r = quota_new(&s->quota, s->store, err);
+		r = quota_new(&s->stage.quota, s->store, err);
 	if (r == 0)
-		r = keep_new(&s->keep, s, err);
+		r = keep_new(&s->keep, &s->queue, &s->auth, err);
 	if (r == 0)
 		r = make_namespaces(s, err);
 	if (r == 0)
-		r = keep_stage_defaults(s, err);
+		r = keep_stage_defaults(s->store, err);
 	if (r < 0)
 		return r;
 	store_commit(s->store);
@@ -230,10 +239,10 @@ struct server *server_free(struct server *s) {
 	keep_free(s->keep);
 	rbac_free(s->auth.rbac);
 	authn_free(s->auth.authn);
-	audit_free(s->audit);
-	quota_free(s->quota);
+	audit_free(s->site.audit);
+	quota_free(s->stage.quota);
 	limits_free(s->limits);
-	free(s->watches);
+	watches_clear(&s->watches);
 	sd_event_unref(s->loop);
 	free(s);
 	return NULL;

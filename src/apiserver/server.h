@@ -6,31 +6,27 @@
  * apiserver/http/http.h, or from a test.
  */
 
-#include "apiserver/auth/auth.h"
-#include "apiserver/request/request.h"
-#include "base/metrics.h"
+#include "apiserver/http/http.h"
+#include "apiserver/read/watch.h"
+#include "apiserver/write/stage.h"
 
 struct gc;
-struct audit;
-struct quota;
-struct limits;
-struct http;
+struct keep;
 
 struct server {
 	struct queue queue; /* first */
 	sd_event *loop;     /* NULL in tests: all happens at once */
-	TAILQ_HEAD(http_list, http) listeners;
 	struct store *store;
-	TAILQ_HEAD(watch_list, watch) * watches; /* by kind */
-	struct auth auth;                        /* what it points to is owned */
-	struct gc *gc;
-	struct audit *audit; /* owned; NULL: no audit log */
-	struct keep *keep;
-	struct quota *quota;
 	struct limits *limits;
-	uint64_t changed;          /* kinds, while a batch is becoming visible */
+	/* What each layer is given; what these point to is owned here. */
+	struct auth auth;
+	struct stage stage;
+	struct watches watches;
+	struct site site;
+	struct gc *gc;
+	struct keep *keep;
+	uint64_t changed;          /* kinds, of which there are 64 at most, while a batch is becoming visible */
 	struct error write_failed; /* why the last batch failed; code 0: it did not */
-	bool stopping;
 };
 
 /* DATABASE NULL: in memory. Makes the namespaces that are always there. */
@@ -49,5 +45,3 @@ void server_tick(struct server *s);
 
 /* Ends all watches (their streams end) and refuses new ones. */
 void server_stop(struct server *s);
-
-#define KIND_COUNT_MAX 64

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "apiserver/http/http.h"
+#include "apiserver/server.h"
 #include "base/loop.h"
 #include "base/util.h"
 
@@ -75,8 +75,8 @@ static void test_write_among_reads(void **state) {
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	OK(loop_new(&loop, &error));
 	OK(server_new(&server, loop, NULL, &error));
-	OK(http_new(&http, server, listen, 2, NULL, &error));
-	OK(http_new(&other, server, listen2, 2, NULL, &error));
+	OK(http_new(&http, &server->site, listen, 2, NULL, &error));
+	OK(http_new(&other, &server->site, listen2, 2, NULL, &error));
 	for (size_t i = 0; i < READERS; i++) {
 		readers[i].again = true;
 		client_open(&readers[i], loop, path, get);

@@ -9,9 +9,9 @@
 
 #include "apiserver/auth/authn.h"
 #include "apiserver/http/audit.h"
-#include "apiserver/http/http.h"
 #include "apiserver/request/limits.h"
 #include "apiserver/request/stats.h"
+#include "apiserver/server.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/opt.h"
@@ -74,7 +74,7 @@ static void refresh_tls(struct program *p) {
 
 static void log_audit(struct program *p) {
 	struct error e;
-	audit_state(p->server->audit, &e);
+	audit_state(p->server->site.audit, &e);
 	if (e.code && !p->audit_failure.code)
 		log_error("the audit log can't be written", "cause=\"%s\"", e.msg);
 	else if (!e.code && p->audit_failure.code)
@@ -88,7 +88,7 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	(void)usec;
 	log_failures(p);
 	refresh_tls(p);
-	if (p->server->audit)
+	if (p->server->site.audit)
 		log_audit(p);
 	server_tick(p->server);
 	for (size_t i = 0; i < p->n_https; i++)
@@ -104,8 +104,8 @@ static int on_hangup(sd_event_source *src, const struct signalfd_siginfo *si, vo
 	(void)si;
 	struct program *p = userdata;
 	refresh_tls(p);
-	if (p->server->audit)
-		audit_reopen(p->server->audit);
+	if (p->server->site.audit)
+		audit_reopen(p->server->site.audit);
 	return 0;
 }
 
@@ -142,7 +142,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 	if (r == 0 && p->files.cert)
 		r = tls_new(&p->tls, &p->files, err);
 	if (r == 0 && p->audit_log)
-		r = audit_new(&p->server->audit, p->audit_log, err);
+		r = audit_new(&p->server->site.audit, p->audit_log, err);
 	_free_ char *beside = strf("%s.service-account.key", database);
 	if (r == 0)
 		r = beside ? authn_new(&p->server->auth.authn,
@@ -154,7 +154,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		                       err)
 		           : error_oom(err);
 	for (size_t i = 0; r == 0 && i < listen->n; i++) {
-		r = http_new(&p->https[i], p->server, listen->v[i], listen->n, p->tls, err);
+		r = http_new(&p->https[i], &p->server->site, listen->v[i], listen->n, p->tls, err);
 		if (r == 0)
 			p->n_https++;
 	}

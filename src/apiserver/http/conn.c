@@ -37,7 +37,7 @@ void conns_init(struct conns *cs, struct tls *tls, struct limits *limits, size_t
 	struct rlimit rl;
 	*cs = (struct conns){.tls = tls, .limits = limits, .max = CONNECTIONS_MAX};
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < CONNECTIONS_MAX * listeners + FILES_KEPT)
-		cs->max = (rl.rlim_cur > 2 * FILES_KEPT ? rl.rlim_cur - FILES_KEPT : FILES_KEPT) / listeners;
+		cs->max = (rl.rlim_cur > (rlim_t)2 * FILES_KEPT ? rl.rlim_cur - FILES_KEPT : FILES_KEPT) / listeners;
 	TAILQ_INIT(&cs->list);
 	for (size_t i = 0; i < CONN_LISTS; i++)
 		TAILQ_INIT(&cs->waiting[i]);

@@ -17,6 +17,7 @@
 #include "apiserver/read/watch.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/request/stats.h"
+#include "base/listen.h"
 #include "base/loop.h"
 #include "base/util.h"
 
@@ -46,7 +47,7 @@ struct exchange {
 
 struct http {
 	TAILQ_ENTRY(http) link;
-	struct server *server;
+	struct site *site;
 	struct MHD_Daemon *daemon;
 	char *socket; /* path to remove at the end, NULL if there is none */
 	sd_event_source *io, *timer, *soon, *recheck;
@@ -66,7 +67,7 @@ static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
 /* While clients keep H ready without a pause, what other listeners have to go on with comes between. */
 static void let_others_run(struct http *h) {
 	struct http *o;
-	TAILQ_FOREACH (o, &h->server->listeners, link)
+	TAILQ_FOREACH (o, &h->site->listeners, link)
 		if (o != h && sd_event_source_get_enabled(o->soon, NULL) > 0)
 			(void)!sd_event_source_set_priority(o->soon, SD_EVENT_PRIORITY_NORMAL);
 }
@@ -76,7 +77,7 @@ static void let_others_run(struct http *h) {
  * are late by up to their accuracy, and a write would wait longer for that than for the disk.
  */
 static void run(struct http *h) {
-	struct limits *l = h->server->limits;
+	struct limits *l = h->site->limits;
 	const uint64_t begin = limits_settle(l);
 	MHD_UNSIGNED_LONG_LONG ms = 0;
 	enum MHD_Result waits = MHD_YES;
@@ -90,12 +91,12 @@ static void run(struct http *h) {
 		now = end;
 	}
 	limits_idle(l);
-	queue_served(&h->server->queue, now);
+	queue_served(h->site->queue, now);
 	let_others_run(h);
 	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
 	else if (waits == MHD_YES)
-		(void)!loop_timer(h->server->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
+		(void)!loop_timer(h->site->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
 }
 
 static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
@@ -141,7 +142,7 @@ static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct turns *t = &x->http->turns;
 	(void)pos;
 	conn_work(c);
-	const bool waits = turns_wait(t, c, limits_settle(x->http->server->limits));
+	const bool waits = turns_wait(t, c, limits_settle(x->http->site->limits));
 	/* If its turn has come it was not late, but for what it took to find out whether it has something to say. */
 	if (waits || (!c->fed && is_late(x))) {
 		turns_park(t, c, waits ? PARK_TURN : PARK_LATE);
@@ -290,7 +291,7 @@ static void authenticate(struct exchange *x) {
 	/* On a UNIX socket the token counts first, so that an administrator can try one. */
 	if (c->user && (x->http->conns.tls || !*token))
 		r->user = user_ref(c->user);
-	else if (*token && authn_bearer(&x->http->server->auth, token, &r->user, &x->bearer, NULL) == 0)
+	else if (*token && authn_bearer(x->http->site->auth, token, &r->user, &x->bearer, NULL) == 0)
 		return;
 	else if (c->user_refused || *token)
 		reply_unauthorized(r);
@@ -478,7 +479,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 		return too_large(x);
 	if (r->reply.code == 0 && r->body.len && !hold_body(x, parsed_size(&r->body)))
 		return send_reply(x);
-	if (server_handle(x->http->server, r))
+	if (x->http->site->handle(x->http->site->userdata, r))
 		return send_reply(x);
 	turns_suspend(x->conn);
 	return MHD_YES;
@@ -506,7 +507,7 @@ static void audit(struct exchange *x) {
 		c.address = inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, sizeof(text));
 	else if (sa && sa->sa_family == AF_INET6)
 		c.address = inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, text, sizeof(text));
-	audit_request(x->http->server->audit, x->request, &c);
+	audit_request(x->http->site->audit, x->request, &c);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, enum MHD_RequestTerminationCode why) {
@@ -516,7 +517,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state, en
 	(void)why;
 	if (!x)
 		return;
-	if (x->request && x->http->server->audit)
+	if (x->request && x->http->site->audit)
 		audit(x);
 	if (x->conn) {
 		if (x->counted && x->request)
@@ -569,7 +570,7 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s) {
 
 DEFINE_CLEANUP(http, struct http *, http_free)
 
-int http_new(struct http **ret, struct server *s, const char *listen, size_t listeners, struct tls *tls,
+int http_new(struct http **ret, struct site *site, const char *listen, size_t listeners, struct tls *tls,
              struct error *err) {
 	_close_ int fd = -1;
 	bool local = starts_with(listen, "unix:");
@@ -584,9 +585,9 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 	_cleanup_(cleanup_http) struct http *h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_oom(err);
-	h->server = s;
-	conns_init(&h->conns, local ? NULL : tls, s->limits, listeners);
-	turns_init(&h->turns, s->loop, next_turn);
+	h->site = site;
+	conns_init(&h->conns, local ? NULL : tls, site->limits, listeners);
+	turns_init(&h->turns, site->loop, next_turn);
 	h->conns.turns = &h->turns;
 	if (local && !(h->socket = strdup(listen + strlen("unix:"))))
 		return error_oom(err);
@@ -608,9 +609,9 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 		return error_set(err, EIO, "start the HTTP server on `%s`", listen);
 	(void)TAKE_FD(fd); /* MHD closes it */
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	r = info ? sd_event_add_io(s->loop, &h->io, info->epoll_fd, EPOLLIN, on_io, h) : -EIO;
+	r = info ? sd_event_add_io(site->loop, &h->io, info->epoll_fd, EPOLLIN, on_io, h) : -EIO;
 	if (r >= 0)
-		r = sd_event_add_defer(s->loop, &h->soon, on_soon, h);
+		r = sd_event_add_defer(site->loop, &h->soon, on_soon, h);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(h->soon, SD_EVENT_OFF);
 	if (r >= 0)
@@ -618,7 +619,7 @@ int http_new(struct http **ret, struct server *s, const char *listen, size_t lis
 	if (r < 0)
 		return error_errno(err, r, "watch the HTTP server on `%s`", listen);
 	h->turns.soon = h->soon;
-	TAILQ_INSERT_TAIL(&s->listeners, h, link);
+	TAILQ_INSERT_TAIL(&site->listeners, h, link);
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -627,7 +628,7 @@ struct http *http_free(struct http *h) {
 	if (!h)
 		return NULL;
 	if (h->link.tqe_prev)
-		TAILQ_REMOVE(&h->server->listeners, h, link);
+		TAILQ_REMOVE(&h->site->listeners, h, link);
 	sd_event_source_disable_unref(h->io);
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->recheck);
@@ -656,11 +657,11 @@ static bool recheck_tokens(struct http *h) {
 	struct conn *c;
 	TAILQ_FOREACH (c, &h->conns.list, link) {
 		const struct exchange *x = c->busy ? c->exchange : NULL;
-		if (!x || !x->bearer || !bearer_may_have_ended(&h->server->auth, x->bearer))
+		if (!x || !x->bearer || !bearer_may_have_ended(h->site->auth, x->bearer))
 			continue;
 		if (n++ == TOKENS_MAX)
 			return true;
-		if (!bearer_is_good(&h->server->auth, x->bearer))
+		if (!bearer_is_good(h->site->auth, x->bearer))
 			shutdown(c->fd, SHUT_RDWR);
 	}
 	return false;
@@ -672,7 +673,7 @@ static int on_recheck(_unused_ sd_event_source *src, _unused_ uint64_t usec, voi
 	more |= recheck_tokens(h);
 	/* Without memory for a timer the next tick goes on. */
 	if (more)
-		(void)!loop_timer(h->server->loop, &h->recheck, RECHECK_US, on_recheck, h);
+		(void)!loop_timer(h->site->loop, &h->recheck, RECHECK_US, on_recheck, h);
 	return 0;
 }
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Get, list and watch: all from memory. */
+#include "apiserver/read/read.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#include "apiserver/handlers.h"
 #include "apiserver/json/selector.h"
 #include "apiserver/json/table.h"
-#include "apiserver/read/watch.h"
 #include "apiserver/request/reply.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
@@ -30,7 +28,7 @@ static enum table_include include_of(const struct request *r) {
 }
 
 /* A resourceVersion parameter; absent is -1. */
-static int parse_version(struct request *r, const struct server *s, int64_t *ret) {
+static int parse_version(struct request *r, const struct store *store, int64_t *ret) {
 	const char *v = request_param(r, "resourceVersion");
 	*ret = -1;
 	if (!v || !*v)
@@ -40,24 +38,24 @@ static int parse_version(struct request *r, const struct server *s, int64_t *ret
 			r, "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number", v);
 		return -EINVAL;
 	}
-	if (*ret > store_version(s->store)) {
+	if (*ret > store_version(store)) {
 		const struct status_details d = {.retry_after_s = 1,
 		                                 .cause_reason = "ResourceVersionTooLarge",
 		                                 .cause_message = "Too large resource version"};
 		reply_status(&r->reply, 504, "Timeout", &d,
 		             "Timeout: Too large resource version: %" PRId64 ", current: %" PRId64, *ret,
-		             store_version(s->store));
+		             store_version(store));
 		return -EINVAL;
 	}
 	return 0;
 }
 
-void handle_get(struct server *s, struct request *r) {
+void handle_get(const struct store *store, struct request *r) {
 	const struct route *rt = &r->route;
 	int64_t version;
-	if (parse_version(r, s, &version) < 0)
+	if (parse_version(r, store, &version) < 0)
 		return;
-	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	const struct object *o = store_get(store, rt->kind_index, rt->ns, rt->name);
 	if (!o) {
 		reply_not_found(r);
 		return;
@@ -179,10 +177,10 @@ static int undo_cmp(const void *a, const void *b) {
  * What must be undone to see the objects as of lp->version: of each key from the list's beginning on the first event
  * after it, in order of keys. -EXPIRED_VERSION if that is no longer known.
  */
-static int undo_since(const struct server *s, unsigned kind, const struct list_params *lp,
+static int undo_since(const struct store *store, unsigned kind, const struct list_params *lp,
                       const struct watch_event ***ret, size_t *ret_n) {
-	uint64_t seq, end = store_event_end(s->store, kind);
-	int r = store_event_after(s->store, kind, lp->version, &seq);
+	uint64_t seq, end = store_event_end(store, kind);
+	int r = store_event_after(store, kind, lp->version, &seq);
 	size_t n = 0, m = 0;
 	if (r < 0)
 		return r;
@@ -190,7 +188,7 @@ static int undo_since(const struct server *s, unsigned kind, const struct list_p
 	if (!v)
 		return -ENOMEM;
 	for (; seq < end; seq++) {
-		const struct watch_event *e = store_event(s->store, kind, seq);
+		const struct watch_event *e = store_event(store, kind, seq);
 		if (e && key_cmp(e->ns, e->name, lp->from_ns, lp->from_name) >= 0 && (!*lp->ns || streq(lp->ns, e->ns)))
 			v[n++] = e;
 	}
@@ -207,21 +205,21 @@ static const struct object *in_namespace(const struct object *o, const char *ns)
 	return o && (!*ns || streq(o->ns, ns)) ? o : NULL;
 }
 
-static int collect(const struct server *s, unsigned kind, const struct list_params *lp, struct page *p) {
+static int collect(const struct store *store, unsigned kind, const struct list_params *lp, struct page *p) {
 	const struct watch_event **undo = NULL;
 	size_t n_undo = 0, u = 0;
 	const char *only = selector_name(lp->sel);
 	const struct object *o;
 	int r = 0;
-	if (lp->version < store_version(s->store))
-		r = undo_since(s, kind, lp, &undo, &n_undo);
+	if (lp->version < store_version(store))
+		r = undo_since(store, kind, lp, &undo, &n_undo);
 	else if (only && *lp->ns) {
-		o = store_get(s->store, kind, lp->ns, only);
+		o = store_get(store, kind, lp->ns, only);
 		return o ? emit(lp, p, o->ns, o->name, o->value) : 0;
 	}
 	if (r < 0)
 		return r;
-	o = in_namespace(store_seek(s->store, kind, lp->from_ns, lp->from_name), lp->ns);
+	o = in_namespace(store_seek(store, kind, lp->from_ns, lp->from_name), lp->ns);
 	while (r == 0 && (o || u < n_undo)) {
 		int c = !o ? 1 : u == n_undo ? -1 : key_cmp(o->ns, o->name, undo[u]->ns, undo[u]->name);
 		if (c < 0)
@@ -230,7 +228,7 @@ static int collect(const struct server *s, unsigned kind, const struct list_para
 			r = emit(lp, p, undo[u]->ns, undo[u]->name, undo[u]->prev);
 		u += c >= 0;
 		if (c <= 0)
-			o = in_namespace(store_next(s->store, kind, o), lp->ns);
+			o = in_namespace(store_next(store, kind, o), lp->ns);
 	}
 	free(undo);
 	return MIN(r, 0);
@@ -358,7 +356,7 @@ static void listing_free(struct held *h) {
 	free(l);
 }
 
-void list_more(_unused_ struct server *s, struct request *r) {
+void list_more(struct request *r) {
 	struct listing *l = r->listing;
 	page_go_on(&l->page, &l->lp);
 	if (l->page.at < l->page.end)
@@ -381,7 +379,7 @@ static void list_later(struct request *r, struct page *p, const struct list_para
 	*p = (struct page){0};
 }
 
-void handle_list(struct server *s, struct request *r) {
+void handle_list(const struct store *store, struct request *r) {
 	_cleanup_(page_clear) struct page page = {0};
 	struct list_params lp = {.ns = r->route.ns, .from_ns = r->route.ns, .from_name = ""};
 	int64_t version, limit;
@@ -394,16 +392,16 @@ void handle_list(struct server *s, struct request *r) {
 		return;
 	}
 	if (!check_include(r) || request_check_selector(r) < 0 || check_list_options(r) < 0 ||
-	    parse_version(r, s, &version) < 0 || !parse_limit(r, &limit))
+	    parse_version(r, store, &version) < 0 || !parse_limit(r, &limit))
 		return;
 	lp.sel = r->selector;
 	lp.limit = (size_t)MAX(limit, (int64_t)0);
-	lp.version = exact && version > 0 ? version : store_version(s->store);
-	if (token && (parse_continue(token, &lp) < 0 || lp.version > store_version(s->store))) {
+	lp.version = exact && version > 0 ? version : store_version(store);
+	if (token && (parse_continue(token, &lp) < 0 || lp.version > store_version(store))) {
 		reply_bad_request(r, "continue key is not valid");
 		return;
 	}
-	int e = collect(s, r->route.kind_index, &lp, &page);
+	int e = collect(store, r->route.kind_index, &lp, &page);
 	if (e == -EXPIRED_VERSION)
 		reply_status(&r->reply, 410, "Expired", NULL,
 		             "the version of this list, %" PRId64 ", is too old to go on with; list anew", lp.version);
@@ -423,12 +421,12 @@ static bool watch_initial(struct request *r, int64_t version, bool send_initial,
 	return true;
 }
 
-void handle_watch(struct server *s, struct request *r) {
+void handle_watch(struct watches *watches, struct request *r) {
 	int64_t version, limit, timeout = 0; /* a limit counts for nothing here */
 	bool initial, send_initial = request_flag(r, "sendInitialEvents");
 	const char *t = request_param(r, "timeoutSeconds");
 
-	if (s->stopping) {
+	if (watches->ended) {
 		const struct status_details d = {.retry_after_s = 1};
 		reply_status(&r->reply, 503, "ServiceUnavailable", &d, "the server is stopping");
 		return;
@@ -437,7 +435,7 @@ void handle_watch(struct server *s, struct request *r) {
 		reply_bad_request(r, "timeoutSeconds must be a number of 0 or more, not `%.40s`", t);
 		return;
 	}
-	if (!parse_limit(r, &limit) || parse_version(r, s, &version) < 0 ||
+	if (!parse_limit(r, &limit) || parse_version(r, watches->store, &version) < 0 ||
 	    !watch_initial(r, version, send_initial, &initial))
 		return;
 	if (request_check_selector(r) < 0)
@@ -452,12 +450,12 @@ void handle_watch(struct server *s, struct request *r) {
 		.table = r->accept == MEDIA_TABLE,
 		.partial = r->accept == MEDIA_PARTIAL,
 		.table_object = include_of(r) == TABLE_OBJECT,
-		.after = version <= 0 ? store_version(s->store) : version,
+		.after = version <= 0 ? store_version(watches->store) : version,
 		.timeout_s = timeout ? (uint64_t)MIN(timeout, (int64_t)WATCH_TIMEOUT_MAX_S)
 	                             : WATCH_TIMEOUT_MIN_S + (uint64_t)(random() % WATCH_TIMEOUT_MIN_S),
 	};
 	struct watch *w;
-	int e = watch_new(&w, s, &o);
+	int e = watch_new(&w, watches, &o);
 	if (e == -EXPIRED_VERSION) {
 		/* As a stream of one ERROR event, which is where clients look. */
 		_buf_free_ struct buf b = {0};

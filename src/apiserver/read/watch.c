@@ -29,7 +29,7 @@ struct cursor {
 struct watch {
 	struct held held; /* first */
 	TAILQ_ENTRY(watch) link;
-	struct server *server;
+	struct watches *watches;
 	struct watch_options o;
 	struct cursor *initial; /* NULL: all that there was at the start is sent */
 	bool initial_end_due;
@@ -67,7 +67,7 @@ static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
 
 /* The next object of what there is; NULL: not now, or after the last one, and then there is no cursor any more. */
 static const struct object *next_initial(struct watch *w) {
-	const struct store *st = w->server->store;
+	const struct store *st = w->watches->store;
 	const unsigned k = w->o.kind;
 	struct cursor *c = w->initial;
 	const struct object *o = store_seek(st, k, c->ns, c->name);
@@ -92,7 +92,7 @@ static void watch_release(struct held *h) {
 	watch_free((struct watch *)h);
 }
 
-int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) {
+int watch_new(struct watch **ret, struct watches *ws, const struct watch_options *o) {
 	_cleanup_(cleanup_watch) struct watch *w = calloc(1, sizeof(*w));
 	if (!w) {
 		selector_free(o->selector);
@@ -101,17 +101,17 @@ int watch_new(struct watch **ret, struct server *s, const struct watch_options *
 	w->held.free = watch_release;
 	w->o = *o;
 	w->o.ns = strdup(o->ns);
-	w->server = s;
+	w->watches = ws;
 	if (!w->o.ns)
 		return -ENOMEM;
-	w->seq = store_event_end(s->store, o->kind);
+	w->seq = store_event_end(ws->store, o->kind);
 	if (o->initial) {
 		w->initial = calloc(1, sizeof(*w->initial));
 		if (!w->initial)
 			return -ENOMEM;
 		snprintf(w->initial->ns, sizeof(w->initial->ns), "%s", o->ns);
 	} else {
-		int r = store_event_after(s->store, o->kind, o->after, &w->seq);
+		int r = store_event_after(ws->store, o->kind, o->after, &w->seq);
 		if (r < 0)
 			return r;
 	}
@@ -119,7 +119,7 @@ int watch_new(struct watch **ret, struct server *s, const struct watch_options *
 	w->deadline_ns = now_monotonic_ns() + o->timeout_s * NSEC_PER_SEC;
 	w->bookmark_at_ns = now_monotonic_ns() + BOOKMARK_NS;
 	w->text.max = (size_t)16 << 20;
-	TAILQ_INSERT_TAIL(&s->watches[o->kind], w, link);
+	TAILQ_INSERT_TAIL(&ws->by_kind[o->kind], w, link);
 	stats_watch(1);
 	*ret = TAKE_PTR(w);
 	return 0;
@@ -129,7 +129,7 @@ struct watch *watch_free(struct watch *w) {
 	if (!w)
 		return NULL;
 	if (w->link.tqe_prev) {
-		TAILQ_REMOVE(&w->server->watches[w->o.kind], w, link);
+		TAILQ_REMOVE(&w->watches->by_kind[w->o.kind], w, link);
 		stats_watch(-1);
 	}
 	free(w->initial);
@@ -186,7 +186,7 @@ static int event_type_for(struct watch *w, const struct watch_event *e) {
  * is for another turn.
  */
 static int peek_event(struct watch *w) {
-	const struct store *st = w->server->store;
+	const struct store *st = w->watches->store;
 	while (w->seq < store_event_end(st, w->o.kind)) {
 		if (w->work > SELECTOR_WORK_MAX)
 			return -3;
@@ -219,7 +219,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 		partial_print(&w->text, b->data, b->len);
 	else {
 		const struct json_span item = {b->data, b->len};
-		table_print(&w->text, api_kinds[w->o.kind], &item, store_version(w->server->store),
+		table_print(&w->text, api_kinds[w->o.kind], &item, store_version(w->watches->store),
 		            w->o.table_object ? TABLE_OBJECT : TABLE_METADATA, now_realtime_us());
 	}
 	buf_puts(&w->text, "}\n");
@@ -241,7 +241,7 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	struct buf *b = &w->text;
 	api_kind_version(k, gv);
 	/* Events up to w->seq are sent; with none left, that is all of them. */
-	snprintf(rv, sizeof(rv), "%lld", (long long)store_version(w->server->store));
+	snprintf(rv, sizeof(rv), "%lld", (long long)store_version(w->watches->store));
 	buf_reset(b);
 	jw_begin(b, '{');
 	jw_kv_string(b, "type", "BOOKMARK");
@@ -315,7 +315,7 @@ static int next_piece(struct watch *w) {
 		return 1;
 	}
 	if (type >= 0) {
-		const struct watch_event *e = store_event(w->server->store, w->o.kind, w->seq++);
+		const struct watch_event *e = store_event(w->watches->store, w->o.kind, w->seq++);
 		_blob_unref_ struct blob *left = type == EVENT_DELETED && e->type != EVENT_DELETED ? left_as(e) : NULL;
 		w->work += left ? PRINT_WORK * left->len : 0;
 		send_blob(w, type, left ? left : e->value);
@@ -409,9 +409,9 @@ bool watch_due(struct watch *w) {
 }
 
 /* Whether it is news to them each finds out when its turn comes. */
-void watches_notify(struct server *s, unsigned kind) {
+void watches_notify(struct watches *ws, unsigned kind) {
 	struct watch *w, *next;
-	TAILQ_FOREACH_SAFE (w, &s->watches[kind], link, next)
+	TAILQ_FOREACH_SAFE (w, &ws->by_kind[kind], link, next)
 		wake(w);
 }
 
@@ -427,16 +427,31 @@ static void tick(struct watch *w, uint64_t now_ns) {
 		wake(w);
 }
 
-void watches_tick(struct server *s, uint64_t now_ns) {
+void watches_tick(struct watches *ws, uint64_t now_ns) {
 	struct watch *w, *next;
 	for (unsigned k = 0; api_kinds[k]; k++)
-		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+		TAILQ_FOREACH_SAFE (w, &ws->by_kind[k], link, next)
 			tick(w, now_ns);
 }
 
-void watches_end(struct server *s) {
+void watches_end(struct watches *ws) {
 	struct watch *w, *next;
+	ws->ended = true;
 	for (unsigned k = 0; api_kinds[k]; k++)
-		TAILQ_FOREACH_SAFE (w, &s->watches[k], link, next)
+		TAILQ_FOREACH_SAFE (w, &ws->by_kind[k], link, next)
 			watch_end(w);
+}
+
+int watches_init(struct watches *ws, const struct store *store) {
+	ws->store = store;
+	ws->by_kind = calloc(api_kinds_count(), sizeof(*ws->by_kind));
+	if (!ws->by_kind)
+		return -ENOMEM;
+	for (unsigned k = 0; api_kinds[k]; k++)
+		TAILQ_INIT(&ws->by_kind[k]);
+	return 0;
+}
+
+void watches_clear(struct watches *ws) {
+	free(ws->by_kind);
 }

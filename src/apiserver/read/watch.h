@@ -10,10 +10,20 @@
 #include <sys/types.h>
 
 #include "apiserver/json/selector.h"
-#include "apiserver/server.h"
+#include "apiserver/request/request.h"
 
 /* Begins with its struct held, by which the reply that it is put into frees it. */
 struct watch;
+
+/* All watches of what is in one store. */
+struct watches {
+	const struct store *store;
+	TAILQ_HEAD(watch_list, watch) * by_kind;
+	bool ended; /* no more are begun */
+};
+int watches_init(struct watches *ws, const struct store *store) _must_use_;
+/* All watches are gone. */
+void watches_clear(struct watches *ws);
 
 struct watch_options {
 	unsigned kind;
@@ -28,7 +38,7 @@ struct watch_options {
 };
 
 /* -EXPIRED_VERSION: `after` is too old. */
-int watch_new(struct watch **ret, struct server *s, const struct watch_options *o) _must_use_;
+int watch_new(struct watch **ret, struct watches *ws, const struct watch_options *o) _must_use_;
 struct watch *watch_free(struct watch *w);
 
 /* So much is sent at a time. */
@@ -51,7 +61,7 @@ void watch_end(struct watch *w);
 /* If W is to end it does so at once, with the piece that is being sent: no event is looked at any more. */
 bool watch_cut(struct watch *w);
 
-/* For server.c: news of a kind; the end of all; the passing of time. */
-void watches_notify(struct server *s, unsigned kind);
-void watches_end(struct server *s);
-void watches_tick(struct server *s, uint64_t now_ns);
+/* News of a kind; the end of all; the passing of time. */
+void watches_notify(struct watches *ws, unsigned kind);
+void watches_end(struct watches *ws);
+void watches_tick(struct watches *ws, uint64_t now_ns);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests that are not about objects: discovery, OpenAPI, health, metrics. */
+#include "apiserver/schema/other.h"
 
 #include <string.h>
 
-#include "apiserver/handlers.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/schema/discovery.h"
 #include "apiserver/schema/openapi.h"
+#include "base/metrics.h"
 #include "base/util.h"
 
 /* Takes JSON: null is 404, NULL out of memory. */
@@ -72,13 +72,13 @@ static bool excluded(const struct request *r, const char *check) {
 }
 
 /* "/readyz" or "/readyz/CHECK"; what is wrong, or all that was looked at with ?verbose, is told line by line. */
-static void reply_health(struct server *s, struct request *r) {
+static void reply_health(const struct health *health, struct request *r) {
 	const struct {
 		const char *name, *wrong;
 	} checks[] = {
 		{"ping", NULL},
-		{"database", s->write_failed.code ? s->write_failed.msg : NULL},
-		{"shutdown", s->stopping ? "stopping" : NULL},
+		{"database", health->database},
+		{"shutdown", health->stopping ? "stopping" : NULL},
 	};
 	const char *what = r->path + 1, *only = strchr(what, '/');
 	const int len = (int)(only ? only - what : (ptrdiff_t)strlen(what));
@@ -111,7 +111,7 @@ static void reply_metrics(struct request *r) {
 	r->reply.content_type = "text/plain; version=0.0.4";
 }
 
-void handle_other(struct server *s, struct request *r) {
+void handle_other(const struct health *health, struct request *r) {
 	const char *p = r->path;
 	if (!streq(r->method, "GET"))
 		reply_method_not_allowed(r);
@@ -130,7 +130,7 @@ void handle_other(struct server *s, struct request *r) {
 	else if (streq(p, "/"))
 		reply_tree(r, discovery_paths());
 	else if (is_health(p))
-		reply_health(s, r);
+		reply_health(health, r);
 	else if (streq(p, "/metrics"))
 		reply_metrics(r);
 	else if (starts_with(p, "/openapi/"))

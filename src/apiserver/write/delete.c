@@ -7,10 +7,10 @@
 
 #include "api/core.h"
 #include "apiserver/auth/restrict.h"
-#include "apiserver/handlers.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/selector.h"
 #include "apiserver/request/reply.h"
+#include "apiserver/write/handlers.h"
 #include "apiserver/write/stage.h"
 #include "base/util.h"
 
@@ -155,7 +155,7 @@ static int read_identity(const struct object *o, json_t **ret) {
 	return *ret ? 0 : -ENOMEM;
 }
 
-enum write_result handle_delete(struct server *s, struct request *r) {
+enum write_result handle_delete(const struct stage *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct delete_options d;
 	json_t *now = NULL;
@@ -175,7 +175,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 		return WRITE_DONE;
 	}
 	enum write_result result = WRITE_DONE;
-	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(&s->auth, r, tree, NULL, 0) == 0 &&
+	if (restrict_stored(r, tree) == 0 && !is_protected(r) && restrict_write(s->auth, r, tree, NULL, 0) == 0 &&
 	    check_preconditions(r, o, tree, &d) == 0) {
 		int e = stage_delete(s->store, rt->kind_index, o, d.how, d.dry_run, &now);
 		if (e < 0)
@@ -194,7 +194,7 @@ enum write_result handle_delete(struct server *s, struct request *r) {
 /* ---- deletecollection ---- */
 
 /* The objects as they are now, which is what the answer shows of those that are selected. 0 or -ENOMEM. */
-static int select_all(struct server *s, struct request *r) {
+static int select_all(const struct stage *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct reply *reply = &r->reply;
 	size_t cap = 0;
@@ -214,7 +214,7 @@ static int select_all(struct server *s, struct request *r) {
 	return 0;
 }
 
-static enum write_result begin_collection(struct server *s, struct request *r) {
+static enum write_result begin_collection(const struct stage *s, struct request *r) {
 	const char *version = request_param(r, "resourceVersion");
 	if (r->route.kind == &api_kind_namespace)
 		reply_method_not_allowed(r);
@@ -231,7 +231,7 @@ static enum write_result begin_collection(struct server *s, struct request *r) {
 }
 
 /* The object NAME that B was the state of; NULL if it is gone, and perhaps another of its name is there. */
-static const struct object *find_still(const struct server *s, unsigned kind, const char *ns, const char *name,
+static const struct object *find_still(const struct stage *s, unsigned kind, const char *ns, const char *name,
                                        const struct blob *b) {
 	char uid[64], uid_now[64];
 	get_plain(b, "metadata.uid", uid, sizeof(uid));
@@ -242,7 +242,7 @@ static const struct object *find_still(const struct server *s, unsigned kind, co
 }
 
 /* Deletes the next of what is selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
-static int delete_some(struct server *s, struct request *r, const struct delete_options *d) {
+static int delete_some(const struct stage *s, struct request *r, const struct delete_options *d) {
 	const unsigned kind = r->route.kind_index;
 	struct blob **items = r->reply.items;
 	size_t bytes = 0, changes = 0, work = 0;
@@ -271,7 +271,7 @@ static int delete_some(struct server *s, struct request *r, const struct delete_
 	return changes > 0;
 }
 
-static void reply_collection(struct server *s, struct request *r) {
+static void reply_collection(const struct stage *s, struct request *r) {
 	char gv[64];
 	struct buf b = {0};
 	struct blob **items = TAKE_PTR(r->reply.items);
@@ -292,7 +292,7 @@ static void reply_collection(struct server *s, struct request *r) {
  * As in Kubernetes each object goes by itself: what is selected at the beginning is deleted batch by batch, between
  * which others have their turn. If one fails, what is gone is gone.
  */
-enum write_result handle_delete_collection(struct server *s, struct request *r) {
+enum write_result handle_delete_collection(const struct stage *s, struct request *r) {
 	struct delete_options d;
 	if (parse_options(r, &d) < 0)
 		return WRITE_DONE;

@@ -29,7 +29,8 @@ RB_HEAD(place_tree, place);
 
 struct keep {
 	struct write write; /* first */
-	struct server *server;
+	struct queue *queue;
+	const struct auth *auth;
 	struct place_tree todo;
 	TAILQ_HEAD(, place) doing;
 	bool roles_todo, roles_doing, queued, backing_off;
@@ -61,7 +62,7 @@ static void look_at_token(struct keep *k, const char *ns, const char *name, cons
 /* NS "": everywhere. */
 static void look_at_tokens(struct keep *k, const char *ns) {
 	const unsigned kind = api_kind_index(&api_kind_secret);
-	const struct store *st = k->server->store;
+	const struct store *st = k->queue->store;
 	for (const struct object *o = store_seek(st, kind, ns, ""); o && (!*ns || streq(o->ns, ns));
 	     o = store_next(st, kind, o))
 		look_at_token(k, o->ns, o->name, o->value);
@@ -84,30 +85,30 @@ void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
 /* ---- new objects ---- */
 
 /* Gives OBJ what the server gives new objects and stages it. */
-static int stage_new(struct server *s, const struct api_kind *k, json_t *obj) {
+static int stage_new(struct store *store, const struct api_kind *k, json_t *obj) {
 	char uid[37], now[TIME_STR_MAX];
 	const char *ns = object_meta_str(obj, "namespace");
 	uuid_make(uid);
 	int r = object_set_meta_str(obj, "uid", uid);
 	if (r == 0)
 		r = object_set_meta_str(obj, "creationTimestamp", time_str(now_realtime_us(), false, now));
-	return r < 0 ? r : stage_put(s->store, api_kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
+	return r < 0 ? r : stage_put(store, api_kind_index(k), ns ? ns : "", object_meta_str(obj, "name"), obj);
 }
 
 /* ---- ServiceAccounts ---- */
 
-static int keep_account(struct server *s, const char *ns) {
+static int keep_account(const struct keep *k, const char *ns) {
 	const unsigned kind = api_kind_index(&api_kind_serviceaccount), ns_kind = api_kind_index(&api_kind_namespace);
-	if (store_staged(s->store, kind, ns, ACCOUNT) || store_staged(s->store, ns_kind, "", ns))
+	if (store_staged(k->queue->store, kind, ns, ACCOUNT) || store_staged(k->queue->store, ns_kind, "", ns))
 		return -EAGAIN;
-	const struct object *o = store_get(s->store, ns_kind, "", ns);
-	if (!o || store_get(s->store, kind, ns, ACCOUNT))
+	const struct object *o = store_get(k->queue->store, ns_kind, "", ns);
+	if (!o || store_get(k->queue->store, kind, ns, ACCOUNT))
 		return 0;
 	json_t *place = object_load(o->value->data, o->value->len), *obj = NULL;
 	int r = place ? 0 : -ENOMEM;
 	if (place && !object_deleting(place)) {
 		obj = json_pack("{s:{s:s, s:s}}", "metadata", "name", ACCOUNT, "namespace", ns);
-		r = obj ? stage_new(s, &api_kind_serviceaccount, obj) : -ENOMEM;
+		r = obj ? stage_new(k->queue->store, &api_kind_serviceaccount, obj) : -ENOMEM;
 	}
 	json_decref(place);
 	json_decref(obj);
@@ -117,29 +118,29 @@ static int keep_account(struct server *s, const char *ns) {
 /* ---- tokens ---- */
 
 /* Its account came later, somebody took the token out of it, or the token has ended. */
-static int keep_token(struct server *s, const char *ns, const char *name) {
+static int keep_token(const struct keep *k, const char *ns, const char *name) {
 	const unsigned kind = api_kind_index(&api_kind_secret);
-	if (store_staged(s->store, kind, ns, name))
+	if (store_staged(k->queue->store, kind, ns, name))
 		return -EAGAIN;
-	const struct object *o = store_get(s->store, kind, ns, name);
+	const struct object *o = store_get(k->queue->store, kind, ns, name);
 	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL, *before = tree_copy(obj);
 	int r = !o || (obj && before) ? 0 : -ENOMEM;
 	if (r == 0 && o && !object_deleting(obj))
-		r = token_secret_fill(&s->auth, ns, obj);
+		r = token_secret_fill(k->auth, ns, obj);
 	if (r == 0 && o && !json_equal(obj, before))
-		r = stage_put(s->store, kind, ns, name, obj);
+		r = stage_put(k->queue->store, kind, ns, name, obj);
 	json_decref(obj);
 	json_decref(before);
 	return r;
 }
 
-static int keep_place(struct server *s, const char *place) {
+static int keep_place(const struct keep *k, const char *place) {
 	const char *slash = strchr(place, '/');
 	char ns[64];
 	if (!slash)
-		return keep_account(s, place);
+		return keep_account(k, place);
 	snprintf(ns, sizeof(ns), "%.*s", (int)(slash - place), place);
-	return keep_token(s, ns, slash + 1);
+	return keep_token(k, ns, slash + 1);
 }
 
 /* ---- aggregation ---- */
@@ -192,11 +193,10 @@ static int add_rules(json_t *rules, const json_t *from) {
 	return 0;
 }
 
-static int collect(struct server *s, const char *name, const json_t *selectors, json_t *rules) {
+static int collect(struct store *store, const char *name, const json_t *selectors, json_t *rules) {
 	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	int r = 0;
-	for (const struct object *o = store_seek(s->store, kind, "", ""); o && r == 0;
-	     o = store_next(s->store, kind, o)) {
+	for (const struct object *o = store_seek(store, kind, "", ""); o && r == 0; o = store_next(store, kind, o)) {
 		if (streq(o->name, name))
 			continue;
 		json_t *obj = object_load(o->value->data, o->value->len), *sel;
@@ -211,22 +211,22 @@ static int collect(struct server *s, const char *name, const json_t *selectors, 
 	return r;
 }
 
-static int aggregate(struct server *s, const struct object *o) {
+static int aggregate(struct store *store, const struct object *o) {
 	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	/* Nearly all have none. */
 	if (!memmem(o->value->data, o->value->len, "\"aggregationRule\"", 17))
 		return 0;
-	if (store_staged(s->store, kind, "", o->name))
+	if (store_staged(store, kind, "", o->name))
 		return -EAGAIN;
 	json_t *obj = object_load(o->value->data, o->value->len), *rules = json_array();
 	const json_t *selectors = json_object_get(json_object_get(obj, "aggregationRule"), "clusterRoleSelectors");
 	int r = obj && rules ? 0 : -ENOMEM;
 	if (r == 0 && selectors) {
-		r = collect(s, o->name, selectors, rules);
+		r = collect(store, o->name, selectors, rules);
 		if (r == 0 && !json_equal(rules, json_object_get(obj, "rules"))) {
 			r = json_object_set(obj, "rules", rules) < 0 ? -ENOMEM : 0;
 			if (r == 0)
-				r = stage_put(s->store, kind, "", o->name, obj);
+				r = stage_put(store, kind, "", o->name, obj);
 		}
 	}
 	json_decref(obj);
@@ -234,11 +234,11 @@ static int aggregate(struct server *s, const struct object *o) {
 	return r;
 }
 
-static int aggregate_all(struct server *s) {
+static int aggregate_all(struct store *store) {
 	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	int r = 0;
-	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
-		int e = aggregate(s, o);
+	for (const struct object *o = store_seek(store, kind, "", ""); o; o = store_next(store, kind, o)) {
+		int e = aggregate(store, o);
 		r = e < 0 ? e : r;
 	}
 	return r;
@@ -246,24 +246,23 @@ static int aggregate_all(struct server *s) {
 
 /* ---- the queue ---- */
 
-static enum write_result run(_unused_ struct queue *q, struct write *w) {
+static enum write_result run(struct queue *q, struct write *w) {
 	struct keep *k = (struct keep *)w;
-	struct server *s = k->server;
 	struct place *p, *next;
-	size_t before = store_staged_count(s->store);
+	size_t before = store_staged_count(q->store);
 	if (k->roles_todo) {
 		k->roles_doing = true;
-		k->roles_todo = aggregate_all(s) < 0;
+		k->roles_todo = aggregate_all(q->store) < 0;
 	}
 	RB_FOREACH_SAFE (p, place_tree, &k->todo, next) {
-		if (store_staged_count(s->store) >= before + CHANGES_A_BATCH)
+		if (store_staged_count(q->store) >= before + CHANGES_A_BATCH)
 			break;
-		if (keep_place(s, p->name) < 0)
+		if (keep_place(k, p->name) < 0)
 			continue;
 		RB_REMOVE(place_tree, &k->todo, p);
 		TAILQ_INSERT_TAIL(&k->doing, p, link);
 	}
-	return store_staged_count(s->store) > before ? WRITE_STAGED : WRITE_DONE;
+	return store_staged_count(q->store) > before ? WRITE_STAGED : WRITE_DONE;
 }
 
 static void done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
@@ -291,13 +290,13 @@ void keep_run(struct keep *k) {
 	k->queued = true;
 	k->write.run = run;
 	k->write.done = done;
-	queue_write(&k->server->queue, &k->write);
+	queue_write(k->queue, &k->write);
 }
 
 void keep_tick(struct keep *k) {
 	k->backing_off = false;
 	const int64_t now_s = (int64_t)(now_monotonic_ns() / NSEC_PER_SEC);
-	if (k->server->auth.authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
+	if (k->auth->authn && (!k->tokens_at_s || now_s - k->tokens_at_s >= TOKENS_EVERY_S)) {
 		k->tokens_at_s = now_s;
 		look_at_tokens(k, "");
 	}
@@ -332,32 +331,32 @@ static int merge(json_t *have, const json_t *want) {
 	return r < 0 ? r : merge_map(have, "annotations", json_object_get(object_meta(want), "annotations"));
 }
 
-static int stage_default(struct server *s, json_t *want) {
+static int stage_default(struct store *store, json_t *want) {
 	const struct api_kind *k =
 		api_kind_find_by_kind(RBAC_GROUP, "v1", json_string_value(json_object_get(want, "kind")));
 	const char *ns = object_meta_str(want, "namespace"), *name = object_meta_str(want, "name");
-	const struct object *o = store_get(s->store, api_kind_index(k), ns ? ns : "", name);
+	const struct object *o = store_get(store, api_kind_index(k), ns ? ns : "", name);
 	if (!o)
-		return stage_new(s, k, want);
+		return stage_new(store, k, want);
 	json_t *obj = object_load(o->value->data, o->value->len), *before = tree_copy(obj);
 	const json_t *how = json_object_get(json_object_get(object_meta(obj), "annotations"), ROLES_AUTOUPDATE);
 	int r = obj && before ? 0 : -ENOMEM;
 	if (r == 0 && !streq(json_string_value(how), "false"))
 		r = merge(obj, want);
 	if (r == 0 && !json_equal(obj, before))
-		r = stage_put(s->store, api_kind_index(k), o->ns, o->name, obj);
+		r = stage_put(store, api_kind_index(k), o->ns, o->name, obj);
 	json_decref(obj);
 	json_decref(before);
 	return r;
 }
 
-int keep_stage_defaults(struct server *s, struct error *err) {
+int keep_stage_defaults(struct store *store, struct error *err) {
 	size_t i;
 	json_t *v, *list = roles_defaults(true);
 	int r = list ? 0 : -ENOMEM;
 	json_array_foreach(list, i, v) {
 		if (r == 0)
-			r = stage_default(s, v);
+			r = stage_default(store, v);
 	}
 	json_decref(list);
 	return r < 0 ? error_oom(err) : 0;
@@ -365,15 +364,16 @@ int keep_stage_defaults(struct server *s, struct error *err) {
 
 /* ---- life ---- */
 
-int keep_new(struct keep **ret, struct server *s, struct error *err) {
+int keep_new(struct keep **ret, struct queue *q, const struct auth *auth, struct error *err) {
 	const unsigned kind = api_kind_index(&api_kind_namespace);
 	struct keep *k = calloc(1, sizeof(*k));
 	if (!k)
 		return error_oom(err);
-	k->server = s;
+	k->queue = q;
+	k->auth = auth;
 	k->roles_todo = true;
 	TAILQ_INIT(&k->doing);
-	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o))
+	for (const struct object *o = store_seek(q->store, kind, "", ""); o; o = store_next(q->store, kind, o))
 		look_at(k, o->name, NULL);
 	*ret = k;
 	return 0;

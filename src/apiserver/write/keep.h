@@ -8,11 +8,12 @@
  * queue of writes like any client.
  */
 
-#include "apiserver/server.h"
+#include "apiserver/auth/auth.h"
+#include "apiserver/request/queue.h"
 
 struct keep;
 
-int keep_new(struct keep **ret, struct server *s, struct error *err) _must_use_;
+int keep_new(struct keep **ret, struct queue *q, const struct auth *auth, struct error *err) _must_use_;
 struct keep *keep_free(struct keep *k);
 /* A change became visible. */
 void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e);
@@ -26,4 +27,4 @@ bool keep_idle(const struct keep *k);
  * Stages the default roles and bindings that are missing, and adds to those that are there and say that they want it
  * (annotation autoupdate) what they lack; nothing is taken from them.
  */
-int keep_stage_defaults(struct server *s, struct error *err) _must_use_;
+int keep_stage_defaults(struct store *store, struct error *err) _must_use_;

@@ -11,7 +11,7 @@
  */
 
 #include "api/tenantquota.h"
-#include "apiserver/server.h"
+#include "apiserver/store/store.h"
 
 /* What a namespace may store; its Events by themselves, so that a flood of them holds up nothing else. */
 #define STORED_OBJECTS_MAX ((size_t)50000)

@@ -12,12 +12,12 @@
 
 #include "api/scale.h"
 #include "apiserver/fields/managed.h"
-#include "apiserver/handlers.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/table.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/request/body.h"
 #include "apiserver/request/reply.h"
+#include "apiserver/write/handlers.h"
 #include "apiserver/write/owners.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/write.h"
@@ -111,9 +111,9 @@ static void reply_table(struct request *r, const json_t *scale, int64_t version)
 	reply_json(&r->reply, 200, &b);
 }
 
-void handle_scale_get(struct server *s, struct request *r) {
+void handle_scale_get(const struct store *store, struct request *r) {
 	const struct route *rt = &r->route;
-	const struct object *o = store_get(s->store, rt->kind_index, rt->ns, rt->name);
+	const struct object *o = store_get(store, rt->kind_index, rt->ns, rt->name);
 	if (!o) {
 		reply_not_found(r);
 		return;
@@ -273,7 +273,8 @@ static enum write_result answer(struct request *r, enum write_result result) {
 	return result;
 }
 
-static enum write_result write_scale(struct server *s, struct request *r, const struct stored *st, struct arena *m) {
+static enum write_result write_scale(const struct stage *s, struct request *r, const struct stored *st,
+                                     struct arena *m) {
 	const struct api_kind *k = r->route.kind;
 	_json_decref_ json_t *old = NULL, *scale = NULL, *was = NULL, *now = NULL, *list = NULL, *obj = NULL;
 	if (st->o && !(old = scale_of(k, st->tree)))
@@ -304,7 +305,7 @@ static enum write_result write_scale(struct server *s, struct request *r, const 
 	return answer(r, result);
 }
 
-enum write_result handle_scale(struct server *s, struct request *r) {
+enum write_result handle_scale(const struct stage *s, struct request *r) {
 	_cleanup_(stored_clear) struct stored st = {0};
 	_arena_free_ struct arena m = {0};
 	enum write_result result;

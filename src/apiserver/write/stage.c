@@ -56,7 +56,7 @@ static int check_unknown(struct request *r, const char *name, const struct api_e
 }
 
 /* Two pools that could hand out one value: the later one is refused. */
-static void check_pools(struct server *s, unsigned kind, const struct addresspool *pool, struct api_errors *errs) {
+static void check_pools(const struct stage *s, unsigned kind, const struct addresspool *pool, struct api_errors *errs) {
 	for (const struct object *o = store_seek(s->store, kind, "", ""); o; o = store_next(s->store, kind, o)) {
 		struct api_errors ignored = {0};
 		void *other;
@@ -104,7 +104,7 @@ static bool id_differs(const json_t *old, const json_t *obj) {
  * of what is desired, but for status.id. A stored object that no longer passes (a newer server has tighter rules) may
  * be changed freely.
  */
-static void check_change(const struct server *s, const struct request *r, const json_t *old, const json_t *obj,
+static void check_change(const struct stage *s, const struct request *r, const json_t *old, const json_t *obj,
                          const void *now, struct api_errors *errs) {
 	const struct api_kind *k = r->route.kind;
 	struct api_errors ignored = {0};
@@ -117,8 +117,8 @@ static void check_change(const struct server *s, const struct request *r, const 
 	api_free(k, before);
 }
 
-static int validate(struct server *s, struct request *r, const json_t *old, const json_t *obj, const struct buf *text,
-                    struct api_errors *errs) {
+static int validate(const struct stage *s, struct request *r, const json_t *old, const json_t *obj,
+                    const struct buf *text, struct api_errors *errs) {
 	const struct api_kind *k = r->route.kind;
 	void *now = NULL;
 	int e = api_parse(k, text->data, text->len, &now, errs);
@@ -215,7 +215,7 @@ int stage_prepare(struct request *r, json_t *obj) {
 }
 
 /* 0: there is none. */
-static size_t stored_size(const struct server *s, unsigned kind, const char *ns, const char *name) {
+static size_t stored_size(const struct stage *s, unsigned kind, const char *ns, const char *name) {
 	const struct object *o = store_get(s->store, kind, ns, name);
 	return o ? o->value->len : 0;
 }
@@ -262,7 +262,7 @@ static int check_values(struct request *r, const json_t *old, const json_t *mana
 	return -EINVAL;
 }
 
-static int check_size(const struct server *s, struct request *r, const json_t *old, const json_t *obj, size_t len) {
+static int check_size(const struct stage *s, struct request *r, const json_t *old, const json_t *obj, size_t len) {
 	const struct api_kind *k = r->route.kind;
 	const char *name = object_meta_str(obj, "name");
 	const size_t max = k->max_bytes ? k->max_bytes : OBJECT_MAX;
@@ -285,7 +285,7 @@ static void check_managed(const struct request *r, const json_t *old, const json
 }
 
 /* Quotas, and what a namespace may store. */
-static bool has_room(const struct server *s, const struct request *r, const json_t *old, const json_t *obj,
+static bool has_room(const struct stage *s, const struct request *r, const json_t *old, const json_t *obj,
                      const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct route *rt = &r->route;
 	const char *name = object_meta_str(obj, "name");
@@ -298,7 +298,7 @@ static bool has_room(const struct server *s, const struct request *r, const json
 	return may_exceed(r, !old) || quota_stores(s->quota, rt->kind_index, rt->ns, was, text->len, msg);
 }
 
-int stage_check(struct server *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
+int stage_check(const struct stage *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
                 struct buf *ret_text) {
 	const struct api_kind *k = r->route.kind;
 	struct api_errors errs = {0};
@@ -327,22 +327,22 @@ int stage_check(struct server *s, struct request *r, const json_t *old, const js
 		reply_internal(r, "out of memory");
 		return e;
 	}
-	if ((e = restrict_write(&s->auth, r, old, obj, text.len)) < 0)
+	if ((e = restrict_write(s->auth, r, old, obj, text.len)) < 0)
 		return e;
 	char msg[QUOTA_MESSAGE_MAX];
 	if (!has_room(s, r, old, obj, &text, msg)) {
 		reply_forbidden(r, object_meta_str(obj, "name"), NULL, "%s", msg);
 		return -EDQUOT;
 	}
-	if ((e = finalizers_check(s->auth.rbac, r, old, obj)) < 0 ||
-	    (e = escalate_check(s->auth.rbac, r, old, obj)) < 0)
+	if ((e = finalizers_check(s->auth->rbac, r, old, obj)) < 0 ||
+	    (e = escalate_check(s->auth->rbac, r, old, obj)) < 0)
 		return e;
 	*ret_text = text;
 	text = (struct buf){0};
 	return 0;
 }
 
-int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name, const struct buf *text) {
+int stage_put_text(const struct stage *s, unsigned kind, const char *ns, const char *name, const struct buf *text) {
 	if (quota_stage(s->quota, kind, ns, stored_size(s, kind, ns, name), text) < 0)
 		return -ENOMEM;
 	struct blob *b = blob_new(text->data, text->len);

@@ -3,7 +3,17 @@
 
 /* From a JSON tree to a staged change: what creates, updates, deletions and the collector have in common. */
 
-#include "apiserver/server.h"
+#include "apiserver/auth/auth.h"
+#include "apiserver/request/request.h"
+
+struct quota;
+
+/* Where changes go, and who is asked whether they may be made. */
+struct stage {
+	struct store *store;
+	struct quota *quota;
+	const struct auth *auth;
+};
 
 /*
  * How many entries metadata.managedFields may have; Kubernetes bounds only those of updates, to 10. Users leave room
@@ -31,11 +41,11 @@ int stage_prepare(struct request *r, json_t *obj) _must_use_;
  * managedFields, which OLD is without): validates, asks the rules that look at other objects, sets its resourceVersion
  * to the next one. RET_TEXT: its JSON. Failure as above.
  */
-int stage_check(struct server *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
+int stage_check(const struct stage *s, struct request *r, const json_t *old, const json_t *managed, json_t *obj,
                 struct buf *ret_text) _must_use_;
 
 /* Sets the resourceVersion and stages. 0 or -ENOMEM. */
-int stage_put_text(struct server *s, unsigned kind, const char *ns, const char *name,
+int stage_put_text(const struct stage *s, unsigned kind, const char *ns, const char *name,
                    const struct buf *text) _must_use_;
 int stage_put(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;
 int stage_remove(struct store *st, unsigned kind, const char *ns, const char *name, json_t *obj) _must_use_;

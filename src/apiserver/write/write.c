@@ -12,7 +12,6 @@
 #include "apiserver/auth/authz.h"
 #include "apiserver/auth/restrict.h"
 #include "apiserver/fields/managed.h"
-#include "apiserver/handlers.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/patch.h"
 #include "apiserver/json/strategic.h"
@@ -20,6 +19,7 @@
 #include "apiserver/request/body.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/write/finalizers.h"
+#include "apiserver/write/handlers.h"
 #include "apiserver/write/owners.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/token_secret.h"
@@ -29,7 +29,7 @@
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
 /* Answers with TEXT and stages it, unless it is a rehearsal. */
-static enum write_result finish_put(struct server *s, struct request *r, unsigned code, const char *name,
+static enum write_result finish_put(const struct stage *s, struct request *r, unsigned code, const char *name,
                                     const struct buf *text) {
 	reply_object(r, code, text->data, text->len);
 	if (request_dry_run(r))
@@ -121,7 +121,7 @@ static int set_name_label(const struct api_kind *k, json_t *obj) {
 /* ---- create ---- */
 
 /* One of 14 million endings; of 10,000 names with one beginning every 1,400th would be there already. */
-static int generate_name(struct server *s, const struct route *rt, json_t *obj) {
+static int generate_name(const struct stage *s, const struct route *rt, json_t *obj) {
 	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
 	char name[64];
 	uint8_t rnd[5];
@@ -165,7 +165,7 @@ static void drop_server_meta(json_t *obj) {
 		json_object_del(object_meta(obj), dropped[i]);
 }
 
-static int set_new_meta(struct server *s, const struct route *rt, json_t *obj) {
+static int set_new_meta(const struct stage *s, const struct route *rt, json_t *obj) {
 	const struct api_kind *k = rt->kind;
 	char uid[37], now[TIME_STR_MAX];
 	uuid_make(uid);
@@ -186,7 +186,7 @@ static int set_new_meta(struct server *s, const struct route *rt, json_t *obj) {
 }
 
 /* Objects are only made in a namespace that is there and stays. */
-static bool check_namespace_active(struct server *s, struct request *r, const char *name) {
+static bool check_namespace_active(const struct stage *s, struct request *r, const char *name) {
 	const struct object *ns = store_get(s->store, api_kind_index(&api_kind_namespace), "", r->route.ns);
 	if (!ns) {
 		const struct status_details d = {.name = r->route.ns, .kind = "namespaces"};
@@ -215,7 +215,7 @@ static void reply_exists(struct request *r, const struct object *there, const js
 }
 
 /* OBJ comes into being. LIST: its managedFields, if they are known; else they are worked out. */
-static enum write_result create(struct server *s, struct request *r, json_t *obj, json_t *list) {
+static enum write_result create(const struct stage *s, struct request *r, json_t *obj, json_t *list) {
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
@@ -240,7 +240,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 		return WRITE_LATER;
 	if (*rt->ns && !check_namespace_active(s, r, name))
 		return WRITE_DONE;
-	if (rt->kind == &api_kind_secret && token_secret_fill(&s->auth, rt->ns, obj) < 0)
+	if (rt->kind == &api_kind_secret && token_secret_fill(s->auth, rt->ns, obj) < 0)
 		return out_of_memory(r);
 	if (owners_attach(obj, list ? list : tracked) < 0)
 		return out_of_memory(r);
@@ -254,7 +254,7 @@ static enum write_result create(struct server *s, struct request *r, json_t *obj
 	return finish_put(s, r, 201, name, &text);
 }
 
-enum write_result handle_create(struct server *s, struct request *r) {
+enum write_result handle_create(const struct stage *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
@@ -354,7 +354,8 @@ static bool same(const struct stored *st, json_t *obj, const json_t *list) {
 }
 
 /* A finalizer was the last thing that kept it. */
-static enum write_result finish_removal(struct server *s, struct request *r, const struct stored *st, json_t *obj) {
+static enum write_result finish_removal(const struct stage *s, struct request *r, const struct stored *st,
+                                        json_t *obj) {
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
 	_json_decref_ json_t *last = object_load(st->o->value->data, st->o->value->len);
@@ -395,8 +396,8 @@ static int reset_to_status(json_t *obj, const json_t *old) {
 	return json_object_set(obj, "status", status) < 0 ? -ENOMEM : 0;
 }
 
-enum write_result write_put(struct server *s, struct request *r, const struct stored *st, json_t *obj, json_t *list,
-                            bool need_version) {
+enum write_result write_put(const struct stage *s, struct request *r, const struct stored *st, json_t *obj,
+                            json_t *list, bool need_version) {
 	const struct route *rt = &r->route;
 	const json_t *old = st->tree;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
@@ -411,7 +412,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
-	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth.rbac, r, old, obj) < 0)
+	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth->rbac, r, old, obj) < 0)
 		return out_of_memory(r);
 	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
 		return out_of_memory(r);
@@ -437,7 +438,7 @@ enum write_result write_put(struct server *s, struct request *r, const struct st
 	return finish_put(s, r, 200, rt->name, &text);
 }
 
-int write_find(struct server *s, struct request *r, struct stored *ret, enum write_result *result) {
+int write_find(const struct stage *s, struct request *r, struct stored *ret, enum write_result *result) {
 	const struct route *rt = &r->route;
 	*result = WRITE_LATER;
 	if (store_staged(s->store, rt->kind_index, rt->ns, rt->name))
@@ -480,7 +481,7 @@ static enum write_result no_such_uid(struct request *r, const char *uid) {
 	return WRITE_DONE;
 }
 
-enum write_result handle_update(struct server *s, struct request *r) {
+enum write_result handle_update(const struct stage *s, struct request *r) {
 	_cleanup_(stored_clear) struct stored st = {0};
 	enum write_result result;
 	const struct api_kind *k = r->route.kind;
@@ -499,7 +500,7 @@ enum write_result handle_update(struct server *s, struct request *r) {
 		return not_found(r);
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->auth.rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
+	return authz_create(s->auth->rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
@@ -550,7 +551,7 @@ int write_patch(struct request *r, const json_t *old, json_t **ret) {
 	return e;
 }
 
-static enum write_result handle_apply(struct server *s, struct request *r, const struct stored *st) {
+static enum write_result handle_apply(const struct stage *s, struct request *r, const struct stored *st) {
 	_json_decref_ json_t *obj = NULL, *list = NULL;
 	if (!st->o && r->route.status)
 		return not_found(r);
@@ -562,10 +563,10 @@ static enum write_result handle_apply(struct server *s, struct request *r, const
 		return WRITE_DONE;
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->auth.rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
+	return authz_create(s->auth->rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
 }
 
-enum write_result handle_patch(struct server *s, struct request *r) {
+enum write_result handle_patch(const struct stage *s, struct request *r) {
 	_cleanup_(stored_clear) struct stored st = {0};
 	enum write_result result;
 	_json_decref_ json_t *obj = NULL;
