@@ -8,7 +8,6 @@
 #include "apiserver/auth/token.h"
 #include "apiserver/json/object.h"
 #include "apiserver/request/reply.h"
-#include "apiserver/write/stage.h"
 #include "base/base64.h"
 #include "base/util.h"
 

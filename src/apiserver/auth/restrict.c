@@ -15,7 +15,6 @@
 #include "apiserver/request/body.h"
 #include "apiserver/request/limits.h"
 #include "apiserver/request/reply.h"
-#include "apiserver/write/stage.h"
 #include "base/util.h"
 
 struct agent {
