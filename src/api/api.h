@@ -156,7 +156,7 @@ struct api_kind {
 	void (*check)(const void *obj, struct api_errors *errs);
 	/*
 	 * What may not change, beside the fields that API_IMMUT says; may be NULL. nacre-apiserver asks only where what
-	 * is desired differs, or an Instance's status.id: see check_change() in apiserver/write/stage.c.
+	 * is desired differs, or an Instance's status.id: see check_change() in apiserver/write/validate.c.
 	 */
 	void (*check_update)(const void *old, const void *new, struct api_errors *errs);
 	const struct api_rule *rules;         /* ended by path NULL; may be NULL */

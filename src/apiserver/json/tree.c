@@ -14,7 +14,7 @@ int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, st
 	int r = 0;
 
 	if (!*values)
-		return error_set(err, EMSGSIZE, "too many values: a body or a patch may have %d, an object %d",
+		return error_set(err, EMSGSIZE, "too many values: a body or a patch may have %d, an object %zu",
 		                 TREE_VALUES_MAX, OBJECT_VALUES_MAX);
 	--*values;
 	if ((object || list) && depth >= TREE_DEPTH_MAX)

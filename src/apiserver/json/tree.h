@@ -26,7 +26,7 @@ DEFINE_CLEANUP(json, json_t *, json_decref)
 #define TREE_DEPTH_MAX  JR_DEPTH_MAX
 #define TREE_VALUES_MAX 10000
 /* Of an object with its managedFields, which name each field that it has. */
-#define OBJECT_VALUES_MAX (2 * TREE_VALUES_MAX)
+#define OBJECT_VALUES_MAX ((size_t)2 * TREE_VALUES_MAX)
 
 /*
  * V is about to stand below DEPTH containers: takes the values that it has from *VALUES and what it takes as JSON text,

@@ -125,7 +125,7 @@ static int parse_json(struct request *r, bool yaml, struct error *err) {
 	}
 	if (!twice)
 		return 0;
-	/* Whether that is an error depends on what the client asked; see stage_prepare(). */
+	/* Whether that is an error depends on what the client asked; see prune_object(). */
 	r->duplicates = calloc(1, sizeof(*r->duplicates));
 	return r->duplicates && json_duplicates(text, r->body.len, r->duplicates) == 0 ? 0 : error_oom(err);
 }

@@ -290,6 +290,11 @@ int store_event_after(const struct store *s, unsigned kind, int64_t rv, uint64_t
 
 /* ---- the batch ---- */
 
+size_t store_size(const struct store *s, unsigned kind, const char *ns, const char *name) {
+	const struct object *o = store_get(s, kind, ns, name);
+	return o ? o->value->len : 0;
+}
+
 bool store_busy(const struct store *s) {
 	return s->busy;
 }

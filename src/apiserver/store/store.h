@@ -85,6 +85,9 @@ const struct object *store_get(const struct store *s, unsigned kind, const char 
 const struct object *store_seek(const struct store *s, unsigned kind, const char *ns, const char *name);
 const struct object *store_next(const struct store *s, unsigned kind, const struct object *o);
 
+/* The bytes of an object; 0: there is none. */
+size_t store_size(const struct store *s, unsigned kind, const char *ns, const char *name);
+
 bool store_busy(const struct store *s);
 bool store_staged(const struct store *s, unsigned kind, const char *ns, const char *name);
 bool store_staged_kind(const struct store *s, unsigned kind);

@@ -12,6 +12,7 @@
 #include "apiserver/request/reply.h"
 #include "apiserver/write/handlers.h"
 #include "apiserver/write/stage.h"
+#include "apiserver/write/stage_delete.h"
 #include "base/util.h"
 
 /* What one batch of a deletecollection takes: so much as not to hold up others. */

@@ -8,6 +8,7 @@
 #include "apiserver/json/selector.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/write/stage.h"
+#include "apiserver/write/stage_delete.h"
 #include "base/util.h"
 
 #define KEYS_A_BATCH   256

@@ -8,7 +8,7 @@
 #include "apiserver/json/object.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/request/reply.h"
-#include "apiserver/write/stage.h"
+#include "apiserver/write/bounds.h"
 #include "base/util.h"
 
 json_t *owners_detach(json_t *obj) {
@@ -130,7 +130,7 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
 	begin(&c, r);
-	if (stage_check_lengths(r, r->json, 0) < 0)
+	if (bounds_check_lengths(r, r->json, 0) < 0)
 		return -EINVAL;
 	json_t *config = tree_copy(r->json), *obj = NULL;
 	drop_nulls(config);

@@ -19,6 +19,7 @@
 #include "apiserver/request/reply.h"
 #include "apiserver/write/handlers.h"
 #include "apiserver/write/owners.h"
+#include "apiserver/write/prune.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/write.h"
 #include "base/util.h"
@@ -234,7 +235,7 @@ static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 	if (write_check_type(r, scale) < 0 || write_check_namespace(r, scale) < 0 || write_check_name(r, scale) < 0)
 		return -EINVAL;
 	json_decref(owners_detach(scale));
-	if (stage_prepare(r, scale) < 0 || check_values(r, scale) < 0)
+	if (prune_object(r, scale) < 0 || check_values(r, scale) < 0)
 		return -EINVAL;
 	/* 0 is as good as nothing; so that a rehearsed no-op is one. */
 	if (json_integer_value(value_at(scale, "spec.replicas")) == 0)

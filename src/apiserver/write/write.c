@@ -18,9 +18,11 @@
 #include "apiserver/json/tree.h"
 #include "apiserver/request/body.h"
 #include "apiserver/request/reply.h"
+#include "apiserver/write/bounds.h"
 #include "apiserver/write/finalizers.h"
 #include "apiserver/write/handlers.h"
 #include "apiserver/write/owners.h"
+#include "apiserver/write/prune.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/token_secret.h"
 #include "apiserver/write/write.h"
@@ -219,11 +221,11 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (stage_check_lengths(r, obj, 0) < 0)
+	if (bounds_check_lengths(r, obj, 0) < 0)
 		return WRITE_DONE;
 	sent = owners_detach(obj);
 	drop_server_meta(obj);
-	if (stage_prepare(r, obj) < 0)
+	if (prune_object(r, obj) < 0)
 		return WRITE_DONE;
 	if (set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
@@ -402,13 +404,13 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	const json_t *old = st->tree;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
-	if (stage_check_lengths(r, obj, json_array_size(st->managed)) < 0)
+	if (bounds_check_lengths(r, obj, json_array_size(st->managed)) < 0)
 		return WRITE_DONE;
 	sent = owners_detach(obj);
 	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
-	if (stage_prepare(r, obj) < 0)
+	if (prune_object(r, obj) < 0)
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
