@@ -41,17 +41,14 @@ static void name_of_agent(const char *agent, char out[static MANAGER_NAME_MAX + 
 	out[n] = '\0';
 }
 
-static void begin(struct context *c, const struct request *r) {
+static void begin(struct context *c, const struct request *r, const struct api_kind *k) {
 	static const struct fields status = {.n = 1, .v = {{ELEMENT_FIELD, true, "status", NULL}}};
 	static const struct fields spec = {.n = 1, .v = {{ELEMENT_FIELD, true, "spec", NULL}}};
 	const struct route *rt = &r->route;
 	const char *manager = request_param(r, "fieldManager");
-	*c = (struct context){.type.kind = rt->kind,
-	                      .ignored = rt->status             ? &spec
-	                                 : rt->kind->has_status ? &status
-	                                                        : NULL};
+	*c = (struct context){.type.kind = k, .ignored = rt->status ? &spec : k->has_status ? &status : NULL};
 	c->type.arena = &c->arena;
-	api_kind_version(rt->kind, c->gv);
+	api_kind_version(k, c->gv);
 	if (manager && *manager)
 		snprintf(c->manager, sizeof(c->manager), "%s", manager);
 	else
@@ -75,11 +72,11 @@ static bool is_reset(const json_t *list) {
 	return json_is_array(list) && (n == 0 || (n == 1 && json_is_object(first) && json_object_size(first) == 0));
 }
 
-int owners_update(const struct request *r, const json_t *old, const json_t *was, const json_t *obj, const json_t *sent,
-                  json_t **ret) {
+int owners_update(const struct request *r, const struct api_kind *k, const json_t *old, const json_t *was,
+                  const json_t *obj, const json_t *sent, json_t **ret) {
 	_cleanup_(end) struct context c;
 	struct managed e;
-	begin(&c, r);
+	begin(&c, r, k);
 	if (r->route.status || r->route.scale)
 		sent = NULL;
 	const bool reset = old && is_reset(sent);
@@ -129,7 +126,7 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	struct managed e;
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
-	begin(&c, r);
+	begin(&c, r, r->route.kind);
 	if (bounds_check_lengths(r, r->json, 0) < 0)
 		return -EINVAL;
 	json_t *config = tree_copy(r->json), *obj = NULL;

@@ -14,11 +14,12 @@ json_t *owners_detach(json_t *obj);
 int owners_attach(json_t *obj, json_t *list) _must_use_;
 
 /*
- * The new list after R's request changed OLD (NULL: nothing) to OBJ. WAS: OLD's list; SENT: the one that came with
- * OBJ, for clients that mend it themselves. *RET: a new reference; NULL: nothing is tracked. 0 or -ENOMEM.
+ * The new list after R's request changed OLD (NULL: nothing) to OBJ, both of kind K. WAS: OLD's list; SENT: the one
+ * that came with OBJ, for clients that mend it themselves. *RET: a new reference; NULL: nothing is tracked. 0 or
+ * -ENOMEM.
  */
-int owners_update(const struct request *r, const json_t *old, const json_t *was, const json_t *obj, const json_t *sent,
-                  json_t **ret) _must_use_;
+int owners_update(const struct request *r, const struct api_kind *k, const json_t *old, const json_t *was,
+                  const json_t *obj, const json_t *sent, json_t **ret) _must_use_;
 
 /*
  * Applies r->json to LIVE (NULL: there is none). 0: *RET is the new state, *RET_LIST its list; else the reply is set

@@ -23,8 +23,7 @@ static void reply_bad_patch(struct request *r, size_t at) {
 }
 
 /* Values that are bytes. What is no object or no string is left to the check of types. */
-static int check_base64(struct request *r, const json_t *map) {
-	const struct api_kind *k = r->route.kind;
+static int check_base64(struct request *r, const struct api_kind *k, const json_t *map) {
 	const char *key;
 	json_t *v;
 	size_t at;
@@ -65,7 +64,7 @@ int prepare_nulls(const struct api_kind *k, json_t *obj) {
 	return e;
 }
 
-static int prepare_secret(struct request *r, json_t *obj) {
+static int prepare_secret(struct request *r, const struct api_kind *k, json_t *obj) {
 	json_t *text = json_object_get(obj, "stringData"), *data = json_object_get(obj, "data"), *v;
 	const char *key;
 	if (json_is_object(text) && json_object_size(text) && !data) {
@@ -90,7 +89,7 @@ static int prepare_secret(struct request *r, json_t *obj) {
 		}
 		json_object_del(obj, "stringData");
 	}
-	return check_base64(r, data);
+	return check_base64(r, k, data);
 }
 
 static int prepare_binding(struct request *r, json_t *obj) {
@@ -106,15 +105,14 @@ static int prepare_binding(struct request *r, json_t *obj) {
 	return 0;
 }
 
-int prepare_object(struct request *r, json_t *obj) {
-	const struct api_kind *k = r->route.kind;
+int prepare_object(struct request *r, const struct api_kind *k, json_t *obj) {
 	if (k == &api_kind_lease && !json_object_get(obj, "spec") &&
 	    json_object_set_new(obj, "spec", json_object()) < 0)
 		return out_of_memory(r);
 	if (k == &api_kind_secret)
-		return prepare_secret(r, obj);
+		return prepare_secret(r, k, obj);
 	if (k == &api_kind_configmap)
-		return check_base64(r, json_object_get(obj, "binaryData"));
+		return check_base64(r, k, json_object_get(obj, "binaryData"));
 	if (k == &api_kind_rolebinding || k == &api_kind_clusterrolebinding)
 		return prepare_binding(r, obj);
 	return 0;

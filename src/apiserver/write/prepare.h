@@ -13,5 +13,5 @@
  */
 int prepare_nulls(const struct api_kind *k, json_t *obj) _must_use_;
 
-/* Changes OBJ. On failure (-EINVAL, -ENOMEM) the reply is set. */
-int prepare_object(struct request *r, json_t *obj) _must_use_;
+/* Changes OBJ, which is of kind K. On failure (-EINVAL, -ENOMEM) the reply is set. */
+int prepare_object(struct request *r, const struct api_kind *k, json_t *obj) _must_use_;

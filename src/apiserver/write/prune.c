@@ -8,9 +8,9 @@
 #include "base/util.h"
 
 /* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
-static int check_unknown(struct request *r, const char *name, const struct api_errors *unknown) {
+static int check_unknown(struct request *r, const struct api_kind *k, const char *name,
+                         const struct api_errors *unknown) {
 	const char *how = request_param(r, "fieldValidation");
-	const struct api_kind *k = r->route.kind;
 	if (!unknown->n || streq(how, "Ignore"))
 		return 0;
 	if (!streq(how, "Strict")) {
@@ -68,23 +68,23 @@ static void drop_repeated_owners(struct request *r, json_t *obj) {
 	}
 }
 
-int prune_object(struct request *r, json_t *obj) {
-	struct api_errors unknown = r->duplicates ? *r->duplicates : (struct api_errors){0};
+int prune_object(struct request *r, const struct api_kind *k, const struct api_errors *duplicates, json_t *obj) {
+	struct api_errors unknown = duplicates ? *duplicates : (struct api_errors){0};
 	/* Known, but kept by nobody any more. */
 	json_object_del(object_meta(obj), "selfLink");
-	if (prepare_nulls(r->route.kind, obj) < 0) {
+	if (prepare_nulls(k, obj) < 0) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
-	api_prune(r->route.kind->desc, obj, &unknown);
-	if (check_unknown(r, object_meta_str(obj, "name"), &unknown) < 0)
+	api_prune(k->desc, obj, &unknown);
+	if (check_unknown(r, k, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
 	drop_repeated_owners(r, obj);
-	drop_empty(r->route.kind, obj);
-	int e = prepare_object(r, obj);
+	drop_empty(k, obj);
+	int e = prepare_object(r, k, obj);
 	if (e < 0)
 		return e;
-	if (api_default(r->route.kind->desc, obj) == 0)
+	if (api_default(k->desc, obj) == 0)
 		return 0;
 	reply_internal(r, "out of memory");
 	return -ENOMEM;

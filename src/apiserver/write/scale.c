@@ -211,18 +211,19 @@ static int check_values(struct request *r, const json_t *scale) {
 	if (e == -ENOMEM || !errs.n)
 		out_of_memory(r);
 	else if (r->route.verb == VERB_PATCH)
-		reply_invalid(r, r->route.name, &errs);
+		reply_invalid_as(r, api_kind_scale.group, api_kind_scale.kind, r->route.name, &errs);
 	else
 		reply_bad_request(r, "Scale in version \"v1\" cannot be handled as a Scale: %s: %s", errs.v[0].path,
 		                  errs.v[0].msg);
 	return -EINVAL;
 }
 
-/* The new Scale that R asks for, checked, and the count in it. The route is the Scale's while this runs. */
+/* The new Scale that R asks for, checked, and the count in it. */
 static int new_scale(struct request *r, const json_t *old, json_t **ret) {
+	const struct api_kind *k = &api_kind_scale;
 	_json_decref_ json_t *scale = NULL;
 	if (r->route.verb == VERB_PATCH) {
-		if (write_patch(r, old, &scale) < 0)
+		if (write_patch(r, k, old, &scale) < 0)
 			return -EINVAL;
 	} else if (!(scale = tree_copy(r->json))) {
 		out_of_memory(r);
@@ -232,10 +233,11 @@ static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 		reply_bad_request(r, "the patch leaves no object");
 		return -EINVAL;
 	}
-	if (write_check_type(r, scale) < 0 || write_check_namespace(r, scale) < 0 || write_check_name(r, scale) < 0)
+	if (write_check_type(r, k, scale) < 0 || write_check_namespace(r, k, scale) < 0 ||
+	    write_check_name(r, scale) < 0)
 		return -EINVAL;
 	json_decref(owners_detach(scale));
-	if (prune_object(r, scale) < 0 || check_values(r, scale) < 0)
+	if (prune_object(r, k, r->duplicates, scale) < 0 || check_values(r, scale) < 0)
 		return -EINVAL;
 	/* 0 is as good as nothing; so that a rehearsed no-op is one. */
 	if (json_integer_value(value_at(scale, "spec.replicas")) == 0)
@@ -260,18 +262,14 @@ static json_t *new_object(const struct request *r, const json_t *old, json_t *sc
 	return NULL;
 }
 
-/* The answer to a put of the object becomes one about its Scale. */
-static enum write_result answer(struct request *r, enum write_result result) {
-	if (r->reply.code != 200)
-		return result;
-	_json_decref_ json_t *obj = tree_load(r->reply.body.data, r->reply.body.len);
-	_json_decref_ json_t *scale = obj ? scale_of(r->route.kind, obj) : NULL;
+/* The object at JSON was put: the answer is about its Scale. */
+static void answer_scale(struct request *r, unsigned code, const char *json, size_t len) {
+	_json_decref_ json_t *obj = tree_load(json, len), *scale = obj ? scale_of(r->route.kind, obj) : NULL;
 	/* Once staged it will be stored: what is answered then is whole or says that it isn't. */
 	if (scale)
-		reply_object_dom(r, 200, scale);
+		reply_object_dom(r, code, scale);
 	else
 		reply_internal(r, "out of memory");
-	return result;
 }
 
 static enum write_result write_scale(const struct stage *s, struct request *r, const struct stored *st,
@@ -280,30 +278,18 @@ static enum write_result write_scale(const struct stage *s, struct request *r, c
 	_json_decref_ json_t *old = NULL, *scale = NULL, *was = NULL, *now = NULL, *list = NULL, *obj = NULL;
 	if (st->o && !(old = scale_of(k, st->tree)))
 		return out_of_memory(r);
-	r->route.kind = &api_kind_scale;
-	int e = old || r->route.verb == VERB_UPDATE ? new_scale(r, old, &scale) : 0;
-	r->route.kind = k;
-	if (e < 0)
+	if ((old || r->route.verb == VERB_UPDATE) && new_scale(r, old, &scale) < 0)
 		return WRITE_DONE;
 	if (!st->o) {
 		reply_not_found(r);
 		return WRITE_DONE;
 	}
-	/* Told, and so done with; the object has none of its own. */
-	free(TAKE_PTR(r->duplicates));
-	if (!(was = owners_of_scale(m, k, st->managed)))
+	if (!(was = owners_of_scale(m, k, st->managed)) ||
+	    owners_update(r, &api_kind_scale, old, was, scale, NULL, &now) < 0 ||
+	    !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
 		return out_of_memory(r);
-	r->route.kind = &api_kind_scale;
-	e = owners_update(r, old, was, scale, NULL, &now);
-	r->route.kind = k;
-	if (e < 0 || !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
-		return out_of_memory(r);
-	/* Of the object all is needed, in whatever form the Scale is asked for. */
-	const enum media accept = r->accept;
-	r->accept = MEDIA_JSON;
-	enum write_result result = write_put(s, r, st, obj, list, false);
-	r->accept = accept;
-	return answer(r, result);
+	/* What the Scale's text has twice has been told; the object was read from the store. */
+	return write_put(s, r, st, &(struct put){.obj = obj, .list = list, .answer = answer_scale});
 }
 
 enum write_result handle_scale(const struct stage *s, struct request *r) {

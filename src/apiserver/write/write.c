@@ -30,10 +30,9 @@
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
-/* Answers with TEXT and stages it, unless it is a rehearsal. */
-static enum write_result finish_put(const struct stage *s, struct request *r, unsigned code, const char *name,
+/* Stages TEXT, with which R has been answered, unless it is a rehearsal. */
+static enum write_result finish_put(const struct stage *s, struct request *r, const char *name,
                                     const struct buf *text) {
-	reply_object(r, code, text->data, text->len);
 	if (request_dry_run(r))
 		return WRITE_DONE;
 	if (stage_put_text(s, r->route.kind_index, r->route.ns, name, text) < 0) {
@@ -48,8 +47,7 @@ static enum write_result out_of_memory(struct request *r) {
 	return WRITE_DONE;
 }
 
-int write_check_type(struct request *r, const json_t *obj) {
-	const struct api_kind *k = r->route.kind;
+int write_check_type(struct request *r, const struct api_kind *k, const json_t *obj) {
 	char gv[64];
 	api_kind_version(k, gv);
 	const char *kind = json_string_value(json_object_get(obj, "kind"));
@@ -81,18 +79,20 @@ int write_check_type(struct request *r, const json_t *obj) {
 	return 0;
 }
 
-int write_check_namespace(struct request *r, json_t *obj) {
+int write_check_namespace(struct request *r, const struct api_kind *k, json_t *obj) {
 	const struct route *rt = &r->route;
 	json_t *m = json_object_get(obj, "metadata");
 	if (m && !json_is_object(m)) {
-		reply_invalid_field(r, "", API_TYPE_INVALID, "metadata", "Invalid value: must be an object");
+		struct api_errors errs = {0};
+		api_errors_add(&errs, API_TYPE_INVALID, "metadata", "Invalid value: must be an object");
+		reply_invalid_as(r, k->group, k->kind, "", &errs);
 		return -EINVAL;
 	}
 	if (!m && json_object_set_new(obj, "metadata", json_object()) < 0) {
 		out_of_memory(r);
 		return -ENOMEM;
 	}
-	const char *ns = rt->kind->namespaced ? object_meta_str(obj, "namespace") : NULL;
+	const char *ns = k->namespaced ? object_meta_str(obj, "namespace") : NULL;
 	if (ns && !streq(ns, rt->ns)) {
 		reply_bad_request(
 			r, "the namespace of the provided object does not match the namespace sent on the request");
@@ -225,11 +225,11 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 		return WRITE_DONE;
 	sent = owners_detach(obj);
 	drop_server_meta(obj);
-	if (prune_object(r, obj) < 0)
+	if (prune_object(r, rt->kind, r->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
-	if (!list && owners_update(r, NULL, NULL, obj, sent, &tracked) < 0)
+	if (!list && owners_update(r, rt->kind, NULL, NULL, obj, sent, &tracked) < 0)
 		return out_of_memory(r);
 	if (set_new_meta(s, rt, obj) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
@@ -253,14 +253,15 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 		reply_exists(r, there, obj);
 		return WRITE_DONE;
 	}
-	return finish_put(s, r, 201, name, &text);
+	reply_object(r, 201, text.data, text.len);
+	return finish_put(s, r, name, &text);
 }
 
 enum write_result handle_create(const struct stage *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
-	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0)
+	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
 	if (object_meta_str(obj, "resourceVersion")) {
 		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
@@ -357,16 +358,21 @@ static bool same(const struct stored *st, json_t *obj, const json_t *list) {
 
 /* A finalizer was the last thing that kept it. */
 static enum write_result finish_removal(const struct stage *s, struct request *r, const struct stored *st,
-                                        json_t *obj) {
+                                        const struct put *put) {
 	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
 	 * version. */
 	_json_decref_ json_t *last = object_load(st->o->value->data, st->o->value->len);
+	_buf_free_ struct buf text = {0};
 	if (!last ||
 	    (!request_dry_run(r) && stage_remove(s->store, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
 		return out_of_memory(r);
-	if (object_keep_meta(obj, st->tree, "resourceVersion") < 0)
+	if (object_keep_meta(put->obj, st->tree, "resourceVersion") < 0)
 		return out_of_memory(r);
-	reply_object_dom(r, 200, obj);
+	tree_dump(&text, put->obj);
+	if (text.failed)
+		reply_internal(r, "out of memory");
+	else
+		put->answer(r, 200, text.data, text.len);
 	return request_dry_run(r) ? WRITE_DONE : WRITE_STAGED;
 }
 
@@ -398,25 +404,25 @@ static int reset_to_status(json_t *obj, const json_t *old) {
 	return json_object_set(obj, "status", status) < 0 ? -ENOMEM : 0;
 }
 
-enum write_result write_put(const struct stage *s, struct request *r, const struct stored *st, json_t *obj,
-                            json_t *list, bool need_version) {
+enum write_result write_put(const struct stage *s, struct request *r, const struct stored *st, const struct put *put) {
 	const struct route *rt = &r->route;
 	const json_t *old = st->tree;
+	json_t *obj = put->obj, *list = put->list;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
 	if (bounds_check_lengths(r, obj, json_array_size(st->managed)) < 0)
 		return WRITE_DONE;
 	sent = owners_detach(obj);
-	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, need_version) < 0)
+	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, put->need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
-	if (prune_object(r, obj) < 0)
+	if (prune_object(r, rt->kind, put->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
 		return out_of_memory(r);
 	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth->rbac, r, old, obj) < 0)
 		return out_of_memory(r);
-	if (!list && owners_update(r, old, st->managed, obj, sent, &tracked) < 0)
+	if (!list && owners_update(r, rt->kind, old, st->managed, obj, sent, &tracked) < 0)
 		return out_of_memory(r);
 	if (!list)
 		list = tracked;
@@ -425,7 +431,7 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	if (check_finalizers(r, old, obj) < 0)
 		return WRITE_DONE;
 	if (same(st, obj, list)) {
-		reply_object(r, 200, st->o->value->data, st->o->value->len);
+		put->answer(r, 200, st->o->value->data, st->o->value->len);
 		return WRITE_DONE;
 	}
 	if (!rt->status && object_has_generation(rt->kind) && object_desired_differs(rt->kind, old, obj) &&
@@ -436,8 +442,9 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	if (stage_check(s, r, old, st->managed, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
-		return finish_removal(s, r, st, obj);
-	return finish_put(s, r, 200, rt->name, &text);
+		return finish_removal(s, r, st, put);
+	put->answer(r, 200, text.data, text.len);
+	return finish_put(s, r, rt->name, &text);
 }
 
 int write_find(const struct stage *s, struct request *r, struct stored *ret, enum write_result *result) {
@@ -477,6 +484,15 @@ static bool needs_version(const struct api_kind *k) {
 	return object_has_generation(k) || k == &api_kind_lease;
 }
 
+/* OBJ, which the body says or makes of the stored object, becomes its state. */
+static enum write_result put_body(const struct stage *s, struct request *r, const struct stored *st, json_t *obj) {
+	const struct put put = {.obj = obj,
+	                        .duplicates = r->duplicates,
+	                        .need_version = needs_version(r->route.kind),
+	                        .answer = reply_object};
+	return write_put(s, r, st, &put);
+}
+
 static enum write_result no_such_uid(struct request *r, const char *uid) {
 	reply_conflict(r, "uid mismatch: the provided object specified uid %.63s, and no existing object was found",
 	               uid);
@@ -490,12 +506,13 @@ enum write_result handle_update(const struct stage *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
 		return out_of_memory(r);
-	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0 || write_check_name(r, obj) < 0)
+	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0 ||
+	    write_check_name(r, obj) < 0)
 		return WRITE_DONE;
 	if (write_find(s, r, &st, &result) < 0)
 		return result;
 	if (st.o)
-		return write_put(s, r, &st, obj, NULL, needs_version(k));
+		return put_body(s, r, &st, obj);
 	/* Kinds that clients write without having read them. */
 	bool blind = k == &api_kind_event || k == &api_kind_lease || streq(k->group, RBAC_GROUP);
 	if (!blind || r->route.status)
@@ -507,11 +524,11 @@ enum write_result handle_update(const struct stage *s, struct request *r) {
 
 /* ---- patch ---- */
 
-int write_patch(struct request *r, const json_t *old, json_t **ret) {
+int write_patch(struct request *r, const struct api_kind *k, const json_t *old, json_t **ret) {
 	struct error err = {0};
 	int e;
 	if (streq(r->content_type, TYPE_STRATEGIC)) {
-		e = strategic_merge(r->route.kind->desc, old, r->json, ret, &err);
+		e = strategic_merge(k->desc, old, r->json, ret, &err);
 		if (e == -EINVAL)
 			reply_bad_request(r, "invalid strategic merge patch: %s", err.msg);
 		else if (e == -EMSGSIZE)
@@ -557,10 +574,12 @@ static enum write_result handle_apply(const struct stage *s, struct request *r, 
 	_json_decref_ json_t *obj = NULL, *list = NULL;
 	if (!st->o && r->route.status)
 		return not_found(r);
-	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || write_check_namespace(r, obj) < 0)
+	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
-	if (st->o)
-		return write_put(s, r, st, obj, list, false);
+	if (st->o) {
+		const struct put put = {.obj = obj, .list = list, .duplicates = r->duplicates, .answer = reply_object};
+		return write_put(s, r, st, &put);
+	}
 	if (write_check_name(r, obj) < 0)
 		return WRITE_DONE;
 	if (object_meta_str(obj, "uid"))
@@ -583,14 +602,14 @@ enum write_result handle_patch(const struct stage *s, struct request *r) {
 	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
 	    owners_attach(st.tree, st.managed) < 0)
 		return out_of_memory(r);
-	if (write_patch(r, st.tree, &obj) < 0)
+	if (write_patch(r, r->route.kind, st.tree, &obj) < 0)
 		return WRITE_DONE;
 	json_decref(owners_detach(st.tree));
 	if (!json_is_object(obj)) {
 		reply_bad_request(r, "the patch leaves no object");
 		return WRITE_DONE;
 	}
-	if (write_check_type(r, obj) < 0 || write_check_namespace(r, obj) < 0)
+	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
-	return write_put(s, r, &st, obj, NULL, needs_version(r->route.kind));
+	return put_body(s, r, &st, obj);
 }
