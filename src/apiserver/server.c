@@ -77,7 +77,7 @@ static void request_done(struct queue *q, struct write *w, int r, const struct e
 	struct request *rq = (struct request *)w;
 	if (r < 0)
 		reply_internal(rq, "the change could not be stored: %s", cause->msg);
-	else if (rq->sweeping || rq->listing) {
+	else if (rq->rest) {
 		queue_write(q, w);
 		return;
 	}
@@ -123,7 +123,7 @@ bool server_handle(struct server *s, struct request *r) {
 	switch (r->route.verb) {
 	case VERB_NONE: answer_other(s, r); return true;
 	case VERB_GET: get(s->store, r); return true;
-	case VERB_LIST: handle_list(s->store, r); return r->listing ? queue_request(s, r, run_list) : true;
+	case VERB_LIST: handle_list(s->store, r); return r->rest ? queue_request(s, r, run_list) : true;
 	case VERB_WATCH: handle_watch(&s->watches, r); return true;
 	default: break;
 	}

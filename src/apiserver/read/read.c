@@ -357,26 +357,26 @@ static void listing_free(struct held *h) {
 }
 
 void list_more(struct request *r) {
-	struct listing *l = r->listing;
+	struct listing *l = (struct listing *)r->rest;
 	page_go_on(&l->page, &l->lp);
 	if (l->page.at < l->page.end)
 		return;
 	l->page.at = l->page.end = 0;
 	reply_list(r, &l->page, l->lp.version);
+	r->rest = NULL;
 	listing_free(&l->held);
-	r->listing = NULL;
 }
 
 /* The rest in another turn of the loop. */
 static void list_later(struct request *r, struct page *p, const struct list_params *lp) {
-	r->listing = calloc(1, sizeof(*r->listing));
-	if (!r->listing) {
+	struct listing *l = calloc(1, sizeof(*l));
+	if (!l) {
 		reply_internal(r, "out of memory");
 		return;
 	}
-	*r->listing =
-		(struct listing){{listing_free}, *p, {.sel = lp->sel, .limit = lp->limit, .version = lp->version}};
+	*l = (struct listing){{listing_free}, *p, {.sel = lp->sel, .limit = lp->limit, .version = lp->version}};
 	*p = (struct page){0};
+	r->rest = &l->held;
 }
 
 void handle_list(const struct store *store, struct request *r) {

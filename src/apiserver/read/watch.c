@@ -50,6 +50,8 @@ struct watch {
 	void *userdata;
 };
 
+_Static_assert(offsetof(struct watch, held) == 0, "a reply frees it as a struct held");
+
 static const char *const heads[] = {
 	[EVENT_ADDED] = "{\"type\":\"ADDED\",\"object\":",
 	[EVENT_MODIFIED] = "{\"type\":\"MODIFIED\",\"object\":",

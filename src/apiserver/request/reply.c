@@ -15,7 +15,7 @@ void reply_clear(struct reply *r) {
 	for (size_t i = 0; i < r->n_items; i++)
 		blob_unref(r->items[i]);
 	free(r->items);
-	held_free(r->watch);
+	held_free((struct held *)r->watch);
 	*r = (struct reply){0};
 }
 

@@ -104,8 +104,7 @@ struct request *request_new(const char *method, const char *target) {
 	return TAKE_PTR(r);
 }
 
-void held_free(void *held) {
-	struct held *h = held;
+void held_free(struct held *h) {
 	if (h)
 		h->free(h);
 }
@@ -125,7 +124,7 @@ struct request *request_free(struct request *r) {
 	free(r->query);
 	free(r->params);
 	free(r->segments);
-	held_free(r->listing);
+	held_free(r->rest);
 	selector_free(r->selector);
 	free(r->selector_fault);
 	free(r->content_type);

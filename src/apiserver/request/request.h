@@ -72,15 +72,11 @@ struct param {
 	const char *key, *value;
 };
 
-/*
- * The first member of what another layer keeps in a request or its reply under a name that is only declared here: how
- * that is freed.
- */
+/* The first member of what another layer keeps in a request or its reply: how that is freed. */
 struct held {
 	void (*free)(struct held *h);
 };
-/* HELD is what such a name points to, NULL is fine. */
-void held_free(void *held);
+void held_free(struct held *h); /* NULL is fine */
 
 struct watch;
 
@@ -93,13 +89,11 @@ struct reply {
 	size_t n_items;
 	const char *tail;
 	struct item_style style;
-	struct watch *watch; /* held; a stream, after `body`, which is empty */
+	struct watch *watch; /* begins with a struct held; a stream, after `body`, which is empty */
 	struct buf warnings; /* Warning header values, each ended by "\n" */
 	char etag[40];
 	unsigned retry_after_s;
 };
-
-struct listing;
 
 struct request {
 	struct write write; /* first */
@@ -128,10 +122,7 @@ struct request {
 	struct reply reply;
 	uint64_t start_ns;
 	bool answered;
-	/* A deletecollection is under way: the first SWEPT of reply.items are done, the first KEPT were selected. */
-	bool sweeping;
-	size_t swept, kept;
-	struct listing *listing; /* held; a list under way, NULL: none */
+	struct held *rest; /* of what takes several turns of the loop: what is left to do; NULL: nothing */
 	/* Called when a deferred answer is there. */
 	void (*done)(struct request *r);
 	void *userdata;

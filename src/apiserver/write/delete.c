@@ -194,6 +194,16 @@ enum write_result handle_delete(const struct stage *s, struct request *r) {
 
 /* ---- deletecollection ---- */
 
+/* How far a deletecollection is: the first SWEPT of the reply's items are done, the first KEPT were selected. */
+struct sweep {
+	struct held held; /* first */
+	size_t swept, kept;
+};
+
+static void sweep_free(struct held *h) {
+	free(h);
+}
+
 /* The objects as they are now, which is what the answer shows of those that are selected. 0 or -ENOMEM. */
 static int select_all(const struct stage *s, struct request *r) {
 	const struct route *rt = &r->route;
@@ -224,8 +234,12 @@ static enum write_result begin_collection(const struct stage *s, struct request 
 		                  "invalid resource version: resourceVersion: Invalid value: \"%.80s\": not a number",
 		                  version);
 	else if (request_check_selector(r) == 0) {
-		if (select_all(s, r) == 0)
+		struct sweep *sweep = select_all(s, r) == 0 ? calloc(1, sizeof(*sweep)) : NULL;
+		if (sweep) {
+			sweep->held.free = sweep_free;
+			r->rest = &sweep->held;
 			return WRITE_STAGED;
+		}
 		reply_internal(r, "out of memory");
 	}
 	return WRITE_DONE;
@@ -243,19 +257,19 @@ static const struct object *find_still(const struct stage *s, unsigned kind, con
 }
 
 /* Deletes the next of what is selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
-static int delete_some(const struct stage *s, struct request *r, const struct delete_options *d) {
+static int delete_some(const struct stage *s, struct request *r, struct sweep *sweep, const struct delete_options *d) {
 	const unsigned kind = r->route.kind_index;
 	struct blob **items = r->reply.items;
 	size_t bytes = 0, changes = 0, work = 0;
-	for (;
-	     r->swept < r->reply.n_items && changes < SWEEP_OBJECTS && bytes < SWEEP_BYTES && work < SELECTOR_WORK_MAX;
-	     r->swept++) {
-		struct blob *b = items[r->swept];
+	for (; sweep->swept < r->reply.n_items && changes < SWEEP_OBJECTS && bytes < SWEEP_BYTES &&
+	       work < SELECTOR_WORK_MAX;
+	     sweep->swept++) {
+		struct blob *b = items[sweep->swept];
 		char ns[64], name[256];
 		get_plain(b, "metadata.namespace", ns, sizeof(ns));
 		get_plain(b, "metadata.name", name, sizeof(name));
 		if (!selector_matches(r->selector, ns, name, b->data, b->len, &work)) {
-			items[r->swept] = blob_unref(b);
+			items[sweep->swept] = blob_unref(b);
 			continue;
 		}
 		const struct object *o = d->dry_run ? NULL : find_still(s, kind, ns, name, b);
@@ -266,17 +280,16 @@ static int delete_some(const struct stage *s, struct request *r, const struct de
 			return e;
 		bytes += o ? o->value->len : 0;
 		changes += e > 0;
-		items[r->swept] = NULL;
-		items[r->kept++] = b;
+		items[sweep->swept] = NULL;
+		items[sweep->kept++] = b;
 	}
 	return changes > 0;
 }
 
-static void reply_collection(const struct stage *s, struct request *r) {
+static void reply_collection(const struct stage *s, struct request *r, size_t n) {
 	char gv[64];
 	struct buf b = {0};
 	struct blob **items = TAKE_PTR(r->reply.items);
-	const size_t n = r->kept;
 	r->reply.n_items = 0;
 	api_kind_version(r->route.kind, gv);
 	buf_printf(&b,
@@ -297,17 +310,19 @@ enum write_result handle_delete_collection(const struct stage *s, struct request
 	struct delete_options d;
 	if (parse_options(r, &d) < 0)
 		return WRITE_DONE;
-	if (!r->sweeping && begin_collection(s, r) == WRITE_DONE)
+	if (!r->rest && begin_collection(s, r) == WRITE_DONE)
 		return WRITE_DONE;
-	r->sweeping = true;
-	int e = delete_some(s, r, &d);
+	struct sweep *sweep = (struct sweep *)r->rest;
+	int e = delete_some(s, r, sweep, &d);
 	if (e == -EAGAIN)
 		return WRITE_LATER;
 	if (e < 0)
 		reply_internal(r, "out of memory");
-	else if (r->swept == r->reply.n_items)
-		reply_collection(s, r);
-	if (r->reply.code)
-		r->sweeping = false;
+	else if (sweep->swept == r->reply.n_items)
+		reply_collection(s, r, sweep->kept);
+	if (r->reply.code) {
+		r->rest = NULL;
+		sweep_free(&sweep->held);
+	}
 	return e > 0 || (e < 0 && store_staged_count(s->store)) ? WRITE_STAGED : WRITE_DONE;
 }
