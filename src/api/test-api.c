@@ -241,7 +241,9 @@ static void test_every_kind(void **state) {
 		json_decref(s);
 		assert_ptr_equal(api_kind_find((*k)->group, (*k)->version, (*k)->plural), *k);
 		assert_ptr_equal(api_kind_find_by_kind((*k)->group, (*k)->version, (*k)->kind), *k);
+		assert_int_equal(api_kind_index(*k), k - api_kinds);
 	}
+	assert_in_range(api_kinds_count(), 1, 64); /* the server has a set of them in 64 bits */
 	assert_int_equal(api_crds_yaml(&crds, &err), 0);
 	api_reference(&docs);
 	assert_int_equal(buf_error(&docs, "docs", &err), 0);

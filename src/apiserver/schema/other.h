@@ -5,7 +5,7 @@
 
 #include "apiserver/request/request.h"
 
-/* What /readyz tells. */
+/* What /readyz tells of. */
 struct health {
 	const char *database; /* what is wrong with it, NULL: nothing */
 	bool stopping;

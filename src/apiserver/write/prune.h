@@ -6,9 +6,9 @@
 #include "apiserver/request/request.h"
 
 /*
- * OBJ is of kind K, and DUPLICATES are the members that its text has twice (NULL: none).
- * Drops what the schema doesn't know (which the client may have asked to be an error) and fills in defaults.
- * On failure the reply is set and a negative errno returned.
+ * Drops what the schema of K doesn't know (which the client may have asked to be an error), and fills in defaults.
+ * DUPLICATES: members that the text of OBJ has twice; NULL: none. On failure the reply is set and a negative errno
+ * returned.
  */
 int prune_object(struct request *r, const struct api_kind *k, const struct api_errors *duplicates,
                  json_t *obj) _must_use_;
