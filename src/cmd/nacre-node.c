@@ -18,8 +18,11 @@
 #define RESERVED_MIB INT64_C(1024) /* for the host itself, unless --memory-mib says otherwise */
 
 struct node {
+	sd_event *loop;
 	struct fabric *fabric;
 	struct agent *agent;
+	bool told_accel;
+	struct error failed; /* why the program ends */
 };
 
 static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on this host.");
@@ -41,6 +44,13 @@ static void on_state(const char *what, const struct error *err, void *userdata) 
 	}
 }
 
+static void on_failed(const struct error *err, void *userdata) {
+	struct node *n = userdata;
+
+	n->failed = *err;
+	(void)sd_event_exit(n->loop, -err->code);
+}
+
 static bool is_ready(void *userdata) {
 	struct node *n = userdata;
 
@@ -51,7 +61,12 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)usec;
 	struct node *n = userdata;
 	struct hypervisor_stats stats;
+	const char *why_not;
 
+	if (!n->told_accel && !agent_uses_kvm(n->agent, &why_not) && *why_not) {
+		log_warn("guests run with software emulation", "why=\"%s\"", why_not);
+		n->told_accel = true;
+	}
 	agent_stats(n->agent, &stats);
 	metric_set(&guests, (int64_t)stats.guests);
 	metric_set(&running, (int64_t)stats.running);
@@ -118,7 +133,6 @@ static int run(const struct options *o, struct error *err) {
 	_cleanup_(cleanup_source) sd_event_source *tick = NULL;
 	_free_ char *vm = o->vm ? strdup(o->vm) : beside_this_program("nacre-vm");
 	struct metrics_server *metrics = NULL;
-	const char *why_not;
 	struct hypervisor_stats adopted;
 	struct node node = {0};
 	struct fabric_config fc = {.role = "compute",
@@ -131,6 +145,8 @@ static int run(const struct options *o, struct error *err) {
 	                          .vtep = o->fabric.vtep,
 	                          .image_dir = o->images,
 	                          .problem = on_state,
+	                          .failed = on_failed,
+	                          .userdata = &node,
 	                          .hypervisor = {.run_dir = o->fabric.run_dir,
 	                                         .state_dir = o->state_dir,
 	                                         .keep_removed_s = o->keep_removed,
@@ -152,7 +168,7 @@ static int run(const struct options *o, struct error *err) {
 		r = kube_client_open(&client, loop, &o->fabric.access, "nacre-node", err);
 	if (r < 0)
 		goto out;
-	fc.loop = ac.loop = loop;
+	fc.loop = ac.loop = node.loop = loop;
 	fc.client = ac.client = client;
 	r = fabric_new(&fabric, &fc, err);
 	if (r < 0)
@@ -163,8 +179,6 @@ static int run(const struct options *o, struct error *err) {
 		goto out;
 	node.agent = agent;
 	tell_cgroups(agent);
-	if (!agent_uses_kvm(agent, &why_not) && *why_not)
-		log_warn("guests run with software emulation", "why=\"%s\"", why_not);
 	r = loop_timer(loop, &tick, 0, on_tick, &node);
 	if (r < 0) {
 		error_errno(err, r, "timer");
@@ -173,6 +187,8 @@ static int run(const struct options *o, struct error *err) {
 	agent_stats(agent, &adopted);
 	log_info("running", "host=%s api=%s guests=%zu", o->fabric.host, kube_client_server(client), adopted.guests);
 	r = loop_run(loop, err);
+	if (node.failed.code)
+		*err = node.failed;
 out:
 	/* While it still has something to tell of. */
 	metrics_server_free(metrics);

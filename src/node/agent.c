@@ -301,6 +301,12 @@ static void on_guest_gone(void *userdata, const char *id) {
 	add_id(userdata, id);
 }
 
+static void on_hypervisor_failed(void *userdata, const struct error *err) {
+	struct agent *a = userdata;
+
+	a->c.failed(err, a->c.userdata);
+}
+
 /* ---- what the API says ---- */
 
 static bool is_known(void *userdata, const char *id) {
@@ -310,7 +316,7 @@ static bool is_known(void *userdata, const char *id) {
 }
 
 bool agent_ready(const struct agent *a) {
-	return kube_workqueue_running(a->queue);
+	return kube_workqueue_running(a->queue) && hypervisor_is_settled(a->hypervisor);
 }
 
 static void check_synced(struct agent *a) {
@@ -411,9 +417,11 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	TAILQ_INIT(&a->work);
 	h = c->hypervisor;
 	h.loop = c->loop;
-	h.public_nl = fabric_underlay(c->fabric)->public_nl;
 	h.public_fd = fabric_underlay(c->fabric)->public_fd;
-	h.ops = (struct hypervisor_ops){.changed = on_guest_changed, .event = on_guest_event, .gone = on_guest_gone};
+	h.ops = (struct hypervisor_ops){.changed = on_guest_changed,
+	                                .event = on_guest_event,
+	                                .gone = on_guest_gone,
+	                                .failed = on_hypervisor_failed};
 	h.userdata = a;
 	int r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
 	if (r >= 0)

@@ -26,6 +26,8 @@ struct agent_config {
 	struct hypervisor_config hypervisor; /* loop, namespaces and callbacks are filled in by the agent */
 	/* What nobody but a person can put right. */
 	void (*problem)(const char *what, const struct error *err, void *userdata);
+	/* The agent is of no use any more; a new process may be. */
+	void (*failed)(const struct error *err, void *userdata);
 	void *userdata;
 };
 
@@ -37,7 +39,7 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 struct agent *agent_free(struct agent *a);
 DEFINE_CLEANUP(agent, struct agent *, agent_free)
 
-/* All instances of this host are known. */
+/* All instances of this host are known, nothing is left of others, and whether KVM works is known. */
 bool agent_ready(const struct agent *a);
 /* As hypervisor_uses_kvm(). */
 bool agent_uses_kvm(const struct agent *a, const char **ret_why_not);

@@ -229,7 +229,6 @@ static int middle(const struct container_config *c, const char *root, const char
 	int sync[2];
 	char byte = 0;
 
-	setsid();
 	/* When the host runs out of memory, guests go before the agent and FRR. -EACCES: they would anyway, since the
 	 * agent itself stands higher and may not lower that. */
 	int r = write_file("/proc/self/oom_score_adj", OOM_SCORE_ADJ, err);
@@ -251,6 +250,8 @@ static int middle(const struct container_config *c, const char *root, const char
 		close(sync[0]);
 		if (read(sync[1], &byte, 1) != 1)
 			_exit(1);
+		/* Until now it goes with the caller's process group, if that is killed (base/job.h). */
+		setsid();
 		rep.code = -first(c, root, log, &fds, sync[1], &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
 		tell(report_fd, &rep);

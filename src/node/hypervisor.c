@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/job.h"
 #include "base/proc.h"
 #include "base/tree.h"
 #include "base/util.h"
@@ -18,10 +19,10 @@
 #include "net/netns.h"
 #include "node/instdir.h"
 #include "node/kvmprobe.h"
+#include "node/look.h"
 #include "node/removed.h"
 #include "node/room.h"
 #include "node/vmclient.h"
-#include "vm/qemu.h"
 
 #define LOOK_PRIORITY  (SD_EVENT_PRIORITY_NORMAL + 20) /* after all else in the loop */
 #define RESYNC_US      (30 * USEC_PER_SEC)             /* between looks at an instance that nothing happened to */
@@ -34,10 +35,11 @@
 #define SHOWN_MAX       10
 #define SHOWN_WINDOW_NS (10 * NSEC_PER_SEC)
 #define SLOTS_MAX       CONTAINER_USERS
-/* What QEMU and nacre-vm are given beside the machine. */
-#define OVERHEAD_MIB    256
-#define OVERHEAD_CPU_US 50000 /* in each 100 ms */
-#define OVERHEAD_PIDS   128   /* QEMU has at most 64 threads for its disk */
+/* Worker processes, of which each has one guest. Most of their time they wait for disks. */
+#define WORKERS_MAX  16
+#define LOOK_MAX_MS  120000
+#define SWEEP_MAX_MS 600000
+#define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* with what it makes and removes */
 
 enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
 
@@ -60,6 +62,8 @@ struct guest {
 	uint64_t nft_state;
 
 	sd_event_source *wake; /* look at it again */
+	struct job *job;       /* a look at it; NULL: none is under way */
+	bool again;            /* something happened that this look has not seen */
 	unsigned failures;     /* of looks at it, in a row */
 
 	pid_t pid; /* first process of its container; 0: none */
@@ -87,8 +91,13 @@ struct hypervisor {
 	int lock, state_lock;
 	struct cgroups *cgroups;
 	struct removed *removed;
+	struct jobs *jobs;
+	struct job *probe; /* whether KVM works is just found out; NULL: that is decided */
+	struct job *sweep; /* no guest is looked at meanwhile */
+	bool (*keep)(void *userdata, const char *uid);
+	void *keep_userdata;
 	struct error no_kvm; /* why not, where that was to be found out */
-	bool kvm;            /* all machines use it; nothing that one does changes that */
+	struct look_host host;
 	struct guests all;
 	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
@@ -178,10 +187,16 @@ static const char *cgroup_name(const struct guest *i, char out[static INSTNET_NA
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
 /*
- * Without memory for a timer nothing can be done any more, and a new process adopts what is there. A look may start a
- * container, and many guests may end at once: the host's lease and what is told of each guest come between two looks.
+ * The earliest of several times counts. Without memory for a timer nothing can be done any more, and a new process
+ * adopts what is there. Many guests may end at once: the host's lease and what is told of each guest come before looks.
  */
 static void wake(struct guest *i, uint64_t delay_us) {
+	uint64_t now = now_monotonic_ns() / 1000, at;
+	int on = SD_EVENT_OFF;
+
+	if (i->wake && sd_event_source_get_enabled(i->wake, &on) > 0 && on != SD_EVENT_OFF &&
+	    sd_event_source_get_time(i->wake, &at) >= 0 && at <= now + delay_us)
+		return;
 	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0 ||
 	    sd_event_source_set_priority(i->wake, LOOK_PRIORITY) < 0)
 		abort();
@@ -312,11 +327,8 @@ static void look_for_growth(const struct guest *i, struct vm_status *end) {
 	         grown.msg);
 }
 
-static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-	(void)s;
-	(void)fd;
-	(void)revents;
-	struct guest *i = userdata;
+/* The first process of its container is no more. */
+static void guest_ended(struct guest *i) {
 	struct vm_status end;
 	struct error err;
 
@@ -324,9 +336,17 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 	look_for_memory(i, &end);
 	look_for_growth(i, &end);
 	forget_process(i);
+	/* Nothing runs; this removes its pid file. */
 	(void)!container_kill(i->dir, &err);
 	note_end(i, &end);
 	wake(i, 0);
+}
+
+static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)fd;
+	(void)revents;
+	guest_ended(userdata);
 	return 0;
 }
 
@@ -351,46 +371,7 @@ static int watch(struct guest *i, pid_t pid, struct error *err) {
 	i->pidfd = safe_close(i->pidfd);
 	if (r < 0 && !container_is_gone(r))
 		return error_errno(err, r, "watch the container");
-	struct vm_status end;
-	instdir_end(i->dir, &end);
-	return error_set(err, ESRCH, "%s", end.message);
-}
-
-static const char *netns_of(const struct guest *i, char out[static NETNS_PATH_MAX]) {
-	char name[INSTNET_NAME_MAX];
-
-	return netns_path(instnet_netns(i->h->prefix, i->id, name), out);
-}
-
-static int search(const struct guest *i, pid_t *ret_pid, struct error *err) {
-	char netns[NETNS_PATH_MAX], name[INSTNET_NAME_MAX];
-
-	return container_search(i->h->cgroups, cgroup_name(i, name), netns_of(i, netns), ret_pid, err);
-}
-
-/*
- * Takes up a container that runs, so that no second one is started beside it: of an agent before this one, one that
- * could not be watched when it was started, or one whose pid file is lost.
- */
-static int take_up(struct guest *i, struct error *err) {
-	_free_ char *pidfile = strf("%s/pid", i->dir);
-	pid_t pid;
-
-	if (!pidfile)
-		return error_oom(err);
-	int r = container_find(i->dir, &pid);
-	if (container_is_gone(r)) {
-		r = search(i, &pid, err);
-		if (r < 0 && r != -ESRCH)
-			return r;
-		if (r >= 0 && (r = proc_pidfile_write(pidfile, pid, err)) < 0 && r != -ESRCH)
-			return r;
-	}
-	if (r >= 0)
-		r = watch(i, pid, err);
-	else if (!container_is_gone(r))
-		return error_errno(err, r, "look for its container");
-	return container_is_gone(r) ? 0 : r;
+	return error_set(err, ESRCH, "the container has ended");
 }
 
 static void choose_user(struct guest *i) {
@@ -413,88 +394,7 @@ static void choose_user(struct guest *i) {
 	}
 }
 
-/* The machine's memory and processors, and what QEMU needs beside them (docs/instances.md). */
-static struct cgroup_limits limits_of(const struct guest *i) {
-	uint64_t mib = (uint64_t)i->spec.memory_mib, vcpus = (uint64_t)i->spec.vcpus;
-
-	mib += mib / 64 + 4 * vcpus + OVERHEAD_MIB + (i->h->kvm ? 0 : QEMU_TCG_CACHE_MIB);
-	return (struct cgroup_limits){.memory = mib << 20,
-	                              .vcpus = i->spec.vcpus,
-	                              .cpu_us = i->spec.vcpus * 100000 + OVERHEAD_CPU_US,
-	                              .pids = i->spec.vcpus + OVERHEAD_PIDS};
-}
-
-/* On failure *REASON says in one word what is wrong. */
-static int start(struct guest *i, const char **reason, struct error *err) {
-	char netns[NETNS_PATH_MAX], hostname[64], cgroup[INSTNET_NAME_MAX];
-	const char *slash = strchr(i->spec.name, '/');
-	const struct room room = {.state_dir = i->h->state_dir, .overcommit = i->h->c.disk_overcommit};
-	struct instdir_start files;
-	pid_t pid;
-
-	*reason = "ImageUnavailable";
-	int r = instdir_check_image(&i->spec, err);
-	if (r < 0)
-		return r;
-	*reason = "StartFailed";
-	struct cgroup_limits limits = limits_of(i);
-	r = cgroup_make(i->h->cgroups, cgroup_name(i, cgroup), &limits, err);
-	if (r < 0)
-		return r;
-	r = removed_take_back(i->h->removed, i->uid, err);
-	if (r < 0)
-		return r;
-	r = instdir_prepare(i->dir, i->state_dir, &room, &i->spec, i->user, i->h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG,
-	                    &files, err);
-	if (r < 0)
-		return r;
-	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : i->spec.name);
-	struct container_config c = {.dir = i->dir,
-	                             .netns = netns_of(i, netns),
-	                             .hostname = hostname,
-	                             .program = i->h->program,
-	                             .user = i->user,
-	                             .tap = files.has_tap ? INSTNET_TAP : NULL,
-	                             .files = files.files,
-	                             .n_files = files.n_files,
-	                             .state = files.has_state ? i->state_dir : NULL,
-	                             .file_max = files.file_max,
-	                             .cgroups = i->h->cgroups,
-	                             .cgroup = cgroup};
-	r = container_start(&c, &pid, err);
-	if (r < 0)
-		return r;
-	i->started_ns = now_monotonic_ns();
-	r = watch(i, pid, err);
-	if (r < 0)
-		return r;
-	set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
-	event(i, false, "Started", i->h->kvm ? "started with KVM" : "started with software emulation (TCG)");
-	return 0;
-}
-
 /* ---- making it so ---- */
-
-static int ensure_network(struct guest *i, struct error *err) {
-	const struct guest_spec *s = &i->spec;
-	struct instnet_config c = {.prefix = i->h->prefix,
-	                           .id = i->id,
-	                           .mac = s->mac,
-	                           .ip = s->ip,
-	                           .net = s->net,
-	                           .delegated = s->delegated,
-	                           .uid = i->user,
-	                           .mtu = 1500,
-	                           .ingress = s->ingress,
-	                           .n_ingress = s->n_ingress};
-	int r = instnet_ensure(&c, i->h->c.public_nl, i->h->c.public_fd, &i->nft_state, err);
-
-	if (r >= 0 && !i->state.connected) {
-		i->state.connected = true;
-		i->h->c.ops.changed(i->h->c.userdata, i->uid);
-	}
-	return r;
-}
 
 static void kill_process(const struct guest *i) {
 	(void)syscall(SYS_pidfd_send_signal, i->pidfd, SIGKILL, NULL, 0);
@@ -519,95 +419,169 @@ static int stop(struct guest *i, struct error *err) {
 	return r;
 }
 
-static int make_so(struct guest *i, const char **reason, struct error *err) {
-	char netns[NETNS_PATH_MAX];
+static void look_failed(struct guest *i, const char *reason, const struct error *err) {
+	uint64_t delay = (USEC_PER_SEC / 4) << MIN(i->failures, 10U);
+
+	wake(i, MIN(delay, RETRY_MAX_US));
+	if (i->failures++ == 0 || !streq(i->state.message, err->msg))
+		event(i, true, reason, err->msg);
+	/* What runs goes on running, though something about it can't be put right. */
+	if (!i->pid)
+		set_state(i, GUEST_FAILED, reason, err->msg);
+}
+
+/* The worker sees the guest as it is when it starts. */
+static int look_in_worker(void *arg, void *result, struct error *err) {
+	const struct guest *i = arg;
+	const struct look l = {.host = &i->h->host,
+	                       .uid = i->uid,
+	                       .id = i->id,
+	                       .dir = i->dir,
+	                       .state_dir = i->state_dir,
+	                       .user = i->user,
+	                       .pid = i->pid,
+	                       .may_start = !i->h->probe && now_monotonic_ns() >= i->not_before_ns,
+	                       .nft_state = i->nft_state,
+	                       .asked = i->asked,
+	                       .spec = &i->spec};
+
+	return i->want == WANT_NO ? look_remove(&l, result, err) : look_ensure(&l, result, err);
+}
+
+/* Watches what the worker has found or started. False if the look has failed by that. */
+static bool look_watch(struct guest *i, const struct look_result *l) {
+	struct error err = {0};
+
+	i->started_ns = l->started ? now_monotonic_ns() : i->started_ns;
+	int r = watch(i, l->pid, &err);
+	if (r < 0 && r != -ESRCH) {
+		look_failed(i, l->started ? "StartFailed" : "AdoptionFailed", &err);
+		return false;
+	}
+	if (l->started) {
+		set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
+		event(i, false, "Started",
+		      i->h->host.kvm ? "started with KVM" : "started with software emulation (TCG)");
+		if (r < 0)
+			guest_ended(i);
+	} else if (r < 0 || !i->spec.running) {
+		wake(i, 0);
+	}
+	return true;
+}
+
+/* What is left to do once all that it needs is there. */
+static void look_settle(struct guest *i) {
 	uint64_t now = now_monotonic_ns();
 
-	choose_user(i);
-	/* Before the network, whose namespace may have lost its name: a container would not be found in a new one. */
-	*reason = "AdoptionFailed";
-	int r = i->pid ? 0 : take_up(i, err);
-	if (r < 0)
-		return r;
-	*reason = "NetworkFailed";
-	r = ensure_network(i, err);
-	if (r < 0)
-		return r;
-	if (i->pid && container_is_in(i->pid, netns_of(i, netns)) == 0) {
-		/* Nothing reaches it there. Its end starts it again. */
-		event(i, true, "NetworkLost", "its network namespace was replaced, so it is started again");
-		kill_process(i);
-		return 0;
-	}
-	*reason = "StopFailed";
-	if (i->pid && !i->spec.running)
-		return stop(i, err);
-	i->stop_by_ns = 0;
+	if (i->spec.running)
+		i->stop_by_ns = 0;
 	if (i->pid)
-		return 0;
+		return;
 	if (!i->spec.running) {
+		i->stop_by_ns = 0;
 		if (i->state.phase != GUEST_STOPPED)
 			set_state(i, GUEST_STOPPED, "Stopped", "spec.running is false");
 		i->crashes = 0;
-		return 0;
+	} else if (!i->h->probe) {
+		wake(i, now < i->not_before_ns ? (i->not_before_ns - now) / 1000 + 1 : 0);
 	}
-	if (now < i->not_before_ns) {
-		wake(i, (i->not_before_ns - now) / 1000 + 1);
-		return 0;
-	}
-	return start(i, reason, err);
 }
 
-/* Nothing is removed while anything runs. */
-static int take_apart(struct guest *i, struct error *err) {
-	char name[INSTNET_NAME_MAX];
-	pid_t pid;
+static void look_ensured(struct guest *i, int r, const struct look_result *l, const struct error *err) {
+	i->nft_state = l->nft_state;
+	if (l->connected && !i->state.connected) {
+		i->state.connected = true;
+		i->h->c.ops.changed(i->h->c.userdata, i->uid);
+	}
+	if (l->pid && !i->pid && !look_watch(i, l))
+		return;
+	if (r < 0) {
+		look_failed(i, l->reason, err);
+		return;
+	}
+	i->failures = 0;
+	if (l->network_lost && i->pid) {
+		/* Nothing reaches it there. Its end starts it again. */
+		event(i, true, "NetworkLost", "its network namespace was replaced, so it is started again");
+		kill_process(i);
+		return;
+	}
+	look_settle(i);
+}
 
-	forget_process(i);
-	int r = container_kill(i->dir, err);
-	while (r >= 0 && (r = search(i, &pid, err)) == 0)
-		r = proc_stop(pid, 0, err);
-	if (r == -ESRCH)
-		r = instnet_remove(i->h->prefix, i->id, i->h->c.public_nl, err);
-	if (r >= 0)
-		r = cgroup_remove(i->h->cgroups, cgroup_name(i, name), err);
-	if (r >= 0)
-		r = removed_put(i->h->removed, i->uid, i->asked, err);
-	if (r >= 0)
-		r = remove_tree(i->dir, err);
-	return r;
+static void look_removed(struct guest *i, int r, const struct look_result *l, const struct error *err) {
+	struct hypervisor *h = i->h;
+	struct guest_spec spec;
+	char uid[37];
+
+	removed_wake(h->removed);
+	if (r < 0) {
+		look_failed(i, l->reason, err);
+		return;
+	}
+	bool again = i->want == WANT_YES;
+	memcpy(&spec, &i->spec, sizeof(spec));
+	memcpy(uid, i->uid, sizeof(uid));
+	RB_REMOVE(guests, &h->all, i);
+	guest_free(i);
+	h->c.ops.gone(h->c.userdata, uid);
+	/* It was wanted again while it went. */
+	if (again && hypervisor_put(h, &spec, NULL) < 0)
+		abort();
+}
+
+static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+	struct guest *i = userdata;
+
+	i->job = NULL;
+	if (i->again || r == -ECANCELED)
+		wake(i, 0);
+	i->again = false;
+	wake(i, RESYNC_US);
+	if (r == -ECANCELED)
+		return;
+	if (!result)
+		look_failed(i, "WorkerFailed", err);
+	else if (((const struct look_result *)result)->removed)
+		look_removed(i, r, result, err);
+	else
+		look_ensured(i, r, result, err);
 }
 
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	(void)source;
 	(void)usec;
 	struct guest *i = userdata;
-	struct hypervisor *h = i->h;
-	const char *reason = "RemovalFailed";
+	struct job_spec spec = {.fn = look_in_worker,
+	                        .arg = i,
+	                        .result_size = sizeof(struct look_result),
+	                        .keep = {i->h->host.public_fd},
+	                        .n_keep = 1,
+	                        .timeout_ms = LOOK_MAX_MS,
+	                        .done = on_look,
+	                        .userdata = i};
 	struct error err = {0};
-	char uid[37];
 
-	if (i->want == WANT_UNKNOWN)
+	/* The end of the sweep wakes all. */
+	if (i->want == WANT_UNKNOWN || i->h->sweep)
 		return 0;
-	wake(i, RESYNC_US);
-	int r = i->want == WANT_YES ? make_so(i, &reason, &err) : take_apart(i, &err);
-	if (r < 0) {
-		uint64_t delay = (USEC_PER_SEC / 4) << MIN(i->failures, 10U);
-		wake(i, MIN(delay, RETRY_MAX_US));
-		if (i->failures++ == 0 || !streq(i->state.message, err.msg))
-			event(i, true, reason, err.msg);
-		/* What runs goes on running, though something about it can't be put right. */
-		if (!i->pid)
-			set_state(i, GUEST_FAILED, reason, err.msg);
-		return 0;
-	}
-	i->failures = 0;
 	if (i->want == WANT_NO) {
-		memcpy(uid, i->uid, sizeof(uid));
-		RB_REMOVE(guests, &h->all, i);
-		guest_free(i);
-		h->c.ops.gone(h->c.userdata, uid);
+		/* It need not wait for the worker's turn. */
+		if (i->pid)
+			kill_process(i);
+		forget_process(i);
+	} else if (i->pid && !i->spec.running && stop(i, &err) < 0) {
+		look_failed(i, "StopFailed", &err);
+		return 0;
 	}
+	if (i->job) {
+		i->again |= job_is_running(i->job);
+		return 0;
+	}
+	choose_user(i);
+	if (job_start(i->h->jobs, &spec, &i->job, &err) < 0)
+		look_failed(i, "WorkerFailed", &err);
 	return 0;
 }
 
@@ -660,6 +634,9 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	if (i->want == WANT_NO)
 		return;
 	i->want = WANT_NO;
+	/* A start is broken off. */
+	if (i->job && job_is_running(i->job))
+		job_cancel(i->job);
 	wake(i, 0);
 }
 
@@ -677,47 +654,85 @@ static bool is_known_name(void *userdata, const char *name) {
 	return false;
 }
 
-static void sweep_networks(struct hypervisor *h, const char *begin) {
+static int sweep_networks(struct hypervisor *h, const char *begin, struct error *err) {
+	_nl_free_ struct nl *public = NULL;
 	char **names = NULL;
 	size_t n = 0;
+	int r = nl_open(&public, h->host.public_fd, err);
 
-	if (netns_list(begin, &names, &n, NULL) < 0)
-		return;
+	if (r >= 0)
+		r = netns_list(begin, &names, &n, err);
+	if (r < 0)
+		return r;
 	for (size_t k = 0; k < n; k++)
 		if (!is_known_name(h, names[k]))
-			(void)!instnet_remove(h->prefix, names[k] + strlen(begin), h->c.public_nl, NULL);
+			(void)!instnet_remove(h->prefix, names[k] + strlen(begin), public, NULL);
 	netns_list_free(names, n);
+	return 0;
 }
 
 /* Disks of instances that were deleted while this host was off: then RUN_DIR knew nothing of them. */
-static void sweep_disks(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
+static void sweep_disks(struct hypervisor *h) {
 	_free_ char *path = strf("%s/instances", h->state_dir);
 	DIR *dir = path ? opendir(path) : NULL;
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {
 		char id[INSTNET_ID_LEN + 1];
-		if (instnet_id(e->d_name, id) && !find(h, e->d_name) && !keep(userdata, e->d_name))
+		if (instnet_id(e->d_name, id) && !find(h, e->d_name) && !h->keep(h->keep_userdata, e->d_name))
 			(void)!removed_put(h->removed, e->d_name, false, NULL);
 	}
 	if (dir)
 		closedir(dir);
 }
 
-void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
-	struct guest *i;
+static int sweep_in_worker(void *arg, void *result, struct error *err) {
+	(void)result;
+	struct hypervisor *h = arg;
 	_free_ char *begin = strf("%si-", h->prefix);
+
+	if (!begin)
+		return error_oom(err);
+	/* What fails is left to the next agent. */
+	(void)!sweep_networks(h, begin, NULL);
+	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
+	sweep_disks(h);
+	return 0;
+}
+
+static void on_sweep(void *userdata, int r, const void *result, const struct error *err) {
+	(void)r;
+	(void)result;
+	(void)err;
+	struct hypervisor *h = userdata;
+	struct guest *i;
+
+	h->sweep = NULL;
+	removed_wake(h->removed);
+	RB_FOREACH (i, guests, &h->all)
+		wake(i, 0);
+}
+
+void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
+	const struct job_spec spec = {.fn = sweep_in_worker,
+	                              .arg = h,
+	                              .keep = {h->host.public_fd},
+	                              .n_keep = 1,
+	                              .timeout_ms = SWEEP_MAX_MS,
+	                              .done = on_sweep,
+	                              .userdata = h};
+	struct guest *i;
 
 	RB_FOREACH (i, guests, &h->all)
 		if (i->want == WANT_UNKNOWN && !keep(userdata, i->uid)) {
 			i->want = WANT_NO;
 			wake(i, 0);
 		}
-	if (!begin)
-		return;
-	sweep_networks(h, begin);
-	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
-	sweep_disks(h, keep, userdata);
+	h->keep = keep;
+	h->keep_userdata = userdata;
+	/* No look is under way, which might be making what this takes for left over. */
+	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
+		abort();
 }
 
 const struct guest_state *hypervisor_state(const struct hypervisor *h, const char *uid) {
@@ -728,7 +743,11 @@ const struct guest_state *hypervisor_state(const struct hypervisor *h, const cha
 
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not) {
 	*ret_why_not = h->no_kvm.msg;
-	return h->kvm;
+	return h->host.kvm;
+}
+
+bool hypervisor_is_settled(const struct hypervisor *h) {
+	return !h->probe && !h->sweep;
 }
 
 unsigned hypervisor_missing_controllers(const struct hypervisor *h) {
@@ -856,26 +875,47 @@ static int find_cgroups(struct hypervisor *h, struct error *err) {
 	return 0;
 }
 
-/* Before there is anything to be late for. */
-static int choose_accel(struct hypervisor *h, struct error *err) {
+static int probe_in_worker(void *arg, void *result, struct error *err) {
+	(void)result;
+	const struct hypervisor *h = arg;
 	const struct kvmprobe_config c = {.run_dir = h->run_dir,
 	                                  .prefix = h->prefix,
 	                                  .program = h->program,
 	                                  .uid = h->c.uid_base + SLOTS_MAX,
 	                                  .cgroups = h->cgroups};
 
-	h->kvm = h->c.accel == HYPERVISOR_KVM;
-	if (h->c.accel != HYPERVISOR_AUTO) {
-		(void)!kvmprobe_clear(&c, NULL);
-		return 0;
-	}
-	int r = kvmprobe(&c, &h->no_kvm);
-	h->kvm = r == 0;
+	return h->c.accel == HYPERVISOR_AUTO ? kvmprobe(&c, err) : kvmprobe_clear(&c, err);
+}
+
+static void on_probe(void *userdata, int r, const void *result, const struct error *err) {
+	(void)result;
+	struct hypervisor *h = userdata;
+	struct error why;
+	struct guest *i;
+
 	/* Guests get software emulation only where KVM is known to fail. */
-	if (r < 0 && r != -EOPNOTSUPP)
-		return error_set(err, -r, "whether KVM works is not known: %.400s; start again, or with --accel kvm",
-		                 h->no_kvm.msg);
-	return 0;
+	if (h->c.accel == HYPERVISOR_AUTO && r < 0 && r != -EOPNOTSUPP) {
+		error_set(&why, -r, "whether KVM works is not known: %.400s; start again, or with --accel kvm",
+		          err->msg);
+		h->c.ops.failed(h->c.userdata, &why);
+		return;
+	}
+	h->probe = NULL;
+	if (h->c.accel == HYPERVISOR_AUTO) {
+		h->host.kvm = r == 0;
+		h->no_kvm = r < 0 ? *err : (struct error){0};
+	}
+	RB_FOREACH (i, guests, &h->all)
+		wake(i, 0);
+}
+
+/* Finds out whether KVM works, if that is asked for, or clears what an agent left that was killed over that. */
+static int choose_accel(struct hypervisor *h, struct error *err) {
+	const struct job_spec spec = {
+		.fn = probe_in_worker, .arg = h, .timeout_ms = PROBE_MAX_MS, .done = on_probe, .userdata = h};
+
+	h->host.kvm = h->c.accel == HYPERVISOR_KVM;
+	return job_start(h->jobs, &spec, &h->probe, err);
 }
 
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) {
@@ -904,7 +944,17 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = find_cgroups(h, err);
 	if (r >= 0)
-		r = choose_accel(h, err);
+		r = jobs_new(&h->jobs, config->loop, WORKERS_MAX, LOOK_PRIORITY, err);
+	if (r < 0)
+		return r;
+	h->host = (struct look_host){.prefix = h->prefix,
+	                             .program = h->program,
+	                             .state_dir = h->state_dir,
+	                             .public_fd = config->public_fd,
+	                             .disk_overcommit = config->disk_overcommit,
+	                             .cgroups = h->cgroups,
+	                             .removed = h->removed};
+	r = choose_accel(h, err);
 	if (r >= 0)
 		r = nl_subscribe(&h->links, config->public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
 	if (r < 0)
@@ -927,6 +977,8 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 
 	if (!h)
 		return NULL;
+	/* Nothing is told any more. */
+	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {
 		RB_REMOVE(guests, &h->all, i);
 		guest_free(i);

@@ -10,7 +10,8 @@
  * hypervisor adopts all of it without touching it; what nobody has asked for by the time of
  * hypervisor_sweep() is removed then, and not before.
  *
- * What is asked for is done from the loop, soon, one instance a turn; a failure is reported and tried
+ * What is asked for is done soon: what may block in a worker process (node/look.h), one for an instance at a time and
+ * several at once; all else, and every change of state, by the loop, which never waits. A failure is reported and tried
  * again with a delay, for ever.
  */
 
@@ -38,6 +39,9 @@ struct hypervisor_ops {
 	void (*event)(void *userdata, const char *uid, bool warning, const char *reason, const char *message);
 	/* Nothing of it is left on the host. */
 	void (*gone)(void *userdata, const char *uid);
+	/* HYPERVISOR_AUTO only: whether KVM works can't be told. No guest is started any more; a new start asks again.
+	 */
+	void (*failed)(void *userdata, const struct error *err);
 };
 
 struct hypervisor_config {
@@ -56,8 +60,7 @@ struct hypervisor_config {
 	bool require_cgroups;
 	uid_t uid_base; /* QEMU of slot N runs as uid_base + N, below CONTAINER_USERS (node/container.h) */
 	enum hypervisor_accel accel;
-	struct nl *public_nl; /* of namespace `public`; borrowed, like public_fd */
-	int public_fd;
+	int public_fd; /* namespace `public`; borrowed */
 	struct hypervisor_ops ops;
 	void *userdata;
 };
@@ -66,8 +69,8 @@ struct hypervisor;
 
 /*
  * Takes RUN_DIR and STATE_DIR for itself (-EBUSY if another has one) and adopts what is there. Strings are copied.
- * Blocks while it looks whether KVM works (node/kvmprobe.h), once a boot of the host, if that is asked for; fails if
- * that can't be told.
+ * Whether KVM works is found out (node/kvmprobe.h), once a boot of the host, if that is asked for; no guest is started
+ * before that is known.
  * -EOPNOTSUPP if control groups are required and can't bound memory, processor time and threads.
  */
 int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *config, struct error *err) _must_use_;
@@ -95,8 +98,10 @@ struct hypervisor_stats {
 	size_t guests, running;
 	uint64_t restarts; /* since this process began */
 };
-/* Decided once, by the option or the probe. *RET_WHY_NOT is "" where nothing was to be found out. */
+/* Decided once, by the option or the probe. *RET_WHY_NOT is "" before, and where nothing was to be found out. */
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);
+/* Whether KVM works is known, and what hypervisor_sweep() found has been removed. */
+bool hypervisor_is_settled(const struct hypervisor *h);
 /* Control group controllers that this host doesn't offer; enum cgroup_controller. */
 unsigned hypervisor_missing_controllers(const struct hypervisor *h);
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret);

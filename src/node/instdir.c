@@ -111,7 +111,7 @@ static int make_disk(const char *dir, const struct room *room, const struct gues
 	if (r != -ENOENT)
 		return r < 0 ? r : keep_file_max(dir, has, ret_file_max, err);
 	/* A disk that can't grow to its size would fail in the guest's hands. */
-	r = room ? room_check(room, dir, *ret_file_max, err) : 0;
+	r = room ? room_take(room, dir, *ret_file_max, err) : room_write(dir, *ret_file_max, err);
 	if (r < 0)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
@@ -120,8 +120,10 @@ static int make_disk(const char *dir, const struct room *room, const struct gues
 	const char *const argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", fresh, size, NULL};
 	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
 	if (r >= 0)
-		r = room_write(dir, *ret_file_max, err);
-	return r < 0 ? r : put_in_place(fresh, path, uid, err);
+		r = put_in_place(fresh, path, uid, err);
+	if (r < 0)
+		room_give_back(dir);
+	return r;
 }
 
 static int make_vars(const char *dir, uid_t uid, struct error *err) {

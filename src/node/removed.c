@@ -12,6 +12,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "node/instnet.h"
+#include "node/room.h"
 
 #define PURGE      "purge-"
 #define PURGE_MAX  32 /* by one process */
@@ -21,7 +22,7 @@
 
 struct removed {
 	sd_event *loop;
-	char *instances, *dir; /* STATE_DIR/instances, STATE_DIR/removed */
+	char *state_dir, *instances, *dir; /* STATE_DIR/instances, STATE_DIR/removed */
 	int64_t keep_s;
 	sd_event_source *timer;
 	pid_t purger; /* 0: none was started */
@@ -90,7 +91,7 @@ static void look_around(struct look *l, const struct removed *r) {
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata);
 
-static void removed_wake(struct removed *r, uint64_t delay_us) {
+static void removed_look_in(struct removed *r, uint64_t delay_us) {
 	/* As in node/hypervisor.c: without memory for a timer nothing can be done any more. */
 	if (loop_timer(r->loop, &r->timer, delay_us, on_timer, r) < 0)
 		abort();
@@ -101,7 +102,7 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	_cleanup_(look_done) struct look l = {0};
 	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
 
-	removed_wake(r, BUSY_US);
+	removed_look_in(r, BUSY_US);
 	if (r->purger && proc_is_running(r->purger, "rm"))
 		return 0;
 	r->purger = 0;
@@ -110,7 +111,7 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 		argv[4 + i] = l.victims[i];
 	/* What fails is tried again. */
 	if (l.n == 0)
-		removed_wake(r, IDLE_US);
+		removed_look_in(r, IDLE_US);
 	else
 		(void)!proc_start_detached(&(struct proc_spec){.argv = argv}, &r->purger, NULL);
 	return 0;
@@ -124,14 +125,15 @@ int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int
 		return error_oom(err);
 	r->loop = loop;
 	r->keep_s = keep_s;
+	r->state_dir = strdup(state_dir);
 	r->instances = strf("%s/instances", state_dir);
 	r->dir = strf("%s/removed", state_dir);
-	code = r->instances && r->dir ? mkdir_p(r->dir, 0700, err) : error_oom(err);
+	code = r->state_dir && r->instances && r->dir ? mkdir_p(r->dir, 0700, err) : error_oom(err);
 	if (code < 0) {
 		removed_free(r);
 		return code;
 	}
-	removed_wake(r, 0);
+	removed_look_in(r, 0);
 	*ret = r;
 	return 0;
 }
@@ -142,20 +144,30 @@ struct removed *removed_free(struct removed *r) {
 	sd_event_source_disable_unref(r->timer);
 	if (r->purger && proc_is_running(r->purger, "rm"))
 		(void)!proc_stop(r->purger, 0, NULL);
+	free(r->state_dir);
 	free(r->instances);
 	free(r->dir);
 	free(r);
 	return NULL;
 }
 
-int removed_put(struct removed *r, const char *uid, bool asked, struct error *err) {
+void removed_wake(struct removed *r) {
+	removed_look_in(r, 0);
+}
+
+int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) {
 	_free_ char *from = strf("%s/%s", r->instances, uid), *to = strf("%s/%s", r->dir, uid),
 		    *purge = strf("%s/" PURGE "%s", r->dir, uid);
 	/* 1970: older than anything is kept. */
 	const struct timespec now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}}, never[2] = {0};
 
+	_close_ int lock = -1;
+
 	if (!from || !to || !purge)
 		return error_oom(err);
+	int code = room_lock(r->state_dir, &lock, err);
+	if (code < 0)
+		return code;
 	if (utimensat(AT_FDCWD, from, asked ? never : now, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : error_errno(err, errno, "set the time of `%s`", from);
 	/* One of the same name is older, or removed_take_back() would have moved it. */
@@ -163,15 +175,19 @@ int removed_put(struct removed *r, const char *uid, bool asked, struct error *er
 		return error_errno(err, errno, "move `%s` away", to);
 	if (rename(from, to) < 0)
 		return error_errno(err, errno, "move `%s` to `%s`", from, to);
-	removed_wake(r, 0);
 	return 0;
 }
 
-int removed_take_back(struct removed *r, const char *uid, struct error *err) {
+int removed_take_back(const struct removed *r, const char *uid, struct error *err) {
 	_free_ char *from = strf("%s/%s", r->dir, uid), *to = strf("%s/%s", r->instances, uid);
+
+	_close_ int lock = -1;
 
 	if (!from || !to)
 		return error_oom(err);
+	int code = room_lock(r->state_dir, &lock, err);
+	if (code < 0)
+		return code;
 	if (rename(from, to) < 0 && errno != ENOENT && errno != EEXIST && errno != ENOTEMPTY)
 		return error_errno(err, errno, "move `%s` to `%s`", from, to);
 	return 0;

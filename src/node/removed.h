@@ -26,7 +26,13 @@ int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int
 /* Ends the process that deletes. */
 struct removed *removed_free(struct removed *r);
 
-/* Moves the folder of UID; ASKED: it goes at once. A missing one is success. */
-int removed_put(struct removed *r, const char *uid, bool asked, struct error *err) _must_use_;
+/*
+ * These two may be called in a worker process (base/job.h), after which the loop calls removed_wake().
+ *
+ * Moves the folder of UID; ASKED: it goes at once. A missing one is success.
+ */
+int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) _must_use_;
 /* Moves it back if it is still kept, and if there is no other. Success also if there is nothing to move. */
-int removed_take_back(struct removed *r, const char *uid, struct error *err) _must_use_;
+int removed_take_back(const struct removed *r, const char *uid, struct error *err) _must_use_;
+/* Something may have been put there. */
+void removed_wake(struct removed *r);

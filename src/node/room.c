@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -60,8 +61,12 @@ static int add_disk(struct sums *s, const char *folder, struct error *err) {
 
 	if (!path)
 		return error_oom(err);
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : error_errno(err, errno, "`%s`", path);
+	/* One that is promised and not there is just being made. */
+	if (lstat(path, &st) < 0) {
+		if (errno != ENOENT)
+			return error_errno(err, errno, "`%s`", path);
+		st = (struct stat){0};
+	}
 	uint64_t used = (uint64_t)st.st_blocks * BLOCK;
 	int r = room_read(folder, &max, &scratch);
 	if (r == -ENOENT)
@@ -95,7 +100,7 @@ static int add_disks(struct sums *s, const char *dir, const char *own, struct er
 	return r;
 }
 
-int room_check(const struct room *room, const char *own, uint64_t size, struct error *err) {
+static int room_check(const struct room *room, const char *own, uint64_t size, struct error *err) {
 	_free_ char *instances = strf("%s/instances", room->state_dir), *removed = strf("%s/removed", room->state_dir);
 	struct sums s = {0};
 	struct statvfs fs;
@@ -119,6 +124,37 @@ int room_check(const struct room *room, const char *own, uint64_t size, struct e
 		"%llu MiB; add space, delete instances or disks in `removed`, or raise --disk-overcommit",
 		room->state_dir, (unsigned long long)(size >> 20), (unsigned long long)(available >> 20),
 		(unsigned long long)((s.promised - s.used) >> 20));
+}
+
+int room_lock(const char *state_dir, int *ret_fd, struct error *err) {
+	_free_ char *path = strf("%s/room.lock", state_dir);
+
+	if (!path)
+		return error_oom(err);
+	_close_ int lock = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (lock < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	while (flock(lock, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return error_errno(err, errno, "lock `%s`", path);
+	*ret_fd = TAKE_FD(lock);
+	return 0;
+}
+
+int room_take(const struct room *room, const char *own, uint64_t size, struct error *err) {
+	_close_ int lock = -1;
+	int r = room_lock(room->state_dir, &lock, err);
+
+	if (r >= 0)
+		r = room_check(room, own, size, err);
+	return r < 0 ? r : room_write(own, size, err);
+}
+
+void room_give_back(const char *own) {
+	_free_ char *path = strf("%s/disk.max", own);
+
+	if (path)
+		unlink(path);
 }
 
 int room_check_vars(const char *own, struct error *err) {

@@ -392,7 +392,10 @@ static void on_gone(void *userdata, const char *uid) {
 	gone = true;
 }
 
-/* How many first processes of containers are in the network namespace of the instance; *RET is one of them. */
+/*
+ * How many first processes of containers are in the network namespace of the instance; *RET is one of them. One that
+ * has not begun its program is still its worker's, and may go with that.
+ */
 static size_t containers(pid_t *ret) {
 	char command[256], name[INSTNET_NAME_MAX];
 	const char *const argv[] = {"sh", "-c", command, NULL};
@@ -400,7 +403,7 @@ static size_t containers(pid_t *ret) {
 	size_t n = 0;
 	snprintf(command, sizeof(command),
 	         "for p in $(ip netns pids %s 2>/dev/null); do grep -q '^NSpid:.*[[:space:]]1$' /proc/$p/status && "
-	         "echo $p; "
+	         "! grep -q test-node /proc/$p/comm && echo $p; "
 	         "done; true",
 	         instnet_netns(prefix, ID, name));
 	OK(proc_run(&(struct proc_spec){.argv = argv}, &out, &error));
@@ -424,9 +427,8 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.accel = HYPERVISOR_TCG,
 		.keep_removed_s = 3600,
 		.stop_s = 60,
-		.public_nl = public_nl,
 		.public_fd = public_fd,
-		.ops = {on_changed, on_event, on_gone},
+		.ops = {.changed = on_changed, .event = on_event, .gone = on_gone},
 	};
 	OK(hypervisor_new(&h, &c, &error));
 	/* One folder can't be both. */
@@ -525,7 +527,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 	sd_event_unref(loop);
 }
 
-/* An agent that has few descriptors, and ends somewhere: libnftables ends a process that gets no socket. */
+/* An agent that has few descriptors and little time, and ends somewhere. */
 static void run_poor_agent(const struct guest_spec *spec, int files) {
 	fflush(NULL);
 	pid_t agent = fork();
@@ -539,8 +541,9 @@ static void run_poor_agent(const struct guest_spec *spec, int files) {
 		struct hypervisor *h = new_hypervisor(loop);
 		OK(hypervisor_put(h, spec, &error));
 		allow_files(files);
-		for (int i = 0; i < 8; i++)
-			(void)sd_event_run(loop, 0);
+		uint64_t end = now_monotonic_ns() + (uint64_t)files * 50 * NSEC_PER_MSEC;
+		while (now_monotonic_ns() < end)
+			(void)sd_event_run(loop, 5000);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(agent, NULL, 0), agent);
@@ -551,7 +554,7 @@ static void one_guest_however_few_descriptors(void **state) {
 	_free_ char *program = strf("%s/program", dir);
 	struct guest_spec spec;
 	size_t started = 0;
-	enum { MOST = 24 };
+	enum { MOST = 12 };
 
 	(void)state;
 	if (geteuid() != 0)

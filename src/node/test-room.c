@@ -185,6 +185,10 @@ static void disks_share_the_room(_unused_ void **state) {
 	assert_int_equal(put_disk(4), -ENOSPC);
 	assert_int_equal(rename(file_of(2, "removed", ""), doomed), 0);
 	OK(put_disk(4));
+	/* One that another process is just making counts. */
+	assert_int_equal(rename(file_of(4, "instances", "disk.qcow2"), file_of(4, "instances", "elsewhere")), 0);
+	assert_int_equal(put_disk(5), -ENOSPC);
+	assert_int_equal(rename(file_of(4, "instances", "elsewhere"), file_of(4, "instances", "disk.qcow2")), 0);
 	/* 96 MiB for 80: more may be promised where the operator wants that. */
 	assert_int_equal(put_disk(5), -ENOSPC);
 	assert_int_equal(prepare(5, &s, 20, NULL), -ENOSPC);
