@@ -8,6 +8,8 @@
 
 /* Between looks at what nobody tells us of: namespaces, NICs, FRR. */
 #define TICK_US (3 * USEC_PER_SEC)
+/* FRR is given this long to start, or to take changes. What is broken off is done again. */
+#define LOOK_MAX_MS 120000
 
 static const char *const subjects[] = {
 	[SUBJECT_ENDPOINT] = "endpoint", [SUBJECT_ROUTE] = "route", [SUBJECT_OVERLAY] = "overlay",
@@ -104,15 +106,66 @@ static void on_bad_object(_unused_ const char *ns, const char *name, const struc
 
 /* ---- life ---- */
 
+/* What a look at the underlay leaves to the next one. */
+struct look_result {
+	uint64_t filter;
+	int vxlan;
+};
+
+/* FRR may take seconds for an answer, so a worker process asks, with sockets of its own in the same namespaces. */
+static int look_in_worker(void *arg, void *result, struct error *err) {
+	const struct fabric *f = arg;
+	struct underlay u = {.underlay_fd = f->underlay.underlay_fd,
+	                     .public_fd = f->underlay.public_fd,
+	                     .vxlan = f->underlay.vxlan,
+	                     .filter = f->underlay.filter};
+	int r = underlay_ensure(&u, &f->c.underlay, err);
+
+	*(struct look_result *)result = (struct look_result){.filter = u.filter, .vxlan = u.vxlan};
+	return r;
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata);
+
+static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+	struct fabric *f = userdata;
+	bool again = f->look_again;
+
+	f->look = NULL;
+	f->look_again = false;
+	if (result) {
+		f->underlay.filter = ((const struct look_result *)result)->filter;
+		f->underlay.vxlan = ((const struct look_result *)result)->vxlan;
+	}
+	fabric_say(f, SUBJECT_UNDERLAY, r < 0 ? err : NULL);
+	/* A fresh start takes up the new namespace. */
+	if (r == -ESTALE) {
+		(void)sd_event_exit(f->c.loop, r);
+		return;
+	}
+	fabric_host_ensure(f);
+	if (loop_timer(f->c.loop, &f->tick, again ? 0 : TICK_US, on_tick, f) < 0)
+		abort();
+}
+
 static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
-	int r = underlay_ensure(&f->underlay, &f->c.underlay, &err);
-	fabric_say(f, SUBJECT_UNDERLAY, r < 0 ? &err : NULL);
-	/* A fresh start takes up the new namespace. */
-	if (r == -ESTALE)
-		return sd_event_exit(f->c.loop, r);
-	fabric_host_ensure(f);
+	const struct job_spec spec = {.fn = look_in_worker,
+	                              .arg = f,
+	                              .result_size = sizeof(struct look_result),
+	                              .keep = {f->underlay.underlay_fd, f->underlay.public_fd},
+	                              .n_keep = 2,
+	                              .timeout_ms = LOOK_MAX_MS,
+	                              .done = on_look,
+	                              .userdata = f};
+	if (f->look) {
+		f->look_again = true;
+		return 0;
+	}
+	if (job_start(f->jobs, &spec, &f->look, &err) >= 0)
+		return 0;
+	fabric_say(f, SUBJECT_UNDERLAY, &err);
 	return loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f);
 }
 
@@ -152,7 +205,10 @@ static int start(struct fabric *f, struct error *err) {
 	                                    .duration_s = f->c.lease_s,
 	                                    .state = on_heartbeat,
 	                                    .userdata = f};
+	/* Nobody knows of this process yet, so nobody waits for it. */
 	int r = underlay_ensure(&f->underlay, &f->c.underlay, err);
+	if (r >= 0)
+		r = jobs_new(&f->jobs, f->c.loop, 1, SD_EVENT_PRIORITY_NORMAL, err);
 	if (r >= 0)
 		r = start_overlay(f, err);
 	if (r >= 0)
@@ -186,6 +242,7 @@ struct fabric *fabric_free(struct fabric *f) {
 		return NULL;
 	fabric_metrics_stop(f);
 	bgp_watch_free(f->bgp);
+	jobs_free(f->jobs);
 	sd_event_source_disable_unref(f->tick);
 	sd_event_source_disable_unref(f->host_retry);
 	kube_heartbeat_free(f->heartbeat);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "base/job.h"
 #include "base/loop.h"
 #include "fabric/fabric.h"
 #include "kube/cache.h"
@@ -27,6 +28,9 @@ struct fabric {
 	struct kube_cache *hosts;     /* this one's object */
 	struct kube_heartbeat *heartbeat;
 	struct bgp_watch *bgp;
+	struct jobs *jobs;
+	struct job *look; /* at the underlay; NULL: none is under way */
+	bool look_again;
 	struct kube_request *host_request;
 	sd_event_source *tick, *host_retry;
 	char uid[64];
