@@ -234,12 +234,11 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	/* A guest that runs goes on, whatever became of its image. */
 	if (r < 0 && (!s || s->phase == GUEST_FAILED))
 		return write_status(a, key, inst, "Failed", false, r == -ENOENT ? "ImageNotFound" : "Invalid", err.msg);
-	if (!s || streq(s->reason, "Pending"))
+	if (!s || s->phase == GUEST_PENDING)
 		return false;
 	if (s->connected && ensure_endpoint(a, key, inst))
 		return true;
-	return write_status(a, key, inst, guest_phase_name(s->phase),
-	                    s->phase == GUEST_RUNNING && streq(s->reason, "Running"), s->reason, s->message);
+	return write_status(a, key, inst, guest_phase_name(s->phase), s->phase == GUEST_RUNNING, s->reason, s->message);
 }
 
 static bool reconcile_id(struct agent *a, const char *key) {
@@ -373,15 +372,16 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 
 	if (ch->type == KUBE_SYNCED)
 		check_synced(a);
-	else if (starts_with(ch->name, "i-") && strlen(ch->name) == 2 + 36)
-		add_id(a, ch->name + 2);
+	else if (desired_endpoint_id(ch->name))
+		add_id(a, desired_endpoint_id(ch->name));
 }
 
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {
 	(void)userdata;
+	const char *uid = desired_endpoint_id(ep->meta.name);
 	char id[INSTNET_ID_LEN + 1];
 
-	if (!starts_with(ep->meta.name, "i-") || !instnet_id(ep->meta.name + 2, id))
+	if (!uid || !instnet_id(uid, id))
 		return NULL;
 	return instnet_device(id, out);
 }

@@ -83,6 +83,12 @@ const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_M
 	return out;
 }
 
+const char *desired_endpoint_id(const char *name) {
+	const char *id = starts_with(name, ENDPOINT_OF_INSTANCE) ? name + strlen(ENDPOINT_OF_INSTANCE) : "";
+
+	return strlen(id) == 36 ? id : NULL;
+}
+
 static bool put_route(struct endpoint_spec *s, const char *prefix) {
 	if (!prefix || !*prefix)
 		return true;

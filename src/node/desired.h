@@ -17,6 +17,8 @@ int desired_guest(const struct instance *inst, const struct image *img, const ch
 /* The Endpoint of INST (caller frees with api_free()); NULL on no memory. Name: desired_endpoint_name(). */
 struct endpoint *desired_endpoint(const struct instance *inst, const char *host, const char *vtep) _must_use_;
 #define DESIRED_NAME_MAX 64
+/* The instance's id in the name of such an Endpoint; NULL if NAME is none. */
+const char *desired_endpoint_id(const char *name);
 const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_MAX]);
 
 /* A copy of INST (caller frees) with the agent's part of the status: PHASE, RESTARTS more, Ready. NULL on no memory. */

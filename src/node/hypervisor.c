@@ -110,7 +110,11 @@ static int compare(const struct guest *a, const struct guest *b) {
 }
 RB_GENERATE_INTERNAL(guests, guest, entry, compare, _unused_ static);
 
-static const char *const phase_names[] = {"Starting", "Running", "Stopped", "Failed"};
+static const char *const phase_names[] = {
+	[GUEST_PENDING] = "Starting", [GUEST_STARTING] = "Starting", [GUEST_RUNNING] = "Running",
+	[GUEST_PAUSED] = "Running",   [GUEST_STOPPING] = "Running",  [GUEST_STOPPED] = "Stopped",
+	[GUEST_FAILED] = "Failed",
+};
 
 const char *guest_phase_name(enum guest_phase phase) {
 	return phase_names[phase];
@@ -211,8 +215,8 @@ static int on_show(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	switch (i->vm.state) {
 	case VM_STARTING: set_state(i, GUEST_STARTING, "Starting", "QEMU starts"); break;
 	case VM_RUNNING: set_state(i, GUEST_RUNNING, "Running", "the machine runs"); break;
-	case VM_PAUSED: set_state(i, GUEST_RUNNING, "Paused", "the machine's processors are paused"); break;
-	case VM_STOPPING: set_state(i, GUEST_RUNNING, "Stopping", "the machine was asked to shut down"); break;
+	case VM_PAUSED: set_state(i, GUEST_PAUSED, "Paused", "the machine's processors are paused"); break;
+	case VM_STOPPING: set_state(i, GUEST_STOPPING, "Stopping", "the machine was asked to shut down"); break;
 	case VM_ENDED: break; /* the end of the container says it */
 	}
 	return 0;
@@ -599,7 +603,7 @@ static int add(struct hypervisor *h, const char *uid, struct guest **ret, struct
 	if (!instnet_id(uid, i->id))
 		return error_set(err, EINVAL, "uid `%s` is not a UUID", uid);
 	snprintf(i->uid, sizeof(i->uid), "%s", uid);
-	set_state(i, GUEST_STARTING, "Pending", "it has not been looked at yet");
+	set_state(i, GUEST_PENDING, "Pending", "it has not been looked at yet");
 	RB_INSERT(guests, &h->all, i);
 	*ret = TAKE_PTR(i);
 	return 0;
@@ -640,13 +644,14 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	wake(i, 0);
 }
 
-/* NAME is that of a namespace or control group: PREFIX and "i-ID". */
+/* NAME is that of a namespace or control group. */
 static bool is_known_name(void *userdata, const char *name) {
 	struct hypervisor *h = userdata;
-	const char *id = name + strlen(h->prefix) + 2;
+	const char *id = instnet_id_of_netns(h->prefix, name);
 	struct guest *i;
 
-	if (strlen(id) != INSTNET_ID_LEN)
+	/* What isn't an instance's is none of our business. */
+	if (!id)
 		return true;
 	RB_FOREACH (i, guests, &h->all)
 		if (streq(i->id, id))
@@ -666,7 +671,7 @@ static int sweep_networks(struct hypervisor *h, const char *begin, struct error 
 		return r;
 	for (size_t k = 0; k < n; k++)
 		if (!is_known_name(h, names[k]))
-			(void)!instnet_remove(h->prefix, names[k] + strlen(begin), public, NULL);
+			(void)!instnet_remove(h->prefix, instnet_id_of_netns(h->prefix, names[k]), public, NULL);
 	netns_list_free(names, n);
 	return 0;
 }
@@ -689,10 +694,10 @@ static void sweep_disks(struct hypervisor *h) {
 static int sweep_in_worker(void *arg, void *result, struct error *err) {
 	(void)result;
 	struct hypervisor *h = arg;
-	_free_ char *begin = strf("%si-", h->prefix);
+	(void)err;
+	char begin[INSTNET_NAME_MAX];
 
-	if (!begin)
-		return error_oom(err);
+	instnet_netns_begin(h->prefix, begin);
 	/* What fails is left to the next agent. */
 	(void)!sweep_networks(h, begin, NULL);
 	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
@@ -760,7 +765,7 @@ void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) 
 	*ret = (struct hypervisor_stats){.restarts = h->restarts};
 	RB_FOREACH (i, guests, (struct guests *)&h->all) {
 		ret->guests++;
-		ret->running += i->state.phase == GUEST_RUNNING;
+		ret->running += i->state.phase >= GUEST_RUNNING && i->state.phase <= GUEST_STOPPING;
 	}
 }
 
@@ -798,14 +803,16 @@ static int on_link(const struct nlmsghdr *m, void *userdata) {
 	struct hypervisor *h = userdata;
 	struct guest *i;
 	struct link l;
+	const char *id;
 
 	if (m->nlmsg_type != RTM_NEWLINK && m->nlmsg_type != RTM_DELLINK)
 		return 0;
 	link_decode(m, &l);
-	if (m->nlmsg_type == RTM_NEWLINK && (l.flags & IFF_UP))
+	id = instnet_id_of_device(l.name);
+	if (!id || (m->nlmsg_type == RTM_NEWLINK && (l.flags & IFF_UP)))
 		return 0;
 	RB_FOREACH (i, guests, &h->all)
-		if (i->want == WANT_YES && starts_with(l.name, "i-") && streq(l.name + 2, i->id))
+		if (i->want == WANT_YES && streq(id, i->id))
 			wake(i, 0);
 	return 0;
 }

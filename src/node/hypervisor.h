@@ -20,7 +20,15 @@
 #include "base/loop.h"
 #include "node/guest.h"
 
-enum guest_phase { GUEST_STARTING, GUEST_RUNNING, GUEST_STOPPED, GUEST_FAILED };
+enum guest_phase {
+	GUEST_PENDING, /* nobody has looked at it yet, so there is nothing to tell */
+	GUEST_STARTING,
+	GUEST_RUNNING,
+	GUEST_PAUSED,   /* its machine is there, and its processors are paused */
+	GUEST_STOPPING, /* its machine is there, and was asked to shut down */
+	GUEST_STOPPED,
+	GUEST_FAILED,
+};
 
 struct guest_state {
 	enum guest_phase phase;
@@ -106,4 +114,5 @@ bool hypervisor_is_settled(const struct hypervisor *h);
 unsigned hypervisor_missing_controllers(const struct hypervisor *h);
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret);
 
+/* The API's word for it: status.phase of an Instance. */
 const char *guest_phase_name(enum guest_phase phase);

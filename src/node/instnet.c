@@ -11,6 +11,7 @@
 #include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
+#include "net/underlay.h"
 
 #define UPLINK "uplink"
 
@@ -31,12 +32,26 @@ bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]) {
 }
 
 const char *instnet_device(const char *id, char out[static 16]) {
-	snprintf(out, 16, "i-%s", id);
+	snprintf(out, 16, INSTANCE_DEVICES "%s", id);
 	return out;
 }
 
+const char *instnet_id_of_device(const char *name) {
+	const char *id = starts_with(name, INSTANCE_DEVICES) ? name + strlen(INSTANCE_DEVICES) : "";
+
+	return strlen(id) == INSTNET_ID_LEN ? id : NULL;
+}
+
+const char *instnet_id_of_netns(const char *prefix, const char *name) {
+	return starts_with(name, prefix) ? instnet_id_of_device(name + strlen(prefix)) : NULL;
+}
+
+const char *instnet_netns_begin(const char *prefix, char out[static INSTNET_NAME_MAX]) {
+	return instnet_netns(prefix, "", out);
+}
+
 const char *instnet_netns(const char *prefix, const char *id, char out[static INSTNET_NAME_MAX]) {
-	snprintf(out, INSTNET_NAME_MAX, "%si-%s", prefix, id);
+	snprintf(out, INSTNET_NAME_MAX, "%s" INSTANCE_DEVICES "%s", prefix, id);
 	return out;
 }
 

@@ -53,6 +53,12 @@ struct instnet_config {
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]);
 /* "i-ID": the device in `public`, and after the prefix the namespace. */
 const char *instnet_device(const char *id, char out[static 16]);
+/* The ID in the name of such a device; NULL if NAME is none. */
+const char *instnet_id_of_device(const char *name);
+/* The ID in the name of such a namespace; NULL if NAME is none, or has another prefix. */
+const char *instnet_id_of_netns(const char *prefix, const char *name);
+/* What the names of all such namespaces begin with. */
+const char *instnet_netns_begin(const char *prefix, char out[static INSTNET_NAME_MAX]);
 const char *instnet_netns(const char *prefix, const char *id, char out[static INSTNET_NAME_MAX]);
 
 /*

@@ -108,6 +108,13 @@ static void names_are_as_documented(void **state) {
 	assert_string_equal(id, ID);
 	assert_string_equal(instnet_device(id, device), "i-" ID);
 	assert_string_equal(instnet_netns("lab-", id, name), "lab-i-" ID);
+	assert_string_equal(instnet_id_of_device("i-" ID), ID);
+	assert_null(instnet_id_of_device("i-short"));
+	assert_null(instnet_id_of_device("overlay"));
+	assert_string_equal(instnet_id_of_netns("lab-", "lab-i-" ID), ID);
+	assert_null(instnet_id_of_netns("lab-", "i-" ID));
+	assert_null(instnet_id_of_netns("", "public"));
+	assert_string_equal(instnet_netns_begin("lab-", name), "lab-i-");
 	assert_false(instnet_id("short", id));
 	assert_false(instnet_id("../../../../../../etc/passwd--------", id));
 }
@@ -613,7 +620,7 @@ static void guest_is_found_by_its_group(void **state) {
 	watch_successes = 0;
 	OK(hypervisor_put(h, &spec, &error));
 	RUN_UNTIL(loop, watch_successes > 0 || hypervisor_state(h, UID)->phase == GUEST_STOPPED);
-	assert_int_equal(hypervisor_state(h, UID)->phase, GUEST_STARTING);
+	assert_int_not_equal(hypervisor_state(h, UID)->phase, GUEST_STOPPED);
 	assert_int_equal(containers(&pid), 1);
 	assert_int_equal(pid, first);
 	if (hypervisor_missing_controllers(h) != CGROUP_ALL) {
