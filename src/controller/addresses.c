@@ -237,6 +237,8 @@ static void allocation_created(struct work *w, const struct kube_response *r, co
 	 * If it was refused because somebody has it already, it stays taken; the watch will tell of it. If there was no
 	 * answer, perhaps it was created; then the watch marks it again.
 	 */
+	if (r->error < 0)
+		room_write_failed(work_controller(w), r->error);
 	if (r->error < 0 && r->error != -EEXIST && p)
 		pool_give(addresses_of(work_controller(w)), p, res->value);
 }

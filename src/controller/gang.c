@@ -65,8 +65,9 @@ static struct seat *seat_find(const struct gangs *g, const char *key) {
 	return s;
 }
 
-static void seat_drop(struct gangs *g, struct seat *s) {
-	placement_assume(placement_of(g->c), s->host, -s->vcpus, -s->memory_mib);
+/* I: what there is now of the instance that it was kept for; NULL: that doesn't matter. */
+static void seat_drop(struct gangs *g, struct seat *s, const struct instance *i) {
+	placement_settle(placement_of(g->c), i, s->host, s->vcpus, s->memory_mib);
 	RB_REMOVE(seats, &g->seats, s);
 	free(s);
 }
@@ -81,7 +82,7 @@ void gangs_drop(struct gangs *g, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
 	struct seat *s = seat_find(g, kube_key(i->meta.ns, i->meta.name, key));
 	if (s)
-		seat_drop(g, s);
+		seat_drop(g, s, NULL);
 }
 
 void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib) {
@@ -104,7 +105,7 @@ static void gangs_stopped(struct controller *c) {
 	struct gangs *g = gangs_of(c);
 	struct seat *s;
 	while ((s = RB_MIN(seats, &g->seats)))
-		seat_drop(g, s);
+		seat_drop(g, s, NULL);
 }
 
 /* ---- refusals ---- */
@@ -160,8 +161,10 @@ void gangs_forget_refusal(struct gangs *g, const char *key) {
 /* Once it is bound its place counts by itself (placement.c). */
 static void gangs_instance_changed(struct controller *c, const struct kube_change *ch) {
 	const struct instance *i = ch->obj;
-	if (ch->type == KUBE_DELETED || instance_is_bound(i))
-		gangs_drop(gangs_of(c), i);
+	char key[KUBE_KEY_MAX];
+	struct seat *s = seat_find(gangs_of(c), kube_key(i->meta.ns, i->meta.name, key));
+	if (s && (ch->type == KUBE_DELETED || instance_is_bound(i)))
+		seat_drop(gangs_of(c), s, ch->type == KUBE_DELETED ? NULL : i);
 }
 
 static int gangs_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,

@@ -41,7 +41,7 @@ static struct load *load_find(struct placement *p, const char *host) {
 	return have ? have : l;
 }
 
-void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
+static void load_add(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
 	struct load *l = load_find(p, host);
 	l->vcpus += vcpus;
 	l->memory_mib += memory_mib;
@@ -51,9 +51,25 @@ void placement_assume(struct placement *p, const char *host, int64_t vcpus, int6
 		room_reasons_changed(p->c);
 }
 
+void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
+	load_add(p, host, vcpus, memory_mib);
+}
+
+void placement_settle(struct placement *p, const struct instance *i, const char *host, int64_t vcpus,
+                      int64_t memory_mib) {
+	struct load *l = load_find(p, host);
+	if (!i || !instance_is_bound(i) || !streq(i->status->host, host)) {
+		load_add(p, host, -vcpus, -memory_mib);
+		return;
+	}
+	/* It counts by itself. */
+	l->vcpus -= vcpus;
+	l->memory_mib -= memory_mib;
+}
+
 static void load_count(struct placement *p, const struct instance *i, int64_t sign) {
 	if (i && instance_is_bound(i))
-		placement_assume(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
+		load_add(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
 }
 
 static bool counts_alike(const struct instance *a, const struct instance *b) {

@@ -25,10 +25,13 @@
 /* Why they wait changes although nothing becomes free: so often one of them is looked at anew. */
 #define REFRESH_US (50 * USEC_PER_MSEC)
 
+#define HOLD_US USEC_PER_SEC /* after a write has failed */
+
 struct room {
 	struct controller *c;
 	struct waiters *waiters;
-	sd_event_source *defer, *refresh;
+	sd_event_source *defer, *refresh, *held;
+	uint64_t held_until_us; /* monotonic: nobody is woken before */
 };
 
 static struct room *room_of(const struct controller *c) {
@@ -97,6 +100,13 @@ static void room_event(struct controller *c, const char *topic, const char *what
 	room_wake_soon(room);
 }
 
+void room_write_failed(struct controller *c, int error) {
+	/* What is wrong with one object, or was overtaken, says nothing about others. */
+	bool own = error == -ESTALE || error == -EEXIST || error == -ENOENT || error == -EINVAL || error == -EMSGSIZE;
+	if (!own)
+		room_of(c)->held_until_us = now_monotonic_ns() / 1000 + HOLD_US;
+}
+
 void room_on_host(struct controller *c, const char *host) {
 	room_event(c, TOPIC_HOSTS, host);
 }
@@ -147,14 +157,31 @@ static bool room_is_usable(const struct waiter *w, const char *what, void *userd
 
 static void room_wake(const struct waiter *w, void *userdata) {
 	const struct room *room = userdata;
+	/* Whoever stands in the queue already would take what this one, who is older, is woken for. */
+	concern_enqueue_first(room->c, w->queue, w->ns, w->name);
+}
+
+static void room_wake_in_turn(const struct waiter *w, void *userdata) {
+	const struct room *room = userdata;
 	concern_enqueue(room->c, w->queue, w->ns, w->name);
 }
 
 static const struct waiters_ops room_ops = {.usable = room_is_usable, .wake = room_wake};
+static const struct waiters_ops room_refresh_ops = {.usable = room_is_usable, .wake = room_wake_in_turn};
+
+static int room_on_held(sd_event_source *src, uint64_t usec, void *userdata) {
+	(void)src;
+	(void)usec;
+	room_wake_soon(userdata);
+	return 0;
+}
 
 static int room_on_defer(sd_event_source *src, void *userdata) {
 	struct room *room = userdata;
+	uint64_t now = now_monotonic_ns() / 1000;
 	(void)src;
+	if (now < room->held_until_us)
+		return loop_timer(controller_loop(room->c), &room->held, room->held_until_us - now, room_on_held, room);
 	waiters_wake(room->waiters, &room_ops, room);
 	return 0;
 }
@@ -163,8 +190,8 @@ static int room_on_refresh(sd_event_source *src, uint64_t usec, void *userdata) 
 	struct room *room = userdata;
 	(void)src;
 	(void)usec;
-	if (controller_may_act(room->c))
-		waiters_refresh(room->waiters, &room_ops, room);
+	if (controller_may_act(room->c) && now_monotonic_ns() / 1000 >= room->held_until_us)
+		waiters_refresh(room->waiters, &room_refresh_ops, room);
 	return loop_timer(controller_loop(room->c), &room->refresh, REFRESH_US, room_on_refresh, room);
 }
 
@@ -193,7 +220,7 @@ static void room_instance_changed(struct controller *c, const struct kube_change
 static void room_type_changed(struct controller *c, const struct kube_change *ch) {
 	struct room *room = room_of(c);
 	if (ch->type != KUBE_MODIFIED)
-		waiters_each(room->waiters, ch->name, room_wake, room);
+		waiters_each(room->waiters, ch->name, room_wake_in_turn, room);
 }
 
 static void room_host_changed(struct controller *c, const struct kube_change *ch) {
@@ -240,6 +267,7 @@ static void room_close(void *state) {
 	struct room *room = state;
 	sd_event_source_disable_unref(room->defer);
 	sd_event_source_disable_unref(room->refresh);
+	sd_event_source_disable_unref(room->held);
 	waiters_free(room->waiters);
 	free(room);
 }

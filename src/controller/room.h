@@ -35,6 +35,12 @@ void room_wait(struct controller *c, const struct concern *concern, const struct
 
 /* What somebody who waits was told as the reason may be another now, although nothing became free. */
 void room_reasons_changed(struct controller *c);
+/*
+ * A write by which somebody would have taken what was free has failed with ERROR, and it is free again. If others'
+ * writes may fail as well (the API is away, or has too much to do), nobody is woken for a second: who waits would try
+ * one after the other without an end.
+ */
+void room_write_failed(struct controller *c, int error);
 /* Something may have become free. These only take note: nobody is looked at before control is back in the loop. */
 void room_on_host(struct controller *c, const char *host);
 void room_of_values(struct controller *c, const char *use);

@@ -14,8 +14,9 @@ struct op {
 	struct work *work;
 	struct kube_request *slot;
 	const struct api_kind *kind;
-	bool feed;       /* the answer is an object for the cache of its kind */
-	bool missing_ok; /* 404 is as good as success */
+	bool feed; /* the answer is an object for the cache of its kind */
+	/* What 404 means. */
+	enum { MISSING_IS_FINE, MISSING_IS_RACE, MISSING_FAILS } missing;
 	void (*then)(struct work *w, const struct kube_response *r, const void *arg);
 	_Alignas(max_align_t) char arg[WORK_ARG_MAX];
 };
@@ -131,7 +132,7 @@ static struct op *op_new(struct work *w, const struct api_kind *k, struct work_t
 	struct op *op = &w->ops[w->n_ops++];
 	op->work = w;
 	op->kind = k;
-	op->feed = op->missing_ok = true;
+	op->feed = true;
 	op->then = then.fn;
 	if (then.size)
 		memcpy(op->arg, then.arg, then.size);
@@ -142,7 +143,11 @@ static void op_done(const struct kube_response *r, void *userdata) {
 	struct op *op = userdata;
 	struct work *w = op->work;
 	void *obj;
-	if (r->error < 0 && !(op->missing_ok && r->error == -ENOENT))
+	/* What is gone after all was overtaken: it is looked at once more, with what is known then. */
+	if (r->error == -ENOENT && op->missing != MISSING_FAILS) {
+		if (op->missing == MISSING_IS_RACE)
+			work_fail(w, -ESTALE, &r->err);
+	} else if (r->error < 0)
 		work_fail(w, r->error, &r->err);
 	if (r->error == 0 && op->feed && kube_response_parse(r, op->kind, &obj, NULL) == 0)
 		kube_cache_feed(controller_cache(w->row->c, op->kind), obj);
@@ -176,7 +181,7 @@ bool work_create(struct work *w, const struct api_kind *k, const void *obj, stru
 	if (!op)
 		return false;
 	struct kube_call call = op_call(op);
-	op->missing_ok = false;
+	op->missing = MISSING_FAILS;
 	return op_begun(op, kube_create(w->row->c->client, k, obj, &call, &err), &err);
 }
 
@@ -187,6 +192,7 @@ bool work_patch_status(struct work *w, const struct api_kind *k, const void *old
 	if (!op)
 		return false;
 	struct kube_call call = op_call(op);
+	op->missing = MISSING_IS_RACE;
 	return op_begun(op, kube_patch_status(w->row->c->client, k, old, new, &call, &err), &err);
 }
 
@@ -198,6 +204,7 @@ static bool work_begin_patch(struct work *w, const struct api_kind *k, const str
 		return false;
 	struct kube_call call = op_call(op);
 	op->feed = feed;
+	op->missing = feed ? MISSING_IS_RACE : MISSING_IS_FINE;
 	int r = buf_error(patch, "patch", &err);
 	if (r == 0)
 		r = kube_patch(w->row->c->client, k, m->ns, m->name, NULL, KUBE_PATCH_MERGE, patch->data, patch->len,

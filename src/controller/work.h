@@ -6,10 +6,10 @@
  * returned and all requests are answered. If one of them failed, the key is tried again after its backoff; the first
  * failure is the one that is logged. Losing a race (409, or standing by) is a failure that is no warning.
  *
- * Every call below begins one request and takes care of its answer: the object in it is fed to the cache of its kind,
- * and "not found" (404) is no failure except of work_create(), since an object that is gone needs nothing more. All
- * return true if the request has begun; else W has failed, or there was nothing to write. While the controller may not
- * act they begin nothing, and W fails.
+ * Every call below begins one request and takes care of its answer: the object in it is fed to the cache of its kind.
+ * "Not found" (404) is no failure of what deletes, reads or removes a finalizer, a lost race of other patches, and a
+ * failure of work_create(). All return true if the request has begun; else W has failed, or there was nothing to write.
+ * While the controller may not act they begin nothing, and W fails.
  *
  * THEN (WORK_NO_THEN: nobody cares) is called with the answer, success or not, after the cache was fed and before W
  * ends. It may begin further requests in W.

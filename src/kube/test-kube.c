@@ -533,8 +533,20 @@ static void test_workqueue(void **state) {
 	kube_workqueue_done(w.q, "e", 0);
 	kube_workqueue_done(w.q, "c", 0);
 
-	/* Failures come back, each time later. */
+	/* What is urgent comes before what waits, also if it waited itself. */
+	kube_workqueue_run(w.q, false);
 	w.later = false;
+	w.log[0] = 0;
+	kube_workqueue_add(w.q, "x");
+	kube_workqueue_add(w.q, "y");
+	kube_workqueue_add_first(w.q, "z");
+	kube_workqueue_add_first(w.q, "y");
+	kube_workqueue_run(w.q, true);
+	run_until(loop, &w.n, 9);
+	assert_string_equal(w.log, "y z x ");
+	w.n = 6;
+
+	/* Failures come back, each time later. */
 	w.result = -EIO;
 	uint64_t t = now_monotonic_ns();
 	kube_workqueue_add(w.q, "f");

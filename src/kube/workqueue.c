@@ -111,6 +111,15 @@ static void enqueue(struct kube_workqueue *q, struct item *it) {
 	}
 }
 
+void kube_workqueue_add_first(struct kube_workqueue *q, const char *key) {
+	struct item *it = find(q, key, true);
+	enqueue(q, it);
+	if (!it->queued)
+		return;
+	TAILQ_REMOVE(&q->fifo, it, entry);
+	TAILQ_INSERT_HEAD(&q->fifo, it, entry);
+}
+
 void kube_workqueue_add(struct kube_workqueue *q, const char *key) {
 	enqueue(q, find(q, key, true));
 }

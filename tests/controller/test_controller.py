@@ -233,6 +233,26 @@ def test_room_wakes_who_can_use_it(cloud):
     cloud.wait_condition("w005", "Scheduled", "True", "Scheduled")
 
 
+def test_writes_that_fail_wake_nobody(cloud):
+    """A place that is free and can't be written down is not offered to one waiter after the other without a pause."""
+    cloud.pools("2001:db8:1::/48")
+    cloud.host("h1", vcpus=1)
+    cloud.patch("hosts", "h1", {"spec": {"unschedulable": True}})
+    names = [cloud.instance() for _ in range(200)]
+    for name in names:
+        cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
+    # What changes is on its way to the controller when the API goes.
+    cloud.kill("controller", signal.SIGSTOP)
+    cloud.patch("hosts", "h1", {"spec": {"unschedulable": False}})
+    cloud.stop("api", signal.SIGKILL)
+    cloud.kill("controller", signal.SIGCONT)
+    before = cloud.metric("nacre_controller_reconciles_total")
+    time.sleep(3)
+    assert cloud.metric("nacre_controller_reconciles_total") - before < 300
+    cloud.start_api()
+    eventually("one of them is placed", 60, lambda: any("host" in i["status"] for i in cloud.list("instances", "default")))
+
+
 def test_why_it_waits_is_kept_up_to_date(cloud):
     cloud.pools()
     cloud.host("h1", vcpus=2)
