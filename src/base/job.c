@@ -76,6 +76,8 @@ static int worker_signals(void) {
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
 			(void)sigaction(sig, sig == DEATH_SIGNAL ? &die : &dfl, NULL);
+	/* Whoever is gone at the other end of a socket is an error for who writes. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	return sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -239,6 +241,9 @@ static int job_fork(struct job *job, struct error *err) {
 		r = loop_timer(j->loop, &job->timer, job->spec.timeout_ms * USEC_PER_MSEC, on_timeout, job);
 	if (r >= 0)
 		r = sd_event_source_set_priority(job->end, j->priority);
+	/* Not before its end: a worker that has ended in time must not be taken for one that hasn't. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(job->timer, j->priority + 1);
 	if (r >= 0)
 		return 0;
 	kill(-pid, SIGKILL);

@@ -12,9 +12,9 @@
  * process ends, in whatever way, all of that group is killed. So a job must be one that can be killed at any moment and
  * done again. What is to outlive the worker leaves the group (setsid(2)).
  *
- * The worker has the default signals, standard input, output and error, the descriptors that its spec names, and no
- * other descriptor: whatever it needs it opens itself. It is ended by _exit(2), so nothing that was registered with
- * atexit(3) runs and no buffer of stdio is written.
+ * The worker has the default signals (but SIGPIPE, which is ignored), standard input, output and error, the descriptors
+ * that its spec names, and no other descriptor: whatever it needs it opens itself. It is ended by _exit(2), so nothing
+ * that was registered with atexit(3) runs and no buffer of stdio is written.
  */
 
 #include <systemd/sd-event.h>

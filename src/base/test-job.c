@@ -324,12 +324,13 @@ static void a_pool_that_goes_takes_its_workers(void **state) {
 static int look_at_itself(void *arg, void *result, struct error *err) {
 	const int *kept = arg;
 	sigset_t blocked;
-	struct sigaction pipe;
+	struct sigaction hup, pipe;
 
 	sigprocmask(SIG_BLOCK, NULL, &blocked);
+	sigaction(SIGHUP, NULL, &hup);
 	sigaction(SIGPIPE, NULL, &pipe);
-	if (!sigisemptyset(&blocked) || pipe.sa_handler != SIG_DFL)
-		return error_set(err, EINVAL, "its signals are not the default ones");
+	if (!sigisemptyset(&blocked) || hup.sa_handler != SIG_DFL || pipe.sa_handler != SIG_IGN)
+		return error_set(err, EINVAL, "its signals are not those of job.h");
 	if (fcntl(kept[0], F_GETFD) < 0 || fcntl(kept[1], F_GETFD) < 0)
 		return error_set(err, EBADF, "it lost what it was to keep");
 	*(int *)result = fds();
@@ -354,10 +355,10 @@ static void a_worker_has_what_it_was_given(void **state) {
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, &before);
-	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	OK(job_start(jobs, &spec, &job, &error));
 	RUN_UNTIL(outcome[0].n);
-	signal(SIGPIPE, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	assert_string_equal(outcome[0].err.msg, "");
 	assert_int_equal(outcome[0].r, 0);

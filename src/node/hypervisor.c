@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/job.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/tree.h"
 #include "base/util.h"
@@ -404,7 +405,10 @@ static void kill_process(const struct guest *i) {
 	(void)syscall(SYS_pidfd_send_signal, i->pidfd, SIGKILL, NULL, 0);
 }
 
-/* nacre-vm is asked to, and killed where it doesn't: code of the guest's may have taken it over, or it hangs. */
+/*
+ * nacre-vm is asked to, and killed where it doesn't: code of the guest's may have taken it over, or it hangs. 1: it has
+ * been killed, and its end tells the rest.
+ */
 static int stop(struct guest *i, struct error *err) {
 	uint64_t now = now_monotonic_ns();
 
@@ -413,7 +417,8 @@ static int stop(struct guest *i, struct error *err) {
 	if (now >= i->stop_by_ns) {
 		event(i, true, "StopForced", "nacre-vm did not end the machine in time, so both are killed");
 		kill_process(i);
-		return 0;
+		wake(i, RESYNC_US);
+		return 1;
 	}
 	wake(i, (i->stop_by_ns - now) / 1000 + 1);
 	if (i->stop_sent || !i->client)
@@ -567,18 +572,23 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	                        .userdata = i};
 	struct error err = {0};
 
-	/* The end of the sweep wakes all. */
-	if (i->want == WANT_UNKNOWN || i->h->sweep)
+	if (i->want == WANT_UNKNOWN)
 		return 0;
+	/* What ends a machine need not wait for a worker's turn. */
 	if (i->want == WANT_NO) {
-		/* It need not wait for the worker's turn. */
 		if (i->pid)
 			kill_process(i);
 		forget_process(i);
-	} else if (i->pid && !i->spec.running && stop(i, &err) < 0) {
-		look_failed(i, "StopFailed", &err);
-		return 0;
+	} else if (i->pid && !i->spec.running) {
+		int r = stop(i, &err);
+		if (r < 0)
+			look_failed(i, "StopFailed", &err);
+		if (r != 0)
+			return 0;
 	}
+	/* The end of the sweep wakes all. */
+	if (i->h->sweep)
+		return 0;
 	if (i->job) {
 		i->again |= job_is_running(i->job);
 		return 0;
@@ -706,12 +716,14 @@ static int sweep_in_worker(void *arg, void *result, struct error *err) {
 }
 
 static void on_sweep(void *userdata, int r, const void *result, const struct error *err) {
-	(void)r;
 	(void)result;
-	(void)err;
 	struct hypervisor *h = userdata;
 	struct guest *i;
 
+	if (r < 0)
+		log_warn("what is left of instances that are gone was not all removed; the next start of the agent "
+		         "tries again",
+		         "error=\"%s\"", err->msg);
 	h->sweep = NULL;
 	removed_wake(h->removed);
 	RB_FOREACH (i, guests, &h->all)

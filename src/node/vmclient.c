@@ -8,7 +8,12 @@
 #include <sys/un.h>
 
 #include "base/jsonread.h"
+#include "base/util.h"
 #include "vm/control.h"
+
+/* So many reads in so long are more than any honest nacre-vm needs. */
+#define READS_MAX 20
+#define READS_US  (100 * USEC_PER_MSEC)
 
 struct vmclient {
 	int fd;
@@ -102,6 +107,9 @@ int vmclient_new(struct vmclient **ret, sd_event *loop, const char *dir, const s
 	*c = (struct vmclient){
 		.fd = TAKE_FD(fd), .ops = *ops, .userdata = userdata, .in = {.max = 2 * CONTROL_LINE_MAX}};
 	r = sd_event_add_io(loop, &c->io, c->fd, EPOLLIN, on_io, c);
+	/* One that never stops sending would keep all from their turn that have a lower priority. */
+	if (r >= 0)
+		r = sd_event_source_set_ratelimit(c->io, READS_US, READS_MAX);
 	if (r < 0) {
 		vmclient_free(c);
 		return error_errno(err, r, "watch the control socket");
