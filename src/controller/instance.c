@@ -191,15 +191,11 @@ WORK_THEN_DEFINE(instance_bound, struct decision)
 
 static void instance_bound(struct work *w, const struct kube_response *r, const struct decision *d) {
 	struct controller *c = work_controller(w);
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	kube_key_split(work_key(w), buf, &ns, &name);
 	if (r->error < 0)
 		room_write_failed(c, r->error);
 	/* A seat goes when the binding is seen, and stays for the next try if it failed. */
 	if (!d->seated)
-		placement_settle(placement_of(c), kube_cache_get(controller_cache(c, &api_kind_instance), ns, name),
-		                 d->host, d->vcpus, d->memory_mib);
+		placement_settle(placement_of(c), work_object(w), d->host, d->vcpus, d->memory_mib);
 	if (r->error == 0)
 		log_info("instance placed", "instance=%s host=%s vcpus=%lld memory_mib=%lld", work_key(w), d->host,
 		         (long long)d->vcpus, (long long)d->memory_mib);

@@ -45,31 +45,29 @@ static void load_add(struct placement *p, const char *host, int64_t vcpus, int64
 	struct load *l = load_find(p, host);
 	l->vcpus += vcpus;
 	l->memory_mib += memory_mib;
-	if (vcpus < 0 || memory_mib < 0)
-		room_on_host(p->c, host);
-	else
-		room_reasons_changed(p->c);
 }
 
 void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
 	load_add(p, host, vcpus, memory_mib);
+	room_reasons_changed(p->c);
 }
 
 void placement_settle(struct placement *p, const struct instance *i, const char *host, int64_t vcpus,
                       int64_t memory_mib) {
-	struct load *l = load_find(p, host);
-	if (!i || !instance_is_bound(i) || !streq(i->status->host, host)) {
-		load_add(p, host, -vcpus, -memory_mib);
-		return;
-	}
-	/* It counts by itself. */
-	l->vcpus -= vcpus;
-	l->memory_mib -= memory_mib;
+	load_add(p, host, -vcpus, -memory_mib);
+	/* Else it counts by itself. */
+	if (!i || !instance_is_bound(i) || !streq(i->status->host, host))
+		room_on_host(p->c, host);
 }
 
 static void load_count(struct placement *p, const struct instance *i, int64_t sign) {
-	if (i && instance_is_bound(i))
-		load_add(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
+	if (!i || !instance_is_bound(i))
+		return;
+	load_add(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
+	if (sign < 0)
+		room_on_host(p->c, i->status->host);
+	else
+		room_reasons_changed(p->c);
 }
 
 static bool counts_alike(const struct instance *a, const struct instance *b) {

@@ -167,7 +167,6 @@ static void room_wake_in_turn(const struct waiter *w, void *userdata) {
 }
 
 static const struct waiters_ops room_ops = {.usable = room_is_usable, .wake = room_wake};
-static const struct waiters_ops room_refresh_ops = {.usable = room_is_usable, .wake = room_wake_in_turn};
 
 static int room_on_held(sd_event_source *src, uint64_t usec, void *userdata) {
 	(void)src;
@@ -191,7 +190,7 @@ static int room_on_refresh(sd_event_source *src, uint64_t usec, void *userdata) 
 	(void)src;
 	(void)usec;
 	if (controller_may_act(room->c) && now_monotonic_ns() / 1000 >= room->held_until_us)
-		waiters_refresh(room->waiters, &room_refresh_ops, room);
+		waiters_refresh(room->waiters, room_wake_in_turn, room);
 	return loop_timer(controller_loop(room->c), &room->refresh, REFRESH_US, room_on_refresh, room);
 }
 

@@ -287,12 +287,12 @@ void waiters_changed(struct waiters *ws) {
 	ws->changes++;
 }
 
-void waiters_refresh(struct waiters *ws, const struct waiters_ops *ops, void *userdata) {
+void waiters_refresh(struct waiters *ws, void (*wake)(const struct waiter *w, void *userdata), void *userdata) {
 	struct waiter_item *it = TAILQ_FIRST(&ws->items);
 	if (!it || ws->refreshed || it->changes == ws->changes)
 		return;
 	ws->refreshed = it;
-	ops->wake(&it->w, userdata);
+	wake(&it->w, userdata);
 }
 
 void waiters_each(struct waiters *ws, const char *tag, void (*fn)(const struct waiter *w, void *userdata),

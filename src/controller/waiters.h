@@ -62,7 +62,7 @@ size_t waiters_wake(struct waiters *ws, const struct waiters_ops *ops, void *use
  * and nobody before the last one woken by this has been looked at: whoever stands in the queue for such a look could
  * take what an older one is about to be woken for.
  */
-void waiters_refresh(struct waiters *ws, const struct waiters_ops *ops, void *userdata);
+void waiters_refresh(struct waiters *ws, void (*wake)(const struct waiter *w, void *userdata), void *userdata);
 /* Something changed that may be among the reasons why somebody waits. */
 void waiters_changed(struct waiters *ws);
 /* Calls FN with each waiter that has the tag. */

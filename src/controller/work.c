@@ -48,6 +48,14 @@ const char *work_key(const struct work *w) {
 	return w->key;
 }
 
+const void *work_object(const struct work *w) {
+	const struct kube_cache *cache = controller_cache(w->row->c, w->row->concern->kind);
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(w->key, buf, &ns, &name);
+	return kube_cache_get(cache, ns, name);
+}
+
 unsigned work_room(const struct work *w) {
 	return WORK_OPS_MAX - w->n_ops;
 }
@@ -84,7 +92,7 @@ void work_run(struct controller_row *row, const char *key) {
 	kube_key_split(w->key, buf, &ns, &name);
 	if (work_may_go_on(w)) {
 		controller_tell_look(row, ns, name);
-		row->concern->reconcile(w, kube_cache_get(controller_cache(row->c, row->concern->kind), ns, name));
+		row->concern->reconcile(w, work_object(w));
 	}
 	work_unref(w);
 }

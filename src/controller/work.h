@@ -61,6 +61,8 @@ struct work_then {
 
 struct controller *work_controller(const struct work *w);
 const char *work_key(const struct work *w);
+/* What the cache has now under the key; NULL: nothing. */
+const void *work_object(const struct work *w);
 /* How many more requests may begin. */
 unsigned work_room(const struct work *w);
 

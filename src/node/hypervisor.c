@@ -704,15 +704,13 @@ static void sweep_disks(struct hypervisor *h) {
 static int sweep_in_worker(void *arg, void *result, struct error *err) {
 	(void)result;
 	struct hypervisor *h = arg;
-	(void)err;
 	char begin[INSTNET_NAME_MAX];
 
 	instnet_netns_begin(h->prefix, begin);
-	/* What fails is left to the next agent. */
-	(void)!sweep_networks(h, begin, NULL);
+	int r = sweep_networks(h, begin, err);
 	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
 	sweep_disks(h);
-	return 0;
+	return r;
 }
 
 static void on_sweep(void *userdata, int r, const void *result, const struct error *err) {
