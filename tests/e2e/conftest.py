@@ -88,13 +88,15 @@ def pytest_terminal_summary(terminalreporter):
 
 
 class Lab:
-    def __init__(self, name, hosts=3):
-        self.name, self.hosts = name, hosts
+    """PROGRAM: the `nacre` that is asked; the others are taken from its directory."""
+
+    def __init__(self, name, hosts=3, program=NACRE):
+        self.name, self.hosts, self.program = name, hosts, program
         self.dir = f"/run/nacre-lab/{name}"
         leftovers.claim("lab", name)
 
     def nacre(self, *argv, **kwargs):
-        return run(NACRE, *argv, **kwargs)
+        return run(self.program, *argv, **kwargs)
 
     def up(self, *options, timeout=240):
         return self.nacre("lab", "up", "--name", self.name, "--hosts", str(self.hosts), "--images", IMAGES, "--api", API,
@@ -104,7 +106,7 @@ class Lab:
         return self.nacre("lab", "down", "--name", self.name, timeout=120)
 
     def exec_argv(self, place, *argv):
-        return [NACRE, "lab", "exec", "--name", self.name, place, "--", *argv]
+        return [self.program, "lab", "exec", "--name", self.name, place, "--", *argv]
 
     def exec(self, place, *argv, **kwargs):
         return run(*self.exec_argv(place, *argv), **kwargs).stdout
@@ -206,7 +208,7 @@ class Console:
     """The serial console of an instance, by `nacre console`."""
 
     def __init__(self, lab, name):
-        self.process = subprocess.Popen([*MORTAL, NACRE, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([*MORTAL, lab.program, "console", "--name", lab.name, name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, bufsize=0)
 
     def await_shell(self):

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A cloud with running guests takes the programs of this build, one after the other, as packages replace them: no packet is
+lost, and no guest is started anew. Only in `./dev test --all`, for it builds an older commit.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import BIN, KUBERNETES, Lab, Ping, eventually, instance
+from harness import ROOT, run
+from test_2_disturb import kill_and_restart, qemu_pids
+
+# Guests that this version started are still taken over.
+OLDEST = os.environ.get("NACRE_UPGRADE_FROM", "dba7e5a6")
+SOURCES = "/var/cache/nacre/upgrade"
+
+pytestmark = [
+    pytest.mark.skipif("NACRE_TEST_ALL" not in os.environ, reason="builds an older commit; in --all"),
+    pytest.mark.skipif(KUBERNETES, reason="the lab of an older version is made with its own API server"),
+]
+
+
+def programs(directory):
+    return sorted(f for f in os.listdir(directory) if f.startswith("nacre") and os.access(f"{directory}/{f}", os.X_OK)
+                  and os.path.isfile(f"{directory}/{f}"))
+
+
+@pytest.fixture(scope="module")
+def old_programs():
+    """The directory of the older version's programs, which are kept for the next run."""
+    try:
+        commit = run("git", "-C", ROOT, "rev-parse", "--verify", f"{OLDEST}^{{commit}}").stdout.strip()
+    except subprocess.CalledProcessError:
+        pytest.skip(f"this clone has no commit {OLDEST}; fetch the whole history")
+    tree = f"{SOURCES}/{commit}"
+    if not os.path.exists(f"{tree}/built"):
+        shutil.rmtree(tree, ignore_errors=True)
+        os.makedirs(tree)
+        archive = subprocess.Popen(["git", "-C", ROOT, "archive", commit], stdout=subprocess.PIPE)
+        run("tar", "-x", "-C", tree, stdin=archive.stdout)
+        archive.stdout.close()
+        assert archive.wait() == 0
+        run("./dev", "build", cwd=tree, env={k: v for k, v in os.environ.items() if k != "NACRE_BUILD"}, timeout=900)
+        open(f"{tree}/built", "w").close()
+    return f"{tree}/build/src/cmd"
+
+
+@pytest.fixture
+def old_lab(old_programs, tmp_path):
+    """A lab of the older version whose programs can be replaced."""
+    for name in programs(old_programs):
+        shutil.copy2(f"{old_programs}/{name}", tmp_path / name)
+    lab = Lab(f"u{os.getpid()}", hosts=2, program=str(tmp_path / "nacre"))
+    lab.up()
+    yield lab
+    lab.down()
+
+
+def replace_programs(lab):
+    """As dpkg does: what runs goes on with the file that it was started from."""
+    directory = os.path.dirname(lab.program)
+    for name in programs(BIN):
+        shutil.copy2(f"{BIN}/{name}", f"{directory}/{name}.new")
+        os.replace(f"{directory}/{name}.new", f"{directory}/{name}")
+
+
+def machines(lab, names):
+    """What must not change of each: its process and how often it was started."""
+    found = {}
+    for name in names:
+        obj = lab.instance("demo", name)
+        status = obj["status"]
+        found[name] = (qemu_pids(lab, status["host"], obj["metadata"]["uid"]), status["phase"], status.get("restarts", 0))
+    return found
+
+
+def test_upgrade(old_lab):
+    lab = old_lab
+    names = ["hello", "beside", "third"]
+    lab.apply(*(instance(name) for name in names[1:]))
+    lab.wait_ready("demo", *names)
+    addresses = {name: lab.instance("demo", name)["status"]["address"] for name in names}
+    for address in addresses.values():
+        lab.await_answer("internet", address)
+    before = machines(lab, names)
+    assert all(len(pids) == 1 and phase == "Running" for pids, phase, _ in before.values()), before
+
+    replace_programs(lab)
+    pings = {name: Ping(lab, "internet", address) for name, address in addresses.items()}
+    for daemon in ("apiserver", "controller", "host1", "edge1", "host2", "edge2"):
+        kill_and_restart(lab, daemon)
+        assert machines(lab, names) == before, daemon
+    # What the versions before and after write in turn would show within some turns of the loops.
+    for ping in pings.values():
+        ping.await_answers(500)
+    assert machines(lab, names) == before
+    for name, ping in pings.items():
+        ping.stop()
+        ping.note_gap(f"upgrade, {name}")
+        assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
+
+    # The new programs can do all with what the old ones made: a new neighbour, off and on again, an end without a trace.
+    lab.apply(instance("new"))
+    lab.wait_ready("demo", "new")
+    lab.await_answer("internet", lab.instance("demo", "new")["status"]["address"])
+    lab.kubectl("-n", "demo", "patch", "instance", "beside", "--type=merge", "-p", '{"spec":{"running":false}}')
+    eventually("it is off", 60, lambda: lab.instance("demo", "beside")["status"]["phase"] == "Stopped")
+    lab.kubectl("-n", "demo", "patch", "instance", "beside", "--type=merge", "-p", '{"spec":{"running":true}}')
+    lab.wait_ready("demo", "beside")
+    lab.await_answer("internet", addresses["beside"])
+    obj = lab.instance("demo", "third")
+    lab.delete_instances("demo", "third")
+    netns = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['metadata']['uid'].replace('-', '')[:12]}"
+    eventually("its container is gone", 30, lambda: netns not in os.listdir("/run/netns"))
