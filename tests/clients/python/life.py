@@ -20,7 +20,7 @@ api.create_namespaced_custom_object(**kind, body={
     "apiVersion": "nacre.dev/v1alpha1", "kind": "Instance", "metadata": {"name": name, "labels": {"client": name}},
     "spec": {"type": "small", "image": "debian"}})
 assert len(api.list_namespaced_custom_object(**kind, label_selector=f"client={name}")["items"]) == 1
-# It would send a JSON Patch (the first type that it knows, api_client.py), which a dictionary is not.
+# By default the client sends a JSON Patch (the first type in api_client.py), but a dictionary is a merge patch.
 api.api_client.set_default_header("Content-Type", "application/merge-patch+json")
 api.patch_namespaced_custom_object(**kind, name=name, body={"spec": {"running": False}})
 api.api_client.default_headers.pop("Content-Type")
