@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for the tests of all folders."""
+"""Settings for the tests of all folders."""
 
 import load
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A nacre-apiserver of one's own, and a client that shows what is on the wire."""
+"""A nacre-apiserver for one test, and a client that shows what is on the wire."""
 
 import atexit
 import contextlib
@@ -35,7 +35,7 @@ def free_port():
 
 
 class Pki:
-    """An authority, and what it issues, in a directory of its own."""
+    """A certificate authority and the certificates that it issues, in a directory of their own."""
 
     def __init__(self, directory=None):
         self.dir = directory or tempfile.mkdtemp(prefix="nacre-test-pki-")
@@ -54,13 +54,13 @@ class Pki:
 
     @functools.lru_cache(maxsize=None)
     def client(self, user, *groups):
-        """Paths of certificate and key of USER."""
+        """Paths of the certificate and the key of USER."""
         out = f"{self.dir}/" + "-".join([user, *groups]).replace(":", "-").replace("/", "-")
         self("client", self.dir, f"--user={user}", *(f"--group={g}" for g in groups), f"--out={out}")
         return f"{out}.crt", f"{out}.key"
 
     def context(self, user=None, *groups):
-        """For a client's TLS, as USER or as nobody."""
+        """TLS context of a client, with the certificate of USER or without one."""
         context = ssl.create_default_context(cafile=self.ca)
         if user:
             context.load_cert_chain(*self.client(user, *groups))
@@ -69,7 +69,7 @@ class Pki:
 
 @functools.lru_cache(maxsize=None)
 def pki():
-    """The authority of this run of tests; its servers all have the same certificate."""
+    """The certificate authority of this run of tests. All servers of the run have the same certificate."""
     p = Pki()
     p.server()
     return p
@@ -93,7 +93,7 @@ class Answer:
 
 
 class Watch:
-    """Events as they come, read on a thread of its own."""
+    """The events of a watch, read by a thread as they come."""
 
     def __init__(self, server, path, headers=None):
         self.events, self.closed = [], False
@@ -128,7 +128,7 @@ class Watch:
 
 
 class Client:
-    """What one can say to a server whose connection() is known."""
+    """Requests to a server; subclasses define connection()."""
 
     def request(self, method, path, body=None, type="application/json", headers=None, conn=None):
         own = conn is None
@@ -176,7 +176,7 @@ class Client:
 class Server(Client):
     def __init__(self, directory):
         self.dir, self.port, self.process = str(directory), free_port(), None
-        self.database = os.path.join(self.dir, "state", "api.db")  # the directory is made
+        self.database = os.path.join(self.dir, "state", "api.db")  # the server creates the directory
         self.log = os.path.join(self.dir, "log")
 
     def start(self, wait=True, prefix=(), args=(), **kwargs):
@@ -204,11 +204,11 @@ class Server(Client):
             assert self.kill(signal.SIGTERM) == 0
 
     def connection(self, user=ADMIN, timeout=240):
-        """USER: a user's name and groups, () for nobody."""
+        """USER: a user's name and groups; () for no certificate."""
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context(*user))
 
     def socket(self, user=ADMIN, timeout=None):
-        """A connection with TLS and nothing said yet."""
+        """A connection after the TLS handshake, before any request."""
         s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context(*user).wrap_socket(s, server_hostname="localhost")
@@ -216,7 +216,8 @@ class Server(Client):
 
 @contextlib.contextmanager
 def fresh_server(directory, *args):
-    """A nacre-apiserver with ARGS in DIRECTORY. At its end it is stopped, not killed, so that leaks are looked for."""
+    """Starts a nacre-apiserver with ARGS in DIRECTORY. It is stopped at the end, not killed, so that leaks are
+    detected."""
     s = Server(directory)
     s.start(args=args)
     yield s
@@ -228,7 +229,7 @@ def fresh_server(directory, *args):
 
 @contextlib.contextmanager
 def real_server(directory):
-    """The real kube-apiserver; the test is skipped where there is none."""
+    """The real kube-apiserver. The test is skipped if it isn't available."""
     if oracle.missing():
         pytest.skip("no oracle: " + oracle.missing())
     o = oracle.Oracle(str(directory))
@@ -239,14 +240,14 @@ def real_server(directory):
 
 
 class Kube(Client):
-    """The real kube-apiserver with what Nacre needs on it; tests share one and leave nothing on it."""
+    """The real kube-apiserver with Nacre's CRDs, roles and policies. Tests share it and must leave nothing on it."""
 
     def __init__(self, oracle):
         self.oracle, self.port = oracle, oracle.port
         for f in ("crds", "rbac", "admission"):
             oracle.kubectl("apply", "--server-side", "-f", os.path.join(ROOT, "deploy", f + ".yaml"))
         oracle.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        for kind in KINDS:  # each gets its storage when it is first asked for
+        for kind in KINDS:  # the storage of a kind is made at the first request for it
             eventually(f"{kind} are served", 30, lambda: self.get(f"{G}/{kind}").status == 200)
 
     def connection(self, user=ADMIN, timeout=240):

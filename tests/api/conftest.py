@@ -14,14 +14,14 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory):
-    """The real one, or the reason why there is none here."""
+    """The real kube-apiserver. Skips the test, with the reason, if it isn't available."""
     with real_server(tmp_path_factory.mktemp("oracle")) as k:
         yield k
 
 
 @pytest.fixture
 def server(request, tmp_path):
-    """A fresh server, gone after the test."""
+    """A new server, which is removed after the test."""
     if getattr(request, "param", "nacre") == "kube":
         k = request.getfixturevalue("kube")
         yield k

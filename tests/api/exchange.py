@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exchanges with a server of the Kubernetes API, recorded so that two servers can be compared.
 
-A topic is a function in exchanges/TOPIC.py that sends requests by a Script. What the real kube-apiserver answered is
-in exchanges/TOPIC.jsonl, one exchange a line, with all that differs from run to run replaced: times, uids, versions
-(named after the exchange that showed them first, so that a write that must change nothing is seen to), generated
-names, tokens."""
+A topic is a function in exchanges/TOPIC.py that sends requests by a Script. kube-apiserver's answers are in
+exchanges/TOPIC.jsonl, one exchange in each line. Values that differ between runs are replaced: times, uids, generated
+names, tokens, and versions. A version is named after the exchange that showed it first, which reveals whether a write made
+a new version."""
 
 import contextlib
 import http.client
@@ -59,14 +59,15 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Normaliser:
-    """Replaces what differs from run to run by what does not, the same thing always by the same word."""
+    """Replaces values that differ between runs. The same value always gets the same replacement."""
 
     def __init__(self):
         self.versions, self.uids, self.names = {}, {}, {}
         self.at, self.fresh = 0, {}
 
     def begin(self, at):
-        """What is new from here on is named after exchange `at`, so that one difference doesn't shift all that follows."""
+        """Names values that are new from here on after exchange `at`, so that one difference doesn't shift all later
+        ones."""
         self.at, self.fresh = at, {}
 
     def _first_seen(self, seen, value, word):
@@ -81,7 +82,7 @@ class Normaliser:
         for uid, n in self.uids.items():
             s = s.replace(uid, f"<uid {n}>")
         s = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>", s)
-        # Which of several bindings that allow it is by chance.
+        # If several bindings allow it, the server names a random one.
         s = re.sub(r"^RBAC: allowed by .*", "RBAC: allowed by <binding>", s)
         s = re.sub(r"too old resource version: \d+ \(\d+\)", "too old resource version: <old> (<oldest>)", s)
         s = re.sub(r"Too large resource version: \d+, current: \d+", "Too large resource version: <n>, current: <n>", s)
@@ -106,7 +107,7 @@ class Normaliser:
         if not isinstance(v, str):
             return v
         if key == "resourceVersion":
-            # A list's is the store's: it moves on with what others write.
+            # The version of a list is the store's version, which other writers change.
             return "<version>" if path[-2:-1] == ("listmeta",) else self._first_seen(self.versions, v, "version") if v else v
         if key == "uid" and re.fullmatch(r"[0-9a-f-]{36}", v):
             return self._first_seen(self.uids, v, "uid")
@@ -128,13 +129,13 @@ class Stream:
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException, AttributeError):
             while line := self.response.readline():
                 event = json.loads(line)
-                # Bookmarks come when the server likes, but for the one that ends the beginning.
+                # The server may send bookmarks at any time, except the one that ends the initial events.
                 if event.get("type") != "BOOKMARK" or event["object"]["metadata"].get("annotations"):
                     self.events.append(event)
         self.closed = True
 
     def take(self, n=None, seconds=15):
-        """The next n events, or those that came in time; without n all until the server ends the stream."""
+        """The next n events, or those that came in time. Without n: all events until the server ends the stream."""
         deadline = time.monotonic() + patient(seconds)
         while time.monotonic() < deadline and not self.closed and (n is None or len(self.events) < self.taken + n):
             time.sleep(0.005)
@@ -150,10 +151,9 @@ class Stream:
 
 
 class Script:
-    """Sends requests to one server and keeps what was said. The methods return the answer's JSON as it came.
-
-    In paths $I is the topic's instances, $C its clusters, $N its namespace in api/v1, $G the group nacre.dev, $ns the namespace's name.
-    `differs` names what is known to differ in this exchange; docs/apiserver.md has the reasons."""
+    """Sends requests to one server and records the exchanges. The methods return the answer's JSON as it came. In paths
+    $I is the topic's instances, $C its clusters, $N its namespace in api/v1, $G the group nacre.dev, $ns the
+    namespace's name. `differs` names the known differences of this exchange; docs/apiserver.md has the reasons."""
 
     def __init__(self, topic, connect):
         self.topic, self.connect = topic, connect
@@ -191,7 +191,7 @@ class Script:
         self.exchanges.append(r)
 
     def do(self, method, path, body=None, differs=None, only=None, **kw):
-        """`only` picks the part of the answer's body that is recorded."""
+        """`only` selects the part of the answer's body that is recorded."""
         response = self.send(method, path, body, **kw)
         text = response.read().decode("utf-8", "replace")
         response.close()
@@ -235,7 +235,7 @@ class Script:
         return self.do("DELETE", path, body, **kw)
 
     def watch(self, path, name="watch", differs=None, accept=None, **params):
-        """Opens a watch; what comes is recorded by events()."""
+        """Opens a watch; events() records its events."""
         params = {"watch": "true", **params}
         full = f"{path}{'&' if '?' in path else '?'}{urllib.parse.urlencode(params)}"
         conn = self.connect()
@@ -265,7 +265,7 @@ class Script:
         self.streams = {}
 
     def clean(self):
-        """Leaves nothing of a topic; what holds by a finalizer is let go."""
+        """Deletes all objects of a topic; removes their finalizers first."""
         for kind in [f"{G}/{k}" for k in CLUSTER_KINDS] + [f"{G}/namespaces/{self.ns}/{k}" for k in ("instances", "clusters")]:
             items = json.loads(self.send("GET", kind).read()).get("items", [])
             for o in items:
@@ -276,7 +276,7 @@ class Script:
 
 
 def play(topic, connect):
-    """Sends a topic's requests. Returns the Script; what stopped it, if anything did, is its last exchange."""
+    """Sends a topic's requests. Returns the Script; if an error stopped it, the last exchange is that error."""
     function = importlib.import_module("exchanges." + topic).topic
     s = Script(topic, connect)
     s.send("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": s.ns}}).read()
@@ -291,15 +291,15 @@ def play(topic, connect):
     return s
 
 
-# Differences that are no exchange's own; compare() and test_random.py leave them out.
+# Differences that occur in any exchange; compare() and test_random.py ignore them.
 GENERAL = {"wording", "item-kinds", "managed-lost", "idle-version"}
 
-# Errors that people read, and say the same in other words; of all others the message counts as well.
+# Reasons of errors whose messages may be worded differently. For other reasons the messages are compared too.
 WORDED = {"Invalid", "BadRequest", "UnsupportedMediaType", "MethodNotAllowed", "RequestEntityTooLarge", "NotAcceptable", None}
 
 
 def without(v, *paths):
-    """V without the members that are named, each as (name,) or (name of what it is in, name)."""
+    """V without the given members; each is given as (name,) or (name of the parent, name)."""
     def walk(v, inside):
         if isinstance(v, dict):
             return {k: walk(c, k) for k, c in v.items() if (k,) not in paths and (inside, k) not in paths}
@@ -312,14 +312,14 @@ def owner(entry):
 
 
 def ordered(v):
-    """V with entries of managedFields in an order that doesn't hang on the second in which each was written."""
+    """V with sorted managedFields, so that the time at which each entry was written doesn't matter."""
     if isinstance(v, dict):
         return {k: sorted(c, key=owner) if k == "managedFields" and isinstance(c, list) else ordered(c) for k, c in v.items()}
     return [ordered(c) for c in v] if isinstance(v, list) else v
 
 
 def plain(record):
-    """A record without what doesn't count; docs/apiserver.md tells it under the keys of GENERAL."""
+    """A record without what compare() ignores; docs/apiserver.md explains it under the keys of GENERAL."""
     body = ordered(without(record.get("body"), ("columnDefinitions", "description")))
     record = {k: sorted(v) if k == "Warning" else v for k, v in record.items()}
     if not isinstance(body, dict):
@@ -327,7 +327,7 @@ def plain(record):
     if body.get("details") == {}:
         del body["details"]
     if isinstance(body.get("details"), dict) and "causes" in body["details"]:
-        # kube-apiserver's order is by chance.
+        # kube-apiserver's order is random.
         body["details"] = {**body["details"], "causes": sorted(body["details"]["causes"], key=str)}
     if isinstance(body.get("metadata"), dict) and body["metadata"].get("continue") == "":
         body["metadata"] = {k: v for k, v in body["metadata"].items() if k != "continue"}
@@ -337,7 +337,7 @@ def plain(record):
         causes = []
         for c in details.get("causes") or []:
             c = {k: v for k, v in c.items() if k != "message"}
-            # kube-apiserver tells some things twice, and that it gave up.
+            # kube-apiserver repeats some causes, and adds one that says that it gave up.
             if c not in causes and c.get("field") != "<nil>":
                 causes.append(c)
         if causes:
@@ -348,7 +348,7 @@ def plain(record):
 
 
 def difference(want, got, path):
-    """The paths at which two values differ, with both."""
+    """The paths at which two values differ, with both values."""
     if isinstance(want, dict) and isinstance(got, dict):
         return [d for k in [*want, *(k for k in got if k not in want)]
                 for d in difference(want.get(k, "(absent)"), got.get(k, "(absent)"), f"{path}.{k}" if path else k)]
@@ -358,5 +358,5 @@ def difference(want, got, path):
 
 
 def compare(want, got):
-    """What differs between two records of one exchange."""
+    """The differences between two records of one exchange."""
     return difference(plain(want), plain(got), "")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random requests for two servers: the same seed sends the same to each, and what they say is compared (test_random.py)."""
+"""Random requests for two servers: the same seed sends the same requests to each; test_random.py compares the
+answers."""
 
 import copy
 import json
@@ -13,7 +14,7 @@ READY = {"type": "Ready", "status": "True", "reason": "R", "lastTransitionTime":
 VALUES = [None, True, False, 0, 1, -1, 7, 1.5, 2**40, "", "x", "small", "a b", "Running", [], {}, [1], ["x"], [None], {"a": "b"},
           {"a": 1}, {"a": None}, "a" * 300]
 
-# What the parts of an object may be: mostly good, so that sequences get somewhere.
+# Values of the parts of an object. Most are valid, so that sequences get somewhere.
 COMMON = {
     "metadata": [{}, None],
     "metadata.labels": [{}, {"x": "1"}, {"x": "2", "y": ""}, None],
@@ -85,10 +86,10 @@ KINDS = {
 
 
 def put(obj, path, value):
-    """Sets the member at a path (a comma stands for a dot in a key); what is in the way is replaced."""
+    """Sets the member at a path (a comma stands for a dot in a key), replacing values that are in the way."""
     at, keys = obj, path.split(".")
     for key in keys[:-1]:
-        if key == "0" or isinstance(at, list):  # only of what is there
+        if key == "0" or isinstance(at, list):  # only existing elements
             at = at[0] if at and isinstance(at, list) and isinstance(at[0], dict) else {}
         else:
             if not isinstance(at.get(key), (dict, list)):
@@ -99,11 +100,11 @@ def put(obj, path, value):
 
 
 class Generator:
-    """Sends random requests by a Script. All choices hang on the seed and on what the servers must agree on anyway."""
+    """Sends random requests by a Script. All choices depend on the seed and on what both servers must answer alike."""
 
     def __init__(self, script, seed):
         self.t, self.r, self.seed = script, random.Random(seed), seed
-        self.known = {}  # the last state that was shown of an object
+        self.known = {}  # the last state of each object that an answer showed
         self.names = [f"r{seed}-a", f"r{seed}-b"]
 
     def owner(self):
@@ -113,11 +114,11 @@ class Generator:
 
     def part(self, kind):
         path, values = self.r.choice(list(PARTS[kind].items()))
-        # Wrong types of what is in metadata differ by design.
+        # For wrong types in metadata the servers differ by design.
         odd = self.r.random() < 0.08 and not path.startswith("metadata.")
         value = self.r.choice(VALUES if odd else values)
         if value == "OWNER" and kind == "images":
-            value = []  # what is in no namespace can't be owned by what is in one
+            value = []  # a cluster-scoped object can't be owned by a namespaced one
         return path, self.owner() if value == "OWNER" else copy.deepcopy(value)
 
     def patch_of(self, kind, n=None):
@@ -153,11 +154,12 @@ class Generator:
         ops = []
         for _ in range(self.r.randint(1, 3)):
             path, value = self.part(kind)
-            # Elements without a uid are told apart otherwise; wrong types of what the server sets are passed over.
+            # The servers distinguish elements without a uid differently, and ignore wrong types of fields that the
+            # server sets.
             if path in ("metadata.ownerReferences", "metadata.generation", "metadata.creationTimestamp"):
                 continue
             pointer = "/" + path.replace(".", "/").replace(",", ".")
-            # A replace of what isn't there and a test for null differ by design.
+            # For a replace of a missing member and a test for null the servers differ by design.
             op = self.r.choice(["add", "add", "add", "remove", "test", "copy", "move"])
             one = {"op": op, "path": pointer}
             if op in ("add", "test"):
@@ -198,7 +200,7 @@ class Generator:
             self.known[kind, name] = o
 
     def put(self, kind, at, status, name):
-        """Of what was seen last, with changes; or of something new."""
+        """PUT of the last known state with changes, or of a new object."""
         o = self.known.get((kind, name))
         if o is None or self.r.random() < 0.15:
             return self.t.put(at + status + self.query(), self.body(kind, name))
@@ -221,7 +223,7 @@ class Generator:
             body.update(rest())
         for _ in range(self.r.randint(0, 2)):
             path, value = self.part(kind)
-            # Nulls in what is applied differ by design.
+            # For nulls in an applied configuration the servers differ by design.
             if value is not None and not (isinstance(value, (dict, list)) and "null" in json.dumps(value)):
                 put(body, path, value)
         body["metadata"] = body.get("metadata") if isinstance(body.get("metadata"), dict) else {}
@@ -242,7 +244,7 @@ class Generator:
             {"preconditions": {"resourceVersion": "1"}}, {"propagationPolicy": "Foreground", "dryRun": ["All"]},
             {"propagationPolicy": "Orphan", "dryRun": ["All"]}, {"propagationPolicy": "Bogus"}, {"orphanDependents": False}])
         self.t.delete(at, options)
-        if self.r.random() < 0.5:  # lets it go, if something held it
+        if self.r.random() < 0.5:  # removes finalizers, which may keep the object
             self.t.merge(at, {"metadata": {"finalizers": None}})
 
     def list(self, path):
@@ -254,9 +256,9 @@ class Generator:
             q["fieldSelector"] = self.r.choice([f"metadata.name={self.names[0]}", f"metadata.name!={self.names[0]}", "status.host=h1",
                                                 f"metadata.namespace={self.t.ns}", "spec.nope=1"])
         if self.r.random() < 0.4:
-            # Whether more will come of a selection, the real one may only know when it has looked.
+            # With a selector, kube-apiserver may not know whether more items follow.
             q["limit"] = self.r.choice([0, 500, *([] if q else [1, 2])])
-        # On the real one the objects of earlier seeds are gone as well, so that all is seen.
+        # The objects of earlier seeds are gone on kube-apiserver too, so the whole lists can be compared.
         answer = self.t.get(f"{path}?{urllib.parse.urlencode(q)}")
         token = (answer.get("metadata") or {}).get("continue") if isinstance(answer, dict) else None
         if token:

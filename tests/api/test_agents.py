@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent is held to its own host: by nacre-apiserver itself, on kube-apiserver by RBAC and deploy/admission.yaml."""
+"""An agent is restricted to its own host: by nacre-apiserver itself, on kube-apiserver by RBAC and
+deploy/admission.yaml."""
 
 import pytest
 from apilib import G, V, instance
@@ -24,7 +25,7 @@ def own_name(on, owner):
 
 
 def endpoint(on, owner=None, name=None, **spec):
-    """As the agent of host ON makes it for Instance OWNER, or for an edge without one."""
+    """An Endpoint as the agent of host ON makes it for Instance OWNER; without OWNER, as an edge makes it."""
     return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name or own_name(on, owner)},
             "spec": {"host": on, "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01",
                      "routes": [{"prefix": p} for p in (("2001:db8:1::/64", "2001:db8:2::/60") if owner else ("::/0", "0.0.0.0/0"))],
@@ -61,7 +62,7 @@ def refused(a):
 
 @pytest.fixture
 def placed(server):
-    """Instances a on h1, b on h2, c nowhere; and whatever was left of leases is gone."""
+    """Instances a on h1, b on h2, c on no host. Leases of earlier tests are deleted."""
     for name, on in (("a", "h1"), ("b", "h2"), ("c", None)):
         server.create(instance(name))
         if on:
@@ -80,10 +81,10 @@ def test_host(placed):
     allowed(ask("POST", f"{G}/hosts", host("h1")))
     refused(ask("POST", f"{G}/hosts", host("h2")))
     placed.create(host("h2", vtep="fd00::2"))
-    # Of two with one VTEP the older Host has it: this one would take that of h2.
+    # Of two Hosts with one VTEP the older has it: this request would take the VTEP of h2.
     refused(ask("PATCH", f"{G}/hosts/h1", {"spec": {"vtep": "fd00::2"}}))
     refused(ask("PATCH", f"{G}/hosts/h2", {"spec": {"vtep": "fd00::11"}}))
-    allowed(ask("PATCH", f"{G}/hosts/h1", {"spec": {"vtep": "fd00::1"}}))  # what it is
+    allowed(ask("PATCH", f"{G}/hosts/h1", {"spec": {"vtep": "fd00::1"}}))  # no change
     allowed(ask("PATCH", f"{G}/hosts/h1/status", {"status": {"version": "1"}}))
     refused(ask("PATCH", f"{G}/hosts/h2/status", {"status": {"version": "1"}}))
     refused(ask("PATCH", f"{G}/hosts/h1", {"spec": {"role": "edge"}}))
@@ -98,7 +99,7 @@ def test_what_places_workloads_is_the_operators(placed):
         refused(ask("POST", f"{G}/hosts", {**host("h1"), "spec": {"vtep": "fd00::1", **spec}}))
     for meta in METADATA:
         refused(ask("POST", f"{G}/hosts", {**host("h1"), "metadata": {"name": "h1", **meta}}))
-    # Made beforehand by the operator.
+    # A Host that the operator made beforehand.
     made = host("h1")
     made["metadata"].update(labels={"rack": "2"}, annotations={"c": "d"})
     made["spec"].update(limits=limits, unschedulable=True)
@@ -106,7 +107,7 @@ def test_what_places_workloads_is_the_operators(placed):
     allowed(ask("PATCH", f"{H}/status", {"status": {"capacity": {"vcpus": 65536, "memoryMiB": 1048576}}}))
     for meta in (*METADATA, {"labels": None}, {"labels": {"rack": None, "x": "y"}}, {"annotations": None}):
         refused(ask("PATCH", H, {"metadata": meta}))
-        a = ask("PATCH", f"{H}/status", {"metadata": meta, "status": {"version": "2"}})  # of a status nothing else is taken
+        a = ask("PATCH", f"{H}/status", {"metadata": meta, "status": {"version": "2"}})  # only the status is taken
         assert a.status == 200 or a.status in (403, 422), a.text
     for spec in ({"limits": None}, {"limits": {"vcpus": 9}}, {"limits": {"vcpus": None}}, {"unschedulable": None}, {"unschedulable": False}):
         refused(ask("PATCH", H, {"spec": spec}))
@@ -117,7 +118,7 @@ def test_what_places_workloads_is_the_operators(placed):
 
 
 def test_metadata_of_what_agents_make(addressed):
-    """Annotations hold as much as fits, and owner references and finalizers say how long something lives."""
+    """Annotations have room for anything, and owner references and finalizers decide how long an object lives."""
     server, a, _ = addressed
     ask = as_user(server, HOST)
     for path, make in ((f"{G}/endpoints", lambda: endpoint("h1", a)), (LEASES, lambda: lease("host-h1")), (EVENTS, lambda: event("h1"))):
@@ -147,7 +148,7 @@ def test_what_agents_make_is_small(addressed):
                         (mine, {"involvedObject": {"fieldPath": big}}), (mine, {"reportingComponent": big}),
                         (f"{G}/hosts/h1/status", {"status": {"version": big}})):
         refused(ask("PATCH", path, patch))
-    # An entry in managedFields for each name that applies something.
+    # Each name that applies something gets an entry in managedFields.
     for path in (E, f"{I}/a/status", f"{G}/hosts/h1/status", f"{LEASES}/host-h1"):
         of = path.removesuffix("/status")
         obj = server.get(of).json
@@ -198,7 +199,7 @@ def test_endpoints(addressed):
     refused(ask("PATCH", theirs, {"metadata": {"labels": {"x": "y"}}}))
     refused(ask("DELETE", theirs))
     refused(ask("DELETE", E))
-    # What a host must not draw to itself, whoever else it belongs to.
+    # Addresses that a host must not announce, whoever owns them.
     for routes in (["::/0"], ["0.0.0.0/0"], ["2001:db8:1::/64", "::/0"], ["2001:db8:1::/64", "2001:db8:3::/64"],
                    ["2000::/3"], ["192.0.2.0/24"]):
         refused(ask("PATCH", mine, {"spec": {"routes": [{"prefix": p} for p in routes]}}))
@@ -224,7 +225,7 @@ def test_edge_endpoints(addressed):
 
 
 def test_names_belong_to_owners(addressed):
-    """Whoever takes another's name keeps it from announcing itself, so none can be taken."""
+    """An Endpoint with another owner's name would keep that owner from announcing itself. So no agent can take one."""
     server, a, b = addressed
     E, host, edge = f"{G}/endpoints", as_user(server, HOST), as_user(server, EDGE)
     for name in ("mine", "edge-e1", "edge-h1", own_name("h2", b), "i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"):
@@ -234,14 +235,14 @@ def test_names_belong_to_owners(addressed):
     generated = endpoint("h1", a)
     generated["metadata"] = {"generateName": own_name("h1", a)}
     refused(host("POST", E, generated))
-    # Nor by way of another owner, once it is there.
+    # Nor by naming another owner, once the Endpoint exists.
     allowed(host("POST", E, endpoint("h1", a)))
     refused(host("PATCH", f"{E}/{own_name('h1', a)}", {"spec": {"owner": {"uid": b["metadata"]["uid"], "name": "b"}}}))
     assert len(server.list(E)["items"]) == 1
 
 
 def test_what_agents_make_is_small(addressed):
-    """Hosts hold all Endpoints: 8 KiB of each at most, whatever is in it."""
+    """All hosts hold all Endpoints, so each may have 8 KiB at most."""
     server, a, _ = addressed
     host, edge = as_user(server, HOST), as_user(server, EDGE)
     deep = {"x": {}}
@@ -266,7 +267,7 @@ def test_what_agents_make_is_small(addressed):
     refused(edge("PUT", f"{G}/endpoints/edge-e1", many))
 
 
-# On kube-apiserver nacre-controller deletes what these make (tests/controller).
+# On kube-apiserver nacre-controller deletes what these requests make (tests/controller).
 def nacre_only(server):
     if not hasattr(server, "database"):
         pytest.skip("deploy/admission.yaml can't look up other objects; nacre-controller takes such Endpoints down")
@@ -292,7 +293,7 @@ def test_endpoints_are_what_the_instance_was_given(addressed):
     says(post({"metadata": {"name": "none", "uid": "x"}}), "is not there")
     says(post({"metadata": {"name": "c", "uid": server.get(f"{I}/c").json["metadata"]["uid"]}}), "not on host h1")
     allowed(post())
-    # One that came from another API server is known by the id that it had there.
+    # An instance that came from another API server keeps the id that it had there.
     assert server.patch(f"{I}/a/status", {"status": {"id": "of-old"}}).status == 200
     says(ask("PATCH", X, {"spec": {"routes": []}}), "is not there")
     says(ask("PATCH", X, {"spec": {"owner": {"uid": "of-old"}}}), "must name this Endpoint i-of-old")
@@ -323,7 +324,7 @@ def test_instances(placed):
     allowed(ask("PATCH", f"{I}/a/status", running))
     refused(ask("PATCH", f"{I}/b/status", running))
     refused(ask("PATCH", f"{I}/c/status", running))
-    refused(ask("PATCH", f"{I}/c/status", {"status": {"host": "h1"}}))  # takes what isn't given
+    refused(ask("PATCH", f"{I}/c/status", {"status": {"host": "h1"}}))  # assigns a host to itself
     refused(ask("PATCH", f"{I}/a/status", {"status": {"host": "h2"}}))
     refused(ask("PATCH", f"{I}/a/status", {"status": {"address": "2001:db8::2"}}))
     refused(ask("PATCH", f"{I}/a/status", {"status": {"address": None}}))
@@ -351,7 +352,7 @@ def test_events(placed):
     refused(ask("POST", EVENTS, event("h1", "AddressPool", "p")))
     refused(ask("DELETE", name))
     refused(ask("PATCH", name, {"source": {"host": "h2"}}))
-    # Where the object is.
+    # An Event belongs in the namespace of its object.
     system = EVENTS.replace("default", "nacre-system")
     refused(ask("POST", system, event("h1", ns="nacre-system")))
     elsewhere = event("h1", "Instance", "a", "nacre-system")
@@ -363,7 +364,7 @@ def test_events_are_about_what_is_there(placed):
     nacre_only(placed)
     ask = as_user(placed, HOST)
     uid = placed.get(f"{I}/a").json["metadata"]["uid"]
-    says(ask("POST", EVENTS, event("h1")), "what is there and its own")  # no Host h1 yet
+    says(ask("POST", EVENTS, event("h1")), "what is there and its own")  # there is no Host h1 yet
     for name in ("b", "c", "none"):
         says(ask("POST", EVENTS, event("h1", "Instance", name)), "what is there and its own")
     system = EVENTS.replace("default", "nacre-system")
@@ -372,7 +373,7 @@ def test_events_are_about_what_is_there(placed):
     says(ask("POST", EVENTS, of("another")), "what is there and its own")
     made = ask("POST", EVENTS, of(uid))
     allowed(made)
-    # Nor is one made to be about something else, or counted on when that is gone.
+    # An Event can't be moved to another object, nor updated after its object is gone.
     path = f"{EVENTS}/{made.json['metadata']['name']}"
     says(ask("PATCH", path, {"involvedObject": {"name": "b", "uid": None}}), "what is there and its own")
     assert placed.delete(f"{I}/a").status == 200
@@ -413,12 +414,12 @@ def test_strangers(placed):
 
 
 def test_id_of_an_instance_stays(placed):
-    """Not even an operator may give an instance the guest of another."""
+    """Not even an operator may give an instance another's id, and so another's guest."""
     a = placed.patch(f"{I}/a/status", {"status": {"id": "0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"}})
     assert a.status == 200, a.text
     for other in ("00000000-4b0e-4c1f-9d6e-0123456789ab", None):
         a = placed.patch(f"{I}/a/status", {"status": {"id": other}})
         assert a.status == 422 and "can't change once it is set" in a.text, a.text
-    # A tenant's create and update carry no status.
+    # Create and update by a tenant ignore the status.
     a = placed.put(f"{I}/a", {**placed.get(f"{I}/a").json, "status": {"id": "x"}})
     assert a.status == 200 and a.json["status"]["id"].startswith("0b5ac4a8"), a.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is it: certificates, tokens, and everything that must not pass for either."""
+"""Authentication: certificates, tokens, and what must not be accepted as either."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ REVIEWS = "/apis/authentication.k8s.io/v1"
 
 
 def ask(server, method, path, body=None, user=(), token=None, tls=None):
-    """As USER by certificate, or by TOKEN, or as nobody."""
+    """A request as USER by certificate, by TOKEN, or without credentials."""
     conn = server.connection(user) if tls is None else http.client.HTTPSConnection("127.0.0.1", server.port, timeout=240,
                                                                                     context=tls)
     with contextlib.closing(conn):
@@ -62,7 +62,7 @@ def openssl(*args):
 
 
 def signed(claims, key, alg="ES256", kid=None):
-    """A token made with a key of one's own."""
+    """A token signed with KEY instead of the server's key."""
     header = {"alg": alg, **({"kid": kid} if kid else {})}
     text = f"{b64(header)}.{b64(claims)}"
     der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout
@@ -101,7 +101,7 @@ def with_certificate(cert, key):
 
 
 def expired(directory):
-    """A certificate of our authority that has ended."""
+    """An expired certificate of our authority."""
     base = f"{directory}/old"
     openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/O=system:masters/CN=old",
             "-keyout", f"{base}.key", "-out", f"{base}.csr")
@@ -146,7 +146,7 @@ def test_tls_only(server):
             with tls.wrap_socket(raw, server_hostname="localhost") as s:
                 assert s.selected_alpn_protocol() == "http/1.1"
         assert ask(server, "GET", NS, tls=tls).status == 200
-    # Half a handshake holds up nobody.
+    # Unfinished handshakes hold up nobody.
     half = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
     for s in half:
         s.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
@@ -156,7 +156,7 @@ def test_tls_only(server):
 
 
 def test_files_are_read_again(tmp_path):
-    """New certificates and authorities are in force without a restart, also for connections that are open."""
+    """New certificates and authorities take effect without a restart, also for open connections."""
     mine = Pki(str(tmp_path / "pki"))
     cert, key = mine.server()
     s = Server(tmp_path)
@@ -184,7 +184,7 @@ def test_files_are_read_again(tmp_path):
             assert answers(trusting(mine, *ADMIN)) == 200
             with open(key, "w") as f:
                 f.write(good)
-            # Another authority, for both ends.
+            # Another authority, for the server and the clients.
             other = Pki(str(tmp_path / "other"))
             new = other.server()
             for source, to in ((new[1], key), (new[0], cert), (other.ca, mine.ca)):
@@ -212,7 +212,7 @@ def test_tokens(server):
     assert ask(server, "GET", NS, token=token).status == 403
     review = server.post(f"{REVIEWS}/tokenreviews", {"spec": {"token": token}})
     assert review.status == 201 and review.json["status"]["authenticated"] and review.json["status"]["user"] == who
-    # A certificate that is good is looked at first, as by kube-apiserver.
+    # A valid certificate takes precedence, as in kube-apiserver.
     assert whoami(server, user=("ann",), token="junk")["username"] == "ann"
 
 
@@ -248,13 +248,13 @@ def test_tokens_that_are_no_good(server, tmp_path):
         "deleted account": gone, "wrong audience": token_of(server, audiences=["x"]),
         "10,000 bytes": "a" * 10000, "10,000 bytes and dots": f"{header}.{'a' * 10000}.{signature}", "not ASCII": "\u00e4.\u00e4.\u00e4",
     }
-    # What makes these is right: with nothing wrong, it passes.
+    # The method is right: the same token without a fault is accepted.
     assert whoami(server, token=signed(real, own, kid=kid))["username"] == "system:serviceaccount:default:sa"
     for what, token in bad.items():
         try:
             a = ask(server, "GET", NS, token=token.encode().decode("latin-1"))
         except (OSError, http.client.HTTPException):
-            assert "10,000" in what  # more than a header may hold
+            assert "10,000" in what  # longer than a header may be
             continue
         assert a.status == 401 or ("10,000" in what and a.status == 431), (what, a.status, a.text)
         if "ASCII" in what:
@@ -313,11 +313,11 @@ def test_token_secrets(server):
     assert server.delete(f"{NS}/default/secrets/s").status == 200
     assert whoami(server, token=data["token"]) == 401 and whoami(server, token=bound) == 401
     assert server.post(f"{NS}/default/secrets", secret).status == 201
-    assert whoami(server, token=data["token"]) == 401  # of one's name, but not that token
+    assert whoami(server, token=data["token"]) == 401  # a Secret of the same name, but with another token
 
 
 def test_token_secrets_are_kept_filled(server):
-    """The account comes later; somebody takes the token out; both while the server is away."""
+    """The account is created later; somebody removes the token; both also happen while the server is stopped."""
     at = f"{NS}/default/secrets"
     secret = lambda name, sa: {"metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": sa}},
                                "type": "kubernetes.io/service-account-token"}
@@ -352,7 +352,7 @@ def test_token_secrets_are_kept_filled(server):
 
 
 def test_tokens_live_on(server):
-    """Over a restart, and not beyond a namespace."""
+    """Tokens survive a restart of the server, and are void when their namespace is deleted."""
     server.create(namespace("t"))
     assert server.post(f"{NS}/t/serviceaccounts", {"metadata": {"name": "sa"}}).status == 201
     token = server.post(f"{NS}/t/serviceaccounts/sa/token", {}).json["status"]["token"]
@@ -413,7 +413,7 @@ def test_audit_log(tmp_path):
 
 
 def test_audit_log_on_a_full_disk(tmp_path):
-    """Requests are served, lines past the bound are dropped and counted, and it goes on when there is room."""
+    """Requests are served, lines past the bound are dropped and counted, and the log continues when there is room."""
     full = tmp_path / "full"
     full.mkdir()
     leftovers.claim("mount", full)

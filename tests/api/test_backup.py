@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Back-up of a running server, restore, and what clients see of it."""
+"""Backup of a running server, restore, and what clients see of it."""
 
 import os
 import random
@@ -19,7 +19,7 @@ def command(*argv, status=0):
 
 
 def objects(server):
-    """All there is, but for versions."""
+    """All objects, without their versions."""
     out = {}
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     for path in (f"{G}/instances", f"{G}/images", "/api/v1/namespaces", "/api/v1/serviceaccounts", f"{rbac}/roles",
@@ -44,7 +44,7 @@ def test_backup_and_restore(server, tmp_path):
     assert f"{len(saved)} objects" in out, out
     assert sorted(os.listdir(tmp_path)) == sorted(["copy", "log", "sock", "state"]), "one file"
     assert os.stat(copy).st_mode & 0o777 == 0o600
-    # What comes after the copy is lost; its versions are not given again.
+    # Writes after the copy are lost; their versions are not given again.
     server.create(image("late"))
     late = server.patch(f"{G}/images/i5", {"metadata": {"labels": {"n": "late"}}}).json
     assert "another nacre-apiserver uses" in command("restore", "--database", server.database, "--force", copy, status=1)
@@ -57,18 +57,18 @@ def test_backup_and_restore(server, tmp_path):
     versions = [int(o["metadata"]["resourceVersion"]) for o in listed["items"]]
     assert min(versions) > int(late["metadata"]["resourceVersion"]) and len(set(versions)) == len(versions)
     assert int(listed["metadata"]["resourceVersion"]) >= max(versions)
-    # Whoever watched, or holds an object, in the lost time is told so.
+    # A client that watches from a lost version, or updates from one, is told.
     w = server.watch(f"{G}/images", resourceVersion=late["metadata"]["resourceVersion"])
     e = w.wait(1) and w.events[0] if w.status == 200 else None
     assert (e["object"]["code"] if e else w.status) == 410
     w.close()
     assert server.put(f"{G}/images/i5", late).status == 409
-    # A watch from the list goes on as ever.
+    # A watch from the list works as usual.
     w = server.watch(f"{G}/images", resourceVersion=listed["metadata"]["resourceVersion"])
     server.patch(f"{G}/images/i5", {"metadata": {"labels": {"n": "new"}}})
     assert w.wait(1) == [("MODIFIED", "i5")]
     w.close()
-    # The one that was replaced can still be had.
+    # The replaced database is still available.
     old = str(tmp_path / "old")
     command("restore", "--database", old, server.database + ".replaced")
     server.stop()
@@ -91,7 +91,7 @@ def test_backup_after_a_crash(server, tmp_path):
 
 
 def test_backup_under_load(server, tmp_path):
-    """Each copy is of one moment: a writer counts up pairs of objects, the first before the second."""
+    """Each copy shows one moment: a writer creates pairs of objects in order, so a copy never has only the second."""
     for name in ("a", "b"):
         server.create(image(name, {"n": "0"}))
     stop = threading.Event()
@@ -205,7 +205,7 @@ def names(database):
 
 
 def test_restore_killed_at_any_moment(server, tmp_path):
-    """The old database is there, with what was in its log, or the new one; and the next restore goes through."""
+    """After a kill either the old database, with its log, or the new one is in place, and the next restore succeeds."""
     copy = str(tmp_path / "copy")
     for n in range(300):
         server.create(image(f"i{n}", {"x": "y" * 60}))
@@ -229,7 +229,7 @@ def test_restore_killed_at_any_moment(server, tmp_path):
         if "late" not in there:
             ended += 1
             assert "late" in names(kept), "what it replaced is kept"
-            os.rename(kept, server.database)  # again from the start
+            os.rename(kept, server.database)  # begin again
     print(f"\n{ended} of 25 came to their end before they were killed")
     command("restore", "--database", server.database, "--force", copy)
     assert "late" in names(kept)

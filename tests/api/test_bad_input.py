@@ -98,7 +98,7 @@ def test_too_large(server):
     assert a.status == 422 and "metadata.annotations" in a.json["message"]
     a = server.post(A, instance(labels={f"x{n}": "y" for n in range(1000)}))
     assert a.status == 422 and "metadata.labels" in a.json["message"]
-    # Chunked, with no length said and no end in sight.
+    # A chunked body of unknown length that doesn't end.
     with server.socket() as s:
         s.sendall(f"POST {A} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -138,7 +138,7 @@ def raw(server, data, wait=5):
                 if not more:
                     break
                 out += more
-        except OSError:  # it hung up, or waits for more
+        except OSError:  # it closed the connection, or waits for more
             pass
         return out
 
@@ -224,7 +224,7 @@ def test_damaged_database(server):
 
 
 def test_full_disk(tmp_path):
-    """A file size limit stands in for a full disk: writes fail and say why, reads go on, nothing is lost."""
+    """A file size limit simulates a full disk: writes fail and say why, reads go on, nothing is lost."""
     s = Server(tmp_path)
     limit = 600_000
     s.start(preexec_fn=lambda: (resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
@@ -253,7 +253,7 @@ def field(number, data):
 
 
 def test_protobuf(server):
-    """What kubectl sends for core kinds; other kinds and damaged bodies are refused."""
+    """kubectl's bodies for core kinds are accepted; other kinds and damaged bodies are refused."""
     typed = lambda kind, raw: b"k8s\0" + field(1, field(1, b"v1") + field(2, kind)) + field(2, raw)
     meta = field(1, b"tenant") + field(11, field(1, b"team") + field(2, b"blue")) + field(14, b"a.b/c") + b"\x38\x07"
     good = typed(b"Namespace", field(1, meta) + field(2, field(1, b"kubernetes")))

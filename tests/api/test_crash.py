@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-kill -9 at random moments, while several clients create, update, patch and delete: nothing acknowledged is lost, nothing
-is half there, versions never go back, and a watch goes on exactly where it was.
+kill -9 at random moments, while several clients create, update, patch and delete: no acknowledged write is lost, no write
+is half done, versions never go back, and a watch continues exactly where it ended.
 
-NACRE_CRASHES sets how many kills (default 200); from a thousand on it tells each hundred how many there were, so that
-a run which somebody stops has a number. Ten thousand take ten to fifteen minutes on two cores:
-    NACRE_CRASHES=10000 python3 -m pytest tests/api/test_crash.py
+NACRE_CRASHES is the number of kills (default 200). From a thousand on the test prints the count after each hundred, so
+that a run which somebody stops has a number. Ten thousand take ten to fifteen minutes on two cores:
+NACRE_CRASHES=10000 python3 -m pytest tests/api/test_crash.py
 """
 
 import collections
@@ -22,7 +22,7 @@ from apilib import G, SERVER, eventually, instance
 from harness import MORTAL, patient
 
 CRASHES = int(os.environ.get("NACRE_CRASHES", "200"))
-LIFE_S = 0.02  # of a server that serves, on average
+LIFE_S = 0.02  # average time from ready to kill
 WRITERS = 4
 PATH = f"{G}/namespaces/default/instances"
 MERGE = "application/merge-patch+json"
@@ -30,7 +30,7 @@ Gone = (OSError, EOFError)
 
 
 class Wire:
-    """One connection to the server's socket; fails with Gone when the server does."""
+    """One connection to the server's socket; raises Gone when the server ends."""
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -70,7 +70,7 @@ class Wire:
                 length = int(line[15:])
 
     def events(self, version):
-        """The events after VERSION, until the server is gone."""
+        """The events after VERSION, until the server ends."""
         self.sock.sendall(f"GET {PATH}?watch=1&resourceVersion={version} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         status, _ = self.head()
         assert status == 200, status
@@ -92,7 +92,7 @@ class Wire:
 
 
 def fingerprint(o):
-    """What the tests know of an object; its parts were written together."""
+    """The state of an object that is compared. All its parts were written together."""
     n = int(o["metadata"]["labels"]["n"])
     assert o["metadata"]["annotations"]["long"] == str(n) * 500, "half a write"
     return n, o.get("status", {}).get("restarts", 0), int(o["metadata"]["resourceVersion"])
@@ -103,7 +103,7 @@ def version(o):
 
 
 class Writer:
-    """Has objects of its own. `known` is what was acknowledged; `unsure` the one change whose answer was lost."""
+    """Writes objects of its own. `known`: the acknowledged state; `unsure`: the one change whose answer was lost."""
 
     def __init__(self, number):
         self.number, self.rng = number, random.Random(number)
@@ -152,7 +152,7 @@ class Writer:
             wire.close()
 
     def settle(self, there):
-        """After a restart: what was acknowledged is there, what is unsure is there as a whole or not at all."""
+        """After a restart: acknowledged changes are there; the unsure change is there as a whole or not at all."""
         mine = {k: v for k, v in there.items() if k.startswith(f"w{self.number}-")}
         if self.unsure:
             name, after = self.unsure
@@ -166,7 +166,7 @@ class Writer:
 
 
 class Watcher:
-    """One watch, continued over all crashes: what it saw, put together, must be what lists say."""
+    """One watch, continued over all crashes: its events together must give the same state as a list."""
 
     def __init__(self, last):
         self.last, self.state, self.seen = last, {}, collections.deque(maxlen=20000)
@@ -236,7 +236,7 @@ def listed(wire):
 
 
 def check_resume(server, watcher, rng):
-    """A second watch, from some earlier version: the same events again."""
+    """A second watch, from an earlier version, gets the same events again."""
     seen = list(watcher.seen)[-2000:]
     if len(seen) < 2:
         return
@@ -285,11 +285,11 @@ def test_crashes(tmp_path, capfd):
                     print(f"{crash + 1} kills, {sum(w.writes for w in writers)} acknowledged writes, nothing lost, "
                           f"{time.monotonic() - began:.0f} s", flush=True)
             server.start()
-            if rng.random() < 0.1:  # in the midst of its start, too
+            if rng.random() < 0.1:  # also while it starts
                 time.sleep(rng.uniform(0, 0.02))
                 server.kill()
                 server.start()
-        # What the watch has not seen yet it sees now.
+        # The watch now gets the events that it has not seen yet.
         thread = threading.Thread(target=watcher.run, args=(server.sock,))
         wire = server.connect()
         thread.start()

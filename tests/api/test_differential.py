@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nacre-apiserver answers as the real kube-apiserver does: exchange by exchange, from what was recorded of it.
-
-Where the real one is here (tests/oracle/build), it is asked as well, so that what is recorded is known to be true.
-NACRE_RECORD=1 writes the recordings anew from it."""
+"""nacre-apiserver must give the recorded answers of kube-apiserver, exchange by exchange. If kube-apiserver is
+available (tests/oracle/build), the recordings are compared with it too. NACRE_RECORD=1 records its answers again."""
 
 import functools
 import os
@@ -17,7 +15,7 @@ RECORD = os.environ.get("NACRE_RECORD")
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """What nacre-apiserver answered, topic by topic."""
+    """nacre-apiserver's answers, by topic."""
     server = Server(tmp_path_factory.mktemp("nacre"))
     server.start()
     yield functools.lru_cache(None)(
@@ -44,7 +42,7 @@ def test_exchange(played, topic, n, record):
 
 @pytest.mark.parametrize("topic", exchange.topics())
 def test_recording(kube, topic):
-    """What is recorded is what the real one says."""
+    """The recordings are what kube-apiserver answers."""
     said = exchange.play(topic, kube.connection).exchanges
     if RECORD:
         exchange.record(topic, said)
@@ -68,7 +66,7 @@ def test_differences_are_documented(played):
 
 
 def test_crds_by_client_side_apply(kube):
-    """What is in deploy/ is accepted by the other way of applying, too: nothing is dropped and nothing conflicts."""
+    """Client-side apply of deploy/crds.yaml works too: no field is dropped and nothing conflicts."""
     path = os.path.join(ROOT, "deploy", "crds.yaml")
     kube.oracle.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", path)
     p = kube.oracle.kubectl("get", "crd", "-o", "jsonpath={range .items[*]}{.status.conditions[*].type} {end}")

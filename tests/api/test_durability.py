@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 under load: an acknowledged write is never lost, none is half done, versions never go back."""
+"""kill -9 under load: no acknowledged write is lost, none is half done, versions never go back."""
 
 import http.client
 import os
@@ -14,7 +14,7 @@ WRITERS = 6
 
 
 def writer(server, number, stop, acked, writes):
-    """Creates, counts up in and deletes objects of its own; notes what the server said."""
+    """Creates, increments and deletes objects of its own, and records the server's answers."""
     conn = server.connection()
     rng = random.Random(number)
     try:
@@ -63,7 +63,7 @@ def test_kill_under_load(server):
                 now = there.get(name)
                 if state is None or state[0] != "unsure":
                     assert now == state, (name, state, now)
-                else:  # the answer was lost: either before or after
+                else:  # the answer was lost: the write was done or not
                     before = state[1]
                     assert now == before or (before is None and now[0] == 0) or \
                         (before is not None and (now is None or now[0] == before[0] + 1)), (name, state, now)
@@ -85,7 +85,7 @@ def test_versions_never_go_back(server):
 
 
 def test_many_writers_of_one_object(server):
-    """Patches never conflict, updates do; none is lost."""
+    """Patches never conflict, updates do; no change is lost."""
     server.create(image(labels={"n": "0"}))
     done = []
 

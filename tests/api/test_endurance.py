@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of watchers, clients that are slow or vanish, a full disk, damage at any place, clocks that jump."""
+"""Thousands of watchers, slow and vanished clients, a full disk, damage at any place, clocks that jump."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ ALL = bool(os.environ.get("NACRE_TEST_ALL"))
 
 
 def rss(server):
-    """The server's own memory, in bytes."""
+    """Memory of the server's process, in bytes."""
     with open(f"/proc/{server.process.pid}/status") as f:
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon"))
 
@@ -38,7 +38,7 @@ def unix(server):
         try:
             s.connect(f"{server.dir}/sock")
             return s
-        except BlockingIOError:  # more at once than the kernel queues
+        except BlockingIOError:  # more than the kernel's queue holds
             time.sleep(0.01)
 
 
@@ -48,11 +48,11 @@ def watch(server, name):
     return s
 
 
-# With all of it: nine thousand, for which a limit of 20,000 descriptors for two listeners is enough, and the wait until those
-# that don't read are cut.
+# With NACRE_TEST_ALL: nine thousand watchers (a limit of 20,000 descriptors for two listeners is enough), and the wait
+# until those that don't read are disconnected.
 @pytest.mark.parametrize("n_readers,n_deaf", [(8000, 1000)] if ALL else [(900, 100)])
 def test_watchers_that_do_not_read(server, n_readers, n_deaf):
-    """They take bounded memory, hold up nobody, and are cut in the end; the others miss nothing."""
+    """Watchers that don't read take bounded memory, delay nobody, and are disconnected; the others miss nothing."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     changes = 8
@@ -84,7 +84,7 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
                     assert data, "a watcher that reads was cut"
                     data = tails[key.fileobj] + data
                     seen[key.fileobj] += data.count(b'{"type":')
-                    tails[key.fileobj] = data[-7:]  # one short of what is counted
+                    tails[key.fileobj] = data[-7:]  # one byte less than the searched text
                     if seen[key.fileobj] >= count:
                         late.discard(key.fileobj)
 
@@ -108,7 +108,7 @@ def test_watchers_that_do_not_read(server, n_readers, n_deaf):
 
 
 def test_deaf_watchers_of_much(server):
-    """What there is at the start is not kept for those who don't read it, however much has changed since."""
+    """The server keeps no copy of the initial objects for watchers that don't read, however much has changed since."""
     at, size, watchers = "/api/v1/namespaces/default/configmaps", 20, 6
     conn = server.connection()
 
@@ -119,7 +119,7 @@ def test_deaf_watchers_of_much(server):
 
     for i in range(size):
         assert server.post(at, {"metadata": {"name": f"c{i}"}}).status == 201
-    for n in range(3):  # until as many recent events are kept as ever are
+    for n in range(3):  # until the history of events has its full size
         write(n)
     before = rss(server)
     with contextlib.ExitStack() as stack:
@@ -138,7 +138,8 @@ def test_deaf_watchers_of_much(server):
 
 @pytest.mark.skipif(not ALL, reason="takes a minute and a half")
 def test_clients_that_say_nothing(server):
-    """Half a request line, half a head, half a body, half a TLS hello, a byte now and then: all are cut in time."""
+    """Half a request line, half a head, half a body, half a TLS hello, single bytes with pauses: all are closed in
+    time."""
     starts = [b"", b"GET /api", b"GET /api HTTP/1.1\r\nHost: x\r\nX-A: ",
               b"POST /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"]
     fds = descriptors(server)
@@ -167,7 +168,7 @@ def test_clients_that_say_nothing(server):
 
 @pytest.mark.skipif(not ALL or os.geteuid() != 0, reason="takes a minute and a half, and root")
 def test_a_client_whose_machine_is_gone(tmp_path):
-    """Its packets are dropped, nobody closes anything: its watch ends all the same."""
+    """The client's packets are dropped and nobody closes the connection: its watch ends all the same."""
     run = "na" + uuid.uuid4().hex[:6]
     leftovers.claim("netns", run)
     ip = lambda *a: subprocess.run(["ip", *a], check=True)
@@ -205,7 +206,8 @@ def test_a_client_whose_machine_is_gone(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 def test_full_disk(tmp_path):
-    """A file system that is really full: writes say so, reads and watches go on, nothing is lost, and it recovers."""
+    """A file system that is really full: writes fail and say why, reads and watches go on, nothing is lost, and it
+    recovers."""
     disk = tmp_path / "disk"
     disk.mkdir()
     leftovers.claim("mount", disk)
@@ -254,7 +256,8 @@ def test_full_disk(tmp_path):
 
 
 def test_damage_anywhere(server, tmp_path):
-    """Bytes flipped at many places: it refuses to start and says so, or serves what was stored; it never crashes."""
+    """Flipped bytes at many places: the server refuses to start and says why, or serves what was stored. It never
+    crashes."""
     for n in range(60):
         server.create(instance(f"i{n}", labels={"n": str(n)}))
     good = {o["metadata"]["name"]: o for o in server.list(f"{G}/instances")["items"]}
@@ -299,7 +302,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 @pytest.mark.skipif(not os.path.exists(FAKETIME), reason="no libfaketime (package faketime)")
 def test_clock_that_jumps(tmp_path):
-    """Years ahead and back: versions rise, watches go on, nothing but old Events goes, times can be read."""
+    """Years ahead and back: versions rise, watches go on, only old Events are deleted, times stay readable."""
     s, clock = Server(tmp_path), tmp_path / "clock"
 
     def jump(offset):

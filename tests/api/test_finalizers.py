@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nacre's finalizers stay until Nacre takes them away, whatever way a tenant writes an object. On both servers."""
+"""Nacre's finalizers stay until Nacre removes them, however a tenant writes the object. On both servers."""
 
 import json
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.both
 
 @pytest.fixture
 def ask(server):
-    """Requests as a user; tina may edit everything of Nacre's in the namespace."""
+    """Requests as a user. User tina may edit everything of Nacre in the namespace."""
     binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "tina"},
                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "nacre:edit"},
                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tina"}]}
@@ -36,7 +36,7 @@ def ask(server):
 
 
 def held(server, ask, name="a"):
-    """An Instance as the controller has it."""
+    """An Instance with the controller's finalizer."""
     return server.create(instance(name, meta={"finalizers": [FOREIGN, OURS]}))
 
 
@@ -47,7 +47,7 @@ def refused(a):
 
 
 def kept_or_refused(server, a, others=()):
-    """By a PUT: kube-apiserver's policies can refuse, but keep nothing."""
+    """After a PUT without the finalizer: nacre-apiserver keeps it; kube-apiserver's policies can only refuse."""
     if isinstance(server, Kube):
         return refused(a)
     assert a.status == 200 and a.json["metadata"]["finalizers"] == [*others, OURS], a.text
@@ -56,7 +56,7 @@ def kept_or_refused(server, a, others=()):
 def test_a_tenant_cannot_take_it_away(server, ask):
     o = held(server, ask)
     path = f"{I}/a"
-    # As kubectl replace with a file of the tenant's own: it adds the version alone.
+    # Like kubectl replace with a file of the tenant's: kubectl adds only the version.
     kept_or_refused(server, ask(TENANT, "PUT", path, {**o, "metadata": {k: v for k, v in o["metadata"].items()
                                                                         if k != "finalizers"}}))
     o = server.patch(path, {"metadata": {"finalizers": [FOREIGN, OURS]}}).json
@@ -71,7 +71,7 @@ def test_a_tenant_cannot_take_it_away(server, ask):
                        ([{"op": "remove", "path": "/metadata/finalizers"}], JSONPATCH),
                        ([{"op": "replace", "path": "/metadata/finalizers/1", "value": "nacre.dev/other"}], JSONPATCH)):
         refused(ask(TENANT, "PATCH", path, body, type))
-    # Its own it may take away, and change all else, also while the object is being deleted.
+    # The tenant may remove his own finalizer and change everything else, also while the object is being deleted.
     a = ask(TENANT, "PATCH", path, {"metadata": {"finalizers": [OURS], "labels": {"x": "y"}}}, MERGE)
     assert a.status == 200 and a.json["metadata"]["finalizers"] == [OURS], a.text
     assert ask(TENANT, "DELETE", path).status == 200
@@ -79,13 +79,13 @@ def test_a_tenant_cannot_take_it_away(server, ask):
         "resourceVersion"]})))
     refused(ask(TENANT, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE))
     assert server.get(path).json["metadata"]["finalizers"] == [OURS]
-    # The controller may: then it is gone.
+    # The controller may remove the finalizer; then the object is gone.
     assert ask(CONTROLLER, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE).status == 200
     assert server.get(path).status == 404
 
 
 def test_apply_keeps_it(server, ask):
-    """Who applies an object without it doesn't own it: it stays, and nothing is refused."""
+    """An apply without the finalizer doesn't own it: the finalizer stays, and the apply succeeds."""
     body = json.dumps(instance("b"))
     at = f"{I}/b?fieldManager=tina"
     assert ask(TENANT, "PATCH", at, body, APPLY).status == 201
@@ -93,7 +93,7 @@ def test_apply_keeps_it(server, ask):
     assert a.status == 200, a.text
     a = ask(TENANT, "PATCH", at, json.dumps(instance("b", running=False)), APPLY)
     assert a.status == 200 and a.json["metadata"]["finalizers"] == [OURS], a.text
-    # Applied by the tenant alone and then left out, apply takes it away: refused.
+    # If the tenant alone applied the finalizer and then omits it, the apply would remove it: refused.
     assert ask(TENANT, "PATCH", f"{I}/c?fieldManager=tina", json.dumps(instance("c", meta={"finalizers": [OURS]})),
                APPLY).status == 201
     refused(ask(TENANT, "PATCH", f"{I}/c?fieldManager=tina", json.dumps(instance("c")), APPLY))

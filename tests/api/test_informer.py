@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of client-go: an informer and a leader election, through churn, cut connections and a killed server."""
+"""A client-go program with an informer and a leader election: many changes, cut connections, a killed server."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_informer(request, server, tmp_path):
     try:
         kills, end = 0, time.monotonic() + SECONDS
         while not kube and time.monotonic() < end - 5 and p.poll() is None:
-            # Well apart: each time the informer's watch goes on where it was.
+            # With enough time between: each time the informer's watch continues where it was.
             time.sleep(4)
             server.kill()
             server.start()

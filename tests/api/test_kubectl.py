@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stock kubectl, every version there is here: the one in PATH with its neighbours, and Debian's."""
+"""Stock kubectl in every available version: the one in PATH, other versions beside it, and Debian's."""
 
 import glob
 import json
@@ -18,7 +18,7 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "nacre", "k
 
 
 def debian_kubectl():
-    """Debian's kubernetes-client, unpacked beside the system: it can't be installed next to another kubectl."""
+    """Debian's kubernetes-client, unpacked in its own folder: it can't be installed beside another kubectl."""
     path = os.path.join(CACHE, "usr", "bin", "kubectl")
     if os.path.exists(path):
         return path
@@ -129,7 +129,7 @@ def test_get(kubectl, server):
 
 
 def test_scale(kubectl, server):
-    """By a patch of the scale subresource, and with --current-replicas by a PUT without a Content-Type."""
+    """kubectl patches the scale subresource; with --current-replicas it sends a PUT without a Content-Type."""
     server.create(cluster("c", replicas=2))
     replicas = lambda: server.get(path_of(cluster("c"))).json["spec"]["replicas"]  # noqa: E731
     assert "scaled" in kubectl("scale", "cluster", "c", "--replicas=3") and replicas() == 3
@@ -151,7 +151,7 @@ def test_scale(kubectl, server):
 
 
 def test_rights(kubectl, server):
-    """What kubectl sends as protobuf and nothing else, in all its versions."""
+    """All versions of kubectl send these only as protobuf."""
     kubectl("create", "namespace", "t")
     kubectl("create", "role", "r", "-n", "t", "--verb=get,list", "--resource=instances.nacre.dev,secrets", "--resource-name=x")
     kubectl("create", "role", "all", "-n", "t", "--verb=get,list", "--resource=instances.nacre.dev")
@@ -266,7 +266,7 @@ def test_diff_and_dry_run(kubectl, server):
     for how in ("server", "client"):
         assert "created" in kubectl("apply", f"--dry-run={how}", "-f", "-", input=json.dumps(image("dry")))
         p = kubectl.run("apply", f"--dry-run={how}", "-f", "-", input=json.dumps(image("dry", colour="red")), check=False)
-        if how == "server" or kubectl.minor < 25:  # later ones leave that to the server
+        if how == "server" or kubectl.minor < 25:  # later versions leave the check to the server
             assert p.returncode == 1 and "colour" in p.stderr, p.stderr
     assert server.get(f"{G}/images/dry").status == 404
 
@@ -325,7 +325,7 @@ def watches(server):
 
 def test_wait(kubectl, server):
     def start(*args):
-        """kubectl wait that has seen the object and now watches it."""
+        """Starts kubectl wait; returns when it has seen the object and watches it."""
         p = kubectl.start("wait", "inst/a", "--timeout=240s", *args)
         eventually("kubectl watches", 20, lambda: watches(server) > 0)
         return p
@@ -360,5 +360,5 @@ def test_describe_and_events(kubectl, server):
     assert out.splitlines()[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
     assert "instance/a" in out.split() and "Started" in out and "It runs." in out
     if kubectl.minor >= 26:
-        # --for takes a name with its group only since 1.28.
+        # --for accepts a name with its group only since 1.28.
         assert "Started" in kubectl("events", "--for", "instance.nacre.dev/a" if kubectl.minor >= 28 else "instance/a")

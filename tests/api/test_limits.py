@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tenant takes all it can get: it is refused beyond its limits (429), and everybody else goes on."""
+"""A tenant uses all it can: requests beyond its limits are refused (429), and everybody else goes on."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ def tenants(server):
 
 
 def others_go_on(server):
-    """New connections of everybody else are answered, and a watch of another tenant is."""
+    """New connections of all other users are answered, and the watch of another tenant gets events."""
     n = f"i{time.monotonic_ns()}"
     a = server.request("POST", f"{G}/namespaces/blue/instances", instance(n, "blue"), conn=server.connection(BLUE))
     assert a.status == 201, a.text
@@ -65,7 +65,7 @@ def refused(server, what):
 
 
 def answer(s):
-    """Status, headers and body of one answer of known length."""
+    """Status, headers and body of one answer that has a Content-Length."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = s.recv(65536)
@@ -119,7 +119,7 @@ def test_connections(tenants):
 
 
 def test_connections_that_say_nothing(tenants):
-    """Nobody knows whose they are: they count for their address, and the oldest give way to the newest."""
+    """Connections without a request count for their address, and the oldest give way to the newest."""
     server, stack = tenants
     for _ in range(ADDRESS_CONNECTIONS * 2):
         stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
@@ -145,7 +145,7 @@ def test_watches(tenants):
 
 
 def test_requests_under_way(tenants):
-    """Bodies that don't end."""
+    """Requests whose bodies don't end."""
     server, stack = tenants
     started = [stack.enter_context(server.socket(RED, timeout=60)) for _ in range(REQUESTS)]
     for s in started:
@@ -182,7 +182,7 @@ def test_memory_of_bodies(tenants):
         s.sendall(b" " * n)
         return s
 
-    # All but one lack their last byte. The server may read that one before the others.
+    # All requests but one lack their last byte. The server may read the complete one before the others.
     refusal = (0,)
     for n in range(REQUESTS - 1):
         send(size - 1)
@@ -195,7 +195,7 @@ def test_memory_of_bodies(tenants):
 
 
 def test_memory_of_parsed_bodies(tenants):
-    """A body of a few bytes a value takes fifty times its size once it is parsed."""
+    """A body with a few bytes for each value takes fifty times its size when parsed."""
     server, stack = tenants
     size = 2_000_000
     body = b'{"a":[' + b"{}," * ((size - 10) // 3)
@@ -222,7 +222,7 @@ def fill(server, mib):
 
 
 def test_memory_of_answers(tenants):
-    """Lists that nobody reads."""
+    """Clients that don't read the lists that they requested."""
     server, stack = tenants
     path = "/api/v1/namespaces/red/configmaps"
     fill(server, 20)
@@ -249,7 +249,7 @@ def answer_status(s):
 
 
 def test_service_accounts_are_one_party(tenants):
-    """Whoever may make one ServiceAccount may make many: those of a namespace share its limits."""
+    """Whoever may create one ServiceAccount may create many, so those of a namespace share their limits."""
     server, stack = tenants
     tokens = []
     for n in range(4):
@@ -276,17 +276,18 @@ def configmap(name, size=0):
 
 
 def test_bytes_of_a_namespace(tenants):
-    """Full for its tenant, who can still delete and shrink; not for agents, the controller, Events, other tenants."""
+    """Full for its tenant, who can still delete and shrink; not full for agents, the controller, Events, other
+    tenants."""
     server, stack = tenants
     at, big, fit = "/api/v1/namespaces/red/configmaps", 1_000_000, (256 << 20) // 1_000_384
     red = server.connection(RED)
     ask_red = lambda *args: server.request(*args, conn=red)
     server.create(instance("a", "red"))
     assert server.patch(f"{OF_RED}/a/status", {"status": {"host": "h1"}}).status == 200
-    admin = server.connection()  # the tenant has not so much processor time
+    admin = server.connection()  # the tenant doesn't have enough processor time
     for n in range(fit - 10):
         assert server.post(at, configmap(f"c{n}", big), conn=admin).status == 201
-    # Many at once don't exceed it: all but the last byte first, so that they arrive together.
+    # Concurrent requests don't exceed the limit: all send all but the last byte first, so that they arrive together.
     body = json.dumps(configmap("", big) | {"metadata": {"generateName": "x"}}).encode()
     socks = [stack.enter_context(server.socket(RED, timeout=120)) for _ in range(30)]
     for s in socks:
@@ -298,7 +299,7 @@ def test_bytes_of_a_namespace(tenants):
     assert set(got) == {201, 403} and got.count(201) == 10, got
     a = ask_red("POST", at, configmap("more", big))
     assert (a.status, a.json["reason"]) == (403, "Forbidden")
-    for words in ("namespace red", "50000 objects", "256 MiB", f"{fit + 3} of 25", "delete"):  # and two that it began with
+    for words in ("namespace red", "50000 objects", "256 MiB", f"{fit + 3} of 25", "delete"):  # and two from before
         assert words in a.json["message"], a.json["message"]
     assert ask_red("POST", at, configmap("small", 0)).status == 201, "what fits is taken"
     assert ask_red("PATCH", f"{at}/small", {"data": {"x": "y" * big}}, "application/merge-patch+json").status == 403
@@ -322,7 +323,7 @@ def test_bytes_of_a_namespace(tenants):
     others_go_on(server)
     assert ask_red("PATCH", f"{at}/c0", {"data": {"x": ""}}, "application/merge-patch+json").status == 200
     assert ask_red("POST", at, configmap("again", big - 100_000)).status == 201
-    # The count is of what is stored, also after a restart.
+    # The count is of what is stored, and the same after a restart.
     server.stop()
     server.start()
     red = server.connection(RED)
@@ -359,10 +360,10 @@ def test_objects_of_a_namespace(tenants):
                 s.sendall(body)
             now = [answer(s)[0] for s in socks]
             codes += now
-            if 429 in now:  # he has used up his processor time
+            if 429 in now:  # the user has no processor time left
                 time.sleep(1)
         assert set(codes) - {429} == {201, 403} and 49_990 <= codes.count(201) <= 50_000, codes.count(201)
     assert server.request("DELETE", at, conn=server.connection(RED)).status == 200
-    # So many deletions may have taken more of the processor than he has.
+    # So many deletions may have used up the user's processor time.
     eventually("there is room again", 60, lambda: server.request("POST", at, configmap("again"),
                                                                  conn=server.connection(RED)).status == 201)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nacre export and nacre import: a cloud goes from one server to another, of either sort, and nothing is lost."""
+"""nacre export and nacre import move a cloud between servers of either kind, and nothing is lost."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def fill(server):
                    "observedGeneration": g} for t, g in (("Ready", 2), ("Scheduled", 1))]
     uid = web["metadata"]["uid"]
     put_status(server, f"{I}/web", {**STATUS, "id": uid, "conditions": conditions})
-    server.create(instance("new", "red", image="lab"))  # seen by no controller yet
+    server.create(instance("new", "red", image="lab"))  # no controller has seen it yet
     going = instance("going", "red", meta={"finalizers": ["nacre.dev/instance"]}, image="lab")
     server.create(going)
     put_status(server, f"{I}/going", {"host": "h1"})
@@ -59,13 +59,13 @@ def fill(server):
                                               "mac": "02:4e:01:00:00:07", "owner": owner}))
     server.create(obj("Endpoint", "e1", {"host": "e1", "vtep": "fd00:a::2", "ip": "fd00:1::8", "mac": "02:4e:01:00:00:08",
                                          "owner": {"kind": "Host", "name": "e1", "uid": edge["metadata"]["uid"]}}))
-    server.create(obj("TenantQuota", "q", {"instances": 1}, "red"), expect=201)  # less than there is
+    server.create(obj("TenantQuota", "q", {"instances": 1}, "red"), expect=201)  # less than is in use
     config = server.create(obj("ConfigMap", "app", ns="red", version="v1", data={"a": "1", "b": "ü\u0001"},
                                binaryData={"x": "AAEC"}))
     ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": config["metadata"]["uid"]}
     secret = server.create(obj("Secret", "key", ns="red", version="v1", type="Opaque", data={"k": "c2VjcmV0"},
                                meta={"ownerReferences": [ref]}))
-    # Owned by what comes later in the order of kinds.
+    # Their owners come later in the order of kinds.
     ref = {"apiVersion": "v1", "kind": "Secret", "name": "key", "uid": secret["metadata"]["uid"]}
     late = {"apiVersion": "nacre.dev/v1alpha1", "kind": "Instance", "name": "new",
             "uid": server.get(f"{I}/new").json["metadata"]["uid"], "blockOwnerDeletion": True}
@@ -84,7 +84,7 @@ def fill(server):
     return host
 
 
-# What each server has for itself.
+# Parts that each server sets itself.
 OWN = {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink", "deletionTimestamp"}
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PLACES = [f"{G}/{k}" for k in ("images", "instancetypes", "hosts", "addresspools", "allocations", "edgepeers", "endpoints",
@@ -95,7 +95,7 @@ PLACES = [f"{G}/{k}" for k in ("images", "instancetypes", "hosts", "addresspools
 
 
 def picture(server):
-    """All that is moved, without what is each server's own; owners by name."""
+    """Everything that is moved, without what each server sets itself; owners by name."""
     found, names = {}, {}
     for path in PLACES:
         answer = server.get(path)
@@ -155,7 +155,7 @@ def bring(server, source, **kwargs):
 
 
 def clean(server):
-    """All that fill() has made, on a server that others use."""
+    """Deletes all that fill() has made, on a server that other tests use."""
     server.delete("/api/v1/namespaces/red/configmaps")
     server.delete("/api/v1/namespaces/red/secrets")
     server.delete(f"{RBAC}/clusterroles/mine")
@@ -168,7 +168,7 @@ def clean(server):
 
 @pytest.fixture
 def other(request, tmp_path):
-    """The server that it goes to: a fresh nacre-apiserver, or the real one."""
+    """The destination: a new nacre-apiserver, or kube-apiserver."""
     if request.param == "kube":
         k = request.getfixturevalue("kube")
         yield k
@@ -193,19 +193,19 @@ def test_moved(server, other, tmp_path):
     assert "c2VjcmV0" in file.read_text() and "service-account-token" not in file.read_text()
     out = bring(other, file)
     after = picture(other)
-    # The one that no controller had seen has its id now.
+    # The instance that no controller had seen has its id now.
     new = server.get(f"{I}/new").json["metadata"]["uid"]
     assert after[f"{G}/instances red/new"][1].pop("status") == {"id": new}
     going = after[f"{G}/instances red/going"][1]["status"]
     assert going.pop("id") == server.get(f"{I}/going").json["metadata"]["uid"]
     assert after == before
-    # Conditions speak of the generation that the object has there.
+    # observedGeneration of conditions is the generation on the new server.
     web = other.get(f"{I}/web").json
     observed = {c["type"]: c.get("observedGeneration") for c in web["status"]["conditions"]}
     assert observed == {"Ready": 1, "Scheduled": None} and web["metadata"]["generation"] == 1
-    # Once more: all of it is there.
+    # Import again: everything is there.
     assert ", of which 0 were to be made" in bring(other, file)
-    # And back from there.
+    # And back.
     back = tmp_path / "back"
     back.mkdir()
     export(other, file)
@@ -230,7 +230,8 @@ def test_killed_midway_and_begun_anew(server, other, tmp_path, seed):
         p = subprocess.Popen([NACRE, "import", *access(other), str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True)
         try:
-            # The first is killed at once, each later one a little further on; how many that makes depends on the machine.
+            # The first import is killed at once, each later one after more time; the number of kills depends on the
+            # machine.
             out, _ = p.communicate(timeout=(0.01 + 0.007 * seed) * kills)
         except subprocess.TimeoutExpired:
             p.kill()
@@ -250,7 +251,7 @@ def test_killed_midway_and_begun_anew(server, other, tmp_path, seed):
 
 @both
 def test_what_is_there_already(server, other, tmp_path):
-    """It is named, and nothing was changed."""
+    """The import names the objects in the way and changes nothing."""
     fill(server)
     file = tmp_path / "cloud"
     export(server, file)
@@ -266,7 +267,7 @@ def test_what_is_there_already(server, other, tmp_path):
         assert words in out, out
     assert "unrelated" not in out
     assert picture(other) == before
-    # In use: what is there is newer than the file.
+    # The object is in use: the server is newer than the file.
     for path in (f"{G}/images/lab", f"{G}/images/mine", "/api/v1/namespaces/red/configmaps/app"):
         assert other.delete(path).status == 200
     bring(other, file)
@@ -347,7 +348,7 @@ def test_bad_files(server, other, tmp_path):
     assert "Instance red/web and Instance red/web of the file have the same name" in bring(other, bad, status=1)
     bad.write_text(signed(objects + [changed(name="web2")]))
     assert "have the same uid" in bring(other, bad, status=1)
-    # Two that own each other can't be made one after the other.
+    # Two objects that own each other can't be created one after the other.
     refs = [{"apiVersion": "nacre.dev/v1alpha1", "kind": "Instance", "name": "web2", "uid": "x"}]
     back = [{"apiVersion": "nacre.dev/v1alpha1", "kind": "Instance", "name": "web", "uid": o["metadata"]["uid"]}]
     assert other.get(f"{G}/images").json["items"] == [], "nothing was changed by any of them"
@@ -393,13 +394,13 @@ def test_full_disk(server, tmp_path):
 
 
 def test_changed_meanwhile(server, tmp_path):
-    """Nobody writes while it is exported, or it fails and says what was changed."""
+    """Without a hold the export fails and names what was changed, or nothing was written meanwhile."""
     for n in range(300):
         server.create(image(f"i{n}"))
     numbers = itertools.count()
 
     def attempt():
-        """One export while Image i7 changes all the time. None: nothing happened to be written while it looked."""
+        """One export while Image i7 changes all the time. None: by chance nothing was written while it looked."""
         p = subprocess.Popen([NACRE, "export", *access(server), str(tmp_path / "x")], stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True)
         while p.poll() is None:
@@ -427,7 +428,7 @@ def test_namespaces(server, tmp_path):
 
 
 def test_read_only(server, tmp_path):
-    """The hold of a nacre-apiserver."""
+    """--read-only, the hold of a nacre-apiserver."""
     fill(server)
     before = picture(server)
     version = server.get(f"{G}/images").json["metadata"]["resourceVersion"]

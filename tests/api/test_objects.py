@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Create, read, update, patch, delete: what Kubernetes promises of each."""
+"""Create, read, update, patch, delete: the guarantees that Kubernetes gives for each."""
 
 import contextlib
 import sqlite3
@@ -68,7 +68,7 @@ def test_update(server):
     assert a.status == 400 and "does not match the name on the URL" in a.json["message"]
     a = server.put(A, {**new, "metadata": {**new["metadata"], "uid": "other"}})
     assert a.status == 409 and "UID in precondition" in a.json["message"]
-    # Labels are no change of what is asked for.
+    # A change of labels doesn't change the generation.
     new["metadata"]["labels"] = {"a": "b"}
     assert server.put(A, new).json["metadata"]["generation"] == 2
 
@@ -171,7 +171,7 @@ def test_finalizers(server):
     server.create(instance(meta={"finalizers": ["nacre.dev/x", "nacre.dev/y"]}))
     o = server.delete(A).json
     assert o["metadata"]["deletionTimestamp"] and o["metadata"]["generation"] == 2
-    assert server.delete(A).json == o  # twice is no change
+    assert server.delete(A).json == o  # the second delete changes nothing
     a = server.patch(A, {"metadata": {"finalizers": ["nacre.dev/x", "nacre.dev/z"]}})
     assert a.status == 422 and "no new finalizers can be added" in a.json["message"]
     o = server.patch(A, {"metadata": {"finalizers": ["nacre.dev/x"], "deletionTimestamp": None}}).json
@@ -361,7 +361,7 @@ def test_pages(server):
         if "continue" not in page["metadata"]:
             break
         if len(seen) == 3:
-            # What happens between two pages isn't seen in the second.
+            # Changes between two pages don't appear in the second.
             server.delete(path_of(instance("i4")))
             server.create(instance("i55"))
             server.patch(path_of(instance("i6")), {"spec": {"running": False}})
@@ -373,7 +373,7 @@ def test_pages(server):
 
 
 def test_long_lists(server):
-    """Far more objects than fit the connection's memory, in one page and in several."""
+    """Many more objects than the connection's memory holds, in one page and in several."""
     n = 2500
     conn = server.connection()
     for i in range(n):

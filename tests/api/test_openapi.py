@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OpenAPI documents: of version 2 as kube-apiserver makes it of our CRDs, in JSON and in protobuf."""
+"""The OpenAPI documents. Version 2 must be what kube-apiserver makes of our CRDs, in JSON and in protobuf."""
 
 import json
 
@@ -17,7 +17,8 @@ def references(v):
 
 
 def described(definition):
-    """What is said of a kind's own fields. Those of all kinds have other descriptions in kube-apiserver."""
+    """The description of a kind's own fields. Fields that all kinds have are described differently by
+    kube-apiserver."""
     properties = {k: v for k, v in definition["properties"].items() if k not in ("apiVersion", "kind", "metadata", "items")}
     return {**{k: v for k, v in definition.items() if k != "x-kubernetes-selectable-fields"}, "properties": properties}
 
@@ -107,7 +108,7 @@ def raw(server, **headers):
 
 
 def test_protobuf(server):
-    """The same in the other form; test_kubectl.py has it read by gnostic itself."""
+    """The protobuf form has the same content; in test_kubectl.py gnostic itself reads it."""
     doc = server.get("/openapi/v2").json
     r, body = raw(server, Accept=PROTOBUF)
     assert r.headers["Content-Type"] == PROTOBUF.replace("@", ".") and r.headers["Vary"] == "Accept"
@@ -123,7 +124,7 @@ def test_protobuf(server):
 
 
 def test_etag(server):
-    """Each form has a tag of its own."""
+    """Each form has its own ETag."""
     tags = set()
     for accept in (PROTOBUF, "application/json"):
         r, body = raw(server, Accept=accept)
@@ -145,7 +146,7 @@ def test_etag(server):
 
 
 def test_custom_resource_definitions(server):
-    """What Terraform and `kubectl get crd` read; who is authenticated may, and nobody writes them."""
+    """Terraform and `kubectl get crd` read these. Authenticated users may read them; nobody may write them."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     listed = server.get(path, conn=server.connection(("alice",))).json
     names = {c["metadata"]["name"] for c in listed["items"]}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TenantQuota: what exceeds it is refused with what is used and what was asked, also when many race."""
+"""TenantQuota: a request that exceeds it is refused with what is used and what was requested, also under
+concurrency."""
 
 import json
 import threading
@@ -37,17 +38,17 @@ def test_refused(server):
     refused(server, instance("d"), "exceeded quota: q, requested: instances=1, used: instances=3, limited: instances=3")
     refused(server, instance("d", type="big"), "exceeded quota: q, requested: instances=1,vcpus=8, "
                                                "used: instances=3,vcpus=6, limited: instances=3,vcpus=8")
-    # Another tenant isn't concerned; what is there may be changed, and room is made by deleting.
+    # Another tenant is not affected. Existing instances may be changed, and deleting makes room.
     server.create(namespace("other"))
     server.create(instance("a", ns="other"))
     assert server.patch(f"{G}/namespaces/default/instances/a", {"spec": {"running": False}}).status == 200
     server.delete(f"{G}/namespaces/default/instances/a")
     server.create(instance("d"))
-    # A lower quota takes nothing away.
+    # A lower quota removes nothing.
     assert server.patch(f"{Q}/q", {"spec": {"instances": 1}}).status == 200
     refused(server, instance("e"), "exceeded quota: q, requested: instances=1, used: instances=3, limited: instances=1")
     assert server.patch(f"{G}/namespaces/default/instances/b", {"metadata": {"labels": {"x": "y"}}}).status == 200
-    # Of several all hold.
+    # If there are several, all apply.
     server.patch(f"{Q}/q", {"spec": {"instances": 10}})
     server.create(quota("r", memoryMiB=3072))
     refused(server, instance("e"), "exceeded quota: r, requested: memoryMiB=1024, used: memoryMiB=3072, "
@@ -60,16 +61,16 @@ def test_refused(server):
 
 
 def test_default(server):
-    """nacre-system/default holds for each namespace that has none, by itself."""
+    """nacre-system/default applies to each namespace that has no quota, separately."""
     server.create(itype("small", 2, 1024))
     server.create(quota("default", "nacre-system", instances=1, vcpus=100))
-    server.create(quota("other", "nacre-system", instances=0))  # only by its name
+    server.create(quota("other", "nacre-system", instances=0))  # only the name `default` counts
     server.create(namespace("red"))
     for ns in ("default", "red"):
         server.create(instance("a", ns=ns))
         refused(server, instance("b", ns=ns), "exceeded quota: nacre-system/default, requested: instances=1, used: instances=1, "
                                               "limited: instances=1", f"{G}/namespaces/{ns}/instances")
-    # One of its own takes the default's place, and its end brings the default back.
+    # The namespace's own quota replaces the default; when it is deleted the default applies again.
     server.create(quota("own", "red", instances=2))
     server.create(instance("b", ns="red"))
     refused(server, instance("c", ns="red"), "exceeded quota: own, requested: instances=1, used: instances=2, limited: instances=2",
@@ -82,7 +83,7 @@ def test_default(server):
 
 
 def test_what_counts(server):
-    """What an instance was placed with counts, else its type's size; and the same after a restart."""
+    """The size with which an instance was placed counts, else its type's size; the same after a restart."""
     server.create(quota(vcpus=10))
     server.create(instance("a", type="later"))
     server.create(itype("later", 8, 64))
@@ -102,7 +103,7 @@ def test_what_counts(server):
 
 
 def test_race(server):
-    """50 clients at once, room for 10 instances, by vCPUs and by number; twice, the second time after deletions."""
+    """50 concurrent clients, room for 10 instances, by vCPUs and by number; twice, the second time after deletions."""
     server.create(itype("small", 2, 1024))
     server.create(quota(vcpus=20))
     server.create(quota("n", instances=10))
@@ -129,7 +130,7 @@ def test_race(server):
 
 
 def test_a_failed_write_counts_nothing(server):
-    """What was staged and not stored, or refused for other reasons, takes no room."""
+    """A write that was staged but not stored, or refused for another reason, uses no quota."""
     server.create(itype("small", 2, 1024))
     server.create(quota(instances=1))
     for _ in range(3):

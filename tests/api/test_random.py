@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random requests to nacre-apiserver and to the real kube-apiserver: the same answers, events and state, exchange by
-exchange; and random roles, of which both must say that they allow the same.
-
-A failure names its seed; NACRE_SEEDS=7 runs that one alone, NACRE_SEEDS=1-1000 many."""
+"""Random requests to nacre-apiserver and kube-apiserver must give the same answers, events and state, exchange by
+exchange. With random roles both must allow the same requests. A failure names its seed; NACRE_SEEDS=7 runs that seed
+alone, NACRE_SEEDS=1-1000 many."""
 
 import json
 import os
@@ -23,7 +22,7 @@ REFUSED = {400, 422}
 
 @pytest.fixture(scope="module")
 def both(kube, tmp_path_factory):
-    """How to connect to each, the real one first."""
+    """A function for each server that connects to it, kube-apiserver first."""
     server = Server(tmp_path_factory.mktemp("nacre"))
     server.start()
     yield kube.connection, lambda: exchange.UnixConnection(os.path.join(server.dir, "sock"))
@@ -31,7 +30,7 @@ def both(kube, tmp_path_factory):
 
 
 class Script(exchange.Script):
-    """Keeps one connection for all that isn't a stream, and what was sent on it."""
+    """Uses one connection for all requests except streams, and records what was sent."""
 
     def __init__(self, connect):
         super().__init__("random", connect)
@@ -80,7 +79,7 @@ def bare_items(body):
 
 
 def different(there, here):
-    """What differs in an exchange, but for which of several reasons something is refused for, and what is warned of then."""
+    """The differences in an exchange, ignoring which of several reasons a refusal names and which warnings it has."""
     if there["status"] in (*REFUSED, 500) and here["status"] in (*REFUSED, 404):
         return []
     if there["status"] == here["status"] == 409 and "uid" in there["body"]["message"].lower():
@@ -91,7 +90,7 @@ def different(there, here):
 
 
 def by_design(n, there, here):
-    """The key in docs/apiserver.md of what is meant to differ in exchange N; what follows can't be compared then."""
+    """The key in docs/apiserver.md of an intended difference in exchange N. Later exchanges can't be compared then."""
     if "sent" not in there:
         return None
     if "'op':" in there["sent"] and there["status"] == 200 and here["status"] == 422:
@@ -189,7 +188,7 @@ def test_rights(both, seed):
         return json.loads(t.send("POST", f"{AUTHZ}/subjectaccessreviews", review).read())["status"]["allowed"]
 
     def tried(t, question):
-        """The same by whom it is about, where there is such a request."""
+        """The same question as a request with impersonation, if there is such a request."""
         a = question.get("resourceAttributes", {})
         if a.get("resource") != "instances" or a["group"] != "nacre.dev" or a["verb"] not in ("get", "delete") or not a["name"]:
             return None
@@ -211,12 +210,12 @@ def test_rights(both, seed):
             assert [c.status for c in codes] == [201, 201], (body, [c.read() for c in codes])
             [c.read() for c in codes]
         r, allowed = random.Random(-seed), 0
-        # One is sure to be allowed, whatever the roles.
+        # This question is allowed whatever the random roles are.
         sure = {"user": USERS[0], "groups": [], "resourceAttributes": {
             "verb": "get", "group": "nacre.dev", "resource": "instances", "subresource": "", "name": "a", "namespace": ns}}
         for question in [sure, *(random_question(r, ns) for _ in range(149))]:
             for ask in (asked, tried):
-                # kube-apiserver learns of roles a moment after they were written.
+                # kube-apiserver sees new roles with a short delay.
                 deadline = time.monotonic() + patient(20)
                 while (answers := [ask(t, question) for t in scripts])[0] != answers[1]:
                     assert time.monotonic() < deadline, f"seed {seed}: {question}: {answers}; rights: {made}"

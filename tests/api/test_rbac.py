@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each thing that is forbidden, tried by whom it is forbidden to: a tenant against another, a host's agent against
-another host's, an edge, somebody with no rights, nobody. Users are told by their certificates."""
+"""Each forbidden request, sent by a user to whom it is forbidden: a tenant against another, a host's agent against
+another host's, an edge, a user without rights, an unauthenticated client. Users have client certificates."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ def host(name, role=None):
 
 
 def endpoint(name, on, vtep="fd00::1", owner=None):
-    """Of an Instance, or without one."""
+    """An Endpoint of an Instance, or without owner."""
     owner = owner and {"kind": "Instance", **{k: owner["metadata"][k] for k in ("namespace", "name", "uid")}}
     return {"apiVersion": V, "kind": "Endpoint", "metadata": {"name": name},
             "spec": {"host": on, "vtep": vtep, **GIVEN, **({"owner": owner} if owner else {})}}
@@ -53,7 +53,7 @@ def path_of(ns, plural, name=""):
 
 
 class As:
-    """The server as one user sees it."""
+    """The server with the rights of one user."""
 
     def __init__(self, server, user):
         self.server, self.user = server, user
@@ -78,7 +78,7 @@ class As:
 
 @pytest.fixture
 def cloud(server):
-    """Two tenants; alice and bob have one each, t1/a is on host h1, t2/a on h2."""
+    """Two tenants; alice and bob have one each. t1/a is on host h1, t2/a on h2."""
     for ns, user in (("t1", "alice"), ("t2", "bob")):
         server.create(namespace(ns))
         assert server.post(path_of(ns, "rolebindings"), binding("own", ns, "admin", user)).status == 201
@@ -125,7 +125,7 @@ def test_tenants(cloud):
     alice.may_not("POST", path_of("t1", "tenantquotas"), {})
     alice.may_not("DELETE", "/api/v1/namespaces/t1")
     alice.may_not("POST", "/api/v1/namespaces", namespace("t3"))
-    # What does not exist is not told from what may not be seen.
+    # The answer for a missing object is the same as for a forbidden one.
     alice.may_not("GET", f"{G}/namespaces/none/instances")
     alice.may_not("GET", "/apis/other.example/v1/things")
 
@@ -145,7 +145,7 @@ def test_rights_are_not_made(cloud):
     alice.may("POST", path_of("t1", "roles"), role)
     alice.may_not("PATCH", path_of("t1", "roles", "r"), {"rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]},
                   **MERGE)
-    # To make something by a patch takes the right to make it.
+    # Creating by a patch needs the right to create.
     role["rules"] = [{"apiGroups": ["nacre.dev"], "resources": ["instances"], "verbs": ["get", "patch"]}]
     assert cloud.put(path_of("t1", "roles", "r"), {**role, "metadata": {**role["metadata"], "resourceVersion": cloud.get(
         path_of("t1", "roles", "r")).json["metadata"]["resourceVersion"]}}).status == 200
@@ -156,10 +156,10 @@ def test_rights_are_not_made(cloud):
     bob.may_not("PATCH", path_of("t1", "instances", "new") + "?fieldManager=x", instance("new", "t1"), **apply,
                 says='User "bob" cannot create resource "instances"')
     alice.may("DELETE", path_of("t1", "rolebindings", "only-patch"))
-    # Taken away, it counts at once.
+    # A removed binding takes effect at once.
     alice.may("DELETE", path_of("t1", "rolebindings", "help"))
     bob.may_not("GET", path_of("t1", "instances"))
-    # Another's name is a right, too; a program of one's own tenant is one's own.
+    # Impersonating another user needs a right; a ServiceAccount of one's own tenant may be impersonated.
     alice.may_not("GET", path_of("t1", "instances"), headers={"Impersonate-User": "bob"}, says="cannot impersonate")
     alice.may_not("GET", path_of("t1", "instances"), headers={"Impersonate-User": "alice", "Impersonate-Group": "system:masters"})
     alice.may_not("GET", path_of("t1", "instances"), headers={"Impersonate-User": "system:serviceaccount:t2:default"})
@@ -179,7 +179,7 @@ def test_nobody(cloud):
         for path in (path_of("t1", "instances"), f"{G}/instancetypes", "/apis"):
             assert nobody("GET", path).status in (401, 403)
     except (OSError, http.client.HTTPException):
-        pass  # who shows no certificate need not be spoken to at all
+        pass  # a client without a certificate may be refused at the handshake
 
 
 def test_hosts(cloud):
@@ -241,7 +241,7 @@ def test_hosts(cloud):
     h1.may_not("POST", events, event("f", "t1", "h1", "Secret", "s"))
     for path in (path_of("t1", "secrets"), path_of("t1", "configmaps"), f"{G}/allocations", f"{G}/addresspools"):
         h1.may_not("GET", path)
-    # In the group, but with no host's name: nothing.
+    # In the group, but its name has no host: nothing is allowed.
     fake = As(cloud, ("somebody", "system:nacre:hosts"))
     fake.may_not("POST", f"{G}/hosts", host("somebody"), says="its name says no host")
     fake.may_not("GET", f"{G}/instances?fieldSelector=status.host=h1")
@@ -291,7 +291,7 @@ def test_aggregation_and_restart(cloud):
                       "rules": [{"apiGroups": ["nacre.dev"], "resources": ["tenantquotas"], "verbs": ["delete"]}]})
     tried = lambda: alice("DELETE", path_of("t1", "tenantquotas", "q")).status  # noqa: E731
     eventually("the right is there", 10, lambda: tried() == 404)
-    # A default role that was changed keeps what it was given, and gets back what it lacks; one that says no is left alone.
+    # A changed default role keeps its additions and gets back missing rules, unless its annotation forbids this.
     cloud.patch(f"{path}/nacre:view", {"rules": [{"apiGroups": ["x"], "resources": ["y"], "verbs": ["get"]}]})
     cloud.patch(f"{path}/nacre:catalog", {"rules": [], "metadata": {
         "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}})
@@ -305,7 +305,7 @@ def test_aggregation_and_restart(cloud):
     alice.may("GET", path_of("t1", "instances"))
     cloud.delete(f"{path}/quotas")
     eventually("the right is gone", 10, lambda: tried() == 403)
-    # A namespace's own account comes with it, and comes back.
+    # A namespace's ServiceAccount `default` is created with it, and created again after a deletion.
     account = "/api/v1/namespaces/t1/serviceaccounts/default"
     uid = cloud.get(account).json["metadata"]["uid"]
     cloud.delete(account)
@@ -313,7 +313,7 @@ def test_aggregation_and_restart(cloud):
 
 
 def test_many_bindings(cloud):
-    """Other people's bindings cost nobody anything: the time of a request doesn't depend on them."""
+    """The time of a request doesn't depend on the bindings of other users."""
     alice = As(cloud, ALICE)
     conn = cloud.connection()
     for n in range(2000):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches: exactly what happened after a version, and nothing twice."""
+"""Watches: exactly the events after a version, and none twice."""
 
 import socket
 import time
@@ -69,7 +69,7 @@ def test_namespace(server):
 
 def test_timeout_and_bookmarks(server):
     rv = server.create(image())["metadata"]["resourceVersion"]
-    server.create(instance())  # another kind: the version moves on
+    server.create(instance())  # another kind: the store's version rises
     w = server.watch(IMAGES, resourceVersion=rv, timeoutSeconds=1, allowWatchBookmarks="true")
     eventually("the watch ends", 10, lambda: w.closed)
     assert [e["type"] for e in w.events] == ["BOOKMARK"]
@@ -168,7 +168,7 @@ def test_clients_that_leave_or_do_not_read(server):
 
 
 def test_stop_ends_watches(server):
-    """Also those of clients that don't read what they asked for; these are waited for only a while."""
+    """Watches of clients that don't read end too, after a short wait."""
     server.create(image(meta={"annotations": {f"big{n}": "x" * 200_000 for n in range(5)}}))
     deaf = [server.socket() for _ in range(4)]
     for n, s in enumerate(deaf):
@@ -185,7 +185,8 @@ def test_stop_ends_watches(server):
 
 
 def test_websocket(server):
-    """There are none. The answer ends at once, so that a client that reads it to its end (fabric8) goes on by HTTP."""
+    """The server has no WebSockets. Its answer ends at once, so that a client that reads it to its end (fabric8) uses
+    HTTP."""
     headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     a = server.get(f"{G}/images?watch=true", headers=headers, conn=server.connection(timeout=60))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the clients from their package registries, by the lock files here. All that is made is kept outside the tree, and made
-anew when a source or a lock file has changed."""
+"""Builds the clients from their package registries, by the lock files here. The results are kept outside the tree, and
+made again when a source or a lock file has changed."""
 
 import fcntl
 import hashlib
@@ -20,7 +20,7 @@ def _run(*argv, cwd, **env):
 
 
 def _copy(source, work):
-    """The tools write beside the sources: they get a copy of them."""
+    """Copies the sources, since the tools write beside them."""
     shutil.copytree(source, work, dirs_exist_ok=True)
 
 
@@ -56,7 +56,7 @@ def python(source, out):
          "--target", os.path.join(out, "lib"), "-r", os.path.join(source, "requirements.txt"), cwd=out)
 
 
-# name: (how, the folder of its sources, what must be installed, what runs it)
+# name: (how to build, folder of the sources, required tools, command to run)
 CLIENTS = {
     "controller-runtime": (controller, "go", ["go"], lambda out, src: [f"{out}/controller"]),
     "kube-rs": (rust, "rust", ["cargo"], lambda out, src: [f"{out}/target/debug/nacre-client"]),
@@ -84,7 +84,7 @@ def _stamp(source):
 
 
 def build(client):
-    """The command that runs CLIENT, built if it must be."""
+    """The command that runs CLIENT; builds CLIENT first if necessary."""
     how, folder, _, command = CLIENTS[client]
     source, out = os.path.join(HERE, folder), os.path.join(OUT, client)
     os.makedirs(out, exist_ok=True)

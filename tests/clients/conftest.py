@@ -11,7 +11,7 @@ from apilib import ADMIN, fresh_server, pki, real_server  # noqa: E402
 
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory):
-    """The real kube-apiserver, or the reason why there is none here."""
+    """The real kube-apiserver. Skips the test, with the reason, if it isn't available."""
     with real_server(tmp_path_factory.mktemp("oracle")) as k:
         yield k
 
@@ -22,7 +22,7 @@ def server(request, tmp_path):
     if request.param == "kube":
         k = request.getfixturevalue("kube")
         certificate, key = k.oracle.pki.sign(ADMIN[0], ADMIN[1:])
-        # fabric8 reads EC keys only as SEC1.
+        # fabric8 reads EC keys in SEC1 form only.
         k.kubeconfig, sec1 = str(tmp_path / "kubeconfig"), str(tmp_path / "key")
         oracle.openssl("pkey", "-traditional", "-in", key, "-out", sec1)
         oracle.write_kubeconfig(k.kubeconfig, k.port, k.oracle.pki.ca, certificate, sec1)

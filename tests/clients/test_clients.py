@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that people use, each from its package registry: the whole life of an Instance. docs/clients.md shows them.
-
-A client creates an Instance, finds it in a list, powers it off by a patch, waits until it is ready, deletes it, and has seen
-all of that by a watch. The test is the agent that makes it ready."""
+"""Common clients, each from its package registry: the whole life of an Instance. docs/clients.md shows parts of them. A
+client creates an Instance, finds it in a list, powers it off by a patch, waits until it is ready and deletes it, while
+it watches all of this. The test plays the agent that makes the Instance ready."""
 
 import json
 import os
@@ -27,11 +26,11 @@ def built(client):
 
 
 def live(server, client, argv, tmp_path):
-    """Runs a client and makes its Instance ready. What it said."""
+    """Runs a client and makes its Instance ready. Returns the client's output."""
     path = path_of(instance(client))
 
     def off():
-        """The patch has come; or the client has ended, and says why below."""
+        """The patch has arrived, or the client has ended; its output below says why."""
         o = server.get(path)
         return p.poll() is not None or (o.status == 200 and o.json["spec"].get("running") is False)
 
@@ -69,7 +68,7 @@ def test_kubectl(server, tmp_path):
 
 
 def test_examples_are_what_runs():
-    """Each example of docs/clients.md is lines of the file that it names."""
+    """Each example in docs/clients.md consists of lines of the file that it names."""
     with open(os.path.join(ROOT, "docs", "clients.md")) as f:
         examples = re.findall(r"\]\(\.\./(tests/clients/[^)]+)\):\n\n```[a-z]*\n(.*?)```", f.read(), re.S)
     assert len(examples) == 8

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An API server and controllers in a directory of the test's own, and hosts that are only played."""
+"""An API server and controllers in a directory of the test's own, with simulated hosts."""
 
 import http.client
 import itertools
@@ -129,7 +129,7 @@ class Cloud:
     def delete(self, plural, name, ns=None):
         return self.request("DELETE", self.path(plural, name, ns))
 
-    # ---- what a cloud has ----
+    # ---- objects of a cloud ----
 
     def pools(self, prefix="2001:db8:1::/56", **more):
         self.create("AddressPool", "inst", {"use": "instance", "prefix": prefix, **more})
@@ -157,10 +157,10 @@ class Cloud:
                           and c.get("reason") == reason and c)
 
     def removed(self, name):
-        """What the agent says when nothing of the instance is left."""
+        """Reports, as the agent, that nothing of the instance is left."""
         self.patch("instances", name, {"status": {"phase": "Removed"}}, "default", "/status")
 
-    # ---- hosts that are played ----
+    # ---- simulated hosts ----
 
     def host(self, name, vcpus=4, memory=1024, beat=True, duration=6, ready="True", **spec):
         n = next(self.numbers)
@@ -187,7 +187,7 @@ class Cloud:
                                f"2026-01-01T{n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z"}},
                                "nacre-system")
                 except (OSError, ApiError, http.client.HTTPException):
-                    pass  # as an agent would: again next time
+                    pass  # like an agent: try again next time
 
         thread = threading.Thread(target=renew)
         thread.start()
@@ -199,7 +199,7 @@ class Cloud:
         thread.join()
 
     def endpoint(self, name, host, owner=None, **more):
-        """As the agent of HOST makes it: with what its Host says, and OWNER was given."""
+        """An Endpoint as the agent of HOST makes it: with the VTEP of its Host and what OWNER was given."""
         at = self.get("hosts", host) or {"spec": {"vtep": "fd00:a::1"}}
         of = self.get("instances", owner["name"], owner["namespace"]) if owner and owner["kind"] == "Instance" else None
         given = (of or {}).get("status", {})
@@ -233,6 +233,6 @@ def bare(tmp_path):
 
 @pytest.fixture
 def cloud(bare):
-    """The API server and one controller without competition."""
+    """The API server and one controller without leader election."""
     bare.start_controller("controller", "--no-leader-election")
     return bare

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters: members made, placed all or none, repaired, and gone; on a real nacre-apiserver with hosts that are played."""
+"""Clusters on a real nacre-apiserver with simulated hosts: members created, placed all or none, repaired, deleted."""
 
 import collections
 import json
@@ -19,13 +19,13 @@ def scale(cloud, name, replicas):
 
 
 def members(cloud, name):
-    """Hosts (None: none) of the members by name."""
+    """The hosts of the members by name; None if a member has no host."""
     return {i["metadata"]["name"]: i.get("status", {}).get("host") for i in cloud.list("instances", "default")
             if i["metadata"].get("labels", {}).get("nacre.dev/cluster") == name}
 
 
 def placed(cloud, name, n):
-    """All N members have hosts, and there are no others."""
+    """All N members have hosts, and there are no other members."""
     def look():
         m = members(cloud, name)
         return sorted(m) == sorted(f"{name}-{k}" for k in range(n)) and all(m.values()) and m
@@ -49,7 +49,7 @@ def make_ready(cloud, *names):
 
 
 def gone(cloud, *names):
-    """What the agent of the host does for those that are being deleted."""
+    """Plays the agent for members that are being deleted."""
     for n in names:
         eventually(f"{n} is being deleted", 60,
                    lambda n=n: "deletionTimestamp" in (cloud.get("instances", n, "default") or {"metadata": {}})["metadata"])
@@ -75,7 +75,7 @@ def test_life(cloud):
     assert cloud.request("GET", f"{GROUP}/namespaces/default/clusters/c/scale")["status"] == {
         "replicas": 2, "selector": "nacre.dev/cluster=c"}
 
-    # What an Instance lets change is carried over, also back.
+    # Changes of mutable fields of the template are carried over to the members, in both directions.
     cloud.patch("clusters", "c", {"spec": {"template": {"running": False, "ingress": [{"protocol": "tcp", "port": 22}]}}}, "default")
     for n in ("c-0", "c-1"):
         eventually("spec of " + n, 30, lambda n=n: (s := cloud.get("instances", n, "default")["spec"])["running"] is False
@@ -85,7 +85,7 @@ def test_life(cloud):
         eventually("spec of " + n, 30, lambda n=n: (s := cloud.get("instances", n, "default")["spec"])["running"] is True
                    and "ingress" not in s)
 
-    # A member that is deleted is made anew, once it is gone.
+    # A deleted member is made again once it is gone.
     old = cloud.get("instances", "c-0", "default")["metadata"]["uid"]
     cloud.delete("instances", "c-0", "default")
     wait(cloud, "c", "Scheduled", "False", "Gathering", "c-0 is being deleted")
@@ -94,7 +94,7 @@ def test_life(cloud):
     eventually("c-0 is made anew", 60, gone_and_back)
     placed(cloud, "c", 2)
 
-    # Up, and down from the highest number.
+    # Scale up; then down, from the highest number.
     scale(cloud, "c", 5)
     before = {n: cloud.get("instances", n, "default")["metadata"]["uid"] for n in placed(cloud, "c", 5)}
     scale(cloud, "c", 2)
@@ -122,14 +122,14 @@ def test_all_or_none(cloud):
     for n in range(4):
         assert text in cloud.wait_condition(f"c-{n}", "Scheduled", "False", "Unschedulable", 60)["message"]
     assert wait(cloud, "c", "Ready", "False", "Unschedulable", text)
-    # They hold no room that an instance of its own could use.
+    # The waiting members take no room from a single instance.
     alone = cloud.instance()
     cloud.wait_condition(alone, "Scheduled", "True", "Scheduled", 60)
     wait(cloud, "c", "Scheduled", "False", "Unschedulable", "2 of 4 members fit")
     assert not any(members(cloud, "c").values())
     cloud.host("h2", vcpus=2, memory=4096)
     placed(cloud, "c", 4)
-    # Growth is a gang of its own; those that are there stay.
+    # New members are a gang of their own; placed members stay.
     scale(cloud, "c", 6)
     wait(cloud, "c", "Scheduled", "False", "Unschedulable", "0 of 2 members fit")
     cloud.host("h3", vcpus=1, memory=4096)
@@ -138,7 +138,7 @@ def test_all_or_none(cloud):
     scale(cloud, "c", 5)
     eventually("c-5 is gone", 60, lambda: cloud.get("instances", "c-5", "default") is None)
     assert placed(cloud, "c", 5)["c-4"] == "h3"
-    # A selector that no host fits.
+    # A selector that matches no host.
     cluster(cloud, "d", 2, hostSelector={"gpu": "h100"})
     wait(cloud, "d", "Scheduled", "False", "Unschedulable", "have not the labels of hostSelector")
     cluster(cloud, "e", 1, type="none")
@@ -148,7 +148,8 @@ def test_all_or_none(cloud):
 
 
 def one_gets_all(cloud, n, reason, says):
-    """Of two clusters of N one is placed whole and the other has nothing and says why; then the other way round."""
+    """Of two clusters of size N one is placed as a whole; the other has no place and says why. Then the other way
+    round."""
     cluster(cloud, "a", n)
     cluster(cloud, "b", n)
 
@@ -159,7 +160,7 @@ def one_gets_all(cloud, n, reason, says):
         return len(done) == len(none) == 1 and (done[0], none[0])
     first, second = eventually(f"one of the two has all: {members(cloud, 'a')} {members(cloud, 'b')}", 60, look)
     wait(cloud, first, "Scheduled", "True", "Scheduled")
-    # While the first is being placed it may have something else to say.
+    # While the first is being placed the second may report another reason.
     wait(cloud, second, "Scheduled", "False", reason, says)
     assert not any(members(cloud, second).values())
     cloud.delete("clusters", first, "default")
@@ -194,14 +195,14 @@ def test_quota(cloud):
     cluster(cloud, "c", 3)
     wait(cloud, "c", "Scheduled", "False", "QuotaExceeded", "requested: vcpus=3, used: vcpus=0, limited: vcpus=2")
     assert not members(cloud, "c"), "what is refused is not made"
-    # The quota is still there for others.
+    # The quota is still available to others.
     alone = [cloud.instance(), cloud.instance()]
     for n in alone:
         cloud.wait_condition(n, "Scheduled", "True", "Scheduled", 60)
     wait(cloud, "c", "Scheduled", "False", "QuotaExceeded", "used: vcpus=2")
     cloud.patch("tenantquotas", "q", {"spec": {"vcpus": 5}}, "default")
     placed(cloud, "c", 3)
-    # Growth that is refused leaves those alone that are there.
+    # Growth that is refused doesn't affect existing members.
     scale(cloud, "c", 4)
     wait(cloud, "c", "Scheduled", "False", "QuotaExceeded", "requested: vcpus=1")
     assert sorted(members(cloud, "c")) == ["c-0", "c-1", "c-2"]
@@ -211,7 +212,8 @@ def test_quota(cloud):
 
 
 def test_the_server_refuses(cloud):
-    """It counts what the controller doesn't, since nothing is known of its size. What was made by then goes again."""
+    """The server counts an instance of unknown size, which the controller doesn't. Members made before the refusal are
+    deleted."""
     cloud.pools()
     cloud.host("h1", vcpus=50, memory=40960)
     cloud.create("TenantQuota", "q", {"instances": 3}, "default")
@@ -219,9 +221,9 @@ def test_the_server_refuses(cloud):
     cluster(cloud, "c", 3)
     wait(cloud, "c", "Scheduled", "False", "QuotaExceeded", "exceeded quota: q, requested: instances=1, used: instances=3")
     eventually("nothing of it is left", 60, lambda: not members(cloud, "c"))
-    # The ghost has none either, as long as its type is missing.
+    # The instance with the missing type has no addresses either.
     eventually("nor addresses", 30, lambda: not cloud.list("allocations"))
-    # It is not tried again and again meanwhile.
+    # The controller doesn't try again and again meanwhile.
     made = cloud.log("controller").count('object=default/c error=')
     assert made < 10, made
     cloud.delete("instances", ghost, "default")
@@ -238,7 +240,7 @@ def test_members_may_be_kept(cloud):
     for n, uid in before.items():
         meta = cloud.get("instances", n, "default")["metadata"]
         assert meta["uid"] == uid and "deletionTimestamp" not in meta and not meta.get("ownerReferences")
-    # They are nobody's now.
+    # The instances have no owner now.
     cluster(cloud, "c", 2)
     wait(cloud, "c", "Scheduled", "False", "NameTaken", "c-0")
 
@@ -253,7 +255,7 @@ def test_a_name_that_is_taken(cloud):
     wait(cloud, "c", "Scheduled", "False", "NameTaken", "Instance c-1 is there and no member of this Cluster")
     assert not members(cloud, "c")
     assert cloud.get("instances", "c-1", "default") == before
-    # Deleting the cluster leaves it alone, too.
+    # Deleting the cluster doesn't touch it either.
     cloud.delete("clusters", "c", "default")
     eventually("the cluster is gone", 60, lambda: cloud.get("clusters", "c", "default") is None)
     assert cloud.get("instances", "c-1", "default") == before
@@ -265,7 +267,7 @@ def test_a_name_that_is_taken(cloud):
 
 
 def test_the_rest_of_a_gang_comes_first(cloud):
-    """As a controller leaves it that was killed while it bound a gang: some have a host, some don't."""
+    """The state after a controller was killed while it bound a gang: some members have a host, some don't."""
     cloud.pools()
     cloud.host("h1", vcpus=4, memory=4096, duration=600)
     cluster(cloud, "c", 4)
@@ -273,7 +275,7 @@ def test_the_rest_of_a_gang_comes_first(cloud):
     cloud.stop("controller", signal.SIGKILL)
     for n in ("c-1", "c-3"):
         cloud.patch("instances", n, {"status": {"host": None, "vcpus": None, "memoryMiB": None}}, "default", "/status")
-    # All of these want the same room. Those of older date and lower name aren't first.
+    # All of these need the same room. Older instances and lower names don't come first.
     older = [cloud.instance(f"a{n}") for n in range(3)]
     cluster(cloud, "aa", 2)
     cloud.start_controller("controller", "--no-leader-election")
@@ -292,7 +294,7 @@ def test_killed_while_it_binds(bare):
     cluster(bare, "c", n)
     seen = []
     for target in (1, 50, 120):
-        # As soon as so many are seen to have one: most of the others are on their way by then.
+        # When so many have a host, most of the other writes are under way.
         conn = UnixConnection(bare.sock)
         conn.request("GET", f"{GROUP}/namespaces/default/instances?watch=true")
         events, bound = conn.getresponse(), set()

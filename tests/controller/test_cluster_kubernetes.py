@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters on a real kube-apiserver, which refuses nothing that exceeds a quota and collects nothing."""
+"""Clusters on a real kube-apiserver, which refuses nothing for a quota and has no garbage collector here."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def test_life(cloud):
             i.get("status", {}).get("host") for i in m.values()) and scheduled(name).get("status") == "True", 0.2)
 
     def leave(*names):
-        """Their host's agent."""
+        """Plays the agent of the members' host."""
         for n in names:
             eventually(f"{n} is being deleted", 60,
                        lambda n=n: "deletionTimestamp" in ask(conn, "GET", f"{INSTANCES}/{n}")["metadata"], 0.2)
@@ -60,7 +60,7 @@ def test_life(cloud):
     ask(conn, "PATCH", f"{quota}/q", {"spec": {"vcpus": 8}}, MERGE)
     placed("c", 3)
 
-    # Another one waits for the quota as a whole, until kubectl scales the first one down.
+    # A second cluster waits for quota for all its members, until kubectl scales the first one down.
     ask(conn, "POST", CLUSTERS, cluster("d", 2))
     eventually("the second one waits", 60, lambda: scheduled("d").get("reason") == "QuotaExceeded", 0.2)
     assert not members("d")
@@ -69,12 +69,12 @@ def test_life(cloud):
     placed("d", 2)
     placed("c", 2)
 
-    # No collector here: the finalizer sees to the members.
+    # There is no garbage collector here: the finalizer deletes the members.
     cloud.kubectl("delete", "cluster", "d", "--wait=false")
     leave("d-0", "d-1")
     eventually("the cluster is gone", 60, lambda: not any(
         c["metadata"]["name"] == "d" for c in ask(conn, "GET", CLUSTERS)["items"]) and not members("d"), 0.2)
-    # Nor are those forgotten whose cluster went without it.
+    # Members of a cluster that was deleted without the finalizer are deleted too.
     ask(conn, "PATCH", f"{CLUSTERS}/c", {"metadata": {"finalizers": None}}, MERGE)
     cloud.kubectl("delete", "cluster", "c", "--wait=false")
     for _ in range(100):  # the finalizer may have been added again before the deletion

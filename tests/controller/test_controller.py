@@ -10,7 +10,7 @@ import time
 
 from conftest import eventually
 
-# Two addresses whose router MAC is one: the low 40 bits of their FNV-1a hash are the same.
+# Two addresses with the same router MAC: the low 40 bits of their FNV-1a hash are equal.
 SAME_MAC = ("fd00:a::bf1b:1162:8c70:ae0e", "fd00:a::d87a:77bc:92ab:647")
 USES = ("prefix", "delegatedPrefix", "overlayAddress", "mac")
 
@@ -24,7 +24,7 @@ def addressed(cloud):
 
 
 def settle(cloud, n):
-    """All N instances have their addresses, and there are exactly four Allocations for each."""
+    """All N instances have their addresses, and each has exactly four Allocations."""
     eventually(f"{n} instances with addresses", 60, lambda: len(addressed(cloud)) == n, 0.2)
     eventually("surplus allocations go", 20, lambda: len(cloud.list("allocations")) == 4 * n, 0.2)
     values = collections.Counter(i["status"][u] for i in addressed(cloud) for u in USES)
@@ -46,7 +46,8 @@ def test_two_controllers_never_give_a_value_twice(bare):
         t.join()
     names = [i["metadata"]["name"] for i in bare.list("instances", "default")]
     settle(bare, len(names))
-    # Nor did both place the same instance: each was logged by one of them, and is where that one said.
+    # Nor did both place the same instance: only one controller logged it, and the instance is on the host in that log
+    # line.
     eventually("all are placed", 10, lambda: all(placed(bare, n) for n in names))
     said = r'msg="instance placed" instance=default/(\S+) host=(\S+)'
     said = eventually("so it was logged", 10, lambda: len(
@@ -108,7 +109,7 @@ def test_pool_missing_and_type_missing(cloud):
     c = cloud.wait_condition(other, "Scheduled", "False", "InstanceTypeMissing")
     assert c["message"] == "InstanceType `huge` does not exist"
     assert cloud.of_instance(other, "Ready")["reason"] == "InstanceTypeMissing"
-    # Nothing was allocated for it: all there is belongs to the first one.
+    # Nothing was allocated for it: all Allocations belong to the first instance.
     assert {a["spec"]["owner"]["name"] for a in cloud.list("allocations")} == {name}
     assert not {"prefix", "mac"} & set(cloud.get("instances", other, "default")["status"])
     cloud.create("InstanceType", "huge", {"vcpus": 2, "memoryMiB": 512})
@@ -151,7 +152,7 @@ def test_placement(cloud):
     cloud.host("h3", unschedulable=True)
     cloud.host("h4", ready="False")
     cloud.patch("hosts", "h4", {"metadata": {"labels": {"disk": "nvme"}}})
-    # They spread, and fill up to the last MiB.
+    # Instances are spread over the hosts and fill them up to the last MiB.
     names = [lone] + [cloud.instance() for _ in range(3)]
     for n in names:
         cloud.wait_condition(n, "Scheduled", "True", "Scheduled")
@@ -170,7 +171,7 @@ def test_placement(cloud):
     for n in (extra, picky):
         cloud.wait_condition(n, "Scheduled", "True", "Scheduled")
         assert placed(cloud, n) == "h4"
-    # A placed instance goes when its agent says so, not before; then there is room.
+    # A placed instance is deleted only when its agent says so; then there is room.
     cloud.delete("instances", lone, "default")
     last = cloud.instance(hostSelector={"disk": "nvme"})
     cloud.wait_condition(last, "Scheduled", "True", "Scheduled")
@@ -185,7 +186,7 @@ def lost(cloud, host):
 
 
 def test_room_wakes_who_can_use_it(cloud):
-    """A place that becomes free goes to the oldest that fits, and those that don't are not even looked at for it."""
+    """A free place goes to the oldest instance that fits; instances that don't fit are not even looked at."""
     cloud.pools("2001:db8:1::/48")
     cloud.create("InstanceType", "large", {"vcpus": 2, "memoryMiB": 256})
     cloud.host("h1", vcpus=2)
@@ -195,15 +196,15 @@ def test_room_wakes_who_can_use_it(cloud):
     waiting = [cloud.instance(f"w{n:03}", type="small" if n % 2 else "large") for n in range(400)]
     for name in waiting:
         cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
-    time.sleep(3)  # usage of pools is told late
+    time.sleep(3)  # usage of pools is written with a delay
 
     def looks(call):
-        """How many times anything is looked at because of the call, and in the 2 s after it."""
+        """The number of reconciles caused by the call, in the call and 2 s after it."""
         before, since = cloud.metric("nacre_controller_reconciles_total"), time.monotonic()
         call()
         time.sleep(2)
         after = cloud.metric("nacre_controller_reconciles_total")
-        return after - before - 21 * (time.monotonic() - since + 1)  # what is looked at in each second anyway
+        return after - before - 21 * (time.monotonic() - since + 1)  # minus the regular ones of each second
 
     def go(name):
         cloud.removed(name)
@@ -212,7 +213,7 @@ def test_room_wakes_who_can_use_it(cloud):
     assert looks(lambda: go("a")) < 100
     cloud.wait_condition("w001", "Scheduled", "True", "Scheduled")
     assert [i["metadata"]["name"] for i in cloud.list("instances", "default") if "host" in i["status"]] == ["b", "w001"]
-    # Two places on one host: room for the oldest of all, which is large.
+    # Two places on one host: room for the oldest instance, which is large.
     cloud.patch("hosts", "h1", {"spec": {"unschedulable": True}})
     go("b")
     go("w001")
@@ -220,7 +221,8 @@ def test_room_wakes_who_can_use_it(cloud):
                and not cloud.get("instances", "w001", "default"))
     cloud.patch("hosts", "h1", {"spec": {"unschedulable": False}})
     cloud.wait_condition("w000", "Scheduled", "True", "Scheduled")
-    # One that waits and goes leaves nothing behind; a type that comes and goes is seen by all of it.
+    # The deletion of a waiting instance leaves nothing behind; the deletion and creation of a type is seen by all
+    # waiting instances.
     cloud.delete("instances", "w003", "default")
     cloud.delete("instancetypes", "small")
     cloud.wait_condition("w005", "Scheduled", "False", "InstanceTypeMissing")
@@ -234,14 +236,15 @@ def test_room_wakes_who_can_use_it(cloud):
 
 
 def test_writes_that_fail_wake_nobody(cloud):
-    """A place that is free and can't be written down is not offered to one waiter after the other without a pause."""
+    """A free place whose binding can't be written is not offered to one waiting instance after the other without
+    pause."""
     cloud.pools("2001:db8:1::/48")
     cloud.host("h1", vcpus=1)
     cloud.patch("hosts", "h1", {"spec": {"unschedulable": True}})
     names = [cloud.instance() for _ in range(200)]
     for name in names:
         cloud.wait_condition(name, "Scheduled", "False", "Unschedulable")
-    # What changes is on its way to the controller when the API goes.
+    # The change is on its way to the controller when the API server ends.
     cloud.kill("controller", signal.SIGSTOP)
     cloud.patch("hosts", "h1", {"spec": {"unschedulable": False}})
     cloud.stop("api", signal.SIGKILL)
@@ -281,19 +284,19 @@ def test_host_lost_and_back(cloud):
     assert "h1" in c["message"]
     assert cloud.get("endpoints", "e2") and not lost(cloud, "h2")
     eventually("metric", 5, lambda: cloud.metric("nacre_controller_hosts_lost") == 1)
-    # A restarted controller goes on from there.
+    # A restarted controller continues with this state.
     cloud.stop("controller", signal.SIGKILL)
     cloud.start_controller("controller", "--no-leader-election")
     cloud.endpoint("e3", "h1")
     eventually("endpoint of a lost host", 10, lambda: cloud.get("endpoints", "e3") is None)
-    # Nobody else could serve the instance's prefixes: they stay as long as it is there.
+    # No other host could serve the instance's prefixes: its Endpoint stays as long as the instance exists.
     assert cloud.get("endpoints", f"i-{uid}")
     cloud.beat("h1")
     eventually("h1 back", 10, lambda: cloud.condition("hosts", "h1", "Ready")["status"] == "True")
     cloud.endpoint("e1", "h1")
     time.sleep(1)
     assert cloud.get("endpoints", "e1")
-    # A deleted instance of a lost host needs no agent.
+    # An instance of a lost host is deleted without an agent.
     cloud.silence("h1")
     cloud.delete("instances", name, "default")
     eventually("it goes", 15, lambda: cloud.get("instances", name, "default") is None)
@@ -305,7 +308,7 @@ def test_api_away_is_no_ones_death(cloud):
     cloud.host("h1")
     cloud.endpoint("e1", "h1")
     time.sleep(1)
-    # Gone and back, with the host unable to renew for longer than its lease.
+    # The API is away, and afterwards the host can't renew for longer than its lease.
     cloud.stop("api", signal.SIGKILL)
     time.sleep(9)
     cloud.silence("h1")
@@ -315,14 +318,14 @@ def test_api_away_is_no_ones_death(cloud):
     cloud.beat("h1")
     time.sleep(3)
     assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
-    # Standing still: no connection breaks.
+    # The API server is stopped, so no connection breaks.
     cloud.kill("api", signal.SIGSTOP)
     time.sleep(9)
     cloud.kill("api", signal.SIGCONT)
     time.sleep(3)
     assert not lost(cloud, "h1") and cloud.get("endpoints", "e1")
     assert "host lost" not in cloud.log("controller")
-    # It still means something when it is the host.
+    # A lease that the host itself lets expire still counts.
     cloud.silence("h1")
     eventually("h1 lost", 15, lambda: lost(cloud, "h1"))
 
@@ -347,7 +350,7 @@ def test_orphans_are_collected(cloud):
 
 
 def claims(cloud):
-    """Two hosts, an edge, an instance on h1 with its Endpoint, and a function that waits until all is looked at."""
+    """Two hosts, an edge, and an instance on h1 with its Endpoint."""
     cloud.pools()
     for host, role in (("h1", "compute"), ("h2", "compute"), ("e1", "edge")):
         cloud.host(host, role=role)
@@ -362,7 +365,7 @@ def claims(cloud):
 
 
 def test_endpoints_that_claim_what_is_not_theirs(cloud):
-    """As on a kube-apiserver, where only the controller can look at Host and Instance."""
+    """As on a kube-apiserver, where only the controller can compare an Endpoint with its Host and Instance."""
     name, ref = claims(cloud)
     good = f"i-{ref['uid']}"
     given = cloud.get("instances", name, "default")["status"]
@@ -378,7 +381,7 @@ def test_endpoints_that_claim_what_is_not_theirs(cloud):
     for word in ("spec.vtep fd00:a::77", "spec.ip fd00:1::7777", "spec.mac", "2001:db8:1:66::/64", "is on host h1"):
         eventually(f"an Event says {word}", 60, lambda: any(word in e["message"] for e in cloud.list("events")))
     assert len(events) <= 6
-    # A good one that becomes wrong, and one whose Host changes under it.
+    # A correct Endpoint becomes wrong, and one becomes wrong because its Host changes.
     cloud.patch("endpoints", good, {"spec": {"routes": [{"prefix": "::/0"}]}})
     eventually("it goes", 60, lambda: names() == ["edge-e1"])
     cloud.endpoint(good, "h1", ref)
@@ -387,7 +390,7 @@ def test_endpoints_that_claim_what_is_not_theirs(cloud):
 
 
 def test_endpoints_whose_name_is_for_another(cloud):
-    """Whoever holds another's name keeps it from announcing itself."""
+    """An Endpoint with another owner's name would keep that owner from announcing itself."""
     name, ref = claims(cloud)
     good = f"i-{ref['uid']}"
     cloud.endpoint("edge-e2", "e1", ip="fd00:e::2")
@@ -403,19 +406,19 @@ def test_endpoints_whose_name_is_for_another(cloud):
 
 
 def test_good_endpoints_stay(cloud):
-    """Whatever is missing or comes late: nothing is taken down that may be right."""
+    """Whatever is missing or late, no Endpoint is deleted that may be right."""
     name, ref = claims(cloud)
     given = cloud.get("instances", name, "default")["status"]
     waits = cloud.instance(hostSelector={"no": "where"})
     cloud.wait_condition(waits, "Scheduled", "False", "Unschedulable")
     uid = cloud.get("instances", waits, "default")["metadata"]["uid"]
-    # Of an instance that has no place yet, as when one is brought from elsewhere, the status after the object.
+    # An instance that has no host yet: when a cloud is moved, the status is written after the object.
     cloud.endpoint("early", "h2", {"kind": "Instance", "namespace": "default", "name": waits, "uid": uid}, ip="fd00:1::42")
     for n in range(3):
         cloud.stop("controller", signal.SIGKILL)
         cloud.start_controller("controller")
         probe = f"probe{n}"
-        # One that is wrong goes, so all were looked at.
+        # A wrong Endpoint is deleted, so all have been looked at.
         cloud.endpoint(probe, "h1", ref, ip="fd00:1::7777")
         eventually("the wrong one goes", 60, lambda: cloud.get("endpoints", probe) is None)
         assert sorted(e["metadata"]["name"] for e in cloud.list("endpoints")) == sorted(["early", "edge-e1", f"i-{ref['uid']}"])
@@ -423,7 +426,7 @@ def test_good_endpoints_stay(cloud):
 
 
 def test_limits_of_a_host(cloud):
-    """What an agent reports past what its operator allows is not used, and an Event says so."""
+    """Capacity that an agent reports above the operator's limits is not used, and an Event says so."""
     cloud.pools()
     cloud.host("h1", vcpus=65536, memory=1 << 20, limits={"vcpus": 2, "memoryMiB": 1024})
     names = [cloud.instance() for _ in range(3)]
@@ -434,7 +437,7 @@ def test_limits_of_a_host(cloud):
     assert "1 has too few vCPUs (free 0 at most" in c["message"], c
     told = eventually("an Event", 60, lambda: [e for e in cloud.list("events") if e["reason"] == "CapacityLimited"])
     assert told[0]["involvedObject"]["name"] == "h1" and "reports 65536 vCPUs" in told[0]["message"], told
-    # Room that the operator gives is used at once, of memory likewise.
+    # Room that the operator adds is used at once; the same for memory.
     cloud.patch("hosts", "h1", {"spec": {"limits": {"vcpus": 64, "memoryMiB": 512}}})
     eventually("memory is what lacks now", 60, lambda: "too little memory" in cloud.of_instance(waits, "Scheduled")["message"])
     cloud.patch("hosts", "h1", {"spec": {"limits": None}})
@@ -442,7 +445,7 @@ def test_limits_of_a_host(cloud):
 
 
 def test_one_vtep_one_host(cloud):
-    """Also the MAC that follows from it: the older Host has it."""
+    """The older of two Hosts keeps the VTEP, and also the MAC that follows from it."""
     cloud.pools()
     cloud.host("old", vtep="fd00:a::aa")
     cloud.host("young", vtep="fd00:a::aa")
@@ -471,19 +474,19 @@ def test_leader_election(bare):
     first = bare.instance()
     bare.wait_condition(first, "AddressesAllocated", "True", "Allocated")
     assert "acting" not in bare.log("two")
-    # Killed: the other takes over when the lease has run out.
+    # A killed leader: the other takes over when the lease has expired.
     bare.stop("one", signal.SIGKILL)
     second = bare.instance()
     bare.wait_condition(second, "AddressesAllocated", "True", "Allocated", 10)
     assert "acting" in bare.log("two")
-    # Ended in order: at once.
+    # A leader that ends in order: the other takes over at once.
     bare.start_controller("three")
     eventually("three is ready", 5, lambda: "connected" in bare.log("three"))
     assert bare.stop("two") == 0
     assert bare.get("leases", "nacre-controller", "nacre-system")["spec"].get("holderIdentity") in (None, "", "three")
     eventually("three leads", 5, lambda: "acting" in bare.log("three"))
     settle(bare, 2)
-    # One that stood still past its lease does not act on what it knew.
+    # A leader that was stopped past its lease doesn't act on old state.
     bare.kill("three", signal.SIGSTOP)
     bare.start_controller("four")
     eventually("four leads", 10, lambda: "acting" in bare.log("four"))
@@ -494,7 +497,7 @@ def test_leader_election(bare):
 
 
 def test_odd_objects_do_not_kill(cloud):
-    """Whatever the server accepts: long names, strange owners, a pool of the largest size."""
+    """All that the server accepts: long names, strange owners, a pool of the largest size."""
     def long(letter):
         return ".".join([letter * 60] * 4)
 
@@ -512,7 +515,7 @@ def test_odd_objects_do_not_kill(cloud):
 
 
 def test_known_by_its_id(bare):
-    """An instance that came from another API server with a uid of its own there keeps what it has, and frees it."""
+    """An instance from another API server, where it had another uid, keeps its addresses and frees them in the end."""
     bare.pools()
     bare.host("h1")
     name, old = bare.instance(), "0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"
@@ -527,7 +530,7 @@ def test_known_by_its_id(bare):
     bare.endpoint(f"i-{old}", "h1", ref)
     bare.start_controller("controller", "--no-leader-election")
     bare.wait_condition(name, "AddressesAllocated", "True", "Allocated")
-    # One that is new gets its uid for an id, and nothing of the other's.
+    # A new instance gets its uid as id, and none of the other's addresses.
     new = bare.instance()
     bare.wait_condition(new, "Scheduled", "True", "Scheduled")
     obj = bare.get("instances", new, "default")
@@ -548,7 +551,7 @@ def test_endpoint_of_no_host(cloud):
 
 
 def test_lease_of_no_host(cloud):
-    """What a Host that was deleted leaves goes."""
+    """The Lease of a deleted Host is deleted."""
     cloud.host("h1", duration=1)
     cloud.host("h2")
     cloud.create("Lease", "host-never", {"holderIdentity": "never", "leaseDurationSeconds": 1}, "nacre-system")
@@ -557,16 +560,16 @@ def test_lease_of_no_host(cloud):
     cloud.delete("hosts", "h1")
     left = lambda: sorted(o["metadata"]["name"] for o in cloud.list("leases", "nacre-system"))  # noqa: E731
     eventually("those without a Host are gone", 15, lambda: left() == ["host-h2", "other"])
-    # Each of the two was asked for and deleted once.
+    # The deletion of each of the two was requested once.
     assert cloud.log("controller").count("lease of a host that is gone deleted") == 2
-    # A Host that comes again has a whole term.
+    # A Host that is created again has a whole lease duration.
     cloud.host("h1", duration=6)
     eventually("h1 is well", 10, lambda: cloud.condition("hosts", "h1", "Ready").get("status") == "True")
     assert not lost(cloud, "h2")
 
 
 def test_another_store(cloud):
-    """The API server comes back with an empty database, whose versions begin anew."""
+    """The API server comes back with an empty database, whose versions start again."""
     cloud.pools()
     for _ in range(5):
         cloud.wait_condition(cloud.instance(), "AddressesAllocated", "True", "Allocated")
@@ -582,7 +585,7 @@ def test_another_store(cloud):
 
 
 def test_quota(cloud):
-    """Instances that were there before the quota stand for a server that doesn't refuse them."""
+    """Instances that are older than the quota stand in for a server that doesn't refuse them."""
     cloud.pools()
     cloud.host("h1", vcpus=100, memory=100000)
     cloud.stop("controller")
@@ -614,7 +617,7 @@ def test_quota(cloud):
 
 
 def test_default_quota(cloud):
-    """Where a namespace has no quota the default holds, for each namespace by itself. A missing type skips nothing."""
+    """The default applies to each namespace without a quota, separately. A missing type doesn't exempt an instance."""
     cloud.pools()
     cloud.host("h1", vcpus=100, memory=100000)
     cloud.stop("controller")
@@ -629,7 +632,7 @@ def test_default_quota(cloud):
     assert len(waiting) == 2 and len(cloud.list("allocations")) == 2 * 4
     assert "exceeded quota: nacre-system/default, requested: vcpus=50, used: vcpus=2, limited: vcpus=2" in \
         cloud.of_instance(names[3], "Scheduled")["message"]
-    # One of its own takes the default's place.
+    # The namespace's own quota replaces the default.
     cloud.create("TenantQuota", "own", {"vcpus": 100}, "default")
     cloud.patch("tenantquotas", "default", {"spec": {"vcpus": 1}}, "nacre-system")
     eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TenantQuota on a real kube-apiserver, which refuses nothing: the controller lets in what fits, also of many at once."""
+"""TenantQuota on a real kube-apiserver, which refuses nothing: the controller admits what fits, also under
+concurrency."""
 
 import json
 import os
@@ -44,7 +45,7 @@ def thing(kind, name, spec, **meta):
 
 
 def inventory(conn, vcpus):
-    """Pools, a type, and a host h1 of so many vCPUs that is ready."""
+    """Pools, a type, and a ready host h1 with the given number of vCPUs."""
     for obj in (thing("AddressPool", "inst", {"use": "instance", "prefix": "2001:db8:1::/56"}),
                 thing("AddressPool", "deleg", {"use": "delegated", "prefix": "2001:db8:1000::/40"}),
                 thing("AddressPool", "ovl", {"use": "overlay", "prefix": "fd00:1::/64"}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/check-layers, run on small trees: which includes it refuses, and that it says where they are."""
+"""scripts/check-layers on small trees: which includes it refuses, and that it says where they are."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ import subprocess
 import pytest
 from harness import ROOT
 
-ALONE = ("bpf", "service", "hw", "rdma", "storage", "boot")  # layers to come that know no API
+ALONE = ("bpf", "service", "hw", "rdma", "storage", "boot")  # planned layers that know no API
 
 
 def check(directory, files):
-    """What it prints and its exit status for a tree whose files below src/ include what FILES says."""
+    """Output and exit status for a tree whose files below src/ have the includes in FILES."""
     os.makedirs(f"{directory}/scripts")
     shutil.copy(f"{ROOT}/scripts/check-layers", f"{directory}/scripts/check-layers")
     for path, includes in files.items():

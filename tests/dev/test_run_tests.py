@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-scripts/run-tests, run on small trees: what it says of tests that fail, of parts that break, hang or are interrupted, and for
-which runs it notes that the commit was seen to pass.
-"""
+"""scripts/run-tests on small trees: what it reports of failed tests and of parts that break, hang or are interrupted,
+and for which runs it records that the commit passed."""
 
 import os
 import shutil
@@ -22,7 +20,7 @@ BUILD_SCRIPT = """\
 
 WELL = "def test_it():\n    pass\n"
 FAILS = "def test_it():\n    assert not 'so it is'\n"
-# A test of its own process each time: what it did before is in a file.
+# Each run of the test is a new process, so a file records the earlier run.
 FIRST_TIME_ONLY = """
 import os
 
@@ -31,7 +29,7 @@ def test_it():
     open(__file__ + ".seen", "w").close()
     assert seen, "the first time"
 """
-# Ends only when it is interrupted, and then undoes what it did.
+# Ends only when it is interrupted; then it undoes what it did.
 FOR_EVER = """
 import os
 import subprocess
@@ -83,7 +81,7 @@ class Tree:
                                 env={**kept, "NACRE_TESTED": self.tested, "PYTHONDONTWRITEBYTECODE": "1", **env})
 
     def run(self, *args, **env):
-        """Exit status, and what it said."""
+        """Exit status and output."""
         with self.start(*args, **env) as p:
             return ended(p)
 
@@ -92,7 +90,7 @@ class Tree:
         return subprocess.run(["git", *who, *args], cwd=self.dir, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
 
     def commit(self):
-        """Returns its name, for which there is a file once it was seen to pass."""
+        """Returns the commit's name. A file of that name records that the commit passed."""
         if not self.has(".git"):
             self.git("init", "-q")
         self.git("add", "-A")
@@ -124,7 +122,7 @@ def test_passes_the_second_time(tree):
 
 
 def test_fails_twice_or_may_not_be_run_again(tree):
-    """Of three folders in one run."""
+    """Three folders in one run."""
     tree.write("tests/net/test_x.py", FAILS)
     tree.write("tests/api/test_x.py", FIRST_TIME_ONLY)
     tree.write("tests/e2e/test_4_leaks.py", FIRST_TIME_ONLY)
@@ -137,7 +135,7 @@ def test_fails_twice_or_may_not_be_run_again(tree):
 
 
 def test_no_results(tree):
-    """However well it says it ended."""
+    """An exit status 0 without results is a failure."""
     tree.write("tests/net/test_x.py", "import os\ndef test_it():\n    os._exit(0)\n")
     tree.write("build/test-logs/tests-net.xml", '<testsuite><testcase file="net/test_x.py" name="test_it"/></testsuite>')
     rc, said = tree.run("tests/net")
@@ -154,7 +152,7 @@ def test_the_build_fails(tree):
 
 
 def test_stamp(tree):
-    """Only of a commit that was seen to pass as a whole."""
+    """Only a commit whose whole test run passed is recorded."""
     tree.write("meson.build", "project('small')\ntest('unit', find_program('true'))\n")
     tree.write(".gitignore", "/build*\n")
     tree.write("tests/api/test_x.py", WELL)
@@ -170,9 +168,9 @@ def test_stamp(tree):
     leaves_none(0)
     os.unlink(f"{tree.dir}/new")
     for text, status in ((FAILS, 1),
-                         # While it runs the tree becomes another one.
+                         # The tree changes while the test runs.
                          ("def test_it():\n    open('new', 'w').close()\n", 0),
-                         # Nothing of the folder was seen to pass.
+                         # All tests of the folder are skipped.
                          ("import pytest\n\ndef test_it():\n    pytest.skip('no tool')\n", 0)):
         tree.write("tests/api/test_x.py", text)
         tree.commit()
@@ -184,7 +182,7 @@ def test_stamp(tree):
 
 
 def alive(pid):
-    """Neither gone nor ended and not yet waited for."""
+    """The process exists and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as f:
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
@@ -194,7 +192,7 @@ def alive(pid):
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
 def test_interrupted(tree, number, status):
-    """Its parts undo what they made, and nothing runs on."""
+    """Interrupted parts undo what they made, and no process is left."""
     tree.write("tests/net/test_x.py", FOR_EVER)
     with tree.start("tests/net") as p:
         try:
@@ -212,7 +210,7 @@ def test_interrupted(tree, number, status):
 
 
 def test_hangs(tree):
-    """A part that takes longer than it may is interrupted like that, and is a failure although it then ends."""
+    """A part that takes too long is interrupted in the same way, and fails even if it then ends."""
     tree.write("tests/net/test_x.py", FOR_EVER)
     rc, said = tree.run("tests/net", NACRE_TEST_LIMIT_S="1.2")
     assert rc == 1 and "FAILED: tests/net: did not end within 0.02 minutes" in said, said

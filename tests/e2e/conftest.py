@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-One lab for all tests of this folder, and what they do with it. NACRE_E2E_API=kubernetes: on a kube-apiserver, whose
-programs are in NACRE_ORACLE (tests/oracle/build).
-"""
+"""One lab for all tests of this folder, and the tests' operations on it. With NACRE_E2E_API=kubernetes the lab uses a
+kube-apiserver, whose programs are in NACRE_ORACLE (tests/oracle/build)."""
 
 import base64
 import contextlib
@@ -38,7 +36,7 @@ def eventually(what, seconds, condition, interval=0.1):
 
 
 class Snapshot:
-    """What a machine has that a lab could leave behind."""
+    """The parts of a machine's state that a lab could leave behind."""
 
     WATCHED = ("nacre", "zebra", "bgpd", "qemu", "ping", "tcpdump", "etcd", "kube-apiserver")
 
@@ -59,7 +57,7 @@ class Snapshot:
                     self.processes.add((int(pid), cmdline))
 
     def left_behind(self, before, mark):
-        """What is there now, was not before, and bears the mark of this run."""
+        """What exists now, did not exist before, and has the mark of this run in its name."""
         found = {}
         for what in ("netns", "links", "files", "cgroups", "mounts", "processes"):
             extra = {x for x in getattr(self, what) - getattr(before, what) if mark in str(x)}
@@ -76,7 +74,7 @@ class Ping(pings.Ping):
         GAPS.append(f"{what}: longest gap {self.gap * 1000:.0f} ms, {len(self.lost)} of {self.sent} pings lost")
 
 
-# What was measured; printed at the end of the run.
+# Measurements; printed at the end of the run.
 GAPS = []
 
 
@@ -88,7 +86,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 class Lab:
-    """PROGRAM: the `nacre` that is asked; the others are taken from its directory."""
+    """PROGRAM: the `nacre` to call; the other programs are taken from its directory."""
 
     def __init__(self, name, hosts=3, program=NACRE):
         self.name, self.hosts, self.program = name, hosts, program
@@ -123,12 +121,13 @@ class Lab:
             return f.read()
 
     def kubectl(self, *argv, input=None, check=True, timeout=60, who=None):
-        """As the operator, or as a tenant (WHO)."""
+        """kubectl as the operator, or as a tenant (WHO)."""
         kubeconfig = f"{self.dir}/{who}.kubeconfig" if who else f"{self.dir}/kubeconfig"
         return run(KUBECTL, "--kubeconfig", kubeconfig, *argv, input=input, check=check, timeout=timeout)
 
     def connect(self):
-        """The API by HTTPS, as the operator: an http.client connection, and its TLS context and address."""
+        """Connects to the API by HTTPS as the operator. Returns an http.client connection, its TLS context and the
+        address."""
         with open(f"{self.dir}/kubeconfig") as f:
             config = yaml.safe_load(f)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
@@ -176,7 +175,7 @@ class Lab:
             raise
 
     def describe_guest(self, address):
-        """Prints what can be seen of the instance with ADDRESS; pytest shows it with the failure."""
+        """Prints the observable state of the instance with ADDRESS; pytest shows it if the test fails."""
         found = [i for i in self.items("-A", "instances.nacre.dev") if i.get("status", {}).get("address") == address]
         for obj in found:
             ns, name, host = obj["metadata"]["namespace"], obj["metadata"]["name"], obj["status"].get("host", "")
@@ -195,12 +194,12 @@ class Lab:
                 console.close()
 
     def page(self, address):
-        """What the guest's HTTP server says to the internet; it comes up after the network."""
+        """The answer of the guest's HTTP server, fetched from the internet. The server starts after the network."""
         return eventually(f"http://[{address}]/ answers", 30, lambda: self.exec(
             "internet", "curl", "-s", "-m", "20", f"http://[{address}]/"))
 
     def capture(self, place, interface, expression="ip6"):
-        """Packets seen meanwhile; the list is filled at the end."""
+        """Captures packets; the list is filled at the end."""
         return capture.capture(functools.partial(self.exec_argv, place), interface, expression)
 
 
@@ -212,7 +211,7 @@ class Console:
                                         stdout=subprocess.PIPE, bufsize=0)
 
     def await_shell(self):
-        """What is typed before there is a shell is lost."""
+        """Waits for a shell; input before it runs is lost."""
         deadline = time.monotonic() + patient(60)
         while True:
             try:
@@ -221,7 +220,7 @@ class Console:
                 assert time.monotonic() < deadline, "there is no shell on the console"
 
     def run(self, command, until, seconds=30, stretch=True):
-        """Types a command; what comes back up to UNTIL (which must not be in the command itself)."""
+        """Types a command; returns the output up to UNTIL (which must not be in the command itself)."""
         self.process.stdin.write(command.encode() + b"\n")
         out, deadline = b"", time.monotonic() + (patient(seconds) if stretch else seconds)
         while until.encode() not in out:
@@ -281,13 +280,13 @@ def lab(snapshot_before):
 
 @pytest.fixture
 def hello(lab):
-    """The first instance, which `up` makes."""
+    """The first instance, which `lab up` makes."""
     return lab.instance("demo", "hello")
 
 
 @pytest.fixture
 def cleanup(lab):
-    """Names of instances in tenant demo that go at the end of the test."""
+    """Names of instances in tenant demo that are deleted at the end of the test."""
     names = []
     yield names
     if names:

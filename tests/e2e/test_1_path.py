@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job: an instance asked for with kubectl answers from the internet; two instances talk host to host."""
+"""The main purpose: an instance that kubectl creates answers from the internet; instances on two hosts reach each
+other."""
 
 import ipaddress
 import re
@@ -91,7 +92,7 @@ def test_two_instances_two_hosts(lab, hello, cleanup):
 
 
 def test_both_edges_carry(lab, hello):
-    """With both up, traffic spreads: flows from many sources leave by both."""
+    """While both are up, both carry traffic: flows from many sources leave by both edges."""
     peers = {p["metadata"]["name"]: p for p in lab.items("edgepeers")}
     for p in peers.values():
         assert condition(p, "Ready")["status"] == "True", p
@@ -105,7 +106,7 @@ def test_both_edges_carry(lab, hello):
 
 
 def test_routes_outside_pools_are_announced(lab):
-    """Prefixes of an Endpoint that no pool holds, of both families, and gone with it."""
+    """Prefixes of an Endpoint that no pool holds, of both families, are announced, and withdrawn with the Endpoint."""
     vtep = lab.get("host", "host1")["spec"]["vtep"]
     prefixes = ["198.51.100.3/32", "2001:db8:aaaa::/48"]
     lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Endpoint", "metadata": {"name": "byhand"},
@@ -119,7 +120,7 @@ def test_routes_outside_pools_are_announced(lab):
 
     try:
         eventually("the internet knows them by both edges", 20, lambda: known() == [True, True])
-        # On the edges they lead to the host, IPv4 by way of an IPv6 next hop.
+        # On the edges these routes lead to the host; IPv4 has an IPv6 nexthop.
         assert "nhid" in lab.exec("edge1/public", "ip", "-4", "route", "show", prefixes[0])
     finally:
         lab.kubectl("delete", "endpoint.nacre.dev", "byhand")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things break while 100 pings a second run."""
+"""Parts fail while 100 pings a second run."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def test_kill_daemon_no_packet_lost(lab, hello, daemon):
     lab.await_answer("internet", address)
     ping = Ping(lab, "internet", address)
     kill_and_restart(lab, daemon)
-    # What a restart breaks late (leases, stale routes) shows within a few turns of the loops.
+    # Late effects of a restart (leases, stale routes) appear within a few turns of the loops.
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         assert lab.instance("demo", "hello")["status"]["phase"] == "Running"
@@ -37,7 +37,7 @@ def test_kill_daemon_no_packet_lost(lab, hello, daemon):
 
 
 def test_api_away_longer_than_leases(lab, hello):
-    """Nothing is withdrawn for staleness that was the API's."""
+    """Nothing is withdrawn because the API was away."""
     address = hello["status"]["address"]
     lab.await_answer("internet", address)
 
@@ -50,7 +50,7 @@ def test_api_away_longer_than_leases(lab, hello):
     before = endpoints(), hosts()
     ping = Ping(lab, "internet", address)
     os.kill(lab.pid("apiserver"), signal.SIGKILL)
-    time.sleep(20)  # not a wait for something: the length of the outage
+    time.sleep(20)  # the length of the outage; nothing is waited for
     lab.restart("apiserver")
     eventually("the API is back", 60, lambda: lab.items("hosts"))
     deadline = time.monotonic() + 8
@@ -58,7 +58,8 @@ def test_api_away_longer_than_leases(lab, hello):
         assert (endpoints(), hosts()) == before
         time.sleep(0.5)
     assert ping.stop().lost == []
-    # Clients that waited longer and longer between attempts are all back: news reaches every host.
+    # Clients back off while the API is away; afterwards all of them connect again, and every host gets the new
+    # Endpoint.
     for at in ("edge1", "host1"):
         name = f"news-{at}"
         lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Endpoint", "metadata": {"name": name},
@@ -71,7 +72,7 @@ def test_api_away_longer_than_leases(lab, hello):
 
 
 def test_frr_of_an_edge_dies(lab, hello):
-    """The other edge carries on; the agent starts FRR again."""
+    """The other edge carries the traffic; the agent starts FRR again."""
     address = hello["status"]["address"]
     directory = f"{lab.dir}/edge1/frr-public"
     lab.await_answer("internet", address)
@@ -89,7 +90,7 @@ def test_frr_of_an_edge_dies(lab, hello):
 
 
 def qemu_pids(lab, host, uid):
-    """Processes called qemu in the container of the instance."""
+    """Processes named qemu in the container of the instance."""
     pids = []
     ns = os.stat(f"/run/netns/nl-{lab.name}-{host}-i-{uid.replace('-', '')[:12]}").st_ino
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -131,7 +132,7 @@ def measure_loss(lab, address, what, break_it, mend):
 
 
 def test_lose_an_edge(lab, hello):
-    """Cables and daemon at once, as when the power goes."""
+    """Cables and daemon at the same time, as in a power failure."""
     address = hello["status"]["address"]
     cables = [("leaf1", "edge1"), ("leaf2", "edge1"), ("internet", "edge1")]
 
@@ -154,7 +155,7 @@ def test_lose_an_edge(lab, hello):
 
 
 def test_edge_falls_silent(lab, hello):
-    """It answers nobody any more, yet all its links are up: only the sessions' timers can tell."""
+    """The edge answers nobody, but all its links are up: only the timers of the sessions detect this."""
     address = hello["status"]["address"]
     dead = """table inet dead {
         chain in { type filter hook prerouting priority -500; drop; }
@@ -177,7 +178,7 @@ def test_edge_falls_silent(lab, hello):
 
 
 def test_edge_cut_off_from_the_fabric(lab, hello):
-    """An edge that reaches no host must not draw traffic from outside."""
+    """An edge that reaches no host must not attract traffic from outside."""
     address = hello["status"]["address"]
 
     def links(state):
@@ -209,19 +210,20 @@ def test_lose_a_leaf(lab, hello):
 
 
 def transitions(lab):
-    """When each host's readiness changed last."""
+    """The last change of each host's readiness."""
     return {h["metadata"]["name"]: condition(h, "Ready")["lastTransitionTime"] for h in lab.items("hosts")}
 
 
 def machine(lab, name="hello"):
-    """What an instance's host runs for it: changes if it was moved or started anew."""
+    """What an instance's host runs for it; changes if the instance is moved or started anew."""
     status = lab.instance("demo", name)["status"]
     return status["host"], status.get("restarts", 0), status["address"]
 
 
 @pytest.fixture
 def cut(lab, hello):
-    """A function that takes the management link of the first instance's host; it is back at the end."""
+    """Functions that cut and restore the management link of the first instance's host. The link is up again at the
+    end."""
     host = hello["status"]["host"]
 
     def set_link(state):
@@ -234,17 +236,17 @@ def cut(lab, hello):
 
 
 def test_short_cut_from_the_api(lab, hello, cut):
-    """Shorter than the host's lease: nobody takes notice, and no packet is lost."""
+    """Shorter than the host's lease: nobody reacts, and no packet is lost."""
     address, host = hello["status"]["address"], hello["status"]["host"]
     lab.await_answer("internet", address)
     before = transitions(lab), machine(lab)
     ping = Ping(lab, "internet", address)
     take, give = cut
-    # Right after a renewal, so that the agent has the whole term to come back in.
+    # Right after a renewal, so that the agent has the whole lease duration to come back.
     renewed = lease(lab, host)["renewTime"]
     eventually("the lease is renewed", 20, lambda: lease(lab, host)["renewTime"] != renewed)
     take()
-    time.sleep(8)  # not a wait for something: the length of the cut
+    time.sleep(8)  # the length of the cut; nothing is waited for
     give()
     renewed = lease(lab, host)["renewTime"]
     eventually("the lease is renewed again", 20, lambda: lease(lab, host)["renewTime"] != renewed)
@@ -257,7 +259,8 @@ def lease(lab, host):
 
 
 def test_long_cut_from_the_api(lab, hello, cut):
-    """The host counts as lost and nothing is put there, but what runs there runs on, reachable, and stays its own."""
+    """The host counts as lost and gets no new instance, but its instances keep running, stay reachable and stay on
+    it."""
     address, host = hello["status"]["address"], hello["status"]["host"]
     lab.await_answer("internet", address)
     before = machine(lab)

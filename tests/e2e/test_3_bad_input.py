@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input is answered with a message that names object and field, and changes nothing."""
+"""Bad input gets an error that names object and field, and changes nothing."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ V = "nacre.dev/v1alpha1"
 
 
 def versions(lab):
-    """Of all objects that a bad request could have touched (heartbeats go on)."""
+    """Versions of all objects that a bad request could have changed (heartbeats go on)."""
     return {(o["kind"], o["metadata"]["name"]): o["metadata"]["resourceVersion"]
             for kind in ("instances.nacre.dev", "addresspools", "instancetypes", "images")
             for o in lab.items("-A", kind)}
@@ -44,7 +44,7 @@ def test_refused(lab, what):
     result = lab.apply(bad, check=False)
     assert result.returncode != 0
     if KUBERNETES or "error validating" in result.stderr:
-        # An older kubectl finds some of it by the schema, and names kind and field in words of its own.
+        # An older kubectl finds some errors by the schema and names kind and field in its own words.
         words = [w.split(".")[-1] for w in words if w != "bad"]
     for word in words:
         assert word in result.stderr, result.stderr
@@ -91,7 +91,7 @@ def test_five_megabytes(lab):
         status, text = request(lab, "POST", INSTANCES, json.dumps(instance("bad", image="x" * 5_000_000)))
         assert status == 413, text
     except (BrokenPipeError, ConnectionResetError):
-        pass  # answered while we were still sending
+        pass  # the server answered before the request was complete
     assert versions(lab) == before
 
 

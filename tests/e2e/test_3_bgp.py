@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What guards BGP sessions: passwords and TTL security. The lab has all of them; edge2 is played with."""
+"""Protection of BGP sessions: passwords and TTL security. The lab has all of it; these tests change edge2."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def change(lab, **spec):
 
 @pytest.fixture
 def peer(lab, hello):
-    """Edge2's session, as it was before at the end; the other edge carries traffic meanwhile."""
+    """Edge2's session, restored at the end. The other edge carries the traffic meanwhile."""
     before = {k: lab.get("edgepeer", PEER)["spec"].get(k) for k in ("remoteASN", "passwordFile", "ttlSecurity")}
     await_reason(lab, "Established")
     yield
@@ -39,7 +39,7 @@ def peer(lab, hello):
 
 
 def options(packet):
-    """Kinds of the options of a TCP header, which scapy doesn't all know."""
+    """Kinds of the options of a TCP header; scapy doesn't know all of them."""
     kinds, rest = [], bytes(packet[TCP])[20:packet[TCP].dataofs * 4]
     while rest and rest[0] != 0:
         kinds.append(rest[0])
@@ -51,7 +51,7 @@ def options(packet):
 def test_sessions_are_authenticated(lab, hello, place, interface, ttl):
     with lab.capture(place, interface, "ip6 and tcp port 179") as packets:
         eventually("keepalives have passed", 20, lambda: lab.answers("internet", hello["status"]["address"]))
-        lab.exec(place, "sleep", "3")  # each side sends one a second
+        lab.exec(place, "sleep", "3")  # each side sends a keepalive each second
     assert packets
     for p in packets:
         assert TCP_MD5 in options(p), p.summary()
@@ -84,7 +84,8 @@ def test_bad_password_files(lab, peer, content, mode, says):
 
 
 def test_changed_as_number(lab, peer):
-    """FRR forgets a neighbor whose AS number is taken back. Its password, lists and families are given again."""
+    """FRR forgets a neighbor when its AS number changes. The agent configures its password, lists and families
+    again."""
     def config():
         text = lab.exec("edge2/public", "vtysh", "--vty_socket", f"{lab.dir}/edge2/frr-public", "-d", "bgpd", "-c", "show running-config")
         return sorted(line.strip() for line in text.splitlines() if " neighbor " in line)
@@ -99,11 +100,11 @@ def test_changed_as_number(lab, peer):
 
 
 def test_peer_without_ttl_security(lab, peer):
-    """The internet checks the TTL: a session that doesn't send 255 doesn't come up."""
+    """The internet checks the TTL: a session that doesn't send 255 is not established."""
     change(lab, ttlSecurity=False)
     vty = f"{lab.dir}/edge2/frr-public"
     eventually("FRR knows", 20, lambda: "ttl-security" not in lab.exec(
         "edge2/public", "vtysh", "--vty_socket", vty, "-d", "bgpd", "-c", "show running-config"))
-    # It goes for the next session.
+    # The change takes effect for the next session.
     lab.exec("edge2/public", "vtysh", "--vty_socket", vty, "-c", "clear bgp *")
     await_reason(lab, "NotEstablished")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's own manners, and what can't be reached from where."""
+"""The lab's own behaviour, and which places can't be reached from which."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def test_console(console):
 
 
 def test_spoofed_sources_are_dropped(lab, hello, console):
-    """The guest's own address gets out, any other doesn't, not even one of another instance."""
+    """Packets with the guest's own address leave; packets with another, even another instance's, don't."""
     host, address = hello["status"]["host"], hello["status"]["address"]
     lab.await_answer("internet", address)
     fakes = ["2001:db8:bad::1", "2001:db8:1000:ffff::1", "fd4e::1:1"]
@@ -45,7 +45,8 @@ def test_spoofed_sources_are_dropped(lab, hello, console):
 
 
 def test_our_own_addresses_do_not_come_from_outside(lab, hello, cleanup):
-    """Not one of an instance, nor any of a pool: a guest that lets in another's /64 is not reached by who only says so."""
+    """Packets from outside with an address of an instance or of a pool are dropped, even if a guest allows that
+    source."""
     cleanup += ["shy"]
     other = hello["status"]["prefix"]
     lab.apply(instance("shy", ingress=[{"protocol": "udp", "port": 7, "from": other},
@@ -68,7 +69,7 @@ def test_our_own_addresses_do_not_come_from_outside(lab, hello, cleanup):
 def test_underlay_is_out_of_reach(lab, hello):
     host = hello["status"]["host"]
     vteps = [h["spec"]["vtep"] for h in lab.items("hosts")]
-    # The addresses are there, in the underlay.
+    # In the underlay these addresses answer.
     assert lab.answers(f"{host}/underlay", vteps[0])
     for place in [host, f"{host}/public", "edge1", "edge1/public", "internet"]:
         for vtep in vteps:
@@ -119,7 +120,7 @@ def test_two_labs_side_by_side(lab, hello):
     with another(lab, "b") as other:
         result = other.up()
         assert "answers from the internet" in result.stdout
-        # The same addresses, another world.
+        # The same addresses in another lab.
         assert other.instance("demo", "hello")["metadata"]["uid"] != hello["metadata"]["uid"]
         assert other.answers("internet", other.instance("demo", "hello")["status"]["address"])
     ping.stop()
@@ -127,7 +128,7 @@ def test_two_labs_side_by_side(lab, hello):
 
 
 def test_failed_up_cleans_up(lab, tmp_path):
-    """A controller that dies at once: the step and the log are named, nothing stays but the logs."""
+    """A controller that ends at once: the error names the step and the log, and nothing is left but the logs."""
     directory = os.path.dirname(NACRE)
     shutil.copy(NACRE, tmp_path / "nacre")
     for program in ("nacre-apiserver", "nacre-node", "nacre-edge", "nacre-vm"):
@@ -164,7 +165,7 @@ def test_interrupted_up_cleans_up(lab):
 
 
 def test_down_from_a_wreck(lab):
-    """Everything killed, its memory gone: `down` finds what is left by name."""
+    """All daemons are killed and the lab's files deleted: `down` finds the rest by name."""
     with another(lab, "f") as other:
         other.up("--no-instance")
         for daemon in ("apiserver", "controller", "edge1", "host1"):

@@ -34,7 +34,7 @@ def end(process):
 
 
 class Kubernetes:
-    """A kube-apiserver beside the lab's API server, with the same authority, on another port."""
+    """A kube-apiserver beside the lab's API server, with the same certificate authority, on another port."""
 
     def __init__(self, lab):
         self.lab, self.dir, self.processes = lab, tempfile.mkdtemp(prefix=f"e2e-{lab.name}-kube-"), []
@@ -83,7 +83,7 @@ class Kubernetes:
 
 
 def qemu(lab, obj):
-    """The QEMU processes of an instance: process ids and when they began."""
+    """The QEMU processes of an instance: pids and start times."""
     found = []
     container = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}"
     for pid in run("ip", "netns", "pids", container).stdout.split():
@@ -104,7 +104,7 @@ def stop_daemon(lab, name):
 
 
 def point(lab, old, new):
-    """Every program's kubeconfig, and the operator's, at another server."""
+    """Lets all programs' kubeconfigs, and the operator's, name another server."""
     for path in [*glob.glob(f"{lab.dir}/pki/*.kubeconfig"), *glob.glob(f"{lab.dir}/*kubeconfig")]:
         with open(path) as f:
             text = f.read()
@@ -119,7 +119,7 @@ def agents(lab):
 
 
 def await_agents(lab):
-    """All of them renew their Leases at the server that the operator's kubeconfig names."""
+    """Waits until all agents renew their Leases on the server of the operator's kubeconfig."""
     def renewed():
         return {l["metadata"]["name"]: l["spec"]["renewTime"] for l in lab.items("-n", "nacre-system", "leases")
                 if l["metadata"]["name"].startswith("host-")}
@@ -130,7 +130,7 @@ def await_agents(lab):
 
 
 def picture(lab):
-    """What must be the same on both servers."""
+    """The state that must be the same on both servers."""
     instances = {i["metadata"]["name"]: i for i in lab.items("-n", NS, "instances")}
     return {
         "instances": {n: {k: i["status"].get(k) for k in ("id", "host", "address", "prefix", "delegatedPrefix", "mac",
@@ -154,12 +154,12 @@ def uids(lab):
 
 
 def owner(lab, name):
-    """Of an instance: the uid that its owner reference names."""
+    """The uid in the owner reference of an instance."""
     return lab.instance(NS, name)["metadata"]["ownerReferences"][0]["uid"]
 
 
 def check_works(lab, name):
-    """A new one can be made, reached, and leaves nothing; a Cluster still has its member."""
+    """A new instance can be created and reached, and leaves nothing; a Cluster still has its member."""
     assert owner(lab, f"{GANG}-0") == lab.get("-n", NS, "cluster", GANG)["metadata"]["uid"]
     before = picture(lab)
     lab.apply(instance(name))
@@ -177,7 +177,7 @@ def check_works(lab, name):
 
 @contextlib.contextmanager
 def read_only(lab):
-    """The lab's nacre-apiserver, started anew on hold; ended at the end."""
+    """The lab's nacre-apiserver, restarted with --read-only; stopped at the end."""
     with open(f"/proc/{lab.pid('apiserver')}/cmdline") as f:
         argv = f.read().rstrip("\0").split("\0")
     stop_daemon(lab, "apiserver")
@@ -209,7 +209,7 @@ def test_there_and_back(lab):
     ping = Ping(lab, "internet", address)
     try:
         kube.start(api)
-        # There.
+        # To the kube-apiserver.
         stop_daemon(lab, "controller")
         with read_only(lab):
             refused = lab.kubectl("-n", NS, "annotate", "instance", name, "a=b", check=False)
@@ -226,7 +226,7 @@ def test_there_and_back(lab):
         assert all(uids(lab)[n] != uid for n, uid in old_uids.items())
         check_works(lab, "on-kubernetes")
         assert qemu(lab, lab.instance(NS, name)) == machine
-        # And back, to a nacre-apiserver that has seen nothing of it.
+        # And back, to a nacre-apiserver with an empty database.
         stop_daemon(lab, "controller")
         kube.kubectl("apply", "--server-side", "-f", f"{ROOT}/deploy/hold.yaml")
         eventually("it holds", 60, lambda: "on hold" in lab.kubectl(
@@ -255,7 +255,7 @@ def test_there_and_back(lab):
     ping.note_gap("moved to a kube-apiserver and back")
     assert ping.sent > 1000
     assert ping.lost == [], f"lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
-    # What it had is free again.
+    # The addresses of the deleted instance are free again.
     lab.delete_instances(NS, name, timeout=120)
     left = picture(lab)
     id = mover["status"]["id"]
@@ -268,5 +268,5 @@ def test_there_and_back(lab):
 
 
 def qemu_gone(lab, obj):
-    """Its namespace, and with it all that ran there."""
+    """The namespace is gone, and so are all its processes."""
     return netns.is_gone(f"nl-{lab.name}-{obj['status']['host']}-i-{obj['status']['id'].replace('-', '')[:12]}")

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-A cloud with running guests takes the programs of this build, one after the other, as packages replace them: no packet is
-lost, and no guest is started anew. Only in `./dev test --all`, for it builds an older commit.
-"""
+"""A cloud with running guests gets the programs of this build, one after the other, as packages replace them: no packet
+is lost, and no guest is restarted. Only in `./dev test --all`, since it builds an older commit."""
 
 import os
 import shutil
@@ -13,7 +11,7 @@ from conftest import BIN, KUBERNETES, Lab, Ping, eventually, instance
 from harness import ROOT, run
 from test_2_disturb import kill_and_restart, qemu_pids
 
-# Guests that this version started are still taken over.
+# The new programs must adopt guests of this version.
 OLDEST = os.environ.get("NACRE_UPGRADE_FROM", "dba7e5a6")
 SOURCES = "/var/cache/nacre/upgrade"
 
@@ -30,7 +28,7 @@ def programs(directory):
 
 @pytest.fixture(scope="module")
 def old_programs():
-    """The directory of the older version's programs, which are kept for the next run."""
+    """The directory of the older version's programs, which is kept for the next run."""
     try:
         commit = run("git", "-C", ROOT, "rev-parse", "--verify", f"{OLDEST}^{{commit}}").stdout.strip()
     except subprocess.CalledProcessError:
@@ -50,7 +48,7 @@ def old_programs():
 
 @pytest.fixture
 def old_lab(old_programs, tmp_path):
-    """A lab of the older version whose programs can be replaced."""
+    """A lab of the older version, whose programs can be replaced."""
     for name in programs(old_programs):
         shutil.copy2(f"{old_programs}/{name}", tmp_path / name)
     lab = Lab(f"u{os.getpid()}", hosts=2, program=str(tmp_path / "nacre"))
@@ -60,7 +58,7 @@ def old_lab(old_programs, tmp_path):
 
 
 def replace_programs(lab):
-    """As dpkg does: what runs goes on with the file that it was started from."""
+    """Replaces the files as dpkg does: running processes keep the old file."""
     directory = os.path.dirname(lab.program)
     for name in programs(BIN):
         shutil.copy2(f"{BIN}/{name}", f"{directory}/{name}.new")
@@ -68,7 +66,7 @@ def replace_programs(lab):
 
 
 def machines(lab, names):
-    """What must not change of each: its process and how often it was started."""
+    """What must not change: the process of each instance and its number of restarts."""
     found = {}
     for name in names:
         obj = lab.instance("demo", name)
@@ -93,7 +91,7 @@ def test_upgrade(old_lab):
     for daemon in ("apiserver", "controller", "host1", "edge1", "host2", "edge2"):
         kill_and_restart(lab, daemon)
         assert machines(lab, names) == before, daemon
-    # What the versions before and after write in turn would show within some turns of the loops.
+    # If the two versions overwrote each other's changes, this would show within some turns of the loops.
     for ping in pings.values():
         ping.await_answers(500)
     assert machines(lab, names) == before
@@ -102,7 +100,8 @@ def test_upgrade(old_lab):
         ping.note_gap(f"upgrade, {name}")
         assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
 
-    # The new programs can do all with what the old ones made: a new neighbour, off and on again, an end without a trace.
+    # The new programs can do everything with guests of the old ones: add another guest, power off and on, delete
+    # completely.
     lab.apply(instance("new"))
     lab.wait_ready("demo", "new")
     lab.await_answer("internet", lab.instance("demo", "new")["status"]["address"])

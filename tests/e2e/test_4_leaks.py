@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing is left of what was deleted: instance, tenant, the whole lab."""
+"""Nothing is left after the deletion of an instance, a tenant or the whole lab."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from harness import patient
 
 
 def routes(lab):
-    """Of all hosts and edges, but for the kernel's own."""
+    """The routes of all hosts and edges, without the kernel's own."""
     found = {}
     for place in [f"edge{i}/public" for i in (1, 2)] + [f"host{i}/public" for i in range(1, lab.hosts + 1)]:
         found[place] = sorted(l for l in lab.exec(place, "ip", "-6", "route").splitlines() if "proto kernel" not in l)
@@ -37,7 +37,8 @@ def state(lab):
 
 
 def open_files(lab):
-    """Of each daemon; of the two that keep connections for when they are busy again, without sockets."""
+    """The number of open files of each daemon. Sockets are not counted for the two daemons that keep connections
+    open."""
     found = {}
     for daemon in ["apiserver", "controller", "edge1", "edge2"] + [f"host{i}" for i in range(1, lab.hosts + 1)]:
         directory = f"/proc/{lab.pid(daemon)}/fd"
@@ -81,7 +82,7 @@ def test_delete_namespace(lab):
 
 
 def test_cluster(lab):
-    """A tenant's gang: up together, scaled up and down by kubectl, deleted."""
+    """A tenant's gang: placed together, scaled up and down by kubectl, deleted."""
     before = state(lab)
     ns, name = "red", "gang"
 
@@ -128,7 +129,7 @@ def test_twenty_instances_three_times(lab):
             if i["metadata"]["name"] in names), interval=1)
         lab.delete_instances("demo", *names, timeout=120)
         assert_same(lab, before, 60)
-        # The first round opens connections that are kept.
+        # The first round opens connections that stay open.
         if round == 0:
             files = open_files(lab)
     now = open_files(lab)
@@ -136,12 +137,12 @@ def test_twenty_instances_three_times(lab):
 
 
 def test_lab_down_leaves_nothing(lab, snapshot_before):
-    """Last, for it takes the lab away (a second `down` is harmless)."""
+    """The last test, since it removes the lab (a second `down` is harmless)."""
     frr = {int(open(os.path.join(d, f)).read()) for d, _, files in os.walk(lab.dir) for f in files
            if f in ("zebra.pid", "bgpd.pid")}
     assert len(frr) == 2 * (3 + lab.hosts + 2 + 2)
     lab.down()
-    # What FRR leaves there when it is killed bears no name of ours, but its pids.
+    # Files that a killed FRR leaves there have no name of ours in them, only FRR's pids.
     for d in Snapshot().frr_traces - snapshot_before.frr_traces:
         with contextlib.suppress(FileNotFoundError):
             files = os.listdir(os.path.join("/var/tmp/frr", d))

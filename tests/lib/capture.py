@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets seen on a device. A capture ends when it has seen a packet that was sent at its end, so that none is missing."""
+"""Captures packets on a device. At the end it sends a packet and waits until it is captured, so that none is
+missing."""
 
 import contextlib
 import os
@@ -23,13 +24,12 @@ s.send(bytes(12) + b"\\x86\\xdd" + ip + udp)
 
 @contextlib.contextmanager
 def capture(inside, interface, expression="ip6"):
-    """
-    INSIDE makes a command one that runs where the device is. The list is filled at the end. INTERFACE "any": all of them.
-    """
+    """INSIDE(command) returns the command that runs in the device's namespace. The list is filled at the end. INTERFACE
+    may be "any"."""
     from scapy.layers.inet import UDP
     from scapy.utils import rdpcap
 
-    # Of the two link types that "any" has, scapy knows the first.
+    # "any" has two link types; scapy knows only this one.
     link_type = ["-y", "LINUX_SLL"] if interface == "any" else []
     packets, marker = [], f"end of capture {os.urandom(8).hex()}"
     with tempfile.TemporaryDirectory(prefix="nacre-capture-") as directory:

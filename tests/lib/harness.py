@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-What tests of all folders wait with and run programs with.
-
-Times that tests give are those of a quiet machine. Continuous integration may have a quarter of a core, so they are
-stretched here, and only here: a test that fails for its time has met something that doesn't come at all.
-"""
+"""How tests of all folders wait and run programs. Times in tests are those of a quiet machine. Continuous integration
+may have a quarter of a core, so they are stretched here, and only here. If a test fails by a timeout, the event really
+doesn't come."""
 
 import os
 import subprocess
@@ -17,15 +14,13 @@ PATIENCE = float(os.environ.get("NACRE_TEST_PATIENCE", "4"))
 
 
 def patient(seconds):
-    """How long to wait for what takes at most so many seconds where nothing else runs."""
+    """The timeout for something that takes at most that many seconds on a quiet machine."""
     return max(60, seconds * PATIENCE)
 
 
 def eventually(what, seconds, condition, interval=0.05, catch=()):
-    """
-    Returns condition()'s first true value; fails when it is long overdue, with what it said last. Exceptions in CATCH
-    count as "not yet".
-    """
+    """Returns condition()'s first true value. Fails at the stretched timeout, with condition()'s last value. Exceptions
+    in CATCH count as "not yet"."""
     deadline = time.monotonic() + patient(seconds)
     while True:
         try:
@@ -43,7 +38,7 @@ def until(what, condition, seconds=20):
 
 
 class Failed(subprocess.CalledProcessError, AssertionError):
-    """A program that failed, with what it said."""
+    """A program that failed, with its output."""
 
     def __str__(self):
         return f"{' '.join(map(str, self.cmd))}: exit status {self.returncode}: {self.stdout}{self.stderr}"
@@ -60,5 +55,5 @@ def output(*argv, **kwargs):
     return run(*argv, **kwargs).stdout
 
 
-# Before a command: it is killed when the thread that started it ends, however that ends.
+# Put before a command: kills it when the thread that started it ends, for whatever reason.
 MORTAL = ["setpriv", "--pdeathsig", "KILL"]

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-What a run of tests makes outside its processes, by name, so that the next run removes what one left that was killed.
-
-Each run has a file in /run/nacre-tests, named by its pid: its start time, then a line for each thing.
-"""
+"""Records by name what a run of tests makes besides processes, so that the next run removes what a killed run left.
+Each run has a file in /run/nacre-tests, named by its pid: its start time, then a line for each thing."""
 
 import atexit
 import contextlib
@@ -22,13 +19,13 @@ DIRECTORY = "/run/nacre-tests"
 
 
 def start_time(pid):
-    """Tells a process from a later one of the same number; None if there is none."""
+    """Distinguishes a process from a later one with the same pid. None: there is no such process."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
         return f.read().rsplit(")", 1)[1].split()[19]
 
 
 def claim(kind, name):
-    """KIND "netns": namespaces whose names begin with NAME; "dir", "mount", "lab"."""
+    """Records NAME. KIND is "netns" (namespaces whose names begin with NAME), "dir", "mount" or "lab"."""
     path = f"{DIRECTORY}/{os.getpid()}"
     if not os.path.exists(path):
         os.makedirs(DIRECTORY, exist_ok=True)
@@ -41,7 +38,7 @@ def claim(kind, name):
 
 
 def sweep():
-    """What runs left that are no more."""
+    """Removes what ended runs left."""
     with open(f"{DIRECTORY}/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for pid in filter(str.isdigit, os.listdir(DIRECTORY)):
@@ -77,7 +74,7 @@ def cgroups(prefix):
 
 
 def remove_cgroups(prefix):
-    """A killed process may take a moment to leave its group."""
+    """Retries, since a killed process may take a moment to leave its group."""
     deadline = time.monotonic() + 20
     while left := cgroups(prefix):
         for path in left:

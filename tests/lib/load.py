@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-NACRE_TEST_LOAD=N: N busy loops beside the tests, to find what only waits long enough on a quiet machine. Each is a session of
-its own, so that the scheduler (sched_autogroup, sched(7)) gives it as much as it gives to a whole daemon.
-"""
+"""NACRE_TEST_LOAD=N: N busy loops beside the tests, to find tests that depend on the speed of a quiet machine. Each
+loop is a session of its own, so that the scheduler (sched_autogroup, sched(7)) gives it as much as a whole daemon."""
 
 import os
 import subprocess

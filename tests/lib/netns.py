@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-Network namespaces by name. The name is a file in /run/netns before the namespace is mounted on it, and again for a moment
-when it is deleted (ip-netns(8) and src/net/netns.c both do it like that), so that "the file exists" tells nothing.
-"""
+"""Network namespaces by name. The name is a file in /run/netns that exists before the namespace is mounted on it, and
+for a moment after the namespace is unmounted (in ip-netns(8) and in src/net/netns.c). So an existing file doesn't mean
+that the namespace exists."""
 
 import fcntl
 import os
@@ -17,7 +16,7 @@ def is_usable(name):
     try:
         with open(f"{DIRECTORY}/{name}") as f:
             return fcntl.ioctl(f.fileno(), NS_GET_NSTYPE) == CLONE_NEWNET
-    except OSError:  # not there, or not mounted
+    except OSError:  # missing, or not mounted
         return False
 
 
@@ -26,5 +25,5 @@ def await_usable(name, seconds=20):
 
 
 def is_gone(name):
-    """Nothing of it is left, not even the name."""
+    """Neither the namespace nor its name exists."""
     return not os.path.lexists(f"{DIRECTORY}/{name}")

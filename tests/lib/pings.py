@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pings while something happens, and which of them were lost."""
+"""Sends pings during a test, and reports which were lost."""
 
 import re
 import signal
@@ -10,11 +10,11 @@ from harness import MORTAL, eventually, patient
 
 
 class Ping:
-    """A ping every 10 ms. INSIDE goes before the command; no answer at the start is a failure."""
+    """A ping every 10 ms. INSIDE is put before the command. Fails if there is no answer at the start."""
 
     def __init__(self, inside, address, *options, interval=0.01):
         self.margin = int(1 / interval)
-        # Not a pipe: one that nobody reads would be full after some seconds, and the pings would stand still.
+        # Not a pipe: nobody reads it, so it would be full after some seconds and ping would block.
         self.out = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([*MORTAL, *inside, "ping", "-n", "-D", *options, "-i", str(interval), address],
                                         stdout=self.out, stderr=subprocess.STDOUT)
@@ -28,16 +28,14 @@ class Ping:
         return [int(s) for s in re.findall(r"icmp_seq=(\d+) ttl", self.output())]
 
     def await_answers(self, more):
-        """As many more as have come by now."""
+        """Waits for that many more answers."""
         before = max(self.answered(), default=0)
         eventually("pings are answered", 15, lambda: max(self.answered(), default=0) >= before + more)
         assert self.process.poll() is None, self.output()[-500:]
 
     def stop(self):
-        """
-        Of the last second's some may be under way when ping is told to end. The others are lost if they have no answer,
-        for there is one to a later ping.
-        """
+        """Pings of the last second may still be under way, so they are not counted. Earlier ones without an answer are
+        lost, since there is an answer to a later ping."""
         try:
             self.await_answers(self.margin)
         finally:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts on a fabric of two leaves with real FRR: what is in the kernel, and what packets do.
-
-No API here: src/net/test-host is a host that takes its endpoints on stdin. All namespaces and
-directories carry a prefix of the run and are gone afterwards.
-"""
+"""Hosts on a fabric of two leaves with real FRR: the kernel's state, and what packets do. There is no API here:
+src/net/test-host is a host that reads its endpoints from stdin. All namespaces and directories have the prefix of the
+run in their names and are removed at the end."""
 
 import functools
 import json
@@ -87,12 +85,12 @@ class Host:
         return run("ip", "-n", self.public, *argv, check=check)
 
     def via(self, prefix):
-        """The nexthop object that a route of ours uses."""
+        """The nexthop object of a route of ours."""
         route = re.search(r"nhid (\d+)", self.ip("-6", "route", "show", prefix, "proto", "78"))
         return route and self.ip("nexthop", "show", "id", route.group(1))
 
     def kernel(self):
-        """All that we programmed, as comparable text; ids included."""
+        """All entries that we programmed, with ids, as text to compare."""
         return "\n".join([
             self.ip("nexthop", "show"),
             *sorted(self.ip("-6", "route", "show", "proto", "78").splitlines()),
@@ -101,7 +99,7 @@ class Host:
             *sorted(run("bridge", "-n", self.public, "fdb", "show", "dev", "overlay").splitlines())])
 
     def instance(self, name, n):
-        """A namespace on a veth, as an instance's container is; returns what to announce."""
+        """A namespace on a veth, like an instance's container. Returns the arguments to announce it."""
         ns, mac = f"{self.prefix}i-{name}", f"02:00:00:00:00:{n:02x}"
         ip, prefix = f"2001:db8::{n}", f"2001:db8:{n}::/64"
         run("ip", "netns", "add", ns)
@@ -174,7 +172,7 @@ class Fabric:
 
 @pytest.fixture(scope="module")
 def fabric():
-    # Short: names of sockets live in it.
+    # The name is short because paths of sockets are limited.
     directory = f"/run/nacre-test-{os.getpid()}"
     os.makedirs(directory)
     f = Fabric(directory)
@@ -232,7 +230,7 @@ def test_start_is_right(fabric, instances):
 
 
 def test_encapsulation(fabric, instances):
-    """What leaves a host is VXLAN of our VNI between the two VTEPs, with the MACs made of the VTEPs, and nothing else."""
+    """A host sends only VXLAN of our VNI between the two VTEPs, with the MACs derived from the VTEPs."""
     from scapy.all import IPv6, UDP, VXLAN, Ether
     leaf1, leaf2 = (functools.partial(lambda leaf, *argv: ["ip", "netns", "exec", leaf, *argv], leaf) for leaf in fabric.leaves)
     with capture(leaf1, "h1", "udp or icmp6") as seen1, capture(leaf2, "h1", "udp or icmp6") as seen2:
@@ -294,7 +292,7 @@ def test_restart_repairs_and_sweeps(fabric, instances):
     for e in host.endpoints:
         host.put(*e)
     host.say("start")
-    # What isn't the overlay's stays.
+    # Entries that aren't the overlay's stay.
     assert "cafe" in host.ip("-6", "route", "show", "proto", "static")
     assert "2001:db8:cafe::/47" in host.ip("-6", "route", "show", "proto", "78")
     host.ip("-6", "route", "del", "2001:db8:cafe::/48")
@@ -328,11 +326,11 @@ def test_drift_is_repaired(fabric, instances, damage):
     before = host.kernel()
     mac2 = re.search(r"^(\S+) .*dst fd5c:a1ab::2 ", before, re.M).group(1)
     tool, *argv = [mac2 if w == "MAC2" else w for w in damage]
-    # A flush gives up with a failure when all is back faster than it can look.
+    # A flush fails if the entries are restored faster than it can look.
     run(tool, "-n", host.public, *argv, check="flush" not in argv)
     if damage[1] == "link":
         host.ip("link", "set", damage[3], "up")
-        # Taking a device down takes its IPv6 addresses; this one is up to whoever made the veth.
+        # A device that goes down loses its IPv6 addresses; whoever made the veth must restore this one.
         host.ip("addr", "replace", "fe80::1/64", "dev", "i-t1", "nodad")
     until("repaired", lambda: host.settled() and same())
     await_answer(instances[0], "2001:db8:2::1", "2001:db8:1::1")
@@ -340,7 +338,7 @@ def test_drift_is_repaired(fabric, instances, damage):
 
 
 def test_lost_notifications(fabric, instances):
-    """More changes behind our back than the socket holds: everything is looked at again."""
+    """More foreign changes than the socket buffer holds: everything is compared again."""
     host = fabric.hosts[0]
     before = host.kernel()
     syncs = host.stats()["syncs"]
@@ -360,7 +358,7 @@ def test_replace_and_remove(fabric, instances):
     host.put("x", "2001:db8::77", "02:00:00:00:00:77", "fd5c:a1ab::9", None, "2001:db8:77::/64", "203.0.113.0/24")
     host.settled()
     assert "fd5c:a1ab::9" in host.kernel() and "203.0.113.0/24" in host.kernel()
-    # Moves to a host that is known already: old VTEP's entries go.
+    # The endpoint moves to a known host: the entries of the old VTEP are removed.
     host.put("x", "2001:db8::77", "02:00:00:00:00:77", "fd5c:a1ab::2", None, "2001:db8:77::/64")
     host.settled()
     assert "fd5c:a1ab::9" not in host.kernel() and "203.0.113.0/24" not in host.kernel()
@@ -372,7 +370,8 @@ def test_replace_and_remove(fabric, instances):
 
 
 def test_many_announcers(fabric, instances):
-    """::/0 by two hosts: a group; the loss of a VTEP takes it out, its return puts it back; one's own wins."""
+    """Two hosts announce ::/0: a group. A lost VTEP leaves the group and joins it again when it returns. A local
+    endpoint wins."""
     host, third = fabric.hosts[0], fabric.hosts[2]
     before = host.kernel()
 
@@ -389,7 +388,7 @@ def test_many_announcers(fabric, instances):
     for leaf in fabric.leaves:
         run("ip", "-n", leaf, "link", "set", "h3", "up")
     until("back in the group", lambda: members() == 2)
-    # Restart with a group: adopted as it is.
+    # A restart adopts an existing group as it is.
     at = host.kernel()
     host.kill()
     host.start()
@@ -430,7 +429,8 @@ def test_device_comes_later(fabric, instances):
 
 
 def test_refusal_is_told_and_tried_again(fabric, instances):
-    """What the kernel refuses is reported for its endpoint; the others don't suffer; it comes right by itself."""
+    """If the kernel refuses an entry, this is reported for its endpoint, other endpoints are not affected, and it is
+    retried."""
     host = fabric.hosts[0]
     before = host.kernel()
     host.reports.clear()
@@ -443,7 +443,7 @@ def test_refusal_is_told_and_tried_again(fabric, instances):
     host.put("fine", "2001:db8::61", "02:00:00:00:00:61", "fd5c:a1ab::2", None, "2001:db8:61::/64")
     host.settled()
     until("reported", lambda: host.stats() and host.reports and "refuses" in host.reports[-1])
-    # That the device is up may be heard of after the endpoint.
+    # The device's "up" may arrive after the endpoint.
     *earlier, refusal = host.reports
     assert re.match(r"report no6 - the kernel refuses it: .*IPv6", refusal), host.reports
     assert earlier in ([], ["report no6 - network device `i-no6` is down"])
@@ -459,7 +459,7 @@ def test_refusal_is_told_and_tried_again(fabric, instances):
 
 
 def test_no_learning_no_flooding(fabric, instances):
-    """A frame to an unknown MAC isn't sent anywhere, and what arrives teaches nothing."""
+    """A frame to an unknown MAC is not sent, and received frames make no entries."""
     one, two = fabric.hosts[0], fabric.hosts[1]
     fdb = run("bridge", "-n", two.public, "fdb", "show", "dev", "overlay")
     tx = lambda: json.loads(run("ip", "-n", one.public, "-s", "-j", "link", "show", "overlay"))[0]["stats64"]["tx"]
@@ -480,19 +480,20 @@ def test_no_learning_no_flooding(fabric, instances):
 
 
 def test_underlay_out_of_reach(fabric, instances):
-    """From an instance, from `public` and from the first namespace no address of the underlay answers."""
+    """No address of the underlay answers from an instance, from `public` or from the default namespace."""
     host = fabric.hosts[0]
     for to in ("fd5c:a1ab::1", "fd5c:a1ab::2"):
         assert not ping(instances[0], to, "2001:db8:1::1")
         assert not ping(host.public, to)
         assert subprocess.run(["ping", "-c1", "-W1", to], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-    # And the host is no way from one leaf to the other.
+    # No traffic between the leaves goes through the host.
     assert "fd5c:a1ab::" in run("ip", "-n", fabric.leaves[0], "-6", "route")
     assert not re.search(r"65002", run("vtysh", "--vty_socket", f"{fabric.dir}/leaf1/frr", "-c", "show bgp ipv6 unicast"))
 
 
 def test_router_is_no_service(fabric, instances):
-    """What listens in `public` (bgpd on an edge) can't be reached from an instance, here or elsewhere."""
+    """A service that listens in `public` (bgpd on an edge) can't be reached from an instance, on this host or
+    another."""
     host = fabric.hosts[1]
     server = subprocess.Popen([*MORTAL, "ip", "netns", "exec", host.public, "/usr/bin/python3", "-c",
                                "import socket; s = socket.create_server(('::', 179), family=socket.AF_INET6);\n"
@@ -520,7 +521,7 @@ def test_router_is_no_service(fabric, instances):
 
 def test_no_route_says_so(fabric, instances):
     argv = ["ip", "netns", "exec", instances[0], "ping", "-n", "-c", "1", "-W", "1", "-I", "2001:db8:1::1", "2001:db8:99::1"]
-    # More than once: the kernel limits how many such answers it gives.
+    # Several tries, since the kernel limits the rate of such answers.
     until("told so", lambda: "unreachable" in run(*argv, check=False).lower())
 
 
@@ -547,7 +548,7 @@ def paths(host, vtep):
 
 
 def test_a_leaf_that_announces_too_much_is_cut_off(fabric, instances):
-    """The other one carries on; what was too much is not believed."""
+    """The other leaf carries the traffic; the surplus prefixes are not accepted."""
     ours = fabric.hosts[0]
     enter = ("configure terminal", "router bgp", "no bgp network import-check", "address-family ipv6 unicast")
     many = [f"network 2001:db8:bad:{n:x}::/64" for n in range(200)]
@@ -559,7 +560,7 @@ def test_a_leaf_that_announces_too_much_is_cut_off(fabric, instances):
         assert "2001:db8:bad:" not in run("ip", "-n", ours.underlay, "-6", "route")
     finally:
         leaf2(fabric, *enter, *(f"no {n}" for n in many))
-        for host in fabric.hosts:  # not after five minutes, but at once
+        for host in fabric.hosts:  # at once, not after five minutes
             run("vtysh", "--vty_socket", f"{fabric.dir}/h{host.number}/frr-underlay", "-c", "clear bgp *")
     for host in fabric.hosts:
         for other in {h.vtep for h in fabric.hosts} - {host.vtep}:
@@ -569,7 +570,7 @@ def test_a_leaf_that_announces_too_much_is_cut_off(fabric, instances):
 
 @pytest.mark.parametrize("content", ["another-one", ""])
 def test_a_password_that_is_not_the_fabrics(fabric, instances, content):
-    """A changed file is taken up; an empty one is an error that leaves the sessions as they are."""
+    """A changed file takes effect; an empty one is an error and leaves the sessions as they are."""
     path, third = f"{fabric.dir}/other", fabric.hosts[2]
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
         f.write(content)
@@ -607,7 +608,7 @@ def test_ensure_repairs_the_underlay(fabric, instances):
 
 
 def test_zebra_killed(fabric, instances):
-    """Routes stay while zebra is dead, and when it is back they follow BGP again."""
+    """Routes stay while zebra is dead, and follow BGP again when it is back."""
     host = fabric.hosts[0]
     pings = pinging(instances[0], "2001:db8:2::1", "2001:db8:1::1")
     zebra = int(run("cat", f"{fabric.dir}/h1/frr-underlay/zebra.pid"))

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-A cloud of one compute host: API server, controller and agent, each a real one, in namespaces of the run's own.
-
-Not a conftest.py: other folders import theirs by that name.
-"""
+"""A cloud with one compute host: a real API server, controller and agent, in namespaces of the run's own. Not a
+conftest.py, since the files of other folders import theirs by that name."""
 
 import contextlib
 import ctypes
@@ -30,7 +27,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def inside(netns, function):
-    """What function() returns, called in a network namespace. Sockets stay in the one they were made in."""
+    """Calls function() in a network namespace. Sockets stay in the namespace in which they were made."""
     with open("/proc/self/ns/net") as home, open(f"/run/netns/{netns}") as away:
         assert libc.setns(away.fileno(), 0) == 0
         try:
@@ -40,7 +37,7 @@ def inside(netns, function):
 
 
 def open_tap(name):
-    """The guest's end of a tap: frames are read and written after a virtio-net header of 10 bytes."""
+    """The guest's end of a tap. Each frame has a virtio-net header of 10 bytes in front."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x0002 | 0x1000 | 0x4000))
     return fd
@@ -63,7 +60,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Guest:
-    """An instance, as its host sees it."""
+    """An instance and its traces on the host."""
 
     def __init__(self, cloud, obj):
         self.cloud, self.name, self.uid = cloud, obj["metadata"]["name"], obj["metadata"]["uid"]
@@ -84,7 +81,7 @@ class Guest:
         return found
 
     def init(self):
-        """nacre-vm, which has the name of its file until it runs."""
+        """Pids of nacre-vm, which has the name of its file before it runs."""
         return self.pids("nacre-vm") or self.pids("init")
 
 
@@ -92,7 +89,7 @@ class Cloud:
     def __init__(self, images):
         self.prefix = f"nv{os.getpid()}-"
         self.dir = tempfile.mkdtemp(prefix="nacre-test-")
-        os.chmod(self.dir, 0o755)  # FRR has a user of its own
+        os.chmod(self.dir, 0o755)  # FRR's user must reach it
         leftovers.claim("dir", self.dir)
         leftovers.claim("netns", self.prefix)
         self.images, self.daemons, self.node_options = self.dir + "/images", {}, ()
@@ -107,7 +104,8 @@ class Cloud:
             self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def node_argv(self):
-        # Not `ip netns exec`: that has mounts of its own, where the agent's namespaces would be named.
+        # Not `ip netns exec`: it has a mount namespace of its own, in which the names of the agent's namespaces would
+        # be.
         return ["nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-node", f"--api=unix:{self.sock}",
                 "--host=h1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
                 f"--run-dir={self.dir}/h1", f"--state-dir={self.dir}/state", f"--images={self.images}", "--vcpus=64",
@@ -135,7 +133,7 @@ class Cloud:
         until("the agent is ready", lambda: self.is_ready(f"{self.dir}/node.sock"))
 
     def restart_node(self, *options):
-        """Kills the agent; the next one has OPTIONS beside its usual ones."""
+        """Kills the agent and starts another with OPTIONS in addition to its usual options."""
         self.wait_node()
         self.kill("node")
         self.node_options = options
@@ -171,7 +169,7 @@ class Cloud:
                 print(f"--- {name}\n" + "".join(f.readlines()[-20:]))
 
     def stop(self):
-        self.logs()  # pytest shows it where something failed
+        self.logs()  # pytest shows the logs if a test fails
         node = self.daemons.get("node")
         for name in list(self.daemons):
             self.kill(name, signal.SIGTERM)
@@ -230,7 +228,7 @@ class Cloud:
 
 
 class Renewals:
-    """When the host's lease was renewed, as somebody sees who looks often."""
+    """When the host's lease was renewed; look() must be called often."""
 
     def __init__(self, cloud):
         self.cloud, self.times = cloud, []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an instance can take of its host, and that the end of the agent's own group ends no instance."""
+"""The resources that an instance can take from its host. The end of the agent's own group must end no instance."""
 
 import contextlib
 import errno
@@ -24,13 +24,13 @@ def read(path):
 
 
 def find(cgroups, file):
-    """Its content in the one hierarchy that has it."""
+    """The content of the file in the one hierarchy that has it."""
     found = [read(f"{d}/{file}") for d in cgroups if os.path.exists(f"{d}/{file}")]
     return found[0] if found else None
 
 
 def copy_cpuset(group):
-    """A new group of version 1 has no processors and no memory nodes."""
+    """A new group of version 1 has no processors and no memory nodes, so copies the parent's."""
     for f in ("cpuset.cpus", "cpuset.mems"):
         if os.path.exists(f"{group}/{f}"):
             with open(f"{group}/{f}", "w") as to:
@@ -38,7 +38,7 @@ def copy_cpuset(group):
 
 
 def join(groups):
-    """This process."""
+    """Moves this process into the groups."""
     for d in groups:
         with open(f"{d}/cgroup.procs", "w") as f:
             f.write("0")
@@ -46,7 +46,7 @@ def join(groups):
 
 @pytest.fixture(scope="module")
 def guest(cloud):
-    """With a disk: a boot sector that does nothing."""
+    """An instance with a disk: a boot sector that does nothing."""
     with open(f"{cloud.images}/idle", "wb") as f:
         f.write(b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
     cloud.post(f"{GROUP}/images", "Image", "idle", {"disk": {"file": "idle", "format": "raw", "firmware": "bios"}})
@@ -65,7 +65,7 @@ def uid_of(pid):
 
 
 def groups_of(guest, *files):
-    """Its control groups; skips where no controller has one of FILES."""
+    """The instance's control groups. Skips the test if no hierarchy has one of FILES."""
     groups = leftovers.cgroups(guest.netns)
     if not groups or (files and not any(find(groups, f) for f in files)):
         pytest.skip(f"this machine has no control groups with {' or '.join(files) or 'anything'}")
@@ -84,19 +84,20 @@ def test_limits(guest):
     for d in groups:
         assert {int(p) for p in read(f"{d}/cgroup.procs").split()} == pids, d
     memory = str((256 + 4 + 4 + 256 + (256 if uses_tcg(guest) else 0)) * MIB)
-    # A controller that the machine lacks bounds nothing: None.
+    # None: the machine lacks this controller, so there is no limit.
     assert (find(groups, "memory.max") or find(groups, "memory.limit_in_bytes")) in (memory, None)
     assert (find(groups, "cpu.max") or find(groups, "cpu.cfs_quota_us") or "150000").split()[0] == "150000"
     assert find(groups, "pids.max") in ("129", None)
     weights = [find(groups, f) for f in ("io.weight", "io.bfq.weight", "blkio.bfq.weight")]
     assert set(filter(None, weights)) <= {"100", "default 100"}
     assert {read(f"/proc/{p}/oom_score_adj") for p in pids} == {"500"}
-    # With 1 no core is written, nor piped into a program of the host's.
+    # With a limit of 1 byte no core is written, and none is piped into a program of the host.
     assert all(re.search(r"^Max core file size +1 +1 ", read(f"/proc/{p}/limits"), re.M) for p in pids)
 
 
 def test_memory_has_an_end(cloud, guest):
-    """Code in QEMU's place takes all it can get: it is killed, the machine starts again, and an event says why."""
+    """Code in place of QEMU takes all memory it can get: it is killed, the machine starts again, and an event says
+    why."""
     pid, before = qemu(guest), cloud.instance("idle")["status"].get("restarts", 0)
     uid, groups = uid_of(pid), groups_of(guest, "memory.max", "memory.limit_in_bytes")
 
@@ -111,7 +112,7 @@ def test_memory_has_an_end(cloud, guest):
     hogs = [take(600)]
     try:
         assert hogs[0].wait(120) == -signal.SIGKILL
-        # Each is smaller than what QEMU counts by its oom_score_adj, so that QEMU goes first.
+        # Each is smaller than QEMU is with its oom_score_adj, so that QEMU is killed first.
         hogs = [take(250) for _ in range(4)]
         until("an event says so", lambda: [m for r, m in cloud.events("idle") if r == "OutOfMemory"])
     finally:
@@ -121,7 +122,7 @@ def test_memory_has_an_end(cloud, guest):
     until("it is counted", lambda: cloud.instance("idle")["status"].get("restarts", 0) > before)
     until("another QEMU runs", lambda: [p for p in guest.pids(QEMU) if p != pid])
     cloud.wait("idle", "Running")
-    # The next end is judged by itself.
+    # The next end gets its own reason.
     os.kill(qemu(guest), signal.SIGKILL)
     until("an event says so", lambda: [m for r, m in cloud.events("idle") if r == "Killed"])
     cloud.wait("idle", "Running")
@@ -132,7 +133,7 @@ def test_a_disk_has_an_end(guest):
     limit = MIB + MIB // 1024 + 16 * MIB
     assert [l.split()[3:5] for l in read(f"/proc/{pid}/limits").splitlines() if l.startswith("Max file size")] == \
         [[str(limit)] * 2]
-    # QEMU's user may write to its disk, up to there.
+    # QEMU's user may write to its disk, up to the limit.
     code = f"""
 import os, resource, sys
 fd = os.open({guest.state + "/disk.qcow2"!r}, os.O_RDWR)
@@ -145,20 +146,20 @@ except OSError as e:
     sys.exit(e.errno)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == errno.EFBIG
-    # Past it is an error for the guest, and no signal; signal 25 is the 25th bit.
+    # Past the limit the guest gets an error, and the process no signal: SIGXFSZ is ignored.
     (init,) = guest.init()
     for p in (pid, init):
         (ignored,) = [l.split()[1] for l in read(f"/proc/{p}/status").splitlines() if l.startswith("SigIgn:")]
         assert int(ignored, 16) & 1 << (signal.SIGXFSZ - 1)
     assert [l.split()[3:5] for l in read(f"/proc/{init}/limits").splitlines() if l.startswith("Max file size")] == \
         [[str(MIB)] * 2]
-    # And it can make no other file.
+    # QEMU can make no other file.
     st = os.stat(guest.state)
     assert st.st_uid == 0 and st.st_mode & 0o777 == 0o750
 
 
 def test_descriptors(cloud, guest):
-    """Those that a machine needs, and none that the agent has, whether it is close-on-exec or not."""
+    """Processes have the descriptors that a machine needs, and none of the agent's, close-on-exec or not."""
     secret = f"{cloud.dir}/secret"
     with open(secret, "w"):
         pass
@@ -172,13 +173,13 @@ def test_descriptors(cloud, guest):
     for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir) + r"/(log|exit\.json)")):
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         assert not [l for l in links if not re.fullmatch(rf"({own}|/dev/null|pipe:.*|socket:.*|anon_inode:.*)", l)]
-        # The monitor and the serial line; with nacre-vm what listens, router advertisements and the agent.
+        # QEMU: monitor and serial port. nacre-vm: also its listening sockets, router advertisements and the agent.
         assert len([l for l in links if l.startswith("socket:")]) <= (2 if pid != init else 8), links
     cloud.delete("poor")
 
 
 def test_the_end_of_the_agents_group_ends_no_guest(cloud, guest):
-    """As the kubelet does it with a Pod: everything in its groups is killed."""
+    """Kills all processes in the agent's groups, as the kubelet does when a Pod ends."""
     groups_of(guest)
     pods = [f"{os.path.dirname(os.path.dirname(d))}/{cloud.prefix}pod" for d in leftovers.cgroups(guest.netns)]
     cloud.kill("node")
@@ -221,7 +222,7 @@ def test_the_end_of_the_agents_group_ends_no_guest(cloud, guest):
 
 
 def test_nothing_is_left(cloud, guest):
-    """What a killed agent left behind: groups and disks of instances that are no more."""
+    """Groups and disks of instances that are gone, which a killed agent left."""
     groups_of(guest)
     cloud.create("gone", "idle")
     gone = cloud.wait("gone", "Running")
@@ -232,7 +233,7 @@ def test_nothing_is_left(cloud, guest):
     disk = f"{os.path.dirname(guest.state)}/01234567-89ab-4000-8000-000000000000"
     for d in [*stray, disk]:
         os.mkdir(d)
-    # Of another agent, which has mounts of its own, and so a lock and names of namespaces of its own.
+    # A group of another agent that has its own mount namespace, and so its own lock and its own names of namespaces.
     foreign = [d[:-1] + "c" for d in stray]
     for d in foreign:
         os.mkdir(d)
@@ -269,7 +270,7 @@ def test_it_says_what_is_missing(cloud, guest):
     cloud.kill("node")
     (memory,) = [os.path.dirname(os.path.dirname(d)) for d in leftovers.cgroups(guest.netns)
                  if os.path.exists(f"{d}/memory.max") or os.path.exists(f"{d}/memory.limit_in_bytes")]
-    # Mounts of its own, as a Pod without the host's control groups has them.
+    # A mount namespace without the host's control groups, as in a Pod.
     cloud.start_node("unshare", "--mount", "sh", "-c", "umount $0; exec \"$@\"", memory)
     cloud.wait_node()
     with open(f"{cloud.dir}/node.log") as f:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-Control groups of version 2, as today's hosts have them: src/node/test-cgroup-v2.c as the only program of a machine whose
-kernel has all controllers. The machine that runs the tests may have version 1.
-"""
+"""Control groups of version 2, as current hosts have them: src/node/test-cgroup-v2.c is the only program of a virtual
+machine whose kernel has all controllers. The machine that runs the tests may have version 1."""
 
 import gzip
 import os

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that QEMU and nacre-vm can't make. src/vm/test-vm.c tries them one by one; here it is real guests."""
+"""System calls that QEMU and nacre-vm can't make. src/vm/test-vm.c tries them one by one; these tests use real
+guests."""
 
 import ctypes
 import os
@@ -25,7 +26,7 @@ def ptrace(request, pid, data=None):
 
 
 def redirect(pid, number, args):
-    """False if it is in no system call just now."""
+    """False: the process is in no system call now."""
     regs = ctypes.create_string_buffer(27 * 8)
     ptrace(PTRACE_ATTACH, pid)
     os.waitpid(pid, WALL)
@@ -47,7 +48,7 @@ def redirect(pid, number, args):
 
 
 def make_it_call(pid, number, *args):
-    """The first thread of process PID makes this system call instead of the one that it waits in."""
+    """Makes the first thread of process PID call this instead of the system call in which it waits."""
     until("it waits in a system call", lambda: redirect(pid, number, args))
 
 
@@ -67,7 +68,7 @@ def guest(cloud):
 
 
 def processes(guest, but=()):
-    """nacre-vm and QEMU, when both run and neither is one of BUT."""
+    """The pids of nacre-vm and QEMU, when both run and neither is in BUT."""
     def both():
         pids = [*guest.init(), *guest.pids(QEMU)]
         return pids if len(pids) == 2 and not set(pids) & set(but) else None
@@ -97,14 +98,14 @@ def test_a_forbidden_call_of_qemu_is_its_end(cloud, guest, call):
 def test_a_forbidden_call_of_nacre_vm_is_its_end(cloud, guest):
     pids = processes(guest)
     cloud.wait("idle", "Running")
-    # Its 0 would mean to the loop that nothing happened.
+    # If the call were allowed, its result 0 would mean to the loop that nothing happened.
     make_it_call(pids[0], SYS_SCHED_GET_PRIORITY_MIN, 0)
     until("nothing of it lingers", lambda: not [p for p in pids if os.path.exists(f"/proc/{p}")])
     processes(guest, pids)
 
 
 def test_the_probe_of_kvm_does_what_it_should(cloud):
-    """Its boot sector, as an instance with software emulation: it comes to its end, and powers off."""
+    """The probe's boot sector, as an instance under software emulation: it runs to its end and powers off."""
     with open(f"{ROOT}/src/node/kvmprobe.c") as f:
         (text,) = re.findall(r"boot_sector\[512\] = \{(.*?)\[510\]", f.read(), re.S)
     code = bytes(int(b, 16) for b in re.findall(r"0x([0-9a-f]{2})", text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real guests on one host: start, death, restart of the agent, bad images, removal."""
+"""Real guests on one host: start, end, restart of the agent, bad images, removal."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PING_AND_WEB = [{"protocol": "icmp"}, {"protocol": "tcp", "port": 80}]
 
 @pytest.fixture(scope="module")
 def outside(cloud):
-    """A place behind `public`, to ping from."""
+    """A namespace behind `public`, to ping from."""
     netns.await_usable(cloud.public)
     place = cloud.prefix + "outside"
     run("ip", "netns", "add", place)
@@ -52,7 +52,7 @@ def answers(place, guest, seconds=60):
 
 
 def web(place, address, path="cgi-bin/info"):
-    """What the guest's server says; it comes up after the network."""
+    """The answer of the guest's HTTP server, which starts after the network."""
     return until(f"http://[{address}] answers", lambda: run(
         "ip", "netns", "exec", place, "curl", "-s", "-g", "-m", "20", f"http://[{address}]/{path}", check=False))
 
@@ -72,7 +72,7 @@ def say_on_console(guest, text, expect):
             heard += data
         except TimeoutError:
             assert time.monotonic() < deadline, heard
-            s.sendall(text.encode())  # nobody was there yet
+            s.sendall(text.encode())  # nobody was connected yet
     s.close()
     return heard.decode("utf-8", "replace")
 
@@ -92,7 +92,7 @@ def test_qemu_has_no_privileges(guest):
     assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2"
     host = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("user", "mnt", "pid", "ipc", "uts", "net")}
     assert not [n for n in host if os.readlink(f"/proc/{pid}/ns/{n}") == host[n]]
-    # All it can see. tests/node/test_users.py looks at where it could write.
+    # All that it can see. tests/node/test_users.py tests where it can write.
     assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "config.json", "dev", "image", "init", "lib", "lib64", "proc",
                                                        "sbin", "state", "tmp", "usr"]
 
@@ -113,7 +113,7 @@ def test_killed_qemu_comes_back(cloud, guest, outside):
     assert ("Killed", "QEMU was killed by signal 9 (Killed); it is started again") in until(
         "an event says why", lambda: [e for e in cloud.events("web") if e[0] == "Killed"])
     until("the restart is counted", lambda: restarts() == before + 1)
-    # And so does nacre-vm.
+    # The same for nacre-vm.
     (pid,) = guest.init()
     os.kill(pid, signal.SIGKILL)
     until("the restart is counted", lambda: restarts() == before + 2)
@@ -159,14 +159,14 @@ def test_power(cloud, guest, outside):
     cloud.patch("web", {"running": True})
     cloud.wait("web", "Running")
     answers(outside, guest)
-    # A guest that powers itself off shall run, so it is started again.
+    # A guest that powers itself off is started again, since it shall run.
     say_on_console(guest, "poweroff\n", "poweroff")
     until("an event says so", lambda: [e for e in cloud.events("web") if e[0] == "PoweredOff"])
     answers(outside, guest)
 
 
 def test_removed_while_nobody_was_there(cloud, outside):
-    """Not even a finalizer was waited for: what is left of an instance goes when the agent comes back."""
+    """The instance was deleted without waiting for its finalizer: the agent removes what is left when it comes back."""
     cloud.create("orphan", "lab")
     g = cloud.wait("orphan", "Running")
     cloud.kill("controller")
@@ -183,7 +183,7 @@ def test_removed_while_nobody_was_there(cloud, outside):
 
 
 def test_an_object_with_another_uid_is_the_same_guest(cloud, guest, outside):
-    """As after a move to another API server: status.id tells what the guest is known by."""
+    """The state after a move to another API server: the guest is known by status.id."""
     before = guest.pids("qemu-system-x86_64")
     path = f"{GROUP}/namespaces/t/instances/web"
     old = cloud.instance("web")
@@ -230,7 +230,7 @@ def test_uefi_disk(cloud, outside, images):
     answers(outside, g, 90)
     assert "hello from guest" in web(outside, g.address, "")
     assert {"disk.qcow2", "disk.max", "vars.fd"} == set(os.listdir(g.state))
-    # It runs from memory.
+    # The guest runs from memory.
     say_on_console(g, "/bin/busybox blkdiscard /dev/vda && echo dis''carded\n", "discarded")
     answers(outside, g)
     cloud.delete("uefi")
@@ -239,7 +239,7 @@ def test_uefi_disk(cloud, outside, images):
 
 
 def test_bios_disk(cloud):
-    """A boot sector that says its piece on the serial port."""
+    """A boot sector that prints a text on the serial port."""
     code = bytes.fromhex("31c08ed8be167cbaf803fcac84c07403eeebf8f4ebfd") + b"booted by the BIOS\0"
     with open(f"{cloud.images}/sector", "wb") as f:
         f.write(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
@@ -270,7 +270,7 @@ def test_bad_images(cloud, name, spec, field, says):
 @pytest.mark.parametrize("name, cmdline", [("newline", "quiet\nrm"), ("unicode", "quiet init=/bin/\u00fc\u4e2d"),
                                            ("commas", "a,b,,c 'x' \"y\" \\"), ("long", "x" * 1500)])
 def test_odd_command_lines(cloud, name, cmdline):
-    """Whatever the API accepts neither harms the agent nor means anything to QEMU."""
+    """Command lines that the API accepts don't harm the agent and have no special meaning to QEMU."""
     cloud.post(f"{GROUP}/images", "Image", name, {"kernel": {"kernel": "vmlinuz", "cmdline": cmdline}})
     cloud.create(name, name)
     if name == "newline":
@@ -291,7 +291,7 @@ def test_no_such_image(cloud):
     cloud.create("none", "nothing")
     cloud.wait("none", "ImageNotFound")
     assert "Image `nothing` does not exist" in cloud.ready("none")["message"]
-    # It clears by itself.
+    # The instance recovers by itself.
     cloud.post(f"{GROUP}/images", "Image", "nothing", {"kernel": {"kernel": "vmlinuz", "initrd": "initrd"}})
     cloud.wait("none", "Running")
     cloud.delete("none")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent believes of a container whose nacre-vm is no longer its own: programs in its place, and one that hangs."""
+"""A hostile or hanging nacre-vm: what the agent believes of it. Other programs take the place of nacre-vm."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from nodelib import GROUP, cloud, images, until  # noqa: F401 (two are fixtures)
 
 QEMU = "qemu-system-x86_64"
 
-# Says again and again, to whoever connects, that the machine runs, and that it doesn't.
+# Reports to each client, without end, that the machine runs and that it is paused.
 FICKLE = """#!/usr/bin/python3
 import socket, time
 listening = socket.socket(fileno=3)
@@ -24,7 +24,7 @@ while True:
             time.sleep(0.01)
 """
 
-# Says that it was stopped as asked, which nobody did, in words that a terminal obeys.
+# Reports that it was stopped on request, which nobody made, with escape sequences in the message.
 QUITTER = r"""#!/usr/bin/python3
 import os
 os.write(5, rb'{"state":"ended","since":"2026-01-01T00:00:00.000000Z","reason":"Stopped","message":"\u001b[2Jgone\n\u009b2J"}')
@@ -33,7 +33,7 @@ os.write(5, rb'{"state":"ended","since":"2026-01-01T00:00:00.000000Z","reason":"
 
 @pytest.fixture
 def program(cloud, request):
-    """The agent starts this in nacre-vm's place."""
+    """The agent starts this program instead of nacre-vm."""
     path = f"{cloud.dir}/program"
     with open(path, "w") as f:
         f.write(request.param)
@@ -51,7 +51,7 @@ def test_states_that_change_without_end(cloud, program):
     seen, end = set(), time.monotonic() + 10
     while time.monotonic() < end:
         seen.add(cloud.instance("one")["metadata"]["resourceVersion"])
-    # Ten states in ten seconds, and what the controller writes.
+    # Ten states in ten seconds, and the controller's writes.
     assert len(seen) <= 25
 
 
@@ -59,7 +59,7 @@ def test_states_that_change_without_end(cloud, program):
 def test_ends_that_nobody_asked_for(cloud, program):
     cloud.create("one", "lab")
     until("it is told", lambda: [m for r, m in cloud.events("one") if r == "Stopped"])
-    # The first is believed; after that it is started with delays, like any that ends by itself.
+    # The first end is believed; after that the machine is started with delays, like any that ends by itself.
     until("it waits", lambda: "?[2Jgone???2J; it is started again in 2 s" in cloud.ready("one").get("message", ""))
     assert ("Stopped", "?[2Jgone???2J") in cloud.events("one")
     assert all(m.isascii() and m.isprintable() for r, m in cloud.events("one") if r == "Stopped")
@@ -80,7 +80,7 @@ def test_one_that_hangs_is_stopped(cloud, impatient):
     cloud.patch("hangs", {"running": False})
     cloud.wait("hangs", "Stopped", 120)
     assert not os.path.exists(f"/proc/{qemu}") and "StopForced" in [r for r, _ in cloud.events("hangs")]
-    # It can be started again.
+    # The machine can be started again.
     cloud.patch("hangs", {"running": True})
     cloud.wait("hangs", "Running", 60)
     cloud.delete("hangs")

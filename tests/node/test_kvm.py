@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who decides whether guests run with KVM: the operator and the agent's own probe, never a guest or its image."""
+"""The operator and the agent's own probe decide whether guests run with KVM; guests and images don't."""
 
 import os
 import stat
@@ -42,7 +42,7 @@ def test_the_unit_file_has_kvm_or_nothing():
 
 
 def test_the_probe_decides_before_any_guest(cloud):
-    """Without an instance there is an answer, and nothing of the probe is left."""
+    """The result is there before any instance, and nothing is left of the probe."""
     cloud.wait_node()
     if not os.path.exists("/dev/kvm"):
         pytest.skip("no /dev/kvm, so nothing is probed")
@@ -52,7 +52,7 @@ def test_the_probe_decides_before_any_guest(cloud):
 
 
 def test_a_killed_agent_leaves_no_probe(cloud, halting):
-    """Whatever the next one is told about KVM."""
+    """The next agent removes the probe, whatever its --accel says."""
     name = f"{cloud.host}-kvm-probe"
     for accel in ("tcg", "auto"):
         cloud.wait_node()
@@ -64,7 +64,7 @@ def test_a_killed_agent_leaves_no_probe(cloud, halting):
 
 
 def test_not_known_is_no_answer(cloud, halting, tmp_path):
-    """A probe that is killed says nothing about KVM: neither is software emulation chosen, nor is that remembered."""
+    """A probe that is killed gives no result: software emulation is not chosen, and nothing is stored."""
     if not os.path.exists("/dev/kvm"):
         pytest.skip("no /dev/kvm, so nothing is probed")
     cloud.wait_node()
@@ -82,7 +82,7 @@ def test_not_known_is_no_answer(cloud, halting, tmp_path):
 
 
 def test_no_image_is_asked(cloud, halting):
-    """The answer is there, and an instance neither asks again nor changes it."""
+    """With a stored result an instance neither starts a probe nor changes the result."""
     cloud.wait_node()
     if not os.path.exists("/dev/kvm"):
         pytest.skip("no /dev/kvm, so nothing is probed")

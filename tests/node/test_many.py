@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many guests at once, and the host is still alive. Programs that only sleep stand for nacre-vm, so that they cost little."""
+"""Many guests at once, and the host's lease is renewed. Sleeping programs stand in for nacre-vm, so that they cost
+little."""
 
 import os
 import signal
@@ -10,7 +11,7 @@ GUESTS = 60
 
 
 def test_all_of_them_end_at_once(cloud):
-    """To start them again takes longer than the lease lasts; it is renewed meanwhile."""
+    """Starting all guests again takes longer than a lease; the lease is renewed meanwhile."""
     path = f"{cloud.dir}/sleeper"
     with open(path, "w") as f:
         f.write("#!/bin/sh\nexec sleep infinity\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest can send and receive. The guest is this test: it holds the tap of an instance that is powered off."""
+"""What a guest can send and receive. The test plays the guest: it uses the tap of an instance that is powered off."""
 
 import ipaddress
 import json
@@ -30,7 +30,7 @@ def eui64_link_local(mac):
 
 
 class Wire:
-    """Both sides of an instance's container: the guest's tap, and the device in `public`."""
+    """Both sides of an instance's container: the guest's tap, and the veth in `public`."""
 
     def __init__(self, cloud, guest):
         self.guest, self.cloud = guest, cloud
@@ -49,10 +49,10 @@ class Wire:
         self.public.send(bytes(Ether(src=GATEWAY_MAC, dst=self.guest.mac) / packet))
 
     def outside(self, layer=None, seconds=0.3):
-        """What came out, until nothing does for so long; not before there is a packet with LAYER."""
+        """The packets that left the container, until none comes for SECONDS. Waits for a packet with LAYER first."""
         def receive():
             data, (_, _, kind, _, _) = self.public.recvfrom(65536, socket.MSG_DONTWAIT)
-            return data if kind != 4 else None  # our own
+            return data if kind != 4 else None  # sent by us
 
         return receive_all(receive, layer, seconds)
 
@@ -86,7 +86,7 @@ def wire(cloud):
 
 @pytest.fixture(autouse=True)
 def quiet(wire):
-    """What an earlier test has caused is over."""
+    """Discards the packets that an earlier test caused."""
     wire.guest_got(seconds=0.05)
     wire.outside(seconds=0.05)
 
@@ -130,7 +130,7 @@ def test_ipv4_and_arp_do_not(wire):
 
 
 def test_random_packets(wire):
-    """Whatever is sent: only what bears the guest's own addresses comes out."""
+    """Random packets: only those with the guest's own addresses leave."""
     g, rng = wire.guest, random.Random(4861)
     for _ in range(2000):
         src = rng.choice([own(g, rng.randrange(1, 1 << 40)), str(g.delegated[rng.randrange(1 << 60)]),
@@ -144,7 +144,7 @@ def test_random_packets(wire):
             wire.send(packet, mac)
         except OSError:
             pass  # too strange for a frame
-    mine = [g.net, g.delegated, ipaddress.ip_network("fd10::/64")]  # the last: errors from the container itself
+    mine = [g.net, g.delegated, ipaddress.ip_network("fd10::/64")]  # the last is for errors from the container itself
     for p in wire.outside():
         assert IPv6 in p
         assert any(ipaddress.ip_address(p[IPv6].src) in n for n in mine), p.summary()
@@ -184,7 +184,7 @@ def test_the_rules_follow_the_spec(wire):
     wire.cloud.patch("off", {"ingress": rules})
     until("ssh is not let in", lambda: not passes(22))
     until("http is", lambda: passes(80))
-    # What somebody else changes is put right when the agent looks again.
+    # The agent repairs foreign changes when it applies the next change.
     run("ip", "netns", "exec", g.netns, "nft", "flush", "chain", "inet", "nacre", "ingress")
     assert not passes(80)
     wire.cloud.patch("off", {"ingress": rules + [ssh]})
@@ -226,7 +226,7 @@ def solicit(wire, src, cls=ICMPv6ND_NS, dst="ff02::1:ff00:1", before=None):
                                    "router solicitations", "echo requests", "solicitations behind a fragment header",
                                    "solicitations behind options"])
 def test_a_guest_cannot_fill_the_neighbour_table(wire, means):
-    """The table is one for the whole host."""
+    """The kernel has one neighbour table for the whole host."""
     g = wire.guest
     for n in range(1, 500):
         if means == "solicitations from link-local addresses":
@@ -246,7 +246,7 @@ def test_a_guest_cannot_fill_the_neighbour_table(wire, means):
 
 
 def test_the_gateway_answers_neighbour_solicitations(wire):
-    # Whatever the test before has used up, the address made of its MAC is always a guest's own.
+    # Whatever the last test has used up, the guest can always use the address made of its MAC.
     wire.send(IPv6(src=wire.link_local, dst="ff02::1:ff00:1", hlim=255) /
               ICMPv6ND_NS(tgt="fe80::1") / ICMPv6NDOptSrcLLAddr(lladdr=wire.guest.mac))
     got = [p for p in wire.guest_got(ICMPv6ND_NA) if ICMPv6ND_NA in p]
@@ -271,13 +271,13 @@ def test_the_container_itself_is_closed(wire):
         wire.guest_got(seconds=0.05)
         wire.send(IPv6(src=src, dst=dst) / TCP(sport=6000, dport=22, flags="S"))
         wire.send(IPv6(src=src, dst=dst) / UDP(sport=6000, dport=9))
-        # It asks for neighbours that an earlier test has made it remember; that is no answer to these.
+        # The kernel may solicit neighbours of an earlier test; that is no answer to these packets.
         assert not [p for p in wire.guest_got() if IPv6 in p and p[IPv6].src == dst and ICMPv6ND_NS not in p], \
             "not even a refusal"
 
 
 def test_an_unreachable_port_and_a_large_packet_are_told(wire):
-    """Errors for a connection of the guest's own come in."""
+    """ICMPv6 errors for a connection of the guest's own come in."""
     g = wire.guest
     wire.send(IPv6(src=g.address, dst=OUTSIDE) / UDP(sport=7000, dport=7001) / Raw(b"x" * 100))
     sent = [p for p in wire.outside(UDP) if UDP in p][0][IPv6]
@@ -290,7 +290,7 @@ def test_an_unreachable_port_and_a_large_packet_are_told(wire):
 
 
 def test_router_solicitation_is_not_answered_while_off(wire):
-    """Advertisements are nacre-vm's, and none runs; the kernel sends none of its own."""
+    """nacre-vm sends advertisements, and it doesn't run; the kernel sends none."""
     wire.send(IPv6(src=wire.link_local, dst="ff02::2", hlim=255) / ICMPv6ND_RS())
     assert not [p for p in wire.guest_got() if ICMPv6ND_RA in p]
 
@@ -317,7 +317,8 @@ for kind, protocol, freebind in ((socket.SOCK_DGRAM, 0, 0), (socket.SOCK_DGRAM, 
 
 @pytest.mark.parametrize("source", ["overlay", "guest"])
 def test_nothing_leaves_the_container_but_answers(wire, source):
-    """Code in QEMU has the container's network namespace: it can't send by the overlay address, nor by the guest's."""
+    """QEMU is in the container's network namespace, but code in it can't send from the overlay address or the
+    guest's."""
     g = wire.guest
     address = json.loads(run("ip", "-n", g.netns, "-j", "addr", "show", "uplink"))[0]["addr_info"][0]["local"]
     assert address.startswith("fd10:")
@@ -326,7 +327,7 @@ def test_nothing_leaves_the_container_but_answers(wire, source):
         run("ip", "netns", "exec", g.netns, "/usr/bin/python3", "-c", AS_QEMU, str(uid),
             address if source == "overlay" else g.address, to)
     assert not wire.outside()
-    # Answers of the kernel's own do leave: an echo reply, and an error for a packet whose hop limit ran out.
+    # The kernel's own answers leave: an echo reply, and an error for a packet whose hop limit ran out.
     wire.send_in(IPv6(src=OUTSIDE, dst=address) / ICMPv6EchoRequest(id=77))
     assert [p for p in wire.outside(ICMPv6EchoReply) if ICMPv6EchoReply in p]
     wire.send_in(IPv6(src=OUTSIDE, dst=g.address, hlim=1) / TCP(sport=5000, dport=80, flags="S"))
@@ -352,11 +353,12 @@ for scope in (uplink, socket.if_nametoindex(tap)):
 
 
 def test_the_socket_for_advertisements_sends_nothing_else(wire):
-    """Code in nacre-vm has it. It is bound to the tap, which the kernel doesn't ask where the address names a device."""
+    """nacre-vm has this socket. It is bound to the tap, but the kernel ignores that if an address names another
+    device."""
     g = wire.guest
     run("ip", "netns", "exec", g.netns, "/usr/bin/python3", "-c", AS_NACRE_VM, "260001", "tap", "uplink")
     assert not wire.outside()
-    # The kernel may ask for neighbours that earlier tests made it remember, and says where it is.
+    # The kernel may solicit neighbours that earlier tests made it remember, with its own link-layer address.
     assert not [p for p in wire.guest_got() if ICMPv6NDOptSrcLLAddr not in p]
 
 
@@ -365,7 +367,7 @@ def fragments(packet, size=1280):
 
 
 def whole(packets, src, size):
-    """Whether the fragments of one packet from SRC are among these, SIZE bytes of it."""
+    """Whether PACKETS contain all fragments of one packet from SRC with SIZE bytes."""
     seen = {p[IPv6ExtHdrFragment].offset * 8: len(p[IPv6ExtHdrFragment].payload)
             for p in packets if IPv6ExtHdrFragment in p and p[IPv6].src == src}
     return sum(seen.values()) == size
@@ -376,7 +378,7 @@ def udp(src, dst, dport, ident, size=2000):
 
 
 def test_fragments_in(wire):
-    """What may come in is decided by the whole packet: the later fragments of one that may not don't come in either."""
+    """The whole packet decides what may come in: later fragments of a forbidden packet don't come in either."""
     g = wire.guest
     for ident, (src, dport, order, passes) in enumerate([
             ("2001:db8:9:1::7", 53, 1, True), ("2001:db8:9:1::7", 53, -1, True), ("2001:db8:9:1::7", 54, 1, False),
@@ -390,7 +392,7 @@ def test_fragments_in(wire):
 
 
 def test_fragments_out(wire):
-    """Source and MAC are checked in each fragment, before anything is kept of it."""
+    """Source and MAC are checked in each fragment, before the kernel stores any of it."""
     g = wire.guest
     for f in fragments(udp(g.address, OUTSIDE, 9, 0x2000)):
         wire.send(f)
@@ -415,7 +417,7 @@ def test_fragments_out(wire):
 
 
 def test_fragments_that_overlap(wire):
-    """Are dropped, the whole packet (RFC 5722): no second opinion about where its ports are."""
+    """The whole packet is dropped (RFC 5722), so that its ports can't be read in two ways."""
     g, src = wire.guest, "2001:db8:9:1::7"
     first, second = fragments(udp(src, g.address, 53, 0x4000))
     twice = second.copy()
@@ -426,7 +428,7 @@ def test_fragments_that_overlap(wire):
 
 
 def test_a_large_echo_passes_both_ways(wire):
-    """Fragments of ICMPv6, of which only the first has a type."""
+    """Of a fragmented ICMPv6 packet only the first fragment has a type."""
     g = wire.guest
     for f in fragments(IPv6(src=g.address, dst=OUTSIDE) / IPv6ExtHdrFragment(id=0x5000) / ICMPv6EchoRequest(id=5, data=b"x" * 1992)):
         wire.send(f)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all instances of a host store: disks that get no more room than there is, and UEFI variables that can't grow."""
+"""Storage of all instances of a host: no disk gets more room than there is, and UEFI variables can't grow."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 @pytest.fixture(scope="module", autouse=True)
 def idle(cloud):
-    """A boot sector that does nothing. A disk upon it may have 17 MiB."""
+    """Images with a boot sector that does nothing. A disk on one may have 17 MiB."""
     with open(f"{cloud.images}/idle", "wb") as f:
         f.write(b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
     for name, firmware in (("idle", "bios"), ("firmware", "uefi")):
@@ -67,12 +67,12 @@ def test_disks_share_the_room(cloud, small):
     assert message.startswith(f"`{small}`: no room for a disk of at most 17 MiB: 39 MiB are free, of which other disks may "
                               "still take 33 MiB; add space, delete instances or disks in `removed`, or raise --disk-overcommit")
     assert cloud.instance("c")["status"]["phase"] == "Failed" and message in [m for r, m in cloud.events("c") if r == "StartFailed"]
-    # What a guest writes makes no difference, and the agent remembers nothing: it reads files.
+    # Writes of a guest make no difference, and the agent stores nothing: it reads the files.
     fill(disk(guests[0]), 10)
     cloud.restart_node(f"--state-dir={small}")
     until("it was looked at", lambda: "29 MiB are free, of which other disks may still take 23 MiB" in cloud.ready("c")["message"])
     assert not os.path.exists(disk(c))
-    # It starts by itself once there is room.
+    # The instance starts by itself once there is room.
     cloud.delete("b")
     cloud.wait("c", "Running", 60)
     cloud.create("d", "idle")
@@ -82,15 +82,15 @@ def test_disks_share_the_room(cloud, small):
     assert qemu(guests[0]) == before[0]
 
 
-# A boot sector. Five times a second it writes itself to another 64 KiB of the disk, and a letter to the serial port: w, or
-# E for an error, after which it tries the same place again.
+# A boot sector. Five times a second it writes itself to another 64 KiB of the disk, and a letter to the serial port: w,
+# or E after an error. After an error it tries the same place again.
 WRITER = bytes.fromhex("""
     31c08ed88ec08ed0bc007088d3be007d66c7041000010066c74404007c000066c744088000000066c7440c00000000
     b8004388dabe007dcd13b045720a6681440880000000b077baf803eeb80086b9030031d2cd15ebd8""")
 
 
 def test_a_full_file_system_is_an_error_for_the_guest(cloud, small):
-    """And not the end: it goes on by itself when there is room."""
+    """The machine doesn't end: the guest's writes succeed again when there is room."""
     with open(f"{cloud.images}/writer", "wb") as f:
         f.write((WRITER.ljust(510, b"\0") + b"\x55\xaa").ljust(20 * MIB, b"\0"))
     cloud.post(f"{GROUP}/images", "Image", "writer", {"disk": {"file": "writer", "format": "raw", "firmware": "bios"}})
@@ -117,7 +117,8 @@ def test_a_full_file_system_is_an_error_for_the_guest(cloud, small):
 
 
 def as_qemu(guest, code):
-    """Runs Python as QEMU's user, with its state folder open as descriptor D, and files that it may write as DISK and VARS."""
+    """Runs Python as QEMU's user. D is a descriptor of its state folder; DISK and VARS are the files that it may
+    write."""
     uid = os.stat(f"/proc/{qemu(guest)}").st_uid
     head = f"""
 import os, sys
@@ -173,7 +174,7 @@ def test_variables_that_grow_are_the_end(cloud, guest, agent):
     if agent != "runs":
         assert guest.pids(QEMU) == [pid]
         cloud.start_node()
-    # It is ended before the agent can know whose it is.
+    # The machine is ended before the agent knows to which instance it belongs.
     if agent == "restarts without the API":
         until("it is ended", lambda: not os.path.exists(f"/proc/{pid}"))
         cloud.start_api()
@@ -184,7 +185,7 @@ def test_variables_that_grow_are_the_end(cloud, guest, agent):
     cloud.wait("uefi", "Running")
     assert not os.path.exists(f"/proc/{pid}")
     assert os.path.getsize(f"{guest.state}/vars.fd") == os.path.getsize(VARS)
-    # The next end is judged by itself, and these variables are kept.
+    # The next end gets its own reason, and these variables are kept.
     inode = os.stat(f"{guest.state}/vars.fd").st_ino
     pid = qemu(guest)
     os.kill(pid, 9)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-A host whose every disk takes long to make, and the host is alive all the while. Programs that only sleep stand for
-nacre-vm, so that they cost little.
-"""
+"""A host on which each disk takes long to make still renews its lease. Sleeping programs stand in for nacre-vm, so that
+they cost little."""
 
 import os
 import time
@@ -16,7 +14,7 @@ LEASE_S = 15 if ALL else 6
 
 
 def test_the_lease_is_renewed_in_time(cloud):
-    """Also while instances are deleted whose disks are just being made."""
+    """The lease is also renewed while instances are deleted whose disks are being made."""
     sleeper, slow = f"{cloud.dir}/sleeper", f"{cloud.dir}/bin"
     os.mkdir(slow)
     for path, text in ((sleeper, "exec sleep infinity"), (f"{slow}/qemu-img", f'sleep {STEP_S}; exec /usr/bin/qemu-img "$@"')):
@@ -44,7 +42,7 @@ def test_the_lease_is_renewed_in_time(cloud):
     begin = time.monotonic()
     until("a disk is being made", lambda: renewals.look() or any(
         os.path.exists(f"{cloud.dir}/state/instances/{uid}/disk.max") for uid in os.listdir(folder)))
-    # A start that is under way doesn't hold up the removal.
+    # A start under way doesn't delay the removal.
     uid = cloud.instance("s0")["metadata"]["uid"]
     cloud.request("DELETE", f"{GROUP}/namespaces/t/instances/s0")
     until("all others run", lambda: running() >= GUESTS - 1 and cloud.instance("s0") is None, 600)

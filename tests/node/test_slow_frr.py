@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An FRR that can't be started for a while, and the host is alive all the while."""
+"""FRR can't be started for a while, and the host still renews its lease."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ HELD_S = 15
 
 
 def test_the_lease_is_renewed_in_time(cloud):
-    """Each attempt waits 5 s for the lock of a bgpd that seems to be just starting (net/frr.c)."""
+    """Each attempt waits 5 s for the lock of a bgpd that seems to be starting (net/frr.c)."""
     cloud.restart_node(f"--lease-seconds={LEASE_S}")
     frr = f"{cloud.dir}/h1/frr-underlay"
 

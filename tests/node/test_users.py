@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-The user namespace of an instance's container. What is tried here is tried with all capabilities in it, which nobody
-there has: nacre-vm keeps CAP_KILL, and QEMU nothing.
-"""
+"""The user namespace of an instance's container. The tests try everything with all capabilities in it, which no process
+there has: nacre-vm keeps CAP_KILL, and QEMU none."""
 
 import os
 import signal
@@ -22,7 +20,7 @@ def status(pid):
 
 
 def read_map(pid, which):
-    """Inside and outside, by lines."""
+    """The map of ids, from inside to outside."""
     with open(f"/proc/{pid}/{which}") as f:
         lines = [tuple(map(int, line.split())) for line in f]
     assert all(count == 1 for _, _, count in lines)
@@ -31,7 +29,7 @@ def read_map(pid, which):
 
 @pytest.fixture(scope="module")
 def guests(cloud):
-    """Two, with disks: a boot sector that does nothing."""
+    """Two instances with disks: a boot sector that does nothing."""
     with open(f"{cloud.images}/idle", "wb") as f:
         f.write(b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
     cloud.post(f"{GROUP}/images", "Image", "idle", {"disk": {"file": "idle", "format": "raw", "firmware": "bios"}})
@@ -48,7 +46,7 @@ def processes(guest):
 
 
 def enter(guest, uid, script):
-    """What SCRIPT prints as user UID of the container, in all its namespaces."""
+    """The output of SCRIPT as user UID of the container, in all its namespaces."""
     init, _ = processes(guest)
     return subprocess.run(["nsenter", f"--target={init}", "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
                            f"--setuid={uid}", f"--setgid={uid}", "/bin/sh", "-c", script],
@@ -65,13 +63,13 @@ def test_two_users_and_nobody_else(guests):
         for pid in (init, qemu):
             root = read_map(pid, "uid_map")[0]
             assert read_map(pid, "uid_map") == read_map(pid, "gid_map") == {0: root, user: user}
-        # As the host sees them: all four ids, and no other group.
+        # From the host's view: all four ids, and no other group.
         for pid, uid in ((init, root), (qemu, user)):
             s = status(pid)
             assert s["Uid"].split() == s["Gid"].split() == [str(uid)] * 4 and s["Groups"] == ""
         assert int(status(init)["CapBnd"], 16) == 1 << 5 | 1 << 6 | 1 << 7  # kill, setgid, setuid
         seen |= {root, user}
-    # Each is one instance's, and none is the host's.
+    # Each id belongs to one instance, and none to the host.
     assert len(seen) == 4 and min(seen) > 200000
 
 
@@ -85,11 +83,11 @@ def test_nothing_of_the_host_can_be_changed(guests):
     script = "grep CapEff /proc/self/status; id -u; stat -c %u /usr\n" + "".join(
         f"({a}) >/dev/null 2>&1 && echo 'done: {a}'\n" for a in attempts) + "true"
     caps, uid, owner, *done = enter(guests[0], 0, script)
-    # Root with every capability, to whom the host's root is nobody.
+    # Root with all capabilities; the host's root is nobody to it.
     assert int(caps.split()[1], 16) >= (1 << 40) - 1 and uid == "0" and owner == NOBODY
     assert done == []
     init, _ = processes(guests[0])
-    # Where these are allowed, they do it.
+    # The same commands succeed where they are allowed.
     assert subprocess.run(["nsenter", f"--target={init}", "--net", "ip", "link", "set", "lo", "down"],
                           check=False).returncode == 0
     for tool in {a.split()[0] for a in attempts} - {"echo"}:
@@ -97,7 +95,7 @@ def test_nothing_of_the_host_can_be_changed(guests):
 
 
 def test_no_file_can_be_made(guests):
-    """By nobody there, and nowhere."""
+    """No user of the container can create a file anywhere."""
     script = """
         echo folders
         for d in $(find / -path /usr -prune -o -path '/proc/[0-9]*' -prune -o -type d -print) /usr /usr/bin /proc/1; do
@@ -109,13 +107,13 @@ def test_no_file_can_be_made(guests):
     user = os.stat(f"/proc/{qemu}").st_uid
     for uid in (0, user):
         assert enter(guests[0], uid, script) == ["folders", "state"]
-    # Where QEMU can write: to its disk.
+    # QEMU can write to its disk only.
     assert enter(guests[0], user, "find / -path /proc -prune -o -type f -writable -print 2>/dev/null; true") == ["/state/disk.qcow2"]
     assert enter(guests[0], user, "cat /config.json; echo")[0].startswith('{"name":"t/one"')
 
 
 def test_proc_tells_of_its_own_processes_only(guests):
-    """Not of the host's kernel, devices, interrupts and command line."""
+    """It shows nothing of the host's kernel, devices, interrupts and command line."""
     _, qemu = processes(guests[0])
     user = os.stat(f"/proc/{qemu}").st_uid
     for uid in (0, user):
@@ -124,7 +122,7 @@ def test_proc_tells_of_its_own_processes_only(guests):
 
 
 def test_its_last_word_is_its_own_to_spoil(cloud, guests):
-    """Whatever nacre-vm writes: what can't be understood means that it was killed."""
+    """If nacre-vm leaves an unreadable exit.json, the agent assumes that it was killed."""
     init, qemu = processes(guests[1])
     (fd,) = [fd for fd in os.listdir(f"/proc/{init}/fd")
              if os.readlink(f"/proc/{init}/fd/{fd}") == guests[1].dir + "/exit.json"]
@@ -139,7 +137,7 @@ def test_its_last_word_is_its_own_to_spoil(cloud, guests):
 
 
 def test_an_agent_that_may_not_look_at_other_users_processes(cloud, guests):
-    """The namespaces are its own, so it may all the same: start, adopt by the kernel's word, end and remove."""
+    """The agent made the namespaces, so without CAP_SYS_PTRACE it can still start, adopt, end and remove instances."""
     before = [processes(g) for g in guests]
     cloud.kill("node")
     os.unlink(f"{guests[0].dir}/pid")

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The real thing: kube-apiserver on etcd, on loopback, with certificates made on the spot and RBAC.
-
-What it starts dies with whoever started it, however that ends. Durable as in production: etcd syncs every write.
-As a program: oracle.py DIR starts it there, prints the kubeconfig of an administrator and waits to be ended."""
+"""kube-apiserver on etcd, on loopback, with certificates made on the spot and RBAC. Its processes end with the process
+that started them, for whatever reason. Durable as in production: etcd syncs every write. As a program, oracle.py DIR
+starts it there, prints the kubeconfig of an administrator and waits until it is ended."""
 
 import contextlib
 import functools
@@ -21,7 +20,7 @@ BINARIES = os.environ.get("NACRE_ORACLE", "/var/cache/nacre/oracle")
 
 
 def missing():
-    """Why there is no oracle here, or None."""
+    """The reason why kube-apiserver isn't available here, or None."""
     for name in ("kube-apiserver", "etcd", "kubectl", "informer"):
         if not os.access(os.path.join(BINARIES, name), os.X_OK):
             return f"no {name} in {BINARIES}: tests/oracle/build makes it, and needs Go"
@@ -41,7 +40,7 @@ def openssl(*args):
 
 
 class Pki:
-    """A certificate authority in a folder, and what it signs."""
+    """A certificate authority in a folder, and the certificates that it signs."""
 
     def __init__(self, directory):
         self.dir = directory
@@ -137,7 +136,7 @@ class Oracle:
         return context
 
     def connect(self, user="system:admin", groups=("system:masters",), timeout=240):
-        """A connection of a user with a certificate; of nobody if user is None."""
+        """A connection with the certificate of a user; without a certificate if user is None."""
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.tls(user, tuple(groups)))
 
     def kubeconfig(self, user="system:admin", groups=("system:masters",)):
@@ -157,7 +156,7 @@ class Oracle:
     def stop(self):
         for p in reversed(self.processes):
             if p.poll() is None:
-                p.kill()  # nothing of it is kept
+                p.kill()  # its data is not kept
             p.wait()
         self.processes = []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of agents share: users, objects, and requests as somebody."""
+"""Shared by the tests of agents: users, objects, and requests as a user."""
 
 from apilib import G, MERGE, V, instance
 

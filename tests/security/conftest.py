@@ -10,12 +10,12 @@ from apilib import fresh_server  # noqa: E402
 
 @pytest.fixture
 def server(tmp_path):
-    """A fresh nacre-apiserver, gone after the test."""
+    """A new nacre-apiserver, which is removed after the test."""
     with fresh_server(tmp_path) as s:
         yield s
 
 
-# Of processor time, so that a server that gets little of it can be made to refuse.
+# A small share of processor time, so that refusals can be provoked on a slow machine too.
 SMALL_SHARE = ("--processor-share", "4")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes what a stopped server has stored, as if another version had stored it."""
+"""Changes the database of a stopped server, as if another version had written it."""
 
 import contextlib
 import sqlite3

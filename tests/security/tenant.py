@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tenant sends to the API server, on one connection of its own."""
+"""A tenant's requests to the API server, on a connection of the tenant's own."""
 
 from apilib import ADMIN, G, namespace
 
@@ -27,7 +27,7 @@ def ask(server, method, path, body=None, type="application/json", user=RED, dry=
 
 
 def refused(server, answer, *words):
-    """ANSWER is a Status that says why, and the server lives on and answers others."""
+    """ANSWER is a Status with these words, and the server still answers others."""
     assert answer.status in (400, 413, 422), answer.text[:500]
     assert answer.json["kind"] == "Status" and all(w in answer.text for w in words), answer.text[:500]
     assert server.process.poll() is None

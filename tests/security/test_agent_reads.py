@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent sees what its host needs, and nothing of others, however it asks."""
+"""An agent sees what its host needs and nothing of other hosts, however it asks."""
 
 import itertools
 
@@ -14,7 +14,7 @@ MINE = "fieldSelector=status.host=h1"
 
 
 def refused(a):
-    """And nothing of what it is about is told, also not where it is."""
+    """The answer also reveals nothing about the object, not even its host."""
     assert a.status in (403, 404), a.text
     for word in ("of-b", "of-c", "small", "h2", "fd01::2", '"uid"', "64513"):
         assert word not in a.text, a.text
@@ -27,7 +27,7 @@ def ask(server):
 
 @pytest.mark.parametrize("accept", FORMS)
 def test_no_path_leads_to_an_instance_of_another(ask, accept):
-    """One parse says what a request is about: what is allowed by it is what is served by it."""
+    """One parse of the path decides both what is authorized and what is served."""
     prefixes = (G, G.replace("/apis", "//apis"), G.replace("/v1", "/watch/v1"), G + "/watch", G.replace("nacre", "n%61cre"))
     paths = ("/namespaces/default/instances/b", "//namespaces/default//instances//b", "/namespaces/default/instances/b/",
              "/namespaces/default/instances/%62", "/namespaces/default/instances/b/status", "/namespaces%2fdefault/instances/b",
@@ -47,11 +47,11 @@ def test_no_selector_leads_to_an_instance_of_another(ask):
             a = ask("GET", f"{path}?{selector}{watch}")
             if a.status != 400:
                 refused(a)
-    # Both are meant: none is on two hosts.
+    # Both selectors must match: no Instance is on two hosts.
     assert ask("GET", f"{G}/instances?fieldSelector=status.host=h2,status.host=h1").json["items"] == []
     assert [o["metadata"]["name"] for o in ask("GET", f"{G}/instances?{MINE}").json["items"]] == ["a"]
     assert ask("GET", f"{I}/a").json["metadata"]["name"] == "a"
-    # As on kube-apiserver, of a named object it is a plain read.
+    # watch=true on a named object is a plain read, as on kube-apiserver.
     assert ask("GET", f"{I}/a?watch=true").json["metadata"]["name"] == "a"
 
 
@@ -59,7 +59,7 @@ APPLY = "application/apply-patch+yaml"
 
 
 def answers(ask, of):
-    """To everything that changes nothing, so that only the answer could tell something."""
+    """Answers to requests that change nothing; only their text could reveal something."""
     found = []
     for path, query in itertools.product((f"{I}/{of}/status", f"{I}/{of}"), ("", "?dryRun=All&fieldValidation=Strict")):
         for accept in FORMS:

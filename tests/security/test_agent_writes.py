@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one agent writes is small and little, and takes nothing from others. tests/api/test_agents.py has the rules one by
-one, on kube-apiserver too."""
+"""What one agent writes is small, and takes nothing from others. tests/api/test_agents.py tests the rules one by one,
+on kube-apiserver too."""
 
 import json
 
@@ -12,7 +12,7 @@ BIG = "x" * 1_400_000
 
 
 def test_big_endpoints(server):
-    """Tried once: 100 of 1.4 MiB by one agent, which server, controller and all agents held."""
+    """Once possible: 100 Endpoints of 1.4 MiB by one agent, which server, controller and all agents had to hold."""
     cloud(server)
     of = server.get(f"{I}/a").json
     spec = {"host": "h1", "vtep": "fd00::1", "ip": "fd01::1", "mac": "02:00:00:00:00:01",
@@ -25,7 +25,7 @@ def test_big_endpoints(server):
         assert ask("POST", f"{G}/endpoints", {**thing("Endpoint", own, {**spec, "owner": {**spec["owner"], "kind": BIG}})}).status in (413, 422)
     assert server.list(f"{G}/endpoints")["items"] == []
     assert ask("POST", f"{G}/endpoints", thing("Endpoint", own, spec)).status == 201
-    # Nor by anybody else, since every host holds all of them.
+    # Other users may not make large Endpoints either, since every host holds all of them.
     a = server.post(f"{G}/endpoints", thing("Endpoint", "by-hand", spec, annotations={"a": "x" * 20_000}))
     assert a.status == 413 and "16384" in a.json["message"], a.text
     server.create(thing("Endpoint", "by-hand", spec, annotations={"a": "x" * 10_000}))
@@ -33,7 +33,7 @@ def test_big_endpoints(server):
 
 
 def test_flood_of_events(server):
-    """Also over many connections; and nobody else waits for it."""
+    """The limit holds over many connections, and nobody else is delayed."""
     cloud(server)
     event = {"apiVersion": "v1", "kind": "Event", "metadata": {"generateName": "e", "namespace": "default"}, "reason": "R",
              "involvedObject": {"kind": "Instance", "namespace": "default", "name": "a"}, "source": {"host": "h1"}}
@@ -50,7 +50,7 @@ def test_flood_of_events(server):
         conn.close()
     assert refused.status == 429 and refused.headers["Retry-After"] and "agent system:nacre:host:h1" in refused.json["message"]
     assert made >= 1000
-    # What changes nothing is free.
+    # Requests that change nothing are not counted.
     assert as_user(server, H1)("POST", EVENTS + "?dryRun=All", event).status == 201
     other = {**event, "source": {"host": "h2"}, "involvedObject": {**event["involvedObject"], "name": "b"}}
     assert as_user(server, H2)("POST", EVENTS, other).status == 201
@@ -78,6 +78,6 @@ def test_an_edge_has_one_endpoint(server):
     for name in ("edge-e2", "edge-h1", "out", "i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"):
         assert ask("POST", f"{G}/endpoints", thing("Endpoint", name, spec)).status == 403
     assert ask("POST", f"{G}/endpoints", thing("Endpoint", "edge-e1", spec)).status == 201
-    # The edge whose name was wanted announces itself.
+    # The edge that owns the name can announce itself.
     assert as_user(server, ("system:nacre:edge:e2", E1[1]))("POST", f"{G}/endpoints", thing(
         "Endpoint", "edge-e2", {**spec, "host": "e2", "vtep": "fd00::4", "ip": "fd02::2"})).status == 201

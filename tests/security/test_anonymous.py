@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nobody in particular, from many addresses, takes all connections that there are: everybody who is known gets in."""
+"""Anonymous clients from many addresses take all connections: every authenticated user still gets one."""
 
 import contextlib
 import resource
@@ -17,7 +17,7 @@ OF_ADDRESS = 256
 
 @pytest.fixture
 def small(tmp_path):
-    """A server that has few descriptors, and so takes few connections."""
+    """A server with few descriptors, and so few connections."""
     s = Server(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -33,7 +33,7 @@ def small(tmp_path):
 
 
 def nobody(server, address):
-    """A connection from ADDRESS that shows no certificate."""
+    """A connection from ADDRESS without a certificate."""
     s = socket.create_connection(("127.0.0.1", server.port), timeout=60, source_address=(address, 0))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context().wrap_socket(s, server_hostname="localhost")
@@ -67,12 +67,12 @@ def test_all_connections_taken(small):
     with contextlib.ExitStack() as stack:
         held = fill(small, stack, ADDRESSES)
         assert len(held) > MOST
-        # Not even for a moment did they have what is kept for others, and the oldest went.
+        # They never had the reserved connections, and the oldest were closed.
         up = [alive(s) for s in held]
         assert FOR_ALL - 10 < sum(up) <= FOR_ALL, sum(up)
         assert not up[0] and up[-1] and up.index(True) == len(up) - sum(up)
         others_go_on(small)
-        # Tenants get as many as they may have: the rest of the anonymous ones goes, the longest idle first.
+        # Tenants get as many as they may have: further anonymous connections are closed, the longest idle first.
         mine = []
         for _ in range(200):
             s = stack.enter_context(small.socket(BLUE, timeout=60))
@@ -83,7 +83,7 @@ def test_all_connections_taken(small):
             a = small.request("GET", "/apis/nacre.dev/v1alpha1/hosts?fieldSelector=metadata.name=h1", conn=small.connection(user))
             assert a.status == 200, a.text
         assert refused(small, "server") > 200
-        # Those of the tenant stay, however many of the others come.
+        # The tenant's connections stay, however many anonymous ones come.
         for _ in range(60):
             stack.enter_context(nobody(small, ADDRESSES[0]))
         for s in mine:
@@ -92,7 +92,7 @@ def test_all_connections_taken(small):
 
 
 def test_half_a_request_is_no_shelter(small):
-    """Headers alone, with a body to come: it is nobody's all the same."""
+    """A request of which only the headers have come is still nobody's."""
     with contextlib.ExitStack() as stack:
         for i in range(OF_ADDRESS * len(ADDRESSES)):
             s = stack.enter_context(nobody(small, ADDRESSES[i % len(ADDRESSES)]))

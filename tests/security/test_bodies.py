@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object can be sent back as it was read, and what is wrong with a large body is told."""
+"""An object can be sent back as it was read, and errors in large bodies are reported."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_back_as_it_was_read(server, type):
 
 
 def test_large_json_applied(server):
-    """The error is that of JSON, not that YAML may not be so large."""
+    """The error is that of the JSON, not that YAML may not be so large."""
     make(server)
     assert ask(server, "POST", OF_RED, instance("a", "red")).status == 201
     text = json.dumps(instance("a", "red", x="y" * (1 << 20)))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside requests, handshakes, deliveries to watches and commits are charged to who causes them, and done in turns."""
+"""Handshakes, deliveries to watches and commits are charged to whoever causes them, like requests, and done in
+turns."""
 
 import array
 import contextlib
@@ -67,7 +68,7 @@ def from_elsewhere(server, timeout=60):
 
 
 def costly_certificate(directory):
-    """Of RSA with 4,096 bits: a handshake takes the server some ms, and its client next to nothing."""
+    """An RSA certificate of 4,096 bits: a handshake takes some ms of the server, and almost nothing of its client."""
     cert, key, names = (f"{directory}/rsa.{x}" for x in ("crt", "key", "ext"))
     with open(names, "w") as f:
         f.write("subjectAltName=DNS:localhost,IP:127.0.0.1")
@@ -79,7 +80,7 @@ def costly_certificate(directory):
 
 
 def begin_handshakes(server):
-    """Begins one handshake after the other, many at a time, and ends none, until one isn't answered."""
+    """Begins many handshakes at a time and completes none, until one isn't answered."""
     text, poll, open_ = hello(), select.poll(), {}
     end = time.monotonic() + patient(120)
     with contextlib.ExitStack() as stack:
@@ -104,7 +105,7 @@ def begin_handshakes(server):
 
 
 def test_handshakes(tmp_path):
-    """They are charged to the address, though they never end; past its budget it is not listened to."""
+    """Unfinished handshakes are charged to the address; connections past its budget are closed."""
     with fresh_server(tmp_path, *costly_certificate(tmp_path), *SMALL_SHARE) as server:
         refuse_handshakes(server)
 
@@ -117,7 +118,7 @@ def refuse_handshakes(server):
         early.sendall(request)
         assert answer(early)[0] == 200
         begin_handshakes(server)
-        # An agent whose connection is there goes on, although it shares the address; and so do others.
+        # An agent with an open connection goes on, although it shares the address; and so do others.
         early.sendall(request)
         assert answer(early)[0] == 200
     for _ in range(5):
@@ -132,12 +133,12 @@ def refuse_handshakes(server):
             s.sendall(READER % b"/healthz")
             return answer(s)[0] == 200
 
-    # Each try costs a handshake.
+    # Each attempt costs a handshake.
     eventually("the address is listened to again", 60, again, interval=2, catch=(OSError,))
 
 
 def test_handshakes_of_users(server):
-    """Who then says who he is pays himself, so that an address that many share has no less."""
+    """An authenticated user pays for the handshake himself, so that users who share an address don't use it up."""
     make(server)
 
     def paid(who):
@@ -157,7 +158,7 @@ def test_handshakes_of_users(server):
 
 
 def test_handshake_that_waits(server):
-    """It takes nothing while it waits for its client."""
+    """A handshake costs nothing while it waits for its client."""
     conn = server.connection()
 
     def rests():
@@ -196,7 +197,7 @@ def reads(s, word):
 
 
 def test_watches(strict_server):
-    """Whoever has many that are costly waits for what they would tell him; nobody else does."""
+    """A user with many costly watches waits for their events; nobody else does."""
     server = strict_server
     make(server)
     blue(server)
@@ -216,7 +217,7 @@ def test_watches(strict_server):
             beat(server)
             assert ask(server, "POST", OF_BLUE, {"metadata": {"name": f"c{i}"}}, user=BLUE).status == 201
             reads(others, f'"c{i}"'.encode())
-        # Nothing is lost. (Those that came too late for their user's time were refused.)
+        # No event is lost. (Watches that began when the user had no time left were refused.)
         kept = 0
         for s in mine:
             if kept < 3 and s.recv(12) == b"HTTP/1.1 200":
@@ -231,7 +232,7 @@ def test_watches(strict_server):
 
 
 def test_watches_that_are_closed(tmp_path):
-    """Those that wait for their user's time take none of it once their clients went, not even with what they left unread."""
+    """Waiting watches cost nothing after their clients disconnected, not even for events that they had not sent."""
     with fresh_server(tmp_path, "--processor-share", "1") as server:
         make(server)
         assert server.post(EVENTS, wide_event()).status == 201
@@ -241,7 +242,8 @@ def test_watches_that_are_closed(tmp_path):
                 s = stack.enter_context(server.socket(RED))
                 s.sendall(READER % f"{EVENTS}?watch=1&fieldSelector={terms}".encode())
             eventually("all watch", 60, lambda: metric(server, "nacre_apiserver_watches") == WATCHES)
-            # Until all are late it costs the 2 s that the user has at once; to serve all that are closed would cost more.
+            # Until all watches wait, the changes cost the user's burst of 2 s. Serving all closed watches would cost
+            # more.
             for n in range(CHANGES):
                 assert server.patch(EVENTS + "/wide", {"reason": f"r{n}"}).status == 200
             eventually("they wait", 60, lambda: metric(server, "nacre_apiserver_watches_late") == WATCHES)
@@ -251,7 +253,7 @@ def test_watches_that_are_closed(tmp_path):
 
 
 def test_watches_that_take_long_to_find_it(strict_server):
-    """To find out whether they have something to say takes more than a turn: they get it all the same, and others go on."""
+    """To find their next event takes these watches longer than a turn: they still get it, and others go on."""
     server, many = strict_server, 24
     make(server)
     blue(server)
@@ -259,7 +261,7 @@ def test_watches_that_take_long_to_find_it(strict_server):
     a = server.post(EVENTS, {"metadata": {"name": "wide"}, "involvedObject": {"namespace": "red", **wide}, "reason": "r"})
     assert a.status == 201, a.text[:500]
     version = a.json["metadata"]["resourceVersion"]
-    # Some ms for each watch: the object is gone through once for each of the fields, as it is and as it was.
+    # Some ms for each watch: the old and the new object are searched once for each field.
     terms = ",".join(f"involvedObject.{x}!=x"
                      for x in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"))
     with contextlib.ExitStack() as stack:
@@ -275,7 +277,7 @@ def test_watches_that_take_long_to_find_it(strict_server):
 
 
 def test_many_watches(server):
-    """What one write tells thousands goes in turns."""
+    """The delivery of one write to thousands of watches is done in turns."""
     many = 8000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert server.post(CONFIGMAPS.replace("red", "default"), {"metadata": {"name": "c"}, "data": {"a": ""}}).status == 201
@@ -299,7 +301,7 @@ def test_many_watches(server):
 
 
 def test_writes_among_many_reads(server):
-    """However long connections keep the server busy without a break: what a commit, a timer or a signal wants comes between."""
+    """However long connections keep the server busy without a break, commits, timers and signals come between."""
     at, many, each = "/api/v1/namespaces/default/configmaps", 1000, 40
     assert server.post(at, {"metadata": {"name": "c"}}).status == 201
     get = READER % f"{at}/c".encode()

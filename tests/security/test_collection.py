@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletions of many objects go in batches, and take no object that somebody else still owns. Which object goes when is
-kubernetes' garbage collector's rule (pkg/controller/garbagecollector, attemptToDeleteItem)."""
+"""Deletions of many objects are done in batches, and delete no object that another owner still owns. The order follows
+kubernetes' garbage collector (pkg/controller/garbagecollector, attemptToDeleteItem)."""
 
 import json
 
@@ -35,7 +35,7 @@ def fill(server, n, path=CONFIGMAPS, size=0, **more):
 
 
 def test_deletecollection(server):
-    """More than one batch takes (that others have their turn between them: src/apiserver/test-server.c)."""
+    """More objects than one batch. (src/apiserver/test-server.c tests that others have turns in between.)"""
     make(server)
     fill(server, N)
     assert server.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "other"}}).status == 201
@@ -57,7 +57,7 @@ def test_deletecollection_dry(server):
 
 
 def test_deletecollection_marks(server):
-    """Those that finalizers keep are marked; a second time nothing is to do, batch after batch."""
+    """Objects with finalizers are marked. The second time nothing is to be done, in all batches."""
     make(server)
     fill(server, 700, finalizers=["nacre.dev/x"])
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_deletecollection_marks(server):
 
 
 def test_large_objects(server):
-    """A batch is bounded in bytes, too."""
+    """A batch is also bounded in bytes."""
     make(server)
     fill(server, 12, size=1 << 20)
     assert len(ask(server, "DELETE", CONFIGMAPS).json["items"]) == 12
@@ -90,15 +90,15 @@ def test_another_living_owner(server, policy):
 
 
 def test_restart(server):
-    """A reference that was never any good stays beside a living owner until the server starts anew: by then it may be one
-    whose owner went when there was no time left to take it away. Nothing else is written at a start."""
+    """A reference that was never valid stays beside a living owner until the server is restarted: by then it may be one
+    whose owner was deleted when there was no time left to remove it. Nothing else is written at a start."""
     one, two = server.create(image("one")), server.create(image("two"))
     refs = owned_by(one, two)
     refs["ownerReferences"][1]["uid"] = "00000000-0000-4000-8000-000000000000"
     both, good = server.create(instance("both", meta=refs)), server.create(instance("good", meta=owned_by(one, two)))
 
     def look(n):
-        """Once the collector has been through what it was to look at before."""
+        """The objects after the collector has worked off its queue."""
         other = server.create(image(f"other{n}"))
         only = server.create(instance(f"only{n}", meta=owned_by(other)))
         server.delete(path_of(other), {"propagationPolicy": "Orphan"})
@@ -115,7 +115,7 @@ def test_restart(server):
 
 
 def test_crash_in_a_collection(server):
-    """What owners that went have left behind goes after the next start."""
+    """References that a killed server left to deleted owners are removed after the next start."""
     make(server)
     one, two = server.create(image("one")), server.create(image("two"))
     conn = server.connection()
@@ -134,7 +134,7 @@ def test_crash_in_a_collection(server):
 
 
 def test_owner_of_an_unknown_kind(server):
-    """What can't be looked at may live."""
+    """An owner that can't be looked up may exist."""
     one = server.create(image("one"))
     refs = owned_by(one)
     refs["ownerReferences"].append({"apiVersion": "example.com/v1", "kind": "Thing", "name": "t", "uid": "u"})
@@ -145,7 +145,7 @@ def test_owner_of_an_unknown_kind(server):
 
 
 def test_owners_deleted_together(server):
-    """Both wait for it: none is a living owner."""
+    """Both owners wait for the object: neither counts as a living owner."""
     one, two = server.create(image("one")), server.create(image("two"))
     both = server.create(instance("both", meta=owned_by(one, two, finalizers=["nacre.dev/x"])))
     server.delete(path_of(one), {"propagationPolicy": "Foreground"})
@@ -159,7 +159,7 @@ def test_owners_deleted_together(server):
 
 
 def test_circle(server):
-    """Two that own each other, and a chain, don't wait for each other for ever."""
+    """Two objects that own each other don't wait for each other for ever."""
     a = server.create(instance("a"))
     b = server.create(instance("b", meta=owned_by(a)))
     assert server.patch(path_of(a), {"metadata": owned_by(b)}, MERGE).status == 200
@@ -168,7 +168,7 @@ def test_circle(server):
 
 
 def test_chain_in_the_foreground(server):
-    """Last comes first: each waits for what it owns."""
+    """The last object goes first: each waits for its dependents."""
     chain = [server.create(image("top"))]
     for i in range(3):
         chain.append(server.create(instance(f"i{i}", meta=owned_by(chain[-1]))))
@@ -180,7 +180,7 @@ def test_chain_in_the_foreground(server):
 
 
 def test_many_dependents(server):
-    """More than fit one batch, half of them with another owner."""
+    """More dependents than one batch, half of them with another owner."""
     make(server)
     one, two = server.create(namespace("one")), server.create(image("two"))
     server.delete(path_of(one))

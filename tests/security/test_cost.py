@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No request holds the API server's loop for more than 50 ms: what the worst ones cost, counted in instructions by
-valgrind's callgrind, so that it is no timed test. The bound is what a slow core does in 50 ms, at 3 GHz and one
-instruction a cycle. Rows of a handler are the largest inputs that are let in, and those that are refused."""
+"""No request holds the API server's loop for more than 50 ms. valgrind's callgrind counts the instructions of the most
+expensive requests, so that the result doesn't depend on time. The limit is what a slow core does in 50 ms, at 3 GHz and
+one instruction a cycle. The rows of a handler are the largest accepted inputs, and refused ones."""
 
 import itertools
 import json
@@ -38,12 +38,12 @@ def owners(n):
 
 
 def fill(text, item, size=BODY_MAX):
-    """TEXT with @ replaced by so many ITEMs that it has SIZE bytes."""
+    """TEXT with @ replaced by as many ITEMs as fit into SIZE bytes."""
     return text.replace("@", item * ((size - len(text)) // len(item)))
 
 
 def tree(n):
-    """N values in objects of objects, none of them declared."""
+    """N values in nested objects; no schema declares them."""
     return {f"k{i}": {f"m{j}": j for j in range(99)} for i in range(n // 100)}
 
 
@@ -54,23 +54,23 @@ def role(name, rules, verbs):
 
 
 def owned_by(names):
-    """By ConfigMaps; the driver knows their uids."""
+    """Owner references to ConfigMaps; the driver fills in their uids."""
     return {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": n, "uid": f"@uid:{n}"} for n in names]}
 
 
 FULL = {f"l{i:03}": f"v{i}" for i in range(256)}
 DATA = {f"k{i:04}": "x" * 240 for i in range(4096)}  # about all that a ConfigMap may hold
-LINES = {"a": "\n" * (OBJECT_MAX // 2 - 500)}         # about the largest object, and each byte of it is two
+LINES = {"a": "\n" * (OBJECT_MAX // 2 - 500)}         # about the largest object; each byte of it takes two in JSON
 VALUES = 9_800                                      # about all that a body may hold
 WIDE = event("wide", **tree(VALUES))
-# Much like others: counted only with NACRE_TEST_ALL.
+# Similar to other rows: counted only with NACRE_TEST_ALL.
 SLOW = ("apply it by another", "one text of control characters", "YAML text", "YAML comments", "YAML list", "YAML block",
         "one text of 1 MiB", "strategic merge $retainKeys", "merge ConfigMap", "strategic merge ConfigMap", "patch ConfigMap",
         "label it", "apply to it", "update it", "merge it", "create Secret", "JSON that is bad at its end, as YAML")
 
 
 def rows():
-    """(name or None, user, method, path, type (of GET: what is accepted), body): those without a name only prepare."""
+    """(name or None, user, method, path, type (for GET: Accept), body). Rows without a name only prepare."""
     json_type = "application/json"
     yield None, "", "POST", "/api/v1/namespaces", json_type, {"metadata": {"name": "red"}}
     yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
@@ -79,7 +79,7 @@ def rows():
     for path, obj in ((OF_RED, instance("a", "red")), (EVENTS, event("a")), (CONFIGMAPS, configmap("a", {"a": "b"}))):
         yield None, "red", "POST", path, json_type, obj
 
-    # What is refused: lists, values, depth.
+    # Refused: lists, values, depth.
     yield ("1,900 owner references", "red", "POST", OF_RED, json_type,
            instance("b", "red", meta={"ownerReferences": owners(1_900)}))
     yield ("finalizers by apply", "red", "PATCH", OF_RED + "/b?fieldManager=m", APPLY,
@@ -151,7 +151,7 @@ def rows():
     yield "list", "red", "GET", EVENTS, None, None
     yield "delete it", "red", "DELETE", EVENTS + "/wide", json_type, {"propagationPolicy": "Foreground"}
 
-    # Many objects, whose labels are many: one pass over them is long, and goes on in other turns of the loop.
+    # Many objects with many labels: one pass over them is long, and is divided over turns of the loop.
     for i in range(80):
         yield None, "red", "POST", LEASES, json_type, {"metadata": {"name": f"l{i}", "labels": {f"l{j:03}": "" for j in range(256)}}}
     none = "labelSelector=" + ",".join(f"!a{i}" for i in range(63)) + ",b"
@@ -162,7 +162,7 @@ def rows():
         yield None, "red", "POST", EVENTS, json_type, event(f"wide{i}", **tree(VALUES))
     yield ("list by fields", "red", "GET", f"{EVENTS}?fieldSelector=" + ",".join(["reason!=x"] * 63), None, None)
 
-    # Objects shown in part are printed as they are sent.
+    # Objects that are shown in part are printed while they are sent.
     yield None, "red", "POST", CONFIGMAPS, json_type, configmap("o", {})
     for i in range(12):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"large{i}", LINES, **owned_by(["o"]))
@@ -183,13 +183,13 @@ def rows():
         + [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}]}
     yield "what may I do", "red", "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json_type, {
         "spec": {"namespace": "red"}}
-    # A subject that is named again is one grant, and a role that many bindings name is visited once.
+    # A repeated subject is one grant, and a role in many bindings is visited once.
     for i in range(40):
         yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
             "metadata": {"name": f"again{i}"}, "roleRef": {"apiGroup": RBAC[6:-3], "kind": "ClusterRole", "name": "admin"},
             "subjects": [{"apiGroup": RBAC[6:-3], "kind": "User", "name": "red"}] * 1024}
     yield "what many bindings don't allow", "red", "GET", f"{CONFIGMAPS[:-10]}pods", None, None
-    # All that is compared for one request is bounded.
+    # The comparisons for one request are bounded.
     yield None, "", "POST", f"{RBAC}/namespaces/red/roles", json_type, {"metadata": {"name": "wide"}, "rules": [
         {"verbs": [f"v{i}-{j}" for j in range(190)], "apiGroups": [""], "resources": ["events"]} for i in range(50)]}
     yield None, "", "POST", f"{RBAC}/namespaces/red/rolebindings", json_type, {
@@ -202,7 +202,7 @@ def rows():
         "spec": {"user": "u", "groups": [f"g{i}" for i in range(9_000)],
                  "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}}
 
-    # The scale subresource, of an object of many managers.
+    # The scale subresource of an object with many field managers.
     clusters = OF_RED.replace("instances", "clusters")
     yield None, "red", "POST", clusters, json_type, cluster("c", "red", meta={
         "labels": FULL, "annotations": {f"a{i}": "x" * 1000 for i in range(256)}, "ownerReferences": owners(64)})
@@ -215,10 +215,10 @@ def rows():
     yield "merge scale", "red", "PATCH", f"{clusters}/c/scale", MERGE, {"spec": {"replicas": 6}, **tree(VALUES)}
     yield "patch scale", "red", "PATCH", f"{clusters}/c/scale", JSONPATCH, head + [{"op": "add", "path": "/x/0", "value": 0}] * 400
 
-    # Deletions of many objects and what the collector does go on in other turns, too.
+    # Deletions of many objects, and the collector's work, are divided over turns too.
     yield "delete wide Events", "red", "DELETE", EVENTS, json_type, None
     yield "orphan large objects", "red", "DELETE", CONFIGMAPS + "/o", json_type, {"propagationPolicy": "Orphan"}
-    # Whether an owner lives is told without reading it.
+    # Whether an owner lives is known without reading it.
     heavy = {"annotations": {f"a{i}": "x" * 230_000 for i in range(6)}, "finalizers": ["nacre.dev/x"]}
     for i in range(20):
         yield None, "red", "POST", CONFIGMAPS, json_type, configmap(f"heavy{i}", {}, **heavy)
@@ -237,7 +237,7 @@ def rows():
 
 
 def counted(directory, chosen):
-    """{row: (status, the beginning of what it said, instructions of the dearest turn of the loop)}"""
+    """{row: (status, the beginning of the answer, instructions of the most expensive turn of the loop)}"""
     lines = []
     for i, (row, user, method, target, type, body) in enumerate(chosen):
         line = {"row": row or "", "user": user, "method": method, "target": target, "type": type or ""}

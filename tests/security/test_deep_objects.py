@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that an earlier version stored although they are nested too deeply can be deleted, and hold up nothing."""
+"""Objects that an earlier version stored although they are nested too deeply can be deleted, and delay nothing."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_expiry(red):
 
 
 def test_managed_fields_of_an_instance(red):
-    """Deep managedFields are left out: finalizers are kept, and the object can be written."""
+    """managedFields that are too deep are dropped; finalizers are kept, and the object can be written."""
     obj = instance("deep", "red", meta={"finalizers": ["a.b/c"]})
     assert ask(red, "POST", OF_RED, obj).status == 201
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nobody makes a tree deeper than 64 levels, or larger than the bounds, by any way there is: recursion over it would end
-the server by stack overflow."""
+"""No request can make a tree deeper than 64 levels, or larger than the limits: recursion over it would end the server
+by a stack overflow."""
 
 import json
 
@@ -17,7 +17,7 @@ dry = pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
 
 @pytest.fixture(scope="module")
 def red(tmp_path_factory):
-    """A server for all of these tests, which it survives."""
+    """One server for all of these tests, which must survive them."""
     server = Server(tmp_path_factory.mktemp("depth")).start()
     try:
         make(server)
@@ -40,12 +40,12 @@ def event(name, **more):
 
 
 def nested(n, inner="{}"):
-    """JSON of N objects in each other, around INNER."""
+    """JSON of N objects, each inside the one before, around INNER."""
     return '{"a":' * n + inner + "}" * n
 
 
 def self_copies(levels, ops):
-    """/x, LEVELS deep, is copied into its own innermost member OPS times: each time it is twice as deep."""
+    """Copies /x, LEVELS deep, into its own innermost member OPS times. Each copy doubles its depth."""
     out = [{"op": "add", "path": "/x", "value": json.loads(nested(levels - 1))}]
     for _ in range(ops):
         out.append({"op": "copy", "from": "/x", "path": "/x" + "/a" * levels})
@@ -66,7 +66,7 @@ def test_copy_into_itself(red, path, dry):
 @dry
 @pytest.mark.parametrize("op", ["add", "replace", "copy", "move"])
 def test_operations(red, op, dry):
-    """What is deep by itself and what becomes so where it is put."""
+    """A value that is too deep by itself, and one that becomes too deep where it is put."""
     deep = json.loads(nested(40))
     ops = [{"op": "add", "path": "/x", "value": deep}, {"op": "add", "path": "/y", "value": deep}]
     where = "/x" + "/a" * 40
@@ -78,7 +78,7 @@ def test_operations(red, op, dry):
 
 @dry
 def test_moves_into_each_other(red, dry):
-    """Each move takes all that there is into something new: one level deeper a time, at the cost of its size."""
+    """Each move puts everything into a new object: one level deeper each time, at the cost of its size."""
     ops = [{"op": "add", "path": "/x", "value": {}}]
     for i in range(400):
         ops += [{"op": "add", "path": f"/y{i}", "value": {}}, {"op": "move", "from": "/x" if i == 0 else f"/y{i - 1}",
@@ -88,7 +88,7 @@ def test_moves_into_each_other(red, dry):
 
 @dry
 def test_doubling(red, dry):
-    """A large value is copied again and again; it is refused before the memory is taken."""
+    """A large value is copied repeatedly; the patch is refused before the memory is taken."""
     ops = [{"op": "add", "path": "/x", "value": {"a": "x" * (1 << 20)}}]
     ops += [{"op": "copy", "from": "/x", "path": f"/x/b{i}"} for i in range(14)]
     before = memory(red)
@@ -100,7 +100,7 @@ def test_doubling(red, dry):
 
 
 def memory(server):
-    """The most that the server has had."""
+    """The peak memory of the server."""
     with open(f"/proc/{server.process.pid}/status") as f:
         return int(next(x for x in f if x.startswith("VmHWM")).split()[1]) << 10
 
@@ -139,7 +139,7 @@ def test_yaml_aliases(red, dry):
         return "".join(f"x{i}: &x{i} {flow(f'*x{i - 1}' if i else '1')}\n" for i in range(n))
 
     refused(red, ask(red, "PUT", EVENTS + "/a", lines(60, 100), YAML, dry=dry), "nested")
-    # One that is repeated within itself, and anchors around a large value that nothing repeats.
+    # An anchor that is repeated within itself, and anchors around a large value that nothing repeats.
     refused(red, ask(red, "PUT", EVENTS + "/a", "a: &a {b: *a}\n", YAML, dry=dry), "unknown anchor")
     many = "".join("  " * i + f"a: &a{i}\n" for i in range(60)) + "  " * 60 + "[" + "1," * 9000 + "1]\n"
     before = memory(red)
@@ -166,7 +166,7 @@ def message(*fields):
 
 
 def test_protobuf(red):
-    """Messages that nest where none is declared are passed over; many are refused."""
+    """Nested messages in undeclared fields are ignored; too many are refused."""
     deep = b""
     for _ in range(2000):
         deep = message((1, deep))
@@ -183,7 +183,7 @@ def test_protobuf(red):
 
 
 def test_what_is_stored_can_be_read(red):
-    """Managed fields are nested as their object is, and 4 levels more; the object counts with them."""
+    """managedFields are nested as deep as their object and 4 levels more; both count."""
     for n in range(MAX - 8, MAX):
         for how in ("POST", "PATCH"):
             path = EVENTS if how == "POST" else f"{EVENTS}/d?fieldManager=m"
@@ -201,7 +201,7 @@ def test_what_is_stored_can_be_read(red):
 
 
 def test_annotation_of_kubectl(red):
-    """What kubectl says it applied last is read as JSON when it applies by the server."""
+    """A server-side apply by kubectl reads the annotation last-applied-configuration as JSON."""
     text = f'{{"apiVersion":"{V}","kind":"Instance","x":{nested(1500)}}}'
     obj = instance("k", "red", meta={"annotations": {"kubectl.kubernetes.io/last-applied-configuration": text}})
     assert ask(red, "POST", OF_RED + "?fieldManager=other", obj).status == 201
@@ -211,7 +211,7 @@ def test_annotation_of_kubectl(red):
 
 @pytest.mark.parametrize("key", ["k:", "v:"])
 def test_managed_fields(red, key):
-    """FieldsV1 nested by its own, and by the texts in its keys."""
+    """FieldsV1 that are nested too deeply, directly or in the texts of their keys."""
     def entry(fields):
         return [{"manager": "m", "operation": "Update", "apiVersion": V, "fieldsType": "FieldsV1", "fieldsV1": fields}]
 

@@ -19,7 +19,7 @@ def test_old_keys_are_named(tmp_path):
     crt, key = pki.client("ann")
     files = [crt, key, pki.ca, f"{tmp_path}/ca.key"]
     assert check(*files)[0] == 0
-    # As keys were written: PKCS #8. src/base/test-pki.c has those of 33 octets.
+    # The earlier form of keys: PKCS #8. src/base/test-pki.c has keys of 33 octets.
     for path in (key, f"{tmp_path}/ca.key"):
         old = output("openssl", "pkcs8", "-topk8", "-nocrypt", "-in", path)
         with open(path, "w") as f:
@@ -29,7 +29,7 @@ def test_old_keys_are_named(tmp_path):
     with open(f"{tmp_path}/ca.kubeconfig", "w") as f:
         f.write(f"users:\n- user:\n    client-key-data: {base64.b64encode(open(key, 'rb').read()).decode()}\n")
     assert check(f.name)[0] == 1
-    # One remedy for each: the same key again, and a new one.
+    # One remedy for each key: rewrite the same key, or make a new one.
     ca = f"{tmp_path}/ca.key"
     subprocess.run(f"umask 077; openssl ec -in {ca} -out {ca}.new && mv {ca}.new {ca}", shell=True, check=True,
                    stderr=subprocess.DEVNULL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user who has no processor time left may still take: no answers without end, and no watch that nobody reads."""
+"""A user without processor time can't cause refusals without end, nor keep watches that nobody reads."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ WATCHES = 16
 
 
 class Debtor:
-    """User red, who may take little more than his burst, and has begun requests that cost more than what he has left."""
+    """User red has a small share and almost no burst left. His open requests cost more than he has left."""
 
     def __init__(self, server, stack):
         make(server)
@@ -39,10 +39,10 @@ class Debtor:
             status = answer(s)[0]
             assert status == 201, f"{status} after {n}"
             n += 1
-            # What it takes to ask for the metrics counts, too.
+            # Reading the metrics is charged too.
             if n % 8 == 0:
                 used = charged(server, "requests") - before
-        # As many as cost what he has left, and some more.
+        # As many requests as cost what he has left, and some more.
         self.begun = self.begun[:math.ceil((LEFT_S + OVER_S) * n / used)]
 
     def connect(self):
@@ -61,7 +61,7 @@ class Debtor:
 
 @pytest.fixture
 def debtor(tmp_path):
-    """He gets back 10 ms each second: his debt lasts for half a minute or more."""
+    """With a share of 10 ms each second the debt lasts for half a minute or more."""
     with fresh_server(tmp_path, "--processor-share", "1") as server, contextlib.ExitStack() as stack:
         yield Debtor(server, stack)
 
@@ -71,7 +71,7 @@ def wait_late(debtor, n):
 
 
 def test_watches_of_clients_that_went(debtor):
-    """They are given up, though what they have to say must wait."""
+    """Watches whose clients disconnected end, although their events must wait."""
     server = debtor.server
     mine = [watch(server, debtor.stack, RED, f"{CONFIGMAPS}?watch=1") for _ in range(WATCHES)]
     others = metric(server, "nacre_apiserver_watches") - WATCHES
@@ -79,7 +79,7 @@ def test_watches_of_clients_that_went(debtor):
     assert server.post(CONFIGMAPS, {"metadata": {"name": "c"}}).status == 201
     wait_late(debtor, WATCHES)
     for n, s in enumerate(mine[1:]):
-        # Half of them with a reset, as of a client that was killed.
+        # Half of them with a reset, as from a client that was killed.
         if n % 2:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
@@ -89,7 +89,7 @@ def test_watches_of_clients_that_went(debtor):
 
 
 def test_end_of_a_watch(debtor):
-    """It ends in time, and tells what it has not told to whoever watches from where it was."""
+    """A watch ends at its timeout. The next watch from the same version gets the events that it has not sent."""
     server = debtor.server
     version = server.list(CONFIGMAPS)["metadata"]["resourceVersion"]
     path = f"{CONFIGMAPS}?watch=1&allowWatchBookmarks=1&resourceVersion={version}"
@@ -111,7 +111,8 @@ def test_end_of_a_watch(debtor):
 
 
 def test_refusals(debtor):
-    """Whoever doesn't wait is refused once a second on each connection, and is answered when he has time again."""
+    """A client that doesn't wait is refused once a second on each connection, and is answered when it has time
+    again."""
     server = debtor.server
     debtor.overdraw()
     s = debtor.connect()
@@ -121,12 +122,12 @@ def test_refusals(debtor):
     assert [answer_of_many(s) for _ in range(3)] == [429] * 3
     n, took = refused(server, "time") - before, time.monotonic() - start
     assert 3 <= n <= took + 1, f"{n} in {took:.1f} s"
-    # Others are not held up, nor is he for what he asked while he had time.
+    # Others are not delayed.
     assert server.get(CONFIGMAPS).status == 200
 
 
 def answer_of_many(s):
-    """The status of the next answer, of which nothing more is read than there is to it."""
+    """The status of the next answer. Reads no byte past that answer."""
     data = b""
     while not data.endswith(b"\r\n\r\n"):
         more = s.recv(1)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists that are too long are refused before anything else is done with them, in the words of kube-apiserver. What that
-costs is counted in test_cost.py."""
+"""Lists that are too long are refused before anything else is done with them, in the words of kube-apiserver.
+test_cost.py counts what that costs."""
 
 import json
 
@@ -22,7 +22,7 @@ def managers(n):
              "fieldsV1": {"f:spec": {"f:type": {}}}} for i in range(n)]
 
 
-LISTS = {  # of metadata: too many of them, and the limit
+LISTS = {  # lists of metadata: too many elements, and the limit
     "ownerReferences": (owners(N), 64),
     "finalizers": ([f"nacre.dev/f{i}" for i in range(N)], 64),
     "labels": ({f"l{i}": "x" for i in range(N)}, 256),
@@ -61,7 +61,7 @@ def test_managed_fields(red):
     want = "metadata.managedFields: Too many: 1000: must have at most 128 items"
     refused(red, ask(red, "PUT", OF_RED + "/a", many), want)
     refused(red, ask(red, "POST", OF_RED, instance("b", "red", meta={"managedFields": managers(1_000)})), want)
-    # Those who apply are never put together, as in Kubernetes: the 101st of a user is refused.
+    # Entries of apply are never merged, as in Kubernetes: a user's 101st is refused.
     for i in range(130):
         a = ask(red, "PATCH", f"{OF_RED}/a?fieldManager=m{i}",
                 {"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "labels": {"x": "y"}}}, APPLY)

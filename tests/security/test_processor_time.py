@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tenant whose requests take much processor time has to wait, while others, agents and the controller go on. The numbers,
-with a clock from outside: src/apiserver/request/test-limits.c."""
+"""A tenant whose requests take much processor time has to wait, while others, agents and the controller go on.
+src/apiserver/request/test-limits.c tests the numbers, with a simulated clock."""
 
 from harness import eventually
 from tenant import CONFIGMAPS, RBAC, ask, make
 
 GROUP = RBAC[6:-3]
-# Small, and some 15 ms of the server: each of its groups has a role of many rules, so that the client is no part of it.
+# A small request that takes the server some 15 ms: each of its groups has a role of many rules. The client's time is
+# small.
 REVIEW = {"spec": {"user": "u", "groups": [f"g{i}" for i in range(255)],
                    "resourceAttributes": {"verb": "get", "resource": "events", "namespace": "red"}}}
 REVIEWS = "/apis/authorization.k8s.io/v1/namespaces/red/localsubjectaccessreviews"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client certificates that were revoked: refused on new connections and on those that are open."""
+"""Revoked client certificates are refused on new connections and on open ones."""
 
 import http.client
 import os
@@ -15,7 +15,7 @@ ANN, BOB = ("ann", "system:masters"), ("bob", "system:masters")
 
 
 class Cloud(Server):
-    """A server with an authority of its own, and a list of what that revoked."""
+    """A server with a certificate authority of its own and that authority's revocation list."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -30,7 +30,7 @@ class Cloud(Server):
 
     def start(self, wait=True, **kw):
         cert, key = self.server_cert
-        # The last of an option counts.
+        # Of an option that is given twice the last counts.
         return super().start(wait, args=["--tls-cert", cert, "--tls-key", key, "--client-ca", self.pki.ca,
                                          "--client-crl-file", self.crl], **kw)
 
@@ -77,7 +77,7 @@ def test_open_connections_too(cloud):
     eventually("ann is refused", 10, lambda: cloud.status(ANN) == 401)
     eventually("ann's watch has ended", 10, lambda: watches[0].closed)
     assert cloud.get(LIST, conn=ann).status == 401
-    # Nobody else notices, and ann can be given a new one.
+    # Nobody else is affected, and ann can get a new certificate.
     assert cloud.get(LIST, conn=bob).status == 200 and cloud.status(BOB) == 200 and not watches[1].closed
     new = cloud.pki.client.__wrapped__(cloud.pki, *ANN)
     assert os.path.exists(new[0]) and cloud.status(ANN) == 200
@@ -86,7 +86,7 @@ def test_open_connections_too(cloud):
 
 
 def test_what_is_revoked(cloud):
-    """By kubeconfig and by number; twice is once; and openssl reads the list as we do."""
+    """By kubeconfig and by serial number; repetitions change nothing; openssl reads the list in the same way."""
     cloud.pki("kubeconfig", cloud.pki.dir, "--server=https://x", "--user=eve", f"--out={cloud.dir}/eve")
     ann = cloud.pki.client(*ANN)[0]
     serial = output("openssl", "x509", "-in", ann, "-noout", "-serial").strip().split("=")[1]
@@ -113,7 +113,7 @@ def test_refused(cloud, tmp_path):
 
 
 def test_bad_lists(cloud, tmp_path):
-    """What can't be used changes nothing while the server runs, and keeps it from starting."""
+    """An unusable list changes nothing while the server runs, and keeps the server from starting."""
     other = Pki(f"{tmp_path}/other")
     output(NACRE, "pki", "revoke", other.dir)
     cloud.revoke(cloud.pki.client(*ANN)[0])
@@ -134,7 +134,7 @@ def test_bad_lists(cloud, tmp_path):
 
 
 def test_an_old_list_stays_in_force(cloud):
-    """Past its next update: who was revoked stays out, and a list that nobody renews locks nobody else out."""
+    """After its next update a list stays in force, and the certificates that it doesn't name are still accepted."""
     ann = cloud.pki.client(*ANN)[0]
     serial = output("openssl", "x509", "-in", ann, "-noout", "-serial").strip().split("=")[1]
     at = f"{cloud.dir}/openssl"
@@ -149,13 +149,13 @@ def test_an_old_list_stays_in_force(cloud):
     cloud.start()
     assert cloud.status(ANN) == 401 and cloud.status(BOB) == 200
     eventually("the log says so", 5, lambda: cloud.says("is past its next update and stays in force"))
-    # Signed anew by the authority it still holds what it held.
+    # The list that the authority signs again has the same entries.
     assert "1 revoked" in cloud.revoke()
     assert cloud.status(ANN) == 401 and cloud.status(BOB) == 200
 
 
 def test_expired_while_watching(cloud):
-    """The same look finds certificates whose authority is no longer believed."""
+    """The same check finds certificates whose authority is no longer trusted."""
     cloud.start()
     watch = watch_as(cloud, ANN)
     other = Pki(f"{cloud.dir}/other")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""However full a tenant makes an object, Nacre's programs can write their part of it."""
+"""However full a tenant makes an object, Nacre's programs can still write their part of it."""
 
 import pytest
 from agents import H1, I, as_user, cloud
@@ -13,7 +13,7 @@ def applies(manager, **labels):
 
 
 def fill_with_managers(server, user, path):
-    """Entries of managers until one more is refused."""
+    """Adds field managers until one is refused. Returns the refusal."""
     own = as_user(server, user)
     for i in range(130):
         a = own("PATCH", f"{path}?fieldManager=m{i}", applies(f"m{i}", x="y"), APPLY) if user else server.patch(
@@ -24,7 +24,7 @@ def fill_with_managers(server, user, path):
 
 
 def test_managers(server):
-    """Tried once: 126 managers by the tenant, and the agent's first status was refused for ever."""
+    """Once possible: 126 managers by the tenant, after which the agent's first status was refused for ever."""
     cloud(server)
     binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "tina"},
                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
@@ -33,7 +33,7 @@ def test_managers(server):
     tina = as_user(server, ("tina",))
     a = fill_with_managers(server, ("tina",), f"{I}/a")
     assert a.status == 422 and "metadata.managedFields: Too many: 101: must have at most 100 items" in a.text, a.text
-    # An administrator may go on, up to what a body may have; the programs write all the same.
+    # An administrator may add more, up to another limit; Nacre's programs can still write.
     a = fill_with_managers(server, None, f"{I}/a")
     assert a.status == 422 and "Too many: 129: must have at most 128 items" in a.text, a.text
     agent = as_user(server, H1)
@@ -43,7 +43,7 @@ def test_managers(server):
     controller = as_user(server, CONTROLLER)
     a = controller("PATCH", f"{I}/a", {"metadata": {"finalizers": ["nacre.dev/instance"]}})
     assert a.status == 200 and len(a.json["metadata"]["managedFields"]) > 128, a.text
-    # So does the tenant, as long as it adds no entry, by each sort of write.
+    # The tenant can write too, in each way, as long as it adds no entry.
     assert tina("PATCH", f"{I}/a?fieldManager=new", {"metadata": {"labels": {"new": "y"}}}).status == 422, "of a new manager"
     assert tina("PATCH", f"{I}/a?fieldManager=m1", applies("m1"), APPLY).status == 200
     now = tina("GET", f"{I}/a").json
@@ -64,7 +64,7 @@ def test_values_and_bytes(server, fill):
             break
     assert a.status == (413 if fill == "bytes" else 422), a.text[:300]
     agent = as_user(server, H1)
-    # Up to the last byte and the last value.
+    # Fill it up to the last byte and the last value.
     for n in (100_000, 10_000, 1_000, 100, 10, 1):
         at = 0
         while server.patch(f"{I}/a", {"metadata": {"annotations": {f"n{n}": "x" * n, f"{n}.{at}": ""}}}).status == 200 and at < 300:
@@ -72,7 +72,7 @@ def test_values_and_bytes(server, fill):
     for phase in ("Running", "Failed"):
         a = agent("PATCH", f"{I}/a/status", {"status": {"phase": phase, "restarts": 3}})
         assert a.status == 200, a.text[:300]
-    # Its owner may write what makes it smaller, and delete it.
+    # The tenant may make the object smaller, and delete it.
     a = server.patch(f"{I}/a", {"metadata": {"labels": None, "annotations": None}})
     assert a.status == 200, a.text[:300]
     assert server.delete(f"{I}/a").status == 200

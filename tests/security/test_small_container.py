@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rulesets are understood where there are no names of protocols and services, as in a small container."""
+"""Rulesets work without names of protocols and services, as in a small container."""
 
 import os
 
@@ -16,13 +16,13 @@ def where_names_are_unknown(*argv):
 
 def test_the_names_are_gone():
     assert where_names_are_unknown("getent", "protocols", "icmp").returncode != 0
-    # What this is about: nft(8) looks this name up.
+    # The cause: nft(8) looks this name up.
     p = where_names_are_unknown("nft", "-c", "add table inet t; add chain inet t c; add rule inet t c meta l4proto ipv6-icmp")
     assert p.returncode != 0
 
 
 @pytest.mark.parametrize("program", ["net/test-net", "node/test-node"])
 def test_rulesets(program):
-    """These make the rules of `public` and of a container in namespaces of their own."""
+    """These programs make the rulesets of `public` and of a container in namespaces of their own."""
     p = where_names_are_unknown(os.path.join(ROOT, BUILD, "src", program))
     assert p.returncode == 0, p.stdout + p.stderr

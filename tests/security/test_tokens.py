@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens end: what is asked for is bounded, and what is signed is believed no longer than that."""
+"""Tokens end: the requested lifetime is limited, and a signed token is accepted for no longer than the limit."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def ask_for(server, seconds):
 
 
 def signer(server, token):
-    """Signs claims as the server does; TOKEN tells the key's name."""
+    """Returns a function that signs claims as the server does. TOKEN has the key's id."""
     kid, own = json.loads(unb64(token.split(".")[0]))["kid"], f"{server.database}.service-account.key"
     return lambda claims: signed(claims, own, kid=kid)
 
@@ -42,7 +42,7 @@ def test_a_day_at_most(server):
 
 
 def test_tokens_of_before(server):
-    """Those that were given when there was no limit."""
+    """Tokens from before the limit."""
     account(server)
     a, _ = ask_for(server, 600)
     real, sign, now = claims_of(a.json["status"]["token"]), signer(server, a.json["status"]["token"]), int(time.time())
@@ -75,7 +75,7 @@ def secret_token(server):
 
 
 def put_token(server, token):
-    """Into the Secret, as if it had been given by an earlier version."""
+    """Puts TOKEN into the Secret, as if an earlier version had made it."""
     a = server.patch(f"{NS}/default/secrets/s", {"data": {"token": base64.b64encode(token.encode()).decode()}})
     assert a.status == 200, a.text
     return token
@@ -91,7 +91,7 @@ def lives(token, now):
 
 
 def test_secrets_of_an_earlier_version(server):
-    """Their tokens had no end, and are void: at the start they are replaced."""
+    """Tokens of Secrets had no end in that version, so they are void; the server replaces them at its start."""
     account(server)
     token = secret_token(server)
     claims, sign, now = claims_of(token), signer(server, token), int(time.time())
@@ -114,7 +114,7 @@ def watch_with(server, token):
 
 
 def test_watches_end_with_their_token(server):
-    """When it expires, or what it is bound to is deleted. Others go on."""
+    """Watches end when their token expires or the object that it is bound to is deleted. Others go on."""
     for name in ("sa", "other"):
         account(server, name)
         binding = {"metadata": {"name": name}, "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"},
@@ -148,15 +148,15 @@ def test_secrets(server):
     for bad in ({k: v for k, v in claims.items() if k not in ("nbf", "exp")},
                 {**claims, "exp": now - 1}, {**claims, "nbf": now - YEAR - 1, "exp": now + YEAR}):
         assert whoami(server, token=put_token(server, sign(bad))) == 401
-        # It is replaced.
+        # The server replaces it.
         fresh = eventually("a new token", 5, lambda: held(server) if lives(held(server), now) else None)
         assert whoami(server, token=fresh)["username"] == ME
-    # One that is still good, or somebody else's text, stays.
+    # A token that is still valid stays, and so does any other text.
     for kept in (sign(aged), "of.my.own"):
         put_token(server, kept)
         server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{len(kept)}"}})
         assert held(server) == kept
-    # Taken out, there is a new one.
+    # After the token is removed the server makes a new one.
     assert server.patch(f"{NS}/default/secrets/s", {"data": {"token": None}}).status == 200
     fresh = eventually("a new token", 5, lambda: server.get(f"{NS}/default/secrets/s").json["data"].get("token"))
     assert whoami(server, token=base64.b64decode(fresh).decode())["username"] == ME

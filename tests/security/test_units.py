@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit files: nothing that ends a daemon, however often, keeps it from being started again."""
+"""The unit files: a daemon is always started again, whatever ends it and however often."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ UNITS = sorted(glob.glob(f"{ROOT}/deploy/systemd/*.service"))
 
 
 def parse(path):
-    """{section: {key: [values]}}; systemd.syntax(7), but for continued lines, which ours don't have."""
+    """{section: {key: [values]}}; systemd.syntax(7) without continued lines, which our files don't have."""
     sections, section = {}, None
     with open(path) as f:
         for line in f.read().splitlines():
@@ -33,11 +33,11 @@ def test_all_daemons_have_a_unit():
 @pytest.mark.parametrize("path", UNITS, ids=os.path.basename)
 def test_started_again_for_ever(path):
     unit = parse(path)
-    # systemd.unit(5): by default five starts within ten seconds are the last. The option belongs to [Unit].
+    # systemd.unit(5): by default the fifth start within ten seconds is the last. The option belongs to [Unit].
     assert unit["Unit"].get("StartLimitIntervalSec") == ["0"]
     assert "StartLimitBurst" not in unit["Unit"] and not any(k.startswith("StartLimit") for k in unit["Service"])
     assert unit["Service"].get("Restart") == ["always"]
-    # Neither a busy loop (the default is 100 ms) nor an outage.
+    # The delay is neither a busy loop (the default is 100 ms) nor an outage.
     assert 1 <= int(unit["Service"].get("RestartSec", ["0"])[0]) <= 5
     assert not {"RestartPreventExitStatus", "RestartForceExitStatus", "RestartMode"} & set(unit["Service"])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server-side apply: owners, conflicts, lists by key, what goes when nobody wants it any more."""
+"""Server-side apply: field managers, conflicts, lists by key, removal of fields that no manager owns any more."""
 
 from apilib import V, instance
 
@@ -18,11 +18,11 @@ def topic(t):
     say(conf(type="small", image="debian"))  # a no-op
     say(conf(type="small", image="debian", running=False))
     say(conf(running=True), "two")  # a conflict
-    say(conf(running=False), "two")  # agrees: both own it
+    say(conf(running=False), "two")  # agrees: both managers own it
     say(conf(running=True), "two", force="true")
-    say(conf(type="small", image="debian"))  # gives up running, which two owns
+    say(conf(type="small", image="debian"))  # gives up running, which manager two still owns
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "labels": {"x": "1"}}}, "three")
-    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a"}}, "three")  # the label goes
+    say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a"}}, "three")  # the label is removed
     t.merge("$I/a?fieldManager=patcher", {"metadata": {"labels": {"y": "1"}}})
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "labels": {"y": "2"}}}, "three")
     say({"apiVersion": V, "kind": "Instance", "metadata": {"name": "a", "labels": {"y": "2"}}}, "three", force="true")

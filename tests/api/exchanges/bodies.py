@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies that can't be read, media types, methods, paths, sizes."""
+"""Bodies that can't be parsed, media types, methods, paths, sizes."""
 
 import json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of Kubernetes itself: updates without a version, creation by update, nulls, times, names that are generated."""
+"""Kinds of Kubernetes itself: updates without a version, creation by update, nulls, times, generated names."""
 
 from apilib import instance
 from exchange import TABLE

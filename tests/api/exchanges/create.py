@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Creation: what the server fills in, names, what it refuses."""
+"""Create: what the server fills in, names, what the server refuses."""
 
 from apilib import V, image, instance, namespace, pool
 
@@ -54,7 +54,7 @@ def topic(t):
     t.post("/apis/nacre.dev/v2/images", image("x"), differs="no-page")
     t.post("$G/nothings", image("x"), differs="no-page")
 
-    # Null stands for absent.
+    # Null means absent.
     t.post("$I", instance("nulls", t.ns, None, {"labels": None, "annotations": None, "finalizers": None}, running=None,
                           ingress=None, hostSelector=None))
     t.post("$I", instance("empty", t.ns, None, {"labels": {}, "annotations": {}, "finalizers": []}, ingress=[], hostSelector={}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletion: preconditions, finalizers, propagation, collections. Nobody collects garbage in these exchanges."""
+"""Delete: preconditions, finalizers, propagation, collections. There is no garbage collector in these exchanges."""
 
 from apilib import image, instance
 
@@ -32,7 +32,7 @@ def topic(t):
     t.delete("$I/b?gracePeriodSeconds=30&propagationPolicy=Background")
     t.delete("$I/c", {"gracePeriodSeconds": "x"})
 
-    # Finalizers hold it.
+    # Finalizers keep the object.
     t.post("$I", instance("f", t.ns, meta={"finalizers": ["nacre.dev/x", "nacre.dev/y"]}))
     o = t.delete("$I/f")
     t.delete("$I/f")
@@ -49,7 +49,7 @@ def topic(t):
     t.put("$I/f", {**o, "metadata": {**o["metadata"], "finalizers": []}})
     t.get("$I/f")
 
-    # Owners: background leaves it to the collector, foreground and orphan hold by a finalizer.
+    # Owners: background leaves dependents to the collector; foreground and orphan set a finalizer.
     t.post("$G/images", image("fore"))
     t.delete("$G/images/fore", {"propagationPolicy": "Foreground"})
     t.post("$G/images", image("orphan"))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Discovery and OpenAPI: of the kinds of Nacre all, of Kubernetes' own those that are here, too."""
+"""Discovery and OpenAPI: all kinds of Nacre, and those kinds of Kubernetes that nacre-apiserver has too."""
 
 CORE = {"namespaces", "events", "secrets", "configmaps", "serviceaccounts"}
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
 def resources(body):
-    """In order of names, without the hash of how it is stored."""
+    """Sorted by name, without the hash of the storage version."""
     kept = [{k: sorted(v) if k == "verbs" else v for k, v in r.items() if k != "storageVersionHash"} for r in body["resources"]]
     return {**body, "resources": sorted(kept, key=lambda r: r["name"])}
 
@@ -17,7 +17,7 @@ def core(body):
 
 
 def ours(body):
-    """The group's entry of aggregated discovery."""
+    """The group's entry in aggregated discovery."""
     group = next(i for i in body["items"] if i["metadata"].get("name") == "nacre.dev")
     for v in group["versions"]:
         for r in v["resources"]:
@@ -29,7 +29,7 @@ def ours(body):
 
 
 def shapes(body):
-    """Which operations there are on our paths, with which parameters, and the schema of one kind's spec."""
+    """The operations of our paths with their parameters, and the schema of one kind's spec."""
     schemas = body["components"]["schemas"]
     instance = schemas["dev.nacre.v1alpha1.Instance"]
     return {"gvk": instance["x-kubernetes-group-version-kind"], "spec": sorted(instance["properties"]["spec"]["properties"]),

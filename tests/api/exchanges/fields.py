@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Field validation, dry runs, schemas: what is pruned, filled in, warned of and refused."""
+"""Field validation, dry runs, schemas: which fields are pruned, filled in, warned of and refused."""
 
 import json
 
@@ -47,7 +47,7 @@ def topic(t):
                  {"ingress": [{"protocol": "tcp", "port": 1, "from": "192.0.2.0/24"}]},
                  {"ingress": [{"protocol": "icmp"}] * 65}, {"hostSelector": []}, {"hostSelector": {"a": 1}},
                  {"hostSelector": {f"k{n}": "v" for n in range(17)}}):
-        # `reasons`: the same is refused, with another reason or a field more exactly named.
+        # `reasons`: both refuse the same, with a different reason or a more exact field here.
         odd = spec in ({"type": ""}, {"ingress": [{"protocol": "tcp"}]}, {"ingress": [{"protocol": "icmp", "port": 1}]},
                        {"ingress": [{"protocol": "tcp", "port": 1, "from": "2001:db8::/129"}]})
         t.post("$I?dryRun=All", instance("a2", t.ns, **spec), differs="reasons" if odd else None)
@@ -75,7 +75,7 @@ def topic(t):
     t.post("$I?dryRun=All", {**instance("a2", t.ns), "metadata": []}, differs="meta-types")
     t.post("$I?dryRun=All", {**instance("a2", t.ns), "metadata": None}, differs="meta-types")
 
-    # Rules across fields (CEL there).
+    # Rules that involve several fields (CEL in kube-apiserver).
     t.post("$G/images?dryRun=All", image("i", kernel={"kernel": "k"}, disk={"file": "f", "format": "raw"}))
     t.post("$G/images?dryRun=All", {**image("i"), "spec": {}})
     t.post("$G/images?dryRun=All", image("i", kernel={"kernel": "../k"}))

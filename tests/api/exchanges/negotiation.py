@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client can read and what it sends: Accept with weights, media types, pretty, methods, paths below what there is."""
+"""Media types that a client accepts and sends: Accept with weights, pretty, methods, paths below existing ones."""
 
 import json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server-side apply and the owners of fields."""
+"""Server-side apply and the field managers that own fields."""
 
 from apilib import V, instance
 
@@ -19,19 +19,19 @@ def topic(t):
     def apply(name, manager, body, more="", **kw):
         return t.apply(f"$I/{name}?fieldManager={manager}{more}", body, **kw)
 
-    # By updates, then by apply.
+    # Ownership by updates, then by apply.
     t.post("$I", instance("a", t.ns, {"l": "1"}, ingress=PORT))
     apply("a", "x", config(running=False, **BASE))
     apply("a", "x", config(running=False, **BASE), "&force=true")
     apply("a", "x", config(running=False, **BASE))  # a no-op
-    apply("a", "y", config(**BASE))  # another owner of the same
+    apply("a", "y", config(**BASE))  # another owner of the same value
     apply("a", "x", config(meta={"labels": {"m": "2"}}, running=False, ingress=PORT, **BASE))
-    apply("a", "x", config(meta={"labels": {"n": "3"}}, running=False, **BASE))  # m goes, n comes
+    apply("a", "x", config(meta={"labels": {"n": "3"}}, running=False, **BASE))  # m is removed, n is added
     apply("a", "x", config(**BASE))  # running goes back to its default
     apply("a", "z", config(meta={"labels": {"l": "9"}, "annotations": {"q": "r"}}, ingress=[], **BASE))
     t.merge("$I/a?fieldManager=w", {"spec": {"ingress": None}, "metadata": {"labels": {"l": None, "k": "v"}}})
     t.put("$I/a", {**t.get("$I/a"), "metadata": {**t.get("$I/a")["metadata"], "annotations": {"put": "1"}}})
-    # The status, on its own.
+    # The status by itself.
     apply("a/status", "ctl", config(meta={"labels": {"no": "t"}}, status={"host": "h1", "conditions": [READY]}))
     apply("a/status", "two", config(status={"conditions": [{**READY, "type": "Other"}]}))
     apply("a/status", "two", config(status={"conditions": [{**READY, "status": "False"}]}))
@@ -50,7 +50,7 @@ def topic(t):
     apply("a", "o", config())
     apply("a", "f", config())
     t.delete("$N/configmaps/owner")
-    # What is no good.
+    # Invalid requests.
     t.apply("$I/a", config())
     apply("a", "m" * 129, config())
     t.merge("$I/a?force=true", {})
@@ -65,7 +65,7 @@ def topic(t):
     apply("a", "x", config(type="other", image="debian"), "&force=true")  # immutable
     apply("a", "x", "a: [")
     apply("a", "x", "- 1")
-    # It creates; YAML as people write it.
+    # Apply creates the object; YAML as people write it.
     apply("b", "x", "apiVersion: nacre.dev/v1alpha1\nkind: Instance\nmetadata:\n  name: b  # a name\n"
                     "spec: {type: small, image: &i debian, running: no}\n")
     apply("b", "x", config("b", type="small", image="debian"), "&dryRun=All")
@@ -75,14 +75,14 @@ def topic(t):
     apply("c", "x", config("c", meta={"namespace": "default"}, **BASE))
     apply("c/status", "x", config("c", status={"host": "h"}))
     apply("c", "x", config("c", status={"host": "h"}, **BASE))
-    # managedFields sent by clients.
+    # Clients send managedFields.
     t.jsonpatch("$I/c", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}])
     t.merge("$I/c?fieldManager=q", {"metadata": {"labels": {"untracked": "1"}}})
     apply("c", "q", config("c", meta={"labels": {"untracked": "2"}}))
     apply("c", "q", config("c", meta={"labels": {"untracked": "1"}}, **BASE))
     t.jsonpatch("$I/c", [{"op": "replace", "path": "/metadata/managedFields/0/operation", "value": "Bogus"}])
     t.jsonpatch("$I/c", [{"op": "replace", "path": "/metadata/managedFields/0/manager", "value": "renamed"}])
-    # Many updaters become one.
+    # Entries of many updates are merged into one.
     for n in range(12):
         t.merge(f"$I/c?fieldManager=u{n:02}", {"metadata": {"annotations": {f"a{n}": "1"}}})
     # Kinds of Kubernetes itself.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ownerReferences: what they must say, blocking, foreground and orphaning deletion as far as it goes without a collector."""
+"""ownerReferences: validation; blocking, foreground and orphaning deletion, as far as they go without a collector."""
 
 from apilib import instance
 
@@ -12,7 +12,7 @@ def topic(t):
                              [{k: v for k, v in ref.items() if k != "uid"}], [{**ref, "apiVersion": "a/b/c"}],
                              [{**ref, "controller": True}, {**ref, "uid": "2", "controller": True}],
                              [{**ref, "kind": "Event"}], [ref, ref], [ref, {**ref, "name": "x"}, ref], [{**ref, "colour": "red"}], [{}])):
-        # It says the list, and what is empty or missing is invalid.
+        # The error names the list; empty and missing members are invalid.
         odd = "reasons" if n < 5 or bad == [{}] else None
         t.post("$I?dryRun=All", instance(f"bad{n}", t.ns, meta={"ownerReferences": bad}), differs=odd)
         t.post(f"{c}?dryRun=All", {"metadata": {"name": f"bad{n}", "ownerReferences": bad}}, differs=odd)
@@ -27,7 +27,7 @@ def topic(t):
         "name": "one", "ownerReferences": [{**ref, "blockOwnerDeletion": True}]}})
     t.apply(f"{c}/one?fieldManager=a", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}})
     t.merge(f"{c}/one", {"metadata": {"ownerReferences": None}})
-    # The collector takes the finalizers off again; these are of objects that have one of their own as well.
+    # The collector removes its finalizers later. These objects also have a finalizer of their own.
     held = {"finalizers": ["a.b/c"]}
     for name, options in (("fg", {"propagationPolicy": "Foreground"}), ("or", {"propagationPolicy": "Orphan"}),
                           ("bg", {"propagationPolicy": "Background"}), ("no", {"orphanDependents": False}),

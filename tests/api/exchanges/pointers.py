@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON patches: pointers and operations at their edges."""
+"""JSON patches: edge cases of pointers and operations."""
 
 from apilib import instance
 

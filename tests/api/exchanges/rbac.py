@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles and bindings, who may do what by them, what is refused and how; secrets, config maps, service accounts."""
+"""Roles and bindings: what they allow, what is refused and in which words; secrets, config maps, service accounts."""
 
 from apilib import instance
 
@@ -9,7 +9,7 @@ AUTHZ = "/apis/authorization.k8s.io/v1"
 
 
 def as_user(name, *groups):
-    """Of several groups only the first can be told."""
+    """With several groups the message names only the first."""
     return {"headers": {"Impersonate-User": name, **({"Impersonate-Group": groups[0]} if groups else {})}}
 
 
@@ -95,7 +95,7 @@ def topic(t):
     t.post(BINDINGS, binding("own", t.ns, "Role/own", USER), only=lambda v: [v["subjects"], v["roleRef"]])
     t.send("POST", "$I", instance("a", t.ns)).read()
     refusals(t, **alice)
-    # Nobody gives what he hasn't.
+    # Nobody can grant rights that he doesn't have.
     t.post(ROLES, rbac("Role", "more", t.ns, rules=[rule(["get", "delete"], ["nacre.dev"], ["instances", "images"])]))
     t.delete(f"{ROLES}/more", only=lambda v: v["status"])
     t.post(ROLES, rbac("Role", "more", t.ns, rules=[rule(["get", "delete", "list"], ["nacre.dev"], ["instances", "images"])]),
@@ -109,7 +109,7 @@ def topic(t):
     t.post(BINDINGS, binding("more", t.ns, "Role/more", {**USER, "name": "x-bob"}), **alice, only=lambda v: v["subjects"])
     t.delete(f"{BINDINGS}/more", only=lambda v: v["status"])
     t.post(f"{RBAC}/clusterroles", rbac("ClusterRole", "x-cluster", rules=[]), **alice)
-    # Impersonation is a right as well.
+    # Impersonation needs a right too.
     t.get("$I", headers={"Impersonate-Group": "x"})
 
     review = {"resource": "instances", "group": "nacre.dev", "verb": "get", "namespace": t.ns}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dryRun of each verb: the answer of the write that isn't made, and nothing of it afterwards; several values; errors."""
+"""dryRun of each verb: it answers like the write and changes nothing; several values; errors."""
 
 from apilib import V, image, instance
 

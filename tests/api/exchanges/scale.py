@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scale subresource of a custom resource: an object of another group, of which one number can be written."""
+"""The scale subresource of a custom resource: an object of another group with one writable number."""
 
 from apilib import cluster
 from exchange import PARTIAL, TABLE
@@ -17,9 +17,9 @@ def topic(t):
     t.get("$C/a/scale?watch=true")
     t.post("$C/a/scale", s)
     t.delete("$C/a/scale")
-    # Replacing it.
+    # Replace the scale.
     owners = lambda name="a": t.get(f"$C/{name}", only=lambda o: o["metadata"]["managedFields"])  # noqa: E731
-    s = t.put("$C/a/scale", s)  # a no-op, but for who owns the number
+    s = t.put("$C/a/scale", s)  # a no-op, except for the owner of the number
     owners()
     s = t.put("$C/a/scale", {**s, "spec": {"replicas": 3}})
     owners()
@@ -44,7 +44,7 @@ def topic(t):
     t.put("$C/a/scale", {**SCALE, "metadata": {**m, "labels": {"x": "y"}, "finalizers": ["a.b/c"]}, "spec": {"replicas": 3}})
     t.put("$C/a/scale", {**SCALE, "metadata": m, "spec": {"replicas": 3, "nope": 1}})
     t.put("$C/a/scale?fieldValidation=Strict", {**SCALE, "metadata": m, "spec": {"replicas": 3, "nope": 1}})
-    # What can't be.
+    # Invalid requests.
     for n in (-1, 1025, 2147483648, "3", 1.5, None):
         negative = "scale-negative" if n == -1 else None
         t.put("$C/a/scale", {**SCALE, "metadata": m, "spec": {"replicas": n}}, differs=negative)
@@ -80,7 +80,7 @@ def topic(t):
     t.apply("$C/a/scale?fieldManager=hpa", o, differs="scale-apply")
     t.apply("$C/none/scale?fieldManager=hpa", {**SCALE, "metadata": {"name": "none"}, "spec": {"replicas": 2}})
     t.apply("$C/a?fieldManager=owner", cluster("a", t.ns, 4))
-    t.merge("$C/a/scale?fieldManager=kubectl", {"spec": {"replicas": 4}})  # a no-op: it stays the other's
+    t.merge("$C/a/scale?fieldManager=kubectl", {"spec": {"replicas": 4}})  # a no-op: the other manager keeps it
     owners()
     t.merge("$C/a/scale?fieldManager=kubectl", {"spec": {"replicas": 1}})
     owners()
@@ -96,14 +96,14 @@ def topic(t):
     t.get("$C/a/scale", accept=PARTIAL)
     t.merge("$C/a/scale", {"spec": {"replicas": 3}}, accept=PARTIAL)
     t.get("$C/a/scale")
-    # The object's own rules.
+    # Validation of the object itself.
     t.merge("$C/a", {"spec": {"template": {"running": False, "ingress": [{"protocol": "icmp"}]}}})
     t.merge("$C/a", {"spec": {"template": {"type": "large"}}})
     t.merge("$C/a", {"spec": {"template": {"hostSelector": {"a": "b"}}}}, differs="optional-immutable")
     t.merge("$C/a", {"spec": {"template": {"ingress": [{"protocol": "tcp"}]}}}, differs="reasons")
     t.post("$C", cluster("n" * 63, t.ns, 0), only=lambda o: o["metadata"]["name"])
     t.post("$C", cluster("n" * 64, t.ns, 0), differs="reasons")
-    # No number at all.
+    # An object without the number.
     t.post("$C", cluster("b", t.ns, None))
     t.get("$C/b/scale")
     t.merge("$C/b/scale", {"spec": {"replicas": 0}})
@@ -112,7 +112,7 @@ def topic(t):
     owners("b")
     t.merge("$C/b/scale", {"spec": {"replicas": 1}})
     owners("b")
-    # The status, and what watches of the object see.
+    # The status, and the events of a watch of the object.
     t.merge("$C/a/status", {"status": {"replicas": 1, "readyReplicas": 0, "selector": "nacre.dev/cluster=a"}})
     s = t.get("$C/a/scale")
     t.watch("$C", resourceVersion=s["metadata"]["resourceVersion"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status subresource: each side writes its own half."""
+"""The status subresource: each side writes only its own half."""
 
 from apilib import instance
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches at their edges: selections that objects enter and leave, of all kinds, versions, and what can be asked for."""
+"""Edge cases of watches: objects that enter and leave selections, all kinds, versions, options."""
 
 from apilib import image, instance
 
@@ -27,7 +27,7 @@ def topic(t):
     t.events(7, "not")
     t.events(11, "all")
 
-    # What was there, of a selection, and the mark at its end.
+    # The existing objects of a selection, and the bookmark at their end.
     t.post("$I", instance("x", t.ns, {"a": "1"}))
     t.post("$I", instance("y", t.ns))
     for n, params in enumerate(({"labelSelector": "a"}, {"labelSelector": "none"}, {"fieldSelector": "metadata.name=y"},
@@ -40,7 +40,7 @@ def topic(t):
                                 {"labelSelector": "a,,b", "resourceVersion": listed}, {"continue": "x", "resourceVersion": listed})):
         t.watch("$I", f"odd{n}", **params)
 
-    # Kinds of the cluster, and of Kubernetes itself.
+    # Cluster-scoped kinds, and kinds of Kubernetes itself.
     v = t.get("$G/images")["metadata"]["resourceVersion"]
     t.watch("$G/images", "img", resourceVersion=v)
     t.post("$G/images", image("i"))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fieldValidation of every kind of body: unknown and duplicate fields, in lists, in metadata, in what isn't stored."""
+"""fieldValidation of every kind of body: unknown and duplicate fields, in lists, in metadata, in parts that aren't
+stored."""
 
 import json
 

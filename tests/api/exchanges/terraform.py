@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Terraform's provider asks in the life of a kubernetes_manifest: plan, apply, wait, a plan without a difference, an
-update, destroy. Read from hashicorp/terraform-provider-kubernetes (manifest/provider: plan.go, apply.go, waiter.go, read.go)
-and client-go's dynamic client."""
+"""The requests of Terraform's provider in the life of a kubernetes_manifest: plan, apply, wait, a plan without a
+difference, an update, destroy. Taken from hashicorp/terraform-provider-kubernetes (manifest/provider: plan.go,
+apply.go, waiter.go, read.go) and client-go's dynamic client."""
 
 from apilib import V
 
@@ -17,7 +17,7 @@ def manifest(t, **spec):
 
 
 def foundry(body):
-    """The types: of the kind by its group, version and kind, and of all metadata by its name."""
+    """The types: of the kind by its group, version and kind; of the metadata by its name."""
     found = {n: d for n, d in body["definitions"].items() if n == "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" or
              any(k["kind"] == "Instance" for k in d.get("x-kubernetes-group-version-kind", []))}
     return {n: {p: [v.get("type"), v.get("$ref")] for p, v in sorted(d["properties"].items())
@@ -25,13 +25,13 @@ def foundry(body):
 
 
 def schema(body):
-    """What the provider looks for in the definitions of custom resources, where there is one of the kind."""
+    """What the provider looks up in the CustomResourceDefinitions, if the kind has one."""
     return [{"name": v["name"], "schema": v["schema"]} for c in body["items"] if c["spec"]["names"]["kind"] == "Instance"
             for v in c["spec"]["versions"]]
 
 
 def types(t):
-    """Before it plans, reads or applies."""
+    """Requests before each plan, read or apply."""
     t.get("/apis", only=lambda b: sorted(([g["name"], g["versions"]] for g in b["groups"] if g["name"] in GROUPS)))
     t.get("/openapi/v2", only=foundry)
     t.get("/apis/apiextensions.k8s.io/v1",
@@ -40,7 +40,7 @@ def types(t):
 
 
 def topic(t):
-    # The first plan: the types, and whether there is such an object.
+    # The first plan: the types, and whether the object exists.
     types(t)
     t.get("$I/a")
     # Apply, then wait for fields of the status, which others write.
@@ -50,19 +50,19 @@ def topic(t):
     t.merge("$I/a/status?fieldManager=agent", {"status": {"phase": "Running", "host": "h1", "conditions": [
         {"type": "Ready", "status": "True", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
     t.get("$I/a")
-    # The second plan finds what was applied, so there is nothing to do; applying it all the same makes no version.
+    # The second plan finds what was applied, so nothing is to be done; applying it again makes no new version.
     t.get("$I/a", only=lambda o: o["spec"])
     t.apply(f"$I/a?{APPLY}", manifest(t, ingress=[{"protocol": "tcp", "port": 22}]))
-    # An update: one field changes, one goes.
+    # An update: one field changes, one is removed.
     t.apply(f"$I/a?{APPLY}", manifest(t, running=False))
     t.get("$I/a", only=lambda o: o["spec"])
-    # Somebody else changes the field meanwhile: a conflict, until the provider is told to force it.
+    # Another manager changes the field meanwhile: a conflict, until the provider forces it.
     t.merge("$I/a?fieldManager=kubectl-edit", {"spec": {"running": True}})
     t.apply(f"$I/a?{APPLY}", manifest(t, running=False))
     t.apply("$I/a?fieldManager=Terraform&force=true", manifest(t, running=False))
-    # What can't be changed is replaced.
+    # An immutable field: the object is replaced.
     t.apply(f"$I/a?{APPLY}", {**manifest(t), "spec": {"type": "large", "image": "debian"}})
-    # Destroy, and wait until it is gone.
+    # Destroy, then wait until the object is gone.
     t.delete("$I/a", OPTIONS)
     t.get("$I/a", only=lambda o: sorted(o["metadata"]))
     t.merge("$I/a?fieldManager=controller", {"metadata": {"finalizers": None}})

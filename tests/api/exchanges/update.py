@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Updates by PUT: versions, generations, what may not change, no-ops."""
+"""Updates by PUT: versions, generations, immutable fields, no-ops."""
 
 import copy
 

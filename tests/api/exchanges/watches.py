@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches: which events, in which order, with which objects."""
+"""Watches: which events come, in which order, with which objects."""
 
 from apilib import instance
 from exchange import PARTIAL, TABLE
@@ -15,14 +15,14 @@ def topic(t):
     t.delete("$I/a")
     t.events(4)
 
-    # From a version: exactly what came after it.
+    # From a version: exactly the changes after it.
     t.watch("$I", "after", resourceVersion=first["metadata"]["resourceVersion"])
     t.events(3, "after")
     t.post("$I", instance("b", t.ns, {"on": "yes"}))
     t.events(1, "after")
     t.events(1)
 
-    # What enters and leaves a selection.
+    # Objects that enter and leave a selection.
     t.watch("$I", "on", labelSelector="on=yes", resourceVersion=listed)
     t.events(4, "on")
     t.merge("$I/b", {"metadata": {"labels": {"on": "no"}}})
@@ -39,14 +39,14 @@ def topic(t):
     t.events(1, "one")
     t.watch("$I", "gone", fieldSelector="metadata.name=c", resourceVersion=listed)
 
-    # With finalizers: marked first, deleted last.
+    # With finalizers: first marked, then deleted.
     o = t.post("$I", instance("f", t.ns, meta={"finalizers": ["a.b/c"]}))
     t.watch("$I", "f", resourceVersion=o["metadata"]["resourceVersion"])
     t.delete("$I/f")
     t.merge("$I/f", {"metadata": {"finalizers": None}})
     t.events(2, "f")
 
-    # Synthetic beginnings.
+    # Synthetic initial events.
     t.post("$I", instance("c", t.ns))
     t.events(1, "gone")
     t.watch("$I", "start")
@@ -79,7 +79,7 @@ def topic(t):
     t.watch("$I", "r10", resourceVersion=str(int(listed) + 1000000000), timeoutSeconds=1, differs="future")
     t.get("$I?sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
 
-    # It ends when it was asked to.
+    # The watch ends at its timeout.
     t.watch("$I", "short", resourceVersion=t.get("$I")["metadata"]["resourceVersion"], timeoutSeconds=1)
     t.events(None, "short", seconds=10)
     t.watch("$I", "table", accept=TABLE, fieldSelector="metadata.name=d")
