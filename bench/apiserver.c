@@ -4,11 +4,11 @@
  * A load generator for a Kubernetes API: one thread, many keep-alive connections, one request under way on each.
  *     bench-apiserver WHERE create|patch|update|status|get|list CONNECTIONS COUNT [OBJECTS [SECONDS]]
  *     bench-apiserver WHERE watch WATCHERS COUNT [OBJECTS [SECONDS]]
- * WHERE is the path of a socket, or ADDRESS:PORT,CERTIFICATE,KEY for TLS (whose other end is not verified). Objects are
- * Instances named b0, b1, … in the namespace default; `create` makes COUNT of them (beginning with b<OBJECTS>), the
- * others go round over OBJECTS. `update` puts whole objects, each connection one of its own. `watch` counts until each
- * of the watchers has COUNT changes of b0. After SECONDS nothing more is asked for. Prints one JSON line, with how many
- * were answered.
+ * WHERE is the path of a socket, or ADDRESS:PORT,CERTIFICATE,KEY for TLS (which doesn't verify the server). Objects are
+ * Instances named b0, b1, … in the namespace default. `create` makes COUNT of them, beginning with b<OBJECTS>. The
+ * other modes use OBJECTS objects in turn. `update` puts whole objects, each connection an object of its own. `watch`
+ * ends when each of the watchers has received COUNT changes of b0. After SECONDS no more requests are sent. Prints one
+ * JSON line with the number of answers.
  */
 
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ struct conn {
 	int fd;
 	gnutls_session_t tls; /* NULL: none */
 	struct buf in;
-	size_t head, body; /* of the answer that is coming; head 0: its head is not whole yet */
+	size_t head, body; /* of the current answer; head 0: the head is incomplete */
 	bool chunked;
 	uint64_t sent_ns;
 	size_t events, object;
@@ -162,7 +162,7 @@ static void send_request(struct conn *c, enum mode mode, size_t i, size_t round)
 	send_text(c, req, (size_t)n);
 }
 
-/* All that there is; false: nothing yet. */
+/* Reads all available bytes. False: there were none. */
 static bool read_some(struct conn *c) {
 	const size_t before = c->in.len;
 	for (;;) {
@@ -249,7 +249,7 @@ static void run_requests(const struct target *target, enum mode mode, size_t cli
 		open_conn(&conns[i], target);
 		add(ep, &conns[i]);
 	}
-	/* Updates want to know the version first. */
+	/* Updates need the version first. */
 	start = now_monotonic_ns();
 	for (size_t i = 0; i < clients && sent < count + warm; i++, sent++)
 		send_request(&conns[i], warm ? MODE_GET : mode, mode == MODE_CREATE ? objects + sent : sent % objects,
@@ -286,7 +286,7 @@ static void run_requests(const struct target *target, enum mode mode, size_t cli
 	close(ep);
 }
 
-/* Events end in "}\n"; the first are those of the start. */
+/* Events end in "}\n". The first ones are the existing objects. */
 static size_t count_events(struct conn *c) {
 	size_t n = 0;
 	for (char *p = c->in.data; (p = memchr(p, '\n', c->in.len - (size_t)(p - c->in.data))); p++)
@@ -331,7 +331,7 @@ static void run_watch(const struct target *target, size_t watchers, size_t count
 					latency[got++] = now_monotonic_ns() - when[c->events - 1];
 			}
 		}
-		/* The next change goes out when the last one is stored: they don't pile up, but watchers may lag. */
+		/* The next change is sent when the last one is stored: changes don't pile up, but watchers may lag. */
 		over = start && now_monotonic_ns() - start > limit_ns;
 		if (ready == watchers && sent == answered && sent < count && !over) {
 			if (!start)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-nacre-apiserver beside kube-apiserver and etcd (tests/oracle), both over TLS, from one client program, on the same cores
-and disk: each figure is taken of the one, then of the other. Every write is on disk when it is answered. Beside the
-writes: what fdatasync of the same disk takes at that moment.
+Compares nacre-apiserver with kube-apiserver and etcd (tests/oracle), both over TLS, by one client program, on the same
+cores and disk: each figure is measured on one server and then on the other. Every write is on disk when it is answered.
+The rows of writes also have the time of an fdatasync on the same disk at that moment.
 
-No row takes longer than its seconds: what was done by then counts. What there was no time for is told at the end.
+Each row has a time limit: what was done by then counts. The end of the output lists what was not measured.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def left():
 
 
 def memory(processes):
-    """Bytes that are the processes' own (anonymous memory; not mapped files)."""
+    """The processes' own memory in bytes (anonymous memory; not mapped files)."""
     total = 0
     for p in processes:
         with open(f"/proc/{p.pid}/status") as f:
@@ -52,7 +52,7 @@ def memory(processes):
 
 
 def fsync(path, count=300):
-    """p50 and p99 in ms of 8 KiB written into a file of fixed length, and fdatasync."""
+    """p50 and p99 in ms of a write of 8 KiB into a file of fixed length with fdatasync."""
     took = []
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     os.write(fd, bytes(16 << 20))
@@ -123,7 +123,7 @@ class Kube(Nacre):
         wait("the kind", lambda: serves(self), 300, 0.1)
 
     def fill(self, first, count, seconds):
-        """Copies of an object, put into etcd itself: through kube-apiserver so many would take most of an hour."""
+        """Writes copies of an object into etcd directly: through kube-apiserver so many would take most of an hour."""
         conn = http.client.HTTPConnection("127.0.0.1", self.oracle.etcd_port, timeout=60)
         folder = "/registry/nacre.dev/instances/default/"
 
@@ -187,7 +187,7 @@ def restart(server):
 
 
 def watchers_memory(server, count):
-    """Bytes for each of COUNT watches that wait, over TLS."""
+    """Bytes for each of COUNT waiting watches, over TLS."""
     context = ssl.create_default_context(cafile=server.pki.ca)
     context.load_cert_chain(*server.cert)
     before, held = memory(server.processes), []
@@ -197,7 +197,7 @@ def watchers_memory(server, count):
         s.sendall(b"GET /apis/nacre.dev/v1alpha1/instances?watch=1&fieldSelector=metadata.name%3Db0 HTTP/1.1\r\n"
                   b"Host: x\r\n\r\n")
         held.append(s)
-    for s in held:  # each has told of b0 and waits
+    for s in held:  # each has sent b0 and now waits
         text = b""
         while b'"ADDED"' not in text:
             more = s.recv(65536)
@@ -219,7 +219,7 @@ with Bench("apiserver") as b:
         servers.append(Kube(b))
 
     def each(what, fn, need=10):
-        """What FN yields for each server; None where it failed or there was no time."""
+        """FN's result for each server; None if it failed or there was no time."""
         got = []
         for s in servers:
             value = None
@@ -234,7 +234,8 @@ with Bench("apiserver") as b:
         return got
 
     def pair(what, mode, clients, count, disk=False, objects=args.objects, seconds=args.seconds):
-        """One row: rate, p50 and p99 of each. Lists are compared by objects, if there are not as many on both."""
+        """Prints one row: rate, p50 and p99 for each server. Lists are compared by objects if the numbers of objects
+        differ."""
         before = fsync(b.path("fsync")) if disk and left() > 10 else None
         got = each(f"{what}, {clients}", lambda s: load(s, mode, clients, count, objects, seconds))
         cells = " | ".join(f"{r['per_second']:,.{0 if r['per_second'] >= 20 else 2}f}/s, {r['p50_ms']:.2f}, "
@@ -281,14 +282,14 @@ with Bench("apiserver") as b:
     line("memory at the start, MiB", [e / 2**20 for e in empty], "{:,.1f}")
     line(f"memory an object ({args.objects:,} just created), bytes", per(full, empty, [args.objects] * 2), "{:,.0f}")
     line(f"start to ready, {args.objects:,} objects, s", each("start", restart, 40), "{:.2f}")
-    # Of a fresh process: one that has served a thousand has their memory still.
+    # Measure a fresh process: after a thousand watches a process keeps their memory.
     some = min(500, args.watchers)
     line(f"memory a watcher (of {some}, waiting), kB",
          [m and m / 1000 for m in each("memory of watchers", lambda s: watchers_memory(s, some))], "{:,.1f}")
 
     if args.large > args.objects and left() > 60:
         more = args.large - args.objects
-        each("list", lambda s: load(s, "list", 1, 1, 1, 30))  # warm after the restart
+        each("list", lambda s: load(s, "list", 1, 1, 1, 30))  # fill the caches after the restart
         first = [memory(s.processes) for s in servers]
         added = each(f"filling up to {args.large:,}", lambda s: s.fill(args.objects, more, min(90, left() / 3)), 60)
         for s, n in zip(servers, added):

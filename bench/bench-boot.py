@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From `create` of an Instance to its first answered ping from the internet side, split by stage; beside it, in turn, a
+Measures an Instance from `create` to its first answered ping from the internet side, by stage; and, in turn with it, a
 bare QEMU that boots the same kernel and initrd with the same devices to the same answer.
 """
 
@@ -27,7 +27,7 @@ def eui64(prefix, mac):
 
 
 def advertise(stop, prefix):
-    """Answers every router solicitation on tap0 at once, as nacre-vm does."""
+    """Answers every router solicitation on tap0 at once, like nacre-vm."""
     s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
     index = socket.if_nametoindex("tap0")
     s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
@@ -79,7 +79,7 @@ def main():
     with Bench("boot") as b:
         b.cleanups.append(lambda: sh(program("nacre"), "lab", "down", "--name", lab))
         sh(program("nacre"), "lab", "up", "--name", lab, "--hosts", "1", "--images", IMAGES)
-        # The demonstration's own guest would take part of the processor.
+        # The guest of `lab up` would take part of the processor.
         Api(f"/run/nacre-lab/{lab}/api.sock").request("DELETE", "/apis/nacre.dev/v1alpha1/namespaces/demo/instances/hello")
         wait("hello to go", lambda: not Api(f"/run/nacre-lab/{lab}/api.sock").json(
             "GET", "/apis/nacre.dev/v1alpha1/namespaces/demo/instances")["items"], 60)  # fmt: skip
@@ -87,7 +87,7 @@ def main():
         ours, theirs = [], []
         for i in range(rounds + 1):
             a, c = first_ping(lab, f"boot{i}"), bare(b, accel)
-            if i:  # the first pair warms caches
+            if i:  # the first pair fills caches
                 ours.append(a)
                 theirs.append(c)
         med = lambda k: statistics.median(o[k] for o in ours if k in o)

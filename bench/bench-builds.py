@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Two builds in one run, in turn: what a change costs. NACRE_BENCH_BASE names the build directory to compare with.
+Compares two builds in one run, in turn, to measure the cost of a change. NACRE_BENCH_BASE is the other build directory.
 
     NACRE_BENCH_BASE=/srv/nacre-old/build ./dev bench builds
 
-The processor time that an API server takes for a request, which other load on the machine changes less than rates; then, in
-a lab for each build, packets to and from a guest (packets.py), and from `create` to the first answered ping. Ratios are pair
-by pair; above 1 is slower.
+It measures the processor time of the API server for a request, which depends less on other load than rates do. Then, in a
+lab of each build, it measures packets to and from a guest (packets.py), and the time from `create` to the first answered
+ping. Ratios are pair by pair; above 1 this build is slower.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ class Lab:
 
 class Server:
     """
-    nacre-apiserver of one build. Each measurement has a process of its own: two of the same build differ by up to a tenth,
-    by how their memory happens to lie.
+    nacre-apiserver of one build. Each measurement uses a new process: two processes of the same build differ by up to a
+    tenth, depending on the layout of their memory.
     """
 
     def __init__(self, bench, build):
@@ -88,7 +88,7 @@ class Server:
 
 
 def pairs(what, unit, base, now, rounds):
-    """BASE and NOW in turn, the first of a pair changing; one pair warms up."""
+    """Measures BASE and NOW in pairs, each first in turn. One more pair fills caches."""
     got = []
     for i in range(rounds + 1):
         order = (base, now) if i % 2 else (now, base)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A host's agent fed N Endpoints (its own address and three routes each) from a running API: time from its start until
-all routes are in the kernel, counted there; beside it `ip -batch` with the same routes. Then single changes: from the
-API's answer to the kernel's entry on the host, 500 times, one after the other.
+A host's agent gets N Endpoints (an address and three routes each) from a running API. Measures the time from its start
+until all routes are in the kernel, where they are counted, and the time of `ip -batch` with the same routes. Then measures
+500 single changes, one after the other, from the API's answer to the kernel's entry on the host.
 """
 
 import ipaddress
@@ -63,7 +63,7 @@ def fill(sock, n):
 
 
 def count(ns):
-    """Routes of the endpoints as the kernel tells them, both families."""
+    """Number of the endpoints' routes in the kernel, both families."""
     six = sh("ip", "-n", ns, "-6", "route", "show").splitlines()
     four = sh("ip", "-n", ns, "-4", "route", "show").splitlines()
     return sum(l.startswith(("2001:db8:", "2001:db9:", "2001:db8::", "fd00:1:")) for l in six) + sum(
@@ -95,7 +95,8 @@ def feed(n):
     with Bench("endpoints") as b:
         sock, _ = b.apiserver()
         rate = fill(sock, n)
-        # Once to make namespaces and FRR, which is not what is measured; stopped, the kernel emptied, then again.
+        # The first run makes namespaces and FRR, which are not measured. Then stop the agent, empty the kernel and
+        # start it again.
         make_host(b)
         p = start_node(b, sock)
         routes = 4 * n
@@ -104,7 +105,7 @@ def feed(n):
         wait("the first run to finish", done, 300)
         p.terminate()
         p.wait(30)
-        # With its nexthop objects every route goes.
+        # The kernel removes all routes with their nexthop objects.
         sh("ip", "-n", ns, "nexthop", "flush")
         t0 = time.monotonic()
         start_node(b, sock)

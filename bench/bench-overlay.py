@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay alone, without an API: endpoints into the kernel next to bare netlink and `ip -batch` (bench/overlay.c)."""
+"""The overlay without an API: endpoints into the kernel, compared with plain netlink and `ip -batch`
+(bench/overlay.c)."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An Instance in a lab, from `create` to its first answered ping from the internet side."""
+"""Measures an Instance in a lab, from `create` to its first answered ping from the internet side."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def in_thread(ns, fn, *args):
 
 
 def ping_until_answered(address, stop, timeout=120):
-    """Sends an echo request every 10 ms; the time of the first answer."""
+    """Sends an echo request every 10 ms. Returns the time of the first answer."""
     s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
     s.setblocking(False)
     end, seq = time.monotonic() + timeout, 0
@@ -52,7 +52,8 @@ def ping_until_answered(address, stop, timeout=120):
 
 
 def first_ping(lab, name):
-    """Makes an Instance in LAB, waits for its first answered ping, deletes it. Seconds since the create, by stage."""
+    """Makes an Instance in LAB, waits for its first answered ping, deletes it. Returns seconds since the create, by
+    stage."""
     sock = f"/run/nacre-lab/{lab}/api.sock"
     base = "/apis/nacre.dev/v1alpha1/namespaces/demo/instances"
     stages, address, stop = {}, [], threading.Event()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks share: a run directory, an API server, requests over its socket, namespaces, statistics."""
+"""Shared by the benchmarks: a run directory, an API server, requests over its socket, namespaces, statistics."""
 
 import ctypes
 import http.client
@@ -31,7 +31,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Api:
-    """Requests to an API server on a UNIX socket, one connection a thread."""
+    """Requests to an API server on a UNIX socket, with one connection for each thread."""
 
     def __init__(self, path):
         self.path = path
@@ -51,7 +51,7 @@ class Api:
 
 
 def wait(what, fn, timeout=60.0, interval=0.02):
-    """The first true value of FN, or a failure that names WHAT."""
+    """Waits for a true value of FN and returns it. Fails with a message that names WHAT."""
     end = time.monotonic() + timeout
     while True:
         try:
@@ -77,7 +77,7 @@ def percentile(values, p):
 
 
 def in_netns(name):
-    """Moves this thread into a network namespace for good."""
+    """Moves this thread into a network namespace, permanently."""
     with open(f"/run/netns/{name}") as f:
         if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0x40000000) < 0:
             raise OSError(ctypes.get_errno(), f"setns {name}")
@@ -88,7 +88,7 @@ def sh(*argv, **kw):
 
 
 class Bench:
-    """Processes and namespaces of one benchmark; leaves nothing behind, also when it fails."""
+    """Processes and namespaces of one benchmark; leaves nothing behind, even if it fails."""
 
     def __init__(self, name):
         self.prefix = f"nb{os.getpid()}"
@@ -102,7 +102,7 @@ class Bench:
         return self
 
     def __exit__(self, *exc):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is under way here ends
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
         for p in reversed(self.procs):
             p.terminate()
         for p in reversed(self.procs):
@@ -126,7 +126,7 @@ class Bench:
     def start(self, *argv, netns=None):
         log = open(self.path(os.path.basename(argv[0]) + ".log"), "ab")
         if netns:
-            # Not `ip netns exec`: its mount namespace would keep the namespaces that agents make to itself.
+            # Not `ip netns exec`: namespaces that agents make would exist only in its mount namespace.
             argv = ("nsenter", f"--net=/run/netns/{netns}") + argv
         p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.procs.append(p)

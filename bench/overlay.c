@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The overlay alone: N endpoints with three routes each (so 4 N kernel routes, over 100 VTEPs) into the kernel, by
- * net/overlay.h, by bare netlink messages from an array, and by `ip -batch` of the same routes, in one run. Then a
- * restart that finds all in place, single changes, and the memory of an endpoint.
+ * Measures the overlay alone. Adds N endpoints with three routes each (so 4 N kernel routes, over 100 VTEPs) to the
+ * kernel by net/overlay.h, by plain netlink messages from an array, and by `ip -batch`, in one run. Then measures a
+ * restart that finds everything in place, single changes, and the memory of an endpoint.
  */
 
 #include <malloc.h>
@@ -52,7 +52,7 @@ struct space {
 	int dev;
 };
 
-/* A namespace with the VXLAN device, or with a veth that stands for it. */
+/* Makes a namespace, and its VXLAN device if UNDERLAY is given. */
 static void make_space(struct space *s, const char *name, struct space *underlay) {
 	static uint32_t vni;
 	struct link_vxlan v = {.name = OVERLAY_DEVICE, .vni = ++vni, .port = VXLAN_PORT, .mtu = OVERLAY_MTU};
@@ -136,7 +136,7 @@ static void ignored(void *cookie, int code, const char *text, void *userdata) {
 	++*(unsigned *)userdata;
 }
 
-/* The same messages without any bookkeeping: what netlink itself costs. */
+/* The same messages without any bookkeeping: the cost of netlink itself. */
 static double raw(struct space *s, unsigned n, bool objects) {
 	struct nl_batch b;
 	unsigned failures = 0;
@@ -207,7 +207,7 @@ static int by_value(const void *a, const void *b) {
 	return x < y ? -1 : x > y;
 }
 
-/* One endpoint more, until it is in the kernel, one after the other. */
+/* Adds single endpoints, one after the other, until each is in the kernel. */
 static void single(struct overlay *o, sd_event *loop, unsigned n) {
 	static uint64_t took[SINGLE];
 	struct overlay_stats st;

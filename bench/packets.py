@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Packets between the internet router of a lab and the tap of an Instance, through all that is between: edge, leaf, host and
-the instance's container. The guest is powered off, which leaves its network as it was, and this program sits at its tap.
+Sends packets between the internet router of a lab and the tap of an Instance, by way of edge, leaf, host and the
+instance's container. The guest is powered off, which keeps its network, and this program uses its tap.
 """
 
 import fcntl
@@ -40,8 +40,8 @@ def udp_frame(dst_mac, src_mac, src, dst, sport, dport, payload):
 
 class Conversation:
     """
-    UDP that the guest began: the container lets packets from outside in as answers, whatever the Instance's `ingress` says.
-    Nobody reads. Once the queues at both ends are full, each packet that gets there is counted as dropped there.
+    A UDP flow that the guest began, so that the container accepts packets from outside as answers, whatever the Instance's
+    `ingress` says. Nobody reads. When the queues at both ends are full, each packet that arrives is counted as dropped.
     """
 
     def __init__(self, lab):
@@ -93,8 +93,8 @@ class Conversation:
     @staticmethod
     def measure(send, data, count):
         """
-        Nanoseconds a packet that arrived. The kernel forwards it, by way of all namespaces, before `send` returns; no other
-        program gets this processor meanwhile.
+        Nanoseconds for each packet that arrived. The kernel forwards a packet through all namespaces before `send` returns,
+        and no other program gets this processor meanwhile.
         """
         before = count()
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
@@ -116,8 +116,8 @@ class Conversation:
 
     def from_host(self):
         """
-        From the host's `public`, as if from the internet router. The socket is there no longer than that: the kernel would
-        take it for the receiver of what comes from the guest (early demux), and not forward that.
+        From the host's `public`, with the internet router's address. The socket exists only meanwhile: the kernel would
+        deliver the guest's packets to it (early demux) and not forward them.
         """
         with self.inside_netns(self.public, self.open_socket, self.outside.getsockname()) as near:
             return self.measure(near.send, b"x" * 64, self.at_tap)

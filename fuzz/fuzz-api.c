@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The API engine: the first byte picks a kind, the rest is JSON. What parses prints, and parses again to the same. */
+/*
+ * The API engine: the first byte picks a kind, the rest is JSON. An object that parses must print, and parse again to
+ * the same object.
+ */
 
 #include "fuzz.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Files of nacre export: the input is the lines of one, to which a good end is added; and the same as the whole file.
+/*
+ * Files of nacre export: the input is used as the lines of a file, to which a valid end is added, and as a whole file.
  */
 
 #include "fuzz.h"

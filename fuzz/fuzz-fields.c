@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Field ownership: a list [live, config, managedFields, patch] of an Instance. Whatever the parts are, nothing that is
- * read only changes, what was printed reads back the same, applying twice is applying once, and YAML that is JSON is
- * read as JSON is.
+ * Field ownership: a list [live, config, managedFields, patch] of an Instance. For all inputs: inputs that are only
+ * read don't change, printed fields read back the same, a second apply changes nothing, and YAML that is JSON is read
+ * like JSON.
  */
 
 #include "fuzz.h"

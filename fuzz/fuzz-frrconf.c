@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* FRR's configuration: words for the functions that fill it, or two texts, apart by a NUL. */
+/* FRR's configuration: words for the functions that fill a model, or two texts separated by a NUL. */
 
 #include "fuzz.h"
 
@@ -22,7 +22,7 @@ static void same(const struct frrconf *a, const struct frrconf *b) {
 	CHECK(steps.len == 0);
 }
 
-/* The text of a model is the same model. */
+/* A model that is printed and parsed must be the same model. */
 static void print_and_parse(const struct frrconf *c) {
 	_buf_free_ struct buf text = {0};
 	_frrconf_free_ struct frrconf *again = make(FRRCONF_EMPTY);
@@ -31,7 +31,7 @@ static void print_and_parse(const struct frrconf *c) {
 	same(c, again);
 }
 
-/* One step a line, and each is one command. */
+/* Each line must be one step, which is one command. */
 static void check_steps(const struct frrconf *a, const struct frrconf *b) {
 	_buf_free_ struct buf steps = {0};
 	CHECK(frrconf_diff(a, b, FRRCONF_BGPD, &steps, NULL) == 0);
@@ -53,7 +53,7 @@ static struct frrconf *parse(const char *text) {
 	return TAKE_PTR(c);
 }
 
-/* Whatever the words are, the lines are ours: as many, and with our beginnings. */
+/* Whatever the words are, the number of lines and their beginnings must be ours. */
 static void check_lines(const struct frrconf *c, unsigned max) {
 	static const char *const begins[] = {
 		"frr defaults", "ipv6 prefix-list", "bgp as-path", "router bgp 1",

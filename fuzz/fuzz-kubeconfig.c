@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A kubeconfig: parsed, no file of it opened. */
+/* Parses a kubeconfig without opening the files that it names. */
 
 #include "fuzz.h"
 

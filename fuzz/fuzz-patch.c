@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A document and a patch of it, as the two members of a list: [document, patch]. The document never changes. Our reader
- * and writer of trees agree with jansson's.
+ * A document and a patch of it, as the two elements of a list: [document, patch]. The document must not change. Our
+ * reader and writer of trees must agree with jansson's.
  */
 
 #include "fuzz.h"

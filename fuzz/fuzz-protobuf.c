@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Protobuf bodies of kubectl: the first byte picks what is expected. */
+/* Protobuf bodies of kubectl: the first byte picks the expected kind. */
 
 #include "fuzz.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What an API server may answer a list ("L…") or a watch (any other first byte, which is also how many bytes come at
- * once). The parsers are the reflector's own, which nobody else can call.
+ * An API server's answer to a list ("L…") or to a watch (any other first byte, which is also the number of bytes that
+ * come at once). The parsers belong to the reflector, which is why this file includes it.
  */
 
 #include "fuzz.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The server's request path: lines of "METHOD TARGET [CONTENT-TYPE]", each followed by the line of its body (empty for
- * none), put one after the other to a fresh server in memory. Afterwards what is stored must still be whole: every
- * object parses as its kind and stands where its metadata says.
+ * The server's request path: lines of "METHOD TARGET [CONTENT-TYPE]", each followed by a line with its body (empty for
+ * none). All requests go to one fresh server in memory. Afterwards every stored object must still parse as its kind and
+ * be stored under the name in its metadata.
  */
 
 #include "fuzz.h"

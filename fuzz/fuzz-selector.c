@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* "LABELS\nFIELDS\nJSON": selectors are parsed, and matched against the object if it is one that could be stored. */
+/* "LABELS\nFIELDS\nJSON": parses the selectors and matches them against the object, if it could be stored. */
 
 #include "fuzz.h"
 

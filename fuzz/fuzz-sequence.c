@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Requests by several users to one server, one after the other (sequence.h says how a text stands for them), with
- * watches that stay open across the writes. Every request is answered, by JSON that can be read, and not by a 500;
- * afterwards what is stored is whole, each watch has told what a list tells, and the database, opened anew, holds the
- * same.
+ * Requests by several users to one server, one after the other (sequence.h describes the input), with watches that stay
+ * open across the writes. Every request must be answered, by valid JSON and not by a 500. Afterwards the stored objects
+ * must be whole, each watch must have sent what a list shows, and the database, opened anew, must hold the same.
  *
- * And none holds the server's loop for more than 50 ms, which is 150 million instructions in
- * tests/security/test_cost.py: the work of each turn of the loop, edges and blocks of memory (work.h), stays below
- * WORK_MAX. The rows of that table tell what a unit of work is: with clang 14 they take 6 instructions (loops over
- * texts) to 19, most of them 9 to 15. So what exceeds WORK_MAX exceeds 50 ms; what handles trees is found out from
- * about 100 ms on, and what happens inside libyaml not at all. The dearest row has 13 million.
+ * No request may hold the server's loop for more than 50 ms, which is 150 million instructions in
+ * tests/security/test_cost.py: the work of each turn of the loop, in edges and blocks of memory (work.h), must stay
+ * below WORK_MAX. The rows of that table show how many instructions a unit of work is: with clang 14 between 6 (loops
+ * over texts) and 19, mostly 9 to 15. So work above WORK_MAX takes more than 50 ms. Work on trees is detected from
+ * about 100 ms on, and work inside libyaml not at all. The most expensive row has 13 million units.
  */
 
 #include "fuzz.h"
@@ -34,9 +33,9 @@
 #define WORK_MAX          (UINT64_C(150000000) / WORK_INSTRUCTIONS)
 
 struct follower {
-	struct request *request; /* NULL: none */
+	struct request *request; /* NULL: unused */
 	struct step step;
-	bool plain; /* its objects are whole */
+	bool plain; /* its events have whole objects */
 	bool from_start;
 	bool ended;
 	json_t *seen; /* by key: the object, null if it is gone */
@@ -47,13 +46,13 @@ static struct {
 	struct server *server;
 	struct follower followers[WATCHES_MAX];
 	size_t n_followers;
-	/* The line that is being worked off, for who looks for the cause. */
+	/* The current line, for messages. */
 	const char *line;
 	size_t line_len;
 } run;
 
-static uint64_t worst; /* turn of this line */
-static bool trace;     /* FUZZ_TRACE is set: says what becomes of each line */
+static uint64_t worst; /* most work of a turn for this line */
+static bool trace;     /* FUZZ_TRACE is set: print the result of each line */
 
 static void begin_work(void) {
 	work_edges = work_blocks = 0;
@@ -71,7 +70,7 @@ static void end_turn(void) {
 
 /* ---- answers ---- */
 
-/* Reads the whole of a list, and leaves it in the body. */
+/* Reads the whole list into the body. */
 static void read_list(struct request *r) {
 	char bytes[4096];
 	struct buf all = {0};
@@ -95,7 +94,7 @@ static void answer(struct request *r) {
 	CHECK(server_handle(run.server, r));
 	end_turn();
 	const struct reply *a = &r->reply;
-	/* kube-apiserver says 500 to some patches that are wrong; what nobody foresaw is an InternalError. */
+	/* kube-apiserver answers some invalid patches with 500. Only InternalError is an unexpected failure. */
 	const bool fine = a->code >= 200 && a->code < 600 && !a->body.failed &&
 	                  (a->code != 500 || !strstr(a->body.data, "InternalError") ||
 	                   strstr(a->body.data, "this server issues no tokens"));
@@ -134,7 +133,7 @@ static void see(struct follower *f) {
 		json_t *key = key_of(obj);
 		const char *k = json_string_value(key);
 		json_t *was = json_object_get(f->seen, k);
-		/* Who watches from the start knows what there was. */
+		/* A watch from the start knows which objects existed. */
 		if (f->from_start)
 			CHECK(streq(type, "ADDED") == (!was || json_is_null(was)));
 		json_object_set(f->seen, k, streq(type, "DELETED") ? json_null() : obj);
@@ -144,7 +143,7 @@ static void see(struct follower *f) {
 	buf_reset(&f->line);
 }
 
-/* Some of what it has to say, or all. */
+/* Reads at most MAX bytes of the watch. */
 static void follow(struct follower *f, size_t max) {
 	char bytes[512];
 	ssize_t n = 0;
@@ -178,7 +177,7 @@ static void take_watch(const struct step *st) {
 	CHECK(f->seen);
 }
 
-/* What it has told is what a list tells. */
+/* The events of the watch must give what a list gives. */
 static void check_follower(struct follower *f) {
 	follow(f, SIZE_MAX);
 	if (f->ended || !f->plain)
@@ -248,7 +247,7 @@ static void print_stored(struct buf *b, const struct store *s) {
 	CHECK(!b->failed);
 }
 
-/* The database, read anew, holds what it held. */
+/* The reopened database must hold the same. */
 static void check_reopened(const char *path, const struct buf *was) {
 	struct store *again = NULL;
 	struct error err = {0};
@@ -275,7 +274,10 @@ static void start(const char *path) {
 	run.server->queue.on_turn = end_turn;
 }
 
-/* A database with what every server has, and the tenant's rights: making it anew takes longer than many a sequence. */
+/*
+ * Makes a database with what every server has, and the tenant's rights. Making it anew takes longer than many
+ * sequences.
+ */
 static void make_first(const char *path, char **ret, size_t *ret_len) {
 	struct error err = {0};
 	start(path);
@@ -316,7 +318,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		one(p, (size_t)((stop ? stop : end) - p), old_version);
 		p = stop ? stop + 1 : end;
 	}
-	/* So that the collector is done. */
+	/* Gives the collector time to finish. */
 	for (int i = 0; i < 3; i++)
 		tick();
 	check_stored(run.server->store);

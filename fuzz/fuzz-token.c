@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Tokens: none that is made up passes, and claims of any shape come back from a signed one as they went in. */
+/* Tokens: no invented token is accepted, and claims of any form come back from a signed token unchanged. */
 
 #include "fuzz.h"
 

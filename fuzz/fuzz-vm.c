@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What nacre-vm reads from others. The first byte chooses: its config, a status (of which what is printed must parse
- * to the same again), a router solicitation, or QEMU's side of the monitor.
+ * Input that nacre-vm reads from others. The first byte chooses: its config, a status (which must print and parse again
+ * to the same), a router solicitation, or QEMU's side of the monitor.
  */
 
 #include "fuzz.h"

@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "fuzz.h"
 
-/* Larger bodies are test_cost.py's: they would make this slow. */
+/* test_cost.py has larger bodies: they would make fuzzing slow. */
 #define BODY_MAX  ((size_t)256 << 10)
 #define STEPS_MAX (1U << 17)
 
@@ -83,7 +83,7 @@ static const char *const reviews[] = {
 
 static const char *const others[] = {"/api", "/apis", "/version", "/openapi/v2", "/openapi/v3", "/healthz?verbose"};
 
-/* The place of C among KEYS; any other byte has one, too. */
+/* The index of C in KEYS. Any other byte also gets an index. */
 static size_t place(const char *keys, char c) {
 	const char *p = c ? strchr(keys, c) : NULL;
 	return p ? (size_t)(p - keys) : (unsigned char)c % strlen(keys);
@@ -117,7 +117,7 @@ struct writer {
 	const struct step *step;
 	size_t kind; /* into kinds */
 	int64_t old_version;
-	unsigned steps; /* what was put so far: a repetition of nothing ends, too */
+	unsigned steps; /* steps so far; their limit also ends empty repetitions */
 	struct buf out;
 };
 
@@ -149,7 +149,7 @@ static void put_owner(struct writer *w, char kind_key, char name_key) {
 
 static void put_text(struct writer *w, const char *p, const char *end, unsigned repeated);
 
-/* Where the repetition that begins at P ends. */
+/* The end of the repetition that begins at P. */
 static const char *repetition_end(const char *p, const char *end) {
 	for (int depth = 1; p + 1 < end; p++) {
 		if (*p == '$' && p[1] == '[')
@@ -160,7 +160,7 @@ static const char *repetition_end(const char *p, const char *end) {
 	return end;
 }
 
-/* What `$` at P stands for; returns where to go on. */
+/* Writes what `$` at P stands for; returns where to continue. */
 static const char *put_one(struct writer *w, const char *p, const char *end, unsigned repeated) {
 	const struct step *st = w->step;
 	const struct object *o = stored(w, st->kind, st->name);

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * A text that stands for requests: a line for each, `VERB USER KIND NAMESPACE NAME OPTION BODY`, where all but the body
+ * A text that describes requests, one in each line: `VERB USER KIND NAMESPACE NAME OPTION BODY`. All parts but the body
  * are single characters without blanks between them: "ctira. {$t$m}$s}" creates, as the tenant, Instance `a` in
- * namespace default. Any byte means something at each place, so that whatever a fuzzer makes of a text is requests
- * again, and few names are spoken of by many.
+ * namespace default. Any byte is valid at each place, so that every mutation of a text by the fuzzer is requests again.
+ * There are few names, so that many requests use the same objects.
  *
  *     verb       g get, l list, w watch from the start, W watch from an old version on, c create, u update, p JSON
  *                patch, m merge patch, s strategic merge patch, y apply, d delete, D deletecollection, and of
@@ -17,14 +17,14 @@
  *     name       a, b, c, d, h (h1), p (i-x), q (host-h1), n (default)
  *     option     see the table in sequence.c
  *
- * In the body `$` and a letter stand for what a client would know:
+ * In the body `$` and a letter stand for values that a client would know:
  *
  *     $t  "apiVersion":"…","kind":"…",      $s  ,"spec":{…}: what makes the kind valid
  *     $m  "metadata":{"name":"…"            (left open)
  *     $g  the stored object, {} if none     $v  its resourceVersion    $V  an old one     $u  its uid
  *     $xKN  an owner reference to the object N of kind K, in the same namespace
  *     $n  the end of a line
- *     $[N … $]  what is between, 2^(N - 'a') times; $# inside is how often it was before
+ *     $[N … $]  repeats the text between, 2^(N - 'a') times; $# inside is the number of earlier repetitions
  */
 
 #include <stdbool.h>
@@ -37,11 +37,11 @@ struct step {
 	char option;
 	unsigned kind;
 	const char *ns, *name;
-	const char *selector;    /* what the query says of labels and fields, "" if nothing */
-	struct request *request; /* NULL: it is none (t, R) */
+	const char *selector;    /* the query's selectors of labels and fields, "" if it has none */
+	struct request *request; /* NULL: the line is no request (t, R) */
 };
 
-/* What one line, [LINE, LINE + N), stands for; the request is the caller's. */
+/* Parses the line [LINE, LINE + N). The caller owns the request. */
 void sequence_step(const struct server *s, const char *line, size_t n, int64_t old_version, struct step *ret);
 
 /* A request by the administrator, without a body. */

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "fuzz.h"
 
-/* Of good JSON. */
+/* The depth of valid JSON. */
 static size_t depth_of(const char *p, size_t n) {
 	size_t depth = 0, most = 0;
 	bool text = false;

@@ -4,7 +4,7 @@
 #include "apiserver/server.h"
 
 /*
- * What is stored must be whole: each object parses as its kind, is nested no deeper than TREE_DEPTH_MAX, stands where
- * its metadata says and has a version of its own.
+ * Checks all stored objects: each parses as its kind, is nested no deeper than TREE_DEPTH_MAX, is stored under the name
+ * in its metadata, and has a version of its own.
  */
 void check_stored(const struct store *s);

@@ -5,7 +5,10 @@
 
 uint64_t work_edges, work_blocks;
 
-/* The linker gives us these calls (--wrap): libFuzzer takes the same names, to say that it doesn't use them. */
+/*
+ * The linker redirects these calls to us (--wrap), since libFuzzer defines the same names only to report that it
+ * doesn't use them.
+ */
 void __wrap___sanitizer_cov_trace_pc_guard(uint32_t *guard);
 void __wrap___sanitizer_cov_trace_pc_guard_init(uint32_t *start, uint32_t *stop);
 
