@@ -296,8 +296,13 @@ def test_aggregation_and_restart(cloud):
     cloud.patch(f"{path}/nacre:catalog", {"rules": [], "metadata": {
         "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}})
     cloud.delete(f"{path}/nacre:edit")
+    # As another version may have said it: the same rights in other rules are not given again.
+    hosts = cloud.get(f"{path}/system:nacre:hosts").json["rules"]
+    split = [{**r, "resources": [x], "verbs": [v]} for r in hosts for x in r["resources"] for v in r["verbs"]]
+    assert cloud.patch(f"{path}/system:nacre:hosts", {"rules": split[:-1]}).status == 200
     cloud.stop()
     cloud.start()
+    assert cloud.get(f"{path}/system:nacre:hosts").json["rules"] == split[:-1] + hosts[-1:]
     groups = [r["apiGroups"] for r in cloud.get(f"{path}/nacre:view").json["rules"]]
     assert groups == [["x"], ["nacre.dev"]]
     assert cloud.get(f"{path}/nacre:edit").status == 200

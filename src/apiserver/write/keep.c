@@ -182,12 +182,54 @@ static bool has_rule(const json_t *rules, const json_t *rule) {
 	return false;
 }
 
-/* Adds the rules of FROM that are not in RULES yet. */
-static int add_rules(json_t *rules, const json_t *from) {
+static bool lists(const json_t *rule, const char *key, const json_t *value) {
+	size_t i;
+	json_t *v;
+	json_array_foreach(json_object_get(rule, key), i, v) {
+		if (json_equal(v, value))
+			return true;
+	}
+	return false;
+}
+
+/* RULES grant VERB on a resource of GROUP, or if GROUP is NULL on a URL. */
+static bool has_right(const json_t *rules, const json_t *group, const json_t *what, const json_t *verb) {
+	size_t i;
+	json_t *rule;
+	json_array_foreach((json_t *)rules, i, rule) {
+		if (lists(rule, "verbs", verb) && lists(rule, group ? "resources" : "nonResourceURLs", what) &&
+		    (!group || lists(rule, "apiGroups", group)) &&
+		    !json_array_size(json_object_get(rule, "resourceNames")))
+			return true;
+	}
+	return false;
+}
+
+/* RULES grant all that RULE does, which names no objects; they may say it in another way. */
+static bool has_rights(const json_t *rules, const json_t *rule) {
+	size_t i, k, m;
+	json_t *verb, *group, *what;
+	json_array_foreach(json_object_get(rule, "verbs"), i, verb) {
+		json_array_foreach(json_object_get(rule, "nonResourceURLs"), m, what) {
+			if (!has_right(rules, NULL, what, verb))
+				return false;
+		}
+		json_array_foreach(json_object_get(rule, "apiGroups"), k, group) {
+			json_array_foreach(json_object_get(rule, "resources"), m, what) {
+				if (!has_right(rules, group, what, verb))
+					return false;
+			}
+		}
+	}
+	return true;
+}
+
+/* Adds the elements of FROM that RULES don't have yet. */
+static int add_rules(json_t *rules, const json_t *from, bool (*has)(const json_t *rules, const json_t *rule)) {
 	size_t i;
 	json_t *v;
 	json_array_foreach((json_t *)from, i, v) {
-		if (!has_rule(rules, v) && json_array_size(rules) < RULES_MAX && json_array_append(rules, v) < 0)
+		if (!has(rules, v) && json_array_size(rules) < RULES_MAX && json_array_append(rules, v) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -205,7 +247,7 @@ static int collect(struct store *store, const char *name, const json_t *selector
 		json_array_foreach(selectors, i, sel) {
 			fits |= selector_fits(sel, json_object_get(object_meta(obj), "labels"));
 		}
-		r = !obj ? -ENOMEM : fits ? add_rules(rules, json_object_get(obj, "rules")) : 0;
+		r = !obj ? -ENOMEM : fits ? add_rules(rules, json_object_get(obj, "rules"), has_rule) : 0;
 		json_decref(obj);
 	}
 	return r;
@@ -321,11 +363,14 @@ static int merge_map(json_t *obj, const char *key, const json_t *from) {
 
 /* What HAVE lacks of WANT. The rules of an aggregated role come from elsewhere. */
 static int merge(json_t *have, const json_t *want) {
-	const char *list = json_object_get(want, "roleRef") ? "subjects" : "rules";
+	const bool binding = json_object_get(want, "roleRef") != NULL;
+	const char *list = binding ? "subjects" : "rules";
 	json_t *to = json_object_get(have, list);
 	if (!to && json_object_set_new(have, list, to = json_array()) < 0)
 		return -ENOMEM;
-	int r = json_object_get(want, "aggregationRule") ? 0 : add_rules(to, json_object_get(want, list));
+	int r = json_object_get(want, "aggregationRule")
+	                ? 0
+	                : add_rules(to, json_object_get(want, list), binding ? has_rule : has_rights);
 	if (r == 0)
 		r = merge_map(have, "labels", json_object_get(object_meta(want), "labels"));
 	return r < 0 ? r : merge_map(have, "annotations", json_object_get(object_meta(want), "annotations"));
