@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/access.h"
 #include "base/util.h"
 
 API_DEFINE(configmap, CONFIGMAP)
@@ -125,6 +126,13 @@ static const struct api_column account_columns[] = {
 	{0},
 };
 
+static const struct access_grant configmap_grants[] = {
+	{ACCESS_KUBE_VIEW, ".", ACCESS_READ},
+	{ACCESS_KUBE_EDIT, ".", ACCESS_WRITE},
+	{0},
+};
+static const struct api_access configmap_access = {.grants = configmap_grants};
+
 const struct api_kind api_kind_configmap = {
 	.group = "",
 	.version = "v1",
@@ -135,10 +143,17 @@ const struct api_kind api_kind_configmap = {
 	.doc = "Keys and values for programs.",
 	.namespaced = true,
 	.desc = &api_desc_configmap,
+	.access = &configmap_access,
 	.check = configmap_check,
 	.check_update = configmap_check_update,
 	.columns = configmap_columns,
 };
+
+static const struct access_grant secret_grants[] = {
+	{ACCESS_KUBE_EDIT, ".", ACCESS_READ " " ACCESS_WRITE},
+	{0},
+};
+static const struct api_access secret_access = {.grants = secret_grants};
 
 const struct api_kind api_kind_secret = {
 	.group = "",
@@ -149,11 +164,20 @@ const struct api_kind api_kind_secret = {
 	.doc = "Keys and values that few may read.",
 	.namespaced = true,
 	.desc = &api_desc_secret,
+	.access = &secret_access,
 	.check = secret_check,
 	.check_update = secret_check_update,
 	.columns = secret_columns,
 	.selectable_fields = secret_selectable,
 };
+
+static const struct access_grant account_grants[] = {
+	{ACCESS_KUBE_VIEW, ".", ACCESS_READ},
+	{ACCESS_KUBE_EDIT, ".", "impersonate " ACCESS_WRITE},
+	{ACCESS_KUBE_EDIT, "token", "create"},
+	{0},
+};
+static const struct api_access account_access = {.grants = account_grants};
 
 const struct api_kind api_kind_serviceaccount = {
 	.group = "",
@@ -165,5 +189,6 @@ const struct api_kind api_kind_serviceaccount = {
 	.doc = "Somebody who is a program of the tenant's.",
 	.namespaced = true,
 	.desc = &api_desc_serviceaccount,
+	.access = &account_access,
 	.columns = account_columns,
 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/access.h"
 #include "base/util.h"
 
 static int check_mac_prefix(const char *s, struct error *err) {
@@ -142,6 +143,17 @@ static const struct api_column alloc_columns[] = {
 	{0},
 };
 
+static const struct access_grant pool_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " update patch"}, /* finalizers */
+	{ACCESS_CONTROLLER, "finalizers", "update"},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
+	{0},
+};
+static const struct api_access pool_access = {
+	.grants = pool_grants,
+	.agents = {.whose = ACCESS_OF_EDGE, .sees_all = true, .reads = ACCESS_READ},
+};
+
 const struct api_kind api_kind_addresspool = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -152,10 +164,18 @@ const struct api_kind api_kind_addresspool = {
 	.doc = "Addresses or MACs that the controller hands out. Pools never overlap.",
 	.has_status = true,
 	.desc = &api_desc_addresspool,
+	.access = &pool_access,
 	.check = check,
 	.rules = rules,
 	.columns = pool_columns,
 };
+
+static const struct access_grant alloc_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create update patch delete"},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
+	{0},
+};
+static const struct api_access alloc_access = {.grants = alloc_grants};
 
 const struct api_kind api_kind_allocation = {
 	.group = "nacre.dev",
@@ -167,5 +187,6 @@ const struct api_kind api_kind_allocation = {
 	.doc = "One value of a pool in use. Named after the value, so that no value is ever handed out twice.",
 	.has_status = true,
 	.desc = &api_desc_allocation,
+	.access = &alloc_access,
 	.columns = alloc_columns,
 };

@@ -123,6 +123,7 @@ struct api_desc {
 
 struct api_meta;
 struct api_errors;
+struct api_access;
 
 struct api_column {
 	const char *name, *type, *path, *doc; /* type: string, integer, date; path: ".spec.host" */
@@ -151,6 +152,7 @@ struct api_kind {
 	const struct api_scale *scale;        /* NULL: there is no such subresource */
 	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
+	const struct api_access *access;      /* who may do what with it: access.h. Every kind says it */
 	size_t max_bytes; /* of one object as JSON, which no CRD can say; nobody takes more. 0: no bound of its own */
 	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
 	void (*check)(const void *obj, struct api_errors *errs);

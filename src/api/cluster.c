@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/access.h"
 #include "base/util.h"
 
 API_DEFINE(cluster_spec, CLUSTER_SPEC)
@@ -34,6 +35,14 @@ static const struct api_column columns[] = {
 };
 static const struct api_scale scale = {"spec.replicas", "status.replicas", "status.selector"};
 
+static const struct access_grant grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " update patch"}, /* finalizers */
+	{ACCESS_CONTROLLER, "finalizers", "update"},           {ACCESS_CONTROLLER, "status", "get update patch"},
+	{ACCESS_TENANT_VIEW, ". status scale", ACCESS_READ},   {ACCESS_TENANT_EDIT, ".", ACCESS_WRITE},
+	{ACCESS_TENANT_EDIT, "scale", "update patch"},         {0},
+};
+static const struct api_access cluster_access = {.grants = grants};
+
 const struct api_kind api_kind_cluster = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -47,6 +56,7 @@ const struct api_kind api_kind_cluster = {
 	.has_status = true,
 	.scale = &scale,
 	.desc = &api_desc_cluster,
+	.access = &cluster_access,
 	.check = cluster_check,
 	.rules = rules,
 	.columns = columns,

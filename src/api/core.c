@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/core.h"
 
+#include "api/access.h"
+#include "api/roles.h"
+#include "base/util.h"
+
 API_DEFINE_OPEN(namespace_spec, NAMESPACE_SPEC, true)
 API_DEFINE_OPEN(namespace_status, NAMESPACE_STATUS, true)
 API_DEFINE_OPEN(namespace_, NAMESPACE, true)
@@ -41,6 +45,12 @@ static const struct api_column lease_columns[] = {
 	{0},
 };
 
+static const struct access_grant namespace_grants[] = {
+	{ACCESS_KUBE_VIEW, ". status", ACCESS_READ},
+	{0},
+};
+static const struct api_access namespace_access = {.grants = namespace_grants};
+
 const struct api_kind api_kind_namespace = {
 	.group = "",
 	.version = "v1",
@@ -52,7 +62,72 @@ const struct api_kind api_kind_namespace = {
 	.has_status = true,
 	.name_format = &api_format_label,
 	.desc = &api_desc_namespace_,
+	.access = &namespace_access,
 	.columns = namespace_columns,
+};
+
+static const struct access_grant event_grants[] = {
+	{ACCESS_CONTROLLER, ".", "create update patch"},
+	{ACCESS_TENANT_EDIT, ".", ACCESS_READ},
+	{ACCESS_KUBE_VIEW, ".", ACCESS_READ},
+	{ACCESS_KUBE_EDIT, ".", ACCESS_WRITE},
+	{0},
+};
+
+/* An Event of an agent is about an object that is there and its own, of a kind whose status it writes. */
+static int check_involved(const struct access_write *w, struct error *err) {
+	const struct access_agent *a = w->agent;
+	const char *kind = access_string(w->obj, "involvedObject.kind");
+	const char *ns = access_string(w->obj, "involvedObject.namespace");
+	const char *name = access_string(w->obj, "involvedObject.name");
+	const char *uid = access_string(w->obj, "involvedObject.uid");
+	for (const struct api_kind *const *i = api_kinds; *i; i++) {
+		const struct api_kind *k = *i;
+		const struct access_agents *g = access_agents(k, a->whose);
+		if (!streq(k->kind, kind) || !g || !g->status)
+			continue;
+		json_t *about = w->load(w->store, k, k->namespaced ? ns : "", name);
+		const bool fits = access_is_own(g, a, about) &&
+		                  (!uid || !*uid || streq(uid, access_string(about, "metadata.uid")));
+		json_decref(about);
+		if (!fits)
+			break;
+		/* Where kube_event() and client-go put those of what has no namespace. */
+		const char *place = k->namespaced ? ns : "default";
+		if ((k->namespaced || !ns || !*ns) && streq(w->ns, place))
+			return 0;
+		return error_set(err, EPERM, "an Event about %s %s must be in namespace %s", kind, name, place);
+	}
+	return error_set(err, EPERM,
+	                 "%s %s may record Events only about what is there and its own: not about %.63s %.253s",
+	                 a->what, a->host, kind ? kind : "?", name ? name : "?");
+}
+
+/* A policy can't look up whether the object is there, and whose it is unless its name says so. */
+static const struct access_rule event_rules[] = {
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record Events only about its Host and objects whose status it writes",
+         check_involved,
+         "variables.states.all(o, o.involvedObject.kind in variables.reports && "
+         "(!(o.involvedObject.kind in variables.named) || o.involvedObject.name == variables.host))"},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE,
+         "must record an Event in the namespace of its object, or in default if the object has none", NULL,
+         "object.involvedObject.kind in variables.namespaced ? has(object.involvedObject.namespace) && "
+         "request.namespace == object.involvedObject.namespace : request.namespace == 'default'"},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record only short Events, about one object", NULL,
+         "['message', 'reason', 'type', 'action', 'reportingComponent', 'reportingInstance'].all(k, "
+         "!(k in object) || size(object[k]) <= 1024) && !has(object.related) && "
+         "object.involvedObject.all(k, size(object.involvedObject[k]) <= 253)"},
+	{0},
+};
+static const struct api_access event_access = {
+	.grants = event_grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+                   .own = "source.host",
+                   .creates = "*",
+                   .updates = "*",
+                   .max_bytes = ACCESS_SMALL,
+                   .counts = true,
+                   .rules = event_rules},
 };
 
 const struct api_kind api_kind_event = {
@@ -65,8 +140,33 @@ const struct api_kind api_kind_event = {
 	.doc = "Something that happened to an object.",
 	.namespaced = true,
 	.desc = &api_desc_event,
+	.access = &event_access,
 	.columns = event_columns,
 	.selectable_fields = event_selectable,
+};
+
+static const struct access_grant lease_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create update patch delete", ROLES_SYSTEM_NS},
+	{ACCESS_KUBE_EDIT, ".", ACCESS_READ " " ACCESS_WRITE},
+	{0},
+};
+/* nacre-apiserver bounds the whole Lease (ACCESS_SMALL). */
+static const struct access_rule lease_rules[] = {
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 characters",
+         NULL, "object.spec.all(k, size(string(object.spec[k])) <= 253)"},
+	{0},
+};
+static const struct api_access lease_access = {
+	.grants = lease_grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+                   .own = "metadata.name",
+                   .own_prefix = "host-",
+                   .ns = ROLES_SYSTEM_NS,
+                   .reads = "get",
+                   .creates = "*",
+                   .updates = "*",
+                   .max_bytes = ACCESS_SMALL,
+                   .rules = lease_rules},
 };
 
 const struct api_kind api_kind_lease = {
@@ -78,5 +178,6 @@ const struct api_kind api_kind_lease = {
 	.doc = "A lock or heartbeat that must be renewed.",
 	.namespaced = true,
 	.desc = &api_desc_lease,
+	.access = &lease_access,
 	.columns = lease_columns,
 };

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "api/access.h"
+#include "api/roles.h"
 #include "api/schema.h"
 #include "base/util.h"
 
@@ -63,13 +65,95 @@ static void fields(const struct api_desc *d, const char *path, struct buf *out) 
 	}
 }
 
-void api_reference(struct buf *out) {
+/* ---- who may do what ---- */
+
+static void grant_row(const struct api_kind *k, const struct access_grant *g, void *userdata) {
+	struct buf *out = userdata;
+	const char *parts = g->parts, *part, *verbs = g->verbs, *verb;
+	buf_printf(out, "| `%s` |", roles_name(g->role));
+	for (size_t n; (part = access_next_word(&parts, &n));) {
+		const bool itself = n == 1 && *part == '.';
+		buf_printf(out, " `%s%s%.*s`", k->plural, itself ? "" : "/", itself ? 0 : (int)n, part);
+	}
+	if (g->ns)
+		buf_printf(out, " in `%s`", g->ns);
+	buf_puts(out, " |");
+	for (size_t n; (verb = access_next_word(&verbs, &n));)
+		buf_printf(out, " %.*s", (int)n, verb);
+	buf_puts(out, " |\n");
+}
+
+static const char *whose_agents(unsigned whose) {
+	return whose == ACCESS_OF_HOST ? "hosts" : whose == ACCESS_OF_EDGE ? "edges" : "hosts and edges";
+}
+
+/* WORDS: as in struct access_agents. */
+static void members(struct buf *out, const char *begin, const char *words, const char *end) {
+	if (!words || streq(words, "*"))
+		return;
+	buf_puts(out, begin);
+	if (*words)
+		access_print_words(out, words, "`");
+	else
+		buf_puts(out, "nothing");
+	buf_puts(out, end);
+}
+
+static void agents(const struct api_kind *k, struct buf *out) {
+	const struct access_agents *g = &k->access->agents;
+	if (!g->whose)
+		return;
+	buf_printf(out, "\nThe agents of %s see ", whose_agents(g->whose));
+	if (!g->own) {
+		buf_puts(out, "all.\n");
+		return;
+	}
+	buf_printf(out, "%s those whose `%s` is %s%s%sthe name of their Host.",
+	           g->sees_all ? "all, and write" : "and write", g->own, g->own_prefix ? "`" : "",
+	           g->own_prefix ? g->own_prefix : "", g->own_prefix ? "` and " : "");
+	members(out, " In the spec of a new one they set only ", g->creates, ".");
+	members(out, " In the spec they change ", g->updates, ".");
+	members(out, " In the status they change ", g->status, ".");
+	if (g->max_bytes)
+		buf_printf(out, " What they write may take %zu bytes.", g->max_bytes);
+	buf_puts(out, "\n");
+	for (const struct access_rule *r = g->rules; r && r->whose; r++)
+		buf_printf(out, "%s- The agent of %s %s.\n", r == g->rules ? "\n" : "",
+		           r->whose == ACCESS_OF_HOST   ? "a host"
+		           : r->whose == ACCESS_OF_EDGE ? "an edge"
+		                                        : "a host or edge",
+		           r->says);
+}
+
+static void access_section(const struct api_kind *k, struct buf *out) {
+	buf_puts(out, "\n| role | may | verbs |\n|---|---|---|\n");
+	access_each_grant(k, grant_row, out);
+	agents(k, out);
+}
+
+static void kubernetes_kinds(struct buf *out) {
+	buf_puts(
+		out,
+		"\n## Kinds of Kubernetes\n\nWho may do what with the kinds of Kubernetes itself that Nacre's programs "
+		"use.\n");
+	for (const struct api_kind *const *k = api_kinds; *k; k++) {
+		if (!(*k)->access->agents.whose || strcmp((*k)->group, "nacre.dev") == 0)
+			continue;
+		buf_printf(out, "\n### %s\n", (*k)->kind);
+		access_section(*k, out);
+	}
+}
+
+int api_reference(struct buf *out, struct error *err) {
 	buf_puts(
 		out,
 		"# API reference\n\nGenerated from the declarations in `src/api` by `nacre reference`; do not edit.\n\n"
 		"All kinds are in group `nacre.dev`, version `v1alpha1`, and have the standard `metadata`. Ranges are "
 		"inclusive at both ends.\nAddresses and prefixes are written in their canonical form (RFC 5952, host "
-		"bits 0).\n");
+		"bits 0).\n\nBelow each kind is who may do what with it, beside members of `system:masters`, who may "
+		"do "
+		"everything. `nacre:edit` includes\n`nacre:view`. What holds for agents and all kinds, and what a "
+		"kube-apiserver can't ask: [apiserver.md](apiserver.md#authorization).\n");
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
 		if (strcmp((*k)->group, "nacre.dev") != 0)
 			continue;
@@ -86,5 +170,8 @@ void api_reference(struct buf *out) {
 		for (const struct api_rule *r = (*k)->rules; r && r->path; r++)
 			buf_printf(out, "\nRule%s%s%s: %s.\n", *r->path ? " for `" : "", r->path, *r->path ? "`" : "",
 			           r->message);
+		access_section(*k, out);
 	}
+	kubernetes_kinds(out);
+	return buf_error(out, "the reference", err);
 }

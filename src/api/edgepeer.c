@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "api/access.h"
+
 static int check_ifname(const char *s, struct error *err) {
 	/* What the kernel takes (dev_valid_name(), net/core/dev.c), less what FRR's command line would split. */
 	bool ok = strlen(s) <= 15 && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
@@ -36,6 +38,10 @@ static const struct api_column columns[] = {
 	{0},
 };
 
+static const struct api_access edgepeer_access = {
+	.agents = {.whose = ACCESS_OF_EDGE, .own = "spec.edge", .reads = ACCESS_READ, .status = "*"},
+};
+
 const struct api_kind api_kind_edgepeer = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -45,6 +51,7 @@ const struct api_kind api_kind_edgepeer = {
 	.doc = "One BGP session of an edge with a router outside.",
 	.has_status = true,
 	.desc = &api_desc_edgepeer,
+	.access = &edgepeer_access,
 	.check = check,
 	.rules = rules,
 	.columns = columns,

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "api/access.h"
+#include "api/addresspool.h"
+#include "api/host.h"
+#include "api/instance.h"
 #include "base/inet.h"
 #include "base/util.h"
 
@@ -21,6 +25,152 @@ static const struct api_column columns[] = {
 	{0},
 };
 
+static const struct access_grant grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " delete"},
+	{0},
+};
+
+/* ---- what agents may announce ---- */
+
+static int check_vtep(const struct access_write *w, struct error *err) {
+	json_t *host = w->load(w->store, &api_kind_host, "", w->agent->host);
+	const char *is = access_string(w->obj, "spec.vtep"), *must = access_string(host, "spec.vtep");
+	int r = 0;
+	if (!must)
+		r = error_set(err, EPERM, "there is no Host %s yet, whose tunnel endpoint it must name",
+		              w->agent->host);
+	else if (!streq(is, must))
+		r = error_set(err, EPERM, "its spec.vtep is %s, but spec.vtep of Host %s is %s", is ? is : "",
+		              w->agent->host, must);
+	json_decref(host);
+	return r;
+}
+
+static int check_name(const struct access_write *w, const char *prefix, const char *owner, struct error *err) {
+	_free_ char *name = strf("%s%.253s", prefix, owner);
+	if (name && streq(access_string(w->obj, "metadata.name"), name))
+		return 0;
+	return error_set(err, EPERM, "%s %s must name this Endpoint %s%.253s", w->agent->what, w->agent->host, prefix,
+	                 owner);
+}
+
+/* ONE and TWO (either may be NULL) are what its routes may be. */
+static int check_routes(const struct access_write *w, const char *one, const char *two, struct error *err) {
+	size_t i;
+	json_t *route;
+	json_array_foreach(json_object_get(json_object_get(w->obj, "spec"), "routes"), i, route) {
+		const char *prefix = access_string(route, "prefix");
+		if (prefix && (streq(prefix, one) || streq(prefix, two)))
+			continue;
+		return error_set(err, EPERM,
+		                 "spec.routes[%zu].prefix %s is not for %s %s to announce here: only %s%s%s", i,
+		                 prefix ? prefix : "", w->agent->what, w->agent->host,
+		                 one   ? one
+		                 : two ? two
+		                       : "nothing",
+		                 one && two ? " and " : "", one && two ? two : "");
+	}
+	return 0;
+}
+
+/* What leads to an instance: exactly what it was given, on the host that it was placed on. */
+static int check_of_instance(const struct access_write *w, struct error *err) {
+	static const char *const same[][2] = {{"spec.ip", "status.overlayAddress"}, {"spec.mac", "status.mac"}};
+	const char *ns = access_string(w->obj, "spec.owner.namespace");
+	const char *name = access_string(w->obj, "spec.owner.name");
+	const char *uid = access_string(w->obj, "spec.owner.uid");
+	if (!streq(access_string(w->obj, "spec.owner.kind"), "Instance") || !ns || !name || !uid)
+		return error_set(err, EPERM,
+		                 "host %s may announce only what leads to an Instance: spec.owner must name it",
+		                 w->agent->host);
+	int r = check_name(w, ENDPOINT_OF_INSTANCE, uid, err);
+	if (r < 0)
+		return r;
+	json_t *instance = w->load(w->store, &api_kind_instance, ns, name);
+	const char *id = access_string(instance, "status.id");
+	/* As instance_id() has it. */
+	if (!instance || !streq(id && *id ? id : access_string(instance, "metadata.uid"), uid))
+		r = error_set(err, EPERM, "its spec.owner, Instance %s/%s of uid %.63s, is not there", ns, name, uid);
+	else if (!streq(access_string(instance, "status.host"), w->agent->host))
+		r = error_set(err, EPERM, "its spec.owner, Instance %s/%s, is not on host %s", ns, name,
+		              w->agent->host);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(same); i++) {
+		const char *is = access_string(w->obj, same[i][0]), *must = access_string(instance, same[i][1]);
+		if (!streq(is, must))
+			r = error_set(err, EPERM, "its %s is %s, but %s of Instance %s/%s is %s", same[i][0],
+			              is ? is : "", same[i][1], ns, name, must && *must ? must : "empty");
+	}
+	if (r == 0)
+		r = check_routes(w, access_string(instance, "status.prefix"),
+		                 access_string(instance, "status.delegatedPrefix"), err);
+	json_decref(instance);
+	return r;
+}
+
+static bool pool_holds(const json_t *pool, const void *ip) {
+	const char *prefix = access_string(pool, "spec.prefix");
+	struct prefix p;
+	return prefix && prefix_parse(prefix, &p, NULL) == 0 && prefix_contains_addr(&p, ip);
+}
+
+/* The way out, by an address that no instance can have. */
+static int check_of_edge(const struct access_write *w, struct error *err) {
+	const char *text = access_string(w->obj, "spec.ip");
+	struct addr ip;
+	int r = check_name(w, ENDPOINT_OF_EDGE, w->agent->host, err);
+	if (r < 0)
+		return r;
+	if (json_object_get(json_object_get(w->obj, "spec"), "owner"))
+		return error_set(err, EPERM, "edge %s may not announce what belongs to another object", w->agent->host);
+	if (!text || addr_parse(text, &ip, NULL) < 0)
+		return error_set(err, EPERM, "its spec.ip can't be read");
+	const char *pool = w->find(w->store, &api_kind_addresspool, pool_holds, &ip);
+	if (pool)
+		return error_set(err, EPERM, "its spec.ip %s lies in AddressPool %s, whose addresses are for others",
+		                 text, pool);
+	return check_routes(w, "::/0", "0.0.0.0/0", err);
+}
+
+/*
+ * A policy can't look up the Host and the Instance: nacre-controller deletes an Endpoint that isn't what these say.
+ * What the policy asks by itself keeps an agent from default routes, and from names of others' Endpoints.
+ */
+static const struct access_rule agent_rules[] = {
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may announce only the spec.vtep of its Host, which must be there",
+         check_vtep, NULL},
+	{ACCESS_OF_HOST,
+         "may announce only what leads to an Instance of its host, which spec.owner names: the address, MAC, /64 and "
+         "/60 "
+         "that it was given, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
+         check_of_instance,
+         "has(object.spec.owner) && object.spec.owner.kind == 'Instance' && has(object.spec.owner.namespace) && "
+         "object.metadata.name == '" ENDPOINT_OF_INSTANCE "' + object.spec.owner.uid && "
+         "(!has(object.spec.routes) || size(object.spec.routes) <= 2 && "
+         "object.spec.routes.all(r, r.prefix.endsWith('/64') || r.prefix.endsWith('/60')) && "
+         "size(object.spec.routes.filter(r, r.prefix.endsWith('/64'))) <= 1 && "
+         "size(object.spec.routes.filter(r, r.prefix.endsWith('/60'))) <= 1)"},
+	{ACCESS_OF_EDGE,
+         "may announce only ::/0 and 0.0.0.0/0, for no other object, by an address that is in no AddressPool, as "
+         "Endpoint " ENDPOINT_OF_EDGE "NAME",
+         check_of_edge,
+         "object.metadata.name == '" ENDPOINT_OF_EDGE "' + variables.host && !has(object.spec.owner) && "
+         "(!has(object.spec.routes) || size(object.spec.routes) <= 2 && "
+         "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0']))"},
+	{0},
+};
+static const struct api_access endpoint_access = {
+	.grants = grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+                   .own = "spec.host",
+                   .sees_all = true,
+                   .reads = ACCESS_READ,
+                   .creates = "*",
+                   .updates = "*",
+                   .deletes = true,
+                   .max_bytes = ACCESS_SMALL,
+                   .rules = agent_rules},
+};
+
 const struct api_kind api_kind_endpoint = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -30,6 +180,7 @@ const struct api_kind api_kind_endpoint = {
 	.short_names = short_names,
 	.doc = "One thing that sits in the public overlay and the prefixes reached through it.",
 	.desc = &api_desc_endpoint,
+	.access = &endpoint_access,
 	.max_bytes = ENDPOINT_MAX,
 	.columns = columns,
 	.selectable_fields = selectable,

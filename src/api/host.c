@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/host.h"
 
+#include "api/access.h"
 #include "base/util.h"
 
 API_ENUM(host_role, "role", "compute", "edge")
@@ -21,6 +22,40 @@ static const struct api_column columns[] = {
 	{0},
 };
 
+static const struct access_grant grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
+	{0},
+};
+
+static int check_role(const struct access_write *w, struct error *err) {
+	const char *role = access_string(w->obj, "spec.role");
+	if ((w->agent->whose == ACCESS_OF_EDGE) == streq(role, "edge"))
+		return 0;
+	return error_set(err, EPERM, "%s %s may not have spec.role %s", w->agent->what, w->agent->host,
+	                 role ? role : "compute");
+}
+
+static const struct access_rule agent_rules[] = {
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no Host of another role than its own", check_role,
+         "(object.spec.role == 'edge') == (variables.kind == 'edge')"},
+	{0},
+};
+/*
+ * An agent says where its host is when it makes its Host. Later changes are the operator's: of two Hosts with one VTEP
+ * the older one has it, so that an agent could take that of every younger Host.
+ */
+static const struct api_access host_access = {
+	.grants = grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+                   .own = "metadata.name",
+                   .reads = ACCESS_READ,
+                   .creates = "role vtep",
+                   .updates = "",
+                   .status = "*",
+                   .rules = agent_rules},
+};
+
 const struct api_kind api_kind_host = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -31,6 +66,7 @@ const struct api_kind api_kind_host = {
 	       "nacre-system is renewed.",
 	.has_status = true,
 	.desc = &api_desc_host,
+	.access = &host_access,
 	.columns = columns,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/instance.h"
 
+#include "api/access.h"
 #include "base/util.h"
 
 API_ENUM(ip_protocol, "protocol", "tcp", "udp", "icmp")
@@ -83,6 +84,22 @@ static const struct api_column image_columns[] = {
 	{0},
 };
 
+static const struct access_grant instance_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create update patch delete"}, /* finalizers; members of Clusters */
+	{ACCESS_CONTROLLER, "finalizers", "update"},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
+	{ACCESS_TENANT_VIEW, ". status", ACCESS_READ},
+	{ACCESS_TENANT_EDIT, ".", ACCESS_WRITE},
+	{0},
+};
+static const struct api_access instance_access = {
+	.grants = instance_grants,
+	.agents = {.whose = ACCESS_OF_HOST,
+                   .own = "status.host",
+                   .reads = ACCESS_READ,
+                   .status = "phase restarts conditions"},
+};
+
 const struct api_kind api_kind_instance = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -94,11 +111,22 @@ const struct api_kind api_kind_instance = {
 	.namespaced = true,
 	.has_status = true,
 	.desc = &api_desc_instance,
+	.access = &instance_access,
 	.check = instance_check,
 	.check_update = instance_check_update,
 	.rules = instance_rules,
 	.columns = instance_columns,
 	.selectable_fields = instance_selectable,
+};
+
+static const struct access_grant type_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ},
+	{ACCESS_EVERYBODY, ".", ACCESS_READ},
+	{0},
+};
+static const struct api_access type_access = {
+	.grants = type_grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE, .sees_all = true},
 };
 
 const struct api_kind api_kind_instancetype = {
@@ -110,7 +138,18 @@ const struct api_kind api_kind_instancetype = {
 	.short_names = type_short,
 	.doc = "A size that instances can have.",
 	.desc = &api_desc_instancetype,
+	.access = &type_access,
 	.columns = type_columns,
+};
+
+static const struct access_grant image_grants[] = {
+	{ACCESS_HOSTS, ".", ACCESS_READ},
+	{ACCESS_EVERYBODY, ".", ACCESS_READ},
+	{0},
+};
+static const struct api_access image_access = {
+	.grants = image_grants,
+	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE, .sees_all = true},
 };
 
 const struct api_kind api_kind_image = {
@@ -122,6 +161,7 @@ const struct api_kind api_kind_image = {
 	.short_names = image_short,
 	.doc = "What an instance boots: a kernel, or a disk, in the image directory of the hosts.",
 	.desc = &api_desc_image,
+	.access = &image_access,
 	.check = image_check,
 	.rules = image_rules,
 	.columns = image_columns,

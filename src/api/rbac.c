@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/access.h"
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
@@ -174,6 +175,13 @@ static const struct api_column binding_columns[] = {
 	{0},
 };
 
+/* A tenant's admin gives rights in his namespace, as far as he has them (apiserver/auth/escalate.h). */
+static const struct access_grant admin_grants[] = {
+	{ACCESS_KUBE_ADMIN, ".", ACCESS_READ " " ACCESS_WRITE},
+	{0},
+};
+static const struct api_access admin_access = {.grants = admin_grants};
+
 const struct api_kind api_kind_role = {
 	.group = RBAC_GROUP,
 	.version = "v1",
@@ -184,6 +192,7 @@ const struct api_kind api_kind_role = {
 	.namespaced = true,
 	.name_format = &api_format_segment,
 	.desc = &api_desc_role,
+	.access = &admin_access,
 	.check = role_check,
 	.columns = role_columns,
 };
@@ -197,6 +206,7 @@ const struct api_kind api_kind_clusterrole = {
 	.doc = "Rights in all namespaces, or in one where a RoleBinding gives it.",
 	.name_format = &api_format_segment,
 	.desc = &api_desc_cluster_role,
+	.access = &access_operator,
 	.check = cluster_role_check,
 	.columns = role_columns,
 };
@@ -211,6 +221,7 @@ const struct api_kind api_kind_rolebinding = {
 	.namespaced = true,
 	.name_format = &api_format_segment,
 	.desc = &api_desc_role_binding,
+	.access = &admin_access,
 	.check = role_binding_check,
 	.check_update = binding_check_update,
 	.columns = binding_columns,
@@ -225,6 +236,7 @@ const struct api_kind api_kind_clusterrolebinding = {
 	.doc = "Gives a ClusterRole to somebody everywhere.",
 	.name_format = &api_format_segment,
 	.desc = &api_desc_role_binding,
+	.access = &access_operator,
 	.check = cluster_role_binding_check,
 	.check_update = binding_check_update,
 	.columns = binding_columns,

@@ -7,14 +7,9 @@
 #include "api/schema.h"
 #include "base/util.h"
 
-#define READ  "get list watch"
-#define WRITE "create update patch delete deletecollection"
-#define NACRE "nacre.dev"
-#define TENANT_READS \
-	"instances instances/status clusters clusters/status clusters/scale tenantquotas tenantquotas/status"
 #define LABEL "rbac.authorization.k8s.io/aggregate-to-"
 
-/* Lists are words; the core group is "core". A rule of URLs has no groups and resources. */
+/* Lists are words. A rule of URLs has no groups and resources. */
 struct rule {
 	const char *groups, *resources, *verbs, *urls;
 };
@@ -22,70 +17,30 @@ struct rule {
 struct default_role {
 	const char *name;
 	const char *ns;            /* a Role there; NULL: a ClusterRole */
+	enum access_role role;     /* the kinds say what it may do with them, and how far in NS; 0: nothing */
+	enum access_role includes; /* another's grants too, or 0 */
 	const char *aggregated_to; /* the role that takes these rules in, or NULL */
 	const char *aggregates;    /* takes in the rules of roles made for this one, or NULL */
 	const char *groups;        /* whom it is given, or NULL; a name with blanks there is none */
 	const char *user;
-	struct rule rules[10];
+	struct rule rules[3]; /* of what is no kind of api_kinds */
 };
 
 static const struct default_role nacre_roles[] = {
 	/* ---- programs ---- */
-	{.name = ROLES_CONTROLLER,
-         .user = ROLES_CONTROLLER,
-         .rules = {{NACRE, "instances clusters allocations addresspools instancetypes hosts endpoints tenantquotas",
-                    READ},
-                   {NACRE, "instances clusters addresspools", "update patch"}, /* finalizers */
-                   {NACRE, "instances/finalizers clusters/finalizers addresspools/finalizers", "update"},
-                   {NACRE, "instances", "create delete"}, /* members of clusters */
-                   {NACRE, "allocations", "create update patch delete"},
-                   {NACRE, "endpoints", "delete"},
-                   {NACRE,
-                    "instances/status clusters/status allocations/status addresspools/status hosts/status "
-                    "tenantquotas/status",
-                    "get update patch"},
-                   {"core", "events", "create update patch"}}},
-	{.name = ROLES_CONTROLLER,
-         .ns = ROLES_SYSTEM_NS,
-         .user = ROLES_CONTROLLER,
-         .rules = {{"coordination.k8s.io", "leases", READ " create update patch delete"}}},
-	/* What of these is a host's own is told by its name: nacre-apiserver itself, deploy/admission.yaml elsewhere.
-         */
-	{.name = ROLES_HOSTS,
-         .groups = ROLES_HOSTS,
-         .rules = {{NACRE, "instances images", READ},
-                   {NACRE, "instances/status", "get update patch"},
-                   {NACRE, "hosts", READ " create update patch"},
-                   {NACRE, "hosts/status", "get update patch"},
-                   {NACRE, "endpoints", READ " create update patch delete"},
-                   {"core", "events", "create update patch"}}},
-	{.name = ROLES_HOSTS,
-         .ns = ROLES_SYSTEM_NS,
-         .groups = ROLES_HOSTS,
-         .rules = {{"coordination.k8s.io", "leases", "get create update patch"}}},
-	{.name = ROLES_EDGES,
-         .groups = ROLES_EDGES,
-         .rules = {{NACRE, "edgepeers addresspools", READ},
-                   {NACRE, "edgepeers/status", "get update patch"},
-                   {NACRE, "hosts", READ " create update patch"},
-                   {NACRE, "hosts/status", "get update patch"},
-                   {NACRE, "endpoints", READ " create update patch delete"},
-                   {"core", "events", "create update patch"}}},
-	{.name = ROLES_EDGES,
-         .ns = ROLES_SYSTEM_NS,
-         .groups = ROLES_EDGES,
-         .rules = {{"coordination.k8s.io", "leases", "get create update patch"}}},
+	{.name = ROLES_CONTROLLER, .role = ACCESS_CONTROLLER, .user = ROLES_CONTROLLER},
+	{.name = ROLES_CONTROLLER, .ns = ROLES_SYSTEM_NS, .role = ACCESS_CONTROLLER, .user = ROLES_CONTROLLER},
+	/* What of these is a host's own is told by its name: by nacre-apiserver itself, by admission.h elsewhere. */
+	{.name = ROLES_HOSTS, .role = ACCESS_HOSTS, .groups = ROLES_HOSTS},
+	{.name = ROLES_HOSTS, .ns = ROLES_SYSTEM_NS, .role = ACCESS_HOSTS, .groups = ROLES_HOSTS},
+	{.name = ROLES_EDGES, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
+	{.name = ROLES_EDGES, .ns = ROLES_SYSTEM_NS, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
 	/* ---- tenants ---- */
-	{.name = "nacre:view", .aggregated_to = "view", .rules = {{NACRE, TENANT_READS, READ}}},
+	{.name = "nacre:view", .role = ACCESS_TENANT_VIEW, .aggregated_to = "view"},
 	/* By itself it is all that a tenant needs for instances, also where nobody aggregates roles. */
-	{.name = "nacre:edit",
-         .aggregated_to = "edit",
-         .rules = {{NACRE, TENANT_READS, READ},
-                   {NACRE, "instances clusters", WRITE},
-                   {NACRE, "clusters/scale", "update patch"},
-                   {"core", "events", READ}}},
+	{.name = "nacre:edit", .role = ACCESS_TENANT_EDIT, .includes = ACCESS_TENANT_VIEW, .aggregated_to = "edit"},
 	/* What all tenants may choose from. */
-	{.name = "nacre:catalog", .groups = "system:authenticated", .rules = {{NACRE, "instancetypes images", READ}}},
+	{.name = "nacre:catalog", .role = ACCESS_EVERYBODY, .groups = "system:authenticated"},
 };
 
 static const struct default_role kubernetes_roles[] = {
@@ -94,19 +49,11 @@ static const struct default_role kubernetes_roles[] = {
 	{.name = "edit", .aggregates = "edit", .aggregated_to = "admin"},
 	{.name = "view", .aggregates = "view", .aggregated_to = "edit"},
 	{.name = "system:aggregate-to-admin",
+         .role = ACCESS_KUBE_ADMIN,
          .aggregated_to = "admin",
-         .rules = {{"authorization.k8s.io", "localsubjectaccessreviews", "create"},
-                   {RBAC_GROUP, "roles rolebindings", READ " " WRITE}}},
-	{.name = "system:aggregate-to-edit",
-         .aggregated_to = "edit",
-         .rules = {{"core", "secrets", READ},
-                   {"core", "serviceaccounts", "impersonate"},
-                   {"core", "configmaps secrets serviceaccounts events", WRITE},
-                   {"core", "serviceaccounts/token", "create"},
-                   {"coordination.k8s.io", "leases", READ " " WRITE}}},
-	{.name = "system:aggregate-to-view",
-         .aggregated_to = "view",
-         .rules = {{"core", "configmaps serviceaccounts events namespaces namespaces/status", READ}}},
+         .rules = {{"authorization.k8s.io", "localsubjectaccessreviews", "create"}}},
+	{.name = "system:aggregate-to-edit", .role = ACCESS_KUBE_EDIT, .aggregated_to = "edit"},
+	{.name = "system:aggregate-to-view", .role = ACCESS_KUBE_VIEW, .aggregated_to = "view"},
 	{.name = "system:discovery",
          .groups = "system:authenticated",
          .rules = {{NULL, NULL, "get",
@@ -125,15 +72,23 @@ static const struct default_role kubernetes_roles[] = {
          .rules = {{NULL, NULL, "get", "/metrics /livez /livez/* /readyz /readyz/* /healthz /healthz/*"}}},
 };
 
+/* The first default role that has what the kinds grant to ROLE. */
+const char *roles_name(enum access_role role) {
+	for (size_t i = 0; i < ARRAY_SIZE(nacre_roles); i++)
+		if (nacre_roles[i].role == role)
+			return nacre_roles[i].name;
+	for (size_t i = 0; i < ARRAY_SIZE(kubernetes_roles); i++)
+		if (kubernetes_roles[i].role == role)
+			return kubernetes_roles[i].name;
+	return "";
+}
+
 /* NULL: absent. */
 static json_t *words(const char *text) {
 	json_t *list = text ? json_array() : NULL;
-	while (text && *text) {
-		size_t n = strcspn(text, " ");
-		bool core = n == 4 && strncmp(text, "core", 4) == 0;
-		json_array_append_new(list, json_stringn(core ? "" : text, core ? 0 : n));
-		text += n + (text[n] == ' ');
-	}
+	const char *w;
+	for (size_t n; (w = access_next_word(&text, &n));)
+		json_array_append_new(list, json_stringn(w, n));
 	return list;
 }
 
@@ -154,9 +109,49 @@ static json_t *metadata(const struct default_role *d, bool binding, bool all) {
 	return m;
 }
 
+struct granted {
+	const struct default_role *role;
+	json_t *rules;
+};
+
+/* Resources of one group on which the role has the same verbs share a rule. */
+static json_t *rule_for(json_t *rules, const char *group, json_t *verbs) {
+	size_t i;
+	json_t *rule;
+	json_array_foreach(rules, i, rule) {
+		const char *has = json_string_value(json_array_get(json_object_get(rule, "apiGroups"), 0));
+		if (has && strcmp(has, group) == 0 && json_equal(json_object_get(rule, "verbs"), verbs))
+			return rule;
+	}
+	rule = json_pack("{s:[s], s:[], s:O}", "apiGroups", group, "resources", "verbs", verbs);
+	json_array_append_new(rules, rule);
+	return rule;
+}
+
+static void add_grant(const struct api_kind *k, const struct access_grant *g, void *userdata) {
+	const struct granted *to = userdata;
+	const struct default_role *d = to->role;
+	const bool same_ns = g->ns && d->ns ? strcmp(g->ns, d->ns) == 0 : g->ns == d->ns;
+	if ((g->role != d->role && g->role != d->includes) || !same_ns)
+		return;
+	json_t *verbs = words(g->verbs);
+	json_t *rule = rule_for(to->rules, k->group, verbs);
+	const char *parts = g->parts, *part;
+	for (size_t n; (part = access_next_word(&parts, &n));) {
+		const bool itself = n == 1 && *part == '.';
+		json_array_append_new(
+			json_object_get(rule, "resources"),
+			json_sprintf("%s%s%.*s", k->plural, itself ? "" : "/", itself ? 0 : (int)n, part));
+	}
+	json_decref(verbs);
+}
+
 static json_t *role_of(const struct default_role *d, bool all) {
 	char label[96];
 	json_t *rules = json_array(), *aggregation = NULL;
+	struct granted to = {d, rules};
+	for (const struct api_kind *const *k = api_kinds; *k; k++)
+		access_each_grant(*k, add_grant, &to);
 	for (size_t i = 0; i < ARRAY_SIZE(d->rules) && d->rules[i].verbs; i++) {
 		const struct rule *r = &d->rules[i];
 		json_array_append_new(rules, json_pack("{s:o*, s:o*, s:o*, s:o*}", "apiGroups", words(r->groups),

@@ -23,5 +23,5 @@ void api_yaml(struct buf *out, const json_t *v);
 /* All CRDs of group nacre.dev as a YAML stream, in the order of api_kinds. */
 int api_crds_yaml(struct buf *out, struct error *err) _must_use_;
 
-/* docs/api.md: every kind of group nacre.dev, its fields, bounds and rules. */
-void api_reference(struct buf *out);
+/* docs/api.md: every kind of group nacre.dev, its fields, bounds and rules, and who may do what with each kind. */
+int api_reference(struct buf *out, struct error *err) _must_use_;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/tenantquota.h"
 
+#include "api/access.h"
 #include "base/util.h"
 
 API_DEFINE(tenantquota_spec, TENANTQUOTA_SPEC)
@@ -53,6 +54,14 @@ static const struct api_column columns[] = {
 	{0},
 };
 
+static const struct access_grant grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
+	{ACCESS_TENANT_VIEW, ". status", ACCESS_READ},
+	{0},
+};
+static const struct api_access tenantquota_access = {.grants = grants};
+
 const struct api_kind api_kind_tenantquota = {
 	.group = "nacre.dev",
 	.version = "v1alpha1",
@@ -65,5 +74,6 @@ const struct api_kind api_kind_tenantquota = {
 	.namespaced = true,
 	.has_status = true,
 	.desc = &api_desc_tenantquota,
+	.access = &tenantquota_access,
 	.columns = columns,
 };

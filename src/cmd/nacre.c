@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "api/admission.h"
 #include "api/roles.h"
 #include "api/schema.h"
 #include "base/opt.h"
@@ -199,46 +200,39 @@ static int cmd_lab(int argc, char **argv) {
 	                   argv);
 }
 
-static int cmd_crds(int argc, char **argv) {
+static int print_made(int argc, char **argv, const char *name, const char *about,
+                      int (*make)(struct buf *out, struct error *err)) {
 	const struct opt opts[] = {{0}};
-	const struct opt_program prog = {"nacre crds", "Prints the CustomResourceDefinitions as YAML.", "[OPTIONS]",
-	                                 NULL, opts};
+	const struct opt_program prog = {name, about, "[OPTIONS]", NULL, opts};
 	_buf_free_ struct buf b = {0};
 	struct error err = {0};
 	if (opt_parse_or_exit(&prog, argc, argv) < argc)
 		return command_usage(&prog, "takes no operands");
-	if (api_crds_yaml(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
+	if (make(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
 		return command_failed(prog.name, &err);
 	return 0;
+}
+
+static int cmd_crds(int argc, char **argv) {
+	return print_made(argc, argv, "nacre crds", "Prints the CustomResourceDefinitions as YAML.", api_crds_yaml);
 }
 
 static int cmd_rbac(int argc, char **argv) {
-	const struct opt opts[] = {{0}};
-	const struct opt_program prog = {
-		"nacre rbac",
+	return print_made(
+		argc, argv, "nacre rbac",
 		"Prints the roles and bindings of Nacre's programs and tenants as YAML, for a kube-apiserver.",
-		"[OPTIONS]", NULL, opts};
-	_buf_free_ struct buf b = {0};
-	struct error err = {0};
-	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return command_usage(&prog, "takes no operands");
-	if (roles_yaml(&b, &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
-		return command_failed(prog.name, &err);
-	return 0;
+		roles_yaml);
+}
+
+static int cmd_admission(int argc, char **argv) {
+	return print_made(argc, argv, "nacre admission",
+	                  "Prints the admission policies as YAML that a kube-apiserver needs beside the roles.",
+	                  admission_yaml);
 }
 
 static int cmd_reference(int argc, char **argv) {
-	const struct opt opts[] = {{0}};
-	const struct opt_program prog = {"nacre reference", "Prints the reference of all kinds as Markdown.",
-	                                 "[OPTIONS]", NULL, opts};
-	_buf_free_ struct buf b = {0};
-	struct error err = {0};
-	if (opt_parse_or_exit(&prog, argc, argv) < argc)
-		return command_usage(&prog, "takes no operands");
-	api_reference(&b);
-	if (buf_error(&b, "reference", &err) < 0 || write_all(1, b.data, b.len, &err) < 0)
-		return command_failed(prog.name, &err);
-	return 0;
+	return print_made(argc, argv, "nacre reference", "Prints the reference of all kinds as Markdown.",
+	                  api_reference);
 }
 
 static int cmd_console(int argc, char **argv) {
@@ -269,6 +263,7 @@ int main(int argc, char **argv) {
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},
+		{"admission", "print the admission policies that a kube-apiserver needs", cmd_admission},
 		{"reference", "print the reference of all kinds", cmd_reference},
 		{0},
 	};

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lab/kubernetes.h"
 
+#include "api/admission.h"
 #include "api/roles.h"
 #include "api/schema.h"
 #include "base/proc.h"
 #include "base/util.h"
 
 #define KUBECTL_MS 60000
-
-static const char admission[] =
-#include <lab-admission.h>
-	;
 
 int lab_kubernetes_check(const struct lab *lab, struct error *err) {
 	static const char *const programs[] = {"kube-apiserver", "etcd", "kubectl"};
@@ -50,9 +47,8 @@ int lab_kubernetes_prepare(const struct lab *lab, struct error *err) {
 	if (r >= 0)
 		r = roles_yaml(&yaml, err);
 	buf_puts(&yaml, "---\n");
-	buf_puts(&yaml, admission);
 	if (r >= 0)
-		r = buf_error(&yaml, "CustomResourceDefinitions and roles", err);
+		r = admission_yaml(&yaml, err);
 	if (r >= 0)
 		r = apply(lab, yaml.data, err);
 	return r < 0 ? r : kubectl(lab, established, NULL, err);

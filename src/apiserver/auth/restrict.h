@@ -4,18 +4,12 @@
 /*
  * What an agent may do beyond what its role says, which is the same for all hosts: only with what is its own host's.
  * An agent is system:nacre:host:HOST of group system:nacre:hosts, or system:nacre:edge:HOST of system:nacre:edges; a
- * member of these groups with another name may do nothing. On kube-apiserver deploy/admission.yaml says the same of
- * writes, as far as a policy can. The table of rules is in docs/apiserver.md.
+ * member of these groups with another name may do nothing. The rules are those that the kinds declare (api/access.h);
+ * of the same declarations deploy/admission.yaml is made, which says the same of writes on a kube-apiserver.
  */
 
 #include "apiserver/auth/auth.h"
 #include "apiserver/request/request.h"
-
-/*
- * What an agent makes by itself, Endpoints, Leases and Events, may take so many bytes each. How many there are is
- * bounded by their names, one for each owner, and for Events by LIMIT_EVENTS.
- */
-#define AGENT_OBJECT_MAX ((size_t)8 << 10)
 
 /* -EPERM with the reply set (403, 429). OLD NULL: it is created; OBJ NULL: it is deleted. LEN: bytes of OBJ as stored.
  */

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/admission.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "api/access.h"
+#include "api/roles.h"
+#include "base/util.h"
+
+#define WIDTH      120
+#define BOTH_KINDS (ACCESS_OF_HOST | ACCESS_OF_EDGE)
+
+static const char agents_begin[] =
+	"# Made by `nacre admission`: what holds the agents of hosts and edges to their own host on a kube-apiserver, "
+	"where RBAC\n"
+	"# alone can't, and keeps Nacre's finalizers on its objects:\n"
+	"#   kubectl apply --server-side -f deploy/crds.yaml -f deploy/rbac.yaml -f deploy/admission.yaml\n"
+	"# nacre-apiserver does the same by itself and needs none of this.\n"
+	"---\n"
+	"apiVersion: admissionregistration.k8s.io/v1\n"
+	"kind: ValidatingAdmissionPolicy\n"
+	"metadata:\n"
+	"  name: agents.nacre.dev\n"
+	"spec:\n"
+	"  failurePolicy: Fail\n"
+	"  matchConstraints:\n"
+	"    resourceRules:\n"
+	"    - apiGroups: [\"*\"]\n"
+	"      apiVersions: [\"*\"]\n"
+	"      operations: [\"*\"]\n"
+	"      resources: [\"*/*\"]\n"
+	"  matchConditions:\n"
+	"  - name: agent\n"
+	"    expression: request.userInfo.groups.exists(g, g in ['" ROLES_HOSTS "', '" ROLES_EDGES "'])\n"
+	"  variables:\n";
+
+static const char finalizers[] =
+	"---\n"
+	"# A user may remove Nacre's finalizers if he has the verb `update` for instances/finalizers (and so on), as\n"
+	"# nacre-controller has.\n"
+	"apiVersion: admissionregistration.k8s.io/v1\n"
+	"kind: ValidatingAdmissionPolicy\n"
+	"metadata:\n"
+	"  name: finalizers.nacre.dev\n"
+	"spec:\n"
+	"  failurePolicy: Fail\n"
+	"  matchConstraints:\n"
+	"    resourceRules:\n"
+	"    - apiGroups: [nacre.dev]\n"
+	"      apiVersions: [\"*\"]\n"
+	"      operations: [UPDATE]\n"
+	"      resources: [\"*\"]\n"
+	"  matchConditions:\n"
+	"  - name: taken-away\n"
+	"    expression: >-\n"
+	"      has(oldObject.metadata.finalizers) && oldObject.metadata.finalizers.exists(f, "
+	"f.startsWith('nacre.dev/') &&\n"
+	"      !(has(object.metadata.finalizers) && f in object.metadata.finalizers))\n"
+	"  validations:\n"
+	"  - expression: >-\n"
+	"      authorizer.group('nacre.dev').resource(request.resource.resource).subresource('finalizers')\n"
+	"      .namespace(has(request.namespace) ? request.namespace : "
+	"'').name(request.name).check('update').allowed()\n"
+	"    messageExpression: >-\n"
+	"      \"metadata.finalizers: those of nacre.dev may not be left out: nacre-controller takes them away once "
+	"the object is \" +\n"
+	"      \"deleted and nothing of it is left; send the object with the finalizer in it, or patch what is to "
+	"change (user \" +\n"
+	"      request.userInfo.username + \" may not update \" + request.resource.resource + \"/finalizers)\"\n"
+	"    reason: Forbidden\n";
+
+static void binding(struct buf *out, const char *policy) {
+	buf_printf(out,
+	           "---\n"
+	           "apiVersion: admissionregistration.k8s.io/v1\n"
+	           "kind: ValidatingAdmissionPolicyBinding\n"
+	           "metadata:\n"
+	           "  name: %s\n"
+	           "spec:\n"
+	           "  policyName: %s\n"
+	           "  validationActions: [Deny]\n",
+	           policy, policy);
+}
+
+/* A folded scalar: a line break there is one blank, so TEXT is broken only where it has one. */
+static void folded(struct buf *out, const char *key, const char *text) {
+	size_t column = WIDTH, n;
+	buf_printf(out, "%s: >-", key);
+	for (const char *w; (w = access_next_word(&text, &n)); column += n + 1) {
+		const bool breaks = column + n + 1 > WIDTH;
+		buf_puts(out, breaks ? "\n      " : " ");
+		column = breaks ? 5 : column;
+		buf_add(out, w, n);
+	}
+	buf_putc(out, '\n');
+}
+
+static void variable(struct buf *out, const char *name, const char *cel) {
+	buf_printf(out, "  - name: %s\n", name);
+	folded(out, "    expression", cel);
+}
+
+/* MESSAGE: how "the agent of HOST …" goes on. */
+static void validation(struct buf *out, const char *message, const char *fmt, ...) _printf_(3, 4);
+static void validation(struct buf *out, const char *message, const char *fmt, ...) {
+	_free_ char *text = NULL, *said = strf("'the agent of ' + variables.host + ' %s'", message);
+	va_list ap;
+	va_start(ap, fmt);
+	const int n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		text = NULL; /* vasprintf() says nothing of it then */
+	if (!text || !said) {
+		out->failed = true;
+		return;
+	}
+	folded(out, "  - expression", text);
+	folded(out, "    messageExpression", said);
+}
+
+/* ---- lists of what agents may write, as CEL ---- */
+
+static void add_item(struct buf *list, const char *fmt, ...) _printf_(2, 3);
+static void add_item(struct buf *list, const char *fmt, ...) {
+	_free_ char *item = NULL;
+	va_list ap;
+	va_start(ap, fmt);
+	const int n = vasprintf(&item, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		item = NULL;
+		list->failed = true;
+		return;
+	}
+	buf_printf(list, "%s'%s'", list->len ? ", " : "", item);
+}
+
+/* Kinds that all or some of an agent's validations are about. */
+enum about {
+	MAY,        /* "nacre.dev/hosts/status:UPDATE" */
+	REPORTS,    /* "Host": its status is written by the agent */
+	NAMED,      /* of these, what has the name of its host */
+	NAMESPACED, /* of these, what has a namespace */
+	SMALL,      /* "nacre.dev/endpoints": bounded in size */
+};
+
+static void add_kind(struct buf *list, enum about about, const struct api_kind *k, const struct access_agents *g) {
+	switch (about) {
+	case MAY:
+		if (g->creates)
+			add_item(list, "%s/%s:CREATE", k->group, k->plural);
+		if (g->updates)
+			add_item(list, "%s/%s:UPDATE", k->group, k->plural);
+		if (g->deletes)
+			add_item(list, "%s/%s:DELETE", k->group, k->plural);
+		if (g->status)
+			add_item(list, "%s/%s/status:UPDATE", k->group, k->plural);
+		return;
+	case REPORTS:
+		if (g->status)
+			add_item(list, "%s", k->kind);
+		return;
+	case NAMED:
+		if (g->status && streq(g->own, "metadata.name") && !g->own_prefix)
+			add_item(list, "%s", k->kind);
+		return;
+	case NAMESPACED:
+		if (g->status && k->namespaced)
+			add_item(list, "%s", k->kind);
+		return;
+	case SMALL:
+		if (g->max_bytes)
+			add_item(list, "%s/%s", k->group, k->plural);
+		return;
+	}
+}
+
+/* A malloc'ed string, ['a', 'b']; NULL on no memory. */
+static char *kinds_list(enum about about, unsigned whose) {
+	_buf_free_ struct buf list = {0};
+	for (const struct api_kind *const *k = api_kinds; *k; k++) {
+		const struct access_agents *g = access_agents(*k, whose);
+		if (g)
+			add_kind(&list, about, *k, g);
+	}
+	return list.failed ? NULL : strf("[%s]", list.len ? list.data : "");
+}
+
+static char *words_list(const char *words) {
+	_buf_free_ struct buf list = {0};
+	const char *w;
+	for (size_t n; (w = access_next_word(&words, &n));)
+		add_item(&list, "%.*s", (int)n, w);
+	return list.failed ? NULL : strf("[%s]", list.len ? list.data : "");
+}
+
+static void list_variable(struct buf *out, const char *name, enum about about) {
+	_free_ char *host = kinds_list(about, ACCESS_OF_HOST), *edge = kinds_list(about, ACCESS_OF_EDGE);
+	_free_ char *cel = host && edge ? (streq(host, edge) ? strdup(host)
+	                                                     : strf("variables.kind == 'host' ? %s : %s", host, edge))
+	                                : NULL;
+	if (cel)
+		variable(out, name, cel);
+	else
+		out->failed = true;
+}
+
+/* ---- the policy about agents ---- */
+
+static void variables(struct buf *out) {
+	/* "host" or "edge": the group and the name must agree. */
+	variable(out, "kind", "'" ROLES_HOSTS "' in request.userInfo.groups ? 'host' : 'edge'");
+	variable(out, "prefix", "variables.kind == 'host' ? '" ROLES_HOST_PREFIX "' : '" ROLES_EDGE_PREFIX "'");
+	variable(out, "host",
+	         "request.userInfo.username.startsWith(variables.prefix) ? "
+	         "request.userInfo.username.substring(variables.prefix.size()) : ''");
+	variable(out, "what",
+	         "request.resource.group + '/' + request.resource.resource + "
+	         "(has(request.subResource) && request.subResource != '' ? '/' + request.subResource : '')");
+	buf_puts(out, "  # What agents may write at all, of which kinds they write the status, and what is said below "
+	              "of these.\n");
+	list_variable(out, "may", MAY);
+	list_variable(out, "reports", REPORTS);
+	list_variable(out, "named", NAMED);
+	list_variable(out, "namespaced", NAMESPACED);
+	list_variable(out, "small", SMALL);
+	buf_puts(out, "  # What it was and what it shall be, where there is such.\n");
+	variable(out, "states", "(oldObject == null ? [] : [oldObject]) + (object == null ? [] : [object])");
+	buf_puts(out, "  # The members of the spec, or for the subresource of the status, that differ.\n");
+	variable(out, "part", "variables.what.endsWith('/status') ? 'status' : 'spec'");
+	variable(out, "before", "oldObject != null && variables.part in oldObject ? oldObject[variables.part] : {}");
+	variable(out, "after", "object != null && variables.part in object ? object[variables.part] : {}");
+	variable(out, "changed",
+	         "variables.after.filter(k, !(k in variables.before) || variables.before[k] != variables.after[k]) + "
+	         "variables.before.filter(k, !(k in variables.after))");
+}
+
+static void validations_of_all(struct buf *out) {
+	buf_puts(out, "  validations:\n");
+	folded(out, "  - expression", "variables.host != ''");
+	folded(out, "    messageExpression",
+	       "'an agent is a user " ROLES_HOST_PREFIX "NAME of group " ROLES_HOSTS " or " ROLES_EDGE_PREFIX
+	       "NAME of " ROLES_EDGES ", not ' + request.userInfo.username");
+	folded(out, "  - expression", "variables.what + ':' + request.operation in variables.may");
+	folded(out, "    messageExpression",
+	       "'agents of ' + variables.kind + 's may not write ' + variables.what + ' (' + request.operation + "
+	       "')'");
+	validation(out, "may not write labels, annotations, ownerReferences and finalizers: the operator does",
+	           "request.operation == 'DELETE' || ['labels', 'annotations', 'ownerReferences', 'finalizers'].all(k, "
+	           "(oldObject != null && k in oldObject.metadata) == (k in object.metadata) && "
+	           "(!(k in object.metadata) || object.metadata[k] == oldObject.metadata[k]))");
+	buf_puts(out, "  # Each name that applies something has an entry there, of which there may be any number. A "
+	              "tenant may "
+	              "have made many.\n");
+	validation(out, "may not write under so many field managers",
+	           "request.operation == 'DELETE' || !has(object.metadata.managedFields) || "
+	           "size(object.metadata.managedFields) <= 16 || "
+	           "oldObject != null && has(oldObject.metadata.managedFields) && "
+	           "size(object.metadata.managedFields) <= size(oldObject.metadata.managedFields)");
+	buf_puts(out, "  # Clients may send managedFields of any size. Those of these kinds name few fields, at most "
+	              "three levels "
+	              "deep.\n");
+	validation(out, "must send managedFields that name fields of the object, with 4096 characters in all",
+	           "!(variables.what in variables.small) || request.operation == 'DELETE' || "
+	           "!has(object.metadata.managedFields) || "
+	           "object.metadata.managedFields.map(m, !has(m.fieldsV1) ? 0 : m.fieldsV1.map(a, size(a) + "
+	           "m.fieldsV1[a].map(b, size(b) + m.fieldsV1[a][b].map(c, size(c) + 4096 * "
+	           "size(m.fieldsV1[a][b][c])).sum()).sum()).sum()).sum() <= 4096");
+}
+
+/* True if what is written is no object of K; with STATUS, nor its status. */
+static char *is_other(const struct api_kind *k, bool status) {
+	return status ? strf("!(variables.what in ['%s/%s', '%s/%s/status'])", k->group, k->plural, k->group, k->plural)
+	              : strf("variables.what != '%s/%s'", k->group, k->plural);
+}
+
+/* has(o.status) && has(o.status.host) && o.status.host == … */
+static void own_test(struct buf *cel, const struct access_agents *g) {
+	for (const char *dot = g->own; (dot = strchr(dot, '.')); dot++)
+		buf_printf(cel, "has(o.%.*s) && ", (int)(dot - g->own), g->own);
+	buf_printf(cel, "has(o.%s) && o.%s == ", g->own, g->own);
+	if (g->own_prefix)
+		buf_printf(cel, "'%s' + ", g->own_prefix);
+	buf_puts(cel, "variables.host");
+}
+
+static void own_validation(struct buf *out, const struct api_kind *k, const struct access_agents *g) {
+	_buf_free_ struct buf test = {0};
+	_free_ char *other = is_other(k, g->status), *message = NULL, *ns = NULL;
+	own_test(&test, g);
+	message = strf("may write only %ss whose %s is %s%s%s%s", k->kind, g->own, g->own_prefix ? g->own_prefix : "",
+	               g->own_prefix ? "NAME" : "the name of its Host", g->ns ? ", in namespace " : "",
+	               g->ns ? g->ns : "");
+	ns = g->ns ? strf("request.namespace == '%s' && ", g->ns) : strdup("");
+	if (!other || !message || !ns || test.failed)
+		out->failed = true;
+	else
+		validation(out, message, "%s || %svariables.states.all(o, %s)", other, ns, test.data);
+}
+
+/* OPERATION NULL: the status is written. */
+static void members_validation(struct buf *out, const struct api_kind *k, const char *words, const char *operation) {
+	if (!words || streq(words, "*"))
+		return;
+	_free_ char *list = words_list(words), *test = NULL, *message = NULL;
+	_buf_free_ struct buf names = {0};
+	access_print_words(&names, words, "");
+	test = !*words ? strdup("size(variables.changed) == 0") : strf("variables.changed.all(k, k in %s)", list);
+	message = !*words ? strf("may not change the spec of its %s: the operator does", k->kind)
+	                  : strf("may %s only %s in the %s of its %s",
+	                         operation && streq(operation, "CREATE") ? "set" : "change", names.data,
+	                         operation ? "spec" : "status", k->kind);
+	if (!list || !test || !message || names.failed)
+		out->failed = true;
+	else if (operation)
+		validation(out, message, "variables.what != '%s/%s' || request.operation != '%s' || %s", k->group,
+		           k->plural, operation, test);
+	else
+		validation(out, message, "variables.what != '%s/%s/status' || %s", k->group, k->plural, test);
+}
+
+static void rule_validation(struct buf *out, const struct api_kind *k, const struct access_agents *g,
+                            const struct access_rule *rule) {
+	_free_ char *other = is_other(k, g->status);
+	const char *whose = rule->whose == ACCESS_OF_HOST   ? " || variables.kind != 'host'"
+	                    : rule->whose == ACCESS_OF_EDGE ? " || variables.kind != 'edge'"
+	                                                    : "";
+	if (!other)
+		out->failed = true;
+	else
+		validation(out, rule->says, "%s || request.operation == 'DELETE'%s || (%s)", other, whose, rule->cel);
+}
+
+static void validations_of_kind(struct buf *out, const struct api_kind *k) {
+	const struct access_agents *g = access_agents(k, BOTH_KINDS);
+	if (!g || !access_agents_write(g))
+		return;
+	buf_printf(out, "  # %s\n", k->kind);
+	own_validation(out, k, g);
+	members_validation(out, k, g->creates, "CREATE");
+	members_validation(out, k, g->updates, "UPDATE");
+	members_validation(out, k, g->status, NULL);
+	for (const struct access_rule *rule = g->rules; rule && rule->whose; rule++)
+		if (rule->cel)
+			rule_validation(out, k, g, rule);
+}
+
+int admission_yaml(struct buf *out, struct error *err) {
+	buf_puts(out, agents_begin);
+	variables(out);
+	validations_of_all(out);
+	for (const struct api_kind *const *k = api_kinds; *k; k++)
+		validations_of_kind(out, *k);
+	binding(out, "agents.nacre.dev");
+	buf_puts(out, finalizers);
+	binding(out, "finalizers.nacre.dev");
+	return buf_error(out, "the admission policies", err);
+}
