@@ -5,9 +5,9 @@
 #include "base/util.h"
 
 API_ENUM(host_role, "role", "compute", "edge")
-API_DEFINE(host_limits, HOST_LIMITS)
+API_DEFINE(host_limits, RESOURCES_HOST_LIMITS)
 API_DEFINE(host_spec, HOST_SPEC)
-API_DEFINE(host_capacity, HOST_CAPACITY)
+API_DEFINE(host_capacity, RESOURCES_HOST_CAPACITY)
 API_DEFINE(host_status, HOST_STATUS)
 API_DEFINE(host, HOST)
 
@@ -15,8 +15,9 @@ static const struct api_column columns[] = {
 	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether the host answers and works.",
          0},
 	{"Role", "string", ".spec.role", "compute or edge.", 0},
-	{"vCPUs", "integer", ".status.capacity.vcpus", "vCPUs for instances.", 0},
-	{"MemoryMiB", "integer", ".status.capacity.memoryMiB", "Memory for instances.", 0},
+	/* clang-format off */
+	RESOURCES(RESOURCE_HOST_COLUMN, _, _)
+	/* clang-format on */
 	{"VTEP", "string", ".spec.vtep", "Tunnel endpoint.", 1},
 	{"Version", "string", ".status.version", "Version of the agent.", 1},
 	{0},
@@ -70,17 +71,33 @@ const struct api_kind api_kind_host = {
 	.columns = columns,
 };
 
-static struct api_i64 within(struct api_i64 reported, struct api_i64 limit) {
-	return API_I64(limit.set ? MIN(reported.v, limit.v) : reported.v);
+void host_capacity_set(struct host_capacity *to, const struct resources *amounts) {
+	RESOURCES_HOST_CAPACITY(RESOURCE_WRITE, amounts)
 }
 
-struct host_capacity host_usable(const struct host *h) {
-	const struct host_capacity none = {0}, *has = h->status && h->status->capacity ? h->status->capacity : &none;
-	const struct host_limits unlimited = {0}, *max = h->spec->limits ? h->spec->limits : &unlimited;
-	return (struct host_capacity){within(has->vcpus, max->vcpus), within(has->memory_mib, max->memory_mib)};
+static struct resources host_read_capacity(const struct host *h) {
+	static const struct host_capacity none;
+	const struct host_capacity *c = h->status && h->status->capacity ? h->status->capacity : &none;
+	struct resources ret = RESOURCES_UNLIMITED;
+	RESOURCES_HOST_CAPACITY(RESOURCE_READ, c)
+	return ret;
+}
+
+void host_reported(const struct host *h, struct resources *out) {
+	*out = host_read_capacity(h);
+}
+
+void host_usable(const struct host *h, struct resources *out) {
+	struct resources ret = host_read_capacity(h);
+	if (h->spec->limits) {
+		RESOURCES_HOST_LIMITS(RESOURCE_READ_LIMIT, h->spec->limits)
+	}
+	*out = ret;
 }
 
 bool host_exceeds_limits(const struct host *h) {
-	const struct host_capacity use = host_usable(h), *has = h->status ? h->status->capacity : NULL;
-	return has && (has->vcpus.v > use.vcpus.v || has->memory_mib.v > use.memory_mib.v);
+	struct resources reported, usable;
+	host_reported(h, &reported);
+	host_usable(h, &usable);
+	return resources_short(&usable, &reported) < N_RESOURCES;
 }

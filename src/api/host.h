@@ -4,11 +4,9 @@
 /* Host: one server of the fabric, registered by the agent that runs on it. Its heartbeat is a Lease, not the object. */
 
 #include "api/meta.h"
+#include "api/resources.h"
 
-#define HOST_LIMITS(F, T)                                                                          \
-	F(T, i64, vcpus, "vcpus", 0, _, 0, 65536, NULL, "vCPUs that instances may have together.") \
-	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, 1 << 30, NULL, "Memory for instances, in MiB.")
-API_DECLARE(host_limits, HOST_LIMITS)
+API_DECLARE(host_limits, RESOURCES_HOST_LIMITS)
 
 #define HOST_SPEC(F, T)                                                                                       \
 	F(T, str, role, "role", 0, host_role, 1, 15, "\"compute\"",                                           \
@@ -20,10 +18,7 @@ API_DECLARE(host_limits, HOST_LIMITS)
 	  "What the operator allows: of what the agent reports in status.capacity nothing past it is used.")
 API_DECLARE(host_spec, HOST_SPEC)
 
-#define HOST_CAPACITY(F, T)                                                                              \
-	F(T, i64, vcpus, "vcpus", API_REQ, _, 0, 65536, NULL, "vCPUs that instances may have together.") \
-	F(T, i64, memory_mib, "memoryMiB", API_REQ, _, 0, 1 << 30, NULL, "Memory for instances, in MiB.")
-API_DECLARE(host_capacity, HOST_CAPACITY)
+API_DECLARE(host_capacity, RESOURCES_HOST_CAPACITY)
 
 #define HOST_STATUS(F, T)                                                                                   \
 	F(T, obj, capacity, "capacity", 0, host_capacity, 0, 0, NULL, "What the host offers to instances.") \
@@ -39,8 +34,11 @@ API_DECLARE(host_status, HOST_STATUS)
 API_DECLARE(host, HOST)
 extern const struct api_kind api_kind_host;
 
-/* What instances may have of H together: its capacity within the operator's limits; 0 while it reports none. */
-struct host_capacity host_usable(const struct host *h);
+void host_capacity_set(struct host_capacity *to, const struct resources *amounts);
+/* What H reports: 0 while it reports no capacity, RESOURCE_UNLIMITED of what hosts don't report. */
+void host_reported(const struct host *h, struct resources *out);
+/* What instances may have of that together: what is within the operator's limits. */
+void host_usable(const struct host *h, struct resources *out);
 /* True if H reports more than its operator allows. */
 bool host_exceeds_limits(const struct host *h);
 

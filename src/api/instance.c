@@ -12,7 +12,7 @@ API_DEFINE(instance_ingress, INSTANCE_INGRESS)
 API_DEFINE(instance_spec, INSTANCE_SPEC)
 API_DEFINE(instance_status, INSTANCE_STATUS)
 API_DEFINE(instance, INSTANCE)
-API_DEFINE(instancetype_spec, INSTANCETYPE_SPEC)
+API_DEFINE(instancetype_spec, RESOURCES_TYPE_FIELDS)
 API_DEFINE(instancetype, INSTANCETYPE)
 API_DEFINE(image_kernel, IMAGE_KERNEL)
 API_DEFINE(image_disk, IMAGE_DISK)
@@ -29,6 +29,22 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 		if (!streq(g->protocol, "icmp") && !g->port.set)
 			api_errors_add(errs, API_REQUIRED, path, "is required for protocol %s", g->protocol);
 	}
+}
+
+struct resources instancetype_size(const struct instancetype *t) {
+	struct resources ret = {.v[RESOURCE_instances] = 1};
+	RESOURCES_TYPE_FIELDS(RESOURCE_READ, t->spec)
+	return ret;
+}
+
+struct resources instance_size(const struct instance_status *s) {
+	struct resources ret = {.v[RESOURCE_instances] = 1};
+	RESOURCES_PLACED_FIELDS(RESOURCE_READ, s)
+	return ret;
+}
+
+void instance_set_size(struct instance_status *to, const struct resources *size) {
+	RESOURCES_PLACED_FIELDS(RESOURCE_WRITE, size)
 }
 
 static void instance_check(const void *obj, struct api_errors *errs) {
@@ -74,8 +90,9 @@ static const struct api_column instance_columns[] = {
 	{0},
 };
 static const struct api_column type_columns[] = {
-	{"vCPUs", "integer", ".spec.vcpus", "Virtual CPUs.", 0},
-	{"MemoryMiB", "integer", ".spec.memoryMiB", "Memory.", 0},
+	/* clang-format off */
+	RESOURCES(RESOURCE_TYPE_COLUMN, _, _)
+	/* clang-format on */
 	{0},
 };
 static const struct api_column image_columns[] = {

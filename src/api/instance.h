@@ -4,6 +4,7 @@
 /* Instance: a virtual machine of a tenant. InstanceType: its size. Image: what it boots. */
 
 #include "api/meta.h"
+#include "api/resources.h"
 
 #define INSTANCE_INGRESS(F, T)                                                                        \
 	F(T, str, protocol, "protocol", API_REQ, ip_protocol, 1, 7, NULL, "tcp, udp or icmp (echo).") \
@@ -30,8 +31,7 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 	  "What hosts, Endpoints and Allocations know it by: the uid that it had when the controller first saw it. " \
 	  "It stays when a move to another API server gives the object a new uid.")                                  \
 	F(T, str, host, "host", 0, subdomain, 0, 253, NULL, "Host it is bound to.")                                  \
-	F(T, i64, vcpus, "vcpus", 0, _, 0, 1024, NULL, "vCPUs it was placed with.")                                  \
-	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, 16777216, NULL, "Memory it was placed with, in MiB.")            \
+	RESOURCES_PLACED_FIELDS(F, T)                                                                                \
 	F(T, str, address, "address", 0, ip6, 0, 45, NULL,                                                           \
 	  "Public IPv6 address that the guest configures by SLAAC (EUI-64).")                                        \
 	F(T, str, prefix, "prefix", 0, prefix6, 0, 49, NULL, "Its public /64.")                                      \
@@ -62,15 +62,18 @@ static inline bool instance_is_bound(const struct instance *i) {
 	return i->status && i->status->host && *i->status->host;
 }
 
-#define INSTANCETYPE_SPEC(F, T)                                                           \
-	F(T, i64, vcpus, "vcpus", API_REQ | API_IMMUT, _, 1, 1024, NULL, "Virtual CPUs.") \
-	F(T, i64, memory_mib, "memoryMiB", API_REQ | API_IMMUT, _, 64, 16777216, NULL, "Memory in MiB.")
-API_DECLARE(instancetype_spec, INSTANCETYPE_SPEC)
+API_DECLARE(instancetype_spec, RESOURCES_TYPE_FIELDS)
 #define INSTANCETYPE(F, T) \
 	API_META(F, T)     \
 	F(T, obj, spec, "spec", API_REQ, instancetype_spec, 0, 0, NULL, "The size.")
 API_DECLARE(instancetype, INSTANCETYPE)
 extern const struct api_kind api_kind_instancetype;
+
+/* What one instance of type T takes; of RESOURCE_instances 1. */
+struct resources instancetype_size(const struct instancetype *t);
+/* What an instance with status S was placed with. */
+struct resources instance_size(const struct instance_status *s);
+void instance_set_size(struct instance_status *to, const struct resources *size);
 
 #define IMAGE_KERNEL(F, T)                                                                                          \
 	F(T, str, kernel, "kernel", API_REQ, file, 1, 255, NULL, "Linux kernel (bzImage), in the image directory.") \

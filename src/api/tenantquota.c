@@ -4,53 +4,43 @@
 #include "api/access.h"
 #include "base/util.h"
 
-API_DEFINE(tenantquota_spec, TENANTQUOTA_SPEC)
-API_DEFINE(tenantquota_used, TENANTQUOTA_USED)
+API_DEFINE(tenantquota_spec, RESOURCES_QUOTA_LIMITS)
+API_DEFINE(tenantquota_used, RESOURCES_QUOTA_USED)
 API_DEFINE(tenantquota_status, TENANTQUOTA_STATUS)
 API_DEFINE(tenantquota, TENANTQUOTA)
 
-void quota_sum_add(struct quota_sum *to, const struct quota_sum *what, int sign) {
-	to->instances += sign * what->instances;
-	to->vcpus += sign * what->vcpus;
-	to->memory_mib += sign * what->memory_mib;
+struct resources tenantquota_limits(const struct tenantquota_spec *s) {
+	struct resources ret = RESOURCES_UNLIMITED;
+	RESOURCES_QUOTA_LIMITS(RESOURCE_READ_LIMIT, s)
+	return ret;
 }
 
-bool tenantquota_exceeded(const char *name, const struct tenantquota_spec *limits, const struct quota_sum *used,
-                          const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct {
-		const char *name;
-		struct api_i64 limit;
-		int64_t used, want;
-	} all[] = {
-		{"instances", limits->instances, used->instances, want->instances},
-		{"memoryMiB", limits->memory_mib, used->memory_mib, want->memory_mib},
-		{"vcpus", limits->vcpus, used->vcpus, want->vcpus},
-	};
-	char lists[3][96] = {"", "", ""};
-	size_t len[3] = {0};
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-		if (!all[i].limit.set || all[i].want <= 0 || all[i].used + all[i].want <= all[i].limit.v)
-			continue;
-		const int64_t values[] = {all[i].want, all[i].used, all[i].limit.v};
-		for (size_t k = 0; k < 3; k++)
-			len[k] += (size_t)snprintf(lists[k] + len[k], sizeof(lists[k]) - len[k], "%s%s=%lld",
-			                           len[k] ? "," : "", all[i].name, (long long)values[k]);
-	}
-	if (!len[0])
+void tenantquota_set_used(struct tenantquota_used *to, const struct resources *used) {
+	RESOURCES_QUOTA_USED(RESOURCE_WRITE, used)
+}
+
+bool tenantquota_exceeded(const char *name, const struct tenantquota_spec *limits, const struct resources *used,
+                          const struct resources *want, char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct resources max = tenantquota_limits(limits);
+	struct resources sum = *used;
+	char requested[RESOURCES_TEXT_MAX], in_use[RESOURCES_TEXT_MAX], limited[RESOURCES_TEXT_MAX];
+	unsigned over = 0;
+	resources_add(&sum, want);
+	RESOURCES_FOREACH (i)
+		over |= want->v[i] > 0 && sum.v[i] > max.v[i] ? 1U << i : 0;
+	if (!over)
 		return false;
-	snprintf(msg, QUOTA_MESSAGE_MAX, "exceeded quota: %.100s, requested: %s, used: %s, limited: %s", name, lists[0],
-	         lists[1], lists[2]);
+	snprintf(msg, QUOTA_MESSAGE_MAX, "exceeded quota: %.100s, requested: %s, used: %s, limited: %s", name,
+	         resources_print(want, over, requested), resources_print(used, over, in_use),
+	         resources_print(&max, over, limited));
 	return true;
 }
 
 static const char *const short_names[] = {"tquota", NULL};
 static const struct api_column columns[] = {
-	{"Instances", "integer", ".status.used.instances", "Instances there are.", 0},
-	{"Max-Instances", "integer", ".spec.instances", "Instances there may be.", 0},
-	{"vCPUs", "integer", ".status.used.vcpus", "Their vCPUs.", 0},
-	{"Max-vCPUs", "integer", ".spec.vcpus", "vCPUs they may have.", 0},
-	{"MemoryMiB", "integer", ".status.used.memoryMiB", "Their memory.", 0},
-	{"Max-MemoryMiB", "integer", ".spec.memoryMiB", "Memory they may have.", 0},
+	/* clang-format off */
+	RESOURCES(RESOURCE_QUOTA_COLUMNS, _, _)
+	/* clang-format on */
 	{0},
 };
 

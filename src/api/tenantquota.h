@@ -9,23 +9,14 @@
  */
 
 #include "api/meta.h"
+#include "api/resources.h"
 
-#define TENANTQUOTA_SPEC(F, T)                                                                  \
-	F(T, i64, instances, "instances", 0, _, 0, INT32_MAX, NULL, "Instances there may be.")  \
-	F(T, i64, vcpus, "vcpus", 0, _, 0, INT32_MAX, NULL, "vCPUs of all instances together.") \
-	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, INT64_C(1) << 40, NULL, "Memory of all instances together, in MiB.")
-API_DECLARE(tenantquota_spec, TENANTQUOTA_SPEC)
+API_DECLARE(tenantquota_spec, RESOURCES_QUOTA_LIMITS)
+API_DECLARE(tenantquota_used, RESOURCES_QUOTA_USED)
 
-#define TENANTQUOTA_USED(F, T)                                              \
-	F(T, i64, instances, "instances", 0, _, 0, INT64_MAX, NULL,         \
-	  "Instances, those that are powered off or "                       \
-	  "wait for a host included.")                                      \
-	F(T, i64, vcpus, "vcpus", 0, _, 0, INT64_MAX, NULL, "Their vCPUs.") \
-	F(T, i64, memory_mib, "memoryMiB", 0, _, 0, INT64_MAX, NULL, "Their memory, in MiB.")
-API_DECLARE(tenantquota_used, TENANTQUOTA_USED)
-
-#define TENANTQUOTA_STATUS(F, T)                                                                             \
-	F(T, obj, used, "used", 0, tenantquota_used, 0, 0, NULL, "What the namespace's instances now take.") \
+#define TENANTQUOTA_STATUS(F, T)                                                                              \
+	F(T, obj, used, "used", 0, tenantquota_used, 0, 0, NULL,                                              \
+	  "What the namespace's instances now take, those that are powered off or wait for a host included.") \
 	API_CONDITIONS(F, T)
 API_DECLARE(tenantquota_status, TENANTQUOTA_STATUS)
 
@@ -41,18 +32,15 @@ extern const struct api_kind api_kind_tenantquota;
 /* In messages, for a namespace that it stands in for. */
 #define TENANTQUOTA_DEFAULT_TEXT TENANTQUOTA_DEFAULT_NS "/" TENANTQUOTA_DEFAULT
 
-/* What one instance takes, or several take together. */
-struct quota_sum {
-	int64_t instances, vcpus, memory_mib;
-};
+/* A field that is absent gives RESOURCE_UNLIMITED. */
+struct resources tenantquota_limits(const struct tenantquota_spec *s);
+void tenantquota_set_used(struct tenantquota_used *to, const struct resources *used);
 
-void quota_sum_add(struct quota_sum *to, const struct quota_sum *what, int sign);
-
-#define QUOTA_MESSAGE_MAX 512
+#define QUOTA_MESSAGE_MAX (192 + 3 * RESOURCES_TEXT_MAX)
 /*
  * True if WANT on top of USED is more than LIMITS of the quota NAME allow; MSG then says it as Kubernetes does:
- * "exceeded quota: a, requested: vcpus=8, used: vcpus=60, limited: vcpus=64". Of what is not wanted nothing can be
- * exceeded.
+ * "exceeded quota: a, requested: vcpus=8, used: vcpus=60, limited: vcpus=64". A limit can't be exceeded by what WANT
+ * has none of.
  */
-bool tenantquota_exceeded(const char *name, const struct tenantquota_spec *limits, const struct quota_sum *used,
-                          const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]);
+bool tenantquota_exceeded(const char *name, const struct tenantquota_spec *limits, const struct resources *used,
+                          const struct resources *want, char msg[static QUOTA_MESSAGE_MAX]);

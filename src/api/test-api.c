@@ -5,6 +5,7 @@
 #include "api/endpoint.h"
 #include "api/instance.h"
 #include "api/schema.h"
+#include "api/tenantquota.h"
 #include "base/testing.h"
 #include "base/util.h"
 
@@ -248,11 +249,83 @@ static void test_every_kind(void **state) {
 	assert_int_equal(api_reference(&docs, &err), 0);
 }
 
+static struct resources amounts(int64_t instances, int64_t vcpus, int64_t memory_mib) {
+	return (struct resources){
+		.v = {[RESOURCE_instances] = instances, [RESOURCE_vcpus] = vcpus, [RESOURCE_memory_mib] = memory_mib}};
+}
+
+static void test_resources(void **state) {
+	struct instancetype_spec spec = {.vcpus = API_I64(2), .memory_mib = API_I64(512)};
+	const struct instancetype type = {.spec = &spec};
+	const struct resources one = instancetype_size(&type), huge = amounts(INT64_MAX, INT64_MIN, 3),
+			       few = amounts(1, -1, -1), none = {0};
+	struct resources sum = one, want;
+	char text[RESOURCES_TEXT_MAX], why[RESOURCE_SHORT_MAX];
+	(void)state;
+	want = amounts(1, 2, 512);
+	assert_true(resources_equal(&one, &want));
+	sum = resources_times(&one, 3);
+	want = amounts(3, 6, 1536);
+	assert_true(resources_equal(&sum, &want));
+	resources_subtract(&sum, &one);
+	resources_subtract(&sum, &one);
+	assert_true(resources_equal(&sum, &one));
+	assert_int_equal(resources_short(&sum, &one), N_RESOURCES);
+	assert_int_equal(resources_short(&none, &none), N_RESOURCES);
+	/* The first row that is short, in the order of the table. */
+	sum = amounts(1, 1, 511);
+	assert_int_equal(resources_short(&sum, &one), RESOURCE_vcpus);
+	assert_string_equal(resources_print_short(RESOURCE_vcpus, 1, 2, why),
+	                    "too few vCPUs (free 1 at most, asked 2)");
+	sum = amounts(1, 2, 511);
+	assert_int_equal(resources_short(&sum, &one), RESOURCE_memory_mib);
+	assert_string_equal(resources_print_short(RESOURCE_memory_mib, 511, 512, why),
+	                    "too little memory (free 511 MiB at most, asked 512)");
+	/* At the ends of what there is they stay. */
+	sum = huge;
+	resources_add(&sum, &few);
+	want = amounts(INT64_MAX, INT64_MIN, 2);
+	assert_true(resources_equal(&sum, &want));
+	sum = amounts(INT64_MIN, INT64_MAX, 0);
+	resources_subtract(&sum, &few);
+	want = amounts(INT64_MIN, INT64_MAX, 1);
+	assert_true(resources_equal(&sum, &want));
+	sum = resources_times(&huge, -2);
+	want = amounts(INT64_MIN, INT64_MAX, -6);
+	assert_true(resources_equal(&sum, &want));
+	/* By name, whatever the order of the table. */
+	assert_string_equal(resources_print(&one, 1U << RESOURCE_vcpus | 1U << RESOURCE_memory_mib, text),
+	                    "memoryMiB=512,vcpus=2");
+	sum = amounts(INT64_MIN, INT64_MIN, INT64_MIN);
+	assert_non_null(strstr(resources_print(&sum, ~0U, text), "vcpus=-9223372036854775808")); /* the longest list */
+	assert_string_equal(resources_print(&sum, 0, text), "");
+}
+
+static void test_quota(void **state) {
+	struct tenantquota_spec limits = {.vcpus = API_I64(8), .memory_mib = API_I64(1024)};
+	const struct resources used = amounts(5, 7, 600), want = amounts(1, 2, 512), small = amounts(1, 1, 424),
+			       unsized = amounts(1, 0, 0), beyond = amounts(9, 99, 9999),
+			       most = amounts(1, INT64_MAX, 0);
+	char msg[QUOTA_MESSAGE_MAX];
+	(void)state;
+	assert_true(tenantquota_exceeded("q", &limits, &used, &want, msg));
+	assert_string_equal(msg, "exceeded quota: q, requested: memoryMiB=512,vcpus=2, used: memoryMiB=600,vcpus=7, "
+	                         "limited: memoryMiB=1024,vcpus=8");
+	assert_false(tenantquota_exceeded("q", &limits, &used, &small, msg)); /* exactly */
+	assert_false(tenantquota_exceeded("q", &limits, &beyond, &unsized, msg));
+	assert_true(tenantquota_exceeded("q", &limits, &used, &most, msg));
+	limits = (struct tenantquota_spec){.instances = API_I64(0)};
+	assert_true(tenantquota_exceeded("q", &limits, &used, &want, msg));
+	assert_string_equal(msg, "exceeded quota: q, requested: instances=1, used: instances=5, limited: instances=0");
+	limits = (struct tenantquota_spec){0};
+	assert_false(tenantquota_exceeded("q", &limits, &beyond, &most, msg));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),   cmocka_unit_test(test_allocation),
-		cmocka_unit_test(test_dom),        cmocka_unit_test(test_jsonpath), cmocka_unit_test(test_condition),
-		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),    cmocka_unit_test(test_allocation),
+		cmocka_unit_test(test_dom),        cmocka_unit_test(test_jsonpath),  cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources), cmocka_unit_test(test_quota),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

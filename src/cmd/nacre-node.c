@@ -121,7 +121,8 @@ static int64_t default_memory_mib(void) {
 struct options {
 	struct fabric_options fabric;
 	const char *images, *state_dir, *accel, *vm, *metrics, *log_level;
-	int64_t vcpus, memory_mib, uid_base, keep_removed, disk_overcommit, stop_s;
+	struct resources capacity;
+	int64_t uid_base, keep_removed, disk_overcommit, stop_s;
 	bool require_cgroups;
 };
 
@@ -136,8 +137,7 @@ static int run(const struct options *o, struct error *err) {
 	struct hypervisor_stats adopted;
 	struct node node = {0};
 	struct fabric_config fc = {.role = "compute",
-	                           .vcpus = o->vcpus,
-	                           .memory_mib = o->memory_mib,
+	                           .capacity = o->capacity,
 	                           .device = agent_device,
 	                           .state = on_state,
 	                           .userdata = &node};
@@ -201,8 +201,8 @@ int main(int argc, char **argv) {
 	                    .state_dir = "/var/lib/nacre",
 	                    .accel = "auto",
 	                    .log_level = "info",
-	                    .vcpus = get_nprocs(),
-	                    .memory_mib = default_memory_mib(),
+	                    .capacity.v[RESOURCE_vcpus] = get_nprocs(),
+	                    .capacity.v[RESOURCE_memory_mib] = default_memory_mib(),
 	                    .uid_base = 200000,
 	                    .keep_removed = 86400,
 	                    .stop_s = 60};
@@ -215,8 +215,8 @@ int main(int argc, char **argv) {
 		{"disk-overcommit", OPT_I64, &o.disk_overcommit, "PERCENT", "how much more than there is for disks may be promised to them (default: 0)", 0, 10000, false},
 		{"stop-seconds", OPT_I64, &o.stop_s, "N", "a machine that is to stop is killed after so long (default: 60; nacre-vm needs 35)", 1, 3600, false},
 		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
-		{"vcpus", OPT_I64, &o.vcpus, "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
-		{"memory-mib", OPT_I64, &o.memory_mib, "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
+		{"vcpus", OPT_I64, &o.capacity.v[RESOURCE_vcpus], "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
+		{"memory-mib", OPT_I64, &o.capacity.v[RESOURCE_memory_mib], "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
 		{"accel", OPT_STR, &o.accel, "NAME", "kvm (or no guest runs), tcg (software emulation), or auto (kvm where it really boots a probe)", 0, 0, false},
 		{"uid-base", OPT_I64, &o.uid_base, "UID", "instances have two of the 120000 users after this one each: QEMU, and the root of its container", 1, 2000000000, false},
 		{"vm-program", OPT_STR, &o.vm, "FILE", "nacre-vm (default: beside this program)", 0, 0, false},

@@ -375,10 +375,10 @@ static void gang_seat(struct look *l) {
 		         "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
 		l->want_room = (struct room_want){.sort = ROOM_HOSTS, .size = l->type, .n = n};
 	} else {
+		const struct resources size = instancetype_size(l->type);
 		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
 		for (size_t k = 0; k < n; k++) {
-			gangs_keep(gangs_of(c), l->gang[k], hosts[k], l->type->spec->vcpus.v,
-			           l->type->spec->memory_mib.v);
+			gangs_keep(gangs_of(c), l->gang[k], hosts[k], &size);
 			concern_enqueue(c, &concern_instances, l->cl->meta.ns, l->gang[k]->meta.name);
 		}
 		if (n)

@@ -4,7 +4,8 @@
 #include "api/meta.h"
 #include "base/util.h"
 
-enum reason { NOT_READY, UNSCHEDULABLE, SELECTOR, VCPUS, MEMORY, N_REASONS, FITS };
+/* Why a host does not fit. SHORT + i: it is short of resource i. */
+enum { NOT_READY, UNSCHEDULABLE, SELECTOR, SHORT, N_REASONS = SHORT + N_RESOURCES, FITS = N_REASONS };
 
 static bool fit_labels_match(const struct host *h, const struct api_map *want) {
 	for (size_t i = 0; i < want->n; i++) {
@@ -15,8 +16,7 @@ static bool fit_labels_match(const struct host *h, const struct api_map *want) {
 	return true;
 }
 
-static enum reason fit_judge(const struct fit_host *f, const struct instance_spec *spec,
-                             const struct instancetype *type) {
+static int fit_judge(const struct fit_host *f, const struct instance_spec *spec, const struct resources *size) {
 	const struct host *h = f->host;
 	if (!f->alive || !h->status || !h->status->capacity || h->meta.deletion_timestamp ||
 	    !api_condition_is_true(h->status->conditions.v, h->status->conditions.n, "Ready"))
@@ -25,9 +25,7 @@ static enum reason fit_judge(const struct fit_host *f, const struct instance_spe
 		return UNSCHEDULABLE;
 	if (!fit_labels_match(h, &spec->host_selector))
 		return SELECTOR;
-	if (f->free_vcpus < type->spec->vcpus.v)
-		return VCPUS;
-	return f->free_memory_mib < type->spec->memory_mib.v ? MEMORY : FITS;
+	return SHORT + resources_short(&f->free, size);
 }
 
 static bool fit_takes_instances(const struct host *h) {
@@ -35,39 +33,40 @@ static bool fit_takes_instances(const struct host *h) {
 }
 
 bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type) {
-	return fit_takes_instances(host->host) && fit_judge(host, spec, type) == FITS;
+	const struct resources size = instancetype_size(type);
+	return fit_takes_instances(host->host) && fit_judge(host, spec, &size) == FITS;
 }
 
-/* What is left of a host with the instance on it, in thousandths of vCPUs and of memory together. */
-static int64_t fit_score(const struct fit_host *f, const struct instancetype *t) {
-	const struct host_capacity c = host_usable(f->host);
-	return (f->free_vcpus - t->spec->vcpus.v) * 1000 / MAX(c.vcpus.v, (int64_t)1) +
-	       (f->free_memory_mib - t->spec->memory_mib.v) * 1000 / MAX(c.memory_mib.v, (int64_t)1);
+/* What is left of a host with the instance on it, in thousandths of each resource together. */
+static int64_t fit_score(const struct fit_host *f, const struct resources *size) {
+	int64_t score = 0;
+	RESOURCES_FOREACH (i)
+		if (f->usable.v[i] != RESOURCE_UNLIMITED)
+			score += (f->free.v[i] - size->v[i]) * 1000 / MAX(f->usable.v[i], (int64_t)1);
+	return score;
 }
 
-static void fit_explain(const size_t count[static N_REASONS], size_t total, int64_t max_vcpus, int64_t max_memory,
-                        const struct instancetype *t, char out[static FIT_MESSAGE_MAX]) {
+/* MOST: of each resource, what the host with the most of it has, among those that are short of it. */
+static void fit_explain(const size_t count[static N_REASONS], size_t total, const struct resources *most,
+                        const struct resources *size, char out[static FIT_MESSAGE_MAX]) {
 	size_t n = 0;
 	const char *sep = ": ";
 	n += (size_t)snprintf(out, FIT_MESSAGE_MAX, "0 of %zu host%s", total, total == 1 ? " fits" : "s fit");
 	for (int i = 0; i < N_REASONS; i++) {
-		char text[160];
+		char text[160], what[RESOURCE_SHORT_MAX];
 		const char *one = count[i] == 1 ? "is" : "are", *has = count[i] == 1 ? "has" : "have";
 		if (!count[i])
 			continue;
-		switch ((enum reason)i) {
+		switch (i) {
 		case NOT_READY: snprintf(text, sizeof(text), "%s not ready", one); break;
 		case UNSCHEDULABLE: snprintf(text, sizeof(text), "%s unschedulable", one); break;
 		case SELECTOR: snprintf(text, sizeof(text), "%s not the labels of hostSelector", has); break;
-		case VCPUS:
-			snprintf(text, sizeof(text), "%s too few vCPUs (free %lld at most, asked %lld)", has,
-			         (long long)max_vcpus, (long long)t->spec->vcpus.v);
-			break;
 		default:
-			snprintf(text, sizeof(text), "%s too little memory (free %lld MiB at most, asked %lld)", has,
-			         (long long)max_memory, (long long)t->spec->memory_mib.v);
+			resources_print_short(i - SHORT, most->v[i - SHORT], size->v[i - SHORT], what);
+			snprintf(text, sizeof(text), "%s %s", has, what);
 		}
 		n += (size_t)snprintf(out + n, FIT_MESSAGE_MAX - n, "%s%zu %s", sep, count[i], text);
+		n = MIN(n, (size_t)FIT_MESSAGE_MAX - 1);
 		sep = ", ";
 	}
 }
@@ -75,23 +74,23 @@ static void fit_explain(const size_t count[static N_REASONS], size_t total, int6
 int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spec *spec,
                const struct instancetype *type, char why[static FIT_MESSAGE_MAX]) {
 	size_t count[N_REASONS] = {0}, total = 0;
-	int64_t best_score = 0, max_vcpus = 0, max_memory = 0;
+	const struct resources size = instancetype_size(type);
+	struct resources most = {0};
+	int64_t best_score = 0;
 	int best = -1;
 	for (size_t i = 0; i < n; i++) {
 		const struct fit_host *f = &hosts[i];
 		if (!fit_takes_instances(f->host))
 			continue;
 		total++;
-		enum reason r = fit_judge(f, spec, type);
+		int r = fit_judge(f, spec, &size);
 		if (r != FITS) {
 			count[r]++;
-			if (r == VCPUS)
-				max_vcpus = MAX(max_vcpus, f->free_vcpus);
-			if (r == MEMORY)
-				max_memory = MAX(max_memory, f->free_memory_mib);
+			if (r >= SHORT)
+				most.v[r - SHORT] = MAX(most.v[r - SHORT], f->free.v[r - SHORT]);
 			continue;
 		}
-		int64_t s = fit_score(f, type);
+		int64_t s = fit_score(f, &size);
 		if (best < 0 || s > best_score) {
 			best = (int)i;
 			best_score = s;
@@ -99,7 +98,7 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 	}
 	if (best < 0) {
 		if (total)
-			fit_explain(count, total, max_vcpus, max_memory, type, why);
+			fit_explain(count, total, &most, &size, why);
 		else
 			snprintf(why, FIT_MESSAGE_MAX, "there are no hosts of role compute");
 	}
@@ -108,13 +107,13 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 
 size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
                 size_t count, int *at, char why[static FIT_MESSAGE_MAX]) {
+	const struct resources size = instancetype_size(type);
 	size_t i;
 	for (i = 0; i < count; i++) {
 		int best = fit_choose(hosts, n, spec, type, why);
 		if (best < 0)
 			break;
-		hosts[best].free_vcpus -= type->spec->vcpus.v;
-		hosts[best].free_memory_mib -= type->spec->memory_mib.v;
+		resources_subtract(&hosts[best].free, &size);
 		at[i] = best;
 	}
 	return i;

@@ -8,11 +8,11 @@
 #include "api/host.h"
 #include "api/instance.h"
 
-/* A host and what is left on it; negative if more is promised than it has. */
+/* A host, what instances may have of it (host_usable()), and what is left of that: negative if more was promised. */
 struct fit_host {
 	const struct host *host;
 	bool alive; /* its heartbeat is fresh */
-	int64_t free_vcpus, free_memory_mib;
+	struct resources usable, free;
 };
 
 #define FIT_MESSAGE_MAX 512
@@ -20,7 +20,7 @@ struct fit_host {
 /* True if the instance fits on this host. */
 bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type);
 /*
- * The index of the best of N hosts: the one with the largest share of vCPUs and memory left, of equal ones the first.
+ * The index of the best of N hosts: the one with the largest share of its resources left, of equal ones the first.
  * -1 if none fits; then WHY says, per reason, how many hosts: "0 of 3 hosts fit: 2 have too little memory (free 512 MiB
  * at most, asked 1024), 1 is unschedulable". Hosts that are not for instances (role edge) are not counted.
  */

@@ -9,7 +9,7 @@
 
 struct seat {
 	RB_ENTRY(seat) node;
-	int64_t vcpus, memory_mib;
+	struct resources size;
 	char host[256];
 	char key[];
 };
@@ -67,7 +67,7 @@ static struct seat *seat_find(const struct gangs *g, const char *key) {
 
 /* I: what there is now of the instance that it was kept for; NULL: that doesn't matter. */
 static void seat_drop(struct gangs *g, struct seat *s, const struct instance *i) {
-	placement_settle(placement_of(g->c), i, s->host, s->vcpus, s->memory_mib);
+	placement_settle(placement_of(g->c), i, s->host, &s->size);
 	RB_REMOVE(seats, &g->seats, s);
 	free(s);
 }
@@ -85,7 +85,7 @@ void gangs_drop(struct gangs *g, const struct instance *i) {
 		seat_drop(g, s, NULL);
 }
 
-void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib) {
+void gangs_keep(struct gangs *g, const struct instance *i, const char *host, const struct resources *size) {
 	char key[KUBE_KEY_MAX];
 	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
 	struct seat *s = calloc(1, sizeof(*s) + n);
@@ -93,11 +93,10 @@ void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int
 		abort(); /* others would be given its place */
 	memcpy(s->key, key, n);
 	snprintf(s->host, sizeof(s->host), "%s", host);
-	s->vcpus = vcpus;
-	s->memory_mib = memory_mib;
+	s->size = *size;
 	gangs_drop(g, i);
 	RB_INSERT(seats, &g->seats, s);
-	placement_assume(placement_of(g->c), host, vcpus, memory_mib);
+	placement_assume(placement_of(g->c), host, size);
 }
 
 /* Another controller may decide now. */

@@ -25,8 +25,8 @@ const struct cluster *gang_cluster(const struct controller *c, const struct api_
 
 /* The host kept for the instance; NULL: none. */
 const char *gangs_seat(const struct gangs *g, const struct instance *i);
-/* Keeps a seat of that size for I. It goes when the instance is bound or gone. */
-void gangs_keep(struct gangs *g, const struct instance *i, const char *host, int64_t vcpus, int64_t memory_mib);
+/* Keeps a seat of SIZE for I. It goes when the instance is bound or gone. */
+void gangs_keep(struct gangs *g, const struct instance *i, const char *host, const struct resources *size);
 void gangs_drop(struct gangs *g, const struct instance *i);
 
 /*

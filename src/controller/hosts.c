@@ -346,13 +346,14 @@ static void host_lease_asked(struct work *w, const struct kube_response *r, cons
 static void host_tell_excess(const struct controller *c, const struct host *h, struct beat *b) {
 	const bool excess = host_exceeds_limits(h);
 	if (excess && !b->excess_told) {
-		const struct host_capacity *has = h->status->capacity, use = host_usable(h);
+		struct resources has, use;
+		char reported[RESOURCES_TEXT_MAX], usable[RESOURCES_TEXT_MAX];
+		host_reported(h, &has);
+		host_usable(h, &use);
 		kube_event(controller_recorder(c), &api_kind_host, h, KUBE_EVENT_WARNING, "CapacityLimited",
-		           "the agent reports %lld vCPUs and %lld MiB; within spec.limits instances may have %lld and "
-		           "%lld "
-		           "MiB",
-		           (long long)has->vcpus.v, (long long)has->memory_mib.v, (long long)use.vcpus.v,
-		           (long long)use.memory_mib.v);
+		           "the agent reports %s; within spec.limits instances may have %s",
+		           resources_print(&has, RESOURCES_OF_HOSTS, reported),
+		           resources_print(&use, RESOURCES_OF_HOSTS, usable));
 	}
 	b->excess_told = excess;
 }

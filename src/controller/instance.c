@@ -118,7 +118,7 @@ static void instance_drop_surplus(struct work *w, const struct instance *i) {
 /* What the status patch decided: told and accounted for when it was answered. */
 struct decision {
 	char host[256];
-	int64_t vcpus, memory_mib;
+	struct resources size;
 	bool seated; /* and accounted for already, as a member of a gang */
 };
 
@@ -169,10 +169,8 @@ static void instance_place(struct work *w, struct instance *n, const struct inst
 		instance_set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
 	} else if (instance_set_string(&n->status->host, host)) {
 		snprintf(d->host, sizeof(d->host), "%s", host);
-		d->vcpus = type->spec->vcpus.v;
-		d->memory_mib = type->spec->memory_mib.v;
-		n->status->vcpus = API_I64(d->vcpus);
-		n->status->memory_mib = API_I64(d->memory_mib);
+		d->size = instancetype_size(type);
+		instance_set_size(n->status, &d->size);
 		instance_set_condition(n, "Scheduled", "True", "Scheduled", "placed on host %s", host);
 		instance_set_condition(n, "Ready", "False", "Placed", "waits for the agent of host %s to start it",
 		                       host);
@@ -191,14 +189,15 @@ WORK_THEN_DEFINE(instance_bound, struct decision)
 
 static void instance_bound(struct work *w, const struct kube_response *r, const struct decision *d) {
 	struct controller *c = work_controller(w);
+	char size[RESOURCES_TEXT_MAX];
 	if (r->error < 0)
 		room_write_failed(c, r->error);
 	/* A seat goes when the binding is seen, and stays for the next try if it failed. */
 	if (!d->seated)
-		placement_settle(placement_of(c), work_object(w), d->host, d->vcpus, d->memory_mib);
+		placement_settle(placement_of(c), work_object(w), d->host, &d->size);
 	if (r->error == 0)
-		log_info("instance placed", "instance=%s host=%s vcpus=%lld memory_mib=%lld", work_key(w), d->host,
-		         (long long)d->vcpus, (long long)d->memory_mib);
+		log_info("instance placed", "instance=%s host=%s size=%s", work_key(w), d->host,
+		         resources_print(&d->size, RESOURCES_OF_TYPES, size));
 }
 
 /* True if the condition TYPE says something else in N than in I. */
@@ -229,7 +228,7 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
 	if (!work_patch_status(w, &api_kind_instance, i, n, *d->host ? instance_bound_then(d) : WORK_NO_THEN))
 		return;
 	if (*d->host && !d->seated)
-		placement_assume(placement_of(c), d->host, d->vcpus, d->memory_mib);
+		placement_assume(placement_of(c), d->host, &d->size);
 	instance_event(c, i, n, "AddressesAllocated", "FailedAllocation");
 	instance_event(c, i, n, "Scheduled", "FailedScheduling");
 }

@@ -11,7 +11,7 @@
 /* What instances were promised on one host, by its name; the Host object may come later, or be gone. */
 struct load {
 	RB_ENTRY(load) node;
-	int64_t vcpus, memory_mib;
+	struct resources taken;
 	char name[];
 };
 
@@ -41,57 +41,54 @@ static struct load *load_find(struct placement *p, const char *host) {
 	return have ? have : l;
 }
 
-static void load_add(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
-	struct load *l = load_find(p, host);
-	l->vcpus += vcpus;
-	l->memory_mib += memory_mib;
-}
-
-void placement_assume(struct placement *p, const char *host, int64_t vcpus, int64_t memory_mib) {
-	load_add(p, host, vcpus, memory_mib);
+void placement_assume(struct placement *p, const char *host, const struct resources *size) {
+	resources_add(&load_find(p, host)->taken, size);
 	room_reasons_changed(p->c);
 }
 
-void placement_settle(struct placement *p, const struct instance *i, const char *host, int64_t vcpus,
-                      int64_t memory_mib) {
-	load_add(p, host, -vcpus, -memory_mib);
+void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size) {
+	resources_subtract(&load_find(p, host)->taken, size);
 	/* Else it counts by itself. */
 	if (!i || !instance_is_bound(i) || !streq(i->status->host, host))
 		room_on_host(p->c, host);
 }
 
-static void load_count(struct placement *p, const struct instance *i, int64_t sign) {
+static void load_count(struct placement *p, const struct instance *i, bool comes) {
 	if (!i || !instance_is_bound(i))
 		return;
-	load_add(p, i->status->host, sign * i->status->vcpus.v, sign * i->status->memory_mib.v);
-	if (sign < 0)
-		room_on_host(p->c, i->status->host);
-	else
+	const struct resources size = instance_size(i->status);
+	struct load *l = load_find(p, i->status->host);
+	if (comes) {
+		resources_add(&l->taken, &size);
 		room_reasons_changed(p->c);
+	} else {
+		resources_subtract(&l->taken, &size);
+		room_on_host(p->c, i->status->host);
+	}
 }
 
 static bool counts_alike(const struct instance *a, const struct instance *b) {
 	if (!instance_is_bound(a) || !instance_is_bound(b))
 		return instance_is_bound(a) == instance_is_bound(b);
-	return streq(a->status->host, b->status->host) && a->status->vcpus.v == b->status->vcpus.v &&
-	       a->status->memory_mib.v == b->status->memory_mib.v;
+	const struct resources of_a = instance_size(a->status), of_b = instance_size(b->status);
+	return streq(a->status->host, b->status->host) && resources_equal(&of_a, &of_b);
 }
 
 static void placement_instance_changed(struct controller *c, const struct kube_change *ch) {
 	struct placement *p = placement_of(c);
 	if (ch->type == KUBE_MODIFIED && counts_alike(ch->old, ch->obj))
 		return;
-	load_count(p, ch->type == KUBE_DELETED ? ch->obj : ch->old, -1);
-	load_count(p, ch->type == KUBE_DELETED ? NULL : ch->obj, 1);
+	load_count(p, ch->type == KUBE_DELETED ? ch->obj : ch->old, false);
+	load_count(p, ch->type == KUBE_DELETED ? NULL : ch->obj, true);
 }
 
-static struct fit_host placement_of_host(struct placement *p, const struct host *h) {
-	const struct host_capacity cap = host_usable(h);
+static void placement_look_at(struct placement *p, const struct host *h, struct fit_host *ret) {
+	ret->host = h;
+	ret->alive = !host_is_lost(p->c, h->meta.name);
+	host_usable(h, &ret->usable);
 	const struct load *l = load_find(p, h->meta.name);
-	return (struct fit_host){.host = h,
-	                         .alive = !host_is_lost(p->c, h->meta.name),
-	                         .free_vcpus = cap.vcpus.v - l->vcpus,
-	                         .free_memory_mib = cap.memory_mib.v - l->memory_mib};
+	ret->free = ret->usable;
+	resources_subtract(&ret->free, &l->taken);
 }
 
 /* What is free on each host now, in scratch memory. */
@@ -107,7 +104,7 @@ static size_t placement_look(struct placement *p) {
 		p->cap = want;
 	}
 	KUBE_CACHE_FOREACH(h, hosts)
-	p->hosts[n++] = placement_of_host(p, h);
+	placement_look_at(p, h, &p->hosts[n++]);
 	return n;
 }
 
@@ -116,7 +113,8 @@ bool placement_fits(struct placement *p, const char *host, const struct instance
 	const struct host *h = kube_cache_get(controller_cache(p->c, &api_kind_host), NULL, host);
 	if (!h)
 		return false;
-	const struct fit_host f = placement_of_host(p, h);
+	struct fit_host f;
+	placement_look_at(p, h, &f);
 	return fit_host(&f, spec, type);
 }
 

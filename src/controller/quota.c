@@ -11,7 +11,7 @@
 /* An instance that counts, and with what. */
 struct charge {
 	RB_ENTRY(charge) node;
-	struct quota_sum sum;
+	struct resources sum;
 	bool placed;
 	char type[256];
 	char key[];
@@ -26,7 +26,7 @@ RB_GENERATE_INTERNAL(charges, charge, node, charge_cmp, _unused_ static)
 
 struct tenant {
 	RB_ENTRY(tenant) node;
-	struct quota_sum used;
+	struct resources used;
 	char ns[];
 };
 
@@ -81,13 +81,13 @@ static void charge_drop(struct quotas *q, struct charge *ch) {
 	const char *ns, *name;
 	kube_key_split(ch->key, buf, &ns, &name);
 	struct tenant *t = tenant_get(q, ns);
-	quota_sum_add(&t->used, &ch->sum, -1);
+	resources_subtract(&t->used, &ch->sum);
 	room_in_quota(q->c, ns);
 	/* Values were kept for it, too. */
 	if (!ch->placed)
 		room_of_all_values(q->c);
 	quota_queue_status(q, ns);
-	if (!t->used.instances) {
+	if (!t->used.v[RESOURCE_instances]) {
 		RB_REMOVE(tenants, &q->tenants, t);
 		free(t);
 	}
@@ -95,7 +95,7 @@ static void charge_drop(struct quotas *q, struct charge *ch) {
 	free(ch);
 }
 
-static void charge_add(struct quotas *q, const char *ns, const char *key, const char *type, const struct quota_sum *sum,
+static void charge_add(struct quotas *q, const char *ns, const char *key, const char *type, const struct resources *sum,
                        bool placed) {
 	size_t n = strlen(key) + 1;
 	struct charge *ch = calloc(1, sizeof(*ch) + n);
@@ -106,13 +106,9 @@ static void charge_add(struct quotas *q, const char *ns, const char *key, const 
 	ch->placed = placed;
 	snprintf(ch->type, sizeof(ch->type), "%s", type);
 	RB_INSERT(charges, &q->charges, ch);
-	quota_sum_add(&tenant_get(q, ns)->used, sum, 1);
+	resources_add(&tenant_get(q, ns)->used, sum);
 	room_reasons_changed(q->c);
 	quota_queue_status(q, ns);
-}
-
-static struct quota_sum quota_size_of(const struct instancetype *type) {
-	return (struct quota_sum){1, type->spec->vcpus.v, type->spec->memory_mib.v};
 }
 
 static void quotas_instance_changed(struct controller *c, const struct kube_change *chg) {
@@ -127,8 +123,8 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 	}
 	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
-	struct quota_sum s = {1, i->status->vcpus.v, i->status->memory_mib.v};
-	if (ch && ch->sum.vcpus == s.vcpus && ch->sum.memory_mib == s.memory_mib) {
+	const struct resources s = instance_size(i->status);
+	if (ch && resources_equal(&ch->sum, &s)) {
 		ch->placed = true;
 		return;
 	}
@@ -149,8 +145,8 @@ static void quotas_type_changed(struct controller *c, const struct kube_change *
 }
 
 /* True if the namespace may have WANT more. */
-static bool quota_fits(const struct quotas *q, const struct quota_sum *used, const char *ns,
-                       const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]) {
+static bool quota_fits(const struct quotas *q, const struct resources *used, const char *ns,
+                       const struct resources *want, char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct tenantquota *t = quota_next_of(q, ns, NULL);
 	if (!t) {
 		t = kube_cache_get(controller_cache(q->c, &api_kind_tenantquota), TENANTQUOTA_DEFAULT_NS,
@@ -168,7 +164,7 @@ bool quotas_admit(struct quotas *q, const struct instance *i, const struct insta
 	char key[KUBE_KEY_MAX];
 	if (charge_find(q, kube_key(i->meta.ns, i->meta.name, key)))
 		return true;
-	struct quota_sum want = quota_size_of(type);
+	const struct resources want = instancetype_size(type);
 	if (!quota_fits(q, &tenant_get(q, i->meta.ns)->used, i->meta.ns, &want, msg))
 		return false;
 	charge_add(q, i->meta.ns, key, i->spec->type, &want, false);
@@ -195,7 +191,7 @@ uint64_t quotas_kept(const struct quotas *q) {
 	struct charge *ch;
 	uint64_t n = 0;
 	RB_FOREACH (ch, charges, (struct charges *)&q->charges)
-		n += charge_is_kept(ch) ? (uint64_t)ch->sum.instances : 0;
+		n += charge_is_kept(ch) ? (uint64_t)ch->sum.v[RESOURCE_instances] : 0;
 	return n;
 }
 
@@ -218,13 +214,12 @@ bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const s
 	size_t in = 0;
 	for (size_t i = 0; i < n; i++)
 		in += quotas_admitted(q, v[i]);
-	if (in == n && (kept ? (size_t)kept->sum.instances : 0) == missing)
+	if (in == n && (kept ? (size_t)kept->sum.v[RESOURCE_instances] : 0) == missing)
 		return true;
 	quotas_release_gang(q, cluster, v, n);
-	const struct quota_sum one = quota_size_of(type);
-	const int64_t all = (int64_t)(n + missing), more = (int64_t)missing;
-	const struct quota_sum want = {all, all * one.vcpus, all * one.memory_mib};
-	const struct quota_sum later = {more, more * one.vcpus, more * one.memory_mib};
+	const struct resources one = instancetype_size(type);
+	const struct resources want = resources_times(&one, (int64_t)(n + missing));
+	const struct resources later = resources_times(&one, (int64_t)missing);
 	if (!quota_fits(q, &tenant_get(q, cluster->ns)->used, cluster->ns, &want, msg))
 		return false;
 	for (size_t i = 0; i < n; i++)
@@ -236,19 +231,16 @@ bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const s
 
 /* ---- status ---- */
 
-static int quota_set_status(struct tenantquota *n, const struct quota_sum *used) {
+static int quota_set_status(struct tenantquota *n, const struct resources *used) {
 	if (!n->status)
 		n->status = calloc(1, sizeof(*n->status));
 	if (n->status && !n->status->used)
 		n->status->used = calloc(1, sizeof(*n->status->used));
 	if (!n->status || !n->status->used)
 		return -ENOMEM;
-	*n->status->used =
-		(struct tenantquota_used){API_I64(used->instances), API_I64(used->vcpus), API_I64(used->memory_mib)};
-	const struct tenantquota_spec *s = n->spec;
-	bool over = (s->instances.set && used->instances > s->instances.v) ||
-	            (s->vcpus.set && used->vcpus > s->vcpus.v) ||
-	            (s->memory_mib.set && used->memory_mib > s->memory_mib.v);
+	tenantquota_set_used(n->status->used, used);
+	const struct resources limits = tenantquota_limits(n->spec);
+	bool over = resources_short(&limits, used) < N_RESOURCES;
 	return api_condition_set(
 		&n->status->conditions.v, &n->status->conditions.n, "WithinLimits", over ? "False" : "True",
 		over ? "Exceeded" : "Within",

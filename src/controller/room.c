@@ -60,9 +60,11 @@ static const char *room_topic(const struct room_want *want, char out[static TOPI
 /* All that decides whether something that became free is of use. */
 static void room_class(const struct room_want *want, struct buf *out) {
 	buf_printf(out, "%zu", want->n);
-	if (want->size)
-		buf_printf(out, " %lld %lld", (long long)want->size->spec->vcpus.v,
-		           (long long)want->size->spec->memory_mib.v);
+	if (want->size) {
+		const struct resources size = instancetype_size(want->size);
+		char text[RESOURCES_TEXT_MAX];
+		buf_printf(out, " %s", resources_print(&size, RESOURCES_OF_TYPES, text));
+	}
 	for (size_t i = 0; want->sort == ROOM_HOSTS && i < want->spec->host_selector.n; i++)
 		buf_printf(out, " %s=%s", want->spec->host_selector.v[i].key, want->spec->host_selector.v[i].value);
 }

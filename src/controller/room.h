@@ -10,7 +10,7 @@
 #include "controller/concern.h"
 
 enum room_sort {
-	ROOM_HOSTS,  /* hosts with SPEC's labels and SIZE's vCPUs and memory left, for N alike */
+	ROOM_HOSTS,  /* hosts with SPEC's labels and room for N instances of SIZE */
 	ROOM_VALUES, /* N values of the AddressPools with use OF */
 	ROOM_QUOTA,  /* N instances of SIZE in the namespace OF */
 	ROOM_TYPE,   /* the InstanceType of SPEC */

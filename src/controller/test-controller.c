@@ -96,6 +96,13 @@ static void play(struct played *p, const char *name) {
 	p->status.conditions.n = 1;
 }
 
+/* Nothing is on it. */
+static void play_empty(struct fit_host *f, const struct played *p) {
+	*f = (struct fit_host){.host = &p->host, .alive = true};
+	host_usable(f->host, &f->usable);
+	f->free = f->usable;
+}
+
 static void test_fit(void **state) {
 	(void)state;
 	struct played h[5];
@@ -106,29 +113,32 @@ static void test_fit(void **state) {
 	char why[FIT_MESSAGE_MAX];
 	for (int i = 0; i < 5; i++) {
 		play(&h[i], "h");
-		f[i] = (struct fit_host){&h[i].host, true, 4, 1024};
+		play_empty(&f[i], &h[i]);
 	}
 	assert_int_equal(fit_choose(f, 0, &spec, &type, why), -1);
 	assert_string_equal(why, "there are no hosts of role compute");
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 0); /* equal: the first */
-	f[0].free_vcpus = 3;
-	f[1].free_memory_mib = 1000;
+	f[0].free.v[RESOURCE_vcpus] = 3;
+	f[1].free.v[RESOURCE_memory_mib] = 1000;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 2); /* the emptiest */
 	/* Of hosts of unlike size the one with the larger share left. */
 	h[3].capacity = (struct host_capacity){API_I64(64), API_I64(65536)};
-	f[3].free_vcpus = 40;
-	f[3].free_memory_mib = 40000;
+	host_usable(&h[3].host, &f[3].usable);
+	f[3].free.v[RESOURCE_vcpus] = 40;
+	f[3].free.v[RESOURCE_memory_mib] = 40000;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 3);
 
 	/* What it reports past its operator's limits is not its size. */
 	struct host_limits limits = {.vcpus = API_I64(32)};
 	h[3].spec.limits = &limits;
 	assert_true(host_exceeds_limits(&h[3].host));
-	assert_int_equal(host_usable(&h[3].host).vcpus.v, 32);
-	assert_int_equal(host_usable(&h[3].host).memory_mib.v, 65536);
+	host_usable(&h[3].host, &f[3].usable);
+	assert_int_equal(f[3].usable.v[RESOURCE_vcpus], 32);
+	assert_int_equal(f[3].usable.v[RESOURCE_memory_mib], 65536);
 	limits = (struct host_limits){.vcpus = API_I64(64), .memory_mib = API_I64(65536)};
 	assert_false(host_exceeds_limits(&h[3].host));
 	h[3].spec.limits = NULL;
+	host_usable(&h[3].host, &f[3].usable);
 
 	struct api_kv want = {(char *)"disk", (char *)"nvme"};
 	spec.host_selector = (struct api_map){&want, 1};
@@ -139,16 +149,16 @@ static void test_fit(void **state) {
 	f[0].alive = false;
 	h[1].ready.status = (char *)"Unknown";
 	h[2].spec.unschedulable = API_BOOL(true);
-	f[3].free_vcpus = 1;
-	f[4].free_memory_mib = 511;
+	f[3].free.v[RESOURCE_vcpus] = 1;
+	f[4].free.v[RESOURCE_memory_mib] = 511;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), -1);
 	assert_string_equal(why,
 	                    "0 of 5 hosts fit: 2 are not ready, 1 is unschedulable, 1 has too few vCPUs (free 1 at "
 	                    "most, asked 2), 1 has too little memory (free 511 MiB at most, asked 512)");
-	f[4].free_memory_mib = 512; /* exactly */
+	f[4].free.v[RESOURCE_memory_mib] = 512; /* exactly */
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 4);
-	h[4].spec.role = (char *)"edge"; /* not counted */
-	f[3].free_vcpus = -3;            /* promised more than there is: its agent came back with less */
+	h[4].spec.role = (char *)"edge";  /* not counted */
+	f[3].free.v[RESOURCE_vcpus] = -3; /* promised more than there is: its agent came back with less */
 	h[4].status.capacity = NULL;
 	assert_int_equal(fit_choose(f + 3, 2, &spec, &type, why), -1);
 	assert_string_equal(why, "0 of 1 host fits: 1 has too few vCPUs (free 0 at most, asked 2)");
@@ -169,7 +179,7 @@ static void test_fit_gang(void **state) {
 	int at[8];
 	for (int i = 0; i < 3; i++) {
 		play(&h[i], "h");
-		f[i] = (struct fit_host){&h[i].host, true, 4, 1024};
+		play_empty(&f[i], &h[i]);
 	}
 	assert_int_equal(fit_gang(f, 3, &spec, &type, 0, at, why), 0);
 	/* Two on each, round about. */
@@ -177,20 +187,20 @@ static void test_fit_gang(void **state) {
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(at[i], i % 3);
 	for (int i = 0; i < 3; i++)
-		assert_true(f[i].free_vcpus == 0 && f[i].free_memory_mib == 0);
+		assert_true(f[i].free.v[RESOURCE_vcpus] == 0 && f[i].free.v[RESOURCE_memory_mib] == 0);
 	/* What is left on one doesn't help another. */
-	f[0].free_vcpus = 3;
-	f[1].free_memory_mib = 511;
-	f[1].free_vcpus = 100;
-	f[2].free_vcpus = 5;
-	f[0].free_memory_mib = f[2].free_memory_mib = 4096;
+	f[0].free.v[RESOURCE_vcpus] = 3;
+	f[1].free.v[RESOURCE_memory_mib] = 511;
+	f[1].free.v[RESOURCE_vcpus] = 100;
+	f[2].free.v[RESOURCE_vcpus] = 5;
+	f[0].free.v[RESOURCE_memory_mib] = f[2].free.v[RESOURCE_memory_mib] = 4096;
 	assert_int_equal(fit_gang(f, 3, &spec, &type, 8, at, why), 3);
 	assert_int_equal(at[0], 2);
 	assert_string_equal(why,
 	                    "0 of 3 hosts fit: 2 have too few vCPUs (free 1 at most, asked 2), 1 has too little memory "
 	                    "(free 511 MiB at most, asked 512)");
 	h[0].spec.unschedulable = API_BOOL(true);
-	f[0].free_vcpus = 100;
+	f[0].free.v[RESOURCE_vcpus] = 100;
 	assert_int_equal(fit_gang(f, 3, &spec, &type, 1, at, why), 0);
 	assert_int_equal(fit_gang(f, 0, &spec, &type, 1, at, why), 0);
 	assert_string_equal(why, "there are no hosts of role compute");

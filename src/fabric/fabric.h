@@ -12,6 +12,7 @@
 #include <systemd/sd-event.h>
 
 #include "api/endpoint.h"
+#include "api/resources.h"
 #include "base/opt.h"
 #include "kube/client.h"
 #include "net/overlay.h"
@@ -23,7 +24,7 @@ struct fabric_config {
 	const char *host; /* name of the Host object */
 	const char *role; /* "compute" or "edge" */
 	struct underlay_config underlay;
-	int64_t vcpus, memory_mib; /* capacity for instances; 0 on an edge */
+	struct resources capacity; /* for instances; 0 on an edge */
 	uint32_t lease_s;          /* others take the host for dead after so long without a renewal */
 	/*
 	 * Default routes of other hosts' endpoints are not for this one: an edge has its own, by BGP. (FRR would not

@@ -91,8 +91,7 @@ static int fill_status(const struct fabric *f, struct host *h, const char *fault
 	if (!s || (!s->capacity && !(s->capacity = calloc(1, sizeof(*s->capacity)))))
 		return -ENOMEM;
 	boot_id(boot);
-	s->capacity->vcpus = API_I64(f->c.vcpus);
-	s->capacity->memory_mib = API_I64(f->c.memory_mib);
+	host_capacity_set(s->capacity, &f->c.capacity);
 	if (set_string(&s->version, NACRE_VERSION) < 0 || set_string(&s->boot_id, boot) < 0)
 		return -ENOMEM;
 	/* That another Host has our VTEP is the controller's to say and to take back. */

@@ -436,7 +436,8 @@ def test_limits_of_a_host(cloud):
     c = cloud.wait_condition(waits, "Scheduled", "False", "Unschedulable")
     assert "1 has too few vCPUs (free 0 at most" in c["message"], c
     told = eventually("an Event", 60, lambda: [e for e in cloud.list("events") if e["reason"] == "CapacityLimited"])
-    assert told[0]["involvedObject"]["name"] == "h1" and "reports 65536 vCPUs" in told[0]["message"], told
+    assert told[0]["involvedObject"]["name"] == "h1" and told[0]["message"] == (
+        "the agent reports memoryMiB=1048576,vcpus=65536; within spec.limits instances may have memoryMiB=1024,vcpus=2"), told
     # Room that the operator adds is used at once; the same for memory.
     cloud.patch("hosts", "h1", {"spec": {"limits": {"vcpus": 64, "memoryMiB": 512}}})
     eventually("memory is what lacks now", 60, lambda: "too little memory" in cloud.of_instance(waits, "Scheduled")["message"])

@@ -19,7 +19,7 @@ struct tenant {
 	RB_ENTRY(tenant) node;
 	TAILQ_ENTRY(tenant) link; /* while something is staged */
 	bool is_staged;
-	struct quota_sum stored, staged; /* instances */
+	struct resources stored, staged; /* instances */
 	struct stored all[CLASSES], all_staged[CLASSES];
 	char ns[];
 };
@@ -82,18 +82,25 @@ static const struct object *type_of(const struct quota *q, const struct json_spa
 	return store_get(q->store, q->types, "", name);
 }
 
-static struct quota_sum takes(const struct quota *q, const char *json, size_t len) {
+static struct resources takes(const struct quota *q, const char *json, size_t len) {
 	static const char *const names[] = {"spec", "status"};
-	struct json_span found[2], *spec = &found[0], *status = &found[1];
+	struct json_span found[2], *spec = &found[0], *status = &found[1], size = {.text = ""};
+	struct resources ret = {.v[RESOURCE_instances] = 1};
+	bool looked = false;
 	json_members(json, len, names, found, 2);
-	struct quota_sum s = {1, number_at(status->text, status->len, "vcpus", -1),
-	                      number_at(status->text, status->len, "memoryMiB", -1)};
-	const struct object *type = s.vcpus < 0 || s.memory_mib < 0 ? type_of(q, spec) : NULL;
-	if (s.vcpus < 0)
-		s.vcpus = type ? number_at(type->value->data, type->value->len, "spec.vcpus", 0) : 0;
-	if (s.memory_mib < 0)
-		s.memory_mib = type ? number_at(type->value->data, type->value->len, "spec.memoryMiB", 0) : 0;
-	return s;
+	RESOURCES_FOREACH (i) {
+		if (!(RESOURCES_OF_TYPES & 1U << i))
+			continue;
+		ret.v[i] = number_at(status->text, status->len, resources_name(i), -1);
+		if (ret.v[i] >= 0)
+			continue;
+		const struct object *type = looked ? NULL : type_of(q, spec);
+		if (type)
+			json_members(type->value->data, type->value->len, names, &size, 1);
+		looked = true;
+		ret.v[i] = number_at(size.text, size.len, resources_name(i), 0);
+	}
+	return ret;
 }
 
 /* Forgets a namespace that has nothing. */
@@ -112,8 +119,11 @@ static void count(struct quota *q, struct tenant *t, unsigned kind, const struct
 	all->bytes += sign * (int64_t)b->len;
 	if (kind != q->instances)
 		return;
-	struct quota_sum s = takes(q, b->data, b->len);
-	quota_sum_add(&t->stored, &s, sign);
+	const struct resources s = takes(q, b->data, b->len);
+	if (sign > 0)
+		resources_add(&t->stored, &s);
+	else
+		resources_subtract(&t->stored, &s);
 }
 
 static int count_kind(struct quota *q, unsigned kind) {
@@ -130,12 +140,12 @@ static int count_kind(struct quota *q, unsigned kind) {
 static void count_instances(struct quota *q) {
 	struct tenant *t;
 	RB_FOREACH (t, tenants, &q->tenants)
-		t->stored = (struct quota_sum){0};
+		t->stored = (struct resources){0};
 	for (const struct object *o = store_seek(q->store, q->instances, "", ""); o;
 	     o = store_next(q->store, q->instances, o)) {
-		struct quota_sum s = takes(q, o->value->data, o->value->len);
+		struct resources s = takes(q, o->value->data, o->value->len);
 		if ((t = find(q, o->ns)))
-			quota_sum_add(&t->stored, &s, 1);
+			resources_add(&t->stored, &s);
 	}
 }
 
@@ -154,8 +164,8 @@ void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e) {
 	drop_empty(q, t);
 }
 
-static bool exceeds(const struct object *o, const char *name, const struct quota_sum *used,
-                    const struct quota_sum *want, char msg[static QUOTA_MESSAGE_MAX]) {
+static bool exceeds(const struct object *o, const char *name, const struct resources *used,
+                    const struct resources *want, char msg[static QUOTA_MESSAGE_MAX]) {
 	struct api_errors ignored = {0};
 	void *quota;
 	if (api_parse(&api_kind_tenantquota, o->value->data, o->value->len, &quota, &ignored) < 0)
@@ -174,9 +184,9 @@ bool quota_allows(const struct quota *q, const char *ns, const struct buf *text,
 			return true;
 	}
 	const struct tenant *t = find(q, ns);
-	struct quota_sum want = takes(q, text->data, text->len), used = t ? t->stored : (struct quota_sum){0};
+	struct resources want = takes(q, text->data, text->len), used = t ? t->stored : (struct resources){0};
 	if (t)
-		quota_sum_add(&used, &t->staged, 1);
+		resources_add(&used, &t->staged);
 	if (standard)
 		return !exceeds(standard, TENANTQUOTA_DEFAULT_TEXT, &used, &want, msg);
 	for (; o && streq(o->ns, ns); o = store_next(q->store, q->quotas, o))
@@ -220,8 +230,8 @@ int quota_stage(struct quota *q, unsigned kind, const char *ns, size_t was, cons
 	all->objects += !was;
 	all->bytes += (int64_t)text->len - (int64_t)was;
 	if (kind == q->instances && !was) {
-		struct quota_sum s = takes(q, text->data, text->len);
-		quota_sum_add(&t->staged, &s, 1);
+		struct resources s = takes(q, text->data, text->len);
+		resources_add(&t->staged, &s);
 	}
 	return 0;
 }
@@ -231,7 +241,7 @@ void quota_settled(struct quota *q) {
 	while ((t = TAILQ_FIRST(&q->staged))) {
 		TAILQ_REMOVE(&q->staged, t, link);
 		t->is_staged = false;
-		t->staged = (struct quota_sum){0};
+		t->staged = (struct resources){0};
 		memset(t->all_staged, 0, sizeof(t->all_staged));
 		drop_empty(q, t);
 	}

@@ -6,8 +6,8 @@
  * that is the same for every namespace; and its instances, against its TenantQuotas, or the default one. Since writes
  * run one after the other and what is staged counts at once, two that race can't both pass.
  *
- * An instance takes the vCPUs and memory it was placed with (its status), before that those of its InstanceType, and
- * none while there is no such type: the scheduler, which needs the type as well, then looks again.
+ * An instance takes what it was placed with (its status), before that what its InstanceType says, and nothing but
+ * itself while there is no such type: the scheduler, which needs the type as well, then looks again.
  */
 
 #include "api/tenantquota.h"
