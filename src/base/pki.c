@@ -39,9 +39,10 @@ static int read_pem(const char *path, gnutls_datum_t *ret, struct error *err) {
 	char *data;
 	size_t len;
 	int r = read_file(path, PKI_FILE_MAX, &data, &len, err);
-	if (r == 0)
-		*ret = (gnutls_datum_t){(unsigned char *)data, (unsigned)len};
-	return r;
+	if (r < 0)
+		return r;
+	*ret = (gnutls_datum_t){(unsigned char *)data, (unsigned)len};
+	return 0;
 }
 
 static int parse_crt(const char *path, const gnutls_datum_t *pem, gnutls_x509_crt_t *ret, struct error *err) {
@@ -383,9 +384,10 @@ int pki_info(const char *path, struct pki_info *ret, struct error *err) {
 		i.refused = eckey_refused(pem, all.len);
 		i.due = i.due || i.refused;
 	}
-	if (r == 0)
-		*ret = i;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = i;
+	return 0;
 }
 
 bool pki_due(const char *path) {
