@@ -161,7 +161,3 @@ int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct
 	reconcile(a);
 	return 0;
 }
-
-bool announcer_busy(const struct announcer *a) {
-	return a->request != NULL;
-}

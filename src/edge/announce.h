@@ -21,6 +21,3 @@ struct announcer *announcer_free(struct announcer *a);
 
 /* What SPEC says is copied. NULL: the object must not be there. -ENOMEM leaves what was wanted before. */
 int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct error *err) _must_use_;
-
-/* A write is under way. */
-bool announcer_busy(const struct announcer *a);

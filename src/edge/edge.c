@@ -2,17 +2,11 @@
 #include <string.h>
 
 #include "api/addresspool.h"
-#include "api/edgepeer.h"
 #include "base/util.h"
 #include "base/vtep.h"
-#include "edge/aggregate.h"
 #include "edge/edge-internal.h"
-#include "edge/filter.h"
-#include "net/link.h"
 
 #define POLL_US    (2 * USEC_PER_SEC)
-#define SOON_US    (50 * USEC_PER_MSEC)
-#define WAITS_MAX  20                  /* of SOON_US */
 #define COMPARE_NS (60 * NSEC_PER_SEC) /* between comparisons with the kernel when nothing changed */
 
 static void say(struct edge *e, const struct error *err) {
@@ -22,40 +16,6 @@ static void say(struct edge *e, const struct error *err) {
 	snprintf(e->last_error, sizeof(e->last_error), "%s", err ? err->msg : "");
 	if (e->c.state)
 		e->c.state(err, e->c.userdata);
-}
-
-/* An uplink may be in the namespace we were started in, or in `public` already. */
-static int ensure_uplink(const struct edge *e, const char *name, struct error *err) {
-	struct nl *public = fabric_underlay(e->c.fabric)->public_nl;
-	struct link l;
-	int r = link_get(public, name, &l, err);
-	if (r == -ENODEV) {
-		_nl_free_ struct nl *here = NULL;
-		r = nl_open(&here, -1, err);
-		if (r >= 0)
-			r = link_get(here, name, &l, err);
-		if (r >= 0)
-			r = link_set(here, l.index,
-			             &(struct link_change){.move = true,
-			                                   .netns_fd = fabric_underlay(e->c.fabric)->public_fd},
-			             err);
-		if (r >= 0)
-			r = link_get(public, name, &l, err);
-	}
-	if (r >= 0 && !(l.flags & IFF_UP))
-		r = link_set(public, l.index, &(struct link_change){.up = true}, err);
-	return r < 0 ? error_prefix(err, "uplink `%s`", name) : 0;
-}
-
-static int ensure_links(const struct edge *e, struct error *err) {
-	struct nl *public = fabric_underlay(e->c.fabric)->public_nl;
-	struct link lo;
-	int r = link_get(public, "lo", &lo, err);
-	if (r >= 0)
-		r = link_ensure_addr(public, lo.index, &e->c.overlay_ip, 128, err);
-	for (size_t i = 0; r >= 0 && i < e->c.n_uplinks; i++)
-		r = ensure_uplink(e, e->c.uplinks[i], err);
-	return r;
 }
 
 static int check_overlay_ip(const struct edge *e, struct error *err) {
@@ -92,76 +52,75 @@ static int want_endpoint(struct edge *e, struct error *err) {
 	return announcer_want(e->announcer, n ? &spec : NULL, err);
 }
 
-/* It depends on nothing that can be too much, and comes before anything is announced, and so before anything comes. */
-static int filter_uplinks(struct edge *e, struct error *err) {
-	_free_ struct prefix *pools = NULL;
-	size_t n;
-	int r = edge_pool_prefixes(e, &pools, &n, err);
-	return r < 0 ? r
-	             : filter_ensure(fabric_underlay(e->c.fabric)->public_fd, e->c.uplinks, e->c.n_uplinks, pools, n,
-	                             &e->filter, err);
+static void sync_soon(struct edge *e) {
+	sd_event_source_set_enabled(e->sync_src, SD_EVENT_ONESHOT);
 }
 
-static int settle(struct edge *e, struct error *err) {
+/* Writes down what the look is to make so. A fault in it is told after the filter is there, which needs none of it. */
+static int prepare_look(struct edge *e, struct error *err) {
+	struct edge_look *l = &e->look;
 	_free_ struct prefix *prefixes = NULL;
-	_frrconf_free_ struct frrconf *config = NULL;
-	size_t n, n_pools, sessions = 0;
-	int r = ensure_links(e, err);
-	/* Before everything is known nothing is taken back. */
-	if (r < 0 || !kube_cache_synced(e->peers) || !kube_cache_synced(e->pools) || !fabric_synced(e->c.fabric) ||
-	    !e->fabric_known)
-		return r;
 	uint64_t now = now_monotonic_ns();
-	const bool compare = !e->compared_at || now - e->compared_at > COMPARE_NS;
-	if (compare)
-		r = filter_uplinks(e, err);
-	if (r >= 0)
-		r = edge_wanted_prefixes(e, &prefixes, &n, &n_pools, err);
+	size_t n;
+
+	edge_look_clear(l);
+	/* Before everything is known nothing is taken back. */
+	l->known = kube_cache_synced(e->peers) && kube_cache_synced(e->pools) && fabric_synced(e->c.fabric) &&
+	           e->fabric_known;
+	if (!l->known)
+		return 0;
+	int r = edge_pool_prefixes(e, &l->pools, &l->n_pools, err);
 	if (r < 0)
 		return r;
-	if (compare) {
-		r = aggregate_ensure(fabric_underlay(e->c.fabric)->public_nl, prefixes, n_pools, err);
-		if (r >= 0)
-			e->compared_at = now;
-	}
+	l->compare = !e->compared_at || now - e->compared_at > COMPARE_NS;
+	if (l->compare)
+		e->compared_at = now;
+	if (edge_wanted_prefixes(e, &prefixes, &n, &l->fault) < 0)
+		return 0;
 	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
 	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
-	if (r >= 0)
-		r = frrconf_new(&config, FRRCONF_DATACENTER, err);
-	if (r >= 0)
-		r = edge_wanted_config(e, prefixes, (size_t)e->stats.announced, config, &sessions, err);
-	if (r >= 0)
-		r = frr_ensure(&e->frr, config, err);
-	if (r >= 0)
-		r = edge_report_peers(e, sessions, err);
-	if (r >= 0)
-		e->ready = true;
-	/* Somebody's mistake, to be told of; the rest goes on. */
-	return r < 0 ? r : check_overlay_ip(e, err);
+	(void)!edge_wanted_config(e, prefixes, (size_t)e->stats.announced, l, &l->fault);
+	return 0;
 }
 
 static int on_sync(_unused_ sd_event_source *s, void *userdata) {
 	struct edge *e = userdata;
 	struct error err = {0};
-	say(e, settle(e, &err) < 0 ? &err : NULL);
+	if (e->job) {
+		e->look_again = true;
+		return 0;
+	}
+	int r = prepare_look(e, &err);
+	if (r >= 0)
+		r = edge_look_start(e, &err);
+	if (r < 0) {
+		e->compared_at = 0;
+		say(e, &err);
+	}
 	return 0;
 }
 
-static void sync_soon(struct edge *e) {
-	sd_event_source_set_enabled(e->sync_src, SD_EVENT_ONESHOT);
+void edge_looked(struct edge *e, int r, const struct bgp_session *sessions, const struct error *why) {
+	struct error err = *why;
+	if (r >= 0 && e->look.known) {
+		r = edge_report_peers(e, sessions, &err);
+		e->ready |= r >= 0;
+		/* Somebody's mistake, to be told of; the rest goes on. */
+		if (r >= 0)
+			r = check_overlay_ip(e, &err);
+	}
+	say(e, r < 0 ? &err : NULL);
+	edge_look_clear(&e->look);
+	if (e->look_again)
+		sync_soon(e);
+	e->look_again = false;
 }
 
-/*
- * Sessions go up and down, FRR dies and the overlay changes without telling us. To start FRR again takes a second
- * during which nothing else is done; that the edge is no way out any more has to be written before that.
- */
+/* Sessions go up and down, FRR dies and the overlay changes without telling us. */
 static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct edge *e = userdata;
-	bool wait = announcer_busy(e->announcer) && e->waits < WAITS_MAX;
-	e->waits = wait ? e->waits + 1 : 0;
-	if (!wait)
-		sync_soon(e);
-	return loop_timer(e->c.loop, &e->poll_src, wait ? SOON_US : POLL_US, on_poll, e);
+	sync_soon(e);
+	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 }
 
 static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
@@ -184,8 +143,8 @@ static void on_outside(const struct bgp_routes *now, void *userdata) {
 	e->outside = *now;
 	if (want_endpoint(e, &err) < 0)
 		say(e, &err);
-	/* Without memory for the timer the one that runs has to do. */
-	(void)!loop_timer(e->c.loop, &e->poll_src, SOON_US, on_poll, e);
+	/* Perhaps it was FRR that went, and can be had back. */
+	sync_soon(e);
 }
 
 static void on_fabric(const struct bgp_routes *now, void *userdata) {
@@ -207,7 +166,9 @@ static int start(struct edge *e, struct error *err) {
 	snprintf(e->frr_dir, sizeof(e->frr_dir), "%s/frr-public", e->c.run_dir);
 	snprintf(e->netns, sizeof(e->netns), "%s", fabric_underlay(e->c.fabric)->public_name);
 	e->frr = (struct frr){.netns = e->netns, .dir = e->frr_dir};
-	int r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, &peers, err);
+	int r = jobs_new(&e->jobs, e->c.loop, 1, SD_EVENT_PRIORITY_NORMAL, err);
+	if (r >= 0)
+		r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, &peers, err);
 	if (r >= 0)
 		r = kube_cache_new(&e->pools, e->c.client, &api_kind_addresspool, NULL, err);
 	if (r >= 0)
@@ -246,6 +207,8 @@ struct edge *edge_free(struct edge *e) {
 		return NULL;
 	bgp_watch_free(e->public_watch);
 	bgp_watch_free(e->underlay_watch);
+	jobs_free(e->jobs);
+	edge_look_clear(&e->look);
 	announcer_free(e->announcer);
 	kube_cache_free(e->peers);
 	kube_cache_free(e->pools);

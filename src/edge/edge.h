@@ -4,12 +4,13 @@
 /*
  * The edge proper: what nacre-edge does beyond being a host of the fabric.
  *
- *   EdgePeers of this edge  -> BGP sessions of the FRR pair in `public`
- *   AddressPools            -> aggregates announced on them, unreachable routes for what nobody has, and a filter: an
- * uplink brings nothing whose source is in a pool Endpoint routes outside -> announced one by one default routes learnt
- * -> Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, only while there are any
- *
- *   no route in the underlay -> nothing is announced: other edges can do better
+ * - EdgePeers of this edge become BGP sessions of the FRR pair in `public`.
+ * - AddressPools become aggregates announced on them, unreachable routes for what nobody has, and a filter: an uplink
+ *   brings nothing whose source is in a pool.
+ * - Endpoint routes outside all pools are announced one by one.
+ * - Default routes learnt become the Endpoint `edge-NAME` with ::/0 and 0.0.0.0/0, which is there only while there are
+ *   any.
+ * - While the underlay has no route nothing is announced: other edges can do better.
  *
  * FRR, routes and the Endpoint outlive the process: a restart finds them as they are. Nothing is changed before
  * the wanted state is known from the API.

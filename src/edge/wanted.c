@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "api/addresspool.h"
-#include "api/edgepeer.h"
 #include "base/util.h"
 #include "base/vtep.h"
 #include "edge/edge-internal.h"
@@ -63,8 +62,7 @@ int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n,
 	return 0;
 }
 
-int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, size_t *ret_pools,
-                         struct error *err) {
+int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {
 	struct list l = {0};
 	if (add_pools(e, &l) < 0 || overlay_foreach(fabric_overlay(e->c.fabric), look_at_prefix, &l) < 0) {
 		free(l.v);
@@ -80,7 +78,6 @@ int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_
 	}
 	*ret = l.v;
 	*ret_n = l.n;
-	*ret_pools = l.pools;
 	return 0;
 }
 
@@ -101,7 +98,7 @@ static const struct edgepeer *first_peer(const struct edge *e) {
 	return NULL;
 }
 
-static const char *neighbor_of(const struct edgepeer *p) {
+const char *edge_neighbor(const struct edgepeer *p) {
 	return p->spec->interface ? p->spec->interface : p->spec->address;
 }
 
@@ -128,7 +125,7 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 	KUBE_CACHE_FOREACH(other, e->peers) {
 		if (streq(other->meta.name, p->meta.name))
 			break;
-		if (streq(other->spec->edge, e->c.name) && streq(neighbor_of(other), neighbor_of(p))) {
+		if (streq(other->spec->edge, e->c.name) && streq(edge_neighbor(other), edge_neighbor(p))) {
 			snprintf(msg, size, "EdgePeer %s is about the same neighbor", other->meta.name);
 			return "Duplicate";
 		}
@@ -142,13 +139,17 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 	return NULL;
 }
 
-int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct frrconf *out,
-                       size_t *ret_sessions, struct error *err) {
+int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct edge_look *l,
+                       struct error *err) {
 	struct bgp_peer peers[BGP_PEERS_MAX];
+	_frrconf_free_ struct frrconf *config = NULL;
 	struct mac mac = vtep_router_mac(&e->c.vtep);
 	struct bgp_config c = {.peers = peers, .announce = announce, .n_announce = n};
 	const struct edgepeer *p;
 	char msg[256], password[BGP_PASSWORD_MAX + 1];
+	int r = frrconf_new(&config, FRRCONF_DATACENTER, err);
+	if (r < 0)
+		return r;
 	/* A number that differs between edges; it is no address of anything. */
 	c.router_id = (uint32_t)mac.bytes[2] << 24 | (uint32_t)mac.bytes[3] << 16 | (uint32_t)mac.bytes[4] << 8 |
 	              mac.bytes[5] | 1;
@@ -158,15 +159,19 @@ int edge_wanted_config(const struct edge *e, const struct prefix *announce, size
 		if (c.n_peers == BGP_PEERS_MAX)
 			return error_set(err, E2BIG, "edge %s has more than %d EdgePeers", e->c.name, BGP_PEERS_MAX);
 		c.local_asn = (uint32_t)p->spec->local_asn.v;
-		peers[c.n_peers++] = (struct bgp_peer){.neighbor = neighbor_of(p),
-		                                       .unnumbered = p->spec->interface != NULL,
-		                                       .remote_asn = (uint32_t)p->spec->remote_asn.v,
-		                                       .ttl_security = p->spec->ttl_security.v};
-		memcpy(peers[c.n_peers - 1].password, password, sizeof(password));
+		peers[c.n_peers] = (struct bgp_peer){.neighbor = edge_neighbor(p),
+		                                     .unnumbered = p->spec->interface != NULL,
+		                                     .remote_asn = (uint32_t)p->spec->remote_asn.v,
+		                                     .ttl_security = p->spec->ttl_security.v};
+		memcpy(peers[c.n_peers].password, password, sizeof(password));
+		snprintf(l->neighbors[c.n_peers], sizeof(l->neighbors[0]), "%s", edge_neighbor(p));
+		c.n_peers++;
 	}
-	bgp_config_fill(&c, out);
-	int r = frrconf_error(out, err);
-	if (r >= 0)
-		*ret_sessions = c.n_peers;
-	return r;
+	bgp_config_fill(&c, config);
+	r = frrconf_error(config, err);
+	if (r < 0)
+		return r;
+	l->config = TAKE_PTR(config);
+	l->n_sessions = c.n_peers;
+	return 0;
 }

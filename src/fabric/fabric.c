@@ -137,6 +137,7 @@ static void on_look(void *userdata, int r, const void *result, const struct erro
 		f->underlay.filter = ((const struct look_result *)result)->filter;
 		f->underlay.vxlan = ((const struct look_result *)result)->vxlan;
 	}
+	f->joined |= r >= 0;
 	fabric_say(f, SUBJECT_UNDERLAY, r < 0 ? err : NULL);
 	/* A fresh start takes up the new namespace. */
 	if (r == -ESTALE) {
@@ -205,8 +206,8 @@ static int start(struct fabric *f, struct error *err) {
 	                                    .duration_s = f->c.lease_s,
 	                                    .state = on_heartbeat,
 	                                    .userdata = f};
-	/* Nobody knows of this process yet, so nobody waits for it. */
-	int r = underlay_ensure(&f->underlay, &f->c.underlay, err);
+	/* FRR is for the first look: it may take long to start, and the host is alive meanwhile. */
+	int r = underlay_prepare(&f->underlay, &f->c.underlay, err);
 	if (r >= 0)
 		r = jobs_new(&f->jobs, f->c.loop, 1, SD_EVENT_PRIORITY_NORMAL, err);
 	if (r >= 0)
@@ -215,7 +216,7 @@ static int start(struct fabric *f, struct error *err) {
 		r = fabric_host_start(f, err);
 	if (r >= 0)
 		r = kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, err);
-	if (r >= 0 && loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f) < 0)
+	if (r >= 0 && loop_timer(f->c.loop, &f->tick, 0, on_tick, f) < 0)
 		r = error_oom(err);
 	if (r >= 0)
 		r = bgp_watch_new(&f->bgp, f->c.loop, f->underlay.underlay_fd, on_bgp, f, err);

@@ -43,7 +43,10 @@ struct fabric_config {
 
 struct fabric;
 
-/* Joins the underlay before it returns; the rest follows from the loop. Strings of C must outlive the fabric. */
+/*
+ * Namespaces, NICs and the VXLAN device are there when it returns; FRR and the rest follow from the loop. Strings of C
+ * must outlive the fabric.
+ */
 int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error *err) _must_use_;
 /* Leaves the host as it is. */
 struct fabric *fabric_free(struct fabric *f);
@@ -54,7 +57,7 @@ const struct underlay *fabric_underlay(const struct fabric *f);
 struct overlay *fabric_overlay(const struct fabric *f);
 /* The overlay was given all Endpoints there are. */
 bool fabric_synced(const struct fabric *f);
-/* Besides, the Host object is as it should be. */
+/* Besides, a look has found the underlay well, FRR included, and the Host object is as it should be. */
 bool fabric_ready(const struct fabric *f);
 /* uid of the Host object, "" until it is known. */
 const char *fabric_host_uid(const struct fabric *f);

@@ -129,8 +129,8 @@ static int settle(struct fabric *f, const struct host *have, struct error *err) 
 		return -EADDRNOTAVAIL;
 	}
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
-	/* Ready only once the overlay is what it should be. */
-	if (!f->started)
+	/* Ready only once underlay and overlay are what they should be. */
+	if (!f->joined || !f->started)
 		return 0;
 	int r = patch_status(f, have, NULL, err);
 	f->registered |= r == -EALREADY;

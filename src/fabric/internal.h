@@ -36,6 +36,7 @@ struct fabric {
 	char uid[64];
 	bool registered; /* the Host object is as it should be */
 	bool started;    /* the overlay was given all endpoints */
+	bool joined;     /* a look has found the underlay, FRR included, as it should be */
 	bool host_waits; /* for host_retry */
 	struct last {
 		bool bad;

@@ -15,7 +15,8 @@ static struct metric pending = METRIC_GAUGE("nacre_overlay_pending", "Changes no
 static struct metric messages = METRIC_COUNTER("nacre_overlay_messages_total", "Netlink messages sent.");
 static struct metric repairs = METRIC_COUNTER("nacre_overlay_repairs_total", "Entries that somebody else had changed.");
 static struct metric syncs = METRIC_COUNTER("nacre_overlay_syncs_total", "Comparisons with the whole kernel.");
-static struct metric ready = METRIC_GAUGE("nacre_fabric_ready", "1 once the overlay holds all Endpoints.");
+static struct metric ready =
+	METRIC_GAUGE("nacre_fabric_ready", "1 once underlay, overlay and Host object are as they should be.");
 
 static void collect(void *userdata) {
 	struct fabric *f = userdata;

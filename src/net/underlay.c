@@ -206,7 +206,7 @@ static int check(const struct underlay_config *c, struct error *err) {
 	return 0;
 }
 
-int underlay_ensure(struct underlay *u, const struct underlay_config *c, struct error *err) {
+int underlay_prepare(struct underlay *u, const struct underlay_config *c, struct error *err) {
 	int r = check(c, err);
 	if (r < 0)
 		return r;
@@ -220,11 +220,12 @@ int underlay_ensure(struct underlay *u, const struct underlay_config *c, struct 
 		r = ensure_nic(u, c->nics[i], err);
 	if (r >= 0)
 		r = ensure_vtep(u, c, err);
-	if (r >= 0)
-		r = ensure_public(u, c, err);
-	if (r >= 0)
-		r = ensure_bgp(u, c, err);
-	return r;
+	return r < 0 ? r : ensure_public(u, c, err);
+}
+
+int underlay_ensure(struct underlay *u, const struct underlay_config *c, struct error *err) {
+	int r = underlay_prepare(u, c, err);
+	return r < 0 ? r : ensure_bgp(u, c, err);
 }
 
 void underlay_close(struct underlay *u) {

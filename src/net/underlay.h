@@ -61,6 +61,8 @@ extern const char underlay_public_filter[];
  * (somebody deleted a namespace, and it was made anew) only a new start of the program helps.
  */
 int underlay_ensure(struct underlay *u, const struct underlay_config *c, struct error *err) _must_use_;
+/* The same without FRR, which alone may take long. What is in the kernel is there at once. */
+int underlay_prepare(struct underlay *u, const struct underlay_config *c, struct error *err) _must_use_;
 /* Closes descriptors. Leaves namespaces, devices and FRR as they are. */
 void underlay_close(struct underlay *u);
 /* What FRR in `underlay` has to do (internal; here for its test). PASSWORD "": none. Errors are the model's. */

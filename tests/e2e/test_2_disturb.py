@@ -8,6 +8,10 @@ import time
 import pytest
 from conftest import Ping, condition, eventually, instance
 from harness import patient
+from renewals import Renewals
+
+HANGS_S = 25  # FRR is waited for 20 s
+LEASE_S = 15
 
 
 def kill_and_restart(lab, daemon):
@@ -87,6 +91,43 @@ def test_frr_of_an_edge_dies(lab, hello):
     ping.stop()
     ping.note_gap("death of an edge's FRR")
     assert ping.gap < patient(5)
+
+
+def test_frr_of_an_edge_hangs(lab, hello):
+    """
+    Its sessions end, and the other edge gets what comes. Meanwhile the edge is alive, also one that is started only then, and
+    what its kernel has carries packets on.
+    """
+    address, public = hello["status"]["address"], "edge2/public"
+    with open(f"{lab.dir}/edge2/frr-public/bgpd.pid") as f:
+        bgpd = int(f.read())
+
+    def routes():
+        return lab.exec(public, "ip", "-6", "route") + lab.exec(public, "ip", "-4", "route")
+
+    lab.await_answer("internet", address)
+    before, ping = routes(), Ping(lab, "internet", address)
+    renewals = Renewals(lambda: lease(lab, "edge2")["renewTime"])
+    os.kill(bgpd, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            end = time.monotonic() + HANGS_S
+            while time.monotonic() < end:
+                renewals.look()
+            assert routes() == before
+            os.kill(lab.pid("edge2"), signal.SIGKILL)
+            lab.restart("edge2")
+        eventually("the new one renews the lease", 20, lambda: (n := len(renewals.times)) and (
+            renewals.look() or len(renewals.times) > n))
+        ping.stop()
+    finally:
+        os.kill(bgpd, signal.SIGCONT)
+        eventually("edge2 is back", 60, lambda: "edge2" in lab.exec(
+            "internet", "ip", "-6", "route", "show", "2001:db8:1000::/40") and condition(
+            lab.get("edgepeer", "edge2-internet"), "Ready")["status"] == "True")
+    ping.note_gap("an edge's FRR hangs")
+    assert ping.lost == []
+    renewals.check(LEASE_S)
 
 
 def qemu_pids(lab, host, uid):

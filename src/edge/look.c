@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The blocking part of a look at the edge: kernel and FRR of `public` become what is wanted, and FRR is asked for its
+ * sessions. It runs in a worker process (base/job.h), which may be killed at any moment; the next one does it again.
+ * What is wanted was written down before, by the loop; what was found is in the result.
+ */
+
+#include "base/util.h"
+#include "edge/aggregate.h"
+#include "edge/edge-internal.h"
+#include "edge/filter.h"
+#include "net/link.h"
+
+/* FRR is given this long to start, or to take changes. What is broken off is done again. */
+#define LOOK_MAX_MS 120000
+
+struct look_result {
+	uint64_t filter;
+	bool compared;
+	struct bgp_session sessions[BGP_PEERS_MAX];
+};
+_Static_assert(sizeof(struct look_result) <= JOB_RESULT_MAX, "a look has one result");
+
+void edge_look_clear(struct edge_look *l) {
+	free(l->pools);
+	frrconf_free(l->config);
+	*l = (struct edge_look){0};
+}
+
+/* An uplink may be in the namespace we were started in, or in `public` already. */
+static int ensure_uplink(const struct edge *e, struct nl *public, const char *name, struct error *err) {
+	struct link l;
+	int r = link_get(public, name, &l, err);
+	if (r == -ENODEV) {
+		_nl_free_ struct nl *here = NULL;
+		r = nl_open(&here, -1, err);
+		if (r >= 0)
+			r = link_get(here, name, &l, err);
+		if (r >= 0)
+			r = link_set(here, l.index,
+			             &(struct link_change){.move = true,
+			                                   .netns_fd = fabric_underlay(e->c.fabric)->public_fd},
+			             err);
+		if (r >= 0)
+			r = link_get(public, name, &l, err);
+	}
+	if (r >= 0 && !(l.flags & IFF_UP))
+		r = link_set(public, l.index, &(struct link_change){.up = true}, err);
+	return r < 0 ? error_prefix(err, "uplink `%s`", name) : 0;
+}
+
+static int ensure_links(const struct edge *e, struct nl *public, struct error *err) {
+	struct link lo;
+	int r = link_get(public, "lo", &lo, err);
+	if (r >= 0)
+		r = link_ensure_addr(public, lo.index, &e->c.overlay_ip, 128, err);
+	for (size_t i = 0; r >= 0 && i < e->c.n_uplinks; i++)
+		r = ensure_uplink(e, public, e->c.uplinks[i], err);
+	return r;
+}
+
+static int ask_sessions(const struct edge *e, struct bgp_session *sessions, struct error *err) {
+	static const char *const command[] = {"show bgp summary json", NULL};
+	const struct edge_look *l = &e->look;
+	_buf_free_ struct buf out = {.max = 1 << 20};
+	/* Without a session FRR has no BGP, and refuses. */
+	int r = l->n_sessions ? frr_command(&e->frr, "bgpd", command, &out, err) : 0;
+	for (size_t i = 0; r >= 0 && i < l->n_sessions; i++)
+		r = bgp_session_parse(out.data ? out.data : "{}", out.data ? out.len : 2, l->neighbors[i], &sessions[i],
+		                      err);
+	return r;
+}
+
+static int look_in_worker(void *arg, void *result, struct error *err) {
+	const struct edge *e = arg;
+	const struct edge_look *l = &e->look;
+	const int public_fd = fabric_underlay(e->c.fabric)->public_fd;
+	struct look_result *ret = result;
+	_nl_free_ struct nl *public = NULL;
+	int r = nl_open(&public, public_fd, err);
+
+	ret->filter = e->filter;
+	if (r >= 0)
+		r = ensure_links(e, public, err);
+	if (r < 0 || !l->known)
+		return r;
+	/* It depends on nothing that can be too much, and comes before anything is announced, and so before anything
+	 * comes. */
+	if (l->compare)
+		r = filter_ensure(public_fd, e->c.uplinks, e->c.n_uplinks, l->pools, l->n_pools, &ret->filter, err);
+	if (r >= 0 && l->fault.code)
+		return error_set(err, l->fault.code, "%s", l->fault.msg);
+	if (r >= 0 && l->compare) {
+		r = aggregate_ensure(public, l->pools, l->n_pools, err);
+		ret->compared = r >= 0;
+	}
+	if (r >= 0)
+		r = frr_ensure(&e->frr, l->config, err);
+	return r < 0 ? r : ask_sessions(e, ret->sessions, err);
+}
+
+static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+	struct edge *e = userdata;
+	const struct look_result *got = result;
+
+	e->job = NULL;
+	if (got)
+		e->filter = got->filter;
+	if (e->look.compare && (!got || !got->compared))
+		e->compared_at = 0;
+	edge_looked(e, r, got ? got->sessions : NULL, err);
+}
+
+int edge_look_start(struct edge *e, struct error *err) {
+	const struct job_spec spec = {.fn = look_in_worker,
+	                              .arg = e,
+	                              .result_size = sizeof(struct look_result),
+	                              .keep = {fabric_underlay(e->c.fabric)->public_fd},
+	                              .n_keep = 1,
+	                              .timeout_ms = LOOK_MAX_MS,
+	                              .done = on_look,
+	                              .userdata = e};
+	return job_start(e->jobs, &spec, &e->job, err);
+}
