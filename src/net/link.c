@@ -3,37 +3,10 @@
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
-#include <linux/veth.h>
 #include <string.h>
 
 #include "base/util.h"
-
-static void decode_vxlan(const struct nlattr *data, struct link *l) {
-	const struct nlattr *tb[IFLA_VXLAN_MAX + 1];
-	nl_attrs_nested(data, tb, IFLA_VXLAN_MAX);
-	l->vxlan.vni = nl_u32(tb[IFLA_VXLAN_ID]);
-	l->vxlan.port = __builtin_bswap16(nl_u16(tb[IFLA_VXLAN_PORT]));
-	l->vxlan.learning = nl_u8(tb[IFLA_VXLAN_LEARNING]);
-	if (nl_bytes(tb[IFLA_VXLAN_LOCAL6], &l->vxlan.local.v6, 16))
-		l->vxlan.local.family = AF_INET6;
-}
-
-void link_decode(const struct nlmsghdr *h, struct link *ret) {
-	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
-	const struct nlattr *tb[IFLA_LINKINFO + 1], *info[IFLA_INFO_MAX + 1];
-	nl_attrs(h, sizeof(*i), tb, IFLA_LINKINFO);
-	nl_attrs_nested(tb[IFLA_LINKINFO], info, IFLA_INFO_MAX);
-	*ret = (struct link){.index = i->ifi_index, .flags = i->ifi_flags};
-	nl_text(tb[IFLA_IFNAME], ret->name, sizeof(ret->name));
-	nl_text(info[IFLA_INFO_KIND], ret->kind, sizeof(ret->kind));
-	nl_bytes(tb[IFLA_ADDRESS], &ret->mac, sizeof(ret->mac));
-	ret->mtu = nl_u32(tb[IFLA_MTU]);
-	ret->carrier = (i->ifi_flags & IFF_RUNNING) != 0;
-	if (streq(ret->kind, "veth"))
-		ret->peer = (int)nl_u32(tb[IFLA_LINK]);
-	else if (streq(ret->kind, "vxlan"))
-		decode_vxlan(info[IFLA_INFO_DATA], ret);
-}
+#include "net/link-attrs.h"
 
 static int get_one(const struct nlmsghdr *h, void *userdata) {
 	link_decode(h, userdata);
@@ -82,21 +55,20 @@ int link_dump(struct nl *n, link_handler handler, void *userdata, struct error *
 
 int link_set(struct nl *n, int index, const struct link_change *c, struct error *err) {
 	struct ifinfomsg i = {.ifi_index = index};
+	struct link_attrs a = {.own.mtu = c->mtu, .own.netns_fd = c->move ? c->netns_fd : 0, .master = c->master};
+	int r = c->name ? check_name(c->name, err) : 0;
+	if (r < 0)
+		return r;
 	if (c->up || c->down) {
 		i.ifi_change = IFF_UP;
 		i.ifi_flags = c->up ? IFF_UP : 0;
 	}
-	struct nlmsghdr *h = nl_request(n, RTM_NEWLINK, 0, &i, sizeof(i));
-	if (c->mtu)
-		mnl_attr_put_u32(h, IFLA_MTU, c->mtu);
 	if (c->mac)
-		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*c->mac), c->mac);
+		a.own.mac = *c->mac;
 	if (c->name)
-		mnl_attr_put_strz(h, IFLA_IFNAME, c->name);
-	if (c->move)
-		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)c->netns_fd);
-	if (c->master)
-		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)c->master);
+		snprintf(a.own.name, sizeof(a.own.name), "%s", c->name);
+	struct nlmsghdr *h = nl_request(n, RTM_NEWLINK, 0, &i, sizeof(i));
+	link_attrs_put(h, &a);
 	return nl_send(n, h, err, "change network device %d", index);
 }
 
@@ -125,27 +97,19 @@ static int repair(struct nl *n, const struct link *l, const struct mac *mac, uin
 	return r < 0 ? error_prefix(err, "`%s`", l->name) : 0;
 }
 
+static struct link_half half_of(const struct link_end *e, uint32_t mtu, int netns_fd) {
+	struct link_half half = {.mtu = mtu, .netns_fd = netns_fd};
+	snprintf(half.name, sizeof(half.name), "%s", e->name);
+	if (e->mac)
+		half.mac = *e->mac;
+	return half;
+}
+
 static int create_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, struct error *err) {
-	struct ifinfomsg i = {0};
-	struct nlmsghdr *h = nl_request(a->nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &i, sizeof(i));
-	mnl_attr_put_strz(h, IFLA_IFNAME, a->name);
-	mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	if (a->mac)
-		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*a->mac), a->mac);
-	struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
-	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
-	struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
-	struct nlattr *peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
-	memcpy(mnl_nlmsg_put_extra_header(h, sizeof(i)), &i, sizeof(i));
-	mnl_attr_put_strz(h, IFLA_IFNAME, b->name);
-	mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)b->netns_fd);
-	mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	if (b->mac)
-		mnl_attr_put(h, IFLA_ADDRESS, sizeof(*b->mac), b->mac);
-	mnl_attr_nest_end(h, peer);
-	mnl_attr_nest_end(h, data);
-	mnl_attr_nest_end(h, info);
-	return nl_send(a->nl, h, err, "create veth pair `%s` - `%s`", a->name, b->name);
+	const struct link_attrs veth = {
+		.kind = "veth", .own = half_of(a, mtu, 0), .peer = half_of(b, mtu, b->netns_fd)};
+	int r = link_create(a->nl, &veth, err);
+	return r < 0 ? error_prefix(err, "peer `%s`", b->name) : 0;
 }
 
 int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, int *ret_index,
@@ -177,17 +141,8 @@ int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_
 	return r;
 }
 
-static int create_bridge(struct nl *n, const char *name, struct error *err) {
-	struct ifinfomsg i = {0};
-	struct nlmsghdr *h = nl_request(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &i, sizeof(i));
-	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
-	mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
-	mnl_attr_nest_end(h, info);
-	return nl_send(n, h, err, "create bridge `%s`", name);
-}
-
 int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct error *err) {
+	struct link_attrs bridge = {.kind = "bridge"};
 	struct link l;
 	int r = link_get(n, name, &l, err);
 	if (r >= 0 && !streq(l.kind, "bridge")) {
@@ -195,7 +150,8 @@ int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct er
 		r = r < 0 ? r : -ENODEV;
 	}
 	if (r == -ENODEV) {
-		r = create_bridge(n, name, err);
+		snprintf(bridge.own.name, sizeof(bridge.own.name), "%s", name);
+		r = link_create(n, &bridge, err);
 		if (r >= 0)
 			r = link_get(n, name, &l, err);
 	}

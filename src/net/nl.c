@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/inet.h"
+#include "base/util.h"
 #include "net/netns.h"
 
 /* The kernel fills dump messages up to 32 KiB when the reader shows that it takes as much. */
@@ -278,17 +280,6 @@ void nl_attrs(const struct nlmsghdr *h, size_t hdrlen, const struct nlattr **tb,
 	}
 }
 
-void nl_attrs_nested(const struct nlattr *nest, const struct nlattr **tb, unsigned max) {
-	const struct nlattr *a;
-	memset(tb, 0, (max + 1) * sizeof(*tb));
-	if (!nest)
-		return;
-	mnl_attr_for_each_nested(a, nest) {
-		if (mnl_attr_get_type(a) <= max)
-			tb[mnl_attr_get_type(a)] = a;
-	}
-}
-
 bool nl_bytes(const struct nlattr *a, void *out, size_t size) {
 	if (!a || mnl_attr_get_payload_len(a) != size)
 		return false;
@@ -301,21 +292,98 @@ uint32_t nl_u32(const struct nlattr *a) {
 	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
 }
 
-uint16_t nl_u16(const struct nlattr *a) {
-	uint16_t v = 0;
-	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
-}
-
 uint8_t nl_u8(const struct nlattr *a) {
 	uint8_t v = 0;
 	return nl_bytes(a, &v, sizeof(v)) ? v : 0;
 }
 
-void nl_text(const struct nlattr *a, char *out, size_t size) {
-	size_t len = a ? MIN((size_t)mnl_attr_get_payload_len(a), size - 1) : 0;
-	if (len)
-		memcpy(out, mnl_attr_get_payload(a), len);
-	out[len] = 0;
+static bool is_zero(const uint8_t *p, size_t n) {
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+static void put_nest(struct nlmsghdr *h, const struct nl_field *f, const void *from) {
+	struct nlattr *nest = mnl_attr_nest_start(h, f->attr);
+	if (f->header)
+		memset(mnl_nlmsg_put_extra_header(h, f->header), 0, f->header);
+	nl_put_fields(h, f->nested, from);
+	mnl_attr_nest_end(h, nest);
+}
+
+static void put_field(struct nlmsghdr *h, const struct nl_field *f, const void *member) {
+	const struct addr *addr = member;
+	uint16_t u16;
+	switch (f->type) {
+	case NL_U16_BE:
+		memcpy(&u16, member, sizeof(u16));
+		mnl_attr_put_u16(h, f->attr, __builtin_bswap16(u16));
+		break;
+	case NL_TEXT: mnl_attr_put_strz(h, f->attr, member); break;
+	case NL_ADDR6:
+		if (addr->family == AF_INET6)
+			mnl_attr_put(h, f->attr, sizeof(addr->v6), &addr->v6);
+		break;
+	default: mnl_attr_put(h, f->attr, f->size, member);
+	}
+}
+
+void nl_put_fields(struct nlmsghdr *h, const struct nl_field *fields, const void *from) {
+	for (const struct nl_field *f = fields; f->attr; f++) {
+		const uint8_t *member = (const uint8_t *)from + f->offset;
+		if (f->type == NL_NEST)
+			put_nest(h, f, from);
+		else if (f->type == NL_U8_ALWAYS || !is_zero(member, f->size))
+			put_field(h, f, member);
+	}
+}
+
+static void read_attrs(const uint8_t *payload, size_t len, const struct nl_field *fields, void *to);
+
+static void read_field(const struct nlattr *a, const struct nl_field *f, void *to) {
+	void *member = (uint8_t *)to + f->offset;
+	const uint8_t *payload = mnl_attr_get_payload(a);
+	size_t len = mnl_attr_get_payload_len(a);
+	struct addr *addr = member;
+	uint16_t u16;
+	switch (f->type) {
+	case NL_U16_BE:
+		if (nl_bytes(a, &u16, sizeof(u16))) {
+			u16 = __builtin_bswap16(u16);
+			memcpy(member, &u16, sizeof(u16));
+		}
+		break;
+	case NL_TEXT:
+		len = MIN(len, f->size - 1);
+		memcpy(member, payload, len);
+		((char *)member)[len] = 0;
+		break;
+	case NL_ADDR6:
+		if (nl_bytes(a, &addr->v6, sizeof(addr->v6)))
+			addr->family = AF_INET6;
+		break;
+	case NL_NEST:
+		if (len >= f->header)
+			read_attrs(payload + f->header, len - f->header, f->nested, to);
+		break;
+	default: (void)nl_bytes(a, member, f->size);
+	}
+}
+
+static void read_attrs(const uint8_t *payload, size_t len, const struct nl_field *fields, void *to) {
+	const struct nlattr *attr; /* the macro's */
+	mnl_attr_for_each_payload((const void *)payload, len) {
+		for (const struct nl_field *f = fields; f->attr; f++)
+			if (f->attr == mnl_attr_get_type(attr))
+				read_field(attr, f, to);
+	}
+}
+
+void nl_read_fields(const struct nlmsghdr *h, size_t hdrlen, const struct nl_field *fields, void *to) {
+	if (mnl_nlmsg_get_payload_len(h) >= hdrlen)
+		read_attrs(mnl_nlmsg_get_payload_offset(h, hdrlen), mnl_nlmsg_get_payload_len(h) - MNL_ALIGN(hdrlen),
+		           fields, to);
 }
 
 /* -- batches -- */

@@ -69,15 +69,32 @@ int nl_receive(struct nl *n, nl_handler handler, void *userdata, struct error *e
 /* Attributes after a family header of HDRLEN bytes into TB[0..MAX]; those absent are NULL, those unknown are left out.
  */
 void nl_attrs(const struct nlmsghdr *h, size_t hdrlen, const struct nlattr **tb, unsigned max);
-void nl_attrs_nested(const struct nlattr *nest, const struct nlattr **tb, unsigned max);
 /* The value of an integer attribute; 0 if it is absent or too short. */
 uint32_t nl_u32(const struct nlattr *a);
-uint16_t nl_u16(const struct nlattr *a);
 uint8_t nl_u8(const struct nlattr *a);
 /* Copies up to SIZE bytes; true only if the attribute is there and exactly SIZE bytes long. */
 bool nl_bytes(const struct nlattr *a, void *out, size_t size);
-/* Copies a string and ends it with NUL; "" if it is absent. */
-void nl_text(const struct nlattr *a, char *out, size_t size);
+
+/* A table of attributes says where in a struct the value of each is; it ends in {0}. */
+enum nl_type {
+	NL_U8_ALWAYS, /* is put also when it is 0 */
+	NL_U16_BE,    /* network order in the message, host order in the struct */
+	NL_U32,
+	NL_TEXT,  /* a char array; ends in NUL, also when the message has more */
+	NL_BYTES, /* as many as the member has */
+	NL_ADDR6, /* a struct addr; only IPv6 is put */
+	NL_NEST,  /* of attributes in NESTED, after HEADER bytes of 0; of the same struct */
+};
+struct nl_field {
+	uint16_t attr;
+	enum nl_type type;
+	size_t offset, size, header;
+	const struct nl_field *nested;
+};
+/* Puts those whose value is not all zero, and all nests. */
+void nl_put_fields(struct nlmsghdr *h, const struct nl_field *fields, const void *from);
+/* Reads those that the message has (after a family header of HDRLEN bytes) in their right size; the others stay. */
+void nl_read_fields(const struct nlmsghdr *h, size_t hdrlen, const struct nl_field *fields, void *to);
 
 /* -- batches -- */
 
