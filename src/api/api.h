@@ -28,6 +28,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/jsonread.h"
@@ -235,6 +236,12 @@ void api_print_value(const struct api_desc *d, const void *value, struct buf *ou
 
 /* A copy of an object that is valid: printed and parsed. NULL on no memory. */
 void *api_copy(const struct api_kind *k, const void *obj) _must_use_;
+
+/* The order of objects of a kind: by namespace, then by name. */
+static inline int api_key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
+	int c = strcmp(ns_a, ns_b);
+	return c ? c : strcmp(name_a, name_b);
+}
 
 bool api_equal(const struct api_desc *d, const void *a, const void *b);
 

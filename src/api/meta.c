@@ -22,18 +22,6 @@ bool api_condition_is_true(const struct api_condition *v, size_t n, const char *
 	return c && streq(c->status, "True");
 }
 
-/* Replaces *P by a copy of VALUE if they differ. 1 changed, 0 not, -ENOMEM. */
-static int set_string(char **p, const char *value) {
-	if (streq(*p, value))
-		return 0;
-	char *copy = strdup(value);
-	if (!copy)
-		return -ENOMEM;
-	free(*p);
-	*p = copy;
-	return 1;
-}
-
 int api_condition_set(struct api_condition **v, size_t *n, const char *type, const char *status, const char *reason,
                       const char *message, int64_t generation, uint64_t now_us) {
 	struct api_condition *c = api_condition_find(*v, *n, type);
@@ -51,7 +39,7 @@ int api_condition_set(struct api_condition **v, size_t *n, const char *type, con
 		++*n;
 	}
 	if (!streq(c->status, status) || !c->last_transition_time) {
-		if ((r = set_string(&c->last_transition_time, time_str(now_us, false, now))) < 0)
+		if ((r = string_set(&c->last_transition_time, time_str(now_us, false, now))) < 0)
 			return r;
 	}
 	struct {
@@ -59,7 +47,7 @@ int api_condition_set(struct api_condition **v, size_t *n, const char *type, con
 		const char *value;
 	} set[] = {{&c->status, status}, {&c->reason, reason}, {&c->message, message ? message : ""}};
 	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
-		if ((r = set_string(set[i].p, set[i].value)) < 0)
+		if ((r = string_set(set[i].p, set[i].value)) < 0)
 			return r;
 		changed |= r;
 	}

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "base/base64.h"
+#include "base/hash.h"
 #include "base/inet.h"
 #include "base/jsonread.h"
 #include "base/jsonwrite.h"
@@ -418,6 +419,51 @@ static void add_one(void *userdata) {
 	++*(int *)userdata;
 }
 
+/* A reference vector of FNV-1a; and rows of databases and MACs of routers rest on it. */
+static void test_hash(void **state) {
+	(void)state;
+	assert_true(fnv1a(FNV1A_BASIS, "", 0) == FNV1A_BASIS);
+	assert_true(fnv1a(FNV1A_BASIS, "foobar", 6) == UINT64_C(0x85944171f73967e8));
+	assert_true(fnv1a(fnv1a(FNV1A_BASIS, "foo", 3), "bar", 3) == UINT64_C(0x85944171f73967e8));
+}
+
+static void test_string_set(void **state) {
+	char *s = NULL;
+	(void)state;
+	assert_int_equal(string_set(&s, "one"), 1);
+	const char *before = s;
+	assert_int_equal(string_set(&s, "one"), 0);
+	assert_ptr_equal(s, before);
+	assert_int_equal(string_set(&s, "two"), 1);
+	assert_string_equal(s, "two");
+	free(s);
+}
+
+static void test_lock_path(void **state) {
+	char dir[] = "/tmp/nacre-test-base-XXXXXX";
+	struct error err = {0};
+	int one = -1, two = -1;
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	_free_ char *file = strf("%s/lock", dir);
+	struct {
+		const char *path;
+		int flags;
+	} both[] = {{file, O_RDWR | O_CREAT}, {dir, O_RDONLY | O_DIRECTORY}};
+	assert_int_equal(lock_path(file, O_RDWR, false, &one, &err), -ENOENT);
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+		assert_int_equal(lock_path(both[i].path, both[i].flags, false, &one, &err), 0);
+		assert_int_equal(lock_path(both[i].path, both[i].flags, false, &two, &err), -EBUSY);
+		assert_non_null(strstr(err.msg, both[i].path));
+		assert_int_equal(two, -1);
+		close(one);
+		assert_int_equal(lock_path(both[i].path, both[i].flags, true, &two, &err), 0);
+		close(two);
+		one = two = -1;
+	}
+	assert_int_equal(remove_tree(dir, &err), 0);
+}
+
 static void test_collectors(void **state) {
 	int asked[40] = {0};
 	_buf_free_ struct buf out = {0};
@@ -441,6 +487,7 @@ int main(void) {
 		cmocka_unit_test(test_json_read), cmocka_unit_test(test_json_write), cmocka_unit_test(test_buf_max),
 		cmocka_unit_test(test_time),      cmocka_unit_test(test_proc),       cmocka_unit_test(test_half_ended),
 		cmocka_unit_test(test_base64),    cmocka_unit_test(test_durable),    cmocka_unit_test(test_collectors),
+		cmocka_unit_test(test_hash),      cmocka_unit_test(test_string_set), cmocka_unit_test(test_lock_path),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <ftw.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -109,6 +110,19 @@ int write_file_atomic(const char *path, const void *data, size_t len, mode_t mod
 	return r;
 }
 
+int lock_path(const char *path, int flags, bool wait, int *ret_fd, struct error *err) {
+	_close_ int fd = open(path, flags | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_errno(err, errno, "open `%s`", path);
+	while (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0)
+		if (errno == EWOULDBLOCK)
+			return error_set(err, EBUSY, "lock `%s`: another process has it", path);
+		else if (errno != EINTR)
+			return error_errno(err, errno, "lock `%s`", path);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 int mkdir_p(const char *path, mode_t mode, struct error *err) {
 	_free_ char *p = strdup(path);
 	if (!p)
@@ -150,6 +164,17 @@ char *strf(const char *fmt, ...) {
 
 bool streq(const char *a, const char *b) {
 	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+int string_set(char **p, const char *value) {
+	if (streq(*p, value))
+		return 0;
+	char *copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	free(*p);
+	*p = copy;
+	return 1;
 }
 
 bool starts_with(const char *s, const char *prefix) {

@@ -29,6 +29,11 @@ int sync_directory_of(const char *path, struct error *err) _must_use_;
 /* Writes in place: for /proc and /sys. */
 int write_file(const char *path, const char *text, struct error *err) _must_use_;
 int mkdir_p(const char *path, mode_t mode, struct error *err) _must_use_;
+/*
+ * Opens PATH with FLAGS of open(2) (a file that is made gets mode 0600) and takes the lock of the whole file or
+ * directory (flock(2)), which is held until *RET_FD is closed. If another has it and WAIT isn't given: -EBUSY.
+ */
+int lock_path(const char *path, int flags, bool wait, int *ret_fd, struct error *err) _must_use_;
 /* Removes a tree without following links or crossing mounts. A missing PATH is success. */
 int remove_tree(const char *path, struct error *err);
 /* write(2) until done; EINTR is retried. */
@@ -37,6 +42,8 @@ int write_all(int fd, const void *data, size_t len, struct error *err) _must_use
 /* malloc'ed printf; NULL on no memory. */
 char *strf(const char *fmt, ...) _printf_(1, 2) _must_use_;
 bool streq(const char *a, const char *b); /* NULL equals only NULL */
+/* *P, malloc'ed or NULL, becomes a copy of VALUE. 1: it did; 0: it was equal; -ENOMEM: it is as before. */
+int string_set(char **p, const char *value) _must_use_;
 bool starts_with(const char *s, const char *prefix);
 /* A decimal integer in [MIN, MAX], nothing else in the text. */
 int parse_i64(const char *s, int64_t min, int64_t max, int64_t *ret, struct error *err) _must_use_;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/vtep.h"
 
+#include "base/hash.h"
+
 struct mac vtep_router_mac(const struct addr *vtep) {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint64_t h = fnv1a(FNV1A_BASIS, vtep->bytes, sizeof(vtep->bytes));
 	struct mac m = {.bytes = {0x02}};
-	for (size_t i = 0; i < sizeof(vtep->bytes); i++)
-		h = (h ^ vtep->bytes[i]) * 0x100000001b3ULL;
 	for (int i = 0; i < 5; i++)
 		m.bytes[1 + i] = (uint8_t)(h >> (8 * (4 - i)));
 	return m;

@@ -23,15 +23,6 @@
 
 #define REASON_HOST_LOST "HostLost"
 
-static bool instance_set_string(char **out, const char *s) {
-	char *v = strdup(s);
-	if (!v)
-		return false;
-	free(*out);
-	*out = v;
-	return true;
-}
-
 static _printf_(5, 6) void instance_set_condition(struct instance *n, const char *type, const char *status,
                                                   const char *reason, const char *fmt, ...) {
 	char msg[FIT_MESSAGE_MAX + 256];
@@ -86,7 +77,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 		char **out = instance_status_value(n->status, u);
 		const struct allocation *al =
 			*out ? NULL : addresses_owned(addresses_of(work_controller(w)), instance_id(n), u);
-		if (al && !instance_set_string(out, al->spec->value))
+		if (al && string_set(out, al->spec->value) < 0)
 			return false;
 	}
 	if (!n->status->address && n->status->prefix && n->status->mac) {
@@ -96,7 +87,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 		if (prefix_parse(n->status->prefix, &p, NULL) < 0 || mac_parse(n->status->mac, &m, NULL) < 0)
 			return false;
 		struct addr a = addr_eui64(&p.addr, &m);
-		if (!instance_set_string(&n->status->address, addr_str(&a, text)))
+		if (string_set(&n->status->address, addr_str(&a, text)) < 0)
 			return false;
 	}
 	return true;
@@ -167,7 +158,7 @@ static void instance_place(struct work *w, struct instance *n, const struct inst
 			return;
 		}
 		instance_set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
-	} else if (instance_set_string(&n->status->host, host)) {
+	} else if (string_set(&n->status->host, host) >= 0) {
 		snprintf(d->host, sizeof(d->host), "%s", host);
 		d->size = instancetype_size(type);
 		instance_set_size(n->status, &d->size);
@@ -221,7 +212,7 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
                                   const struct decision *d) {
 	struct controller *c = work_controller(w);
 	/* With the first status, so never later than the binding to a host. */
-	if (!n->status->id && !instance_set_string(&n->status->id, n->meta.uid)) {
+	if (!n->status->id && string_set(&n->status->id, n->meta.uid) < 0) {
 		work_fail_oom(w);
 		return;
 	}

@@ -138,22 +138,10 @@ struct announcer *announcer_free(struct announcer *a) {
 	return NULL;
 }
 
-/* A copy by way of its text. */
-static struct endpoint *make_endpoint(const char *name, const struct endpoint_spec *spec) {
-	_buf_free_ struct buf b = {0};
-	struct api_errors errs = {0};
-	void *obj = NULL;
-	buf_printf(&b, "{\"metadata\":{\"name\":\"%s\"},\"spec\":", name);
-	api_print_value(&api_desc_endpoint_spec, spec, &b);
-	buf_puts(&b, "}");
-	if (buf_error(&b, "endpoint", NULL) < 0 || api_parse(&api_kind_endpoint, b.data, b.len, &obj, &errs) < 0)
-		return NULL;
-	return obj;
-}
-
 int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct error *err) {
-	struct endpoint *wanted = NULL;
-	if (spec && !(wanted = make_endpoint(a->name, spec)))
+	const struct endpoint e = {.meta.name = a->name, .spec = (struct endpoint_spec *)spec};
+	struct endpoint *wanted = spec ? api_copy(&api_kind_endpoint, &e) : NULL;
+	if (spec && !wanted)
 		return error_set(err, EINVAL, "endpoint `%s` can't be made", a->name);
 	api_free(&api_kind_endpoint, a->wanted);
 	a->wanted = wanted;

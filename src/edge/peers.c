@@ -7,15 +7,6 @@
 #include "base/util.h"
 #include "edge/edge-internal.h"
 
-static int set_string(char **out, const char *s) {
-	char *v = strdup(s);
-	if (!v)
-		return -ENOMEM;
-	free(*out);
-	*out = v;
-	return 0;
-}
-
 static int fill_status(struct edgepeer *p, const char *fault, const char *why, const struct bgp_session *s,
                        struct error *err) {
 	char msg[256];
@@ -29,7 +20,7 @@ static int fill_status(struct edgepeer *p, const char *fault, const char *why, c
 		return error_oom(err);
 	p->status->received = API_I64(s->received);
 	p->status->announced = API_I64(s->announced);
-	if (set_string(&p->status->state, s->state[0] ? s->state : "Unknown") < 0 ||
+	if (string_set(&p->status->state, s->state[0] ? s->state : "Unknown") < 0 ||
 	    api_condition_set(&p->status->conditions.v, &p->status->conditions.n, "Ready", fault ? "False" : "True",
 	                      fault ? fault : "Established", msg, p->meta.generation.v, now_realtime_us()) < 0)
 		return error_oom(err);

@@ -17,15 +17,6 @@
 #define CONFLICT_US (100 * USEC_PER_MSEC)
 #define RETRY_US    USEC_PER_SEC
 
-static int set_string(char **out, const char *s) {
-	char *v = strdup(s);
-	if (!v)
-		return -ENOMEM;
-	free(*out);
-	*out = v;
-	return 0;
-}
-
 /* Differs after each boot of the machine. */
 static void boot_id(char out[static 64]) {
 	_free_ char *text = NULL;
@@ -66,8 +57,8 @@ static int fill_spec(const struct fabric *f, struct host *h) {
 	char vtep[ADDR_STR_MAX];
 	if (!h->spec && !(h->spec = calloc(1, sizeof(*h->spec))))
 		return -ENOMEM;
-	return set_string(&h->spec->role, f->c.role) < 0 ||
-	                       set_string(&h->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) < 0
+	return string_set(&h->spec->role, f->c.role) < 0 ||
+	                       string_set(&h->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) < 0
 	               ? -ENOMEM
 	               : 0;
 }
@@ -75,7 +66,7 @@ static int fill_spec(const struct fabric *f, struct host *h) {
 static int create(struct fabric *f, struct error *err) {
 	struct host *h = api_new(&api_kind_host);
 	int r = -ENOMEM;
-	if (h && set_string(&h->meta.name, f->c.host) == 0 && fill_spec(f, h) == 0)
+	if (h && string_set(&h->meta.name, f->c.host) >= 0 && fill_spec(f, h) == 0)
 		r = kube_create(f->c.client, &api_kind_host, h, KUBE_CALL(on_done, f, &f->host_request), err);
 	else
 		error_oom(err);
@@ -92,7 +83,7 @@ static int fill_status(const struct fabric *f, struct host *h, const char *fault
 		return -ENOMEM;
 	boot_id(boot);
 	host_capacity_set(s->capacity, &f->c.capacity);
-	if (set_string(&s->version, NACRE_VERSION) < 0 || set_string(&s->boot_id, boot) < 0)
+	if (string_set(&s->version, NACRE_VERSION) < 0 || string_set(&s->boot_id, boot) < 0)
 		return -ENOMEM;
 	/* That another Host has our VTEP is the controller's to say and to take back. */
 	const struct api_condition *is = api_condition_find(s->conditions.v, s->conditions.n, "Ready");

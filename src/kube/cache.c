@@ -24,8 +24,7 @@ struct entry {
 };
 
 static int entry_cmp(const struct entry *a, const struct entry *b) {
-	int c = strcmp(a->ns, b->ns);
-	return c ? c : strcmp(a->name, b->name);
+	return api_key_cmp(a->ns, a->name, b->ns, b->name);
 }
 
 RB_HEAD(entries, entry);

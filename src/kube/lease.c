@@ -21,18 +21,9 @@ struct lock {
 	uint32_t timeout_ms;
 };
 
-static int set_string(char **out, const char *s) {
-	char *v = strdup(s);
-	if (!v)
-		return -ENOMEM;
-	free(*out);
-	*out = v;
-	return 0;
-}
-
 static int lock_init(struct lock *l, struct kube_client *c, const char *ns, const char *name, const char *identity) {
 	l->client = c;
-	return set_string(&l->ns, ns) < 0 || set_string(&l->name, name) < 0 || set_string(&l->identity, identity) < 0
+	return string_set(&l->ns, ns) < 0 || string_set(&l->name, name) < 0 || string_set(&l->identity, identity) < 0
 	               ? -ENOMEM
 	               : 0;
 }
@@ -85,12 +76,12 @@ static struct lease *lock_next(struct lock *l, const char *holder) {
 	time_str(now_realtime_us(), true, now);
 	if (!n || !(n->spec = calloc(1, sizeof(*n->spec))))
 		goto oom;
-	if (set_string(&n->meta.ns, l->ns) < 0 || set_string(&n->meta.name, l->name) < 0 ||
+	if (string_set(&n->meta.ns, l->ns) < 0 || string_set(&n->meta.name, l->name) < 0 ||
 	    (old && old->meta.resource_version &&
-	     set_string(&n->meta.resource_version, old->meta.resource_version) < 0) ||
-	    (old && old->meta.uid && set_string(&n->meta.uid, old->meta.uid) < 0) ||
-	    (*holder && set_string(&n->spec->holder, holder) < 0) || set_string(&n->spec->renew_time, now) < 0 ||
-	    set_string(&n->spec->acquire_time, !taken && old->spec->acquire_time ? old->spec->acquire_time : now) < 0)
+	     string_set(&n->meta.resource_version, old->meta.resource_version) < 0) ||
+	    (old && old->meta.uid && string_set(&n->meta.uid, old->meta.uid) < 0) ||
+	    (*holder && string_set(&n->spec->holder, holder) < 0) || string_set(&n->spec->renew_time, now) < 0 ||
+	    string_set(&n->spec->acquire_time, !taken && old->spec->acquire_time ? old->spec->acquire_time : now) < 0)
 		goto oom;
 	n->spec->duration = API_I64(l->duration_s);
 	n->spec->transitions = API_I64(MIN(transitions, (int64_t)INT32_MAX));

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "base/buf.h"
 #include "base/jsonread.h"
@@ -107,15 +106,8 @@ int lab_load(struct lab *lab, const char *name, struct error *err) {
 }
 
 int lab_lock(const struct lab *lab, int *ret_fd, struct error *err) {
-	_close_ int fd = open(lab->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, errno, "open `%s`", lab->dir);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-		               ? error_set(err, EBUSY, "another `nacre lab` command is at work on lab `%s`", lab->name)
-		               : error_errno(err, errno, "lock `%s`", lab->dir);
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	int r = lock_path(lab->dir, O_RDONLY | O_DIRECTORY, false, ret_fd, err);
+	return r == -EBUSY ? error_set(err, EBUSY, "another `nacre lab` command is at work on lab `%s`", lab->name) : r;
 }
 
 const char *lab_path(const struct lab *lab, char out[static LAB_PATH_MAX], const char *fmt, ...) {

@@ -6,7 +6,6 @@
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -35,12 +34,12 @@ static int check_name(const char *name, struct error *err) {
  * The lock (ip-netns takes the same one) keeps two of us from stacking mounts.
  */
 static int prepare_dir(struct error *err) {
+	_close_ int lock = -1;
 	int r = mkdir_p(NETNS_DIR, 0755, err);
+	if (r >= 0)
+		r = lock_path(NETNS_DIR, O_RDONLY | O_DIRECTORY, true, &lock, err);
 	if (r < 0)
 		return r;
-	_close_ int lock = open(NETNS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (lock < 0 || flock(lock, LOCK_EX) < 0)
-		return error_errno(err, errno, "lock `%s`", NETNS_DIR);
 	if (mount("", NETNS_DIR, "none", MS_SHARED | MS_REC, NULL) == 0)
 		return 0;
 	if (errno == EINVAL && mount(NETNS_DIR, NETNS_DIR, "none", MS_BIND | MS_REC, NULL) == 0 &&

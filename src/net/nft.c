@@ -4,6 +4,7 @@
 #include <nftables/libnftables.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 #include "net/netns.h"
 
@@ -47,19 +48,13 @@ int nft_list(int netns_fd, const char *family, const char *table, struct buf *ou
 	return netns_run(netns_fd, run_here, &r, err);
 }
 
-/* FNV-1a, 64 bits. Against accidents, not against attackers: both texts are root's own. */
-static uint64_t hash(uint64_t h, const char *s) {
-	for (; *s; s++)
-		h = (h ^ (uint8_t)*s) * 0x100000001b3ULL;
-	return (h ^ 0xff) * 0x100000001b3ULL;
-}
-
+/* Of two texts that are root's own: what was asked for, and what is there. */
 static int fingerprint(int netns_fd, const char *family, const char *table, const char *body, uint64_t *ret,
                        struct error *err) {
 	_buf_free_ struct buf now = {.max = RULESET_MAX};
 	int r = nft_list(netns_fd, family, table, &now, err);
 	if (r >= 0)
-		*ret = hash(hash(0xcbf29ce484222325ULL, body), now.data ? now.data : "");
+		*ret = fnv1a(fnv1a(FNV1A_BASIS, body, strlen(body) + 1), now.data, now.len);
 	return r;
 }
 

@@ -130,32 +130,17 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 	return ep;
 }
 
-static struct instance *copy(const struct instance *inst) {
-	_buf_free_ struct buf text = {0};
-	struct api_errors errs = {0};
-	void *obj;
-
-	api_print(&api_kind_instance, inst, &text);
-	if (text.failed || api_parse(&api_kind_instance, text.data, text.len, &obj, &errs) < 0)
-		return NULL;
-	return obj;
-}
-
 struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
                                 const char *reason, const char *message) {
-	struct instance *n = copy(inst);
+	struct instance *n = api_copy(&api_kind_instance, inst);
 	struct instance_status *st = n ? n->status : NULL;
 
 	if (!n)
 		return NULL;
 	if (!st && !(st = n->status = calloc(1, sizeof(*st))))
 		goto failed;
-	if (!streq(st->phase, phase)) {
-		free(st->phase);
-		st->phase = strdup(phase);
-		if (!st->phase)
-			goto failed;
-	}
+	if (string_set(&st->phase, phase) < 0)
+		goto failed;
 	if (restarts)
 		st->restarts = API_I64((st->restarts.set ? st->restarts.v : 0) + restarts);
 	if (api_condition_set(&st->conditions.v, &st->conditions.n, "Ready", ready ? "True" : "False", reason, message,

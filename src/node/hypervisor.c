@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -866,14 +865,12 @@ static int take_dir(const char *dir, int *lock_fd, struct error *err) {
 		r = mkdir_p(instances, 0700, err);
 	if (r < 0)
 		return r;
-	*lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (*lock_fd < 0)
-		return error_errno(err, errno, "open `%s`", lock);
-	if (flock(*lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, EBUSY,
-		                 "another agent works in `%s`; give each a --run-dir and a --state-dir of its own",
-		                 dir);
-	return 0;
+	r = lock_path(lock, O_RDWR | O_CREAT, false, lock_fd, err);
+	return r == -EBUSY ? error_set(err, EBUSY,
+	                               "another agent works in `%s`; give each a --run-dir and a --state-dir of its "
+	                               "own",
+	                               dir)
+	                   : r;
 }
 
 static int find_cgroups(struct hypervisor *h, struct error *err) {

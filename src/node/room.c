@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -129,16 +128,7 @@ static int room_check(const struct room *room, const char *own, uint64_t size, s
 int room_lock(const char *state_dir, int *ret_fd, struct error *err) {
 	_free_ char *path = strf("%s/room.lock", state_dir);
 
-	if (!path)
-		return error_oom(err);
-	_close_ int lock = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (lock < 0)
-		return error_errno(err, errno, "open `%s`", path);
-	while (flock(lock, LOCK_EX) < 0)
-		if (errno != EINTR)
-			return error_errno(err, errno, "lock `%s`", path);
-	*ret_fd = TAKE_FD(lock);
-	return 0;
+	return path ? lock_path(path, O_RDONLY | O_CREAT, true, ret_fd, err) : error_oom(err);
 }
 
 int room_take(const struct room *room, const char *own, uint64_t size, struct error *err) {

@@ -161,15 +161,10 @@ static void page_go_on(struct page *p, const struct list_params *lp) {
 			blob_unref(p->v[p->at]);
 }
 
-static int key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
-	int c = strcmp(ns_a, ns_b);
-	return c ? c : strcmp(name_a, name_b);
-}
-
 /* By key, then by version. */
 static int undo_cmp(const void *a, const void *b) {
 	const struct watch_event *x = *(const struct watch_event *const *)a, *y = *(const struct watch_event *const *)b;
-	int c = key_cmp(x->ns, x->name, y->ns, y->name);
+	int c = api_key_cmp(x->ns, x->name, y->ns, y->name);
 	return c ? c : (x->rv > y->rv) - (x->rv < y->rv);
 }
 
@@ -189,12 +184,13 @@ static int undo_since(const struct store *store, unsigned kind, const struct lis
 		return -ENOMEM;
 	for (; seq < end; seq++) {
 		const struct watch_event *e = store_event(store, kind, seq);
-		if (e && key_cmp(e->ns, e->name, lp->from_ns, lp->from_name) >= 0 && (!*lp->ns || streq(lp->ns, e->ns)))
+		if (e && api_key_cmp(e->ns, e->name, lp->from_ns, lp->from_name) >= 0 &&
+		    (!*lp->ns || streq(lp->ns, e->ns)))
 			v[n++] = e;
 	}
 	qsort(v, n, sizeof(*v), undo_cmp);
 	for (size_t i = 0; i < n; i++)
-		if (m == 0 || key_cmp(v[m - 1]->ns, v[m - 1]->name, v[i]->ns, v[i]->name) != 0)
+		if (m == 0 || api_key_cmp(v[m - 1]->ns, v[m - 1]->name, v[i]->ns, v[i]->name) != 0)
 			v[m++] = v[i];
 	*ret = v;
 	*ret_n = m;
@@ -221,7 +217,7 @@ static int collect(const struct store *store, unsigned kind, const struct list_p
 		return r;
 	o = in_namespace(store_seek(store, kind, lp->from_ns, lp->from_name), lp->ns);
 	while (r == 0 && (o || u < n_undo)) {
-		int c = !o ? 1 : u == n_undo ? -1 : key_cmp(o->ns, o->name, undo[u]->ns, undo[u]->name);
+		int c = !o ? 1 : u == n_undo ? -1 : api_key_cmp(o->ns, o->name, undo[u]->ns, undo[u]->name);
 		if (c < 0)
 			r = emit(lp, p, o->ns, o->name, o->value);
 		else if (undo[u]->prev)

@@ -62,18 +62,13 @@ static bool matches(struct watch *w, const char *ns, const char *name, const str
 	return selector_matches(w->o.selector, ns, name, b->data, b->len, &w->work);
 }
 
-static int key_cmp(const struct cursor *c, const char *ns, const char *name) {
-	int r = strcmp(c->ns, ns);
-	return r ? r : strcmp(c->name, name);
-}
-
 /* The next object of what there is; NULL: not now, or after the last one, and then there is no cursor any more. */
 static const struct object *next_initial(struct watch *w) {
 	const struct store *st = w->watches->store;
 	const unsigned k = w->o.kind;
 	struct cursor *c = w->initial;
 	const struct object *o = store_seek(st, k, c->ns, c->name);
-	if (o && key_cmp(c, o->ns, o->name) == 0)
+	if (o && api_key_cmp(c->ns, c->name, o->ns, o->name) == 0)
 		o = store_next(st, k, o);
 	for (; o && (!*w->o.ns || streq(o->ns, w->o.ns)); o = store_next(st, k, o)) {
 		bool match = matches(w, o->ns, o->name, o->value);
@@ -172,7 +167,7 @@ bool watch_cut(struct watch *w) {
 static int event_type_for(struct watch *w, const struct watch_event *e) {
 	if (*w->o.ns && !streq(w->o.ns, e->ns))
 		return -1;
-	if (w->initial && key_cmp(w->initial, e->ns, e->name) < 0)
+	if (w->initial && api_key_cmp(w->initial->ns, w->initial->name, e->ns, e->name) < 0)
 		return -1;
 	bool now = e->type != EVENT_DELETED && matches(w, e->ns, e->name, e->value);
 	if (!w->o.selector)

@@ -11,6 +11,7 @@
 #include "apiserver/json/tree.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/schema/openapi2.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 #define PAGES_MAX 16
@@ -256,14 +257,6 @@ static json_t *document(const char *of) {
 	             : NULL;
 }
 
-/* FNV-1a: names a version of a document, guards nothing. */
-static uint64_t hash(const struct buf *b) {
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-	for (size_t i = 0; i < b->len; i++)
-		h = (h ^ (unsigned char)b->data[i]) * UINT64_C(0x100000001b3);
-	return h;
-}
-
 /*
  * All that is served here, made at the first request for any of it: the kinds don't change while the server runs. All
  * pages are there or none.
@@ -285,7 +278,7 @@ static bool page_add(char *path, const char *type, struct buf *text) {
 		return false;
 	}
 	*p = (struct page){.path = path, .type = type, .body = *text};
-	snprintf(p->etag, sizeof(p->etag), "\"%016" PRIX64 "\"", hash(text));
+	snprintf(p->etag, sizeof(p->etag), "\"%016" PRIX64 "\"", fnv1a(FNV1A_BASIS, text->data, text->len));
 	n_pages++;
 	return true;
 }

@@ -4,9 +4,9 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "api/api.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 #define APPLICATION_ID 0x4e616372 /* "Nacr" */
@@ -120,20 +120,13 @@ int db_lock(const char *database, int *ret_fd, struct error *err) {
 		if (r < 0)
 			return r;
 	}
-	_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_errno(err, errno, "open `%s`", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-		*ret_fd = TAKE_FD(fd);
-		return 0;
-	}
-	if (errno == EWOULDBLOCK)
-		return error_set(
-			err, EBUSY,
-			"another nacre-apiserver uses database `%s` (it holds `%s`); stop it, or give this one "
-			"another --database",
-			database, path);
-	return error_errno(err, errno, "lock `%s`", path);
+	int r = lock_path(path, O_RDWR | O_CREAT, false, ret_fd, err);
+	if (r == -EBUSY)
+		error_set(err, EBUSY,
+		          "another nacre-apiserver uses database `%s` (it holds `%s`); stop it, or give this one "
+		          "another --database",
+		          database, path);
+	return r;
 }
 
 /* RET_TABLES 0: nothing is in it yet. */
@@ -376,15 +369,8 @@ int db_horizons(struct db *db, int64_t *horizons, struct error *err) {
 	return r;
 }
 
-/* FNV-1a, draft-eastlake-fnv. */
-static uint64_t add_to_sum(uint64_t h, const void *data, size_t len) {
-	for (const unsigned char *p = data, *end = p + len; p < end; p++)
-		h = (h ^ *p) * UINT64_C(0x100000001b3);
-	return h;
-}
-
 static uint64_t add_number_to_sum(uint64_t h, int64_t n) {
-	return add_to_sum(h, &n, sizeof(n));
+	return fnv1a(h, &n, sizeof(n));
 }
 
 /*
@@ -392,14 +378,14 @@ static uint64_t add_number_to_sum(uint64_t h, int64_t n) {
  * all that a row holds tells.
  */
 static int64_t row_sum(const struct db_row *r, const char *kind) {
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	uint64_t h = FNV1A_BASIS;
 	h = add_number_to_sum(h, r->rv);
 	h = add_number_to_sum(h, r->written_s);
 	h = add_number_to_sum(h, (int64_t)r->type);
-	h = add_to_sum(h, kind, strlen(kind) + 1);
-	h = add_to_sum(h, r->ns, strlen(r->ns) + 1);
-	h = add_to_sum(h, r->name, strlen(r->name) + 1);
-	return (int64_t)add_to_sum(h, r->value, r->len);
+	h = fnv1a(h, kind, strlen(kind) + 1);
+	h = fnv1a(h, r->ns, strlen(r->ns) + 1);
+	h = fnv1a(h, r->name, strlen(r->name) + 1);
+	return (int64_t)fnv1a(h, r->value, r->len);
 }
 
 static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {

@@ -96,19 +96,14 @@ void blob_note(const struct blob *b, struct noted *ret) {
 	ret->waiting = ret->deleting && v[2].len && memmem(v[2].text, v[2].len, "\"foregroundDeletion\"", 20);
 }
 
-static int key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
-	int c = strcmp(ns_a, ns_b);
-	return c ? c : strcmp(name_a, name_b);
-}
-
 static int object_cmp(struct object *a, struct object *b) {
-	return key_cmp(a->ns, a->name, b->ns, b->name);
+	return api_key_cmp(a->ns, a->name, b->ns, b->name);
 }
 
 static int change_cmp(struct change *a, struct change *b) {
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
-	return key_cmp(a->event->ns, a->event->name, b->event->ns, b->event->name);
+	return api_key_cmp(a->event->ns, a->event->name, b->event->ns, b->event->name);
 }
 
 RB_GENERATE_INTERNAL(object_tree, object, node, object_cmp, _unused_ static)
@@ -325,7 +320,8 @@ bool store_staged_kind(const struct store *s, unsigned kind) {
 bool store_staged(const struct store *s, unsigned kind, const char *ns, const char *name) {
 	struct change *c = RB_ROOT(&s->by_key);
 	while (c) {
-		int d = kind != c->kind ? (kind < c->kind ? -1 : 1) : key_cmp(ns, name, c->event->ns, c->event->name);
+		int d = kind != c->kind ? (kind < c->kind ? -1 : 1)
+		                        : api_key_cmp(ns, name, c->event->ns, c->event->name);
 		if (d == 0)
 			return true;
 		c = d < 0 ? RB_LEFT(c, node) : RB_RIGHT(c, node);

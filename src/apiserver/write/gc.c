@@ -64,8 +64,7 @@ struct gc {
 static int key_cmp(struct key *a, struct key *b) {
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
-	int c = strcmp(a->ns, b->ns);
-	return c ? c : strcmp(a->name, b->name);
+	return api_key_cmp(a->ns, a->name, b->ns, b->name);
 }
 
 static int owned_cmp(struct owned *a, struct owned *b) {
