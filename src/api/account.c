@@ -56,7 +56,7 @@ static void configmap_check_update(const void *old, const void *new, struct api_
 }
 
 /* The keys that the types of Kubernetes ask for; what other programs call their types is theirs. */
-static void check_type(const struct secret *s, struct api_errors *errs) {
+static void account_check_type(const struct secret *s, struct api_errors *errs) {
 	static const struct {
 		const char *type, *keys[2];
 		bool any, filled; /* one of the keys is enough; an empty value is none */
@@ -93,7 +93,7 @@ static void secret_check(const void *obj, struct api_errors *errs) {
 	const struct secret *s = obj;
 	if (map_bytes(&s->data, true) > DATA_MAX)
 		api_errors_add(errs, API_TOO_LONG, "data", "Too long: may not be more than %zu bytes", DATA_MAX);
-	check_type(s, errs);
+	account_check_type(s, errs);
 }
 
 static void secret_check_update(const void *old, const void *new, struct api_errors *errs) {

@@ -96,7 +96,7 @@ void allocation_name(const char *value, char out[static 64]) {
 			*p = '-';
 }
 
-static void check(const void *obj, struct api_errors *errs) {
+static void addresspool_check(const void *obj, struct api_errors *errs) {
 	const struct addresspool_spec *s = ((const struct addresspool *)obj)->spec;
 	bool mac = streq(s->use, "mac");
 	struct prefix p;
@@ -165,7 +165,7 @@ const struct api_kind api_kind_addresspool = {
 	.has_status = true,
 	.desc = &api_desc_addresspool,
 	.access = &pool_access,
-	.check = check,
+	.check = addresspool_check,
 	.rules = rules,
 	.columns = pool_columns,
 };

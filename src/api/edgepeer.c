@@ -18,7 +18,7 @@ API_DEFINE(edgepeer_spec, EDGEPEER_SPEC)
 API_DEFINE(edgepeer_status, EDGEPEER_STATUS)
 API_DEFINE(edgepeer, EDGEPEER)
 
-static void check(const void *obj, struct api_errors *errs) {
+static void edgepeer_check(const void *obj, struct api_errors *errs) {
 	const struct edgepeer_spec *s = ((const struct edgepeer *)obj)->spec;
 	if (!s->interface == !s->address)
 		api_errors_add(errs, API_INVALID, "spec", "exactly one of interface and address must be set");
@@ -52,7 +52,7 @@ const struct api_kind api_kind_edgepeer = {
 	.has_status = true,
 	.desc = &api_desc_edgepeer,
 	.access = &edgepeer_access,
-	.check = check,
+	.check = edgepeer_check,
 	.rules = rules,
 	.columns = columns,
 	.selectable_fields = selectable,

@@ -384,7 +384,7 @@ static int parse_struct(struct parser *p, const struct at *at, const struct api_
 }
 
 /* Turns what parse_struct() says into the caller's result: 0 only if nothing was wrong at all. */
-static int finish(struct parser *p, int r, size_t errors_before) {
+static int api_parse_finish(struct parser *p, int r, size_t errors_before) {
 	if (p->r->failed) {
 		struct error err;
 		jr_error(p->r, &err);
@@ -399,14 +399,14 @@ static int finish(struct parser *p, int r, size_t errors_before) {
 int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct api_errors *errs) {
 	struct parser p = {.r = r, .errs = errs};
 	size_t before = errs->n;
-	int rc = finish(&p, parse_struct(&p, NULL, d, out), before);
+	int rc = api_parse_finish(&p, parse_struct(&p, NULL, d, out), before);
 	if (rc < 0)
 		api_clear(d, out);
 	return rc;
 }
 
 /* apiVersion and kind, if they are there, must be K's. */
-static int check_type(const struct api_kind *k, const char *json, size_t len, struct api_errors *errs) {
+static int api_parse_check_type(const struct api_kind *k, const char *json, size_t len, struct api_errors *errs) {
 	struct jr r;
 	const char *key, *s;
 	size_t n;
@@ -436,7 +436,7 @@ static int check_type(const struct api_kind *k, const char *json, size_t len, st
 	return rc;
 }
 
-static int check_name(const struct api_kind *k, const char *name, struct api_errors *errs) {
+static int api_parse_check_name(const struct api_kind *k, const char *name, struct api_errors *errs) {
 	const struct api_format *f = k->name_format ? k->name_format : &api_format_subdomain;
 	struct error err;
 	if (!name || !*name || f->check(name, &err) == 0)
@@ -447,7 +447,7 @@ static int check_name(const struct api_kind *k, const char *name, struct api_err
 
 int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret, struct api_errors *errs) {
 	struct jr r;
-	int rc = check_type(k, json, len, errs);
+	int rc = api_parse_check_type(k, json, len, errs);
 	if (rc < 0)
 		return rc;
 	void *obj = api_new(k);
@@ -463,7 +463,7 @@ int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret
 	}
 	jr_done(&r);
 	if (rc == 0)
-		rc = check_name(k, api_meta(obj)->name, errs);
+		rc = api_parse_check_name(k, api_meta(obj)->name, errs);
 	if (rc == 0 && k->check) {
 		size_t before = errs->n;
 		k->check(obj, errs);

@@ -22,7 +22,7 @@ _Static_assert(offsetof(struct role, rules) == offsetof(struct cluster_role, rul
 
 /* ---- rules ---- */
 
-static void check_rule(const struct policy_rule *p, size_t i, bool namespaced, struct api_errors *errs) {
+static void api_rbac_check_rule(const struct policy_rule *p, size_t i, bool namespaced, struct api_errors *errs) {
 	char path[64];
 	if (!p->verbs.n) {
 		snprintf(path, sizeof(path), "rules[%zu].verbs", i);
@@ -61,7 +61,7 @@ static void check_rule(const struct policy_rule *p, size_t i, bool namespaced, s
 static void role_check(const void *obj, struct api_errors *errs) {
 	const struct role *r = obj;
 	for (size_t i = 0; i < r->rules.n; i++)
-		check_rule(&r->rules.v[i], i, true, errs);
+		api_rbac_check_rule(&r->rules.v[i], i, true, errs);
 }
 
 static void check_term(const struct selector_term *t, size_t i, size_t j, struct api_errors *errs) {
@@ -79,7 +79,7 @@ static void check_term(const struct selector_term *t, size_t i, size_t j, struct
 static void cluster_role_check(const void *obj, struct api_errors *errs) {
 	const struct cluster_role *r = obj;
 	for (size_t i = 0; i < r->rules.n; i++)
-		check_rule(&r->rules.v[i], i, false, errs);
+		api_rbac_check_rule(&r->rules.v[i], i, false, errs);
 	if (!r->aggregation)
 		return;
 	if (!r->aggregation->selectors.n)

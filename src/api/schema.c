@@ -155,7 +155,7 @@ static json_t *schema_of(struct builder *b, const struct api_desc *d) {
 	return s;
 }
 
-static json_t *finish(const struct builder *b, json_t *s) {
+static json_t *api_schema_finish(const struct builder *b, json_t *s) {
 	if (!b->failed)
 		return s;
 	json_decref(s);
@@ -165,7 +165,7 @@ static json_t *finish(const struct builder *b, json_t *s) {
 json_t *api_schema(const struct api_desc *d) {
 	struct builder b = {0};
 	json_t *s = schema_of(&b, d);
-	return finish(&b, s);
+	return api_schema_finish(&b, s);
 }
 
 /* "spec.ingress[]" under the schema of a kind. A borrowed reference, NULL if there is none. */
@@ -221,7 +221,7 @@ json_t *api_kind_schema(const struct api_kind *k) {
 	set(&b, props, "metadata", json_pack("{s:s}", "type", "object"));
 	add_presence_rules(&b, s, k->desc);
 	add_rules(&b, s, k);
-	return finish(&b, s);
+	return api_schema_finish(&b, s);
 }
 
 static json_t *crd_scale(const struct api_scale *s) {
@@ -278,7 +278,7 @@ json_t *api_crd(const struct api_kind *k) {
 		json_pack("{s:s,s:s,s:{s:s},s:{s:s,s:o,s:s,s:o}}", "apiVersion", "apiextensions.k8s.io/v1", "kind",
 	                  "CustomResourceDefinition", "metadata", "name", name, "spec", "group", k->group, "names",
 	                  names, "scope", k->namespaced ? "Namespaced" : "Cluster", "versions", versions);
-	return crd ? finish(&b, crd) : NULL;
+	return crd ? api_schema_finish(&b, crd) : NULL;
 }
 
 /* Block-style YAML of a JSON tree. Strings are always in JSON's double quotes, which YAML takes as they are. */

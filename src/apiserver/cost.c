@@ -50,7 +50,7 @@ static int read_list(struct reply *a) {
 	return 0;
 }
 
-static struct user *user_of(const char *name) {
+static struct user *cost_user_of(const char *name) {
 	struct user *u = *name ? user_new(name, NULL) : user_new_admin();
 	if (u && *name && user_add_group(u, GROUP_AUTHENTICATED) < 0)
 		u = user_unref(u);
@@ -63,7 +63,7 @@ static const char *text_of(const json_t *line, const char *key) {
 }
 
 /* Adds the N bytes at P to B, with the uids that are spoken of. */
-static void put_body(struct server *s, struct buf *b, const char *p, size_t n) {
+static void cost_put_body(struct server *s, struct buf *b, const char *p, size_t n) {
 	static const char mark[] = "@uid:";
 	const unsigned kind = api_kind_index(&api_kind_configmap);
 	const char *end = p + n, *at, *uid;
@@ -81,19 +81,19 @@ static void put_body(struct server *s, struct buf *b, const char *p, size_t n) {
 	buf_add(b, p, (size_t)(end - p));
 }
 
-static int handle(struct server *s, const json_t *line, struct error *err) {
+static int cost_handle(struct server *s, const json_t *line, struct error *err) {
 	const char *row = text_of(line, "row"), *type = text_of(line, "type"), *body = text_of(line, "body");
 	const char *accept = text_of(line, "accept");
 	_cleanup_(cleanup_request) struct request *r = request_new(text_of(line, "method"), text_of(line, "target"));
 	if (!r || request_set_accept(r, *accept ? accept : NULL) < 0 ||
-	    request_set_content_type(r, *type ? type : NULL) < 0 || !(r->user = user_of(text_of(line, "user"))))
+	    request_set_content_type(r, *type ? type : NULL) < 0 || !(r->user = cost_user_of(text_of(line, "user"))))
 		return error_set(err, EINVAL, "%s: no request", row);
 	_free_ char *bytes = NULL;
 	size_t n = 0;
 	int e = *body ? read_file(body, REQUEST_BODY_MAX, &bytes, &n, err) : 0;
 	if (e < 0)
 		return e;
-	put_body(s, &r->body, bytes ? bytes : "", n);
+	cost_put_body(s, &r->body, bytes ? bytes : "", n);
 	if (*row) {
 		counted = row;
 		CALLGRIND_START_INSTRUMENTATION;
@@ -130,7 +130,7 @@ int main(void) {
 	s->queue.on_turn = on_turn;
 	while (r == 0 && getline(&text, &cap, stdin) > 0) {
 		json_t *line = json_loads(text, 0, NULL);
-		r = handle(s, line, &err);
+		r = cost_handle(s, line, &err);
 		json_decref(line);
 	}
 	server_free(s);

@@ -23,7 +23,7 @@
 #include "base/loop.h"
 #include "base/util.h"
 
-static void on_event(void *userdata, unsigned kind, const struct watch_event *e) {
+static void server_on_event(void *userdata, unsigned kind, const struct watch_event *e) {
 	struct server *s = userdata;
 	gc_notice(s->gc, kind, e);
 	rbac_notice(s->auth.rbac, kind, e);
@@ -186,7 +186,7 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 	s->limits = limits_new();
 	if (!s->limits)
 		return error_oom(err);
-	const struct store_hooks hooks = {on_event, on_commit, s};
+	const struct store_hooks hooks = {server_on_event, on_commit, s};
 	int r = store_open(&s->store, database, loop, &hooks, err);
 	if (r < 0)
 		return r;

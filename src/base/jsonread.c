@@ -72,7 +72,7 @@ int jr_array(struct jr *r) {
 }
 
 /* Before a member or element: 1 if one follows, 0 if CLOSE does. */
-static int next(struct jr *r, char close) {
+static int jsonread_next(struct jr *r, char close) {
 	if (r->failed)
 		return r->failed;
 	bool first = r->first;
@@ -94,7 +94,7 @@ static int next(struct jr *r, char close) {
 }
 
 int jr_elem(struct jr *r) {
-	return next(r, ']');
+	return jsonread_next(r, ']');
 }
 
 static unsigned hex4(const char *p, bool *ok) {
@@ -267,7 +267,7 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 }
 
 int jr_key(struct jr *r, const char **ret_key, size_t *ret_len) {
-	int n = next(r, '}');
+	int n = jsonread_next(r, '}');
 	if (n <= 0)
 		return n;
 	if (jr_string(r, ret_key, ret_len) < 0)

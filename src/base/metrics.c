@@ -80,8 +80,8 @@ struct metrics_server {
 	void *userdata;
 };
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
-                              const char *version, const char *body, size_t *body_len, void **state) {
+static enum MHD_Result metrics_handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+                                      const char *version, const char *body, size_t *body_len, void **state) {
 	struct metrics_server *s = cls;
 	static int seen;
 	unsigned status = MHD_HTTP_OK;
@@ -126,27 +126,27 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
 	return r;
 }
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
+static int metrics_on_timer(sd_event_source *src, uint64_t usec, void *userdata);
 
-static void run(struct metrics_server *s) {
+static void metrics_run(struct metrics_server *s) {
 	MHD_UNSIGNED_LONG_LONG ms;
 	MHD_run(s->mhd);
 	if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
-		(void)!loop_timer(s->loop, &s->timer, ms * USEC_PER_MSEC, on_timer, s);
+		(void)!loop_timer(s->loop, &s->timer, ms * USEC_PER_MSEC, metrics_on_timer, s);
 }
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int metrics_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	(void)src;
 	(void)usec;
-	run(userdata);
+	metrics_run(userdata);
 	return 0;
 }
 
-static int on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
+static int metrics_on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
 	(void)src;
 	(void)fd;
 	(void)revents;
-	run(userdata);
+	metrics_run(userdata);
 	return 0;
 }
 
@@ -162,13 +162,13 @@ int metrics_server_new(struct metrics_server **ret, sd_event *loop, const char *
 	if (!s)
 		return error_oom(err);
 	*s = (struct metrics_server){.loop = sd_event_ref(loop), .ready = ready, .userdata = userdata};
-	s->mhd = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, handle, s, MHD_OPTION_LISTEN_SOCKET, fd,
+	s->mhd = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, metrics_handle, s, MHD_OPTION_LISTEN_SOCKET, fd,
 	                          MHD_OPTION_CONNECTION_LIMIT, 64U, MHD_OPTION_CONNECTION_TIMEOUT, 30U, MHD_OPTION_END);
 	if (!s->mhd)
 		return error_set(err, EIO, "start the HTTP server on `%s`", text);
 	(void)TAKE_FD(fd); /* MHD closes it */
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	r = info ? sd_event_add_io(loop, &s->io, info->epoll_fd, EPOLLIN, on_io, s) : -EIO;
+	r = info ? sd_event_add_io(loop, &s->io, info->epoll_fd, EPOLLIN, metrics_on_io, s) : -EIO;
 	if (r < 0)
 		return error_errno(err, r, "watch the HTTP server on `%s`", text);
 	*ret = TAKE_PTR(s);

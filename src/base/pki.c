@@ -102,7 +102,7 @@ static int write_pair(const char *key_path, const struct buf *key, const char *c
 
 /* ---- certificates ---- */
 
-static int check_name(const char *what, const char *name, struct error *err) {
+static int pki_check_name(const char *what, const char *name, struct error *err) {
 	size_t len = name ? strlen(name) : 0;
 	if (len == 0 || len > PKI_NAME_MAX)
 		return error_set(err, EINVAL, "%s: must have 1 to %d bytes", what, PKI_NAME_MAX);
@@ -113,7 +113,7 @@ static int check_name(const char *what, const char *name, struct error *err) {
 }
 
 static int set_dn(gnutls_x509_crt_t crt, const char *oid, const char *what, const char *value, struct error *err) {
-	int r = check_name(what, value, err);
+	int r = pki_check_name(what, value, err);
 	if (r < 0)
 		return r;
 	int e = gnutls_x509_crt_set_dn_by_oid(crt, oid, 0, value, (unsigned)strlen(value));
@@ -142,7 +142,7 @@ static int set_host(gnutls_x509_crt_t crt, const char *name, struct error *err) 
 }
 
 /* What all certificates have: version, serial, life, key and its id. */
-static int begin(gnutls_x509_crt_t *ret, gnutls_x509_privkey_t key, int64_t end_s, struct error *err) {
+static int pki_begin(gnutls_x509_crt_t *ret, gnutls_x509_privkey_t key, int64_t end_s, struct error *err) {
 	_crt_ gnutls_x509_crt_t crt = NULL;
 	unsigned char serial[SERIAL_LEN], id[64];
 	size_t id_len = sizeof(id);
@@ -224,7 +224,7 @@ static int authority_make(const char *name, struct buf *crt, struct buf *key, st
 	_cleanup_(authority_done) struct authority a = {0};
 	int r = eckey_new(&a.key, err);
 	if (r == 0)
-		r = begin(&a.crt, a.key, time(NULL) + PKI_CA_DAYS * DAY_S, err);
+		r = pki_begin(&a.crt, a.key, time(NULL) + PKI_CA_DAYS * DAY_S, err);
 	if (r == 0)
 		r = set_dn(a.crt, GNUTLS_OID_X520_COMMON_NAME, "authority", name, err);
 	if (r < 0)
@@ -261,7 +261,7 @@ int pki_init(const char *dir, const char *name, struct error *err) {
 
 /* ---- certificates of servers and clients ---- */
 
-static int fill(gnutls_x509_crt_t crt, const struct pki_request *rq, struct error *err) {
+static int pki_fill(gnutls_x509_crt_t crt, const struct pki_request *rq, struct error *err) {
 	if (rq->n_groups > PKI_NAMES_MAX || rq->n_names > PKI_NAMES_MAX)
 		return error_set(err, E2BIG, "a certificate takes at most %d groups and %d names", PKI_NAMES_MAX,
 		                 PKI_NAMES_MAX);
@@ -299,9 +299,9 @@ int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, s
 	if (r < 0)
 		return r;
 	int64_t end = MIN((int64_t)time(NULL) + days * DAY_S, (int64_t)gnutls_x509_crt_get_expiration_time(a.crt));
-	r = begin(&crt, own, end, err);
+	r = pki_begin(&crt, own, end, err);
 	if (r == 0)
-		r = fill(crt, rq, err);
+		r = pki_fill(crt, rq, err);
 	if (r == 0)
 		r = sign(crt, a.crt, a.key, err);
 	if (r == 0)

@@ -78,7 +78,7 @@ static int input_pipe(const char *input, int *ret, struct error *err) {
 }
 
 /* Reads OUT_FD and ERR_FD until both end. -ETIMEDOUT past DEADLINE. */
-static int collect(int out_fd, int err_fd, uint64_t deadline, struct buf *out, struct buf *errout) {
+static int proc_collect(int out_fd, int err_fd, uint64_t deadline, struct buf *out, struct buf *errout) {
 	struct pollfd p[2] = {{.fd = out_fd, .events = POLLIN}, {.fd = err_fd, .events = POLLIN}};
 	while (p[0].fd >= 0 || p[1].fd >= 0) {
 		uint64_t now = now_monotonic_ns();
@@ -141,7 +141,7 @@ int proc_run(const struct proc_spec *spec, struct buf *out, struct error *err) {
 		r = error_errno(err, errno, "fork");
 	} else {
 		int status;
-		r = collect(po[0], pe[0], deadline, out, &errout);
+		r = proc_collect(po[0], pe[0], deadline, out, &errout);
 		if (r < 0)
 			kill(pid, SIGKILL);
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

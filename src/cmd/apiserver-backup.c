@@ -12,8 +12,8 @@ bool backup_is_command(const char *name) {
 	return streq(name, "backup") || streq(name, "restore");
 }
 
-static int finish(const char *command, int r, const struct backup_report *report, const char *to,
-                  const struct error *err) {
+static int apiserver_backup_finish(const char *command, int r, const struct backup_report *report, const char *to,
+                                   const struct error *err) {
 	if (r < 0) {
 		fprintf(stderr, "nacre-apiserver %s: %s\n", command, err->msg);
 		return 1;
@@ -55,7 +55,8 @@ int backup_command(int argc, char **argv) {
 	}
 	umask(0077);
 	if (back_up)
-		return finish(argv[0], backup_make(database, argv[operand], &report, &err), &report, argv[operand],
-		              &err);
-	return finish(argv[0], backup_restore(argv[operand], database, force, &report, &err), &report, database, &err);
+		return apiserver_backup_finish(argv[0], backup_make(database, argv[operand], &report, &err), &report,
+		                               argv[operand], &err);
+	return apiserver_backup_finish(argv[0], backup_restore(argv[operand], database, force, &report, &err), &report,
+	                               database, &err);
 }

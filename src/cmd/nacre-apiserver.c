@@ -82,7 +82,7 @@ static void log_audit(struct program *p) {
 	p->audit_failure = e;
 }
 
-static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
+static int nacre_apiserver_on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	(void)src;
 	(void)usec;
@@ -96,7 +96,8 @@ static int on_tick(sd_event_source *src, uint64_t usec, void *userdata) {
 	bool stop = p->stop_at_ns && (busy(p) == 0 || now_monotonic_ns() > p->stop_at_ns);
 	if (stop)
 		sd_event_exit(p->loop, 0);
-	return loop_timer(p->loop, &p->tick, p->stop_at_ns ? 20 * USEC_PER_MSEC : USEC_PER_SEC, on_tick, p);
+	return loop_timer(p->loop, &p->tick, p->stop_at_ns ? 20 * USEC_PER_MSEC : USEC_PER_SEC, nacre_apiserver_on_tick,
+	                  p);
 }
 
 static int on_hangup(sd_event_source *src, const struct signalfd_siginfo *si, void *userdata) {
@@ -117,10 +118,11 @@ static int on_signal(sd_event_source *src, const struct signalfd_siginfo *si, vo
 	if (!p->stop_at_ns)
 		p->stop_at_ns = now_monotonic_ns() + STOP_NS;
 	server_stop(p->server);
-	return loop_timer(p->loop, &p->tick, 0, on_tick, p);
+	return loop_timer(p->loop, &p->tick, 0, nacre_apiserver_on_tick, p);
 }
 
-static int start(struct program *p, const char *database, const struct opt_list *listen, struct error *err) {
+static int nacre_apiserver_start(struct program *p, const char *database, const struct opt_list *listen,
+                                 struct error *err) {
 	/* Not loop_new(): there SIGTERM ends the loop at once, here the answers under way are finished first. */
 	signal(SIGPIPE, SIG_IGN);
 	int r = sd_event_new(&p->loop);
@@ -158,7 +160,7 @@ static int start(struct program *p, const char *database, const struct opt_list 
 		if (r == 0)
 			p->n_https++;
 	}
-	return r < 0 ? r : loop_timer(p->loop, &p->tick, USEC_PER_SEC, on_tick, p);
+	return r < 0 ? r : loop_timer(p->loop, &p->tick, USEC_PER_SEC, nacre_apiserver_on_tick, p);
 }
 
 int main(int argc, char **argv) {
@@ -235,7 +237,7 @@ int main(int argc, char **argv) {
 	umask(0077); /* the database is nobody else's to read */
 	proc_raise_file_limit();
 	stats_register();
-	int r = start(&p, database, &listen, &err);
+	int r = nacre_apiserver_start(&p, database, &listen, &err);
 	if (r == 0) {
 		for (size_t i = 0; i < listen.n; i++)
 			log_info("listening", "on=%s database=%s version=%lld", listen.v[i], database,

@@ -11,7 +11,7 @@
 
 DEFINE_CLEANUP(metrics_server, struct metrics_server *, metrics_server_free)
 
-static int run(const struct controller_options *o, const char *metrics, struct error *err) {
+static int nacre_controller_run(const struct controller_options *o, const char *metrics, struct error *err) {
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	_cleanup_(cleanup_controller) struct controller *c = NULL;
 	_cleanup_(cleanup_metrics_server) struct metrics_server *m = NULL;
@@ -78,7 +78,7 @@ int main(int argc, char **argv) {
 		                               .deadline_ms = deadline,
 		                               .retry_ms = retry,
 		                               .host_grace_s = grace};
-		if (run(&o, metrics, &err) == 0)
+		if (nacre_controller_run(&o, metrics, &err) == 0)
 			return EXIT_SUCCESS;
 		log_error("failed", "error=\"%s\"", err.msg);
 		return EXIT_FAILURE;

@@ -39,7 +39,7 @@ static bool is_ready(void *userdata) {
 }
 
 /* Once a second is as fresh as anybody reads them. */
-static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+static int nacre_edge_on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	struct edge_stats st;
 	edge_stats(p->edge, &st);
@@ -49,7 +49,7 @@ static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	metric_set(&default4_metric, st.default4);
 	metric_set(&default6_metric, st.default6);
 	metric_set(&ready_metric, is_ready(p));
-	return loop_timer(p->loop, &p->tick, USEC_PER_SEC, on_tick, p);
+	return loop_timer(p->loop, &p->tick, USEC_PER_SEC, nacre_edge_on_tick, p);
 }
 
 static void on_fabric_state(const char *what, const struct error *err, _unused_ void *userdata) {
@@ -65,8 +65,8 @@ static void on_edge_state(const struct error *err, void *userdata) {
 	on_fabric_state("edge", err, userdata);
 }
 
-static int start(struct program *p, struct fabric_config *fc, const struct fabric_options *fo, struct edge_config *ec,
-                 struct error *err) {
+static int nacre_edge_start(struct program *p, struct fabric_config *fc, const struct fabric_options *fo,
+                            struct edge_config *ec, struct error *err) {
 	int r = loop_new(&p->loop, err);
 	if (r >= 0)
 		r = kube_client_open(&p->client, p->loop, &fo->access, "nacre-edge", err);
@@ -90,12 +90,12 @@ static int start(struct program *p, struct fabric_config *fc, const struct fabri
 	ec->state = on_edge_state;
 	ec->userdata = p;
 	r = edge_new(&p->edge, ec, err);
-	if (r >= 0 && loop_timer(p->loop, &p->tick, 0, on_tick, p) < 0)
+	if (r >= 0 && loop_timer(p->loop, &p->tick, 0, nacre_edge_on_tick, p) < 0)
 		r = error_oom(err);
 	return r;
 }
 
-static void stop(struct program *p) {
+static void nacre_edge_stop(struct program *p) {
 	p->metrics = metrics_server_free(p->metrics);
 	p->tick = sd_event_source_disable_unref(p->tick);
 	p->edge = edge_free(p->edge);
@@ -164,7 +164,7 @@ int main(int argc, char **argv) {
 	                                       &errors_metric};
 	for (size_t i = 0; i < ARRAY_SIZE(metrics_list); i++)
 		metric_register(metrics_list[i]);
-	int r = start(&p, &fc, &fo, &ec, &err);
+	int r = nacre_edge_start(&p, &fc, &fo, &ec, &err);
 	if (r >= 0 && metrics)
 		r = metrics_server_new(&p.metrics, p.loop, metrics, is_ready, &p, &err);
 	if (r >= 0) {
@@ -175,6 +175,6 @@ int main(int argc, char **argv) {
 		log_error("failed", "cause=\"%s\"", err.msg);
 	else
 		log_info("stopped", "host=%s", fo.host);
-	stop(&p);
+	nacre_edge_stop(&p);
 	return r < 0 ? 1 : 0;
 }

@@ -34,7 +34,7 @@ static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Pro
 static struct metric unbounded = METRIC_GAUGE("nacre_node_cgroup_controllers_missing",
                                               "Control group controllers (memory, cpu, pids, io) that guests lack.");
 
-static void on_state(const char *what, const struct error *err, void *userdata) {
+static void nacre_node_on_state(const char *what, const struct error *err, void *userdata) {
 	(void)userdata;
 	if (err) {
 		metric_add(&problems, 1);
@@ -57,7 +57,7 @@ static bool is_ready(void *userdata) {
 	return n->fabric && fabric_ready(n->fabric) && n->agent && agent_ready(n->agent);
 }
 
-static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
+static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)usec;
 	struct node *n = userdata;
 	struct hypervisor_stats stats;
@@ -126,7 +126,7 @@ struct options {
 	bool require_cgroups;
 };
 
-static int run(const struct options *o, struct error *err) {
+static int nacre_node_run(const struct options *o, struct error *err) {
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
 	_cleanup_(cleanup_fabric) struct fabric *fabric = NULL;
@@ -139,12 +139,12 @@ static int run(const struct options *o, struct error *err) {
 	struct fabric_config fc = {.role = "compute",
 	                           .capacity = o->capacity,
 	                           .device = agent_device,
-	                           .state = on_state,
+	                           .state = nacre_node_on_state,
 	                           .userdata = &node};
 	struct agent_config ac = {.host = o->fabric.host,
 	                          .vtep = o->fabric.vtep,
 	                          .image_dir = o->images,
-	                          .problem = on_state,
+	                          .problem = nacre_node_on_state,
 	                          .failed = on_failed,
 	                          .userdata = &node,
 	                          .hypervisor = {.run_dir = o->fabric.run_dir,
@@ -179,7 +179,7 @@ static int run(const struct options *o, struct error *err) {
 		goto out;
 	node.agent = agent;
 	tell_cgroups(agent);
-	r = loop_timer(loop, &tick, 0, on_tick, &node);
+	r = loop_timer(loop, &tick, 0, nacre_node_on_tick, &node);
 	if (r < 0) {
 		error_errno(err, r, "timer");
 		goto out;
@@ -240,7 +240,7 @@ int main(int argc, char **argv) {
 	metric_register(&problems);
 	metric_register(&unbounded);
 	if (r >= 0)
-		r = run(&o, &err);
+		r = nacre_node_run(&o, &err);
 	if (r < 0)
 		log_error("failed", "error=\"%s\"", err.msg);
 	return r < 0;

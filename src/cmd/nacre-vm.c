@@ -50,7 +50,7 @@ static void on_ended(void *userdata) {
 	sd_event_exit(vm->loop, 0);
 }
 
-static void print_status(void *userdata, struct buf *out) {
+static void nacre_vm_print_status(void *userdata, struct buf *out) {
 	struct vm *vm = userdata;
 
 	vm_status_print(machine_status(vm->machine), out);
@@ -131,9 +131,9 @@ static int start_ra(struct vm *vm, const struct vm_config *c, struct vm_fds *fds
 	return r < 0 ? r : ra_new(&vm->ra, vm->loop, TAKE_FD(fds->fd[VM_FD_RA]), &ra, err);
 }
 
-static int run(struct vm *vm, const char *config_path, struct vm_fds *fds, struct error *err) {
+static int nacre_vm_run(struct vm *vm, const char *config_path, struct vm_fds *fds, struct error *err) {
 	static const struct machine_ops machine_ops = {.changed = on_changed, .ended = on_ended};
-	static const struct control_ops control_ops = {.status = print_status, .command = on_command};
+	static const struct control_ops control_ops = {.status = nacre_vm_print_status, .command = on_command};
 	_free_ char *text = NULL;
 	struct vm_config c;
 	size_t len;
@@ -203,7 +203,7 @@ int main(int argc, char **argv) {
 		log_error("failed", "error=\"%s\"", err.msg);
 		return 1;
 	}
-	r = run(&vm, config, &fds, &err);
+	r = nacre_vm_run(&vm, config, &fds, &err);
 	if (r < 0)
 		log_error("failed", "error=\"%s\"", err.msg);
 	write_end(fds.fd[VM_FD_END], &vm, r < 0 ? &err : NULL);

@@ -40,7 +40,8 @@ static int cmd_init(int argc, char **argv) {
 }
 
 /* Where RQ's files go: OUT, or DIR/NAME. */
-static int issue(const char *what, const char *dir, const struct pki_request *rq, const char *out, bool if_due) {
+static int cmd_pki_issue(const char *what, const char *dir, const struct pki_request *rq, const char *out,
+                         bool if_due) {
 	char file[PKI_NAME_MAX + 1];
 	struct error err = {0};
 	pki_file_name(rq->name, file);
@@ -79,7 +80,7 @@ static int cmd_server(int argc, char **argv) {
 	rq.name = "server";
 	rq.names = all;
 	rq.n_names = n;
-	return issue(prog.name, dir, &rq, out, if_due);
+	return cmd_pki_issue(prog.name, dir, &rq, out, if_due);
 }
 
 static int cmd_client(int argc, char **argv) {
@@ -103,7 +104,7 @@ static int cmd_client(int argc, char **argv) {
 	const char *dir = directory(&prog, argc, argv);
 	rq.groups = groups.v;
 	rq.n_groups = groups.n;
-	return issue(prog.name, dir, &rq, out, if_due);
+	return cmd_pki_issue(prog.name, dir, &rq, out, if_due);
 }
 
 static int cmd_kubeconfig(int argc, char **argv) {

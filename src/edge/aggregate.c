@@ -18,7 +18,7 @@ struct survey {
 	size_t n_stale;
 };
 
-static int look_at_route(const struct route *r, void *userdata) {
+static int aggregate_look_at_route(const struct route *r, void *userdata) {
 	struct survey *s = userdata;
 	if (r->type != RTN_UNREACHABLE || r->metric != AGGREGATE_METRIC)
 		return 0;
@@ -42,9 +42,9 @@ int aggregate_ensure(struct nl *nl, const struct prefix *prefixes, size_t n, str
 	struct survey s = {.wanted = prefixes, .n_wanted = n, .there = there};
 	if (!there)
 		return error_oom(err);
-	int r = route_dump(nl, AF_INET6, look_at_route, &s, err);
+	int r = route_dump(nl, AF_INET6, aggregate_look_at_route, &s, err);
 	if (r >= 0)
-		r = route_dump(nl, AF_INET, look_at_route, &s, err);
+		r = route_dump(nl, AF_INET, aggregate_look_at_route, &s, err);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		struct route route = {.dst = prefixes[i], .type = RTN_UNREACHABLE, .metric = AGGREGATE_METRIC};
 		if (!there[i])

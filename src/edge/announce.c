@@ -24,10 +24,10 @@ struct announcer {
 	void *userdata;
 };
 
-static void reconcile(struct announcer *a);
+static void announcer_reconcile(struct announcer *a);
 
-static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
-	reconcile(userdata);
+static int announcer_on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	announcer_reconcile(userdata);
 	return 0;
 }
 
@@ -36,10 +36,10 @@ static void retry_later(struct announcer *a, const struct error *err) {
 		a->failed(err, a->userdata);
 	a->delay_us = a->delay_us ? MIN(2 * a->delay_us, RETRY_MAX_US) : RETRY_MIN_US;
 	/* Without memory for a timer the next event of the cache has to do. */
-	(void)!loop_timer(kube_client_loop(a->client), &a->retry, a->delay_us, on_retry, a);
+	(void)!loop_timer(kube_client_loop(a->client), &a->retry, a->delay_us, announcer_on_retry, a);
 }
 
-static void on_done(const struct kube_response *resp, void *userdata) {
+static void announcer_on_done(const struct kube_response *resp, void *userdata) {
 	struct announcer *a = userdata;
 	bool again = a->again;
 	void *obj;
@@ -60,7 +60,7 @@ static void on_done(const struct kube_response *resp, void *userdata) {
 	}
 	/* Not without a reason: a server that stores other than it is told would be asked without end. */
 	if (again)
-		reconcile(a);
+		announcer_reconcile(a);
 }
 
 static int replace_spec(struct announcer *a, struct error *err) {
@@ -72,10 +72,10 @@ static int replace_spec(struct announcer *a, struct error *err) {
 	if (r < 0)
 		return r;
 	return kube_patch(a->client, &api_kind_endpoint, NULL, a->name, NULL, KUBE_PATCH_MERGE, b.data, b.len,
-	                  KUBE_CALL(on_done, a, &a->request), err);
+	                  KUBE_CALL(announcer_on_done, a, &a->request), err);
 }
 
-static void reconcile(struct announcer *a) {
+static void announcer_reconcile(struct announcer *a) {
 	struct error err = {0};
 	int r = 0;
 	if (!a->decided || !kube_cache_synced(a->cache))
@@ -86,20 +86,21 @@ static void reconcile(struct announcer *a) {
 	}
 	const struct endpoint *have = kube_cache_get(a->cache, NULL, a->name);
 	if (!have && a->wanted)
-		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(on_done, a, &a->request), &err);
+		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(announcer_on_done, a, &a->request),
+		                &err);
 	else if (have && have->meta.deletion_timestamp)
 		return; /* made anew when it is gone */
 	else if (have && !a->wanted)
 		r = kube_delete(a->client, &api_kind_endpoint, NULL, a->name, have->meta.uid,
-		                KUBE_CALL(on_done, a, &a->request), &err);
+		                KUBE_CALL(announcer_on_done, a, &a->request), &err);
 	else if (have && !api_equal(&api_desc_endpoint_spec, have->spec, a->wanted->spec))
 		r = replace_spec(a, &err);
 	if (r < 0)
 		retry_later(a, &err);
 }
 
-static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
-	reconcile(userdata);
+static void announcer_on_change(_unused_ const struct kube_change *ch, void *userdata) {
+	announcer_reconcile(userdata);
 }
 
 int announcer_new(struct announcer **ret, struct kube_client *client, const char *name,
@@ -116,7 +117,7 @@ int announcer_new(struct announcer **ret, struct kube_client *client, const char
 	a->userdata = userdata;
 	a->name = strdup(name);
 	int r = a->name ? kube_cache_new(&a->cache, client, &api_kind_endpoint, &o, err) : error_oom(err);
-	if (r >= 0 && kube_cache_on_change(a->cache, on_change, a) < 0)
+	if (r >= 0 && kube_cache_on_change(a->cache, announcer_on_change, a) < 0)
 		r = error_oom(err);
 	if (r < 0) {
 		announcer_free(a);
@@ -146,6 +147,6 @@ int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct
 	api_free(&api_kind_endpoint, a->wanted);
 	a->wanted = wanted;
 	a->decided = true;
-	reconcile(a);
+	announcer_reconcile(a);
 	return 0;
 }

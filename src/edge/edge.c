@@ -83,7 +83,7 @@ static int prepare_look(struct edge *e, struct error *err) {
 	return 0;
 }
 
-static int on_sync(_unused_ sd_event_source *s, void *userdata) {
+static int edge_on_sync(_unused_ sd_event_source *s, void *userdata) {
 	struct edge *e = userdata;
 	struct error err = {0};
 	if (e->job) {
@@ -123,7 +123,7 @@ static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 }
 
-static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
+static void edge_on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	struct edge *e = userdata;
 	e->compared_at = 0;
 	sync_soon(e);
@@ -158,7 +158,7 @@ static void on_announce_failed(const struct error *err, void *userdata) {
 	say(userdata, err);
 }
 
-static int start(struct edge *e, struct error *err) {
+static int edge_start(struct edge *e, struct error *err) {
 	char endpoint[300], own[300];
 	struct kube_cache_options peers = {.select = {.field_selector = own}};
 	snprintf(own, sizeof(own), "spec.edge=%s", e->c.name);
@@ -175,8 +175,9 @@ static int start(struct edge *e, struct error *err) {
 		r = announcer_new(&e->announcer, e->c.client, endpoint, on_announce_failed, e, err);
 	if (r < 0)
 		return r;
-	if (kube_cache_on_change(e->peers, on_peer_change, e) < 0 || kube_cache_on_change(e->pools, on_change, e) < 0 ||
-	    sd_event_add_defer(e->c.loop, &e->sync_src, on_sync, e) < 0)
+	if (kube_cache_on_change(e->peers, on_peer_change, e) < 0 ||
+	    kube_cache_on_change(e->pools, edge_on_change, e) < 0 ||
+	    sd_event_add_defer(e->c.loop, &e->sync_src, edge_on_sync, e) < 0)
 		return error_oom(err);
 	r = loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 	if (r < 0)
@@ -193,7 +194,7 @@ int edge_new(struct edge **ret, const struct edge_config *c, struct error *err) 
 	if (!e)
 		return error_oom(err);
 	e->c = *c;
-	int r = start(e, err);
+	int r = edge_start(e, err);
 	if (r < 0) {
 		edge_free(e);
 		return r;

@@ -72,7 +72,7 @@ static int ask_sessions(const struct edge *e, struct bgp_session *sessions, stru
 	return r;
 }
 
-static int look_in_worker(void *arg, void *result, struct error *err) {
+static int edge_look_in_worker(void *arg, void *result, struct error *err) {
 	const struct edge *e = arg;
 	const struct edge_look *l = &e->look;
 	const int public_fd = fabric_underlay(e->c.fabric)->public_fd;
@@ -100,7 +100,7 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	return r < 0 ? r : ask_sessions(e, ret->sessions, err);
 }
 
-static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+static void edge_look_done(void *userdata, int r, const void *result, const struct error *err) {
 	struct edge *e = userdata;
 	const struct look_result *got = result;
 
@@ -113,13 +113,13 @@ static void on_look(void *userdata, int r, const void *result, const struct erro
 }
 
 int edge_look_start(struct edge *e, struct error *err) {
-	const struct job_spec spec = {.fn = look_in_worker,
+	const struct job_spec spec = {.fn = edge_look_in_worker,
 	                              .arg = e,
 	                              .result_size = sizeof(struct look_result),
 	                              .keep = {fabric_underlay(e->c.fabric)->public_fd},
 	                              .n_keep = 1,
 	                              .timeout_ms = LOOK_MAX_MS,
-	                              .done = on_look,
+	                              .done = edge_look_done,
 	                              .userdata = e};
 	return job_start(e->jobs, &spec, &e->job, err);
 }

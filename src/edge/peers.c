@@ -7,8 +7,8 @@
 #include "base/util.h"
 #include "edge/edge-internal.h"
 
-static int fill_status(struct edgepeer *p, const char *fault, const char *why, const struct bgp_session *s,
-                       struct error *err) {
+static int peers_fill_status(struct edgepeer *p, const char *fault, const char *why, const struct bgp_session *s,
+                             struct error *err) {
 	char msg[256];
 	snprintf(msg, sizeof(msg), "%s", why);
 	if (!fault && !s->established) {
@@ -42,7 +42,7 @@ static int report_one(struct edge *e, const struct edgepeer *p, const struct bgp
 	if (!now)
 		return error_oom(err);
 	/* A write that is lost is made up for by the next report. */
-	int r = fill_status(now, fault, why, fault ? &none : session, err);
+	int r = peers_fill_status(now, fault, why, fault ? &none : session, err);
 	if (r >= 0)
 		r = kube_patch_status(e->c.client, &api_kind_edgepeer, p, now, KUBE_CALL(NULL, NULL, NULL), err);
 	api_free(&api_kind_edgepeer, now);

@@ -15,7 +15,7 @@ struct list {
 	bool full;
 };
 
-static int add(struct list *l, const struct prefix *p) {
+static int wanted_add(struct list *l, const struct prefix *p) {
 	if (l->n == BGP_PREFIXES_MAX) {
 		l->full = true;
 		return 0;
@@ -32,7 +32,7 @@ static int add_pools(const struct edge *e, struct list *l) {
 	const struct addresspool *pool;
 	KUBE_CACHE_FOREACH(pool, e->pools) {
 		struct prefix p;
-		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 && add(l, &p) < 0)
+		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 && wanted_add(l, &p) < 0)
 			return -ENOMEM;
 	}
 	l->pools = l->n;
@@ -47,7 +47,7 @@ static int look_at_prefix(const struct prefix *p, void *userdata) {
 	for (size_t i = 0; i < l->pools; i++)
 		if (prefix_contains(&l->v[i], p))
 			return 0;
-	return add(l, p);
+	return wanted_add(l, p);
 }
 
 int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {

@@ -66,7 +66,7 @@ static void put_endpoint(struct fabric *f, const struct endpoint *ep) {
 	}
 }
 
-static void on_endpoint(const struct kube_change *ch, void *userdata) {
+static void fabric_on_endpoint(const struct kube_change *ch, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
 	switch (ch->type) {
@@ -113,7 +113,7 @@ struct look_result {
 };
 
 /* FRR may take seconds for an answer, so a worker process asks, with sockets of its own in the same namespaces. */
-static int look_in_worker(void *arg, void *result, struct error *err) {
+static int fabric_look_in_worker(void *arg, void *result, struct error *err) {
 	const struct fabric *f = arg;
 	struct underlay u = {.underlay_fd = f->underlay.underlay_fd,
 	                     .public_fd = f->underlay.public_fd,
@@ -125,9 +125,9 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	return r;
 }
 
-static int on_tick(sd_event_source *s, uint64_t usec, void *userdata);
+static int fabric_on_tick(sd_event_source *s, uint64_t usec, void *userdata);
 
-static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+static void fabric_on_look(void *userdata, int r, const void *result, const struct error *err) {
 	struct fabric *f = userdata;
 	bool again = f->look_again;
 
@@ -145,20 +145,20 @@ static void on_look(void *userdata, int r, const void *result, const struct erro
 		return;
 	}
 	fabric_host_ensure(f);
-	if (loop_timer(f->c.loop, &f->tick, again ? 0 : TICK_US, on_tick, f) < 0)
+	if (loop_timer(f->c.loop, &f->tick, again ? 0 : TICK_US, fabric_on_tick, f) < 0)
 		abort();
 }
 
-static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+static int fabric_on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
-	const struct job_spec spec = {.fn = look_in_worker,
+	const struct job_spec spec = {.fn = fabric_look_in_worker,
 	                              .arg = f,
 	                              .result_size = sizeof(struct look_result),
 	                              .keep = {f->underlay.underlay_fd, f->underlay.public_fd},
 	                              .n_keep = 2,
 	                              .timeout_ms = LOOK_MAX_MS,
-	                              .done = on_look,
+	                              .done = fabric_on_look,
 	                              .userdata = f};
 	if (f->look) {
 		f->look_again = true;
@@ -167,14 +167,14 @@ static int on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	if (job_start(f->jobs, &spec, &f->look, &err) >= 0)
 		return 0;
 	fabric_say(f, SUBJECT_UNDERLAY, &err);
-	return loop_timer(f->c.loop, &f->tick, TICK_US, on_tick, f);
+	return loop_timer(f->c.loop, &f->tick, TICK_US, fabric_on_tick, f);
 }
 
 /* No route by BGP any more: as if all leaves had gone. Perhaps it was FRR that went, and can be had back. */
 static void on_bgp(const struct bgp_routes *now, void *userdata) {
 	struct fabric *f = userdata;
 	if (!now->any)
-		(void)!loop_timer(f->c.loop, &f->tick, 0, on_tick, f);
+		(void)!loop_timer(f->c.loop, &f->tick, 0, fabric_on_tick, f);
 }
 
 static int start_overlay(struct fabric *f, struct error *err) {
@@ -189,7 +189,7 @@ static int start_overlay(struct fabric *f, struct error *err) {
 	int r = overlay_new(&f->overlay, &oc, err);
 	if (r >= 0)
 		r = kube_cache_new(&f->endpoints, f->c.client, &api_kind_endpoint, &co, err);
-	if (r >= 0 && kube_cache_on_change(f->endpoints, on_endpoint, f) < 0)
+	if (r >= 0 && kube_cache_on_change(f->endpoints, fabric_on_endpoint, f) < 0)
 		r = error_oom(err);
 	return r;
 }
@@ -198,7 +198,7 @@ static void on_heartbeat(const struct error *err, void *userdata) {
 	fabric_say(userdata, SUBJECT_HEARTBEAT, err);
 }
 
-static int start(struct fabric *f, struct error *err) {
+static int fabric_start(struct fabric *f, struct error *err) {
 	char lease[KUBE_LEASE_NAME_MAX];
 	struct kube_heartbeat_options ho = {.ns = KUBE_SYSTEM_NS,
 	                                    .name = kube_host_lease_name(f->c.host, lease),
@@ -216,7 +216,7 @@ static int start(struct fabric *f, struct error *err) {
 		r = fabric_host_start(f, err);
 	if (r >= 0)
 		r = kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, err);
-	if (r >= 0 && loop_timer(f->c.loop, &f->tick, 0, on_tick, f) < 0)
+	if (r >= 0 && loop_timer(f->c.loop, &f->tick, 0, fabric_on_tick, f) < 0)
 		r = error_oom(err);
 	if (r >= 0)
 		r = bgp_watch_new(&f->bgp, f->c.loop, f->underlay.underlay_fd, on_bgp, f, err);
@@ -228,7 +228,7 @@ int fabric_new(struct fabric **ret, const struct fabric_config *c, struct error 
 	if (!f)
 		return error_oom(err);
 	f->c = *c;
-	int r = start(f, err);
+	int r = fabric_start(f, err);
 	if (r < 0) {
 		fabric_free(f);
 		return r;

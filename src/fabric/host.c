@@ -28,14 +28,14 @@ static void boot_id(char out[static 64]) {
 	snprintf(out, 64, "%.60s", text);
 }
 
-static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+static int fabric_host_on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct fabric *f = userdata;
 	f->host_waits = false;
 	fabric_host_ensure(f);
 	return 0;
 }
 
-static void on_done(const struct kube_response *resp, void *userdata) {
+static void fabric_host_on_done(const struct kube_response *resp, void *userdata) {
 	struct fabric *f = userdata;
 	void *obj;
 	if (resp->error < 0) {
@@ -44,8 +44,8 @@ static void on_done(const struct kube_response *resp, void *userdata) {
 		if (!conflict)
 			fabric_say(f, SUBJECT_HOST, &resp->err);
 		/* Without memory for a timer the next tick has to do. */
-		f->host_waits =
-			loop_timer(f->c.loop, &f->host_retry, conflict ? CONFLICT_US : RETRY_US, on_retry, f) >= 0;
+		f->host_waits = loop_timer(f->c.loop, &f->host_retry, conflict ? CONFLICT_US : RETRY_US,
+		                           fabric_host_on_retry, f) >= 0;
 		return;
 	}
 	fabric_say(f, SUBJECT_HOST, NULL);
@@ -63,11 +63,12 @@ static int fill_spec(const struct fabric *f, struct host *h) {
 	               : 0;
 }
 
-static int create(struct fabric *f, struct error *err) {
+static int fabric_host_create(struct fabric *f, struct error *err) {
 	struct host *h = api_new(&api_kind_host);
 	int r = -ENOMEM;
 	if (h && string_set(&h->meta.name, f->c.host) >= 0 && fill_spec(f, h) == 0)
-		r = kube_create(f->c.client, &api_kind_host, h, KUBE_CALL(on_done, f, &f->host_request), err);
+		r = kube_create(f->c.client, &api_kind_host, h, KUBE_CALL(fabric_host_on_done, f, &f->host_request),
+		                err);
 	else
 		error_oom(err);
 	api_free(&api_kind_host, h);
@@ -75,7 +76,7 @@ static int create(struct fabric *f, struct error *err) {
 }
 
 /* FAULT: why it is not ready, or NULL. */
-static int fill_status(const struct fabric *f, struct host *h, const char *fault) {
+static int fabric_host_fill_status(const struct fabric *f, struct host *h, const char *fault) {
 	char boot[64];
 	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
 	h->status = s;
@@ -98,17 +99,18 @@ static int fill_status(const struct fabric *f, struct host *h, const char *fault
 /* 0 if a request is under way, -EALREADY if the status is what it should be. */
 static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
 	struct host *now = api_copy(&api_kind_host, have);
-	int r = now && fill_status(f, now, fault) >= 0 ? kube_patch_status(f->c.client, &api_kind_host, have, now,
-	                                                                   KUBE_CALL(on_done, f, &f->host_request), err)
-	                                               : error_oom(err);
+	int r = now && fabric_host_fill_status(f, now, fault) >= 0
+	                ? kube_patch_status(f->c.client, &api_kind_host, have, now,
+	                                    KUBE_CALL(fabric_host_on_done, f, &f->host_request), err)
+	                : error_oom(err);
 	api_free(&api_kind_host, now);
 	return r;
 }
 
-static int settle(struct fabric *f, const struct host *have, struct error *err) {
+static int fabric_host_settle(struct fabric *f, const struct host *have, struct error *err) {
 	char vtep[ADDR_STR_MAX];
 	if (!have)
-		return create(f, err);
+		return fabric_host_create(f, err);
 	if (!streq(have->spec->vtep, addr_str(&f->c.underlay.vtep, vtep)) || !streq(have->spec->role, f->c.role)) {
 		error_set(err, EADDRNOTAVAIL,
 		          "Host %s has spec.role %s and spec.vtep %s, but its agent runs as %s with --vtep %s; change "
@@ -133,11 +135,11 @@ void fabric_host_ensure(struct fabric *f) {
 	if (f->host_request || !kube_cache_synced(f->hosts) || f->host_waits)
 		return;
 	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
-	if (settle(f, have, &err) < 0)
+	if (fabric_host_settle(f, have, &err) < 0)
 		fabric_say(f, SUBJECT_HOST, &err);
 }
 
-static void on_change(_unused_ const struct kube_change *ch, void *userdata) {
+static void fabric_host_on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	fabric_host_ensure(userdata);
 }
 
@@ -146,7 +148,7 @@ int fabric_host_start(struct fabric *f, struct error *err) {
 	struct kube_cache_options o = {.select = {.field_selector = selector}};
 	snprintf(selector, sizeof(selector), "metadata.name=%s", f->c.host);
 	int r = kube_cache_new(&f->hosts, f->c.client, &api_kind_host, &o, err);
-	if (r >= 0 && kube_cache_on_change(f->hosts, on_change, f) < 0)
+	if (r >= 0 && kube_cache_on_change(f->hosts, fabric_host_on_change, f) < 0)
 		r = error_oom(err);
 	return r;
 }

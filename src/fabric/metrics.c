@@ -18,7 +18,7 @@ static struct metric syncs = METRIC_COUNTER("nacre_overlay_syncs_total", "Compar
 static struct metric ready =
 	METRIC_GAUGE("nacre_fabric_ready", "1 once underlay, overlay and Host object are as they should be.");
 
-static void collect(void *userdata) {
+static void fabric_metrics_collect(void *userdata) {
 	struct fabric *f = userdata;
 	struct overlay_stats s;
 	if (!f->overlay)
@@ -40,7 +40,7 @@ void fabric_metrics_start(struct fabric *f) {
 	                              &messages,  &repairs, &syncs,    &ready};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		metric_register(all[i]);
-	metrics_collect(collect, f);
+	metrics_collect(fabric_metrics_collect, f);
 }
 
 void fabric_metrics_stop(struct fabric *f) {

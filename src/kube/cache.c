@@ -67,7 +67,7 @@ static const char *ns_of(const struct api_meta *m) {
 	return m->ns ? m->ns : "";
 }
 
-static struct entry *find(const struct kube_cache *c, const char *ns, const char *name) {
+static struct entry *cache_find(const struct kube_cache *c, const char *ns, const char *name) {
 	struct entry key = {.ns = ns ? ns : "", .name = name};
 	return RB_FIND(entries, (struct entries *)&c->entries, &key);
 }
@@ -153,7 +153,7 @@ static void on_list_begin(void *userdata) {
 static void on_apply(void *obj, void *userdata) {
 	struct kube_cache *c = userdata;
 	struct api_meta *m = obj;
-	struct entry *e = find(c, ns_of(m), m->name);
+	struct entry *e = cache_find(c, ns_of(m), m->name);
 	uint64_t v = obj_version(obj);
 	c->seen = MAX(c->seen, v);
 	if (e && e->fed && obj_version(e->obj) > v && streq(((struct api_meta *)e->obj)->uid, m->uid)) {
@@ -166,7 +166,7 @@ static void on_apply(void *obj, void *userdata) {
 
 static void on_remove(const struct api_meta *m, void *userdata) {
 	struct kube_cache *c = userdata;
-	struct entry *e = find(c, ns_of(m), m->name);
+	struct entry *e = cache_find(c, ns_of(m), m->name);
 	uint64_t v = version_number(m->resource_version);
 	c->seen = MAX(c->seen, v);
 	if (e && !(e->fed && obj_version(e->obj) > v))
@@ -175,7 +175,7 @@ static void on_remove(const struct api_meta *m, void *userdata) {
 
 static void on_bad(const struct api_meta *m, const struct error *err, void *userdata) {
 	struct kube_cache *c = userdata;
-	struct entry *e = m ? find(c, ns_of(m), m->name) : NULL;
+	struct entry *e = m ? cache_find(c, ns_of(m), m->name) : NULL;
 	if (e)
 		e->epoch = c->epoch;
 	if (c->options.bad)
@@ -194,7 +194,7 @@ static void on_list_end(const char *version, void *userdata) {
 	notify(c, KUBE_SYNCED, NULL, NULL, NULL);
 }
 
-static void on_state(bool connected, const struct error *err, void *userdata) {
+static void cache_on_state(bool connected, const struct error *err, void *userdata) {
 	struct kube_cache *c = userdata;
 	c->connected = connected;
 	if (c->options.state)
@@ -205,7 +205,7 @@ static void on_state(bool connected, const struct error *err, void *userdata) {
 
 void kube_cache_feed(struct kube_cache *c, void *obj) {
 	struct api_meta *m = obj;
-	struct entry *e = find(c, ns_of(m), m->name);
+	struct entry *e = cache_find(c, ns_of(m), m->name);
 	uint64_t v = obj_version(obj);
 	/* Not there although the reflector is past it: deleted since. */
 	bool stale = e && e->obj ? obj_version(e->obj) >= v : v <= c->seen;
@@ -223,7 +223,7 @@ int kube_cache_new(struct kube_cache **ret, struct kube_client *client, const st
 	                                              .remove = on_remove,
 	                                              .bad = on_bad,
 	                                              .list_end = on_list_end,
-	                                              .state = on_state};
+	                                              .state = cache_on_state};
 	_cleanup_(cleanup_kube_cache) struct kube_cache *c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_oom(err);
@@ -281,7 +281,7 @@ size_t kube_cache_count(const struct kube_cache *c) {
 }
 
 const void *kube_cache_get(const struct kube_cache *c, const char *ns, const char *name) {
-	struct entry *e = find(c, ns, name);
+	struct entry *e = cache_find(c, ns, name);
 	return e ? e->obj : NULL;
 }
 
@@ -298,7 +298,7 @@ const void *kube_cache_first_in(const struct kube_cache *c, const char *ns) {
 
 const void *kube_cache_next(const struct kube_cache *c, const void *obj) {
 	const struct api_meta *m = obj;
-	struct entry *e = find(c, ns_of(m), m->name);
+	struct entry *e = cache_find(c, ns_of(m), m->name);
 	e = e ? RB_NEXT(entries, &c->entries, e) : NULL;
 	return e ? e->obj : NULL;
 }

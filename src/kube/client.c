@@ -2,7 +2,8 @@
 
 /*
  * Glue between libcurl's multi interface (CURLMOPT_SOCKETFUNCTION(3)) and sd-event. curl's own callbacks only store
- * bytes; everything of the user runs from pump(), outside of curl, where it is free to begin and cancel requests.
+ * bytes; everything of the user runs from client_pump(), outside of curl, where it is free to begin and cancel
+ * requests.
  */
 
 #include "kube/client.h"
@@ -441,7 +442,7 @@ static bool request_deliver(struct kube_request *r) {
 	return true;
 }
 
-static void pump(struct kube_client *c) {
+static void client_pump(struct kube_client *c) {
 	struct kube_request *r;
 	CURLMsg *m;
 	int left;
@@ -496,23 +497,23 @@ int kube_perform(struct kube_client *c, const struct kube_spec *spec, struct kub
 
 /* ---- curl and sd-event ---- */
 
-static int on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
+static int client_on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
 	struct kube_client *c = userdata;
 	int running, mask = (revents & EPOLLIN ? CURL_CSELECT_IN : 0) | (revents & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 	                    (revents & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 	(void)src;
 	curl_multi_socket_action(c->multi, fd, mask, &running);
-	pump(c);
+	client_pump(c);
 	return 0;
 }
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int client_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct kube_client *c = userdata;
 	int running;
 	(void)src;
 	(void)usec;
 	curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	pump(c);
+	client_pump(c);
 	return 0;
 }
 
@@ -533,7 +534,7 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *userdata, voi
 	if (s)
 		return sd_event_source_set_io_events(s->io, events) < 0 ? -1 : 0;
 	s = calloc(1, sizeof(*s));
-	if (!s || sd_event_add_io(c->loop, &s->io, fd, events, on_io, c) < 0) {
+	if (!s || sd_event_add_io(c->loop, &s->io, fd, events, client_on_io, c) < 0) {
 		free(s);
 		return -1; /* the transfer fails with it */
 	}
@@ -547,7 +548,7 @@ static int timer_cb(CURLM *multi, long ms, void *userdata) {
 	(void)multi;
 	if (ms < 0)
 		return c->timer && sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) < 0 ? -1 : 0;
-	return loop_timer(c->loop, &c->timer, (uint64_t)ms * USEC_PER_MSEC, on_timer, c) < 0 ? -1 : 0;
+	return loop_timer(c->loop, &c->timer, (uint64_t)ms * USEC_PER_MSEC, client_on_timer, c) < 0 ? -1 : 0;
 }
 
 /* ---- the client ---- */

@@ -88,18 +88,18 @@ static void record_free(struct record *rec) {
 	free(rec);
 }
 
-static void send_all(struct kube_recorder *r);
+static void event_send_all(struct kube_recorder *r);
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int event_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	(void)src;
 	(void)usec;
-	send_all(userdata);
+	event_send_all(userdata);
 	return 0;
 }
 
 static void send_later(struct kube_recorder *r, uint64_t us) {
 	/* Without memory for a timer the next event sends this one too. */
-	(void)!loop_timer(kube_client_loop(r->client), &r->timer, us, on_timer, r);
+	(void)!loop_timer(kube_client_loop(r->client), &r->timer, us, event_on_timer, r);
 }
 
 static void sent(const struct kube_response *resp, void *userdata) {
@@ -146,7 +146,7 @@ static int send_record(struct record *rec) {
 	return rc;
 }
 
-static void send_all(struct kube_recorder *r) {
+static void event_send_all(struct kube_recorder *r) {
 	struct record *rec;
 	TAILQ_FOREACH (rec, &r->lru, entry) {
 		if (r->in_flight >= IN_FLIGHT)
@@ -288,7 +288,7 @@ void kube_event(struct kube_recorder *r, const struct api_kind *k, const void *o
 	TAILQ_INSERT_TAIL(&r->lru, rec, entry);
 	if (++r->n > EVENTS_MAX)
 		evict(r);
-	send_all(r);
+	event_send_all(r);
 }
 
 int kube_recorder_new(struct kube_recorder **ret, struct kube_client *c, const char *component, const char *host,

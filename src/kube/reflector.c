@@ -57,9 +57,9 @@ struct kube_reflector {
 	struct error gone_err;
 };
 
-static void start(struct kube_reflector *r);
+static void reflector_start(struct kube_reflector *r);
 
-static void set_state(struct kube_reflector *r, bool connected, const struct error *err) {
+static void reflector_set_state(struct kube_reflector *r, bool connected, const struct error *err) {
 	if (r->told && r->connected == connected)
 		return;
 	r->told = true;
@@ -74,26 +74,26 @@ static void start_after(struct kube_reflector *r, uint64_t us);
  * Waits no longer for a server that has answered somebody else meanwhile (a heartbeat goes on every few seconds): after
  * an outage all that a host knows is minutes old, and it should not stay so for half a minute more.
  */
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int reflector_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct kube_reflector *r = userdata;
 	uint64_t now = now_monotonic_ns();
 	(void)src;
 	(void)usec;
 	bool back = r->unreachable && kube_client_last_contact(r->client) > r->failed_at;
 	if (now >= r->wait_until || back)
-		start(r);
+		reflector_start(r);
 	else
 		start_after(r, MIN((r->wait_until - now) / 1000 + 1, LOOK_US));
 	return 0;
 }
 
 static void start_after(struct kube_reflector *r, uint64_t us) {
-	if (loop_timer(kube_client_loop(r->client), &r->timer, us, on_timer, r) < 0)
+	if (loop_timer(kube_client_loop(r->client), &r->timer, us, reflector_on_timer, r) < 0)
 		abort(); /* no memory for a timer: start over rather than stand still for ever */
 }
 
 /* AFTER_S: the server asked for so much patience. */
-static void fail(struct kube_reflector *r, const struct error *err, uint32_t after_s) {
+static void reflector_fail(struct kube_reflector *r, const struct error *err, uint32_t after_s) {
 	uint64_t now = now_monotonic_ns();
 	uint32_t jitter;
 	if (!r->backoff_us || now - r->failed_at > BACKOFF_OK_US * 1000)
@@ -106,10 +106,10 @@ static void fail(struct kube_reflector *r, const struct error *err, uint32_t aft
 	wait = MAX(wait, after_s * USEC_PER_SEC);
 	r->wait_until = now + wait * 1000;
 	start_after(r, MIN(wait, LOOK_US));
-	set_state(r, false, err);
+	reflector_set_state(r, false, err);
 }
 
-static void set_version(struct kube_reflector *r, const char *s, size_t len) {
+static void reflector_set_version(struct kube_reflector *r, const char *s, size_t len) {
 	char *v = strndup(s, len);
 	if (!v)
 		abort(); /* a stale version would skip or repeat changes */
@@ -281,18 +281,18 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 		/* A page token that expired is useless; so is one after any error we don't understand. */
 		if (resp->http)
 			relist(r);
-		fail(r, &err, resp->retry_after_s);
+		reflector_fail(r, &err, resp->retry_after_s);
 		return;
 	}
-	set_state(r, true, NULL);
+	reflector_set_state(r, true, NULL);
 	free(r->more);
 	r->more = TAKE_PTR(more);
 	if (!r->more) {
 		r->listing = false;
-		set_version(r, version, strlen(version));
+		reflector_set_version(r, version, strlen(version));
 		r->ops.list_end(r->version, r->userdata);
 	}
-	start(r);
+	reflector_start(r);
 }
 
 /* ---- watch ---- */
@@ -332,7 +332,7 @@ static int take_object(struct kube_reflector *r, const char *json, size_t len, b
 	}
 	/* The version moves on only once the event has been delivered. */
 	if (rc == 0 && m && m->resource_version)
-		set_version(r, m->resource_version, strlen(m->resource_version));
+		reflector_set_version(r, m->resource_version, strlen(m->resource_version));
 	free_meta(m);
 	return rc;
 }
@@ -368,7 +368,7 @@ static int take_event(struct kube_reflector *r, const char *line, size_t len) {
 	if (streq(type, "BOOKMARK")) {
 		struct api_meta *m = parse_meta(object, object_len);
 		if (m && m->resource_version)
-			set_version(r, m->resource_version, strlen(m->resource_version));
+			reflector_set_version(r, m->resource_version, strlen(m->resource_version));
 		free_meta(m);
 	}
 	return 0;
@@ -378,7 +378,7 @@ static ssize_t watch_data(const char *bytes, size_t len, void *userdata) {
 	struct kube_reflector *r = userdata;
 	size_t used = 0;
 	const char *nl;
-	set_state(r, true, NULL);
+	reflector_set_state(r, true, NULL);
 	while ((nl = memchr(bytes + used, '\n', len - used))) {
 		size_t n = (size_t)(nl - bytes) - used;
 		int rc = n ? take_event(r, bytes + used, n) : 0;
@@ -404,22 +404,22 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 	if (rc == -EKEYEXPIRED) {
 		relist(r);
 		if (r->expired++ == 0)
-			start(r);
+			reflector_start(r);
 		else
-			fail(r, &err, 0);
+			reflector_fail(r, &err, 0);
 	} else if (rc < 0) {
 		/* A version that the server refuses (504 if it lost its store) is not asked for twice. */
 		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503 || rc == -EBUSY;
 		if (!busy || rc == -EINVAL || rc == -EBADMSG)
 			relist(r);
-		fail(r, &err, resp->retry_after_s);
+		reflector_fail(r, &err, resp->retry_after_s);
 	} else
-		start(r);
+		reflector_start(r);
 }
 
 /* ---- */
 
-static int begin(struct kube_reflector *r, struct error *err) {
+static int reflector_begin(struct kube_reflector *r, struct error *err) {
 	_buf_free_ struct buf path = {0};
 	struct kube_spec spec = {.method = "GET"};
 	char text[32];
@@ -460,14 +460,14 @@ static int begin(struct kube_reflector *r, struct error *err) {
 	return rc < 0 ? rc : kube_request(r->client, &spec, KUBE_CALL(watch ? watch_done : list_done, r, &r->req), err);
 }
 
-static void start(struct kube_reflector *r) {
+static void reflector_start(struct kube_reflector *r) {
 	struct error err = {0};
 	r->wait_until = 0;
-	if (begin(r, &err) < 0)
-		fail(r, &err, 0);
+	if (reflector_begin(r, &err) < 0)
+		reflector_fail(r, &err, 0);
 }
 
-static int copy(char **out, const char *s) {
+static int reflector_copy(char **out, const char *s) {
 	*out = s && *s ? strdup(s) : NULL;
 	return s && *s && !*out ? -ENOMEM : 0;
 }
@@ -483,10 +483,10 @@ int kube_reflector_new(struct kube_reflector **ret, struct kube_client *c, const
 		return error_oom(err);
 	*r = (struct kube_reflector){.client = c, .kind = k, .ops = *ops, .userdata = userdata};
 	r->page = o->page ? o->page : 2000;
-	if (copy(&r->ns, o->ns) < 0 || copy(&r->labels, o->label_selector) < 0 ||
-	    copy(&r->fields, o->field_selector) < 0)
+	if (reflector_copy(&r->ns, o->ns) < 0 || reflector_copy(&r->labels, o->label_selector) < 0 ||
+	    reflector_copy(&r->fields, o->field_selector) < 0)
 		return error_oom(err);
-	int rc = begin(r, err);
+	int rc = reflector_begin(r, err);
 	if (rc < 0)
 		return rc;
 	*ret = TAKE_PTR(r);

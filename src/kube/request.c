@@ -175,7 +175,7 @@ static unsigned diff_members(const struct buf *a, const struct buf *b, bool only
 	return count;
 }
 
-static void print_status(const struct api_field *f, const void *obj, struct buf *out) {
+static void kube_request_print_status(const struct api_field *f, const void *obj, struct buf *out) {
 	const void *status = *(void *const *)((const char *)obj + f->offset);
 	if (status)
 		api_print_value(f->sub, status, out);
@@ -192,8 +192,8 @@ int kube_patch_status(struct kube_client *c, const struct api_kind *k, const voi
 	_buf_free_ struct buf patch = {0};
 	if (!f)
 		return error_set(err, EINVAL, "%s has no status", k->kind);
-	print_status(f, old, &a);
-	print_status(f, new, &b);
+	kube_request_print_status(f, old, &a);
+	kube_request_print_status(f, new, &b);
 	int r = buf_error(&a, "status", err);
 	if (r == 0)
 		r = buf_error(&b, "status", err);

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "kube/internal.h"
 
-static void copy(char *out, size_t size, const char *s, size_t len) {
+static void response_copy(char *out, size_t size, const char *s, size_t len) {
 	snprintf(out, size, "%.*s", (int)MIN(len, size - 1), s);
 }
 
@@ -27,7 +27,7 @@ static void decode_status(const struct kube_response *r, char *reason, size_t re
 				if (jr_skip(&j, NULL, NULL) < 0)
 					break;
 			} else if (jr_string(&j, &s, &len) == 0)
-				copy(out, out == msg ? msg_size : reason_size, s, len);
+				response_copy(out, out == msg ? msg_size : reason_size, s, len);
 			else
 				break;
 		}

@@ -59,7 +59,7 @@ uint64_t kube_backoff_us(unsigned failures) {
 	return failures > 16 ? BACKOFF_MAX_US : MIN(BACKOFF_MIN_US << (failures ? failures - 1 : 0), BACKOFF_MAX_US);
 }
 
-static struct item *find(struct kube_workqueue *q, const char *key, bool create) {
+static struct item *workqueue_find(struct kube_workqueue *q, const char *key, bool create) {
 	size_t n = strlen(key) + 1;
 	struct item *it = calloc(1, sizeof(*it) + n);
 	if (!it)
@@ -79,7 +79,7 @@ static void forget_if_idle(struct kube_workqueue *q, struct item *it) {
 }
 
 /* The sources are there since kube_workqueue_new(); enabling them needs no memory. */
-static void wake(struct kube_workqueue *q) {
+static void workqueue_wake(struct kube_workqueue *q) {
 	bool on = q->run && q->depth && q->active < q->parallel;
 	(void)!sd_event_source_set_enabled(q->defer, on ? SD_EVENT_ON : SD_EVENT_OFF);
 }
@@ -107,12 +107,12 @@ static void enqueue(struct kube_workqueue *q, struct item *it) {
 		it->queued = true;
 		TAILQ_INSERT_TAIL(&q->fifo, it, entry);
 		q->depth++;
-		wake(q);
+		workqueue_wake(q);
 	}
 }
 
 void kube_workqueue_add_first(struct kube_workqueue *q, const char *key) {
-	struct item *it = find(q, key, true);
+	struct item *it = workqueue_find(q, key, true);
 	enqueue(q, it);
 	if (!it->queued)
 		return;
@@ -121,11 +121,11 @@ void kube_workqueue_add_first(struct kube_workqueue *q, const char *key) {
 }
 
 void kube_workqueue_add(struct kube_workqueue *q, const char *key) {
-	enqueue(q, find(q, key, true));
+	enqueue(q, workqueue_find(q, key, true));
 }
 
 void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_t delay_us) {
-	struct item *it = find(q, key, true);
+	struct item *it = workqueue_find(q, key, true);
 	uint64_t due = now_monotonic_ns() / 1000 + delay_us;
 	if (!delay_us)
 		enqueue(q, it);
@@ -134,7 +134,7 @@ void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_
 }
 
 void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result) {
-	struct item *it = find(q, key, false);
+	struct item *it = workqueue_find(q, key, false);
 	if (!it || !it->active)
 		return;
 	it->active = false;
@@ -152,7 +152,7 @@ void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result) 
 		enqueue(q, it);
 	}
 	forget_if_idle(q, it);
-	wake(q);
+	workqueue_wake(q);
 }
 
 static int on_defer(sd_event_source *src, void *userdata) {
@@ -165,14 +165,14 @@ static int on_defer(sd_event_source *src, void *userdata) {
 		it->queued = false;
 		it->active = true;
 		q->active++;
-		wake(q);
+		workqueue_wake(q);
 		q->fn(it->key, q->userdata);
 	} else
-		wake(q);
+		workqueue_wake(q);
 	return 0;
 }
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int workqueue_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct kube_workqueue *q = userdata;
 	uint64_t now = now_monotonic_ns() / 1000;
 	struct item *it;
@@ -200,7 +200,7 @@ int kube_workqueue_new(struct kube_workqueue **ret, sd_event *loop, unsigned par
 	if (r >= 0)
 		r = sd_event_source_set_enabled(q->defer, SD_EVENT_OFF);
 	if (r >= 0)
-		r = sd_event_add_time(loop, &q->timer, CLOCK_MONOTONIC, 0, 1, on_timer, q);
+		r = sd_event_add_time(loop, &q->timer, CLOCK_MONOTONIC, 0, 1, workqueue_on_timer, q);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
 	if (r >= 0)
@@ -232,7 +232,7 @@ void kube_workqueue_prefer(struct kube_workqueue *q) {
 
 void kube_workqueue_run(struct kube_workqueue *q, bool run) {
 	q->run = run;
-	wake(q);
+	workqueue_wake(q);
 }
 
 bool kube_workqueue_running(const struct kube_workqueue *q) {

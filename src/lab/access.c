@@ -5,16 +5,16 @@
 #include "base/util.h"
 
 /* The parts that a name can't have of its own: "pki/server.crt", "pki/sa.key". */
-static int issue(const struct lab *lab, const char *file, const char *name, const char *const *names, size_t n_names,
-                 struct error *err) {
+static int access_issue(const struct lab *lab, const char *file, const char *name, const char *const *names,
+                        size_t n_names, struct error *err) {
 	char dir[LAB_PATH_MAX], prefix[LAB_PATH_MAX];
 	struct pki_request rq = {.name = name, .names = names, .n_names = n_names, .server = true};
 	return pki_issue_files(lab_path(lab, dir, "pki"), &rq, lab_path(lab, prefix, "pki/%s", file), err);
 }
 
 /* GROUP and NS may be NULL. */
-static int give(const struct lab *lab, const char *path, const char *name, const char *group, const char *ns,
-                struct error *err) {
+static int access_give(const struct lab *lab, const char *path, const char *name, const char *group, const char *ns,
+                       struct error *err) {
 	char dir[LAB_PATH_MAX], url[LAB_URL_MAX];
 	struct pki_request rq = {.name = name, .groups = &group, .n_groups = group ? 1 : 0};
 	struct pki_kubeconfig k = {.server = lab_api_url(lab, url), .cluster = lab->name, .ns = ns};
@@ -26,7 +26,7 @@ static int give_person(const struct lab *lab, const char *file, const char *name
 	char path[LAB_PATH_MAX];
 	const char *uid = getenv("SUDO_UID");
 	int64_t owner;
-	int r = give(lab, lab_path(lab, path, "%s", file), name, group, ns, err);
+	int r = access_give(lab, lab_path(lab, path, "%s", file), name, group, ns, err);
 	if (r < 0 || !uid || parse_i64(uid, 0, INT32_MAX, &owner, NULL) < 0)
 		return r;
 	return chown(path, (uid_t)owner, (gid_t)-1) < 0 ? error_errno(err, errno, "chown `%s`", path) : 0;
@@ -34,13 +34,14 @@ static int give_person(const struct lab *lab, const char *file, const char *name
 
 static int give_programs(const struct lab *lab, struct error *err) {
 	char path[LAB_PATH_MAX], name[64];
-	int r = give(lab, lab_path(lab, path, "pki/controller.kubeconfig"), "system:nacre:controller", NULL, NULL, err);
+	int r = access_give(lab, lab_path(lab, path, "pki/controller.kubeconfig"), "system:nacre:controller", NULL,
+	                    NULL, err);
 	for (int i = 0; r >= 0 && i < lab_machines(lab); i++) {
 		struct lab_machine m;
 		lab_machine(lab, i, &m);
 		snprintf(name, sizeof(name), "system:nacre:%s:%s", m.edge ? "edge" : "host", m.name);
-		r = give(lab, lab_path(lab, path, "pki/%s.kubeconfig", m.name), name,
-		         m.edge ? "system:nacre:edges" : "system:nacre:hosts", NULL, err);
+		r = access_give(lab, lab_path(lab, path, "pki/%s.kubeconfig", m.name), name,
+		                m.edge ? "system:nacre:edges" : "system:nacre:hosts", NULL, err);
 	}
 	return r;
 }
@@ -52,10 +53,10 @@ int lab_access_make(const struct lab *lab, struct error *err) {
 	snprintf(authority, sizeof(authority), "nacre lab %s", lab->name);
 	int r = pki_init(lab_path(lab, dir, "pki"), authority, err);
 	if (r >= 0)
-		r = issue(lab, "server", "nacre-apiserver", names, ARRAY_SIZE(names), err);
+		r = access_issue(lab, "server", "nacre-apiserver", names, ARRAY_SIZE(names), err);
 	/* Signs the tokens of service accounts; only its key is of use. */
 	if (r >= 0 && lab->kubernetes)
-		r = issue(lab, "sa", "service-accounts", names + 1, 1, err);
+		r = access_issue(lab, "sa", "service-accounts", names + 1, 1, err);
 	if (r >= 0)
 		r = give_person(lab, "kubeconfig", "operator", "system:masters", NULL, err);
 	if (r >= 0)

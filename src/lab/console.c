@@ -54,7 +54,7 @@ static int pass_on(int from, int to, bool typed, struct harmless *filter, struct
 	return r < 0 ? r : !end;
 }
 
-static int pump(int fd, bool raw, struct error *err) {
+static int lab_console_pump(int fd, bool raw, struct error *err) {
 	struct harmless filter = {0};
 	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	for (;;) {
@@ -83,7 +83,7 @@ int lab_console(const struct lab *lab, const char *instance, bool raw_output, st
 		tcsetattr(0, TCSANOW, &raw);
 		fprintf(stderr, "Connected to the console of %s; Ctrl-] ends.\r\n", instance);
 	}
-	r = pump(fd, raw_output, err);
+	r = lab_console_pump(fd, raw_output, err);
 	if (tty) {
 		tcsetattr(0, TCSANOW, &before);
 		fprintf(stderr, "\n");

@@ -120,7 +120,7 @@ static int program_args(const struct lab *lab, const char *what, struct lab_daem
 	return r < 0 ? r : add_arg(d, "--metrics=unix:%s", d->metrics);
 }
 
-static int fill(const struct lab *lab, int i, struct lab_daemon *d) {
+static int daemon_fill(const struct lab *lab, int i, struct lab_daemon *d) {
 	static const char *const names[] = {"etcd", "apiserver", "controller"};
 	int control = lab_control_daemons(lab), r;
 	struct lab_machine m;
@@ -156,7 +156,7 @@ int lab_daemons(const struct lab *lab) {
 
 int lab_daemon_get(const struct lab *lab, int i, struct lab_daemon *ret, struct error *err) {
 	struct lab_daemon d = {0};
-	if (fill(lab, i, &d) < 0) {
+	if (daemon_fill(lab, i, &d) < 0) {
 		lab_daemon_clear(&d);
 		return error_oom(err);
 	}

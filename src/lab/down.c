@@ -97,7 +97,7 @@ static int kill_noted(const struct lab *lab) {
 }
 
 /* Kills every process of the lab; returns how many there are. */
-static int kill_all(const struct lab *lab, const struct namespaces *ns) {
+static int down_kill_all(const struct lab *lab, const struct namespaces *ns) {
 	int n = kill_noted(lab);
 	DIR *dir = opendir("/proc");
 	for (struct dirent *e; dir && (e = readdir(dir));) {
@@ -128,7 +128,7 @@ static int end_processes(const struct lab *lab, struct progress *p, bool *found,
 	 * agent that ends in order would only start to repair what its neighbours take down.
 	 */
 	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
-	for (int n; (n = kill_all(lab, ns)) > 0;) {
+	for (int n; (n = down_kill_all(lab, ns)) > 0;) {
 		*found = true;
 		progress_wait(p, "%d processes", n);
 		if (now_monotonic_ns() > deadline)

@@ -34,7 +34,7 @@ static int kubectl(const struct lab *lab, const char **argv, const char *input, 
 	return proc_run(&spec, NULL, err);
 }
 
-static int apply(const struct lab *lab, const char *yaml, struct error *err) {
+static int kubernetes_apply(const struct lab *lab, const char *yaml, struct error *err) {
 	const char *argv[] = {NULL, NULL, "apply", "--server-side", "-f", "-", NULL};
 	return kubectl(lab, argv, yaml, err);
 }
@@ -50,6 +50,6 @@ int lab_kubernetes_prepare(const struct lab *lab, struct error *err) {
 	if (r >= 0)
 		r = admission_yaml(&yaml, err);
 	if (r >= 0)
-		r = apply(lab, yaml.data, err);
+		r = kubernetes_apply(lab, yaml.data, err);
 	return r < 0 ? r : kubectl(lab, established, NULL, err);
 }

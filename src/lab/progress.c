@@ -14,7 +14,7 @@ static double seconds_since(uint64_t ns) {
 	return (double)(now_monotonic_ns() - ns) / (double)NSEC_PER_SEC;
 }
 
-static void finish(struct progress *p, const char *mark) {
+static void progress_finish(struct progress *p, const char *mark) {
 	if (!p->open)
 		return;
 	if (p->tty)
@@ -47,11 +47,11 @@ void progress_wait(struct progress *p, const char *fmt, ...) {
 }
 
 void progress_end(struct progress *p) {
-	finish(p, p->tty ? "\033[32m✓\033[0m" : "done,");
+	progress_finish(p, p->tty ? "\033[32m✓\033[0m" : "done,");
 }
 
 void progress_fail(struct progress *p) {
-	finish(p, p->tty ? "\033[31m✗\033[0m" : "FAILED,");
+	progress_finish(p, p->tty ? "\033[31m✗\033[0m" : "FAILED,");
 }
 
 double progress_total(const struct progress *p) {

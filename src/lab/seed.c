@@ -114,7 +114,7 @@ int lab_seed(const struct lab *lab, struct error *err) {
 	return r < 0 ? r : post_tenant(&a, lab, LAB_TENANT_BLUE, err);
 }
 
-static void describe(const struct instance *in, struct lab_instance *ret) {
+static void seed_describe(const struct instance *in, struct lab_instance *ret) {
 	const struct instance_status *st = in->status;
 	struct lab_instance out = {0};
 	snprintf(out.id, sizeof(out.id), "%s", instance_id(in) ? instance_id(in) : "");
@@ -155,7 +155,7 @@ int lab_instance_get(const struct lab *lab, const char *ns, const char *name, st
 	kube_response_clear(&resp);
 	if (r < 0)
 		return r;
-	describe(obj, ret);
+	seed_describe(obj, ret);
 	api_free(&api_kind_instance, obj);
 	return 0;
 }

@@ -321,7 +321,7 @@ static int keep_logs(const struct lab *lab, char *ret_dir, size_t size, struct e
 }
 
 /* ERR is why it failed; says what becomes of the lab. */
-static void fail(struct up *u, bool keep, struct error *err) {
+static void up_fail(struct up *u, bool keep, struct error *err) {
 	struct error also = {0};
 	char logs[64];
 	bool found;
@@ -373,7 +373,7 @@ int lab_up(struct lab *lab, const struct lab_up_options *o, struct error *err) {
 	if (r >= 0 && !o->no_instance)
 		r = await_instance(&u, err);
 	if (r < 0) {
-		fail(&u, o->keep, err);
+		up_fail(&u, o->keep, err);
 		return r;
 	}
 	progress_end(&u.progress);

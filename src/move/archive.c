@@ -126,7 +126,7 @@ struct archive *archive_free(struct archive *a) {
 
 /* ---- read ---- */
 
-static json_t *load(const char *line, size_t len) {
+static json_t *archive_load(const char *line, size_t len) {
 	return json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
 }
 
@@ -139,7 +139,7 @@ static int check_end(const char *body, size_t body_len, const char *line, size_t
                      struct error *err) {
 	uint8_t sum[SUM_LEN];
 	char text[2 * SUM_LEN + 1];
-	json_t *end = load(line, len);
+	json_t *end = archive_load(line, len);
 	json_int_t objects = json_integer_value(json_object_get(end, "objects"));
 	bool there = end && json_object_get(end, "sha256");
 	if (there && gnutls_hash_fast(GNUTLS_DIG_SHA256, body, body_len, sum) == 0)
@@ -158,7 +158,7 @@ static int check_end(const char *body, size_t body_len, const char *line, size_t
 }
 
 static int check_head(const char *line, size_t len, const char *path, struct error *err) {
-	json_t *head = load(line, len);
+	json_t *head = archive_load(line, len);
 	bool good = is(head, "kind", KIND) && is(head, "apiVersion", VERSION);
 	json_decref(head);
 	return good ? 0
@@ -167,7 +167,7 @@ static int check_head(const char *line, size_t len, const char *path, struct err
 }
 
 static int add_object(json_t *list, const char *line, size_t len, size_t number, const char *path, struct error *err) {
-	json_t *obj = load(line, len);
+	json_t *obj = archive_load(line, len);
 	int r = obj ? object_check(obj, err) : error_set(err, EBADMSG, "is no JSON object");
 	if (r == 0)
 		return json_array_append_new(list, obj) < 0 ? error_oom(err) : 0;

@@ -37,7 +37,7 @@ struct op {
 	int (*done)(struct import *im, struct item *i, const json_t *answer, struct error *err);
 };
 
-static void fail(struct import *im, const struct item *i, const struct error *err) {
+static void import_fail(struct import *im, const struct item *i, const struct error *err) {
 	char name[OBJECT_NAME_MAX];
 	if (im->err.code)
 		return;
@@ -47,7 +47,7 @@ static void fail(struct import *im, const struct item *i, const struct error *er
 		error_prefix(&im->err, "%s", object_name(i->kind, i->obj, name));
 }
 
-static void on_answer(const struct kube_response *r, void *userdata) {
+static void import_on_answer(const struct kube_response *r, void *userdata) {
 	struct op *op = userdata;
 	struct import *im = op->im;
 	struct item *i = op->item;
@@ -64,10 +64,10 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 	else if (kube_response_retriable(r) && r->error != -ESTALE)
 		im->again = true;
 	else
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 	/* The last words, should patience end. */
 	if (im->again && !im->err.code && now_monotonic_ns() - im->progress > PATIENCE_NS)
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 	json_decref(answer);
 	free(op);
 }
@@ -90,11 +90,11 @@ static void send_item(struct import *im, struct item *i, const char *method, con
 		                         .body = text,
 		                         .len = text ? strlen(text) : 0,
 		                         .content_type = patch ? "application/merge-patch+json" : NULL};
-		r = kube_request(im->client, &spec, KUBE_CALL(on_answer, op, NULL), &err);
+		r = kube_request(im->client, &spec, KUBE_CALL(import_on_answer, op, NULL), &err);
 	}
 	if (r < 0) {
 		free(op);
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 		return;
 	}
 	i->busy = true;
@@ -130,7 +130,7 @@ static bool step_create(struct import *im, struct item *i) {
 	}
 	int r = object_wanted(i->kind, i->obj, plan_uid, &im->plan, &body, &err);
 	if (r < 0)
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 	if (r < 0 || !body)
 		return false;
 	send_item(im, i, "POST", NULL, body, created);
@@ -149,7 +149,7 @@ static bool step_adopt(struct import *im, struct item *i) {
 	if (!i->adopt)
 		return false;
 	if (object_wanted(i->kind, i->obj, plan_uid, &im->plan, &body, &err) < 0 || !body) {
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 		return false;
 	}
 	send_item(im, i, "PATCH", NULL, body, adopted);
@@ -176,7 +176,7 @@ static bool step_status(struct import *im, struct item *i) {
 	struct error err = {0};
 	if (!body) {
 		error_oom(&err);
-		fail(im, i, &err);
+		import_fail(im, i, &err);
 		return false;
 	}
 	send_item(im, i, "PATCH", "status", body, status_written);
@@ -213,7 +213,7 @@ static bool step_delete(struct import *im, struct item *i) {
 
 /* ---- ---- */
 
-static bool run(struct import *im, unsigned below) {
+static bool import_run(struct import *im, unsigned below) {
 	while (im->pending > below)
 		if (sd_event_run(im->loop, UINT64_MAX) < 0)
 			return false;
@@ -241,10 +241,10 @@ static int do_step(struct import *im, size_t step, struct error *err) {
 			begun += steps[step](im, &im->plan.items[n]);
 			/* What a kind needs is of the kinds before. */
 			bool last = n + 1 == im->plan.n || im->plan.items[n + 1].kind != im->plan.items[n].kind;
-			if (!run(im, last ? 0 : WINDOW - 1))
+			if (!import_run(im, last ? 0 : WINDOW - 1))
 				return error_set(err, EIO, "the event loop failed");
 		}
-		if (!run(im, 0))
+		if (!import_run(im, 0))
 			return error_set(err, EIO, "the event loop failed");
 		if (im->err.code) {
 			*err = im->err;

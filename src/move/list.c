@@ -7,8 +7,9 @@
 
 #define PAGE "500"
 
-static int take(const struct kube_response *resp, const struct api_kind *k,
-                int (*each)(json_t *, void *, struct error *), void *userdata, char **ret_more, struct error *err) {
+static int list_take(const struct kube_response *resp, const struct api_kind *k,
+                     int (*each)(json_t *, void *, struct error *), void *userdata, char **ret_more,
+                     struct error *err) {
 	json_t *page = json_loadb(resp->body, resp->len, 0, NULL), *items = json_object_get(page, "items"), *obj;
 	const char *more = json_string_value(json_object_get(json_object_get(page, "metadata"), "continue"));
 	size_t i;
@@ -42,7 +43,7 @@ int list_all(struct kube_client *c, const struct api_kind *k,
 		struct kube_spec spec = {.method = "GET", .path = path.data, .timeout_ms = 60000};
 		r = kube_perform(c, &spec, &resp);
 		if (r == 0)
-			r = take(&resp, k, each, userdata, &more, err);
+			r = list_take(&resp, k, each, userdata, &more, err);
 		else if (r == -ENOENT)
 			error_set(
 				err, r,

@@ -243,7 +243,8 @@ static bool is_nothing(const json_t *v) {
 }
 
 /* ALL: B may not say more than A. */
-static bool compare(const json_t *a, const json_t *b, bool all, const char *where, char path[static OBJECT_PATH_MAX]) {
+static bool move_object_compare(const json_t *a, const json_t *b, bool all, const char *where,
+                                char path[static OBJECT_PATH_MAX]) {
 	const char *key;
 	json_t *v;
 	snprintf(path, OBJECT_PATH_MAX, "%s", where);
@@ -256,7 +257,8 @@ static bool compare(const json_t *a, const json_t *b, bool all, const char *wher
 			json_object_foreach((json_t *)sides[side], key, v) {
 				int n = snprintf(inner, sizeof(inner), "%s%s%s", where, *where ? "." : "", key);
 				if ((size_t)n < sizeof(inner) &&
-				    !compare(json_object_get(a, key), json_object_get(b, key), true, inner, path))
+				    !move_object_compare(json_object_get(a, key), json_object_get(b, key), true, inner,
+				                         path))
 					return false;
 				if ((size_t)n >= sizeof(inner) &&
 				    !json_equal(json_object_get(a, key), json_object_get(b, key)))
@@ -266,7 +268,7 @@ static bool compare(const json_t *a, const json_t *b, bool all, const char *wher
 	}
 	if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {
 		for (size_t i = 0; i < json_array_size(a); i++)
-			if (!compare(json_array_get(a, i), json_array_get(b, i), true, where, path))
+			if (!move_object_compare(json_array_get(a, i), json_array_get(b, i), true, where, path))
 				return false;
 		return true;
 	}
@@ -274,7 +276,7 @@ static bool compare(const json_t *a, const json_t *b, bool all, const char *wher
 }
 
 bool object_equal(const json_t *a, const json_t *b, const char *where, char path[static OBJECT_PATH_MAX]) {
-	return compare(a, b, true, where, path);
+	return move_object_compare(a, b, true, where, path);
 }
 
 /* Rules of a role that takes in others are made by the server. */
@@ -290,21 +292,24 @@ bool object_same(const struct api_kind *k, const json_t *want, const json_t *hav
 	const json_t *const sides[] = {want, have};
 	const char *key;
 	json_t *v;
-	if (!compare(json_object_get(wm, "labels"), json_object_get(hm, "labels"), false, "metadata.labels", path) ||
-	    !compare(json_object_get(wm, "annotations"), json_object_get(hm, "annotations"), false,
-	             "metadata.annotations", path) ||
-	    !compare(json_object_get(wm, "ownerReferences"), json_object_get(hm, "ownerReferences"), true,
-	             "metadata.ownerReferences", path))
+	if (!move_object_compare(json_object_get(wm, "labels"), json_object_get(hm, "labels"), false, "metadata.labels",
+	                         path) ||
+	    !move_object_compare(json_object_get(wm, "annotations"), json_object_get(hm, "annotations"), false,
+	                         "metadata.annotations", path) ||
+	    !move_object_compare(json_object_get(wm, "ownerReferences"), json_object_get(hm, "ownerReferences"), true,
+	                         "metadata.ownerReferences", path))
 		return false;
 	json_t *meta = json_deep_copy(hm);
 	drop_deletion_finalizers(meta);
-	bool same = (meta || !hm) && compare(json_object_get(wm, "finalizers"), json_object_get(meta, "finalizers"),
-	                                     true, "metadata.finalizers", path);
+	bool same = (meta || !hm) &&
+	            move_object_compare(json_object_get(wm, "finalizers"), json_object_get(meta, "finalizers"), true,
+	                                "metadata.finalizers", path);
 	json_decref(meta);
 	for (size_t side = 0; same && side < ARRAY_SIZE(sides); side++)
 		json_object_foreach((json_t *)sides[side], key, v) {
 			if (same && !is_servers(k, want, key))
-				same = compare(json_object_get(want, key), json_object_get(have, key), true, key, path);
+				same = move_object_compare(json_object_get(want, key), json_object_get(have, key), true,
+				                           key, path);
 		}
 	return same;
 }

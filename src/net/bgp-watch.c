@@ -19,7 +19,7 @@ struct bgp_watch {
 };
 
 /* route_dump() shows our own routes only; these are FRR's. */
-static int look_at_route(const struct nlmsghdr *h, void *userdata) {
+static int bgp_watch_look_at_route(const struct nlmsghdr *h, void *userdata) {
 	struct bgp_routes *b = userdata;
 	struct route r;
 	if (!route_decode(h, &r) || r.protocol != RTPROT_BGP)
@@ -38,7 +38,7 @@ static int look(struct bgp_watch *w, struct bgp_routes *ret, struct error *err) 
 		/* The kernel filters by protocol and table: one answer, not the whole overlay. */
 		hdr.rtm_protocol = RTPROT_BGP;
 		struct nlmsghdr *h = nl_request(w->requests, RTM_GETROUTE, 0, &hdr, sizeof(hdr));
-		int r = nl_dump(w->requests, h, look_at_route, &d, err, "list the routes of BGP");
+		int r = nl_dump(w->requests, h, bgp_watch_look_at_route, &d, err, "list the routes of BGP");
 		if (r < 0)
 			return r;
 	}
@@ -64,7 +64,7 @@ static int is_bgp(const struct nlmsghdr *h, void *userdata) {
 	return 0;
 }
 
-static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata) {
+static int bgp_watch_on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata) {
 	struct bgp_watch *w = userdata;
 	bool touched = false;
 	if (nl_receive(w->notifications, is_bgp, &touched, NULL) < 0 || touched)
@@ -88,7 +88,7 @@ int bgp_watch_new(struct bgp_watch **ret, sd_event *loop, int netns_fd,
 	int r = nl_open(&w->requests, netns_fd, err);
 	if (r >= 0)
 		r = nl_subscribe(&w->notifications, netns_fd, groups, err);
-	if (r >= 0 && sd_event_add_io(loop, &w->io, nl_fd(w->notifications), EPOLLIN, on_io, w) < 0)
+	if (r >= 0 && sd_event_add_io(loop, &w->io, nl_fd(w->notifications), EPOLLIN, bgp_watch_on_io, w) < 0)
 		r = error_oom(err);
 	if (r >= 0 && sd_event_add_defer(loop, &w->first, on_first, w) < 0)
 		r = error_oom(err);

@@ -30,7 +30,8 @@
 
 static const char *const daemons[FRRCONF_DAEMONS] = {[FRRCONF_ZEBRA] = "zebra", [FRRCONF_BGPD] = "bgpd"};
 
-static const char *path_of(const struct frr *f, const char *daemon, const char *suffix, char out[static PATH_LEN_MAX]) {
+static const char *frr_path_of(const struct frr *f, const char *daemon, const char *suffix,
+                               char out[static PATH_LEN_MAX]) {
 	snprintf(out, PATH_LEN_MAX, "%s/%s%s", f->dir, daemon, suffix);
 	return out;
 }
@@ -42,7 +43,7 @@ static const char *config_of(const struct frr *f, const char *daemon, const char
 	return out;
 }
 
-static int prepare_dir(const struct frr *f, struct error *err) {
+static int frr_prepare_dir(const struct frr *f, struct error *err) {
 	char conf[PATH_LEN_MAX];
 	struct passwd *user = getpwnam("frr");
 	struct group *group = getgrnam("frr");
@@ -73,7 +74,7 @@ static int prepare_dir(const struct frr *f, struct error *err) {
 static pid_t running(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	_close_ int fd = open(path_of(f, daemon, ".pid", path), O_RDWR | O_CLOEXEC);
+	_close_ int fd = open(frr_path_of(f, daemon, ".pid", path), O_RDWR | O_CLOEXEC);
 	if (fd < 0 || fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
 		return 0;
 	return lock.l_pid;
@@ -112,7 +113,7 @@ void frr_remove_traces(const char *daemon, pid_t pid) {
  *
  * Ends DAEMON. *RET_LOCK is its lock, which is ours then, or -1 when nothing was ever started here.
  */
-static int stop(const struct frr *f, const char *daemon, int *ret_lock, struct error *err) {
+static int frr_stop_daemon(const struct frr *f, const char *daemon, int *ret_lock, struct error *err) {
 	char path[PATH_LEN_MAX];
 	_close_ int lock = open(config_of(f, daemon, ".lock", path), O_RDONLY | O_CLOEXEC);
 	if (lock < 0 && errno != ENOENT)
@@ -153,7 +154,7 @@ static int vty_open(const struct frr *f, const char *daemon, int *ret, struct er
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = VTY_TIMEOUT_S};
 	char path[PATH_LEN_MAX];
-	path_of(f, daemon, ".vty", path);
+	frr_path_of(f, daemon, ".vty", path);
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return error_set(err, ENAMETOOLONG, "`%s` is too long for a socket", path);
 	memcpy(sa.sun_path, path, strlen(path) + 1);
@@ -228,24 +229,24 @@ int frr_command(const struct frr *f, const char *daemon, const char *const *comm
 static void remove_old_traces(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	_free_ char *text = NULL;
-	if (read_file(path_of(f, daemon, ".pid", path), 64, &text, NULL, NULL) == 0 && atoi(text) > 1)
+	if (read_file(frr_path_of(f, daemon, ".pid", path), 64, &text, NULL, NULL) == 0 && atoi(text) > 1)
 		frr_remove_traces(daemon, atoi(text));
 }
 
 /* Whoever has that name or is about to take it is ended first. */
-static int start(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
+static int frr_start_daemon(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
 	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8];
 	char netns[NETNS_PATH_MAX];
 	_close_ int lock = -1;
 	_close_ int made = open(config_of(f, daemon, ".lock", lock_path), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
-	int r = made < 0 ? error_errno(err, errno, "make `%s`", lock_path) : stop(f, daemon, &lock, err);
+	int r = made < 0 ? error_errno(err, errno, "make `%s`", lock_path) : frr_stop_daemon(f, daemon, &lock, err);
 	if (r < 0)
 		return r;
 	snprintf(program, sizeof(program), "/usr/lib/frr/%s", daemon);
-	path_of(f, daemon, ".pid", pid);
-	path_of(f, "zserv", ".api", zserv);
-	path_of(f, daemon, ".log", log);
+	frr_path_of(f, daemon, ".pid", pid);
+	frr_path_of(f, "zserv", ".api", zserv);
+	frr_path_of(f, daemon, ".log", log);
 	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
 	unlink(config_of(f, daemon, ".conf", conf));
 	unlink(config_of(f, daemon, ".next", next));
@@ -341,7 +342,7 @@ static int configure(const struct frr *f, enum frrconf_daemon d, const struct fr
 static void bound_log(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	struct stat st;
-	_close_ int fd = open(path_of(f, daemon, ".log", path), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_close_ int fd = open(frr_path_of(f, daemon, ".log", path), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_size > LOG_MAX)
 		(void)!ftruncate(fd, 0);
 }
@@ -357,13 +358,13 @@ static int ensure_daemon(const struct frr *f, enum frrconf_daemon d, const struc
 		return r;
 	/* Without that file its start was broken off: what it has read, or will, isn't known. */
 	bool started = pid && in_namespace(f, pid) && access(config_of(f, daemons[d], ".conf", conf), F_OK) == 0;
-	return started ? configure(f, d, c, &config, err) : start(f, daemons[d], &config, err);
+	return started ? configure(f, d, c, &config, err) : frr_start_daemon(f, daemons[d], &config, err);
 }
 
 int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) {
 	int r = frrconf_error(c, err);
 	if (r >= 0)
-		r = prepare_dir(f, err);
+		r = frr_prepare_dir(f, err);
 	for (int d = 0; r >= 0 && d < FRRCONF_DAEMONS; d++)
 		r = ensure_daemon(f, d, c, err);
 	return r;
@@ -372,9 +373,9 @@ int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) 
 int frr_stop(const struct frr *f, struct error *err) {
 	char conf[PATH_LEN_MAX];
 	_close_ int bgpd = -1, zebra = -1;
-	int r = stop(f, "bgpd", &bgpd, err);
+	int r = frr_stop_daemon(f, "bgpd", &bgpd, err);
 	if (r >= 0)
-		r = stop(f, "zebra", &zebra, err);
+		r = frr_stop_daemon(f, "zebra", &zebra, err);
 	if (r >= 0)
 		r = remove_tree(f->dir, err);
 	if (r >= 0)

@@ -37,14 +37,14 @@ static const struct nl_field plain[] = {NEST(IFLA_LINKINFO, 0, plain_info), {0}}
 static const struct nl_field veth[] = {NEST(IFLA_LINKINFO, 0, veth_info), {0}};
 static const struct nl_field vxlan[] = {NEST(IFLA_LINKINFO, 0, vxlan_info), {0}};
 
-static const struct nl_field *fields_of(const char *kind) {
+static const struct nl_field *link_attrs_fields_of(const char *kind) {
 	return streq(kind, "veth") ? veth : streq(kind, "vxlan") ? vxlan : plain;
 }
 
 void link_attrs_put(struct nlmsghdr *h, const struct link_attrs *a) {
 	nl_put_fields(h, common, a);
 	if (*a->kind)
-		nl_put_fields(h, fields_of(a->kind), a);
+		nl_put_fields(h, link_attrs_fields_of(a->kind), a);
 }
 
 int link_create(struct nl *nl, const struct link_attrs *a, struct error *err) {
@@ -59,7 +59,7 @@ void link_decode(const struct nlmsghdr *h, struct link *ret) {
 	struct link_attrs a = {0};
 	nl_read_fields(h, sizeof(*i), common, &a);
 	nl_read_fields(h, sizeof(*i), plain, &a);
-	nl_read_fields(h, sizeof(*i), fields_of(a.kind), &a);
+	nl_read_fields(h, sizeof(*i), link_attrs_fields_of(a.kind), &a);
 	*ret = (struct link){.index = i->ifi_index,
 	                     .flags = i->ifi_flags,
 	                     .mtu = a.own.mtu,

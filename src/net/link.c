@@ -13,7 +13,7 @@ static int get_one(const struct nlmsghdr *h, void *userdata) {
 	return 0;
 }
 
-static int check_name(const char *name, struct error *err) {
+static int link_check_name(const char *name, struct error *err) {
 	if (!*name || strlen(name) >= IFNAMSIZ || strpbrk(name, "/: "))
 		return error_set(err, EINVAL, "network device `%s`: not a usable name (1 to %d characters)", name,
 		                 IFNAMSIZ - 1);
@@ -23,7 +23,7 @@ static int check_name(const char *name, struct error *err) {
 int link_get(struct nl *n, const char *name, struct link *ret, struct error *err) {
 	struct ifinfomsg i = {0};
 	struct link l = {0};
-	int r = check_name(name, err);
+	int r = link_check_name(name, err);
 	if (r < 0)
 		return r;
 	struct nlmsghdr *h = nl_request(n, RTM_GETLINK, 0, &i, sizeof(i));
@@ -56,7 +56,7 @@ int link_dump(struct nl *n, link_handler handler, void *userdata, struct error *
 int link_set(struct nl *n, int index, const struct link_change *c, struct error *err) {
 	struct ifinfomsg i = {.ifi_index = index};
 	struct link_attrs a = {.own.mtu = c->mtu, .own.netns_fd = c->move ? c->netns_fd : 0, .master = c->master};
-	int r = c->name ? check_name(c->name, err) : 0;
+	int r = c->name ? link_check_name(c->name, err) : 0;
 	if (r < 0)
 		return r;
 	if (c->up || c->down) {
@@ -74,7 +74,7 @@ int link_set(struct nl *n, int index, const struct link_change *c, struct error 
 
 int link_delete(struct nl *n, const char *name, struct error *err) {
 	struct ifinfomsg i = {0};
-	int r = check_name(name, err);
+	int r = link_check_name(name, err);
 	if (r < 0)
 		return r;
 	struct nlmsghdr *h = nl_request(n, RTM_DELLINK, 0, &i, sizeof(i));

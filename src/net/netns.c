@@ -21,7 +21,7 @@ const char *netns_path(const char *name, char out[static NETNS_PATH_MAX]) {
 	return out;
 }
 
-static int check_name(const char *name, struct error *err) {
+static int netns_check_name(const char *name, struct error *err) {
 	if (!*name || strlen(name) > NETNS_NAME_MAX || strchr(name, '/') || name[0] == '.')
 		return error_set(err, EINVAL, "network namespace `%s`: not a usable name (1 to %d characters, no `/`)",
 		                 name, NETNS_NAME_MAX);
@@ -33,7 +33,7 @@ static int check_name(const char *name, struct error *err) {
  * or a deleted namespace would live on in them: the directory is made a shared mount of its own.
  * The lock (ip-netns takes the same one) keeps two of us from stacking mounts.
  */
-static int prepare_dir(struct error *err) {
+static int netns_prepare_dir(struct error *err) {
 	_close_ int lock = -1;
 	int r = mkdir_p(NETNS_DIR, 0755, err);
 	if (r >= 0)
@@ -55,7 +55,7 @@ static bool is_netns(int fd) {
 
 int netns_open(const char *name, int *ret_fd, struct error *err) {
 	char path[NETNS_PATH_MAX];
-	int r = check_name(name, err);
+	int r = netns_check_name(name, err);
 	if (r < 0)
 		return r;
 	_close_ int fd = open(netns_path(name, path), O_RDONLY | O_CLOEXEC);
@@ -111,7 +111,7 @@ int netns_ensure(const char *name, bool *ret_created, struct error *err) {
 			*ret_created = false;
 		return 0;
 	}
-	if (r != -ENOENT || (r = prepare_dir(err)) < 0)
+	if (r != -ENOENT || (r = netns_prepare_dir(err)) < 0)
 		return r;
 	_close_ int point = open(netns_path(name, path), O_RDONLY | O_CREAT | O_CLOEXEC, 0);
 	if (point < 0)
@@ -128,7 +128,7 @@ int netns_ensure(const char *name, bool *ret_created, struct error *err) {
 
 int netns_delete(const char *name, struct error *err) {
 	char path[NETNS_PATH_MAX];
-	int r = check_name(name, err);
+	int r = netns_check_name(name, err);
 	if (r < 0)
 		return r;
 	if (umount2(netns_path(name, path), MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
@@ -138,7 +138,7 @@ int netns_delete(const char *name, struct error *err) {
 	return 0;
 }
 
-static int compare(const void *a, const void *b) {
+static int netns_compare(const void *a, const void *b) {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
@@ -164,7 +164,7 @@ int netns_list(const char *prefix, char ***ret, size_t *ret_n, struct error *err
 	if (dir)
 		closedir(dir);
 	if (n)
-		qsort(names, n, sizeof(*names), compare);
+		qsort(names, n, sizeof(*names), netns_compare);
 	*ret = names;
 	*ret_n = n;
 	return 0;

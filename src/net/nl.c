@@ -25,7 +25,7 @@ struct nl {
 	uint8_t in[RECV_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
 
-static int open_here(void *arg, struct error *err) {
+static int nl_open_here(void *arg, struct error *err) {
 	struct nl *n = arg;
 	int one = 1, size = RCVBUF_BYTES;
 	n->sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
@@ -49,7 +49,7 @@ int nl_open(struct nl **ret, int netns_fd, struct error *err) {
 	if (!n)
 		return error_oom(err);
 	n->seq = 1;
-	int r = netns_fd < 0 ? open_here(n, err) : netns_run(netns_fd, open_here, n, err);
+	int r = netns_fd < 0 ? nl_open_here(n, err) : netns_run(netns_fd, nl_open_here, n, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(n);
@@ -80,7 +80,7 @@ struct nlmsghdr *nl_request(struct nl *n, uint16_t type, uint16_t flags, const v
 	return message(n->out, ++n->seq, type, flags, hdr, len);
 }
 
-static int send_all(struct nl *n, const void *data, size_t len, struct error *err) {
+static int nl_send_all(struct nl *n, const void *data, size_t len, struct error *err) {
 	ssize_t r;
 	do
 		r = mnl_socket_sendto(n->sock, data, len);
@@ -170,7 +170,7 @@ static int await(struct nl *n, uint32_t seq, struct reading *rd, struct error *e
 
 static int exchange(struct nl *n, struct nlmsghdr *h, struct reading *rd, struct error *err, const char *what,
                     va_list ap) {
-	int r = send_all(n, h, h->nlmsg_len, err);
+	int r = nl_send_all(n, h, h->nlmsg_len, err);
 	if (r >= 0)
 		r = await(n, h->nlmsg_seq, rd, err);
 	if (r < 0 && err) {
@@ -219,7 +219,7 @@ int nl_dump(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata
 	return error_set(err, EAGAIN, "the kernel's tables kept changing while they were read");
 }
 
-static int join(struct nl *n, const unsigned *groups, struct error *err) {
+static int nl_join(struct nl *n, const unsigned *groups, struct error *err) {
 	for (; *groups; groups++)
 		if (mnl_socket_setsockopt(n->sock, NETLINK_ADD_MEMBERSHIP, (void *)groups, sizeof(*groups)) < 0)
 			return error_errno(err, errno, "join netlink group %u", *groups);
@@ -230,7 +230,7 @@ int nl_subscribe(struct nl **ret, int netns_fd, const unsigned *groups, struct e
 	_nl_free_ struct nl *n = NULL;
 	int r = nl_open(&n, netns_fd, err);
 	if (r >= 0)
-		r = join(n, groups, err);
+		r = nl_join(n, groups, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(n);
@@ -341,7 +341,7 @@ void nl_put_fields(struct nlmsghdr *h, const struct nl_field *fields, const void
 
 static void read_attrs(const uint8_t *payload, size_t len, const struct nl_field *fields, void *to);
 
-static void read_field(const struct nlattr *a, const struct nl_field *f, void *to) {
+static void nl_read_field(const struct nlattr *a, const struct nl_field *f, void *to) {
 	void *member = (uint8_t *)to + f->offset;
 	const uint8_t *payload = mnl_attr_get_payload(a);
 	size_t len = mnl_attr_get_payload_len(a);
@@ -376,7 +376,7 @@ static void read_attrs(const uint8_t *payload, size_t len, const struct nl_field
 	mnl_attr_for_each_payload((const void *)payload, len) {
 		for (const struct nl_field *f = fields; f->attr; f++)
 			if (f->attr == mnl_attr_get_type(attr))
-				read_field(attr, f, to);
+				nl_read_field(attr, f, to);
 	}
 }
 
@@ -449,7 +449,7 @@ int nl_batch_flush(struct nl_batch *b, struct error *err) {
 		return 0;
 	/* The kernel works through the messages in order, so the last one's acknowledgement is everyone's. */
 	b->last->nlmsg_flags |= NLM_F_ACK;
-	int r = send_all(b->nl, b->buf, b->len, err);
+	int r = nl_send_all(b->nl, b->buf, b->len, err);
 	if (r >= 0)
 		r = batch_await(b, err);
 	b->sent += b->count;

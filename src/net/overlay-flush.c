@@ -14,7 +14,8 @@
 /* Routes in one go; the loop gets a turn in between. */
 #define ROUTES_A_TURN 100000
 
-static void tell(struct overlay *o, const struct ep *ep, const struct prefix *route, const struct error *err) {
+static void overlay_flush_tell(struct overlay *o, const struct ep *ep, const struct prefix *route,
+                               const struct error *err) {
 	if (o->c.report)
 		o->c.report(ep->name, route, err, o->c.userdata);
 }
@@ -23,11 +24,11 @@ static void tell_all(struct overlay *o, struct item *i, const struct error *err)
 	if (i->kind == ITEM_ROUTE) {
 		struct rt *rt = (struct rt *)i;
 		for (struct path *p = rt->paths; p; p = p->next)
-			tell(o, p->ep, &rt->dst, err);
+			overlay_flush_tell(o, p->ep, &rt->dst, err);
 	} else if (i->kind == ITEM_HOP) {
 		struct ep *ep;
 		TAILQ_FOREACH (ep, &((struct hop *)i)->eps, at_hop)
-			tell(o, ep, NULL, err);
+			overlay_flush_tell(o, ep, NULL, err);
 	}
 }
 
@@ -49,7 +50,7 @@ static void batch_failed(void *cookie, int code, const char *text, void *userdat
 }
 
 /* Takes what failed aside for a later attempt, and tells who was told of a failure that it is well now. */
-static void settle(struct overlay *o, struct item *i) {
+static void overlay_flush_settle(struct overlay *o, struct item *i) {
 	if (i->failed) {
 		overlay_retry_later(o, i);
 	} else if (i->reported) {
@@ -134,7 +135,7 @@ static int flush_hops(struct overlay *o, struct error *err) {
 			continue;
 		}
 		bool fresh = !i->failed && !i->nexthop;
-		settle(o, i);
+		overlay_flush_settle(o, i);
 		if (TAILQ_EMPTY(&((struct hop *)i)->eps))
 			continue;
 		i->nexthop = !i->failed;
@@ -281,7 +282,7 @@ static uint32_t target_id(const struct rt *rt) {
 	return t && t->nexthop ? t->id : 0;
 }
 
-static int put_route(struct overlay *o, struct rt *rt, struct error *err) {
+static int overlay_flush_put_route(struct overlay *o, struct rt *rt, struct error *err) {
 	struct route r = {.dst = rt->dst, .metric = OVERLAY_METRIC};
 	uint32_t id = target_id(rt);
 	if (id) {
@@ -306,7 +307,7 @@ static void settle_route(struct overlay *o, struct rt *rt) {
 		free(rt);
 		return;
 	}
-	settle(o, &rt->item);
+	overlay_flush_settle(o, &rt->item);
 }
 
 static int resolve_all(struct overlay *o, struct error *err) {
@@ -326,7 +327,7 @@ static int flush_routes(struct overlay *o, struct error *err) {
 		overlay_unlist(o, i);
 		i->failed = false;
 		TAILQ_INSERT_TAIL(&now, i, link);
-		r = put_route(o, (struct rt *)i, err);
+		r = overlay_flush_put_route(o, (struct rt *)i, err);
 	}
 	if (r >= 0)
 		r = transmit(o, err);

@@ -191,7 +191,7 @@ static int forget(struct overlay *o, struct error *err) {
 }
 
 /* Adopts what the dumps have shown to be right, queues the rest. */
-static void compare(struct overlay *o) {
+static void overlay_sync_compare(struct overlay *o) {
 	struct rt *rt;
 	struct hop *h;
 	struct group *g;
@@ -247,7 +247,7 @@ static int remove_stale(struct overlay *o, const struct stale *s, struct error *
 	return r >= 0 ? nl_batch_flush(&o->batch, err) : r;
 }
 
-static int on_sync(sd_event_source *src, uint64_t usec, void *userdata) {
+static int overlay_sync_on_sync(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct overlay *o = userdata;
 	struct error err = {0};
 	if (overlay_sync(o, &err) < 0) {
@@ -264,7 +264,7 @@ void overlay_schedule_sync(struct overlay *o) {
 		return;
 	if (since < SYNC_INTERVAL_NS)
 		delay = MAX(delay, (SYNC_INTERVAL_NS - since) / 1000);
-	(void)!loop_timer(o->c.loop, &o->sync_src, delay, on_sync, o);
+	(void)!loop_timer(o->c.loop, &o->sync_src, delay, overlay_sync_on_sync, o);
 }
 
 int overlay_sync(struct overlay *o, struct error *err) {
@@ -277,7 +277,7 @@ int overlay_sync(struct overlay *o, struct error *err) {
 	if (r >= 0)
 		r = read_kernel(&s, err);
 	if (r >= 0) {
-		compare(o);
+		overlay_sync_compare(o);
 		/* Past its limit a flush goes on in the next turn; removals have to wait for that. */
 		do
 			r = overlay_flush(o, err);
@@ -289,6 +289,6 @@ int overlay_sync(struct overlay *o, struct error *err) {
 	o->syncs++;
 	o->last_sync_ns = now_monotonic_ns();
 	if (r >= 0)
-		r = loop_timer(o->c.loop, &o->sync_src, SYNC_PERIOD_US, on_sync, o);
+		r = loop_timer(o->c.loop, &o->sync_src, SYNC_PERIOD_US, overlay_sync_on_sync, o);
 	return r < 0 ? error_prefix(err, "compare the overlay with the kernel") : 0;
 }

@@ -119,7 +119,7 @@ static int on_flush(sd_event_source *s, void *userdata) {
 	return 0;
 }
 
-static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
+static int overlay_on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
 	struct overlay *o = userdata;
 	struct item *i;
 	while ((i = TAILQ_FIRST(&o->failing)))
@@ -133,7 +133,7 @@ static void arm_retry(struct overlay *o) {
 	if (o->retry_src)
 		sd_event_source_get_enabled(o->retry_src, &enabled);
 	if (enabled == SD_EVENT_OFF)
-		(void)!loop_timer(o->c.loop, &o->retry_src, RETRY_US, on_retry, o);
+		(void)!loop_timer(o->c.loop, &o->retry_src, RETRY_US, overlay_on_retry, o);
 }
 
 void overlay_retry_later(struct overlay *o, struct item *i) {
@@ -238,7 +238,7 @@ static bool is_reserved(const struct prefix *p) {
 	return false;
 }
 
-static int check(const struct overlay_endpoint *e, struct error *err) {
+static int overlay_check(const struct overlay_endpoint *e, struct error *err) {
 	char text[PREFIX_STR_MAX];
 	struct prefix own;
 	if (e->ip.family != AF_INET6 || e->vtep.family != AF_INET6)
@@ -285,7 +285,7 @@ static int add_path(struct overlay *o, struct ep *ep, const struct prefix *dst) 
 int overlay_put(struct overlay *o, const struct overlay_endpoint *e, struct error *err) {
 	struct error ignored;
 	err = err ? err : &ignored;
-	int r = check(e, err);
+	int r = overlay_check(e, err);
 	if (r < 0)
 		return r;
 	struct hop *hop = NULL;

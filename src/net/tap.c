@@ -15,7 +15,7 @@ struct tap {
 	int fd;
 };
 
-static int open_here(void *arg, struct error *err) {
+static int tap_open_here(void *arg, struct error *err) {
 	struct tap *t = arg;
 	struct ifreq req = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -43,7 +43,7 @@ int link_open_tap(int netns_fd, const char *name, uid_t owner, uint32_t mtu, int
 	struct tap t = {.name = name, .owner = owner, .mtu = mtu, .fd = -1};
 	if (!*name || strlen(name) >= IFNAMSIZ)
 		return error_set(err, EINVAL, "tap `%s`: not a usable name (1 to %d characters)", name, IFNAMSIZ - 1);
-	int r = netns_run(netns_fd, open_here, &t, err);
+	int r = netns_run(netns_fd, tap_open_here, &t, err);
 	if (r >= 0)
 		*ret_fd = t.fd;
 	return r;

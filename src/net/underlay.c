@@ -53,8 +53,8 @@ static const struct netns_sysctl public_sysctls[] = {
 	{"ipv4/nexthop_compat_mode", "0"},
 };
 
-static int join(const char *name, int *fd, struct nl **nl, const struct netns_sysctl *sysctls, size_t n,
-                struct error *err) {
+static int underlay_join(const char *name, int *fd, struct nl **nl, const struct netns_sysctl *sysctls, size_t n,
+                         struct error *err) {
 	_close_ int now = -1;
 	struct stat a, b;
 	int r = netns_ensure(name, NULL, err);
@@ -196,7 +196,7 @@ static int ensure_public(struct underlay *u, const struct underlay_config *c, st
 	return r;
 }
 
-static int check(const struct underlay_config *c, struct error *err) {
+static int underlay_check(const struct underlay_config *c, struct error *err) {
 	if (c->vtep.family != AF_INET6)
 		return error_set(err, EINVAL, "VTEP address: must be IPv6");
 	if (c->asn == 0 || c->asn == UINT32_MAX)
@@ -207,15 +207,16 @@ static int check(const struct underlay_config *c, struct error *err) {
 }
 
 int underlay_prepare(struct underlay *u, const struct underlay_config *c, struct error *err) {
-	int r = check(c, err);
+	int r = underlay_check(c, err);
 	if (r < 0)
 		return r;
 	snprintf(u->underlay_name, sizeof(u->underlay_name), "%sunderlay", c->prefix);
 	snprintf(u->public_name, sizeof(u->public_name), "%spublic", c->prefix);
-	r = join(u->underlay_name, &u->underlay_fd, &u->underlay_nl, underlay_sysctls, ARRAY_SIZE(underlay_sysctls),
-	         err);
+	r = underlay_join(u->underlay_name, &u->underlay_fd, &u->underlay_nl, underlay_sysctls,
+	                  ARRAY_SIZE(underlay_sysctls), err);
 	if (r >= 0)
-		r = join(u->public_name, &u->public_fd, &u->public_nl, public_sysctls, ARRAY_SIZE(public_sysctls), err);
+		r = underlay_join(u->public_name, &u->public_fd, &u->public_nl, public_sysctls,
+		                  ARRAY_SIZE(public_sysctls), err);
 	for (size_t i = 0; r >= 0 && i < c->n_nics; i++)
 		r = ensure_nic(u, c->nics[i], err);
 	if (r >= 0)

@@ -80,7 +80,7 @@ static int set_text(const struct field *f, void *at, const char *s, struct error
 	return r < 0 ? error_prefix(err, "%s", f->key) : 0;
 }
 
-static int read_field(struct jr *r, const struct field *f, struct vm_config *c, struct error *err) {
+static int config_read_field(struct jr *r, const struct field *f, struct vm_config *c, struct error *err) {
 	void *at = (char *)c + f->offset;
 	const char *s;
 	size_t len;
@@ -154,7 +154,7 @@ int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct 
 		if (seen & (1U << i))
 			return error_set(err, EINVAL, "%s: given twice", fields[i].key);
 		seen |= 1U << i;
-		ok = read_field(&r, &fields[i], &c, err);
+		ok = config_read_field(&r, &fields[i], &c, err);
 		if (ok < 0)
 			return ok;
 	}

@@ -22,7 +22,7 @@ struct console {
 	struct client clients[CONSOLE_CLIENTS_MAX];
 };
 
-static void drop(struct client *c) {
+static void console_drop(struct client *c) {
 	c->io = sd_event_source_disable_unref(c->io);
 	c->fd = safe_close(c->fd);
 	buf_free(&c->out);
@@ -36,7 +36,7 @@ static void send_client(struct client *c) {
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			drop(c);
+			console_drop(c);
 			return;
 		}
 		buf_consume(&c->out, (size_t)n);
@@ -44,10 +44,10 @@ static void send_client(struct client *c) {
 	sd_event_source_set_io_events(c->io, EPOLLIN | (c->out.len ? EPOLLOUT : 0));
 }
 
-static void give(struct client *c, const char *data, size_t len) {
+static void console_give(struct client *c, const char *data, size_t len) {
 	buf_add(&c->out, data, len);
 	if (c->out.failed)
-		drop(c);
+		console_drop(c);
 	else
 		send_client(c);
 }
@@ -75,7 +75,7 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		return 0;
 	ssize_t n = recv(fd, text, sizeof(text), MSG_DONTWAIT);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		drop(c);
+		console_drop(c);
 		return 0;
 	}
 	if (n > 0 && c->console->serial_io) {
@@ -99,7 +99,7 @@ static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		if (sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, on_client, c) < 0)
 			return 0;
 		c->fd = TAKE_FD(conn);
-		give(c, con->kept.data, con->kept.len);
+		console_give(c, con->kept.data, con->kept.len);
 	}
 	return 0;
 }
@@ -126,7 +126,7 @@ static int on_serial(sd_event_source *s, int fd, uint32_t revents, void *userdat
 	buf_add(&con->kept, text, (size_t)n);
 	for (size_t i = 0; i < CONSOLE_CLIENTS_MAX; i++)
 		if (con->clients[i].fd >= 0)
-			give(&con->clients[i], text, (size_t)n);
+			console_give(&con->clients[i], text, (size_t)n);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ struct console *console_free(struct console *con) {
 	if (!con)
 		return NULL;
 	for (size_t i = 0; i < CONSOLE_CLIENTS_MAX; i++)
-		drop(&con->clients[i]);
+		console_drop(&con->clients[i]);
 	sd_event_source_disable_unref(con->serial_io);
 	sd_event_source_disable_unref(con->listen_io);
 	safe_close(con->serial);

@@ -25,19 +25,19 @@ struct control {
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
 
-static void drop(struct client *c) {
+static void control_drop(struct client *c) {
 	c->io = sd_event_source_disable_unref(c->io);
 	c->fd = safe_close(c->fd);
 	buf_free(&c->in);
 }
 
 /* A line is far smaller than a socket's buffer: one that doesn't fit means a client that doesn't read. */
-static void give(struct client *c, const struct buf *line) {
+static void control_give(struct client *c, const struct buf *line) {
 	if (line->failed || send(c->fd, line->data, line->len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)line->len)
-		drop(c);
+		control_drop(c);
 }
 
-static void print_status(struct control *c, struct buf *line) {
+static void control_print_status(struct control *c, struct buf *line) {
 	c->ops.status(c->userdata, line);
 	buf_putc(line, '\n');
 }
@@ -78,7 +78,7 @@ static void on_line(struct client *c, const char *text, size_t len) {
 	jw_kv_string(&line, "error", r < 0 ? err.msg : "");
 	jw_end(&line, '}');
 	buf_putc(&line, '\n');
-	give(c, &line);
+	control_give(c, &line);
 }
 
 static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
@@ -91,7 +91,7 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdat
 	if (n < 0 && room && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0) {
-		drop(c);
+		control_drop(c);
 		return 0;
 	}
 	c->in.len += (size_t)n;
@@ -119,8 +119,8 @@ static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		if (sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, on_client, c) < 0)
 			return 0;
 		c->fd = TAKE_FD(conn);
-		print_status(con, &line);
-		give(c, &line);
+		control_print_status(con, &line);
+		control_give(c, &line);
 	}
 	return 0;
 }
@@ -128,10 +128,10 @@ static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdat
 void control_changed(struct control *c) {
 	_buf_free_ struct buf line = {.max = CONTROL_LINE_MAX};
 
-	print_status(c, &line);
+	control_print_status(c, &line);
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (c->clients[i].fd >= 0)
-			give(&c->clients[i], &line);
+			control_give(&c->clients[i], &line);
 }
 
 int control_new(struct control **ret, sd_event *loop, int listen_fd, const struct control_ops *ops, void *userdata,
@@ -158,7 +158,7 @@ struct control *control_free(struct control *c) {
 	if (!c)
 		return NULL;
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-		drop(&c->clients[i]);
+		control_drop(&c->clients[i]);
 	sd_event_source_disable_unref(c->listen_io);
 	safe_close(c->listen);
 	free(c);

@@ -36,7 +36,7 @@ const struct vm_status *machine_status(const struct machine *m) {
 	return &m->status;
 }
 
-static void set_state(struct machine *m, enum vm_state state) {
+static void machine_set_state(struct machine *m, enum vm_state state) {
 	if (m->status.state == state)
 		return;
 	m->status.state = state;
@@ -47,7 +47,7 @@ static void set_state(struct machine *m, enum vm_state state) {
 /* What a stop or a resume of the vCPUs means; not while going down. */
 static void set_running(struct machine *m, bool running) {
 	if (m->status.state < VM_STOPPING)
-		set_state(m, running ? VM_RUNNING : VM_PAUSED);
+		machine_set_state(m, running ? VM_RUNNING : VM_PAUSED);
 }
 
 /* The text of member KEY of the flat object DATA equals VALUE (strings with their quotes). */
@@ -82,7 +82,7 @@ static void on_status(void *userdata, const struct error *err, const char *data,
 	set_running(m, member_is(data, len, "running", "true"));
 }
 
-static void on_event(void *userdata, const char *name, const char *data, size_t len) {
+static void machine_on_event(void *userdata, const char *name, const char *data, size_t len) {
 	struct machine *m = userdata;
 
 	if (streq(name, "STOP"))
@@ -164,7 +164,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 		         si->si_status, last_line(m));
 	}
 	m->pid = 0;
-	set_state(m, VM_ENDED);
+	machine_set_state(m, VM_ENDED);
 	m->ops.ended(m->userdata);
 	return 0;
 }
@@ -179,7 +179,7 @@ static int on_late(sd_event_source *s, uint64_t usec, void *userdata) {
 }
 
 static int power_off(struct machine *m) {
-	set_state(m, VM_STOPPING);
+	machine_set_state(m, VM_STOPPING);
 	if (qmp_command(m->qmp, "quit", NULL, NULL, NULL) < 0)
 		kill(m->pid, SIGKILL);
 	return loop_timer(m->loop, &m->timer, KILL_WAIT_US, on_late, m);
@@ -216,7 +216,7 @@ int machine_command(struct machine *m, const char *name, struct error *err) {
 		return error_set(err, EINVAL, "command `%s` is none of shutdown, poweroff, reset", name);
 	if (m->status.state == VM_STOPPING)
 		return 0;
-	set_state(m, VM_STOPPING);
+	machine_set_state(m, VM_STOPPING);
 	int r = qmp_command(m->qmp, "system_powerdown", NULL, NULL, err);
 	if (r < 0)
 		return r;
@@ -225,7 +225,7 @@ int machine_command(struct machine *m, const char *name, struct error *err) {
 
 int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int tap_fd, int console_listen_fd,
                 const struct machine_ops *ops, void *userdata, struct error *err) {
-	static const struct qmp_ops monitor = {.event = on_event, .closed = on_closed};
+	static const struct qmp_ops monitor = {.event = machine_on_event, .closed = on_closed};
 	_cleanup_(cleanup_machine) struct machine *m = calloc(1, sizeof(*m));
 	_close_ int listen = console_listen_fd, tap = tap_fd;
 	struct qemu_process p;

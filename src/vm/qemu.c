@@ -33,7 +33,7 @@ char **strv_free(char **v) {
 	return NULL;
 }
 
-static void take(struct args *a, char *s) {
+static void qemu_take(struct args *a, char *s) {
 	if (!s || a->n == ARGS_MAX) {
 		free(s);
 		a->failed = true;
@@ -44,7 +44,7 @@ static void take(struct args *a, char *s) {
 
 /* Adds OPTION and its value, printed by FMT. */
 static void _printf_(3, 4) arg(struct args *a, const char *option, const char *fmt, ...) {
-	take(a, strdup(option));
+	qemu_take(a, strdup(option));
 	if (!fmt)
 		return;
 	va_list ap;
@@ -53,7 +53,7 @@ static void _printf_(3, 4) arg(struct args *a, const char *option, const char *f
 	if (vasprintf(&s, fmt, ap) < 0)
 		s = NULL;
 	va_end(ap);
-	take(a, s);
+	qemu_take(a, s);
 }
 
 static void add_machine(struct args *a, const struct vm_config *c) {
@@ -159,7 +159,7 @@ int qemu_argv(const struct vm_config *c, const struct qemu_fds *fds, char ***ret
 
 	if (!a.v)
 		return error_oom(err);
-	take(&a, strdup(QEMU_PROGRAM));
+	qemu_take(&a, strdup(QEMU_PROGRAM));
 	add_machine(&a, c);
 	add_boot(&a, c);
 	add_devices(&a, c, fds);

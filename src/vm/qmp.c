@@ -36,7 +36,7 @@ struct message {
 	bool greeting;
 };
 
-static void end(struct qmp *q, const struct error *err) {
+static void qmp_end(struct qmp *q, const struct error *err) {
 	if (q->over)
 		return;
 	q->over = true;
@@ -62,7 +62,7 @@ static void send_out(struct qmp *q) {
 			break;
 		if (n < 0) {
 			error_errno(&err, errno, "send to QEMU's monitor");
-			end(q, &err);
+			qmp_end(q, &err);
 			return;
 		}
 		buf_consume(&q->out, (size_t)n);
@@ -103,7 +103,7 @@ int qmp_command(struct qmp *q, const char *name, const char *args, qmp_reply_fn 
 	return 0;
 }
 
-static int parse(const char *line, size_t len, struct message *m, struct error *err) {
+static int qmp_parse(const char *line, size_t len, struct message *m, struct error *err) {
 	_cleanup_(jr_done) struct jr r;
 	const char *key, *span;
 	size_t klen, slen;
@@ -143,7 +143,7 @@ static int parse(const char *line, size_t len, struct message *m, struct error *
 }
 
 /* The "desc" of an error object, as ERR's message. */
-static void describe(const char *text, size_t len, struct error *err) {
+static void qmp_describe(const char *text, size_t len, struct error *err) {
 	_cleanup_(jr_done) struct jr r;
 	const char *key, *s;
 	size_t klen, slen;
@@ -172,7 +172,7 @@ static int handle_reply(struct qmp *q, const struct message *m, struct error *er
 			continue;
 		q->pending[i].id = 0;
 		if (m->error)
-			describe(m->error, m->error_len, &refused);
+			qmp_describe(m->error, m->error_len, &refused);
 		if (p.reply)
 			p.reply(q->userdata, m->error ? &refused : NULL, m->ret ? m->ret : "", m->ret_len);
 		return 0;
@@ -180,9 +180,9 @@ static int handle_reply(struct qmp *q, const struct message *m, struct error *er
 	return error_set(err, EBADMSG, "QEMU's monitor answered what was not asked");
 }
 
-static int handle(struct qmp *q, const char *line, size_t len, struct error *err) {
+static int qmp_handle(struct qmp *q, const char *line, size_t len, struct error *err) {
 	struct message m;
-	int r = parse(line, len, &m, err);
+	int r = qmp_parse(line, len, &m, err);
 
 	if (r < 0)
 		return error_prefix(err, "QEMU's monitor");
@@ -208,7 +208,7 @@ static int handle(struct qmp *q, const char *line, size_t len, struct error *err
 	return m.id == 0 && q->ready ? 0 : handle_reply(q, &m, err);
 }
 
-static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+static int qmp_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	struct qmp *q = userdata;
 	struct error err;
@@ -221,7 +221,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	char *room = buf_reserve(&q->in, 16384);
 	if (!room) {
 		error_set(&err, EMSGSIZE, "QEMU's monitor sent a message past %zu bytes", QMP_MESSAGE_MAX);
-		end(q, &err);
+		qmp_end(q, &err);
 		return 0;
 	}
 	ssize_t n = recv(fd, room, 16384, MSG_DONTWAIT);
@@ -232,7 +232,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 			error_errno(&err, errno, "read from QEMU's monitor");
 		else
 			error_set(&err, ECONNRESET, "QEMU closed its monitor");
-		end(q, &err);
+		qmp_end(q, &err);
 		return 0;
 	}
 	q->in.len += (size_t)n;
@@ -242,8 +242,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 		size_t at = done;
 		done = (size_t)(nl - q->in.data) + 1;
 		if (nl - (q->in.data + at) > 1 &&
-		    handle(q, q->in.data + at, (size_t)(nl - (q->in.data + at)), &err) < 0)
-			end(q, &err);
+		    qmp_handle(q, q->in.data + at, (size_t)(nl - (q->in.data + at)), &err) < 0)
+			qmp_end(q, &err);
 	}
 	buf_consume(&q->in, done);
 	return 0;
@@ -258,7 +258,7 @@ int qmp_new(struct qmp **ret, sd_event *loop, int fd, const struct qmp_ops *ops,
 	}
 	*q = (struct qmp){.fd = fd, .ops = *ops, .userdata = userdata, .next_id = 1};
 	q->in.max = q->out.max = q->early.max = QMP_MESSAGE_MAX;
-	int r = sd_event_add_io(loop, &q->io, fd, EPOLLIN, on_io, q);
+	int r = sd_event_add_io(loop, &q->io, fd, EPOLLIN, qmp_on_io, q);
 	if (r < 0) {
 		qmp_free(q);
 		return error_errno(err, r, "watch QEMU's monitor");

@@ -94,7 +94,7 @@ static bool take_token(struct ra *ra) {
 	return ra->tokens ? ra->tokens--, true : false;
 }
 
-static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+static int ra_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)revents;
 	struct ra *ra = userdata;
@@ -125,7 +125,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	return 0;
 }
 
-static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
+static int ra_on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)s;
 	(void)usec;
 	struct ra *ra = userdata;
@@ -134,7 +134,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)!send_advert(ra);
 	random_bytes(&rnd, sizeof(rnd));
 	uint64_t wait = RA_INTERVAL_MIN + rnd % (RA_INTERVAL_MAX - RA_INTERVAL_MIN + 1);
-	return loop_timer(ra->loop, &ra->timer, wait * USEC_PER_SEC, on_timer, ra);
+	return loop_timer(ra->loop, &ra->timer, wait * USEC_PER_SEC, ra_on_timer, ra);
 }
 
 int ra_open(const char *ifname, int *ret_fd, struct error *err) {
@@ -183,9 +183,9 @@ int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *conf
 	}
 	*ra = (struct ra){.fd = fd, .config = *config, .loop = loop, .tokens = RA_BURST};
 	ra->refilled_ns = now_monotonic_ns();
-	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, on_io, ra);
+	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, ra_on_io, ra);
 	if (r >= 0)
-		r = loop_timer(loop, &ra->timer, 0, on_timer, ra);
+		r = loop_timer(loop, &ra->timer, 0, ra_on_timer, ra);
 	if (r < 0)
 		return error_errno(err, r, "watch for router solicitations");
 	*ret = TAKE_PTR(ra);

@@ -30,7 +30,7 @@ void vm_status_print(const struct vm_status *s, struct buf *out) {
 	jw_end(out, '}');
 }
 
-static int find(const char *const *names, const char *text) {
+static int status_find(const char *const *names, const char *text) {
 	for (int i = 0; names[i]; i++)
 		if (streq(names[i], text))
 			return i;
@@ -44,14 +44,14 @@ void vm_status_plain(char *text) {
 			*p = '?';
 }
 
-static int take(struct vm_status *s, const char *key, const char *value, struct error *err) {
+static int status_take(struct vm_status *s, const char *key, const char *value, struct error *err) {
 	int n = 0;
 
 	if (streq(key, "state")) {
-		n = find(state_names, value);
+		n = status_find(state_names, value);
 		s->state = (enum vm_state)n;
 	} else if (streq(key, "reason")) {
-		n = find(end_names, value);
+		n = status_find(end_names, value);
 		s->end = (enum vm_end)n;
 	} else if (streq(key, "since")) {
 		n = time_parse(value, &s->since_us);
@@ -87,7 +87,7 @@ int vm_status_parse(const char *text, size_t len, struct vm_status *ret, struct 
 		if (jr_string(&r, &v, &vlen) < 0)
 			break;
 		snprintf(value, sizeof(value), "%.*s", (int)MIN(vlen, sizeof(value)), v);
-		int n = take(&s, key, value, err);
+		int n = status_take(&s, key, value, err);
 		if (n < 0)
 			return n;
 	}

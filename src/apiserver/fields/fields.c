@@ -135,17 +135,17 @@ bool fields_equal(const struct fields *a, const struct fields *b) {
 
 /* ---- operations ---- */
 
-static size_t count(const struct fields *s) {
+static size_t fields_count(const struct fields *s) {
 	return s ? s->n : 0;
 }
 
-static const struct fields *merge(struct arena *m, const struct fields *a, const struct fields *b,
-                                  void (*both)(struct arena *m, struct fields_builder *out, const struct fields_node *x,
-                                               const struct fields_node *y),
-                                  bool keep_a, bool keep_b) {
+static const struct fields *fields_merge(struct arena *m, const struct fields *a, const struct fields *b,
+                                         void (*both)(struct arena *m, struct fields_builder *out,
+                                                      const struct fields_node *x, const struct fields_node *y),
+                                         bool keep_a, bool keep_b) {
 	struct fields_builder out = {.arena = m};
-	for (size_t i = 0, j = 0; i < count(a) || j < count(b);) {
-		int c = i == count(a) ? 1 : j == count(b) ? -1 : fields_node_cmp(&a->v[i], &b->v[j]);
+	for (size_t i = 0, j = 0; i < fields_count(a) || j < fields_count(b);) {
+		int c = i == fields_count(a) ? 1 : j == fields_count(b) ? -1 : fields_node_cmp(&a->v[i], &b->v[j]);
 		const struct fields_node *x = c <= 0 ? &a->v[i++] : NULL, *y = c >= 0 ? &b->v[j++] : NULL;
 		if (c == 0)
 			both(m, &out, x, y);
@@ -165,7 +165,7 @@ static void unite(struct arena *m, struct fields_builder *out, const struct fiel
 const struct fields *fields_union(struct arena *m, const struct fields *a, const struct fields *b) {
 	if (!a || a == b)
 		return b;
-	return b ? merge(m, a, b, unite, true, true) : a;
+	return b ? fields_merge(m, a, b, unite, true, true) : a;
 }
 
 static void intersect(struct arena *m, struct fields_builder *out, const struct fields_node *x,
@@ -174,7 +174,7 @@ static void intersect(struct arena *m, struct fields_builder *out, const struct 
 }
 
 const struct fields *fields_intersection(struct arena *m, const struct fields *a, const struct fields *b) {
-	return a && b ? merge(m, a, b, intersect, false, false) : NULL;
+	return a && b ? fields_merge(m, a, b, intersect, false, false) : NULL;
 }
 
 static void subtract(struct arena *m, struct fields_builder *out, const struct fields_node *x,
@@ -183,7 +183,7 @@ static void subtract(struct arena *m, struct fields_builder *out, const struct f
 }
 
 const struct fields *fields_difference(struct arena *m, const struct fields *a, const struct fields *b) {
-	return a && b ? merge(m, a, b, subtract, true, false) : a;
+	return a && b ? fields_merge(m, a, b, subtract, true, false) : a;
 }
 
 static void cut(struct arena *m, struct fields_builder *out, const struct fields_node *x, const struct fields_node *y) {
@@ -192,12 +192,12 @@ static void cut(struct arena *m, struct fields_builder *out, const struct fields
 }
 
 const struct fields *fields_without(struct arena *m, const struct fields *a, const struct fields *b) {
-	return a && b ? merge(m, a, b, cut, true, false) : a;
+	return a && b ? fields_merge(m, a, b, cut, true, false) : a;
 }
 
 const struct fields *fields_copy(struct arena *m, const struct fields *s) {
 	struct fields_builder b = {.arena = m};
-	for (size_t i = 0; i < count(s); i++)
+	for (size_t i = 0; i < fields_count(s); i++)
 		fields_add(&b, s->v[i].type, arena_strndup(m, s->v[i].text, strlen(s->v[i].text)), s->v[i].member,
 		           fields_copy(m, s->v[i].below));
 	return fields_build(&b);
@@ -213,7 +213,8 @@ static const char *canonical(struct arena *m, const char *text) {
 	return s ? arena_strndup(m, s, strlen(s)) : NULL;
 }
 
-static int parse(struct arena *m, const json_t *json, unsigned depth, bool *self, const struct fields **ret) {
+static int fields_parse_node(struct arena *m, const json_t *json, unsigned depth, bool *self,
+                             const struct fields **ret) {
 	struct fields_builder b = {.arena = m};
 	const char *key;
 	json_t *value;
@@ -241,7 +242,7 @@ static int parse(struct arena *m, const json_t *json, unsigned depth, bool *self
 		    (key[0] == 'i' && parse_i64(text, 0, INT32_MAX, &(int64_t){0}, NULL) < 0))
 			r = -EINVAL;
 		else
-			r = parse(m, value, depth + 1, &member, &below);
+			r = fields_parse_node(m, value, depth + 1, &member, &below);
 		if (r == 0)
 			fields_add(&b, (enum element)key[0], text, member || !below, below);
 	}
@@ -255,7 +256,7 @@ static int parse(struct arena *m, const json_t *json, unsigned depth, bool *self
 
 int fields_parse(struct arena *m, const json_t *json, const struct fields **ret) {
 	bool self;
-	return parse(m, json, 0, &self, ret);
+	return fields_parse_node(m, json, 0, &self, ret);
 }
 
 static json_t *print(const struct fields *s, bool self) {
@@ -264,7 +265,7 @@ static json_t *print(const struct fields *s, bool self) {
 	int r = out ? 0 : -1;
 	if (self)
 		r |= json_object_set_new(out, ".", json_object());
-	for (size_t i = 0; r == 0 && i < count(s); i++) {
+	for (size_t i = 0; r == 0 && i < fields_count(s); i++) {
 		const struct fields_node *n = &s->v[i];
 		buf_reset(&key);
 		buf_putc(&key, (char)n->type);
@@ -310,7 +311,7 @@ static void each_below(const struct fields *s, struct buf *path, void (*each)(vo
 	size_t len = path->len;
 	/* Members of a level come before those of deeper ones. */
 	for (int deep = 0; deep < 2; deep++)
-		for (size_t i = 0; i < count(s); i++) {
+		for (size_t i = 0; i < fields_count(s); i++) {
 			if (deep ? !s->v[i].below : !s->v[i].member)
 				continue;
 			path_add(path, &s->v[i]);

@@ -10,7 +10,7 @@ static const char *str(const json_t *entry, const char *key) {
 	return s ? s : "";
 }
 
-static struct managed_entry *add(struct managed *e) {
+static struct managed_entry *managed_add(struct managed *e) {
 	if (e->n == e->cap) {
 		size_t cap = e->cap ? e->cap * 2 : 8;
 		struct managed_entry *v = arena_alloc(e->arena, cap * sizeof(*v));
@@ -24,8 +24,8 @@ static struct managed_entry *add(struct managed *e) {
 	return &e->v[e->n++];
 }
 
-static struct managed_entry *find(struct managed *e, const char *manager, const char *version, const char *subresource,
-                                  bool apply) {
+static struct managed_entry *managed_find_entry(struct managed *e, const char *manager, const char *version,
+                                                const char *subresource, bool apply) {
 	for (size_t i = 0; i < e->n; i++) {
 		struct managed_entry *x = &e->v[i];
 		if (x->apply == apply && strcmp(x->manager, manager) == 0 && strcmp(x->subresource, subresource) == 0 &&
@@ -36,12 +36,12 @@ static struct managed_entry *find(struct managed *e, const char *manager, const 
 }
 
 struct managed_entry *managed_find(struct managed *e, const struct writer *who, bool apply) {
-	return find(e, who->manager, who->version, who->subresource, apply);
+	return managed_find_entry(e, who->manager, who->version, who->subresource, apply);
 }
 
 struct managed_entry *managed_get(struct managed *e, const struct writer *who, bool apply) {
 	struct managed_entry *x = managed_find(e, who, apply);
-	if (x || !(x = add(e)))
+	if (x || !(x = managed_add(e)))
 		return x;
 	*x = (struct managed_entry){who->manager, who->version, who->subresource, "", apply, NULL, NULL};
 	return x;
@@ -64,9 +64,9 @@ static int read_entry(struct managed *e, const json_t *json) {
 	int r = set && !json_is_null(set) ? fields_parse(e->arena, set, &x.set) : 0;
 	if (r < 0)
 		return r;
-	struct managed_entry *slot = find(e, x.manager, x.version, x.subresource, x.apply);
+	struct managed_entry *slot = managed_find_entry(e, x.manager, x.version, x.subresource, x.apply);
 	if (!slot)
-		slot = add(e);
+		slot = managed_add(e);
 	if (!slot)
 		return -ENOMEM;
 	*slot = x;
@@ -195,7 +195,7 @@ void managed_take(struct managed *e, const struct fields *changed, const struct 
 	}
 }
 
-static void drop_empty(struct managed *e) {
+static void managed_drop_empty(struct managed *e) {
 	size_t n = 0;
 	for (size_t i = 0; i < e->n; i++)
 		if (e->v[i].set)
@@ -219,7 +219,7 @@ static void cap(struct managed *e) {
 	if (n <= UPDATE_MANAGERS_MAX)
 		return;
 	qsort(v, n, sizeof(*v), older);
-	old = find(e, "ancient-changes", v[0]->version, "", false);
+	old = managed_find_entry(e, "ancient-changes", v[0]->version, "", false);
 	if (!old) {
 		old = v[0];
 		old->manager = "ancient-changes";
@@ -235,7 +235,7 @@ static void cap(struct managed *e) {
 		v[i]->set = NULL;
 		left--;
 	}
-	drop_empty(e);
+	managed_drop_empty(e);
 }
 
 void managed_update(const struct typed *t, struct managed *e, const json_t *old, const json_t *obj,
@@ -251,6 +251,6 @@ void managed_update(const struct typed *t, struct managed *e, const json_t *old,
 		x->time = who->now;
 		x->json = NULL;
 	}
-	drop_empty(e);
+	managed_drop_empty(e);
 	cap(e);
 }

@@ -180,20 +180,20 @@ static struct diff diff_build(struct diff_builder *b) {
 	                     .modified.below = fields_build(&b->modified)};
 }
 
-static struct diff compare(const struct typed *c, struct type t, const json_t *old, const json_t *now);
+static struct diff typed_compare_values(const struct typed *c, struct type t, const json_t *old, const json_t *now);
 
 static void compare_members(const struct typed *c, struct type t, const json_t *old, const json_t *now,
                             struct diff_builder *b) {
 	const char *key;
 	json_t *v;
 	json_object_foreach((json_t *)old, key, v) {
-		struct diff d = compare(c, member_type(t, key), v, json_object_get(now, key));
+		struct diff d = typed_compare_values(c, member_type(t, key), v, json_object_get(now, key));
 		diff_add(b, ELEMENT_FIELD, key, &d);
 	}
 	json_object_foreach((json_t *)now, key, v) {
 		if (json_object_get(old, key))
 			continue;
-		struct diff d = compare(c, member_type(t, key), NULL, v);
+		struct diff d = typed_compare_values(c, member_type(t, key), NULL, v);
 		diff_add(b, ELEMENT_FIELD, key, &d);
 	}
 }
@@ -205,12 +205,12 @@ static void compare_items(const struct typed *c, struct type t, const json_t *ol
 		int o = i == x.n ? 1 : j == y.n ? -1 : strcmp(x.v[i].text, y.v[j].text);
 		const char *text = o <= 0 ? x.v[i].text : y.v[j].text;
 		const json_t *l = o <= 0 ? x.v[i++].value : NULL, *r = o >= 0 ? y.v[j++].value : NULL;
-		struct diff d = compare(c, item_type(t), l, r);
+		struct diff d = typed_compare_values(c, item_type(t), l, r);
 		diff_add(b, x.element, text, &d);
 	}
 }
 
-static struct diff compare(const struct typed *c, struct type t, const json_t *old, const json_t *now) {
+static struct diff typed_compare_values(const struct typed *c, struct type t, const json_t *old, const json_t *now) {
 	struct diff_builder b = {{.arena = c->arena}, {.arena = c->arena}, {.arena = c->arena}};
 	struct diff d = {0};
 	enum shape x = old ? shape_of(t, old) : LEAF, y = now ? shape_of(t, now) : LEAF;
@@ -231,20 +231,20 @@ static struct diff compare(const struct typed *c, struct type t, const json_t *o
 }
 
 struct typed_diff typed_compare(const struct typed *t, const json_t *old, const json_t *obj) {
-	struct diff d = compare(t, (struct type){.d = t->kind->desc}, old, obj);
+	struct diff d = typed_compare_values(t, (struct type){.d = t->kind->desc}, old, obj);
 	return (struct typed_diff){d.added.below, d.removed.below, d.modified.below};
 }
 
 /* ---- merging ---- */
 
-static json_t *merge(struct arena *m, struct type t, json_t *live, json_t *config);
+static json_t *typed_merge_values(struct arena *m, struct type t, json_t *live, json_t *config);
 
 static json_t *merge_members(struct arena *m, struct type t, json_t *live, json_t *config) {
 	json_t *out = json_object(), *v;
 	const char *key;
 	int r = out ? 0 : -1;
-	json_object_foreach(live, key, v) r |=
-		json_object_set_new(out, key, merge(m, member_type(t, key), v, json_object_get(config, key)));
+	json_object_foreach(live, key, v) r |= json_object_set_new(
+		out, key, typed_merge_values(m, member_type(t, key), v, json_object_get(config, key)));
 	json_object_foreach(config, key, v) if (!json_object_get(live, key)) r |= json_object_set(out, key, v);
 	if (r == 0)
 		return out;
@@ -278,8 +278,9 @@ static json_t *merge_items(struct arena *m, struct type t, json_t *live, json_t 
 			if (l && in_config && (in_config->index < j || streq(l_text, c_text)))
 				i++;
 			if (c)
-				r = json_array_append_new(out, in_live ? merge(m, item_type(t), in_live->value, c)
-				                                       : json_incref(c));
+				r = json_array_append_new(
+					out, in_live ? typed_merge_values(m, item_type(t), in_live->value, c)
+						     : json_incref(c));
 			j += c != NULL;
 		}
 	}
@@ -289,7 +290,7 @@ static json_t *merge_items(struct arena *m, struct type t, json_t *live, json_t 
 	return NULL;
 }
 
-static json_t *merge(struct arena *m, struct type t, json_t *live, json_t *config) {
+static json_t *typed_merge_values(struct arena *m, struct type t, json_t *live, json_t *config) {
 	enum shape shape = config ? shape_of(t, config) : LEAF;
 	if (!config)
 		return json_incref(live);
@@ -299,7 +300,7 @@ static json_t *merge(struct arena *m, struct type t, json_t *live, json_t *confi
 }
 
 json_t *typed_merge(const struct typed *t, json_t *live, json_t *config) {
-	return merge(t->arena, (struct type){.d = t->kind->desc}, live, config);
+	return typed_merge_values(t->arena, (struct type){.d = t->kind->desc}, live, config);
 }
 
 /* ---- removing ---- */
@@ -373,7 +374,8 @@ static int wrong_type(struct error *err, const struct buf *path, const char *wan
 	return wrong(err, path, what ? what : "");
 }
 
-static int check(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top, struct error *err);
+static int typed_check_value(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top,
+                             struct error *err);
 
 static int check_members(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top,
                          struct error *err) {
@@ -384,7 +386,7 @@ static int check_members(struct arena *m, struct type t, const json_t *v, struct
 		bool known = !t.d || t.d->open || declared(t, key) ||
 		             (top && (streq(key, "apiVersion") || streq(key, "kind")));
 		buf_printf(path, ".%s", key);
-		int r = known ? check(m, member_type(t, key), child, path, false, err)
+		int r = known ? typed_check_value(m, member_type(t, key), child, path, false, err)
 		              : wrong(err, path, "field not declared in schema");
 		if (r < 0)
 			return r;
@@ -429,7 +431,7 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 		if (text)
 			return wrong(err, path, text);
 		buf_printf(path, "[%zu]", i);
-		int r = key ? check(m, item_type(t), child, path, false, err) : 0;
+		int r = key ? typed_check_value(m, item_type(t), child, path, false, err) : 0;
 		if (r < 0)
 			return r;
 		path->len = len;
@@ -460,7 +462,7 @@ static int check_elements(struct arena *m, struct type t, const json_t *v, struc
 	json_t *child;
 	json_array_foreach((json_t *)v, i, child) {
 		buf_printf(path, "[%zu]", i);
-		int r = check(m, item_type(t), child, path, false, err);
+		int r = typed_check_value(m, item_type(t), child, path, false, err);
 		if (r < 0)
 			return r;
 		path->len = len;
@@ -470,7 +472,8 @@ static int check_elements(struct arena *m, struct type t, const json_t *v, struc
 	return 0;
 }
 
-static int check(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top, struct error *err) {
+static int typed_check_value(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top,
+                             struct error *err) {
 	enum api_type type = t.d ? API_TYPE_obj : t.f ? t.f->type : API_TYPE_raw;
 	if (json_is_null(v))
 		return 0;
@@ -494,5 +497,5 @@ static int check(struct arena *m, struct type t, const json_t *v, struct buf *pa
 
 int typed_check(const struct typed *t, const json_t *obj, struct error *err) {
 	_buf_free_ struct buf path = {.max = 4096};
-	return check(t->arena, (struct type){.d = t->kind->desc}, obj, &path, true, err);
+	return typed_check_value(t->arena, (struct type){.d = t->kind->desc}, obj, &path, true, err);
 }

@@ -29,7 +29,7 @@ static size_t fresh_max(const struct conns *cs) {
 }
 
 /* Those that stay. */
-static size_t count(const struct conns *cs) {
+static size_t conns_count(const struct conns *cs) {
 	return cs->n - cs->n_shut;
 }
 
@@ -109,9 +109,9 @@ static bool drop_first(struct conns *cs, enum conn_list list) {
  */
 static void make_room(struct conns *cs) {
 	bool done = cs->n_fresh > fresh_max(cs) && drop_first(cs, CONN_FRESH);
-	if (!done && count(cs) > cs->max - reserved(cs))
+	if (!done && conns_count(cs) > cs->max - reserved(cs))
 		done = drop_first(cs, CONN_NOBODY);
-	if (!done && count(cs) > cs->max - reserved(cs) / 2)
+	if (!done && conns_count(cs) > cs->max - reserved(cs) / 2)
 		(void)drop_first(cs, CONN_FRESH);
 }
 
@@ -287,7 +287,8 @@ bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum lim
 		return true;
 	}
 	limits_idle(cs->limits);
-	bool full = first && count(cs) > cs->max - reserved(cs) && !party_trusted(p) && !drop_first(cs, CONN_NOBODY);
+	bool full =
+		first && conns_count(cs) > cs->max - reserved(cs) && !party_trusted(p) && !drop_first(cs, CONN_NOBODY);
 	*what = full ? LIMIT_SERVER : LIMIT_CONNECTIONS;
 	bool taken = !full && party_take(p, LIMIT_CONNECTIONS);
 	/* Also when it is one too many: the answer names who has so many. */

@@ -56,7 +56,7 @@ struct http {
 	size_t busy, ticks;
 };
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata);
+static int http_on_timer(sd_event_source *src, uint64_t usec, void *userdata);
 
 /*
  * What sd-event runs last: it takes what is deferred for the oldest of what is pending, so that while it is enabled
@@ -76,7 +76,7 @@ static void let_others_run(struct http *h) {
  * An answer takes MHD several rounds. It says so by a time-out of 0, which no timer may stand for: timers of sd-event
  * are late by up to their accuracy, and a write would wait longer for that than for the disk.
  */
-static void run(struct http *h) {
+static void http_run(struct http *h) {
 	struct limits *l = h->site->limits;
 	const uint64_t begin = limits_settle(l);
 	MHD_UNSIGNED_LONG_LONG ms = 0;
@@ -96,27 +96,27 @@ static void run(struct http *h) {
 	if ((waits == MHD_YES && ms == 0) || turns_more(&h->turns))
 		(void)!sd_event_source_set_enabled(h->soon, SD_EVENT_ONESHOT);
 	else if (waits == MHD_YES)
-		(void)!loop_timer(h->site->loop, &h->timer, ms * USEC_PER_MSEC, on_timer, h);
+		(void)!loop_timer(h->site->loop, &h->timer, ms * USEC_PER_MSEC, http_on_timer, h);
 }
 
-static int on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
+static int http_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	(void)src;
 	(void)usec;
-	run(userdata);
+	http_run(userdata);
 	return 0;
 }
 
-static int on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
+static int http_on_io(sd_event_source *src, int fd, uint32_t revents, void *userdata) {
 	(void)src;
 	(void)fd;
 	(void)revents;
-	run(userdata);
+	http_run(userdata);
 	return 0;
 }
 
 static int on_soon(sd_event_source *src, void *userdata) {
 	(void)!sd_event_source_set_priority(src, LAST);
-	run(userdata);
+	http_run(userdata);
 	return 0;
 }
 
@@ -269,7 +269,7 @@ static enum MHD_Result send_reply(struct exchange *x) {
 
 /* ---- requests ---- */
 
-static void on_answer(struct request *r) {
+static void http_on_answer(struct request *r) {
 	struct exchange *x = r->userdata;
 	turns_resume(&x->http->turns, x->conn);
 }
@@ -402,7 +402,7 @@ static bool hold_body(struct exchange *x, size_t n) {
 	return false;
 }
 
-static enum MHD_Result begin(struct exchange *x, const char *method) {
+static enum MHD_Result http_begin(struct exchange *x, const char *method) {
 	const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Content-Length");
 	int64_t n;
 	x->request = request_new(method, x->target);
@@ -410,7 +410,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 		return MHD_NO;
 	struct request *r = x->request;
 	r->userdata = x;
-	r->done = on_answer;
+	r->done = http_on_answer;
 	name_request(r, MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Audit-ID"));
 	authenticate(x);
 	if (!admit(x) && x->conn->closing)
@@ -434,8 +434,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method) {
 	return MHD_YES;
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                              const char *version, const char *data, size_t *size, void **state) {
+static enum MHD_Result http_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                   const char *version, const char *data, size_t *size, void **state) {
 	struct exchange *x = *state;
 	(void)url;
 	(void)version;
@@ -457,7 +457,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *mhd, const char 
 			return MHD_YES;
 		}
 		x->conn->fed = false;
-		return begin(x, method);
+		return http_begin(x, method);
 	}
 	struct request *r = x->request;
 	conn_work(x->conn);
@@ -598,18 +598,18 @@ int http_new(struct http **ret, struct site *site, const char *listen, size_t li
 		{MHD_OPTION_END, 0, NULL},
 	};
 	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->conns.tls ? MHD_USE_TLS : 0), 0,
-	                             on_accept, h, handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	                             (unsigned)h->conns.max, MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S,
-	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_URI_LOG_CALLBACK,
-	                             on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-	                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK,
-	                             keep_escapes, h, MHD_OPTION_ARRAY, h->conns.tls ? options : none, MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (h->conns.tls ? MHD_USE_TLS : 0), 0, on_accept, h,
+		http_handle, h, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->conns.max,
+		MHD_OPTION_CONNECTION_TIMEOUT, SEND_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
+		MHD_OPTION_ARRAY, h->conns.tls ? options : none, MHD_OPTION_END);
 	if (!h->daemon)
 		return error_set(err, EIO, "start the HTTP server on `%s`", listen);
 	(void)TAKE_FD(fd); /* MHD closes it */
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	r = info ? sd_event_add_io(site->loop, &h->io, info->epoll_fd, EPOLLIN, on_io, h) : -EIO;
+	r = info ? sd_event_add_io(site->loop, &h->io, info->epoll_fd, EPOLLIN, http_on_io, h) : -EIO;
 	if (r >= 0)
 		r = sd_event_add_defer(site->loop, &h->soon, on_soon, h);
 	if (r >= 0)

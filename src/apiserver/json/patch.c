@@ -113,7 +113,7 @@ static int get_value(json_t *doc, const char *path, json_t **ret, struct error *
 	return 0;
 }
 
-static int add(json_t **doc, const char *path, json_t *value, struct error *err) {
+static int patch_add(json_t **doc, const char *path, json_t *value, struct error *err) {
 	struct pointer p;
 	json_t *parent;
 	size_t i;
@@ -157,7 +157,7 @@ static int replace(json_t **doc, const char *path, json_t *value, struct error *
 	size_t i;
 	int r = get_value(*doc, path, &old, err);
 	if (r < 0 || !*path)
-		return r < 0 ? r : add(doc, path, value, err);
+		return r < 0 ? r : patch_add(doc, path, value, err);
 	r = find_parent(*doc, path, &parent, &p, err);
 	if (r < 0)
 		return r;
@@ -194,7 +194,7 @@ static int move(json_t **doc, const char *from, const char *path, struct budget 
 	json_incref(value);
 	r = remove_at(*doc, from, err);
 	if (r == 0)
-		r = add(doc, path, value, err);
+		r = patch_add(doc, path, value, err);
 	json_decref(value);
 	return r;
 }
@@ -234,7 +234,7 @@ static int apply_op(json_t **doc, const json_t *op, struct budget *budget, struc
 		return r;
 	if (!(copy = tree_copy(value)))
 		return error_oom(err);
-	r = streq(name, "replace") ? replace(doc, path, copy, err) : add(doc, path, copy, err);
+	r = streq(name, "replace") ? replace(doc, path, copy, err) : patch_add(doc, path, copy, err);
 	json_decref(copy);
 	return r;
 }

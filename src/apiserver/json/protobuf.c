@@ -269,7 +269,7 @@ const char *protobuf_kind(unsigned i) {
 	return i < ARRAY_SIZE(messages) ? messages[i].kind : NULL;
 }
 
-static const struct pb_field *fields_of(const char *kind) {
+static const struct pb_field *protobuf_fields_of(const char *kind) {
 	for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
 		if (streq(messages[i].kind, kind))
 			return messages[i].fields;
@@ -302,7 +302,7 @@ struct value {
 };
 
 /* 1 and the next field, 0 at the end, -EINVAL. */
-static int read_field(struct reader *r, struct value *ret) {
+static int protobuf_read_field(struct reader *r, struct value *ret) {
 	uint64_t key, len;
 	if (r->p == r->end)
 		return 0;
@@ -341,7 +341,7 @@ static json_t *time_of(const struct reader *parent, const struct value *v, bool 
 	uint64_t seconds = 0, nanos = 0;
 	char text[TIME_STR_MAX];
 	int more;
-	while ((more = read_field(&r, &part)) > 0) {
+	while ((more = protobuf_read_field(&r, &part)) > 0) {
 		if (part.number == 1)
 			seconds = part.varint;
 		else if (part.number == 2)
@@ -392,7 +392,7 @@ static int add_entry(const struct reader *parent, const struct value *v, enum pb
 	struct value part;
 	json_t *key = NULL, *value = NULL;
 	int more;
-	while ((more = read_field(&r, &part)) > 0) {
+	while ((more = protobuf_read_field(&r, &part)) > 0) {
 		json_t **to = part.number == 1 ? &key : part.number == 2 ? &value : NULL;
 		if (!to || !part.data)
 			continue;
@@ -440,7 +440,7 @@ static json_t *message(const struct reader *parent, const struct value *v, const
 	struct value part;
 	json_t *out = json_object();
 	int e;
-	while (out && (e = read_field(&r, &part)) != 0) {
+	while (out && (e = protobuf_read_field(&r, &part)) != 0) {
 		const struct pb_field *f = fields;
 		while (f->number && (e < 0 || f->number != part.number))
 			f++;
@@ -459,7 +459,7 @@ static const struct pb_field type_meta[] = {{1, PB_STRING, "apiVersion", NULL}, 
 
 int protobuf_decode(const char *want, const char *data, size_t len, json_t **ret, struct error *err) {
 	static const char magic[4] = {'k', '8', 's', 0};
-	const struct pb_field *fields = fields_of(want);
+	const struct pb_field *fields = protobuf_fields_of(want);
 	unsigned budget = FIELDS_MAX;
 	struct value part, raw = {0};
 	json_t *type = NULL;
@@ -469,7 +469,7 @@ int protobuf_decode(const char *want, const char *data, size_t len, json_t **ret
 	if (len < sizeof(magic) || memcmp(data, magic, sizeof(magic)) != 0)
 		return error_set(err, EINVAL, "the body is no protobuf of Kubernetes: it does not begin with k8s\\0");
 	struct reader r = {(const uint8_t *)data + sizeof(magic), (const uint8_t *)data + len, &budget};
-	while ((e = read_field(&r, &part)) > 0) {
+	while ((e = protobuf_read_field(&r, &part)) > 0) {
 		if (part.number == 1 && part.data && !type)
 			type = message(&r, &part, type_meta);
 		else if (part.number == 2)

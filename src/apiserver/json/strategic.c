@@ -25,7 +25,7 @@ static bool alike(const char *key, const json_t *a, const json_t *b) {
 }
 
 /* The index in LIST of the element like V, or -1. */
-static ssize_t find(const json_t *list, const char *key, const json_t *v) {
+static ssize_t strategic_find(const json_t *list, const char *key, const json_t *v) {
 	size_t i;
 	json_t *e;
 	json_array_foreach((json_t *)list, i, e) {
@@ -95,10 +95,10 @@ static int merge_elements(const struct api_field *f, json_t *target, const json_
 		json_array_clear(target);
 	json_array_foreach((json_t *)patch, i, e) {
 		const json_t *directive = json_object_get(e, "$patch");
-		ssize_t at = find(target, key, e);
+		ssize_t at = strategic_find(target, key, e);
 		int r = 0;
 		if (streq(json_string_value(directive), "delete")) {
-			for (; at >= 0; at = find(target, key, e))
+			for (; at >= 0; at = strategic_find(target, key, e))
 				json_array_remove(target, (size_t)at);
 		} else if (at >= 0 && !directive)
 			r = merge_object(f->sub, json_array_get(target, (size_t)at), e, err);
@@ -116,7 +116,7 @@ static int unite(const struct api_field *f, json_t *target, const json_t *patch,
 	json_array_foreach((json_t *)patch, i, e) {
 		if (json_is_object(e) || json_is_array(e))
 			return error_set(err, EINVAL, "list %s must hold plain values", f->name);
-		if (find(target, NULL, e) < 0 && json_array_append(target, e) < 0)
+		if (strategic_find(target, NULL, e) < 0 && json_array_append(target, e) < 0)
 			return error_oom(err);
 	}
 	return 0;
@@ -133,16 +133,16 @@ static int put_in_order(const struct api_field *f, json_t *parent, const json_t 
 	size_t i, from = 0;
 	int r = out ? 0 : -1;
 	json_array_foreach((json_t *)order, i, e) {
-		ssize_t at = find(list, key, e);
-		if (at >= 0 && find(out, key, e) < 0)
+		ssize_t at = strategic_find(list, key, e);
+		if (at >= 0 && strategic_find(out, key, e) < 0)
 			r |= json_array_append(out, json_array_get(list, (size_t)at));
 	}
 	json_array_foreach(list, i, e) {
-		if (find(order, key, e) >= 0)
+		if (strategic_find(order, key, e) >= 0)
 			continue;
-		ssize_t mine = find(was, key, e);
+		ssize_t mine = strategic_find(was, key, e);
 		for (; from < json_array_size(out); from++)
-			if (mine >= 0 && find(was, key, json_array_get(out, from)) > mine)
+			if (mine >= 0 && strategic_find(was, key, json_array_get(out, from)) > mine)
 				break;
 		r |= json_array_insert(out, from++, e);
 	}
@@ -254,7 +254,8 @@ static int merge_object(const struct api_desc *d, json_t *target, const json_t *
 		else if (starts_with(key, DELETE) && (r = field_of(d, key, v, &f, err)) == 0 && f) {
 			json_t *list = json_object_get(target, f->name);
 			json_array_foreach(v, i, e) {
-				for (ssize_t at = find(list, NULL, e); at >= 0; at = find(list, NULL, e))
+				for (ssize_t at = strategic_find(list, NULL, e); at >= 0;
+				     at = strategic_find(list, NULL, e))
 					json_array_remove(list, (size_t)at);
 			}
 		} else if (r == 0 && !streq(key, "$retainKeys") && !starts_with(key, DELETE) &&

@@ -44,7 +44,7 @@ struct loader {
 	bool twice, many;
 };
 
-static json_t *load(struct loader *l);
+static json_t *tree_load_value(struct loader *l);
 
 static json_t *load_object(struct loader *l) {
 	struct jr *r = &l->jr;
@@ -63,7 +63,7 @@ static json_t *load_object(struct loader *l) {
 				return NULL;
 			key = memcpy(large ? large : copy, key, n);
 		}
-		json_t *v = load(l);
+		json_t *v = tree_load_value(l);
 		if (!v || json_object_setn_new_nocheck(out, key, n, v) < 0)
 			return NULL;
 		members++;
@@ -81,7 +81,7 @@ static json_t *load_array(struct loader *l) {
 	if (!out || jr_array(&l->jr) < 0)
 		return NULL;
 	while ((more = jr_elem(&l->jr)) > 0)
-		if (json_array_append_new(out, load(l)) < 0)
+		if (json_array_append_new(out, tree_load_value(l)) < 0)
 			return NULL;
 	return more < 0 ? NULL : TAKE_PTR(out);
 }
@@ -110,7 +110,7 @@ static json_t *load_number(struct jr *r) {
 	return json_integer(v);
 }
 
-static json_t *load(struct loader *l) {
+static json_t *tree_load_value(struct loader *l) {
 	struct jr *r = &l->jr;
 	const char *s;
 	size_t n;
@@ -136,7 +136,7 @@ static int load_text(const char *text, size_t len, size_t values_max, json_t **r
 	struct loader l = {.values = values_max};
 	int r = 0;
 	jr_init(&l.jr, text, len);
-	_json_decref_ json_t *v = load(&l);
+	_json_decref_ json_t *v = tree_load_value(&l);
 	if (l.many)
 		r = error_set(err, EINVAL, "more than %zu values", values_max);
 	else if (!v || jr_end(&l.jr) < 0)

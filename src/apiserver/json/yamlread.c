@@ -17,7 +17,7 @@ struct reader {
 	struct error *err;
 };
 
-static int next(struct reader *r, yaml_event_t *e) {
+static int yamlread_next(struct reader *r, yaml_event_t *e) {
 	if (yaml_parser_parse(&r->parser, e))
 		return 0;
 	const char *what = r->parser.problem ? r->parser.problem : "out of memory";
@@ -105,7 +105,7 @@ static int members(struct reader *r, json_t *out, unsigned depth) {
 		yaml_event_t e;
 		json_t *v = NULL;
 		_free_ char *key = NULL;
-		int n = next(r, &e);
+		int n = yamlread_next(r, &e);
 		if (n < 0)
 			return n;
 		const size_t line = e.start_mark.line + 1;
@@ -122,7 +122,7 @@ static int members(struct reader *r, json_t *out, unsigned depth) {
 		}
 		if (!list) {
 			yaml_event_delete(&e);
-			n = key ? next(r, &e) : error_oom(r->err);
+			n = key ? yamlread_next(r, &e) : error_oom(r->err);
 			if (n < 0)
 				return n;
 		}
@@ -206,10 +206,10 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 static int document(struct reader *r, json_t **ret) {
 	yaml_event_t e;
 	json_t *v = NULL;
-	int n = next(r, &e);
+	int n = yamlread_next(r, &e);
 	while (n == 0 && (e.type == YAML_STREAM_START_EVENT || e.type == YAML_DOCUMENT_START_EVENT)) {
 		yaml_event_delete(&e);
-		n = next(r, &e);
+		n = yamlread_next(r, &e);
 	}
 	if (n < 0)
 		return n;
@@ -219,7 +219,7 @@ static int document(struct reader *r, json_t **ret) {
 		n = value(r, &e, 0, &v);
 	yaml_event_delete(&e);
 	for (bool end = json_is_null(v); n == 0 && !end;) {
-		n = next(r, &e);
+		n = yamlread_next(r, &e);
 		if (n < 0)
 			break;
 		end = e.type == YAML_STREAM_END_EVENT;

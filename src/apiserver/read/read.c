@@ -201,7 +201,7 @@ static const struct object *in_namespace(const struct object *o, const char *ns)
 	return o && (!*ns || streq(o->ns, ns)) ? o : NULL;
 }
 
-static int collect(const struct store *store, unsigned kind, const struct list_params *lp, struct page *p) {
+static int read_collect(const struct store *store, unsigned kind, const struct list_params *lp, struct page *p) {
 	const struct watch_event **undo = NULL;
 	size_t n_undo = 0, u = 0;
 	const char *only = selector_name(lp->sel);
@@ -397,7 +397,7 @@ void handle_list(const struct store *store, struct request *r) {
 		reply_bad_request(r, "continue key is not valid");
 		return;
 	}
-	int e = collect(store, r->route.kind_index, &lp, &page);
+	int e = read_collect(store, r->route.kind_index, &lp, &page);
 	if (e == -EXPIRED_VERSION)
 		reply_status(&r->reply, 410, "Expired", NULL,
 		             "the version of this list, %" PRId64 ", is too old to go on with; list anew", lp.version);

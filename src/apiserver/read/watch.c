@@ -145,7 +145,7 @@ void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
 	w->userdata = userdata;
 }
 
-static void wake(struct watch *w) {
+static void watch_wake(struct watch *w) {
 	if (!w->waiting)
 		return;
 	w->waiting = false;
@@ -155,7 +155,7 @@ static void wake(struct watch *w) {
 
 void watch_end(struct watch *w) {
 	w->ending = true;
-	wake(w);
+	watch_wake(w);
 }
 
 bool watch_cut(struct watch *w) {
@@ -409,7 +409,7 @@ bool watch_due(struct watch *w) {
 void watches_notify(struct watches *ws, unsigned kind) {
 	struct watch *w, *next;
 	TAILQ_FOREACH_SAFE (w, &ws->by_kind[kind], link, next)
-		wake(w);
+		watch_wake(w);
 }
 
 static void tick(struct watch *w, uint64_t now_ns) {
@@ -421,7 +421,7 @@ static void tick(struct watch *w, uint64_t now_ns) {
 	if (over)
 		w->ending = true;
 	if (w->bookmark_due || w->ending)
-		wake(w);
+		watch_wake(w);
 }
 
 void watches_tick(struct watches *ws, uint64_t now_ns) {

@@ -63,7 +63,7 @@ static bool takes_strategic(const struct request *r) {
 	return r->route.kind && !object_has_generation(r->route.kind);
 }
 
-static int check_type(struct request *r) {
+static int body_check_type(struct request *r) {
 	const char *type = r->content_type;
 	const bool strategic = takes_strategic(r);
 	if (r->route.verb == VERB_PATCH) {
@@ -157,13 +157,13 @@ int body_parse(struct request *r) {
 	struct error err = {0};
 	const bool optional = r->route.verb == VERB_DELETE || r->route.verb == VERB_DELETE_COLLECTION;
 	const bool strict = streq(request_param(r, "fieldValidation"), "Strict");
-	if (!optional && check_type(r) < 0)
+	if (!optional && body_check_type(r) < 0)
 		return -EINVAL;
 	if (check_options(r) < 0)
 		return -EINVAL;
 	if (r->body.len == 0 && optional)
 		return 0;
-	if (check_type(r) < 0)
+	if (body_check_type(r) < 0)
 		return -EINVAL;
 	if (r->route.verb != VERB_PATCH && streq(r->content_type, PROTOBUF_TYPE))
 		return parse_protobuf(r, optional);

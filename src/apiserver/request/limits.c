@@ -102,7 +102,7 @@ struct limits *limits_free(struct limits *l) {
 	return NULL;
 }
 
-static struct party *find(const struct limits *l, const char *name) {
+static struct party *limits_find(const struct limits *l, const char *name) {
 	struct party *p = RB_ROOT(&l->parties);
 	int c;
 	while (p && (c = strcmp(name, p->name)))
@@ -111,7 +111,7 @@ static struct party *find(const struct limits *l, const char *name) {
 }
 
 static struct party *find_or_add(struct limits *l, const char *name) {
-	struct party *p = find(l, name);
+	struct party *p = limits_find(l, name);
 	size_t n = strlen(name) + 1;
 	if (!p) {
 		p = calloc(1, sizeof(*p) + n);

@@ -20,7 +20,7 @@ void reply_clear(struct reply *r) {
 }
 
 /* Warnings outlive a change of mind about the rest. */
-static void start(struct reply *r, unsigned code, const char *type) {
+static void reply_start(struct reply *r, unsigned code, const char *type) {
 	struct buf warnings = r->warnings;
 	r->warnings = (struct buf){0};
 	reply_clear(r);
@@ -30,7 +30,7 @@ static void start(struct reply *r, unsigned code, const char *type) {
 }
 
 void reply_json(struct reply *r, unsigned code, struct buf *body) {
-	start(r, code, "application/json");
+	reply_start(r, code, "application/json");
 	if (body->failed) {
 		r->code = 500;
 		buf_puts(&r->body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","
@@ -46,7 +46,7 @@ void reply_json(struct reply *r, unsigned code, struct buf *body) {
 }
 
 void reply_text(struct reply *r, unsigned code, const char *text) {
-	start(r, code, "text/plain; charset=utf-8");
+	reply_start(r, code, "text/plain; charset=utf-8");
 	buf_puts(&r->body, text);
 }
 

@@ -20,7 +20,7 @@
 #define PROTOBUF_V2 "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 /* "nacre.dev/v1alpha1" -> "apis/nacre.dev/v1alpha1"; "v1" -> "api/v1" */
-static void path_of(const struct api_kind *k, char out[static 96]) {
+static void openapi_path_of(const struct api_kind *k, char out[static 96]) {
 	char gv[64];
 	api_kind_version(k, gv);
 	snprintf(out, 96, "%s/%s", *k->group ? "apis" : "api", gv);
@@ -152,7 +152,7 @@ static void add_path(json_t *paths, const struct api_kind *k, unsigned ops, cons
 	const struct api_kind *body_kind = streq(sub, "Scale") ? &api_kind_scale : k;
 	bool named = !(ops & OP_LISTS), in_ns = k->namespaced && !everywhere;
 	char base[96], path[256], version[128];
-	path_of(k, base);
+	openapi_path_of(k, base);
 	camel_version(k, version);
 	snprintf(path, sizeof(path), "/%s/%s%s%s%s%s", base, in_ns ? "namespaces/{namespace}/" : "", k->plural,
 	         named ? "/{name}" : "", *sub ? "/" : "",
@@ -240,7 +240,7 @@ static json_t *document(const char *of) {
 	char path[96];
 	json_t *paths = NULL, *schemas = NULL;
 	for (unsigned i = 0; api_kinds[i]; i++) {
-		path_of(api_kinds[i], path);
+		openapi_path_of(api_kinds[i], path);
 		if (!streq(path, of))
 			continue;
 		if (!paths) {
@@ -312,7 +312,7 @@ static bool make_pages(void) {
 	_json_decref_ json_t *paths = json_object(), *docs = json_array(), *root = NULL;
 	char of[96];
 	for (unsigned i = 0; api_kinds[i]; i++) {
-		path_of(api_kinds[i], of);
+		openapi_path_of(api_kinds[i], of);
 		if (json_object_get(paths, of))
 			continue;
 		json_t *doc = document(of);

@@ -42,7 +42,7 @@ static bool is_of_database(const char *file, const char *database) {
 	return false;
 }
 
-static int count(void *userdata, const struct db_row *r, struct error *err) {
+static int backup_count(void *userdata, const struct db_row *r, struct error *err) {
 	(void)r;
 	(void)err;
 	++*(size_t *)userdata;
@@ -50,14 +50,14 @@ static int count(void *userdata, const struct db_row *r, struct error *err) {
 }
 
 /* Reads all of the file at PATH: each row must hold an object. */
-static int check(const char *path, struct backup_report *ret, struct error *err) {
+static int backup_check(const char *path, struct backup_report *ret, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = NULL;
 	size_t rows = 0;
 	*ret = (struct backup_report){0};
 	int r = db_open_copy(&db, path, err);
 	if (r == 0)
-		r = db_load(db, DB_ALL, count, &rows, &ret->version, err);
-	return r < 0 ? r : db_load(db, DB_CURRENT, count, &ret->objects, &ret->version, err);
+		r = db_load(db, DB_ALL, backup_count, &rows, &ret->version, err);
+	return r < 0 ? r : db_load(db, DB_CURRENT, backup_count, &ret->objects, &ret->version, err);
 }
 
 int backup_make(const char *database, const char *to, struct backup_report *ret, struct error *err) {
@@ -75,7 +75,7 @@ int backup_make(const char *database, const char *to, struct backup_report *ret,
 		return r;
 	r = db_copy(database, part, err);
 	if (r == 0)
-		r = check(part, ret, err);
+		r = backup_check(part, ret, err);
 	if (r == 0)
 		r = rename_durable(part, to, err);
 	if (r < 0)
@@ -94,7 +94,7 @@ struct restore {
 	int64_t *horizons;
 };
 
-static void clear_batch(struct restore *rs) {
+static void backup_clear_batch(struct restore *rs) {
 	for (size_t i = 0; i < rs->n; i++) {
 		free(rs->texts[i]);
 		free(rs->names[i]);
@@ -102,12 +102,12 @@ static void clear_batch(struct restore *rs) {
 	rs->n = 0;
 }
 
-static int write_batch(struct restore *rs, struct error *err) {
+static int backup_write_batch(struct restore *rs, struct error *err) {
 	const int64_t nothing = 0;
 	/* Horizons go with what is forgotten: here a version that was never there. */
 	const struct db_batch b = {rs->rows, rs->n, &nothing, 1, rs->horizons};
 	int r = db_write(rs->target, &b, rs->version, err);
-	clear_batch(rs);
+	backup_clear_batch(rs);
 	return r;
 }
 
@@ -125,7 +125,7 @@ static char *with_version(const struct db_row *r, int64_t version, size_t *ret_l
 	return buf_steal(&b);
 }
 
-static int take(void *userdata, const struct db_row *r, struct error *err) {
+static int backup_take(void *userdata, const struct db_row *r, struct error *err) {
 	struct restore *rs = userdata;
 	struct db_row *out = &rs->rows[rs->n];
 	*out = *r;
@@ -147,17 +147,18 @@ static int take(void *userdata, const struct db_row *r, struct error *err) {
 	out->name = slash + 1;
 	rs->version++;
 	rs->total++;
-	return rs->n == BATCH ? write_batch(rs, err) : 0;
+	return rs->n == BATCH ? backup_write_batch(rs, err) : 0;
 }
 
 /* The last version that the database at PATH gave, as far as it can be read. */
 static int64_t version_of(const char *path) {
 	struct backup_report there;
 	struct error ignored;
-	return check(path, &there, &ignored) == 0 ? there.version : 0;
+	return backup_check(path, &there, &ignored) == 0 ? there.version : 0;
 }
 
-static int fill(const char *from, const char *path, int64_t after, struct backup_report *ret, struct error *err) {
+static int backup_fill(const char *from, const char *path, int64_t after, struct backup_report *ret,
+                       struct error *err) {
 	_cleanup_(cleanup_db) struct db *source = NULL, *target = NULL;
 	_free_ struct restore *rs = calloc(1, sizeof(*rs));
 	_free_ int64_t *horizons = calloc(api_kinds_count(), sizeof(*horizons));
@@ -174,10 +175,10 @@ static int fill(const char *from, const char *path, int64_t after, struct backup
 	rs->horizons = horizons;
 	for (unsigned i = 0; i < api_kinds_count(); i++)
 		horizons[i] = rs->base;
-	r = db_load(source, DB_CURRENT, take, rs, &version, err);
+	r = db_load(source, DB_CURRENT, backup_take, rs, &version, err);
 	if (r == 0)
-		r = write_batch(rs, err);
-	clear_batch(rs);
+		r = backup_write_batch(rs, err);
+	backup_clear_batch(rs);
 	*ret = (struct backup_report){rs->total, rs->version};
 	return r;
 }
@@ -210,7 +211,7 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 		return error_oom(err);
 	if (is_of_database(from, database))
 		return error_set(err, EINVAL, "`%s` is the database itself or belongs to it; give a copy of it", from);
-	int r = check(from, &copy, err);
+	int r = backup_check(from, &copy, err);
 	if (r < 0)
 		return error_prefix(err, "`%s` can't be restored", from);
 	r = db_lock(database, &lock, err);
@@ -230,9 +231,9 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 	int64_t after = there ? version_of(database) : 0;
 	r = remove_database(part, err);
 	if (r == 0)
-		r = fill(from, part, MAX(after, copy.version), &made, err);
+		r = backup_fill(from, part, MAX(after, copy.version), &made, err);
 	if (r == 0)
-		r = check(part, ret, err);
+		r = backup_check(part, ret, err);
 	if (r == 0 && there)
 		r = keep_old(database, kept, err);
 	if (r == 0)

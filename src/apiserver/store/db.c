@@ -388,7 +388,7 @@ static int64_t row_sum(const struct db_row *r, const char *kind) {
 	return (int64_t)fnv1a(h, r->value, r->len);
 }
 
-static int load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {
+static int db_load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct error *err) {
 	const char *kind_text = (const char *)sqlite3_column_text(st, 2);
 	*r = (struct db_row){.rv = sqlite3_column_int64(st, 0),
 	                     .type = (enum event_type)sqlite3_column_int(st, 1),
@@ -431,7 +431,7 @@ int db_load(struct db *db, enum db_rows which, int (*row)(void *, const struct d
 	if (rc == SQLITE_OK)
 		while (r == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
 			struct db_row one;
-			r = load_row(db, st, &one, err);
+			r = db_load_row(db, st, &one, err);
 			if (r == 0)
 				r = row(userdata, &one, err);
 			if (r == 0)

@@ -155,7 +155,7 @@ static void change_free(struct change *c) {
 	free(c);
 }
 
-static struct object *find(const struct store *s, unsigned kind, const char *ns, const char *name, bool after) {
+static struct object *store_find(const struct store *s, unsigned kind, const char *ns, const char *name, bool after) {
 	/* A key on the stack: the tree only compares. */
 	_Alignas(struct object) char mem[sizeof(struct object) + 514];
 	struct object *key = (struct object *)mem;
@@ -170,11 +170,11 @@ static struct object *find(const struct store *s, unsigned kind, const char *ns,
 }
 
 const struct object *store_get(const struct store *s, unsigned kind, const char *ns, const char *name) {
-	return find(s, kind, ns, name, false);
+	return store_find(s, kind, ns, name, false);
 }
 
 const struct object *store_seek(const struct store *s, unsigned kind, const char *ns, const char *name) {
-	return find(s, kind, ns, name, true);
+	return store_find(s, kind, ns, name, true);
 }
 
 const struct object *store_next(const struct store *s, unsigned kind, const struct object *o) {
@@ -371,9 +371,10 @@ int store_remove(struct store *s, unsigned kind, const char *ns, const char *nam
 	return stage(s, kind, EVENT_DELETED, ns, name, value);
 }
 
-static void apply(struct store *s, unsigned kind, struct watch_event *e, struct object *fresh, int64_t written_s) {
+static void store_apply(struct store *s, unsigned kind, struct watch_event *e, struct object *fresh,
+                        int64_t written_s) {
 	struct kind_store *k = &s->kinds[kind];
-	struct object *o = fresh ? fresh : find(s, kind, e->ns, e->name, false);
+	struct object *o = fresh ? fresh : store_find(s, kind, e->ns, e->name, false);
 	if (fresh) {
 		RB_INSERT(object_tree, &k->objects, fresh);
 		k->count++;
@@ -392,7 +393,7 @@ static void apply(struct store *s, unsigned kind, struct watch_event *e, struct 
 	s->version = e->rv;
 }
 
-static int write_batch(struct store *s, struct error *err) {
+static int store_write_batch(struct store *s, struct error *err) {
 	s->cost = (struct store_cost){0};
 	_free_ struct db_row *rows = calloc(s->n_changes, sizeof(*rows));
 	_free_ int64_t *horizons = calloc(s->n_kinds, sizeof(*horizons));
@@ -412,7 +413,7 @@ static int write_batch(struct store *s, struct error *err) {
 	return r;
 }
 
-static void clear_batch(struct store *s) {
+static void store_clear_batch(struct store *s) {
 	for (size_t i = 0; i < s->n_changes; i++)
 		change_free(s->changes[i]);
 	s->n_changes = s->bytes = 0;
@@ -420,20 +421,20 @@ static void clear_batch(struct store *s) {
 	s->busy = false;
 }
 
-static void finish(struct store *s, int r, const struct error *cause) {
+static void store_finish(struct store *s, int r, const struct error *cause) {
 	const uint64_t cpu = now_thread_cpu_ns();
 	if (r == 0)
 		s->n_forget = 0;
 	for (size_t i = 0; r == 0 && i < s->n_changes; i++) {
 		struct change *c = s->changes[i];
 		struct watch_event *e = TAKE_PTR(c->event);
-		apply(s, c->kind, e, TAKE_PTR(c->object), c->written_s);
+		store_apply(s, c->kind, e, TAKE_PTR(c->object), c->written_s);
 		ring_add(s, &s->kinds[c->kind], e);
 		const struct watch_event *held = store_event(s, c->kind, s->kinds[c->kind].end - 1);
 		if (s->hooks.on_event && held)
 			s->hooks.on_event(s->hooks.userdata, c->kind, held);
 	}
-	clear_batch(s);
+	store_clear_batch(s);
 	s->cost.cpu_ns += now_thread_cpu_ns() - cpu;
 	if (s->hooks.on_commit)
 		s->hooks.on_commit(s->hooks.userdata, r, cause);
@@ -459,7 +460,7 @@ static void *writer(void *userdata) {
 		pthread_mutex_unlock(&s->mutex);
 		/* The batch is this thread's until `done` is set. */
 		struct error cause = {0};
-		int r = write_batch(s, &cause);
+		int r = store_write_batch(s, &cause);
 		pthread_mutex_lock(&s->mutex);
 		s->result = r;
 		s->cause = cause;
@@ -486,7 +487,7 @@ static int on_written(sd_event_source *src, int fd, uint32_t revents, void *user
 	s->done = false;
 	pthread_mutex_unlock(&s->mutex);
 	if (done)
-		finish(s, r, &cause);
+		store_finish(s, r, &cause);
 	return 0;
 }
 
@@ -496,9 +497,9 @@ void store_commit(struct store *s) {
 	s->busy = true;
 	if (!s->has_thread) {
 		struct error cause = {0};
-		int r = write_batch(s, &cause);
+		int r = store_write_batch(s, &cause);
 		(void)db_tidy(s->db, true);
-		finish(s, r, &cause);
+		store_finish(s, r, &cause);
 		return;
 	}
 	pthread_mutex_lock(&s->mutex);
@@ -509,7 +510,7 @@ void store_commit(struct store *s) {
 
 /* ---- opening ---- */
 
-static int load_row(void *userdata, const struct db_row *r, struct error *err) {
+static int store_load_row(void *userdata, const struct db_row *r, struct error *err) {
 	struct store *s = userdata;
 	struct kind_store *k = &s->kinds[r->kind];
 	const struct object *old = store_get(s, r->kind, r->ns, r->name);
@@ -528,7 +529,7 @@ static int load_row(void *userdata, const struct db_row *r, struct error *err) {
 	e->prev = old ? blob_ref(old->value) : NULL;
 	e->prev_rv = old ? old->rv : 0;
 	if (fresh || old)
-		apply(s, r->kind, e, fresh, r->written_s);
+		store_apply(s, r->kind, e, fresh, r->written_s);
 	if (e->rv > k->horizon) {
 		ring_add(s, k, e);
 		return 0;
@@ -586,7 +587,7 @@ int store_open(struct store **ret, const char *path, sd_event *loop, const struc
 		s->kinds[i].horizon = horizons[i];
 	int64_t rv = 0;
 	if (r == 0)
-		r = db_load(s->db, DB_ALL, load_row, s, &rv, err);
+		r = db_load(s->db, DB_ALL, store_load_row, s, &rv, err);
 	if (r < 0)
 		return r;
 	s->version = s->last_given = rv;
@@ -608,7 +609,7 @@ struct store *store_free(struct store *s) {
 	}
 	sd_event_source_disable_unref(s->source);
 	safe_close(s->event_fd);
-	clear_batch(s);
+	store_clear_batch(s);
 	free(s->changes);
 	free(s->forget);
 	for (unsigned i = 0; s->kinds && i < s->n_kinds; i++) {

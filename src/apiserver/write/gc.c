@@ -97,7 +97,7 @@ static struct key *key_new(unsigned kind, const char *ns, const char *name) {
 }
 
 /* What can't be noted for want of memory is found at the next start. */
-static void look_at(struct gc *g, unsigned kind, const char *ns, const char *name, bool owner_went) {
+static void gc_look_at(struct gc *g, unsigned kind, const char *ns, const char *name, bool owner_went) {
 	struct key *k = key_new(kind, ns, name), *there = k ? RB_INSERT(key_tree, &g->todo, k) : NULL;
 	if (there)
 		free(k);
@@ -198,14 +198,14 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 	if (now) {
 		index_add(g, kind, e->ns, e->name, now, is->waiting);
 		if (!before || !json_equal(before, now))
-			look_at(g, kind, e->ns, e->name, false);
+			gc_look_at(g, kind, e->ns, e->name, false);
 	}
 	/* An owner may be waiting for this one to be gone. */
 	json_array_foreach((json_t *)before, i, ref) {
 		const struct object *owner = NULL;
 		unsigned owner_kind;
 		if (find_owner(g, ref, e->ns, &owner_kind, &owner) && owner && owner->noted.deleting)
-			look_at(g, owner_kind, owner->ns, owner->name, false);
+			gc_look_at(g, owner_kind, owner->ns, owner->name, false);
 	}
 	json_decref(now);
 }
@@ -236,12 +236,12 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 		const struct object *ns = *e->ns ? store_get(g->queue->store, ns_kind, "", e->ns) : NULL;
 		notice_went(g, now.uid);
 		if (ns && ns->noted.deleting)
-			look_at(g, ns_kind, "", e->ns, false);
+			gc_look_at(g, ns_kind, "", e->ns, false);
 		return;
 	}
 	if (!now.deleting)
 		return;
-	look_at(g, kind, e->ns, e->name, false);
+	gc_look_at(g, kind, e->ns, e->name, false);
 	/* Foreground deletion has begun, perhaps. */
 	if (!was.deleting)
 		notice_went(g, now.uid);
@@ -261,7 +261,7 @@ static void look_at_dependents(struct gc *g) {
 		snprintf(want.uid, sizeof(want.uid), "%s", w->uid);
 		struct owned *o = RB_NFIND(owned_tree, &g->owned, &want);
 		for (; o && streq(o->uid, w->uid) && g->noted < NOTED_A_BATCH; o = RB_NEXT(owned_tree, NULL, o)) {
-			look_at(g, o->key->kind, o->key->ns, o->key->name, true);
+			gc_look_at(g, o->key->kind, o->key->ns, o->key->name, true);
 			g->noted++;
 		}
 		if (!o || !streq(o->uid, w->uid)) {
@@ -473,7 +473,7 @@ static struct key *first_key(struct gc *g) {
 	return k ? k : RB_MIN(key_tree, &g->todo);
 }
 
-static enum write_result run(_unused_ struct queue *q, struct write *w) {
+static enum write_result gc_write_run(_unused_ struct queue *q, struct write *w) {
 	struct gc *g = (struct gc *)w;
 	struct key *k, *next;
 	g->changes = g->looked_at = g->bytes = g->noted = g->done = 0;
@@ -494,7 +494,7 @@ static enum write_result run(_unused_ struct queue *q, struct write *w) {
 	return g->changes ? WRITE_STAGED : WRITE_DONE;
 }
 
-static void done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
+static void gc_write_done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
 	struct gc *g = (struct gc *)w;
 	struct key *k;
 	g->queued = false;
@@ -517,8 +517,8 @@ void gc_run(struct gc *g) {
 	if (g->queued || g->backing_off || g->queue->read_only || (RB_EMPTY(&g->todo) && TAILQ_EMPTY(&g->went)))
 		return;
 	g->queued = true;
-	g->write.run = run;
-	g->write.done = done;
+	g->write.run = gc_write_run;
+	g->write.done = gc_write_done;
 	queue_write(g->queue, &g->write);
 }
 
@@ -531,7 +531,7 @@ static void expire_events(struct gc *g) {
 		store_seek(st, kind, g->expired ? g->expired->ns : "", g->expired ? g->expired->name : "");
 	for (size_t i = 0; o && i < EVENTS_A_TICK; i++, o = store_next(st, kind, o))
 		if (o->written_s + EVENT_TTL_S < now_s)
-			look_at(g, kind, o->ns, o->name, false);
+			gc_look_at(g, kind, o->ns, o->name, false);
 	free(g->expired);
 	g->expired = o ? key_new(kind, o->ns, o->name) : NULL;
 }
@@ -560,7 +560,7 @@ int gc_new(struct gc **ret, struct queue *q, struct error *err) {
 				index_add(g, kind, o->ns, o->name, refs, o->noted.waiting);
 			/* Owners may have gone when there was no time left for what they owned. */
 			if (refs || o->noted.deleting)
-				look_at(g, kind, o->ns, o->name, refs);
+				gc_look_at(g, kind, o->ns, o->name, refs);
 			json_decref(refs);
 		}
 	*ret = g;

@@ -44,7 +44,7 @@ static int place_cmp(struct place *a, struct place *b) {
 RB_GENERATE_INTERNAL(place_tree, place, node, place_cmp, _unused_ static)
 
 /* What can't be noted for want of memory is found at the next start. */
-static void look_at(struct keep *k, const char *ns, const char *secret) {
+static void keep_look_at(struct keep *k, const char *ns, const char *secret) {
 	size_t n = strlen(ns) + (secret ? strlen(secret) + 1 : 0) + 1;
 	struct place *p = calloc(1, sizeof(*p) + n);
 	if (!p)
@@ -56,7 +56,7 @@ static void look_at(struct keep *k, const char *ns, const char *secret) {
 
 static void look_at_token(struct keep *k, const char *ns, const char *name, const struct blob *b) {
 	if (memmem(b->data, b->len, SECRET_TYPE_TOKEN, strlen(SECRET_TYPE_TOKEN)))
-		look_at(k, ns, name);
+		keep_look_at(k, ns, name);
 }
 
 /* NS "": everywhere. */
@@ -73,9 +73,9 @@ void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
 	if (what == &api_kind_clusterrole)
 		k->roles_todo = true;
 	else if (what == &api_kind_namespace && e->type == EVENT_ADDED)
-		look_at(k, e->name, NULL);
+		keep_look_at(k, e->name, NULL);
 	else if (what == &api_kind_serviceaccount && e->type == EVENT_DELETED && streq(e->name, ACCOUNT))
-		look_at(k, e->ns, NULL);
+		keep_look_at(k, e->ns, NULL);
 	else if (what == &api_kind_serviceaccount && e->type == EVENT_ADDED)
 		look_at_tokens(k, e->ns);
 	else if (what == &api_kind_secret && e->type != EVENT_DELETED)
@@ -235,7 +235,7 @@ static int add_rules(json_t *rules, const json_t *from, bool (*has)(const json_t
 	return 0;
 }
 
-static int collect(struct store *store, const char *name, const json_t *selectors, json_t *rules) {
+static int keep_collect(struct store *store, const char *name, const json_t *selectors, json_t *rules) {
 	const unsigned kind = api_kind_index(&api_kind_clusterrole);
 	int r = 0;
 	for (const struct object *o = store_seek(store, kind, "", ""); o && r == 0; o = store_next(store, kind, o)) {
@@ -264,7 +264,7 @@ static int aggregate(struct store *store, const struct object *o) {
 	const json_t *selectors = json_object_get(json_object_get(obj, "aggregationRule"), "clusterRoleSelectors");
 	int r = obj && rules ? 0 : -ENOMEM;
 	if (r == 0 && selectors) {
-		r = collect(store, o->name, selectors, rules);
+		r = keep_collect(store, o->name, selectors, rules);
 		if (r == 0 && !json_equal(rules, json_object_get(obj, "rules"))) {
 			r = json_object_set(obj, "rules", rules) < 0 ? -ENOMEM : 0;
 			if (r == 0)
@@ -288,7 +288,7 @@ static int aggregate_all(struct store *store) {
 
 /* ---- the queue ---- */
 
-static enum write_result run(struct queue *q, struct write *w) {
+static enum write_result keep_write_run(struct queue *q, struct write *w) {
 	struct keep *k = (struct keep *)w;
 	struct place *p, *next;
 	size_t before = store_staged_count(q->store);
@@ -307,7 +307,7 @@ static enum write_result run(struct queue *q, struct write *w) {
 	return store_staged_count(q->store) > before ? WRITE_STAGED : WRITE_DONE;
 }
 
-static void done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
+static void keep_write_done(_unused_ struct queue *q, struct write *w, int r, _unused_ const struct error *cause) {
 	struct keep *k = (struct keep *)w;
 	struct place *p;
 	k->queued = false;
@@ -330,8 +330,8 @@ void keep_run(struct keep *k) {
 	if (k->backing_off || k->queued || keep_idle(k))
 		return;
 	k->queued = true;
-	k->write.run = run;
-	k->write.done = done;
+	k->write.run = keep_write_run;
+	k->write.done = keep_write_done;
 	queue_write(k->queue, &k->write);
 }
 
@@ -362,7 +362,7 @@ static int merge_map(json_t *obj, const char *key, const json_t *from) {
 }
 
 /* What HAVE lacks of WANT. The rules of an aggregated role come from elsewhere. */
-static int merge(json_t *have, const json_t *want) {
+static int keep_merge(json_t *have, const json_t *want) {
 	const bool binding = json_object_get(want, "roleRef") != NULL;
 	const char *list = binding ? "subjects" : "rules";
 	json_t *to = json_object_get(have, list);
@@ -387,7 +387,7 @@ static int stage_default(struct store *store, json_t *want) {
 	const json_t *how = json_object_get(json_object_get(object_meta(obj), "annotations"), ROLES_AUTOUPDATE);
 	int r = obj && before ? 0 : -ENOMEM;
 	if (r == 0 && !streq(json_string_value(how), "false"))
-		r = merge(obj, want);
+		r = keep_merge(obj, want);
 	if (r == 0 && !json_equal(obj, before))
 		r = stage_put(store, api_kind_index(k), o->ns, o->name, obj);
 	json_decref(obj);
@@ -419,7 +419,7 @@ int keep_new(struct keep **ret, struct queue *q, const struct auth *auth, struct
 	k->roles_todo = true;
 	TAILQ_INIT(&k->doing);
 	for (const struct object *o = store_seek(q->store, kind, "", ""); o; o = store_next(q->store, kind, o))
-		look_at(k, o->name, NULL);
+		keep_look_at(k, o->name, NULL);
 	*ret = k;
 	return 0;
 }

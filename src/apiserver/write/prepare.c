@@ -9,7 +9,7 @@
 #include "base/base64.h"
 #include "base/util.h"
 
-static int out_of_memory(struct request *r) {
+static int prepare_out_of_memory(struct request *r) {
 	reply_internal(r, "out of memory");
 	return -ENOMEM;
 }
@@ -70,7 +70,7 @@ static int prepare_secret(struct request *r, const struct api_kind *k, json_t *o
 	if (json_is_object(text) && json_object_size(text) && !data) {
 		data = json_object();
 		if (json_object_set_new(obj, "data", data) < 0)
-			return out_of_memory(r);
+			return prepare_out_of_memory(r);
 	}
 	if (json_is_object(text) && json_is_object(data)) {
 		json_object_foreach(text, key, v) {
@@ -85,7 +85,7 @@ static int prepare_secret(struct request *r, const struct api_kind *k, json_t *o
 			}
 			base64_encode(&b, json_string_value(v), json_string_length(v));
 			if (b.failed || json_object_set_new(data, key, json_stringn(b.data ? b.data : "", b.len)) < 0)
-				return out_of_memory(r);
+				return prepare_out_of_memory(r);
 		}
 		json_object_del(obj, "stringData");
 	}
@@ -100,7 +100,7 @@ static int prepare_binding(struct request *r, json_t *obj) {
 		const char *group = json_string_value(json_object_get(s, "apiGroup"));
 		if ((streq(kind, "User") || streq(kind, "Group")) && (!group || !*group) &&
 		    json_object_set_new(s, "apiGroup", json_string(RBAC_GROUP)) < 0)
-			return out_of_memory(r);
+			return prepare_out_of_memory(r);
 	}
 	return 0;
 }
@@ -108,7 +108,7 @@ static int prepare_binding(struct request *r, json_t *obj) {
 int prepare_object(struct request *r, const struct api_kind *k, json_t *obj) {
 	if (k == &api_kind_lease && !json_object_get(obj, "spec") &&
 	    json_object_set_new(obj, "spec", json_object()) < 0)
-		return out_of_memory(r);
+		return prepare_out_of_memory(r);
 	if (k == &api_kind_secret)
 		return prepare_secret(r, k, obj);
 	if (k == &api_kind_configmap)

@@ -28,7 +28,7 @@ static int check_unknown(struct request *r, const struct api_kind *k, const char
 }
 
 /* Kubernetes knows no empty maps and lists in metadata, nor empty maps in kinds of its own. */
-static void drop_empty(const struct api_kind *k, json_t *obj) {
+static void prune_drop_empty(const struct api_kind *k, json_t *obj) {
 	static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
 	json_t *m = object_meta(obj);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -80,7 +80,7 @@ int prune_object(struct request *r, const struct api_kind *k, const struct api_e
 	if (check_unknown(r, k, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
 	drop_repeated_owners(r, obj);
-	drop_empty(k, obj);
+	prune_drop_empty(k, obj);
 	int e = prepare_object(r, k, obj);
 	if (e < 0)
 		return e;

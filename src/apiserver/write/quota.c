@@ -38,7 +38,7 @@ struct quota {
 	unsigned instances, types, quotas, events; /* kinds */
 };
 
-static struct tenant *find(const struct quota *q, const char *ns) {
+static struct tenant *quota_find(const struct quota *q, const char *ns) {
 	struct tenant *t = RB_ROOT(&q->tenants);
 	int c;
 	while (t && (c = strcmp(ns, t->ns)))
@@ -47,7 +47,7 @@ static struct tenant *find(const struct quota *q, const char *ns) {
 }
 
 static struct tenant *find_or_add(struct quota *q, const char *ns) {
-	struct tenant *t = find(q, ns);
+	struct tenant *t = quota_find(q, ns);
 	size_t n = strlen(ns) + 1;
 	if (t || !(t = calloc(1, sizeof(*t) + n)))
 		return t;
@@ -104,7 +104,7 @@ static struct resources takes(const struct quota *q, const char *json, size_t le
 }
 
 /* Forgets a namespace that has nothing. */
-static void drop_empty(struct quota *q, struct tenant *t) {
+static void quota_drop_empty(struct quota *q, struct tenant *t) {
 	if (t->is_staged || t->all[OBJECTS].objects || t->all[EVENTS].objects)
 		return;
 	RB_REMOVE(tenants, &q->tenants, t);
@@ -113,7 +113,7 @@ static void drop_empty(struct quota *q, struct tenant *t) {
 
 static enum class class_of(const struct quota *q, unsigned kind) { return kind == q->events ? EVENTS : OBJECTS; }
 
-static void count(struct quota *q, struct tenant *t, unsigned kind, const struct blob *b, int sign) {
+static void quota_count(struct quota *q, struct tenant *t, unsigned kind, const struct blob *b, int sign) {
 	struct stored *all = &t->all[class_of(q, kind)];
 	all->objects += sign;
 	all->bytes += sign * (int64_t)b->len;
@@ -131,7 +131,7 @@ static int count_kind(struct quota *q, unsigned kind) {
 		struct tenant *t = find_or_add(q, o->ns);
 		if (!t)
 			return -ENOMEM;
-		count(q, t, kind, o->value, 1);
+		quota_count(q, t, kind, o->value, 1);
 	}
 	return 0;
 }
@@ -144,7 +144,7 @@ static void count_instances(struct quota *q) {
 	for (const struct object *o = store_seek(q->store, q->instances, "", ""); o;
 	     o = store_next(q->store, q->instances, o)) {
 		struct resources s = takes(q, o->value->data, o->value->len);
-		if ((t = find(q, o->ns)))
+		if ((t = quota_find(q, o->ns)))
 			resources_add(&t->stored, &s);
 	}
 }
@@ -158,10 +158,10 @@ void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e) {
 	if (!t)
 		abort(); /* what is used would not be known any more */
 	if (e->type != EVENT_DELETED)
-		count(q, t, kind, e->value, 1);
+		quota_count(q, t, kind, e->value, 1);
 	if (e->prev)
-		count(q, t, kind, e->prev, -1);
-	drop_empty(q, t);
+		quota_count(q, t, kind, e->prev, -1);
+	quota_drop_empty(q, t);
 }
 
 static bool exceeds(const struct object *o, const char *name, const struct resources *used,
@@ -183,7 +183,7 @@ bool quota_allows(const struct quota *q, const char *ns, const struct buf *text,
 		if (!standard)
 			return true;
 	}
-	const struct tenant *t = find(q, ns);
+	const struct tenant *t = quota_find(q, ns);
 	struct resources want = takes(q, text->data, text->len), used = t ? t->stored : (struct resources){0};
 	if (t)
 		resources_add(&used, &t->staged);
@@ -203,7 +203,7 @@ bool quota_stores(const struct quota *q, unsigned kind, const char *ns, size_t w
 	} max[] = {[OBJECTS] = {"objects", STORED_OBJECTS_MAX, STORED_BYTES_MAX},
 	           [EVENTS] = {"Events", STORED_EVENTS_MAX, EVENT_BYTES_MAX}};
 	const enum class c = class_of(q, kind);
-	const struct tenant *t = *ns ? find(q, ns) : NULL;
+	const struct tenant *t = *ns ? quota_find(q, ns) : NULL;
 	if (!t || n <= was)
 		return true;
 	size_t objects = (size_t)(t->all[c].objects + t->all_staged[c].objects);
@@ -243,7 +243,7 @@ void quota_settled(struct quota *q) {
 		t->is_staged = false;
 		t->staged = (struct resources){0};
 		memset(t->all_staged, 0, sizeof(t->all_staged));
-		drop_empty(q, t);
+		quota_drop_empty(q, t);
 	}
 }
 

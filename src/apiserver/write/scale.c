@@ -26,7 +26,7 @@
 
 #define SCALE_VERSION "autoscaling/v1"
 
-static enum write_result out_of_memory(struct request *r) {
+static enum write_result scale_out_of_memory(struct request *r) {
 	reply_internal(r, "out of memory");
 	return WRITE_DONE;
 }
@@ -69,13 +69,13 @@ static bool owns(const struct fields *set, const char *path) {
 	return node && node->member;
 }
 
-static const struct fields *fields_of(struct arena *m, const char *path) {
+static const struct fields *scale_fields_of(struct arena *m, const char *path) {
 	char name[64];
 	struct fields_builder b = {.arena = m};
 	element(&path, name);
 	const char *text = arena_strndup(m, name, strlen(name));
 	if (text)
-		fields_add(&b, ELEMENT_FIELD, text, !*path, *path ? fields_of(m, path) : NULL);
+		fields_add(&b, ELEMENT_FIELD, text, !*path, *path ? scale_fields_of(m, path) : NULL);
 	return fields_build(&b);
 }
 
@@ -104,7 +104,7 @@ static void reply_table(struct request *r, const json_t *scale, int64_t version)
 	_buf_free_ struct buf text = {0}, b = {0};
 	tree_dump(&text, scale);
 	if (text.failed) {
-		out_of_memory(r);
+		scale_out_of_memory(r);
 		return;
 	}
 	const struct json_span item = {text.data, text.len};
@@ -122,7 +122,7 @@ void handle_scale_get(const struct store *store, struct request *r) {
 	_json_decref_ json_t *tree = object_load(o->value->data, o->value->len),
 			     *scale = tree ? scale_of(rt->kind, tree) : NULL;
 	if (!scale)
-		out_of_memory(r);
+		scale_out_of_memory(r);
 	else if (r->accept == MEDIA_PARTIAL_LIST)
 		reply_not_partial(r);
 	else if (r->accept == MEDIA_TABLE)
@@ -140,7 +140,7 @@ static json_t *owners_of_scale(struct arena *m, const struct api_kind *k, const 
 	api_kind_version(k, gv);
 	if (managed_read(m, list, &all) < 0)
 		return json_array(); /* as if nobody was known */
-	const struct fields *count = fields_of(m, "spec.replicas");
+	const struct fields *count = scale_fields_of(m, "spec.replicas");
 	for (size_t i = 0; i < all.n; i++) {
 		const struct managed_entry *x = &all.v[i];
 		struct writer who = {x->manager, SCALE_VERSION, x->subresource, ""};
@@ -167,7 +167,7 @@ static json_t *owners_of_object(struct arena *m, const struct api_kind *k, const
 		all = (struct managed){0};
 	if (managed_read(m, scale, &counts) < 0)
 		return NULL;
-	const struct fields *count = fields_of(m, k->scale->spec_replicas);
+	const struct fields *count = scale_fields_of(m, k->scale->spec_replicas);
 	e.v = arena_alloc(m, (all.n + counts.n + 1) * sizeof(*e.v));
 	if (!e.v)
 		return NULL;
@@ -209,7 +209,7 @@ static int check_values(struct request *r, const json_t *scale) {
 	if (e == 0)
 		return 0;
 	if (e == -ENOMEM || !errs.n)
-		out_of_memory(r);
+		scale_out_of_memory(r);
 	else if (r->route.verb == VERB_PATCH)
 		reply_invalid_as(r, api_kind_scale.group, api_kind_scale.kind, r->route.name, &errs);
 	else
@@ -226,7 +226,7 @@ static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 		if (write_patch(r, k, old, &scale) < 0)
 			return -EINVAL;
 	} else if (!(scale = tree_copy(r->json))) {
-		out_of_memory(r);
+		scale_out_of_memory(r);
 		return -ENOMEM;
 	}
 	if (!json_is_object(scale)) {
@@ -277,7 +277,7 @@ static enum write_result write_scale(const struct stage *s, struct request *r, c
 	const struct api_kind *k = r->route.kind;
 	_json_decref_ json_t *old = NULL, *scale = NULL, *was = NULL, *now = NULL, *list = NULL, *obj = NULL;
 	if (st->o && !(old = scale_of(k, st->tree)))
-		return out_of_memory(r);
+		return scale_out_of_memory(r);
 	if ((old || r->route.verb == VERB_UPDATE) && new_scale(r, old, &scale) < 0)
 		return WRITE_DONE;
 	if (!st->o) {
@@ -287,7 +287,7 @@ static enum write_result write_scale(const struct stage *s, struct request *r, c
 	if (!(was = owners_of_scale(m, k, st->managed)) ||
 	    owners_update(r, &api_kind_scale, old, was, scale, NULL, &now) < 0 ||
 	    !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
-		return out_of_memory(r);
+		return scale_out_of_memory(r);
 	/* What the Scale's text has twice has been told; the object was read from the store. */
 	return write_put(s, r, st, &(struct put){.obj = obj, .list = list, .answer = answer_scale});
 }

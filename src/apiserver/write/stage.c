@@ -15,7 +15,7 @@
 #include "apiserver/write/validate.h"
 #include "base/util.h"
 
-static int set_version(struct store *st, json_t *obj) {
+static int stage_set_version(struct store *st, json_t *obj) {
 	char rv[24];
 	snprintf(rv, sizeof(rv), "%" PRId64, store_next_version(st));
 	return object_set_meta_str(obj, "resourceVersion", rv);
@@ -38,7 +38,7 @@ int stage_check(const struct stage *s, struct request *r, const json_t *old, con
 	struct tree_size size;
 	int e;
 	/* A rehearsal makes no version. */
-	int v = !request_dry_run(r) ? set_version(s->store, obj)
+	int v = !request_dry_run(r) ? stage_set_version(s->store, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
 	                            : object_set_meta_str(obj, "resourceVersion", NULL);
 	if (v < 0 || dump(k, obj, &text, &size) < 0) {
@@ -84,7 +84,7 @@ int stage_put_text(const struct stage *s, unsigned kind, const char *ns, const c
 static int make_blob(struct store *st, unsigned kind, json_t *obj, struct blob **ret) {
 	_buf_free_ struct buf b = {0};
 	struct tree_size size;
-	if (set_version(st, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
+	if (stage_set_version(st, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
 		return -ENOMEM;
 	*ret = blob_new(b.data, b.len);
 	return *ret ? 0 : -ENOMEM;

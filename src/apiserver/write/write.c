@@ -42,7 +42,7 @@ static enum write_result finish_put(const struct stage *s, struct request *r, co
 	return WRITE_STAGED;
 }
 
-static enum write_result out_of_memory(struct request *r) {
+static enum write_result write_out_of_memory(struct request *r) {
 	reply_internal(r, "out of memory");
 	return WRITE_DONE;
 }
@@ -89,7 +89,7 @@ int write_check_namespace(struct request *r, const struct api_kind *k, json_t *o
 		return -EINVAL;
 	}
 	if (!m && json_object_set_new(obj, "metadata", json_object()) < 0) {
-		out_of_memory(r);
+		write_out_of_memory(r);
 		return -ENOMEM;
 	}
 	const char *ns = k->namespaced ? object_meta_str(obj, "namespace") : NULL;
@@ -100,7 +100,7 @@ int write_check_namespace(struct request *r, const struct api_kind *k, json_t *o
 	}
 	int e = object_set_meta_str(obj, "namespace", *rt->ns ? rt->ns : NULL);
 	if (e < 0)
-		out_of_memory(r);
+		write_out_of_memory(r);
 	return e;
 }
 
@@ -145,7 +145,7 @@ static int generate_name(const struct stage *s, const struct route *rt, json_t *
 	return object_set_meta_str(obj, "name", name);
 }
 
-static int check_name(struct request *r, const json_t *obj) {
+static int write_check_created_name(struct request *r, const json_t *obj) {
 	struct error err = {0};
 	const char *name = object_meta_str(obj, "name");
 	const struct api_format *f = r->route.kind->name_format ? r->route.kind->name_format : &api_format_subdomain;
@@ -217,7 +217,7 @@ static void reply_exists(struct request *r, const struct object *there, const js
 }
 
 /* OBJ comes into being. LIST: its managedFields, if they are known; else they are worked out. */
-static enum write_result create(const struct stage *s, struct request *r, json_t *obj, json_t *list) {
+static enum write_result write_create(const struct stage *s, struct request *r, json_t *obj, json_t *list) {
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
 	_buf_free_ struct buf text = {0};
@@ -228,12 +228,12 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 	if (prune_object(r, rt->kind, r->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (set_name_label(rt->kind, obj) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (!list && owners_update(r, rt->kind, NULL, NULL, obj, sent, &tracked) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (set_new_meta(s, rt, obj) < 0 || set_name_label(rt->kind, obj) < 0)
-		return out_of_memory(r);
-	if (check_name(r, obj) < 0)
+		return write_out_of_memory(r);
+	if (write_check_created_name(r, obj) < 0)
 		return WRITE_DONE;
 	const char *name = object_meta_str(obj, "name");
 	const unsigned ns_kind = api_kind_index(&api_kind_namespace);
@@ -243,9 +243,9 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 	if (*rt->ns && !check_namespace_active(s, r, name))
 		return WRITE_DONE;
 	if (rt->kind == &api_kind_secret && token_secret_fill(s->auth, rt->ns, obj) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (owners_attach(obj, list ? list : tracked) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (stage_check(s, r, NULL, NULL, obj, &text) < 0)
 		return WRITE_DONE;
 	const struct object *there = store_get(s->store, rt->kind_index, rt->ns, name);
@@ -260,7 +260,7 @@ static enum write_result create(const struct stage *s, struct request *r, json_t
 enum write_result handle_create(const struct stage *s, struct request *r) {
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
 	if (object_meta_str(obj, "resourceVersion")) {
@@ -270,7 +270,7 @@ enum write_result handle_create(const struct stage *s, struct request *r) {
 	/* Nobody is said to have set these. */
 	json_object_del(object_meta(obj), "deletionTimestamp");
 	json_object_del(object_meta(obj), "deletionGracePeriodSeconds");
-	return create(s, r, obj, NULL);
+	return write_create(s, r, obj, NULL);
 }
 
 /* ---- update ---- */
@@ -365,9 +365,9 @@ static enum write_result finish_removal(const struct stage *s, struct request *r
 	_buf_free_ struct buf text = {0};
 	if (!last ||
 	    (!request_dry_run(r) && stage_remove(s->store, r->route.kind_index, st->o->ns, st->o->name, last) < 0))
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (object_keep_meta(put->obj, st->tree, "resourceVersion") < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	tree_dump(&text, put->obj);
 	if (text.failed)
 		reply_internal(r, "out of memory");
@@ -419,15 +419,15 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	if (prune_object(r, rt->kind, put->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth->rbac, r, old, obj) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (!list && owners_update(r, rt->kind, old, st->managed, obj, sent, &tracked) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (!list)
 		list = tracked;
 	if ((rt->status ? reset_to_status(obj, old) : keep_other_parts(rt, obj, old)) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (check_finalizers(r, old, obj) < 0)
 		return WRITE_DONE;
 	if (same(st, obj, list)) {
@@ -436,9 +436,9 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	}
 	if (!rt->status && object_has_generation(rt->kind) && object_desired_differs(rt->kind, old, obj) &&
 	    object_set_meta_i64(obj, "generation", object_generation(old) + 1) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (owners_attach(obj, list) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (stage_check(s, r, old, st->managed, obj, &text) < 0)
 		return WRITE_DONE;
 	if (object_deleting(old) && object_finalizers(obj) == 0 && rt->kind != &api_kind_namespace)
@@ -462,7 +462,7 @@ int write_find(const struct stage *s, struct request *r, struct stored *ret, enu
 			               "deep; delete it and create it anew",
 			               TREE_DEPTH_MAX);
 		else
-			out_of_memory(r);
+			write_out_of_memory(r);
 		return e;
 	}
 	if (restrict_stored(r, ret->tree) < 0)
@@ -485,7 +485,8 @@ static bool needs_version(const struct api_kind *k) {
 }
 
 /* OBJ, which the body says or makes of the stored object, becomes its state. */
-static enum write_result put_body(const struct stage *s, struct request *r, const struct stored *st, json_t *obj) {
+static enum write_result write_put_body(const struct stage *s, struct request *r, const struct stored *st,
+                                        json_t *obj) {
 	const struct put put = {.obj = obj,
 	                        .duplicates = r->duplicates,
 	                        .need_version = needs_version(r->route.kind),
@@ -505,21 +506,21 @@ enum write_result handle_update(const struct stage *s, struct request *r) {
 	const struct api_kind *k = r->route.kind;
 	_json_decref_ json_t *obj = tree_copy(r->json);
 	if (!obj)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0 ||
 	    write_check_name(r, obj) < 0)
 		return WRITE_DONE;
 	if (write_find(s, r, &st, &result) < 0)
 		return result;
 	if (st.o)
-		return put_body(s, r, &st, obj);
+		return write_put_body(s, r, &st, obj);
 	/* Kinds that clients write without having read them. */
 	bool blind = k == &api_kind_event || k == &api_kind_lease || streq(k->group, RBAC_GROUP);
 	if (!blind || r->route.status)
 		return not_found(r);
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->auth->rbac, r) ? create(s, r, obj, NULL) : WRITE_DONE;
+	return authz_create(s->auth->rbac, r) ? write_create(s, r, obj, NULL) : WRITE_DONE;
 }
 
 /* ---- patch ---- */
@@ -566,7 +567,7 @@ int write_patch(struct request *r, const struct api_kind *k, const json_t *old, 
 			return e;
 	}
 	if (e < 0)
-		out_of_memory(r);
+		write_out_of_memory(r);
 	return e;
 }
 
@@ -584,7 +585,7 @@ static enum write_result handle_apply(const struct stage *s, struct request *r, 
 		return WRITE_DONE;
 	if (object_meta_str(obj, "uid"))
 		return no_such_uid(r, object_meta_str(obj, "uid"));
-	return authz_create(s->auth->rbac, r) ? create(s, r, obj, list) : WRITE_DONE;
+	return authz_create(s->auth->rbac, r) ? write_create(s, r, obj, list) : WRITE_DONE;
 }
 
 enum write_result handle_patch(const struct stage *s, struct request *r) {
@@ -601,7 +602,7 @@ enum write_result handle_patch(const struct stage *s, struct request *r) {
 	const bool merge = streq(r->content_type, TYPE_MERGE_PATCH);
 	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
 	    owners_attach(st.tree, st.managed) < 0)
-		return out_of_memory(r);
+		return write_out_of_memory(r);
 	if (write_patch(r, r->route.kind, st.tree, &obj) < 0)
 		return WRITE_DONE;
 	json_decref(owners_detach(st.tree));
@@ -611,5 +612,5 @@ enum write_result handle_patch(const struct stage *s, struct request *r) {
 	}
 	if (write_check_type(r, r->route.kind, obj) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
-	return put_body(s, r, &st, obj);
+	return write_put_body(s, r, &st, obj);
 }
