@@ -13,6 +13,7 @@
 
 #include "api/meta.h"
 #include "base/util.h"
+#include "kube/internal.h"
 
 struct entry {
 	RB_ENTRY(entry) node;
@@ -255,13 +256,23 @@ struct kube_cache *kube_cache_free(struct kube_cache *c) {
 	return NULL;
 }
 
-int kube_cache_on_change(struct kube_cache *c, kube_change_fn fn, void *userdata) {
+static int add_handler(struct kube_cache *c, size_t at, kube_change_fn fn, void *userdata) {
 	struct handler *v = reallocarray(c->handlers, c->n_handlers + 1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	v[c->n_handlers++] = (struct handler){fn, userdata};
+	memmove(v + at + 1, v + at, (c->n_handlers - at) * sizeof(*v));
+	v[at] = (struct handler){fn, userdata};
 	c->handlers = v;
+	c->n_handlers++;
 	return 0;
+}
+
+int kube_cache_on_change(struct kube_cache *c, kube_change_fn fn, void *userdata) {
+	return add_handler(c, c->n_handlers, fn, userdata);
+}
+
+int kube_cache_on_change_first(struct kube_cache *c, kube_change_fn fn, void *userdata) {
+	return add_handler(c, 0, fn, userdata);
 }
 
 const struct api_kind *kube_cache_kind(const struct kube_cache *c) {

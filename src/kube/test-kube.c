@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "kube/cache.h"
 #include "kube/event.h"
+#include "kube/index.h"
 #include "kube/lease.h"
 #include "kube/workqueue.h"
 
@@ -119,8 +120,24 @@ static void run_until(sd_event *loop, const int *flag, int want) {
 
 struct seen {
 	char log[2048];
+	struct kube_index *odd; /* NULL: not looked at */
 	int events, syncs, bad, states;
 };
+
+/* Of objects with an odd version. */
+static const char *odd_version(const void *obj, _unused_ char buf[static KUBE_KEY_MAX]) {
+	const char *v = ((const struct api_meta *)obj)->resource_version;
+	return (v[strlen(v) - 1] - '0') % 2 ? "odd" : NULL;
+}
+
+/* The names that the index has, one character each. */
+static const char *odd_names(const struct kube_index *x, char out[static 16]) {
+	size_t n = 0;
+	for (const struct api_meta *m = kube_index_first(x, "odd"); m; m = kube_index_next(x, "odd", m))
+		out[n++] = *m->name;
+	out[n] = '\0';
+	return out;
+}
 
 static void on_change(const struct kube_change *ch, void *userdata) {
 	static const char *const names[] = {"add", "mod", "del", "sync"};
@@ -135,6 +152,11 @@ static void on_change(const struct kube_change *ch, void *userdata) {
 		assert_string_equal(ch->ns, "t");
 		assert_true(ch->type != KUBE_MODIFIED || ch->old);
 	}
+	char odd[16], buf[KUBE_KEY_MAX];
+	/* The index is ahead of handlers. */
+	if (s->odd && ch->obj)
+		assert_true(!strchr(odd_names(s->odd, odd), *ch->name) ==
+		            (ch->type == KUBE_DELETED || !odd_version(ch->obj, buf)));
 }
 
 static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
@@ -187,6 +209,7 @@ static void test_cache(void **state) {
 	struct kube_cache_options o = {.bad = on_bad, .state = on_state, .userdata = &seen};
 	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
 	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	assert_int_equal(kube_index_new(&seen.odd, c, odd_version, &err), 0);
 	run_until(loop, &seen.events, 12);
 	/* The vanished "a" is told of, the unreadable "c" stays as it was. */
 	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
@@ -201,6 +224,9 @@ static void test_cache(void **state) {
 	KUBE_CACHE_FOREACH(i, c)
 	n++;
 	assert_int_equal(n, 3);
+	char names[16];
+	assert_string_equal(odd_names(seen.odd, names), "cde"); /* 11, 25 and 31 */
+	assert_null(kube_index_first(seen.odd, "even"));
 
 	/* Feeding: newer goes in, older and deleted ones don't; a late event doesn't take it back. */
 	void *obj;
@@ -214,17 +240,20 @@ static void test_cache(void **state) {
 	}
 	assert_string_equal(seen.log, "mod:e ");
 	assert_int_equal(kube_cache_count(c), 3);
+	assert_string_equal(odd_names(seen.odd, names), "cd");
 	int before = seen.events;
 	dprintf(s.held[0], "%s%s", EV("MODIFIED", INST("e", "u5", "38")), EV("MODIFIED", INST("e", "u5", "41")));
 	run_until(loop, &seen.events, before + 1);
 	i = kube_cache_get(c, "t", "e");
 	assert_string_equal(i->meta.resource_version, "41");
+	assert_string_equal(odd_names(seen.odd, names), "cde");
 	/* The server goes: all is kept. */
 	server_stop(&s);
 	run_until(loop, &seen.states, 4);
 	assert_false(kube_cache_connected(c));
 	assert_int_equal(kube_cache_count(c), 3);
 	kube_cache_free(c);
+	kube_index_free(seen.odd);
 }
 
 static void on_too_large(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
