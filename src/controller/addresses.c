@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "controller/ranges.h"
 #include "controller/room.h"
+#include "kube/index.h"
 
 const char *const use_names[N_USES] = {"instance", "delegated", "overlay", "mac"};
 
@@ -16,31 +17,18 @@ struct pool {
 	char *name;
 };
 
-/* One Allocation, filed under its owner. */
-struct owned {
-	RB_ENTRY(owned) node;
-	char *uid, *name; /* one block */
-};
-
 static int pool_cmp(const struct pool *a, const struct pool *b) {
 	return strcmp(a->name, b->name);
 }
 
-static int owned_cmp(const struct owned *a, const struct owned *b) {
-	int c = strcmp(a->uid, b->uid);
-	return c ? c : strcmp(a->name, b->name);
-}
-
 RB_HEAD(pool_tree, pool);
 RB_GENERATE_INTERNAL(pool_tree, pool, node, pool_cmp, _unused_ static)
-RB_HEAD(owned_tree, owned);
-RB_GENERATE_INTERNAL(owned_tree, owned, node, owned_cmp, _unused_ static)
 
 struct addresses {
 	struct controller *c;
 	const struct kube_cache *pool_cache, *allocation_cache;
 	struct pool_tree pools;
-	struct owned_tree owned;
+	struct kube_index *owned; /* Allocations by the uid of their owner */
 };
 
 enum use value_use(const char *value) {
@@ -159,18 +147,6 @@ int64_t addresses_used(const struct addresses *a, const char *pool) {
 
 /* ---- allocations ---- */
 
-static struct owned *owned_new(const struct allocation *al) {
-	const char *uid = al->spec->owner->uid, *name = al->meta.name;
-	struct owned *o = calloc(1, sizeof(*o) + strlen(uid) + strlen(name) + 2);
-	if (!o)
-		abort();
-	o->uid = (char *)(o + 1);
-	strcpy(o->uid, uid);
-	o->name = o->uid + strlen(uid) + 1;
-	strcpy(o->name, name);
-	return o;
-}
-
 /* Frees values that were refused because somebody else had them, if nothing was heard of them since. */
 static void addresses_allocations_synced(struct controller *c) {
 	struct addresses *a = addresses_of(c);
@@ -184,32 +160,21 @@ static void addresses_allocations_synced(struct controller *c) {
 	}
 }
 
+static const char *allocation_owner(const void *obj, _unused_ char buf[static KUBE_KEY_MAX]) {
+	return ((const struct allocation *)obj)->spec->owner->uid;
+}
+
 static void addresses_allocation_changed(struct controller *c, const struct kube_change *ch) {
 	struct addresses *a = addresses_of(c);
 	const struct allocation *al = ch->obj;
 	if (ch->type == KUBE_MODIFIED)
 		return; /* nothing of its spec can change */
 	pool_mark(a, al, ch->type == KUBE_ADDED);
-	struct owned *o = owned_new(al), *have = RB_FIND(owned_tree, &a->owned, o);
-	if (ch->type == KUBE_ADDED && !have) {
-		RB_INSERT(owned_tree, &a->owned, o);
-		return;
-	}
-	if (ch->type == KUBE_DELETED && have) {
-		RB_REMOVE(owned_tree, &a->owned, have);
-		free(have);
-	}
-	free(o);
 }
 
 const struct allocation *addresses_owned_next(const struct addresses *a, const char *id,
                                               const struct allocation *prev) {
-	struct owned key = {.uid = (char *)id, .name = prev ? prev->meta.name : (char *)""};
-	struct owned_tree *tree = (struct owned_tree *)&a->owned;
-	struct owned *o = RB_NFIND(owned_tree, tree, &key);
-	if (o && prev && streq(o->uid, id) && streq(o->name, prev->meta.name))
-		o = RB_NEXT(owned_tree, tree, o);
-	return o && streq(o->uid, id) ? kube_cache_get(a->allocation_cache, NULL, o->name) : NULL;
+	return prev ? kube_index_next(a->owned, id, prev) : kube_index_first(a->owned, id);
 }
 
 const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use) {
@@ -374,21 +339,16 @@ static int addresses_open(struct controller *c, _unused_ const struct controller
 	a->pool_cache = controller_cache(c, &api_kind_addresspool);
 	a->allocation_cache = controller_cache(c, &api_kind_allocation);
 	RB_INIT(&a->pools);
-	RB_INIT(&a->owned);
 	*ret = a;
-	return 0;
+	return kube_index_new(&a->owned, controller_cache(c, &api_kind_allocation), allocation_owner, err);
 }
 
 static void addresses_close(void *state) {
 	struct addresses *a = state;
-	struct owned *o;
 	struct pool *p;
 	while ((p = RB_MIN(pool_tree, &a->pools)))
 		pool_free(a, p);
-	while ((o = RB_MIN(owned_tree, &a->owned))) {
-		RB_REMOVE(owned_tree, &a->owned, o);
-		free(o);
-	}
+	kube_index_free(a->owned);
 	free(a);
 }
 

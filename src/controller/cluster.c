@@ -75,14 +75,10 @@ static int64_t member_number(const struct instance *i, const char *cluster) {
 	return n;
 }
 
-static const struct instance *cluster_first_in(const struct controller *c, const char *ns) {
-	const struct instance *i = kube_cache_first_in(controller_cache(c, &api_kind_instance), ns);
-	return i && streq(i->meta.ns, ns) ? i : NULL;
-}
-
-static const struct instance *cluster_next_in(const struct controller *c, const struct instance *i) {
-	const struct instance *n = kube_cache_next(controller_cache(c, &api_kind_instance), i);
-	return n && streq(n->meta.ns, i->meta.ns) ? n : NULL;
+/* What has an owner of that name, and may be another Cluster's: see cluster_has_member(). */
+static const struct instance *cluster_next(const struct controller *c, const struct cluster *cl,
+                                           const struct instance *prev) {
+	return gangs_member_next(gangs_of(c), cl->meta.ns, cl->meta.name, prev);
 }
 
 /* One op is always left for the status. */
@@ -97,7 +93,7 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 		abort(); /* the key would stay active for ever */
 	*l = (struct look){.w = w, .c = c, .cl = cl, .want = (size_t)cl->spec->replicas.v};
 	l->type = kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, cl->spec->template->type);
-	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
 		int64_t n = cluster_has_member(i, cl) ? member_number(i, cl->meta.name) : -1;
 		if (n < 0)
 			continue;
@@ -120,7 +116,7 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 /* True if some of its members have a host and some don't. */
 static bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
 	bool bound = false, unbound = false;
-	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
 		if (!cluster_has_member(i, cl))
 			continue;
 		bound |= instance_is_bound(i);
@@ -495,7 +491,7 @@ static void cluster_finish(struct work *w, const struct cluster *cl) {
 		return;
 	quotas_release_gang(quotas_of(c), &cl->meta, NULL, 0);
 	gangs_forget_refusal(gangs_of(c), work_key(w));
-	for (const struct instance *i = cluster_first_in(c, cl->meta.ns); i; i = cluster_next_in(c, i)) {
+	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
 		if (!cluster_has_member(i, cl))
 			continue;
 		clean = false;
@@ -516,12 +512,10 @@ static void cluster_owner_asked(struct work *w, const struct kube_response *r, _
 	if ((r->error && r->error != -ENOENT) ||
 	    (r->error == 0 && kube_response_parse(r, &api_kind_cluster, &cl, NULL) < 0))
 		return;
-	for (const struct instance *i = cluster_first_in(c, ns); i && work_room(w); i = cluster_next_in(c, i)) {
-		const struct api_owner_ref *o = gang_owner(&i->meta);
-		if (o && streq(o->name, name) && !(cl && streq(api_meta(cl)->uid, o->uid)) &&
-		    !i->meta.deletion_timestamp)
+	const struct instance *i = NULL;
+	while (work_room(w) && (i = gangs_member_next(gangs_of(c), ns, name, i)))
+		if (!(cl && streq(api_meta(cl)->uid, gang_owner(&i->meta)->uid)) && !i->meta.deletion_timestamp)
 			work_delete(w, &api_kind_instance, &i->meta);
-	}
 	api_free(&api_kind_cluster, cl);
 }
 
@@ -532,9 +526,8 @@ static void cluster_check_owner(struct work *w, const struct cluster *cl) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
 	kube_key_split(work_key(w), buf, &ns, &name);
-	for (const struct instance *i = cluster_first_in(c, ns); i; i = cluster_next_in(c, i)) {
-		const struct api_owner_ref *o = gang_owner(&i->meta);
-		if (!o || !streq(o->name, name) || (cl && streq(cl->meta.uid, o->uid)) || i->meta.deletion_timestamp)
+	for (const struct instance *i = NULL; (i = gangs_member_next(gangs_of(c), ns, name, i));) {
+		if ((cl && streq(cl->meta.uid, gang_owner(&i->meta)->uid)) || i->meta.deletion_timestamp)
 			continue;
 		work_get(w, &api_kind_cluster, ns, name, WORK_THEN(cluster_owner_asked));
 		return;
@@ -577,11 +570,9 @@ static void cluster_reconcile(struct work *w, const void *obj) {
 static void clusters_cluster_changed(struct controller *c, const struct kube_change *ch) {
 	if (ch->type == KUBE_MODIFIED && !cluster_tells_more(ch->old, ch->obj))
 		return;
-	for (const struct instance *i = cluster_first_in(c, ch->ns); i; i = cluster_next_in(c, i)) {
-		const struct api_owner_ref *o = gang_owner(&i->meta);
-		if (o && streq(o->name, ch->name) && !instance_is_bound(i))
+	for (const struct instance *i = NULL; (i = gangs_member_next(gangs_of(c), ch->ns, ch->name, i));)
+		if (!instance_is_bound(i))
 			concern_enqueue(c, &concern_instances, ch->ns, i->meta.name);
-	}
 }
 
 static void clusters_instance_changed(struct controller *c, const struct kube_change *ch) {

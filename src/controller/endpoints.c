@@ -60,15 +60,12 @@ static void endpoint_reconcile(struct work *w, const void *obj) {
 
 /* What an Endpoint of the host may claim depends on these. */
 static void endpoints_host_changed(struct controller *c, const struct kube_change *ch) {
-	const struct kube_cache *endpoints = controller_cache(c, &api_kind_endpoint);
 	const struct host *now = ch->obj, *old = ch->old;
-	const struct endpoint *e;
+	const struct endpoint *e = NULL;
 	if (ch->type != KUBE_DELETED && (!old || streq(old->spec->vtep, now->spec->vtep)))
 		return;
-	KUBE_CACHE_FOREACH(e, endpoints) {
-		if (streq(e->spec->host, ch->name))
-			concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
-	}
+	while ((e = host_endpoint_next(c, ch->name, e)))
+		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 }
 
 const struct concern concern_endpoints = {

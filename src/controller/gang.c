@@ -6,6 +6,7 @@
 #include "base/tree.h"
 #include "base/util.h"
 #include "controller/placement.h"
+#include "kube/index.h"
 
 struct seat {
 	RB_ENTRY(seat) node;
@@ -40,6 +41,7 @@ struct gangs {
 	struct controller *c;
 	struct seats seats;
 	struct refusals refusals;
+	struct kube_index *members; /* Instances by the key of their Cluster */
 };
 
 const struct api_owner_ref *gang_owner(const struct api_meta *m) {
@@ -55,6 +57,19 @@ const struct cluster *gang_cluster(const struct controller *c, const struct api_
 	const struct api_owner_ref *o = gang_owner(m);
 	const struct cluster *cl = o ? kube_cache_get(controller_cache(c, &api_kind_cluster), m->ns, o->name) : NULL;
 	return cl && streq(cl->meta.uid, o->uid) ? cl : NULL;
+}
+
+static const char *member_cluster(const void *obj, char buf[static KUBE_KEY_MAX]) {
+	const struct api_meta *m = obj;
+	const struct api_owner_ref *o = gang_owner(m);
+	return o ? kube_key(m->ns, o->name, buf) : NULL;
+}
+
+const struct instance *gangs_member_next(const struct gangs *g, const char *ns, const char *cluster,
+                                         const struct instance *prev) {
+	char key[KUBE_KEY_MAX];
+	kube_key(ns, cluster, key);
+	return prev ? kube_index_next(g->members, key, prev) : kube_index_first(g->members, key);
 }
 
 static struct seat *seat_find(const struct gangs *g, const char *key) {
@@ -175,7 +190,7 @@ static int gangs_open(struct controller *c, _unused_ const struct controller_opt
 	RB_INIT(&g->seats);
 	RB_INIT(&g->refusals);
 	*ret = g;
-	return 0;
+	return kube_index_new(&g->members, controller_cache(c, &api_kind_instance), member_cluster, err);
 }
 
 static void gangs_close(void *state) {
@@ -188,6 +203,7 @@ static void gangs_close(void *state) {
 	}
 	while ((f = RB_MIN(refusals, &g->refusals)))
 		refusal_remove(g, f);
+	kube_index_free(g->members);
 	free(g);
 }
 

@@ -23,6 +23,13 @@ const struct api_owner_ref *gang_owner(const struct api_meta *m);
 /* The same, if the Cluster is known; else NULL. */
 const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m);
 
+/*
+ * The Instances whose controlling owner is a Cluster of this name, whichever its uid, in order of name: begin with PREV
+ * NULL; NULL at the end.
+ */
+const struct instance *gangs_member_next(const struct gangs *g, const char *ns, const char *cluster,
+                                         const struct instance *prev);
+
 /* The host kept for the instance; NULL: none. */
 const char *gangs_seat(const struct gangs *g, const struct instance *i);
 /* Keeps a seat of SIZE for I. It goes when the instance is bound or gone. */

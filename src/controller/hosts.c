@@ -27,6 +27,7 @@
 #include "controller/room.h"
 #include "controller/vteps.h"
 #include "controller/work.h"
+#include "kube/index.h"
 
 #define TICK_US      (250 * USEC_PER_MSEC) /* also how often the API is asked whether it is there */
 #define PROBE_MS     10000U
@@ -55,6 +56,7 @@ RB_GENERATE_INTERNAL(beats, beat, node, beat_cmp, _unused_ static)
 struct liveness {
 	struct controller *c;
 	const struct kube_cache *hosts, *leases;
+	struct kube_index *endpoints, *instances; /* by host */
 	struct beats beats;
 	sd_event_source *timer;
 	struct kube_request *probe;
@@ -64,17 +66,26 @@ struct liveness {
 
 static struct metric lost_hosts = METRIC_GAUGE("nacre_controller_hosts_lost", "Hosts whose heartbeat ran out.");
 
-static struct beat *beat_find(const struct liveness *l, const char *host, bool create) {
+static struct beat *beat_find(const struct liveness *l, const char *host) {
+	struct beat *b = RB_ROOT(&l->beats);
+	int c;
+	while (b && (c = strcmp(host, b->host)))
+		b = c < 0 ? RB_LEFT(b, node) : RB_RIGHT(b, node);
+	return b;
+}
+
+static struct beat *beat_get(struct liveness *l, const char *host) {
+	struct beat *b = beat_find(l, host);
 	size_t n = strlen(host) + 1;
-	struct beat *b = calloc(1, sizeof(*b) + n), *have;
+	if (b)
+		return b;
+	b = calloc(1, sizeof(*b) + n);
 	if (!b)
 		abort(); /* a host without a beat would count as lost */
 	memcpy(b->host, host, n);
 	b->seen = now_monotonic_ns();
-	have = create ? RB_INSERT(beats, (struct beats *)&l->beats, b) : RB_FIND(beats, (struct beats *)&l->beats, b);
-	if (have || !create)
-		free(b);
-	return have || !create ? have : b;
+	RB_INSERT(beats, &l->beats, b);
+	return b;
 }
 
 static struct liveness *liveness_of(const struct controller *c) {
@@ -83,8 +94,22 @@ static struct liveness *liveness_of(const struct controller *c) {
 
 bool host_is_lost(const struct controller *c, const char *host) {
 	const struct liveness *l = liveness_of(c);
-	struct beat *b = kube_cache_get(l->hosts, NULL, host) ? beat_find(l, host, false) : NULL;
+	struct beat *b = kube_cache_get(l->hosts, NULL, host) ? beat_find(l, host) : NULL;
 	return !b || b->lost;
+}
+
+static const char *endpoint_host(const void *obj, _unused_ char buf[static KUBE_KEY_MAX]) {
+	return ((const struct endpoint *)obj)->spec->host;
+}
+
+static const char *instance_host(const void *obj, _unused_ char buf[static KUBE_KEY_MAX]) {
+	const struct instance *i = obj;
+	return instance_is_bound(i) ? i->status->host : NULL;
+}
+
+const struct endpoint *host_endpoint_next(const struct controller *c, const char *host, const struct endpoint *prev) {
+	const struct kube_index *x = liveness_of(c)->endpoints;
+	return prev ? kube_index_next(x, host, prev) : kube_index_first(x, host);
 }
 
 static const struct api_condition *host_ready(const struct host *h) {
@@ -98,21 +123,15 @@ static bool host_says_lost(const struct host *h) {
 
 /* Everything that depends on whether the host lives. */
 static void host_enqueue_dependents(struct controller *c, const char *host, bool lost) {
-	const struct kube_cache *all_endpoints = controller_cache(c, &api_kind_endpoint);
-	const struct kube_cache *all_instances = controller_cache(c, &api_kind_instance);
-	const struct endpoint *e;
-	const struct instance *i;
+	const struct kube_index *x = liveness_of(c)->instances;
+	const struct endpoint *e = NULL;
 	size_t endpoints = 0, instances = 0;
 	concern_enqueue(c, &concern_hosts, NULL, host);
-	KUBE_CACHE_FOREACH(e, all_endpoints) {
-		if (!streq(e->spec->host, host))
-			continue;
+	while ((e = host_endpoint_next(c, host, e))) {
 		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 		endpoints++;
 	}
-	KUBE_CACHE_FOREACH(i, all_instances) {
-		if (!i->status || !streq(i->status->host, host))
-			continue;
+	for (const struct instance *i = kube_index_first(x, host); i; i = kube_index_next(x, host, i)) {
 		concern_enqueue(c, &concern_instances, i->meta.ns, i->meta.name);
 		instances++;
 	}
@@ -160,12 +179,12 @@ static void hosts_lease_changed(struct controller *c, const struct kube_change *
 		return;
 	if (ch->type == KUBE_DELETED) {
 		/* That of a Host runs out like one that is not renewed. */
-		struct beat *gone = beat_find(l, ch->name + 5, false);
+		struct beat *gone = beat_find(l, ch->name + 5);
 		if (gone)
 			beat_drop(l, gone);
 		return;
 	}
-	struct beat *b = beat_find(l, ch->name + 5, true);
+	struct beat *b = beat_get(l, ch->name + 5);
 	const char *version = ((const struct lease *)ch->obj)->meta.resource_version;
 	if (streq(b->version, version))
 		return;
@@ -181,8 +200,8 @@ static void hosts_lease_changed(struct controller *c, const struct kube_change *
 static void hosts_host_changed(struct controller *c, const struct kube_change *ch) {
 	struct liveness *l = liveness_of(c);
 	if (ch->type != KUBE_DELETED) {
-		bool known = beat_find(l, ch->name, false);
-		struct beat *b = beat_find(l, ch->name, true);
+		bool known = beat_find(l, ch->name);
+		struct beat *b = beat_get(l, ch->name);
 		/* An old Lease says nothing about a new Host: it has a whole term. */
 		if (ch->type == KUBE_ADDED) {
 			b->seen = now_monotonic_ns();
@@ -198,7 +217,7 @@ static void hosts_host_changed(struct controller *c, const struct kube_change *c
 		}
 		return;
 	}
-	struct beat *b = beat_find(l, ch->name, false);
+	struct beat *b = beat_find(l, ch->name);
 	if (!b)
 		return;
 	beat_set_lost(l, b, false);
@@ -325,7 +344,7 @@ WORK_THEN_DEFINE(host_lease_asked, struct lease_question)
 /* The server's own word on the lease that the watch was silent about. */
 static void host_lease_asked(struct work *w, const struct kube_response *r, const struct lease_question *q) {
 	struct liveness *l = liveness_of(work_controller(w));
-	struct beat *b = beat_find(l, work_key(w), false);
+	struct beat *b = beat_find(l, work_key(w));
 	struct lease *lease = NULL;
 	if (!b || !work_may_go_on(w) || (r->error < 0 && r->error != -ENOENT))
 		return;
@@ -366,7 +385,7 @@ static void beat_keep_orphan(struct beat *b) {
 
 static void host_orphan_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
 	struct liveness *l = liveness_of(work_controller(w));
-	struct beat *b = beat_find(l, work_key(w), false);
+	struct beat *b = beat_find(l, work_key(w));
 	const struct lease *lease = beat_lease(l, work_key(w));
 	if (!b || !b->orphan)
 		return;
@@ -383,7 +402,7 @@ static void host_reconcile(struct work *w, const void *obj) {
 	const struct controller *c = work_controller(w);
 	const struct host *h = obj;
 	struct liveness *l = liveness_of(c);
-	struct beat *b = beat_find(l, work_key(w), false);
+	struct beat *b = beat_find(l, work_key(w));
 	char name[KUBE_LEASE_NAME_MAX], msg[256];
 	const char *status, *reason;
 	if (!b)
@@ -415,7 +434,12 @@ static int hosts_open(struct controller *c, const struct controller_options *o, 
 	RB_INIT(&l->beats);
 	*ret = l;
 	metric_register(&lost_hosts);
-	int r = loop_timer(controller_loop(c), &l->timer, TICK_US, liveness_on_tick, l);
+	int r = kube_index_new(&l->endpoints, controller_cache(c, &api_kind_endpoint), endpoint_host, err);
+	if (r == 0)
+		r = kube_index_new(&l->instances, controller_cache(c, &api_kind_instance), instance_host, err);
+	if (r < 0)
+		return r;
+	r = loop_timer(controller_loop(c), &l->timer, TICK_US, liveness_on_tick, l);
 	return r < 0 ? error_errno(err, r, "timer of heartbeats") : 0;
 }
 
@@ -424,6 +448,8 @@ static void hosts_close(void *state) {
 	struct beat *b;
 	sd_event_source_disable_unref(l->timer);
 	kube_request_cancel(&l->probe);
+	kube_index_free(l->endpoints);
+	kube_index_free(l->instances);
 	while ((b = RB_MIN(beats, &l->beats))) {
 		RB_REMOVE(beats, &l->beats, b);
 		free(b);

@@ -228,11 +228,10 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
 
 /* Those of a lost host stay only as long as the instance is wanted (endpoints.c). */
 static void instance_withdraw_endpoints(struct controller *c, const struct instance *i) {
-	const struct kube_cache *endpoints = controller_cache(c, &api_kind_endpoint);
-	const struct endpoint *e;
-	KUBE_CACHE_FOREACH(e, endpoints)
-	if (e->spec->owner && streq(e->spec->owner->uid, instance_id(i)))
-		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
+	const struct endpoint *e = NULL;
+	while ((e = host_endpoint_next(c, i->status->host, e)))
+		if (e->spec->owner && streq(e->spec->owner->uid, instance_id(i)))
+			concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 }
 
 static void instance_finish(struct work *w, const struct instance *i) {

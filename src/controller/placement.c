@@ -29,25 +29,29 @@ struct placement {
 	size_t cap;
 };
 
-static struct load *load_find(struct placement *p, const char *host) {
+static struct load *load_get(struct placement *p, const char *host) {
+	struct load *l = RB_ROOT(&p->loads);
 	size_t n = strlen(host) + 1;
-	struct load *l = calloc(1, sizeof(*l) + n), *have;
+	int c;
+	while (l && (c = strcmp(host, l->name)))
+		l = c < 0 ? RB_LEFT(l, node) : RB_RIGHT(l, node);
+	if (l)
+		return l;
+	l = calloc(1, sizeof(*l) + n);
 	if (!l)
 		abort(); /* a host whose load is not known would be overcommitted */
 	memcpy(l->name, host, n);
-	have = RB_INSERT(loads, &p->loads, l);
-	if (have)
-		free(l);
-	return have ? have : l;
+	RB_INSERT(loads, &p->loads, l);
+	return l;
 }
 
 void placement_assume(struct placement *p, const char *host, const struct resources *size) {
-	resources_add(&load_find(p, host)->taken, size);
+	resources_add(&load_get(p, host)->taken, size);
 	room_reasons_changed(p->c);
 }
 
 void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size) {
-	resources_subtract(&load_find(p, host)->taken, size);
+	resources_subtract(&load_get(p, host)->taken, size);
 	/* Else it counts by itself. */
 	if (!i || !instance_is_bound(i) || !streq(i->status->host, host))
 		room_on_host(p->c, host);
@@ -57,7 +61,7 @@ static void load_count(struct placement *p, const struct instance *i, bool comes
 	if (!i || !instance_is_bound(i))
 		return;
 	const struct resources size = instance_size(i->status);
-	struct load *l = load_find(p, i->status->host);
+	struct load *l = load_get(p, i->status->host);
 	if (comes) {
 		resources_add(&l->taken, &size);
 		room_reasons_changed(p->c);
@@ -86,7 +90,7 @@ static void placement_look_at(struct placement *p, const struct host *h, struct 
 	ret->host = h;
 	ret->alive = !host_is_lost(p->c, h->meta.name);
 	host_usable(h, &ret->usable);
-	const struct load *l = load_find(p, h->meta.name);
+	const struct load *l = load_get(p, h->meta.name);
 	ret->free = ret->usable;
 	resources_subtract(&ret->free, &l->taken);
 }

@@ -44,15 +44,19 @@ struct quotas {
 };
 
 static struct tenant *tenant_get(struct quotas *q, const char *ns) {
+	struct tenant *t = RB_ROOT(&q->tenants);
 	size_t n = strlen(ns) + 1;
-	struct tenant *t = calloc(1, sizeof(*t) + n), *have;
+	int c;
+	while (t && (c = strcmp(ns, t->ns)))
+		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t) + n);
 	if (!t)
 		abort(); /* what a tenant has would not be known */
 	memcpy(t->ns, ns, n);
-	have = RB_INSERT(tenants, &q->tenants, t);
-	if (have)
-		free(t);
-	return have ? have : t;
+	RB_INSERT(tenants, &q->tenants, t);
+	return t;
 }
 
 static struct charge *charge_find(const struct quotas *q, const char *key) {
