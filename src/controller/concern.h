@@ -81,8 +81,8 @@ void *concern_state(const struct controller *c, const struct concern *concern);
 
 /* Queues a key of the concern. */
 void concern_enqueue(struct controller *c, const struct concern *concern, const char *ns, const char *name);
-/* The same, before all that wait. */
-void concern_enqueue_first(struct controller *c, const struct concern *concern, const char *ns, const char *name);
+/* The same, before all that wait. False: it is being worked on, and comes again after that. */
+bool concern_enqueue_first(struct controller *c, const struct concern *concern, const char *ns, const char *name);
 void concern_enqueue_after(struct controller *c, const struct concern *concern, const char *ns, const char *name,
                            uint64_t delay_us);
 /* Queues every object of its kind. */

@@ -72,9 +72,9 @@ void concern_enqueue_after(struct controller *c, const struct concern *concern, 
 	kube_workqueue_add_after(controller_row_of(c, concern)->queue, kube_key(ns, name, key), delay_us);
 }
 
-void concern_enqueue_first(struct controller *c, const struct concern *concern, const char *ns, const char *name) {
+bool concern_enqueue_first(struct controller *c, const struct concern *concern, const char *ns, const char *name) {
 	char key[KUBE_KEY_MAX];
-	kube_workqueue_add_first(controller_row_of(c, concern)->queue, kube_key(ns, name, key));
+	return kube_workqueue_add_first(controller_row_of(c, concern)->queue, kube_key(ns, name, key));
 }
 
 void concern_enqueue_all(struct controller *c, const struct concern *concern) {

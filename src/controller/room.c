@@ -22,6 +22,9 @@
 /* Answers come first, then this, then keys are handed out (kube/workqueue.c). */
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 5)
 
+/* How many classes of waiters are asked in one turn of the loop. */
+#define ASK_MAX 256
+
 /* Why they wait changes although nothing becomes free: so often one of them is looked at anew. */
 #define REFRESH_US (50 * USEC_PER_MSEC)
 
@@ -32,7 +35,10 @@ struct room {
 	struct waiters *waiters;
 	sd_event_source *defer, *refresh, *held;
 	uint64_t held_until_us; /* monotonic: nobody is woken before */
+	bool refreshing;        /* the timer is set */
 };
+
+static int room_on_refresh(sd_event_source *src, uint64_t usec, void *userdata);
 
 static struct room *room_of(const struct controller *c) {
 	return concern_state(c, &concern_room);
@@ -40,8 +46,15 @@ static struct room *room_of(const struct controller *c) {
 
 /* The source is there since room_open(); enabling it needs no memory. */
 static void room_wake_soon(struct room *room) {
-	if (waiters_count(room->waiters))
+	if (waiters_pending(room->waiters))
 		(void)!sd_event_source_set_enabled(room->defer, SD_EVENT_ONESHOT);
+}
+
+/* The timer runs only while somebody is to be looked at anew. */
+static void room_refresh_soon(struct room *room) {
+	if (room->refreshing || !waiters_stale(room->waiters))
+		return;
+	room->refreshing = loop_timer(controller_loop(room->c), &room->refresh, REFRESH_US, room_on_refresh, room) >= 0;
 }
 
 /* ---- who waits ---- */
@@ -58,8 +71,8 @@ static const char *room_topic(const struct room_want *want, char out[static TOPI
 }
 
 /* All that decides whether something that became free is of use. */
-static void room_class(const struct room_want *want, struct buf *out) {
-	buf_printf(out, "%zu", want->n);
+static void room_class(const struct concern *concern, const struct room_want *want, struct buf *out) {
+	buf_printf(out, "%s %zu", concern->name, want->n);
 	if (want->size) {
 		const struct resources size = instancetype_size(want->size);
 		char text[RESOURCES_TEXT_MAX];
@@ -74,7 +87,7 @@ void room_wait(struct controller *c, const struct concern *concern, const struct
 	_buf_free_ struct buf class = {0};
 	char topic[TOPIC_MAX];
 	uint64_t created = 0;
-	room_class(want, &class);
+	room_class(concern, want, &class);
 	if (class.failed)
 		abort(); /* it would wait for ever */
 	(void)!time_parse(m->creation_timestamp ? m->creation_timestamp : "", &created);
@@ -84,6 +97,7 @@ void room_wait(struct controller *c, const struct concern *concern, const struct
 	                         .topic = room_topic(want, topic),
 	                         .class = class.data,
 	                         .tag = want->spec->type,
+	                         .amount = want->n,
 	                         .first = want->first,
 	                         .created_us = created};
 	waiters_add(room_of(c)->waiters, &w);
@@ -93,11 +107,12 @@ void room_wait(struct controller *c, const struct concern *concern, const struct
 
 void room_reasons_changed(struct controller *c) {
 	waiters_changed(room_of(c)->waiters);
+	room_refresh_soon(room_of(c));
 }
 
 static void room_event(struct controller *c, const char *topic, const char *what) {
 	struct room *room = room_of(c);
-	waiters_changed(room->waiters);
+	room_reasons_changed(c);
 	waiters_event(room->waiters, topic, what);
 	room_wake_soon(room);
 }
@@ -148,7 +163,7 @@ static bool room_is_usable(const struct waiter *w, const char *what, void *userd
 	const struct room *room = userdata;
 	const struct controller *c = room->c;
 	if (starts_with(w->topic, TOPIC_VALUES))
-		return addresses_room(addresses_of(c), w->topic + strlen(TOPIC_VALUES)) > 0;
+		return addresses_room(addresses_of(c), w->topic + strlen(TOPIC_VALUES)) >= w->amount;
 	if (!streq(w->topic, TOPIC_HOSTS))
 		return true;
 	const struct instance_spec *spec = room_spec(c, w);
@@ -157,10 +172,10 @@ static bool room_is_usable(const struct waiter *w, const char *what, void *userd
 	return !type || placement_fits(placement_of(c), what, spec, type);
 }
 
-static void room_wake(const struct waiter *w, void *userdata) {
+static bool room_wake(const struct waiter *w, void *userdata) {
 	const struct room *room = userdata;
 	/* Whoever stands in the queue already would take what this one, who is older, is woken for. */
-	concern_enqueue_first(room->c, w->queue, w->ns, w->name);
+	return concern_enqueue_first(room->c, w->queue, w->ns, w->name);
 }
 
 static void room_wake_in_turn(const struct waiter *w, void *userdata) {
@@ -183,7 +198,8 @@ static int room_on_defer(sd_event_source *src, void *userdata) {
 	(void)src;
 	if (now < room->held_until_us)
 		return loop_timer(controller_loop(room->c), &room->held, room->held_until_us - now, room_on_held, room);
-	waiters_wake(room->waiters, &room_ops, room);
+	waiters_wake(room->waiters, &room_ops, ASK_MAX, room);
+	room_wake_soon(room);
 	return 0;
 }
 
@@ -191,19 +207,22 @@ static int room_on_refresh(sd_event_source *src, uint64_t usec, void *userdata) 
 	struct room *room = userdata;
 	(void)src;
 	(void)usec;
+	room->refreshing = false;
 	if (controller_may_act(room->c) && now_monotonic_ns() / 1000 >= room->held_until_us)
 		waiters_refresh(room->waiters, room_wake_in_turn, room);
-	return loop_timer(controller_loop(room->c), &room->refresh, REFRESH_US, room_on_refresh, room);
+	room_refresh_soon(room);
+	return 0;
 }
 
 static void room_looked_at(struct controller *c, const struct concern *whose, const char *ns, const char *name) {
 	struct room *room = room_of(c);
 	waiters_looked_at(room->waiters, whose, ns, name);
 	room_wake_soon(room);
+	room_refresh_soon(room);
 }
 
-/* All are looked at now. */
-static void room_started(struct controller *c) {
+/* All are looked at when it acts again. */
+static void room_stopped(struct controller *c) {
 	waiters_clear(room_of(c)->waiters);
 }
 
@@ -259,8 +278,6 @@ static int room_open(struct controller *c, _unused_ const struct controller_opti
 		r = sd_event_source_set_enabled(room->defer, SD_EVENT_OFF);
 	if (r >= 0)
 		r = sd_event_source_set_priority(room->defer, PRIORITY);
-	if (r >= 0)
-		r = loop_timer(controller_loop(c), &room->refresh, REFRESH_US, room_on_refresh, room);
 	return r < 0 ? error_errno(err, r, "source for what waits for room") : 0;
 }
 
@@ -283,6 +300,6 @@ const struct concern concern_room = {
                     {.kind = &api_kind_cluster}},
 	.open = room_open,
 	.looked_at = room_looked_at,
-	.started = room_started,
+	.stopped = room_stopped,
 	.close = room_close,
 };

@@ -218,7 +218,8 @@ struct play {
 		int size, host; /* size 0: there is none; host -1: none */
 	} guests[PLAY_MAX];
 	int queue[4 * PLAY_MAX]; /* to be looked at, in order */
-	size_t head, tail, woken;
+	size_t head, tail, woken, asked, ask_max;
+	bool busy[PLAY_MAX]; /* what is begun for it is not done, and it is looked at after that */
 };
 
 static void play_wait(struct play *p, int i) {
@@ -253,21 +254,31 @@ static void play_look(struct play *p, int i) {
 }
 
 static bool play_usable(const struct waiter *w, const char *what, void *userdata) {
-	const struct play *p = userdata;
+	struct play *p = userdata;
+	p->asked++;
 	return p->left[atoi(what)] >= atoi(w->class);
 }
 
-static void play_wake(const struct waiter *w, void *userdata) {
+static bool play_wake(const struct waiter *w, void *userdata) {
 	struct play *p = userdata;
-	p->queue[p->tail++ % ARRAY_SIZE(p->queue)] = atoi(w->name + 1);
+	int i = atoi(w->name + 1);
 	p->woken++;
+	p->queue[p->tail++ % ARRAY_SIZE(p->queue)] = i;
+	return !p->busy[i];
 }
 
 static const struct waiters_ops play_ops = {play_usable, play_wake};
 
 /* Looks at one that was queued; false: nobody is. */
 static bool play_step(struct play *p) {
-	waiters_wake(p->ws, &play_ops, p);
+	size_t asked = p->asked;
+	do {
+		waiters_wake(p->ws, &play_ops, p->ask_max ? p->ask_max : SIZE_MAX, p);
+		assert_true(!p->ask_max || p->asked - asked <= p->ask_max);
+		asked = p->asked;
+	} while (waiters_pending(p->ws) && random() % 2);
+	if (p->head == p->tail && waiters_pending(p->ws))
+		return true;
 	if (p->head == p->tail)
 		return false;
 	play_look(p, p->queue[p->head++ % ARRAY_SIZE(p->queue)]);
@@ -306,8 +317,8 @@ static void test_waiters(void **state) {
 
 	/* One that is gone, or takes another place, hands on what it was woken for. */
 	play_free(&p, 0, 2);
-	assert_int_equal(waiters_wake(p.ws, &play_ops, &p), 1);
-	assert_int_equal(waiters_wake(p.ws, &play_ops, &p), 0); /* one at a time */
+	assert_int_equal(waiters_wake(p.ws, &play_ops, SIZE_MAX, &p), 1);
+	assert_int_equal(waiters_wake(p.ws, &play_ops, SIZE_MAX, &p), 0); /* one at a time */
 	p.guests[4].size = 0;
 	p.left[2] = 9; /* without an event */
 	while (play_step(&p))
@@ -321,7 +332,7 @@ static void test_waiters(void **state) {
 	for (int h = 0; h < PLAY_HOSTS; h++)
 		p.left[h] = 0;
 	play_free(&p, 0, 1);
-	waiters_wake(p.ws, &play_ops, &p);
+	waiters_wake(p.ws, &play_ops, SIZE_MAX, &p);
 	p.left[0] = 0;
 	p.left[1] = 0;
 	while (play_step(&p))
@@ -337,12 +348,13 @@ static void test_waiters_random(void **state) {
 	(void)state;
 	srandom(2);
 	for (int round = 0; round < 200; round++) {
-		struct play p = {.ws = waiters_new()};
+		struct play p = {.ws = waiters_new(), .ask_max = (size_t)(random() % 4)};
 		size_t events = 0, placed = 0;
 		for (int i = 0; i < PLAY_MAX; i++)
 			p.guests[i].host = -1;
 		for (int n = 0; n < 1000; n++) {
 			int i = (int)(random() % PLAY_MAX), h = (int)(random() % PLAY_HOSTS);
+			p.busy[random() % PLAY_MAX] = round % 2 && random() % 4 == 0;
 			switch (random() % 5) {
 			case 0:
 			case 1: /* one comes, or changes and is looked at for that */
@@ -376,7 +388,7 @@ static void test_waiters_random(void **state) {
 			for (int h = 0; h < PLAY_HOSTS; h++)
 				assert_true(!p.guests[i].size || p.guests[i].host >= 0 || p.guests[i].size > p.left[h]);
 		}
-		assert_true(p.woken <= placed + events * (PLAY_SIZES + 1));
+		assert_true(round % 2 || p.woken <= placed + events * (PLAY_SIZES + 1));
 		p.ws = waiters_free(p.ws);
 	}
 }
@@ -389,12 +401,19 @@ static bool always(const struct waiter *w, const char *what, void *userdata) {
 }
 
 static void note(const struct waiter *w, void *userdata) {
-	snprintf(userdata, 64, "%s", w->name);
+	size_t n = strlen(userdata);
+	snprintf((char *)userdata + n, 64 - n, "%s", w->name);
+}
+
+static bool note_woken(const struct waiter *w, void *userdata) {
+	*(char *)userdata = '\0';
+	note(w, userdata);
+	return true;
 }
 
 static void test_waiters_topics(void **state) {
 	(void)state;
-	const struct waiters_ops ops = {always, note};
+	const struct waiters_ops ops = {always, note_woken};
 	struct waiters *ws = waiters_new();
 	struct waiter w = {.queue = &ops, .ns = "t", .topic = "quota a", .class = "1", .tag = "small"};
 	char got[64] = "";
@@ -413,38 +432,38 @@ static void test_waiters_topics(void **state) {
 	w.name = "d";
 	w.topic = "quota b";
 	waiters_add(ws, &w);
-	assert_int_equal(waiters_wake(ws, &ops, got), 0);
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 0);
 	waiters_event(ws, "quota a", "");
-	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
 	assert_string_equal(got, "c");
 	waiters_looked_at(ws, &ops, "t", "c");
-	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
 	assert_string_equal(got, "b");
 	waiters_looked_at(ws, &ops, "t", "b");
 	/* It comes back: its class is passed over, also the one who has not been looked at. */
 	w = (struct waiter){.queue = &ops, .ns = "t", .name = "b", .topic = "quota a", .class = "1", .tag = "small"};
 	waiters_add(ws, &w);
-	assert_int_equal(waiters_wake(ws, &ops, got), 0);
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 0);
 	waiters_event_all(ws, "quota ", "");
-	assert_int_equal(waiters_wake(ws, &ops, got), 2); /* one of each topic */
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 2); /* one of each topic */
 	waiters_looked_at(ws, &ops, "t", "b");
 	waiters_looked_at(ws, &ops, "t", "d");
-	assert_int_equal(waiters_wake(ws, &ops, got), 1);
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
 	assert_string_equal(got, "a");
 	/* Looked at anew, if anything has changed, and the next only when that has happened. */
 	w.name = "e";
 	waiters_add(ws, &w);
 	got[0] = '\0';
-	waiters_refresh(ws, ops.wake, got);
+	waiters_refresh(ws, note, got);
 	assert_string_equal(got, "");
 	waiters_changed(ws);
-	waiters_refresh(ws, ops.wake, got);
+	waiters_refresh(ws, note, got);
 	assert_string_equal(got, "a");
 	got[0] = '\0';
-	waiters_refresh(ws, ops.wake, got);
+	waiters_refresh(ws, note, got);
 	assert_string_equal(got, "");
 	waiters_looked_at(ws, &ops, "t", "a");
-	waiters_refresh(ws, ops.wake, got);
+	waiters_refresh(ws, note, got);
 	assert_string_equal(got, "e");
 	w.topic = "quota c";
 	waiters_add(ws, &w);
@@ -457,6 +476,108 @@ static void test_waiters_topics(void **state) {
 	waiters_free(ws);
 }
 
+struct asked {
+	size_t n;
+	const char *usable; /* classes that end so */
+	char woken[64];
+};
+
+static bool ask(const struct waiter *w, const char *what, void *userdata) {
+	struct asked *a = userdata;
+	size_t n = strlen(w->class), m = strlen(a->usable);
+	(void)what;
+	a->n++;
+	return n >= m && strcmp(w->class + n - m, a->usable) == 0;
+}
+
+static bool ask_wake(const struct waiter *w, void *userdata) {
+	return note_woken(w, ((struct asked *)userdata)->woken);
+}
+
+/* However many demands there are: a turn asks as many as it is told, and an event asks each once. */
+static void test_waiters_classes(void **state) {
+	(void)state;
+	enum { CLASSES = 1000, MAX = 16 };
+	const struct waiters_ops ops = {ask, ask_wake};
+	struct waiters *ws = waiters_new();
+	struct asked a = {.usable = "9"};
+	size_t woken = 0;
+	for (int i = 0; i < 2 * CLASSES; i++) {
+		char name[16], class[16];
+		snprintf(name, sizeof(name), "w%04d", i);
+		snprintf(class, sizeof(class), "%d", i % CLASSES);
+		waiters_add(ws, &(struct waiter){.queue = ws,
+		                                 .ns = "t",
+		                                 .name = name,
+		                                 .topic = "hosts",
+		                                 .class = class,
+		                                 .tag = "x",
+		                                 .created_us = (uint64_t)i});
+	}
+	waiters_event(ws, "hosts", "h");
+	/* Whoever is woken takes what it needs and is gone: those of classes 9, 19, …, by age, then again. */
+	while (waiters_pending(ws)) {
+		char want[16];
+		size_t before = a.n;
+		snprintf(want, sizeof(want), "w%04zu", 9 + 10 * woken);
+		if (waiters_wake(ws, &ops, MAX, &a)) {
+			assert_string_equal(a.woken, want);
+			waiters_looked_at(ws, ws, "t", a.woken);
+			woken++;
+		}
+		assert_true(a.n - before <= MAX);
+	}
+	assert_int_equal(woken, 2 * CLASSES / 10);
+	assert_int_equal(a.n, CLASSES + 2 * CLASSES / 10 - CLASSES / 10);
+	/* An event that comes again while it is being asked for begins anew. */
+	a.usable = "1";
+	waiters_event(ws, "hosts", "h");
+	assert_int_equal(waiters_wake(ws, &ops, 1, &a), 0);
+	a.usable = "0";
+	waiters_event(ws, "hosts", "h");
+	assert_int_equal(waiters_wake(ws, &ops, 1, &a), 1);
+	assert_string_equal(a.woken, "w0000");
+	waiters_free(ws);
+}
+
+static bool note_busy(const struct waiter *w, void *userdata) {
+	note(w, userdata);
+	return *w->name != 'a' && *w->name != 'b';
+}
+
+/* One that is being worked on is woken, and holds nobody up until then. */
+static void test_waiters_busy(void **state) {
+	(void)state;
+	const struct waiters_ops ops = {always, note_busy};
+	struct waiters *ws = waiters_new();
+	char got[64] = "";
+	for (char name[] = "d"; *name >= 'a'; --*name)
+		waiters_add(ws, &(struct waiter){.queue = ws,
+		                                 .ns = "t",
+		                                 .name = name,
+		                                 .topic = "hosts",
+		                                 .class = *name % 2 ? "odd" : "even",
+		                                 .tag = "x",
+		                                 .created_us = (uint64_t)*name});
+	waiters_each(ws, "x", note, got);
+	assert_string_equal(got, "abcd"); /* by age */
+	got[0] = '\0';
+	waiters_event(ws, "hosts", "h");
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 3);
+	assert_string_equal(got, "abc");
+	assert_false(waiters_pending(ws)); /* c is first */
+	waiters_looked_at(ws, ws, "t", "c");
+	assert_true(waiters_pending(ws));
+	waiters_looked_at(ws, ws, "t", "a");
+	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
+	assert_string_equal(got, "abcd");
+	waiters_looked_at(ws, ws, "t", "d");
+	waiters_looked_at(ws, ws, "t", "b");
+	assert_false(waiters_pending(ws));
+	assert_int_equal(waiters_count(ws), 0);
+	waiters_free(ws);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges),
@@ -466,6 +587,8 @@ int main(void) {
 		cmocka_unit_test(test_waiters),
 		cmocka_unit_test(test_waiters_random),
 		cmocka_unit_test(test_waiters_topics),
+		cmocka_unit_test(test_waiters_classes),
+		cmocka_unit_test(test_waiters_busy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

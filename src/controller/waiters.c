@@ -16,18 +16,28 @@
 
 /* Something that became free, until nobody can use it. */
 struct waiter_event {
+	RB_ENTRY(waiter_event) node;
 	TAILQ_ENTRY(waiter_event) entry;
 	uint64_t number;
 	char what[];
 };
 
+static int event_cmp(const struct waiter_event *a, const struct waiter_event *b) {
+	return strcmp(a->what, b->what);
+}
+
+RB_HEAD(waiter_events, waiter_event);
+RB_GENERATE_INTERNAL(waiter_events, waiter_event, node, event_cmp, _unused_ static)
+
 struct waiter_item {
-	RB_ENTRY(waiter_item) key_node, age_node;
 	TAILQ_ENTRY(waiter_item) entry; /* by when it was looked at */
 	uint64_t changes;               /* how many there had been by then */
 	struct waiter_class *class;     /* NULL: it was woken */
 	struct waiter_topic *topic;
-	struct waiter w; /* strings in text, but topic and class */
+	struct waiter_tag *tag;
+	/* What is compared on the way through a tree is near its nodes. */
+	RB_ENTRY(waiter_item) tag_node, age_node, key_node;
+	struct waiter w; /* ns and name in text */
 	char text[];
 };
 
@@ -51,9 +61,26 @@ RB_GENERATE_INTERNAL(waiters_by_key, waiter_item, key_node, waiter_key_cmp, _unu
 RB_HEAD(waiters_by_age, waiter_item);
 RB_GENERATE_INTERNAL(waiters_by_age, waiter_item, age_node, waiter_age_cmp, _unused_ static)
 
+RB_HEAD(waiters_by_tag, waiter_item); /* of one tag, by age */
+RB_GENERATE_INTERNAL(waiters_by_tag, waiter_item, tag_node, waiter_age_cmp, _unused_ static)
+
+struct waiter_tag {
+	RB_ENTRY(waiter_tag) node;
+	struct waiters_by_tag waiters; /* never empty */
+	char name[];
+};
+
+static int tag_cmp(const struct waiter_tag *a, const struct waiter_tag *b) {
+	return strcmp(a->name, b->name);
+}
+
+RB_HEAD(waiter_tags, waiter_tag);
+RB_GENERATE_INTERNAL(waiter_tags, waiter_tag, node, tag_cmp, _unused_ static)
+
 struct waiter_class {
-	RB_ENTRY(waiter_class) node;
+	RB_ENTRY(waiter_class) node, age_node;
 	struct waiters_by_age waiters; /* never empty */
+	struct waiter_item *oldest;    /* of these; the place among classes by age */
 	uint64_t since;                /* number of the last event before one of them found nothing */
 	char name[];
 };
@@ -62,15 +89,28 @@ static int class_cmp(const struct waiter_class *a, const struct waiter_class *b)
 	return strcmp(a->name, b->name);
 }
 
+static int class_age_cmp(const struct waiter_class *a, const struct waiter_class *b) {
+	return waiter_age_cmp(a->oldest, b->oldest);
+}
+
 RB_HEAD(waiter_classes, waiter_class);
 RB_GENERATE_INTERNAL(waiter_classes, waiter_class, node, class_cmp, _unused_ static)
+RB_HEAD(classes_by_age, waiter_class);
+RB_GENERATE_INTERNAL(classes_by_age, waiter_class, age_node, class_age_cmp, _unused_ static)
 
 struct waiter_topic {
 	RB_ENTRY(waiter_topic) node;
-	TAILQ_ENTRY(waiter_topic) entry; /* in the list of those with events */
+	TAILQ_ENTRY(waiter_topic) entry; /* in the list of those that have something to do */
 	struct waiter_classes classes;
-	struct waiter_item *woken; /* not looked at yet; NULL: none */
-	TAILQ_HEAD(, waiter_event) events;
+	struct classes_by_age ages;
+	struct waiter_item *woken; /* not looked at yet, and the next is woken after that; NULL: none */
+	size_t away;               /* waiters that were woken and not looked at yet */
+	struct waiter_events whats;
+	TAILQ_HEAD(, waiter_event) events; /* by number */
+	/* The first event: whether classes are being asked for it, and who is next; NULL: all were. */
+	bool asking;
+	struct waiter_class *cursor;
+	bool listed;
 	char name[];
 };
 
@@ -84,11 +124,12 @@ RB_GENERATE_INTERNAL(waiter_topics, waiter_topic, node, topic_cmp, _unused_ stat
 struct waiters {
 	struct waiters_by_key keys;
 	struct waiter_topics topics;
+	struct waiter_tags tags;
 	TAILQ_HEAD(, waiter_item) items;
-	struct waiter_item *refreshed; /* not looked at yet; NULL: none */
-	TAILQ_HEAD(, waiter_topic) eventful;
-	uint64_t number;  /* of the last event */
-	uint64_t changes; /* how many there were */
+	struct waiter_item *refreshed;   /* not looked at yet; NULL: none */
+	TAILQ_HEAD(, waiter_topic) busy; /* with events, and nobody woken */
+	uint64_t number;                 /* of the last event */
+	uint64_t changes;                /* how many there were */
 	size_t count;
 };
 
@@ -101,12 +142,20 @@ static void *waiters_alloc(size_t size) {
 
 /* ---- topics and events ---- */
 
-static struct waiter_topic *topic_find(struct waiters *ws, const char *name) {
-	struct waiter_topic *t = RB_ROOT(&ws->topics);
+/* The topic of that name, or else the first one after it. */
+static struct waiter_topic *topic_from(struct waiters *ws, const char *name) {
+	struct waiter_topic *t = RB_ROOT(&ws->topics), *after = NULL;
 	int c;
-	while (t && (c = strcmp(name, t->name)))
+	while (t && (c = strcmp(name, t->name))) {
+		after = c < 0 ? t : after;
 		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
-	return t;
+	}
+	return t ? t : after;
+}
+
+static struct waiter_topic *topic_find(struct waiters *ws, const char *name) {
+	struct waiter_topic *t = topic_from(ws, name);
+	return t && streq(t->name, name) ? t : NULL;
 }
 
 static struct waiter_topic *topic_get(struct waiters *ws, const char *name) {
@@ -116,20 +165,39 @@ static struct waiter_topic *topic_get(struct waiters *ws, const char *name) {
 	t = waiters_alloc(sizeof(*t) + strlen(name) + 1);
 	strcpy(t->name, name);
 	RB_INIT(&t->classes);
+	RB_INIT(&t->ages);
+	RB_INIT(&t->whats);
 	TAILQ_INIT(&t->events);
 	RB_INSERT(waiter_topics, &ws->topics, t);
 	return t;
 }
 
-static void topic_remove_event(struct waiters *ws, struct waiter_topic *t, struct waiter_event *e) {
+/* After its events or who was woken have changed. */
+static void topic_list(struct waiters *ws, struct waiter_topic *t) {
+	bool list = !t->woken && !TAILQ_EMPTY(&t->events);
+	if (list && !t->listed)
+		TAILQ_INSERT_TAIL(&ws->busy, t, entry);
+	else if (!list && t->listed)
+		TAILQ_REMOVE(&ws->busy, t, entry);
+	t->listed = list;
+}
+
+/* Takes E out of the order of events. */
+static void topic_take_event(struct waiter_topic *t, struct waiter_event *e) {
+	if (e == TAILQ_FIRST(&t->events))
+		t->asking = false;
 	TAILQ_REMOVE(&t->events, e, entry);
+}
+
+static void topic_remove_event(struct waiters *ws, struct waiter_topic *t, struct waiter_event *e) {
+	topic_take_event(t, e);
+	RB_REMOVE(waiter_events, &t->whats, e);
 	free(e);
-	if (TAILQ_EMPTY(&t->events))
-		TAILQ_REMOVE(&ws->eventful, t, entry);
+	topic_list(ws, t);
 }
 
 static void topic_free_if_unused(struct waiters *ws, struct waiter_topic *t) {
-	if (t->woken || !RB_EMPTY(&t->classes))
+	if (t->away || !RB_EMPTY(&t->classes))
 		return;
 	while (!TAILQ_EMPTY(&t->events))
 		topic_remove_event(ws, t, TAILQ_FIRST(&t->events));
@@ -137,21 +205,26 @@ static void topic_free_if_unused(struct waiters *ws, struct waiter_topic *t) {
 	free(t);
 }
 
+static struct waiter_event *topic_find_event(struct waiter_topic *t, const char *what) {
+	struct waiter_event *e = RB_ROOT(&t->whats);
+	int c;
+	while (e && (c = strcmp(what, e->what)))
+		e = c < 0 ? RB_LEFT(e, node) : RB_RIGHT(e, node);
+	return e;
+}
+
 static void topic_add_event(struct waiters *ws, struct waiter_topic *t, const char *what) {
-	struct waiter_event *e;
-	TAILQ_FOREACH (e, &t->events, entry)
-		if (streq(e->what, what))
-			break;
+	struct waiter_event *e = topic_find_event(t, what);
 	if (e)
-		TAILQ_REMOVE(&t->events, e, entry);
+		topic_take_event(t, e);
 	else {
 		e = waiters_alloc(sizeof(*e) + strlen(what) + 1);
 		strcpy(e->what, what);
-		if (TAILQ_EMPTY(&t->events))
-			TAILQ_INSERT_TAIL(&ws->eventful, t, entry);
+		RB_INSERT(waiter_events, &t->whats, e);
 	}
 	e->number = ++ws->number;
 	TAILQ_INSERT_TAIL(&t->events, e, entry);
+	topic_list(ws, t);
 }
 
 void waiters_event(struct waiters *ws, const char *topic, const char *what) {
@@ -161,10 +234,9 @@ void waiters_event(struct waiters *ws, const char *topic, const char *what) {
 }
 
 void waiters_event_all(struct waiters *ws, const char *prefix, const char *what) {
-	struct waiter_topic *t;
-	RB_FOREACH (t, waiter_topics, &ws->topics)
-		if (starts_with(t->name, prefix))
-			topic_add_event(ws, t, what);
+	for (struct waiter_topic *t = topic_from(ws, prefix); t && starts_with(t->name, prefix);
+	     t = RB_NEXT(waiter_topics, &ws->topics, t))
+		topic_add_event(ws, t, what);
 }
 
 /* ---- waiters ---- */
@@ -183,15 +255,66 @@ static struct waiter_class *class_get(struct waiter_topic *t, const char *name) 
 	return cl;
 }
 
+/* Moves the class to its place by age, if its oldest waiter is another one now; out, if it has none. */
+static void class_place(struct waiter_topic *t, struct waiter_class *cl) {
+	struct waiter_item *oldest = RB_MIN(waiters_by_age, &cl->waiters);
+	if (oldest == cl->oldest)
+		return;
+	if (cl->oldest) {
+		if (t->cursor == cl)
+			t->cursor = RB_NEXT(classes_by_age, &t->ages, cl);
+		RB_REMOVE(classes_by_age, &t->ages, cl);
+	}
+	cl->oldest = oldest;
+	if (!oldest)
+		return;
+	RB_INSERT(classes_by_age, &t->ages, cl);
+	/* It may have moved on just past the last one that was asked, and is not to be missed. */
+	if (t->asking && RB_NEXT(classes_by_age, &t->ages, cl) == t->cursor)
+		t->cursor = cl;
+}
+
+static void waiter_join_class(struct waiter_item *it, struct waiter_class *cl) {
+	it->class = cl;
+	RB_INSERT(waiters_by_age, &cl->waiters, it);
+	class_place(it->topic, cl);
+}
+
 /* Takes IT out of its class, which goes if it was the last one. */
 static void waiter_leave_class(struct waiter_item *it) {
 	struct waiter_class *cl = it->class;
 	it->class = NULL;
 	RB_REMOVE(waiters_by_age, &cl->waiters, it);
+	class_place(it->topic, cl);
 	if (!RB_EMPTY(&cl->waiters))
 		return;
 	RB_REMOVE(waiter_classes, &it->topic->classes, cl);
 	free(cl);
+}
+
+static void waiter_join_tag(struct waiters *ws, struct waiter_item *it, const char *name) {
+	struct waiter_tag *tag = RB_ROOT(&ws->tags);
+	int c;
+	while (tag && (c = strcmp(name, tag->name)))
+		tag = c < 0 ? RB_LEFT(tag, node) : RB_RIGHT(tag, node);
+	if (!tag) {
+		tag = waiters_alloc(sizeof(*tag) + strlen(name) + 1);
+		strcpy(tag->name, name);
+		RB_INIT(&tag->waiters);
+		RB_INSERT(waiter_tags, &ws->tags, tag);
+	}
+	it->tag = tag;
+	it->w.tag = tag->name;
+	RB_INSERT(waiters_by_tag, &tag->waiters, it);
+}
+
+static void waiter_leave_tag(struct waiters *ws, struct waiter_item *it) {
+	struct waiter_tag *tag = it->tag;
+	RB_REMOVE(waiters_by_tag, &tag->waiters, it);
+	if (!RB_EMPTY(&tag->waiters))
+		return;
+	RB_REMOVE(waiter_tags, &ws->tags, tag);
+	free(tag);
 }
 
 static char *waiter_append(char **at, const char *s) {
@@ -203,21 +326,21 @@ static char *waiter_append(char **at, const char *s) {
 
 void waiters_add(struct waiters *ws, const struct waiter *w) {
 	waiters_looked_at(ws, w->queue, w->ns, w->name);
-	struct waiter_item *it = waiters_alloc(sizeof(*it) + strlen(w->ns) + strlen(w->name) + strlen(w->tag) + 3);
+	struct waiter_item *it = waiters_alloc(sizeof(*it) + strlen(w->ns) + strlen(w->name) + 2);
 	char *at = it->text;
 	it->w = *w;
 	it->changes = ws->changes;
 	it->w.ns = waiter_append(&at, w->ns);
 	it->w.name = waiter_append(&at, w->name);
-	it->w.tag = waiter_append(&at, w->tag);
 	RB_INSERT(waiters_by_key, &ws->keys, it);
 	TAILQ_INSERT_TAIL(&ws->items, it, entry);
+	waiter_join_tag(ws, it, w->tag);
 	it->topic = topic_get(ws, w->topic);
-	it->class = class_get(it->topic, w->class);
-	it->class->since = ws->number;
+	struct waiter_class *cl = class_get(it->topic, w->class);
+	cl->since = ws->number;
 	it->w.topic = it->topic->name;
-	it->w.class = it->class->name;
-	RB_INSERT(waiters_by_age, &it->class->waiters, it);
+	it->w.class = cl->name;
+	waiter_join_class(it, cl);
 	ws->count++;
 }
 
@@ -230,7 +353,12 @@ void waiters_looked_at(struct waiters *ws, const void *queue, const char *ns, co
 	if (it->class)
 		waiter_leave_class(it);
 	else
+		t->away--;
+	if (t->woken == it) {
 		t->woken = NULL;
+		topic_list(ws, t);
+	}
+	waiter_leave_tag(ws, it);
 	RB_REMOVE(waiters_by_key, &ws->keys, it);
 	TAILQ_REMOVE(&ws->items, it, entry);
 	if (ws->refreshed == it)
@@ -242,64 +370,80 @@ void waiters_looked_at(struct waiters *ws, const void *queue, const char *ns, co
 
 /* ---- waking ---- */
 
-/* The oldest waiter that can use E; NULL: none. */
-static struct waiter_item *event_taker(struct waiter_topic *t, const struct waiter_event *e,
-                                       const struct waiters_ops *ops, void *userdata) {
-	struct waiter_item *best = NULL;
-	struct waiter_class *cl;
-	RB_FOREACH (cl, waiter_classes, &t->classes) {
-		struct waiter_item *it = RB_MIN(waiters_by_age, &cl->waiters);
-		if (cl->since < e->number && (!best || waiter_age_cmp(it, best) < 0) &&
-		    ops->usable(&it->w, e->what, userdata))
-			best = it;
-	}
-	return best;
-}
-
-/* True if somebody was woken. */
-static bool topic_wake(struct waiters *ws, struct waiter_topic *t, const struct waiters_ops *ops, void *userdata) {
-	struct waiter_item *it = NULL;
-	while (!it && !TAILQ_EMPTY(&t->events)) {
-		struct waiter_event *e = TAILQ_FIRST(&t->events);
-		it = event_taker(t, e, ops, userdata);
-		if (!it)
-			topic_remove_event(ws, t, e);
-	}
-	if (!it)
-		return false;
+static void waiter_wake(struct waiters *ws, struct waiter_item *it, const struct waiters_ops *ops, void *userdata) {
+	struct waiter_topic *t = it->topic;
 	waiter_leave_class(it);
 	it->w.class = "";
-	t->woken = it;
-	ops->wake(&it->w, userdata);
-	return true;
+	t->away++;
+	if (ops->wake(&it->w, userdata))
+		t->woken = it;
+	topic_list(ws, t);
 }
 
-size_t waiters_wake(struct waiters *ws, const struct waiters_ops *ops, void *userdata) {
-	struct waiter_topic *t, *next;
+/* Asks the next of *LEFT classes for the first event, which goes when all were asked. True if somebody was woken. */
+static bool topic_ask(struct waiters *ws, struct waiter_topic *t, const struct waiters_ops *ops, size_t *left,
+                      void *userdata) {
+	struct waiter_event *e = TAILQ_FIRST(&t->events);
+	if (!t->asking)
+		t->cursor = RB_MIN(classes_by_age, &t->ages);
+	t->asking = true;
+	while (t->cursor && *left) {
+		struct waiter_class *cl = t->cursor;
+		t->cursor = RB_NEXT(classes_by_age, &t->ages, cl);
+		--*left;
+		if (cl->since < e->number && ops->usable(&cl->oldest->w, e->what, userdata)) {
+			waiter_wake(ws, cl->oldest, ops, userdata);
+			return true;
+		}
+	}
+	if (!t->cursor)
+		topic_remove_event(ws, t, e);
+	return false;
+}
+
+size_t waiters_wake(struct waiters *ws, const struct waiters_ops *ops, size_t max, void *userdata) {
+	struct waiter_topic *t;
 	size_t n = 0;
-	TAILQ_FOREACH_SAFE (t, &ws->eventful, entry, next)
-		if (!t->woken)
-			n += topic_wake(ws, t, ops, userdata);
+	while (max && (t = TAILQ_FIRST(&ws->busy))) {
+		n += topic_ask(ws, t, ops, &max, userdata);
+		/* The others have their turn before it is asked again. */
+		if (t->listed) {
+			TAILQ_REMOVE(&ws->busy, t, entry);
+			TAILQ_INSERT_TAIL(&ws->busy, t, entry);
+		}
+	}
 	return n;
+}
+
+bool waiters_pending(const struct waiters *ws) {
+	return !TAILQ_EMPTY(&ws->busy);
 }
 
 void waiters_changed(struct waiters *ws) {
 	ws->changes++;
 }
 
+bool waiters_stale(const struct waiters *ws) {
+	const struct waiter_item *it = TAILQ_FIRST(&ws->items);
+	return it && !ws->refreshed && it->changes != ws->changes;
+}
+
 void waiters_refresh(struct waiters *ws, void (*wake)(const struct waiter *w, void *userdata), void *userdata) {
-	struct waiter_item *it = TAILQ_FIRST(&ws->items);
-	if (!it || ws->refreshed || it->changes == ws->changes)
+	if (!waiters_stale(ws))
 		return;
-	ws->refreshed = it;
-	wake(&it->w, userdata);
+	ws->refreshed = TAILQ_FIRST(&ws->items);
+	wake(&ws->refreshed->w, userdata);
 }
 
 void waiters_each(struct waiters *ws, const char *tag, void (*fn)(const struct waiter *w, void *userdata),
                   void *userdata) {
+	struct waiter_tag *t = RB_ROOT(&ws->tags);
 	struct waiter_item *it;
-	RB_FOREACH (it, waiters_by_key, &ws->keys)
-		if (streq(it->w.tag, tag))
+	int c;
+	while (t && (c = strcmp(tag, t->name)))
+		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
+	if (t)
+		RB_FOREACH (it, waiters_by_tag, &t->waiters)
 			fn(&it->w, userdata);
 }
 
@@ -313,8 +457,9 @@ struct waiters *waiters_new(void) {
 	struct waiters *ws = waiters_alloc(sizeof(*ws));
 	RB_INIT(&ws->keys);
 	RB_INIT(&ws->topics);
+	RB_INIT(&ws->tags);
 	TAILQ_INIT(&ws->items);
-	TAILQ_INIT(&ws->eventful);
+	TAILQ_INIT(&ws->busy);
 	return ws;
 }
 

@@ -550,7 +550,7 @@ static void test_workqueue(void **state) {
 	kube_workqueue_add(w.q, "e");
 	run_until(loop, &w.n, 4);
 	kube_workqueue_add(w.q, "c");
-	kube_workqueue_add(w.q, "c");
+	assert_false(kube_workqueue_add_first(w.q, "c"));
 	sd_event_run(loop, 1000);
 	assert_int_equal(w.n, 4);
 	assert_int_equal(kube_workqueue_active(w.q), 2);
@@ -568,8 +568,8 @@ static void test_workqueue(void **state) {
 	w.log[0] = 0;
 	kube_workqueue_add(w.q, "x");
 	kube_workqueue_add(w.q, "y");
-	kube_workqueue_add_first(w.q, "z");
-	kube_workqueue_add_first(w.q, "y");
+	assert_true(kube_workqueue_add_first(w.q, "z"));
+	assert_true(kube_workqueue_add_first(w.q, "y"));
 	kube_workqueue_run(w.q, true);
 	run_until(loop, &w.n, 9);
 	assert_string_equal(w.log, "y z x ");

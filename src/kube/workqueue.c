@@ -59,16 +59,25 @@ uint64_t kube_backoff_us(unsigned failures) {
 	return failures > 16 ? BACKOFF_MAX_US : MIN(BACKOFF_MIN_US << (failures ? failures - 1 : 0), BACKOFF_MAX_US);
 }
 
-static struct item *workqueue_find(struct kube_workqueue *q, const char *key, bool create) {
+static struct item *workqueue_find(struct kube_workqueue *q, const char *key) {
+	struct item *it = RB_ROOT(&q->items);
+	int c;
+	while (it && (c = strcmp(key, it->key)))
+		it = c < 0 ? RB_LEFT(it, node) : RB_RIGHT(it, node);
+	return it;
+}
+
+static struct item *workqueue_get(struct kube_workqueue *q, const char *key) {
+	struct item *it = workqueue_find(q, key);
 	size_t n = strlen(key) + 1;
-	struct item *it = calloc(1, sizeof(*it) + n);
+	if (it)
+		return it;
+	it = calloc(1, sizeof(*it) + n);
 	if (!it)
 		abort();
 	memcpy(it->key, key, n);
-	struct item *have = create ? RB_INSERT(items, &q->items, it) : RB_FIND(items, &q->items, it);
-	if (have || !create)
-		free(it);
-	return have || !create ? have : it;
+	RB_INSERT(items, &q->items, it);
+	return it;
 }
 
 static void forget_if_idle(struct kube_workqueue *q, struct item *it) {
@@ -111,21 +120,22 @@ static void enqueue(struct kube_workqueue *q, struct item *it) {
 	}
 }
 
-void kube_workqueue_add_first(struct kube_workqueue *q, const char *key) {
-	struct item *it = workqueue_find(q, key, true);
+bool kube_workqueue_add_first(struct kube_workqueue *q, const char *key) {
+	struct item *it = workqueue_get(q, key);
 	enqueue(q, it);
 	if (!it->queued)
-		return;
+		return false;
 	TAILQ_REMOVE(&q->fifo, it, entry);
 	TAILQ_INSERT_HEAD(&q->fifo, it, entry);
+	return true;
 }
 
 void kube_workqueue_add(struct kube_workqueue *q, const char *key) {
-	enqueue(q, workqueue_find(q, key, true));
+	enqueue(q, workqueue_get(q, key));
 }
 
 void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_t delay_us) {
-	struct item *it = workqueue_find(q, key, true);
+	struct item *it = workqueue_get(q, key);
 	uint64_t due = now_monotonic_ns() / 1000 + delay_us;
 	if (!delay_us)
 		enqueue(q, it);
@@ -134,7 +144,7 @@ void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_
 }
 
 void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result) {
-	struct item *it = workqueue_find(q, key, false);
+	struct item *it = workqueue_find(q, key);
 	if (!it || !it->active)
 		return;
 	it->active = false;

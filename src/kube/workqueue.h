@@ -37,8 +37,8 @@ void kube_workqueue_run(struct kube_workqueue *q, bool run);
 bool kube_workqueue_running(const struct kube_workqueue *q);
 
 void kube_workqueue_add(struct kube_workqueue *q, const char *key);
-/* Before all that wait now. */
-void kube_workqueue_add_first(struct kube_workqueue *q, const char *key);
+/* Before all that wait now. False: it is being worked on, and comes again after that, when its turn is. */
+bool kube_workqueue_add_first(struct kube_workqueue *q, const char *key);
 /* Not before DELAY_US from now; the earlier of two such times counts. */
 void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_t delay_us);
 /*
