@@ -28,6 +28,7 @@ struct addresses {
 	struct controller *c;
 	const struct kube_cache *pool_cache, *allocation_cache;
 	struct pool_tree pools;
+	uint64_t promised[N_USES];
 	struct kube_index *owned; /* Allocations by the uid of their owner */
 };
 
@@ -186,6 +187,16 @@ const struct allocation *addresses_owned(const struct addresses *a, const char *
 	return NULL;
 }
 
+bool addresses_has(const struct addresses *a, const struct instance *i, enum use use) {
+	static const struct instance_status none;
+	const struct instance_status *s = i->status ? i->status : &none;
+	const char *const values[N_USES] = {[USE_INSTANCE] = s->prefix,
+	                                    [USE_DELEGATED] = s->delegated_prefix,
+	                                    [USE_OVERLAY] = s->overlay_address,
+	                                    [USE_MAC] = s->mac};
+	return values[use] || addresses_owned(a, instance_id(i), use);
+}
+
 /* ---- allocating ---- */
 
 /* The value that an Allocation is being created for. */
@@ -259,34 +270,53 @@ static bool pool_is_usable(const struct addresspool *obj) {
 	       api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
 }
 
-uint64_t addresses_room(const struct addresses *a, const char *use) {
-	struct pool *p;
-	uint64_t n = 0;
-	RB_FOREACH (p, pool_tree, (struct pool_tree *)&a->pools) {
-		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
-		if (obj && streq(obj->spec->use, use) && pool_is_usable(obj))
-			n += p->ranges.free;
+/* The next pool after P (NULL: the first) with that use, and its object; NULL at the end. */
+static struct pool *pool_next(const struct addresses *a, const char *use, struct pool *p,
+                              const struct addresspool **ret_obj) {
+	struct pool_tree *pools = (struct pool_tree *)&a->pools;
+	for (p = p ? RB_NEXT(pool_tree, pools, p) : RB_MIN(pool_tree, pools); p; p = RB_NEXT(pool_tree, pools, p)) {
+		*ret_obj = kube_cache_get(a->pool_cache, NULL, p->name);
+		if (*ret_obj && streq((*ret_obj)->spec->use, use))
+			return p;
 	}
-	return n;
+	return NULL;
 }
 
-int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
-                       const char **reason, char *msg, size_t size) {
-	struct pool *p;
-	size_t full = 0, unusable = 0, n = 0;
+uint64_t addresses_room(const struct addresses *a, const char *use) {
+	const struct addresspool *obj;
+	uint64_t n = 0, promised = 0;
+	for (struct pool *p = NULL; (p = pool_next(a, use, p, &obj));)
+		n += pool_is_usable(obj) ? p->ranges.free : 0;
+	for (enum use u = 0; u < N_USES; u++)
+		promised += streq(use_names[u], use) ? a->promised[u] : 0;
+	return n - MIN(n, promised);
+}
+
+void addresses_promise(struct addresses *a, enum use use) {
+	a->promised[use]++;
+}
+
+void addresses_spend(struct addresses *a, enum use use) {
+	a->promised[use]--;
+}
+
+void addresses_take_back(struct addresses *a, enum use use) {
+	a->promised[use]--;
+	room_of_values(a->c, use_names[use]);
+}
+
+const char *addresses_explain(const struct addresses *a, enum use use, char *msg, size_t size) {
+	const struct addresspool *obj;
+	size_t full = 0, unusable = 0, promised = 0, n = 0;
 	char names[256] = "";
-	RB_FOREACH (p, pool_tree, &a->pools) {
-		const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
-		uint64_t v;
-		if (!obj || !streq(obj->spec->use, use_names[use]))
-			continue;
+	for (struct pool *p = NULL; (p = pool_next(a, use_names[use], p, &obj));) {
 		if (!pool_is_usable(obj)) {
 			unusable++;
 			continue;
 		}
-		if (ranges_next(&p->ranges, &v)) {
-			allocation_begin(w, p, obj, v, owner);
-			return 0;
+		if (p->ranges.free) {
+			promised++;
+			continue;
 		}
 		n += (size_t)snprintf(names + n, sizeof(names) - n, "%s`%.60s` (%llu of %llu used)", full ? ", " : "",
 		                      p->name, (unsigned long long)p->ranges.total,
@@ -294,14 +324,32 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 		n = MIN(n, sizeof(names) - 1);
 		full++;
 	}
-	*reason = full ? "PoolExhausted" : "PoolMissing";
-	if (full)
+	if (promised)
+		snprintf(msg, size,
+		         "what is free in AddressPools with use %s is promised to instances that are being placed",
+		         use_names[use]);
+	else if (full)
 		snprintf(msg, size, "AddressPool %s is full; add a pool with use %s, or delete instances", names,
 		         use_names[use]);
 	else if (unusable)
 		snprintf(msg, size, "no AddressPool with use %s is ready", use_names[use]);
 	else
 		snprintf(msg, size, "there is no AddressPool with use %s", use_names[use]);
+	return promised || full ? "PoolExhausted" : "PoolMissing";
+}
+
+int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
+                       const char **reason, char *msg, size_t size) {
+	const struct addresspool *obj;
+	uint64_t v;
+	if (addresses_room(a, use_names[use]))
+		for (struct pool *p = NULL; (p = pool_next(a, use_names[use], p, &obj));) {
+			if (!pool_is_usable(obj) || !ranges_next(&p->ranges, &v))
+				continue;
+			allocation_begin(w, p, obj, v, owner);
+			return 0;
+		}
+	*reason = addresses_explain(a, use, msg, size);
 	return -ENOSPC;
 }
 

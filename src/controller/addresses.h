@@ -27,15 +27,24 @@ const struct allocation *addresses_owned(const struct addresses *a, const char *
 /* All Allocations of the Instance: begin with PREV NULL; in order of name. */
 const struct allocation *addresses_owned_next(const struct addresses *a, const char *id, const struct allocation *prev);
 
+/* True if I has a value for USE, in its status or as an Allocation. */
+bool addresses_has(const struct addresses *a, const struct instance *i, enum use use);
+
 /*
- * Reserves a free value of any usable pool for USE and begins to create its Allocation for OWNER in W. If none is
- * free: -ENOSPC and REASON ("PoolExhausted", "PoolMissing") and MSG say why.
+ * Reserves a free value of any usable pool for USE that isn't promised, and begins to create its Allocation for OWNER
+ * in W. If there is none: -ENOSPC and REASON and MSG as from addresses_explain().
  */
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
                        const char **reason, char *msg, size_t size) _must_use_;
 
-/* How many values for USE are free in all usable pools. */
+/* How many values for USE are free in all usable pools, and not promised. */
 uint64_t addresses_room(const struct addresses *a, const char *use);
+/* Why there is no room: a REASON ("PoolExhausted", "PoolMissing") and MSG. */
+const char *addresses_explain(const struct addresses *a, enum use use, char *msg, size_t size);
+/* Promises a value for USE to somebody. The promise ends when he takes one, or when it is taken back. */
+void addresses_promise(struct addresses *a, enum use use);
+void addresses_spend(struct addresses *a, enum use use);
+void addresses_take_back(struct addresses *a, enum use use);
 /* Values of the pool in use, those reserved for requests in flight included. */
 int64_t addresses_used(const struct addresses *a, const char *pool);
 

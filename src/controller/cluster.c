@@ -2,12 +2,13 @@
 
 /*
  * One Cluster: its members NAME-0, NAME-1, … are made, kept alike, and deleted from the highest number down. Those that
- * have no host yet are a gang: they are let in by quotas as one, get their addresses, and only when all of them exist
- * and have these, and hosts are found for all together, seats are kept for them (gang.h) and each binds to its own.
- * Members that have a host already, before the cluster grew or a controller died, are not part of it.
+ * have no host yet are a gang: quotas let them in as one, they are made, and when hosts and values are found for all of
+ * them at one moment, each is kept a seat (seats.h), takes its addresses and binds. Members that have a host already,
+ * before the cluster grew or a controller died, are not part of it.
  *
- * Quota, addresses and room are taken for the gang as a whole, in that order, or not at all; so of two that fit alone
- * but not together, one gets all. Where it made members before it was refused, they are deleted again.
+ * Quota, room and values are taken for the gang as a whole, in that order, or not at all; so of two that fit alone but
+ * not together, one gets all. A gang that waits for quota has no members, one that waits for room has no seats, and one
+ * that waits for values has neither seats nor members with values.
  *
  * Each look compares anew what there is with what should be, and begins as many requests as a piece of work holds.
  */
@@ -26,6 +27,7 @@
 #include "controller/placement.h"
 #include "controller/quota.h"
 #include "controller/room.h"
+#include "controller/seats.h"
 
 #define MESSAGE_MAX 1024
 
@@ -254,44 +256,49 @@ static void members_create(struct look *l) {
 	}
 }
 
+static void member_delete(struct look *l, const struct instance *i) {
+	seats_drop(seats_of(l->c), i);
+	if (!i->meta.deletion_timestamp && look_may_begin(l))
+		work_delete(l->w, &api_kind_instance, &i->meta);
+}
+
 /* Members of a gang that waits for others to make room: they never had a host, and hold what others may need. */
 static void gang_withdraw(struct look *l) {
-	quotas_release_gang(quotas_of(l->c), &l->cl->meta, l->gang, l->n_gang);
-	for (size_t k = l->n_gang; k-- > 0;) {
-		gangs_drop(gangs_of(l->c), l->gang[k]);
-		if (!l->gang[k]->meta.deletion_timestamp && look_may_begin(l))
-			work_delete(l->w, &api_kind_instance, &l->gang[k]->meta);
-	}
+	quotas_release_gang(quotas_of(l->c), &l->cl->meta);
+	for (size_t k = l->n_gang; k-- > 0;)
+		member_delete(l, l->gang[k]);
 }
 
 /* ---- the gang ---- */
 
-static bool member_has_address(const struct controller *c, const struct instance *i, enum use u) {
-	return member_condition_is(i, "AddressesAllocated", "True") ||
-	       addresses_owned(addresses_of(c), instance_id(i), u);
+/* False: it was refused, and L says why. */
+static bool gang_admit(struct look *l) {
+	char msg[QUOTA_MESSAGE_MAX];
+	if (quotas_admit_gang(quotas_of(l->c), &l->cl->meta, l->type, l->unbound, msg))
+		return true;
+	look_say(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
+	l->want_room = (struct room_want){.sort = ROOM_QUOTA, .of = l->cl->meta.ns, .size = l->type, .n = l->unbound};
+	return false;
 }
 
-/* Members of gangs that were let in, this one's not, and have no address for USE yet. */
-static uint64_t gangs_promised(const struct controller *c, enum use u) {
-	const struct kube_cache *instances = controller_cache(c, &api_kind_instance);
-	const struct instance *i;
-	uint64_t n = quotas_kept(quotas_of(c));
-	KUBE_CACHE_FOREACH(i, instances)
-	n += !instance_is_bound(i) && gang_owner(&i->meta) && quotas_admitted(quotas_of(c), i) &&
-	     !member_has_address(c, i, u);
-	return n;
+/* True if the server refused a member: the rest of the gang makes way. */
+static bool gang_must_make_way(struct look *l) {
+	uint64_t left;
+	const char *why = gangs_refused(gangs_of(l->c), work_key(l->w), &left);
+	if (!why)
+		return false;
+	look_say(l, "False", strstr(why, "exceeded quota") ? "QuotaExceeded" : "Refused", "%s", why);
+	work_again(l->w, left);
+	return true;
 }
 
-/* True if there are addresses for all of the gang that have none yet; else L tells what is short. */
-static bool gang_has_addresses(struct look *l) {
-	struct controller *c = l->c;
+/* True if there are values for the N members V; else L tells what is short. */
+static bool gang_has_values(struct look *l, const struct instance *const *v, size_t n) {
+	const struct addresses *a = addresses_of(l->c);
 	for (enum use u = 0; u < N_USES; u++) {
-		uint64_t lack = l->unbound - l->n_gang;
-		for (size_t k = 0; k < l->n_gang; k++)
-			lack += !member_has_address(c, l->gang[k], u);
-		uint64_t room = lack ? addresses_room(addresses_of(c), use_names[u]) : 0,
-			 others = lack ? gangs_promised(c, u) : 0;
-		room -= MIN(room, others);
+		uint64_t lack = 0, room = addresses_room(a, use_names[u]);
+		for (size_t k = 0; k < n; k++)
+			lack += !addresses_has(a, v[k], u);
 		if (room >= lack)
 			continue;
 		look_say(l, "False", "PoolExhausted",
@@ -304,83 +311,61 @@ static bool gang_has_addresses(struct look *l) {
 	return true;
 }
 
-/* False: it was refused, and L says why. */
-static bool gang_admit(struct look *l) {
-	char msg[QUOTA_MESSAGE_MAX];
-	struct quotas *q = quotas_of(l->c);
-	bool in = l->n_gang == l->unbound;
-	for (size_t k = 0; k < l->n_gang; k++)
-		in &= quotas_admitted(q, l->gang[k]);
-	if (!in) {
-		quotas_release_gang(q, &l->cl->meta, l->gang, l->n_gang);
-		if (!gang_has_addresses(l))
-			return false;
-	}
-	if (quotas_admit_gang(q, &l->cl->meta, l->type, l->gang, l->n_gang, l->unbound - l->n_gang, msg)) {
-		for (size_t k = 0; !in && k < l->n_gang; k++)
-			concern_enqueue(l->c, &concern_instances, l->cl->meta.ns, l->gang[k]->meta.name);
-		return true;
-	}
-	look_say(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
-	l->want_room = (struct room_want){.sort = ROOM_QUOTA, .of = l->cl->meta.ns, .size = l->type, .n = l->unbound};
-	return false;
+/* A gang that waits for values keeps none from others: members that took some are made anew. */
+static void gang_give_back_values(struct look *l) {
+	for (size_t k = l->n_gang; k-- > 0;)
+		for (enum use u = 0; u < N_USES; u++)
+			if (addresses_has(addresses_of(l->c), l->gang[k], u)) {
+				member_delete(l, l->gang[k]);
+				break;
+			}
 }
 
-/* True if the server refused a member, or a member found no address: the rest of the gang makes way. */
-static bool gang_must_make_way(struct look *l) {
-	struct controller *c = l->c;
-	uint64_t left;
-	const char *why = gangs_refused(gangs_of(c), work_key(l->w), &left);
-	if (why) {
-		look_say(l, "False", strstr(why, "exceeded quota") ? "QuotaExceeded" : "Refused", "%s", why);
-		work_again(l->w, left);
-		return true;
-	}
-	for (size_t k = 0; k < l->n_gang; k++) {
-		const struct instance *i = l->gang[k];
-		if (!member_condition_is(i, "AddressesAllocated", "False"))
-			continue;
-		const struct api_condition *a =
-			api_condition_find(i->status->conditions.v, i->status->conditions.n, "AddressesAllocated");
-		look_say(l, "False", a->reason, "member %s: %s", i->meta.name, a->message ? a->message : "");
-		return true;
-	}
-	return false;
-}
-
-/* Keeps seats for the members that have none, if there is one for each. */
-static void gang_seat(struct look *l) {
+/* Keeps seats for the N members V, if there are hosts and values for each; else L tells what is short. */
+static bool gang_keep_seats(struct look *l, const struct instance *const *v, size_t n) {
 	struct controller *c = l->c;
 	char why[FIT_MESSAGE_MAX];
-	const char **hosts = calloc(CLUSTER_MAX, sizeof(*hosts));
-	size_t n = 0;
+	const char **hosts = calloc(n, sizeof(*hosts));
 	if (!hosts)
 		abort();
-	for (size_t k = 0; k < l->n_gang; k++) {
-		const char *host = gangs_seat(gangs_of(c), l->gang[k]);
-		if (host && !host_is_lost(c, host))
-			continue;
-		gangs_drop(gangs_of(c), l->gang[k]);
-		l->gang[n++] = l->gang[k];
-	}
-	size_t seated = l->n_gang - n;
-	l->n_gang = n;
-	size_t fit = n ? placement_choose_gang(placement_of(c), l->cl->spec->template, l->type, n, hosts, why) : 0;
+	size_t fit = placement_choose_gang(placement_of(c), l->cl->spec->template, l->type, n, hosts, why);
+	bool all = fit == n && gang_has_values(l, v, n);
 	if (fit < n) {
 		look_say(l, "False", "Unschedulable",
 		         "%zu of %zu members fit, and are placed together or not at all: %s", fit, n, why);
 		l->want_room = (struct room_want){.sort = ROOM_HOSTS, .size = l->type, .n = n};
-	} else {
-		const struct resources size = instancetype_size(l->type);
-		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
-		for (size_t k = 0; k < n; k++) {
-			gangs_keep(gangs_of(c), l->gang[k], hosts[k], &size);
-			concern_enqueue(c, &concern_instances, l->cl->meta.ns, l->gang[k]->meta.name);
-		}
-		if (n)
-			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", work_key(l->w), n, seated);
+	}
+	for (size_t k = 0; all && k < n; k++) {
+		seats_keep(seats_of(c), v[k], hosts[k], l->type);
+		concern_enqueue(c, &concern_instances, l->cl->meta.ns, v[k]->meta.name);
 	}
 	free(hosts);
+	return all;
+}
+
+/* Sees to it that all of the gang have seats, or none. */
+static void gang_seat(struct look *l) {
+	struct controller *c = l->c;
+	const struct instance *v[CLUSTER_MAX];
+	size_t n = 0;
+	for (size_t k = 0; k < l->n_gang; k++) {
+		const char *host = seats_host(seats_of(c), l->gang[k]);
+		if (!host || host_is_lost(c, host)) {
+			seats_drop(seats_of(c), l->gang[k]);
+			v[n++] = l->gang[k];
+		}
+	}
+	if (!n || gang_keep_seats(l, v, n)) {
+		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
+		if (n)
+			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", work_key(l->w), n,
+			         l->n_gang - n);
+		return;
+	}
+	for (size_t k = 0; k < l->n_gang; k++)
+		seats_drop(seats_of(c), l->gang[k]);
+	if (l->want_room.sort == ROOM_VALUES)
+		gang_give_back_values(l);
 }
 
 static void gang_place(struct look *l) {
@@ -388,7 +373,6 @@ static void gang_place(struct look *l) {
 	const struct api_meta *m = &l->cl->meta;
 	const struct instance *leaving = NULL, *foreign = NULL;
 	char taken[KUBE_KEY_MAX];
-	size_t complete = 0;
 	for (size_t n = 0; n < l->want; n++) {
 		char name[CLUSTER_NAME_MAX + 32];
 		snprintf(name, sizeof(name), "%s-%zu", m->name, n);
@@ -398,8 +382,6 @@ static void gang_place(struct look *l) {
 		else if (l->v[n]->meta.deletion_timestamp)
 			leaving = l->v[n];
 	}
-	for (size_t k = 0; k < l->n_gang; k++)
-		complete += member_condition_is(l->gang[k], "AddressesAllocated", "True");
 	bool waits = true, away = false;
 	if (!l->unbound) {
 		look_say(l, "True", "Scheduled", "all %zu members have hosts", l->want);
@@ -414,25 +396,26 @@ static void gang_place(struct look *l) {
 			(struct room_want){.sort = ROOM_NAME, .of = kube_key(m->ns, foreign->meta.name, taken), .n = 1};
 	} else if (leaving) {
 		look_say(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
-		return;      /* its end brings us back */
-	} else if (!l->type) /* when it comes, all Clusters are looked at */
+		return; /* its end brings us back */
+	} else if (!l->type) {
 		look_say(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
 		         l->cl->spec->template->type);
-	else if (gang_must_make_way(l) || !gang_admit(l))
+		l->want_room = (struct room_want){.sort = ROOM_TYPE, .n = 1};
+	} else if (gang_must_make_way(l) || !gang_admit(l))
 		away = true;
 	else {
 		waits = false;
-		if (l->n_gang == l->unbound && complete == l->n_gang)
+		if (l->n_gang == l->unbound)
 			gang_seat(l);
 		else
-			look_say(l, "False", "Gathering", "members are being made and given addresses");
+			look_say(l, "False", "Gathering", "members are being made");
 		members_create(l);
 	}
 	if (away)
 		gang_withdraw(l);
 	/* Nothing is kept for those that are not being made. */
 	else if (waits || !l->unbound)
-		quotas_release_gang(quotas_of(c), m, l->gang, l->n_gang);
+		quotas_release_gang(quotas_of(c), m);
 	if (!l->want_room.n)
 		return;
 	l->want_room.spec = l->cl->spec->template;
@@ -489,7 +472,7 @@ static void cluster_finish(struct work *w, const struct cluster *cl) {
 	/* Whoever deletes it that way wants to keep its members: they are let go by the server first. */
 	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER) || has_finalizer(&cl->meta, "orphan"))
 		return;
-	quotas_release_gang(quotas_of(c), &cl->meta, NULL, 0);
+	quotas_release_gang(quotas_of(c), &cl->meta);
 	gangs_forget_refusal(gangs_of(c), work_key(w));
 	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
 		if (!cluster_has_member(i, cl))
@@ -568,6 +551,11 @@ static void cluster_reconcile(struct work *w, const void *obj) {
 
 /* What is told of a cluster that waits is told of its members, too. */
 static void clusters_cluster_changed(struct controller *c, const struct kube_change *ch) {
+	char key[KUBE_KEY_MAX];
+	if (ch->type == KUBE_DELETED) {
+		quotas_release_gang(quotas_of(c), ch->obj);
+		gangs_forget_refusal(gangs_of(c), kube_key(ch->ns, ch->name, key));
+	}
 	if (ch->type == KUBE_MODIFIED && !cluster_tells_more(ch->old, ch->obj))
 		return;
 	for (const struct instance *i = NULL; (i = gangs_member_next(gangs_of(c), ch->ns, ch->name, i));)
@@ -579,11 +567,6 @@ static void clusters_instance_changed(struct controller *c, const struct kube_ch
 	const struct api_owner_ref *gang = gang_owner(ch->obj);
 	if (gang)
 		concern_enqueue(c, &concern_clusters, ch->ns, gang->name);
-}
-
-static void clusters_type_changed(struct controller *c, const struct kube_change *ch) {
-	if (ch->type != KUBE_MODIFIED) /* sizes can't be changed */
-		concern_enqueue_all(c, &concern_clusters);
 }
 
 /* Those that a controller before this one was placing when it ended come first. */
@@ -602,7 +585,7 @@ const struct concern concern_clusters = {
 	.first = true,
 	.watches = {{.kind = &api_kind_cluster, .changed = clusters_cluster_changed},
                     {.kind = &api_kind_instance, .changed = clusters_instance_changed},
-                    {.kind = &api_kind_instancetype, .changed = clusters_type_changed}},
+                    {.kind = &api_kind_instancetype}},
 	.reconcile = cluster_reconcile,
 	.started = clusters_started,
 };

@@ -21,6 +21,7 @@
 	F(room)        \
 	F(addresses)   \
 	F(placement)   \
+	F(seats)       \
 	F(gangs)       \
 	F(vteps)       \
 	F(quotas)      \
@@ -65,6 +66,8 @@ struct concern {
 	 * was begun in it is answered.
 	 */
 	void (*reconcile)(struct work *w, const void *obj);
+	/* A piece of work has failed with ERROR, and is tried again. OBJ as for reconcile(), by now. */
+	void (*failed)(struct controller *c, const void *obj, int error);
 	/* A key of the concern WHOSE is about to be reconciled. */
 	void (*looked_at)(struct controller *c, const struct concern *whose, const char *ns, const char *name);
 	/* The controller begins to act, before all objects are queued; it acts no longer, and another one may. */

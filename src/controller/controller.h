@@ -21,7 +21,8 @@
  *   indexes, which others ask
  *     addresses    which values of a pool are free, which Allocations one owns        addresses.c (ranges.c)
  *     placement    what is promised on each host                                      placement.c (fit.c)
- *     gangs        hosts kept for members of Clusters                                 gang.c
+ *     seats        hosts and values kept for instances that are being bound           seats.c
+ *     gangs        members of Clusters, and what the server refused them              gang.c
  *     vteps        which Host a VTEP belongs to if two of them name it                vteps.c
  *     room         instances and clusters that wait for room, and who of them is
  *                  looked at when something becomes free                              room.c (waiters.c)

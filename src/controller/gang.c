@@ -5,22 +5,7 @@
 
 #include "base/tree.h"
 #include "base/util.h"
-#include "controller/placement.h"
 #include "kube/index.h"
-
-struct seat {
-	RB_ENTRY(seat) node;
-	struct resources size;
-	char host[256];
-	char key[];
-};
-
-static int seat_cmp(const struct seat *a, const struct seat *b) {
-	return strcmp(a->key, b->key);
-}
-
-RB_HEAD(seats, seat);
-RB_GENERATE_INTERNAL(seats, seat, node, seat_cmp, _unused_ static)
 
 struct refusal {
 	RB_ENTRY(refusal) node;
@@ -39,7 +24,6 @@ RB_GENERATE_INTERNAL(refusals, refusal, node, refusal_cmp, _unused_ static)
 
 struct gangs {
 	struct controller *c;
-	struct seats seats;
 	struct refusals refusals;
 	struct kube_index *members; /* Instances by the key of their Cluster */
 };
@@ -70,56 +54,6 @@ const struct instance *gangs_member_next(const struct gangs *g, const char *ns, 
 	char key[KUBE_KEY_MAX];
 	kube_key(ns, cluster, key);
 	return prev ? kube_index_next(g->members, key, prev) : kube_index_first(g->members, key);
-}
-
-static struct seat *seat_find(const struct gangs *g, const char *key) {
-	struct seat *s = RB_ROOT(&g->seats);
-	int c;
-	while (s && (c = strcmp(key, s->key)))
-		s = c < 0 ? RB_LEFT(s, node) : RB_RIGHT(s, node);
-	return s;
-}
-
-/* I: what there is now of the instance that it was kept for; NULL: that doesn't matter. */
-static void seat_drop(struct gangs *g, struct seat *s, const struct instance *i) {
-	placement_settle(placement_of(g->c), i, s->host, &s->size);
-	RB_REMOVE(seats, &g->seats, s);
-	free(s);
-}
-
-const char *gangs_seat(const struct gangs *g, const struct instance *i) {
-	char key[KUBE_KEY_MAX];
-	const struct seat *s = seat_find(g, kube_key(i->meta.ns, i->meta.name, key));
-	return s ? s->host : NULL;
-}
-
-void gangs_drop(struct gangs *g, const struct instance *i) {
-	char key[KUBE_KEY_MAX];
-	struct seat *s = seat_find(g, kube_key(i->meta.ns, i->meta.name, key));
-	if (s)
-		seat_drop(g, s, NULL);
-}
-
-void gangs_keep(struct gangs *g, const struct instance *i, const char *host, const struct resources *size) {
-	char key[KUBE_KEY_MAX];
-	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
-	struct seat *s = calloc(1, sizeof(*s) + n);
-	if (!s)
-		abort(); /* others would be given its place */
-	memcpy(s->key, key, n);
-	snprintf(s->host, sizeof(s->host), "%s", host);
-	s->size = *size;
-	gangs_drop(g, i);
-	RB_INSERT(seats, &g->seats, s);
-	placement_assume(placement_of(g->c), host, size);
-}
-
-/* Another controller may decide now. */
-static void gangs_stopped(struct controller *c) {
-	struct gangs *g = gangs_of(c);
-	struct seat *s;
-	while ((s = RB_MIN(seats, &g->seats)))
-		seat_drop(g, s, NULL);
 }
 
 /* ---- refusals ---- */
@@ -172,22 +106,12 @@ void gangs_forget_refusal(struct gangs *g, const char *key) {
 
 /* ---- ---- */
 
-/* Once it is bound its place counts by itself (placement.c). */
-static void gangs_instance_changed(struct controller *c, const struct kube_change *ch) {
-	const struct instance *i = ch->obj;
-	char key[KUBE_KEY_MAX];
-	struct seat *s = seat_find(gangs_of(c), kube_key(i->meta.ns, i->meta.name, key));
-	if (s && (ch->type == KUBE_DELETED || instance_is_bound(i)))
-		seat_drop(gangs_of(c), s, ch->type == KUBE_DELETED ? NULL : i);
-}
-
 static int gangs_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
                       struct error *err) {
 	struct gangs *g = calloc(1, sizeof(*g));
 	if (!g)
 		return error_oom(err);
 	g->c = c;
-	RB_INIT(&g->seats);
 	RB_INIT(&g->refusals);
 	*ret = g;
 	return kube_index_new(&g->members, controller_cache(c, &api_kind_instance), member_cluster, err);
@@ -196,11 +120,6 @@ static int gangs_open(struct controller *c, _unused_ const struct controller_opt
 static void gangs_close(void *state) {
 	struct gangs *g = state;
 	struct refusal *f;
-	struct seat *s;
-	while ((s = RB_MIN(seats, &g->seats))) {
-		RB_REMOVE(seats, &g->seats, s);
-		free(s);
-	}
 	while ((f = RB_MIN(refusals, &g->refusals)))
 		refusal_remove(g, f);
 	kube_index_free(g->members);
@@ -209,8 +128,7 @@ static void gangs_close(void *state) {
 
 const struct concern concern_gangs = {
 	.name = "gangs",
-	.watches = {{.kind = &api_kind_instance, .changed = gangs_instance_changed}, {.kind = &api_kind_cluster}},
+	.watches = {{.kind = &api_kind_instance}, {.kind = &api_kind_cluster}},
 	.open = gangs_open,
-	.stopped = gangs_stopped,
 	.close = gangs_close,
 };

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/*
- * Which Instances belong to a Cluster, and the hosts kept for them. When a gang fits, a seat is kept for each of its
- * members at once; the members then bind one by one, each to its own seat, which counts as taken meanwhile. Seats are
- * nothing but a promise of this process: after a restart the members that are not bound yet are placed anew, before
- * all others.
- */
+/* Which Instances belong to a Cluster, and what the server refused it. */
 
 #include "api/cluster.h"
 #include "api/instance.h"
@@ -29,12 +24,6 @@ const struct cluster *gang_cluster(const struct controller *c, const struct api_
  */
 const struct instance *gangs_member_next(const struct gangs *g, const char *ns, const char *cluster,
                                          const struct instance *prev);
-
-/* The host kept for the instance; NULL: none. */
-const char *gangs_seat(const struct gangs *g, const struct instance *i);
-/* Keeps a seat of SIZE for I. It goes when the instance is bound or gone. */
-void gangs_keep(struct gangs *g, const struct instance *i, const char *host, const struct resources *size);
-void gangs_drop(struct gangs *g, const struct instance *i);
 
 /*
  * The server refused a member of the cluster KEY, and said WHY: it is tried again after a time that doubles from 1 s to

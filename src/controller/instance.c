@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One instance, from being asked for to being gone. Each look takes it one step further: finalizer, Allocations (all
- * that are missing at once), then one status patch with addresses, placement and conditions. What a step changed comes
- * back through the caches and is the reason for the next look.
+ * One instance, from being asked for to being gone. Each look takes it one step further: finalizer; quota; a seat,
+ * which is room on a host and a promise of addresses (seats.h); the Allocations that are missing, all at once; then one
+ * status patch with addresses, host and conditions. What a step changed comes back through the caches and is the reason
+ * for the next look. One that waits for quota, room or values has no seat, and takes nothing.
  */
 
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include "controller/placement.h"
 #include "controller/quota.h"
 #include "controller/room.h"
+#include "controller/seats.h"
 
 #define REASON_HOST_LOST "HostLost"
 
@@ -52,17 +54,16 @@ static char **instance_status_value(struct instance_status *s, enum use use) {
  * in the way, if anything. */
 static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, const char **lack,
                               char *msg, size_t size) {
-	static struct instance_status none;
+	struct addresses *a = addresses_of(work_controller(w));
 	bool complete = true;
 	for (enum use u = 0; u < N_USES; u++) {
 		const char *text;
 		char why[512];
-		if (*instance_status_value(i->status ? i->status : &none, u) ||
-		    addresses_owned(addresses_of(work_controller(w)), instance_id(i), u))
+		if (addresses_has(a, i, u))
 			continue;
 		complete = false;
-		if (addresses_allocate(addresses_of(work_controller(w)), w, u, i, &text, why, sizeof(why)) < 0 &&
-		    !*reason) {
+		seats_spend(seats_of(work_controller(w)), i, u);
+		if (addresses_allocate(a, w, u, i, &text, why, sizeof(why)) < 0 && !*reason) {
 			*reason = text;
 			*lack = use_names[u];
 			snprintf(msg, size, "%s", why);
@@ -106,12 +107,19 @@ static void instance_drop_surplus(struct work *w, const struct instance *i) {
 
 /* ---- placement ---- */
 
-/* What the status patch decided: told and accounted for when it was answered. */
+/* What the status patch decided. */
 struct decision {
 	char host[256];
 	struct resources size;
-	bool seated; /* and accounted for already, as a member of a gang */
 };
+
+/* Why an instance waits, and for what; without a reason it waits for its gang. */
+struct hindrance {
+	const char *reason;
+	char msg[QUOTA_MESSAGE_MAX];
+	struct room_want want;
+};
+_Static_assert(QUOTA_MESSAGE_MAX >= FIT_MESSAGE_MAX, "msg holds what either says");
 
 /* A member of a gang that has no host yet says what its Cluster says. */
 static void instance_wait_for_gang(struct work *w, struct instance *n) {
@@ -130,48 +138,38 @@ static void instance_wait_for_gang(struct work *w, struct instance *n) {
 	}
 }
 
-/* The host that is kept for a member of a gang, or the one chosen for an instance of its own; -ENOSPC and WHY. */
-static int instance_choose_host(struct work *w, const struct instance *n, const struct instancetype *type,
-                                const char **ret_host, bool *ret_seated, char why[static FIT_MESSAGE_MAX]) {
+/* Keeps a seat for an instance of its own; NULL: none, and H says why. */
+static const char *instance_find_seat(struct work *w, const struct instance *i, const struct instancetype *type,
+                                      struct hindrance *h) {
 	struct controller *c = work_controller(w);
-	*ret_seated = gang_owner(&n->meta);
-	if (!*ret_seated)
-		return placement_choose(placement_of(c), n->spec, type, ret_host, why);
-	const char *host = gangs_seat(gangs_of(c), n);
-	if (!host || host_is_lost(c, host)) {
-		/* A seat on a lost host is good for nothing: all that are left are found anew. */
-		if (host)
-			concern_enqueue(c, &concern_clusters, n->meta.ns, gang_owner(&n->meta)->name);
-		return -ENOSPC;
+	const char *host;
+	if (placement_choose(placement_of(c), i->spec, type, &host, h->msg) < 0) {
+		h->reason = "Unschedulable";
+		h->want = (struct room_want){.sort = ROOM_HOSTS, .spec = i->spec, .size = type, .n = 1};
+		return NULL;
 	}
-	*ret_host = host;
-	return 0;
+	for (enum use u = 0; u < N_USES; u++)
+		if (!addresses_has(addresses_of(c), i, u) && !addresses_room(addresses_of(c), use_names[u])) {
+			h->reason = addresses_explain(addresses_of(c), u, h->msg, sizeof(h->msg));
+			h->want = (struct room_want){.sort = ROOM_VALUES, .of = use_names[u], .spec = i->spec, .n = 1};
+			return NULL;
+		}
+	seats_keep(seats_of(c), i, host, type);
+	return host;
 }
 
-static void instance_place(struct work *w, struct instance *n, const struct instancetype *type, struct decision *d) {
-	const char *host;
-	char why[FIT_MESSAGE_MAX];
-	bool gang = gang_owner(&n->meta);
-	if (instance_choose_host(w, n, type, &host, &d->seated, why) < 0) {
-		if (gang) {
-			instance_wait_for_gang(w, n);
-			return;
-		}
-		instance_set_condition(n, "Scheduled", "False", "Unschedulable", "%s", why);
-	} else if (string_set(&n->status->host, host) >= 0) {
-		snprintf(d->host, sizeof(d->host), "%s", host);
-		d->size = instancetype_size(type);
-		instance_set_size(n->status, &d->size);
-		instance_set_condition(n, "Scheduled", "True", "Scheduled", "placed on host %s", host);
-		instance_set_condition(n, "Ready", "False", "Placed", "waits for the agent of host %s to start it",
-		                       host);
-		return;
-	}
-	const struct api_condition *s = instance_condition(n, "Scheduled");
-	if (s)
-		instance_set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
-	const struct room_want want = {.sort = ROOM_HOSTS, .spec = n->spec, .size = type, .n = 1};
-	room_wait(work_controller(w), &concern_instances, &n->meta, &want);
+/* The host of its seat. NULL: it has none, and H says why. */
+static const char *instance_seat(struct work *w, const struct instance *i, const struct instancetype *type,
+                                 struct hindrance *h) {
+	struct controller *c = work_controller(w);
+	const char *host = seats_host(seats_of(c), i);
+	const struct api_owner_ref *gang = gang_owner(&i->meta);
+	if (host && !host_is_lost(c, host))
+		return host;
+	/* A seat on a lost host is good for nothing. A gang's are all found at once, by its Cluster. */
+	if (host && gang)
+		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
+	return gang ? NULL : instance_find_seat(w, i, type, h);
 }
 
 /* ---- the status patch ---- */
@@ -179,14 +177,10 @@ static void instance_place(struct work *w, struct instance *n, const struct inst
 WORK_THEN_DEFINE(instance_bound, struct decision)
 
 static void instance_bound(struct work *w, const struct kube_response *r, const struct decision *d) {
-	struct controller *c = work_controller(w);
 	char size[RESOURCES_TEXT_MAX];
 	if (r->error < 0)
-		room_write_failed(c, r->error);
-	/* A seat goes when the binding is seen, and stays for the next try if it failed. */
-	if (!d->seated)
-		placement_settle(placement_of(c), work_object(w), d->host, &d->size);
-	if (r->error == 0)
+		room_write_failed(work_controller(w), r->error);
+	else
 		log_info("instance placed", "instance=%s host=%s size=%s", work_key(w), d->host,
 		         resources_print(&d->size, RESOURCES_OF_TYPES, size));
 }
@@ -218,8 +212,6 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
 	}
 	if (!work_patch_status(w, &api_kind_instance, i, n, *d->host ? instance_bound_then(d) : WORK_NO_THEN))
 		return;
-	if (*d->host && !d->seated)
-		placement_assume(placement_of(c), d->host, &d->size);
 	instance_event(c, i, n, "AddressesAllocated", "FailedAllocation");
 	instance_event(c, i, n, "Scheduled", "FailedScheduling");
 }
@@ -274,93 +266,146 @@ static void instance_host_lost(struct work *w, const struct instance *i, struct 
 		           REASON_HOST_LOST, "%s", instance_condition(n, "Ready")->message);
 }
 
-/* It gets neither addresses nor a host: REASON, WHY and what it wants, or all NULL if it is a member of a gang that
- * waits. */
-static void instance_hold_back(struct work *w, const struct instance *i, const char *reason, const char *why,
-                               const struct room_want *want) {
+/* What it says of its addresses, if that is not right any more, while it has no place. */
+static void instance_set_not_placed(struct instance *n) {
+	const struct api_condition *a = instance_condition(n, "AddressesAllocated");
+	if (a && !streq(a->status, "True"))
+		instance_set_condition(n, "AddressesAllocated", "False", "NotPlaced",
+		                       "takes addresses when there is a place for it");
+}
+
+/* It gets neither addresses nor a host. */
+static void instance_hold_back(struct work *w, const struct instance *i, const struct hindrance *h) {
 	const struct decision none = {.host = ""};
 	struct instance *n = api_copy(&api_kind_instance, i);
+	seats_drop(seats_of(work_controller(w)), i);
 	if (n && !n->status)
 		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status && reason) {
-		instance_set_condition(n, "Scheduled", "False", reason, "%s", why);
-		instance_set_condition(n, "Ready", "False", reason, "%s", why);
-		room_wait(work_controller(w), &concern_instances, &n->meta, want);
-	} else if (n && n->status)
-		instance_wait_for_gang(w, n);
-	if (n && n->status)
-		instance_patch_status(w, i, n, &none);
-	else
-		work_fail_oom(w);
-	api_free(&api_kind_instance, n);
-}
-
-/* What can't be placed takes no addresses from others: true if I has been held back. */
-static bool instance_is_held_back(struct work *w, const struct instance *i, const struct instancetype *type) {
-	char msg[QUOTA_MESSAGE_MAX];
-	if (!type) {
-		snprintf(msg, sizeof(msg), "InstanceType `%.253s` does not exist", i->spec->type);
-		const struct room_want want = {.sort = ROOM_TYPE, .spec = i->spec};
-		instance_hold_back(w, i, "InstanceTypeMissing", msg, &want);
-		return true;
-	}
-	/* Gangs are let in as one (cluster.c). */
-	if (gang_owner(&i->meta)) {
-		if (quotas_admitted(quotas_of(work_controller(w)), i))
-			return false;
-		instance_hold_back(w, i, NULL, NULL, NULL);
-		return true;
-	}
-	if (quotas_admit(quotas_of(work_controller(w)), i, type, msg))
-		return false;
-	const struct room_want want = {.sort = ROOM_QUOTA, .of = i->meta.ns, .spec = i->spec, .size = type, .n = 1};
-	instance_hold_back(w, i, "QuotaExceeded", msg, &want);
-	return true;
-}
-
-static void instance_advance(struct work *w, const struct instance *i) {
-	const char *reason = NULL, *lack = NULL;
-	char msg[QUOTA_MESSAGE_MAX];
-	struct decision d = {.host = ""};
-	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
-		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, true);
-		return;
-	}
-	const struct instancetype *type =
-		instance_is_bound(i) ? NULL
-				     : kube_cache_get(controller_cache(work_controller(w), &api_kind_instancetype),
-	                                              NULL, i->spec->type);
-	if (!instance_is_bound(i) && instance_is_held_back(w, i, type))
-		return;
-	bool complete = instance_allocate(w, i, &reason, &lack, msg, sizeof(msg));
-	if (!complete && !reason)
-		return; /* the answers bring us back */
-	struct instance *n = api_copy(&api_kind_instance, i);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status || !instance_fill_addresses(w, n)) {
+	if (!n || !n->status) {
 		work_fail_oom(w);
 		api_free(&api_kind_instance, n);
 		return;
 	}
-	if (!complete) {
-		instance_set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
-		if (!instance_is_bound(n))
-			instance_set_condition(n, "Ready", "False", reason, "%s", msg);
-		const struct room_want want = {.sort = ROOM_VALUES, .of = lack, .spec = n->spec, .n = 1};
-		room_wait(work_controller(w), &concern_instances, &n->meta, &want);
-	} else {
-		instance_set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
-		                       n->status->delegated_prefix);
-		if (!instance_is_bound(n))
-			instance_place(w, n, type, &d);
-		else if (host_is_lost(work_controller(w), n->status->host))
-			instance_host_lost(w, i, n);
+	if (h->reason && h->want.sort == ROOM_VALUES)
+		instance_set_condition(n, "AddressesAllocated", "False", h->reason, "%s", h->msg);
+	else
+		instance_set_not_placed(n);
+	if (h->reason) {
+		instance_set_condition(n, "Scheduled", "False", h->reason, "%s", h->msg);
+		instance_set_condition(n, "Ready", "False", h->reason, "%s", h->msg);
+		room_wait(work_controller(w), &concern_instances, &n->meta, &h->want);
+	} else
+		instance_wait_for_gang(w, n);
+	instance_patch_status(w, i, n, &none);
+	api_free(&api_kind_instance, n);
+}
+
+/* True if its namespace may have it; else H says why not. Gangs are let in as one (cluster.c). */
+static bool instance_is_admitted(struct work *w, const struct instance *i, const struct instancetype *type,
+                                 struct hindrance *h) {
+	struct quotas *q = quotas_of(work_controller(w));
+	if (!type) {
+		quotas_release(q, i);
+		h->reason = "InstanceTypeMissing";
+		snprintf(h->msg, sizeof(h->msg), "InstanceType `%.253s` does not exist", i->spec->type);
+		h->want = (struct room_want){.sort = ROOM_TYPE, .spec = i->spec};
+		return false;
 	}
-	instance_patch_status(w, i, n, &d);
+	if (gang_owner(&i->meta) || quotas_admit(q, i, type, h->msg))
+		return true;
+	h->reason = "QuotaExceeded";
+	h->want = (struct room_want){.sort = ROOM_QUOTA, .of = i->meta.ns, .spec = i->spec, .size = type, .n = 1};
+	return false;
+}
+
+/* It has all its addresses. Writes them down, and with them that it is on the host of D, if that has a name. */
+static void instance_settle(struct work *w, const struct instance *i, const struct decision *d) {
+	struct instance *n = api_copy(&api_kind_instance, i);
+	if (n && !n->status)
+		n->status = calloc(1, sizeof(*n->status));
+	if (!n || !n->status || !instance_fill_addresses(w, n) ||
+	    (*d->host && string_set(&n->status->host, d->host) < 0)) {
+		work_fail_oom(w);
+		api_free(&api_kind_instance, n);
+		return;
+	}
+	instance_set_condition(n, "AddressesAllocated", "True", "Allocated", "has %s and %s", n->status->prefix,
+	                       n->status->delegated_prefix);
+	if (*d->host) {
+		instance_set_size(n->status, &d->size);
+		instance_set_condition(n, "Scheduled", "True", "Scheduled", "placed on host %s", d->host);
+		instance_set_condition(n, "Ready", "False", "Placed", "waits for the agent of host %s to start it",
+		                       d->host);
+	} else if (host_is_lost(work_controller(w), n->status->host))
+		instance_host_lost(w, i, n);
+	instance_patch_status(w, i, n, d);
+	api_free(&api_kind_instance, n);
+}
+
+static void instance_place(struct work *w, const struct instance *i) {
+	struct controller *c = work_controller(w);
+	const struct instancetype *type =
+		kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, i->spec->type);
+	struct hindrance h = {.reason = NULL};
+	const char *lack = NULL;
+	const char *host = instance_is_admitted(w, i, type, &h) ? instance_seat(w, i, type, &h) : NULL;
+	if (!host) {
+		instance_hold_back(w, i, &h);
+		return;
+	}
+	struct decision d = {.size = instancetype_size(type)};
+	snprintf(d.host, sizeof(d.host), "%s", host);
+	if (instance_allocate(w, i, &h.reason, &lack, h.msg, sizeof(h.msg))) {
+		instance_settle(w, i, &d);
+		return;
+	}
+	if (!h.reason)
+		return; /* the answers bring us back */
+	/* What was promised is not there: a pool has gone, or somebody else allocates, too. */
+	h.want = (struct room_want){.sort = ROOM_VALUES, .of = lack, .spec = i->spec, .n = 1};
+	const struct api_owner_ref *gang = gang_owner(&i->meta);
+	if (gang) {
+		h.reason = NULL;
+		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
+	}
+	instance_hold_back(w, i, &h);
+}
+
+/* It has a host. One that was brought from elsewhere may still lack addresses. */
+static void instance_keep(struct work *w, const struct instance *i) {
+	const struct decision none = {.host = ""};
+	const char *reason = NULL, *lack = NULL;
+	char msg[QUOTA_MESSAGE_MAX];
+	if (instance_allocate(w, i, &reason, &lack, msg, sizeof(msg))) {
+		instance_settle(w, i, &none);
+		return;
+	}
+	if (!reason)
+		return; /* the answers bring us back */
+	struct instance *n = api_copy(&api_kind_instance, i);
+	if (!n || !instance_fill_addresses(w, n)) {
+		work_fail_oom(w);
+		api_free(&api_kind_instance, n);
+		return;
+	}
+	instance_set_condition(n, "AddressesAllocated", "False", reason, "%s", msg);
+	const struct room_want want = {.sort = ROOM_VALUES, .of = lack, .spec = n->spec, .n = 1};
+	room_wait(work_controller(w), &concern_instances, &n->meta, &want);
+	instance_patch_status(w, i, n, &none);
+	api_free(&api_kind_instance, n);
+}
+
+static void instance_advance(struct work *w, const struct instance *i) {
+	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
+		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, true);
+		return;
+	}
+	if (instance_is_bound(i))
+		instance_keep(w, i);
+	else
+		instance_place(w, i);
 	if (i->status)
 		instance_drop_surplus(w, i);
-	api_free(&api_kind_instance, n);
 }
 
 static void instance_reconcile(struct work *w, const void *obj) {
@@ -369,6 +414,15 @@ static void instance_reconcile(struct work *w, const void *obj) {
 		instance_finish(w, i);
 	else if (i)
 		instance_advance(w, i);
+}
+
+/*
+ * One whose write fails for more than a lost race keeps its place from nobody while it tries again. A gang keeps its
+ * seats: without one of them it would fall apart.
+ */
+static void instances_failed(struct controller *c, const void *obj, int error) {
+	if (obj && error != -ESTALE && error != -EEXIST && !gang_owner(obj))
+		seats_drop(seats_of(c), obj);
 }
 
 static void instances_allocation_changed(struct controller *c, const struct kube_change *ch) {
@@ -389,4 +443,5 @@ const struct concern concern_instances = {
                     {.kind = &api_kind_host},
                     {.kind = &api_kind_endpoint}},
 	.reconcile = instance_reconcile,
+	.failed = instances_failed,
 };

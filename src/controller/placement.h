@@ -23,10 +23,10 @@ bool placement_fits(struct placement *p, const char *host, const struct instance
 /* Chooses for COUNT alike. Returns how many fit, their names in HOSTS; fewer than COUNT: WHY no more do. */
 size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                              size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) _must_use_;
-/* Counts SIZE on HOST while the patch that binds is under way. */
+/* Counts SIZE on HOST for a seat (seats.h). */
 void placement_assume(struct placement *p, const char *host, const struct resources *size);
 /*
- * Ends that. If the patch succeeded, was fed to the cache, and so counts by itself, nothing has become free. I: what
- * the cache has now of the instance; NULL: it is gone.
+ * Ends that. If its instance was bound to the host meanwhile, and so counts by itself, nothing has become free. I: what
+ * the cache has now of the instance; NULL: it is gone, or not bound.
  */
 void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size);

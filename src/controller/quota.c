@@ -5,15 +5,15 @@
 
 #include "base/tree.h"
 #include "base/util.h"
+#include "controller/gang.h"
 #include "controller/room.h"
 #include "controller/work.h"
 
-/* An instance that counts, and with what. */
+/* An instance that counts, or the members of a Cluster that have no host yet, and with what. */
 struct charge {
 	RB_ENTRY(charge) node;
 	struct resources sum;
 	bool placed;
-	char type[256];
 	char key[];
 };
 
@@ -80,39 +80,79 @@ static void quota_queue_status(struct quotas *q, const char *ns) {
 		concern_enqueue_after(q->c, &concern_quotas, ns, t->meta.name, 200 * USEC_PER_MSEC);
 }
 
-static void charge_drop(struct quotas *q, struct charge *ch) {
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	kube_key_split(ch->key, buf, &ns, &name);
+static bool sum_is_less(const struct resources *a, const struct resources *b) {
+	RESOURCES_FOREACH (i)
+		if (a->v[i] < b->v[i])
+			return true;
+	return false;
+}
+
+/* KEY of the namespace counts with SUM from now on; with no instances it doesn't. Tells nobody: see tenant_tell(). */
+static void charge_set(struct quotas *q, const char *ns, const char *key, const struct resources *sum, bool placed) {
 	struct tenant *t = tenant_get(q, ns);
-	resources_subtract(&t->used, &ch->sum);
-	room_in_quota(q->c, ns);
-	/* Values were kept for it, too. */
-	if (!ch->placed)
-		room_of_all_values(q->c);
-	quota_queue_status(q, ns);
-	if (!t->used.v[RESOURCE_instances]) {
-		RB_REMOVE(tenants, &q->tenants, t);
-		free(t);
+	struct charge *ch = charge_find(q, key);
+	size_t n = strlen(key) + 1;
+	if (!ch) {
+		ch = calloc(1, sizeof(*ch) + n);
+		if (!ch)
+			abort();
+		memcpy(ch->key, key, n);
+		RB_INSERT(charges, &q->charges, ch);
 	}
+	resources_subtract(&t->used, &ch->sum);
+	resources_add(&t->used, sum);
+	ch->sum = *sum;
+	ch->placed = placed;
+	if (sum->v[RESOURCE_instances])
+		return;
 	RB_REMOVE(charges, &q->charges, ch);
 	free(ch);
 }
 
-static void charge_add(struct quotas *q, const char *ns, const char *key, const char *type, const struct resources *sum,
-                       bool placed) {
-	size_t n = strlen(key) + 1;
-	struct charge *ch = calloc(1, sizeof(*ch) + n);
-	if (!ch)
-		abort();
-	memcpy(ch->key, key, n);
-	ch->sum = *sum;
-	ch->placed = placed;
-	snprintf(ch->type, sizeof(ch->type), "%s", type);
-	RB_INSERT(charges, &q->charges, ch);
-	resources_add(&tenant_get(q, ns)->used, sum);
-	room_reasons_changed(q->c);
-	quota_queue_status(q, ns);
+static struct resources tenant_used(struct quotas *q, const char *ns) {
+	return tenant_get(q, ns)->used;
+}
+
+/* The namespace had BEFORE in use: whoever is concerned hears if it is another sum now. */
+static void tenant_tell(struct quotas *q, const char *ns, const struct resources *before) {
+	struct tenant *t = tenant_get(q, ns);
+	if (!resources_equal(&t->used, before)) {
+		if (sum_is_less(&t->used, before))
+			room_in_quota(q->c, ns);
+		else
+			room_reasons_changed(q->c);
+		quota_queue_status(q, ns);
+	}
+	if (t->used.v[RESOURCE_instances])
+		return;
+	RB_REMOVE(tenants, &q->tenants, t);
+	free(t);
+}
+
+static void charge_tell(struct quotas *q, const char *ns, const char *key, const struct resources *sum, bool placed) {
+	const struct resources before = tenant_used(q, ns);
+	charge_set(q, ns, key, sum, placed);
+	tenant_tell(q, ns, &before);
+}
+
+static const struct resources nothing;
+
+/* The key of what is charged for members of a Cluster that have no host. No instance has such a name. */
+static const char *gang_key(const char *ns, const char *cluster, char key[static KUBE_KEY_MAX]) {
+	snprintf(key, KUBE_KEY_MAX, "%s/%s/", ns, cluster);
+	return key;
+}
+
+/* A member that has a host is charged by itself. */
+static void gang_charge_less(struct quotas *q, const struct instance *i, const struct resources *by) {
+	const struct api_owner_ref *o = gang_owner(&i->meta);
+	char key[KUBE_KEY_MAX];
+	const struct charge *gang = o ? charge_find(q, gang_key(i->meta.ns, o->name, key)) : NULL;
+	if (!gang)
+		return;
+	struct resources left = gang->sum;
+	resources_subtract(&left, by);
+	charge_set(q, i->meta.ns, key, left.v[RESOURCE_instances] > 0 ? &left : &nothing, false);
 }
 
 static void quotas_instance_changed(struct controller *c, const struct kube_change *chg) {
@@ -122,30 +162,15 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 	struct charge *ch = charge_find(q, kube_key(chg->ns, chg->name, key));
 	if (chg->type == KUBE_DELETED) {
 		if (ch)
-			charge_drop(q, ch);
+			charge_tell(q, chg->ns, key, &nothing, false);
 		return;
 	}
 	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
-	const struct resources s = instance_size(i->status);
-	if (ch && resources_equal(&ch->sum, &s)) {
-		ch->placed = true;
-		return;
-	}
-	if (ch)
-		charge_drop(q, ch);
-	charge_add(q, i->meta.ns, key, i->spec->type, &s, true);
-}
-
-static void quotas_type_changed(struct controller *c, const struct kube_change *chg) {
-	struct quotas *q = quotas_of(c);
-	struct charge *ch, *next;
-	if (chg->type == KUBE_MODIFIED)
-		return; /* sizes can't be changed */
-	RB_FOREACH_SAFE (ch, charges, &q->charges, next) {
-		if (!ch->placed && streq(ch->type, chg->name))
-			charge_drop(q, ch); /* of what size it is now is seen when it is looked at again */
-	}
+	const struct resources s = instance_size(i->status), before = tenant_used(q, chg->ns);
+	charge_set(q, chg->ns, key, &s, true);
+	gang_charge_less(q, i, &s);
+	tenant_tell(q, chg->ns, &before);
 }
 
 /* True if the namespace may have WANT more. */
@@ -163,74 +188,50 @@ static bool quota_fits(const struct quotas *q, const struct resources *used, con
 	return true;
 }
 
+/* Charges KEY with WANT in place of what it is charged with; false: that exceeds what MSG says, and nothing changed. */
+static bool charge_admit(struct quotas *q, const char *ns, const char *key, const struct resources *want,
+                         char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct charge *ch = charge_find(q, key);
+	if (ch && resources_equal(&ch->sum, want))
+		return true;
+	struct resources others = tenant_used(q, ns);
+	if (ch)
+		resources_subtract(&others, &ch->sum);
+	/* What was let in stays in, also if less is allowed now. */
+	if (!(ch && !sum_is_less(&ch->sum, want)) && !quota_fits(q, &others, ns, want, msg))
+		return false;
+	charge_tell(q, ns, key, want, false);
+	return true;
+}
+
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]) {
+	const struct resources want = instancetype_size(type);
+	char key[KUBE_KEY_MAX];
+	return charge_admit(q, i->meta.ns, kube_key(i->meta.ns, i->meta.name, key), &want, msg);
+}
+
+void quotas_release(struct quotas *q, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
 	if (charge_find(q, kube_key(i->meta.ns, i->meta.name, key)))
-		return true;
-	const struct resources want = instancetype_size(type);
-	if (!quota_fits(q, &tenant_get(q, i->meta.ns)->used, i->meta.ns, &want, msg))
-		return false;
-	charge_add(q, i->meta.ns, key, i->spec->type, &want, false);
-	return true;
+		charge_tell(q, i->meta.ns, key, &nothing, false);
 }
 
-bool quotas_admitted(const struct quotas *q, const struct instance *i) {
-	char key[KUBE_KEY_MAX];
-	return charge_find(q, kube_key(i->meta.ns, i->meta.name, key));
-}
-
-/* What is kept for a cluster. No instance has such a name. */
-static struct charge *charge_kept_for(const struct quotas *q, const struct api_meta *cluster,
-                                      char key[static KUBE_KEY_MAX + 1]) {
-	snprintf(key, KUBE_KEY_MAX + 1, "%s/%s/", cluster->ns, cluster->name);
-	return charge_find(q, key);
-}
-
-static bool charge_is_kept(const struct charge *ch) {
-	return ch->key[strlen(ch->key) - 1] == '/';
-}
-
-uint64_t quotas_kept(const struct quotas *q) {
-	struct charge *ch;
-	uint64_t n = 0;
-	RB_FOREACH (ch, charges, (struct charges *)&q->charges)
-		n += charge_is_kept(ch) ? (uint64_t)ch->sum.v[RESOURCE_instances] : 0;
-	return n;
-}
-
-void quotas_release_gang(struct quotas *q, const struct api_meta *cluster, const struct instance *const *v, size_t n) {
-	char key[KUBE_KEY_MAX + 1];
-	struct charge *ch = charge_kept_for(q, cluster, key);
-	if (ch)
-		charge_drop(q, ch);
-	for (size_t i = 0; i < n; i++) {
-		ch = charge_find(q, kube_key(cluster->ns, v[i]->meta.name, key));
-		if (ch && !ch->placed)
-			charge_drop(q, ch);
-	}
-}
-
-bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type,
-                       const struct instance *const *v, size_t n, size_t missing, char msg[static QUOTA_MESSAGE_MAX]) {
-	char rest[KUBE_KEY_MAX + 1], key[KUBE_KEY_MAX];
-	const struct charge *kept = charge_kept_for(q, cluster, rest);
-	size_t in = 0;
-	for (size_t i = 0; i < n; i++)
-		in += quotas_admitted(q, v[i]);
-	if (in == n && (kept ? (size_t)kept->sum.v[RESOURCE_instances] : 0) == missing)
-		return true;
-	quotas_release_gang(q, cluster, v, n);
+bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type, size_t n,
+                       char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct resources one = instancetype_size(type);
-	const struct resources want = resources_times(&one, (int64_t)(n + missing));
-	const struct resources later = resources_times(&one, (int64_t)missing);
-	if (!quota_fits(q, &tenant_get(q, cluster->ns)->used, cluster->ns, &want, msg))
-		return false;
-	for (size_t i = 0; i < n; i++)
-		charge_add(q, cluster->ns, kube_key(cluster->ns, v[i]->meta.name, key), type->meta.name, &one, false);
-	if (missing)
-		charge_add(q, cluster->ns, rest, type->meta.name, &later, false);
-	return true;
+	const struct resources want = resources_times(&one, (int64_t)n);
+	char key[KUBE_KEY_MAX];
+	if (charge_admit(q, cluster->ns, gang_key(cluster->ns, cluster->name, key), &want, msg))
+		return true;
+	quotas_release_gang(q, cluster);
+	return false;
+}
+
+void quotas_release_gang(struct quotas *q, const struct api_meta *cluster) {
+	char key[KUBE_KEY_MAX];
+	if (charge_find(q, gang_key(cluster->ns, cluster->name, key)))
+		charge_tell(q, cluster->ns, key, &nothing, false);
 }
 
 /* ---- status ---- */
@@ -297,8 +298,7 @@ static void quotas_close(void *state) {
 const struct concern concern_quotas = {
 	.name = "tenantquotas",
 	.kind = &api_kind_tenantquota,
-	.watches = {{.kind = &api_kind_instance, .changed = quotas_instance_changed},
-                    {.kind = &api_kind_instancetype, .changed = quotas_type_changed}},
+	.watches = {{.kind = &api_kind_instance, .changed = quotas_instance_changed}},
 	.open = quotas_open,
 	.reconcile = quota_reconcile,
 	.close = quotas_close,

@@ -17,18 +17,16 @@ static inline struct quotas *quotas_of(const struct controller *c) {
 	return concern_state(c, &concern_quotas);
 }
 
-/* Lets I (not placed yet) in if it exceeds nothing; false: MSG says what. */
+/* Lets I (not placed yet) in with TYPE's size if it exceeds nothing, or was let in before; false: MSG says what. */
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]);
-/* True if the instance was let in before. */
-bool quotas_admitted(const struct quotas *q, const struct instance *i);
-/*
- * All or none: lets N unplaced instances in, and keeps room for MISSING more that will follow, for CLUSTER; what was
- * let in and kept before is within that. Not all: neither are any, and MSG says why.
- */
-bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type,
-                       const struct instance *const *v, size_t n, size_t missing, char msg[static QUOTA_MESSAGE_MAX]);
 /* Takes that back. */
-void quotas_release_gang(struct quotas *q, const struct api_meta *cluster, const struct instance *const *v, size_t n);
-/* The sum of MISSING over all clusters. */
-uint64_t quotas_kept(const struct quotas *q);
+void quotas_release(struct quotas *q, const struct instance *i);
+/*
+ * All or none: lets in N members of CLUSTER that have no host, whether they exist yet or not; what was let in before is
+ * within that. A member that is given a host counts by itself from then on. Not all: none is in, and MSG says why.
+ */
+bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type, size_t n,
+                       char msg[static QUOTA_MESSAGE_MAX]);
+/* Takes that back. */
+void quotas_release_gang(struct quotas *q, const struct api_meta *cluster);

@@ -134,12 +134,6 @@ void room_of_values(struct controller *c, const char *use) {
 	room_event(c, topic, "");
 }
 
-void room_of_all_values(struct controller *c) {
-	struct room *room = room_of(c);
-	waiters_event_all(room->waiters, TOPIC_VALUES, "");
-	room_wake_soon(room);
-}
-
 void room_in_quota(struct controller *c, const char *ns) {
 	char topic[TOPIC_MAX];
 	snprintf(topic, sizeof(topic), TOPIC_QUOTA "%s", ns);

@@ -44,5 +44,4 @@ void room_write_failed(struct controller *c, int error);
 /* Something may have become free. These only take note: nobody is looked at before control is back in the loop. */
 void room_on_host(struct controller *c, const char *host);
 void room_of_values(struct controller *c, const char *use);
-void room_of_all_values(struct controller *c);
 void room_in_quota(struct controller *c, const char *ns);

@@ -73,6 +73,8 @@ static void work_unref(struct work *w) {
 			metric_add(&errors, 1);
 		log_write(race ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "reconcile failed, trying again",
 		          "queue=%s object=%s error=\"%s\"", row->concern->name, w->key, w->err.msg);
+		if (row->concern->failed)
+			row->concern->failed(row->c, work_object(w), w->result);
 	}
 	TAILQ_REMOVE(&row->c->works, w, entry);
 	kube_workqueue_done(row->queue, w->key, w->result);

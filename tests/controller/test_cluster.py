@@ -185,7 +185,11 @@ def test_two_gangs_and_a_quota_for_one(cloud):
 def test_two_gangs_and_addresses_for_one(cloud):
     cloud.pools("2001:db8:1::/61")
     cloud.host("h1", vcpus=50, memory=40960)
-    one_gets_all(cloud, 5, "PoolExhausted", "3 of 5 members can have addresses")
+    cluster(cloud, "z", 1)
+    placed(cloud, "z", 1)
+    one_gets_all(cloud, 5, "PoolExhausted", "2 of 5 members can have addresses")
+    assert {a["spec"]["owner"]["name"][0] for a in cloud.list("allocations")} < {"a", "b", "z"}
+    assert len(cloud.list("allocations")) == 6 * 4, "a gang that waits has no values"
 
 
 def test_quota(cloud):

@@ -3,6 +3,7 @@
 
 import collections
 import os
+import random
 import re
 import signal
 import threading
@@ -64,6 +65,7 @@ def test_two_controllers_never_give_a_value_twice(bare):
 
 def test_killed_while_allocating(bare):
     bare.pools()
+    bare.host("h1", vcpus=30, memory=100000, duration=600)
     bare.start_controller("controller", "--no-leader-election")
     for n in range(30):
         bare.instance()
@@ -73,8 +75,90 @@ def test_killed_while_allocating(bare):
     settle(bare, 30)
 
 
+def test_addresses_are_taken_with_a_place(cloud):
+    """One that has no place takes nothing from others who have."""
+    cloud.pools("2001:db8:1::/61")
+    cloud.host("h1", vcpus=8, memory=100000)
+    names = [cloud.instance()]
+    eventually("the pools are ready", 10, lambda: placed(cloud, names[0]))
+    names += [cloud.instance() for _ in range(59)]
+    eventually("as many are placed as have room", 30, lambda: len(addressed(cloud)) == 8)
+    settle(cloud, 8)
+    waiting = [n for n in names if not placed(cloud, n)]
+    for n in waiting:
+        cloud.wait_condition(n, "Scheduled", "False", "Unschedulable")
+        assert not set(USES) & set(cloud.get("instances", n, "default")["status"])
+        assert not cloud.of_instance(n, "AddressesAllocated")
+    # With more room there are too few values, and the rest takes no room: one that has its own needs all that is left.
+    own = {"prefix": "2001:db8:7:7::/64", "delegatedPrefix": "2001:db8:7070::/60", "overlayAddress": "fd00:7::7",
+           "mac": "02:4e:07:00:00:07"}
+    cloud.host("h2", vcpus=3, memory=100000)
+    for n in waiting:
+        assert "`inst` (8 of 8 used) is full" in cloud.wait_condition(n, "Scheduled", "False", "PoolExhausted", 20)["message"]
+    cloud.create("InstanceType", "large", {"vcpus": 3, "memoryMiB": 256})
+    cloud.stop("controller", signal.SIGKILL)
+    older = cloud.instance("a", type="large")
+    cloud.patch("instances", older, {"status": own}, "default", "/status")
+    cloud.start_controller("controller", "--no-leader-election")
+    eventually("it has its room", 20, lambda: placed(cloud, older) == "h2")
+    status = cloud.get("instances", older, "default")["status"]
+    assert {k: status[k] for k in own} == own
+    for n in waiting:
+        cloud.wait_condition(n, "Scheduled", "False", "Unschedulable", 20)
+        assert cloud.of_instance(n, "AddressesAllocated")["reason"] == "NotPlaced"
+    # Who goes makes way for one.
+    gone = next(n for n in names if n not in waiting)
+    cloud.delete("instances", gone, "default")
+    cloud.removed(gone)
+    eventually("another has place and addresses", 20, lambda: sum(bool(placed(cloud, n)) for n in waiting) == 1)
+    assert len(cloud.list("allocations")) == 8 * 4
+
+
+def test_killed_at_any_step(bare):
+    """Whatever it was doing: nothing is held that nobody has, and what was taken is used."""
+    rng = random.Random(8)
+    bare.pools()
+    bare.host("h1", vcpus=40, memory=100000, duration=600)
+    for k in range(12):
+        bare.start_controller("controller", "--no-leader-election")
+        for _ in range(3):
+            bare.instance()
+        bare.create("Cluster", f"c{k}", {"replicas": 2, "template": {"type": "small", "image": "lab"}}, "default")
+        time.sleep(rng.random() * 0.1)
+        bare.stop("controller", signal.SIGKILL)
+    bare.start_controller("controller", "--no-leader-election")
+    # 60 want a place.
+    eventually("40 have one", 60, lambda: sum("host" in i.get("status", {}) for i in bare.list("instances", "default")) == 40)
+
+    def in_use():
+        """Those that have a place own what they say, and no more. What others own was being taken when it was killed."""
+        owned = collections.defaultdict(set)
+        for a in bare.list("allocations"):
+            owned[a["spec"]["owner"]["uid"]].add(a["spec"]["value"])
+        has = {i["metadata"]["uid"]: i.get("status", {}) for i in bare.list("instances", "default")}
+        return set(owned) <= set(has) and all(owned[uid] == {st[u] for u in USES} for uid, st in has.items() if "host" in st)
+    eventually("all that is taken is used", 20, in_use)
+    everything = lambda: bare.list("instances", "default")  # noqa: E731
+    bare.stop("controller", signal.SIGKILL)
+    for c in bare.list("clusters", "default"):
+        bare.delete("clusters", c["metadata"]["name"], "default")
+    for i in everything():
+        bare.delete("instances", i["metadata"]["name"], "default")
+    bare.start_controller("controller", "--no-leader-election")
+
+    def remove():
+        for i in everything():
+            if i.get("status", {}).get("host") and i["status"].get("phase") != "Removed":
+                bare.removed(i["metadata"]["name"])
+        return not everything()
+    eventually("all are gone", 60, remove, 0.3)
+    eventually("allocations go", 20, lambda: not bare.list("allocations"))
+    eventually("usage is counted back", 10, lambda: all(p["status"]["used"] == 0 for p in bare.list("addresspools")))
+
+
 def test_pool_full_and_room_again(cloud):
     cloud.pools("2001:db8:1::/62")
+    cloud.host("h1", vcpus=100, memory=100000)
     names = [cloud.instance() for _ in range(6)]
     full = eventually("two are without", 15, lambda: (w := [
         n for n in names if cloud.of_instance(n, "AddressesAllocated").get("reason") == "PoolExhausted"])
@@ -82,6 +166,7 @@ def test_pool_full_and_room_again(cloud):
     c = cloud.of_instance(full[0], "AddressesAllocated")
     assert c["status"] == "False" and "`inst` (4 of 4 used) is full" in c["message"]
     assert cloud.of_instance(full[0], "Ready")["reason"] == "PoolExhausted"
+    assert cloud.of_instance(full[0], "Scheduled")["reason"] == "PoolExhausted"
     eventually("usage", 5, lambda: cloud.get("addresspools", "inst")["status"].get("used") == 4)
     eventually("an event says so", 10, lambda: [
         e for e in cloud.list("events", "default") if e["involvedObject"]["name"] == full[0]
@@ -89,6 +174,7 @@ def test_pool_full_and_room_again(cloud):
 
     lucky = next(n for n in names if n not in full)
     cloud.delete("instances", lucky, "default")
+    cloud.removed(lucky)
     eventually("one of the two", 10, lambda: [
         n for n in full if cloud.of_instance(n, "AddressesAllocated").get("status") == "True"])
     cloud.create("AddressPool", "inst2", {"use": "instance", "prefix": "2001:db8:2::/63"})
@@ -98,10 +184,10 @@ def test_pool_full_and_room_again(cloud):
 
 def test_pool_missing_and_type_missing(cloud):
     cloud.create("InstanceType", "tiny", {"vcpus": 1, "memoryMiB": 256})
+    cloud.host("h1")
     name = cloud.instance(type="tiny")
     c = cloud.wait_condition(name, "AddressesAllocated", "False", "PoolMissing")
     assert "there is no AddressPool with use instance" in c["message"]
-    cloud.host("h1")
     cloud.pools()
     cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated")
     eventually("placed", 10, lambda: placed(cloud, name) == "h1")
@@ -118,9 +204,11 @@ def test_pool_missing_and_type_missing(cloud):
 
 def test_quarantine(cloud):
     cloud.pools("2001:db8:1::/64", quarantineSeconds=10)
+    cloud.host("h1")
     first = cloud.instance()
     cloud.wait_condition(first, "AddressesAllocated", "True", "Allocated")
     cloud.delete("instances", first, "default")
+    cloud.removed(first)
     eventually("it goes", 10, lambda: cloud.get("instances", first, "default") is None)
     assert cloud.get("allocations", "ip6-2001-db8-1--64")["status"]["releasedAt"]
     second = cloud.instance()
@@ -130,6 +218,7 @@ def test_quarantine(cloud):
 
 def test_pool_stays_while_it_is_used(cloud):
     cloud.pools()
+    cloud.host("h1")
     name = cloud.instance()
     cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated")
     cloud.delete("addresspools", "inst")
@@ -137,6 +226,7 @@ def test_pool_stays_while_it_is_used(cloud):
     other = cloud.instance()
     cloud.wait_condition(other, "AddressesAllocated", "False", "PoolMissing")
     cloud.delete("instances", name, "default")
+    cloud.removed(name)
     cloud.delete("instances", other, "default")
     eventually("the pool goes", 10, lambda: cloud.get("addresspools", "inst") is None)
 
@@ -469,6 +559,7 @@ def test_one_vtep_one_host(cloud):
 
 def test_leader_election(bare):
     bare.pools()
+    bare.host("h1", duration=600)
     bare.start_controller("one")
     eventually("one leads", 5, lambda: "msg=\"acting\"" in bare.log("one"))
     bare.start_controller("two")
@@ -572,6 +663,7 @@ def test_lease_of_no_host(cloud):
 def test_another_store(cloud):
     """The API server comes back with an empty database, whose versions start again."""
     cloud.pools()
+    cloud.host("h1", vcpus=10, memory=10000, beat=False)
     for _ in range(5):
         cloud.wait_condition(cloud.instance(), "AddressesAllocated", "True", "Allocated")
     cloud.stop("api")
@@ -580,6 +672,7 @@ def test_another_store(cloud):
             os.remove(os.path.join(cloud.dir, name))
     cloud.start_api()
     cloud.pools()
+    cloud.host("h1", vcpus=10, memory=10000, beat=False)
     name = cloud.instance()
     cloud.wait_condition(name, "AddressesAllocated", "True", "Allocated", 20)
     settle(cloud, 1)

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/seats.h"
+
+#include <string.h>
+
+#include "base/tree.h"
+#include "base/util.h"
+#include "controller/addresses.h"
+#include "controller/placement.h"
+
+struct seat {
+	RB_ENTRY(seat) node;
+	struct resources size;
+	bool promised[N_USES];
+	char host[256];
+	char key[];
+};
+
+static int seat_cmp(const struct seat *a, const struct seat *b) {
+	return strcmp(a->key, b->key);
+}
+
+RB_HEAD(seat_tree, seat);
+RB_GENERATE_INTERNAL(seat_tree, seat, node, seat_cmp, _unused_ static)
+
+struct seats {
+	struct controller *c;
+	struct seat_tree tree;
+};
+
+static struct seat *seat_find(const struct seats *s, const struct instance *i) {
+	char key[KUBE_KEY_MAX];
+	struct seat *e = RB_ROOT(&s->tree);
+	int c;
+	kube_key(i->meta.ns, i->meta.name, key);
+	while (e && (c = strcmp(key, e->key)))
+		e = c < 0 ? RB_LEFT(e, node) : RB_RIGHT(e, node);
+	return e;
+}
+
+/* I: what there is now of the instance that it was kept for; NULL: that doesn't matter. */
+static void seat_drop(struct seats *s, struct seat *e, const struct instance *i) {
+	placement_settle(placement_of(s->c), i, e->host, &e->size);
+	for (enum use u = 0; u < N_USES; u++)
+		if (e->promised[u])
+			addresses_take_back(addresses_of(s->c), u);
+	RB_REMOVE(seat_tree, &s->tree, e);
+	free(e);
+}
+
+const char *seats_host(const struct seats *s, const struct instance *i) {
+	const struct seat *e = seat_find(s, i);
+	return e ? e->host : NULL;
+}
+
+void seats_drop(struct seats *s, const struct instance *i) {
+	struct seat *e = seat_find(s, i);
+	if (e)
+		seat_drop(s, e, NULL);
+}
+
+void seats_keep(struct seats *s, const struct instance *i, const char *host, const struct instancetype *type) {
+	char key[KUBE_KEY_MAX];
+	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
+	struct seat *e = calloc(1, sizeof(*e) + n);
+	if (!e)
+		abort(); /* others would be given its place */
+	memcpy(e->key, key, n);
+	snprintf(e->host, sizeof(e->host), "%s", host);
+	e->size = instancetype_size(type);
+	seats_drop(s, i);
+	RB_INSERT(seat_tree, &s->tree, e);
+	placement_assume(placement_of(s->c), host, &e->size);
+	for (enum use u = 0; u < N_USES; u++) {
+		e->promised[u] = !addresses_has(addresses_of(s->c), i, u);
+		if (e->promised[u])
+			addresses_promise(addresses_of(s->c), u);
+	}
+}
+
+void seats_spend(struct seats *s, const struct instance *i, unsigned use) {
+	struct seat *e = seat_find(s, i);
+	if (!e || !e->promised[use])
+		return;
+	e->promised[use] = false;
+	addresses_spend(addresses_of(s->c), use);
+}
+
+/* ---- ---- */
+
+/* Once it is bound its place counts by itself (placement.c). One that is being deleted will not be bound. */
+static void seats_instance_changed(struct controller *c, const struct kube_change *ch) {
+	const struct instance *i = ch->obj;
+	struct seat *e = seat_find(seats_of(c), i);
+	if (e && (ch->type == KUBE_DELETED || instance_is_bound(i) || i->meta.deletion_timestamp))
+		seat_drop(seats_of(c), e, ch->type == KUBE_DELETED ? NULL : i);
+}
+
+/* Another controller may decide now. */
+static void seats_stopped(struct controller *c) {
+	struct seats *s = seats_of(c);
+	struct seat *e;
+	while ((e = RB_MIN(seat_tree, &s->tree)))
+		seat_drop(s, e, NULL);
+}
+
+static int seats_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                      struct error *err) {
+	struct seats *s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_oom(err);
+	s->c = c;
+	RB_INIT(&s->tree);
+	*ret = s;
+	return 0;
+}
+
+static void seats_close(void *state) {
+	struct seats *s = state;
+	struct seat *e;
+	while ((e = RB_MIN(seat_tree, &s->tree))) {
+		RB_REMOVE(seat_tree, &s->tree, e);
+		free(e);
+	}
+	free(s);
+}
+
+const struct concern concern_seats = {
+	.name = "seats",
+	.watches = {{.kind = &api_kind_instance, .changed = seats_instance_changed}},
+	.open = seats_open,
+	.stopped = seats_stopped,
+	.close = seats_close,
+};
