@@ -17,8 +17,9 @@
 
 struct entry {
 	RB_ENTRY(entry) node;
-	const char *ns, *name; /* in the object's metadata, or with names_only in text[] */
-	void *obj;
+	/* In text[], near the node, and not in obj: of many objects few are in a processor's cache. */
+	const char *ns, *name;
+	void *obj;      /* NULL with names_only */
 	uint32_t epoch; /* the list that last held it */
 	bool fed;       /* newer than what the reflector has delivered */
 	char text[];
@@ -81,22 +82,13 @@ static void notify(struct kube_cache *c, enum kube_change_type type, const struc
 		c->handlers[i].fn(&ch, c->handlers[i].userdata);
 }
 
-static void point_names(struct entry *e, const void *obj) {
-	e->ns = ns_of(obj);
-	e->name = ((const struct api_meta *)obj)->name;
-}
-
 static struct entry *entry_new(struct kube_cache *c, const struct api_meta *m) {
-	size_t n = c->options.names_only ? strlen(ns_of(m)) + strlen(m->name) + 2 : 0;
-	struct entry *e = calloc(1, sizeof(*e) + n);
+	size_t ns = strlen(ns_of(m)) + 1, name = strlen(m->name) + 1;
+	struct entry *e = calloc(1, sizeof(*e) + ns + name);
 	if (!e)
 		abort(); /* an object missing from the cache would be one that is never acted on */
-	if (n) {
-		strcpy(e->text, ns_of(m));
-		e->ns = e->text;
-		e->name = strcpy(e->text + strlen(e->text) + 1, m->name);
-	} else
-		point_names(e, m);
+	e->ns = memcpy(e->text, ns_of(m), ns);
+	e->name = memcpy(e->text + ns, m->name, name);
 	RB_INSERT(entries, &c->entries, e);
 	c->count++;
 	return e;
@@ -129,7 +121,6 @@ static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 	}
 	void *old = e->obj;
 	e->obj = obj;
-	point_names(e, obj);
 	if (!old || !streq(((struct api_meta *)old)->resource_version, m->resource_version))
 		notify(c, added ? KUBE_ADDED : KUBE_MODIFIED, e, obj, old);
 	api_free(c->kind, old);
