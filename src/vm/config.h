@@ -2,17 +2,16 @@
 #pragma once
 
 /*
- * What one virtual machine is made of: the contract between nacre-node, which
- * writes it to config.json in the instance's directory, and nacre-vm, which reads
- * it there. Paths are as seen inside the instance's container.
+ * What one virtual machine is made of: the contract between nacre-node, which writes it to config.json in the
+ * instance's directory, and nacre-vm, which reads it there. Paths are as seen inside the instance's container. An agent
+ * reads the files that an earlier version of it wrote, so fields are added and never renamed.
  *
  * The struct holds no pointers: copy it freely, nothing to free.
  */
 
 #include <stdint.h>
 
-#include "base/buf.h"
-#include "base/inet.h"
+#include "base/jsontable.h"
 
 /* Bytes of each file of nacre-vm's own: log and exit.json. */
 #define VM_OWN_FILE_MAX ((uint64_t)1 << 20)
@@ -26,28 +25,31 @@ enum vm_accel { VM_ACCEL_TCG, VM_ACCEL_KVM };
 enum vm_boot { VM_BOOT_KERNEL, VM_BOOT_BIOS, VM_BOOT_UEFI };
 enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 
-struct vm_config {
-	char name[VM_NAME_MAX + 1];
-	char uuid[37];
-	int64_t vcpus;
-	int64_t memory_mib;
-	int accel;                    /* enum vm_accel */
-	int boot;                     /* enum vm_boot */
-	char kernel[VM_PATH_MAX + 1]; /* with boot "kernel" */
-	char initrd[VM_PATH_MAX + 1]; /* optional */
-	char cmdline[VM_CMDLINE_MAX + 1];
-	char disk[VM_PATH_MAX + 1];          /* the machine's own qcow2, written to; "" = none */
-	char image[VM_PATH_MAX + 1];         /* the image below it, only read */
-	int image_format;                    /* enum vm_format */
-	char firmware[VM_PATH_MAX + 1];      /* with boot "uefi": code, only read */
-	char firmware_vars[VM_PATH_MAX + 1]; /* the machine's own copy of the variables */
-	struct mac mac;
-	char tap[16];
-	struct prefix prefix; /* announced on the tap, /64; family 0 = no announcements */
-	int64_t mtu;
-	int64_t uid, gid; /* QEMU runs as these; 0 = as the caller */
-	int64_t grace_s;  /* from the power button to the plug */
-};
+/* clang-format off */
+#define VM_CONFIG_FIELDS(F, T) \
+	F(T, text, name, "name", VM_NAME_MAX) \
+	F(T, text, uuid, "uuid", 36) \
+	F(T, i64, vcpus, "vcpus", 1, 1024, 1) \
+	F(T, i64, memory_mib, "memoryMiB", 16, 16 << 20, 256) \
+	F(T, word, accel, "accel", vm_accel) \
+	F(T, word, boot, "boot", vm_boot) \
+	F(T, text, kernel, "kernel", VM_PATH_MAX) /* with boot "kernel" */ \
+	F(T, text, initrd, "initrd", VM_PATH_MAX) /* optional */ \
+	F(T, text, cmdline, "cmdline", VM_CMDLINE_MAX) \
+	F(T, text, disk, "disk", VM_PATH_MAX)   /* the machine's own qcow2, written to; "" = none */ \
+	F(T, text, image, "image", VM_PATH_MAX) /* the image below it, only read */ \
+	F(T, word, image_format, "imageFormat", vm_format) \
+	F(T, text, firmware, "firmware", VM_PATH_MAX)          /* with boot "uefi": code, only read */ \
+	F(T, text, firmware_vars, "firmwareVars", VM_PATH_MAX) /* the machine's own copy of the variables */ \
+	F(T, mac, mac, "mac") \
+	F(T, text, tap, "tap", 15) \
+	F(T, prefix, prefix, "prefix") /* announced on the tap, /64; family 0 = no announcements */ \
+	F(T, i64, mtu, "mtu", 1280, 65535, 1500) \
+	F(T, i64, uid, "uid", 0, INT32_MAX, 0) /* QEMU runs as these; 0 = as the caller */ \
+	F(T, i64, gid, "gid", 0, INT32_MAX, 0) \
+	F(T, i64, grace_s, "graceSeconds", 0, 3600, 30) /* from the power button to the plug */
+/* clang-format on */
+JT_DECLARE(vm_config, VM_CONFIG_FIELDS)
 
 /* The defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, 30 s of grace; everything else empty. */
 void vm_config_init(struct vm_config *c);

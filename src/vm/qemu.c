@@ -85,7 +85,7 @@ static void add_machine(struct args *a, const struct vm_config *c) {
  * Block devices are given as JSON, so that no character of a path means anything else.
  * "backing": null keeps QEMU from following a file name that an image's header holds.
  */
-static void add_drive(struct args *a, const char *node, const char *path, int format, bool read_only,
+static void add_drive(struct args *a, const char *node, const char *path, enum vm_format format, bool read_only,
                       const char *backing) {
 	_buf_free_ struct buf j = {.max = 4096};
 
@@ -127,6 +127,7 @@ static void add_boot(struct args *a, const struct vm_config *c) {
 		add_drive(a, "fwvars", c->firmware_vars, VM_FORMAT_RAW, false, NULL);
 		arg(a, "-machine", "pflash0=fw,pflash1=fwvars");
 		break;
+	case VM_BOOT_BIOS: break;
 	}
 }
 
