@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that QEMU and nacre-vm can't make. src/vm/test-vm.c tries them one by one; these tests use real
+"""System calls that QEMU and nacre-vm can't make. src/vm/test-filter.c tries them one by one; these tests use real
 guests."""
 
 import ctypes
