@@ -47,7 +47,7 @@ struct container_config {
 	const char *program; /* of the host; seen as /init inside */
 	const char *tap;     /* in that network namespace; NULL: there is none */
 	uid_t user;          /* QEMU's, and its group; may open /dev/kvm */
-	const struct container_file *files;
+	struct container_file files[CONTAINER_FILES_MAX];
 	size_t n_files;
 	const struct cgroups *cgroups; /* NULL: it stays in the caller's groups */
 	const char *cgroup;            /* that was made by cgroup_make() */

@@ -19,34 +19,34 @@ static int put_image(const struct image *img, const char *dir, struct guest_spec
 
 	snprintf(g->image, sizeof(g->image), "%s", img->meta.name);
 	if (k) {
-		g->boot = VM_BOOT_KERNEL;
+		g->vm.boot = VM_BOOT_KERNEL;
 		r = image_path(dir, k->kernel, g->kernel, err);
 		if (r >= 0 && k->initrd && *k->initrd)
 			r = image_path(dir, k->initrd, g->initrd, err);
 		if (k->cmdline)
-			snprintf(g->cmdline, sizeof(g->cmdline), "%s", k->cmdline);
+			snprintf(g->vm.cmdline, sizeof(g->vm.cmdline), "%s", k->cmdline);
 		return r;
 	}
-	g->boot = d->firmware && streq(d->firmware, "bios") ? VM_BOOT_BIOS : VM_BOOT_UEFI;
-	g->format = streq(d->format, "raw") ? VM_FORMAT_RAW : VM_FORMAT_QCOW2;
+	g->vm.boot = d->firmware && streq(d->firmware, "bios") ? VM_BOOT_BIOS : VM_BOOT_UEFI;
+	g->vm.image_format = streq(d->format, "raw") ? VM_FORMAT_RAW : VM_FORMAT_QCOW2;
 	return image_path(dir, d->file, g->disk, err);
 }
 
 static int put_ingress(const struct instance_ingress *in, struct instnet_ingress *out, struct error *err) {
 	out->proto = streq(in->protocol, "tcp") ? INSTNET_TCP : streq(in->protocol, "udp") ? INSTNET_UDP : INSTNET_ICMP;
-	out->port = (uint16_t)(in->port.set ? in->port.v : 0);
+	out->port = in->port.set ? in->port.v : 0;
 	return in->from ? prefix_parse(in->from, &out->from, err) : 0;
 }
 
-static int put_addresses(const struct instance_status *st, struct guest_spec *g, struct error *err) {
-	int r = mac_parse(st->mac, &g->mac, err);
+static int put_addresses(const struct instance_status *st, struct instnet_spec *net, struct error *err) {
+	int r = mac_parse(st->mac, &net->mac, err);
 
 	if (r >= 0)
-		r = addr_parse(st->overlay_address, &g->ip, err);
+		r = addr_parse(st->overlay_address, &net->ip, err);
 	if (r >= 0)
-		r = prefix_parse(st->prefix, &g->net, err);
+		r = prefix_parse(st->prefix, &net->net, err);
 	if (r >= 0 && st->delegated_prefix && *st->delegated_prefix)
-		r = prefix_parse(st->delegated_prefix, &g->delegated, err);
+		r = prefix_parse(st->delegated_prefix, &net->delegated, err);
 	return r;
 }
 
@@ -57,19 +57,18 @@ int desired_guest(const struct instance *inst, const struct image *img, const ch
 
 	if (!st || !st->mac || !st->overlay_address || !st->prefix || !st->vcpus.set || !st->memory_mib.set)
 		return 1;
-	/* All of it is 0 first, padding too: specs are compared as bytes. */
-	memset(ret, 0, sizeof(*ret));
-	snprintf(ret->uid, sizeof(ret->uid), "%s", instance_id(inst));
-	if ((size_t)snprintf(ret->name, sizeof(ret->name), "%s/%s", inst->meta.ns, inst->meta.name) >=
-	    sizeof(ret->name))
+	jt_init(&jt_guest_spec, ret);
+	snprintf(ret->vm.uuid, sizeof(ret->vm.uuid), "%s", instance_id(inst));
+	if ((size_t)snprintf(ret->vm.name, sizeof(ret->vm.name), "%s/%s", inst->meta.ns, inst->meta.name) >=
+	    sizeof(ret->vm.name))
 		return error_set(err, ENAMETOOLONG, "namespace and name together have more than %d characters",
 		                 VM_NAME_MAX - 1);
 	ret->running = !inst->spec->running.set || inst->spec->running.v;
-	ret->vcpus = st->vcpus.v;
-	ret->memory_mib = st->memory_mib.v;
-	r = put_addresses(st, ret, err);
+	ret->vm.vcpus = st->vcpus.v;
+	ret->vm.memory_mib = st->memory_mib.v;
+	r = put_addresses(st, &ret->net, err);
 	for (size_t i = 0; i < inst->spec->ingress.n && i < INSTNET_INGRESS_MAX && r >= 0; i++)
-		r = put_ingress(&inst->spec->ingress.v[i], &ret->ingress[ret->n_ingress++], err);
+		r = put_ingress(&inst->spec->ingress.v[i], &ret->net.ingress[ret->net.n_ingress++], err);
 	if (r < 0)
 		return r;
 	if (!img)

@@ -2,33 +2,30 @@
 #pragma once
 
 /*
- * What an instance on this host shall be: all that the API said about it, resolved.
+ * What an instance on this host shall be: all that the API said about it, resolved. The structs of others are embedded,
+ * so a new field is declared where it is used and filled in by node/desired.c.
+ *
  * No pointers: copy it freely.
  */
-
-#include <stdbool.h>
 
 #include "node/instnet.h"
 #include "vm/config.h"
 
-struct guest_spec {
-	char uid[37];               /* the Instance's status.id */
-	char name[VM_NAME_MAX + 1]; /* namespace/name */
-	bool running;
-	int64_t vcpus, memory_mib;
-	struct mac mac;
-	struct addr ip;          /* of its endpoint */
-	struct addr address;     /* that the guest gives itself; only told to people */
-	struct prefix net;       /* /64; family 0: it has no network */
-	struct prefix delegated; /* family 0: none */
-	struct instnet_ingress ingress[INSTNET_INGRESS_MAX];
-	size_t n_ingress;
-	char image[254]; /* name of its Image, for messages */
-	/* Where that is on this host. */
-	enum vm_boot boot;
-	char kernel[VM_PATH_MAX + 1]; /* VM_BOOT_KERNEL */
-	char initrd[VM_PATH_MAX + 1]; /* "" = none */
-	char cmdline[VM_CMDLINE_MAX + 1];
-	char disk[VM_PATH_MAX + 1]; /* else */
-	enum vm_format format;
-};
+#define GUEST_IMAGE_MAX 253 /* bytes of the name of an Image */
+
+/* clang-format off */
+#define GUEST_SPEC_FIELDS(F, T) \
+	F(T, flag, running, "running") \
+	/* The machine, as far as the API says it: name, uuid (the Instance's status.id), size, how its image boots, the words \
+	 * for its kernel. The parts fill in the rest when they start it (node/part.h). */ \
+	F(T, obj, vm, "vm", vm_config) \
+	F(T, obj, net, "net", instnet_spec) \
+	F(T, text, image, "image", GUEST_IMAGE_MAX) /* name of its Image, for messages */ \
+	/* Where that is on this host. */ \
+	F(T, text, kernel, "kernel", VM_PATH_MAX) /* VM_BOOT_KERNEL */ \
+	F(T, text, initrd, "initrd", VM_PATH_MAX) /* "" = none */ \
+	F(T, text, disk, "disk", VM_PATH_MAX)     /* else */
+/* clang-format on */
+JT_DECLARE(guest_spec, GUEST_SPEC_FIELDS)
+
+bool guest_spec_equal(const struct guest_spec *a, const struct guest_spec *b);

@@ -15,6 +15,11 @@
 
 #define UPLINK "uplink"
 
+static const char *const jt_words_instnet_proto[] = {"tcp", "udp", "icmp", NULL};
+
+JT_DEFINE(instnet_ingress, INSTNET_INGRESS_FIELDS)
+JT_DEFINE(instnet_spec, INSTNET_SPEC_FIELDS)
+
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]) {
 	size_t n = 0;
 
@@ -61,8 +66,8 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 static const char *own_prefixes(const struct instnet_config *c, char out[static OWN_MAX]) {
 	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
 
-	snprintf(out, OWN_MAX, "%s%s%s", prefix_str(&c->net, net), c->delegated.addr.family ? ", " : "",
-	         c->delegated.addr.family ? prefix_str(&c->delegated, delegated) : "");
+	snprintf(out, OWN_MAX, "%s%s%s", prefix_str(&c->spec->net, net), c->spec->delegated.addr.family ? ", " : "",
+	         c->spec->delegated.addr.family ? prefix_str(&c->spec->delegated, delegated) : "");
 	return out;
 }
 
@@ -73,8 +78,8 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 	if (in->from.addr.family)
 		buf_printf(b, "ip6 saddr %s ", prefix_str(&in->from, text));
 	switch (in->proto) {
-	case INSTNET_TCP: buf_printf(b, "tcp dport %u", in->port); break;
-	case INSTNET_UDP: buf_printf(b, "udp dport %u", in->port); break;
+	case INSTNET_TCP: buf_printf(b, "tcp dport %lld", (long long)in->port); break;
+	case INSTNET_UDP: buf_printf(b, "udp dport %lld", (long long)in->port); break;
 	case INSTNET_ICMP: buf_puts(b, "icmpv6 type echo-request"); break;
 	}
 	buf_puts(b, " accept\n");
@@ -104,7 +109,7 @@ static void put_set(const char *name, unsigned size, struct buf *b) {
  */
 void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
-	struct addr derived = addr_eui64(&link_local, &c->mac);
+	struct addr derived = addr_eui64(&link_local, &c->spec->mac);
 	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX], own[OWN_MAX];
 
 	own_prefixes(c, own);
@@ -128,7 +133,7 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
 		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
 		"\t\tdrop\n\t}\n",
-		mac_str(&c->mac, mac), own, own, own, addr_str(&derived, ip), own);
+		mac_str(&c->spec->mac, mac), own, own, own, addr_str(&derived, ip), own);
 	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
 	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n");
 	buf_printf(b,
@@ -148,8 +153,8 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	buf_printf(b, "\t\tiifname \"%s\" oifname \"%s\" accept\n", INSTNET_TAP, UPLINK);
 	buf_printf(b, "\t\tiifname \"%s\" oifname \"%s\" jump ingress\n\t}\n", UPLINK, INSTNET_TAP);
 	buf_puts(b, "\tchain ingress {\n\t\tct state established,related accept\n");
-	for (size_t i = 0; i < c->n_ingress; i++)
-		put_ingress(&c->ingress[i], b);
+	for (size_t i = 0; i < c->spec->n_ingress; i++)
+		put_ingress(&c->spec->ingress[i], b);
 	buf_puts(b, "\t}\n");
 }
 
@@ -181,7 +186,7 @@ static int ensure_veth(const struct instnet_config *c, struct nl *public_nl, int
 	char device[16], gen[64];
 	struct mac gateway_mac = vtep_anycast_mac();
 	struct addr gateway = vtep_anycast_gateway();
-	struct link_end inside = {.nl = nl, .netns_fd = fd, .name = UPLINK, .mac = &c->mac};
+	struct link_end inside = {.nl = nl, .netns_fd = fd, .name = UPLINK, .mac = &c->spec->mac};
 	struct link_end outside = {
 		.nl = public_nl, .netns_fd = public_fd, .name = instnet_device(c->id, device), .mac = &gateway_mac};
 	const struct netns_sysctl quiet = {gen, "1"};
@@ -205,16 +210,16 @@ static int ensure_routes(const struct instnet_config *c, struct nl *nl, int upli
 	const struct addr guest = {.family = AF_INET6, .bytes = {0xfe, 0x80, [15] = 2}};
 	const struct neigh neighbours[] = {
 		{.oif = uplink, .addr = gateway, .mac = vtep_anycast_mac()},
-		{.oif = tap, .addr = guest, .mac = c->mac},
+		{.oif = tap, .addr = guest, .mac = c->spec->mac},
 	};
 	const struct route routes[] = {
 		{.dst = {.addr = {.family = AF_INET6}}, .via = gateway, .oif = uplink},
-		{.dst = c->net, .via = guest, .oif = tap},
-		{.dst = c->delegated, .via = guest, .oif = tap},
+		{.dst = c->spec->net, .via = guest, .oif = tap},
+		{.dst = c->spec->delegated, .via = guest, .oif = tap},
 	};
 	int r = link_ensure_addr(nl, tap, &gateway, 64, err);
 	if (r >= 0)
-		r = link_ensure_addr(nl, uplink, &c->ip, 128, err);
+		r = link_ensure_addr(nl, uplink, &c->spec->ip, 128, err);
 	for (size_t i = 0; i < ARRAY_SIZE(neighbours) && r >= 0; i++)
 		r = neigh_put(nl, &neighbours[i], err);
 	for (size_t i = 0; i < ARRAY_SIZE(routes) && r >= 0; i++)

@@ -17,10 +17,7 @@
  * device in public "i-"ID.
  */
 
-#include <stdbool.h>
-
-#include "base/buf.h"
-#include "base/inet.h"
+#include "base/jsontable.h"
 #include "net/nl.h"
 
 #define INSTNET_ID_LEN      12
@@ -30,23 +27,28 @@
 
 enum instnet_proto { INSTNET_TCP, INSTNET_UDP, INSTNET_ICMP };
 
-struct instnet_ingress {
-	enum instnet_proto proto;
-	uint16_t port;      /* tcp, udp */
-	struct prefix from; /* family 0: anywhere */
-};
+/* clang-format off */
+#define INSTNET_INGRESS_FIELDS(F, T) \
+	F(T, word, proto, "proto", instnet_proto) \
+	F(T, i64, port, "port", 0, 65535, 0) /* tcp, udp */ \
+	F(T, prefix, from, "from")           /* family 0: anywhere */
+
+#define INSTNET_SPEC_FIELDS(F, T) \
+	F(T, mac, mac, "mac")                /* of the guest, and of the endpoint */ \
+	F(T, addr, ip, "ip")                 /* of the endpoint in the overlay */ \
+	F(T, prefix, net, "net")             /* /64; family 0: the instance has no network */ \
+	F(T, prefix, delegated, "delegated") /* family 0: none */ \
+	F(T, list, ingress, "ingress", instnet_ingress, INSTNET_INGRESS_MAX)
+/* clang-format on */
+JT_DECLARE(instnet_ingress, INSTNET_INGRESS_FIELDS)
+JT_DECLARE(instnet_spec, INSTNET_SPEC_FIELDS)
 
 struct instnet_config {
 	const char *prefix; /* of namespace names; "" on a real host */
 	const char *id;
-	struct mac mac;          /* of the guest, and of the endpoint */
-	struct addr ip;          /* of the endpoint in the overlay */
-	struct prefix net;       /* /64 */
-	struct prefix delegated; /* family 0: none */
-	uid_t uid;               /* may open the tap */
+	const struct instnet_spec *spec;
+	uid_t uid; /* may open the tap */
 	uint32_t mtu;
-	const struct instnet_ingress *ingress;
-	size_t n_ingress;
 };
 
 /* The ID of a uid ("0b5ac4a8-4b0e-…"). False if UID is not a UUID. */

@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "net/netns.h"
 #include "node/instdir.h"
-#include "node/instnet.h"
+#include "node/part.h"
 #include "vm/qemu.h"
 
 #define NAME       "kvm-probe" /* what is there for KVM; for software emulation, with "-tcg" behind it */
@@ -120,42 +120,38 @@ int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 }
 
 static int boot(const struct kvmprobe_config *c, struct machine *p, struct error *err) {
-	struct guest_spec s = {.uid = ID, .name = "nacre/" NAME, .vcpus = 2, .memory_mib = 64};
-	const struct cgroup_limits limits = {.memory = (uint64_t)512 << 20, .vcpus = 2, .cpu_us = 250000, .pids = 128};
-	char netns[NETNS_PATH_MAX];
-	struct instdir_start files;
-	pid_t pid;
+	const struct part_host host = {.program = c->program, .cgroups = c->cgroups, .kvm = p->accel == VM_ACCEL_KVM};
+	struct guest_result made = {0};
+	struct guest_spec s;
 
+	jt_init(&jt_guest_spec, &s);
+	snprintf(s.vm.name, sizeof(s.vm.name), "nacre/" NAME);
+	snprintf(s.vm.uuid, sizeof(s.vm.uuid), ID);
+	s.vm.vcpus = 2;
+	s.vm.memory_mib = 64;
+	s.vm.boot = VM_BOOT_BIOS;
+	s.vm.image_format = VM_FORMAT_RAW;
 	snprintf(s.disk, sizeof(s.disk), "%s", p->disk);
-	s.boot = VM_BOOT_BIOS;
-	s.format = VM_FORMAT_RAW;
 	int r = mkdir_p(p->dir, 0700, err);
 	if (r >= 0)
 		r = write_disk(p->disk, err);
 	if (r >= 0)
-		r = instdir_prepare(p->dir, p->state, NULL, &s, c->uid, p->accel, &files, err);
-	if (r >= 0)
 		r = netns_ensure(p->name, NULL, err);
-	if (r >= 0)
-		r = cgroup_make(c->cgroups, p->name, &limits, err);
 	if (r < 0)
 		return r;
-	const struct container_config container = {.dir = p->dir,
-	                                           .state = p->state,
-	                                           .netns = netns_path(p->name, netns),
-	                                           .hostname = NAME,
-	                                           .program = c->program,
-	                                           .user = c->uid,
-	                                           .files = files.files,
-	                                           .n_files = files.n_files,
-	                                           .file_max = files.file_max,
-	                                           .cgroups = c->cgroups,
-	                                           .cgroup = p->name};
-	r = container_start(&container, &pid, err);
+	struct guest_look l = {.host = &host,
+	                       .uid = ID,
+	                       .name = p->name,
+	                       .dir = p->dir,
+	                       .state_dir = p->state,
+	                       .user = c->uid,
+	                       .spec = &s,
+	                       .ret = &made};
+	r = parts_start(&l, err);
 	if (r < 0)
 		return r;
 	/* One that has ended already has said why. */
-	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	p->pidfd = (int)syscall(SYS_pidfd_open, made.pid, 0);
 	return p->pidfd < 0 && errno != ESRCH ? error_errno(err, errno, "watch the probe") : 0;
 }
 

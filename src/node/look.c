@@ -1,171 +1,228 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/look.h"
+
+/*
+ * Looks at guests: a timer for each says when, a worker process goes over its parts (node/part.h), and what it found
+ * changes the guest's state here. A look that failed is repeated with a delay, for ever.
+ */
 
 #include <string.h>
 
-#include "base/proc.h"
 #include "base/util.h"
-#include "net/netns.h"
-#include "vm/qemu.h"
+#include "node/instdir.h"
+#include "node/internal.h"
 
-/* What QEMU and nacre-vm are given beside the machine. */
-#define OVERHEAD_MIB    256
-#define OVERHEAD_CPU_US 50000 /* in each 100 ms */
-#define OVERHEAD_PIDS   128   /* QEMU has at most 64 threads for its disk */
+#define RESYNC_US    (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
+#define RETRY_MAX_US (30 * USEC_PER_SEC)
+#define LOOK_MAX_MS  120000
 
-static void failing(struct look_result *ret, const char *reason) {
-	snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
-}
-
-/* Its control group is called as its network namespace, so that agents of one machine have names of their own. */
-static const char *look_name(const struct look *l, char out[static INSTNET_NAME_MAX]) {
-	return instnet_netns(l->host->prefix, l->id, out);
-}
-
-static const char *look_netns(const struct look *l, char out[static NETNS_PATH_MAX]) {
-	char name[INSTNET_NAME_MAX];
-
-	return netns_path(look_name(l, name), out);
-}
-
-static int look_search(const struct look *l, pid_t *ret_pid, struct error *err) {
-	char netns[NETNS_PATH_MAX], name[INSTNET_NAME_MAX];
-
-	return container_search(l->host->cgroups, look_name(l, name), look_netns(l, netns), ret_pid, err);
-}
+static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
 /*
- * Finds a container that runs, so that no second one is started beside it: of an agent before this one, one that could
- * not be watched when it was started, or one whose pid file is lost. *RET_PID is 0 if there is none.
+ * The earliest of several times counts. Without memory for a timer nothing can be done any more, and a new process
+ * adopts what is there. Many guests may end at once: the host's lease and what is told of each guest come before looks.
  */
-static int look_for_container(const struct look *l, pid_t *ret_pid, struct error *err) {
-	_free_ char *pidfile = strf("%s/pid", l->dir);
-	pid_t pid = 0;
+void guest_wake(struct guest *i, uint64_t delay_us) {
+	uint64_t now = now_monotonic_ns() / 1000, at;
+	int on = SD_EVENT_OFF;
 
-	if (!pidfile)
-		return error_oom(err);
-	int r = container_find(l->dir, &pid);
-	if (container_is_gone(r)) {
-		r = look_search(l, &pid, err);
-		if (r < 0 && r != -ESRCH)
-			return r;
-		if (r >= 0 && (r = proc_pidfile_write(pidfile, pid, err)) < 0 && r != -ESRCH)
-			return r;
+	if (i->wake && sd_event_source_get_enabled(i->wake, &on) > 0 && on != SD_EVENT_OFF &&
+	    sd_event_source_get_time(i->wake, &at) >= 0 && at <= now + delay_us)
+		return;
+	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0 ||
+	    sd_event_source_set_priority(i->wake, LOOK_PRIORITY) < 0)
+		abort();
+}
+
+static void look_choose_user(struct guest *i) {
+	struct hypervisor *h = i->h;
+
+	if (i->user || instdir_uid(i->dir, &i->user) == 0)
+		return;
+	for (uid_t slot = 1; slot < SLOTS_MAX; slot++) {
+		uid_t user = h->c.uid_base + slot;
+		struct guest *other;
+		bool taken = false;
+		/* Those of an agent that was started with another --uid-base may be anywhere. */
+		RB_FOREACH (other, guests, &h->all)
+			taken |= other->user == user || other->user == container_root(user) ||
+			         container_root(other->user) == user;
+		if (!taken) {
+			i->user = user;
+			return;
+		}
 	}
-	if (r < 0 && !container_is_gone(r))
-		return error_errno(err, r, "look for its container");
-	*ret_pid = r < 0 ? 0 : pid;
+}
+
+static void look_failed(struct guest *i, const char *reason, const struct error *err) {
+	uint64_t delay = (USEC_PER_SEC / 4) << MIN(i->failures, 10U);
+
+	guest_wake(i, MIN(delay, RETRY_MAX_US));
+	if (i->failures++ == 0 || !streq(i->state.message, err->msg))
+		guest_event(i, true, reason, err->msg);
+	/* What runs goes on running, though something about it can't be put right. */
+	if (!i->pid)
+		guest_set_state(i, GUEST_FAILED, reason, err->msg);
+}
+
+/* The worker sees the guest as it is when it starts. */
+static int look_in_worker(void *arg, void *result, struct error *err) {
+	const struct guest *i = arg;
+	struct guest_result *ret = result;
+	struct guest_look l = {.host = &i->h->host,
+	                       .uid = i->uid,
+	                       .id = i->id,
+	                       .name = i->name,
+	                       .dir = i->dir,
+	                       .state_dir = i->state_dir,
+	                       .user = i->user,
+	                       .pid = i->pid,
+	                       .may_start = !i->h->probe && now_monotonic_ns() >= i->not_before_ns,
+	                       .asked = i->asked,
+	                       .spec = &i->spec,
+	                       .ret = ret};
+
+	ret->nft_state = i->nft_state;
+	return i->want == WANT_NO ? parts_remove(&l, err) : parts_ensure(&l, err);
+}
+
+/* Watches what the worker has found or started. False if the look has failed by that. */
+static bool look_watch(struct guest *i, const struct guest_result *l) {
+	struct error err = {0};
+
+	i->started_ns = l->started ? now_monotonic_ns() : i->started_ns;
+	int r = guest_watch(i, l->pid, &err);
+	if (r < 0 && r != -ESRCH) {
+		look_failed(i, l->started ? "StartFailed" : "AdoptionFailed", &err);
+		return false;
+	}
+	if (l->started) {
+		guest_set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
+		guest_event(i, false, "Started",
+		            i->h->host.kvm ? "started with KVM" : "started with software emulation (TCG)");
+		if (r < 0)
+			guest_ended(i);
+	} else if (r < 0 || !i->spec.running) {
+		guest_wake(i, 0);
+	}
+	return true;
+}
+
+/* What is left to do once all that it needs is there. */
+static void look_settle(struct guest *i) {
+	uint64_t now = now_monotonic_ns();
+
+	if (i->spec.running)
+		i->stop_by_ns = 0;
+	if (i->pid)
+		return;
+	if (!i->spec.running) {
+		i->stop_by_ns = 0;
+		if (i->state.phase != GUEST_STOPPED)
+			guest_set_state(i, GUEST_STOPPED, "Stopped", "spec.running is false");
+		i->crashes = 0;
+	} else if (!i->h->probe) {
+		guest_wake(i, now < i->not_before_ns ? (i->not_before_ns - now) / 1000 + 1 : 0);
+	}
+}
+
+static void look_ensured(struct guest *i, int r, const struct guest_result *l, const struct error *err) {
+	i->nft_state = l->nft_state;
+	if (l->connected && !i->state.connected) {
+		i->state.connected = true;
+		i->h->c.ops.changed(i->h->c.userdata, i->uid);
+	}
+	if (l->pid && !i->pid && !look_watch(i, l))
+		return;
+	if (r < 0) {
+		look_failed(i, l->reason, err);
+		return;
+	}
+	i->failures = 0;
+	if (l->network_lost && i->pid) {
+		/* Nothing reaches it there. Its end starts it again. */
+		guest_event(i, true, "NetworkLost", "its network namespace was replaced, so it is started again");
+		guest_kill(i);
+		return;
+	}
+	look_settle(i);
+}
+
+static void look_removed(struct guest *i, int r, const struct guest_result *l, const struct error *err) {
+	struct hypervisor *h = i->h;
+	struct guest_spec spec;
+	char uid[37];
+
+	removed_wake(h->removed);
+	if (r < 0) {
+		look_failed(i, l->reason, err);
+		return;
+	}
+	bool again = i->want == WANT_YES;
+	spec = i->spec;
+	memcpy(uid, i->uid, sizeof(uid));
+	RB_REMOVE(guests, &h->all, i);
+	guest_free(i);
+	h->c.ops.gone(h->c.userdata, uid);
+	/* It was wanted again while it went. */
+	if (again && hypervisor_put(h, &spec, NULL) < 0)
+		abort();
+}
+
+static void on_look(void *userdata, int r, const void *result, const struct error *err) {
+	struct guest *i = userdata;
+
+	i->job = NULL;
+	if (i->again || r == -ECANCELED)
+		guest_wake(i, 0);
+	i->again = false;
+	guest_wake(i, RESYNC_US);
+	if (r == -ECANCELED)
+		return;
+	if (!result)
+		look_failed(i, "WorkerFailed", err);
+	else if (((const struct guest_result *)result)->removed)
+		look_removed(i, r, result, err);
+	else
+		look_ensured(i, r, result, err);
+}
+
+static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
+	(void)source;
+	(void)usec;
+	struct guest *i = userdata;
+	struct job_spec spec = {.fn = look_in_worker,
+	                        .arg = i,
+	                        .result_size = sizeof(struct guest_result),
+	                        .keep = {i->h->host.public_fd},
+	                        .n_keep = 1,
+	                        .timeout_ms = LOOK_MAX_MS,
+	                        .done = on_look,
+	                        .userdata = i};
+	struct error err = {0};
+
+	if (i->want == WANT_UNKNOWN)
+		return 0;
+	/* What ends a machine need not wait for a worker's turn. */
+	if (i->want == WANT_NO) {
+		if (i->pid)
+			guest_kill(i);
+		guest_forget_process(i);
+	} else if (i->pid && !i->spec.running) {
+		int r = guest_stop(i, &err);
+		if (r < 0)
+			look_failed(i, "StopFailed", &err);
+		if (r != 0)
+			return 0;
+	}
+	/* The end of the sweep wakes all. */
+	if (i->h->sweep)
+		return 0;
+	if (i->job) {
+		i->again |= job_is_running(i->job);
+		return 0;
+	}
+	look_choose_user(i);
+	if (job_start(i->h->jobs, &spec, &i->job, &err) < 0)
+		look_failed(i, "WorkerFailed", &err);
 	return 0;
-}
-
-static int look_network(const struct look *l, struct look_result *ret, struct error *err) {
-	const struct guest_spec *s = l->spec;
-	_nl_free_ struct nl *public = NULL;
-	const struct instnet_config c = {.prefix = l->host->prefix,
-	                                 .id = l->id,
-	                                 .mac = s->mac,
-	                                 .ip = s->ip,
-	                                 .net = s->net,
-	                                 .delegated = s->delegated,
-	                                 .uid = l->user,
-	                                 .mtu = 1500,
-	                                 .ingress = s->ingress,
-	                                 .n_ingress = s->n_ingress};
-	int r = nl_open(&public, l->host->public_fd, err);
-
-	if (r >= 0)
-		r = instnet_ensure(&c, public, l->host->public_fd, &ret->nft_state, err);
-	ret->connected = r >= 0;
-	return r;
-}
-
-/* The machine's memory and processors, and what QEMU needs beside them (docs/instances.md). */
-static struct cgroup_limits limits_of(const struct look *l) {
-	uint64_t mib = (uint64_t)l->spec->memory_mib, vcpus = (uint64_t)l->spec->vcpus;
-
-	mib += mib / 64 + 4 * vcpus + OVERHEAD_MIB + (l->host->kvm ? 0 : QEMU_TCG_CACHE_MIB);
-	return (struct cgroup_limits){.memory = mib << 20,
-	                              .vcpus = l->spec->vcpus,
-	                              .cpu_us = l->spec->vcpus * 100000 + OVERHEAD_CPU_US,
-	                              .pids = l->spec->vcpus + OVERHEAD_PIDS};
-}
-
-static int look_start(const struct look *l, struct look_result *ret, struct error *err) {
-	char netns[NETNS_PATH_MAX], hostname[64], cgroup[INSTNET_NAME_MAX];
-	const struct look_host *h = l->host;
-	const char *slash = strchr(l->spec->name, '/');
-	const struct room room = {.state_dir = h->state_dir, .overcommit = h->disk_overcommit};
-	const struct cgroup_limits limits = limits_of(l);
-	struct instdir_start files;
-
-	failing(ret, "ImageUnavailable");
-	int r = instdir_check_image(l->spec, err);
-	if (r < 0)
-		return r;
-	failing(ret, "StartFailed");
-	r = cgroup_make(h->cgroups, look_name(l, cgroup), &limits, err);
-	if (r >= 0)
-		r = removed_take_back(h->removed, l->uid, err);
-	if (r >= 0)
-		r = instdir_prepare(l->dir, l->state_dir, &room, l->spec, l->user, h->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG,
-		                    &files, err);
-	if (r < 0)
-		return r;
-	snprintf(hostname, sizeof(hostname), "%.63s", slash ? slash + 1 : l->spec->name);
-	const struct container_config c = {.dir = l->dir,
-	                                   .netns = look_netns(l, netns),
-	                                   .hostname = hostname,
-	                                   .program = h->program,
-	                                   .user = l->user,
-	                                   .tap = files.has_tap ? INSTNET_TAP : NULL,
-	                                   .files = files.files,
-	                                   .n_files = files.n_files,
-	                                   .state = files.has_state ? l->state_dir : NULL,
-	                                   .file_max = files.file_max,
-	                                   .cgroups = h->cgroups,
-	                                   .cgroup = cgroup};
-	r = container_start(&c, &ret->pid, err);
-	ret->started = r >= 0;
-	return r;
-}
-
-int look_ensure(const struct look *l, struct look_result *ret, struct error *err) {
-	char netns[NETNS_PATH_MAX];
-
-	ret->nft_state = l->nft_state;
-	/* Before the network, whose namespace may have lost its name: a container would not be found in a new one. */
-	failing(ret, "AdoptionFailed");
-	int r = l->pid ? 0 : look_for_container(l, &ret->pid, err);
-	if (r < 0)
-		return r;
-	pid_t pid = l->pid ? l->pid : ret->pid;
-	failing(ret, "NetworkFailed");
-	r = look_network(l, ret, err);
-	if (r < 0)
-		return r;
-	ret->network_lost = pid && container_is_in(pid, look_netns(l, netns)) == 0;
-	return pid || !l->spec->running || !l->may_start ? 0 : look_start(l, ret, err);
-}
-
-int look_remove(const struct look *l, struct look_result *ret, struct error *err) {
-	_nl_free_ struct nl *public = NULL;
-	char name[INSTNET_NAME_MAX];
-	pid_t pid;
-
-	ret->removed = true;
-	failing(ret, "RemovalFailed");
-	int r = container_kill(l->dir, err);
-	while (r >= 0 && (r = look_search(l, &pid, err)) == 0)
-		r = proc_stop(pid, 0, err);
-	if (r == -ESRCH)
-		r = nl_open(&public, l->host->public_fd, err);
-	if (r >= 0)
-		r = instnet_remove(l->host->prefix, l->id, public, err);
-	if (r >= 0)
-		r = cgroup_remove(l->host->cgroups, look_name(l, name), err);
-	if (r >= 0)
-		r = removed_put(l->host->removed, l->uid, l->asked, err);
-	if (r >= 0)
-		r = remove_tree(l->dir, err);
-	return r;
 }

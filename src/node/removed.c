@@ -29,19 +29,19 @@ struct removed {
 };
 
 /* What a look at the folder found. */
-struct look {
+struct purge {
 	char *victims[PURGE_MAX]; /* paths */
 	size_t n;
 	char oldest[37]; /* uid of those that are kept; "": none is */
 	time_t oldest_time;
 };
 
-static void look_done(struct look *l) {
+static void purge_done(struct purge *l) {
 	for (size_t i = 0; i < l->n; i++)
 		free(l->victims[i]);
 }
 
-static void look_add(struct look *l, const struct removed *r, const char *name) {
+static void purge_add(struct purge *l, const struct removed *r, const char *name) {
 	char *path = l->n < PURGE_MAX ? strf("%s/%s", r->dir, name) : NULL;
 
 	if (path)
@@ -49,11 +49,11 @@ static void look_add(struct look *l, const struct removed *r, const char *name) 
 }
 
 /* From here on it can't be taken back. */
-static void look_doom(struct look *l, const struct removed *r, const char *uid) {
+static void purge_doom(struct purge *l, const struct removed *r, const char *uid) {
 	_free_ char *from = strf("%s/%s", r->dir, uid), *to = strf("%s/" PURGE "%s", r->dir, uid);
 
 	if (l->n < PURGE_MAX && from && to && rename(from, to) == 0)
-		look_add(l, r, to + strlen(r->dir) + 1);
+		purge_add(l, r, to + strlen(r->dir) + 1);
 }
 
 static bool is_full(const char *path) {
@@ -62,7 +62,7 @@ static bool is_full(const char *path) {
 	return statvfs(path, &s) == 0 && s.f_bavail < s.f_blocks / FREE_SHARE;
 }
 
-static void look_around(struct look *l, const struct removed *r) {
+static void purge_look(struct purge *l, const struct removed *r) {
 	DIR *dir = opendir(r->dir);
 	struct dirent *e;
 	struct stat st;
@@ -70,13 +70,13 @@ static void look_around(struct look *l, const struct removed *r) {
 	while (dir && (e = readdir(dir))) {
 		char id[INSTNET_ID_LEN + 1];
 		if (starts_with(e->d_name, PURGE)) {
-			look_add(l, r, e->d_name);
+			purge_add(l, r, e->d_name);
 			continue;
 		}
 		if (!instnet_id(e->d_name, id) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (time(NULL) - st.st_mtime >= r->keep_s) {
-			look_doom(l, r, e->d_name);
+			purge_doom(l, r, e->d_name);
 		} else if (!l->oldest[0] || st.st_mtime < l->oldest_time) {
 			snprintf(l->oldest, sizeof(l->oldest), "%.36s", e->d_name);
 			l->oldest_time = st.st_mtime;
@@ -86,7 +86,7 @@ static void look_around(struct look *l, const struct removed *r) {
 		closedir(dir);
 	/* One at a time: it may make enough room. */
 	if (l->n == 0 && l->oldest[0] && is_full(r->dir))
-		look_doom(l, r, l->oldest);
+		purge_doom(l, r, l->oldest);
 }
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata);
@@ -99,14 +99,14 @@ static void removed_look_in(struct removed *r, uint64_t delay_us) {
 
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct removed *r = userdata;
-	_cleanup_(look_done) struct look l = {0};
+	_cleanup_(purge_done) struct purge l = {0};
 	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
 
 	removed_look_in(r, BUSY_US);
 	if (r->purger && proc_is_running(r->purger, "rm"))
 		return 0;
 	r->purger = 0;
-	look_around(&l, r);
+	purge_look(&l, r);
 	for (size_t i = 0; i < l.n; i++)
 		argv[4 + i] = l.victims[i];
 	/* What fails is tried again. */

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
-#include "node/instdir.h"
+#include "node/part.h"
+#include "node/room.h"
 
 #define MIB   ((uint64_t)1 << 20)
 #define SPACE 80 /* MiB of the file system */
@@ -63,12 +64,11 @@ static void make_image(uint64_t size) {
 }
 
 static struct guest_spec spec(enum vm_boot boot) {
-	struct guest_spec s = {.uid = "0b5ac4a8-4b0e-4c35-9c3d-000000000001", .name = "t/a", .image = "lab"};
+	struct guest_spec s;
 
-	s.vcpus = 1;
-	s.memory_mib = 256;
-	s.boot = boot;
-	s.format = VM_FORMAT_RAW;
+	jt_init(&jt_guest_spec, &s);
+	s.vm.boot = boot;
+	s.vm.image_format = VM_FORMAT_RAW;
 	snprintf(s.disk, sizeof(s.disk), "%s", image);
 	return s;
 }
@@ -85,13 +85,15 @@ static const char *file_of(unsigned n, const char *where, const char *file) {
 }
 
 static int prepare(unsigned n, const struct guest_spec *s, int64_t overcommit, uint64_t *ret_max) {
-	_free_ char *own = strf("%s/own%u", dir, n);
-	const struct room room = {.state_dir = space, .overcommit = overcommit};
-	struct instdir_start start;
-	int r = instdir_prepare(own, file_of(n, "instances", ""), &room, s, 200000 + n, VM_ACCEL_TCG, &start, &error);
+	const struct part_host host = {.state_dir = space, .disk_overcommit = overcommit};
+	struct guest_look l = {
+		.host = &host, .state_dir = file_of(n, "instances", ""), .user = 200000 + n, .spec = s, .vm = s->vm};
+	int r = part_disk.configure(&l, &error);
 
+	if (r >= 0)
+		r = part_disk.prepare(&l, &error);
 	if (r == 0 && ret_max)
-		*ret_max = start.file_max;
+		*ret_max = l.container.file_max;
 	return r;
 }
 
@@ -229,7 +231,7 @@ static void variables_keep_their_size(_unused_ void **state) {
 	}
 	/* The image boots without them by now. */
 	assert_int_equal(truncate(vars, 1 << 30), 0);
-	s.boot = VM_BOOT_BIOS;
+	s.vm.boot = VM_BOOT_BIOS;
 	OK(prepare(1, &s, 0, NULL));
 	assert_int_equal(access(vars, F_OK), -1);
 }

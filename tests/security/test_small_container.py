@@ -21,7 +21,7 @@ def test_the_names_are_gone():
     assert p.returncode != 0
 
 
-@pytest.mark.parametrize("program", ["net/test-net", "node/test-node"])
+@pytest.mark.parametrize("program", ["net/test-net", "node/test-instnet"])
 def test_rulesets(program):
     """These programs make the rulesets of `public` and of a container in namespaces of their own."""
     p = where_names_are_unknown(os.path.join(ROOT, BUILD, "src", program))

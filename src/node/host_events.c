@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What happens behind the agent's back: devices of instances that somebody removes, files that a guest lets grow. */
+
+#include <net/if.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/util.h"
+#include "net/link.h"
+#include "node/internal.h"
+#include "node/room.h"
+
+#define ROOM_US USEC_PER_SEC /* between looks at what guests store */
+
+static int on_link(const struct nlmsghdr *m, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct guest *i;
+	struct link l;
+	const char *id;
+
+	if (m->nlmsg_type != RTM_NEWLINK && m->nlmsg_type != RTM_DELLINK)
+		return 0;
+	link_decode(m, &l);
+	id = instnet_id_of_device(l.name);
+	if (!id || (m->nlmsg_type == RTM_NEWLINK && (l.flags & IFF_UP)))
+		return 0;
+	RB_FOREACH (i, guests, &h->all)
+		if (i->want == WANT_YES && streq(id, i->id))
+			guest_wake(i, 0);
+	return 0;
+}
+
+static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+	(void)s;
+	(void)fd;
+	(void)revents;
+	struct hypervisor *h = userdata;
+	struct guest *i;
+
+	/* Lost notifications (-ENOBUFS): look at all. */
+	if (nl_receive(h->links, on_link, h, NULL) < 0)
+		RB_FOREACH (i, guests, &h->all)
+			if (i->want == WANT_YES)
+				guest_wake(i, 0);
+	return 0;
+}
+
+/* A machine that stores more than it needs is killed; guest_ended() tells why. */
+static int on_room(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct guest *i;
+
+	RB_FOREACH (i, guests, &h->all)
+		if (i->pid && room_check_vars(i->state_dir, NULL) == -EFBIG)
+			guest_kill(i);
+	if (loop_timer(h->c.loop, &h->room_timer, ROOM_US, on_room, h) < 0)
+		abort();
+	return 0;
+}
+
+int host_events_start(struct hypervisor *h, struct error *err) {
+	int r = nl_subscribe(&h->links, h->c.public_fd, (const unsigned[]){RTNLGRP_LINK, 0}, err);
+
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(h->c.loop, &h->links_io, nl_fd(h->links), EPOLLIN, on_links_io, h);
+	if (r < 0)
+		return error_errno(err, r, "watch the devices");
+	r = loop_timer(h->c.loop, &h->room_timer, 0, on_room, h);
+	return r < 0 ? error_errno(err, r, "timer") : 0;
+}
+
+void host_events_stop(struct hypervisor *h) {
+	sd_event_source_disable_unref(h->links_io);
+	sd_event_source_disable_unref(h->room_timer);
+	nl_free(h->links);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The parts that an instance is made of on its host: a file part_NAME.c with one `const struct part part_NAME` for
+ * each, and a line in PARTS below. That is all that is needed to add one, beside the file's line in meson.build.
+ *
+ * A look at a guest goes over this table. It runs in a worker process (base/job.h), one for a guest at a time and many
+ * at once. It may be killed at any moment and then is done again: whatever is there is found by looking, and a
+ * container that was started outlives the worker. It changes no state of the agent; what it did is in its result.
+ */
+
+#include "node/container.h"
+#include "node/guest.h"
+#include "node/removed.h"
+
+/* In the order in which they are made. */
+#define PARTS(F)   \
+	F(folder)  \
+	F(image)   \
+	F(disk)    \
+	F(group)   \
+	F(network) \
+	F(machine)
+
+/* What all guests of the host share. */
+struct part_host {
+	const char *prefix; /* of names of namespaces */
+	const char *program, *state_dir;
+	int public_fd; /* network namespace `public`; the worker keeps it */
+	int64_t disk_overcommit;
+	bool kvm;
+	const struct cgroups *cgroups;
+	const struct removed *removed; /* NULL: disks are not given back */
+};
+
+/* What a look found and did; filled in also when it fails. */
+struct guest_result {
+	bool removed;    /* by parts_remove() */
+	char reason[32]; /* of a failure: one word */
+	pid_t pid;       /* a container that was found or started where none was known; 0: there is none */
+	bool started;
+	bool connected;    /* its network is there */
+	bool network_lost; /* its container is in another network namespace than that of this name */
+	uint64_t nft_state;
+};
+
+struct guest_look {
+	const struct part_host *host;
+	const char *uid, *id;        /* id: node/instnet.h */
+	const char *name;            /* of its network namespace and its control group */
+	const char *dir, *state_dir; /* node/instdir.h */
+	uid_t user;                  /* QEMU's */
+	pid_t pid;                   /* first process of its container; 0: none is known */
+	bool may_start;
+	bool asked;                    /* parts_remove(): somebody deleted it */
+	const struct guest_spec *spec; /* parts_ensure() and parts_start() */
+	struct guest_result *ret;
+
+	/* What is started, from `configure` on. */
+	struct vm_config vm;
+	struct container_config container;
+	char hostname[64];
+};
+
+/* All functions but `configure` find done what was done before, and carry on. What a part doesn't need is NULL. */
+struct part {
+	const char *name;
+	const char *reason; /* of a failure of ensure, configure and prepare; NULL: StartFailed */
+	/* Finds what an agent before this one left running. Called where no process of the guest is known, before all
+	 * else. */
+	int (*adopt)(struct guest_look *l, struct error *err);
+	/* Makes what is there whether the machine runs or not, and repairs it while it runs. Each look does so. */
+	int (*ensure)(struct guest_look *l, struct error *err);
+	/* The machine is to start: fills in this part's share of `vm` and `container`. Looks at the host, and changes
+	 * nothing. */
+	int (*configure)(struct guest_look *l, struct error *err);
+	/* All have been configured: makes what only a machine that runs needs. The last part starts it. */
+	int (*prepare)(struct guest_look *l, struct error *err);
+	/* In the opposite order, so nothing is removed while anything runs. A missing part is success. */
+	int (*remove)(struct guest_look *l, struct error *err);
+};
+
+#define PART_DECLARE(name) extern const struct part part_##name;
+PARTS(PART_DECLARE)
+
+/* Adopts what runs, makes it so, and starts the machine where it shall run, doesn't, and may be started. */
+int parts_ensure(struct guest_look *l, struct error *err) _must_use_;
+/* Starts the machine; none runs. */
+int parts_start(struct guest_look *l, struct error *err) _must_use_;
+/* Nothing of it is left then. */
+int parts_remove(struct guest_look *l, struct error *err) _must_use_;

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is left of instances that are gone, of which nothing is known but by name: networks, control groups, disks. */
+
+#include <dirent.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "net/netns.h"
+#include "node/internal.h"
+
+#define SWEEP_MAX_MS 600000
+
+/* NAME is that of a namespace or control group. */
+static bool is_known_name(void *userdata, const char *name) {
+	struct hypervisor *h = userdata;
+	const char *id = instnet_id_of_netns(h->prefix, name);
+	struct guest *i;
+
+	/* What isn't an instance's is none of our business. */
+	if (!id)
+		return true;
+	RB_FOREACH (i, guests, &h->all)
+		if (streq(i->id, id))
+			return true;
+	return false;
+}
+
+static int sweep_networks(struct hypervisor *h, const char *begin, struct error *err) {
+	_nl_free_ struct nl *public = NULL;
+	char **names = NULL;
+	size_t n = 0;
+	int r = nl_open(&public, h->host.public_fd, err);
+
+	if (r >= 0)
+		r = netns_list(begin, &names, &n, err);
+	if (r < 0)
+		return r;
+	for (size_t k = 0; k < n; k++)
+		if (!is_known_name(h, names[k]))
+			(void)!instnet_remove(h->prefix, instnet_id_of_netns(h->prefix, names[k]), public, NULL);
+	netns_list_free(names, n);
+	return 0;
+}
+
+/* Disks of instances that were deleted while this host was off: then RUN_DIR knew nothing of them. */
+static void sweep_disks(struct hypervisor *h) {
+	_free_ char *path = strf("%s/instances", h->state_dir);
+	DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		char id[INSTNET_ID_LEN + 1];
+		if (instnet_id(e->d_name, id) && !hypervisor_find(h, e->d_name) &&
+		    !h->keep(h->keep_userdata, e->d_name))
+			(void)!removed_put(h->removed, e->d_name, false, NULL);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static int sweep_in_worker(void *arg, void *result, struct error *err) {
+	(void)result;
+	struct hypervisor *h = arg;
+	char begin[INSTNET_NAME_MAX];
+
+	instnet_netns_begin(h->prefix, begin);
+	int r = sweep_networks(h, begin, err);
+	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
+	sweep_disks(h);
+	return r;
+}
+
+static void on_sweep(void *userdata, int r, const void *result, const struct error *err) {
+	(void)result;
+	struct hypervisor *h = userdata;
+	struct guest *i;
+
+	if (r < 0)
+		log_warn("what is left of instances that are gone was not all removed; the next start of the agent "
+		         "tries again",
+		         "error=\"%s\"", err->msg);
+	h->sweep = NULL;
+	removed_wake(h->removed);
+	RB_FOREACH (i, guests, &h->all)
+		guest_wake(i, 0);
+}
+
+void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
+	const struct job_spec spec = {.fn = sweep_in_worker,
+	                              .arg = h,
+	                              .keep = {h->host.public_fd},
+	                              .n_keep = 1,
+	                              .timeout_ms = SWEEP_MAX_MS,
+	                              .done = on_sweep,
+	                              .userdata = h};
+	struct guest *i;
+
+	RB_FOREACH (i, guests, &h->all)
+		if (i->want == WANT_UNKNOWN && !keep(userdata, i->uid)) {
+			i->want = WANT_NO;
+			guest_wake(i, 0);
+		}
+	h->keep = keep;
+	h->keep_userdata = userdata;
+	/* No look is under way, which might be making what this takes for left over. */
+	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
+		abort();
+}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One guest and its agents, whatever becomes of either: adopted, watched, removed, and its disk. */
+
+#include "node/testing.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "node/hypervisor.h"
+#include "node/instdir.h"
+#include "node/kvmprobe.h"
+
+/* Stands before libc's: the code under test can be refused a pidfd. */
+static bool fail_watching;
+static unsigned watch_failures, watch_successes;
+
+/* As libc's own it takes six arguments, whatever it was given; AddressSanitizer wouldn't have that. */
+__attribute__((no_sanitize("address"))) long syscall(long number, ...) {
+	long (*next)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"), arg[6];
+	va_list ap;
+	va_start(ap, number);
+	for (size_t i = 0; i < ARRAY_SIZE(arg); i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_pidfd_open) {
+		watch_failures += fail_watching;
+		watch_successes += !fail_watching;
+	}
+	if (number == SYS_pidfd_open && fail_watching) {
+		errno = EMFILE;
+		return -1;
+	}
+	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+static bool gone;
+
+static void on_changed(void *userdata, const char *uid) {
+	(void)userdata;
+	(void)uid;
+}
+
+static void on_event(void *userdata, const char *uid, bool warning, const char *reason, const char *message) {
+	(void)userdata;
+	(void)uid;
+	(void)warning;
+	(void)reason;
+	(void)message;
+}
+
+static void on_gone(void *userdata, const char *uid) {
+	(void)userdata;
+	(void)uid;
+	gone = true;
+}
+
+/*
+ * How many first processes of containers are in the network namespace of the instance; *RET is one of them. One that
+ * has not begun its program is still its worker's, and may go with that.
+ */
+static size_t containers(pid_t *ret) {
+	char command[256], name[INSTNET_NAME_MAX];
+	const char *const argv[] = {"sh", "-c", command, NULL};
+	_buf_free_ struct buf out = {0};
+	size_t n = 0;
+	snprintf(command, sizeof(command),
+	         "for p in $(ip netns pids %s 2>/dev/null); do grep -q '^NSpid:.*[[:space:]]1$' /proc/$p/status && "
+	         "! grep -q test-hypervisor /proc/$p/comm && echo $p; "
+	         "done; true",
+	         instnet_netns(prefix, ID, name));
+	OK(proc_run(&(struct proc_spec){.argv = argv}, &out, &error));
+	for (char *p = out.data; p && *p; p = strchr(p, '\n') + 1) {
+		*ret = atoi(p);
+		n++;
+	}
+	return n;
+}
+
+static struct hypervisor *new_hypervisor(sd_event *loop) {
+	_free_ char *program = strf("%s/program", dir), *state_dir = strf("%s/state", dir);
+	struct hypervisor *h = NULL;
+	struct hypervisor_config c = {
+		.loop = loop,
+		.run_dir = dir,
+		.state_dir = state_dir,
+		.prefix = prefix,
+		.program = program,
+		.uid_base = 200000,
+		.accel = HYPERVISOR_TCG,
+		.keep_removed_s = 3600,
+		.stop_s = 60,
+		.public_fd = public_fd,
+		.ops = {.changed = on_changed, .event = on_event, .gone = on_gone},
+	};
+	OK(hypervisor_new(&h, &c, &error));
+	/* One folder can't be both. */
+	c.state_dir = dir;
+	assert_int_equal(hypervisor_new(&h, &c, &error), -EINVAL);
+	return h;
+}
+
+/* Up to two minutes. */
+#define RUN_UNTIL(loop, condition)                                      \
+	do {                                                            \
+		uint64_t end = now_monotonic_ns() + 120 * NSEC_PER_SEC; \
+		while (!(condition) && now_monotonic_ns() < end)        \
+			assert_true(sd_event_run(loop, 10000) >= 0);    \
+		assert_true(condition);                                 \
+	} while (0)
+
+static void remove_guest(sd_event *loop, struct hypervisor *h) {
+	pid_t pid;
+	gone = false;
+	hypervisor_remove(h, UID, true);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(containers(&pid), 0);
+}
+
+static void fill_spec(struct guest_spec *s) {
+	char image[1024] = {0};
+	jt_init(&jt_guest_spec, s);
+	snprintf(s->vm.uuid, sizeof(s->vm.uuid), UID);
+	snprintf(s->vm.name, sizeof(s->vm.name), "t/a");
+	snprintf(s->image, sizeof(s->image), "lab");
+	snprintf(s->kernel, sizeof(s->kernel), "%s/image", dir);
+	s->running = true;
+	OK(mac_parse("02:00:00:00:00:05", &s->net.mac, &error));
+	s->net.ip = addr("2001:db8::5");
+	s->net.net = pfx("2001:db8:1:1::/64");
+	/* What vm/image.c knows a kernel by. */
+	memcpy(image + 0x1fe, (const char[]){0x55, (char)0xaa}, 2);
+	memcpy(image + 0x202, (const char[]){'H', 'd', 'r', 'S'}, 4);
+	OK(write_file_atomic(s->kernel, image, sizeof(image), 0644, &error));
+}
+
+/* One that runs, is watched, and is PID: its end is noticed. */
+static void expect_watched(sd_event *loop, const struct hypervisor *h, pid_t pid) {
+	pid_t now = 0;
+	const int64_t restarts = hypervisor_state(h, UID)->restarts;
+	assert_int_equal(containers(&now), 1);
+	assert_int_equal(now, pid);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	RUN_UNTIL(loop, hypervisor_state(h, UID)->restarts == restarts + 1);
+}
+
+/* A container that can't be watched once it runs is found again: by the same agent, the next one, without its pid file.
+ */
+static void one_guest_whoever_cannot_watch(void **state) {
+	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t first = 0, pid = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	for (int round = 0; round < 3; round++) {
+		fail_watching = true;
+		watch_failures = 0;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, watch_failures == 1);
+		assert_int_equal(containers(&first), 1);
+		if (round == 1) {
+			hypervisor_free(h);
+			h = new_hypervisor(loop);
+			OK(hypervisor_put(h, &spec, &error));
+		} else if (round == 2)
+			assert_int_equal(unlink(pidfile), 0);
+		/* The looks after that start no other. */
+		RUN_UNTIL(loop, watch_failures == 3);
+		assert_int_equal(containers(&pid), 1);
+		fail_watching = false;
+		watch_successes = 0;
+		spec.vm.memory_mib++;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, watch_successes > 0);
+		expect_watched(loop, h, first);
+		remove_guest(loop, h);
+	}
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+/* An agent that has few descriptors and little time, and ends somewhere. */
+static void run_poor_agent(const struct guest_spec *spec, int files) {
+	fflush(NULL);
+	pid_t agent = fork();
+	assert_true(agent >= 0);
+	if (agent == 0) {
+		sd_event *loop = NULL;
+		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		dup2(null, 2);
+		close(null);
+		OK(sd_event_new(&loop));
+		struct hypervisor *h = new_hypervisor(loop);
+		OK(hypervisor_put(h, spec, &error));
+		allow_files(files);
+		uint64_t end = now_monotonic_ns() + (uint64_t)files * 50 * NSEC_PER_MSEC;
+		while (now_monotonic_ns() < end)
+			(void)sd_event_run(loop, 5000);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(agent, NULL, 0), agent);
+}
+
+/* However few descriptors an agent has, the next one has one container in the end, and the one that was there. */
+static void one_guest_however_few_descriptors(void **state) {
+	_free_ char *program = strf("%s/program", dir);
+	struct guest_spec spec;
+	size_t started = 0;
+	enum { MOST = 12 };
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	for (int n = 0; n < MOST; n++) {
+		sd_event *loop = NULL;
+		pid_t first = 0, pid = 0;
+		run_poor_agent(&spec, n);
+		size_t early = containers(&first);
+		started += early;
+		run_poor_agent(&spec, n / 2);
+		OK(sd_event_new(&loop));
+		struct hypervisor *h = new_hypervisor(loop);
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, hypervisor_state(h, UID)->connected && containers(&pid) > 0);
+		if (early)
+			assert_int_equal(pid, first);
+		expect_watched(loop, h, pid);
+		remove_guest(loop, h);
+		hypervisor_free(h);
+		sd_event_unref(loop);
+	}
+	/* Both were seen: too few, and enough. */
+	assert_true(started > 0 && started < MOST);
+}
+
+static bool keep_none(_unused_ void *userdata, _unused_ const char *uid) {
+	return false;
+}
+
+/* Whatever became of its pid file and of the name of its namespace, and whether it shall run or not. */
+static void guest_is_found_by_its_group(void **state) {
+	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
+	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t first = 0, pid = 0;
+	uint64_t start;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&first) == 1);
+	/* It isn't said to be stopped. */
+	hypervisor_free(h);
+	assert_int_equal(unlink(pidfile), 0);
+	h = new_hypervisor(loop);
+	spec.running = false;
+	watch_successes = 0;
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, watch_successes > 0 || hypervisor_state(h, UID)->phase == GUEST_STOPPED);
+	assert_int_not_equal(hypervisor_state(h, UID)->phase, GUEST_STOPPED);
+	assert_int_equal(containers(&pid), 1);
+	assert_int_equal(pid, first);
+	if (hypervisor_missing_controllers(h) != CGROUP_ALL) {
+		/* Nothing reaches it in a namespace that has no name: it is ended and started again. */
+		hypervisor_free(h);
+		netns_path(instnet_netns(prefix, ID, name), netns);
+		assert_int_equal(unlink(pidfile), 0);
+		assert_int_equal(umount2(netns, MNT_DETACH), 0);
+		assert_int_equal(unlink(netns), 0);
+		h = new_hypervisor(loop);
+		spec.running = true;
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, containers(&pid) == 1 && pid != first);
+		assert_int_equal(hypervisor_state(h, UID)->restarts, 1);
+		assert_int_equal(proc_start_time(first, &start), -ESRCH);
+	}
+	remove_guest(loop, h);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+/* An instance of which an earlier agent, with another --uid-base, made QEMU run as USER. */
+static void leave_instance(const char *uid, unsigned user) {
+	_free_ char *path = strf("%s/instances/%s", dir, uid), *file = strf("%s/config.json", path),
+		    *text = strf("{\"name\":\"t/x\",\"uuid\":\"%s\",\"kernel\":\"/k\",\"uid\":%u,\"gid\":%u}", uid,
+	                         user, user);
+
+	OK(mkdir_p(path, 0700, &error));
+	OK(write_file_atomic(file, text, strlen(text), 0644, &error));
+}
+
+/* Neither QEMU nor the root of a container is a user that another instance has for either. */
+static void no_user_is_taken_twice(void **state) {
+	static const char as_root[] = "0b5ac4a8-4b0e-4c35-9c3d-000000000002",
+			  as_qemu[] = "0b5ac4a9-4b0e-4c35-9c3d-000000000003";
+	_free_ char *program = strf("%s/program", dir), *own = strf("%s/instances/" UID, dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	uid_t user = 0;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	leave_instance(as_root, 200001 - CONTAINER_USERS);
+	leave_instance(as_qemu, container_root(200002));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	OK(instdir_uid(own, &user));
+	assert_int_equal(user, 200003);
+	remove_guest(loop, h);
+	for (size_t i = 0; i < 2; i++) {
+		gone = false;
+		hypervisor_remove(h, i ? as_qemu : as_root, true);
+		RUN_UNTIL(loop, gone);
+	}
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+static void only_qemu_says_no_to_kvm(void **state) {
+	static const int expected[] = {
+		[VM_END_NONE] = -EAGAIN,         [VM_END_POWERED_OFF] = 0,
+		[VM_END_STOPPED] = -EAGAIN,      [VM_END_KILLED] = -EAGAIN,
+		[VM_END_FAILED] = -EOPNOTSUPP,   [VM_END_CPU_FAILED] = -EOPNOTSUPP,
+		[VM_END_START_FAILED] = -EAGAIN, [VM_END_OUT_OF_MEMORY] = -EAGAIN,
+		[VM_END_FORBIDDEN] = -EAGAIN,    [VM_END_FORBIDDEN_WRITE] = -EAGAIN,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const struct vm_status end = {.end = (enum vm_end)i, .message = "words"};
+		assert_int_equal(kvmprobe_judge(&end, &error), expected[i]);
+	}
+}
+
+/* A raw image of SIZE zeros. */
+static void make_image(struct guest_spec *s, const char *path, off_t size) {
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+	s->kernel[0] = 0;
+	s->vm.boot = VM_BOOT_BIOS;
+	s->vm.image_format = VM_FORMAT_RAW;
+	snprintf(s->disk, sizeof(s->disk), "%s", path);
+}
+
+/* An API that knows no instance takes no disk: that may be the wrong one. */
+static void disk_survives_a_wrong_api(void **state) {
+	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/state/instances/" UID "/disk.qcow2", dir),
+		    *removed = strf("%s/state/removed", dir), *image = strf("%s/raw", dir),
+		    *kept = strf("%s/state/removed/" UID "/disk.qcow2", dir);
+	struct stat before, after;
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	make_image(&spec, image, 1 << 20);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	assert_int_equal(stat(disk, &before), 0);
+	hypervisor_free(h);
+	h = new_hypervisor(loop);
+	gone = false;
+	hypervisor_sweep(h, keep_none, NULL);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(containers(&pid), 0);
+	assert_int_equal(access(disk, F_OK), -1);
+	assert_int_equal(access(kept, F_OK), 0);
+	/* The right one knows it: it has its disk back. */
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	assert_int_equal(stat(disk, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
+	/* Deleted in so many words, it goes. */
+	gone = false;
+	hypervisor_remove(h, UID, true);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(access(disk, F_OK), -1);
+	RUN_UNTIL(loop, rmdir(removed) == 0 || errno == ENOENT);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_guest_whoever_cannot_watch), cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(guest_is_found_by_its_group),    cmocka_unit_test(no_user_is_taken_twice),
+		cmocka_unit_test(only_qemu_says_no_to_kvm),       cmocka_unit_test(disk_survives_a_wrong_api),
+	};
+	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
+}
