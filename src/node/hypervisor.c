@@ -16,7 +16,8 @@
 #include "node/kvmprobe.h"
 
 /* Worker processes, of which each has one guest. Most of their time they wait for disks. */
-#define WORKERS_MAX  16
+#define STARTS_MAX   16
+#define OTHERS_MAX   8
 #define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* with what it makes and removes */
 
 static int guest_compare(const struct guest *a, const struct guest *b) {
@@ -260,7 +261,9 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = find_cgroups(h, err);
 	if (r >= 0)
-		r = jobs_new(&h->jobs, config->loop, WORKERS_MAX, LOOK_PRIORITY, err);
+		r = jobs_new(&h->starts, config->loop, STARTS_MAX, LOOK_PRIORITY, err);
+	if (r >= 0)
+		r = jobs_new(&h->jobs, config->loop, OTHERS_MAX, LOOK_PRIORITY, err);
 	if (r < 0)
 		return r;
 	h->host = (struct part_host){.prefix = h->prefix,
@@ -287,6 +290,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	if (!h)
 		return NULL;
 	/* Nothing is told any more. */
+	jobs_free(h->starts);
 	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {
 		RB_REMOVE(guests, &h->all, i);

@@ -45,6 +45,7 @@ struct guest {
 
 	sd_event_source *wake; /* look at it again */
 	struct job *job;       /* a look at it; NULL: none is under way */
+	bool may_start;        /* that look may start its machine */
 	bool again;            /* something happened that this look has not seen */
 	unsigned failures;     /* of looks at it, in a row */
 
@@ -74,9 +75,10 @@ struct hypervisor {
 	int lock, state_lock;
 	struct cgroups *cgroups;
 	struct removed *removed;
-	struct jobs *jobs;
-	struct job *probe; /* whether KVM works is just found out; NULL: that is decided */
-	struct job *sweep; /* no guest is looked at meanwhile */
+	struct jobs *starts; /* looks that may start a machine */
+	struct jobs *jobs;   /* all else: repairs, removals, the sweep, the probe */
+	struct job *probe;   /* whether KVM works is just found out; NULL: that is decided */
+	struct job *sweep;   /* no guest is looked at meanwhile */
 	bool (*keep)(void *userdata, const char *uid);
 	void *keep_userdata;
 	struct error no_kvm; /* why not, where that was to be found out */

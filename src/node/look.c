@@ -3,6 +3,8 @@
 /*
  * Looks at guests: a timer for each says when, a worker process goes over its parts (node/part.h), and what it found
  * changes the guest's state here. A look that failed is repeated with a delay, for ever.
+ *
+ * Looks that may start a machine have workers of their own: disks that take long hold up no repair and no removal.
  */
 
 #include <string.h>
@@ -64,6 +66,12 @@ static void look_failed(struct guest *i, const char *reason, const struct error 
 		guest_set_state(i, GUEST_FAILED, reason, err->msg);
 }
 
+/* It shall run, and nothing keeps it from starting now. */
+static bool look_may_start(const struct guest *i) {
+	return i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
+	       now_monotonic_ns() >= i->not_before_ns;
+}
+
 /* The worker sees the guest as it is when it starts. */
 static int look_in_worker(void *arg, void *result, struct error *err) {
 	const struct guest *i = arg;
@@ -76,7 +84,7 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	                       .state_dir = i->state_dir,
 	                       .user = i->user,
 	                       .pid = i->pid,
-	                       .may_start = !i->h->probe && now_monotonic_ns() >= i->not_before_ns,
+	                       .may_start = i->may_start,
 	                       .asked = i->asked,
 	                       .spec = &i->spec,
 	                       .ret = ret};
@@ -218,11 +226,15 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	if (i->h->sweep)
 		return 0;
 	if (i->job) {
+		/* It waits among the starts, and is none any more. */
+		if (i->may_start && !job_is_running(i->job) && !look_may_start(i))
+			job_cancel(i->job);
 		i->again |= job_is_running(i->job);
 		return 0;
 	}
 	look_choose_user(i);
-	if (job_start(i->h->jobs, &spec, &i->job, &err) < 0)
+	i->may_start = look_may_start(i);
+	if (job_start(i->may_start ? i->h->starts : i->h->jobs, &spec, &i->job, &err) < 0)
 		look_failed(i, "WorkerFailed", &err);
 	return 0;
 }

@@ -9,6 +9,7 @@ from nodelib import GROUP, Renewals, cloud, images, until  # noqa: F401 (two are
 
 ALL = bool(os.environ.get("NACRE_TEST_ALL"))
 GUESTS = 200 if ALL else 24
+SLOTS = 16  # starts that are under way at once
 STEP_S = 10
 LEASE_S = 15 if ALL else 6
 
@@ -30,18 +31,26 @@ def test_the_lease_is_renewed_in_time(cloud):
     cloud.start_node("env", f"PATH={slow}:{os.environ['PATH']}")
     cloud.wait_node()
     cloud.post(f"{GROUP}/instancetypes", "InstanceType", "tiny", {"vcpus": 1, "memoryMiB": 64})
+    cloud.post(f"{GROUP}/namespaces/t/instances", "Instance", "quick", {"type": "tiny", "image": "lab"})
+    folder = f"{cloud.dir}/h1/instances"
+    quick = until("one without a disk runs", lambda: [u for u in os.listdir(folder) if os.path.exists(f"{folder}/{u}/pid")])[0]
     names = [f"s{n}" for n in range(GUESTS)]
     for name in names:
         cloud.post(f"{GROUP}/namespaces/t/instances", "Instance", name, {"type": "tiny", "image": "idle"})
-    folder, renewals = f"{cloud.dir}/h1/instances", Renewals(cloud)
+    renewals = Renewals(cloud)
 
     def running():
         renewals.look()
         return sum(os.path.exists(f"{folder}/{uid}/pid") for uid in os.listdir(folder))
 
     begin = time.monotonic()
-    until("a disk is being made", lambda: renewals.look() or any(
-        os.path.exists(f"{cloud.dir}/state/instances/{uid}/disk.max") for uid in os.listdir(folder)))
+    until("disks are being made at every place", lambda: renewals.look() or sum(
+        os.path.exists(f"{cloud.dir}/state/instances/{uid}/disk.max") for uid in os.listdir(folder)) >= SLOTS)
+    # They don't delay other work.
+    asked = time.monotonic()
+    cloud.request("DELETE", f"{GROUP}/namespaces/t/instances/quick")
+    until("another is removed", lambda: renewals.look() or not os.path.exists(f"{folder}/{quick}"))
+    assert time.monotonic() - asked < STEP_S / 2
     # A start under way doesn't delay the removal.
     uid = cloud.instance("s0")["metadata"]["uid"]
     cloud.request("DELETE", f"{GROUP}/namespaces/t/instances/s0")
