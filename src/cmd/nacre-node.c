@@ -51,10 +51,22 @@ static void on_failed(const struct error *err, void *userdata) {
 	(void)sd_event_exit(n->loop, -err->code);
 }
 
+static bool is_able(void *userdata) {
+	struct node *n = userdata;
+
+	return n->agent && agent_ready(n->agent);
+}
+
+static void on_able(void *userdata) {
+	struct node *n = userdata;
+
+	fabric_update(n->fabric);
+}
+
 static bool is_ready(void *userdata) {
 	struct node *n = userdata;
 
-	return n->fabric && fabric_ready(n->fabric) && n->agent && agent_ready(n->agent);
+	return n->fabric && fabric_ready(n->fabric) && is_able(n);
 }
 
 static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
@@ -139,12 +151,14 @@ static int nacre_node_run(const struct options *o, struct error *err) {
 	struct fabric_config fc = {.role = "compute",
 	                           .capacity = o->capacity,
 	                           .device = agent_device,
+	                           .able = is_able,
 	                           .state = nacre_node_on_state,
 	                           .userdata = &node};
 	struct agent_config ac = {.host = o->fabric.host,
 	                          .vtep = o->fabric.vtep,
 	                          .image_dir = o->images,
 	                          .problem = nacre_node_on_state,
+	                          .ready = on_able,
 	                          .failed = on_failed,
 	                          .userdata = &node,
 	                          .hypervisor = {.run_dir = o->fabric.run_dir,

@@ -36,6 +36,8 @@ struct fabric_config {
 	 * NULL if it isn't routed here. CALLBACK NULL: none is.
 	 */
 	const char *(*device)(const struct endpoint *ep, char out[static 16], void *userdata);
+	/* Is this host able to do its work, besides? Only then it says so in its Host object. NULL: it always is. */
+	bool (*able)(void *userdata);
 	/* What is the matter (WHAT: "underlay", "overlay", ...), once a change; ERR NULL: all is well again. */
 	void (*state)(const char *what, const struct error *err, void *userdata);
 	void *userdata;
@@ -59,6 +61,8 @@ struct overlay *fabric_overlay(const struct fabric *f);
 bool fabric_synced(const struct fabric *f);
 /* Besides, a look has found the underlay well, FRR included, and the Host object is as it should be. */
 bool fabric_ready(const struct fabric *f);
+/* What config.able() says may have changed. */
+void fabric_update(struct fabric *f);
 /* uid of the Host object, "" until it is known. */
 const char *fabric_host_uid(const struct fabric *f);
 

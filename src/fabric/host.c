@@ -123,7 +123,7 @@ static int fabric_host_settle(struct fabric *f, const struct host *have, struct 
 	}
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
 	/* Ready only once underlay and overlay are what they should be. */
-	if (!f->joined || !f->started)
+	if (!f->joined || !f->started || (f->c.able && !f->c.able(f->c.userdata)))
 		return 0;
 	int r = patch_status(f, have, NULL, err);
 	f->registered |= r == -EALREADY;
@@ -137,6 +137,10 @@ void fabric_host_ensure(struct fabric *f) {
 	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
 	if (fabric_host_settle(f, have, &err) < 0)
 		fabric_say(f, SUBJECT_HOST, &err);
+}
+
+void fabric_update(struct fabric *f) {
+	fabric_host_ensure(f);
 }
 
 static void fabric_host_on_change(_unused_ const struct kube_change *ch, void *userdata) {

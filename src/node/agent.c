@@ -300,6 +300,13 @@ static void on_guest_gone(void *userdata, const char *id) {
 	add_id(userdata, id);
 }
 
+static void on_hypervisor_settled(void *userdata) {
+	struct agent *a = userdata;
+
+	if (agent_ready(a))
+		a->c.ready(a->c.userdata);
+}
+
 static void on_hypervisor_failed(void *userdata, const struct error *err) {
 	struct agent *a = userdata;
 
@@ -421,6 +428,7 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	h.ops = (struct hypervisor_ops){.changed = on_guest_changed,
 	                                .event = on_guest_event,
 	                                .gone = on_guest_gone,
+	                                .settled = on_hypervisor_settled,
 	                                .failed = on_hypervisor_failed};
 	h.userdata = a;
 	int r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);

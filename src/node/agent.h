@@ -26,6 +26,8 @@ struct agent_config {
 	struct hypervisor_config hypervisor; /* loop, namespaces and callbacks are filled in by the agent */
 	/* What nobody but a person can put right. */
 	void (*problem)(const char *what, const struct error *err, void *userdata);
+	/* agent_ready() has become true. */
+	void (*ready)(void *userdata);
 	/* The agent is of no use any more; a new process may be. */
 	void (*failed)(const struct error *err, void *userdata);
 	void *userdata;

@@ -224,6 +224,8 @@ static void on_probe(void *userdata, int r, const void *result, const struct err
 	}
 	RB_FOREACH (i, guests, &h->all)
 		guest_wake(i, 0);
+	if (hypervisor_is_settled(h))
+		h->c.ops.settled(h->c.userdata);
 }
 
 /* Finds out whether KVM works, if that is asked for, or clears what an agent left that was killed over that. */

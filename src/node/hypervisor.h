@@ -47,6 +47,8 @@ struct hypervisor_ops {
 	void (*event)(void *userdata, const char *uid, bool warning, const char *reason, const char *message);
 	/* Nothing of it is left on the host. */
 	void (*gone)(void *userdata, const char *uid);
+	/* hypervisor_is_settled() has become true. */
+	void (*settled)(void *userdata);
 	/* HYPERVISOR_AUTO only: whether KVM works can't be told. No guest is started any more; a new start asks again.
 	 */
 	void (*failed)(void *userdata, const struct error *err);

@@ -128,7 +128,9 @@ static void look_settle(struct guest *i) {
 		if (i->state.phase != GUEST_STOPPED)
 			guest_set_state(i, GUEST_STOPPED, "Stopped", "spec.running is false");
 		i->crashes = 0;
-	} else if (!i->h->probe) {
+	} else if (i->h->probe) {
+		guest_set_state(i, GUEST_STARTING, "Starting", "the host finds out whether KVM works");
+	} else {
 		guest_wake(i, now < i->not_before_ns ? (i->not_before_ns - now) / 1000 + 1 : 0);
 	}
 }

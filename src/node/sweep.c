@@ -85,6 +85,8 @@ static void on_sweep(void *userdata, int r, const void *result, const struct err
 	removed_wake(h->removed);
 	RB_FOREACH (i, guests, &h->all)
 		guest_wake(i, 0);
+	if (hypervisor_is_settled(h))
+		h->c.ops.settled(h->c.userdata);
 }
 
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {

@@ -59,6 +59,10 @@ static void on_gone(void *userdata, const char *uid) {
 	gone = true;
 }
 
+static void on_settled(void *userdata) {
+	(void)userdata;
+}
+
 /*
  * How many first processes of containers are in the network namespace of the instance; *RET is one of them. One that
  * has not begun its program is still its worker's, and may go with that.
@@ -95,7 +99,7 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.keep_removed_s = 3600,
 		.stop_s = 60,
 		.public_fd = public_fd,
-		.ops = {.changed = on_changed, .event = on_event, .gone = on_gone},
+		.ops = {.changed = on_changed, .event = on_event, .gone = on_gone, .settled = on_settled},
 	};
 	OK(hypervisor_new(&h, &c, &error));
 	/* One folder can't be both. */

@@ -2,8 +2,10 @@
 """The operator and the agent's own probe decide whether guests run with KVM; guests and images don't."""
 
 import os
+import signal
 import stat
 import subprocess
+import time
 
 import leftovers
 import netns
@@ -112,3 +114,31 @@ def test_an_error_brings_no_software_emulation(cloud, halting):
         (cloud.instance("kvm").get("status", {}).get("restarts", 0) > 1) else None))
     assert set(started) == {"started with KVM"}
     cloud.delete("kvm")
+
+
+def test_nothing_is_ready_while_it_is_not_known(cloud, halting, tmp_path):
+    """Neither the host, which else would be given instances, nor those that it has: these say what they wait for."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("no /dev/kvm, so nothing is probed")
+    restart(cloud, "--accel=auto")
+    cloud.create("waits", halting)
+    g = cloud.wait("waits", "Running")
+    cloud.kill("node")
+    for pid in g.init():
+        os.kill(pid, signal.SIGKILL)
+    os.unlink(cache(cloud))
+    cloud.request("DELETE", f"{GROUP}/hosts/h1")
+    endless = tmp_path / "endless"
+    endless.write_text("#!/bin/sh\nexec sleep infinity\n")
+    endless.chmod(0o755)
+    cloud.node_options = ("--accel=auto", f"--vm-program={endless}")
+    cloud.start_node()
+    until("the instance says what it waits for", lambda: "KVM" in cloud.ready("waits").get("message", ""))
+    until("the host registers", lambda: cloud.request("GET", f"{GROUP}/hosts/h1")[0] == 200)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert not cloud.request("GET", f"{GROUP}/hosts/h1")[1].get("status", {}).get("conditions")
+    restart(cloud, "--accel=auto")
+    until("the host is ready", lambda: cloud.request("GET", f"{GROUP}/hosts/h1")[1]["status"]["conditions"][0]["reason"] == "AgentReady")
+    cloud.wait("waits", "Running")
+    cloud.delete("waits")
