@@ -372,13 +372,14 @@ static int is_first(pid_t pid) {
 	       !strstr(text, "\nState:\tZ");
 }
 
+/* As container_is_in(). */
 static int is_in(pid_t pid, const struct stat *ns) {
 	char path[64];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
 	if (stat(path, &st) < 0)
-		return is_no_process(-errno) ? 0 : -errno;
+		return is_no_process(-errno) ? -ESRCH : -errno;
 	return st.st_dev == ns->st_dev && st.st_ino == ns->st_ino;
 }
 
@@ -412,6 +413,8 @@ static int search_netns(const char *netns, pid_t *ret_pid, struct error *err) {
 		r = is_in(pid, &ns);
 		if (r == 1)
 			r = is_first(pid);
+		else if (r == -ESRCH)
+			r = 0;
 		if (r < 0)
 			error_errno(err, r, "look at process %d", pid);
 		if (r == 1)

@@ -74,7 +74,7 @@ static inline bool container_is_gone(int r) {
  */
 int container_search(const struct cgroups *c, const char *cgroup, const char *netns, pid_t *ret_pid,
                      struct error *err) _must_use_;
-/* Is PID in that network namespace? 1: yes. 0: no, or PID is gone. */
+/* Is PID in that network namespace? 1: yes. 0: no, it is in another. -ESRCH: PID is gone. */
 int container_is_in(pid_t pid, const char *netns) _must_use_;
 /* Kills all that is in it, waits for the end and removes the pid file. None running is success. */
 int container_kill(const char *dir, struct error *err);

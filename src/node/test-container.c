@@ -196,7 +196,11 @@ static void container_is_not_forgotten(void **state) {
 	assert_int_equal(found, pid);
 	expect_found_without_ptrace(netns, pid);
 	OK(proc_pidfile_write(pidfile, pid, &error));
+	assert_int_equal(container_is_in(pid, netns), 1);
+	assert_int_equal(container_is_in(pid, "/proc/self/ns/net"), 0);
 	OK(container_kill(inst, &error));
+	/* Gone is not elsewhere. */
+	assert_int_equal(container_is_in(pid, netns), -ESRCH);
 	assert_int_equal(container_search(NULL, NULL, netns, &found, &error), -ESRCH);
 	assert_int_equal(container_search(NULL, NULL, "/run/netns/nonexistent", &found, &error), -ESRCH);
 	OK(remove_tree(inst, &error));
