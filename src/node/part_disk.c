@@ -102,7 +102,8 @@ static int make_disk(struct guest_look *l, struct error *err) {
 	if (r != -ENOENT)
 		return r < 0 ? r : keep_file_max(dir, has, file_max, err);
 	/* A disk that can't grow to its size would fail in the guest's hands. */
-	r = room.state_dir ? room_take(&room, dir, *file_max, err) : room_write(dir, *file_max, err);
+	_close_ int promise = -1; /* until the disk has its name */
+	r = room.state_dir ? room_take(&room, dir, *file_max, &promise, err) : room_write(dir, *file_max, err);
 	if (r < 0)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);

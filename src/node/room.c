@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -35,21 +36,46 @@ int room_read(const char *own, uint64_t *ret_max, struct error *err) {
 	return 0;
 }
 
-int room_write(const char *own, uint64_t max, struct error *err) {
+/* *RET_FD holds the lock of whoever makes the disk. */
+static int write_locked(const char *own, uint64_t max, int *ret_fd, struct error *err) {
 	_free_ char *path = strf("%s/disk.max", own), *fresh = strf("%s/disk.max.new", own);
 	char text[32];
 
 	if (!path || !fresh)
 		return error_oom(err);
 	int n = snprintf(text, sizeof(text), "%llu\n", (unsigned long long)max);
-	/* Not synced, like the disk itself (node/instdir.c). */
+	/* Not synced, like the disk itself (node/part_disk.c). */
 	_close_ int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_errno(err, errno, "create `%s`", fresh);
+	if (flock(fd, LOCK_EX) < 0)
+		return error_errno(err, errno, "lock `%s`", fresh);
 	int r = write_all(fd, text, (size_t)n, err);
 	if (r < 0)
 		return error_prefix(err, "`%s`", fresh);
-	return rename(fresh, path) < 0 ? error_errno(err, errno, "rename `%s`", fresh) : 0;
+	if (rename(fresh, path) < 0)
+		return error_errno(err, errno, "rename `%s`", fresh);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int room_write(const char *own, uint64_t max, struct error *err) {
+	_close_ int fd = -1;
+
+	return write_locked(own, max, &fd, err);
+}
+
+/* Does somebody hold the lock of whoever makes the disk in FOLDER? */
+static int is_being_made(const char *folder, bool *ret, struct error *err) {
+	_free_ char *path = strf("%s/disk.max", folder);
+
+	if (!path)
+		return error_oom(err);
+	_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return error_errno(err, errno, "open `%s`", path);
+	*ret = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+	return 0;
 }
 
 static int add_disk(struct sums *s, const char *folder, struct error *err) {
@@ -57,17 +83,23 @@ static int add_disk(struct sums *s, const char *folder, struct error *err) {
 	struct error scratch;
 	struct stat st;
 	uint64_t max;
+	bool made;
 
 	if (!path)
 		return error_oom(err);
-	/* One that is promised and not there is just being made. */
+	/* Asked before the disk is looked for: it gets its name while the lock is held. */
+	int r = is_being_made(folder, &made, err);
+	if (r < 0)
+		return r;
 	if (lstat(path, &st) < 0) {
 		if (errno != ENOENT)
 			return error_errno(err, errno, "`%s`", path);
+		if (!made)
+			return 0;
 		st = (struct stat){0};
 	}
 	uint64_t used = (uint64_t)st.st_blocks * BLOCK;
-	int r = room_read(folder, &max, &scratch);
+	r = room_read(folder, &max, &scratch);
 	if (r == -ENOENT)
 		max = (uint64_t)st.st_size;
 	else if (r < 0)
@@ -131,13 +163,13 @@ int room_lock(const char *state_dir, int *ret_fd, struct error *err) {
 	return path ? lock_path(path, O_RDONLY | O_CREAT, true, ret_fd, err) : error_oom(err);
 }
 
-int room_take(const struct room *room, const char *own, uint64_t size, struct error *err) {
+int room_take(const struct room *room, const char *own, uint64_t size, int *ret_fd, struct error *err) {
 	_close_ int lock = -1;
 	int r = room_lock(room->state_dir, &lock, err);
 
 	if (r >= 0)
 		r = room_check(room, own, size, err);
-	return r < 0 ? r : room_write(own, size, err);
+	return r < 0 ? r : write_locked(own, size, ret_fd, err);
 }
 
 void room_give_back(const char *own) {

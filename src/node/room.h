@@ -8,7 +8,9 @@
  * it may become; root owns that file and its folder, so nothing in QEMU can change it. A new disk is made only if what
  * is free suffices for it and for all that other disks may still grow by. Nothing of that is kept in memory: the sum is
  * read from STATE_DIR/instances and STATE_DIR/removed, whose disks may be given back, whenever a disk is made. Disks
- * are made side by side, so the promise is written before the disk, and STATE_DIR/room.lock is held meanwhile.
+ * are made side by side, so the promise is written before the disk, and STATE_DIR/room.lock is held meanwhile. Whoever
+ * makes the disk holds a lock on the promise: one without a disk that nobody holds is of a start that was killed, and
+ * counts for nothing.
  *
  * UEFI variables have a fixed size, which the kernel doesn't enforce: RLIMIT_FSIZE is one for all files of a process.
  * So the agent looks at them (room_check_vars()).
@@ -30,9 +32,10 @@ int room_lock(const char *state_dir, int *ret_fd, struct error *err) _must_use_;
 
 /*
  * Promises SIZE bytes to the disk that is to be made in folder OWN, STATE_DIR/instances/UID, and writes them down as
- * room_write() does. Several processes may do so at once. -ENOSPC: there is no room.
+ * room_write() does. The caller closes *RET_FD once the disk has its name, or nothing is promised. Several processes
+ * may do so at once. -ENOSPC: there is no room.
  */
-int room_take(const struct room *room, const char *own, uint64_t size, struct error *err) _must_use_;
+int room_take(const struct room *room, const char *own, uint64_t size, int *ret_fd, struct error *err) _must_use_;
 
 /* How large the disk in folder OWN may become. room_read() yields -ENOENT where nothing is known of it. */
 int room_write(const char *own, uint64_t max, struct error *err) _must_use_;

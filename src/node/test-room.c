@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/util.h"
 #include "node/part.h"
@@ -187,14 +189,43 @@ static void disks_share_the_room(_unused_ void **state) {
 	assert_int_equal(put_disk(4), -ENOSPC);
 	assert_int_equal(rename(file_of(2, "removed", ""), doomed), 0);
 	OK(put_disk(4));
-	/* One that another process is just making counts. */
-	assert_int_equal(rename(file_of(4, "instances", "disk.qcow2"), file_of(4, "instances", "elsewhere")), 0);
-	assert_int_equal(put_disk(5), -ENOSPC);
-	assert_int_equal(rename(file_of(4, "instances", "elsewhere"), file_of(4, "instances", "disk.qcow2")), 0);
 	/* 96 MiB for 80: more may be promised where the operator wants that. */
 	assert_int_equal(put_disk(5), -ENOSPC);
 	assert_int_equal(prepare(5, &s, 20, NULL), -ENOSPC);
 	OK(prepare(5, &s, 21, NULL));
+}
+
+/* What another process is just making counts, until that is killed. */
+static void promises_end_with_their_makers(_unused_ void **state) {
+	const char *own = file_of(1, "instances", "");
+	int said[2];
+	char byte;
+
+	if (geteuid() != 0)
+		skip();
+	/* Disks of 48 MiB. */
+	make_image(32 * MIB);
+	OK(mkdir_p(own, 0750, &error));
+	assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+	fflush(NULL);
+	pid_t maker = fork();
+	if (maker == 0) {
+		const struct room room = {.state_dir = space};
+		int promise;
+		if (room_take(&room, own, 48 * MIB, &promise, &error) < 0 || write(said[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(said[1]);
+	assert_int_equal(read(said[0], &byte, 1), 1);
+	close(said[0]);
+	assert_int_equal(put_disk(2), -ENOSPC);
+	assert_int_equal(kill(maker, SIGKILL), 0);
+	assert_int_equal(waitpid(maker, NULL, 0), maker);
+	assert_int_equal(access(file_of(1, "instances", "disk.max"), F_OK), 0);
+	OK(put_disk(2));
+	assert_int_equal(put_disk(1), -ENOSPC);
 }
 
 static void variables_keep_their_size(_unused_ void **state) {
@@ -240,6 +271,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(disks_are_made_once, renew),
 		cmocka_unit_test_setup(disks_share_the_room, renew),
+		cmocka_unit_test_setup(promises_end_with_their_makers, renew),
 		cmocka_unit_test_setup(variables_keep_their_size, renew),
 	};
 	return cmocka_run_group_tests_name("room", tests, setup, teardown);
