@@ -110,8 +110,10 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 	memcpy(key, w->key, sizeof(key));
 	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
 		struct record *rec = find(a, w->id);
+		/* The guest may have gone meanwhile, and another may count anew. */
+		const struct guest_state *s = hypervisor_state(a->hypervisor, w->id);
 		if (rec && w->cache == a->instances)
-			rec->restarts_told = w->restarts;
+			rec->restarts_told = MIN(w->restarts, s ? s->restarts : 0);
 		kube_cache_feed(w->cache, obj);
 	}
 	/* What is not there any more needs no change; what an invalid request asked for won't be valid next time. */
@@ -297,7 +299,12 @@ static void on_guest_event(void *userdata, const char *id, bool warning, const c
 }
 
 static void on_guest_gone(void *userdata, const char *id) {
-	add_id(userdata, id);
+	struct agent *a = userdata;
+	struct record *rec = find(a, id);
+
+	if (rec)
+		rec->restarts_told = 0;
+	add_id(a, id);
 }
 
 static void on_hypervisor_settled(void *userdata) {

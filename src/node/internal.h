@@ -46,6 +46,7 @@ struct guest {
 	sd_event_source *wake; /* look at it again */
 	struct job *job;       /* a look at it; NULL: none is under way */
 	bool may_start;        /* that look may start its machine */
+	bool going;            /* its removal has begun, and is ended before it is made again */
 	bool again;            /* something happened that this look has not seen */
 	unsigned failures;     /* of looks at it, in a row */
 

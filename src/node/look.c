@@ -68,7 +68,7 @@ static void look_failed(struct guest *i, const char *reason, const struct error 
 
 /* It shall run, and nothing keeps it from starting now. */
 static bool look_may_start(const struct guest *i) {
-	return i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
+	return !i->going && i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
 	       now_monotonic_ns() >= i->not_before_ns;
 }
 
@@ -90,7 +90,7 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	                       .ret = ret};
 
 	ret->nft_state = i->nft_state;
-	return i->want == WANT_NO ? parts_remove(&l, err) : parts_ensure(&l, err);
+	return i->going ? parts_remove(&l, err) : parts_ensure(&l, err);
 }
 
 /* Watches what the worker has found or started. False if the look has failed by that. */
@@ -163,19 +163,35 @@ static void look_removed(struct guest *i, int r, const struct guest_result *l, c
 	char uid[37];
 
 	removed_wake(h->removed);
+	/* It was wanted again meanwhile: what is left of it is taken up and repaired. */
+	if (r < 0 && i->want == WANT_YES) {
+		i->going = false;
+		guest_wake(i, 0);
+		return;
+	}
 	if (r < 0) {
 		look_failed(i, l->reason, err);
 		return;
 	}
+	/* Somebody has deleted it meanwhile: its disk is not to be kept. */
+	if (i->asked && !l->asked) {
+		guest_wake(i, 0);
+		return;
+	}
 	bool again = i->want == WANT_YES;
+	int64_t restarts = i->state.restarts;
 	spec = i->spec;
 	memcpy(uid, i->uid, sizeof(uid));
 	RB_REMOVE(guests, &h->all, i);
 	guest_free(i);
-	h->c.ops.gone(h->c.userdata, uid);
+	if (!again) {
+		h->c.ops.gone(h->c.userdata, uid);
+		return;
+	}
 	/* It was wanted again while it went. */
-	if (again && hypervisor_put(h, &spec, NULL) < 0)
+	if (hypervisor_put(h, &spec, NULL) < 0)
 		abort();
+	hypervisor_find(h, spec.vm.uuid)->state.restarts = restarts;
 }
 
 static void on_look(void *userdata, int r, const void *result, const struct error *err) {
@@ -214,6 +230,7 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 		return 0;
 	/* What ends a machine need not wait for a worker's turn. */
 	if (i->want == WANT_NO) {
+		i->going = true;
 		if (i->pid)
 			guest_kill(i);
 		guest_forget_process(i);

@@ -50,6 +50,7 @@ int parts_remove(struct guest_look *l, struct error *err) {
 	int r = 0;
 
 	l->ret->removed = true;
+	l->ret->asked = l->asked;
 	parts_reason(l, "RemovalFailed");
 	for (size_t i = ARRAY_SIZE(parts); i > 0 && r >= 0; i--)
 		if (parts[i - 1]->remove)

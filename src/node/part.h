@@ -36,7 +36,8 @@ struct part_host {
 
 /* What a look found and did; filled in also when it fails. */
 struct guest_result {
-	bool removed;    /* by parts_remove() */
+	bool removed;    /* by parts_remove(), */
+	bool asked;      /* as somebody had deleted it */
 	char reason[32]; /* of a failure: one word */
 	pid_t pid;       /* a container that was found or started where none was known; 0: there is none */
 	bool started;

@@ -168,8 +168,14 @@ int removed_put(const struct removed *r, const char *uid, bool asked, struct err
 	int code = room_lock(r->state_dir, &lock, err);
 	if (code < 0)
 		return code;
-	if (utimensat(AT_FDCWD, from, asked ? never : now, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : error_errno(err, errno, "set the time of `%s`", from);
+	if (utimensat(AT_FDCWD, from, asked ? never : now, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno != ENOENT)
+			return error_errno(err, errno, "set the time of `%s`", from);
+		/* It was moved before, as one that is only missing, and somebody has deleted it since. */
+		if (asked && utimensat(AT_FDCWD, to, never, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
+			return error_errno(err, errno, "set the time of `%s`", to);
+		return 0;
+	}
 	/* One of the same name is older, or removed_take_back() would have moved it. */
 	if (rename(to, purge) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "move `%s` away", to);

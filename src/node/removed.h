@@ -29,7 +29,7 @@ struct removed *removed_free(struct removed *r);
 /*
  * These two may be called in a worker process (base/job.h), after which the loop calls removed_wake().
  *
- * Moves the folder of UID; ASKED: it goes at once. A missing one is success.
+ * Moves the folder of UID; ASKED: it goes at once, also if it was moved before. A missing one is success.
  */
 int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) _must_use_;
 /* Moves it back if it is still kept, and if there is no other. Success also if there is nothing to move. */

@@ -14,10 +14,11 @@
 #include "node/hypervisor.h"
 #include "node/instdir.h"
 #include "node/kvmprobe.h"
+#include "node/room.h"
 
 /* Stands before libc's: the code under test can be refused a pidfd. */
 static bool fail_watching;
-static unsigned watch_failures, watch_successes;
+static unsigned watch_failures, watch_successes, kills;
 
 /* As libc's own it takes six arguments, whatever it was given; AddressSanitizer wouldn't have that. */
 __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
@@ -27,6 +28,7 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
 	for (size_t i = 0; i < ARRAY_SIZE(arg); i++)
 		arg[i] = va_arg(ap, long);
 	va_end(ap);
+	kills += number == SYS_pidfd_send_signal;
 	if (number == SYS_pidfd_open) {
 		watch_failures += fail_watching;
 		watch_successes += !fail_watching;
@@ -38,11 +40,13 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
 	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 
-static bool gone;
+static bool gone, failed;
+static const struct hypervisor *told_by; /* whose states on_changed() looks at */
 
-static void on_changed(void *userdata, const char *uid) {
-	(void)userdata;
-	(void)uid;
+static void on_changed(_unused_ void *userdata, const char *uid) {
+	const struct guest_state *s = told_by ? hypervisor_state(told_by, uid) : NULL;
+
+	failed |= s && s->phase == GUEST_FAILED;
 }
 
 static void on_event(void *userdata, const char *uid, bool warning, const char *reason, const char *message) {
@@ -418,11 +422,120 @@ static void disk_survives_a_wrong_api(void **state) {
 	sd_event_unref(loop);
 }
 
+/* An instance that is wanted again after its machine was killed, and before its worker's turn, has not ended by itself.
+ */
+static void wanted_again_is_no_restart(void **state) {
+	_free_ char *program = strf("%s/program", dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	pid_t first = 0, pid = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	watch_successes = 0;
+	RUN_UNTIL(loop, watch_successes == 1 && containers(&first) == 1);
+	for (int round = 0; round < 8; round++) {
+		kills = watch_successes = 0;
+		hypervisor_remove(h, UID, false);
+		RUN_UNTIL(loop, kills == 1);
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, watch_successes > 0 && containers(&pid) == 1 && pid != first);
+		assert_int_equal(hypervisor_state(h, UID)->restarts, 0);
+		first = pid;
+	}
+	remove_guest(loop, h);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+/* Removes the instance, and comes back when its removal has begun and waits for the lock of the disks, which is held.
+ */
+static void begin_removal(sd_event *loop, struct hypervisor *h, int *lock) {
+	_free_ char *state_dir = strf("%s/state", dir);
+	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];
+
+	OK(room_lock(state_dir, lock, &error));
+	hypervisor_remove(h, UID, false);
+	/* The network goes before the disk. */
+	netns_path(instnet_netns(prefix, ID, name), netns);
+	RUN_UNTIL(loop, access(netns, F_OK) < 0);
+}
+
+static void deleted_while_it_goes(void **state) {
+	_free_ char *program = strf("%s/program", dir), *image = strf("%s/raw", dir),
+		    *kept = strf("%s/state/removed/" UID, dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	int lock = -1;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	make_image(&spec, image, 1 << 20);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	begin_removal(loop, h, &lock);
+	/* It was only missing, and now it is deleted. */
+	hypervisor_remove(h, UID, true);
+	gone = false;
+	close(lock);
+	RUN_UNTIL(loop, gone);
+	RUN_UNTIL(loop, access(kept, F_OK) < 0);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
+/* A removal that fails is no failure of an instance that is wanted again. */
+static void wanted_again_though_it_cannot_go(void **state) {
+	_free_ char *program = strf("%s/program", dir), *mounted = strf("%s/instances/" UID "/mounted", dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	int lock = -1;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	OK(mkdir_p(mounted, 0700, &error));
+	assert_int_equal(mount("tmpfs", mounted, "tmpfs", 0, NULL), 0);
+	told_by = h;
+	begin_removal(loop, h, &lock);
+	OK(hypervisor_put(h, &spec, &error));
+	failed = false;
+	close(lock);
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	assert_false(failed);
+	told_by = NULL;
+	assert_int_equal(umount2(mounted, MNT_DETACH), 0);
+	remove_guest(loop, h);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_guest_whoever_cannot_watch), cmocka_unit_test(one_guest_however_few_descriptors),
-		cmocka_unit_test(guest_is_found_by_its_group),    cmocka_unit_test(no_user_is_taken_twice),
-		cmocka_unit_test(only_qemu_says_no_to_kvm),       cmocka_unit_test(disk_survives_a_wrong_api),
+		cmocka_unit_test(one_guest_whoever_cannot_watch),   cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(guest_is_found_by_its_group),      cmocka_unit_test(no_user_is_taken_twice),
+		cmocka_unit_test(only_qemu_says_no_to_kvm),         cmocka_unit_test(disk_survives_a_wrong_api),
+		cmocka_unit_test(wanted_again_is_no_restart),       cmocka_unit_test(deleted_while_it_goes),
+		cmocka_unit_test(wanted_again_though_it_cannot_go),
 	};
 	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
 }
