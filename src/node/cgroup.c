@@ -314,13 +314,29 @@ static void kill_all(const char *dir, const char *name) {
 	}
 }
 
+/*
+ * The group above all goes with the last one in it. Whoever makes one and whoever removes one hold this lock meanwhile,
+ * in whatever process and agent, so that nobody gets into a group that has no processors and no controllers yet.
+ */
+static int lock_parent(const struct hierarchy *h, int *ret_fd, struct error *err) {
+	return lock_path(h->mount, O_RDONLY | O_DIRECTORY, true, ret_fd, err);
+}
+
+static void remove_parent(const struct hierarchy *h) {
+	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount);
+	_close_ int lock = -1;
+
+	/* What stays is removed with the next one. */
+	if (parent && lock_parent(h, &lock, NULL) >= 0)
+		rmdir(parent);
+}
+
 /* -EBUSY: something was in it at DEADLINE, with a SIGKILL on its way. */
 static int remove_one(const struct hierarchy *h, const char *name, uint64_t deadline, struct error *err) {
-	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name),
-		    *parent = strf("%s/" CGROUP_PARENT, h->mount);
+	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 	bool killed = false;
 
-	if (!dir || !parent)
+	if (!dir)
 		return error_oom(err);
 	while (rmdir(dir) < 0 && errno != ENOENT) {
 		int code = errno;
@@ -331,8 +347,7 @@ static int remove_one(const struct hierarchy *h, const char *name, uint64_t dead
 		killed = true;
 		usleep(1000);
 	}
-	/* As soon as it has no other group in it. */
-	rmdir(parent);
+	remove_parent(h);
 	return 0;
 }
 
@@ -346,16 +361,15 @@ static int make_one(const struct hierarchy *h, const char *name, const struct cg
 	int r = remove_one(h, name, deadline, err);
 	if (r < 0)
 		return r;
-	/* Another agent may remove the parent in between, when its last guest goes. */
-	for (int tries = 0;; tries++) {
+	_close_ int lock = -1;
+	r = lock_parent(h, &lock, err);
+	if (r >= 0)
 		r = make_parent(h, parent, err);
-		if (r >= 0 && mkdir(dir, 0755) == 0)
-			break;
-		if (r >= 0 && errno != ENOENT)
-			return error_errno(err, errno, "make control group `%s`", dir);
-		if (tries == 10)
-			return r < 0 ? r : error_errno(err, ENOENT, "make control group `%s`", dir);
-	}
+	if (r >= 0 && mkdir(dir, 0755) < 0)
+		r = error_errno(err, errno, "make control group `%s`", dir);
+	lock = safe_close(lock);
+	if (r < 0)
+		return r;
 	r = h->cpuset ? copy_cpuset(parent, dir, err) : 0;
 	if (r >= 0)
 		r = h->v2 ? limit_v2(h, dir, limits, err) : limit_v1(h, dir, limits, err);
@@ -441,8 +455,7 @@ int cgroups_sweep(const struct cgroups *c, const char *prefix, bool (*keep)(void
 		}
 		if (d)
 			closedir(d);
-		if (path)
-			rmdir(path);
+		remove_parent(&c->h[i]);
 	}
 	return r;
 }
