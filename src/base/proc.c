@@ -229,7 +229,7 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
  * 20th. -ESRCH: it is gone; any other error says nothing about that. A process that is killed shows as a zombie as soon
  * as its first thread has ended; while there are others it still has its sockets and locks.
  */
-static int read_stat(pid_t pid, uint64_t *ret_start, char comm[static 17]) {
+int proc_start_time(pid_t pid, uint64_t *ret) {
 	char path[32], text[1024], state;
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -239,30 +239,17 @@ static int read_stat(pid_t pid, uint64_t *ret_start, char comm[static 17]) {
 	if (n <= 0)
 		return -ESRCH;
 	text[n] = 0;
-	char *open_paren = strchr(text, '('), *p = strrchr(text, ')');
-	if (!open_paren || !p)
+	char *p = strrchr(text, ')');
+	if (!p)
 		return -ESRCH;
-	snprintf(comm, 17, "%.*s", (int)MIN(p - open_paren - 1, (ptrdiff_t)16), open_paren + 1);
 	unsigned long long start;
 	long threads;
 	if (sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu", &state,
 	           &threads, &start) != 3 ||
 	    state == 'X' || (state == 'Z' && threads <= 1))
 		return -ESRCH;
-	*ret_start = start;
+	*ret = start;
 	return 0;
-}
-
-int proc_start_time(pid_t pid, uint64_t *ret) {
-	char comm[17];
-	return read_stat(pid, ret, comm);
-}
-
-bool proc_is_running(pid_t pid, const char *name) {
-	char comm[17];
-	uint64_t start;
-	int r = read_stat(pid, &start, comm);
-	return r == 0 ? strncmp(comm, name, 15) == 0 : r != -ESRCH;
 }
 
 int proc_pidfile_write(const char *path, pid_t pid, struct error *err) {

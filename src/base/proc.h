@@ -41,16 +41,12 @@ void proc_raise_file_limit(void);
 /* For a child that is made without the functions above. */
 void proc_restore_file_limit(void);
 
-/* Start time of PID in clock ticks since boot (/proc/PID/stat field 22); -ESRCH if there is none. Another error, as
- * -EMFILE, doesn't tell whether there is. */
-int proc_start_time(pid_t pid, uint64_t *ret) _must_use_;
-
 /*
- * True if PID runs and its /proc/PID/comm is NAME (first 15 bytes), or if that can't be told. Zombies don't count, here
- * and above, but those that still have a thread: who has been killed holds his sockets and locks until the last one has
- * ended.
+ * Start time of PID in clock ticks since boot (/proc/PID/stat field 22); -ESRCH if there is none. Another error, as
+ * -EMFILE, doesn't tell whether there is. Zombies don't count, but those that still have a thread: who has been killed
+ * holds his sockets and locks until the last one has ended.
  */
-bool proc_is_running(pid_t pid, const char *name);
+int proc_start_time(pid_t pid, uint64_t *ret) _must_use_;
 
 /*
  * Pid files hold "PID STARTTIME\n", so that a recycled pid is never mistaken for ours.

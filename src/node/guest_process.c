@@ -13,7 +13,6 @@
 #include "base/util.h"
 #include "node/instdir.h"
 #include "node/internal.h"
-#include "node/room.h"
 
 #define CONNECT_MAX_US USEC_PER_SEC
 #define KILLED_US      (30 * USEC_PER_SEC) /* until the next look at one that was killed */
@@ -110,29 +109,33 @@ static void look_for_memory(struct guest *i, struct vm_status *end) {
 	         "the machine was killed: its processes needed more than its memory and what QEMU is given beside it");
 }
 
-/* Killed for it or not: the variables are replaced at the next start, so this is the last chance to tell. */
-static void look_for_growth(const struct guest *i, struct vm_status *end) {
-	struct error grown;
-
-	if (room_check_vars(i->state_dir, &grown) != -EFBIG)
-		return;
-	end->end = VM_END_FORBIDDEN_WRITE;
-	snprintf(end->message, sizeof(end->message),
-	         "%.200s: the guest may have taken QEMU over, so its machine was ended and gets fresh variables",
-	         grown.msg);
+void guest_end_known(struct guest *i, const char *grown) {
+	i->ended = false;
+	if (grown[0]) {
+		i->end.end = VM_END_FORBIDDEN_WRITE;
+		snprintf(
+			i->end.message, sizeof(i->end.message),
+			"%.200s: the guest may have taken QEMU over, so its machine was ended and gets fresh variables",
+			grown);
+	}
+	guest_note_end(i, &i->end);
+	guest_wake(i, 0);
 }
 
 void guest_ended(struct guest *i) {
-	struct vm_status end;
-	struct error err;
+	bool has_vars = i->has_vars;
 
-	instdir_end(i->dir, &end);
-	look_for_memory(i, &end);
-	look_for_growth(i, &end);
+	instdir_end(i->dir, &i->end);
+	look_for_memory(i, &i->end);
 	guest_forget_process(i);
 	/* Nothing runs; this removes its pid file. */
-	(void)!container_kill(i->dir, &err);
-	guest_note_end(i, &end);
+	(void)!container_kill(i->dir, NULL);
+	if (!has_vars) {
+		guest_end_known(i, "");
+		return;
+	}
+	/* They are replaced at the next start, so this is the last chance to tell, and their disk may be slow. */
+	i->ended = true;
 	guest_wake(i, 0);
 }
 
@@ -156,6 +159,7 @@ int guest_watch(struct guest *i, pid_t pid, struct error *err) {
 		r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);
 		if (r >= 0) {
 			i->pid = pid;
+			i->has_vars = true;
 			i->connect_us = 5 * USEC_PER_MSEC;
 			connect_later(i);
 			return 0;

@@ -11,7 +11,8 @@
 #include "node/internal.h"
 #include "node/room.h"
 
-#define ROOM_US USEC_PER_SEC /* between looks at what guests store */
+#define ROOM_US     USEC_PER_SEC /* between looks at what guests store */
+#define ROOM_MAX_MS 60000
 
 static int on_link(const struct nlmsghdr *m, void *userdata) {
 	struct hypervisor *h = userdata;
@@ -46,16 +47,65 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
-/* A machine that stores more than it needs is killed; guest_ended() tells why. */
-static int on_room(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
-	struct hypervisor *h = userdata;
+/* Machines that store more than they need; the rest of them is found by the next look. */
+struct grown {
+	size_t n;
+	struct {
+		char uid[37];
+		pid_t pid;
+	} v[32];
+};
+
+static int room_in_worker(void *arg, void *result, _unused_ struct error *err) {
+	struct hypervisor *h = arg;
+	struct grown *found = result;
 	struct guest *i;
 
 	RB_FOREACH (i, guests, &h->all)
-		if (i->pid && room_check_vars(i->state_dir, NULL) == -EFBIG)
-			guest_kill(i);
+		if (i->pid && i->has_vars && found->n < ARRAY_SIZE(found->v) &&
+		    room_check_vars(i->state_dir, NULL) == -EFBIG) {
+			memcpy(found->v[found->n].uid, i->uid, sizeof(i->uid));
+			found->v[found->n++].pid = i->pid;
+		}
+	return 0;
+}
+
+static int on_room(sd_event_source *s, uint64_t usec, void *userdata);
+
+static void room_again(struct hypervisor *h) {
 	if (loop_timer(h->c.loop, &h->room_timer, ROOM_US, on_room, h) < 0)
 		abort();
+}
+
+/* They are killed; the look at their end tells why. */
+static void on_room_looked(void *userdata, _unused_ int r, const void *result, _unused_ const struct error *err) {
+	struct hypervisor *h = userdata;
+	const struct grown *found = result;
+
+	for (size_t k = 0; found && k < found->n; k++) {
+		struct guest *i = hypervisor_find(h, found->v[k].uid);
+		if (i && i->pid == found->v[k].pid)
+			guest_kill(i);
+	}
+	room_again(h);
+}
+
+static int on_room(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	struct hypervisor *h = userdata;
+	const struct job_spec spec = {.fn = room_in_worker,
+	                              .arg = h,
+	                              .result_size = sizeof(struct grown),
+	                              .timeout_ms = ROOM_MAX_MS,
+	                              .done = on_room_looked,
+	                              .userdata = h};
+	bool any = false;
+	struct guest *i;
+	struct job *job;
+
+	RB_FOREACH (i, guests, &h->all)
+		any |= i->pid && i->has_vars;
+	if (!any || job_start(h->jobs, &spec, &job, NULL) < 0)
+		room_again(h);
 	return 0;
 }
 

@@ -55,6 +55,9 @@ struct guest {
 	sd_event_source *pid_io;
 	uint64_t started_ns, not_before_ns;
 	unsigned crashes; /* in a row */
+	bool has_vars;    /* the machine may have UEFI variables (node/room.h) */
+	bool ended; /* it has, and END says why as far as that is known: its variables are still to be looked at */
+	struct vm_status end;
 	bool stop_sent;
 	uint64_t stop_by_ns; /* 0: it need not stop */
 
@@ -106,6 +109,8 @@ int guest_watch(struct guest *i, pid_t pid, struct error *err) _must_use_;
 void guest_forget_process(struct guest *i);
 /* The first process of its container is no more. */
 void guest_ended(struct guest *i);
+/* Why it ended is known; GROWN: "", or how its UEFI variables have grown. */
+void guest_end_known(struct guest *i, const char *grown);
 void guest_kill(const struct guest *i);
 /*
  * nacre-vm is asked to, and killed where it doesn't: code of the guest's may have taken it over, or it hangs. 1: it has

@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "node/instdir.h"
 #include "node/internal.h"
+#include "node/room.h"
 
 #define RESYNC_US    (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
 #define RETRY_MAX_US (30 * USEC_PER_SEC)
@@ -68,7 +69,7 @@ static void look_failed(struct guest *i, const char *reason, const struct error 
 
 /* It shall run, and nothing keeps it from starting now. */
 static bool look_may_start(const struct guest *i) {
-	return !i->going && i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
+	return !i->going && !i->ended && i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
 	       now_monotonic_ns() >= i->not_before_ns;
 }
 
@@ -90,6 +91,13 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	                       .ret = ret};
 
 	ret->nft_state = i->nft_state;
+	if (i->ended && !i->going) {
+		struct error grown;
+		ret->end = true;
+		if (room_check_vars(i->state_dir, &grown) == -EFBIG)
+			snprintf(ret->grown, sizeof(ret->grown), "%.200s", grown.msg);
+		return 0;
+	}
 	return i->going ? parts_remove(&l, err) : parts_ensure(&l, err);
 }
 
@@ -104,6 +112,7 @@ static bool look_watch(struct guest *i, const struct guest_result *l) {
 		return false;
 	}
 	if (l->started) {
+		i->has_vars = l->has_vars;
 		guest_set_state(i, GUEST_STARTING, "Starting", "QEMU starts");
 		guest_event(i, false, "Started",
 		            i->h->host.kvm ? "started with KVM" : "started with software emulation (TCG)");
@@ -208,6 +217,8 @@ static void on_look(void *userdata, int r, const void *result, const struct erro
 		look_failed(i, "WorkerFailed", err);
 	else if (((const struct guest_result *)result)->removed)
 		look_removed(i, r, result, err);
+	else if (((const struct guest_result *)result)->end)
+		guest_end_known(i, ((const struct guest_result *)result)->grown);
 	else
 		look_ensured(i, r, result, err);
 }
@@ -226,7 +237,7 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	                        .userdata = i};
 	struct error err = {0};
 
-	if (i->want == WANT_UNKNOWN)
+	if (i->want == WANT_UNKNOWN && !i->ended)
 		return 0;
 	/* What ends a machine need not wait for a worker's turn. */
 	if (i->want == WANT_NO) {

@@ -41,9 +41,12 @@ struct guest_result {
 	char reason[32]; /* of a failure: one word */
 	pid_t pid;       /* a container that was found or started where none was known; 0: there is none */
 	bool started;
+	bool has_vars;     /* what was started has UEFI variables (node/room.h) */
 	bool connected;    /* its network is there */
 	bool network_lost; /* its container is in another network namespace than that of this name */
 	uint64_t nft_state;
+	bool end;        /* the look was one at why the machine ended, and nothing else */
+	char grown[208]; /* how its UEFI variables have grown; "": they have not */
 };
 
 struct guest_look {

@@ -174,6 +174,7 @@ static int disk_configure(struct guest_look *l, _unused_ struct error *err) {
 static int disk_prepare(struct guest_look *l, struct error *err) {
 	int r = l->host->removed ? removed_take_back(l->host->removed, l->uid, err) : 0;
 
+	l->ret->has_vars = l->vm.boot == VM_BOOT_UEFI;
 	if (r < 0 || !has_disk(l))
 		return r;
 	r = mkdir_p(l->state_dir, 0750, err);

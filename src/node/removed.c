@@ -8,25 +8,30 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
-#include "base/loop.h"
+#include "base/job.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "node/instnet.h"
 #include "node/room.h"
 
-#define PURGE      "purge-"
-#define PURGE_MAX  32 /* by one process */
-#define IDLE_US    (60 * USEC_PER_SEC)
-#define BUSY_US    USEC_PER_SEC
-#define FREE_SHARE 10 /* of the file system's blocks one in so many is to be free */
+#define PURGE        "purge-"
+#define PURGE_MAX    32 /* in one go */
+#define PURGE_MAX_MS (60U * 60 * 1000)
+#define IDLE_US      (60 * USEC_PER_SEC)
+#define BUSY_US      USEC_PER_SEC
+#define FREE_SHARE   10 /* of the file system's blocks one in so many is to be free */
 
 struct removed {
 	sd_event *loop;
 	char *state_dir, *instances, *dir; /* STATE_DIR/instances, STATE_DIR/removed */
 	int64_t keep_s;
 	sd_event_source *timer;
-	pid_t purger; /* 0: none was started */
+	struct jobs *jobs;
+	struct job *job; /* deletes; NULL: none does */
+	bool again;      /* something may have been put there that it has not seen */
 };
+
+/* ---- in the worker ---- */
 
 /* What a look at the folder found. */
 struct purge {
@@ -36,24 +41,24 @@ struct purge {
 	time_t oldest_time;
 };
 
-static void purge_done(struct purge *l) {
-	for (size_t i = 0; i < l->n; i++)
-		free(l->victims[i]);
+static void purge_done(struct purge *p) {
+	for (size_t i = 0; i < p->n; i++)
+		free(p->victims[i]);
 }
 
-static void purge_add(struct purge *l, const struct removed *r, const char *name) {
-	char *path = l->n < PURGE_MAX ? strf("%s/%s", r->dir, name) : NULL;
+static void purge_add(struct purge *p, const struct removed *r, const char *name) {
+	char *path = p->n < PURGE_MAX ? strf("%s/%s", r->dir, name) : NULL;
 
 	if (path)
-		l->victims[l->n++] = path;
+		p->victims[p->n++] = path;
 }
 
 /* From here on it can't be taken back. */
-static void purge_doom(struct purge *l, const struct removed *r, const char *uid) {
+static void purge_doom(struct purge *p, const struct removed *r, const char *uid) {
 	_free_ char *from = strf("%s/%s", r->dir, uid), *to = strf("%s/" PURGE "%s", r->dir, uid);
 
-	if (l->n < PURGE_MAX && from && to && rename(from, to) == 0)
-		purge_add(l, r, to + strlen(r->dir) + 1);
+	if (p->n < PURGE_MAX && from && to && rename(from, to) == 0)
+		purge_add(p, r, to + strlen(r->dir) + 1);
 }
 
 static bool is_full(const char *path) {
@@ -62,7 +67,7 @@ static bool is_full(const char *path) {
 	return statvfs(path, &s) == 0 && s.f_bavail < s.f_blocks / FREE_SHARE;
 }
 
-static void purge_look(struct purge *l, const struct removed *r) {
+static void purge_look(struct purge *p, const struct removed *r) {
 	DIR *dir = opendir(r->dir);
 	struct dirent *e;
 	struct stat st;
@@ -70,50 +75,70 @@ static void purge_look(struct purge *l, const struct removed *r) {
 	while (dir && (e = readdir(dir))) {
 		char id[INSTNET_ID_LEN + 1];
 		if (starts_with(e->d_name, PURGE)) {
-			purge_add(l, r, e->d_name);
+			purge_add(p, r, e->d_name);
 			continue;
 		}
 		if (!instnet_id(e->d_name, id) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (time(NULL) - st.st_mtime >= r->keep_s) {
-			purge_doom(l, r, e->d_name);
-		} else if (!l->oldest[0] || st.st_mtime < l->oldest_time) {
-			snprintf(l->oldest, sizeof(l->oldest), "%.36s", e->d_name);
-			l->oldest_time = st.st_mtime;
+			purge_doom(p, r, e->d_name);
+		} else if (!p->oldest[0] || st.st_mtime < p->oldest_time) {
+			snprintf(p->oldest, sizeof(p->oldest), "%.36s", e->d_name);
+			p->oldest_time = st.st_mtime;
 		}
 	}
 	if (dir)
 		closedir(dir);
 	/* One at a time: it may make enough room. */
-	if (l->n == 0 && l->oldest[0] && is_full(r->dir))
-		purge_doom(l, r, l->oldest);
+	if (p->n == 0 && p->oldest[0] && is_full(r->dir))
+		purge_doom(p, r, p->oldest);
 }
+
+/* *RESULT: whether it found something to delete. What fails is tried again. */
+static int purge_in_worker(void *arg, void *result, struct error *err) {
+	const struct removed *r = arg;
+	_cleanup_(purge_done) struct purge p = {0};
+	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
+
+	purge_look(&p, r);
+	for (size_t i = 0; i < p.n; i++)
+		argv[4 + i] = p.victims[i];
+	*(bool *)result = p.n > 0;
+	return p.n > 0 ? proc_run(&(struct proc_spec){.argv = argv, .timeout_ms = PURGE_MAX_MS}, NULL, err) : 0;
+}
+
+/* ---- in the loop ---- */
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *userdata);
 
 static void removed_look_in(struct removed *r, uint64_t delay_us) {
-	/* As in node/hypervisor.c: without memory for a timer nothing can be done any more. */
+	/* As in node/look.c: without memory for a timer nothing can be done any more. */
 	if (loop_timer(r->loop, &r->timer, delay_us, on_timer, r) < 0)
 		abort();
 }
 
+static void on_purged(void *userdata, _unused_ int code, const void *result, _unused_ const struct error *err) {
+	struct removed *r = userdata;
+	bool found = !result || *(const bool *)result;
+
+	r->job = NULL;
+	removed_look_in(r, r->again ? 0 : found ? BUSY_US : IDLE_US);
+	r->again = false;
+}
+
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct removed *r = userdata;
-	_cleanup_(purge_done) struct purge l = {0};
-	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
+	const struct job_spec spec = {.fn = purge_in_worker,
+	                              .arg = r,
+	                              .result_size = sizeof(bool),
+	                              .timeout_ms = PURGE_MAX_MS,
+	                              .done = on_purged,
+	                              .userdata = r};
 
-	removed_look_in(r, BUSY_US);
-	if (r->purger && proc_is_running(r->purger, "rm"))
-		return 0;
-	r->purger = 0;
-	purge_look(&l, r);
-	for (size_t i = 0; i < l.n; i++)
-		argv[4 + i] = l.victims[i];
-	/* What fails is tried again. */
-	if (l.n == 0)
-		removed_look_in(r, IDLE_US);
-	else
-		(void)!proc_start_detached(&(struct proc_spec){.argv = argv}, &r->purger, NULL);
+	if (r->job)
+		r->again = true;
+	else if (job_start(r->jobs, &spec, &r->job, NULL) < 0)
+		removed_look_in(r, BUSY_US);
 	return 0;
 }
 
@@ -129,6 +154,8 @@ int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int
 	r->instances = strf("%s/instances", state_dir);
 	r->dir = strf("%s/removed", state_dir);
 	code = r->state_dir && r->instances && r->dir ? mkdir_p(r->dir, 0700, err) : error_oom(err);
+	if (code >= 0)
+		code = jobs_new(&r->jobs, loop, 1, SD_EVENT_PRIORITY_IDLE, err);
 	if (code < 0) {
 		removed_free(r);
 		return code;
@@ -142,8 +169,7 @@ struct removed *removed_free(struct removed *r) {
 	if (!r)
 		return NULL;
 	sd_event_source_disable_unref(r->timer);
-	if (r->purger && proc_is_running(r->purger, "rm"))
-		(void)!proc_stop(r->purger, 0, NULL);
+	jobs_free(r->jobs);
 	free(r->state_dir);
 	free(r->instances);
 	free(r->dir);

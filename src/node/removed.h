@@ -9,8 +9,8 @@
  * again. A disk whose instance was deleted in front of us goes at once. Below a tenth of free space the oldest go
  * first.
  *
- * The time of removal is the folder's mtime. What goes is renamed to "purge-UID" and deleted by a process (rm), since
- * the deletion of a large file takes longer than the loop may be away.
+ * The time of removal is the folder's mtime. What goes is renamed to "purge-UID" and deleted. A worker process of its
+ * own does both (base/job.h), one at a time: the deletion of a large file takes longer than the loop may be away.
  */
 
 #include <stdbool.h>
@@ -23,7 +23,7 @@ struct removed;
 /* Carries on where an agent before this one ended. KEEP_S: seconds that a disk is kept. STATE_DIR is copied. */
 int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int64_t keep_s,
                 struct error *err) _must_use_;
-/* Ends the process that deletes. */
+/* Ends the worker that deletes. */
 struct removed *removed_free(struct removed *r);
 
 /*

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -88,8 +89,13 @@ static const char *file_of(unsigned n, const char *where, const char *file) {
 
 static int prepare(unsigned n, const struct guest_spec *s, int64_t overcommit, uint64_t *ret_max) {
 	const struct part_host host = {.state_dir = space, .disk_overcommit = overcommit};
-	struct guest_look l = {
-		.host = &host, .state_dir = file_of(n, "instances", ""), .user = 200000 + n, .spec = s, .vm = s->vm};
+	struct guest_result made = {0};
+	struct guest_look l = {.host = &host,
+	                       .state_dir = file_of(n, "instances", ""),
+	                       .user = 200000 + n,
+	                       .spec = s,
+	                       .vm = s->vm,
+	                       .ret = &made};
 	int r = part_disk.configure(&l, &error);
 
 	if (r >= 0)
@@ -212,6 +218,7 @@ static void promises_end_with_their_makers(_unused_ void **state) {
 	if (maker == 0) {
 		const struct room room = {.state_dir = space};
 		int promise;
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* should the test fail meanwhile */
 		if (room_take(&room, own, 48 * MIB, &promise, &error) < 0 || write(said[1], "", 1) != 1)
 			_exit(1);
 		for (;;)
