@@ -35,6 +35,7 @@ struct guest *hypervisor_find(const struct hypervisor *h, const char *uid) {
 void guest_free(struct guest *i) {
 	if (!i)
 		return;
+	round_drop(i);
 	guest_forget_process(i);
 	sd_event_source_disable_unref(i->wake);
 	free(i->untold.message);
@@ -92,8 +93,8 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	if (i->want == WANT_NO)
 		return;
 	i->want = WANT_NO;
-	/* A start is broken off. */
-	if (i->job && job_is_running(i->job))
+	/* A start is broken off, and so is a look at many. */
+	if (i->job && (i->in_round || job_is_running(i->job)))
 		job_cancel(i->job);
 	guest_wake(i, 0);
 }
@@ -245,6 +246,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	h->c = *config;
 	h->lock = h->state_lock = -1;
 	RB_INIT(&h->all);
+	TAILQ_INIT(&h->due);
 	h->run_dir = strdup(config->run_dir);
 	h->state_dir = strdup(config->state_dir);
 	h->prefix = strdup(config->prefix);
@@ -298,6 +300,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 		RB_REMOVE(guests, &h->all, i);
 		guest_free(i);
 	}
+	round_free(h);
 	host_events_stop(h);
 	cgroups_free(h->cgroups);
 	removed_free(h->removed);

@@ -6,6 +6,7 @@
  *
  *   hypervisor.c     its life: folders, locks, adoption, KVM or not; what shall be
  *   look.c           when a guest is looked at, by which worker, and what follows from what was found
+ *   round.c          many guests that nothing happened to are looked at by one worker
  *   guest_process.c  the first process of a container and what nacre-vm says: watched, told to stop, killed
  *   guest_state.c    what is told of a guest: its state, its events, why it ended
  *   host_events.c    what happens behind the agent's back: devices that go, files that grow
@@ -49,6 +50,10 @@ struct guest {
 	bool going;            /* its removal has begun, and is ended before it is made again */
 	bool again;            /* something happened that this look has not seen */
 	unsigned failures;     /* of looks at it, in a row */
+	bool quiet;            /* nothing has happened: it is only time for another look */
+	bool in_round;         /* that look is one at many */
+	bool due;              /* in the list of those that the next round looks at */
+	TAILQ_ENTRY(guest) due_entry;
 
 	pid_t pid; /* first process of its container; 0: none */
 	int pidfd;
@@ -88,6 +93,9 @@ struct hypervisor {
 	struct error no_kvm; /* why not, where that was to be found out */
 	struct part_host host;
 	struct guests all;
+	TAILQ_HEAD(, guest) due;
+	struct round *round; /* node/round.c; NULL: none is under way */
+	sd_event_source *round_timer;
 	uint64_t restarts;
 	struct nl *links; /* notifications of devices in `public` */
 	sd_event_source *links_io;
@@ -101,6 +109,15 @@ void guest_free(struct guest *i);
 
 /* look.c: looks at it after so long, or earlier where that is due already. */
 void guest_wake(struct guest *i, uint64_t delay_us);
+/* The same, when it is time, for one that nothing has happened to. */
+void guest_wake_quietly(struct guest *i);
+/* What a look in a worker process is given; may_start is false. */
+struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret);
+
+/* round.c: it is looked at together with others. */
+void round_add(struct guest *i);
+void round_drop(struct guest *i);
+void round_free(struct hypervisor *h);
 
 /* guest_process.c */
 /* -ESRCH: it is gone. On any other failure it may be there, and is found again by the next look. */

@@ -24,16 +24,28 @@ static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
  * The earliest of several times counts. Without memory for a timer nothing can be done any more, and a new process
  * adopts what is there. Many guests may end at once: the host's lease and what is told of each guest come before looks.
  */
-void guest_wake(struct guest *i, uint64_t delay_us) {
-	uint64_t now = now_monotonic_ns() / 1000, at;
+static bool look_is_due_within(const struct guest *i, uint64_t delay_us) {
 	int on = SD_EVENT_OFF;
+	uint64_t at;
 
-	if (i->wake && sd_event_source_get_enabled(i->wake, &on) > 0 && on != SD_EVENT_OFF &&
-	    sd_event_source_get_time(i->wake, &at) >= 0 && at <= now + delay_us)
+	return i->wake && sd_event_source_get_enabled(i->wake, &on) > 0 && on != SD_EVENT_OFF &&
+	       sd_event_source_get_time(i->wake, &at) >= 0 && at <= now_monotonic_ns() / 1000 + delay_us;
+}
+
+void guest_wake(struct guest *i, uint64_t delay_us) {
+	i->quiet = false;
+	if (look_is_due_within(i, delay_us))
 		return;
 	if (loop_timer(i->h->c.loop, &i->wake, delay_us, on_wake, i) < 0 ||
 	    sd_event_source_set_priority(i->wake, LOOK_PRIORITY) < 0)
 		abort();
+}
+
+void guest_wake_quietly(struct guest *i) {
+	if (look_is_due_within(i, RESYNC_US))
+		return;
+	guest_wake(i, RESYNC_US);
+	i->quiet = true;
 }
 
 static void look_choose_user(struct guest *i) {
@@ -73,24 +85,28 @@ static bool look_may_start(const struct guest *i) {
 	       now_monotonic_ns() >= i->not_before_ns;
 }
 
+struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret) {
+	ret->nft_state = i->nft_state;
+	return (struct guest_look){.host = &i->h->host,
+	                           .uid = i->uid,
+	                           .id = i->id,
+	                           .name = i->name,
+	                           .dir = i->dir,
+	                           .state_dir = i->state_dir,
+	                           .user = i->user,
+	                           .pid = i->pid,
+	                           .asked = i->asked,
+	                           .spec = &i->spec,
+	                           .ret = ret};
+}
+
 /* The worker sees the guest as it is when it starts. */
 static int look_in_worker(void *arg, void *result, struct error *err) {
 	const struct guest *i = arg;
 	struct guest_result *ret = result;
-	struct guest_look l = {.host = &i->h->host,
-	                       .uid = i->uid,
-	                       .id = i->id,
-	                       .name = i->name,
-	                       .dir = i->dir,
-	                       .state_dir = i->state_dir,
-	                       .user = i->user,
-	                       .pid = i->pid,
-	                       .may_start = i->may_start,
-	                       .asked = i->asked,
-	                       .spec = &i->spec,
-	                       .ret = ret};
+	struct guest_look l = guest_look_of(i, ret);
 
-	ret->nft_state = i->nft_state;
+	l.may_start = i->may_start;
 	if (i->ended && !i->going) {
 		struct error grown;
 		ret->end = true;
@@ -210,7 +226,7 @@ static void on_look(void *userdata, int r, const void *result, const struct erro
 	if (i->again || r == -ECANCELED)
 		guest_wake(i, 0);
 	i->again = false;
-	guest_wake(i, RESYNC_US);
+	guest_wake_quietly(i);
 	if (r == -ECANCELED)
 		return;
 	if (!result)
@@ -259,7 +275,11 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 		/* It waits among the starts, and is none any more. */
 		if (i->may_start && !job_is_running(i->job) && !look_may_start(i))
 			job_cancel(i->job);
-		i->again |= job_is_running(i->job);
+		i->again |= i->in_round || job_is_running(i->job);
+		return 0;
+	}
+	if (i->quiet && i->want == WANT_YES && i->pid && i->spec.running && !i->failures) {
+		round_add(i);
 		return 0;
 	}
 	look_choose_user(i);

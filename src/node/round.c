@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A look at many guests by one worker. Each guest is looked at every half minute, though nothing happened to it, and a
+ * worker costs several times what the look itself does. So those that run, and for which it is only time again, are
+ * collected for a second. The worker says which of them are not well or were repaired; each of these gets a look of its
+ * own, which finds out and tells what is the matter.
+ */
+
+#include "base/util.h"
+#include "node/internal.h"
+
+#define ROUND_US     USEC_PER_SEC
+#define ROUND_GUESTS 64
+#define ROUND_MAX_MS 120000
+
+struct round {
+	struct hypervisor *h;
+	size_t n;
+	struct guest *guests[ROUND_GUESTS]; /* whose job this is, so they stay */
+};
+
+/* *RESULT: a bit for each guest that needs a look of its own. */
+static int round_in_worker(void *arg, void *result, _unused_ struct error *err) {
+	const struct round *round = arg;
+
+	for (size_t k = 0; k < round->n; k++) {
+		const struct guest *i = round->guests[k];
+		struct guest_result ret = {0};
+		struct guest_look l = guest_look_of(i, &ret);
+		struct error scratch;
+		/* What has happened while the round waited for its turn gives it a look of its own. */
+		if (i->again || !i->pid)
+			continue;
+		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.nft_state != i->nft_state ||
+		    ret.connected != i->state.connected)
+			*(uint64_t *)result |= UINT64_C(1) << k;
+	}
+	return 0;
+}
+
+static int on_round(sd_event_source *s, uint64_t usec, void *userdata);
+
+static void round_arm(struct hypervisor *h, uint64_t delay_us) {
+	int on = SD_EVENT_OFF;
+
+	if (h->round_timer && sd_event_source_get_enabled(h->round_timer, &on) > 0 && on != SD_EVENT_OFF)
+		return;
+	if (loop_timer(h->c.loop, &h->round_timer, delay_us, on_round, h) < 0 ||
+	    sd_event_source_set_priority(h->round_timer, LOOK_PRIORITY) < 0)
+		abort();
+}
+
+static void on_round_done(void *userdata, int r, const void *result, _unused_ const struct error *err) {
+	struct round *round = userdata;
+	struct hypervisor *h = round->h;
+
+	h->round = NULL;
+	for (size_t k = 0; k < round->n; k++) {
+		struct guest *i = round->guests[k];
+		i->job = NULL;
+		i->in_round = false;
+		/* One of them is to be removed: the others have the next round. */
+		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
+			round_add(i);
+		else if (!result || i->again || *(const uint64_t *)result & (UINT64_C(1) << k))
+			guest_wake(i, 0);
+		else
+			guest_wake_quietly(i);
+		i->again = false;
+	}
+	free(round);
+	if (!TAILQ_EMPTY(&h->due))
+		round_arm(h, 0);
+}
+
+static int on_round(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct guest *i;
+	struct job *job;
+
+	if (h->round || TAILQ_EMPTY(&h->due))
+		return 0;
+	struct round *round = h->round = calloc(1, sizeof(*round));
+	if (!round)
+		abort();
+	round->h = h;
+	while (round->n < ROUND_GUESTS && (i = TAILQ_FIRST(&h->due))) {
+		round_drop(i);
+		/* Something has happened meanwhile, and it has been looked at by itself or is just being. */
+		if (!i->job && i->want == WANT_YES && i->pid)
+			round->guests[round->n++] = i;
+	}
+	if (round->n == 0) {
+		round_free(h);
+		return 0;
+	}
+	const struct job_spec spec = {.fn = round_in_worker,
+	                              .arg = round,
+	                              .result_size = sizeof(uint64_t),
+	                              .keep = {h->host.public_fd},
+	                              .n_keep = 1,
+	                              .timeout_ms = ROUND_MAX_MS,
+	                              .done = on_round_done,
+	                              .userdata = round};
+	if (job_start(h->jobs, &spec, &job, NULL) < 0) {
+		on_round_done(round, -ENOMEM, NULL, NULL);
+		return 0;
+	}
+	for (size_t k = 0; k < round->n; k++) {
+		i = round->guests[k];
+		i->job = job;
+		i->in_round = true;
+		i->may_start = false;
+	}
+	return 0;
+}
+
+void round_add(struct guest *i) {
+	if (i->due)
+		return;
+	i->due = true;
+	TAILQ_INSERT_TAIL(&i->h->due, i, due_entry);
+	round_arm(i->h, ROUND_US);
+}
+
+void round_drop(struct guest *i) {
+	if (!i->due)
+		return;
+	i->due = false;
+	TAILQ_REMOVE(&i->h->due, i, due_entry);
+}
+
+void round_free(struct hypervisor *h) {
+	h->round_timer = sd_event_source_disable_unref(h->round_timer);
+	free(h->round);
+	h->round = NULL;
+}
