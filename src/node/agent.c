@@ -3,12 +3,14 @@
 
 #include <string.h>
 
+#include "api/access.h"
 #include "base/tree.h"
 #include "base/util.h"
 #include "kube/cache.h"
 #include "kube/event.h"
 #include "kube/workqueue.h"
 #include "node/desired.h"
+#include "node/part.h"
 
 #define PARALLEL 4
 
@@ -37,22 +39,31 @@ struct work {
 	char key[KUBE_KEY_MAX];
 };
 
+/* A kind that parts read (node/part.h). */
+struct reading {
+	struct agent *a;
+	const struct api_kind *kind;
+	struct kube_cache *cache;
+};
+
 struct agent {
 	struct agent_config c;
 	struct hypervisor *hypervisor;
-	struct kube_cache *instances, *images, *endpoints;
+	struct kube_cache *instances, *endpoints;
+	struct reading readings[N_PARTS];
+	size_t n_readings;
 	struct kube_workqueue *queue;
 	struct kube_recorder *recorder;
 	struct records records;
 	TAILQ_HEAD(, work) work;
 };
 
-static int compare(const struct record *a, const struct record *b) {
+static int record_compare(const struct record *a, const struct record *b) {
 	return strcmp(a->id, b->id);
 }
-RB_GENERATE_INTERNAL(records, record, entry, compare, _unused_ static);
+RB_GENERATE_INTERNAL(records, record, entry, record_compare, _unused_ static);
 
-static struct record *find(struct agent *a, const char *id) {
+static struct record *record_find(struct agent *a, const char *id) {
 	struct record key;
 
 	snprintf(key.id, sizeof(key.id), "%s", id);
@@ -109,7 +120,7 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 
 	memcpy(key, w->key, sizeof(key));
 	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
-		struct record *rec = find(a, w->id);
+		struct record *rec = record_find(a, w->id);
 		/* The guest may have gone meanwhile, and another may count anew. */
 		const struct guest_state *s = hypervisor_state(a->hypervisor, w->id);
 		if (rec && w->cache == a->instances)
@@ -177,7 +188,7 @@ static bool delete_endpoint(struct agent *a, const char *key, const char *id) {
 
 static bool write_status(struct agent *a, const char *key, const struct instance *inst, const char *phase, bool ready,
                          const char *reason, const char *message) {
-	struct record *rec = find(a, instance_id(inst));
+	struct record *rec = record_find(a, instance_id(inst));
 	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
 	int64_t restarts = s ? s->restarts : 0, more = rec ? restarts - rec->restarts_told : 0;
 	struct instance *want = desired_status(inst, phase, more, ready, reason, message);
@@ -222,12 +233,25 @@ static bool reconcile_deleted(struct agent *a, const char *key, const struct ins
 	return write_status(a, key, inst, "Removed", false, "Removed", "nothing of it is left on its host");
 }
 
+static struct reading *reading_of(struct agent *a, const struct api_kind *k) {
+	for (size_t i = 0; i < a->n_readings; i++)
+		if (a->readings[i].kind == k)
+			return &a->readings[i];
+	return NULL;
+}
+
+static const void *get_read(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name) {
+	return kube_cache_get(reading_of(s->userdata, k)->cache, ns, name);
+}
+
 static bool reconcile_live(struct agent *a, const char *key, const struct instance *inst) {
+	const struct part_source source = {.inst = inst, .image_dir = a->c.image_dir, .get = get_read, .userdata = a};
 	const struct guest_state *s;
+	const char *reason = NULL;
 	struct guest_spec spec;
 	struct error err = {0};
 
-	int r = desired_guest(inst, kube_cache_get(a->images, NULL, inst->spec->image), a->c.image_dir, &spec, &err);
+	int r = parts_desire(&source, &spec, &reason, &err);
 	if (r == 0)
 		r = hypervisor_put(a->hypervisor, &spec, &err);
 	if (r > 0)
@@ -235,7 +259,7 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	s = hypervisor_state(a->hypervisor, instance_id(inst));
 	/* A guest that runs goes on, whatever became of its image. */
 	if (r < 0 && (!s || s->phase == GUEST_FAILED))
-		return write_status(a, key, inst, "Failed", false, r == -ENOENT ? "ImageNotFound" : "Invalid", err.msg);
+		return write_status(a, key, inst, "Failed", false, reason, err.msg);
 	if (!s || s->phase == GUEST_PENDING)
 		return false;
 	if (s->connected && ensure_endpoint(a, key, inst))
@@ -245,7 +269,7 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 
 static bool reconcile_id(struct agent *a, const char *key) {
 	const char *id = key + 1;
-	struct record *rec = find(a, id);
+	struct record *rec = record_find(a, id);
 	const struct instance *inst = instance_of(a, rec);
 	bool request;
 
@@ -283,7 +307,7 @@ static void reconcile(const char *key, void *userdata) {
 
 static void on_guest_changed(void *userdata, const char *id) {
 	struct agent *a = userdata;
-	struct record *rec = find(a, id);
+	struct record *rec = record_find(a, id);
 
 	if (rec)
 		kube_workqueue_add(a->queue, rec->key);
@@ -291,7 +315,7 @@ static void on_guest_changed(void *userdata, const char *id) {
 
 static void on_guest_event(void *userdata, const char *id, bool warning, const char *reason, const char *message) {
 	struct agent *a = userdata;
-	const struct instance *inst = instance_of(a, find(a, id));
+	const struct instance *inst = instance_of(a, record_find(a, id));
 
 	if (inst)
 		kube_event(a->recorder, &api_kind_instance, inst, warning ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
@@ -300,7 +324,7 @@ static void on_guest_event(void *userdata, const char *id, bool warning, const c
 
 static void on_guest_gone(void *userdata, const char *id) {
 	struct agent *a = userdata;
-	struct record *rec = find(a, id);
+	struct record *rec = record_find(a, id);
 
 	if (rec)
 		rec->restarts_told = 0;
@@ -325,7 +349,7 @@ static void on_hypervisor_failed(void *userdata, const struct error *err) {
 static bool is_known(void *userdata, const char *id) {
 	struct agent *a = userdata;
 
-	return instance_of(a, find(a, id)) != NULL;
+	return instance_of(a, record_find(a, id)) != NULL;
 }
 
 bool agent_ready(const struct agent *a) {
@@ -333,9 +357,11 @@ bool agent_ready(const struct agent *a) {
 }
 
 static void check_synced(struct agent *a) {
-	if (kube_workqueue_running(a->queue) || !kube_cache_synced(a->instances) || !kube_cache_synced(a->images) ||
-	    !kube_cache_synced(a->endpoints))
+	if (kube_workqueue_running(a->queue) || !kube_cache_synced(a->instances) || !kube_cache_synced(a->endpoints))
 		return;
+	for (size_t i = 0; i < a->n_readings; i++)
+		if (!kube_cache_synced(a->readings[i].cache))
+			return;
 	hypervisor_sweep(a->hypervisor, is_known, a);
 	kube_workqueue_run(a->queue, true);
 }
@@ -352,7 +378,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 	kube_key(ch->ns, ch->name, key);
 	if (ch->type == KUBE_MODIFIED && !streq(instance_id(ch->old), instance_id(inst)))
 		add_id(a, instance_id(ch->old));
-	struct record *rec = find(a, instance_id(inst));
+	struct record *rec = record_find(a, instance_id(inst));
 	if (!rec) {
 		rec = calloc(1, sizeof(*rec));
 		if (!rec)
@@ -367,8 +393,16 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		kube_workqueue_add(a->queue, key);
 }
 
-static void on_image(const struct kube_change *ch, void *userdata) {
-	struct agent *a = userdata;
+static bool reads_object(const struct instance *inst, const struct api_kind *k, const char *ns, const char *name) {
+	for (size_t i = 0; i < N_PARTS; i++)
+		if (parts[i]->reads == k && parts[i]->names(inst, ns, name))
+			return true;
+	return false;
+}
+
+static void on_read_change(const struct kube_change *ch, void *userdata) {
+	const struct reading *reading = userdata;
+	struct agent *a = reading->a;
 	const struct instance *inst;
 	char key[KUBE_KEY_MAX];
 
@@ -377,7 +411,7 @@ static void on_image(const struct kube_change *ch, void *userdata) {
 		return;
 	}
 	KUBE_CACHE_FOREACH(inst, a->instances)
-	if (streq(inst->spec->image, ch->name))
+	if (reads_object(inst, reading->kind, ch->ns, ch->name))
 		kube_workqueue_add(a->queue, kube_key(inst->meta.ns, inst->meta.name, key));
 }
 
@@ -400,6 +434,30 @@ const char *agent_device(const struct endpoint *ep, char out[static 16], void *u
 	return instnet_device(id, out);
 }
 
+/* Of some kinds an agent may see only the objects of its own host, and must select them (api/access.h). */
+static int start_reading(struct agent *a, const struct api_kind *k, struct error *err) {
+	struct reading *reading = &a->readings[a->n_readings];
+	struct kube_cache_options mine = {0};
+	_free_ char *own = NULL;
+
+	if (!k || reading_of(a, k))
+		return 0;
+	const struct access_agents *g = access_agents(k, ACCESS_OF_HOST);
+	if (g && g->own && !g->sees_all) {
+		own = strf("%s=%s%s", g->own, g->own_prefix ? g->own_prefix : "", a->c.host);
+		if (!own)
+			return error_oom(err);
+		mine.select.field_selector = own;
+	}
+	int r = kube_cache_new(&reading->cache, a->c.client, k, &mine, err);
+	if (r < 0)
+		return r;
+	reading->a = a;
+	reading->kind = k;
+	a->n_readings++;
+	return kube_cache_on_change(reading->cache, on_read_change, reading) < 0 ? error_oom(err) : 0;
+}
+
 static int start_caches(struct agent *a, struct error *err) {
 	_free_ char *by_status = strf("status.host=%s", a->c.host), *by_spec = strf("spec.host=%s", a->c.host);
 	struct kube_cache_options mine = {.select = {.field_selector = by_status}},
@@ -409,13 +467,13 @@ static int start_caches(struct agent *a, struct error *err) {
 		return error_oom(err);
 	int r = kube_cache_new(&a->instances, a->c.client, &api_kind_instance, &mine, err);
 	if (r >= 0)
-		r = kube_cache_new(&a->images, a->c.client, &api_kind_image, NULL, err);
-	if (r >= 0)
 		r = kube_cache_new(&a->endpoints, a->c.client, &api_kind_endpoint, &eps, err);
+	for (size_t i = 0; i < N_PARTS && r >= 0; i++)
+		r = start_reading(a, parts[i]->reads, err);
 	if (r < 0)
 		return r;
 	if (kube_cache_on_change(a->instances, on_instance, a) < 0 ||
-	    kube_cache_on_change(a->images, on_image, a) < 0 || kube_cache_on_change(a->endpoints, on_endpoint, a) < 0)
+	    kube_cache_on_change(a->endpoints, on_endpoint, a) < 0)
 		return error_oom(err);
 	return 0;
 }
@@ -458,8 +516,9 @@ struct agent *agent_free(struct agent *a) {
 	if (!a)
 		return NULL;
 	kube_cache_free(a->instances);
-	kube_cache_free(a->images);
 	kube_cache_free(a->endpoints);
+	for (size_t i = 0; i < a->n_readings; i++)
+		kube_cache_free(a->readings[i].cache);
 	hypervisor_free(a->hypervisor);
 	TAILQ_FOREACH_SAFE (w, &a->work, entry, next)
 		work_free(w);

@@ -3,7 +3,7 @@
 
 /*
  * What an instance on this host shall be: all that the API said about it, resolved. The structs of others are embedded,
- * so a new field is declared where it is used and filled in by node/desired.c.
+ * so a new field is declared where it is used and filled in by a part (node/part.h).
  *
  * No pointers: copy it freely.
  */

@@ -10,6 +10,7 @@
  * container that was started outlives the worker. It changes no state of the agent; what it did is in its result.
  */
 
+#include "api/instance.h"
 #include "node/container.h"
 #include "node/guest.h"
 #include "node/removed.h"
@@ -22,6 +23,16 @@
 	F(group)   \
 	F(network) \
 	F(machine)
+
+/* An Instance of this host, and what its parts look up about it. */
+struct part_source {
+	const struct instance *inst;
+	const char *image_dir;
+	/* The object of kind K, which a part `reads`, as the API has it now; NULL: there is none. NS NULL: K has none.
+	 */
+	const void *(*get)(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name);
+	void *userdata; /* of `get` */
+};
 
 /* What all guests of the host share. */
 struct part_host {
@@ -67,10 +78,20 @@ struct guest_look {
 	char hostname[64];
 };
 
-/* All functions but `configure` find done what was done before, and carry on. What a part doesn't need is NULL. */
+/*
+ * `desire` is called in the agent's loop, all else in a worker. All functions but `configure` find done what was done
+ * before, and carry on. What a part doesn't need is NULL.
+ */
 struct part {
 	const char *name;
-	const char *reason; /* of a failure of ensure, configure and prepare; NULL: StartFailed */
+	const char *reason;  /* of a failure of ensure, configure and prepare; NULL: StartFailed */
+	const char *missing; /* the reason if `desire` fails with -ENOENT */
+	/* The kind of the objects that `desire` looks up; the agent watches all of them. */
+	const struct api_kind *reads;
+	/* Does INST name that object of this kind? Then it is reconciled when the object changes. */
+	bool (*names)(const struct instance *inst, const char *ns, const char *name);
+	/* Fills in this part's share of SPEC from the API. The message of an error names object and field. */
+	int (*desire)(const struct part_source *s, struct guest_spec *spec, struct error *err);
 	/* Finds what an agent before this one left running. Called where no process of the guest is known, before all
 	 * else. */
 	int (*adopt)(struct guest_look *l, struct error *err);
@@ -87,6 +108,17 @@ struct part {
 
 #define PART_DECLARE(name) extern const struct part part_##name;
 PARTS(PART_DECLARE)
+
+#define PART_COUNT(name) +1
+enum { N_PARTS = 0 PARTS(PART_COUNT) };
+extern const struct part *const parts[N_PARTS];
+
+/*
+ * What the guest of S->inst shall be. 1: the controller has not given it all that it needs. On an error *RET_REASON is
+ * one word for a condition.
+ */
+int parts_desire(const struct part_source *s, struct guest_spec *ret, const char **ret_reason,
+                 struct error *err) _must_use_;
 
 /* Adopts what runs, makes it so, and starts the machine where it shall run, doesn't, and may be started. */
 int parts_ensure(struct guest_look *l, struct error *err) _must_use_;

@@ -9,6 +9,20 @@
 #include "net/netns.h"
 #include "node/part.h"
 
+static int machine_desire(const struct part_source *s, struct guest_spec *spec, struct error *err) {
+	const struct instance *inst = s->inst;
+
+	snprintf(spec->vm.uuid, sizeof(spec->vm.uuid), "%s", instance_id(inst));
+	if ((size_t)snprintf(spec->vm.name, sizeof(spec->vm.name), "%s/%s", inst->meta.ns, inst->meta.name) >=
+	    sizeof(spec->vm.name))
+		return error_set(err, ENAMETOOLONG, "namespace and name together have more than %d characters",
+		                 VM_NAME_MAX - 1);
+	spec->running = !inst->spec->running.set || inst->spec->running.v;
+	spec->vm.vcpus = inst->status->vcpus.v;
+	spec->vm.memory_mib = inst->status->memory_mib.v;
+	return 0;
+}
+
 static int machine_search(const struct guest_look *l, pid_t *ret_pid, struct error *err) {
 	char netns[NETNS_PATH_MAX];
 
@@ -113,6 +127,7 @@ static int machine_remove(struct guest_look *l, struct error *err) {
 }
 
 const struct part part_machine = {.name = "machine",
+                                  .desire = machine_desire,
                                   .adopt = machine_adopt,
                                   .configure = machine_configure,
                                   .prepare = machine_prepare,

@@ -2,8 +2,32 @@
 
 /* The network of an instance (node/instnet.h), which is there also while its machine isn't. */
 
+#include "base/util.h"
 #include "net/netns.h"
 #include "node/part.h"
+
+static int network_read_ingress(const struct instance_ingress *in, struct instnet_ingress *out, struct error *err) {
+	out->proto = streq(in->protocol, "tcp") ? INSTNET_TCP : streq(in->protocol, "udp") ? INSTNET_UDP : INSTNET_ICMP;
+	out->port = in->port.set ? in->port.v : 0;
+	return in->from ? prefix_parse(in->from, &out->from, err) : 0;
+}
+
+static int network_desire(const struct part_source *s, struct guest_spec *spec, struct error *err) {
+	const struct instance_status *st = s->inst->status;
+	const struct instance_spec *is = s->inst->spec;
+	struct instnet_spec *net = &spec->net;
+	int r = mac_parse(st->mac, &net->mac, err);
+
+	if (r >= 0)
+		r = addr_parse(st->overlay_address, &net->ip, err);
+	if (r >= 0)
+		r = prefix_parse(st->prefix, &net->net, err);
+	if (r >= 0 && st->delegated_prefix && *st->delegated_prefix)
+		r = prefix_parse(st->delegated_prefix, &net->delegated, err);
+	for (size_t i = 0; i < is->ingress.n && i < INSTNET_INGRESS_MAX && r >= 0; i++)
+		r = network_read_ingress(&is->ingress.v[i], &net->ingress[net->n_ingress++], err);
+	return r;
+}
 
 static int network_ensure(struct guest_look *l, struct error *err) {
 	_nl_free_ struct nl *public = NULL;
@@ -43,6 +67,7 @@ static int network_remove(struct guest_look *l, struct error *err) {
 
 const struct part part_network = {.name = "network",
                                   .reason = "NetworkFailed",
+                                  .desire = network_desire,
                                   .ensure = network_ensure,
                                   .configure = network_configure,
                                   .remove = network_remove};
