@@ -9,7 +9,7 @@
 #include "base/util.h"
 
 #define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
-/* How many are told of; all are counted. */
+/* The error lists so many conflicts; its count includes all. */
 #define CONFLICTS_TOLD_MAX 1000
 #define ANNOTATIONS_MAX    ((size_t)256 << 10)
 
@@ -30,9 +30,9 @@ void drop_nulls(json_t *v) {
 /* ---- what is no longer applied ---- */
 
 /*
- * Takes from MERGED what was applied last time and isn't now, unless somebody else owns it. The three steps are those
- * of structured-merge-diff (merge/update.go, prune): remove all of LAST; bring back what any manager owns; and take
- * only that which was in LAST.
+ * Removes from MERGED what the manager applied last time and no longer applies, unless another manager owns it. The
+ * three steps are those of structured-merge-diff (merge/update.go, prune): remove all of LAST, add back what any
+ * manager owns, and finally remove from MERGED only what is in LAST.
  */
 static json_t *prune(const struct apply *a, const struct managed *e, json_t *merged, const struct fields *last) {
 	const struct typed *t = a->type;
@@ -40,7 +40,7 @@ static json_t *prune(const struct apply *a, const struct managed *e, json_t *mer
 	if (!last)
 		return json_incref(merged);
 	last = typed_with_parents(t, last);
-	/* Sets point into the trees they were made from. */
+	/* BARE and PRUNED are released only at the end: sets point into the trees they were made from. */
 	json_t *bare = typed_remove(t, merged, last), *pruned = NULL, *out = NULL;
 	const struct fields *owned = NULL, *all = typed_with_parents(t, typed_set(t, merged));
 	for (size_t i = 0; i < e->n; i++)
@@ -80,7 +80,10 @@ static int find_conflicts(struct managed *e, const struct managed_entry *mine, c
 	return 0;
 }
 
-/* What kubectl applied itself, before it left that to the server, and nobody changed since: no conflict with that. */
+/*
+ * The fields that kubectl itself applied before it used server-side apply, and that nobody has changed since. They
+ * cause no conflict.
+ */
 static const struct fields *last_applied(const struct apply *a, const json_t *live) {
 	const struct typed *t = a->type;
 	struct arena *m = t->arena;
@@ -164,9 +167,12 @@ json_t *conflicts_status(const struct conflicts *c) {
 	return out;
 }
 
-/* ---- the whole ---- */
+/* ---- applying ---- */
 
-/* kubectl keeps its own note of what it applied, if there is one, so that one may go back to applying by client. */
+/*
+ * If the object has kubectl's annotation with the last applied configuration, updates it, so that a user may go back to
+ * client-side apply. Removes it if the annotations become too large.
+ */
 static int note_applied(json_t *obj, const json_t *config) {
 	json_t *annotations = json_object_get(object_meta(obj), "annotations"), *value;
 	const char *key;
@@ -186,7 +192,7 @@ static int note_applied(json_t *obj, const json_t *config) {
 	return 0;
 }
 
-/* Objects that were there before anything was tracked: what they hold is somebody's. */
+/* For an object that has no managedFields yet: "before-first-apply" becomes the manager of all its fields. */
 static void adopt(const struct apply *a, struct managed *e, const json_t *live) {
 	struct writer *before = arena_alloc(e->arena, sizeof(*before));
 	if (!before)

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Server-side apply: an object that says only what its sender wants is laid over the one that is there. The sender
- * becomes an owner of what it names, loses what it no longer names, and is refused what others own with another
- * value, unless it forces. No store and no HTTP in here but for the errors' texts.
+ * Server-side apply: merges a configuration, which holds only the fields that its manager wants, into an object.
+ * Applying adds the manager to each field in the configuration and removes it from those that are no longer in it. It
+ * is a conflict if another manager has set such a field to another value, unless the manager forces. This module knows
+ * neither the store nor HTTP, except for the text of the Status.
  */
 
 #include "apiserver/fields/managed.h"
@@ -12,7 +13,7 @@
 struct apply {
 	const struct typed *type;
 	const struct writer *who;
-	const struct fields *ignored; /* what this endpoint doesn't change */
+	const struct fields *ignored; /* what this endpoint can't change */
 	bool force;
 };
 
@@ -22,20 +23,20 @@ struct conflict {
 };
 
 struct conflicts {
-	struct conflict *v; /* in order of managers' names; memory of the arena */
+	struct conflict *v; /* sorted by the manager's name; in the arena */
 	size_t n;
 };
 
 /*
- * LIVE (NULL: there is none) and CONFIG hold no managedFields and no nulls; CONFIG is checked (typed_check()). E:
- * the entries of LIVE, which are changed. 0: *RET is the new state, a new reference that shares nothing; -EEXIST:
- * *RET_CONFLICTS says with whom; -ENOMEM.
+ * LIVE (NULL: there is no object yet) and CONFIG have no managedFields and no nulls. CONFIG has passed typed_check(). E
+ * has LIVE's managers; apply() changes it. 0: *RET is the new object, a new reference that shares nothing with the
+ * others. -EEXIST: *RET_CONFLICTS has the conflicts. -ENOMEM.
  */
 int apply(const struct apply *a, struct managed *e, json_t *live, json_t *config, json_t **ret,
           struct conflicts *ret_conflicts) _must_use_;
 
-/* A Status of them, as Kubernetes words it. NULL on no memory. */
+/* The conflicts as a Status in kube-apiserver's words, a new reference. NULL: no memory. */
 json_t *conflicts_status(const struct conflicts *c);
 
-/* Takes members that are null from objects, at any depth. */
+/* Removes members whose value is null from objects at any depth. */
 void drop_nulls(json_t *v);

@@ -57,7 +57,7 @@ void arena_free(struct arena *a) {
 	*a = (struct arena){0};
 }
 
-/* ---- making ---- */
+/* ---- building ---- */
 
 static int rank(enum element type) {
 	return type == ELEMENT_FIELD ? 0 : type == ELEMENT_KEY ? 1 : type == ELEMENT_VALUE ? 2 : 3;
@@ -114,7 +114,7 @@ const struct fields *fields_build(struct fields_builder *b) {
 	return s;
 }
 
-/* ---- looking ---- */
+/* ---- finding ---- */
 
 const struct fields_node *fields_find(const struct fields *s, enum element type, const char *text) {
 	const struct fields_node key = {.type = type, .text = text};
@@ -205,7 +205,7 @@ const struct fields *fields_copy(struct arena *m, const struct fields *s) {
 
 /* ---- FieldsV1 ---- */
 
-/* The one way to write a JSON text, so that texts can be compared. */
+/* Each JSON value has one canonical text, so that texts can be compared. */
 static const char *canonical(struct arena *m, const char *text) {
 	json_t *v = tree_load(text, strlen(text));
 	_free_ char *s = v ? json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
@@ -284,7 +284,7 @@ json_t *fields_print(const struct fields *s) {
 	return print(s, false);
 }
 
-/* ---- for people ---- */
+/* ---- as text ---- */
 
 static void path_add(struct buf *path, const struct fields_node *n) {
 	if (n->type == ELEMENT_FIELD)
@@ -309,7 +309,7 @@ static void path_add(struct buf *path, const struct fields_node *n) {
 static void each_below(const struct fields *s, struct buf *path, void (*each)(void *userdata, const char *path),
                        void *userdata) {
 	size_t len = path->len;
-	/* Members of a level come before those of deeper ones. */
+	/* At each level the members come before the members below them. */
 	for (int deep = 0; deep < 2; deep++)
 		for (size_t i = 0; i < fields_count(s); i++) {
 			if (deep ? !s->v[i].below : !s->v[i].member)

@@ -2,15 +2,17 @@
 #pragma once
 
 /*
- * Sets of field paths, as metadata.managedFields has them (FieldsV1): a tree whose nodes are elements of paths and
- * say whether the path up to them is a member. Meanings are those of sigs.k8s.io/structured-merge-diff, fieldpath.
+ * Sets of field paths, as in metadata.managedFields (FieldsV1). A set is a tree. Each node is one element of a path,
+ * and says whether the path up to it is in the set. The semantics are those of sigs.k8s.io/structured-merge-diff,
+ * fieldpath.
  *
  *     {"f:spec":{".":{},"f:type":{}}}      .spec and .spec.type
- *     f:NAME a member of an object, k:{…} the element of a list with these keys, v:… the one with this value,
- *     i:N the one with this index
+ *     f:NAME  member of an object             v:…  element of a list with this value
+ *     k:{…}   element of a list with this key i:N  element of a list with this index
  *
- * Sets never change once made and share their parts; all of them live in an arena and go with it. Operations return
- * NULL for an empty set; one that ran out of memory leaves arena->failed, to be looked at once at the end.
+ * A set never changes after it was made, and sets share parts. All of them are in an arena and are freed with it.
+ * Operations return NULL for an empty set. If memory runs out they set arena->failed, which the caller checks once at
+ * the end.
  */
 
 #include <jansson.h>
@@ -23,7 +25,7 @@
 
 /* ---- memory ---- */
 
-#define ARENA_MAX ((size_t)256 << 20) /* one object is 1.5 MiB at most; its sets are a few times that */
+#define ARENA_MAX ((size_t)256 << 20) /* an object is at most 1.5 MiB; its sets take a few times as much */
 
 struct arena {
 	struct arena_chunk *chunks;
@@ -31,7 +33,7 @@ struct arena {
 	bool failed;
 };
 
-/* Memory aligned for pointers; NULL, and failed, if there is none. */
+/* Memory aligned for pointers. If there is none, returns NULL and sets failed. */
 void *arena_alloc(struct arena *a, size_t size);
 const char *arena_strndup(struct arena *a, const char *s, size_t len);
 void arena_free(struct arena *a);
@@ -44,23 +46,23 @@ enum element { ELEMENT_FIELD = 'f', ELEMENT_KEY = 'k', ELEMENT_VALUE = 'v', ELEM
 struct fields_node {
 	enum element type;
 	bool member;
-	const char *text;           /* name; canonical JSON of keys or value; number */
-	const struct fields *below; /* NULL: nothing */
+	const char *text;           /* a name, canonical JSON of a key or value, or a number */
+	const struct fields *below; /* NULL: nothing is below this node */
 };
 
 struct fields {
 	uint32_t n;
-	struct fields_node v[]; /* sorted, no two alike, each a member or with something below */
+	struct fields_node v[]; /* sorted, all different; each is a member or has something below it */
 };
 
-/* A set being made: nodes are added in any order, those with neither membership nor anything below are dropped. */
+/* Builds a set. Nodes are added in any order. A node that is no member and has nothing below it is dropped. */
 struct fields_builder {
 	struct arena *arena;
 	struct fields_node *v;
 	size_t n, cap;
 };
 void fields_add(struct fields_builder *b, enum element type, const char *text, bool member, const struct fields *below);
-/* Sorts, unites nodes that are alike, and frees what the builder holds. */
+/* Sorts the nodes, unites equal ones, and frees the builder's memory. */
 const struct fields *fields_build(struct fields_builder *b);
 
 const struct fields_node *fields_find(const struct fields *s, enum element type, const char *text);
@@ -70,18 +72,18 @@ bool fields_equal(const struct fields *a, const struct fields *b);
 const struct fields *fields_union(struct arena *m, const struct fields *a, const struct fields *b);
 const struct fields *fields_intersection(struct arena *m, const struct fields *a, const struct fields *b);
 const struct fields *fields_difference(struct arena *m, const struct fields *a, const struct fields *b);
-/* The same set with texts of its own: the tree it was made from may go. */
+/* A copy that doesn't point into the tree that S was made from. */
 const struct fields *fields_copy(struct arena *m, const struct fields *s);
-/* Also takes away what is below the members of B. */
+/* A without the members of B and without all that is below them. */
 const struct fields *fields_without(struct arena *m, const struct fields *a, const struct fields *b);
 
 /*
- * From and to FieldsV1. Elements of unknown types are passed over. JSON outlives the set. -EINVAL: not FieldsV1, or
- * a path of more elements than a tree is deep.
+ * Converts from and to FieldsV1. Elements of unknown types are skipped. The set points into JSON, which must outlive
+ * it. -EINVAL: JSON is not FieldsV1, or a path has more than FIELDS_DEPTH_MAX elements.
  */
 #define FIELDS_DEPTH_MAX TREE_DEPTH_MAX
 int fields_parse(struct arena *m, const json_t *json, const struct fields **ret) _must_use_;
-json_t *fields_print(const struct fields *s); /* a new reference; NULL on no memory */
+json_t *fields_print(const struct fields *s); /* a new reference; NULL: no memory */
 
-/* Calls EACH for every member with its path as people read it: .spec.ports[name="a"]. */
+/* Calls EACH for every member. PATH is written for people: .spec.ports[name="a"]. */
 void fields_each(const struct fields *s, void (*each)(void *userdata, const char *path), void *userdata);

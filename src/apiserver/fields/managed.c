@@ -185,7 +185,10 @@ void managed_take(struct managed *e, const struct fields *changed, const struct 
 			continue;
 		const struct fields *left = fields_difference(e->arena, x->set, changed);
 		left = fields_difference(e->arena, left, removed);
-		/* No object of a version that isn't there can be looked at. */
+		/*
+		 * An object can't be converted to a version that doesn't exist, so entries of other versions are
+		 * dropped.
+		 */
 		if (strcmp(x->version, version) != 0)
 			left = NULL;
 		if (fields_equal(left, x->set))
@@ -209,7 +212,7 @@ static int older(const void *a, const void *b) {
 	return s != t ? (s > t) - (s < t) : strcmp(x->manager, y->manager);
 }
 
-/* The oldest updates past UPDATE_MANAGERS_MAX become one. */
+/* If there are more than UPDATE_MANAGERS_MAX entries of updates, unites the oldest into one. */
 static void cap(struct managed *e) {
 	struct managed_entry **v = arena_alloc(e->arena, (e->n + 1) * sizeof(struct managed_entry *)), *old;
 	size_t n = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Sets of fields, applied configurations and strategic merge patches. What clients see is in tests/api/exchanges. */
+/* Sets of fields, applied configurations and strategic merge patches. tests/api/exchanges has what clients see. */
 
 #include "base/testing.h"
 
@@ -53,7 +53,7 @@ static void test_sets(void **state) {
 			fail_msg("%s", bad[i]);
 		json_decref(j);
 	}
-	/* Deeper than is allowed. */
+	/* One level deeper than allowed. */
 	json_t *deep = json_object();
 	for (int i = 0; i < FIELDS_DEPTH_MAX; i++) {
 		json_t *up = json_object();
@@ -70,7 +70,7 @@ static void test_merge(void **state) {
 	         "{\"spec\":{\"type\":\"a\",\"image\":\"b\"}}"},
 		{"{\"spec\":{\"ingress\":[{\"port\":1}]}}", "{\"spec\":{\"ingress\":[{\"port\":2}]}}",
 	         "{\"spec\":{\"ingress\":[{\"port\":2}]}}"},
-		/* What is applied keeps its order; others stay where they stood. */
+		/* Applied elements keep their order; other elements stay where they are. */
 		{"{\"metadata\":{\"finalizers\":[\"a\",\"b\",\"c\"]}}",
 	         "{\"metadata\":{\"finalizers\":[\"c\",\"d\",\"a\"]}}",
 	         "{\"metadata\":{\"finalizers\":[\"b\",\"c\",\"d\",\"a\"]}}"},
@@ -138,7 +138,7 @@ static void test_yaml(void **state) {
 		{"a: &x {b: 1}\nc: *x\n", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}"},
 		{"--- |\n  text\n", "\"text\\n\""},
 	};
-	/* Aliases that would unfold to a billion. */
+	/* Aliases that would expand to a billion values. */
 	static const char laughs[] =
 		"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
 		"d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e]\n";

@@ -6,7 +6,10 @@
 #include "apiserver/json/object.h"
 #include "base/util.h"
 
-/* A place in a declared type: what an object there consists of, or the field that is there. Neither: not declared. */
+/*
+ * The declared type of a value: of an object (what it consists of), or of a field. If both are NULL, it is not
+ * declared.
+ */
 struct type {
 	const struct api_desc *d;
 	const struct api_field *f;
@@ -58,14 +61,14 @@ static bool is_empty(const json_t *v) {
 /* ---- elements of lists ---- */
 
 struct item {
-	const char *text; /* of its path element; NULL: it has no key, and can't be told from others */
+	const char *text; /* of its path element; NULL: it has no key, so it can't be told from other elements */
 	json_t *value;
 	size_t index;
 };
 
 struct items {
 	enum element element;
-	struct item *v; /* in order of text, then index */
+	struct item *v; /* sorted by text, then by index */
 	size_t n;
 };
 
@@ -90,7 +93,7 @@ static int item_cmp(const void *a, const void *b) {
 	return c ? c : (x->index > y->index) - (x->index < y->index);
 }
 
-/* Those that have a key; of several with one key the first. */
+/* The elements that have a key; of several with one key only the first. */
 static struct items items_of(struct arena *m, struct type t, const json_t *list) {
 	struct items out = {.element = api_list_key(t.f) ? ELEMENT_KEY : ELEMENT_VALUE};
 	size_t i, n = json_array_size(list), unique = 0;
@@ -221,7 +224,10 @@ static struct diff typed_compare_values(const struct typed *c, struct type t, co
 	if (x == ITEMS || y == ITEMS)
 		compare_items(c, t, x == ITEMS ? old : NULL, y == ITEMS ? now : NULL, &b);
 	d = diff_build(&b);
-	/* The objects that a kind of Kubernetes itself is made of are always there for it, be they empty. */
+	/*
+	 * In a Kubernetes kind (one without a generation) the objects of its declaration count as present even if they
+	 * are empty.
+	 */
 	if (t.d && !t.atomic && !t.item && !object_has_generation(c->kind) && (!old || !now))
 		return d;
 	d.added.member = !old;
@@ -253,14 +259,14 @@ static json_t *merge_members(struct arena *m, struct type t, json_t *live, json_
 }
 
 /*
- * The order of the result is CONFIG's for what it names; elements of LIVE alone stay before the element that they
- * stood before, as far as that goes.
+ * Merges two lists. Elements of CONFIG get the order of CONFIG. An element that only LIVE has stays in front of the
+ * element that followed it, as far as the order of CONFIG allows.
  */
 static json_t *merge_items(struct arena *m, struct type t, json_t *live, json_t *config) {
 	const struct items x = items_of(m, t, live), y = items_of(m, t, config);
 	const size_t n = json_array_size(live), k = json_array_size(config);
 	json_t *out = json_array();
-	size_t i = 0, j = 0, shared = 0; /* shared: the next element of CONFIG that LIVE has, too */
+	size_t i = 0, j = 0, shared = 0; /* shared: index of the next element of CONFIG that LIVE has, too */
 	int r = out ? 0 : -1;
 	while (r == 0 && (i < n || j < k)) {
 		json_t *l = json_array_get(live, i), *c = json_array_get(config, j);
@@ -273,7 +279,7 @@ static json_t *merge_items(struct arena *m, struct type t, json_t *live, json_t 
 			r = json_array_append(out, l);
 			i++;
 		} else if (l && c && !streq(l_text, c_text) && in_config && shared < k && in_config->index != shared)
-			i++; /* its turn comes, or was, by CONFIG's order */
+			i++; /* an element of both lists is placed when CONFIG comes to it */
 		else {
 			if (l && in_config && (in_config->index < j || streq(l_text, c_text)))
 				i++;
@@ -305,7 +311,7 @@ json_t *typed_merge(const struct typed *t, json_t *live, json_t *config) {
 
 /* ---- removing ---- */
 
-/* A new reference, or NULL if nothing is left, or memory. */
+/* V without SET, a new reference. NULL: nothing is left, or there is no memory. */
 static json_t *without(struct arena *m, struct type t, json_t *v, const struct fields *set) {
 	enum shape shape = shape_of(t, v);
 	const char *key;
@@ -397,7 +403,7 @@ static int check_members(struct arena *m, struct type t, const json_t *v, struct
 	return 0;
 }
 
-/* Of strings. */
+/* Checks a map of strings. */
 static int check_map(const json_t *v, struct buf *path, struct error *err) {
 	const char *key;
 	json_t *child;
@@ -441,7 +447,7 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 	struct items items = items_of(m, t, v);
 	if (items.n == json_array_size(v))
 		return 0;
-	/* Each index that is missing among the unique ones is of a second element with its key. */
+	/* An element whose index is missing in ITEMS has the same key as one that is in it. */
 	for (i = 0; i < items.n; i++)
 		for (size_t j = items.v[i].index + 1; j < json_array_size(v); j++) {
 			json_t *other = json_array_get(v, j);
@@ -455,7 +461,7 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 	return wrong(err, path, "out of memory");
 }
 
-/* Of a list that is owned as one. */
+/* Checks the elements of a list that is managed as a whole. */
 static int check_elements(struct arena *m, struct type t, const json_t *v, struct buf *path, struct error *err) {
 	const size_t len = path->len;
 	size_t i;

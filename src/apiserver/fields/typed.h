@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * What a declared type makes of a JSON tree as far as ownership of fields goes: which fields it has, how two states
- * differ, how an applied one is merged into another, and how fields are taken out of it. Rules of
- * sigs.k8s.io/structured-merge-diff, typed:
+ * What managing fields needs to know of a declared type: the fields of an object, how two states differ, how an applied
+ * configuration is merged into an object, and how fields are removed from it. The rules are those of
+ * sigs.k8s.io/structured-merge-diff, typed. Each of these has managers of its own:
  *
- *   objects, maps   each member by itself, unless the field is API_ATOMIC
- *   lists           as one, unless the field is API_SET (each value) or API_KEY_… (each element, by its key)
- *   not declared    objects each member by itself, lists as one
+ *   objects, maps   each member, unless the field is API_ATOMIC
+ *   lists           the whole list, unless the field is API_SET (each value) or API_KEY_… (each element, by its key)
+ *   not declared    each member of an object, each list as a whole
  *
- * Sets are in the arena, and may point into the trees and the declaration: they outlive the sets.
+ * Sets are in the arena. They may point into the trees and into the declaration, which must outlive them.
  */
 
 #include "api/api.h"
@@ -22,8 +22,8 @@ struct typed {
 };
 
 /*
- * Checks an applied configuration, which comes from a client: types, no unknown field, no key twice. -EINVAL with
- * ".spec.foo: field not declared in schema".
+ * Checks an applied configuration, which comes from a client: types, unknown fields, repeated keys. -EINVAL: it is not
+ * valid; ERR has a message as ".spec.foo: field not declared in schema".
  */
 int typed_check(const struct typed *t, const json_t *obj, struct error *err) _must_use_;
 
@@ -32,14 +32,14 @@ const struct fields *typed_set(const struct typed *t, const json_t *obj);
 struct typed_diff {
 	const struct fields *added, *removed, *modified;
 };
-/* OLD NULL: there was nothing. */
+/* OLD NULL: the object is new. */
 struct typed_diff typed_compare(const struct typed *t, const json_t *old, const json_t *obj);
 
-/* CONFIG laid over LIVE. A new reference that shares parts with both; NULL on no memory. */
+/* CONFIG merged over LIVE: a new reference that shares parts with both. NULL: no memory. */
 json_t *typed_merge(const struct typed *t, json_t *live, json_t *config);
 
-/* OBJ without what SET names, the same way. */
+/* OBJ without the fields in SET: a new reference that shares parts with OBJ. NULL: nothing is left, or no memory. */
 json_t *typed_remove(const struct typed *t, json_t *obj, const struct fields *set);
 
-/* SET with every declared field that it names something below of. */
+/* SET and every declared field above a member of SET. */
 const struct fields *typed_with_parents(const struct typed *t, const struct fields *set);

@@ -43,7 +43,7 @@ static int by_text(const void *a, const void *b) {
 
 static int walk_value(struct walk *w);
 
-/* Descends with the path made longer, and cut back afterwards. */
+/* Reads the value below the current path, then cuts the path back to LEN. */
 static int walk_below(struct walk *w, size_t len) {
 	int r = walk_value(w);
 	w->path.len = len;

@@ -107,7 +107,7 @@ json_t *object_ordered(const struct api_kind *k, const json_t *obj) {
 	return NULL;
 }
 
-/* An earlier version took what is nested up to 2,048 levels deep, which jansson reads. */
+/* An earlier version stored objects nested up to 2,048 levels deep. jansson can read them. */
 static int read_deep(const char *json, size_t len, json_t **ret) {
 	json_error_t cause;
 	struct error err;
@@ -115,7 +115,7 @@ static int read_deep(const char *json, size_t len, json_t **ret) {
 	_json_decref_ json_t *obj = json_loadb(json, len, 0, &cause);
 	if (!obj)
 		return json_error_code(&cause) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
-	/* These can be done without. Of an object of a known schema nothing else is deep. */
+	/* managedFields may be dropped. In an object of a known schema nothing else can be nested this deeply. */
 	json_object_del(object_meta(obj), "managedFields");
 	if (tree_charge(obj, 0, &values, NULL, &err) < 0)
 		return -EBADMSG;

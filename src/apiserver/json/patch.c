@@ -31,7 +31,7 @@ int patch_merge(const json_t *target, const json_t *patch, json_t **ret) {
 	return 0;
 }
 
-/* A JSON pointer (RFC 6901) being walked. TOKEN is the decoded next part. */
+/* A JSON pointer (RFC 6901) during a walk. TOKEN is the current part, decoded. */
 struct pointer {
 	const char *rest;
 	char token[512];
@@ -58,7 +58,7 @@ static int pointer_next(struct pointer *p, struct error *err) {
 	return 0;
 }
 
-/* The index TOKEN names in an array, at most MAX; -ENOENT if none. */
+/* Reads TOKEN as an array index of at most MAX. -ENOENT: TOKEN is no such index. */
 static int array_index(const char *token, size_t max, size_t *ret) {
 	int64_t v;
 	if ((token[0] == '0' && token[1]) || token[0] == '-' || token[0] == '+' ||
@@ -68,7 +68,7 @@ static int array_index(const char *token, size_t max, size_t *ret) {
 	return 0;
 }
 
-/* The container of what PATH names, and the last token. PATH is not "". */
+/* Finds the object or list that contains what PATH names. P->token is then the last part of PATH. PATH is not "". */
 static int find_parent(json_t *doc, const char *path, json_t **ret, struct pointer *p, struct error *err) {
 	json_t *at = doc;
 	p->rest = path;
@@ -167,12 +167,12 @@ static int replace(json_t **doc, const char *path, json_t *value, struct error *
 	return r < 0 ? r : json_array_set(parent, i, value) < 0 ? error_oom(err) : 0;
 }
 
-/* What the operations of one patch may put in yet. */
+/* What the operations of one patch may still add. */
 struct budget {
 	size_t values, bytes;
 };
 
-/* Every value that an operation puts in is paid for, so that copies of copies can't explode, nor nest without end. */
+/* Charges a value that an operation adds, so that copies of copies can neither grow nor nest without a limit. */
 static int pay(struct budget *b, const json_t *value, const char *path, struct error *err) {
 	size_t depth = 0;
 	for (const char *p = path; *p; p++)

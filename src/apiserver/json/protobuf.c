@@ -6,7 +6,7 @@
 #include "base/base64.h"
 #include "base/util.h"
 
-#define FIELDS_MAX 4096 /* in one message with all it holds */
+#define FIELDS_MAX 4096 /* in one message and all messages in it */
 
 enum pb_type {
 	PB_STRING,
@@ -38,7 +38,7 @@ static const struct pb_field owner_reference[] = {
 	{7, PB_BOOL, "blockOwnerDeletion", NULL},
 	{0},
 };
-/* What the server sets by itself (times, generation, managed fields) is passed over. */
+/* Fields that the server sets itself (times, generation, managedFields) are skipped. */
 static const struct pb_field object_meta[] = {
 	{1, PB_STRING, "name", NULL},
 	{2, PB_STRING, "generateName", NULL},
@@ -190,7 +190,7 @@ static const struct pb_field url_attributes[] = {
 	{2, PB_STRING, "verb", NULL},
 	{0},
 };
-/* A SelfSubjectAccessReview has the first two. */
+/* A SelfSubjectAccessReview has only the first two. */
 static const struct pb_field access_spec[] = {
 	{1, PB_MESSAGE, "resourceAttributes", resource_attributes},
 	{2, PB_MESSAGE, "nonResourceAttributes", url_attributes},
@@ -297,11 +297,11 @@ static bool read_varint(struct reader *r, uint64_t *ret) {
 struct value {
 	uint32_t number;
 	uint64_t varint;
-	const uint8_t *data; /* NULL: a varint, or a fixed width that is passed over */
+	const uint8_t *data; /* NULL for a varint, and for a fixed-width value, which is skipped */
 	size_t len;
 };
 
-/* 1 and the next field, 0 at the end, -EINVAL. */
+/* Reads the next field: 1 if there is one, 0 at the end, -EINVAL. */
 static int protobuf_read_field(struct reader *r, struct value *ret) {
 	uint64_t key, len;
 	if (r->p == r->end)
@@ -327,7 +327,7 @@ static int protobuf_read_field(struct reader *r, struct value *ret) {
 	return 1;
 }
 
-/* NULL: no UTF-8, or a NUL inside. */
+/* NULL: the value is not valid UTF-8, or contains NUL. */
 static json_t *string(const struct value *v) {
 	return memchr(v->data, 0, v->len) ? NULL : json_stringn((const char *)v->data, v->len);
 }
@@ -347,7 +347,7 @@ static json_t *time_of(const struct reader *parent, const struct value *v, bool 
 		else if (part.number == 2)
 			nanos = part.varint;
 	}
-	/* Up to the year 9999, which is all that RFC 3339 has. */
+	/* RFC 3339 ends with the year 9999. */
 	if (more < 0 || seconds > UINT64_C(253402300799) || nanos >= NSEC_PER_SEC)
 		return NULL;
 	if (seconds == 0 && nanos == 0)
@@ -429,7 +429,7 @@ static int add_value(const struct reader *r, const struct pb_field *f, const str
 			return v->data ? add_entry(r, v, f->type, there) : -EINVAL;
 		return json_array_append_new(there, scalar(r, f, v)) < 0 ? -EINVAL : 0;
 	}
-	/* An empty string is an absent one. */
+	/* protobuf doesn't tell an empty string from an absent one; JSON omits both. */
 	if (f->type == PB_STRING && v->data && v->len == 0)
 		return 0;
 	return json_object_set_new(out, f->name, scalar(r, f, v)) < 0 ? -EINVAL : 0;
@@ -467,7 +467,7 @@ int protobuf_decode(const char *want, const char *data, size_t len, json_t **ret
 	if (!fields)
 		return error_set(err, EOPNOTSUPP, "%s can't be sent as protobuf here; send JSON", want);
 	if (len < sizeof(magic) || memcmp(data, magic, sizeof(magic)) != 0)
-		return error_set(err, EINVAL, "the body is no protobuf of Kubernetes: it does not begin with k8s\\0");
+		return error_set(err, EINVAL, "the body is not Kubernetes protobuf: it does not begin with k8s\\0");
 	struct reader r = {(const uint8_t *)data + sizeof(magic), (const uint8_t *)data + len, &budget};
 	while ((e = protobuf_read_field(&r, &part)) > 0) {
 		if (part.number == 1 && part.data && !type)

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Kubernetes' protobuf bodies ("k8s\0" and a runtime.Unknown), which kubectl sends for core kinds it has types of and
- * for which it knows no other way. Field numbers: the generated.proto of each group in k8s.io/api, and of
- * apimachinery's meta/v1.
+ * Kubernetes' protobuf bodies ("k8s\0" and a runtime.Unknown). kubectl sends them for core kinds whose types are
+ * compiled into it. Field numbers are from generated.proto of each group in k8s.io/api, and of apimachinery's meta/v1.
  */
 
 #include <jansson.h>
@@ -14,10 +13,10 @@
 #define PROTOBUF_TYPE "application/vnd.kubernetes.protobuf"
 
 /*
- * The body as the JSON tree that it stands for. KIND: what is expected, "DeleteOptions" or a kind's.
- * -EOPNOTSUPP: not for this kind; -EINVAL: malformed, or of another kind.
+ * Decodes a body into a JSON tree; *RET is a new reference. KIND is the expected kind: "DeleteOptions" or a kind of
+ * object. -EOPNOTSUPP: this kind can't be decoded; -EINVAL: the body is malformed, or of another kind.
  */
 int protobuf_decode(const char *kind, const char *data, size_t len, json_t **ret, struct error *err) _must_use_;
 
-/* The kinds there are, NULL after the last. */
+/* The kinds that can be decoded: number I, or NULL after the last. */
 const char *protobuf_kind(unsigned i);

@@ -13,14 +13,14 @@ struct term {
 	char *key;
 	char **values;
 	size_t n_values;
-	int64_t number;        /* of OP_GREATER, OP_LESS */
+	int64_t number;        /* for OP_GREATER and OP_LESS */
 	size_t key_len, first; /* the first term with the same key */
 };
 
 struct selector {
 	struct term *labels, *fields;
 	size_t n_labels, n_fields;
-	/* What fields are members of: "spec" of "spec.host". */
+	/* The first parts of field names: "spec" of "spec.host". */
 	char *heads[SELECTOR_TERMS_MAX];
 	size_t n_heads;
 };
@@ -48,7 +48,7 @@ struct selector *selector_free(struct selector *s) {
 	return NULL;
 }
 
-/* A new, empty term at the end of *V; NULL with ERR set. */
+/* Adds an empty term at the end of *V. NULL: too many terms, or no memory; ERR is set. */
 static struct term *add_term(struct term **v, size_t *n, struct error *err) {
 	if (*n == SELECTOR_TERMS_MAX) {
 		error_set(err, EINVAL, "more than %d terms", SELECTOR_TERMS_MAX);
@@ -80,7 +80,7 @@ static void skip_space(const char **p) {
 	*p += strspn(*p, " \t");
 }
 
-/* A word: a key or a value of a label selector. */
+/* The length of a word: a key or a value of a label selector. */
 static size_t word_len(const char *p) {
 	return strcspn(p, " \t,!=<>()");
 }
@@ -188,7 +188,7 @@ static bool selectable(const struct api_kind *k, const char *field) {
 	return false;
 }
 
-/* The value up to the next "," with "\" taking the meaning from what follows. */
+/* Reads a value up to the next ",". A "\" makes the character after it literal. */
 static int parse_field_value(const char **p, struct term *t, struct error *err) {
 	_free_ char *v = malloc(strlen(*p) + 1);
 	size_t n = 0;
@@ -237,7 +237,7 @@ static void find_same(struct term *v, size_t n) {
 static int add_head(struct selector *s, const char *key) {
 	size_t n = strcspn(key, ".");
 	if (starts_with(key, "metadata."))
-		return 0; /* its name and namespace are known */
+		return 0; /* no part of the text has to be searched: name and namespace are known */
 	for (size_t i = 0; i < s->n_heads; i++)
 		if (strlen(s->heads[i]) == n && memcmp(s->heads[i], key, n) == 0)
 			return 0;
@@ -297,8 +297,8 @@ static bool key_is(const char *key, size_t len, const char *want, size_t want_le
 }
 
 /*
- * What is looked at here is text that this program wrote: its form is known to be good, and need not be checked each
- * time. Whatever it is, no byte past END is touched.
+ * The functions below read text that this program has written. Its JSON is well-formed, so they don't check it again.
+ * Even if it is not, they read no byte past END.
  */
 static const char *skip_space_to(const char *p, const char *end) {
 	while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
@@ -344,7 +344,9 @@ static const char *skip_value(const char *p, const char *end) {
 	return p;
 }
 
-/* The next member of the object that P is in, past its brace or comma; P moves to its value. False: there is none. */
+/*
+ * The next member of the object that P is in (after its brace or comma). Moves P to the value. False: no more members.
+ */
 static bool next_key(const char **p, const char *end, struct json_span *key) {
 	const char *q = skip_space_to(*p, end);
 	if (q == end || *q != '"')
@@ -358,7 +360,7 @@ static bool next_key(const char **p, const char *end, struct json_span *key) {
 	return true;
 }
 
-/* P, at a value, moves past it. False: there is none. */
+/* P is at a value; moves P past it. False: there is no value. */
 static bool next_value(const char **p, const char *end, struct json_span *value) {
 	const char *q = skip_value(*p, end);
 	*value = (struct json_span){*p, (size_t)(q - *p)};
@@ -371,7 +373,7 @@ static bool next_member(const char **p, const char *end, struct json_span *key, 
 	return next_key(p, end, key) && next_value(p, end, value);
 }
 
-/* Past the brace that opens the object at JSON, or END. */
+/* Returns the position after the brace that opens the object at JSON, or END. */
 static const char *enter(const char *json, const char *end) {
 	const char *p = skip_space_to(json, end);
 	return p < end && *p == '{' ? p + 1 : end;
@@ -401,7 +403,7 @@ void json_members(const char *json, size_t len, const char *const *names, struct
 				ret[i] = value;
 }
 
-/* Where the objects on the way end is not looked for. */
+/* This doesn't look for the ends of the objects on the path. */
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len) {
 	const char *end = json + len;
 	while (*path) {
@@ -415,11 +417,11 @@ bool json_find(const char *json, size_t len, const char *path, const char **ret,
 	return *ret_len > 0;
 }
 
-/* Of a term, and of a value that it compares with, in bytes that are looked at. */
+/* The cost of a term, and of each value that it is compared with, in bytes read. */
 #define TERM_WORK  16
 #define VALUE_WORK 4
 
-/* Compares with what stands in the text: strings by their value, all else as written. */
+/* Compares the JSON value in TEXT with the term's values: strings by their value, other types as they are written. */
 static bool value_in(const struct term *t, const char *text, size_t len) {
 	struct jr r;
 	const char *v = text;
@@ -458,7 +460,7 @@ static bool label_matches(const struct term *t, const struct json_span *v) {
 	return false;
 }
 
-/* All terms in one pass over the labels. */
+/* Compares all terms in one pass over the labels. */
 static bool labels_match(const struct selector *sel, const char *json, size_t len, size_t *work) {
 	struct json_span found[SELECTOR_TERMS_MAX] = {0}, labels = {0}, key, value;
 	if (json_find(json, len, "metadata.labels", &labels.text, &labels.len)) {
@@ -493,7 +495,7 @@ static bool field_matches(const struct term *t, const char *ns, const char *name
 	return equal == (t->op == OP_IN);
 }
 
-/* One pass over the object, then one over each member that some field is in for each different field. */
+/* One pass over the object, then one pass for each different field over the top-level member that it is in. */
 static bool fields_match(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len,
                          size_t *work) {
 	struct json_span found[SELECTOR_TERMS_MAX] = {0}, heads[SELECTOR_TERMS_MAX];

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Label selectors (equality and set based) and field selectors (metadata.name, metadata.namespace and what the kind
- * lists), matched against stored JSON without building a tree.
+ * Label selectors (equality and set based) and field selectors (metadata.name, metadata.namespace and the fields that
+ * the kind lists). They are matched against stored JSON without building a tree.
  */
 
 #include "api/api.h"
@@ -14,8 +14,8 @@
 struct selector;
 
 /*
- * LABELS and FIELDS as in the query parameters; NULL or "" selects all, and *RET is NULL if both do.
- * -EINVAL with a message for a client.
+ * LABELS and FIELDS are query parameters; NULL or "" selects everything. If both do, *RET is NULL. -EINVAL: ERR has a
+ * message for the client.
  */
 int selector_parse(const struct api_kind *k, const char *labels, const char *fields, struct selector **ret,
                    struct error *err) _must_use_;
@@ -23,27 +23,27 @@ struct selector *selector_free(struct selector *s);
 DEFINE_CLEANUP(selector, struct selector *, selector_free)
 
 /*
- * SEL may be NULL. What it took is added to WORK, in bytes that were looked at: whoever asks for many objects goes on
- * in another turn of the loop once it is SELECTOR_WORK_MAX.
+ * True if the object matches SEL, which may be NULL. The cost, in bytes read, is added to WORK. A caller that checks
+ * many objects stops when WORK reaches SELECTOR_WORK_MAX and continues in a later turn of the loop.
  */
 #define SELECTOR_WORK_MAX ((size_t)1 << 20)
 bool selector_matches(const struct selector *sel, const char *ns, const char *name, const char *json, size_t len,
                       size_t *work);
 
-/* The namespace and name that SEL pins, or NULL: then only one object need be looked at. */
+/* The name (or namespace) that SEL requires, or NULL. If SEL requires both, only one object can match. */
 const char *selector_name(const struct selector *sel);
 
-/* True if SEL takes only objects whose FIELD ("status.host") is VALUE. */
+/* True if SEL only matches objects whose FIELD ("status.host") is VALUE. */
 bool selector_requires(const struct selector *sel, const char *field, const char *value);
 
-/* Of text that is known to be good JSON, as what is stored is. */
+/* A part of JSON text that is known to be well-formed, such as a stored object. */
 struct json_span {
 	const char *text;
 	size_t len;
 };
 
-/* The texts of the members called NAMES of a JSON object, in one pass; "" of those that aren't there. */
+/* Finds the members called NAMES of a JSON object in one pass. RET gets the text of each value, "" if it is absent. */
 void json_members(const char *json, size_t len, const char *const *names, struct json_span *ret, size_t n);
 
-/* The text of the value at PATH ("metadata.labels") in a JSON object. False if there is none. */
+/* Finds the text of the value at PATH ("metadata.labels") in a JSON object. False: there is none. */
 bool json_find(const char *json, size_t len, const char *path, const char **ret, size_t *ret_len);

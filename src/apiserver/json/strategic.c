@@ -16,7 +16,7 @@ static const struct api_field *declared(const struct api_desc *d, const char *na
 	return NULL;
 }
 
-/* Which elements are the same one: key NULL compares the values themselves. */
+/* True if A and B are the same element: their members KEY are equal, or, if KEY is NULL, the values themselves. */
 static bool alike(const char *key, const json_t *a, const json_t *b) {
 	if (!key)
 		return json_equal(a, b);
@@ -24,7 +24,7 @@ static bool alike(const char *key, const json_t *a, const json_t *b) {
 	return x && y && json_equal(x, y);
 }
 
-/* The index in LIST of the element like V, or -1. */
+/* The index in LIST of the same element as V, or -1. */
 static ssize_t strategic_find(const json_t *list, const char *key, const json_t *v) {
 	size_t i;
 	json_t *e;
@@ -35,7 +35,7 @@ static ssize_t strategic_find(const json_t *list, const char *key, const json_t 
 	return -1;
 }
 
-/* Elements are looked for one by one: no list of a patch is longer than F's may be. */
+/* Finding elements is linear. So a patch may not hold a longer list than the field F allows. */
 static int too_long(const struct api_field *f, const json_t *list, struct error *err) {
 	return json_array_size(list) <= (size_t)f->max
 	               ? 0
@@ -44,7 +44,7 @@ static int too_long(const struct api_field *f, const json_t *list, struct error 
 	                           json_array_size(list), (long long)f->max);
 }
 
-/* A copy without directives and nulls, for what isn't there yet. */
+/* A copy without directives and nulls, for a member that the target doesn't have. */
 static json_t *plain(const json_t *v) {
 	const char *key;
 	json_t *child, *out;
@@ -59,12 +59,12 @@ static json_t *plain(const json_t *v) {
 	} else if (json_is_array(v)) {
 		out = json_array();
 		json_array_foreach((json_t *)v, i, child) {
-			/* An element that only says what is to be deleted isn't one. */
+			/* An element with a directive only asks for a deletion; it is not added. */
 			if (!json_object_get(child, "$patch"))
 				r |= json_array_append_new(out, plain(child));
 		}
 	} else
-		return json_incref((json_t *)v); /* nobody changes these where they are */
+		return json_incref((json_t *)v); /* scalars are shared: nobody changes them in place */
 	if (r == 0)
 		return out;
 	json_decref(out);
@@ -73,7 +73,7 @@ static json_t *plain(const json_t *v) {
 
 static int merge_object(const struct api_desc *d, json_t *target, const json_t *patch, struct error *err);
 
-/* Elements with a key: the ones that are there are merged, others come to the end. */
+/* For lists with keys: elements that exist are merged, new ones are appended. */
 static int merge_elements(const struct api_field *f, json_t *target, const json_t *patch, struct error *err) {
 	const char *key = api_list_key(f);
 	size_t i;
@@ -123,8 +123,8 @@ static int unite(const struct api_field *f, json_t *target, const json_t *patch,
 }
 
 /*
- * Elements that ORDER names come in its order. Each other one stays before the first of them, from the last one that
- * was placed on, that it stood before in WAS.
+ * Reorders a list. Elements that ORDER names get the order of ORDER. Each other element is inserted, at or after the
+ * place of the one inserted before it, in front of the first element that followed it in WAS, or else at the end.
  */
 static int put_in_order(const struct api_field *f, json_t *parent, const json_t *was, const json_t *order,
                         struct error *err) {
@@ -152,7 +152,7 @@ static int put_in_order(const struct api_field *f, json_t *parent, const json_t 
 	return r;
 }
 
-/* The elements of PATCH come first, in its order. */
+/* Merges a list. The elements of PATCH come first, in the order of PATCH. */
 static int merge_list(const struct api_field *f, json_t *parent, const json_t *patch, struct error *err) {
 	json_t *list = json_object_get(parent, f->name), *was = json_copy(list);
 	int r = was ? too_long(f, patch, err) : error_oom(err);
@@ -164,7 +164,10 @@ static int merge_list(const struct api_field *f, json_t *parent, const json_t *p
 	return r;
 }
 
-/* The field that the directive KEY ("$setElementOrder/finalizers") speaks of: a list that is merged. */
+/*
+ * Finds the field that the directive KEY ("$setElementOrder/finalizers") names. *RET is NULL unless the field is a list
+ * that is merged.
+ */
 static int field_of(const struct api_desc *d, const char *key, const json_t *value, const struct api_field **ret,
                     struct error *err) {
 	const struct api_field *f = declared(d, strchr(key, '/') + 1);
@@ -235,7 +238,7 @@ static int merge_object(const struct api_desc *d, json_t *target, const json_t *
 		json_decref(now);
 		return r;
 	}
-	/* The order that lists had. Their elements may change, but not what tells them apart. */
+	/* Remember the order of each list before the merge. Shallow copies suffice: a merge keeps an element's key. */
 	was = json_object();
 	if (!was)
 		return error_oom(err);

@@ -52,17 +52,22 @@ static void print_column(struct buf *b, const char *name, const char *type, cons
 	jw_end(b, '}');
 }
 
-/* Tables of custom resources, and of their Scales, know dates and nothing at all; others show strings. */
+/*
+ * Tables of custom resources, and of their Scales, show dates as dates and absent values as null. Other tables show
+ * strings.
+ */
 static bool is_custom(const struct api_kind *k) {
 	return object_has_generation(k) || streq(k->kind, "Scale");
 }
 
-/* Events are told by what they are about: their own names and ages are for -o wide, as kube-apiserver has it. */
+/*
+ * An Event is known by the object that it is about. Its own name and age are shown with -o wide, as in kube-apiserver.
+ */
 static int own_priority(const struct api_kind *k) {
 	return k == &api_kind_event ? 1 : 0;
 }
 
-/* A column of the kind itself says how old the object is. */
+/* True if the kind declares a column with the age of the object. */
 static bool has_age(const struct api_kind *k) {
 	for (const struct api_column *c = k->columns; c && c->name; c++)
 		if (streq(c->path, API_COLUMN_AGE) || streq(c->name, "Created At"))
@@ -92,7 +97,7 @@ static void print_age(struct buf *b, const char *time, uint64_t now_us) {
 		jw_string(b, age_str((int64_t)(now_us / USEC_PER_SEC) - (int64_t)(us / USEC_PER_SEC), age));
 }
 
-/* "instance/web": no path says that. */
+/* Prints "instance/web". No JSON path can produce this. */
 static void print_involved(struct buf *b, const json_t *event) {
 	char text[400], *p = text;
 	const json_t *ref = json_object_get(event, "involvedObject");
@@ -104,7 +109,9 @@ static void print_involved(struct buf *b, const json_t *event) {
 	jw_string(b, text);
 }
 
-/* Those of one kind, which the column is named after: "alice, bob"; ServiceAccounts with their namespaces. */
+/*
+ * Prints the subjects of the kind that the column is named after: "alice, bob". ServiceAccounts have their namespaces.
+ */
 static void print_subjects(struct buf *b, const json_t *binding, const char *column) {
 	_buf_free_ struct buf list = {.max = 8192};
 	size_t i;
@@ -191,7 +198,7 @@ static void print_row_object(struct buf *b, const struct json_span *item, enum t
 		partial_print(b, item->text, item->len);
 }
 
-/* Adds to OBJ the members NAMES of the object at JSON. */
+/* Parses the members NAMES of the object at JSON and adds them to OBJ. */
 static void load_members(json_t *obj, const char *json, size_t len, const char *const *names, size_t n) {
 	struct json_span spans[COLUMNS_MAX];
 	json_members(json, len, names, spans, n);
@@ -200,7 +207,7 @@ static void load_members(json_t *obj, const char *json, size_t len, const char *
 			json_object_set_new(obj, names[i], tree_load(spans[i].text, spans[i].len));
 }
 
-/* As much of an object as its row shows. */
+/* Parses only the parts of an object that its row shows. */
 static json_t *load_columns(const struct api_kind *k, const struct json_span *item) {
 	static const char *const meta_names[] = {"name", "creationTimestamp"};
 	char heads[COLUMNS_MAX][32];
@@ -236,7 +243,7 @@ void table_row(struct buf *b, const struct item_style *style, const struct json_
 	jw_begin(b, '{');
 	jw_key(b, "cells");
 	jw_begin(b, '[');
-	/* An object that an earlier version took is too deep to be read; of it the name is shown. */
+	/* An object of an earlier version may be nested too deeply to be parsed. Its row shows only the name. */
 	if (!obj && json_find(item->text, item->len, "metadata.name", &text, &len))
 		jw_raw(b, text, len);
 	else

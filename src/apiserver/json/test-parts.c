@@ -53,7 +53,7 @@ static void test_merge(void **state) {
 	}
 }
 
-/* Those of RFC 6902, appendix A, and some meaner ones. WANT NULL: refused with ERROR. */
+/* The test cases of RFC 6902, appendix A, and some harder ones. WANT NULL: refused with ERROR. */
 static void test_json_patch(void **state) {
 	static const struct {
 		const char *target, *ops, *want;
@@ -234,7 +234,7 @@ static void test_table(void **state) {
 	json_decref(t);
 }
 
-/* As jansson reads, prints and copies it; what is refused is left to jansson to explain. */
+/* Good texts must be read, printed and copied as jansson does it; bad ones must be refused. */
 static void test_trees(void **state) {
 	static const char *const good[] = {
 		"{}",
@@ -289,7 +289,7 @@ static bool has_immutable(const struct api_desc *d) {
 	return false;
 }
 
-/* stage.c looks at the state before only if what is desired differs. */
+/* stage.c only compares with the old state if the desired state differs. */
 static void test_immutable_is_desired(void **state) {
 	(void)state;
 	for (unsigned k = 0; api_kinds[k]; k++)
@@ -320,7 +320,7 @@ static void test_find(void **state) {
 		if (found && (n != strlen(cases[i].want) || memcmp(v, cases[i].want, n) != 0))
 			fail_msg("%s: %.*s", cases[i].path, (int)n, v);
 	}
-	/* Cut anywhere, nothing past the end is touched (the sanitizers look). */
+	/* For a text that is cut anywhere, no byte past the end is read (the sanitizers check this). */
 	for (size_t len = 0; len < sizeof(text); len++) {
 		const char *v;
 		size_t n;

@@ -40,7 +40,7 @@ int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, st
 
 struct loader {
 	struct jr jr;
-	size_t values; /* that may come yet */
+	size_t values; /* how many values may still come */
 	bool twice, many;
 };
 
@@ -55,7 +55,7 @@ static json_t *load_object(struct loader *l) {
 	if (!out || jr_object(r) < 0)
 		return NULL;
 	while ((more = jr_key(r, &key, &n)) > 0) {
-		/* The reader's memory for a key with escapes is used again below. */
+		/* jr_key() keeps a key with escapes in the reader's own memory, which the value below reuses. */
 		char copy[256];
 		_free_ char *large = NULL;
 		if (r->scratch.data == key) {
@@ -91,7 +91,7 @@ static json_t *out_of_range(struct jr *r) {
 	return NULL;
 }
 
-/* Fractions are jansson's, which rounds and prints them. */
+/* jansson reads fractions, since it also rounds and prints them. */
 static json_t *load_number(struct jr *r) {
 	const char *s;
 	size_t n;
@@ -182,7 +182,7 @@ static void dump_integer(struct buf *b, int64_t v) {
 	buf_add(b, p, (size_t)(text + sizeof(text) - p));
 }
 
-/* V is in DEPTH containers. */
+/* Prints V, which is inside DEPTH containers. */
 static void dump(struct buf *b, const json_t *v, size_t depth, struct tree_size *size);
 
 static void dump_object(struct buf *b, json_t *o, size_t depth, struct tree_size *size) {
@@ -246,6 +246,6 @@ json_t *tree_copy(const json_t *v) {
 			if (json_array_append_new(out, tree_copy(json_array_get(v, i))) < 0)
 				return NULL;
 	} else
-		out = json_incref((json_t *)v); /* nobody changes these where they are */
+		out = json_incref((json_t *)v); /* scalars are shared: nobody changes them in place */
 	return TAKE_PTR(out);
 }

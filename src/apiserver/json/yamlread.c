@@ -12,7 +12,7 @@
 struct reader {
 	yaml_parser_t parser;
 	json_t *anchors;         /* name: value */
-	size_t values, repeated; /* that may come yet: values, and bytes of those that are there twice */
+	size_t values, repeated; /* how many values, and how many bytes of repeated values, may still come */
 	bool strict;
 	struct error *err;
 };
@@ -31,7 +31,7 @@ static bool is_one_of(const char *s, const char *const *list) {
 	return false;
 }
 
-/* Digits of BASE, "_" between them ignored. False if S is anything else, or doesn't fit. */
+/* Reads digits of BASE and ignores "_" between them. False: S is anything else, or doesn't fit. */
 static bool parse_int(const char *s, json_int_t *ret) {
 	char digits[72], *end;
 	size_t n = 0;
@@ -60,7 +60,7 @@ static bool parse_int(const char *s, json_int_t *ret) {
 	return n > minus && !*end && !errno;
 }
 
-/* Of a plain scalar: null, booleans, numbers; else a string. */
+/* The value of a plain scalar: null, a boolean or a number; otherwise a string. */
 static json_t *plain(const char *s) {
 	static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
 	static const char *const yes[] = {"true", "True", "TRUE", "y",  "Y",  "yes",
@@ -77,7 +77,7 @@ static json_t *plain(const char *s) {
 		return json_false();
 	if (parse_int(s, &i))
 		return json_integer(i);
-	/* A number begins with a digit, perhaps after a sign or point; hexadecimal ones were looked at. */
+	/* A number begins with a digit, or with a sign or point before one. Hexadecimal numbers were handled above. */
 	const char *p = s + (*s == '-' || *s == '+');
 	if (isdigit((unsigned char)p[*p == '.']) && p[1] != 'x' && p[1] != 'X') {
 		double d = strtod(s, &end);
@@ -90,7 +90,7 @@ static json_t *plain(const char *s) {
 static json_t *scalar(const yaml_event_t *e) {
 	const char *s = (const char *)e->data.scalar.value, *tag = (const char *)e->data.scalar.tag;
 	if (strlen(s) != e->data.scalar.length)
-		return NULL; /* NUL in a string, which no name or text here may hold */
+		return NULL; /* strings with NUL are refused: no name or text may contain it */
 	if (e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE || streq(tag, YAML_STR_TAG))
 		return json_string(s);
 	return plain(s);
@@ -98,7 +98,7 @@ static json_t *scalar(const yaml_event_t *e) {
 
 static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret);
 
-/* The events up to the end of a mapping or sequence become members of OUT. */
+/* Adds the values up to the end of a mapping or sequence to OUT. */
 static int members(struct reader *r, json_t *out, unsigned depth) {
 	const bool list = json_is_array(out);
 	for (;;) {
@@ -134,13 +134,15 @@ static int members(struct reader *r, json_t *out, unsigned depth) {
 			n = value(r, &e, depth, &v);
 		yaml_event_delete(&e);
 		if (n == 0 && (list ? json_array_append_new(out, v) : json_object_set_new(out, key, v)) < 0)
-			n = error_set(r->err, EINVAL, "yaml: line %zu: no UTF-8", line);
+			n = error_set(r->err, EINVAL, "yaml: line %zu: not valid UTF-8", line);
 		if (n < 0)
 			return n;
 	}
 }
 
-/* A copy of V, to stand below DEPTH containers. It is paid for: copies of copies can neither explode nor go deeper. */
+/*
+ * Copies V, to be placed inside DEPTH containers, and charges it: copies of copies can neither explode nor nest deeper.
+ */
 static int repeat(struct reader *r, const json_t *v, size_t depth, size_t line, json_t **ret) {
 	struct error why;
 	if (tree_charge(v, depth, &r->values, &r->repeated, &why) < 0)
@@ -157,7 +159,7 @@ static int alias(struct reader *r, const char *name, unsigned depth, json_t **re
 	return repeat(r, v, depth, line, ret);
 }
 
-/* The value that begins with E. */
+/* Reads the value that begins with event E. */
 static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret) {
 	const size_t line = e->start_mark.line + 1;
 	const char *anchor = NULL;
@@ -175,7 +177,7 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 		anchor = (const char *)e->data.scalar.anchor;
 		v = scalar(e);
 		if (!v)
-			return error_set(r->err, EINVAL, "yaml: line %zu: a text that can't be stored", line);
+			return error_set(r->err, EINVAL, "yaml: line %zu: a string is not UTF-8 or contains NUL", line);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		anchor = (const char *)e->data.mapping_start.anchor;
@@ -189,7 +191,7 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 		break;
 	default: return error_set(r->err, EINVAL, "yaml: line %zu: a value is missing", line);
 	}
-	/* A copy: what changes where it stands must not change where it is repeated. */
+	/* Keep a copy: a change of the value at its place must not change where an alias repeats it. */
 	if (n == 0 && anchor) {
 		json_t *kept;
 		n = repeat(r, v, depth, line, &kept);
@@ -224,7 +226,8 @@ static int document(struct reader *r, json_t **ret) {
 			break;
 		end = e.type == YAML_STREAM_END_EVENT;
 		if (e.type == YAML_DOCUMENT_START_EVENT)
-			n = error_set(r->err, EINVAL, "yaml: line %zu: a second document", e.start_mark.line + 1);
+			n = error_set(r->err, EINVAL, "yaml: line %zu: only one document is allowed",
+			              e.start_mark.line + 1);
 		yaml_event_delete(&e);
 	}
 	if (n == 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One YAML document as a JSON tree, as Kubernetes reads it (YAML 1.1 with the scalars of go-yaml 2): for bodies of
- * requests, which are hostile.
+ * Parses one YAML document into a JSON tree as Kubernetes does (YAML 1.1 with the scalars of go-yaml 2). It is used for
+ * bodies of requests, which may be hostile.
  */
 
 #include <jansson.h>
@@ -11,11 +11,11 @@
 
 #include "base/error.h"
 
-#define YAML_TEXT_MAX     ((size_t)1 << 20) /* libyaml takes a hundred instructions for each byte */
+#define YAML_TEXT_MAX     ((size_t)1 << 20) /* libyaml needs a hundred instructions for each byte */
 #define YAML_REPEATED_MAX ((size_t)500000)  /* bytes of JSON that anchors keep and aliases repeat */
 
 /*
- * -EINVAL: it is no YAML, has more than one document, or is past the limits of apiserver/json/tree.h or its own.
- * STRICT: a key that is there twice is an error; else the last one counts.
+ * *RET is a new reference. STRICT: a key that occurs twice is an error; otherwise the last one counts. -EINVAL: TEXT is
+ * not YAML, has more than one document, or exceeds the limits above or those of apiserver/json/tree.h.
  */
 int yaml_parse(const char *text, size_t len, bool strict, json_t **ret, struct error *err) _must_use_;
