@@ -45,12 +45,12 @@ static void check_apply(struct arena *m, json_t *live, json_t *config, const jso
 	json_t *before = json_deep_copy(live);
 	CHECK(apply(&a, &e, live, config, &got, &conflicts) == 0);
 	CHECK(json_equal(before, live));
-	json_t *owners = managed_print(&e);
-	CHECK(owners && managed_read(m, owners, &e) == 0);
+	json_t *managers = managed_print(&e);
+	CHECK(managers && managed_read(m, managers, &e) == 0);
 	CHECK(apply(&a, &e, got, config, &twice, &conflicts) == 0);
 	CHECK(json_equal(got, twice));
 	json_decref(before);
-	json_decref(owners);
+	json_decref(managers);
 	json_decref(got);
 	json_decref(twice);
 }

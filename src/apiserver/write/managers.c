@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "apiserver/write/owners.h"
+#include "apiserver/write/managers.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -11,13 +11,13 @@
 #include "apiserver/write/bounds.h"
 #include "base/util.h"
 
-json_t *owners_detach(json_t *obj) {
+json_t *managers_detach(json_t *obj) {
 	json_t *meta = object_meta(obj), *list = json_incref(json_object_get(meta, "managedFields"));
 	json_object_del(meta, "managedFields");
 	return list;
 }
 
-int owners_attach(json_t *obj, json_t *list) {
+int managers_attach(json_t *obj, json_t *list) {
 	if (!json_array_size(list))
 		return 0;
 	return json_object_set(object_meta(obj), "managedFields", list) < 0 ? -ENOMEM : 0;
@@ -41,7 +41,7 @@ static void name_of_agent(const char *agent, char out[static MANAGER_NAME_MAX + 
 	out[n] = '\0';
 }
 
-static void owners_begin(struct context *c, const struct request *r, const struct api_kind *k) {
+static void managers_begin(struct context *c, const struct request *r, const struct api_kind *k) {
 	static const struct fields status = {.n = 1, .v = {{ELEMENT_FIELD, true, "status", NULL}}};
 	static const struct fields spec = {.n = 1, .v = {{ELEMENT_FIELD, true, "spec", NULL}}};
 	const struct route *rt = &r->route;
@@ -61,7 +61,7 @@ static void owners_begin(struct context *c, const struct request *r, const struc
 	time_str(now_realtime_us(), false, c->who.now);
 }
 
-static void owners_end(struct context *c) {
+static void managers_end(struct context *c) {
 	arena_free(&c->arena);
 }
 
@@ -72,11 +72,11 @@ static bool is_reset(const json_t *list) {
 	return json_is_array(list) && (n == 0 || (n == 1 && json_is_object(first) && json_object_size(first) == 0));
 }
 
-int owners_update(const struct request *r, const struct api_kind *k, const json_t *old, const json_t *was,
-                  const json_t *obj, const json_t *sent, json_t **ret) {
-	_cleanup_(owners_end) struct context c;
+int managers_update(const struct request *r, const struct api_kind *k, const json_t *old, const json_t *was,
+                    const json_t *obj, const json_t *sent, json_t **ret) {
+	_cleanup_(managers_end) struct context c;
 	struct managed e;
-	owners_begin(&c, r, k);
+	managers_begin(&c, r, k);
 	if (r->route.status || r->route.scale)
 		sent = NULL;
 	const bool reset = old && is_reset(sent);
@@ -98,7 +98,7 @@ static int bad(struct request *r, const char *text, const char *detail) {
 }
 
 /* What is sent must say what it is, and be of the declared type. */
-static int owners_check(struct request *r, const struct context *c, const json_t *config) {
+static int managers_check(struct request *r, const struct context *c, const json_t *config) {
 	const struct api_kind *k = r->route.kind;
 	const char *kind = json_string_value(json_object_get(config, "kind"));
 	const char *version = json_string_value(json_object_get(config, "apiVersion"));
@@ -121,12 +121,12 @@ static int owners_check(struct request *r, const struct context *c, const json_t
 	return -EINVAL;
 }
 
-int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **ret, json_t **ret_list) {
-	_cleanup_(owners_end) struct context c;
+int managers_apply(struct request *r, json_t *live, const json_t *was, json_t **ret, json_t **ret_list) {
+	_cleanup_(managers_end) struct context c;
 	struct managed e;
 	struct conflicts conflicts = {0};
 	const char *force = request_param(r, "force");
-	owners_begin(&c, r, r->route.kind);
+	managers_begin(&c, r, r->route.kind);
 	if (bounds_check_lengths(r, r->json, 0) < 0)
 		return -EINVAL;
 	json_t *config = tree_copy(r->json), *obj = NULL;
@@ -135,7 +135,7 @@ int owners_apply(struct request *r, json_t *live, const json_t *was, json_t **re
 	                        .who = &c.who,
 	                        .ignored = c.ignored,
 	                        .force = force && !streq(force, "false") && !streq(force, "0")};
-	int n = config ? owners_check(r, &c, config) : -ENOMEM;
+	int n = config ? managers_check(r, &c, config) : -ENOMEM;
 	if (n == 0 && managed_read(&c.arena, was, &e) < 0) {
 		reply_internal(r, "failed to decode managed fields");
 		n = -EINVAL;

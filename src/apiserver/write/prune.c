@@ -45,7 +45,7 @@ static void prune_drop_empty(const struct api_kind *k, json_t *obj) {
 }
 
 /* What is there twice goes; two that differ, of one owner, are warned of alone, as kube-apiserver does. */
-static void drop_repeated_owners(struct request *r, json_t *obj) {
+static void drop_repeated_owner_references(struct request *r, json_t *obj) {
 	json_t *list = json_object_get(object_meta(obj), "ownerReferences");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *kept = json_array_get(list, i);
@@ -79,7 +79,7 @@ int prune_object(struct request *r, const struct api_kind *k, const struct api_e
 	api_prune(k->desc, obj, &unknown);
 	if (check_unknown(r, k, object_meta_str(obj, "name"), &unknown) < 0)
 		return -EINVAL;
-	drop_repeated_owners(r, obj);
+	drop_repeated_owner_references(r, obj);
 	prune_drop_empty(k, obj);
 	int e = prepare_object(r, k, obj);
 	if (e < 0)

@@ -18,7 +18,7 @@
 #include "apiserver/request/body.h"
 #include "apiserver/request/reply.h"
 #include "apiserver/write/handlers.h"
-#include "apiserver/write/owners.h"
+#include "apiserver/write/managers.h"
 #include "apiserver/write/prune.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/write.h"
@@ -57,7 +57,7 @@ static int set_at(json_t *obj, const char *path, int64_t value) {
 	return set_at(json_object_get(obj, name), path, value);
 }
 
-static bool owns(const struct fields *set, const char *path) {
+static bool has_field(const struct fields *set, const char *path) {
 	char name[64];
 	const struct fields_node *node = NULL;
 	while (*path) {
@@ -134,7 +134,7 @@ void handle_scale_get(const struct store *store, struct request *r) {
 /* ---- who owns the count ---- */
 
 /* Those of the object's entries that have the count, as entries of a Scale. */
-static json_t *owners_of_scale(struct arena *m, const struct api_kind *k, const json_t *list) {
+static json_t *managers_of_scale(struct arena *m, const struct api_kind *k, const json_t *list) {
 	struct managed all, e = {.arena = m};
 	char gv[64];
 	api_kind_version(k, gv);
@@ -144,7 +144,7 @@ static json_t *owners_of_scale(struct arena *m, const struct api_kind *k, const 
 	for (size_t i = 0; i < all.n; i++) {
 		const struct managed_entry *x = &all.v[i];
 		struct writer who = {x->manager, SCALE_VERSION, x->subresource, ""};
-		if (!streq(x->version, gv) || !owns(x->set, k->scale->spec_replicas))
+		if (!streq(x->version, gv) || !has_field(x->set, k->scale->spec_replicas))
 			continue;
 		struct managed_entry *y = managed_get(&e, &who, x->apply);
 		if (!y)
@@ -159,7 +159,7 @@ static json_t *owners_of_scale(struct arena *m, const struct api_kind *k, const 
  * The other way: what SCALE says of the count is put into the object's LIST. An Apply entry that still has the count
  * stays; all others lose it to an entry of the same name in SCALE, which begins without a time.
  */
-static json_t *owners_of_object(struct arena *m, const struct api_kind *k, const json_t *list, const json_t *scale) {
+static json_t *managers_of_object(struct arena *m, const struct api_kind *k, const json_t *list, const json_t *scale) {
 	struct managed all, counts, e = {.arena = m};
 	char gv[64];
 	api_kind_version(k, gv);
@@ -177,7 +177,7 @@ static json_t *owners_of_object(struct arena *m, const struct api_kind *k, const
 		/* Of versions that are not there nothing is known. */
 		if (!streq(x->version, gv))
 			continue;
-		if (owns(x->set, k->scale->spec_replicas)) {
+		if (has_field(x->set, k->scale->spec_replicas)) {
 			y = x->apply ? managed_find(&counts, &who, true) : NULL;
 			if (!y) {
 				x->set = fields_difference(m, x->set, count);
@@ -190,7 +190,7 @@ static json_t *owners_of_object(struct arena *m, const struct api_kind *k, const
 	}
 	for (size_t i = 0; i < counts.n; i++) {
 		const struct managed_entry *x = &counts.v[i];
-		if (owns(x->set, "spec.replicas"))
+		if (has_field(x->set, "spec.replicas"))
 			e.v[e.n++] = (struct managed_entry){x->manager, gv, x->subresource, "", x->apply, count, NULL};
 	}
 	return managed_print(&e);
@@ -236,7 +236,7 @@ static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 	if (write_check_type(r, k, scale) < 0 || write_check_namespace(r, k, scale) < 0 ||
 	    write_check_name(r, scale) < 0)
 		return -EINVAL;
-	json_decref(owners_detach(scale));
+	json_decref(managers_detach(scale));
 	if (prune_object(r, k, r->duplicates, scale) < 0 || check_values(r, scale) < 0)
 		return -EINVAL;
 	/* 0 is as good as nothing; so that a rehearsed no-op is one. */
@@ -284,9 +284,9 @@ static enum write_result write_scale(const struct stage *s, struct request *r, c
 		reply_not_found(r);
 		return WRITE_DONE;
 	}
-	if (!(was = owners_of_scale(m, k, st->managed)) ||
-	    owners_update(r, &api_kind_scale, old, was, scale, NULL, &now) < 0 ||
-	    !(list = owners_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
+	if (!(was = managers_of_scale(m, k, st->managed)) ||
+	    managers_update(r, &api_kind_scale, old, was, scale, NULL, &now) < 0 ||
+	    !(list = managers_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
 		return scale_out_of_memory(r);
 	/* What the Scale's text has twice has been told; the object was read from the store. */
 	return write_put(s, r, st, &(struct put){.obj = obj, .list = list, .answer = answer_scale});

@@ -48,7 +48,7 @@ int stage_check(const struct stage *s, struct request *r, const json_t *old, con
 	if ((e = bounds_check_values(r, old, managed, obj, &size)) < 0 ||
 	    (e = bounds_check_size(s->store, r, old, obj, text.len)) < 0)
 		return e;
-	validate_owners(obj, &errs);
+	validate_owner_references(obj, &errs);
 	bounds_check_managed(r, old, managed, obj, &errs);
 	e = validate_object(s->store, r, old, obj, &text, &errs);
 	if (errs.n) {

@@ -9,7 +9,7 @@
 #include "apiserver/write/pools.h"
 #include "base/util.h"
 
-void validate_owners(const json_t *obj, struct api_errors *errs) {
+void validate_owner_references(const json_t *obj, struct api_errors *errs) {
 	size_t i, n = 0;
 	json_t *owner;
 	json_array_foreach(json_object_get(object_meta(obj), "ownerReferences"), i, owner) {

@@ -6,7 +6,7 @@
 #include "apiserver/request/request.h"
 
 /* An owner may be of any kind but Event, and one of them at most is the object's controller. */
-void validate_owners(const json_t *obj, struct api_errors *errs);
+void validate_owner_references(const json_t *obj, struct api_errors *errs);
 
 /*
  * OBJ, whose JSON is TEXT, as the new state of OLD (NULL: it is created). 0; -EINVAL, and ERRS says why; -ENOMEM. What

@@ -21,7 +21,7 @@
 #include "apiserver/write/bounds.h"
 #include "apiserver/write/finalizers.h"
 #include "apiserver/write/handlers.h"
-#include "apiserver/write/owners.h"
+#include "apiserver/write/managers.h"
 #include "apiserver/write/prune.h"
 #include "apiserver/write/stage.h"
 #include "apiserver/write/token_secret.h"
@@ -223,13 +223,13 @@ static enum write_result write_create(const struct stage *s, struct request *r, 
 	_buf_free_ struct buf text = {0};
 	if (bounds_check_lengths(r, obj, 0) < 0)
 		return WRITE_DONE;
-	sent = owners_detach(obj);
+	sent = managers_detach(obj);
 	drop_server_meta(obj);
 	if (prune_object(r, rt->kind, r->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (set_name_label(rt->kind, obj) < 0)
 		return write_out_of_memory(r);
-	if (!list && owners_update(r, rt->kind, NULL, NULL, obj, sent, &tracked) < 0)
+	if (!list && managers_update(r, rt->kind, NULL, NULL, obj, sent, &tracked) < 0)
 		return write_out_of_memory(r);
 	if (set_new_meta(s, rt, obj) < 0 || set_name_label(rt->kind, obj) < 0)
 		return write_out_of_memory(r);
@@ -244,7 +244,7 @@ static enum write_result write_create(const struct stage *s, struct request *r, 
 		return WRITE_DONE;
 	if (rt->kind == &api_kind_secret && token_secret_fill(s->auth, rt->ns, obj) < 0)
 		return write_out_of_memory(r);
-	if (owners_attach(obj, list ? list : tracked) < 0)
+	if (managers_attach(obj, list ? list : tracked) < 0)
 		return write_out_of_memory(r);
 	if (stage_check(s, r, NULL, NULL, obj, &text) < 0)
 		return WRITE_DONE;
@@ -412,7 +412,7 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	_buf_free_ struct buf text = {0};
 	if (bounds_check_lengths(r, obj, json_array_size(st->managed)) < 0)
 		return WRITE_DONE;
-	sent = owners_detach(obj);
+	sent = managers_detach(obj);
 	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, put->need_version) < 0)
 		return WRITE_DONE;
 	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
@@ -422,7 +422,7 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 		return write_out_of_memory(r);
 	if (rt->verb == VERB_UPDATE && finalizers_keep(s->auth->rbac, r, old, obj) < 0)
 		return write_out_of_memory(r);
-	if (!list && owners_update(r, rt->kind, old, st->managed, obj, sent, &tracked) < 0)
+	if (!list && managers_update(r, rt->kind, old, st->managed, obj, sent, &tracked) < 0)
 		return write_out_of_memory(r);
 	if (!list)
 		list = tracked;
@@ -437,7 +437,7 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	if (!rt->status && object_has_generation(rt->kind) && object_desired_differs(rt->kind, old, obj) &&
 	    object_set_meta_i64(obj, "generation", object_generation(old) + 1) < 0)
 		return write_out_of_memory(r);
-	if (owners_attach(obj, list) < 0)
+	if (managers_attach(obj, list) < 0)
 		return write_out_of_memory(r);
 	if (stage_check(s, r, old, st->managed, obj, &text) < 0)
 		return WRITE_DONE;
@@ -469,7 +469,7 @@ int write_find(const struct stage *s, struct request *r, struct stored *ret, enu
 		return -EPERM;
 	if (!o)
 		return 0;
-	ret->managed = owners_detach(ret->tree);
+	ret->managed = managers_detach(ret->tree);
 	ret->o = o;
 	return 0;
 }
@@ -575,7 +575,8 @@ static enum write_result handle_apply(const struct stage *s, struct request *r, 
 	_json_decref_ json_t *obj = NULL, *list = NULL;
 	if (!st->o && r->route.status)
 		return not_found(r);
-	if (owners_apply(r, st->tree, st->managed, &obj, &list) < 0 || write_check_namespace(r, r->route.kind, obj) < 0)
+	if (managers_apply(r, st->tree, st->managed, &obj, &list) < 0 ||
+	    write_check_namespace(r, r->route.kind, obj) < 0)
 		return WRITE_DONE;
 	if (st->o) {
 		const struct put put = {.obj = obj, .list = list, .duplicates = r->duplicates, .answer = reply_object};
@@ -601,11 +602,11 @@ enum write_result handle_patch(const struct stage *s, struct request *r) {
 	/* A patch may be of the managedFields, too. A merge patch says so; without them the rest is less to copy. */
 	const bool merge = streq(r->content_type, TYPE_MERGE_PATCH);
 	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
-	    owners_attach(st.tree, st.managed) < 0)
+	    managers_attach(st.tree, st.managed) < 0)
 		return write_out_of_memory(r);
 	if (write_patch(r, r->route.kind, st.tree, &obj) < 0)
 		return WRITE_DONE;
-	json_decref(owners_detach(st.tree));
+	json_decref(managers_detach(st.tree));
 	if (!json_is_object(obj)) {
 		reply_bad_request(r, "the patch leaves no object");
 		return WRITE_DONE;
