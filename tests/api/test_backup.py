@@ -49,7 +49,7 @@ def test_backup_and_restore(server, tmp_path):
     late = server.patch(f"{G}/images/i5", {"metadata": {"labels": {"n": "late"}}}).json
     assert "another nacre-apiserver uses" in command("restore", "--database", server.database, "--force", copy, status=1)
     server.stop()
-    assert "is there already" in command("restore", "--database", server.database, copy, status=1)
+    assert "exists; with --force" in command("restore", "--database", server.database, copy, status=1)
     command("restore", "--database", server.database, "--force", copy)
     server.start()
     assert objects(server) == saved

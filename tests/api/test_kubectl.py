@@ -168,7 +168,7 @@ def test_rights(kubectl, server):
     assert kubectl("get", "cm", "m", "-n", "t", "-o", "jsonpath={.data.a}") == "hello"
     assert kubectl("get", "sa", "-n", "t", "-o", "name").split() == ["serviceaccount/default", "serviceaccount/robot"]
     p = kubectl.run("create", "quota", "q", "-n", "t", "--hard=pods=1", check=False)
-    assert p.returncode == 1 and "TenantQuotas of nacre.dev" in p.stderr
+    assert p.returncode == 1 and "TenantQuota of nacre.dev" in p.stderr
     for who, may, may_not in (("alice", ["get", "instances"], ["delete", "instances"]),
                               ("system:serviceaccount:t:robot", ["list", "instances"], ["get", "secrets"])):
         assert kubectl("auth", "can-i", *may, "-n", "t", "--as", who) == "yes\n"

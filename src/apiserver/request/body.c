@@ -94,12 +94,12 @@ static int parse_protobuf(struct request *r, bool options) {
 	return e;
 }
 
-/* A whole object may be sent as it was read: with its managedFields, which take as many values again. */
+/* A client may send a whole object as it read it, with managedFields, which have up to as many values again. */
 static int check_values(const json_t *body, struct error *err) {
 	size_t values = TREE_VALUES_MAX, managed = OBJECT_VALUES_MAX;
 	struct error ignored;
 	const json_t *list = json_object_get(object_meta(body), "managedFields");
-	/* Cheap: the body has OBJECT_VALUES_MAX values at most. */
+	/* This is cheap: the body has at most OBJECT_VALUES_MAX values. */
 	if (list && tree_charge(list, 2, &managed, NULL, &ignored) == 0)
 		values += OBJECT_VALUES_MAX - managed;
 	return tree_charge(body, 0, &values, NULL, err) == 0
@@ -113,7 +113,7 @@ static int parse_json(struct request *r, bool yaml, struct error *err) {
 	bool twice;
 	int e = tree_load_foreign(text, r->body.len, whole ? OBJECT_VALUES_MAX : TREE_VALUES_MAX, &r->json, &twice,
 	                          err);
-	/* A value takes two bytes at least. */
+	/* A value takes at least two bytes, so a shorter body has few enough. */
 	if (e == 0 && whole && r->body.len / 2 >= TREE_VALUES_MAX)
 		e = check_values(r->json, err);
 	if (e == 0 && twice && yaml)
@@ -125,25 +125,27 @@ static int parse_json(struct request *r, bool yaml, struct error *err) {
 	}
 	if (!twice)
 		return 0;
-	/* Whether that is an error depends on what the client asked; see prune_object(). */
+	/* fieldValidation decides whether that is an error; see prune_object(). */
 	r->duplicates = calloc(1, sizeof(*r->duplicates));
 	return r->duplicates && json_duplicates(text, r->body.len, r->duplicates) == 0 ? 0 : error_oom(err);
 }
 
-/* JSON is YAML, and much faster to read. */
+/* A body that begins with { is first read as JSON, which is YAML as well and is read much faster. */
 static int parse_yaml(struct request *r, bool strict, struct error *err) {
 	const char *text = r->body.data ? r->body.data : "";
 	const bool json = text[strspn(text, " \t\r\n")] == '{';
 	int e = json ? parse_json(r, true, err) : -EINVAL;
 	if (e == 0)
 		return 0;
-	/* What is wrong with shorter ones, such as a member that is there twice, the reader of YAML says as Kubernetes
-	 * does. */
+	/*
+	 * If that failed and the body is not too long for the YAML reader, the YAML reader reports the fault, for
+	 * example a repeated key, in Kubernetes' words.
+	 */
 	if (json && r->body.len > YAML_TEXT_MAX)
 		return e;
 	if (r->body.len > YAML_TEXT_MAX)
 		return error_set(err, EMSGSIZE,
-		                 "a body in YAML may have at most %zu bytes, not %zu; one in JSON may have %zu",
+		                 "a body in YAML may have at most %zu bytes, not %zu; a body in JSON may have %zu",
 		                 YAML_TEXT_MAX, r->body.len, REQUEST_BODY_MAX);
 	e = yaml_parse(text, r->body.len, strict, &r->json, err);
 	if (e == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What a write brings along: options in the query, and a body of one of several media types. */
+/* Reads what comes with a write: options in the query, and a body of one of several media types. */
 
 #include "apiserver/request/request.h"
 
@@ -11,7 +11,7 @@
 #define TYPE_APPLY       "application/apply-patch+yaml"
 #define TYPE_YAML        "application/yaml"
 
-/* Checks options and media type, and makes R->json of the body. On failure the reply is set: -EINVAL. */
+/* Checks options and media type, and parses the body into R->json. -EINVAL: the reply is set. */
 int body_parse(struct request *r) _must_use_;
 
 /* True for a server-side apply. */

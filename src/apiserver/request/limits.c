@@ -11,13 +11,15 @@
 #include "base/tree.h"
 #include "base/util.h"
 
-/* For users and for addresses. Documented in docs/apiserver.md. */
+/* The first row is for users, the second for addresses. docs/apiserver.md documents the values. */
 static const size_t maxima[2][LIMITS_COUNT] = {
 	{[LIMIT_CONNECTIONS] = 512, [LIMIT_REQUESTS] = 128, [LIMIT_WATCHES] = 256, [LIMIT_MEMORY] = (size_t)128 << 20},
 	{[LIMIT_CONNECTIONS] = 256, [LIMIT_REQUESTS] = 32, [LIMIT_WATCHES] = 16, [LIMIT_MEMORY] = (size_t)16 << 20},
 };
 
-/* Of processor time: so much at once, and of each second so many times a user's share. Documented in docs/apiserver.md.
+/*
+ * Limits of processor time: a burst, and for each second a multiple (in tenths) of a user's share. docs/apiserver.md
+ * documents the values.
  */
 static const struct share {
 	int64_t burst_ns, tenths;
@@ -29,12 +31,12 @@ struct party {
 	unsigned refs;
 	bool address, exempt, trusted;
 	size_t used[LIMITS_COUNT];
-	bool kept;           /* by a reference of its own */
-	int64_t events_from; /* monotonic ns; so far the allowance of Events is used up */
-	int64_t time_used;   /* processor time that was not given back by TIME_AT, monotonic ns */
+	bool kept;           /* it has a reference of its own because of events_from */
+	int64_t events_from; /* monotonic ns: the allowance of Events is used up to this time */
+	int64_t time_used;   /* processor time in ns that was not yet given back at TIME_AT (monotonic ns) */
 	int64_t time_at;
-	bool time_kept; /* by a reference of its own */
-	char name[];    /* "user ann", as messages say it: also the key */
+	bool time_kept; /* it has a reference of its own because of time_used */
+	char name[];    /* the key, as messages write it: "user ann" */
 };
 
 static int party_cmp(const struct party *a, const struct party *b) {
@@ -46,8 +48,8 @@ RB_GENERATE_INTERNAL(parties, party, node, party_cmp, _unused_ static)
 
 struct limits {
 	struct parties parties;
-	int64_t percent; /* of a processor: a user's share */
-	/* Who the loop works for since SINCE, of the thread's clock; NULL: nobody. */
+	int64_t percent; /* a user's share of a processor */
+	/* The party that the loop works for since SINCE (ns of the thread's clock); NULL: none. */
 	struct party *working;
 	enum work what;
 	uint64_t since, *also;
@@ -139,7 +141,7 @@ struct party *limits_user(struct limits *l, const struct user *u) {
 	bool exempt = user_in_group(u, GROUP_MASTERS);
 	bool agent = user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES);
 	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
-	/* A name in a group of agents is another party than the same name outside of it. */
+	/* An agent is another party than a user with the same name who is in no group of agents. */
 	_free_ char *name = exempt ? strdup("the members of " GROUP_MASTERS)
 	                    : account
 	                            ? strf("the ServiceAccounts of namespace %.*s", (int)strcspn(account, ":"), account)
@@ -162,7 +164,7 @@ struct party *limits_address(struct limits *l, const struct sockaddr *sa) {
 		if (IN6_IS_ADDR_V4MAPPED(&a))
 			inet_ntop(AF_INET, &a.s6_addr[12], text, sizeof(text));
 		else {
-			/* Whoever has one address of a /64 has them all. */
+			/* Whoever has one address of a /64 can use all of them. */
 			memset(&a.s6_addr[8], 0, 8);
 			inet_ntop(AF_INET6, &a, text, sizeof(text));
 			suffix = "/64";
@@ -207,7 +209,7 @@ bool party_hold(struct party *p, size_t *held, size_t n, bool must) {
 
 bool party_event(struct party *p, uint64_t now_ns) {
 	const int64_t now = (int64_t)now_ns, step = EVENTS_INTERVAL_NS, first = now - EVENTS_BURST * step;
-	/* Each Event moves it on by its share of time; what is further back than a whole burst is forgotten. */
+	/* Each Event moves events_from on by one interval. At most one burst of unused allowance is kept. */
 	const int64_t from = p->kept ? MAX(p->events_from, first) : first;
 	if (from + step > now)
 		return false;
@@ -221,7 +223,7 @@ static const struct share *share_of(const struct party *p) {
 	return &shares[p->trusted ? 2 : p->address ? 1 : 0];
 }
 
-/* Of each second, in thousandths. */
+/* The part of each second that P may use, in thousandths. */
 static int64_t thousandths(const struct party *p) {
 	return share_of(p)->tenths * p->limits->percent;
 }
@@ -234,7 +236,7 @@ static int64_t time_used(const struct party *p, int64_t now) {
 static void use_time(struct party *p, int64_t cpu_ns, int64_t now) {
 	p->time_used = MAX(time_used(p, now) + cpu_ns, (int64_t)0);
 	p->time_at = now;
-	/* One that comes back has what it has used by then. */
+	/* Keep the party while it owes time, so that it still owes it after it has reconnected. */
 	if (!p->time_kept && p->time_used > 0) {
 		p->refs++;
 		p->time_kept = true;
@@ -318,7 +320,8 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		         max);
 		return 5;
 	case LIMIT_WATCHES:
-		snprintf(out, 512, "too many watches: %.300s may have %zu; end some, or try again later", p->name, max);
+		snprintf(out, 512, "too many watches: %.300s may have %zu; close some, or try again later", p->name,
+		         max);
 		return 5;
 	case LIMIT_REQUESTS:
 		snprintf(out, 512, "too many requests: %.300s may have %zu under way; please try again later", p->name,
@@ -326,12 +329,12 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		return 1;
 	case LIMIT_MEMORY:
 		snprintf(out, 512,
-		         "too much memory: what is held for requests and answers of %.300s may be %zu MiB; read the "
+		         "too much memory: requests and answers of %.300s may take %zu MiB; read the "
 		         "answers, ask for less at a time (limit), or try again later",
 		         p->name, max >> 20);
 		return 1;
 	case LIMIT_EVENTS:
-		snprintf(out, 512, "too many Events: %.300s may make %d at once, and then one each %d ms", p->name,
+		snprintf(out, 512, "too many Events: %.300s may create %d at once, and then one every %d ms", p->name,
 		         EVENTS_BURST, (int)(EVENTS_INTERVAL_NS / 1000000));
 		return 5;
 	case LIMIT_TIME:
@@ -340,7 +343,7 @@ unsigned limits_message(const struct party *p, enum limit what, char out[static 
 		         "once; please try again later",
 		         p->name, (int)thousandths(p), (int)(share_of(p)->burst_ns / (int64_t)NSEC_PER_SEC));
 		return MAX(party_wait_s(p, now_monotonic_ns()), 1U);
-	default: snprintf(out, 512, "the server has as many connections as it takes; try again later"); return 5;
+	default: snprintf(out, 512, "the server has too many connections; try again later"); return 5;
 	}
 }
 

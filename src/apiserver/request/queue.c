@@ -4,23 +4,25 @@
 #include "apiserver/request/limits.h"
 #include "base/util.h"
 
-/* Changes in one transaction: enough to spread the fsync thin, few enough to answer soon. */
+/* The number of changes in a transaction: enough to share the cost of an fsync, few enough to answer soon. */
 #define BATCH_MAX 2048
-/* Processor time after which no further write begins before others had their turn. */
+/* The processor time after which other work of the loop has its turn before the next write. */
 #define TURN_NS (20 * NSEC_PER_MSEC)
-/* Processor time of the loop after which a commit waits for no more writes: enough for hundreds of them. */
+/*
+ * The processor time of the loop after which a commit no longer waits for further writes: enough for hundreds of them.
+ */
 #define COMMIT_NS (20 * NSEC_PER_MSEC)
 
-/*
- * Runs what waits, until all of it has been tried once, or others must have their turn. What must come later stays, in
- * order.
- */
+/* Runs each waiting write once, or until other work must have its turn. Writes that must run later stay, in order. */
 static void run_waiting(struct queue *q) {
 	if (q->running || store_busy(q->store))
 		return;
 	q->running = true;
 	struct write *w, *next, *last = TAILQ_LAST(&q->waiting, write_list);
-	/* Read once for each write: this clock is a system call, and where one write ends the next begins. */
+	/*
+	 * The clock is read once for each write, since it is a system call. The end of a write is the beginning of the
+	 * next.
+	 */
 	uint64_t now = now_thread_cpu_ns();
 	const uint64_t until = now + TURN_NS;
 	bool end = false;
@@ -31,7 +33,7 @@ static void run_waiting(struct queue *q) {
 			q->again = true;
 			break;
 		}
-		/* Those that put themselves into the queue again are behind the last one. */
+		/* A write that queues itself again is then behind LAST and is not run in this call. */
 		next = TAILQ_NEXT(w, link);
 		end = w == last;
 		const uint64_t begin = now;
@@ -74,10 +76,10 @@ void queue_served(struct queue *q, uint64_t now) {
 }
 
 static void commit(struct queue *q) {
-	/* Whoever runs the queue commits after it. */
+	/* If the queue is running, its caller commits afterwards. */
 	if (q->running || store_busy(q->store) || (!store_staged_count(q->store) && !q->again))
 		return;
-	/* With a loop: after what else is ready now, which may hold more writes. */
+	/* With a loop, commit when nothing else is ready: what is ready now may add writes. */
 	if (q->commit_soon) {
 		if (!q->commit_since)
 			q->commit_since = now_thread_cpu_ns();
@@ -99,7 +101,7 @@ void queue_run(struct queue *q) {
 
 void queue_write(struct queue *q, struct write *w) {
 	TAILQ_INSERT_TAIL(&q->waiting, w, link);
-	/* One that goes on where it left off, though nothing was changed: others come first. */
+	/* A write that continues later queues itself again. Run the queue soon, even if nothing was changed. */
 	q->again |= q->running;
 	queue_run(q);
 }

@@ -19,7 +19,7 @@ void reply_clear(struct reply *r) {
 	*r = (struct reply){0};
 }
 
-/* Warnings outlive a change of mind about the rest. */
+/* Clears the reply, except for its warnings. */
 static void reply_start(struct reply *r, unsigned code, const char *type) {
 	struct buf warnings = r->warnings;
 	r->warnings = (struct buf){0};
@@ -39,7 +39,7 @@ void reply_json(struct reply *r, unsigned code, struct buf *body) {
 	}
 	r->body = *body;
 	*body = (struct buf){.max = body->max};
-	/* For people at a terminal; if there is no memory for it, it isn't missed. */
+	/* For people at a terminal. If there is no memory for the newline it is left out. */
 	if (r->body.len && r->body.data[r->body.len - 1] != '\n')
 		buf_putc(&r->body, '\n');
 	r->body.failed = false;
@@ -184,7 +184,7 @@ void reply_route_not_found(struct request *rq) {
 void reply_method_not_allowed(struct request *rq) {
 	const struct api_kind *k = rq->route.kind;
 	struct status_details d = {0};
-	if (k && object_has_generation(k)) { /* what custom resources say more than the core kinds */
+	if (k && object_has_generation(k)) { /* kube-apiserver adds these details for custom resources only */
 		d.group = k->group;
 		d.kind = k->plural;
 	}
@@ -231,7 +231,7 @@ void reply_invalid(struct request *rq, const char *name, const struct api_errors
 	reply_invalid_as(rq, rq->route.kind->group, rq->route.kind->kind, name, errs);
 }
 
-/* One error, of one field. */
+/* Prints a single error of a single field. */
 static void invalid_one(struct request *rq, const char *group, const char *kind, const char *name,
                         enum api_reason reason, const char *path, const char *fmt, va_list ap) _printf_(7, 0);
 static void invalid_one(struct request *rq, const char *group, const char *kind, const char *name,

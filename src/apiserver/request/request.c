@@ -24,7 +24,7 @@ static int hex(char c) {
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* In place; false for a bad escape, a NUL, a control character, or what is no UTF-8. */
+/* Decodes in place. False: a bad escape, NUL, a control character, or not UTF-8. */
 static bool percent_decode(char *s, bool plus_is_space) {
 	char *out = s;
 	const char *start = s;
@@ -77,7 +77,10 @@ static int parse_query(struct request *r) {
 	return 0;
 }
 
-/* What is larger glibc takes from its bins and not from a thread's cache: measured, a tenth of a create's time. */
+/*
+ * glibc serves a larger struct from its bins instead of the thread's cache, which was measured to cost a tenth of the
+ * time of a create.
+ */
 _Static_assert(sizeof(struct request) <= 1032, "a request is larger than glibc's tcache takes");
 
 struct request *request_new(const char *method, const char *target) {
@@ -95,7 +98,7 @@ struct request *request_new(const char *method, const char *target) {
 	if (strlen(r->path) > REQUEST_PATH_MAX || r->path[0] != '/' || !percent_decode(r->path, false))
 		reply_bad_request(r, "the path of the request is malformed");
 	else {
-		/* "/api/" is "/api". */
+		/* "/api/" means "/api". */
 		size_t n = strlen(r->path);
 		if (n > 1 && r->path[n - 1] == '/')
 			r->path[n - 1] = '\0';
@@ -171,7 +174,9 @@ int request_set_accept(struct request *r, const char *value) {
 		size_t len = strcspn(p, ",");
 		size_t type = strcspn(p, ",; ");
 		bool as = memmem(p, len, "as=", 3) != NULL;
-		/* Only of /openapi/v2: "….v2@v1.0+protobuf", or "….v2.v1.0+protobuf" as it is answered. */
+		/*
+		 * /openapi/v2 is requested as "….v2@v1.0+protobuf", or as "….v2.v1.0+protobuf", the type of its answer.
+		 */
 		if (streq(r->path, "/openapi/v2") && type > 47 &&
 		    strncmp(p, "application/com.github.proto-openapi.spec.v2", 44) == 0) {
 			r->accept = MEDIA_OPENAPI_V2;
@@ -203,7 +208,7 @@ int request_set_accept(struct request *r, const char *value) {
 		}
 		p += len;
 	}
-	/* Health, metrics and OpenAPI v2 have types of their own; they don't ask. */
+	/* Health, metrics and OpenAPI v2 have their own types and ignore Accept. */
 	if (!starts_with(r->path, "/api"))
 		return 0;
 	reply_status(&r->reply, 406, "NotAcceptable", NULL,
@@ -225,7 +230,7 @@ int request_set_content_type(struct request *r, const char *value) {
 	return 0;
 }
 
-/* A watch is one of a list: with a name, `watch` counts for nothing. */
+/* A watch is a watch of a list: the parameter `watch` of a request with a name is ignored. */
 static enum verb verb_of(const struct request *r, bool named) {
 	const char *m = r->method;
 	if (streq(m, "GET") || streq(m, "HEAD"))
@@ -253,7 +258,7 @@ static bool find_kind(struct route *rt) {
 	return false;
 }
 
-/* "PLURAL", or of an object "PLURAL/NAME/SUBRESOURCE": N parts. */
+/* Finds a review whose path is "PLURAL", or for a subresource "PLURAL/NAME/SUBRESOURCE". N is the number of parts. */
 static bool find_review(struct route *rt, size_t n) {
 	for (const struct review *v = review_kinds; v->group; v++) {
 		bool sub = v->of && n == 3 && streq(v->subresource, rt->subresource) &&
@@ -268,7 +273,7 @@ static bool find_review(struct route *rt, size_t n) {
 	return false;
 }
 
-/* What is served of a resource whose path has N parts from PLURAL on. */
+/* Finds what is served for a path that has N parts from PLURAL on. */
 static enum route_fault find_served(struct route *rt, size_t n) {
 	const bool named = *rt->name;
 	if (find_review(rt, n))
@@ -290,7 +295,7 @@ static enum route_fault find_served(struct route *rt, size_t n) {
 		return object_has_generation(rt->kind) ? ROUTE_NO_NAME : ROUTE_NO_METHOD;
 	if (rt->asked == VERB_NONE || (rt->asked == VERB_CREATE && named) || (n == 3 && rt->asked == VERB_DELETE))
 		return ROUTE_NO_METHOD;
-	/* An object of a namespaced kind is only named within a namespace; nor is one made outside of it. */
+	/* A namespaced kind is only listed across namespaces; all else needs a namespace in the path. */
 	if (rt->kind->namespaced && !*rt->ns &&
 	    (named || rt->asked == VERB_CREATE || rt->asked == VERB_DELETE_COLLECTION)) {
 		rt->kind = NULL;
@@ -300,7 +305,7 @@ static enum route_fault find_served(struct route *rt, size_t n) {
 	return ROUTE_FINE;
 }
 
-/* Cuts TEXT up; the segments past SIZE only count. */
+/* Splits TEXT at "/" and returns the number of segments. Those past SIZE are counted but not stored. */
 static size_t split(char *text, char **seg, size_t size) {
 	char *save = NULL;
 	size_t n = 0;
@@ -328,7 +333,7 @@ int route_parse(struct request *r) {
 	rt->version = seg[core ? 1 : 2];
 	seg += core ? 2 : 3;
 	n -= core ? 2 : 3;
-	/* "namespaces/NS/PLURAL…", but "namespaces/NS/status" is of the namespace itself. */
+	/* "namespaces/NS/PLURAL…", but "namespaces/NS/status" is a subresource of the namespace. */
 	if (streq(seg[0], "namespaces") && n >= 3 && !streq(seg[2], "status") && !streq(seg[2], "finalize")) {
 		rt->ns = seg[1];
 		seg += 2;
@@ -344,7 +349,7 @@ int route_parse(struct request *r) {
 	struct error err;
 	int e = selector_parse(rt->kind, request_param(r, "labelSelector"), request_param(r, "fieldSelector"),
 	                       &r->selector, &err);
-	/* It is told once it is known that the client may ask at all. */
+	/* The error is reported only after authorization. */
 	if (e == -EINVAL && (r->selector_fault = strdup(err.msg)))
 		return 0;
 	if (e < 0)
@@ -368,11 +373,11 @@ int route_check(struct request *r) {
 	case ROUTE_NO_NAME: reply_bad_request(r, "name must be provided"); break;
 	case ROUTE_NOT_FOUND:
 		reply_route_not_found(r);
-		/* What `kubectl create quota` makes is not served; say what is. */
+		/* `kubectl create quota` creates ResourceQuotas, which are not served; name the kind that is. */
 		if (!*rt->group && streq(rt->plural, "resourcequotas"))
 			reply_status(&r->reply, 404, "NotFound", &(struct status_details){0},
-			             "the server could not find the requested resource: quotas are TenantQuotas of "
-			             "nacre.dev/v1alpha1 here");
+			             "the server could not find the requested resource: use a TenantQuota of "
+			             "nacre.dev/v1alpha1");
 	}
 	return -EINVAL;
 }

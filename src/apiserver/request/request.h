@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * One request and its answer, free of HTTP's wire: apiserver/http/http.c fills it in from a connection, tests and
- * fuzzers by hand. The request owns all it points to; request_free() releases it.
+ * A request and its answer, independent of HTTP. apiserver/http/http.c fills it in from a connection, tests and fuzzers
+ * by hand. The request owns all it points to; request_free() releases it.
  *
- * Life: request_new() parses the target; the body is added; server_handle() answers it, at once or (writes) later by
- * calling done(). The answer is then in `reply`.
+ * Order: request_new() parses the target; the caller adds headers and body; server_handle() answers at once or, for
+ * writes, later and then calls done(). The answer is in `reply`.
  */
 
 #include <jansson.h>
@@ -21,8 +21,8 @@
 #include "apiserver/store/store.h"
 #include "base/buf.h"
 
-#define REQUEST_BODY_MAX   ((size_t)3 << 20) /* longer bodies: 413 */
-#define OBJECT_MAX         ((size_t)3 << 19) /* stored size of an object, 1.5 MiB: 413 */
+#define REQUEST_BODY_MAX   ((size_t)3 << 20) /* in bytes; longer bodies get 413 */
+#define OBJECT_MAX         ((size_t)3 << 19) /* in bytes, of an object as it is stored, 1.5 MiB; larger objects get 413 */
 #define REQUEST_PATH_MAX   ((size_t)2048)
 #define REQUEST_PARAMS_MAX 32
 
@@ -38,32 +38,33 @@ enum verb {
 	VERB_DELETE_COLLECTION,
 	VERBS_COUNT,
 };
-const char *verb_name(enum verb v); /* as RBAC calls it */
+const char *verb_name(enum verb v); /* in RBAC's words */
 
-/* PARTIAL: metadata alone, of one object or of a list. OPENAPI_V2: that document as protobuf. */
+/* PARTIAL: only metadata, of one object or of a list. OPENAPI_V2: that document as protobuf. */
 enum media { MEDIA_JSON, MEDIA_TABLE, MEDIA_DISCOVERY, MEDIA_PARTIAL, MEDIA_PARTIAL_LIST, MEDIA_OPENAPI_V2 };
 
 enum route_fault { ROUTE_FINE, ROUTE_NOT_FOUND, ROUTE_NO_SUBRESOURCE, ROUTE_NO_METHOD, ROUTE_NO_NAME };
 
 /*
- * What method and target say: /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]], as apimachinery's
- * RequestInfo reads it. Authorization and handlers both go by this and parse nothing themselves. Strings are "" if
- * absent.
+ * Method and target as apimachinery's RequestInfo reads them:
+ * /apis/GROUP/VERSION/[namespaces/NS/]PLURAL[/NAME[/SUBRESOURCE]]. Authorization and handlers both use this and parse
+ * nothing themselves. Absent strings are "".
  */
 struct route {
-	bool is_resource; /* else the path itself is what is asked for, and all strings are empty */
+	bool is_resource; /* false: the request is for the path itself, and all strings are "" */
 	const char *group, *version, *plural, *ns, *name, *subresource;
-	enum verb asked;        /* whether or not it is served; VERB_NONE: a method that Kubernetes has no verb for */
-	enum route_fault fault; /* why it isn't served; told only to who is allowed what is asked */
-	enum verb verb;         /* what is served */
-	unsigned kind_index;    /* into api_kinds; for verbs other than VERB_NONE */
-	const struct api_kind *kind; /* NULL: there is none */
-	bool status, scale;          /* the subresources */
-	bool crds;                   /* of the CustomResourceDefinitions, with VERB_NONE and KIND NULL */
-	const struct review *review; /* a question, with VERB_CREATE; KIND is NULL, or what it is a subresource of */
+	enum verb asked; /* the verb of the request, served or not; VERB_NONE: Kubernetes has no verb for the method */
+	enum route_fault fault;      /* why it isn't served; only reported to users who may do what they asked */
+	enum verb verb;              /* the verb that is served */
+	unsigned kind_index;         /* index into api_kinds; set if `verb` is not VERB_NONE */
+	const struct api_kind *kind; /* NULL: no such kind */
+	bool status, scale;          /* the subresources of that name */
+	bool crds;                   /* CustomResourceDefinitions; `verb` is then VERB_NONE and `kind` NULL */
+	const struct review
+		*review; /* a review, with VERB_CREATE; `kind` is then NULL, or the kind whose subresource it is */
 };
 
-/* The built-in kinds are there as these, too; see schema/discovery.h. */
+/* The built-in kinds are also listed as CustomResourceDefinitions; see schema/discovery.h. */
 #define CRD_GROUP   "apiextensions.k8s.io"
 #define CRD_VERSION "v1"
 #define CRD_PLURAL  "customresourcedefinitions"
@@ -72,85 +73,93 @@ struct param {
 	const char *key, *value;
 };
 
-/* The first member of what another layer keeps in a request or its reply: how that is freed. */
+/* Something that another layer keeps in a request or its reply begins with this struct, which says how to free it. */
 struct held {
 	void (*free)(struct held *h);
 };
-void held_free(struct held *h); /* NULL is fine */
+void held_free(struct held *h); /* H may be NULL */
 
 struct watch;
 
 struct reply {
-	unsigned code; /* HTTP status; 0 while there is no answer */
+	unsigned code; /* HTTP status; 0: there is no answer yet */
 	const char *content_type;
 	struct buf body;
-	/* A list: `body` holds what comes before the items, `items` the items (references), `tail` what follows. */
+	/*
+	 * For a list: `body` is the part before the items, `items` has a reference to each item, `tail` is the part
+	 * after them.
+	 */
 	struct blob **items;
 	size_t n_items;
 	const char *tail;
 	struct item_style style;
-	struct watch *watch; /* begins with a struct held; a stream, after `body`, which is empty */
-	struct buf warnings; /* Warning header values, each ended by "\n" */
+	struct watch *watch; /* begins with a struct held; `body` is empty, and the watch sends its stream */
+	struct buf warnings; /* values of Warning headers, each ended by "\n" */
 	char etag[40];
 	unsigned retry_after_s;
 };
 
 struct request {
-	struct write write; /* first */
+	struct write write; /* must be the first member */
 	struct user *user;  /* a reference; NULL until someone is authenticated */
-	struct user *as;    /* whom the user asks to be taken for; NULL: nobody else */
-	struct user *by; /* who was allowed that: the user that was authenticated, and USER is whom it is taken for */
+	struct user *as;    /* the user that the client wants to impersonate; NULL: none */
+	struct user *by;    /* the impersonating user, who was authenticated; `user` is then the impersonated one */
 	char *method;
 	char *path; /* decoded */
 	char *query;
 	struct param *params; /* pointers into `query` */
-	size_t n_params;      /* REQUEST_PARAMS_MAX at most */
+	size_t n_params;      /* at most REQUEST_PARAMS_MAX */
 	struct route route;
-	char *segments; /* the path cut up, for route */
-	/* Of list, watch and deletecollection; NULL: all. SELECTOR_FAULT, unless it is NULL: why it can't be read. */
+	char *segments; /* the split path, which `route` points into */
+	/*
+	 * Of list, watch and deletecollection; NULL: all objects. SELECTOR_FAULT: why it can't be parsed; NULL: no
+	 * fault.
+	 */
 	struct selector *selector;
 	char *selector_fault;
 	enum media accept;
-	bool websocket;     /* it asks for an upgrade of the connection, which isn't served */
+	bool websocket;     /* the client asks for an upgrade of the connection, which isn't supported */
 	char *content_type; /* lower case, without parameters; NULL if absent */
 	char *if_none_match;
 	char *user_agent;
-	char audit_id[65]; /* in the audit log and in the answer */
+	char audit_id[65]; /* written to the audit log and to the answer */
 	struct buf body;
-	json_t *json;                  /* the body once parsed */
-	struct api_errors *duplicates; /* its keys that are there twice; NULL: none */
+	json_t *json;                  /* the parsed body */
+	struct api_errors *duplicates; /* repeated keys of the body; NULL: none */
 	struct reply reply;
 	uint64_t start_ns;
 	bool answered;
-	struct held *rest; /* of what takes several turns of the loop: what is left to do; NULL: nothing */
-	/* Called when a deferred answer is there. */
+	struct held *rest; /* the remaining work of a request that takes several turns of the loop; NULL: none */
+	/* Called when a deferred answer is complete. */
 	void (*done)(struct request *r);
 	void *userdata;
 };
 
 /*
- * TARGET is the raw one of the request line. Never fails but for memory (NULL): an odd target gives a request
- * whose reply is already set.
+ * TARGET is the raw target of the request line. Returns NULL only if memory runs out. If the target is malformed, the
+ * reply is already set.
  */
 struct request *request_new(const char *method, const char *target);
 struct request *request_free(struct request *r);
 DEFINE_CLEANUP(request, struct request *, request_free)
 
-/* Values of headers; NULL is fine. 0, or -EINVAL with the reply set (406). */
+/* Set values of headers; NULL: the header is absent. 0, or -EINVAL with the reply set (406). */
 int request_set_accept(struct request *r, const char *value);
 int request_set_content_type(struct request *r, const char *value);
 
-/* The first one, as kube-apiserver takes it; NULL if absent. */
+/* The first value of a parameter, like kube-apiserver; NULL: absent. */
 const char *request_param(const struct request *r, const char *key);
-/* False if absent, "false" or "0" (Convert_Slice_string_To_bool() of k8s.io/apimachinery, pkg/runtime/conversion.go).
+/*
+ * True unless the parameter is absent, "false" or "0" (Convert_Slice_string_To_bool() of k8s.io/apimachinery,
+ * pkg/runtime/conversion.go).
  */
 bool request_flag(const struct request *r, const char *key);
-/* Nothing is to be changed: a rehearsal. */
+/* True if the request must not change anything. */
 bool request_dry_run(const struct request *r);
 
-/* Sets r->route and r->selector, once and for all; -ENOMEM with the reply set. */
+/* Sets r->route and r->selector; called once. 0, or -ENOMEM with the reply set. */
 int route_parse(struct request *r) _must_use_;
-/* 0, or -EINVAL with the reply set (404, 405, 400): nothing of that sort is served. */
+/* 0, or -EINVAL with the reply set (404, 405, 400): the route isn't served. */
 int route_check(struct request *r) _must_use_;
-/* The same for a selector that can't be read (400). */
+/* 0, or -EINVAL with the reply set (400): the selector can't be parsed. */
 int request_check_selector(struct request *r) _must_use_;

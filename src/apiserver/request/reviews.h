@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Questions put as objects: resources that are only created, never stored, and answered with the same object and its
- * status filled in (SelfSubjectAccessReview and the like; as a subresource, TokenRequest). This is how they are named,
- * for routes and discovery; auth/review.h answers them.
+ * Reviews are resources that are only created and never stored. The answer is the same object with its status filled in
+ * (SelfSubjectAccessReview and others; TokenRequest is a subresource). This table has their names, for routes and
+ * discovery; auth/review.h answers them.
  */
 
 #include "api/api.h"
@@ -24,10 +24,10 @@ struct review {
 	enum review_question question;
 	const char *group, *version, *kind, *plural, *singular;
 	bool namespaced;
-	/* A subresource of this kind of object, with this name; plural is the object's, then. Else NULL. */
+	/* For a subresource: the kind that it belongs to, whose plural is `plural`, and its name. Else NULL. */
 	const struct api_kind *of;
 	const char *subresource;
 };
 
-/* All there are, ended by group NULL. */
+/* All reviews; the last one has group NULL. */
 extern const struct review review_kinds[];

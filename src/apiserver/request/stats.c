@@ -12,7 +12,7 @@ static char limit_labels[LIMITS_COUNT][32];
 static char labels[VERBS_COUNT][CLASSES][64], verb_labels[VERBS_COUNT][32];
 static struct metric commits = METRIC_COUNTER("nacre_apiserver_commits_total", "Transactions written.");
 static struct metric changes =
-	METRIC_COUNTER("nacre_apiserver_changes_total", "Changes written; by commits: batch size.");
+	METRIC_COUNTER("nacre_apiserver_changes_total", "Changes written; divided by commits: the size of a batch.");
 static struct metric failures = METRIC_COUNTER("nacre_apiserver_commit_failures_total", "Transactions that failed.");
 static struct metric commit_seconds = {.name = "nacre_apiserver_commit_seconds_total",
                                        .help = "Time spent writing transactions.",
@@ -22,14 +22,14 @@ static struct metric cpu_seconds[WORKS_COUNT];
 static char work_labels[WORKS_COUNT][32];
 static struct metric handshakes[2];
 static struct metric longest = {.name = "nacre_apiserver_longest_turn_cpu_seconds",
-                                .help = "The most processor time that was taken before others had their turn.",
+                                .help = "The longest turn of the loop, in processor time.",
                                 .type = "gauge",
                                 .scale = 1e-9};
-static struct metric late =
-	METRIC_GAUGE("nacre_apiserver_watches_late", "Watches that wait for their user's share of processor time.");
+static struct metric late = METRIC_GAUGE("nacre_apiserver_watches_late",
+                                         "Watches that wait because their user has used up his processor time.");
 static struct metric watches = METRIC_GAUGE("nacre_apiserver_watches", "Watches open.");
-static struct metric dropped =
-	METRIC_COUNTER("nacre_apiserver_audit_dropped_total", "Lines of the audit log that had no room.");
+static struct metric dropped = METRIC_COUNTER("nacre_apiserver_audit_dropped_total",
+                                              "Lines of the audit log that were dropped because its queue was full.");
 static struct metric objects = METRIC_GAUGE("nacre_apiserver_objects", "Objects stored.");
 
 void stats_register(void) {
@@ -54,7 +54,7 @@ void stats_register(void) {
 	for (unsigned l = 0; l < LIMITS_COUNT; l++) {
 		snprintf(limit_labels[l], sizeof(limit_labels[l]), "limit=\"%s\"", limit_name(l));
 		refused[l] = (struct metric){.name = "nacre_apiserver_refused_total",
-		                             .help = "Refusals (429) and connections shut, by limit.",
+		                             .help = "Requests refused (429) and connections closed, by limit.",
 		                             .type = "counter",
 		                             .labels = limit_labels[l]};
 		metric_register(&refused[l]);
@@ -62,8 +62,8 @@ void stats_register(void) {
 	for (unsigned w = 0; w < WORKS_COUNT; w++) {
 		snprintf(work_labels[w], sizeof(work_labels[w]), "work=\"%s\"", work_name(w));
 		cpu_seconds[w] = (struct metric){.name = "nacre_apiserver_charged_cpu_seconds_total",
-		                                 .help = "Processor time charged to users and addresses, by what it "
-		                                         "went to.",
+		                                 .help = "Processor time charged to users and addresses, by kind of "
+		                                         "work.",
 		                                 .type = "counter",
 		                                 .labels = work_labels[w],
 		                                 .scale = 1e-9};

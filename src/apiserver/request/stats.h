@@ -7,19 +7,19 @@
 #include "apiserver/request/request.h"
 
 void stats_register(void);
-void stats_request(const struct request *r); /* R is answered */
+void stats_request(const struct request *r); /* R has been answered. */
 void stats_commit(size_t changes, uint64_t took_ns, bool ok);
-/* A line of the audit log had no room. */
+/* A line of the audit log was dropped because the queue was full. */
 void stats_audit_dropped(void);
-/* Somebody wants more than the limit WHAT lets him have. */
+/* The limit WHAT was reached and something was refused. */
 void stats_refused(enum limit what);
-/* Processor time that was charged. */
+/* NS of processor time were charged. */
 void stats_cpu(enum work what, uint64_t ns);
-/* A connection's handshake, ended or not, is charged for good. */
+/* The charge for a connection's handshake, complete or not, is final. */
 void stats_handshake(bool user);
-/* A turn took NS of processor time, with what is done in it for connections. */
+/* A turn of the loop took NS of processor time, including the work for connections in it. */
 void stats_turn(uint64_t ns);
-/* One watch more or less that waits for its user's share of processor time. */
+/* The number of watches that wait for processor time changed by CHANGE. */
 void stats_late(int change);
 void stats_watch(int change);
 void stats_objects(int change);

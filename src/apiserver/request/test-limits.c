@@ -80,7 +80,9 @@ static void test_counts(void **state) {
 	party_give(ann, LIMIT_WATCHES);
 	assert_int_equal(take_all(ann, LIMIT_WATCHES), 1);
 
-	/* What is alone may be of any size; then nothing more fits, and less always does. */
+	/*
+	 * A single request may hold any amount; then a second one may hold nothing, and holding less is always allowed.
+	 */
 	assert_true(party_hold(ann, &one, (size_t)1 << 30, false));
 	assert_false(party_hold(ann, &two, 1, false));
 	assert_true(party_hold(ann, &one, (size_t)2 << 30, false));
@@ -109,7 +111,7 @@ static size_t make_events(struct party *p, uint64_t now) {
 	return n;
 }
 
-/* From the start of the machine on, and over connections. */
+/* Allowances work from the start of the machine on, and are kept across connections. */
 static void test_events(void **state) {
 	struct limits *l = limits_new();
 	(void)state;
@@ -127,7 +129,7 @@ static void test_events(void **state) {
 	limits_free(l);
 }
 
-/* Seconds until NS of processor time may be used again by whoever used up all of it at NOW. */
+/* A party that has used up its time waits until enough was given back. */
 static void test_time(void **state) {
 	struct limits *l = limits_new();
 	struct party *ann = of_user(l, "ann", "a"), *bob = of_user(l, "bob", "a"), *host = of_user(l, "h", ROLES_HOSTS);
@@ -139,14 +141,14 @@ static void test_time(void **state) {
 	assert_int_equal(party_wait_s(ann, now), 0);
 	party_charge(ann, WORK_REQUEST, 10 * NSEC_PER_MSEC, now);
 	assert_true(party_wait_s(ann, now) > 0);
-	/* The others have theirs. */
+	/* Other parties are not affected. */
 	assert_int_equal(party_wait_s(bob, now) + party_wait_s(host, now) + party_wait_s(root, now), 0);
-	/* What was under way counts beyond the burst: 1 s takes 5 s. */
+	/* Work that had begun is charged beyond the burst: 1 s takes 5 s to be given back. */
 	party_charge(ann, WORK_REQUEST, s, now);
 	assert_int_equal(party_wait_s(ann, now), 6);
 	assert_true(party_wait_s(ann, now + 4 * s) > 0);
 	assert_int_equal(party_wait_s(ann, now + 6 * s), 0);
-	/* It is remembered, and given back in the end, but no more than all of it. */
+	/* The debt outlives the party's references. All of it is given back in the end, but no more. */
 	party_unref(ann);
 	ann = of_user(l, "ann", "a");
 	assert_true(party_wait_s(ann, now + 4 * s) > 0);
@@ -155,13 +157,13 @@ static void test_time(void **state) {
 	assert_int_equal(party_wait_s(ann, now + 1000 * s), 0);
 	party_charge(ann, WORK_REQUEST, 1, now + 1000 * s);
 	assert_int_equal(party_wait_s(ann, now + 1000 * s), 1);
-	/* When all is given back it is forgotten. */
+	/* A party without debt is forgotten. */
 	assert_int_equal(limits_tick(l, now + 1000 * s), 5);
 	party_unref(ann);
 	assert_int_equal(limits_tick(l, now + 1001 * s), 5);
 	assert_int_equal(limits_tick(l, now + 1011 * s), 4);
 	ann = of_user(l, "ann", "a");
-	/* An agent has more, an address less, administrators all. */
+	/* An agent has more time, an address less, administrators are not limited. */
 	party_charge(host, WORK_REQUEST, 4 * s - 1, now);
 	party_charge(nobody, WORK_REQUEST, s, now);
 	party_charge(root, WORK_REQUEST, 1000 * s, now);
@@ -174,7 +176,7 @@ static void test_time(void **state) {
 	limits_free(l);
 }
 
-/* Who goes and comes back again and again has no more than who stays. */
+/* A user who reconnects again and again has no more time than one who stays connected. */
 static void test_time_of_visits(void **state) {
 	struct limits *l = limits_new();
 	const uint64_t ms = NSEC_PER_MSEC, now = 5 * NSEC_PER_SEC;
@@ -192,7 +194,7 @@ static void test_time_of_visits(void **state) {
 	limits_free(l);
 }
 
-/* A user takes over what an address was charged for him, as long as he has time left himself. */
+/* A user takes over what an address was charged for him while he has time left. */
 static void test_take_over(void **state) {
 	struct limits *l = limits_new();
 	struct party *ann = of_user(l, "ann", "a"), *address = of_address(l, "192.0.2.1");
@@ -213,7 +215,7 @@ static void test_take_over(void **state) {
 	limits_free(l);
 }
 
-/* All that passes is charged to whom the loop works for, but for what is charged in another way. */
+/* All time is charged to the party that the loop works for, except what is charged elsewhere. */
 static void test_work(void **state) {
 	struct limits *l = limits_new();
 	struct party *ann = of_user(l, "ann", "a"), *bob = of_user(l, "bob", "a");
@@ -230,7 +232,7 @@ static void test_work(void **state) {
 	limits_idle(l);
 	assert_int_equal(of_bob, 0);
 	party_work(ann, WORK_REQUEST, NULL);
-	/* Whose last reference has gone is worked for no more. */
+	/* The loop no longer works for a party whose last reference has gone. */
 	party_unref(ann);
 	limits_idle(l);
 	party_unref(bob);

@@ -68,7 +68,7 @@ int user_add_extra(struct user *u, const char *key, const char *value) {
 	u->extras = extras;
 	struct user_extra *e = &extras[u->n_extras];
 	*e = (struct user_extra){strdup(key), strdup(value)};
-	u->n_extras++; /* freed with the user, whatever there is of it */
+	u->n_extras++; /* counted even if it is incomplete, so that it is freed with the user */
 	return e->key && e->value ? 0 : -ENOMEM;
 }
 

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Who asks: what authentication found out and authorisation decides on. Shared by counted references, since all
- * requests of a connection that brought a certificate are the same user's; not changed once it is shared.
+ * The user who sends a request: the result of authentication and the input of authorization. Users are
+ * reference-counted, since all requests of a connection with a client certificate have the same user. A user is not
+ * changed once it is shared.
  */
 
 #include <stdbool.h>
@@ -23,7 +24,7 @@
 #define USER_ACCOUNT_PREFIX "system:serviceaccount:"
 #define EXTRA_CREDENTIAL_ID "authentication.kubernetes.io/credential-id"
 
-/* One value of an extra attribute; a key with several values has several of them. */
+/* One value of an extra attribute. A key with several values has several of these. */
 struct user_extra {
 	char *key, *value;
 };
@@ -37,18 +38,18 @@ struct user {
 	size_t n_extras;
 };
 
-/* NULL on no memory. UID may be NULL. */
+/* NULL: no memory. UID may be NULL. */
 struct user *user_new(const char *name, const char *uid);
 struct user *user_ref(struct user *u);
-struct user *user_unref(struct user *u); /* NULL is fine; returns NULL */
+struct user *user_unref(struct user *u); /* U may be NULL; returns NULL */
 DEFINE_CLEANUP(user, struct user *, user_unref)
 
-/* A group that is there already is not added again. -ENOMEM; -E2BIG past the limit. */
+/* Adds a group unless the user already has it. 0, -ENOMEM, or -E2BIG if there are too many. */
 int user_add_group(struct user *u, const char *group) _must_use_;
 int user_add_extra(struct user *u, const char *key, const char *value) _must_use_;
 bool user_in_group(const struct user *u, const char *group);
 
-/* system:admin of system:masters: the local administrator, whom nothing is denied. NULL on no memory. */
+/* system:admin of system:masters, the local administrator, who may do everything. NULL: no memory. */
 struct user *user_new_admin(void);
-/* system:anonymous of system:unauthenticated: who showed no credentials. */
+/* system:anonymous of system:unauthenticated: a client without credentials. NULL: no memory. */
 struct user *user_new_anonymous(void);

@@ -10,7 +10,7 @@
 #include "apiserver/store/db.h"
 #include "base/util.h"
 
-/* No server gives so many versions between a copy and its end. */
+/* A gap between versions. No server gives so many between the time of a copy and its own end. */
 #define VERSION_LEAP INT64_C(1000000000)
 #define BATCH        512
 
@@ -31,7 +31,7 @@ static bool same_file(const char *a, const char *b) {
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* True if FILE is DATABASE, or one of the files that belong to it. */
+/* True if FILE is DATABASE, or a file that SQLite or this server keeps beside it. */
 static bool is_of_database(const char *file, const char *database) {
 	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".lock", ".service-account.key"};
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
@@ -49,7 +49,7 @@ static int backup_count(void *userdata, const struct db_row *r, struct error *er
 	return 0;
 }
 
-/* Reads all of the file at PATH: each row must hold an object. */
+/* Reads the whole database at PATH and checks that each row holds an object. */
 static int backup_check(const char *path, struct backup_report *ret, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = NULL;
 	size_t rows = 0;
@@ -104,14 +104,14 @@ static void backup_clear_batch(struct restore *rs) {
 
 static int backup_write_batch(struct restore *rs, struct error *err) {
 	const int64_t nothing = 0;
-	/* Horizons go with what is forgotten: here a version that was never there. */
+	/* A horizon is only written if some row is forgotten. The batch forgets a version that never existed. */
 	const struct db_batch b = {rs->rows, rs->n, &nothing, 1, rs->horizons};
 	int r = db_write(rs->target, &b, rs->version, err);
 	backup_clear_batch(rs);
 	return r;
 }
 
-/* The object's text with another version. */
+/* Returns the object's text with another resourceVersion. The caller frees it. */
 static char *with_version(const struct db_row *r, int64_t version, size_t *ret_len) {
 	_buf_free_ struct buf b = {0};
 	const char *v;
@@ -135,7 +135,7 @@ static int backup_take(void *userdata, const struct db_row *r, struct error *err
 	if (!text || !names) {
 		free(text);
 		free(names);
-		return error_set(err, EUCLEAN, "row %lld has no metadata.resourceVersion; take another copy",
+		return error_set(err, EUCLEAN, "row %lld has no metadata.resourceVersion; use another copy",
 		                 (long long)r->rv);
 	}
 	rs->texts[rs->n] = text;
@@ -150,7 +150,7 @@ static int backup_take(void *userdata, const struct db_row *r, struct error *err
 	return rs->n == BATCH ? backup_write_batch(rs, err) : 0;
 }
 
-/* The last version that the database at PATH gave, as far as it can be read. */
+/* The last version that the database at PATH has given; 0 if the database can't be read. */
 static int64_t version_of(const char *path) {
 	struct backup_report there;
 	struct error ignored;
@@ -184,16 +184,16 @@ static int backup_fill(const char *from, const char *path, int64_t after, struct
 }
 
 /*
- * Gives the old database a second name, KEPT: it has both until the new one takes its first, so that at no moment there
- * is none. Its log goes into it first, for the new one must not find it; that of a database which can't be read is kept
- * beside KEPT.
+ * Gives the old database a second name, KEPT. The rename that puts the new database in place then removes its first
+ * name, so that there is a database at every moment. The log is checkpointed into the old database first, because the
+ * new database must not find it. If the old database can't be read, its log is kept beside KEPT.
  */
 static int keep_old(const char *database, const char *kept, struct error *err) {
 	_free_ char *log = strf("%s-wal", database), *kept_log = strf("%s-wal", kept), *shm = strf("%s-shm", database);
 	struct error ignored;
 	if (!log || !kept_log || !shm)
 		return error_oom(err);
-	(void)!db_fold(database, &ignored);
+	(void)!db_checkpoint(database, &ignored);
 	if (link(database, kept) < 0 && !(errno == EEXIST && same_file(database, kept)))
 		return error_errno(err, errno, "keep `%s` as `%s`", database, kept);
 	if (rename(log, kept_log) < 0 && errno != ENOENT)
@@ -219,15 +219,13 @@ int backup_restore(const char *from, const char *database, bool force, struct ba
 		return r;
 	bool there = access(database, F_OK) == 0;
 	if (there && !force)
-		return error_set(
-			err, EEXIST,
-			"database `%s` is there already; with --force it is kept as `%s.replaced` and the copy "
-			"takes its place",
-			database, database);
-	/* After a crash in between they are one file. */
+		return error_set(err, EEXIST,
+		                 "database `%s` exists; with --force it is kept as `%s.replaced` and the copy "
+		                 "takes its place",
+		                 database, database);
+	/* They are the same file if an earlier restore was killed between its two steps. */
 	if (there && access(kept, F_OK) == 0 && !same_file(kept, database))
-		return error_set(err, EEXIST, "`%s` is there already, from an earlier restore; move it away first",
-		                 kept);
+		return error_set(err, EEXIST, "`%s` exists, from an earlier restore; move it away first", kept);
 	int64_t after = there ? version_of(database) : 0;
 	r = remove_database(part, err);
 	if (r == 0)

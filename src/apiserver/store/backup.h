@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Copies of a server's database. Both functions write beside the target, check what they wrote, and put it there by
- * rename(2): on failure the target is as it was.
+ * Makes and restores copies of a server's database. Both functions write to a file beside the target, check it, and
+ * rename it to the target. On failure the target is unchanged.
  */
 
 #include <stdbool.h>
@@ -17,17 +17,20 @@ struct backup_report {
 	int64_t version;
 };
 
-/* Copies DATABASE, whose server may be running, as of one moment into the file TO, which it may replace. */
+/*
+ * Copies DATABASE to the file TO, and replaces TO if it exists. The server may be running: the copy has the state of
+ * one moment.
+ */
 int backup_make(const char *database, const char *to, struct backup_report *ret, struct error *err) _must_use_;
 
 /*
- * Makes DATABASE anew from the copy FROM. Refuses one that a server uses, and without FORCE one that is there; with it
- * the old one stays as DATABASE.replaced, which must not be there yet. Killed at any moment, it leaves the old or the
- * new database in its place.
+ * Replaces DATABASE by the copy FROM. Fails if a server uses DATABASE, or if DATABASE exists and FORCE is false. With
+ * FORCE the old database is kept as DATABASE.replaced, which must not exist yet. If the program is killed, DATABASE is
+ * either the old or the new one.
  *
- * All objects get new versions, above what the copy and the old database have seen and a good deal above (what was
- * written after the copy may be lost, but clients know its versions): so versions never go back, nobody's update from
- * the lost time succeeds, and watches from before get 410 and list anew.
+ * All objects get new versions, far above those that the copy and the old database have given, because clients may know
+ * versions that were given after the copy and are lost. So versions never go back, an update that carries a lost
+ * version is refused, and an older watch gets 410 and lists again.
  */
 int backup_restore(const char *from, const char *database, bool force, struct backup_report *ret,
                    struct error *err) _must_use_;

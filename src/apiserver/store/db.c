@@ -12,8 +12,8 @@
 #define APPLICATION_ID 0x4e616372 /* "Nacr" */
 #define SCHEMA_VERSION 2
 /*
- * The write-ahead log is folded into the database when nobody waits and it is WAL_PAGES long, at the latest at twice
- * that, and then written from its start again.
+ * The write-ahead log is checkpointed into the database when it has WAL_PAGES pages and no write waits, or at the
+ * latest when it has twice as many. It is then written from its start again.
  */
 #define WAL_PAGES 2000
 #define WAL_BYTES ((off_t)17 << 20)
@@ -23,16 +23,16 @@ struct db {
 	sqlite3 *sql;
 	char *path; /* for messages */
 	int lock;
-	int wal;       /* the log, while it is being lengthened, else -1 */
-	int wal_pages; /* written since it was folded in */
-	int wal_seen;  /* its length at the last commit */
+	int wal;       /* the log, while it is being lengthened; else -1 */
+	int wal_pages; /* pages written since the last checkpoint */
+	int wal_seen;  /* pages in the log at the last commit */
 	sqlite3_stmt *insert, *forget, *meta, *begin, *commit, *rollback;
-	int64_t *horizons; /* as stored: most stay the same from one transaction to the next */
+	int64_t *horizons; /* as stored; most don't change from one transaction to the next */
 };
 
 #define DETAIL_MAX 201
 
-/* What SQLite says may quote the content of a damaged file: only what a log can hold. */
+/* SQLite's messages may quote a damaged file. Keeps only characters that may go to a log. */
 static const char *printable(const char *text, char out[static DETAIL_MAX]) {
 	size_t n = 0;
 	for (; text && text[n] && n < DETAIL_MAX - 1; n++)
@@ -45,7 +45,7 @@ static int db_error(struct db *db, int rc, const char *what, struct error *err) 
 	char detail[DETAIL_MAX];
 	const char *msg = printable(sqlite3_errmsg(db->sql), detail);
 	int cause = sqlite3_system_errno(db->sql);
-	/* It keeps no errno of an index of the log that can't grow, for which there is hardly another reason. */
+	/* SQLite keeps no errno if the index of the log can't grow. A full disk is nearly always the reason. */
 	if (rc == SQLITE_IOERR_SHMSIZE ||
 	    ((rc & 0xff) == SQLITE_IOERR && (cause == ENOSPC || cause == EDQUOT || cause == EFBIG)))
 		rc = SQLITE_FULL;
@@ -89,7 +89,7 @@ static int get_i64(struct db *db, const char *sql, int64_t *ret, struct error *e
 	return r;
 }
 
-_Static_assert(EVENT_DELETED == 2, "as the query in db_load() has it");
+_Static_assert(EVENT_DELETED == 2, "the queries of db_load() contain this number");
 
 static int check_whole(struct db *db, struct error *err) {
 	char detail[DETAIL_MAX];
@@ -129,7 +129,7 @@ int db_lock(const char *database, int *ret_fd, struct error *err) {
 	return r;
 }
 
-/* RET_TABLES 0: nothing is in it yet. */
+/* Checks that a nacre-apiserver wrote the database. RET_TABLES 0: the database is empty. */
 static int check_ours(struct db *db, int64_t *ret_tables, struct error *err) {
 	int64_t id = 0, version = 0, tables = 0;
 	int r = get_i64(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
@@ -190,9 +190,9 @@ static int prepare(struct db *db, struct error *err) {
 }
 
 /*
- * Syncing a file that grows costs several times as much as one that doesn't (its length is metadata), so the log gets
- * its length beforehand, step by step. SQLite takes the zeros for the end of the log. Only a matter of speed: failures
- * are passed over.
+ * fdatasync() of a file that grows costs several times as much as of one that doesn't, since its length is metadata. So
+ * the log is lengthened beforehand, step by step. SQLite takes the zeros for the end of the log. This only saves time,
+ * so failures are ignored.
  */
 static bool lengthen_wal(struct db *db) {
 	_free_ char *zeros = calloc(1, WAL_STEP);
@@ -206,7 +206,7 @@ static bool lengthen_wal(struct db *db) {
 
 bool db_tidy(struct db *db, bool waited_for) {
 	if (db->wal_pages >= (waited_for ? 2 * WAL_PAGES : WAL_PAGES)) {
-		/* What fails here (the disk is full) is tried again with the next pages; the log holds it all. */
+		/* If this fails (the disk is full), the log still has everything; the next pages cause another try. */
 		(void)!sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 		db->wal_pages = 0;
 		return false;
@@ -218,7 +218,9 @@ static int on_wal(void *userdata, sqlite3 *sql, const char *name, int pages) {
 	struct db *db = userdata;
 	(void)sql;
 	(void)name;
-	/* PAGES counts from the log's start; a failed fold leaves it high, which must not mean one with every commit.
+	/*
+	 * PAGES counts from the start of the log and stays high if a checkpoint fails. Count only new pages, so that a
+	 * failure doesn't cause a checkpoint at every commit.
 	 */
 	db->wal_pages = pages < db->wal_seen ? pages : db->wal_pages + pages - db->wal_seen;
 	db->wal_seen = pages;
@@ -237,7 +239,7 @@ static int open_file(struct db **ret, const char *path, int flags, struct error 
 	int rc = sqlite3_open_v2(db->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK)
 		return db->sql ? db_error(db, rc, "open", err) : error_oom(err);
-	/* A moment's reading by a person's sqlite3 is waited for. */
+	/* An operator's sqlite3 may hold a lock for a moment. */
 	sqlite3_busy_timeout(db->sql, 5000);
 	*ret = TAKE_PTR(db);
 	return 0;
@@ -267,7 +269,7 @@ int db_copy(const char *from, const char *to, struct error *err) {
 		r = open_file(&target, to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
 	if (r)
 		return r;
-	/* In one step, which is one read transaction: writers go on beside it. */
+	/* A single step is one read transaction, so writers can go on. */
 	sqlite3_backup *b = sqlite3_backup_init(target->sql, "main", source->sql, "main");
 	int rc = b ? sqlite3_backup_step(b, -1) : sqlite3_errcode(target->sql);
 	sqlite3_backup_finish(b);
@@ -276,14 +278,14 @@ int db_copy(const char *from, const char *to, struct error *err) {
 	return exec(target, "PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE", "copy", err);
 }
 
-int db_fold(const char *path, struct error *err) {
+int db_checkpoint(const char *path, struct error *err) {
 	_cleanup_(cleanup_db) struct db *db = NULL;
 	int64_t tables;
 	int r = open_file(&db, path, SQLITE_OPEN_READWRITE, err);
 	if (r == 0)
 		r = check_ours(db, &tables, err);
-	/* The last one to close a database in this mode removes its log. */
-	return r < 0 ? r : exec(db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", "fold", err);
+	/* In this mode the last connection removes the log when it closes. */
+	return r < 0 ? r : exec(db, "PRAGMA synchronous=FULL; PRAGMA wal_checkpoint(TRUNCATE)", "checkpoint", err);
 }
 
 int db_open(struct db **ret, const char *path, struct error *err) {
@@ -305,7 +307,7 @@ int db_open(struct db **ret, const char *path, struct error *err) {
 		r = prepare(db, err);
 	if (r < 0)
 		return r;
-	/* Takes the place of folding within commits, which somebody waits for. */
+	/* This hook replaces SQLite's own checkpoints, which run inside a commit that somebody waits for. */
 	sqlite3_wal_hook(db->sql, on_wal, db);
 	_free_ char *wal = path ? strf("%s-wal", path) : NULL;
 	db->wal = wal ? open(wal, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
@@ -328,7 +330,7 @@ struct db *db_close(struct db *db) {
 	return NULL;
 }
 
-/* Kinds are stored as "nacre.dev/instances", so that their order in the program may change. */
+/* Kinds are stored by name ("nacre.dev/instances"), because their order in the program may change. */
 static void kind_key(unsigned kind, const char *prefix, char out[static 192]) {
 	snprintf(out, 192, "%s%s/%s", prefix, api_kinds[kind]->group, api_kinds[kind]->plural);
 }
@@ -374,8 +376,8 @@ static uint64_t add_number_to_sum(uint64_t h, int64_t n) {
 }
 
 /*
- * SQLite checks the form of its pages, not what is in them: a bit that flips within a value would be served. A sum of
- * all that a row holds tells.
+ * SQLite checks the structure of its pages, but not the values in them: a value with a flipped bit would be served. So
+ * each row has a checksum of all its columns.
  */
 static int64_t row_sum(const struct db_row *r, const char *kind) {
 	uint64_t h = FNV1A_BASIS;
@@ -416,7 +418,10 @@ static int db_load_row(struct db *db, sqlite3_stmt *st, struct db_row *r, struct
 
 int db_load(struct db *db, enum db_rows which, int (*row)(void *, const struct db_row *, struct error *),
             void *userdata, int64_t *ret_rv, struct error *err) {
-	/* Beside max() the other columns are of the row that has it (https://sqlite.org/lang_select.html#bareagg). */
+	/*
+	 * With max() the other columns are those of the row with the maximum
+	 * (https://sqlite.org/lang_select.html#bareagg).
+	 */
 	static const char *const queries[] = {
 		[DB_ALL] = "SELECT rv, type, kind, ns, name, at, value, sum FROM log ORDER BY rv",
 		[DB_CURRENT] = "SELECT * FROM (SELECT max(rv) AS rv, type, kind, ns, name, at, value, sum FROM log"
@@ -478,7 +483,7 @@ static int write_rows(struct db *db, const struct db_batch *b, int64_t last_rv, 
 		sqlite3_bind_int64(db->forget, 1, b->forget[i]);
 		r = step(db, db->forget, err);
 	}
-	/* Without rows that go, the last version is that of the last row, and a page less need be written. */
+	/* If no row is deleted, the last version is that of the last row. Not writing it again saves a page. */
 	if (!b->n_forget)
 		return r;
 	for (unsigned i = 0; r == 0 && api_kinds[i]; i++) {
@@ -499,7 +504,7 @@ int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struc
 		r = step(db, db->commit, err);
 	if (r == 0 && batch->n_forget)
 		memcpy(db->horizons, batch->horizons, api_kinds_count() * sizeof(*db->horizons));
-	/* SQLite may have rolled back by itself, as after a full disk. */
+	/* SQLite may have rolled back by itself, for example when the disk is full. */
 	if (r < 0 && !sqlite3_get_autocommit(db->sql)) {
 		sqlite3_step(db->rollback);
 		sqlite3_reset(db->rollback);

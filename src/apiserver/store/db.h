@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * The store's file: SQLite in WAL mode. One table, `log`, holds a row for each version of an object that is
- * current or that a watch may still resume from, keyed by resourceVersion; a deletion is a row too until it is
- * forgotten. Reading all rows in order gives back both the objects and the recent events. So each write is one
- * insert at the end of one B-tree, and nothing is written twice.
+ * The store's file: SQLite in WAL mode. Its table `log` has a row for each version of an object that is current or that
+ * a watch may still need to resume, keyed by resourceVersion. A deletion has a row, too, until its event is forgotten.
+ * All rows in order of version give both the objects and the recent events. So a write is one insert at the end of one
+ * B-tree, and nothing is written twice.
  *
- * All functions block. db_write() is called from the store's writer thread, the rest before it starts.
+ * All functions block. db_write() and db_tidy() are called in the store's writer thread, the others before that thread
+ * starts.
  */
 
 #include <stdbool.h>
@@ -24,53 +25,59 @@ struct db_row {
 	enum event_type type;
 	unsigned kind;         /* index into api_kinds */
 	const char *ns, *name; /* "" for objects of no namespace */
-	const char *value;     /* JSON of the object; of a deleted one, its last state with the deletion's version */
+	const char *value;     /* JSON of the object; for a deletion: its last state, with the deletion's version */
 	size_t len;
 };
 
 struct db_batch {
 	const struct db_row *rows;
 	size_t n_rows;
-	const int64_t *forget; /* versions whose rows go */
+	const int64_t *forget; /* versions whose rows are deleted */
 	size_t n_forget;
-	const int64_t *horizons; /* for each kind: the last event forgotten */
+	const int64_t *horizons; /* for each kind: the version of the last event forgotten */
 };
 
 /*
- * PATH NULL: a database in memory. Refuses a file that is damaged, of another program, of a newer version or in
- * use by another server, each with a message that says what to do.
+ * Opens or creates the database PATH; NULL: one in memory. Fails if the file is damaged, if another program or a newer
+ * version wrote it, or if another server uses it. Each message names the remedy.
  */
 int db_open(struct db **ret, const char *path, struct error *err) _must_use_;
-/* A file that no server writes to, such as a backup, for db_load() alone; the same refusals. */
+/* Opens a file that no server writes to, such as a backup, only for db_load(). Fails in the same cases. */
 int db_open_copy(struct db **ret, const char *path, struct error *err) _must_use_;
 struct db *db_close(struct db *db);
 DEFINE_CLEANUP(db, struct db *, db_close)
 
 /*
- * Copies database FROM, which a server may be writing to meanwhile, as of one moment into the new file TO, whole in
- * one file. On failure TO may be there in part.
+ * Copies database FROM, as of one moment, into the new file TO, which has no log of its own. A server may be writing to
+ * FROM. On failure TO may be incomplete.
  */
 int db_copy(const char *from, const char *to, struct error *err) _must_use_;
-/* Brings what is in PATH's log into the file itself and removes the log. The caller holds db_lock(). */
-int db_fold(const char *path, struct error *err) _must_use_;
-/* Holds PATH against servers while the descriptor is open; made beside it if need be. */
+/* Checkpoints the log of PATH into the database file and removes the log. The caller holds db_lock(). */
+int db_checkpoint(const char *path, struct error *err) _must_use_;
+/*
+ * Locks the database PATH against servers until the descriptor *RET_FD is closed. Creates its directory and the lock
+ * file beside it if they don't exist.
+ */
 int db_lock(const char *path, int *ret_fd, struct error *err) _must_use_;
 
-/* For each kind the version of its last forgotten event. HORIZONS has room for all kinds. */
+/* Reads for each kind the version of the last event forgotten. HORIZONS has room for all kinds. */
 int db_horizons(struct db *db, int64_t *horizons, struct error *err) _must_use_;
 enum db_rows { DB_ALL, DB_CURRENT };
 /*
- * Calls ROW for every row in order of version, or only for those of objects that are there. RET_RV is the last version
- * ever given.
+ * Calls ROW in order of version for every row (DB_ALL), or for the current rows of existing objects (DB_CURRENT).
+ * *RET_RV is the last version ever given.
  */
 int db_load(struct db *db, enum db_rows which, int (*row)(void *userdata, const struct db_row *r, struct error *err),
             void *userdata, int64_t *ret_rv, struct error *err) _must_use_;
 
-/* All of BATCH or nothing of it; durable once it returns 0. LAST_RV is remembered even if its row goes. */
+/*
+ * Writes BATCH in one transaction: all of it or, on failure, nothing. It is durable when 0 is returned. LAST_RV is
+ * remembered even if its row is deleted.
+ */
 int db_write(struct db *db, const struct db_batch *batch, int64_t last_rv, struct error *err) _must_use_;
 
 /*
- * Upkeep between two writes, for when nobody waits for the next one (if someone does, only what can't be put off). True
- * if there is more of it to do.
+ * Does one step of maintenance between two writes. WAITED_FOR: a write is waiting, so only what can't be put off is
+ * done. True if there is more to do.
  */
 bool db_tidy(struct db *db, bool waited_for);

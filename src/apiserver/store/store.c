@@ -9,10 +9,10 @@
 #include "apiserver/json/selector.h"
 #include "base/util.h"
 
-/* Events held for each kind, by number and by the bytes that are held only for them. */
+/* Limits of the events held for each kind: their number, and the bytes that only they hold. */
 #define EVENTS_MAX      (1U << 15)
 #define EVENT_BYTES_MAX ((size_t)32 << 20)
-#define CHANGE_BYTES    ((size_t)512) /* what a change costs beside its bytes, in bytes */
+#define CHANGE_BYTES    ((size_t)512) /* what a change costs in addition to its text */
 
 RB_HEAD(object_tree, object);
 
@@ -30,7 +30,7 @@ struct change {
 	RB_ENTRY(change) node;
 	unsigned kind;
 	struct watch_event *event;
-	struct object *object; /* room for a new one, made beforehand so that applying can't fail */
+	struct object *object; /* memory for a new object, allocated beforehand so that applying can't fail */
 	int64_t written_s;
 };
 RB_HEAD(change_tree, change);
@@ -41,15 +41,15 @@ struct store {
 	struct store_hooks hooks;
 	int64_t version, last_given;
 	struct db *db;
-	/* The batch: being staged, or in flight. */
+	/* The batch that is being staged or written. */
 	struct change_tree by_key;
 	struct change **changes;
 	size_t n_changes, cap_changes, bytes;
 	bool busy;
-	struct store_cost cost; /* of the last one; the writer thread's while busy */
-	int64_t *forget;        /* rows no longer needed, to go with the next batch */
+	struct store_cost cost; /* of the last batch; belongs to the writer thread while busy */
+	int64_t *forget;        /* versions of rows no longer needed; the next batch deletes them */
 	size_t n_forget, cap_forget;
-	/* The writer thread; all below is guarded by mutex. */
+	/* The writer thread. The mutex guards the fields below. */
 	pthread_t thread;
 	bool has_thread;
 	pthread_mutex_t mutex;
@@ -84,7 +84,7 @@ void blob_note(const struct blob *b, struct noted *ret) {
 	static const char *const names[] = {"uid", "deletionTimestamp", "finalizers"};
 	struct json_span meta = {0}, v[3] = {0};
 	*ret = (struct noted){0};
-	/* Most objects are not being deleted, and to search is cheaper than to read. */
+	/* Most objects are not being deleted, and this search is cheaper than parsing metadata. */
 	if (!memmem(b->data, b->len, names[1], strlen(names[1]))) {
 		if (!json_find(b->data, b->len, "metadata.uid", &v[0].text, &v[0].len))
 			return;
@@ -156,7 +156,7 @@ static void change_free(struct change *c) {
 }
 
 static struct object *store_find(const struct store *s, unsigned kind, const char *ns, const char *name, bool after) {
-	/* A key on the stack: the tree only compares. */
+	/* The key is on the stack; it is only compared. */
 	_Alignas(struct object) char mem[sizeof(struct object) + 514];
 	struct object *key = (struct object *)mem;
 	size_t n = strlen(ns) + 1, m = strlen(name) + 1;
@@ -193,7 +193,7 @@ size_t store_count(const struct store *s, unsigned kind) {
 
 /* ---- events ---- */
 
-/* The value is that of the object itself, or counts as the next event's previous one. */
+/* The value is not counted unless it was deleted: it is the object's, or counts as the next event's previous value. */
 static size_t event_size(const struct watch_event *e) {
 	return sizeof(*e) + (e->prev ? e->prev->len : 0) + (e->type == EVENT_DELETED ? e->value->len : 0);
 }
@@ -215,8 +215,10 @@ static int ring_grow(struct kind_store *k) {
 	return 0;
 }
 
-/* A row stays on disk while an event that is held may need it. One that can't be noted is found again at the next
- * start. */
+/*
+ * Notes that a row is no longer needed, once no event that is held needs it. If there is no memory for the note, the
+ * next start finds the row again.
+ */
 static void forget_row(struct store *s, int64_t rv) {
 	if (s->n_forget == s->cap_forget) {
 		size_t cap = s->cap_forget ? s->cap_forget * 2 : 256;
@@ -241,7 +243,10 @@ static void ring_drop(struct store *s, struct kind_store *k) {
 	event_free(e);
 }
 
-/* Takes E. If there is no memory, the events held are forgotten: watches then start anew. */
+/*
+ * Takes ownership of E. If there is no memory, all events held are forgotten, and watches that need them must list
+ * again.
+ */
 static void ring_add(struct store *s, struct kind_store *k, struct watch_event *e) {
 	while (k->end > k->first &&
 	       (k->end - k->first >= EVENTS_MAX || k->event_bytes + event_size(e) > EVENT_BYTES_MAX))
@@ -458,14 +463,14 @@ static void *writer(void *userdata) {
 		upkeep = true;
 		s->work = false;
 		pthread_mutex_unlock(&s->mutex);
-		/* The batch is this thread's until `done` is set. */
+		/* The batch belongs to this thread until `done` is set. */
 		struct error cause = {0};
 		int r = store_write_batch(s, &cause);
 		pthread_mutex_lock(&s->mutex);
 		s->result = r;
 		s->cause = cause;
 		s->done = true;
-		/* Whoever is woken finds the mutex free: it would only sleep again otherwise. */
+		/* Unlock before the main thread is woken; otherwise it would have to wait for the mutex. */
 		pthread_mutex_unlock(&s->mutex);
 		eventfd_write(s->event_fd, 1);
 		pthread_mutex_lock(&s->mutex);
@@ -534,7 +539,7 @@ static int store_load_row(void *userdata, const struct db_row *r, struct error *
 		ring_add(s, k, e);
 		return 0;
 	}
-	/* Superseded rows that a lost note left behind. */
+	/* A superseded row that an earlier run could not note as no longer needed. */
 	if (e->prev_rv)
 		forget_row(s, e->prev_rv);
 	if (e->type == EVENT_DELETED)
@@ -549,8 +554,8 @@ static int start_writer(struct store *s, sd_event *loop, struct error *err) {
 		return error_errno(err, errno, "eventfd");
 	int r = sd_event_add_io(loop, &s->source, s->event_fd, EPOLLIN, on_written, s);
 	if (r < 0)
-		return error_errno(err, r, "watch the writer");
-	/* Signals are for the main thread. */
+		return error_errno(err, r, "wait for the writer thread");
+	/* The main thread handles signals. */
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

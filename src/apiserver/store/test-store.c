@@ -175,7 +175,7 @@ static void test_reopen(void **state) {
 	assert_int_equal(remove_tree(dir, NULL), 0);
 }
 
-/* Events beyond what is kept are forgotten, on disk as well; objects are not. */
+/* Events beyond the limit are forgotten, on disk as well; objects are not. */
 static void test_forgetting(void **state) {
 	struct seen seen = {0};
 	char dir[64], path[128];
@@ -203,7 +203,7 @@ static void test_forgetting(void **state) {
 	assert_int_equal(store_event_after(s, KIND, 1, &seq), -EXPIRED_VERSION);
 	assert_string_equal(value(s, "", "still"), "{}");
 	assert_int_equal(store_count(s, KIND), 2);
-	/* Of about 32 versions that are kept. */
+	/* About 32 versions are kept. */
 	_free_ char *content = NULL;
 	size_t len = 0;
 	put(s, "", "still", "{\"n\":2}");
