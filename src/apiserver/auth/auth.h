@@ -7,10 +7,10 @@
 struct authn;
 struct rbac;
 
-/* From what it is answered who somebody is and what he may do. */
+/* What authentication and authorization are decided from. Nothing here is owned. */
 struct auth {
 	const struct store *store;
 	struct rbac *rbac;
-	struct authn *authn;   /* NULL: no tokens */
-	struct limits *limits; /* of the Events that agents make */
+	struct authn *authn;   /* NULL: tokens are not accepted */
+	struct limits *limits; /* limits the Events that agents create */
 };

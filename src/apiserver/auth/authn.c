@@ -13,7 +13,7 @@
 
 #define LEGACY_ISSUER "kubernetes/serviceaccount"
 #define LEGACY        "kubernetes.io/serviceaccount/"
-#define SKEW_S        60 /* a token may be that much younger than our clock: it may have been set back */
+#define SKEW_S        60 /* Our clock may have been set back: a token whose start lies so far ahead is still accepted. */
 #define AUDIENCES_MAX 64
 #define SECONDS_MIN   600
 #define SECONDS_MAX   (INT64_C(1) << 32)
@@ -22,7 +22,7 @@ struct authn {
 	struct token_key *key;
 	char *root_ca;
 	int64_t life_max_s;
-	unsigned generation; /* of the objects that tokens are bound to */
+	unsigned generation; /* counts the changes of objects that tokens may be bound to */
 };
 
 struct bearer {
@@ -61,7 +61,7 @@ struct authn *authn_free(struct authn *a) {
 	return NULL;
 }
 
-/* ---- what a token says ---- */
+/* ---- claims ---- */
 
 static const char *text_at(const json_t *json, const char *a, const char *b, const char *c) {
 	json = json_object_get(json, a);
@@ -70,7 +70,7 @@ static const char *text_at(const json_t *json, const char *a, const char *b, con
 	return json_string_value(c ? json_object_get(json, c) : json);
 }
 
-/* What it is about, in either way of writing claims. */
+/* The claims of a token, in the current or the legacy form. */
 struct claims {
 	const char *ns, *account, *uid, *secret, *secret_uid, *jti;
 	bool legacy;
@@ -95,7 +95,7 @@ static int read_claims(const json_t *json, struct claims *c, struct error *err) 
 		if (json_object_get(json_object_get(json, "kubernetes.io"), "secret") && (!c->secret || !c->secret_uid))
 			return bad(err, "its claims are incomplete");
 	} else
-		return bad(err, "it is of another issuer");
+		return bad(err, "it was issued by another issuer");
 	if (!c->ns || !c->account || !c->uid || (c->legacy && !c->secret))
 		return bad(err, "its claims are incomplete");
 	return 0;
@@ -105,7 +105,7 @@ static int64_t life_max(const struct authn *a, bool legacy) {
 	return legacy ? MAX(a->life_max_s, TOKEN_SECRET_S) : a->life_max_s;
 }
 
-/* When it is no longer believed. It may be of a time when more was allowed. */
+/* The time after which the token is not accepted. It may have been issued when longer lives were allowed. */
 static int64_t ends_at(const struct authn *a, const json_t *json, bool legacy) {
 	int64_t exp = json_integer_value(json_object_get(json, "exp")), last;
 	if (__builtin_add_overflow(json_integer_value(json_object_get(json, "nbf")), life_max(a, legacy), &last))
@@ -135,7 +135,7 @@ static bool contains(const json_t *list, const char *text) {
 	return false;
 }
 
-/* Those of the token that are wanted too. Legacy tokens are for this server. */
+/* The audiences of the token that are also wanted. A legacy token is for this server only. */
 static int common_audiences(const json_t *json, const struct claims *c, const json_t *wanted, json_t **ret,
                             struct error *err) {
 	_json_ json_t *own = json_pack("[s]", TOKEN_ISSUER), *out = json_array();
@@ -155,9 +155,9 @@ static int common_audiences(const json_t *json, const struct claims *c, const js
 	return 0;
 }
 
-/* ---- what it is bound to ---- */
+/* ---- bound objects ---- */
 
-/* The object if it is there, is the one meant (UID NULL: any) and stays. A new reference. */
+/* Returns the object, a new reference, if it exists, has this UID (NULL: any) and is not being deleted. Else NULL. */
 static json_t *find(const struct auth *auth, const struct api_kind *k, const char *ns, const char *name,
                     const char *uid) {
 	const struct object *o = store_get(auth->store, api_kind_index(k), ns, name);
@@ -198,13 +198,13 @@ static struct user *user_of(const struct claims *c) {
 	return TAKE_PTR(u);
 }
 
-/* RET_CLAIMS (may be NULL): a new reference. */
+/* *RET_CLAIMS (may be NULL) is a new reference. */
 static int verify(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                   json_t **ret_audiences, json_t **ret_claims, struct error *err) {
 	_json_ json_t *json = NULL, *common = NULL;
 	struct claims c;
 	if (!auth->authn)
-		return bad(err, "this server takes no tokens");
+		return bad(err, "this server accepts no tokens");
 	int r = token_verify(auth->authn->key, token, &json, err);
 	if (r == 0)
 		r = read_claims(json, &c, err);
@@ -232,7 +232,7 @@ int authn_token(const struct auth *auth, const char *token, const json_t *audien
 	return verify(auth, token, audiences, ret, ret_audiences, NULL, err);
 }
 
-/* ---- tokens of answers that go on ---- */
+/* ---- tokens of long requests ---- */
 
 int authn_bearer(const struct auth *auth, const char *token, struct user **ret, struct bearer **ret_bearer,
                  struct error *err) {
@@ -286,7 +286,7 @@ static void invalid(struct request *r, const char *name, enum api_reason reason,
 	reply_invalid_as(r, "authentication.k8s.io", "TokenRequest", name, &errs);
 }
 
-/* The spec with its defaults; false: answered. */
+/* Reads the spec and fills in its defaults. False: the reply is set. */
 static bool read_spec(struct request *r, json_t **ret_audiences, int64_t *ret_seconds) {
 	const json_t *spec = json_object_get(r->json, "spec"), *aud = json_object_get(spec, "audiences"), *v;
 	const json_t *seconds = json_object_get(spec, "expirationSeconds");
@@ -318,7 +318,7 @@ static bool read_spec(struct request *r, json_t **ret_audiences, int64_t *ret_se
 	return *ret_audiences;
 }
 
-/* In kube-apiserver's words (pkg/registry/core/serviceaccount/storage/token.go). */
+/* The warning has kube-apiserver's words (pkg/registry/core/serviceaccount/storage/token.go). */
 static int64_t shorten(const struct auth *auth, struct request *r, int64_t seconds) {
 	const int64_t max = life_max(auth->authn, false);
 	if (seconds <= max)
@@ -328,7 +328,7 @@ static int64_t shorten(const struct auth *auth, struct request *r, int64_t secon
 	return max;
 }
 
-/* The Secret that the token shall be bound to, {name, uid}; false: answered. */
+/* *RET is the Secret that the token is to be bound to, {name, uid}, or NULL for none. False: the reply is set. */
 static bool read_bound(const struct auth *auth, struct request *r, json_t **ret) {
 	const json_t *ref = json_object_get(json_object_get(r->json, "spec"), "boundObjectRef");
 	*ret = NULL;
@@ -364,7 +364,7 @@ static bool read_bound(const struct auth *auth, struct request *r, json_t **ret)
 	return *ret;
 }
 
-/* AUDIENCES and BOUND (may be NULL) are borrowed. */
+/* Returns the claims of a new token. AUDIENCES and BOUND are borrowed; BOUND may be NULL. */
 static json_t *new_claims(const json_t *account, json_t *audiences, json_t *bound, int64_t now, int64_t seconds) {
 	const char *ns = object_meta_str(account, "namespace"), *name = object_meta_str(account, "name");
 	_free_ char *sub = strf(USER_ACCOUNT_PREFIX "%s:%s", ns, name);

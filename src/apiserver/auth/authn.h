@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * Tokens of ServiceAccounts: issued here, and believed as long as they are not expired and what they are bound to is
- * still there: the account (by uid) and, for some, a Secret. Deleting the account makes its tokens void at once.
- * However long a token says that it lives, no more than the longest life that is allowed now is believed.
+ * Issues and checks tokens of ServiceAccounts. A token is accepted until it expires, and only while the objects that it
+ * is bound to exist: the ServiceAccount (by uid) and, for some tokens, a Secret. If the ServiceAccount is deleted, its
+ * tokens are refused at once. A token is never accepted for longer than the longest life that is allowed now, even if
+ * it says that it lives longer.
  *
- * Claims: as kube-apiserver writes them (k8s.io/kubernetes pkg/serviceaccount).
+ * The claims are those of kube-apiserver (k8s.io/kubernetes pkg/serviceaccount).
  */
 
 #include <jansson.h>
@@ -18,28 +19,33 @@
 
 struct authn;
 
-/* A token lives for at most so long, unless the operator says otherwise; one in a Secret for TOKEN_SECRET_S. */
+/*
+ * The longest life of a token in seconds, unless the operator sets another one. A token in a Secret lives
+ * TOKEN_SECRET_S.
+ */
 #define TOKEN_LIFE_MAX_S ((int64_t)24 * 3600)
 #define TOKEN_SECRET_S   ((int64_t)365 * 24 * 3600)
 
 struct authn_options {
-	const char *key;     /* file of the key that signs, made if it isn't there; NULL: one in memory */
-	const char *root_ca; /* PEM for token Secrets, or NULL */
-	int64_t life_max_s;  /* 0: TOKEN_LIFE_MAX_S */
+	const char *key;     /* file of the signing key, created if missing; NULL: a new key in memory */
+	const char *root_ca; /* PEM for token Secrets; may be NULL */
+	int64_t life_max_s;  /* seconds; 0: TOKEN_LIFE_MAX_S */
 };
 int authn_new(struct authn **ret, const struct authn_options *o, struct error *err) _must_use_;
 struct authn *authn_free(struct authn *a);
 
 /*
- * Whose TOKEN it is. AUDIENCES (strings; NULL: this server) must have one of the token's; those that both have are
- * put into RET_AUDIENCES (may be NULL; a new reference). -EACCES: it is not good.
+ * Finds the user of TOKEN. At least one of AUDIENCES (strings; NULL: this server) must be an audience of the token. The
+ * common ones are returned in *RET_AUDIENCES (may be NULL), a new reference. *RET is a reference. -EACCES: the token is
+ * not accepted; ERR says why.
  */
 int authn_token(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                 json_t **ret_audiences, struct error *err) _must_use_;
 
 /*
- * A token that was believed, kept while an answer to it goes on, such as a watch. It may have ended: its time is over,
- * or since it was last asked a ServiceAccount or Secret was changed. bearer_is_good() then finds out.
+ * A token that was accepted, kept for a long request such as a watch. bearer_may_have_ended() is cheap: it is true if
+ * the token has expired, or if some ServiceAccount or Secret has changed since the last check. bearer_is_good() then
+ * checks the token again.
  */
 struct bearer;
 int authn_bearer(const struct auth *auth, const char *token, struct user **ret, struct bearer **ret_bearer,
@@ -47,20 +53,21 @@ int authn_bearer(const struct auth *auth, const char *token, struct user **ret, 
 bool bearer_may_have_ended(const struct auth *auth, const struct bearer *b);
 bool bearer_is_good(const struct auth *auth, struct bearer *b);
 struct bearer *bearer_free(struct bearer *b);
-/* A change became visible. A may be NULL. */
+/* Tells of a visible change in the store. A may be NULL. */
 void authn_notice(struct authn *a, unsigned kind, const struct watch_event *e);
 
-/* Answers of apiserver/auth/review.h. */
+/* Handlers for apiserver/auth/review.h. */
 void answer_token_request(const struct auth *auth, struct request *r);
 void answer_token_review(const struct auth *auth, struct request *r);
 void answer_self_subject_review(const struct auth *auth, struct request *r);
 
 /*
- * A token for SECRET of ACCOUNT, whose uid is UID, as write/token_secret.h puts it there: malloc'ed, NULL on no memory.
+ * Returns a new token for the Secret SECRET of the ServiceAccount ACCOUNT with this UID; write/token_secret.h stores it
+ * in the Secret. The caller frees it. NULL: no memory.
  */
 char *authn_secret_token(const struct authn *a, const char *ns, const char *secret, const char *account,
                          const char *uid);
-/* Whether TEXT, from a Secret in base64, is a token of ours that is no longer believed because of its age alone. */
+/* True if TEXT, base64 from a Secret, is a token of this server that is only refused because it is too old. */
 bool authn_secret_token_ended(const struct authn *a, const char *text);
-/* NULL: there is none. */
+/* PEM, owned by A; NULL: none */
 const char *authn_root_ca(const struct authn *a);

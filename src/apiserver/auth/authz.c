@@ -7,7 +7,7 @@
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-/* What R asks for. VERB: room for the method in lower case, which is the verb where the path is no resource. */
+/* What R asks for. VERB has room for the method in lower case, which is the verb if the path is no resource. */
 static struct authz_attributes attributes_of(const struct request *r, char verb[static 16]) {
 	const struct route *rt = &r->route;
 	if (!rt->is_resource) {
@@ -17,7 +17,10 @@ static struct authz_attributes attributes_of(const struct request *r, char verb[
 		verb[n] = '\0';
 		return (struct authz_attributes){verb, "", "", "", "", "", r->path};
 	}
-	/* A namespace is asked for in itself. A list of the one object that a selector names is about that object. */
+	/*
+	 * A Namespace object is requested in its own namespace. A list whose selector names one object is about that
+	 * object.
+	 */
 	const bool lists = rt->asked == VERB_LIST || rt->asked == VERB_WATCH;
 	const char *ns = streq(rt->plural, "namespaces") && !*rt->ns ? rt->name : rt->ns;
 	const char *name = lists ? selector_name(r->selector) : rt->name;
@@ -54,7 +57,7 @@ void authz_forbidden(struct request *r, const struct user *u, const struct authz
 	             *a->subresource ? "/" : "", a->subresource, a->group, scope, colon, why);
 }
 
-/* The Ith of what U is beside its name: groups, extra attributes, uid. */
+/* The attribute number I that impersonating U requires besides its name: groups, extra attributes, uid. */
 static bool part_of(const struct user *u, size_t i, struct authz_attributes *ret) {
 	const char *group = "authentication.k8s.io", *resource = "uids", *key = "", *name = NULL;
 	if (i < u->n_groups) {
@@ -72,7 +75,7 @@ static bool part_of(const struct user *u, size_t i, struct authz_attributes *ret
 	return name != NULL;
 }
 
-/* May BY be taken for U? */
+/* May BY impersonate U? False: R has the reply 403. */
 static bool may_impersonate(const struct rbac *rbac, struct request *r, const struct user *by, const struct user *u) {
 	struct authz_attributes a = {"impersonate", "", "users", "", "", u->name, NULL};
 	char ns[254];
@@ -97,7 +100,7 @@ static bool may_impersonate(const struct rbac *rbac, struct request *r, const st
 	return true;
 }
 
-/* The groups that authentication would have given U. */
+/* Adds the groups that authentication would have given U. */
 static int complete(struct user *u) {
 	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
 	bool anonymous = streq(u->name, USER_ANONYMOUS) || user_in_group(u, GROUP_ANONYMOUS);
@@ -121,7 +124,7 @@ bool authz_request(const struct rbac *rbac, struct request *r) {
 		if (!may_impersonate(rbac, r, u, r->as))
 			return false;
 		if (complete(r->as) < 0) {
-			reply_bad_request(r, "the user to be taken for has too many groups");
+			reply_bad_request(r, "the impersonated user has too many groups");
 			return false;
 		}
 		r->by = r->user;

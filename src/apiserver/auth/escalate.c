@@ -8,16 +8,16 @@
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-#define MISSING_MAX 64 /* named in the message */
+#define MISSING_MAX 64 /* the message names so many */
 
-/* One right that is to be given: a rule's verb on one resource (of one name), or on one URL. */
+/* A single right that is to be granted: a verb on one resource (or one object of it), or on one URL. */
 struct right {
 	const char *verb, *group, *resource, *name, *url;
 };
 
 struct missing {
 	struct right right;
-	struct buf verbs; /* those of the same resource are told together */
+	struct buf verbs; /* rights that differ only in the verb are reported together */
 };
 
 struct check {
@@ -25,7 +25,7 @@ struct check {
 	const struct user *user;
 	const char *ns;
 	struct right right;
-	size_t work; /* up to RBAC_WORK_MAX, so that no role can hold up the server */
+	size_t work; /* at most RBAC_WORK_MAX, so that no role can block the server */
 	struct missing missing[MISSING_MAX];
 	size_t n_missing;
 	bool any;
@@ -94,7 +94,7 @@ static void quote(struct buf *b, const char *s) {
 	buf_putc(b, '"');
 }
 
-/* Notes that the right is missing, together with those that differ only in the verb. */
+/* Records that the right is missing. Rights that differ only in the verb are recorded together. */
 static void note(struct check *c) {
 	const struct right *w = &c->right;
 	c->any = true;
@@ -115,7 +115,7 @@ static void note(struct check *c) {
 	quote(&m->verbs, w->verb);
 }
 
-/* -E2BIG: it takes too long. */
+/* -E2BIG: the check takes too long. */
 static int check_right(struct check *c, const struct right *w) {
 	c->right = *w;
 	if (!rbac_visit(c->rbac, c->user, c->ns, covers, c, NULL, &c->work))
@@ -180,7 +180,7 @@ static void print_missing(struct check *c, struct buf *out) {
 	}
 }
 
-/* Has the user all of these rules in NS? */
+/* Checks that the user has all RULES in NS. -EPERM, -E2BIG or -ENOMEM with the reply set. */
 static int confirm(const struct rbac *rbac, struct request *r, const char *name, const char *ns,
                    const struct policy_rule *rules, size_t n) {
 	const struct user *u = r->user;
@@ -272,7 +272,7 @@ static int check_binding(const struct rbac *rbac, struct request *r, const json_
 		if (role)
 			e = confirm(rbac, r, b->meta.name, r->route.ns, role->rules.v, role->rules.n);
 		else {
-			/* So says kube-apiserver, though it is the role that isn't there. */
+			/* kube-apiserver names the binding's resource here, although the role is what is missing. */
 			const struct status_details d = {.name = ref->name, .group = RBAC_GROUP, .kind = k->plural};
 			reply_status(&r->reply, 404, "NotFound", &d, "%s.%s \"%s\" not found", d.kind, RBAC_GROUP,
 			             ref->name);
@@ -287,7 +287,9 @@ int escalate_check(const struct rbac *rbac, struct request *r, const json_t *old
 	const struct api_kind *k = r->route.kind;
 	if (!streq(k->group, RBAC_GROUP) || user_in_group(r->user, GROUP_MASTERS))
 		return 0;
-	/* Who only takes a finalizer or an owner away gives nothing. */
+	/*
+	 * A write that changes only metadata other than labels, such as finalizers or owner references, grants nothing.
+	 */
 	if (old && !object_desired_differs(k, old, obj) &&
 	    json_equal(json_object_get(object_meta(old), "labels"), json_object_get(object_meta(obj), "labels")))
 		return 0;

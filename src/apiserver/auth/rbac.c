@@ -8,23 +8,23 @@
 
 struct entry {
 	RB_ENTRY(entry) node;
-	char *ns, *name; /* ns "": a ClusterRole, a ClusterRoleBinding */
+	char *ns, *name; /* ns is "" for a ClusterRole or ClusterRoleBinding */
 	const struct api_kind *kind;
 	union {
 		void *obj;
 		struct role *role;
 		struct role_binding *binding;
 	};
-	struct grant *grants; /* of a binding, one for each different subject */
+	struct grant *grants; /* of a binding: one for each different subject */
 	size_t n_grants;
 };
 
-/* "SUBJECT has, in NS, the role of this binding." */
+/* A subject that has the role of a binding, in the namespace of that binding. */
 struct grant {
 	RB_ENTRY(grant) node;
 	char *who; /* "u:NAME" or "g:NAME" */
 	const struct entry *of;
-	size_t index; /* into the subjects */
+	size_t index; /* index into the binding's subjects */
 };
 
 RB_HEAD(entry_tree, entry);
@@ -44,12 +44,12 @@ static int grant_cmp(struct grant *a, struct grant *b) {
 	int c = strcmp(a->who, b->who);
 	if (c == 0)
 		c = strcmp(a->of->ns, b->of->ns);
-	/* Bindings to the same role are neighbours, so that its rules are visited once. */
+	/* Bindings to the same role are neighbours, so that the role's rules are visited only once. */
 	if (c == 0)
 		c = strcmp(a->of->binding->role.kind, b->of->binding->role.kind);
 	if (c == 0)
 		c = strcmp(a->of->binding->role.name, b->of->binding->role.name);
-	/* One without a name comes before all, to find the first. */
+	/* A key without a name sorts before all others and finds the first. */
 	return c ? c : strcmp(a->of->name, b->of->name);
 }
 
@@ -85,7 +85,7 @@ static int grant_sort(const void *a, const void *b) {
 	return c ? c : (x->index > y->index) - (x->index < y->index);
 }
 
-/* A subject that is named twice has one grant. */
+/* Makes one grant for each subject, even if the binding names it twice. */
 static int make_grants(struct entry *e) {
 	const struct role_binding *b = e->binding;
 	e->grants = calloc(b->subjects.n + 1, sizeof(*e->grants));
@@ -137,7 +137,7 @@ static int add(struct rbac *b, const struct api_kind *k, const char *ns, const c
 	e->kind = k;
 	e->ns = strdup(ns);
 	e->name = strdup(name);
-	/* What an older server stored and this one doesn't understand gives no rights. */
+	/* An object from an older server that this server can't parse grants no rights. */
 	int r = e->ns && e->name ? api_parse(k, value->data, value->len, &e->obj, &errs) : -ENOMEM;
 	if (r == 0 && is_binding(k))
 		r = make_grants(e);
@@ -244,7 +244,7 @@ bool rule_allows(const struct policy_rule *p, const struct authz_attributes *a) 
 	return false;
 }
 
-/* ---- who may what ---- */
+/* ---- the rights of a user ---- */
 
 const struct role *rbac_role(const struct rbac *b, const char *ns, const struct role_ref *ref) {
 	struct entry want = {.ns = streq(ref->kind, "Role") ? (char *)ns : "", .name = ref->name};
@@ -252,7 +252,7 @@ const struct role *rbac_role(const struct rbac *b, const char *ns, const struct 
 	return e ? e->role : NULL;
 }
 
-/* Of looking up a role that a binding names. */
+/* The work of looking up the role of a binding. */
 #define ROLE_WORK 8
 
 struct visit {

@@ -12,7 +12,7 @@
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-/* False: R is no agent's. RET->host NULL: its name is none of an agent's. */
+/* False: R is not from an agent. RET->host NULL: the user is in a group of agents, but has no agent's name. */
 static bool agent_of(const struct request *r, struct access_agent *ret) {
 	const struct user *u = r->user;
 	bool edge = user_in_group(u, ROLES_EDGES);
@@ -37,7 +37,7 @@ static int refuse(struct request *r, const json_t *old, const json_t *obj, const
 	return -EPERM;
 }
 
-/* What the agent's objects of a kind belong to it by, as "nacre-system/host-h1"; a malloc'ed string. */
+/* The name of the agent's own object of a kind, such as "nacre-system/host-h1". The caller frees it. */
 static char *own_name(const struct access_agent *a, const struct access_agents *g) {
 	return strf("%s%s%s%s", g->ns ? g->ns : "", g->ns ? "/" : "", g->own_prefix ? g->own_prefix : "", a->host);
 }
@@ -48,13 +48,13 @@ static bool is_own_by_name(const struct access_agents *g) {
 
 /* ---- what an agent may see ---- */
 
-/* One answer, whether the object is another host's or isn't there: it tells nothing. */
+/* The answer is the same for an object of another host and for one that doesn't exist, so it reveals nothing. */
 static int refuse_foreign(struct request *r, const struct access_agent *a, const struct access_agents *g) {
 	return refuse(r, NULL, NULL, "its %s is not %s%s: %s %s may not %swrite it", g->own,
 	              g->own_prefix ? g->own_prefix : "", a->host, a->what, a->host, g->sees_all ? "" : "see or ");
 }
 
-/* A list or watch of objects that are not for all to see asks for the agent's own. */
+/* A list or watch of a kind that agents may not see as a whole must select the agent's own objects. */
 static int check_list(struct request *r, const struct access_agent *a, const struct access_agents *g) {
 	const struct api_kind *k = r->route.kind;
 	const struct status_details d = {.group = k->group, .kind = k->plural};
@@ -76,7 +76,7 @@ int restrict_stored(struct request *r, const json_t *old) {
 	if (!g)
 		return refuse(r, NULL, NULL, "%s %s may not see or write any %s", a.what,
 		              a.host ? a.host : r->user->name, k->kind);
-	/* What agents create may be missing, which is no secret: they make it anew. */
+	/* An agent may find that an object which it creates itself doesn't exist: it then creates it again. */
 	return !g->own || (old ? access_is_own(g, &a, old) : g->creates != NULL) ? 0 : refuse_foreign(r, &a, g);
 }
 
@@ -92,7 +92,7 @@ static int check_read(const struct auth *auth, struct request *r, const struct a
 	return restrict_stored(r, obj);
 }
 
-/* The path may say that an object is another's, also of one that isn't there. */
+/* True if the path alone shows that the object belongs to another host, whether or not the object exists. */
 static bool is_foreign_path(const struct request *r, const struct access_agent *a, const struct access_agents *g) {
 	_free_ char *value = access_own_value(g, a);
 	if (g->ns && !streq(r->route.ns, g->ns))
@@ -104,7 +104,7 @@ int restrict_request(const struct auth *auth, struct request *r) {
 	const struct route *rt = &r->route;
 	const bool reads = rt->verb == VERB_GET || rt->verb == VERB_LIST || rt->verb == VERB_WATCH;
 	struct access_agent a;
-	if (!rt->kind || !agent_of(r, &a)) /* what has no kind is discovery, or a question about oneself */
+	if (!rt->kind || !agent_of(r, &a)) /* a route without a kind is discovery, or a review about the user himself */
 		return 0;
 	if (!a.host)
 		return refuse(r, NULL, NULL, "user %s is in a group of agents, but its name says no host",
@@ -115,9 +115,9 @@ int restrict_request(const struct auth *auth, struct request *r) {
 		              rt->review ? rt->review->kind : rt->kind->kind);
 	if (rt->verb == VERB_DELETE_COLLECTION)
 		return refuse(r, NULL, NULL, "agents may not delete collections");
-	/* Each name that applies something has an entry in managedFields, of which there may be any number. */
+	/* Each field manager that applies has an entry in managedFields, without a limit on their number. */
 	if (request_is_apply(r))
-		return refuse(r, NULL, NULL, "agents may not apply: use another sort of patch");
+		return refuse(r, NULL, NULL, "agents may not apply: use another type of patch");
 	if (is_foreign_path(r, &a, g)) {
 		_free_ char *own = own_name(&a, g);
 		return refuse(r, NULL, NULL, "%s %s may see and write no %s but %s", a.what, a.host, rt->kind->kind,
@@ -144,7 +144,7 @@ static int check_verb(const struct access_agent *a, const struct access_agents *
 	              kind);
 }
 
-/* Both before and after it must be the agent's. */
+/* Both the old and the new state must belong to the agent. */
 static int check_owned(const struct access_agent *a, const struct access_agents *g, struct request *r,
                        const json_t *old, const json_t *obj) {
 	const json_t *const states[] = {old, obj};
@@ -172,8 +172,8 @@ static bool same_member(const json_t *a, const json_t *b, const char *name) {
 }
 
 /*
- * Labels place workloads, owner references and finalizers say what lives how long, and annotations hold as much as
- * fits: none of it is the agents' to write.
+ * Agents may not write labels, which place workloads, nor owner references and finalizers, which decide how long
+ * objects live, nor annotations, which may hold large amounts of data.
  */
 static int check_meta(const struct access_agent *a, struct request *r, const json_t *old, const json_t *obj) {
 	static const char *const names[] = {"labels", "annotations", "ownerReferences", "finalizers"};
@@ -184,7 +184,7 @@ static int check_meta(const struct access_agent *a, struct request *r, const jso
 	return 0;
 }
 
-/* True if a member of an object that is not in WORDS differs. Either object may be NULL. */
+/* True if a member that is not in WORDS differs. Either object may be NULL. */
 static bool others_differ(json_t *before, json_t *now, const char *words) {
 	const char *name;
 	json_t *v;
@@ -199,7 +199,7 @@ static bool others_differ(json_t *before, json_t *now, const char *words) {
 	return false;
 }
 
-/* Of the spec, or of the status, only those members that the agents have. */
+/* Agents may only change the members of spec or status that are declared for them. */
 static int check_members(const struct access_agent *a, const struct access_agents *g, struct request *r,
                          const json_t *old, const json_t *obj) {
 	const bool status = r->route.status;
@@ -242,7 +242,7 @@ static int check_rules(const struct auth *auth, const struct access_agent *a, co
 	return 0;
 }
 
-/* Before it is made: has the agent made too many lately? */
+/* Refuses to create an object if the agent has created too many lately. */
 static int check_rate(const struct auth *auth, struct request *r) {
 	if (request_dry_run(r))
 		return 0;
@@ -266,7 +266,7 @@ int restrict_write(const struct auth *auth, struct request *r, const json_t *old
 		return refuse(r, old, obj, "%s %s may not write any %s", a.what, a.host, k->kind);
 	int e = obj ? check_meta(&a, r, old, obj) : 0;
 	if (e == 0 && obj && g->max_bytes && len > g->max_bytes)
-		e = refuse(r, old, obj, "it would take %zu bytes; of %s %s each %s may take %zu", len, a.what, a.host,
+		e = refuse(r, old, obj, "it would take %zu bytes; for %s %s each %s may take %zu", len, a.what, a.host,
 		           k->kind, g->max_bytes);
 	if (e == 0)
 		e = check_verb(&a, g, r, old, obj);

@@ -2,23 +2,28 @@
 #pragma once
 
 /*
- * What an agent may do beyond what its role says, which is the same for all hosts: only with what is its own host's.
- * An agent is system:nacre:host:HOST of group system:nacre:hosts, or system:nacre:edge:HOST of system:nacre:edges; a
- * member of these groups with another name may do nothing. The rules are those that the kinds declare (api/access.h);
- * of the same declarations deploy/admission.yaml is made, which says the same of writes on a kube-apiserver.
+ * Limits an agent to its own host. Its role says only what is the same for all hosts. An agent is user
+ * system:nacre:host:HOST in group system:nacre:hosts, or system:nacre:edge:HOST in system:nacre:edges. A member of
+ * these groups with another name may do nothing. The rules are declared with the kinds (api/access.h).
+ * deploy/admission.yaml is generated from the same declarations and has the same rules for writes on a kube-apiserver.
  */
 
 #include "apiserver/auth/auth.h"
 #include "apiserver/request/request.h"
 
-/* -EPERM with the reply set (403, 429). OLD NULL: it is created; OBJ NULL: it is deleted. LEN: bytes of OBJ as stored.
+/*
+ * Checks a write of an agent. -EPERM with the reply set (403 or 429). OLD NULL: OBJ is being created; OBJ NULL: OLD is
+ * being deleted. LEN: the size of OBJ as stored, in bytes.
  */
 int restrict_write(const struct auth *auth, struct request *r, const json_t *old, const json_t *obj,
                    size_t len) _must_use_;
 /*
- * Before anything of the request is looked at: what its route asks for, and of reads whose it is. The answer is the
- * same whether an Instance is another host's or isn't there.
+ * Checks the route of a request, and for reads whom the object belongs to, before anything else. The answer is the same
+ * for an Instance of another host and for one that doesn't exist. -EPERM with the reply set.
  */
 int restrict_request(const struct auth *auth, struct request *r) _must_use_;
-/* Before a write looks at what is stored (OLD; NULL: nothing): whose it is. */
+/*
+ * Checks whom the stored object OLD (NULL: there is none) belongs to, before a write looks at it. -EPERM with the reply
+ * set.
+ */
 int restrict_stored(struct request *r, const json_t *old) _must_use_;

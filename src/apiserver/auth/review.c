@@ -7,7 +7,7 @@
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-/* Kubernetes knows no difference between an empty string and none in these. */
+/* In a spec Kubernetes treats an empty string like an absent one. */
 static void drop_empty(json_t *v) {
 	const char *key;
 	json_t *child;

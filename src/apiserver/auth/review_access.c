@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* May I, may they, what may I: authorization.k8s.io/v1. */
+/* May a user do something, and what may he do? authorization.k8s.io/v1. */
 
 #include <string.h>
 
@@ -14,7 +14,7 @@ static const char *str(const json_t *obj, const char *key) {
 	return v ? v : "";
 }
 
-/* False: answered, for the spec says no one thing. */
+/* Reads the spec. False: it doesn't name exactly one action; the reply is set. */
 static bool attributes_of(struct request *r, struct authz_attributes *a) {
 	const json_t *spec = json_object_get(r->json, "spec");
 	const json_t *res = json_object_get(spec, "resourceAttributes");
@@ -98,7 +98,7 @@ void review_local_access(const struct auth *auth, struct request *r) {
 
 /* ---- rules ---- */
 
-/* To print a string takes longer than to compare it (RBAC_WORK_MAX). */
+/* Printing a string takes longer than comparing it (RBAC_WORK_MAX). */
 #define WORK_A_STRING 8
 
 struct rules {
@@ -152,7 +152,7 @@ void review_self_rules(const struct auth *auth, struct request *r) {
 	if (user_in_group(r->user, GROUP_MASTERS))
 		for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 			add_rule(&all[i], NULL, &out);
-	else /* which add nothing to that */
+	else /* further roles would add nothing to all rights */
 		rbac_visit(auth->rbac, r->user, ns, add_rule, &out, &missing, &out.work);
 	const bool incomplete = out.work > RBAC_WORK_MAX;
 	if (incomplete)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* TokenReview and SelfSubjectReview: who is it? */
+/* TokenReview and SelfSubjectReview: who is the user? */
 
 #include "apiserver/auth/authn.h"
 #include "apiserver/auth/token.h"
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-/* authentication.k8s.io/v1 UserInfo; NULL on no memory. */
+/* authentication.k8s.io/v1 UserInfo, a new reference; NULL: no memory. */
 static json_t *user_info(const struct user *u) {
 	json_t *groups = json_array(), *extra = u->n_extras ? json_object() : NULL;
 	for (size_t i = 0; i < u->n_groups; i++)

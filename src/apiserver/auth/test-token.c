@@ -20,7 +20,7 @@ static void test_round_trip(void **state) {
 	(void)state;
 	assert_int_equal(token_key_load(&k, NULL, &err), 0);
 	assert_int_equal(token_key_load(&other, NULL, &err), 0);
-	/* Often enough for halves of signatures with leading zeros. */
+	/* Often enough to get signatures whose halves have leading zeros. */
 	for (int i = 0; i < 600; i++) {
 		json_t *in = json_pack("{s:i, s:s}", "n", i, "x", "\xc3\xa4"), *out = NULL;
 		_free_ char *t = token_sign(k, in, &err);
@@ -32,13 +32,13 @@ static void test_round_trip(void **state) {
 		if (i % 100)
 			continue;
 		expect_bad(other, t);
-		/* Whatever byte is another one. */
+		/* Each byte is changed in turn. */
 		for (char *p = t; *p; p++) {
 			char c = *p;
 			*p = c == 'A' ? 'B' : 'A';
 			struct error e = {0};
 			json_t *claims = NULL;
-			/* The last character of a part holds bits that mean nothing. */
+			/* The last character of a part has bits that mean nothing. */
 			int r = token_verify(k, t, &claims, &e);
 			assert_true(r == -EACCES || p[1] == '\0');
 			json_decref(claims);
@@ -75,7 +75,7 @@ static void test_bad_text(void **state) {
 	longest[TOKEN_MAX] = '\0';
 	longest[10] = longest[TOKEN_MAX - 20] = '.';
 	expect_bad(k, longest);
-	/* Claims that make too long a token. */
+	/* Claims that are too long for a token. */
 	memset(longest, 'a', TOKEN_MAX);
 	json_t *big = json_pack("{s:s}", "x", longest);
 	assert_null(token_sign(k, big, &err));

@@ -11,7 +11,7 @@
 #include "base/util.h"
 
 #define FILE_MAX    ((size_t)1 << 20)
-#define CHAIN_MAX   8 /* certificates of a client */
+#define CHAIN_MAX   8 /* the longest chain of a client's certificate */
 #define SUBJECT_MAX 1024
 
 struct tls_set {
@@ -21,13 +21,13 @@ struct tls_set {
 
 enum { FILE_CERT, FILE_KEY, FILE_CA, FILE_CRL, FILES };
 
-/* A certificate on a list; its issuer by a digest of its name. */
+/* A revoked certificate. ISSUER is a digest of the issuer's name. */
 struct revoked {
 	unsigned char issuer[32], serial[20];
-	unsigned char len; /* of serial; what is longer is none of RFC 5280 */
+	unsigned char len; /* length of serial; RFC 5280 allows no longer ones */
 };
 
-/* What tells whether a file has changed, without reading it. */
+/* Shows whether a file has changed without reading it. */
 struct stamp {
 	struct timespec mtime;
 	ino_t ino;
@@ -35,12 +35,12 @@ struct stamp {
 };
 
 struct content {
-	char *text[FILES]; /* NULL: no such file is asked for */
+	char *text[FILES]; /* NULL: this file isn't used */
 	size_t len[FILES];
 	struct stamp stamps[FILES];
 	struct tls_set *set;
-	gnutls_x509_trust_list_t trust; /* NULL without client CA */
-	struct revoked *revoked;        /* sorted: lists are long, and each new connection is looked up */
+	gnutls_x509_trust_list_t trust; /* NULL without a client authority */
+	struct revoked *revoked;        /* sorted, since lists are long and each new connection is looked up */
 	size_t n_revoked;
 	int64_t crl_until_s;
 };
@@ -48,7 +48,7 @@ struct content {
 struct tls {
 	struct tls_files files;
 	struct content now;
-	struct stamp failed[FILES]; /* what a try that failed has seen: not tried again until it changes */
+	struct stamp failed[FILES]; /* the files of the last failed try; they are not tried again until they change */
 	unsigned generation;
 };
 
@@ -113,11 +113,14 @@ static int make_set(const struct tls *t, struct content *c, struct error *err) {
 	if (e == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
 		return error_set(err, EINVAL, "`%s` is not the key of certificate `%s`", t->files.key, t->files.cert);
 	if (e < 0)
-		return error_set(err, EINVAL, "certificate `%s` with key `%s` can't be used: %s", t->files.cert,
+		return error_set(err, EINVAL, "can't use certificate `%s` with key `%s`: %s", t->files.cert,
 		                 t->files.key, gnutls_strerror(e));
 	if (!t->files.client_ca)
 		return 0;
-	/* The credentials tell clients which authorities are known here, the list is what we verify against. */
+	/*
+	 * The credentials tell clients which authorities are accepted; certificates are verified against the trust
+	 * list.
+	 */
 	e = gnutls_certificate_set_x509_trust_mem(c->set->credentials, &ca, GNUTLS_X509_FMT_PEM);
 	if (e > 0)
 		e = gnutls_x509_trust_list_init(&c->trust, 0);
@@ -133,7 +136,10 @@ static int revoked_cmp(const void *a, const void *b) {
 	return memcmp(a, b, sizeof(struct revoked));
 }
 
-/* Leading zeros are how DER keeps a number positive. At most 20 octets remain (RFC 5280, section 4.1.2.2). */
+/*
+ * DER puts zeros in front to keep a number positive. Without them a serial has at most 20 octets (RFC 5280, section
+ * 4.1.2.2).
+ */
 static bool put_serial(struct revoked *r, const unsigned char *serial, size_t len) {
 	while (len && !*serial)
 		serial++, len--;
@@ -184,7 +190,7 @@ static bool is_revoked(const struct content *c, gnutls_x509_crt_t crt) {
 	size_t len = sizeof(serial);
 	if (c->n_revoked == 0)
 		return false;
-	/* What can't be looked up is not let in. */
+	/* A certificate that can't be looked up is refused. */
 	if (gnutls_x509_crt_get_raw_issuer_dn(crt, &dn) < 0)
 		return true;
 	bool good = digest_name(&dn, &key) && gnutls_x509_crt_get_serial(crt, serial, &len) == 0 &&
@@ -194,8 +200,8 @@ static bool is_revoked(const struct content *c, gnutls_x509_crt_t crt) {
 }
 
 /*
- * Each list must be an authority's whose certificates are believed: one that isn't would revoke nothing, and nobody
- * would notice. That a list is past its next update is no reason to drop it.
+ * Each list must be signed by one of the client authorities: a list of another authority would revoke nothing, and
+ * nobody would notice. A list past its next update is still accepted.
  */
 static int check_crl(const struct tls *t, gnutls_x509_crl_t crl, const gnutls_x509_crt_t *cas, unsigned n_cas,
                      struct error *err) {
@@ -312,11 +318,14 @@ unsigned tls_generation(const struct tls *t) {
 struct tls_set *tls_session_begin(struct tls *t, gnutls_session_t session) {
 	static const gnutls_datum_t http = {(unsigned char *)"http/1.1", 8};
 	struct tls_set *set = t->now.set;
-	/* In place of what MHD was started with. */
+	/* Replaces the credentials that MHD was started with. */
 	if (gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, set->credentials) < 0 ||
 	    gnutls_alpn_set_protocols(session, &http, 1, 0) < 0)
 		return NULL;
-	/* Asked for, not required; and a bad one is no reason to hang up: the answer will say so. */
+	/*
+	 * A certificate is requested but not required. A bad one doesn't end the connection: requests are then answered
+	 * with the reason.
+	 */
 	gnutls_certificate_server_set_request(session, t->files.client_ca ? GNUTLS_CERT_REQUEST : GNUTLS_CERT_IGNORE);
 	set->refs++;
 	return set;
@@ -342,7 +351,9 @@ static int import_chain(gnutls_session_t session, gnutls_x509_crt_t *chain, unsi
 	return 0;
 }
 
-/* The value number I of OID in the subject; false past the last one. A NUL within fails: names must be what they look.
+/*
+ * Reads value number I of OID in the subject. 0: there is no such value. A value with NUL is refused, because it would
+ * not be the name that it looks like.
  */
 static int subject_part(gnutls_x509_crt_t crt, const char *oid, unsigned i, char out[static SUBJECT_MAX],
                         struct error *err) {
@@ -418,7 +429,7 @@ int tls_client(struct tls *t, gnutls_session_t session, struct user **ret, int64
 	unsigned n;
 	int r = import_chain(session, chain, &n, err);
 	if (r == 0 && n > 0 && !t->now.trust)
-		r = error_set(err, EACCES, "there is no authority for client certificates");
+		r = error_set(err, EACCES, "this server accepts no client certificates: it has no authority for them");
 	if (r == 0 && n > 0)
 		r = verify(t, chain, n, err);
 	if (r == 0 && n > 0)

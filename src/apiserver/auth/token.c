@@ -10,7 +10,7 @@
 #include "base/util.h"
 
 #define KEY_FILE_MAX 16384
-#define HALF         ((size_t)32) /* bytes of r and of s */
+#define HALF         ((size_t)32) /* bytes of each of r and s, the halves of a signature */
 #define KID_MAX      64
 
 struct token_key {
@@ -86,12 +86,12 @@ static int import_key(struct token_key *k, const char *pem, size_t len, const ch
 		e = gnutls_pubkey_import_privkey(k->public, k->private, 0, 0);
 	if (e < 0)
 		return error_set(err, EINVAL,
-		                 "`%s` holds no private key: %s; restore it from a backup, or remove it: a new one is "
-		                 "made then, "
-		                 "and all tokens given so far are void",
+		                 "`%s` holds no private key: %s; restore it from a backup, or remove it: the server "
+		                 "then makes a new key, "
+		                 "and all tokens issued so far are void",
 		                 where, gnutls_strerror(e));
 	if (gnutls_pubkey_export_ecc_raw2(k->public, &curve, NULL, NULL, 0) < 0 || curve != GNUTLS_ECC_CURVE_SECP256R1)
-		return error_set(err, EINVAL, "the key in `%s` is not one of ECDSA P-256, as ES256 needs it", where);
+		return error_set(err, EINVAL, "the key in `%s` is not an ECDSA P-256 key, which ES256 requires", where);
 	e = gnutls_pubkey_get_key_id(k->public, GNUTLS_KEYID_USE_SHA256, id, &id_len);
 	if (e < 0)
 		return error_set(err, EINVAL, "`%s`: %s", where, gnutls_strerror(e));
@@ -129,7 +129,7 @@ int token_key_load(struct token_key **ret, const char *path, struct error *err) 
 
 /* ---- signing ---- */
 
-/* An integer as it stands in ASN.1 to HALF bytes. */
+/* Converts an ASN.1 integer to HALF bytes. */
 static int fixed(const gnutls_datum_t *n, unsigned char out[static HALF]) {
 	const unsigned char *p = n->data;
 	size_t len = n->size;
@@ -201,7 +201,7 @@ static int check_header(const struct token_key *k, const char *text, size_t len,
 	if (!h)
 		r = bad(err, "its header can't be read");
 	else if (!streq(alg, "ES256") || json_object_get(h, "crit"))
-		r = bad(err, "it is not signed in the way of this issuer");
+		r = bad(err, "its signature is not of the kind that this issuer makes");
 	else if (!streq(kid, k->kid))
 		r = bad(err, "it is signed with another key");
 	json_decref(h);
