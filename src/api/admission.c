@@ -63,9 +63,9 @@ static const char finalizers[] =
 	"      .namespace(has(request.namespace) ? request.namespace : "
 	"'').name(request.name).check('update').allowed()\n"
 	"    messageExpression: >-\n"
-	"      \"metadata.finalizers: those of nacre.dev may not be left out: nacre-controller takes them away once "
+	"      \"metadata.finalizers: those of nacre.dev may not be removed: nacre-controller removes them when "
 	"the object is \" +\n"
-	"      \"deleted and nothing of it is left; send the object with the finalizer in it, or patch what is to "
+	"      \"deleted and nothing of it is left; include the finalizer in the object, or patch what you want to "
 	"change (user \" +\n"
 	"      request.userInfo.username + \" may not update \" + request.resource.resource + \"/finalizers)\"\n"
 	"    reason: Forbidden\n";

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What requests cost, for tests/security/test_cost.py, which runs this below valgrind's callgrind: requests to a server
- * in memory, one JSON object a line on standard input:
+ * Measures the cost of requests for tests/security/test_cost.py, which runs this under valgrind's callgrind. It sends
+ * requests to a server in memory; each is one JSON object in a line of standard input:
  *
  *     {"row": "…", "user": "red", "method": "POST", "target": "/api/…", "type": "application/json", "body": "FILE",
  *      "accept": "…"}
  *
- * In bodies `@uid:NAME` stands for the uid of ConfigMap NAME in namespace red.
+ * In bodies `@uid:NAME` is replaced by the uid of ConfigMap NAME in namespace red.
  *
- * A request with a ROW is counted, from the bytes of its body to its answer, with what follows from it at once: its
- * transaction, events, watches, collection. What is done in one turn of the server's loop is dumped apart, each time
- * under the name of the row; the code of its answer goes to standard output.
+ * A request with a ROW is counted from the bytes of its body to its answer, including its immediate consequences:
+ * transaction, events, watches, garbage collection. Each turn of the server's loop is dumped separately under the name
+ * of the row. The code of the answer is printed to standard output.
  */
 
 #include <stdio.h>
@@ -24,7 +24,7 @@
 #include "apiserver/server.h"
 #include "base/util.h"
 
-static const char *counted; /* the row; NULL: none */
+static const char *counted; /* the name of the row; NULL: nothing is counted */
 
 static void on_turn(void) {
 	if (!counted)
@@ -62,7 +62,7 @@ static const char *text_of(const json_t *line, const char *key) {
 	return s ? s : "";
 }
 
-/* Adds the N bytes at P to B, with the uids that are spoken of. */
+/* Appends the N bytes at P to B and replaces the marks of uids. */
 static void cost_put_body(struct server *s, struct buf *b, const char *p, size_t n) {
 	static const char mark[] = "@uid:";
 	const unsigned kind = api_kind_index(&api_kind_configmap);
@@ -121,7 +121,7 @@ int main(void) {
 	struct server *s = NULL;
 	size_t cap = 0;
 	_free_ char *text = NULL;
-	json_object_seed(1); /* the same order of members, and so the same count, each time */
+	json_object_seed(1); /* always the same order of members, and so always the same count */
 	int r = server_new(&s, NULL, NULL, &err);
 	if (!s) {
 		fprintf(stderr, "%s\n", err.msg);

@@ -112,8 +112,8 @@ bool server_handle(struct server *s, struct request *r) {
 		return true;
 	}
 	/*
-	 * fabric8 first tries to watch by a WebSocket, and reads the answer that has none to its end before it watches
-	 * by plain HTTP: the stream of a watch would keep it there for ever.
+	 * fabric8 first tries to watch by WebSocket, and reads an answer without WebSocket to its end before it watches
+	 * by plain HTTP. It would read the stream of a watch for ever.
 	 */
 	if (r->websocket && r->route.verb == VERB_WATCH) {
 		reply_text(&r->reply, 200, "");
@@ -131,8 +131,7 @@ bool server_handle(struct server *s, struct request *r) {
 		const struct status_details d = {.group = r->route.kind->group, .kind = r->route.kind->plural};
 		reply_status(&r->reply, 503, "ServiceUnavailable", &d,
 		             "this nacre-apiserver is on hold (--read-only) and changes nothing: its cloud is being "
-		             "moved to "
-		             "another API server");
+		             "moved to another API server");
 		return true;
 	}
 	if (body_parse(r) < 0)
@@ -157,7 +156,7 @@ void server_stop(struct server *s) {
 	watches_end(&s->watches);
 }
 
-/* One transaction before anyone is served. */
+/* Stages the namespaces that always exist. */
 static int make_namespaces(struct server *s, struct error *err) {
 	static const char *const names[] = {"default", "nacre-system"};
 	char uid[37], now[TIME_STR_MAX];
@@ -217,7 +216,7 @@ int server_new(struct server **ret, sd_event *loop, const char *database, struct
 		return r;
 	store_commit(s->store);
 	keep_run(s->keep);
-	/* Nobody is served before they are there; and a disk that can't be written to is noticed now. */
+	/* Nobody is served before these objects are stored. This also shows whether the disk can be written. */
 	while (r >= 0 && !s->write_failed.code && (store_busy(s->store) || !keep_idle(s->keep)))
 		r = sd_event_run(loop, UINT64_MAX);
 	if (r < 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The API server without its sockets: the store, the queue of writes, the watches, the collector. HTTP comes from
- * apiserver/http/http.h, or from a test.
+ * The API server without its sockets: it joins the store, the queue of writes, the watches and the collectors. Requests
+ * come from apiserver/http/http.h, or from a test.
  */
 
 #include "apiserver/http/http.h"
@@ -14,34 +14,34 @@ struct gc;
 struct keep;
 
 struct server {
-	struct queue queue; /* first */
-	sd_event *loop;     /* NULL in tests: all happens at once */
+	struct queue queue; /* must be the first member */
+	sd_event *loop;     /* NULL in tests: writes are then done before server_handle() returns */
 	struct store *store;
 	struct limits *limits;
-	/* What each layer is given; what these point to is owned here. */
+	/* What each layer is given. This struct owns what these point to. */
 	struct auth auth;
 	struct stage stage;
 	struct watches watches;
 	struct site site;
 	struct gc *gc;
 	struct keep *keep;
-	uint64_t changed;          /* kinds, of which there are 64 at most, while a batch is becoming visible */
-	struct error write_failed; /* why the last batch failed; code 0: it did not */
+	uint64_t changed;          /* kinds (at most 64) that changed, while a batch is becoming visible */
+	struct error write_failed; /* the error of the last batch; code 0: it succeeded */
 };
 
-/* DATABASE NULL: in memory. Makes the namespaces that are always there. */
+/* Opens the database DATABASE (NULL: one in memory) and creates the namespaces that always exist. */
 int server_new(struct server **ret, sd_event *loop, const char *database, struct error *err) _must_use_;
 struct server *server_free(struct server *s);
 DEFINE_CLEANUP(server, struct server *, server_free)
 
 /*
- * Answers R. True: the answer is in r->reply now. False: it comes later, told by r->done(), and R must live on.
- * Without a loop it is always there at once.
+ * Answers R. True: the answer is in r->reply. False: the answer comes later; r->done() is then called, and R must not
+ * be freed before. Without a loop the answer is always there at once.
  */
 bool server_handle(struct server *s, struct request *r);
 
-/* To be called every second: bookmarks, time-outs of watches, expiry of events. */
+/* Must be called every second: sends bookmarks, ends watches whose time is over, deletes expired Events. */
 void server_tick(struct server *s);
 
-/* Ends all watches (their streams end) and refuses new ones. */
+/* Ends all watches and refuses new ones. */
 void server_stop(struct server *s);

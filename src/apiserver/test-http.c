@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A server with its sockets, and its clients on the same loop. What clients see of it is tested in tests/api. */
+/* A server with its sockets, and its clients on the same loop. tests/api tests what clients see. */
 
 #include "base/testing.h"
 
@@ -15,19 +15,19 @@
 #include "base/util.h"
 
 #define READERS   16
-#define READS_MAX 50000 /* seconds of a server that does nothing else */
+#define READS_MAX 50000 /* takes a server seconds, even if it does nothing else */
 
 struct client {
 	int fd;
 	sd_event_source *source;
 	const char *request;
 	size_t answers;
-	bool again; /* asks anew after each answer */
+	bool again; /* sends the request again after each answer */
 };
 
 static struct error error;
 
-/* Answers here are short: one is read in one go. */
+/* The answers are short, so one read gets the whole answer. */
 static int on_answer(_unused_ sd_event_source *src, int fd, _unused_ uint32_t revents, void *userdata) {
 	struct client *c = userdata;
 	char buf[4096];
@@ -56,7 +56,7 @@ static void client_close(struct client *c) {
 	close(c->fd);
 }
 
-/* However much there is to read, without a pause in which nothing is ready, a write comes between. */
+/* Even if clients send reads without a pause, a write is done in between. */
 static void test_write_among_reads(void **state) {
 	static const char get[] = "GET /version HTTP/1.1\r\nHost: x\r\n\r\n";
 	static const char post[] = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\n"
@@ -70,7 +70,7 @@ static void test_write_among_reads(void **state) {
 	assert_non_null(mkdtemp(dir));
 	_free_ char *path = strf("%s/sock", dir), *listen = strf("unix:%s", path);
 	_free_ char *path2 = strf("%s/other", dir), *listen2 = strf("unix:%s", path2);
-	/* The writer is at the same listener as the readers, or at another one. */
+	/* The writer uses the same listener as the readers, or another one. */
 	const bool same = *state;
 	_cleanup_(cleanup_event) sd_event *loop = NULL;
 	OK(loop_new(&loop, &error));

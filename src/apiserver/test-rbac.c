@@ -38,7 +38,7 @@ static void post(struct server *s, const char *target, const char *body) {
 static void test_rules(void **state) {
 	(void)state;
 	static const struct {
-		const char *verb, *group, *resource, *name, *url; /* of the rule; NAME NULL: of all */
+		const char *verb, *group, *resource, *name, *url; /* of the rule; NAME NULL: all objects */
 		struct authz_attributes a;
 		bool allows;
 	} cases[] = {
@@ -105,10 +105,10 @@ static void test_bindings(void **state) {
 	assert_false(may(s, "u", NULL, "delete", "n"));
 	assert_false(may(s, "u", NULL, "get", "default"));
 	assert_false(may(s, "u", NULL, "get", ""));
-	/* Names of users and of groups are not the same names. */
+	/* A user and a group with the same name are different subjects. */
 	assert_false(may(s, "g", "u", "get", "n"));
 	assert_true(may(s, "anybody", "system:masters", "delete", ""));
-	/* A binding whose role isn't there gives nothing until it is. */
+	/* A binding whose role doesn't exist grants nothing until it does. */
 	post(s, RBAC "/clusterrolebindings",
 	     "{\"metadata\":{\"name\":\"c\"},\"roleRef\":{\"kind\":\"ClusterRole\",\"name\":\"late\"},\"subjects\":["
 	     "{\"kind\":\"User\",\"name\":\"v\"}]}");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Requests to a server in memory, without HTTP. What clients see of it is tested in tests/api. */
+/* Requests to a server in memory, without HTTP. tests/api tests what clients see. */
 
 #include "base/testing.h"
 
@@ -29,7 +29,7 @@ static int tear_down(void **state) {
 	return 0;
 }
 
-/* The request, answered. */
+/* Sends a request and returns it with its answer. */
 static struct request *ask(struct server *s, const char *method, const char *target, const char *type,
                            const char *body) {
 	struct request *r = request_new(method, target);
@@ -128,7 +128,7 @@ static void test_watch(void **state) {
 	assert_int_equal(watch_read(w, buf, sizeof(buf)), 0);
 	expect(s, "POST", G "/namespaces/default/instances", INSTANCE, 201);
 	assert_int_equal(woken, 1);
-	/* In the smallest of steps. */
+	/* Byte by byte. */
 	size_t n = 0;
 	while (watch_read(w, buf + n, 1) == 1)
 		n++;
@@ -140,7 +140,7 @@ static void test_watch(void **state) {
 	assert_true(watch_read(w, buf, sizeof(buf)) > 0);
 	assert_memory_equal(buf, "{\"type\":\"DELETED\"", 17);
 	assert_int_equal(watch_read(w, buf, sizeof(buf)), 0);
-	/* What it doesn't select is no news to it. */
+	/* A change of an object that isn't selected is not sent. */
 	expect(s, "PATCH", A, "{\"metadata\":{\"labels\":{\"x\":\"2\"}}}", 200);
 	assert_int_equal(woken, 3);
 	assert_false(watch_due(w));
@@ -152,7 +152,7 @@ static void test_watch(void **state) {
 	expect(s, "GET", G "/instances?watch=1", NULL, 503);
 }
 
-/* Applies what W has to say, read in small pieces of about N bytes in all, to SEEN (key: name, value: object). */
+/* Reads about N bytes from W in small pieces, and applies the events to SEEN (key: name, value: object). */
 static void follow(struct watch *w, struct buf *line, json_t *seen, size_t n) {
 	char c;
 	for (size_t i = 0; i < n && watch_read(w, &c, 1) == 1; i++) {
@@ -165,7 +165,7 @@ static void follow(struct watch *w, struct buf *line, json_t *seen, size_t n) {
 		json_t *obj = json_object_get(e, "object");
 		const char *type = json_string_value(json_object_get(e, "type"));
 		const char *name = json_string_value(json_object_get(json_object_get(obj, "metadata"), "name"));
-		/* ADDED for what was not there, the others for what was. */
+		/* ADDED is only sent for objects that were not there, the other events only for objects that were. */
 		assert_int_equal(streq(type, "ADDED"), !json_object_get(seen, name));
 		if (streq(type, "DELETED"))
 			json_object_del(seen, name);
@@ -176,12 +176,12 @@ static void follow(struct watch *w, struct buf *line, json_t *seen, size_t n) {
 	}
 }
 
-/* The same in every run. */
+/* Gives the same numbers in every run. */
 static int below(int n) {
 	return (int)(random() % n);
 }
 
-/* Changes while what there is at the start is being read, before and behind where the reader is. */
+/* Changes objects before and behind the reader's position while the initial objects are read. */
 static void test_watch_of_a_slow_reader(void **state) {
 	struct server *s = *state;
 	char path[128], body[512];
@@ -243,7 +243,7 @@ static void test_collector(void **state) {
 	expect(s, "GET", "/api/v1/namespaces/t/events/e0", NULL, 404);
 }
 
-/* Events that have expired go some at a time. */
+/* Expired Events are deleted some at a time. */
 static void test_expiry(void **state) {
 	struct server *s = *state;
 	unsigned kind = 0;
@@ -267,7 +267,7 @@ static void test_expiry(void **state) {
 	assert_int_equal(store_count(s->store, kind), 1);
 }
 
-/* A write that waits for the last Event to go, and sees how many go between two of its turns. */
+/* A write that waits until the last Event is deleted, and counts how many are deleted between two of its turns. */
 struct onlooker {
 	struct write write; /* first */
 	unsigned kind;

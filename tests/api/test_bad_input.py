@@ -180,7 +180,7 @@ def test_tcp_needs_tls(tmp_path):
     s = Server(tmp_path)
     for where in ("127.0.0.1:1", "[::]:1", "192.0.2.1:1", "example.com:1", "junk"):
         p = subprocess.run([SERVER, "--database", s.database, "--listen", where], stderr=subprocess.PIPE, timeout=240)
-        assert p.returncode == 1 and b"TLS only" in p.stderr and b"--tls-cert" in p.stderr, p.stderr
+        assert p.returncode == 1 and b"TCP requires TLS" in p.stderr and b"--tls-cert" in p.stderr, p.stderr
 
 
 def test_second_server_refuses(server, tmp_path):

@@ -42,7 +42,7 @@ def held(server, ask, name="a"):
 
 def refused(a):
     assert a.status == 403 and OURS.split("/")[0] in a.json["message"], a.text
-    for words in ("metadata.finalizers", "may not be left out", "tina may not update instances/finalizers"):
+    for words in ("metadata.finalizers", "may not be removed", "tina may not update instances/finalizers"):
         assert words in a.json["message"], a.text
 
 

@@ -19,12 +19,12 @@ struct audit {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* Below the lock: */
+	/* Guarded by the lock: */
 	struct buf waiting;
 	bool reopen, stop;
 	uint64_t stop_at_ns;
 	struct error failure;
-	/* The writer's own: */
+	/* Used only by the writer: */
 	int fd;
 };
 
@@ -38,7 +38,7 @@ static int open_log(const char *path, int *ret, struct error *err) {
 	return 0;
 }
 
-/* All of TEXT; on failure what was written of it is cut off again, so that no half line stays. */
+/* Writes all of TEXT. On failure it truncates the log to its old length, so that no half line stays. */
 static int append(struct audit *a, const struct buf *text, struct error *err) {
 	struct stat st;
 	if (a->fd < 0) {
@@ -51,7 +51,7 @@ static int append(struct audit *a, const struct buf *text, struct error *err) {
 	int r = write_all(a->fd, text->data, text->len, err);
 	if (r < 0) {
 		if (S_ISREG(st.st_mode) && ftruncate(a->fd, st.st_size) < 0)
-			return error_errno(err, errno, "cut audit log `%s`", a->path);
+			return error_errno(err, errno, "truncate audit log `%s`", a->path);
 		return error_prefix(err, "audit log `%s`", a->path);
 	}
 	return 0;
@@ -64,7 +64,7 @@ static void wait_a_second(struct audit *a) {
 	pthread_cond_timedwait(&a->changed, &a->lock, &until);
 }
 
-/* What is being written is the writer's; while it can't be, more gathers behind it, up to the bound. */
+/* The writer takes all waiting lines. While it can't write them, more lines gather in `waiting`, up to its limit. */
 static void *write_log(void *userdata) {
 	struct audit *a = userdata;
 	struct buf text = {.max = WAITING_MAX};
@@ -135,7 +135,7 @@ static void write_object(struct buf *b, const struct route *rt) {
 	jw_end(b, '}');
 }
 
-/* Text of a client, which may be anything. */
+/* Writes text from a client, which may contain anything. */
 static void write_text(struct buf *b, const char *key, const char *s) {
 	char clean[AGENT_MAX];
 	size_t n = 0;

@@ -13,13 +13,13 @@
 #include "apiserver/request/stats.h"
 #include "base/util.h"
 
-#define SILENCE_S 60 /* of a client's machine */
-/* Certificates verified in one go: some 20 ms. */
+#define SILENCE_S 60 /* a client's machine that is silent for so long is gone */
+/* How many certificates are verified at a time, which takes some 20 ms. */
 #define RECHECK_MAX 64U
-/* Descriptors that are not for connections: the database, logs, certificates. */
+/* Descriptors for other purposes than connections: the database, logs, certificates. */
 #define FILES_KEPT 128U
 
-/* Kept free for agents, the controller and administrators. */
+/* The number of connections kept free for agents, the controller and administrators. */
 static size_t reserved(const struct conns *cs) {
 	return cs->max / 16;
 }
@@ -28,7 +28,7 @@ static size_t fresh_max(const struct conns *cs) {
 	return cs->max / 4;
 }
 
-/* Those that stay. */
+/* The number of connections without those that are being closed. */
 static size_t conns_count(const struct conns *cs) {
 	return cs->n - cs->n_shut;
 }
@@ -43,7 +43,7 @@ void conns_init(struct conns *cs, struct tls *tls, struct limits *limits, size_t
 		TAILQ_INIT(&cs->waiting[i]);
 }
 
-/* A client that went without a word (its machine, its network) is noticed although nothing is sent to it. */
+/* Notices a client that has disappeared (its machine or network failed), even if nothing is sent to it. */
 static void notice_silence(int fd) {
 	static const struct {
 		int level, name, value;
@@ -64,7 +64,7 @@ static void uncount(struct conn *c) {
 	c->counted = false;
 }
 
-/* Puts C at the end of LIST; CONN_NONE: it is not to be closed for others. */
+/* Puts C at the end of LIST. CONN_NONE: it must not be closed for others. */
 static void wait_in(struct conns *cs, struct conn *c, enum conn_list list) {
 	if (c->list != CONN_NONE)
 		TAILQ_REMOVE(&cs->waiting[c->list], c, waits);
@@ -84,7 +84,7 @@ static void close_for_others(struct conns *cs, struct conn *c, enum limit why) {
 	stats_refused(why);
 }
 
-/* The oldest of party P that has nothing under way. */
+/* Closes the oldest connection of P that has no request under way. */
 static bool give_way(struct conns *cs, const struct party *p) {
 	struct conn *c;
 	TAILQ_FOREACH (c, &cs->list, link) {
@@ -104,8 +104,8 @@ static bool drop_first(struct conns *cs, enum conn_list list) {
 }
 
 /*
- * Among those who have not said yet who they are the newest is the likeliest to be honest, and must not be kept out by
- * the rest: so a part of what is reserved is theirs too.
+ * Of the clients that have sent no request yet, the newest is the most likely to be honest, and the others must not
+ * keep it out. So a part of the reserved connections is for such clients, too.
  */
 static void make_room(struct conns *cs) {
 	bool done = cs->n_fresh > fresh_max(cs) && drop_first(cs, CONN_FRESH);
@@ -137,7 +137,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t len) {
 	return -1;
 }
 
-/* What was encrypted just before, without a call from libmicrohttpd to us, is charged to whoever came before. */
+/* libmicrohttpd encrypts before it calls this function. The time for that is charged to the previous party. */
 static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int n) {
 	struct conn *c = ptr;
 	conn_work(c);
@@ -169,7 +169,7 @@ struct conn *conn_open(struct conns *cs, struct MHD_Connection *mhd, int fd, gnu
 	c->session = session;
 	c->since_ns = now_monotonic_ns();
 	c->party = p;
-	/* Who may open a UNIX socket at all is an administrator, or comes with a token. */
+	/* On a UNIX socket the client is an administrator or sends a token, so its connection isn't counted. */
 	c->counted =
 		!cs->tls || party_take(p, LIMIT_CONNECTIONS) || (give_way(cs, p) && party_take(p, LIMIT_CONNECTIONS));
 	bool good = c->counted;
@@ -193,7 +193,10 @@ struct conn *conn_open(struct conns *cs, struct MHD_Connection *mhd, int fd, gnu
 	return c;
 }
 
-/* It is known now who asks on C for the first time, and pays for the handshake; NULL: nobody who is known. */
+/*
+ * The first request on C has arrived: party P takes over the charge for the handshake. NULL: the client is not
+ * authenticated, so its address pays.
+ */
 static void pay_handshake(struct conns *cs, struct conn *c, struct party *p) {
 	if (c->work != WORK_HANDSHAKE)
 		return;
@@ -219,7 +222,7 @@ void conn_close(struct conns *cs, struct conn *c) {
 	free(c);
 }
 
-/* Of a UNIX socket: the administrator of this machine and the user that the server runs as are its administrators. */
+/* On a UNIX socket root and the server's own user are administrators. */
 static void identify_peer(struct conn *c) {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -238,7 +241,7 @@ void conn_identify(struct conns *cs, struct conn *c) {
 	if (!cs->tls)
 		identify_peer(c);
 	else if (tls_client(cs->tls, c->session, &c->user, &c->user_until_s, NULL) < 0)
-		c->user_refused = true; /* until_s stays past or unknown, so that the next request tries again */
+		c->user_refused = true; /* until_s is still past or unknown, so the next request tries again */
 	c->user_known = !c->user_refused;
 	c->user_generation = generation;
 }
@@ -249,7 +252,7 @@ bool conns_recheck(struct conns *cs) {
 	unsigned n = 0;
 	struct conn *c;
 	TAILQ_FOREACH (c, &cs->list, link) {
-		/* Who has nothing under way is verified with the next request. */
+		/* A client without a request under way is verified with its next request. */
 		if (!cs->tls || !c->user || !c->busy || (c->user_generation == generation && now < c->user_until_s))
 			continue;
 		if (n++ == RECHECK_MAX)
@@ -265,7 +268,7 @@ void conn_busy(struct conns *cs, struct conn *c, bool busy) {
 	c->busy = busy;
 	if (!busy)
 		c->since_ns = now_monotonic_ns();
-	/* Whoever is at a UNIX socket, or known, is counted elsewhere or not at all. */
+	/* Connections on a UNIX socket are not counted, and those of users don't count for an address. */
 	if (c->counted && party_is_address(c->party))
 		wait_in(cs, c, busy ? CONN_NONE : CONN_NOBODY);
 }
@@ -291,7 +294,7 @@ bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum lim
 		first && conns_count(cs) > cs->max - reserved(cs) && !party_trusted(p) && !drop_first(cs, CONN_NOBODY);
 	*what = full ? LIMIT_SERVER : LIMIT_CONNECTIONS;
 	bool taken = !full && party_take(p, LIMIT_CONNECTIONS);
-	/* Also when it is one too many: the answer names who has so many. */
+	/* The party is set even if the limit is exceeded, since the answer names it. */
 	uncount(c);
 	party_unref(c->party);
 	c->party = p;

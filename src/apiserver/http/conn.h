@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * The connections of one listener: who is at their other end, and whose share of the limits they take. A new one counts
- * for its address; from its first request on it counts for whoever asked last. So does its handshake: many users may
- * share an address. If the user has no processor time left, the address has to pay.
+ * The connections of one listener: who the client is, and which party's limits the connection counts against. A new
+ * connection counts for its address. From its first request on it counts for the user of the last request. The user
+ * also takes over the charge for the handshake, because many users may share an address; if the user has no processor
+ * time left, the address pays.
  *
- * All bytes of TLS go through here, so that it is known who the loop works for.
+ * All bytes of TLS pass through this module, so that the time of the loop can be charged to the right party.
  *
  * Some connections are kept free for agents, the controller and administrators. An authenticated user is refused only
- * when no connection is left that can be closed for him: one on which only unauthenticated requests came, the longest
- * idle first. Connections that have asked nothing yet may be a quarter of all.
+ * if no connection can be closed for him. Only connections whose requests were all unauthenticated are closed for
+ * others, the longest idle first. At most a quarter of all connections may be without a first request.
  */
 
 #include <gnutls/gnutls.h>
@@ -25,10 +26,10 @@ struct exchange;
 struct turns;
 struct MHD_Connection;
 
-/* Where a connection waits that may be closed for others. */
+/* The list of connections that may be closed for others in which a connection is. */
 enum conn_list { CONN_NONE, CONN_FRESH, CONN_NOBODY, CONN_LISTS };
 
-/* What it waits for, if it must wait: see turns.h. */
+/* What a connection waits for; see turns.h. */
 enum park { PARK_NONE, PARK_TURN, PARK_LATE, PARK_INPUT, PARKS };
 
 struct conn {
@@ -39,30 +40,30 @@ struct conn {
 	int fd;
 	enum park park;
 	sd_event_source *input;
-	bool suspended;           /* in libmicrohttpd */
-	bool fed;                 /* its turn has come, and nothing was done yet */
-	enum work work;           /* WORK_HANDSHAKE: until the first request */
-	uint64_t fresh_ns;        /* what was charged for it until then */
+	bool suspended;           /* suspended in libmicrohttpd */
+	bool fed;                 /* its turn has come, but nothing was done yet */
+	enum work work;           /* WORK_HANDSHAKE until the first request */
+	uint64_t fresh_ns;        /* ns of processor time charged for the handshake */
 	gnutls_session_t session; /* NULL on a UNIX socket */
 	struct tls_set *set;
-	/* Who is at the other end, by certificate or by the kernel's word; NULL: not asked yet, or nobody known. */
+	/* The client, from its certificate or from the kernel. NULL: not known yet, or not authenticated. */
 	struct user *user;
 	int64_t user_until_s;
 	unsigned user_generation;
 	bool user_known, user_refused;
-	struct party *party; /* takes one connection of it, if COUNTED */
+	struct party *party; /* the connection counts for it if COUNTED */
 	bool counted;
-	bool shut;    /* it makes room, and is gone soon */
-	bool closing; /* with the answer: there were too many of them */
-	bool busy;    /* with an answer; else with the client's next request */
+	bool shut;    /* being closed to make room */
+	bool closing; /* to be closed with the answer: there were too many */
+	bool busy;    /* an answer is under way; otherwise the client's next request is */
 	struct exchange *exchange;
 	uint64_t since_ns;
-	uint64_t refused_ns; /* when something was refused last, for there was too much of it; 0: nothing was */
+	uint64_t refused_ns; /* monotonic time of the last refusal because of a limit; 0: none */
 };
 
 struct conns {
-	TAILQ_HEAD(conn_head, conn) list; /* the oldest first */
-	/* CONN_FRESH: nothing was asked yet. CONN_NOBODY: by nobody who is known. The longest idle first. */
+	TAILQ_HEAD(conn_head, conn) list; /* oldest first */
+	/* CONN_FRESH: no request yet. CONN_NOBODY: only unauthenticated requests. The longest idle first. */
 	struct conn_head waiting[CONN_LISTS];
 	size_t max, n, n_fresh, n_shut;
 	struct tls *tls; /* NULL on a UNIX socket */
@@ -71,28 +72,35 @@ struct conns {
 };
 
 /*
- * As many as the limit of descriptors has room for, which LISTENERS share equally; at most CONNECTIONS_MAX. TLS NULL: a
- * UNIX socket.
+ * The limit of descriptors determines how many connections there may be; LISTENERS share them equally. The most is
+ * CONNECTIONS_MAX. TLS NULL: a UNIX socket.
  */
 void conns_init(struct conns *cs, struct tls *tls, struct limits *limits, size_t listeners);
-/* False: SA has used up its processor time, and a handshake would cost more of it. */
+/* False: the address SA has used up its processor time, which a handshake would need. */
 bool conns_accept(struct conns *cs, const struct sockaddr *sa);
-/* SESSION NULL: a UNIX socket. NULL on no memory. One that can't be served is shut down. */
+/*
+ * Registers a new connection. SESSION NULL: a UNIX socket. NULL: no memory. A connection that can't be served is shut
+ * down.
+ */
 struct conn *conn_open(struct conns *cs, struct MHD_Connection *mhd, int fd, gnutls_session_t session,
                        const struct sockaddr *sa);
 void conn_close(struct conns *cs, struct conn *c);
 
-/* What is done from here on is done for C. */
+/* From now on the loop works for C. */
 void conn_work(struct conn *c);
 
-/* Finds out once a connection who is at its other end, and again when its certificate may be good no longer. */
+/* Identifies the client: once for each connection, and again when its certificate may no longer be accepted. */
 void conn_identify(struct conns *cs, struct conn *c);
 /*
- * Looks whether those who have something under way, as a watch, still are who they were: certificates expire, are
- * revoked, and lose their authority. Who isn't is hung up on. True: there are more to look at, soon.
+ * Identifies again the clients with a request under way, such as a watch: certificates expire or are revoked, or their
+ * authority is no longer accepted. Connections of clients that are no longer accepted are shut down. True: call again
+ * soon, there are more to check.
  */
 bool conns_recheck(struct conns *cs);
-/* An answer begins (BUSY) or has ended: who gets one is not hung up on. */
+/* An answer begins (BUSY) or has ended. A connection with an answer under way is not closed for others. */
 void conn_busy(struct conns *cs, struct conn *c, bool busy);
-/* U (NULL: nobody) asks; false: the connection is one too many, *WHAT says of what. */
+/*
+ * Counts C for U (NULL: not authenticated), who sends a request. False: there are too many connections; *WHAT says
+ * which limit is reached.
+ */
 bool conn_count(struct conns *cs, struct conn *c, const struct user *u, enum limit *what);

@@ -21,35 +21,35 @@
 #include "base/loop.h"
 #include "base/util.h"
 
-#define SEND_TIMEOUT_S 60U                 /* no progress while sending */
-#define RECEIVE_MAX_NS (60 * NSEC_PER_SEC) /* for a whole request, and for idling between two */
-#define DISCARD_MAX    ((size_t)16 << 20)  /* of a body that is too long */
+#define SEND_TIMEOUT_S 60U                 /* without progress */
+#define RECEIVE_MAX_NS (60 * NSEC_PER_SEC) /* for a whole request, and idle between two */
+#define DISCARD_MAX    ((size_t)16 << 20)  /* bytes that are read of a body that is too long */
 #define SWEEP_S        5
-#define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of the connections that are looked at again */
-#define TOKENS_MAX     64U                  /* that are looked at again in one go: two objects are read for each */
+#define RECHECK_US     (20 * USEC_PER_MSEC) /* between two parts of a recheck of connections */
+#define TOKENS_MAX     64U                  /* checked at a time; each check reads two objects */
 #define REFUSED_NS     NSEC_PER_SEC         /* between two refusals on a connection whose party has no time left */
-#define ROUNDS_MAX     8                    /* of MHD, before others have their turn */
-#define ROUNDS_NS      (5 * NSEC_PER_MSEC)  /* of processor time, after which no further one begins */
+#define ROUNDS_MAX     8                    /* rounds of MHD in one turn */
+#define ROUNDS_NS      (5 * NSEC_PER_MSEC)  /* processor time after which no further round begins */
 
-/* One request on the wire; lives from its request line to its end. */
+/* An HTTP request and its answer, from the request line to the end of the answer. */
 struct exchange {
 	struct http *http;
 	struct MHD_Connection *mhd;
 	struct conn *conn;
 	char *target;
 	struct request *request;
-	struct bearer *bearer; /* the token that it came with; NULL: it came with none, or with a certificate */
+	struct bearer *bearer; /* the token of the request; NULL: it has none, or a certificate is used */
 	size_t discarded;
-	size_t held; /* of the party's memory */
+	size_t held; /* bytes counted for the party */
 	bool handled;
-	bool counted; /* as a request, or with a watch as a watch */
+	bool counted; /* counts as a request or, for a watch, as a watch */
 };
 
 struct http {
 	TAILQ_ENTRY(http) link;
 	struct site *site;
 	struct MHD_Daemon *daemon;
-	char *socket; /* path to remove at the end, NULL if there is none */
+	char *socket; /* path to remove at the end; NULL: none */
 	sd_event_source *io, *timer, *soon, *recheck;
 	struct conns conns;
 	struct turns turns;
@@ -59,12 +59,13 @@ struct http {
 static int http_on_timer(sd_event_source *src, uint64_t usec, void *userdata);
 
 /*
- * What sd-event runs last: it takes what is deferred for the oldest of what is pending, so that while it is enabled
- * again and again nothing of its priority or behind it would have its turn: no signal, no timer, no commit.
+ * The lowest priority. Of the pending sources of one priority sd-event runs a deferred one first, as if it had been
+ * pending the longest. So a source that is enabled again and again would keep all others of the same or a lower
+ * priority from running: signals, timers, commits.
  */
 #define LAST (SD_EVENT_PRIORITY_IDLE + 1)
 
-/* While clients keep H ready without a pause, what other listeners have to go on with comes between. */
+/* Lets other listeners continue even if clients keep H ready all the time. */
 static void let_others_run(struct http *h) {
 	struct http *o;
 	TAILQ_FOREACH (o, &h->site->listeners, link)
@@ -73,8 +74,8 @@ static void let_others_run(struct http *h) {
 }
 
 /*
- * An answer takes MHD several rounds. It says so by a time-out of 0, which no timer may stand for: timers of sd-event
- * are late by up to their accuracy, and a write would wait longer for that than for the disk.
+ * MHD needs several rounds for an answer, which it requests by a time-out of 0. A timer can't be used for that:
+ * sd-event's timers are late by up to their accuracy, and a write would wait longer for the timer than for the disk.
  */
 static void http_run(struct http *h) {
 	struct limits *l = h->site->limits;
@@ -123,14 +124,14 @@ static int on_soon(sd_event_source *src, void *userdata) {
 /* ---- answers ---- */
 
 /*
- * A watch whose user has no processor time left: what it has to say is said later. One that is to end needn't say it at
- * all, for its client goes on from where it was.
+ * True if the user of a watch has no processor time left, so that the watch must send its events later. A watch that is
+ * to end is ended at once without them; its client continues with a new watch.
  */
 static bool is_late(const struct exchange *x) {
 	return party_wait_s(x->conn->party, now_monotonic_ns()) > 0 && !watch_cut(x->request->reply.watch);
 }
 
-/* The party of C has no time left, was told so, and asks again. */
+/* True if the party of C has no time left and was refused less than REFUSED_NS ago. */
 static bool asks_too_soon(const struct conn *c) {
 	const uint64_t now = now_monotonic_ns();
 	return c->refused_ns && now - c->refused_ns < REFUSED_NS && party_wait_s(c->party, now) > 0;
@@ -143,7 +144,10 @@ static ssize_t read_watch(void *cls, uint64_t pos, char *buf, size_t max) {
 	(void)pos;
 	conn_work(c);
 	const bool waits = turns_wait(t, c, limits_settle(x->http->site->limits));
-	/* If its turn has come it was not late, but for what it took to find out whether it has something to say. */
+	/*
+	 * If its turn has come, it was not late, apart from the time that it took to find out whether it has something
+	 * to send.
+	 */
 	if (waits || (!c->fed && is_late(x))) {
 		turns_park(t, c, waits ? PARK_TURN : PARK_LATE);
 		return 0;
@@ -164,7 +168,7 @@ static void wake_watch(void *userdata) {
 	turns_park(&x->http->turns, x->conn, PARK_TURN);
 }
 
-/* The turn of C has come. */
+/* Says what to do with C, whose turn has come. */
 static enum turn_next next_turn(struct conn *c) {
 	const struct exchange *x = c->exchange;
 	struct watch *w = x && x->request ? x->request->reply.watch : NULL;
@@ -176,7 +180,7 @@ static enum turn_next next_turn(struct conn *c) {
 	return watch_due(w) ? TURN_GO : TURN_DROP;
 }
 
-/* What the watch has to send takes N bytes now; false: too many, and ERR says so. */
+/* Counts N bytes that the watch holds for sending. False: they are too many; *RET has the refusal. */
 static bool hold_watch(void *userdata, size_t n, struct watch_refusal *ret) {
 	struct exchange *x = userdata;
 	if (party_hold(x->conn->party, &x->held, n, false))
@@ -203,7 +207,10 @@ static size_t reply_size(const struct reply *r) {
 	return n;
 }
 
-/* From here on what is held is the answer; a write has happened, so that its answer can't be refused any more. */
+/*
+ * From now on the memory counted is that of the answer. The answer of a write can't be refused any more: the write is
+ * done.
+ */
 static void count_reply(struct exchange *x) {
 	struct request *r = x->request;
 	struct party *p = x->conn->party;
@@ -280,7 +287,7 @@ static enum MHD_Result too_large(struct exchange *x) {
 	return send_reply(x);
 }
 
-/* Sets the request's user, or its answer. */
+/* Finds the user of the request, or sets the reply. */
 static void authenticate(struct exchange *x) {
 	struct request *r = x->request;
 	struct conn *c = x->conn;
@@ -288,7 +295,7 @@ static void authenticate(struct exchange *x) {
 	const char *token =
 		header && strncasecmp(header, "Bearer ", 7) == 0 ? header + strspn(header + 7, " ") + 7 : "";
 	conn_identify(&x->http->conns, c);
-	/* On a UNIX socket the token counts first, so that an administrator can try one. */
+	/* On a UNIX socket a token has precedence, so that an administrator can try it. */
 	if (c->user && (x->http->conns.tls || !*token))
 		r->user = user_ref(c->user);
 	else if (*token && authn_bearer(x->http->site->auth, token, &r->user, &x->bearer, NULL) == 0)
@@ -299,7 +306,7 @@ static void authenticate(struct exchange *x) {
 		reply_internal(r, "out of memory");
 }
 
-/* An extra attribute's key is a part of its header's name: in any case, percent-encoded. */
+/* The key of an extra attribute is a part of the header's name: in any case, percent-encoded. */
 static int add_extra(struct user *u, const char *name, const char *value) {
 	_free_ char *key = strdup(name);
 	if (!key)
@@ -331,8 +338,10 @@ static enum MHD_Result find_impersonation(void *cls, enum MHD_ValueKind kind, co
 	return MHD_YES;
 }
 
-/* Impersonate-User, -Group, -Uid and -Extra, as `kubectl --as` sends them. What can't be understood must not be passed
- * over. */
+/*
+ * Reads Impersonate-User, -Group, -Uid and -Extra, which `kubectl --as` sends. A request with headers that can't be
+ * used must be refused.
+ */
 static void read_impersonation(struct exchange *x) {
 	struct request *r = x->request;
 	const char *name = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "Impersonate-User");
@@ -340,7 +349,7 @@ static void read_impersonation(struct exchange *x) {
 		bool others = false;
 		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, find_impersonation, &others);
 		if (others)
-			reply_bad_request(r, "a group, uid or extra attribute to be taken for needs the header "
+			reply_bad_request(r, "to impersonate a group, uid or extra attribute you must send the header "
 			                     "Impersonate-User");
 		return;
 	}
@@ -348,10 +357,10 @@ static void read_impersonation(struct exchange *x) {
 	if (r->as)
 		MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, add_group, &r->as);
 	if (!r->as)
-		reply_bad_request(r, "the user to be taken for has too many groups or extra attributes");
+		reply_bad_request(r, "the impersonated user has too many groups or extra attributes");
 }
 
-/* By a name that the client gave it, as one server in front of another does, or by one of its own. */
+/* Uses the client's Audit-ID, which a server in front of this one may send, or makes a new one. */
 static void name_request(struct request *r, const char *given) {
 	size_t n = 0;
 	for (const char *p = given ? given : ""; *p && n < sizeof(r->audit_id) - 1; p++)
@@ -361,7 +370,7 @@ static void name_request(struct request *r, const char *given) {
 		uuid_make(r->audit_id);
 }
 
-/* Counts the request for whose it is; false: it is one too many, and answered so. */
+/* Counts the request for its party. False: a limit is exceeded; the reply is set. */
 static bool admit(struct exchange *x) {
 	struct conn *c = x->conn;
 	enum limit what;
@@ -381,8 +390,8 @@ static bool admit(struct exchange *x) {
 }
 
 /*
- * About what a body takes once it is parsed: each value is some allocations (an empty object of jansson takes 200
- * bytes), and two bytes are enough for one.
+ * Estimates the memory of a parsed body: each value takes some allocations (an empty object of jansson takes 200
+ * bytes), and two bytes of text are enough for a value.
  */
 static size_t parsed_size(const struct buf *b) {
 	size_t n = 0;
@@ -428,7 +437,10 @@ static enum MHD_Result http_begin(struct exchange *x, const char *method) {
 		const char *agent = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, "User-Agent");
 		r->user_agent = agent ? strdup(agent) : NULL;
 	}
-	/* One that is a little too long is read, since many clients don't listen while they send; a huge one isn't. */
+	/*
+	 * A body that is a little too long is read, because many clients don't listen while they send. A huge body is
+	 * refused at once.
+	 */
 	if (length && (parse_i64(length, 0, INT64_MAX, &n, NULL) < 0 || (uint64_t)n > DISCARD_MAX))
 		return too_large(x);
 	return MHD_YES;
@@ -451,7 +463,7 @@ static enum MHD_Result http_handle(void *cls, struct MHD_Connection *mhd, const 
 			return MHD_NO;
 		x->conn->exchange = x;
 		conn_work(x->conn);
-		/* MHD calls us the same way again when the connection goes on. */
+		/* When the connection resumes, MHD calls this function again with the same arguments. */
 		if (asks_too_soon(x->conn)) {
 			turns_park(&h->turns, x->conn, PARK_LATE);
 			return MHD_YES;
@@ -462,7 +474,7 @@ static enum MHD_Result http_handle(void *cls, struct MHD_Connection *mhd, const 
 	struct request *r = x->request;
 	conn_work(x->conn);
 	if (*size) {
-		/* Nothing is kept of what is refused already. */
+		/* The body of a refused request is not kept. */
 		if (r->reply.code || r->body.len + *size > REQUEST_BODY_MAX || !hold_body(x, r->body.len + *size))
 			x->discarded += *size;
 		else
@@ -559,7 +571,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 		                     sa ? sa->client_addr : NULL);
 }
 
-/* Targets are decoded by us, once. */
+/* The target is decoded later, only once, by request_new(). */
 static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s) {
 	(void)cls;
 	(void)mhd;
@@ -576,7 +588,7 @@ int http_new(struct http **ret, struct site *site, const char *listen, size_t li
 	bool local = starts_with(listen, "unix:");
 	if (!local && !tls)
 		return error_set(err, EINVAL,
-		                 "can't listen on `%s`: TCP is served with TLS only; give --tls-cert, --tls-key and "
+		                 "can't listen on `%s`: TCP requires TLS; give --tls-cert, --tls-key and "
 		                 "--client-ca (`nacre pki` makes them), or listen on unix:/PATH",
 		                 listen);
 	int r = listen_socket(listen, &fd, err);
@@ -651,7 +663,10 @@ size_t http_busy(const struct http *h) {
 	return h->busy;
 }
 
-/* As conns_recheck() does for certificates: tokens expire, and what they are bound to goes. */
+/*
+ * Does for tokens what conns_recheck() does for certificates: they expire, or their ServiceAccount or Secret is
+ * deleted.
+ */
 static bool recheck_tokens(struct http *h) {
 	unsigned n = 0;
 	struct conn *c;
@@ -671,16 +686,15 @@ static int on_recheck(_unused_ sd_event_source *src, _unused_ uint64_t usec, voi
 	struct http *h = userdata;
 	bool more = conns_recheck(&h->conns);
 	more |= recheck_tokens(h);
-	/* Without memory for a timer the next tick goes on. */
+	/* If there is no memory for the timer, the next tick continues. */
 	if (more)
 		(void)!loop_timer(h->site->loop, &h->recheck, RECHECK_US, on_recheck, h);
 	return 0;
 }
 
 /*
- * A suspended connection isn't read from, so that its client's going away is seen by nobody; and a client that sends
- * a byte now and then never times out. Both are looked for here: a shut socket makes
- * MHD end the connection.
+ * A suspended connection isn't read from, so nobody would notice that its client has gone; and a client that sends a
+ * byte from time to time never times out. This function looks for both. After shutdown() MHD ends the connection.
  */
 void http_tick(struct http *h) {
 	uint64_t now = now_monotonic_ns();
@@ -695,7 +709,7 @@ void http_tick(struct http *h) {
 		struct watch *w =
 			c->exchange && c->suspended && c->exchange->request ? c->exchange->request->reply.watch : NULL;
 		if (w && poll(&p, 1, 0) > 0) {
-			/* What can't be sent now isn't sent any more. */
+			/* The watch waits for its turn and its client has gone: close at once. */
 			if (c->park != PARK_NONE)
 				shutdown(c->fd, SHUT_RDWR);
 			watch_end(w);

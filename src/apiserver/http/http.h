@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * HTTP/1.1 in front of a server: libmicrohttpd without threads of its own, driven by the server's loop.
- * Connections are bounded in number, in what they may send and in how long they may take to send it; a watcher that
- * doesn't read holds no more than its socket's buffers.
+ * HTTP/1.1 in front of a server, by libmicrohttpd without threads of its own, driven by the server's loop. Connections
+ * are limited in number, in the bytes that they may send and in the time for sending them. A watch whose client doesn't
+ * read holds no more than the socket's buffers.
  */
 
 #include "apiserver/auth/auth.h"
@@ -14,7 +14,7 @@
 struct audit;
 struct http;
 
-/* What listeners serve; it outlives them, and nothing of it is theirs. */
+/* What all listeners share. It must outlive them and owns none of its members. */
 struct site {
 	sd_event *loop;
 	struct queue *queue;
@@ -22,7 +22,8 @@ struct site {
 	const struct auth *auth;
 	struct audit *audit; /* NULL: no audit log */
 	/*
-	 * Answers R. True: the answer is in r->reply now. False: it comes later, told by r->done(), and R must live on.
+	 * Answers R. True: the answer is in r->reply. False: the answer comes later; r->done() is then called, and R
+	 * must not be freed before.
 	 */
 	bool (*handle)(void *userdata, struct request *r);
 	void *userdata;
@@ -30,16 +31,16 @@ struct site {
 };
 
 /*
- * LISTEN as of listen_socket(). On a UNIX socket the kernel says who asks: root and the server's own user are
- * administrators, all others are refused. On TCP there is only TLS, with certificates of clients; TLS outlives the
- * listener, and may be NULL if LISTEN is a UNIX socket.
+ * Opens a listener at LISTEN; see listen_socket(). On a UNIX socket the kernel identifies the client: root and the
+ * server's own user are administrators, others must send a token. TCP requires TLS. TLS must outlive the listener, and
+ * may be NULL if LISTEN is a UNIX socket. LISTENERS is the number of all listeners.
  */
 int http_new(struct http **ret, struct site *site, const char *listen, size_t listeners, struct tls *tls,
              struct error *err) _must_use_;
-/* Closes all connections. */
+/* Closes all connections. H may be NULL; returns NULL. */
 struct http *http_free(struct http *h);
 
-/* To be called every second. */
+/* Must be called every second. */
 void http_tick(struct http *h);
-/* Connections with an answer under way. */
+/* The number of connections with an answer under way. */
 size_t http_busy(const struct http *h);

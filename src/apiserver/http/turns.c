@@ -8,8 +8,8 @@
 #include "base/loop.h"
 #include "base/util.h"
 
-#define TURN_NS  (10 * NSEC_PER_MSEC) /* after which nobody else begins */
-#define TURN_MAX 128U                 /* that go on in one turn */
+#define TURN_NS  (10 * NSEC_PER_MSEC) /* after that no other connection continues in this turn */
+#define TURN_MAX 128U                 /* connections that continue in one turn */
 #define LATE_US  (50 * USEC_PER_MSEC)
 
 void turns_init(struct turns *t, sd_event *loop, enum turn_next (*next)(struct conn *c)) {
@@ -40,7 +40,7 @@ void turns_resume(struct turns *t, struct conn *c) {
 	if (!c->suspended)
 		return;
 	c->suspended = false;
-	/* MHD takes up resumed connections at its next run; one run serves all that are resumed by then. */
+	/* MHD continues resumed connections in its next run. One run serves all that were resumed before it. */
 	MHD_resume_connection(c->mhd);
 	(void)!sd_event_source_set_enabled(t->soon, SD_EVENT_ONESHOT);
 }
@@ -73,7 +73,7 @@ void turns_park(struct turns *t, struct conn *c, enum park where) {
 	unpark(t, c);
 	c->park = where;
 	stats_late(where == PARK_LATE && c->work == WORK_WATCH ? 1 : 0);
-	/* Whose turn it was, in vain, is the next one. */
+	/* A connection whose turn came but which did nothing is the next one. */
 	if (c->fed && where == PARK_TURN)
 		TAILQ_INSERT_HEAD(&t->parked[where], c, parks);
 	else
@@ -86,7 +86,7 @@ void turns_park(struct turns *t, struct conn *c, enum park where) {
 		r = sd_event_source_set_enabled(t->soon, SD_EVENT_ONESHOT);
 	else if (TAILQ_FIRST(&t->parked[where]) == TAILQ_LAST(&t->parked[where], conn_head))
 		r = loop_timer(t->loop, &t->timer, LATE_US, on_late, t);
-	/* Without memory to wait it can't go on. */
+	/* Without memory to wait, it is closed. */
 	if (r < 0) {
 		shutdown(c->fd, SHUT_RDWR);
 		turns_resume(t, c);
@@ -113,7 +113,7 @@ void turns_begin(struct turns *t, struct limits *l, uint64_t now) {
 		case TURN_DROP: unpark(t, c); break;
 		case TURN_LATE: turns_park(t, c, PARK_LATE); break;
 		}
-		/* Half of the turn is for what they do. */
+		/* Half of the turn is left for what these connections do. */
 		if (limits_settle(l) + TURN_NS / 2 >= t->until)
 			break;
 	}

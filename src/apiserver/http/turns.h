@@ -2,27 +2,27 @@
 #pragma once
 
 /*
- * Whose turn it is among the connections of a listener. libmicrohttpd serves all that are ready in one go, however
- * many they are; so what it is given at a time is bounded, by number and by processor time. A connection that must wait
- * is suspended there and parked here:
+ * Distributes turns among the connections of a listener. libmicrohttpd serves all ready connections in one run, however
+ * many they are. So the connections that it is given for one run are limited, by number and by processor time. A
+ * connection that must wait is suspended in libmicrohttpd and parked here:
  *
- * PARK_TURN: for its turn, first come, first served. Whoever would go on when a turn has used up its time, reading a
- * request or a part of a handshake, or sending more of a watch, comes here; and so does each watch of which there is
- * news. Agents, the controller and administrators need not wait to be read from.
+ * PARK_TURN: it waits for a turn, first come, first served. Connections are parked here if the turn has used up its
+ * time before they can read a request or a part of a handshake, or send more of a watch. A watch is also parked here
+ * when it has new events. Agents, the controller and administrators need no turn to be read from.
  *
- * PARK_LATE: what belongs to a party that has used up its processor time; it is looked at again a few times a second. A
- * watch: its events stay in the store's history; when they are gone from there it is ended with 410, like that of a
- * slow reader. Or the request after one that was refused: for a second, since refusals take time, too.
+ * PARK_LATE: its party has used up its processor time; it is checked again a few times a second. This may be a watch:
+ * its events stay in the store's history, and when they are gone from there the watch ends with 410, like one with a
+ * slow reader. Or it is the next request after a refusal: it waits for a second, since refusals take time, too.
  *
- * PARK_INPUT: for its client to go on with a handshake. libmicrohttpd 0.9.75 would ask without end meanwhile, for a
- * handshake that waits doesn't reset its note that there is something to read.
+ * PARK_INPUT: it waits for its client to continue a handshake. libmicrohttpd 0.9.75 would otherwise run without end,
+ * because a handshake that waits doesn't reset its note that there is something to read.
  */
 
 #include "apiserver/http/conn.h"
 
 enum turn_next {
-	TURN_GO,   /* it has something to do */
-	TURN_DROP, /* there is nothing to do; it stays suspended */
+	TURN_GO,   /* the connection has something to do */
+	TURN_DROP, /* the connection has nothing to do and stays suspended */
 	TURN_LATE,
 };
 
@@ -32,30 +32,32 @@ struct turns {
 	enum turn_next (*next)(struct conn *c);
 	sd_event_source *soon; /* runs the listener; not owned */
 	sd_event_source *timer;
-	uint64_t until; /* of the thread's clock: the end of this turn */
-	bool owed;      /* none of those whose turn has come has done anything yet */
+	uint64_t until; /* the end of this turn in ns of the thread's clock */
+	bool owed;      /* no connection whose turn has come has done anything yet */
 };
 
-/* NEXT is asked when the turn of a connection has come. */
+/* NEXT is called when the turn of a connection has come. */
 void turns_init(struct turns *t, sd_event *loop, enum turn_next (*next)(struct conn *c));
-/* All connections are gone. */
+/* All connections must have been closed. */
 void turns_done(struct turns *t);
 
-/* A turn begins at NOW of the thread's clock (limits_settle()): those that have waited the longest go on. */
+/*
+ * Begins a turn at NOW, ns of the thread's clock (limits_settle()). The connections that have waited longest continue.
+ */
 void turns_begin(struct turns *t, struct limits *l, uint64_t now);
 /*
- * C would go on at NOW; true: the turn has used up its time, and C must wait for another one. The first of those whose
- * turn has come goes on in any case, however long it took to find out that it has something to do: else all of them
- * might wait for ever.
+ * True: the turn has used up its time at NOW, and C must wait for another one. The first connection whose turn has come
+ * may always continue, however long it took to find out that it has something to do. Otherwise all of them might wait
+ * for ever.
  */
 bool turns_wait(struct turns *t, const struct conn *c, uint64_t now);
-/* Somebody waits for the next turn. */
+/* True if some connection waits for the next turn. */
 bool turns_more(const struct turns *t);
 
-/* C waits; it may be suspended already, or parked elsewhere. */
+/* Suspends C and parks it. C may be suspended already, or parked elsewhere. */
 void turns_park(struct turns *t, struct conn *c, enum park where);
-/* C is suspended, for somebody else to call turns_resume(). */
+/* Suspends C until somebody calls turns_resume(). */
 void turns_suspend(struct conn *c);
 void turns_resume(struct turns *t, struct conn *c);
-/* C is about to be gone. */
+/* Must be called before C is freed. */
 void turns_forget(struct turns *t, struct conn *c);

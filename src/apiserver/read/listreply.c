@@ -5,16 +5,16 @@
 
 #include "base/util.h"
 
-/* What an answer of several parts must keep until it is sent: head, items with commas between them, tail. */
+/* An answer of several parts, until it has been sent: head, items with commas between them, tail. */
 struct parts {
 	char *head;
 	const char *tail;
 	struct blob **items;
 	struct item_style style;
 	struct party *party;
-	struct buf printed; /* the item at AT, if it isn't sent as it is */
+	struct buf printed; /* the item at AT, if it is not sent as it is stored */
 	size_t head_len, n;
-	size_t at, offset; /* how far it was read: part 0 is the head, n + 1 the tail */
+	size_t at, offset; /* how far the answer was read: part 0 is the head, part n + 1 the tail */
 };
 
 void parts_free(void *cls) {
@@ -42,12 +42,12 @@ static const char *part(struct parts *p, size_t i, size_t *ret_len) {
 		*ret_len = p->printed.len;
 		return p->printed.data;
 	}
-	/* A comma follows each object in memory. */
+	/* In memory each object is followed by a comma. */
 	*ret_len = p->items[i - 1]->len + (i < p->n);
 	return p->items[i - 1]->data;
 }
 
-/* What was sent is let go, so that a slow reader holds less and less. */
+/* Prints item I and releases its object, so that a slow reader holds less and less. */
 static void print_item(struct parts *p, size_t i) {
 	struct blob *b = p->items[i - 1];
 	buf_reset(&p->printed);
@@ -58,7 +58,7 @@ static void print_item(struct parts *p, size_t i) {
 	p->items[i - 1] = blob_unref(b);
 }
 
-/* MHD reads from the beginning to the end, never twice. */
+/* MHD reads from the beginning to the end, and nothing twice. */
 ssize_t parts_read(void *cls, uint64_t pos, char *buf, size_t max) {
 	struct parts *p = cls;
 	size_t done = 0, read = 0;
@@ -110,8 +110,8 @@ static ssize_t read_charged(void *cls, uint64_t pos, char *buf, size_t max) {
 }
 
 /*
- * A list is sent from where its objects are. (Not by MHD_create_response_from_iovec(): that needs room for all parts in
- * the connection's memory, and libmicrohttpd 0.9.75 aborts the program without it.)
+ * A list is sent from where its objects are. MHD_create_response_from_iovec() is not used: it needs room for all parts
+ * in the connection's memory, and libmicrohttpd 0.9.75 aborts the program if there is none.
  */
 struct MHD_Response *list_response(struct reply *r, struct party *party) {
 	struct parts *p = parts_new(r);

@@ -12,7 +12,7 @@
 #include "base/util.h"
 
 #define WATCH_TIMEOUT_MAX_S (24 * 3600)
-#define WATCH_TIMEOUT_MIN_S 1800 /* when the client doesn't say; twice that at most */
+#define WATCH_TIMEOUT_MIN_S 1800 /* if the client sets no timeout: a random time between this and twice this */
 
 static bool check_include(struct request *r) {
 	const char *v = request_param(r, "includeObject");
@@ -27,7 +27,7 @@ static enum table_include include_of(const struct request *r) {
 	return streq(v, "Object") ? TABLE_OBJECT : streq(v, "None") ? TABLE_NONE : TABLE_METADATA;
 }
 
-/* A resourceVersion parameter; absent is -1. */
+/* Reads the parameter resourceVersion; *RET is -1 if it is absent. -EINVAL: the reply is set. */
 static int parse_version(struct request *r, const struct store *store, int64_t *ret) {
 	const char *v = request_param(r, "resourceVersion");
 	*ret = -1;
@@ -72,14 +72,15 @@ void handle_get(const struct store *store, struct request *r) {
 }
 
 /*
- * What is selected. Once it has taken a while the rest is only taken down, and looked at in other turns of the loop: so
- * it is the state of one version all the same. [0, n) are selected, [at, end) are yet to be looked at.
+ * The selected objects. A long selection continues in other turns of the loop: the objects that are yet to be checked
+ * are then kept here, so that the list still shows the state of one version. [0, n) are selected, [at, end) are yet to
+ * be checked.
  */
 struct page {
 	struct blob **v;
 	size_t n, at, end, cap, work;
-	char cont[600];    /* where the next page begins, "" if there is none */
-	int64_t remaining; /* how many come after this page; 0: none, or not known */
+	char cont[600];    /* where the next page begins; "": there is none */
+	int64_t remaining; /* how many objects come after this page; 0: none, or unknown */
 };
 
 static int page_add(struct page *p, struct blob *b) {
@@ -106,18 +107,20 @@ static void page_clear(struct page *p) {
 
 struct list_params {
 	const struct selector *sel;
-	const char *ns, *from_ns, *from_name; /* begin at this key */
-	size_t limit;                         /* 0: none */
+	const char *ns, *from_ns, *from_name; /* the list begins at the key FROM_NS/FROM_NAME */
+	size_t limit;                         /* 0: no limit */
 	int64_t version;
 };
 
-/* Adds B if it is selected. 1: the page is full, and the next one begins with this key. Without a selector the rest is
- * counted. */
+/*
+ * Adds B if it is selected. 1: the page is full, and the next page begins with this key. Without a selector the
+ * remaining objects are counted.
+ */
 static int emit(const struct list_params *lp, struct page *p, const char *ns, const char *name, struct blob *b) {
 	if (p->end)
 		return page_add(p, b);
 	if (p->work > SELECTOR_WORK_MAX) {
-		/* A free place before it, so that END is not 0. */
+		/* One place stays free before it, so that END is not 0. */
 		p->at = p->end = p->n + 1;
 		return page_add(p, b);
 	}
@@ -134,7 +137,7 @@ static int emit(const struct list_params *lp, struct page *p, const char *ns, co
 	return page_add(p, b);
 }
 
-/* "a" of "\"a\"": what names are written as. */
+/* Reads a string that has no escapes: gives "a" for "\"a\"". Names are such strings. */
 static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
 	const char *text;
 	size_t len;
@@ -142,7 +145,7 @@ static void get_plain(const struct blob *b, const char *path, char *out, size_t 
 	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
 }
 
-/* Looks at some more of what was taken down. */
+/* Checks some more of the objects that were kept. */
 static void page_go_on(struct page *p, const struct list_params *lp) {
 	for (p->work = 0; p->at < p->end && p->work <= SELECTOR_WORK_MAX && !*p->cont;) {
 		char ns[64], name[254];
@@ -161,7 +164,7 @@ static void page_go_on(struct page *p, const struct list_params *lp) {
 			blob_unref(p->v[p->at]);
 }
 
-/* By key, then by version. */
+/* Orders by key, then by version. */
 static int undo_cmp(const void *a, const void *b) {
 	const struct watch_event *x = *(const struct watch_event *const *)a, *y = *(const struct watch_event *const *)b;
 	int c = api_key_cmp(x->ns, x->name, y->ns, y->name);
@@ -169,8 +172,8 @@ static int undo_cmp(const void *a, const void *b) {
 }
 
 /*
- * What must be undone to see the objects as of lp->version: of each key from the list's beginning on the first event
- * after it, in order of keys. -EXPIRED_VERSION if that is no longer known.
+ * Finds the events to undo to see the objects as of lp->version: for each key from the beginning of the list on the
+ * first event after that version, in order of keys. -EXPIRED_VERSION: some of these events have been forgotten.
  */
 static int undo_since(const struct store *store, unsigned kind, const struct list_params *lp,
                       const struct watch_event ***ret, size_t *ret_n) {
@@ -230,7 +233,7 @@ static int read_collect(const struct store *store, unsigned kind, const struct l
 	return MIN(r, 0);
 }
 
-/* "v1:VERSION:NS/NAME", cut up in TEXT. */
+/* Parses "v1:VERSION:NS/NAME". It splits TEXT, which LP then points into. */
 static int parse_continue(char *text, struct list_params *lp) {
 	char *colon = starts_with(text, "v1:") ? strchr(text + 3, ':') : NULL;
 	char *slash = colon ? strchr(colon, '/') : NULL;
@@ -244,7 +247,7 @@ static int parse_continue(char *text, struct list_params *lp) {
 	return *lp->ns && !streq(lp->ns, lp->from_ns) ? -EINVAL : 0;
 }
 
-/* The items of P follow what is in B; they are printed when they are sent. */
+/* The items of P follow the content of B. They are printed when they are sent. */
 static void reply_items(struct request *r, struct buf *b, struct page *p, const char *tail,
                         void (*print)(struct buf *b, const struct item_style *style, const struct json_span *item)) {
 	reply_json(&r->reply, 200, b);
@@ -280,7 +283,7 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 		jw_kv_i64(&b, "remainingItemCount", p->remaining);
 	jw_end(&b, '}');
 	jw_key(&b, "items");
-	/* Without items it has none of them, as kube-apiserver says it. */
+	/* kube-apiserver answers null for the items of an empty PartialObjectMetadataList. */
 	if (partial && p->n == 0) {
 		jw_null(&b);
 		buf_puts(&b, "}\n");
@@ -291,7 +294,10 @@ static void reply_list(struct request *r, struct page *p, int64_t version) {
 	reply_items(r, &b, p, "]}\n", partial ? partial_item : NULL);
 }
 
-/* The rules of ListOptions about resourceVersionMatch, sendInitialEvents and continue. */
+/*
+ * Checks the rules of ListOptions about resourceVersionMatch, sendInitialEvents and continue. -EINVAL: the reply is
+ * set.
+ */
 static int check_list_options(struct request *r) {
 	static const char path[] = "resourceVersionMatch";
 	const char *match = request_param(r, path), *v = request_param(r, "resourceVersion");
@@ -330,7 +336,7 @@ static int check_list_options(struct request *r) {
 	return -EINVAL;
 }
 
-/* Negative is none, too. False: it is no number, and the reply says so. */
+/* A negative limit means none. False: it is not a number; the reply is set. */
 static bool parse_limit(struct request *r, int64_t *ret) {
 	const char *text = request_param(r, "limit");
 	*ret = 0;
@@ -343,7 +349,7 @@ static bool parse_limit(struct request *r, int64_t *ret) {
 struct listing {
 	struct held held; /* first */
 	struct page page;
-	struct list_params lp; /* without what it says of the beginning */
+	struct list_params lp; /* without the key where the list begins */
 };
 
 static void listing_free(struct held *h) {
@@ -363,7 +369,7 @@ void list_more(struct request *r) {
 	listing_free(&l->held);
 }
 
-/* The rest in another turn of the loop. */
+/* Continues the list in another turn of the loop. */
 static void list_later(struct request *r, struct page *p, const struct list_params *lp) {
 	struct listing *l = calloc(1, sizeof(*l));
 	if (!l) {
@@ -400,7 +406,7 @@ void handle_list(const struct store *store, struct request *r) {
 	int e = read_collect(store, r->route.kind_index, &lp, &page);
 	if (e == -EXPIRED_VERSION)
 		reply_status(&r->reply, 410, "Expired", NULL,
-		             "the version of this list, %" PRId64 ", is too old to go on with; list anew", lp.version);
+		             "the version of this list, %" PRId64 ", is too old to continue; list again", lp.version);
 	else if (e < 0)
 		reply_internal(r, "out of memory");
 	else if (page.end)
@@ -412,13 +418,13 @@ void handle_list(const struct store *store, struct request *r) {
 static bool watch_initial(struct request *r, int64_t version, bool send_initial, bool *ret) {
 	if (check_list_options(r) < 0)
 		return false;
-	/* Without a version, or from 0, a watch begins with what there is, unless told not to. */
+	/* Without a version, or from 0, a watch begins with the existing objects, unless the client says otherwise. */
 	*ret = send_initial || (version <= 0 && !request_param(r, "sendInitialEvents"));
 	return true;
 }
 
 void handle_watch(struct watches *watches, struct request *r) {
-	int64_t version, limit, timeout = 0; /* a limit counts for nothing here */
+	int64_t version, limit, timeout = 0; /* the limit is checked but has no effect on a watch */
 	bool initial, send_initial = request_flag(r, "sendInitialEvents");
 	const char *t = request_param(r, "timeoutSeconds");
 
@@ -453,7 +459,7 @@ void handle_watch(struct watches *watches, struct request *r) {
 	struct watch *w;
 	int e = watch_new(&w, watches, &o);
 	if (e == -EXPIRED_VERSION) {
-		/* As a stream of one ERROR event, which is where clients look. */
+		/* Clients look for this error in a stream with one ERROR event. */
 		_buf_free_ struct buf b = {0};
 		buf_puts(&b, "{\"type\":\"ERROR\",\"object\":");
 		status_print(&b, 410, "Expired", NULL, "too old resource version");

@@ -14,13 +14,13 @@
 
 #define BOOKMARK_NS (60 * NSEC_PER_SEC)
 
-/* What printing a byte of an object counts for beside selecting it. */
+/* The work of printing a byte of an object, compared with selecting it. */
 #define PRINT_WORK (SELECTOR_WORK_MAX / PRINT_MAX)
 
 /*
- * How far what there is was sent, in order of keys: the last one, "" and "" at first. Of the keys up to it events are
- * sent; of those behind it they are not, for the objects are sent as they are by the time it comes to them. So nothing
- * is held for a reader that is slow.
+ * How far the initial objects have been sent, in order of keys: the key of the last one, at first "" and "". Events of
+ * keys up to it are sent. Events of later keys are not, because each later object is sent in the state that it has when
+ * the cursor reaches it. So nothing is kept in memory for a slow reader.
  */
 struct cursor {
 	char ns[64], name[254];
@@ -31,19 +31,21 @@ struct watch {
 	TAILQ_ENTRY(watch) link;
 	struct watches *watches;
 	struct watch_options o;
-	struct cursor *initial; /* NULL: all that there was at the start is sent */
+	struct cursor *initial; /* NULL: all initial objects have been sent */
 	bool initial_end_due;
-	uint64_t seq; /* the next event to look at */
+	uint64_t seq; /* the next event to check */
 	uint64_t deadline_ns, bookmark_at_ns;
 	bool bookmark_due, ending, ended;
-	/* What selecting and printing took in this turn of the loop; more than SELECTOR_WORK_MAX: the rest is for
-	 * another one. */
+	/*
+	 * The work of selecting and printing in this turn of the loop. Beyond SELECTOR_WORK_MAX the rest is left for
+	 * another turn.
+	 */
 	size_t work;
-	/* What is being sent: head, blob and "}\n"; or text. */
+	/* What is being sent: head, blob and "}\n", or text. */
 	const char *head;
 	struct blob *blob;
 	struct buf text;
-	size_t at, total; /* at == total: nothing */
+	size_t at, total; /* at == total: nothing is being sent */
 	bool waiting;
 	void (*wake)(void *userdata);
 	bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret);
@@ -62,7 +64,7 @@ static bool matches(struct watch *w, const char *ns, const char *name, const str
 	return selector_matches(w->o.selector, ns, name, b->data, b->len, &w->work);
 }
 
-/* The next object of what there is; NULL: not now, or after the last one, and then there is no cursor any more. */
+/* Returns the next initial object. NULL: continue later, or, if w->initial is then NULL, there are no more. */
 static const struct object *next_initial(struct watch *w) {
 	const struct store *st = w->watches->store;
 	const unsigned k = w->o.kind;
@@ -163,7 +165,10 @@ bool watch_cut(struct watch *w) {
 	return w->ending;
 }
 
-/* What E is to this watch, or -1 if nothing: an object that enters the selection is ADDED, one that leaves DELETED. */
+/*
+ * The type of E for this watch, or -1 if it is not sent. An object that begins to match the selector is ADDED, one that
+ * no longer matches is DELETED.
+ */
 static int event_type_for(struct watch *w, const struct watch_event *e) {
 	if (*w->o.ns && !streq(w->o.ns, e->ns))
 		return -1;
@@ -179,8 +184,8 @@ static int event_type_for(struct watch *w, const struct watch_event *e) {
 }
 
 /*
- * Moves over events that mean nothing here. The type of the one at w->seq, -1: none, -2: it was forgotten, -3: the rest
- * is for another turn.
+ * Skips events that are not sent. Returns the type of the event at w->seq; -1: there is none; -2: it has been
+ * forgotten; -3: continue in another turn.
  */
 static int peek_event(struct watch *w) {
 	const struct store *st = w->watches->store;
@@ -211,7 +216,7 @@ static void send_blob(struct watch *w, int type, struct blob *b) {
 	w->work += PRINT_WORK * b->len;
 	buf_reset(&w->text);
 	buf_puts(&w->text, heads[type]);
-	/* The list's version isn't needed: the row's object has its own. */
+	/* The version of the Table isn't used by clients; the row's object has its own. */
 	if (w->o.partial)
 		partial_print(&w->text, b->data, b->len);
 	else {
@@ -237,7 +242,7 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	const struct api_kind *k = api_kinds[w->o.kind];
 	struct buf *b = &w->text;
 	api_kind_version(k, gv);
-	/* Events up to w->seq are sent; with none left, that is all of them. */
+	/* Events up to w->seq have been sent; none are left, so everything up to the current version has been sent. */
 	snprintf(rv, sizeof(rv), "%lld", (long long)store_version(w->watches->store));
 	buf_reset(b);
 	jw_begin(b, '{');
@@ -262,7 +267,7 @@ static void send_bookmark(struct watch *w, bool initial_end) {
 	send_text(w);
 }
 
-/* The last there is. */
+/* Sends an error, which ends the stream. */
 static void send_error(struct watch *w, unsigned code, const char *reason, const struct status_details *d,
                        const char *message) {
 	buf_reset(&w->text);
@@ -273,7 +278,10 @@ static void send_error(struct watch *w, unsigned code, const char *reason, const
 	w->ended = true;
 }
 
-/* What left the selection, as it was last in it, with the version at which it left. NULL on no memory. */
+/*
+ * The last state in which an object matched the selector, with the version at which it stopped matching. NULL: no
+ * memory.
+ */
 static struct blob *left_as(const struct watch_event *e) {
 	char rv[24];
 	struct blob *b = NULL;
@@ -288,13 +296,13 @@ static struct blob *left_as(const struct watch_event *e) {
 	return b;
 }
 
-/* 1: there is something to send; 0: nothing now; -1: the end. */
+/* Prepares the next piece. 1: there is something to send; 0: nothing now; -1: the stream has ended. */
 static int next_piece(struct watch *w) {
 	if (w->ended)
 		return -1;
 	int type = peek_event(w);
 	if (type == -2) {
-		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list anew");
+		send_error(w, 410, "Expired", NULL, "too old resource version: the watch fell behind; list again");
 		return 1;
 	}
 	if (type == -3)
@@ -351,7 +359,7 @@ static size_t copy_piece(struct watch *w, char *buf, size_t max) {
 	return n;
 }
 
-/* The piece that comes next may be more than its reader may be sent now. */
+/* Ends the watch with an error if the next piece is more than its reader may be sent now. */
 static void check_piece(struct watch *w) {
 	struct watch_refusal why;
 	if (w->ended || !w->hold || w->hold(w->userdata, w->total, &why))
@@ -360,7 +368,7 @@ static void check_piece(struct watch *w) {
 	send_error(w, 429, "TooManyRequests", &d, why.message);
 }
 
-/* Nothing is kept while there is nothing to send. */
+/* Releases the memory of the last piece while there is nothing to send. */
 static void drop_piece(struct watch *w) {
 	struct watch_refusal why;
 	w->blob = blob_unref(w->blob);
@@ -405,7 +413,7 @@ bool watch_due(struct watch *w) {
 	return !w->waiting;
 }
 
-/* Whether it is news to them each finds out when its turn comes. */
+/* Each watch finds out in its own turn whether it has something to send. */
 void watches_notify(struct watches *ws, unsigned kind) {
 	struct watch *w, *next;
 	TAILQ_FOREACH_SAFE (w, &ws->by_kind[kind], link, next)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A watch: a cursor into the events of one kind. The events' bytes are the store's, encoded once for all watches;
- * each watch holds only its place, and one that falls behind what the store keeps is ended with 410. That is so for
- * what there is at the start, too: it is read from the store as the reader takes it.
+ * A watch is a cursor into the events of one kind. The bytes of the events belong to the store and are encoded once for
+ * all watches; a watch only holds its position. A watch that falls behind the events that the store keeps ends with
+ * 410. The initial objects are also read from the store, at the pace of the reader.
  */
 
 #include <sys/types.h>
@@ -12,56 +12,68 @@
 #include "apiserver/json/selector.h"
 #include "apiserver/request/request.h"
 
-/* Begins with its struct held, by which the reply that it is put into frees it. */
+/* Begins with a struct held, by which the reply that holds it frees it. */
 struct watch;
 
-/* All watches of what is in one store. */
+/* All watches of one store. */
 struct watches {
 	const struct store *store;
 	TAILQ_HEAD(watch_list, watch) * by_kind;
-	bool ended; /* no more are begun */
+	bool ended; /* no new watches are accepted */
 };
 int watches_init(struct watches *ws, const struct store *store) _must_use_;
-/* All watches are gone. */
+/* All watches must have been freed. */
 void watches_clear(struct watches *ws);
 
 struct watch_options {
 	unsigned kind;
-	const char *ns;            /* "" = all */
-	struct selector *selector; /* taken, on failure too */
-	bool initial;              /* begin with ADDED for all that is there */
-	bool initial_end;          /* and mark the end of them by a bookmark */
+	const char *ns;            /* "": all namespaces */
+	struct selector *selector; /* taken, even on failure */
+	bool initial;              /* begin with ADDED for all existing objects */
+	bool initial_end;          /* and send a bookmark after them */
 	bool bookmarks, table, table_object;
-	bool partial;  /* metadata alone */
-	int64_t after; /* else: from just after this version */
+	bool partial;  /* send only metadata */
+	int64_t after; /* without `initial`: send the events after this version */
 	uint64_t timeout_s;
 };
 
-/* -EXPIRED_VERSION: `after` is too old. */
+/* 0, -ENOMEM, or -EXPIRED_VERSION: events after `after` have been forgotten. */
 int watch_new(struct watch **ret, struct watches *ws, const struct watch_options *o) _must_use_;
 struct watch *watch_free(struct watch *w);
 
-/* So much is sent at a time. */
+/* bytes that are sent at a time */
 #define WATCH_CHUNK ((size_t)8192)
-/* Fills at most MAX bytes. 0: nothing to say now, WAKE will be called once there is; -1: the stream has ended. */
+/*
+ * Writes at most MAX bytes to BUF. 0: there is nothing to send now; WAKE will be called when there is. -1: the stream
+ * has ended.
+ */
 ssize_t watch_read(struct watch *w, char *buf, size_t max);
-/* That was not all: it is to be read again, in another turn of the loop. */
+/* True if watch_read() stopped because it took long: it must be called again, in another turn of the loop. */
 bool watch_unfinished(const struct watch *w);
-/* After WAKE: whether there is something to say, or to be selected. False: it waits again. */
+/* To be called after WAKE. True: there may be something to send. False: nothing; the watch waits again. */
 bool watch_due(struct watch *w);
 struct watch_refusal {
 	unsigned retry_after_s;
 	char message[512];
 };
-/* HOLD: what is to be sent takes so many bytes now; false: that is too much, and the watch ends with an error (429). */
+/*
+ * WAKE is called when the watch has something to send. HOLD is told how many bytes the watch now holds for its reader.
+ * If HOLD returns false, that is too much, and the watch ends with an error (429).
+ */
 void watch_set_wake(struct watch *w, void (*wake)(void *userdata),
                     bool (*hold)(void *userdata, size_t bytes, struct watch_refusal *ret), void *userdata);
-/* Ends the stream at the next read, and wakes its reader. */
+/* Ends the stream at the next read, and wakes the reader. */
 void watch_end(struct watch *w);
-/* If W is to end it does so at once, with the piece that is being sent: no event is looked at any more. */
+/*
+ * If W is to end, it ends after the piece that is being sent, without checking further events. Returns whether it is to
+ * end.
+ */
 bool watch_cut(struct watch *w);
 
-/* News of a kind; the end of all; the passing of time. */
+/*
+ * watches_notify(): there are new events of a kind. watches_end(): all watches end. watches_tick(): to be called
+ * regularly; sends bookmarks and ends watches whose time is over.
+ */
 void watches_notify(struct watches *ws, unsigned kind);
 void watches_end(struct watches *ws);
 void watches_tick(struct watches *ws, uint64_t now_ns);

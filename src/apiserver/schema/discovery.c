@@ -13,14 +13,14 @@
 
 #define VERBS_OBJECT "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"
 
-/* A resource: a kind of objects, what can only be created, or (both NULL) the CustomResourceDefinitions. */
+/* A resource: a kind of objects, a review, or (if both are NULL) CustomResourceDefinitions. */
 struct resource {
 	const char *group, *version;
 	const struct api_kind *kind;
-	const struct review *review; /* one that is no subresource */
+	const struct review *review; /* never one that is a subresource */
 };
 
-/* The Ith of all resources; false past the last. */
+/* Resource number I of all; false: there are no more. */
 static bool resource_at(size_t i, struct resource *ret) {
 	size_t kinds = 0;
 	while (api_kinds[kinds])
@@ -42,7 +42,7 @@ static bool same_version(const struct resource *r, const char *group, const char
 	return streq(r->group, group) && streq(r->version, version);
 }
 
-/* Resource I is the first of its group (and version). */
+/* True if resource I is the first of its group, or of its version of the group. */
 static bool first_of_group(size_t i, bool with_version) {
 	struct resource r, other;
 	if (!resource_at(i, &r))
@@ -92,7 +92,7 @@ json_t *discovery_group(const char *group) {
 	return json_null();
 }
 
-/* NULL if there are none. */
+/* A list of the strings; NULL if V is NULL. */
 static json_t *strings(const char *const *v) {
 	if (!v)
 		return NULL;
@@ -237,7 +237,7 @@ json_t *discovery_aggregated(bool core) {
 	                 "apidiscovery.k8s.io/v2", "metadata", "items", groups);
 }
 
-/* Established from the start, since the kinds are built in. */
+/* The kinds are built in, so their CRDs are always established. */
 static json_t *established_crd(const struct api_kind *k) {
 	json_t *crd = api_crd(k), *spec = json_object_get(crd, "spec");
 	json_t *status = json_pack("{s:O, s:[s], s:[{s:s, s:s, s:s}]}", "acceptedNames", json_object_get(spec, "names"),
@@ -296,7 +296,7 @@ json_t *discovery_version(void) {
 	if (uname(&u) < 0)
 		return NULL;
 	snprintf(platform, sizeof(platform), "linux/%s", streq(u.machine, "x86_64") ? "amd64" : u.machine);
-	/* Clients compare the version with their own: it is that of the Kubernetes API spoken here. */
+	/* Clients compare this version with their own, so it is that of the Kubernetes API that is served here. */
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1", "minor", "35", "gitVersion",
 	                 "v1.35.0-nacre." NACRE_VERSION, "gitCommit", "", "gitTreeState", "", "buildDate",
 	                 "1970-01-01T00:00:00Z", "goVersion", "", "compiler", __VERSION__, "platform", platform);

@@ -16,7 +16,10 @@
 
 #define PAGES_MAX 16
 
-/* A dot where what clients ask for has an @, which Go's parser of media types refuses in a Content-Type. */
+/*
+ * Clients ask for "….v2@v1.0+protobuf". Go's parser of media types refuses an @ in a Content-Type, so the answer has a
+ * dot there.
+ */
 #define PROTOBUF_V2 "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 /* "nacre.dev/v1alpha1" -> "apis/nacre.dev/v1alpha1"; "v1" -> "api/v1" */
@@ -26,7 +29,10 @@ static void openapi_path_of(const struct api_kind *k, char out[static 96]) {
 	snprintf(out, 96, "%s/%s", *k->group ? "apis" : "api", gv);
 }
 
-/* "dev.nacre.v1alpha1.Instance", the group's parts in reverse; "io.k8s.api.rbac.v1.Role" for Kubernetes' own. */
+/*
+ * "dev.nacre.v1alpha1.Instance", with the parts of the group in reverse; "io.k8s.api.rbac.v1.Role" for Kubernetes'
+ * kinds.
+ */
 static void schema_name(const struct api_kind *k, char out[static 256]) {
 	const char *end = k->group + strlen(k->group);
 	const char *kubernetes = strstr(k->group, ".k8s.io");
@@ -56,7 +62,7 @@ static json_t *reference(const struct api_kind *k, bool list) {
 	return json_pack("{s:o}", "$ref", json_sprintf("#/components/schemas/%s%s", name, list ? "List" : ""));
 }
 
-/* Operations, and for which of them a query parameter is. */
+/* Operations. Each query parameter has the set of operations that take it. */
 enum { OP_LIST = 1, OP_GET = 2, OP_CREATE = 4, OP_UPDATE = 8, OP_PATCH = 16, OP_DELETE = 32, OP_DELETE_ALL = 64 };
 #define OP_WRITES (OP_CREATE | OP_UPDATE | OP_PATCH)
 #define OP_LISTS  (OP_LIST | OP_DELETE_ALL)
@@ -66,28 +72,28 @@ static const struct {
 	unsigned ops;
 } query_params[] = {
 	{"dryRun", "string", "All: nothing is stored.", OP_WRITES | OP_DELETE | OP_DELETE_ALL},
-	{"fieldManager", "string", "Who makes the change.", OP_WRITES},
-	{"fieldValidation", "string", "What is done about unknown and duplicate fields: Ignore, Warn or Strict.",
+	{"fieldManager", "string", "The name of the field manager that makes the change.", OP_WRITES},
+	{"fieldValidation", "string", "How unknown and duplicate fields are treated: Ignore, Warn or Strict.",
          OP_WRITES},
 	{"force", "boolean", "Take over fields that other managers own; only for server-side apply.", OP_PATCH},
 	{"gracePeriodSeconds", "integer", "Has no effect: deletion is not delayed.", OP_DELETE | OP_DELETE_ALL},
-	{"propagationPolicy", "string", "What becomes of dependents: Background, Foreground or Orphan.",
+	{"propagationPolicy", "string", "How dependents are treated: Background, Foreground or Orphan.",
          OP_DELETE | OP_DELETE_ALL},
 	{"labelSelector", "string", "Only objects with these labels.", OP_LISTS},
 	{"fieldSelector", "string", "Only objects with these fields.", OP_LISTS},
-	{"limit", "integer", "The most objects in one answer.", OP_LISTS},
-	{"continue", "string", "Where the last answer ended: its metadata.continue.", OP_LISTS},
+	{"limit", "integer", "The maximum number of objects in one answer.", OP_LISTS},
+	{"continue", "string", "Where to continue: metadata.continue of the last answer.", OP_LISTS},
 	{"resourceVersion", "string", "The version to read at, or to watch from.", OP_LISTS | OP_GET},
-	{"resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan.", OP_LISTS},
-	{"timeoutSeconds", "integer", "How long a watch lasts.", OP_LISTS},
-	{"watch", "boolean", "Send changes as they come.", OP_LIST},
-	{"allowWatchBookmarks", "boolean", "Send BOOKMARK events now and then.", OP_LIST},
-	{"sendInitialEvents", "boolean", "Begin a watch with what there is.", OP_LIST},
+	{"resourceVersionMatch", "string", "How resourceVersion is matched: Exact or NotOlderThan.", OP_LISTS},
+	{"timeoutSeconds", "integer", "How long a watch lasts, in seconds.", OP_LISTS},
+	{"watch", "boolean", "Send changes as they happen.", OP_LIST},
+	{"allowWatchBookmarks", "boolean", "Send BOOKMARK events from time to time.", OP_LIST},
+	{"sendInitialEvents", "boolean", "Begin a watch with the existing objects.", OP_LIST},
 };
 
 static const struct {
 	unsigned op;
-	const char *method, *action, *id; /* ID begins its operationId, as in kube-apiserver */
+	const char *method, *action, *id; /* ID is the beginning of the operationId, as in kube-apiserver */
 } operations[] = {
 	{OP_LIST, "get", "list", "list"},
 	{OP_GET, "get", "get", "read"},
@@ -114,7 +120,7 @@ static json_t *path_param(const char *name) {
 	                 "string");
 }
 
-/* The body of a write: of a patch the media types are what kubectl reads. */
+/* The body of a write. For a patch kubectl reads only the media types. */
 static json_t *body(const struct api_kind *k, bool patch) {
 	static const char *const types[] = {"application/json-patch+json", "application/merge-patch+json",
 	                                    "application/apply-patch+yaml", "application/strategic-merge-patch+json"};
@@ -130,8 +136,7 @@ static json_t *body(const struct api_kind *k, bool patch) {
 	return json_pack("{s:o}", "content", content);
 }
 
-/* "nacre.dev", "v1alpha1" -> "NacreDevV1alpha1"; "rbac.authorization.k8s.io" is without what Kubernetes' groups share.
- */
+/* "nacre.dev", "v1alpha1" -> "NacreDevV1alpha1". The common end of Kubernetes' groups (".k8s.io") is left out. */
 static void camel_version(const struct api_kind *k, char out[static 128]) {
 	const char *p = *k->group ? k->group : "core";
 	bool upper = true;
@@ -145,8 +150,8 @@ static void camel_version(const struct api_kind *k, char out[static 128]) {
 }
 
 /*
- * Adds the operations OPS on kind K to the paths: on PLURAL, PLURAL/{name} or its subresource SUB ("Status", "Scale").
- * EVERYWHERE: a namespaced kind without its namespace.
+ * Adds the operations OPS on kind K to PATHS: on PLURAL, on PLURAL/{name}, or on its subresource SUB ("Status",
+ * "Scale"). EVERYWHERE: the path without the namespace of a namespaced kind.
  */
 static void add_path(json_t *paths, const struct api_kind *k, unsigned ops, const char *sub, bool everywhere) {
 	const struct api_kind *body_kind = streq(sub, "Scale") ? &api_kind_scale : k;
@@ -172,7 +177,10 @@ static void add_path(json_t *paths, const struct api_kind *k, unsigned ops, cons
 		                      gvk(k), "parameters", parameters(op));
 		if (op & OP_WRITES)
 			json_object_set_new(o, "requestBody", body(body_kind, op == OP_PATCH));
-		/* A deletion is answered by a Status or by the object that waits for its finalizers. */
+		/*
+		 * The answer to a delete is a Status, or the object if it waits for its finalizers, so it has no
+		 * schema.
+		 */
 		json_t *ok = json_pack("{s:s}", "description", "OK");
 		if (!(op & (OP_DELETE | OP_DELETE_ALL)))
 			json_object_set_new(ok, "content",
@@ -201,8 +209,8 @@ static void add_paths(json_t *paths, const struct api_kind *k) {
 }
 
 /*
- * What metadata consists of, which a CRD may not say, for `kubectl explain`. Of custom resources alone: for other kinds
- * kubectl would take from it how their lists are merged, which is not said here.
+ * Adds the members of metadata, which a CRD may not declare, for `kubectl explain`. Only for custom resources: for
+ * other kinds kubectl would take from it how to merge lists, which is not declared here.
  */
 static void add_metadata(json_t *schema, const struct api_kind *k) {
 	for (size_t i = 0; object_has_generation(k) && i < k->desc->n_fields; i++) {
@@ -235,7 +243,7 @@ static void add_schema(json_t *schemas, const struct api_kind *k) {
 	json_object_set_new(schemas, list_name, list);
 }
 
-/* The document of one group and version: "apis/nacre.dev/v1alpha1". NULL if there is none. */
+/* The document of one group and version: "apis/nacre.dev/v1alpha1". NULL: there is none. */
 static json_t *document(const char *of) {
 	char path[96];
 	json_t *paths = NULL, *schemas = NULL;
@@ -258,8 +266,8 @@ static json_t *document(const char *of) {
 }
 
 /*
- * All that is served here, made at the first request for any of it: the kinds don't change while the server runs. All
- * pages are there or none.
+ * All pages. They are made at the first request for one of them, since the kinds don't change while the server runs.
+ * Either all pages exist or none.
  */
 static struct page {
 	char *path;
@@ -269,7 +277,7 @@ static struct page {
 } pages[PAGES_MAX];
 static size_t n_pages;
 
-/* Takes BODY. False: no memory. */
+/* Takes PATH and the content of TEXT. False: no memory. */
 static bool page_add(char *path, const char *type, struct buf *text) {
 	struct page *p = &pages[n_pages];
 	if (!path || text->failed || n_pages == PAGES_MAX) {

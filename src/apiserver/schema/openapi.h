@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * /openapi/v3 and /openapi/v2, made from the declared kinds: for kubectl's explain, validation and apply, for Terraform
- * and for generators of clients.
+ * Answers /openapi/v3 and /openapi/v2 from the declared kinds. kubectl uses them for explain, validation and apply;
+ * Terraform and generators of clients read them as well. Sets r->reply.
  */
 
 #include "apiserver/request/request.h"

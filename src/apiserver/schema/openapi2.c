@@ -10,13 +10,14 @@
 
 #define META "io.k8s.apimachinery.pkg.apis.meta.v1."
 
-/* Where clients look for the metadata of all kinds, by the name that it has in Kubernetes. */
+/* The names that these have in Kubernetes. Clients look for the metadata of all kinds there. */
 #define OBJECT_META META "ObjectMeta"
 #define LIST_META   META "ListMeta"
 
-/* What the server keeps beside the declared metadata; see apiserver/fields/managed.h. */
+/* What the server stores in addition to the declared metadata; see apiserver/fields/managed.h. */
 static const char managed_fields[] =
-	"{\"description\":\"Who owns which field.\",\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+	"{\"description\":\"Which field manager owns which field.\",\"type\":\"array\","
+	"\"items\":{\"type\":\"object\",\"properties\":{"
 	"\"apiVersion\":{\"type\":\"string\"},\"fieldsType\":{\"type\":\"string\"},\"fieldsV1\":{\"type\":\"object\"},"
 	"\"manager\":{\"type\":\"string\"},\"operation\":{\"type\":\"string\"},\"subresource\":{\"type\":\"string\"},"
 	"\"time\":{\"type\":\"string\",\"format\":\"date-time\"}}},\"x-kubernetes-list-type\":\"atomic\"}";
@@ -25,9 +26,9 @@ static const char list_meta[] =
 	"\"continue\":{\"description\":\"Where the next page begins; absent on the last one.\",\"type\":\"string\"},"
 	"\"remainingItemCount\":{\"description\":\"How many objects come after this page.\",\"type\":\"integer\","
 	"\"format\":\"int64\"},"
-	"\"resourceVersion\":{\"description\":\"Version that the list shows.\",\"type\":\"string\"}}}";
+	"\"resourceVersion\":{\"description\":\"The version that the list shows.\",\"type\":\"string\"}}}";
 
-/* "#/components/schemas/X" -> "#/definitions/X", all through V. */
+/* Changes "#/components/schemas/X" to "#/definitions/X" everywhere in V. */
 static int move_references(json_t *v) {
 	static const char from[] = "#/components/schemas/";
 	const char *key;
@@ -48,8 +49,9 @@ static int move_references(json_t *v) {
 }
 
 /*
- * Takes out of the schema S what clients of v2 misread: defaults; and below objects that keep unknown fields all that
- * is said of them, for kubectl refuses fields that are not listed. PATCH: says how strategic merge patches merge lists.
+ * Removes from the schema S what clients of v2 misread: defaults and, in objects below the top that keep unknown
+ * fields, all details, because kubectl refuses fields that are not listed. PATCH: also adds how strategic merge patches
+ * merge lists.
  */
 static int convert_schema(json_t *s, bool patch, bool top) {
 	json_t *props = json_object_get(s, "properties"), *child;
@@ -82,7 +84,7 @@ static int convert_schema(json_t *s, bool patch, bool top) {
 	return r | (child ? convert_schema(child, patch, false) : 0);
 }
 
-/* A kind's metadata is a reference, by which clients know that it is metadata. */
+/* The metadata of a kind is a reference, so that clients recognize it as metadata. */
 static int convert_kind(json_t *definitions, const char *name, const json_t *schema) {
 	json_t *s = tree_copy(schema), *props = json_object_get(s, "properties");
 	json_t *meta = json_object_get(props, "metadata");
@@ -105,7 +107,7 @@ static int add_meta(json_t *definitions) {
 	return r | convert_schema(meta, true, true);
 }
 
-/* In v2 a parameter is its own schema. */
+/* In v2 the schema of a parameter is part of the parameter. */
 static json_t *convert_parameters(const json_t *v3) {
 	json_t *list = json_array(), *p;
 	size_t i;
@@ -121,7 +123,7 @@ static json_t *convert_parameters(const json_t *v3) {
 	return list;
 }
 
-/* The media types of a body become "consumes", its schema one more parameter. */
+/* The media types of a body become "consumes", and its schema becomes a parameter. */
 static int convert_body(json_t *op, json_t *params) {
 	json_t *content = json_object_get(json_object_get(op, "requestBody"), "content"), *media, *consumes;
 	const char *type;

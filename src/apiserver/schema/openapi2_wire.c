@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * OpenAPI 2.0 as protobuf: the messages and numbers are those of openapiv2/OpenAPIv2.proto in google/gnostic-models.
- * What JSON has as a map is there a list of names and values; what may have one of several forms is wrapped in a
- * message.
+ * OpenAPI 2.0 as protobuf. The messages and field numbers are those of openapiv2/OpenAPIv2.proto in
+ * google/gnostic-models. A map of JSON is a list of names and values there, and a value that may have one of several
+ * forms is wrapped in a message.
  */
 
 #include <endian.h>
@@ -24,13 +24,13 @@ enum wire_type {
 	WIRE_MESSAGES,
 	WIRE_NAMED,      /* an object whose members are messages of a name (1) and a value (2) */
 	WIRE_EXTENSIONS, /* all members that begin with "x-", as names and ANYs */
-	WIRE_FORM,       /* the whole object once more, if its member "in" is the name; name NULL: in any case */
+	WIRE_FORM,       /* the whole object again, if its member "in" equals the name; name NULL: always */
 };
 
 struct wire_field {
 	const char *name;
 	enum wire_type type;
-	uint8_t path[3]; /* the field's number, and those of fields inside it that wrap the value; 0 ends it */
+	uint8_t path[3]; /* the number of the field, then those of the fields that wrap the value; ends with 0 */
 	const struct wire_field *sub;
 };
 #define WIRE_END \
@@ -133,7 +133,7 @@ static void put_bytes(struct buf *b, uint8_t number, const char *data, size_t le
 	buf_add(b, data, len);
 }
 
-/* CONTENT in the field that PATH names, with what wraps it. */
+/* Writes CONTENT to the field that PATH names, with the messages that wrap it. */
 static void put_at(struct buf *b, const uint8_t path[static 3], const struct buf *content) {
 	_buf_free_ struct buf inner = {0}, outer = {0};
 	b->failed |= content->failed;
@@ -151,7 +151,7 @@ static void put_at(struct buf *b, const uint8_t path[static 3], const struct buf
 
 static void put_message(struct buf *b, const json_t *obj, const struct wire_field *fields);
 
-/* Any: its text (2). */
+/* Writes an Any: the JSON text in field 2. */
 static void put_any(struct buf *b, const json_t *v) {
 	_free_ char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
 	b->failed |= !text;
@@ -159,7 +159,7 @@ static void put_any(struct buf *b, const json_t *v) {
 		put_bytes(b, 2, text, strlen(text));
 }
 
-/* Name (1) and value (2): a message of the fields SUB, or an Any. */
+/* Writes a name (1) and a value (2), which is a message with the fields SUB or, if SUB is NULL, an Any. */
 static void put_named(struct buf *b, uint8_t number, const char *name, const json_t *v, const struct wire_field *sub) {
 	_buf_free_ struct buf value = {0}, entry = {0};
 	sub ? put_message(&value, v, sub) : put_any(&value, v);
@@ -198,7 +198,7 @@ static void put_value(struct buf *b, const struct wire_field *f, const json_t *v
 	put_at(b, f->path, &content);
 }
 
-/* All entries of a map are in one message, which is the field. */
+/* The field is one message with all entries of the map. */
 static void put_map(struct buf *b, const struct wire_field *f, const json_t *map) {
 	_buf_free_ struct buf entries = {0};
 	const char *name;

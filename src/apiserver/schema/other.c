@@ -10,7 +10,7 @@
 #include "base/metrics.h"
 #include "base/util.h"
 
-/* Takes JSON: null is 404, NULL out of memory. */
+/* Takes the reference JSON. json_null() is answered with 404; NULL means no memory. */
 static void reply_tree(struct request *r, json_t *json) {
 	if (!json)
 		reply_internal(r, "out of memory");
@@ -38,7 +38,9 @@ static void reply_group(struct request *r) {
 	reply_tree(r, *version ? discovery_resources(group, version) : discovery_group(group));
 }
 
-/* They never change, so there is nothing to watch. Of selectors `kubectl wait` needs the one for a name. */
+/*
+ * CustomResourceDefinitions never change, so there is nothing to watch. `kubectl wait` needs the selector for a name.
+ */
 static void reply_crds(struct request *r) {
 	static const char by_name[] = "metadata.name=";
 	const char *name = r->route.name, *selector = request_param(r, "fieldSelector");
@@ -63,7 +65,7 @@ static bool is_health(const char *path) {
 	return false;
 }
 
-/* ?exclude=CHECK, any number of times: it doesn't count. */
+/* ?exclude=CHECK, any number of times: CHECK is ignored. */
 static bool excluded(const struct request *r, const char *check) {
 	for (size_t i = 0; i < r->n_params; i++)
 		if (streq(r->params[i].key, "exclude") && streq(r->params[i].value, check))
@@ -71,7 +73,7 @@ static bool excluded(const struct request *r, const char *check) {
 	return false;
 }
 
-/* "/readyz" or "/readyz/CHECK"; what is wrong, or all that was looked at with ?verbose, is told line by line. */
+/* "/readyz" or "/readyz/CHECK". The answer lists the checks, line by line, if one failed or with ?verbose. */
 static void reply_health(const struct health *health, struct request *r) {
 	const struct {
 		const char *name, *wrong;

@@ -5,11 +5,11 @@
 
 #include "apiserver/request/request.h"
 
-/* What /readyz tells of. */
+/* What /readyz reports. */
 struct health {
-	const char *database; /* what is wrong with it, NULL: nothing */
+	const char *database; /* what is wrong with the database; NULL: nothing */
 	bool stopping;
 };
 
-/* Sets r->reply; 404 if there is nothing of that path. */
+/* Sets r->reply; 404 if the path doesn't exist. */
 void handle_other(const struct health *health, struct request *r);

@@ -44,7 +44,7 @@ int bounds_check_values(struct request *r, const json_t *old, const json_t *mana
 		return 0;
 	if (bounds_is_program(r, !old))
 		left = SIZE_MAX;
-	/* The object with its managedFields, which are nested as the object is, and a little more. */
+	/* Charges the object with its managedFields, which are inside it at their depth. */
 	if (tree_charge(obj, 0, &left, NULL, &err) == 0)
 		return 0;
 	if (!deep && old && tree_charge(old, 0, &before, NULL, &ignored) == 0 &&
@@ -61,7 +61,7 @@ int bounds_check_size(const struct store *store, struct request *r, const json_t
 	const char *name = object_meta_str(obj, "name");
 	const size_t max = k->max_bytes ? k->max_bytes : OBJECT_MAX;
 	const size_t stored = old ? store_size(store, r->route.kind_index, r->route.ns, r->route.name) : 0;
-	/* Agents and nacre-controller take no more than max_bytes of a kind that has it. */
+	/* For a kind with max_bytes, agents and nacre-controller have no extra room. */
 	const size_t room = bounds_is_program(r, !old) && !k->max_bytes ? PROGRAMS_BYTES : 0;
 	if (len <= max + room || (len <= stored && !k->max_bytes))
 		return 0;

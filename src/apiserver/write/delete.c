@@ -15,15 +15,15 @@
 #include "apiserver/write/stage_delete.h"
 #include "base/util.h"
 
-/* What one batch of a deletecollection takes: so much as not to hold up others. */
+/* The limits of one batch of a deletecollection, so that it doesn't block others. */
 #define SWEEP_OBJECTS 256
 #define SWEEP_BYTES   ((size_t)128 << 10)
 
 struct delete_options {
 	enum propagation how;
-	const char *uid, *version; /* preconditions, NULL: none */
+	const char *uid, *version; /* preconditions; NULL: none */
 	bool dry_run;
-	bool cascade; /* orphanDependents is said to be false, on which alone an object that stays is 202 */
+	bool cascade; /* orphanDependents is explicitly false; only then an object that stays is answered with 202 */
 };
 
 static int parse_propagation(struct request *r, const char *text, enum propagation *ret) {
@@ -43,7 +43,7 @@ static int parse_propagation(struct request *r, const char *text, enum propagati
 	return 0;
 }
 
-/* The fields of DeleteOptions and the types they must have; null stands for absent. */
+/* Checks the types of the fields of DeleteOptions; null means absent. */
 static int check_fields(struct request *r) {
 	static const struct {
 		const char *name;
@@ -65,7 +65,7 @@ static int check_fields(struct request *r) {
 	return -EINVAL;
 }
 
-/* DeleteOptions in the body, or parameters of the same names. */
+/* Reads DeleteOptions from the body, or from parameters with the same names. */
 static int parse_options(struct request *r, struct delete_options *o) {
 	const json_t *body = r->json, *pre = json_object_get(body, "preconditions");
 	const char *how = json_string_value(json_object_get(body, "propagationPolicy"));
@@ -111,7 +111,7 @@ static bool is_protected(struct request *r) {
 	return true;
 }
 
-/* Here Kubernetes speaks of the kind, elsewhere of the resource. */
+/* This message names the kind where others name the resource, as in Kubernetes. */
 static void precondition_failed(struct request *r, const char *what, const char *asked, const char *is,
                                 const char *why) {
 	const struct api_kind *k = r->route.kind;
@@ -137,7 +137,7 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	return -EINVAL;
 }
 
-/* "a" of "\"a\"": what names and uids are written as. */
+/* Reads a string that has no escapes: gives "a" for "\"a\"". Names and uids are such strings. */
 static void get_plain(const struct blob *b, const char *path, char *out, size_t size) {
 	const char *text;
 	size_t len;
@@ -145,7 +145,7 @@ static void get_plain(const struct blob *b, const char *path, char *out, size_t 
 	snprintf(out, size, "%.*s", found ? (int)len - 2 : 0, found ? text + 1 : "");
 }
 
-/* What a deletion asks of an object: in full, or if that can't be read, who it is. */
+/* Reads what a deletion needs of an object: all of it or, if it is nested too deeply, name, namespace and uid. */
 static int read_identity(const struct object *o, json_t **ret) {
 	char uid[64];
 	int r = object_read(o->value->data, o->value->len, ret);
@@ -194,7 +194,9 @@ enum write_result handle_delete(const struct stage *s, struct request *r) {
 
 /* ---- deletecollection ---- */
 
-/* How far a deletecollection is: the first SWEPT of the reply's items are done, the first KEPT were selected. */
+/*
+ * The progress of a deletecollection: the first SWEPT of the reply's items are done, and the first KEPT were selected.
+ */
 struct sweep {
 	struct held held; /* first */
 	size_t swept, kept;
@@ -204,7 +206,7 @@ static void sweep_free(struct held *h) {
 	free(h);
 }
 
-/* The objects as they are now, which is what the answer shows of those that are selected. 0 or -ENOMEM. */
+/* Collects all objects in their present state, which the answer shows of the selected ones. 0 or -ENOMEM. */
 static int select_all(const struct stage *s, struct request *r) {
 	const struct route *rt = &r->route;
 	struct reply *reply = &r->reply;
@@ -245,7 +247,7 @@ static enum write_result begin_collection(const struct stage *s, struct request 
 	return WRITE_DONE;
 }
 
-/* The object NAME that B was the state of; NULL if it is gone, and perhaps another of its name is there. */
+/* Finds the object that B is an earlier state of. NULL: it has been deleted (another one may have its name). */
 static const struct object *find_still(const struct stage *s, unsigned kind, const char *ns, const char *name,
                                        const struct blob *b) {
 	char uid[64], uid_now[64];
@@ -256,7 +258,10 @@ static const struct object *find_still(const struct stage *s, unsigned kind, con
 	return o && streq(uid, uid_now) ? o : NULL;
 }
 
-/* Deletes the next of what is selected. 1: changes are staged; 0: none were; -EAGAIN: it must wait for the batch. */
+/*
+ * Deletes the next selected objects. 1: changes are staged; 0: none are; -EAGAIN: this must wait for the next batch;
+ * -ENOMEM.
+ */
 static int delete_some(const struct stage *s, struct request *r, struct sweep *sweep, const struct delete_options *d) {
 	const unsigned kind = r->route.kind_index;
 	struct blob **items = r->reply.items;
@@ -303,8 +308,8 @@ static void reply_collection(const struct stage *s, struct request *r, size_t n)
 }
 
 /*
- * As in Kubernetes each object goes by itself: what is selected at the beginning is deleted batch by batch, between
- * which others have their turn. If one fails, what is gone is gone.
+ * As in Kubernetes each object is deleted by itself. The objects are selected at the beginning and deleted batch by
+ * batch, so that others have their turn in between. If one deletion fails, the earlier ones remain.
  */
 enum write_result handle_delete_collection(const struct stage *s, struct request *r) {
 	struct delete_options d;

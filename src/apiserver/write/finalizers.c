@@ -14,7 +14,10 @@ static json_t *list_of(const json_t *obj) {
 	return json_object_get(object_meta(obj), "finalizers");
 }
 
-/* Those of ours that OLD has and OBJ has not: a new list. A tenant may have made very many: no loop in a loop. */
+/*
+ * Returns a new list of Nacre's finalizers that OLD has and OBJ lacks. There may be very many, so the loops are not
+ * nested.
+ */
 static json_t *taken_away(const json_t *old, const json_t *obj) {
 	json_t *kept = json_object(), *ret = json_array(), *v;
 	size_t i;
@@ -55,11 +58,10 @@ int finalizers_check(const struct rbac *rbac, struct request *r, const json_t *o
 	_json_decref_ json_t *missing = old && streq(k->group, "nacre.dev") ? taken_away(old, obj) : NULL;
 	if (!json_array_size(missing) || may_take_away(rbac, r))
 		return 0;
-	reply_forbidden(
-		r, r->route.name, NULL,
-		"metadata.finalizers: %s may not be left out: nacre-controller takes it away once the object is "
-		"deleted and nothing of it is left; patch only what is to change, or send the object with the "
-		"finalizer in it (user %s may not update %s/finalizers)",
-		json_string_value(json_array_get(missing, 0)), r->user->name, k->plural);
+	reply_forbidden(r, r->route.name, NULL,
+	                "metadata.finalizers: %s may not be removed: nacre-controller removes it when the object is "
+	                "deleted and nothing of it is left; patch only what you want to change, or include the "
+	                "finalizer in the object (user %s may not update %s/finalizers)",
+	                json_string_value(json_array_get(missing, 0)), r->user->name, k->plural);
 	return -EPERM;
 }

@@ -13,21 +13,24 @@
 
 #define KEYS_A_BATCH   256
 #define BYTES_A_BATCH  ((size_t)128 << 10) /* of objects that are read */
-#define NOTED_A_BATCH  4096                /* dependents of owners that went */
+#define NOTED_A_BATCH  4096                /* dependents of owners that were deleted */
 #define EXPIRY_EVERY_S 60
-#define EVENTS_A_TICK  4096 /* of which it is asked whether they have expired */
+#define EVENTS_A_TICK  4096 /* Events whose age is checked */
 
-/* An object to look at. */
+/* An object to check. */
 struct key {
 	RB_ENTRY(key) node;
-	TAILQ_ENTRY(key) link; /* while what was done about it is not on disk yet */
+	TAILQ_ENTRY(key) link; /* in `doing`: its changes are not on disk yet */
 	unsigned kind;
-	bool owner_went;  /* or is about to, or may have before the server started */
-	const char *name; /* behind ns */
+	bool owner_went;  /* an owner was deleted or is being deleted, perhaps before the server started */
+	const char *name; /* points behind the NUL of ns */
 	char ns[];
 };
 
-/* "The object KEY has an owner of this uid." Of one owner those that wait for their own dependents come first. */
+/*
+ * An entry of the index: the object KEY has an owner with this uid. Among the dependents of an owner, those that wait
+ * for their own dependents come first.
+ */
 struct owned {
 	RB_ENTRY(owned) node;
 	char uid[40];
@@ -35,7 +38,9 @@ struct owned {
 	struct key *key;
 };
 
-/* An owner that went or is about to; its dependents from FROM on (NULL: all) are yet to be put into `todo`. */
+/*
+ * An owner that was deleted or is being deleted. Its dependents from FROM on (NULL: all) must still be put into `todo`.
+ */
 struct went {
 	TAILQ_ENTRY(went) link;
 	char uid[40];
@@ -53,11 +58,11 @@ struct gc {
 	TAILQ_HEAD(, key) doing;
 	struct owned_tree owned;
 	TAILQ_HEAD(, went) went;
-	struct key *last;    /* where the next batch begins; NULL: at the first */
-	struct key *expired; /* how far Events were asked in this round; NULL: there is none */
+	struct key *last;    /* where the next batch begins; NULL: at the first key */
+	struct key *expired; /* the last Event checked in this round; NULL: no round is in progress */
 	bool queued, backing_off;
 	unsigned ticks;
-	/* Of this batch, with the owners and dependents that a key needs. */
+	/* Counters of this batch. They include the owners and dependents that a key needs. */
 	size_t changes, looked_at, bytes, noted, done;
 };
 
@@ -75,7 +80,7 @@ static int owned_cmp(struct owned *a, struct owned *b) {
 		return a->waiting ? -1 : 1;
 	if (a->key == b->key)
 		return 0;
-	/* A key of NULL comes before all, to find the first. */
+	/* NULL sorts before all keys, which finds the first entry. */
 	if (!a->key || !b->key)
 		return a->key ? 1 : -1;
 	return key_cmp(a->key, b->key);
@@ -96,7 +101,7 @@ static struct key *key_new(unsigned kind, const char *ns, const char *name) {
 	return k;
 }
 
-/* What can't be noted for want of memory is found at the next start. */
+/* If there is no memory for the note, the next start finds the object again. */
 static void gc_look_at(struct gc *g, unsigned kind, const char *ns, const char *name, bool owner_went) {
 	struct key *k = key_new(kind, ns, name), *there = k ? RB_INSERT(key_tree, &g->todo, k) : NULL;
 	if (there)
@@ -107,7 +112,7 @@ static void gc_look_at(struct gc *g, unsigned kind, const char *ns, const char *
 
 /* ---- the index of owners ---- */
 
-/* Owner references of stored JSON as a list, NULL if there are none: nearly always. */
+/* Returns the owner references of stored JSON as a list, or NULL for none, as nearly always. */
 static json_t *refs_of(const struct blob *b) {
 	const char *text;
 	size_t len;
@@ -174,7 +179,7 @@ static struct owned *next_dependent(struct owned *o) {
 
 /* ---- noticing ---- */
 
-/* The object that REF of an object in NS speaks of. False if its kind isn't known here. */
+/* Finds the object that an owner reference REF in namespace NS names. False: this server doesn't know its kind. */
 static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned *ret_kind, const struct object **ret) {
 	char group[128];
 	const char *gv = ref_str(ref, "apiVersion"), *slash = strchr(gv, '/');
@@ -187,7 +192,7 @@ static bool find_owner(struct gc *g, const json_t *ref, const char *ns, unsigned
 	return true;
 }
 
-/* BEFORE: the references that the object had when it was as WAS says. */
+/* BEFORE: the owner references that the object had in its state WAS. */
 static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e, const json_t *before,
                         const struct noted *was, const struct noted *is) {
 	json_t *now = e->type == EVENT_DELETED ? NULL : refs_of(e->value);
@@ -200,7 +205,7 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 		if (!before || !json_equal(before, now))
 			gc_look_at(g, kind, e->ns, e->name, false);
 	}
-	/* An owner may be waiting for this one to be gone. */
+	/* An owner may be waiting for the deletion of this object. */
 	json_array_foreach((json_t *)before, i, ref) {
 		const struct object *owner = NULL;
 		unsigned owner_kind;
@@ -210,7 +215,7 @@ static void notice_refs(struct gc *g, unsigned kind, const struct watch_event *e
 	json_decref(now);
 }
 
-/* What can't be noted for want of memory is found at the next start. */
+/* If there is no memory for the note, the next start finds the dependents again. */
 static void notice_went(struct gc *g, const char *uid) {
 	struct went *w = first_dependent(g, uid) ? calloc(1, sizeof(*w)) : NULL;
 	if (!w)
@@ -242,7 +247,7 @@ void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e) {
 	if (!now.deleting)
 		return;
 	gc_look_at(g, kind, e->ns, e->name, false);
-	/* Foreground deletion has begun, perhaps. */
+	/* The owner may now wait for its dependents (foreground deletion). */
 	if (!was.deleting)
 		notice_went(g, now.uid);
 }
@@ -253,7 +258,7 @@ static void went_free(struct gc *g, struct went *w) {
 	free(w);
 }
 
-/* Puts some of the dependents of owners that went into `todo`: there may be thousands of each. */
+/* Moves some dependents of deleted owners into `todo`. An owner may have thousands of dependents. */
 static void look_at_dependents(struct gc *g) {
 	struct went *w;
 	while ((w = TAILQ_FIRST(&g->went))) {
@@ -275,19 +280,19 @@ static void look_at_dependents(struct gc *g) {
 	}
 }
 
-/* The rest has its turn after others had theirs. */
+/* True if the rest of the batch must wait until others had their turn. */
 static bool is_enough(const struct gc *g) {
 	return g->changes >= KEYS_A_BATCH || g->looked_at >= KEYS_A_BATCH || g->bytes >= BYTES_A_BATCH;
 }
 
-/* The same within a key: each batch does some of it, however large its own object is. */
+/* The same inside the work on one key. Each batch makes at least one change, however large the key's own object is. */
 static bool is_enough_of_key(const struct gc *g) {
 	return g->changes && is_enough(g);
 }
 
-/* ---- doing ---- */
+/* ---- collecting ---- */
 
-/* Each returns 0, -EAGAIN if something it needs is in the batch already, or -ENOMEM. */
+/* Each function returns 0, -EAGAIN if something that it needs is already in the batch, or -ENOMEM. */
 
 static int remove_finalizer(struct gc *g, unsigned kind, const struct object *o, json_t *obj, const char *name) {
 	json_t *list = json_object_get(object_meta(obj), "finalizers");
@@ -311,7 +316,7 @@ static int delete_one(struct gc *g, unsigned kind, const struct object *o, enum 
 	return MIN(r, 0);
 }
 
-/* Takes from OBJ the references that FORGET (of the owner's uid) says. */
+/* Removes from OBJ the owner references for which FORGET is true. FORGET gets USERDATA. */
 static int forget_owners(struct gc *g, unsigned kind, const struct object *o, json_t *obj,
                          bool (*forget)(void *userdata, const json_t *ref), void *userdata) {
 	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
@@ -344,8 +349,9 @@ static int orphan_one(struct gc *g, const struct key *k, char *uid) {
 }
 
 /*
- * Of an object that is being deleted. In the foreground it goes once it has no dependents, which check_owners() deals
- * with one by one; the end of each brings us back. Orphans are let go here.
+ * Works on an object that is being deleted. With foreground deletion it is removed when it has no dependents left.
+ * check_owners() deletes these one by one, and each deletion causes a call of this function. With orphaning deletion
+ * the dependents lose their owner references here.
  */
 static int do_propagation(struct gc *g, unsigned kind, const struct object *o, json_t *obj) {
 	_free_ char *uid = strdup(object_meta_str(obj, "uid") ? object_meta_str(obj, "uid") : "");
@@ -365,12 +371,11 @@ static int do_propagation(struct gc *g, unsigned kind, const struct object *o, j
 	return orphan && d ? -EAGAIN : r;
 }
 
-/* What an owner reference says, as Kubernetes tells them apart (pkg/controller/garbagecollector, classifyReferences).
- */
+/* The state of an owner as Kubernetes distinguishes them (pkg/controller/garbagecollector, classifyReferences). */
 enum owner {
-	OWNER_SOLID,    /* the owner lives, or its kind isn't known here */
-	OWNER_DANGLING, /* it is gone */
-	OWNER_WAITING,  /* it is being deleted in the foreground, and waits for this object */
+	OWNER_SOLID,    /* the owner exists, or this server doesn't know its kind */
+	OWNER_DANGLING, /* the owner doesn't exist */
+	OWNER_WAITING,  /* the owner is being deleted in the foreground and waits for this object */
 };
 
 struct dependent {
@@ -392,16 +397,16 @@ static bool is_not_solid(void *userdata, const json_t *ref) {
 	return owner_of(userdata, ref) != OWNER_SOLID;
 }
 
-/* Whether one that the object of UID owns waits for that very object, perhaps through others. */
+/* True if the object with UID has a dependent that itself waits for its dependents. Those may include that object. */
 static bool has_waiting_dependent(struct gc *g, const char *uid) {
 	const struct owned *o = first_dependent(g, uid);
 	return o && o->waiting;
 }
 
 /*
- * An object with a living owner stays. When another owner went it loses its references to all that don't live. A
- * reference that was never any good stays until then, or until the server starts anew: whether it is one, or its owner
- * went and a crash came before the collector, nobody can tell any more.
+ * An object with an existing owner stays. If another of its owners was deleted, it loses its references to all owners
+ * that don't exist. A reference to an owner that never existed stays until then or until the server starts again: at
+ * the start nobody can tell whether the owner never existed, or was deleted before a crash of the server.
  */
 static int check_owners(struct gc *g, const struct key *k, const struct object *o, json_t *obj, const json_t *refs) {
 	struct dependent d = {g, o->ns};
@@ -412,12 +417,12 @@ static int check_owners(struct gc *g, const struct key *k, const struct object *
 	const bool forget = n[OWNER_WAITING] || (n[OWNER_DANGLING] && k->owner_went);
 	if (n[OWNER_SOLID])
 		return forget ? forget_owners(g, k->kind, o, obj, is_not_solid, &d) : 0;
-	/* A circle of objects that wait for each other is cut. */
+	/* Objects that wait for each other in a circle are deleted in the background. */
 	bool foreground = n[OWNER_WAITING] && uid && first_dependent(g, uid) && !has_waiting_dependent(g, uid);
 	return delete_one(g, k->kind, o, foreground ? PROPAGATE_FOREGROUND : PROPAGATE_BACKGROUND);
 }
 
-/* A namespace that is being deleted is emptied, then removed. */
+/* Deletes all objects in a namespace that is being deleted, then the namespace. */
 static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 	struct store *st = g->queue->store;
 	bool empty = true;
@@ -434,7 +439,7 @@ static int empty_namespace(struct gc *g, const struct object *ns, json_t *obj) {
 				return r;
 		}
 	}
-	/* The end of each object, or of each finalizer, brings us back. */
+	/* Each deletion of an object, or of a finalizer, causes a call of this function. */
 	if (!empty || object_finalizers(obj) > 0)
 		return 0;
 	g->changes++;
@@ -454,7 +459,7 @@ static int do_key(struct gc *g, const struct key *k) {
 	int r = object_read(o->value->data, o->value->len, &obj);
 	json_t *refs = json_object_get(object_meta(obj), "ownerReferences");
 	g->bytes += o->value->len;
-	if (r == -EBADMSG) /* it stays until it is deleted, or expires */
+	if (r == -EBADMSG) /* the object stays until it is deleted or expires */
 		return 0;
 	if (obj && object_deleting(obj))
 		r = api_kinds[k->kind] == &api_kind_namespace ? empty_namespace(g, o, obj)
@@ -465,7 +470,7 @@ static int do_key(struct gc *g, const struct key *k) {
 	return r;
 }
 
-/* Keys that fail stay in TODO. The rest must have its turn all the same, so each batch goes on where the last ended. */
+/* Keys that fail stay in TODO. So that the others have their turn, each batch begins where the last one ended. */
 static struct key *first_key(struct gc *g) {
 	struct key *k = g->last ? RB_NFIND(key_tree, &g->todo, g->last) : NULL;
 	free(g->last);
@@ -498,7 +503,7 @@ static void gc_write_done(_unused_ struct queue *q, struct write *w, int r, _unu
 	struct gc *g = (struct gc *)w;
 	struct key *k;
 	g->queued = false;
-	/* A failed write, such as on a full disk, is tried again after a while. */
+	/* A failed write, for example because the disk is full, is tried again at the next tick. */
 	g->backing_off = r < 0;
 	while ((k = TAILQ_FIRST(&g->doing))) {
 		TAILQ_REMOVE(&g->doing, k, link);
@@ -508,7 +513,7 @@ static void gc_write_done(_unused_ struct queue *q, struct write *w, int r, _unu
 		if (r == 0 || there)
 			free(k);
 	}
-	/* Nothing was changed, so that no commit brings us back. If every key failed, the next tick does. */
+	/* Nothing was changed, so no commit will call gc_run(). If every key failed, the next tick does. */
 	if (r == 0 && !g->changes && ((g->done && is_enough(g)) || !TAILQ_EMPTY(&g->went)))
 		gc_run(g);
 }
@@ -522,7 +527,7 @@ void gc_run(struct gc *g) {
 	queue_write(g->queue, &g->write);
 }
 
-/* Begins where the last tick left off, or anew. */
+/* Begins where the last tick stopped, or at the first Event. */
 static void expire_events(struct gc *g) {
 	const unsigned kind = api_kind_index(&api_kind_event);
 	const int64_t now_s = (int64_t)(now_realtime_us() / USEC_PER_SEC);
@@ -558,7 +563,10 @@ int gc_new(struct gc **ret, struct queue *q, struct error *err) {
 			json_t *refs = refs_of(o->value);
 			if (refs)
 				index_add(g, kind, o->ns, o->name, refs, o->noted.waiting);
-			/* Owners may have gone when there was no time left for what they owned. */
+			/*
+			 * Owners may have been deleted shortly before the server stopped, so that their dependents were
+			 * not yet checked.
+			 */
 			if (refs || o->noted.deleting)
 				gc_look_at(g, kind, o->ns, o->name, refs);
 			json_decref(refs);

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The collector: removes objects whose owners are gone (by uid), empties namespaces that are being deleted, does
- * foreground and orphaning deletion, and lets Events expire. It works through the queue of writes like any client,
- * from an index of owners that it keeps, and looks at everything once at start.
+ * The garbage collector. It deletes objects whose owners no longer exist (by uid), empties namespaces that are being
+ * deleted, carries out foreground and orphaning deletion, and deletes expired Events. It writes through the queue like
+ * any client. It keeps an index of owner references, and checks all objects once at the start.
  */
 
 #include "apiserver/request/queue.h"
@@ -15,8 +15,8 @@ struct gc;
 
 int gc_new(struct gc **ret, struct queue *q, struct error *err) _must_use_;
 struct gc *gc_free(struct gc *g);
-/* A change became visible. */
+/* Updates the index after a visible change and notes what to check. */
 void gc_notice(struct gc *g, unsigned kind, const struct watch_event *e);
-/* Queues what there is to do. */
+/* Queues a write if there is work to do. */
 void gc_run(struct gc *g);
 void gc_tick(struct gc *g);

@@ -13,15 +13,15 @@
 #include "apiserver/write/token_secret.h"
 #include "base/util.h"
 
-#define RULES_MAX       1024 /* of a ClusterRole */
+#define RULES_MAX       1024 /* rules of a ClusterRole */
 #define ACCOUNT         "default"
 #define CHANGES_A_BATCH 256
-#define TOKENS_EVERY_S  3600 /* tokens end */
+#define TOKENS_EVERY_S  3600 /* in seconds: how often tokens are checked for expiry */
 
-/* What to look at: a namespace, "NAME", or a Secret, "NAMESPACE/NAME". */
+/* What to check: a namespace, "NAME", or a Secret, "NAMESPACE/NAME". */
 struct place {
 	RB_ENTRY(place) node;
-	TAILQ_ENTRY(place) link; /* while what was done about it is not on disk yet */
+	TAILQ_ENTRY(place) link; /* in `doing`: its changes are not on disk yet */
 	char name[];
 };
 
@@ -34,7 +34,7 @@ struct keep {
 	struct place_tree todo;
 	TAILQ_HEAD(, place) doing;
 	bool roles_todo, roles_doing, queued, backing_off;
-	int64_t tokens_at_s; /* when all were looked at; 0: not since the start */
+	int64_t tokens_at_s; /* monotonic time of the last check of all tokens; 0: not since the start */
 };
 
 static int place_cmp(struct place *a, struct place *b) {
@@ -43,7 +43,7 @@ static int place_cmp(struct place *a, struct place *b) {
 
 RB_GENERATE_INTERNAL(place_tree, place, node, place_cmp, _unused_ static)
 
-/* What can't be noted for want of memory is found at the next start. */
+/* If there is no memory for the note, the next start finds the object again. */
 static void keep_look_at(struct keep *k, const char *ns, const char *secret) {
 	size_t n = strlen(ns) + (secret ? strlen(secret) + 1 : 0) + 1;
 	struct place *p = calloc(1, sizeof(*p) + n);
@@ -59,7 +59,7 @@ static void look_at_token(struct keep *k, const char *ns, const char *name, cons
 		keep_look_at(k, ns, name);
 }
 
-/* NS "": everywhere. */
+/* NS "": all namespaces. */
 static void look_at_tokens(struct keep *k, const char *ns) {
 	const unsigned kind = api_kind_index(&api_kind_secret);
 	const struct store *st = k->queue->store;
@@ -84,7 +84,7 @@ void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e) {
 
 /* ---- new objects ---- */
 
-/* Gives OBJ what the server gives new objects and stages it. */
+/* Sets the metadata that the server sets on new objects, and stages OBJ. */
 static int stage_new(struct store *store, const struct api_kind *k, json_t *obj) {
 	char uid[37], now[TIME_STR_MAX];
 	const char *ns = object_meta_str(obj, "namespace");
@@ -117,7 +117,9 @@ static int keep_account(const struct keep *k, const char *ns) {
 
 /* ---- tokens ---- */
 
-/* Its account came later, somebody took the token out of it, or the token has ended. */
+/*
+ * Fills in a Secret whose ServiceAccount was created later, whose token somebody removed, or whose token has expired.
+ */
 static int keep_token(const struct keep *k, const char *ns, const char *name) {
 	const unsigned kind = api_kind_index(&api_kind_secret);
 	if (store_staged(k->queue->store, kind, ns, name))
@@ -192,7 +194,7 @@ static bool lists(const json_t *rule, const char *key, const json_t *value) {
 	return false;
 }
 
-/* RULES grant VERB on a resource of GROUP, or if GROUP is NULL on a URL. */
+/* True if RULES grant VERB on a resource of GROUP or, if GROUP is NULL, on a URL. */
 static bool has_right(const json_t *rules, const json_t *group, const json_t *what, const json_t *verb) {
 	size_t i;
 	json_t *rule;
@@ -205,7 +207,7 @@ static bool has_right(const json_t *rules, const json_t *group, const json_t *wh
 	return false;
 }
 
-/* RULES grant all that RULE does, which names no objects; they may say it in another way. */
+/* True if RULES grant all that RULE grants, even if in different words. RULE has no resourceNames. */
 static bool has_rights(const json_t *rules, const json_t *rule) {
 	size_t i, k, m;
 	json_t *verb, *group, *what;
@@ -224,7 +226,7 @@ static bool has_rights(const json_t *rules, const json_t *rule) {
 	return true;
 }
 
-/* Adds the elements of FROM that RULES don't have yet. */
+/* Adds the elements of FROM that RULES lack. */
 static int add_rules(json_t *rules, const json_t *from, bool (*has)(const json_t *rules, const json_t *rule)) {
 	size_t i;
 	json_t *v;
@@ -255,7 +257,7 @@ static int keep_collect(struct store *store, const char *name, const json_t *sel
 
 static int aggregate(struct store *store, const struct object *o) {
 	const unsigned kind = api_kind_index(&api_kind_clusterrole);
-	/* Nearly all have none. */
+	/* Nearly all ClusterRoles have none. */
 	if (!memmem(o->value->data, o->value->len, "\"aggregationRule\"", 17))
 		return 0;
 	if (store_staged(store, kind, "", o->name))
@@ -311,7 +313,7 @@ static void keep_write_done(_unused_ struct queue *q, struct write *w, int r, _u
 	struct keep *k = (struct keep *)w;
 	struct place *p;
 	k->queued = false;
-	/* A failed write, such as on a full disk, is tried again after a while. */
+	/* A failed write, for example because the disk is full, is tried again at the next tick. */
 	k->backing_off = r < 0;
 	k->roles_todo |= r < 0 && k->roles_doing;
 	k->roles_doing = false;
@@ -361,7 +363,7 @@ static int merge_map(json_t *obj, const char *key, const json_t *from) {
 	return 0;
 }
 
-/* What HAVE lacks of WANT. The rules of an aggregated role come from elsewhere. */
+/* Adds to HAVE what it lacks of WANT. The rules of an aggregated role come from other roles. */
 static int keep_merge(json_t *have, const json_t *want) {
 	const bool binding = json_object_get(want, "roleRef") != NULL;
 	const char *list = binding ? "subjects" : "rules";

@@ -2,10 +2,9 @@
 #pragma once
 
 /*
- * What the server keeps right by itself, as controllers do in Kubernetes: every namespace has a ServiceAccount
- * `default`, the rules of an aggregated ClusterRole are those of the roles it selects, and the default roles and
- * bindings are there from the start, and Secrets that are to hold a ServiceAccount's token hold one. Works through the
- * queue of writes like any client.
+ * Maintains what controllers maintain in Kubernetes: every namespace has a ServiceAccount `default`; an aggregated
+ * ClusterRole has the rules of the roles that it selects; the default roles and bindings exist from the start; Secrets
+ * for tokens of ServiceAccounts contain one. It writes through the queue like any client.
  */
 
 #include "apiserver/auth/auth.h"
@@ -15,16 +14,16 @@ struct keep;
 
 int keep_new(struct keep **ret, struct queue *q, const struct auth *auth, struct error *err) _must_use_;
 struct keep *keep_free(struct keep *k);
-/* A change became visible. */
+/* Notes what to check after a visible change. */
 void keep_notice(struct keep *k, unsigned kind, const struct watch_event *e);
-/* Queues what there is to do. */
+/* Queues a write if there is work to do. */
 void keep_run(struct keep *k);
 void keep_tick(struct keep *k);
-/* Nothing is left to do, nor queued. */
+/* True if nothing is left to do and no write is queued. */
 bool keep_idle(const struct keep *k);
 
 /*
- * Stages the default roles and bindings that are missing, and adds to those that are there and say that they want it
- * (annotation autoupdate) what they lack; nothing is taken from them.
+ * Stages the default roles and bindings that don't exist. To those that exist and have the annotation autoupdate it
+ * adds what they lack; nothing is removed from them. 0 or -ENOMEM.
  */
 int keep_stage_defaults(struct store *store, struct error *err) _must_use_;

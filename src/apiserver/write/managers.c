@@ -23,7 +23,7 @@ int managers_attach(json_t *obj, json_t *list) {
 	return json_object_set(object_meta(obj), "managedFields", list) < 0 ? -ENOMEM : 0;
 }
 
-/* Everything about a request that ownership depends on. */
+/* What managed fields depend on in a request. */
 struct context {
 	struct arena arena;
 	struct typed type;
@@ -32,7 +32,7 @@ struct context {
 	char gv[64], manager[MANAGER_NAME_MAX + 1];
 };
 
-/* The program's name, as far as it can be printed: "kubectl" of "kubectl/v1.32.0 (linux/amd64)". */
+/* The printable part of the program's name: "kubectl" of "kubectl/v1.32.0 (linux/amd64)". */
 static void name_of_agent(const char *agent, char out[static MANAGER_NAME_MAX + 1]) {
 	size_t n = 0;
 	for (const char *p = agent ? agent : ""; *p && *p != '/' && n < MANAGER_NAME_MAX; p++)
@@ -65,7 +65,7 @@ static void managers_end(struct context *c) {
 	arena_free(&c->arena);
 }
 
-/* [] and [{}] ask that all is forgotten. */
+/* A client that sends [] or [{}] wants all managed fields forgotten. */
 static bool is_reset(const json_t *list) {
 	size_t n = json_array_size(list);
 	const json_t *first = json_array_get(list, 0);
@@ -97,7 +97,7 @@ static int bad(struct request *r, const char *text, const char *detail) {
 	return -EINVAL;
 }
 
-/* What is sent must say what it is, and be of the declared type. */
+/* The configuration must name its kind and version and fit the declared type. */
 static int managers_check(struct request *r, const struct context *c, const json_t *config) {
 	const struct api_kind *k = r->route.kind;
 	const char *kind = json_string_value(json_object_get(config, "kind"));
@@ -106,7 +106,7 @@ static int managers_check(struct request *r, const struct context *c, const json
 	struct error err;
 	if (!streq(kind, k->kind) || !streq(version, c->gv)) {
 		char text[300];
-		/* A group and version in full: "/v1" for those without a group. */
+		/* Group and version in full: "/v1" for a kind without a group. */
 		bool bare = !version || !strchr(version, '/');
 		snprintf(text, sizeof(text), "%s%.100s, Kind=%.100s", bare ? "/" : "", version ? version : "",
 		         kind ? kind : "");

@@ -4,5 +4,5 @@
 #include "api/addresspool.h"
 #include "apiserver/store/store.h"
 
-/* Two pools that could hand out one value: the later one, POOL, is refused. Adds to ERRS. */
+/* Adds an error to ERRS if POOL overlaps an existing pool, so that both could hand out the same value. */
 void pools_check(const struct store *store, const struct addresspool *pool, struct api_errors *errs);

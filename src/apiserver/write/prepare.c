@@ -14,7 +14,7 @@ static int prepare_out_of_memory(struct request *r) {
 	return -ENOMEM;
 }
 
-/* What a patch makes is what is wrong, for kube-apiserver. */
+/* For kube-apiserver the result of a patch is invalid, not the request. */
 static void reply_bad_patch(struct request *r, size_t at) {
 	struct api_errors errs = {0};
 	api_errors_add(&errs, API_INVALID, "patch", "Invalid value: illegal base64 data at input byte %zu", at);
@@ -22,7 +22,7 @@ static void reply_bad_patch(struct request *r, size_t at) {
 	reply_status(&r->reply, 422, "Invalid", &d, " \"\" is invalid: patch: %s", errs.v[0].msg);
 }
 
-/* Values that are bytes. What is no object or no string is left to the check of types. */
+/* Checks values that hold bytes. Values of another type are refused later, by the check of types. */
 static int check_base64(struct request *r, const struct api_kind *k, const json_t *map) {
 	const char *key;
 	json_t *v;

@@ -7,7 +7,7 @@
 #include "apiserver/write/prepare.h"
 #include "base/util.h"
 
-/* What Kubernetes says of fields that the schema doesn't know depends on what the client asked. */
+/* The client chooses (fieldValidation) whether unknown fields are ignored, cause warnings or an error. */
 static int check_unknown(struct request *r, const struct api_kind *k, const char *name,
                          const struct api_errors *unknown) {
 	const char *how = request_param(r, "fieldValidation");
@@ -21,13 +21,13 @@ static int check_unknown(struct request *r, const struct api_kind *k, const char
 	_buf_free_ struct buf b = {.max = 4096};
 	for (size_t i = 0; i < unknown->n; i++)
 		buf_printf(&b, "%s%s", i ? ", " : "", unknown->v[i].msg);
-	/* Kubernetes names only the kind here; whose field it is helps more. */
+	/* Kubernetes names only the kind here. We also name the object, which helps the client more. */
 	reply_bad_request(r, "%s \"%s\" in version \"%s\" cannot be handled as a %s: strict decoding error: %.3500s",
 	                  k->kind, name ? name : "", k->version, k->kind, b.data);
 	return -EINVAL;
 }
 
-/* Kubernetes knows no empty maps and lists in metadata, nor empty maps in kinds of its own. */
+/* Kubernetes drops empty maps and lists in metadata, and empty maps in its own kinds. */
 static void prune_drop_empty(const struct api_kind *k, json_t *obj) {
 	static const char *const names[] = {"labels", "annotations", "finalizers", "ownerReferences"};
 	json_t *m = object_meta(obj);
@@ -44,7 +44,10 @@ static void prune_drop_empty(const struct api_kind *k, json_t *obj) {
 	}
 }
 
-/* What is there twice goes; two that differ, of one owner, are warned of alone, as kube-apiserver does. */
+/*
+ * Removes owner references that occur twice. Two different references to one owner only cause a warning, as in
+ * kube-apiserver.
+ */
 static void drop_repeated_owner_references(struct request *r, json_t *obj) {
 	json_t *list = json_object_get(object_meta(obj), "ownerReferences");
 	for (size_t i = 0; i < json_array_size(list); i++) {
@@ -70,7 +73,7 @@ static void drop_repeated_owner_references(struct request *r, json_t *obj) {
 
 int prune_object(struct request *r, const struct api_kind *k, const struct api_errors *duplicates, json_t *obj) {
 	struct api_errors unknown = duplicates ? *duplicates : (struct api_errors){0};
-	/* Known, but kept by nobody any more. */
+	/* A known field that no server sets any more. */
 	json_object_del(object_meta(obj), "selfLink");
 	if (prepare_nulls(k, obj) < 0) {
 		reply_internal(r, "out of memory");

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* An object as a client sent it takes the form in which it is stored, before anything is asked about it. */
+/* Brings an object from a client into the form in which it is stored, before it is checked. */
 
 #include "apiserver/request/request.h"
 
 /*
- * Drops what the schema of K doesn't know (which the client may have asked to be an error), and fills in defaults.
- * DUPLICATES: members that the text of OBJ has twice; NULL: none. On failure the reply is set and a negative errno
- * returned.
+ * Drops fields that the schema of K doesn't have (or refuses them, if the client asked for that), and fills in
+ * defaults. DUPLICATES: keys that the text of OBJ repeats; NULL: none. On failure a negative errno is returned and the
+ * reply is set.
  */
 int prune_object(struct request *r, const struct api_kind *k, const struct api_errors *duplicates,
                  json_t *obj) _must_use_;

@@ -8,7 +8,7 @@
 #include "apiserver/json/selector.h"
 #include "base/util.h"
 
-/* Objects of some kinds, and their bytes. What is staged may be negative. */
+/* Objects of a class and their bytes. For staged changes both may be negative. */
 struct stored {
 	int64_t objects, bytes;
 };
@@ -17,9 +17,9 @@ enum class { OBJECTS, EVENTS, CLASSES };
 
 struct tenant {
 	RB_ENTRY(tenant) node;
-	TAILQ_ENTRY(tenant) link; /* while something is staged */
+	TAILQ_ENTRY(tenant) link; /* in `staged` */
 	bool is_staged;
-	struct resources stored, staged; /* instances */
+	struct resources stored, staged; /* taken by instances */
 	struct stored all[CLASSES], all_staged[CLASSES];
 	char ns[];
 };
@@ -35,7 +35,7 @@ struct quota {
 	const struct store *store;
 	struct tenants tenants;
 	TAILQ_HEAD(, tenant) staged;
-	unsigned instances, types, quotas, events; /* kinds */
+	unsigned instances, types, quotas, events; /* indexes of kinds */
 };
 
 static struct tenant *quota_find(const struct quota *q, const char *ns) {
@@ -70,7 +70,7 @@ static int64_t number_at(const char *json, size_t len, const char *path, int64_t
 	return ret;
 }
 
-/* A type's name is a DNS name and so has no escapes. */
+/* The name of a type is a DNS name and so has no escapes. */
 static const struct object *type_of(const struct quota *q, const struct json_span *spec) {
 	char name[256];
 	const char *v;
@@ -103,7 +103,7 @@ static struct resources takes(const struct quota *q, const char *json, size_t le
 	return ret;
 }
 
-/* Forgets a namespace that has nothing. */
+/* Forgets a namespace that stores nothing. */
 static void quota_drop_empty(struct quota *q, struct tenant *t) {
 	if (t->is_staged || t->all[OBJECTS].objects || t->all[EVENTS].objects)
 		return;
@@ -136,7 +136,7 @@ static int count_kind(struct quota *q, unsigned kind) {
 	return 0;
 }
 
-/* With a type come or gone, what its instances take. */
+/* Counts all instances again, since the size of a type that was created or deleted changes what its instances take. */
 static void count_instances(struct quota *q) {
 	struct tenant *t;
 	RB_FOREACH (t, tenants, &q->tenants)
@@ -150,13 +150,13 @@ static void count_instances(struct quota *q) {
 }
 
 void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e) {
-	if (kind == q->types && e->type != EVENT_MODIFIED) /* sizes can't be changed */
+	if (kind == q->types && e->type != EVENT_MODIFIED) /* the size of a type can't be changed */
 		count_instances(q);
 	if (!*e->ns)
 		return;
 	struct tenant *t = find_or_add(q, e->ns);
 	if (!t)
-		abort(); /* what is used would not be known any more */
+		abort(); /* the counts would be wrong from now on */
 	if (e->type != EVENT_DELETED)
 		quota_count(q, t, kind, e->value, 1);
 	if (e->prev)
@@ -210,12 +210,11 @@ bool quota_stores(const struct quota *q, unsigned kind, const char *ns, size_t w
 	size_t bytes = (size_t)(t->all[c].bytes + t->all_staged[c].bytes);
 	if (objects + !was <= max[c].objects && bytes + n - was <= max[c].bytes)
 		return true;
-	snprintf(
-		msg, QUOTA_MESSAGE_MAX,
-		"namespace %.63s may store %zu %s of %zu MiB together; it has %zu of %.1f MiB, and this would be %s%zu "
-		"bytes more: delete what is not needed",
-		ns, max[c].objects, max[c].what, max[c].bytes >> 20, objects, (double)bytes / (1 << 20),
-		was ? "" : "one and ", n - was);
+	snprintf(msg, QUOTA_MESSAGE_MAX,
+	         "namespace %.63s may store %zu %s of %zu MiB together; it has %zu of %.1f MiB, and this would add "
+	         "%s%zu bytes: delete what is not needed",
+	         ns, max[c].objects, max[c].what, max[c].bytes >> 20, objects, (double)bytes / (1 << 20),
+	         was ? "" : "another of ", n - was);
 	return false;
 }
 

@@ -2,18 +2,20 @@
 #pragma once
 
 /*
- * What each namespace has, counted as it comes and goes, and whether more may come: all its objects, against a bound
- * that is the same for every namespace; and its instances, against its TenantQuotas, or the default one. Since writes
- * run one after the other and what is staged counts at once, two that race can't both pass.
+ * Counts what each namespace stores, and decides whether it may store more. All objects of a namespace count against
+ * limits that are the same for every namespace. Its instances also count against its TenantQuotas, or the default one.
+ * Writes run one after the other and staged changes count at once, so two concurrent requests can't both use the last
+ * room.
  *
- * An instance takes what it was placed with (its status), before that what its InstanceType says, and nothing but
- * itself while there is no such type: the scheduler, which needs the type as well, then looks again.
+ * An instance takes what its status says it was placed with; before it is placed, what its InstanceType says. If the
+ * type doesn't exist, it takes nothing except that it counts as an instance. It can't be placed without the type
+ * either; the scheduler then checks the quota again.
  */
 
 #include "api/tenantquota.h"
 #include "apiserver/store/store.h"
 
-/* What a namespace may store; its Events by themselves, so that a flood of them holds up nothing else. */
+/* What a namespace may store. Events are limited separately, so that a flood of them blocks nothing else. */
 #define STORED_OBJECTS_MAX ((size_t)50000)
 #define STORED_BYTES_MAX   ((size_t)256 << 20)
 #define STORED_EVENTS_MAX  ((size_t)20000)
@@ -21,20 +23,19 @@
 
 struct quota;
 
-/* Counts what STORE has. */
+/* Counts all objects in STORE. */
 int quota_new(struct quota **ret, const struct store *store, struct error *err) _must_use_;
 struct quota *quota_free(struct quota *q);
 
-/* Of each change that became visible. */
+/* Must be called for each change that has become visible. */
 void quota_notice(struct quota *q, unsigned kind, const struct watch_event *e);
 
-/* The instance in TEXT is about to be made in NS: true, or false and MSG if a quota forbids it. */
+/* May the instance in TEXT be created in NS? If not, MSG names the quota that forbids it. */
 bool quota_allows(const struct quota *q, const char *ns, const struct buf *text, char msg[static QUOTA_MESSAGE_MAX]);
-/* An object in NS becomes N bytes, WAS is what it has been (0: it is made): true, or false and MSG if that is too much.
- */
+/* May an object in NS change from WAS to N bytes (WAS 0: it is being created)? If not, MSG says why. */
 bool quota_stores(const struct quota *q, unsigned kind, const char *ns, size_t was, size_t n,
                   char msg[static QUOTA_MESSAGE_MAX]);
-/* TEXT was staged in the place of WAS bytes (0: it is new), and counts until quota_settled(). -ENOMEM, else 0. */
+/* Counts TEXT, which was staged instead of WAS bytes (0: it is new), until quota_settled(). 0 or -ENOMEM. */
 int quota_stage(struct quota *q, unsigned kind, const char *ns, size_t was, const struct buf *text) _must_use_;
-/* The batch has become visible or failed. */
+/* Must be called when the batch has become visible or has failed. */
 void quota_settled(struct quota *q);

@@ -6,7 +6,7 @@
 #include "apiserver/write/bounds.h"
 #include "base/util.h"
 
-/* Administrators may fill a namespace. */
+/* Nacre's programs and administrators may exceed what a namespace may store. */
 static bool may_exceed(const struct request *r, bool create) {
 	return bounds_is_program(r, create) || user_in_group(r->user, GROUP_MASTERS);
 }

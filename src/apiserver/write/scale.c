@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The scale subresource: an autoscaling/v1 Scale shows the count of an object, and of what is written to it the count
- * alone is taken. What the client sends is checked as a Scale; then the object itself is put with the new count, so
- * that all rules of the object hold. Rules of k8s.io/apiextensions-apiserver, pkg/registry/customresource (ScaleREST),
- * and apimachinery, util/managedfields (ScaleHandler).
+ * The scale subresource: an autoscaling/v1 Scale shows the count of an object, and a write to it changes only the
+ * count. What the client sends is checked as a Scale. Then the object itself is written with the new count, so that all
+ * rules of the object apply. The rules are those of k8s.io/apiextensions-apiserver, pkg/registry/customresource
+ * (ScaleREST), and apimachinery, util/managedfields (ScaleHandler).
  */
 
 #include <inttypes.h>
@@ -33,7 +33,7 @@ static enum write_result scale_out_of_memory(struct request *r) {
 
 /* ---- paths such as "spec.replicas" ---- */
 
-/* The next element of *PATH, which is moved on. */
+/* Returns the next element of *PATH and moves *PATH past it. */
 static const char *element(const char **path, char out[static 64]) {
 	size_t n = strcspn(*path, ".");
 	snprintf(out, 64, "%.*s", (int)n, *path);
@@ -53,7 +53,7 @@ static int set_at(json_t *obj, const char *path, int64_t value) {
 	element(&path, name);
 	if (!*path)
 		return json_object_set_new(obj, name, json_integer(value)) < 0 ? -ENOMEM : 0;
-	/* What holds the count is required; see api_scale. */
+	/* The object that holds the count is required; see api_scale. */
 	return set_at(json_object_get(obj, name), path, value);
 }
 
@@ -81,7 +81,7 @@ static const struct fields *scale_fields_of(struct arena *m, const char *path) {
 
 /* ---- the object as a Scale ---- */
 
-/* A count of 0 is left out, as Kubernetes has it. A new reference; NULL on no memory. */
+/* Returns the Scale of OBJ, a new reference; NULL: no memory. A count of 0 is left out, as in Kubernetes. */
 static json_t *scale_of(const struct api_kind *k, json_t *obj) {
 	static const char *const kept[] = {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
 	const json_int_t want = json_integer_value(value_at(obj, k->scale->spec_replicas));
@@ -131,15 +131,15 @@ void handle_scale_get(const struct store *store, struct request *r) {
 		reply_object_dom(r, 200, scale);
 }
 
-/* ---- who owns the count ---- */
+/* ---- managers of the count ---- */
 
-/* Those of the object's entries that have the count, as entries of a Scale. */
+/* The object's entries that have the count, as entries of a Scale. */
 static json_t *managers_of_scale(struct arena *m, const struct api_kind *k, const json_t *list) {
 	struct managed all, e = {.arena = m};
 	char gv[64];
 	api_kind_version(k, gv);
 	if (managed_read(m, list, &all) < 0)
-		return json_array(); /* as if nobody was known */
+		return json_array(); /* as if there were no managers */
 	const struct fields *count = scale_fields_of(m, "spec.replicas");
 	for (size_t i = 0; i < all.n; i++) {
 		const struct managed_entry *x = &all.v[i];
@@ -156,8 +156,8 @@ static json_t *managers_of_scale(struct arena *m, const struct api_kind *k, cons
 }
 
 /*
- * The other way: what SCALE says of the count is put into the object's LIST. An Apply entry that still has the count
- * stays; all others lose it to an entry of the same name in SCALE, which begins without a time.
+ * The reverse: the managers of the count in SCALE are put into the object's LIST. An Apply entry that still has the
+ * count stays. All other entries lose it to entries of the same name from SCALE, which have no time at first.
  */
 static json_t *managers_of_object(struct arena *m, const struct api_kind *k, const json_t *list, const json_t *scale) {
 	struct managed all, counts, e = {.arena = m};
@@ -174,7 +174,7 @@ static json_t *managers_of_object(struct arena *m, const struct api_kind *k, con
 	for (size_t i = 0; i < all.n; i++) {
 		struct managed_entry *x = &all.v[i], *y = NULL;
 		const struct writer who = {x->manager, SCALE_VERSION, x->subresource, ""};
-		/* Of versions that are not there nothing is known. */
+		/* Entries of versions that don't exist are dropped. */
 		if (!streq(x->version, gv))
 			continue;
 		if (has_field(x->set, k->scale->spec_replicas)) {
@@ -198,7 +198,7 @@ static json_t *managers_of_object(struct arena *m, const struct api_kind *k, con
 
 /* ---- writing ---- */
 
-/* What comes out of a patch is checked like what is sent; only the status of the answer differs. */
+/* Checks the result of a patch like a Scale that was sent; only the code of the answer differs. */
 static int check_values(struct request *r, const json_t *scale) {
 	struct api_errors errs = {0};
 	_buf_free_ struct buf text = {0};
@@ -218,7 +218,7 @@ static int check_values(struct request *r, const json_t *scale) {
 	return -EINVAL;
 }
 
-/* The new Scale that R asks for, checked, and the count in it. */
+/* Returns in *RET the new Scale that R asks for, after checking it. A negative errno: the reply is set. */
 static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 	const struct api_kind *k = &api_kind_scale;
 	_json_decref_ json_t *scale = NULL;
@@ -239,14 +239,14 @@ static int new_scale(struct request *r, const json_t *old, json_t **ret) {
 	json_decref(managers_detach(scale));
 	if (prune_object(r, k, r->duplicates, scale) < 0 || check_values(r, scale) < 0)
 		return -EINVAL;
-	/* 0 is as good as nothing; so that a rehearsed no-op is one. */
+	/* A count of 0 is removed, so that a dry run without a change is seen as one. */
 	if (json_integer_value(value_at(scale, "spec.replicas")) == 0)
 		json_object_del(json_object_get(scale, "spec"), "replicas");
 	*ret = TAKE_PTR(scale);
 	return 0;
 }
 
-/* The object with the new count, on the conditions that SCALE names. */
+/* Returns the object with the new count and the preconditions in SCALE. */
 static json_t *new_object(const struct request *r, const json_t *old, json_t *scale) {
 	const char *version = object_meta_str(scale, "resourceVersion"), *uid = object_meta_str(scale, "uid");
 	json_t *obj = tree_copy(old);
@@ -262,10 +262,13 @@ static json_t *new_object(const struct request *r, const json_t *old, json_t *sc
 	return NULL;
 }
 
-/* The object at JSON was put: the answer is about its Scale. */
+/* The object at JSON was written; the answer is its Scale. */
 static void answer_scale(struct request *r, unsigned code, const char *json, size_t len) {
 	_json_decref_ json_t *obj = tree_load(json, len), *scale = obj ? scale_of(r->route.kind, obj) : NULL;
-	/* Once staged it will be stored: what is answered then is whole or says that it isn't. */
+	/*
+	 * The change is already staged and will be stored. The answer is the whole Scale or an error, never a part of
+	 * it.
+	 */
 	if (scale)
 		reply_object_dom(r, code, scale);
 	else
@@ -288,7 +291,7 @@ static enum write_result write_scale(const struct stage *s, struct request *r, c
 	    managers_update(r, &api_kind_scale, old, was, scale, NULL, &now) < 0 ||
 	    !(list = managers_of_object(m, k, st->managed, now)) || !(obj = new_object(r, st->tree, scale)))
 		return scale_out_of_memory(r);
-	/* What the Scale's text has twice has been told; the object was read from the store. */
+	/* Repeated keys of the Scale have already been reported; the object comes from the store and has none. */
 	return write_put(s, r, st, &(struct put){.obj = obj, .list = list, .answer = answer_scale});
 }
 
@@ -304,7 +307,7 @@ enum write_result handle_scale(const struct stage *s, struct request *r) {
 		reply_not_found(r);
 	else
 		reply_status(&r->reply, 415, "UnsupportedMediaType", NULL,
-		             "the scale subresource is not applied: patch it, or apply %s of the object itself",
+		             "the scale subresource does not support apply: patch it, or apply %s of the object itself",
 		             r->route.kind->scale->spec_replicas);
 	return WRITE_DONE;
 }

@@ -37,7 +37,7 @@ int stage_check(const struct stage *s, struct request *r, const json_t *old, con
 
 	struct tree_size size;
 	int e;
-	/* A rehearsal makes no version. */
+	/* A dry run uses no version. */
 	int v = !request_dry_run(r) ? stage_set_version(s->store, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
 	                            : object_set_meta_str(obj, "resourceVersion", NULL);

@@ -34,7 +34,7 @@ static int mark(json_t *obj, unsigned kind) {
 	return r < 0 ? -ENOMEM : 0;
 }
 
-/* Its last state is the stored text with its version replaced. */
+/* Removes an object that can't be parsed. Its last state is the stored text with the new version. */
 static int remove_unreadable(struct store *st, unsigned kind, const struct object *o) {
 	const char *json = o->value->data, *version;
 	size_t len;
@@ -48,7 +48,7 @@ static int remove_unreadable(struct store *st, unsigned kind, const struct objec
 	struct blob *b = text.failed ? NULL : blob_new(text.data, text.len);
 	if (!b)
 		return -ENOMEM;
-	log_warn("object that can't be read removed: it is nested too deeply", "kind=%s namespace=%s name=%s",
+	log_warn("removed an object that can't be read: it is nested too deeply", "kind=%s namespace=%s name=%s",
 	         api_kinds[kind]->kind, o->ns, o->name);
 	return store_remove(st, kind, o->ns, o->name, b);
 }
@@ -63,7 +63,7 @@ int stage_delete(struct store *st, unsigned kind, const struct object *o, enum p
 			*ret = NULL;
 		return r < 0 ? r : 1;
 	}
-	/* A namespace goes once it is empty, which the collector sees to. */
+	/* The collector removes a namespace when it is empty. */
 	bool is_namespace = api_kinds[kind] == &api_kind_namespace;
 	bool marked = obj && object_deleting(obj);
 	if (r == 0 && !marked && how == PROPAGATE_FOREGROUND && !is_namespace)

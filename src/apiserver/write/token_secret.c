@@ -20,14 +20,14 @@ static int set_base64(json_t *data, const char *key, const char *value) {
 	return b.failed ? -ENOMEM : json_object_set_new(data, key, json_stringn(b.data ? b.data : "", b.len));
 }
 
-/* The ServiceAccount if it is there and stays; a new reference. */
+/* Returns the ServiceAccount, a new reference, if it exists and is not being deleted. Else NULL. */
 static json_t *load_account(const struct store *store, const char *ns, const char *name) {
 	const struct object *o = store_get(store, api_kind_index(&api_kind_serviceaccount), ns, name);
 	_json_decref_ json_t *account = o ? object_load(o->value->data, o->value->len) : NULL;
 	return account && !object_deleting(account) ? TAKE_PTR(account) : NULL;
 }
 
-/* Whether SECRET is one to be filled in. */
+/* True if SECRET should get a new token. */
 static bool wants_token(const struct authn *authn, const json_t *secret) {
 	const json_t *data = json_object_get(secret, "data");
 	const char *has = json_string_value(json_object_get(data, "token"));

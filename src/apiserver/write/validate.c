@@ -28,7 +28,7 @@ void validate_owner_references(const json_t *obj, struct api_errors *errs) {
 		               "Invalid value: only one reference can have controller set to true, not %zu", n);
 }
 
-/* Of what isn't desired only this may not change: what hosts know an Instance by. */
+/* status.id, by which hosts know an Instance, is the only immutable field outside the desired state. */
 static bool id_differs(const json_t *old, const json_t *obj) {
 	const json_t *a = json_object_get(json_object_get(old, "status"), "id"),
 		     *b = json_object_get(json_object_get(obj, "status"), "id");
@@ -36,9 +36,9 @@ static bool id_differs(const json_t *old, const json_t *obj) {
 }
 
 /*
- * Against the state before, which is parsed only if something may have changed that must not: immutable fields are part
- * of what is desired, but for status.id. A stored object that no longer passes (a newer server has tighter rules) may
- * be changed freely.
+ * Compares with the old state. This is parsed only if an immutable field may have changed: all of these are in the
+ * desired state, except status.id. A stored object that is no longer valid (a newer server has stricter rules) may be
+ * changed freely.
  */
 static void check_change(const struct store *store, const struct request *r, const json_t *old, const json_t *obj,
                          const void *now, struct api_errors *errs) {

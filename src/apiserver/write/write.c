@@ -30,7 +30,7 @@
 
 #define CONFLICT_TEXT "the object has been modified; please apply your changes to the latest version and try again"
 
-/* Stages TEXT, with which R has been answered, unless it is a rehearsal. */
+/* Stages TEXT, which R was answered with, unless R is a dry run. */
 static enum write_result finish_put(const struct stage *s, struct request *r, const char *name,
                                     const struct buf *text) {
 	if (request_dry_run(r))
@@ -104,7 +104,7 @@ int write_check_namespace(struct request *r, const struct api_kind *k, json_t *o
 	return e;
 }
 
-/* By which selectors find a namespace by name; Kubernetes sets it on every write. */
+/* Sets the label by which selectors find a namespace by its name. Kubernetes sets it on every write. */
 static int set_name_label(const struct api_kind *k, json_t *obj) {
 	json_t *m = object_meta(obj), *labels = json_object_get(m, "labels");
 	const char *name = object_meta_str(obj, "name");
@@ -112,7 +112,7 @@ static int set_name_label(const struct api_kind *k, json_t *obj) {
 		return 0;
 	if (!json_is_object(labels)) {
 		if (labels && !json_is_null(labels))
-			return 0; /* an error, which is told later */
+			return 0; /* an error that is reported later */
 		labels = json_object();
 		if (json_object_set_new(m, "labels", labels) < 0)
 			return -ENOMEM;
@@ -122,7 +122,7 @@ static int set_name_label(const struct api_kind *k, json_t *obj) {
 
 /* ---- create ---- */
 
-/* One of 14 million endings; of 10,000 names with one beginning every 1,400th would be there already. */
+/* The suffix is one of 14 million. With 10,000 existing names of the same prefix one in 1,400 would be taken. */
 static int generate_name(const struct stage *s, const struct route *rt, json_t *obj) {
 	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
 	char name[64];
@@ -130,7 +130,7 @@ static int generate_name(const struct stage *s, const struct route *rt, json_t *
 	const char *prefix = object_meta_str(obj, "generateName");
 	if (object_meta_str(obj, "name") || !prefix)
 		return 0;
-	/* No name at all, which the check of names says; cut short it might not even be UTF-8. */
+	/* The check of names refuses this prefix. Use it whole: cut short it might not even be UTF-8. */
 	for (const char *p = prefix; *p; p++)
 		if ((unsigned char)*p >= 0x80)
 			return object_set_meta_str(obj, "name", prefix);
@@ -159,7 +159,7 @@ static int write_check_created_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
-/* What only the server sets. */
+/* Removes metadata that only the server may set. */
 static void drop_server_meta(json_t *obj) {
 	static const char *const dropped[] = {"deletionTimestamp", "deletionGracePeriodSeconds", "selfLink",
 	                                      "resourceVersion", "generation"};
@@ -187,7 +187,7 @@ static int set_new_meta(const struct stage *s, const struct route *rt, json_t *o
 	return e;
 }
 
-/* Objects are only made in a namespace that is there and stays. */
+/* The namespace of a new object must exist and must not be in deletion. */
 static bool check_namespace_active(const struct stage *s, struct request *r, const char *name) {
 	const struct object *ns = store_get(s->store, api_kind_index(&api_kind_namespace), "", r->route.ns);
 	if (!ns) {
@@ -216,7 +216,7 @@ static void reply_exists(struct request *r, const struct object *there, const js
 	             generated ? ", the server was not able to generate a unique name for the object" : "");
 }
 
-/* OBJ comes into being. LIST: its managedFields, if they are known; else they are worked out. */
+/* Creates OBJ. LIST: its managedFields; NULL: they are computed here. */
 static enum write_result write_create(const struct stage *s, struct request *r, json_t *obj, json_t *list) {
 	const struct route *rt = &r->route;
 	_json_decref_ json_t *sent = NULL, *tracked = NULL;
@@ -267,7 +267,7 @@ enum write_result handle_create(const struct stage *s, struct request *r) {
 		reply_bad_request(r, "resourceVersion should not be set on objects to be created");
 		return WRITE_DONE;
 	}
-	/* Nobody is said to have set these. */
+	/* These are removed before managedFields are computed, so that nobody becomes their manager. */
 	json_object_del(object_meta(obj), "deletionTimestamp");
 	json_object_del(object_meta(obj), "deletionGracePeriodSeconds");
 	return write_create(s, r, obj, NULL);
@@ -294,7 +294,7 @@ static int check_finalizers(struct request *r, const json_t *old, const json_t *
 	return 0;
 }
 
-/* Preconditions that the new state carries: who it is, and which version it was made from. */
+/* Checks the preconditions in the new state: its uid and the version that it was made from. */
 static int check_preconditions(struct request *r, const struct object *o, const json_t *old, const json_t *obj,
                                bool need_version) {
 	const char *uid = object_meta_str(obj, "uid"), *rv = object_meta_str(obj, "resourceVersion");
@@ -320,7 +320,7 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	}
 	if (parse_i64(rv, 0, INT64_MAX, &version, NULL) < 0) {
 		reply_invalid_field(r, r->route.name, API_INVALID, "metadata.resourceVersion",
-		                    "Invalid value: \"%.63s\": must be a version that the server gave", rv);
+		                    "Invalid value: \"%.63s\": must be a resourceVersion from this server", rv);
 		return -EINVAL;
 	}
 	if (version != o->rv) {
@@ -330,7 +330,7 @@ static int check_preconditions(struct request *r, const struct object *o, const 
 	return 0;
 }
 
-/* Metadata that only the server sets is put back to what it was. */
+/* Restores metadata that only the server may set. */
 static int keep_server_meta(json_t *obj, const json_t *old) {
 	static const char *const kept[] = {"uid", "creationTimestamp", "deletionTimestamp",
 	                                   "deletionGracePeriodSeconds", "generation"};
@@ -340,7 +340,7 @@ static int keep_server_meta(json_t *obj, const json_t *old) {
 	return e;
 }
 
-/* So is what this endpoint doesn't change. */
+/* Restores the parts that this endpoint doesn't change. */
 static int keep_other_parts(const struct route *rt, json_t *obj, const json_t *old) {
 	int e = rt->kind->has_status ? object_keep(obj, old, "status") : 0;
 	return e == 0 && rt->kind == &api_kind_namespace ? object_keep(obj, old, "spec") : e;
@@ -356,11 +356,10 @@ static bool same(const struct stored *st, json_t *obj, const json_t *list) {
 	       managed_same(st->managed, list);
 }
 
-/* A finalizer was the last thing that kept it. */
+/* Removes an object that is being deleted after its last finalizer was removed. */
 static enum write_result finish_removal(const struct stage *s, struct request *r, const struct stored *st,
                                         const struct put *put) {
-	/* The event shows the last state that was stored; the answer the one that was asked for, under the last
-	 * version. */
+	/* The event shows the last stored state. The answer shows the requested state with the last stored version. */
 	_json_decref_ json_t *last = object_load(st->o->value->data, st->o->value->len);
 	_buf_free_ struct buf text = {0};
 	if (!last ||
@@ -390,7 +389,7 @@ int write_check_name(struct request *r, const json_t *obj) {
 	return -EINVAL;
 }
 
-/* All but the status stays as it is. Of what stays only metadata is changed later, so the rest need be no copy. */
+/* Restores all but the status. Only metadata is changed afterwards, so only metadata is copied. */
 static int reset_to_status(json_t *obj, const json_t *old) {
 	_json_decref_ json_t *status = json_incref(json_object_get(obj, "status"));
 	json_object_clear(obj);
@@ -415,7 +414,7 @@ enum write_result write_put(const struct stage *s, struct request *r, const stru
 	sent = managers_detach(obj);
 	if (write_check_name(r, obj) < 0 || check_preconditions(r, st->o, old, obj, put->need_version) < 0)
 		return WRITE_DONE;
-	/* Brought into its final form first: what differs only by pruning and defaults is no change. */
+	/* OBJ gets its final form first: a difference that pruning and defaults remove is no change. */
 	if (prune_object(r, rt->kind, put->duplicates, obj) < 0)
 		return WRITE_DONE;
 	if (keep_server_meta(obj, old) < 0 || set_name_label(rt->kind, obj) < 0)
@@ -459,7 +458,7 @@ int write_find(const struct stage *s, struct request *r, struct stored *ret, enu
 		if (e == -EBADMSG)
 			reply_internal(r,
 			               "the stored object can't be read, because it is nested more than %d levels "
-			               "deep; delete it and create it anew",
+			               "deep; delete it and create it again",
 			               TREE_DEPTH_MAX);
 		else
 			write_out_of_memory(r);
@@ -479,12 +478,15 @@ static enum write_result not_found(struct request *r) {
 	return WRITE_DONE;
 }
 
-/* Others may be updated blindly; but a patch is of a version, too, and may not take it away. */
+/*
+ * Objects of other kinds may be updated without a version. For these kinds a patch needs a version as well: it has that
+ * of the stored object unless it removes it.
+ */
 static bool needs_version(const struct api_kind *k) {
 	return object_has_generation(k) || k == &api_kind_lease;
 }
 
-/* OBJ, which the body says or makes of the stored object, becomes its state. */
+/* Writes OBJ, which is the body or the patched object, as the new state of ST. */
 static enum write_result write_put_body(const struct stage *s, struct request *r, const struct stored *st,
                                         json_t *obj) {
 	const struct put put = {.obj = obj,
@@ -514,7 +516,7 @@ enum write_result handle_update(const struct stage *s, struct request *r) {
 		return result;
 	if (st.o)
 		return write_put_body(s, r, &st, obj);
-	/* Kinds that clients write without having read them. */
+	/* Kinds that clients may write without having read the object. */
 	bool blind = k == &api_kind_event || k == &api_kind_lease || streq(k->group, RBAC_GROUP);
 	if (!blind || r->route.status)
 		return not_found(r);
@@ -549,7 +551,7 @@ int write_patch(struct request *r, const struct api_kind *k, const json_t *old, 
 			reply_bad_request(r, "a merge patch must be an object");
 			return -EINVAL;
 		}
-		/* The result shares parts with the target, and will be changed. */
+		/* The result shares parts with the target and will be changed, so patch a copy. */
 		_json_decref_ json_t *copy = tree_copy(old);
 		e = copy ? patch_merge(copy, r->json, ret) : -ENOMEM;
 	} else {
@@ -599,7 +601,7 @@ enum write_result handle_patch(const struct stage *s, struct request *r) {
 		return handle_apply(s, r, &st);
 	if (!st.o)
 		return not_found(r);
-	/* A patch may be of the managedFields, too. A merge patch says so; without them the rest is less to copy. */
+	/* A patch may change managedFields. A merge patch shows whether it does; without them there is less to copy. */
 	const bool merge = streq(r->content_type, TYPE_MERGE_PATCH);
 	if ((!merge || json_object_get(object_meta(r->json), "managedFields")) &&
 	    managers_attach(st.tree, st.managed) < 0)

@@ -1,38 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What all changes of an object that is there have in common; write.c. Failures have set the reply. */
+/* What all changes of an existing object have in common; in write.c. If a function fails, the reply is set. */
 
 #include "apiserver/write/stage.h"
 
-/* An object as it is stored, and its trees. */
+/* A stored object and its trees. */
 struct stored {
 	const struct object *o;
-	json_t *tree, *managed; /* without its managedFields, and these (may be NULL) */
+	json_t *tree, *managed; /* the object without its managedFields, and these (may be NULL) */
 };
 void stored_clear(struct stored *st);
 
-/* 0 and the stored object, or NULL in ret->o if there is none; or the result to return. */
+/* Finds the stored object of R. 0: found; ret->o is NULL if it doesn't exist. Else the handler must return *RESULT. */
 int write_find(const struct stage *s, struct request *r, struct stored *ret, enum write_result *result) _must_use_;
 
-/* What the body says it is must fit where it was sent. K: the kind of what was sent, which may be a Scale. */
+/* The kind and version in the body must be those of K. K may be Scale. 0 or -EINVAL. */
 int write_check_type(struct request *r, const struct api_kind *k, const json_t *obj) _must_use_;
-/* metadata must be an object that says no other namespace; the right one is filled in. */
+/* metadata must be an object, and its namespace, if any, that of the route. Fills in the namespace. */
 int write_check_namespace(struct request *r, const struct api_kind *k, json_t *obj) _must_use_;
 int write_check_name(struct request *r, const json_t *obj) _must_use_;
 
-/* The body, a patch but no apply, applied to OLD, which is not changed; *RET shares nothing with it. */
+/*
+ * Applies the body, a patch other than server-side apply, to OLD, which is not changed. *RET shares nothing with OLD.
+ */
 int write_patch(struct request *r, const struct api_kind *k, const json_t *old, json_t **ret) _must_use_;
 
-/* The state that an object shall have. */
+/* A new state for an object. */
 struct put {
-	json_t *obj;                         /* is changed */
-	json_t *list;                        /* its managedFields; NULL: they are to be worked out */
-	const struct api_errors *duplicates; /* members that the text of OBJ has twice; NULL: none */
-	bool need_version;                   /* OBJ must say from which version it was made */
-	/* Answers R with the new state, which is JSON. */
+	json_t *obj;                         /* changed by write_put() */
+	json_t *list;                        /* its managedFields; NULL: write_put() computes them */
+	const struct api_errors *duplicates; /* keys that the text of OBJ repeats; NULL: none */
+	bool need_version;                   /* OBJ must have the resourceVersion that it was made from */
+	/* Answers R with the new state, which is at JSON. */
 	void (*answer)(struct request *r, unsigned code, const char *json, size_t len);
 };
-/* The object ST gets the state PUT. */
+/* Writes PUT as the new state of the object ST. */
 enum write_result write_put(const struct stage *s, struct request *r, const struct stored *st,
                             const struct put *put) _must_use_;
