@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * Who may do what with a kind, declared beside it (api_kind.access). From these tables are made
- * - the roles: deploy/rbac.yaml and those that nacre-apiserver has from the start (roles.h),
+ * Access to a kind is declared with the kind (api_kind.access). These tables determine
+ * - the roles: deploy/rbac.yaml, and the default roles of nacre-apiserver (roles.h),
  * - what nacre-apiserver lets agents see and write (apiserver/auth/restrict.h),
- * - the policy that a kube-apiserver asks about what agents write (admission.h),
+ * - the policy by which a kube-apiserver checks what agents write (admission.h),
  * - what docs/api.md says about access.
- * Lists are words, separated by one blank.
+ * Lists of words are strings with one blank between the words.
  */
 
 #include <jansson.h>
@@ -17,16 +17,16 @@
 #define ACCESS_READ  "get list watch"
 #define ACCESS_WRITE "create update patch delete deletecollection"
 
-/* The roles; roles.c has their names and to whom they are given. */
+/* The roles. roles.c has their names and the subjects that they are granted to. */
 enum access_role {
 	ACCESS_NOBODY, /* ends a list of grants */
 	ACCESS_CONTROLLER,
-	ACCESS_HOSTS, /* what struct access_agents says is added to these two */
+	ACCESS_HOSTS, /* struct access_agents adds to the grants of these two */
 	ACCESS_EDGES,
 	ACCESS_TENANT_VIEW,
-	ACCESS_TENANT_EDIT, /* includes what ACCESS_TENANT_VIEW has */
-	ACCESS_EVERYBODY,   /* who is authenticated */
-	ACCESS_KUBE_VIEW,   /* what Kubernetes' own roles grant on its own kinds; deploy/rbac.yaml has none of it */
+	ACCESS_TENANT_EDIT, /* includes the grants of ACCESS_TENANT_VIEW */
+	ACCESS_EVERYBODY,   /* every authenticated user */
+	ACCESS_KUBE_VIEW,   /* for Kubernetes' own roles on its own kinds, which deploy/rbac.yaml omits */
 	ACCESS_KUBE_EDIT,
 	ACCESS_KUBE_ADMIN,
 };
@@ -38,99 +38,107 @@ struct access_grant {
 	const char *ns; /* only in this namespace; NULL: everywhere */
 };
 
-/* Whose agents: nacre-node of a host, nacre-edge of an edge. */
+/* Which agents: nacre-node of a host, nacre-edge of an edge. */
 enum { ACCESS_OF_HOST = 1 << 0, ACCESS_OF_EDGE = 1 << 1 };
 
-/* One agent. HOST is the name of its Host. */
+/* An agent. HOST is the name of its Host. */
 struct access_agent {
 	const char *what; /* "host" or "edge", for messages */
 	const char *host;
 	unsigned whose; /* one of ACCESS_OF_… */
 };
 
-/* What an agent is about to write, and how a rule looks up other objects. */
+/* A write of an agent that is to be checked. A rule may look up other objects. */
 struct access_write {
 	const struct access_agent *agent;
-	const char *ns;          /* "": the kind has none */
-	const json_t *old, *obj; /* OLD NULL: it is created */
-	const void *store;       /* for the two functions below */
-	/* A new reference, NULL: there is no such object. NS and NAME may be NULL, which is no object. */
+	const char *ns;          /* "" for a cluster-scoped kind */
+	const json_t *old, *obj; /* OLD NULL: OBJ is being created */
+	const void *store;       /* the first argument of load and find */
+	/*
+	 * Returns an object, a new reference; NULL: it doesn't exist. NS and NAME may be NULL; then no object exists.
+	 */
 	json_t *(*load)(const void *store, const struct api_kind *k, const char *ns, const char *name);
-	/* The name of the first object that FITS, valid until the rule returns; NULL: none. */
+	/*
+	 * Returns the name of the first object for which FITS is true, valid until the rule returns; NULL: there is
+	 * none.
+	 */
 	const char *(*find)(const void *store, const struct api_kind *k,
 	                    bool (*fits)(const json_t *obj, const void *of), const void *of);
 };
 
 /*
- * What the table can't say about a write, in both of its forms: `check` for nacre-apiserver, CEL for a kube-apiserver.
- * Neither is asked about deletions. Either may be NULL: a policy can't look up other objects, and nacre-apiserver
- * bounds some things for everybody.
+ * A rule about writes that the table can't express: as a C function `check` for nacre-apiserver, and in CEL for a
+ * kube-apiserver. Neither is evaluated for deletions. Either may be NULL: a policy can't look up other objects, and
+ * some limits of nacre-apiserver apply to everybody.
  */
 struct access_rule {
-	unsigned whose; /* which agents it holds for */
-	/* How the sentence "the agent of h1 …" goes on; without quotes and backslashes. */
+	unsigned whose; /* the agents that the rule applies to */
+	/* The end of the sentence "the agent of h1 …". It contains no quotes and no backslashes. */
 	const char *says;
-	/* 0, or -EPERM and ERR filled in. */
+	/* 0: the write is allowed; -EPERM: it isn't, and ERR says why. */
 	int (*check)(const struct access_write *w, struct error *err);
-	/* True if the write is allowed. Variables of the policy, such as variables.host, are in admission.c. */
+	/* True if the write is allowed. admission.c declares its variables, such as variables.host. */
 	const char *cel;
 };
 
 /*
- * What agents may do with a kind. An object is an agent's own if the field OWN holds OWN_PREFIX and the name of the
- * agent's Host, and it is in namespace NS; before and after each write it must be the agent's own. Nobody's agent may
- * write labels, annotations, owner references or finalizers, apply, or delete collections.
+ * What agents may do with a kind. An object is an agent's own if its field OWN is OWN_PREFIX followed by the name of
+ * the agent's Host, and it is in namespace NS. It must be the agent's own before and after each write. No agent may
+ * write labels, annotations, owner references or finalizers, use server-side apply, or delete collections.
  */
 struct access_agents {
-	unsigned whose;         /* other agents may neither see nor write any; 0: none may */
-	const char *own;        /* path, as "status.host"; NULL: there are no own objects, so agents write none */
-	const char *own_prefix; /* NULL: none */
-	const char *ns;         /* NULL: any. The role of the agents is for this namespace alone */
-	bool sees_all;          /* objects of others, too */
-	const char *reads;      /* verbs that the roles of the agents have for reading; NULL: none */
+	unsigned whose;  /* other agents may neither see nor write the kind; 0: no agent may */
+	const char *own; /* a path such as "status.host"; NULL: no object is an agent's own, so agents write none */
+	const char *own_prefix; /* NULL: no prefix */
+	const char *ns;         /* NULL: any namespace. The grants of the agents are limited to this namespace */
+	bool sees_all;          /* agents also see objects that are not their own */
+	const char *reads;      /* verbs for reading in the roles of the agents; NULL: none */
 	/*
-	 * Members of the spec (`status`: of the status) that may be set by a create and changed by an update. "*": all
-	 * of the object; "": the write is allowed but changes nothing there; NULL: there is no such write.
+	 * The members of spec (for `status`: of status) that a create may set and an update may change. "*": the whole
+	 * object; "": the write is allowed, but may change no member; NULL: the write is not allowed.
 	 */
 	const char *creates, *updates, *status;
 	bool deletes;
-	size_t max_bytes;                /* of one object as JSON when an agent writes it; 0: no bound of its own */
-	bool counts;                     /* creates are bounded for each agent (LIMIT_EVENTS) */
-	const struct access_rule *rules; /* ended by whose 0; may be NULL */
+	size_t max_bytes; /* limit for an object that an agent writes, as JSON; 0: only the general limit applies */
+	bool counts;      /* the number of creates of each agent is limited (LIMIT_EVENTS) */
+	const struct access_rule *rules; /* ends with whose 0; may be NULL */
 };
 
 struct api_access {
-	const struct access_grant *grants; /* ended by ACCESS_NOBODY; NULL: none */
+	const struct access_grant *grants; /* ends with ACCESS_NOBODY; NULL: none */
 	struct access_agents agents;
 };
 
-/* Of kinds that are the operator's alone (system:masters, cluster-admin). */
+/* For kinds that only the operator may access (system:masters, cluster-admin). */
 extern const struct api_access access_operator;
 
 /*
- * What an agent makes by itself, Endpoints, Leases and Events, may take so many bytes each. How many there are is
- * bounded by their names, one for each owner, and for Events by LIMIT_EVENTS.
+ * The limit in bytes for each object that an agent creates by itself: Endpoints, Leases and Events. Their number is
+ * limited by their names, which belong to one object each, and for Events by LIMIT_EVENTS.
  */
 #define ACCESS_SMALL ((size_t)8 << 10)
 
-/* Calls FN for each grant on K, those of the agents too. G is valid until FN returns. */
+/* Calls FN for each grant on K, including those of the agents. G is valid until FN returns. */
 void access_each_grant(const struct api_kind *k,
                        void (*fn)(const struct api_kind *k, const struct access_grant *g, void *userdata),
                        void *userdata);
 
-/* What agents of WHOSE may do with K; NULL: nothing. */
+/* Returns what agents of WHOSE may do with K; NULL: nothing. */
 const struct access_agents *access_agents(const struct api_kind *k, unsigned whose);
 bool access_agents_write(const struct access_agents *g);
-/* The value of G->own in the objects of agent A, a malloc'ed string; NULL on no memory, which is nobody's. */
+/*
+ * Returns the value that G->own has in the objects of agent A. The caller frees it. NULL: no memory; then no object is
+ * A's.
+ */
 char *access_own_value(const struct access_agents *g, const struct access_agent *a);
-/* OBJ may be NULL, which is nobody's. Does not look at the namespace. */
+/* True if OBJ is A's own by its field G->own; the namespace is not checked. OBJ may be NULL: false. */
 bool access_is_own(const struct access_agents *g, const struct access_agent *a, const json_t *obj);
 
-/* The string at a path of members, as "status.host"; NULL: there is none. */
+/* Returns the string at a path of members ("status.host"), borrowed; NULL: there is none. */
 const char *access_string(const json_t *obj, const char *path);
 
-/* The next of the words at *P, its length in *LEN, and *P behind it; NULL: there are no more. *P may be NULL. */
+/* Returns the next word at *P and its length in *LEN, and moves *P past it. NULL: there are no more. *P may be NULL. */
 const char *access_next_word(const char **p, size_t *len);
 bool access_has_word(const char *words, const char *word);
-/* "a, b and c", each between QUOTE and QUOTE. */
+/* Prints "a, b and c" with QUOTE before and after each word. */
 void access_print_words(struct buf *out, const char *words, const char *quote);

@@ -55,11 +55,11 @@ static void configmap_check_update(const void *old, const void *new, struct api_
 		api_errors_add(errs, API_FORBIDDEN, "binaryData", IMMUTABLE_TEXT);
 }
 
-/* The keys that the types of Kubernetes ask for; what other programs call their types is theirs. */
+/* Checks for the keys that Kubernetes' own types of Secrets require. Other types have no rules. */
 static void account_check_type(const struct secret *s, struct api_errors *errs) {
 	static const struct {
 		const char *type, *keys[2];
-		bool any, filled; /* one of the keys is enough; an empty value is none */
+		bool any, filled; /* any: one of the keys is enough; filled: the value must not be empty */
 	} types[] = {
 		{"kubernetes.io/dockercfg", {".dockercfg"}, false, false},
 		{"kubernetes.io/dockerconfigjson", {".dockerconfigjson"}, false, false},
@@ -113,16 +113,16 @@ static const char *const configmap_short[] = {"cm", NULL};
 static const char *const account_short[] = {"sa", NULL};
 static const char *const secret_selectable[] = {"type", NULL};
 static const struct api_column configmap_columns[] = {
-	{"Data", "integer", API_COLUMN_COUNT ".data", "How many keys.", 0},
+	{"Data", "integer", API_COLUMN_COUNT ".data", "Number of keys.", 0},
 	{0},
 };
 static const struct api_column secret_columns[] = {
-	{"Type", "string", ".type", "What it is for.", 0},
-	{"Data", "integer", API_COLUMN_COUNT ".data", "How many keys.", 0},
+	{"Type", "string", ".type", "Type of the Secret.", 0},
+	{"Data", "integer", API_COLUMN_COUNT ".data", "Number of keys.", 0},
 	{0},
 };
 static const struct api_column account_columns[] = {
-	{"Secrets", "integer", API_COLUMN_COUNT ".secrets", "How many Secrets belong to it.", 0},
+	{"Secrets", "integer", API_COLUMN_COUNT ".secrets", "Number of Secrets that belong to it.", 0},
 	{0},
 };
 
@@ -161,7 +161,7 @@ const struct api_kind api_kind_secret = {
 	.kind = "Secret",
 	.plural = "secrets",
 	.singular = "secret",
-	.doc = "Keys and values that few may read.",
+	.doc = "Keys and values that only few users may read.",
 	.namespaced = true,
 	.desc = &api_desc_secret,
 	.access = &secret_access,
@@ -186,7 +186,7 @@ const struct api_kind api_kind_serviceaccount = {
 	.plural = "serviceaccounts",
 	.singular = "serviceaccount",
 	.short_names = account_short,
-	.doc = "Somebody who is a program of the tenant's.",
+	.doc = "A user account for programs of the tenant.",
 	.namespaced = true,
 	.desc = &api_desc_serviceaccount,
 	.access = &account_access,

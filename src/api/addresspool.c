@@ -31,7 +31,10 @@ uint8_t addresspool_length(const char *use) {
 	return streq(use, "instance") ? 64 : streq(use, "delegated") ? 60 : streq(use, "overlay") ? 128 : 0;
 }
 
-/* Index 0 of an overlay pool is the subnet-router anycast address (RFC 4291, 2.6.1), and of a MAC pool ….00:00:00. */
+/*
+ * Index 0 is not used: in an overlay pool it is the subnet-router anycast address (RFC 4291, 2.6.1), in a MAC pool
+ * ….00:00:00.
+ */
 static bool skips_first(const struct addresspool_spec *spec) {
 	return streq(spec->use, "overlay") || streq(spec->use, "mac");
 }
@@ -79,8 +82,8 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 
 void allocation_name(const char *value, char out[static 64]) {
 	/*
-	 * Only 0-9a-f, ':' and '/' occur in a value. The length always comes last, so the name of an address can't be
-	 * that of a prefix; and as "::/" is the one place where three dashes would meet, it may be two.
+	 * Values only contain 0-9a-f, ':' and '/'. The name always ends with the prefix length, so that an address and
+	 * a prefix have different names. Three dashes could only come from "::/", so two can stand for it.
 	 */
 	bool mac = strlen(value) == 17 && value[2] == ':' && value[5] == ':' && value[8] == ':' && value[11] == ':';
 	const char *slash = strchr(value, '/');
@@ -109,8 +112,8 @@ static void addresspool_check(const void *obj, struct api_errors *errs) {
 	if (!mac && !s->prefix)
 		api_errors_add(errs, API_REQUIRED, "spec.prefix", "is required for use %s", s->use);
 	if (!mac && s->prefix && prefix_parse(s->prefix, &p, NULL) == 0 && p.len > addresspool_length(s->use))
-		api_errors_add(errs, API_INVALID, "spec.prefix", "`%s` holds no /%u, which use %s needs", s->prefix,
-		               addresspool_length(s->use), s->use);
+		api_errors_add(errs, API_INVALID, "spec.prefix", "`%s` is smaller than a /%u, which use %s needs",
+		               s->prefix, addresspool_length(s->use), s->use);
 }
 
 static const struct api_rule rules[] = {
@@ -126,20 +129,20 @@ static const struct api_rule rules[] = {
 static const char *const pool_short[] = {"pool", NULL};
 static const char *const alloc_short[] = {"alloc", NULL};
 static const struct api_column pool_columns[] = {
-	{"Use", "string", ".spec.use", "What the values are for.", 0},
+	{"Use", "string", ".spec.use", "Use of the values.", 0},
 	{"Prefix", "string", ".spec.prefix", "The addresses.", 0},
-	{"Used", "integer", ".status.used", "Values handed out.", 0},
-	{"Total", "integer", ".status.total", "Values there are.", 0},
-	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether it can be used.", 0},
+	{"Used", "integer", ".status.used", "Number of values handed out.", 0},
+	{"Total", "integer", ".status.total", "Number of values in the pool.", 0},
+	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether the pool can be used.", 0},
 	{"MAC-Prefix", "string", ".spec.macPrefix", "The MACs.", 1},
 	{0},
 };
 static const struct api_column alloc_columns[] = {
 	{"Value", "string", ".spec.value", "The value.", 0},
-	{"Pool", "string", ".spec.pool", "The pool it is of.", 0},
-	{"Namespace", "string", ".spec.owner.namespace", "Namespace of the owner.", 0},
-	{"Owner", "string", ".spec.owner.name", "Who has it.", 0},
-	{"Released", "date", ".status.releasedAt", "When it was given back.", 1},
+	{"Pool", "string", ".spec.pool", "The pool that the value is from.", 0},
+	{"Namespace", "string", ".spec.owner.namespace", "Namespace of the object that has the value.", 0},
+	{"Owner", "string", ".spec.owner.name", "Name of the object that has the value.", 0},
+	{"Released", "date", ".status.releasedAt", "When the value was given back.", 1},
 	{0},
 };
 
@@ -184,7 +187,8 @@ const struct api_kind api_kind_allocation = {
 	.plural = "allocations",
 	.singular = "allocation",
 	.short_names = alloc_short,
-	.doc = "One value of a pool in use. Named after the value, so that no value is ever handed out twice.",
+	.doc = "A value of a pool that is in use. Its name is made from the value, so that no value can be handed out "
+	       "twice.",
 	.has_status = true,
 	.desc = &api_desc_allocation,
 	.access = &alloc_access,

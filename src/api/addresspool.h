@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* AddressPool: values the controller may hand out. Pools never overlap. Allocation: one value handed out. */
+/*
+ * AddressPool: values that nacre-controller may hand out. Pools never overlap. Allocation: a value that was handed out.
+ */
 
 #include "api/meta.h"
 #include "base/inet.h"
@@ -15,29 +17,36 @@
 	F(T, str, mac_prefix, "macPrefix", API_IMMUT, mac_prefix, 8, 8, NULL,                                         \
 	  "The first three bytes of the MACs, for use mac, such as 02:4e:01.")                                        \
 	F(T, i64, quarantine, "quarantineSeconds", 0, _, 0, 86400, "0",                                               \
-	  "How long a freed value is kept before it is handed out again.")
+	  "Seconds for which a value that was given back is not handed out again.")
 API_DECLARE(addresspool_spec, ADDRESSPOOL_SPEC)
 
-#define ADDRESSPOOL_STATUS(F, T)                                                                              \
-	F(T, i64, used, "used", 0, _, 0, INT64_MAX, NULL, "Values handed out, those in quarantine included.") \
-	F(T, i64, total, "total", 0, _, 0, INT64_MAX, NULL, "Values there are.")                              \
+#define ADDRESSPOOL_STATUS(F, T)                                                             \
+	F(T, i64, used, "used", 0, _, 0, INT64_MAX, NULL,                                    \
+	  "Number of values handed out, including those in quarantine.")                     \
+	F(T, i64, total, "total", 0, _, 0, INT64_MAX, NULL, "Number of values in the pool.") \
 	API_CONDITIONS(F, T)
 API_DECLARE(addresspool_status, ADDRESSPOOL_STATUS)
 
-#define ADDRESSPOOL(F, T)                                                                \
-	API_META(F, T)                                                                   \
-	F(T, obj, spec, "spec", API_REQ, addresspool_spec, 0, 0, NULL, "What it holds.") \
-	F(T, obj, status, "status", 0, addresspool_status, 0, 0, NULL, "How much of it is used.")
+#define ADDRESSPOOL(F, T)                                                                           \
+	API_META(F, T)                                                                              \
+	F(T, obj, spec, "spec", API_REQ, addresspool_spec, 0, 0, NULL, "The values and their use.") \
+	F(T, obj, status, "status", 0, addresspool_status, 0, 0, NULL, "How many values are in use.")
 API_DECLARE(addresspool, ADDRESSPOOL)
 extern const struct api_kind api_kind_addresspool;
 
-/* Prefix length handed out for a use: instance 64, delegated 60, overlay 128; 0 for mac. */
+/* The prefix length of the values of a use: instance 64, delegated 60, overlay 128; mac 0. */
 uint8_t addresspool_length(const char *use);
-/* How many values the pool has (saturates at INT64_MAX). The value with index 0 of use overlay is reserved. */
+/*
+ * The number of values in the pool, at most INT64_MAX. It doesn't include the first value of use overlay or mac, which
+ * is reserved.
+ */
 int64_t addresspool_total(const struct addresspool_spec *spec);
-/* The INDEXth value as text: "2001:db8:1:1::/64", "fd00::1" (overlay), "02:4e:01:00:00:01". -ERANGE past the end. */
+/*
+ * Writes value number INDEX as text: "2001:db8:1:1::/64", "fd00::1" (overlay), "02:4e:01:00:00:01". -ERANGE: the pool
+ * has fewer values.
+ */
 int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char out[static PREFIX_STR_MAX]) _must_use_;
-/* True if two pools could hand out one value. */
+/* True if both pools could hand out the same value. */
 bool addresspool_overlaps(const struct addresspool_spec *a, const struct addresspool_spec *b);
 
 #define ALLOCATION_SPEC(F, T)                                                                                      \
@@ -57,5 +66,8 @@ API_DECLARE(allocation_status, ALLOCATION_STATUS)
 API_DECLARE(allocation, ALLOCATION)
 extern const struct api_kind api_kind_allocation;
 
-/* Name of the Allocation of VALUE: "ip6-2001-db8-1-1--64", "mac-02-4e-01-00-00-01". A value has one name only. */
+/*
+ * Writes the name of the Allocation of VALUE: "ip6-2001-db8-1-1--64", "mac-02-4e-01-00-00-01". Each value has its own
+ * name.
+ */
 void allocation_name(const char *value, char out[static 64]);

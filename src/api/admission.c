@@ -12,11 +12,11 @@
 #define BOTH_KINDS (ACCESS_OF_HOST | ACCESS_OF_EDGE)
 
 static const char agents_begin[] =
-	"# Made by `nacre admission`: what holds the agents of hosts and edges to their own host on a kube-apiserver, "
+	"# Made by `nacre admission` for a kube-apiserver: limits the agents of hosts and edges to their own host, "
 	"where RBAC\n"
-	"# alone can't, and keeps Nacre's finalizers on its objects:\n"
+	"# can't, and keeps Nacre's finalizers on its objects:\n"
 	"#   kubectl apply --server-side -f deploy/crds.yaml -f deploy/rbac.yaml -f deploy/admission.yaml\n"
-	"# nacre-apiserver does the same by itself and needs none of this.\n"
+	"# nacre-apiserver has these rules built in and needs none of this.\n"
 	"---\n"
 	"apiVersion: admissionregistration.k8s.io/v1\n"
 	"kind: ValidatingAdmissionPolicy\n"
@@ -37,7 +37,7 @@ static const char agents_begin[] =
 
 static const char finalizers[] =
 	"---\n"
-	"# A user may remove Nacre's finalizers if he has the verb `update` for instances/finalizers (and so on), as\n"
+	"# A user may remove Nacre's finalizers if he has the verb `update` for the kind's subresource finalizers, as\n"
 	"# nacre-controller has.\n"
 	"apiVersion: admissionregistration.k8s.io/v1\n"
 	"kind: ValidatingAdmissionPolicy\n"
@@ -83,7 +83,7 @@ static void binding(struct buf *out, const char *policy) {
 	           policy, policy);
 }
 
-/* A folded scalar: a line break there is one blank, so TEXT is broken only where it has one. */
+/* Prints a folded scalar. YAML reads a line break in it as one blank, so TEXT is only broken at blanks. */
 static void folded(struct buf *out, const char *key, const char *text) {
 	size_t column = WIDTH, n;
 	buf_printf(out, "%s: >-", key);
@@ -101,7 +101,7 @@ static void variable(struct buf *out, const char *name, const char *cel) {
 	folded(out, "    expression", cel);
 }
 
-/* MESSAGE: how "the agent of HOST …" goes on. */
+/* MESSAGE is the end of the sentence "the agent of HOST …". */
 static void validation(struct buf *out, const char *message, const char *fmt, ...) _printf_(3, 4);
 static void validation(struct buf *out, const char *message, const char *fmt, ...) {
 	_free_ char *text = NULL, *said = strf("'the agent of ' + variables.host + ' %s'", message);
@@ -136,13 +136,13 @@ static void add_item(struct buf *list, const char *fmt, ...) {
 	buf_printf(list, "%s'%s'", list->len ? ", " : "", item);
 }
 
-/* Kinds that all or some of an agent's validations are about. */
+/* Sets of kinds, as the policy's variables list them. */
 enum about {
 	MAY,        /* "nacre.dev/hosts/status:UPDATE" */
-	REPORTS,    /* "Host": its status is written by the agent */
-	NAMED,      /* of these, what has the name of its host */
-	NAMESPACED, /* of these, what has a namespace */
-	SMALL,      /* "nacre.dev/endpoints": bounded in size */
+	REPORTS,    /* "Host": kinds whose status the agent writes */
+	NAMED,      /* kinds of REPORTS whose own object has the name of the agent's Host */
+	NAMESPACED, /* kinds of REPORTS that are namespaced */
+	SMALL,      /* "nacre.dev/endpoints": kinds with a size limit */
 };
 
 static void add_kind(struct buf *list, enum about about, const struct api_kind *k, const struct access_agents *g) {
@@ -176,7 +176,7 @@ static void add_kind(struct buf *list, enum about about, const struct api_kind *
 	}
 }
 
-/* A malloc'ed string, ['a', 'b']; NULL on no memory. */
+/* Returns ['a', 'b'], which the caller frees; NULL: no memory. */
 static char *kinds_list(enum about about, unsigned whose) {
 	_buf_free_ struct buf list = {0};
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
@@ -209,7 +209,7 @@ static void list_variable(struct buf *out, const char *name, enum about about) {
 /* ---- the policy about agents ---- */
 
 static void variables(struct buf *out) {
-	/* "host" or "edge": the group and the name must agree. */
+	/* "host" or "edge". The user's group and name must agree. */
 	variable(out, "kind", "'" ROLES_HOSTS "' in request.userInfo.groups ? 'host' : 'edge'");
 	variable(out, "prefix", "variables.kind == 'host' ? '" ROLES_HOST_PREFIX "' : '" ROLES_EDGE_PREFIX "'");
 	variable(out, "host",
@@ -218,16 +218,17 @@ static void variables(struct buf *out) {
 	variable(out, "what",
 	         "request.resource.group + '/' + request.resource.resource + "
 	         "(has(request.subResource) && request.subResource != '' ? '/' + request.subResource : '')");
-	buf_puts(out, "  # What agents may write at all, of which kinds they write the status, and what is said below "
-	              "of these.\n");
+	buf_puts(out,
+	         "  # What agents may write, the kinds whose status they write, and which of these the rules below "
+	         "are about.\n");
 	list_variable(out, "may", MAY);
 	list_variable(out, "reports", REPORTS);
 	list_variable(out, "named", NAMED);
 	list_variable(out, "namespaced", NAMESPACED);
 	list_variable(out, "small", SMALL);
-	buf_puts(out, "  # What it was and what it shall be, where there is such.\n");
+	buf_puts(out, "  # The old and the new state, where they exist.\n");
 	variable(out, "states", "(oldObject == null ? [] : [oldObject]) + (object == null ? [] : [object])");
-	buf_puts(out, "  # The members of the spec, or for the subresource of the status, that differ.\n");
+	buf_puts(out, "  # The members that differ, of the spec or, for the subresource, of the status.\n");
 	variable(out, "part", "variables.what.endsWith('/status') ? 'status' : 'spec'");
 	variable(out, "before", "oldObject != null && variables.part in oldObject ? oldObject[variables.part] : {}");
 	variable(out, "after", "object != null && variables.part in object ? object[variables.part] : {}");
@@ -250,17 +251,15 @@ static void validations_of_all(struct buf *out) {
 	           "request.operation == 'DELETE' || ['labels', 'annotations', 'ownerReferences', 'finalizers'].all(k, "
 	           "(oldObject != null && k in oldObject.metadata) == (k in object.metadata) && "
 	           "(!(k in object.metadata) || object.metadata[k] == oldObject.metadata[k]))");
-	buf_puts(out, "  # Each name that applies something has an entry there, of which there may be any number. A "
-	              "tenant may "
-	              "have made many.\n");
+	buf_puts(out, "  # Each field manager that applies has an entry there, without a limit. A tenant may have made "
+	              "many.\n");
 	validation(out, "may not write under so many field managers",
 	           "request.operation == 'DELETE' || !has(object.metadata.managedFields) || "
 	           "size(object.metadata.managedFields) <= 16 || "
 	           "oldObject != null && has(oldObject.metadata.managedFields) && "
 	           "size(object.metadata.managedFields) <= size(oldObject.metadata.managedFields)");
 	buf_puts(out, "  # Clients may send managedFields of any size. Those of these kinds name few fields, at most "
-	              "three levels "
-	              "deep.\n");
+	              "three levels deep.\n");
 	validation(out, "must send managedFields that name fields of the object, with 4096 characters in all",
 	           "!(variables.what in variables.small) || request.operation == 'DELETE' || "
 	           "!has(object.metadata.managedFields) || "
@@ -269,13 +268,13 @@ static void validations_of_all(struct buf *out) {
 	           "size(m.fieldsV1[a][b][c])).sum()).sum()).sum()).sum() <= 4096");
 }
 
-/* True if what is written is no object of K; with STATUS, nor its status. */
+/* CEL that is true if the write is not of an object of K (with STATUS: nor of its status). */
 static char *is_other(const struct api_kind *k, bool status) {
 	return status ? strf("!(variables.what in ['%s/%s', '%s/%s/status'])", k->group, k->plural, k->group, k->plural)
 	              : strf("variables.what != '%s/%s'", k->group, k->plural);
 }
 
-/* has(o.status) && has(o.status.host) && o.status.host == … */
+/* Appends has(o.status) && has(o.status.host) && o.status.host == … */
 static void own_test(struct buf *cel, const struct access_agents *g) {
 	for (const char *dot = g->own; (dot = strchr(dot, '.')); dot++)
 		buf_printf(cel, "has(o.%.*s) && ", (int)(dot - g->own), g->own);
@@ -299,7 +298,7 @@ static void own_validation(struct buf *out, const struct api_kind *k, const stru
 		validation(out, message, "%s || %svariables.states.all(o, %s)", other, ns, test.data);
 }
 
-/* OPERATION NULL: the status is written. */
+/* OPERATION NULL: for writes of the status. */
 static void members_validation(struct buf *out, const struct api_kind *k, const char *words, const char *operation) {
 	if (!words || streq(words, "*"))
 		return;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The API engine: one declaration a type gives its C struct, and one table that a few
- * interpreters walk: parse and validate (parse.c), print and compare (print.c), prune
- * and default (dom.c), OpenAPI schema and CRD (schema.c), reference docs (docs.c).
+ * The API engine. Each type has one declaration, which gives a C struct and a table. The table is used to parse and
+ * validate (parse.c), to print and compare (print.c), to prune and default (dom.c), and to make OpenAPI schemas and
+ * CRDs (schema.c) and reference docs (docs.c).
  *
  * A type is a list of fields, an X-macro of
  *     F(T, kind, member, "json", flags, arg, min, max, def, "doc")
@@ -18,12 +18,12 @@
  * strs   struct { char **v; size_t n; }      array       a format         count (each at most 253 bytes)
  * map    struct api_map                      object      _                count (of string to string)
  * raw    char * (JSON text)                  anything    _                -
- * def is the default as JSON text, or NULL. Presence is kept apart from 0, false and "";
- * an empty list or map prints as absent.
+ * def is the default as JSON text, or NULL. An absent field is distinct from 0, false and "". An empty list or map is
+ * printed as absent.
  *
  * Ranges (of ports, of anything) are inclusive at both ends everywhere in this API.
  *
- * Objects are malloc'ed trees owned by the caller and freed whole by api_free().
+ * Objects are malloc'ed trees. The caller owns them and frees them as a whole with api_free().
  */
 
 #include <stdbool.h>
@@ -68,30 +68,30 @@ enum api_type {
 };
 
 enum {
-	API_REQ = 1 << 0,            /* must be present, and a string not empty */
+	API_REQ = 1 << 0,            /* must be present; a string must not be empty */
 	API_IMMUT = 1 << 1,          /* can't change once set */
 	API_KEY_NAME = 1 << 2,       /* list-type map, keyed by the element's "name" */
 	API_KEY_TYPE = 1 << 3,       /* the same, keyed by "type" */
-	API_SET = 1 << 4,            /* list-type set: no two equal elements */
+	API_SET = 1 << 4,            /* list-type set: all elements are different */
 	API_MAP_VALUES_ANY = 1 << 5, /* map: values may be empty or of any length up to 256 KiB (annotations) */
 	API_MAP_DATA = 1 << 6,       /* map: keys are file names, values any text up to 2 MiB (ConfigMap) */
-	API_MAY_BE_EMPTY = 1 << 7,   /* strs: "" is an element like others */
+	API_MAY_BE_EMPTY = 1 << 7,   /* strs: "" is a valid element */
 	API_KEY_UID = 1 << 8,        /* list-type map, keyed by "uid" */
-	API_ATOMIC = 1 << 9,         /* obj, map, elements of a keyed list: owned as one by who applies it */
+	API_ATOMIC = 1 << 9,         /* obj, map, element of a keyed list: has field managers only as a whole */
 };
 #define API_KEYS (API_KEY_NAME | API_KEY_TYPE | API_KEY_UID)
 
-/* The longest text of a string without a tighter bound. */
+/* The longest string in bytes of a field without a smaller limit. */
 #define API_STR_MAX 4096
 
-/* What a string may hold: a check, or a list of values; and how a schema says so. */
+/* The valid values of a string: a check, or a list of values; and how a schema says so. */
 struct api_format {
 	const char *name;          /* for the docs */
 	const char *pattern;       /* for schemas, may be NULL */
 	const char *schema_format; /* OpenAPI "format", may be NULL */
 	const char *const *values; /* enumeration, NULL-terminated; or NULL */
 	int (*check)(const char *s, struct error *err);
-	const char *rule; /* CEL over `self`, for what pattern and format let through; may be NULL */
+	const char *rule; /* CEL over `self` for what pattern and format don't express; may be NULL */
 };
 
 struct api_field {
@@ -105,7 +105,7 @@ struct api_field {
 	const struct api_format *format;
 };
 
-/* The member that tells elements of a keyed list apart; NULL for other fields, and where F is none (NULL). */
+/* The member by which elements of a keyed list are told apart. NULL for other fields, and if F is NULL. */
 static inline const char *api_list_key(const struct api_field *f) {
 	return !f                        ? NULL
 	       : f->flags & API_KEY_NAME ? "name"
@@ -119,7 +119,7 @@ struct api_desc {
 	size_t size;
 	const struct api_field *fields;
 	size_t n_fields;
-	bool open; /* fields that are not listed are kept by the server (core kinds are declared in part) */
+	bool open; /* the server keeps fields that are not listed (core kinds are declared only in part) */
 };
 
 struct api_meta;
@@ -131,17 +131,17 @@ struct api_column {
 	int priority;                         /* 1: only with -o wide */
 };
 
-/* Instead of a path, or before one; not for custom resources. */
-#define API_COLUMN_AGE   "age" /* no AGE is added after the last column, then */
-#define API_COLUMN_COUNT "#"   /* how many there are */
+/* Special paths: instead of a path, or in front of one. Not for custom resources. */
+#define API_COLUMN_AGE   "age" /* the age of the object; then no column AGE is added at the end */
+#define API_COLUMN_COUNT "#"   /* in front of a path: the number of elements */
 
-/* A rule that spans fields: checked by `check` here, and by CEL on a kube-apiserver. */
+/* A rule about several fields. nacre-apiserver checks it in `check`, a kube-apiserver by the CEL. */
 struct api_rule {
 	const char *path; /* "spec", "spec.ingress[]"; "": the object */
 	const char *cel, *message;
 };
 
-/* Where the scale subresource finds its three values, as paths below the object: "spec.replicas". */
+/* The paths of the three values that the scale subresource shows: "spec.replicas". */
 struct api_scale {
 	const char *spec_replicas, *status_replicas, *selector;
 };
@@ -150,42 +150,42 @@ struct api_kind {
 	const char *group, *version, *kind, *plural, *singular, *doc;
 	const char *const *short_names; /* NULL-terminated, may be NULL */
 	bool namespaced, has_status;
-	const struct api_scale *scale;        /* NULL: there is no such subresource */
+	const struct api_scale *scale;        /* NULL: the kind has no scale subresource */
 	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
-	const struct api_access *access;      /* who may do what with it: access.h. Every kind says it */
-	size_t max_bytes; /* of one object as JSON, which no CRD can say; nobody takes more. 0: no bound of its own */
-	/* Rules across fields of one object; adds to ERRS. Called only on objects whose fields are all valid. */
+	const struct api_access *access;      /* who may do what with the kind, see access.h; never NULL */
+	size_t max_bytes; /* of one object as JSON, for all users; a CRD can't say it. 0: only the general limit */
+	/* Checks rules about several fields and adds to ERRS. It is called only if all fields are valid. */
 	void (*check)(const void *obj, struct api_errors *errs);
 	/*
-	 * What may not change, beside the fields that API_IMMUT says; may be NULL. nacre-apiserver asks only where what
-	 * is desired differs, or an Instance's status.id: see check_change() in apiserver/write/validate.c.
+	 * Checks changes, in addition to API_IMMUT; may be NULL. nacre-apiserver calls it only if the desired state or
+	 * an Instance's status.id differs: see check_change() in apiserver/write/validate.c.
 	 */
 	void (*check_update)(const void *old, const void *new, struct api_errors *errs);
-	const struct api_rule *rules;         /* ended by path NULL; may be NULL */
-	const struct api_column *columns;     /* ended by name NULL; AGE is always added last */
-	const char *const *selectable_fields; /* "spec.host", beside metadata.name/namespace; may be NULL */
+	const struct api_rule *rules;         /* ends with path NULL; may be NULL */
+	const struct api_column *columns;     /* ends with name NULL; may be NULL; AGE is added at the end */
+	const char *const *selectable_fields; /* "spec.host", in addition to metadata.name and namespace; may be NULL */
 };
 
-/* Every kind there is, NULL-terminated. */
+/* All kinds, NULL-terminated. */
 extern const struct api_kind *const api_kinds[];
 
 const struct api_kind *api_kind_find(const char *group, const char *version, const char *plural);
 const struct api_kind *api_kind_find_by_kind(const char *group, const char *version, const char *kind);
 /*
- * The categories of K, for `kubectl get all` and `kubectl get nacre`, NULL-terminated; NULL: none. `all` has what is a
- * tenant's.
+ * The categories of K, by which `kubectl get all` and `kubectl get nacre` find it, NULL-terminated. NULL: none. Only
+ * kinds of tenants are in `all`.
  */
 const char *const *api_kind_categories(const struct api_kind *k);
-/* The place of K in api_kinds, by which the server's tables are ordered. K must be one of them. */
+/* The index of K in api_kinds, by which the server's tables are ordered. K must be in it. */
 unsigned api_kind_index(const struct api_kind *k);
 unsigned api_kinds_count(void);
-/* "v1" or "nacre.dev/v1alpha1" */
+/* Writes "v1" or "nacre.dev/v1alpha1". */
 void api_kind_version(const struct api_kind *k, char out[static 64]);
 
 /* ---- errors of validation ---- */
 
-/* Named as Kubernetes names the causes of a 422 (metav1.CauseType). */
+/* The names of the causes of a 422 in Kubernetes (metav1.CauseType). */
 enum api_reason {
 	API_INVALID,
 	API_REQUIRED,
@@ -210,34 +210,36 @@ struct api_errors {
 
 void api_errors_add(struct api_errors *e, enum api_reason reason, const char *path, const char *fmt, ...)
 	_printf_(4, 5);
-/* "path: msg" of each, joined by "; ", into ERR (EINVAL). */
+/* Joins all errors as "path: msg" by "; " into ERR. Returns -EINVAL. */
 int api_errors_to_error(const struct api_errors *e, struct error *err);
 
 /* ---- parse, print, compare, free ---- */
 
 /*
- * Parses and validates one object of kind K: types, bounds, formats, required fields, K->check.
- * Unknown fields are passed over, null counts as absent. apiVersion and kind must fit if present.
- * 0 and *RET, or -EINVAL (ERRS says what; bad JSON has path ""), or -ENOMEM. ERRS must not be NULL.
+ * Parses and validates one object of kind K: types, bounds, formats, required fields, K->check. Unknown fields are
+ * ignored, null means absent. apiVersion and kind must be K's if they are present. 0: *RET is the object, which the
+ * caller frees with api_free(). -EINVAL: ERRS says why (bad JSON has path ""). -ENOMEM. ERRS must not be NULL.
  */
 int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret, struct api_errors *errs) _must_use_;
-/* The same for a value that comes next in R, of type D, into zeroed OUT of D->size. On failure OUT is freed and zeroed.
+/*
+ * The same for the next value in R, which has type D. OUT has D->size bytes and is zeroed. On failure its content is
+ * freed and zeroed again.
  */
 int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct api_errors *errs) _must_use_;
 
-/* A zeroed object of the kind, to be filled in; its strings must be malloc'ed. NULL on no memory. */
+/* A zeroed object of the kind for the caller to fill in; its strings must be malloc'ed. NULL: no memory. */
 void *api_new(const struct api_kind *k);
-void api_free(const struct api_kind *k, void *obj);    /* NULL is fine */
-void api_clear(const struct api_desc *d, void *value); /* frees what VALUE holds, zeroes it */
+void api_free(const struct api_kind *k, void *obj);    /* OBJ may be NULL */
+void api_clear(const struct api_desc *d, void *value); /* frees the content of VALUE and zeroes it */
 
-/* Writes the object with apiVersion and kind. Errors are the buffer's. */
+/* Appends the object, with apiVersion and kind. If memory runs out, out->failed is set. */
 void api_print(const struct api_kind *k, const void *obj, struct buf *out);
 void api_print_value(const struct api_desc *d, const void *value, struct buf *out);
 
-/* A copy of an object that is valid: printed and parsed. NULL on no memory. */
+/* Copies a valid object by printing and parsing it. NULL: no memory. */
 void *api_copy(const struct api_kind *k, const void *obj) _must_use_;
 
-/* The order of objects of a kind: by namespace, then by name. */
+/* Compares objects of a kind by namespace, then by name. */
 static inline int api_key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {
 	int c = strcmp(ns_a, ns_b);
 	return c ? c : strcmp(name_a, name_b);
@@ -295,13 +297,13 @@ const char *api_map_get(const struct api_map *m, const char *key); /* NULL if ab
 	{json, doc, offsetof(struct T, m), API_TYPE_##kind,       flags, min, \
 	 max,  def, API_SUB_##kind(arg),   API_FORMAT_##kind(arg)},
 
-/* In a header: the struct and the promise of its table. */
+/* In a header: declares the struct and its table. */
 #define API_DECLARE(T, FIELDS)        \
 	struct T {                    \
 		FIELDS(API_MEMBER, T) \
 	};                            \
 	extern const struct api_desc api_desc_##T;
-/* In one C file: the table. */
+/* In one C file: defines the table. */
 #define API_DEFINE_OPEN(T, FIELDS, is_open)                                           \
 	static const struct api_field api_fields_##T[] = {FIELDS(API_FIELD, T)};      \
 	const struct api_desc api_desc_##T = {.name = #T,                             \

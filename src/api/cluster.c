@@ -25,18 +25,19 @@ static const struct api_rule rules[] = {
 };
 static const char *const short_names[] = {"ncl", NULL};
 static const struct api_column columns[] = {
-	{"Replicas", "integer", ".spec.replicas", "Instances there shall be.", 0},
-	{"Ready", "integer", ".status.readyReplicas", "Instances that are Ready.", 0},
-	{"Scheduled", "string", ".status.conditions[?(@.type==\"Scheduled\")].status", "Whether all have hosts.", 0},
-	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "How it is.", 0},
+	{"Replicas", "integer", ".spec.replicas", "Desired number of instances.", 0},
+	{"Ready", "integer", ".status.readyReplicas", "Number of instances that are Ready.", 0},
+	{"Scheduled", "string", ".status.conditions[?(@.type==\"Scheduled\")].status",
+         "Whether all instances have hosts.", 0},
+	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "Reason of the condition Ready.", 0},
 	{"Type", "string", ".spec.template.type", "Size of its instances.", 1},
-	{"Image", "string", ".spec.template.image", "What they boot.", 1},
+	{"Image", "string", ".spec.template.image", "Image that its instances boot.", 1},
 	{0},
 };
 static const struct api_scale scale = {"spec.replicas", "status.replicas", "status.selector"};
 
 static const struct access_grant grants[] = {
-	{ACCESS_CONTROLLER, ".", ACCESS_READ " update patch"}, /* finalizers */
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " update patch"}, /* for finalizers */
 	{ACCESS_CONTROLLER, "finalizers", "update"},           {ACCESS_CONTROLLER, "status", "get update patch"},
 	{ACCESS_TENANT_VIEW, ". status scale", ACCESS_READ},   {ACCESS_TENANT_EDIT, ".", ACCESS_WRITE},
 	{ACCESS_TENANT_EDIT, "scale", "update patch"},         {0},
@@ -50,7 +51,7 @@ const struct api_kind api_kind_cluster = {
 	.plural = "clusters",
 	.singular = "cluster",
 	.short_names = short_names,
-	.doc = "A gang of like instances, named after it and numbered from 0, which get their hosts together or not "
+	.doc = "A gang of instances with the same spec, NAME-0, NAME-1 and so on. They get their hosts together or not "
 	       "at all.",
 	.namespaced = true,
 	.has_status = true,

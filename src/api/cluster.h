@@ -2,25 +2,26 @@
 #pragma once
 
 /*
- * Cluster: a gang of like instances, NAME-0 to NAME-(replicas - 1), which get their hosts together or not at all. Its
- * members are ordinary Instances, made by nacre-controller, with the Cluster as their controlling owner.
+ * Cluster: a gang of instances with the same spec, NAME-0 to NAME-(replicas - 1), which get their hosts together or not
+ * at all. Its members are ordinary Instances. nacre-controller creates them with an owner reference to the Cluster
+ * (controller: true).
  */
 
 #include "api/instance.h"
 
 #define CLUSTER_MAX 1024
-/* The name is the value of this label on each member, and those are 63 bytes at most. */
+/* Each member has this label with the Cluster's name as value. A label's value is at most 63 bytes long. */
 #define CLUSTER_LABEL    "nacre.dev/cluster"
 #define CLUSTER_NAME_MAX 63
 
-#define CLUSTER_SPEC(F, T)                                                                               \
-	F(T, i64, replicas, "replicas", 0, _, 0, CLUSTER_MAX, "1", "How many instances there shall be.") \
-	F(T, obj, template, "template", API_REQ, instance_spec, 0, 0, NULL, "What each instance is.")
+#define CLUSTER_SPEC(F, T)                                                                         \
+	F(T, i64, replicas, "replicas", 0, _, 0, CLUSTER_MAX, "1", "Desired number of instances.") \
+	F(T, obj, template, "template", API_REQ, instance_spec, 0, 0, NULL, "Spec of each instance.")
 API_DECLARE(cluster_spec, CLUSTER_SPEC)
 
 #define CLUSTER_STATUS(F, T)                                                                                           \
-	F(T, i64, replicas, "replicas", 0, _, 0, INT32_MAX, NULL, "Members there are, those that are going included.") \
-	F(T, i64, ready_replicas, "readyReplicas", 0, _, 0, INT32_MAX, NULL, "Members that are Ready.")                \
+	F(T, i64, replicas, "replicas", 0, _, 0, INT32_MAX, NULL, "Number of members, including those being deleted.") \
+	F(T, i64, ready_replicas, "readyReplicas", 0, _, 0, INT32_MAX, NULL, "Number of members that are Ready.")      \
 	F(T, str, selector, "selector", 0, any, 0, 128, NULL, "Label selector of the members, for autoscalers.")       \
 	API_CONDITIONS(F, T)
 API_DECLARE(cluster_status, CLUSTER_STATUS)

@@ -32,16 +32,16 @@ static const struct api_column namespace_columns[] = {
 	{0},
 };
 static const struct api_column event_columns[] = {
-	{"Last Seen", "date", ".lastTimestamp", "When it was last seen.", 0},
+	{"Last Seen", "date", ".lastTimestamp", "When it last happened.", 0},
 	{"Type", "string", ".type", "Normal or Warning.", 0},
 	{"Reason", "string", ".reason", "One word.", 0},
-	{"Object", "string", ".involvedObject.name", "What it is about.", 0},
+	{"Object", "string", ".involvedObject.name", "Object that the Event is about.", 0},
 	{"Message", "string", ".message", "A sentence.", 0},
 	{"Count", "integer", ".count", "How often.", 1},
 	{0},
 };
 static const struct api_column lease_columns[] = {
-	{"Holder", "string", ".spec.holderIdentity", "Who holds it.", 0},
+	{"Holder", "string", ".spec.holderIdentity", "Identity of the holder.", 0},
 	{0},
 };
 
@@ -58,7 +58,7 @@ const struct api_kind api_kind_namespace = {
 	.plural = "namespaces",
 	.singular = "namespace",
 	.short_names = namespace_short,
-	.doc = "A tenant: a scope for names and rights.",
+	.doc = "A tenant: a scope for names and access rights.",
 	.has_status = true,
 	.name_format = &api_format_label,
 	.desc = &api_desc_namespace_,
@@ -74,7 +74,7 @@ static const struct access_grant event_grants[] = {
 	{0},
 };
 
-/* An Event of an agent is about an object that is there and its own, of a kind whose status it writes. */
+/* An agent may record Events only about its own existing objects of kinds whose status it writes. */
 static int check_involved(const struct access_write *w, struct error *err) {
 	const struct access_agent *a = w->agent;
 	const char *kind = access_string(w->obj, "involvedObject.kind");
@@ -92,18 +92,18 @@ static int check_involved(const struct access_write *w, struct error *err) {
 		json_decref(about);
 		if (!fits)
 			break;
-		/* Where kube_event() and client-go put those of what has no namespace. */
+		/* kube_event() and client-go put Events about cluster-scoped objects there. */
 		const char *place = k->namespaced ? ns : "default";
 		if ((k->namespaced || !ns || !*ns) && streq(w->ns, place))
 			return 0;
 		return error_set(err, EPERM, "an Event about %s %s must be in namespace %s", kind, name, place);
 	}
 	return error_set(err, EPERM,
-	                 "%s %s may record Events only about what is there and its own: not about %.63s %.253s",
+	                 "%s %s may record Events only about its own objects that exist: not about %.63s %.253s",
 	                 a->what, a->host, kind ? kind : "?", name ? name : "?");
 }
 
-/* A policy can't look up whether the object is there, and whose it is unless its name says so. */
+/* A policy can't look up whether the object exists, nor whom it belongs to unless the name shows it. */
 static const struct access_rule event_rules[] = {
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record Events only about its Host and objects whose status it writes",
          check_involved,
@@ -150,7 +150,7 @@ static const struct access_grant lease_grants[] = {
 	{ACCESS_KUBE_EDIT, ".", ACCESS_READ " " ACCESS_WRITE},
 	{0},
 };
-/* nacre-apiserver bounds the whole Lease (ACCESS_SMALL). */
+/* nacre-apiserver limits the size of the whole Lease (ACCESS_SMALL). */
 static const struct access_rule lease_rules[] = {
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 characters",
          NULL, "object.spec.all(k, size(string(object.spec[k])) <= 253)"},

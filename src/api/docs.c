@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* docs/api.md from the tables. */
+/* Makes docs/api.md from the tables. */
 
 #include <string.h>
 
@@ -87,7 +87,7 @@ static const char *whose_agents(unsigned whose) {
 	return whose == ACCESS_OF_HOST ? "hosts" : whose == ACCESS_OF_EDGE ? "edges" : "hosts and edges";
 }
 
-/* WORDS: as in struct access_agents. */
+/* WORDS is a list as in struct access_agents. */
 static void members(struct buf *out, const char *begin, const char *words, const char *end) {
 	if (!words || streq(words, "*"))
 		return;
@@ -126,16 +126,14 @@ static void agents(const struct api_kind *k, struct buf *out) {
 }
 
 static void access_section(const struct api_kind *k, struct buf *out) {
-	buf_puts(out, "\n| role | may | verbs |\n|---|---|---|\n");
+	buf_puts(out, "\n| role | resources | verbs |\n|---|---|---|\n");
 	access_each_grant(k, grant_row, out);
 	agents(k, out);
 }
 
 static void kubernetes_kinds(struct buf *out) {
-	buf_puts(
-		out,
-		"\n## Kinds of Kubernetes\n\nWho may do what with the kinds of Kubernetes itself that Nacre's programs "
-		"use.\n");
+	buf_puts(out,
+	         "\n## Kinds of Kubernetes\n\nAccess to the kinds of Kubernetes itself that Nacre's programs use.\n");
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
 		if (!(*k)->access->agents.whose || strcmp((*k)->group, "nacre.dev") == 0)
 			continue;
@@ -150,10 +148,9 @@ int api_reference(struct buf *out, struct error *err) {
 		"# API reference\n\nGenerated from the declarations in `src/api` by `nacre reference`; do not edit.\n\n"
 		"All kinds are in group `nacre.dev`, version `v1alpha1`, and have the standard `metadata`. Ranges are "
 		"inclusive at both ends.\nAddresses and prefixes are written in their canonical form (RFC 5952, host "
-		"bits 0).\n\nBelow each kind is who may do what with it, beside members of `system:masters`, who may "
-		"do "
-		"everything. `nacre:edit` includes\n`nacre:view`. What holds for agents and all kinds, and what a "
-		"kube-apiserver can't ask: [apiserver.md](apiserver.md#authorization).\n");
+		"bits 0).\n\nEach kind has a table of who may do what with it. Members of `system:masters` may do "
+		"everything; `nacre:edit`\nincludes `nacre:view`. [apiserver.md](apiserver.md#authorization) has the "
+		"rules for agents that apply to all kinds, and what a\nkube-apiserver can't check.\n");
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
 		if (strcmp((*k)->group, "nacre.dev") != 0)
 			continue;

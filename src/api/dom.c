@@ -22,7 +22,7 @@ static void drop_nulls(json_t *map) {
 	}
 }
 
-/* A member of what is at UP (NULL: of the object itself), or an element of it. Only errors need it as text. */
+/* A member of the value at UP (NULL: of the object itself), or an element of it. It is printed only for errors. */
 struct path {
 	const struct path *up;
 	const char *name; /* NULL: element INDEX */
@@ -85,7 +85,7 @@ void api_prune(const struct api_desc *d, json_t *obj, struct api_errors *unknown
 	prune(d, obj, unknown, NULL);
 }
 
-/* Paths here have no index: "spec.ingress.ports". */
+/* These paths have no indexes: "spec.ingress.ports". */
 static void check_lengths(const struct api_desc *d, const json_t *obj, const struct path *at, struct api_errors *errs) {
 	for (size_t i = 0; i < d->n_fields && errs->n < API_ERRORS_MAX; i++) {
 		const struct api_field *f = &d->fields[i];
@@ -95,7 +95,7 @@ static void check_lengths(const struct api_desc *d, const json_t *obj, const str
 		const json_t *value = json_object_get(obj, f->name);
 		const size_t n = list ? json_array_size(value) : map ? json_object_size(value) : 0;
 		const struct path here = {.up = at, .name = f->name};
-		/* Every write comes here, and most fields end here. */
+		/* Every write comes here, and for most fields there is nothing to do. */
 		if (n <= (size_t)f->max && (!f->sub || !value))
 			continue;
 		if (n > (size_t)f->max) {
@@ -135,7 +135,7 @@ int api_default(const struct api_desc *d, json_t *obj) {
 	return 0;
 }
 
-/* The one field F alone as a type, so that api_equal() compares just it. */
+/* Compares only field F, as a type with one field. */
 static bool field_equal(const struct api_field *f, const void *a, const void *b) {
 	const struct api_desc one = {.fields = f, .n_fields = 1};
 	return api_equal(&one, a, b);
@@ -198,7 +198,7 @@ static void add_match(struct match *m, const json_t *v) {
 
 static void walk(struct match *m, const json_t *v, const char *path);
 
-/* `?(@.KEY=="VALUE")` up to the closing bracket: every element that fits is walked on. */
+/* Evaluates `?(@.KEY=="VALUE")` up to the closing bracket, and walks on from each element that fits. */
 static void walk_filter(struct match *m, const json_t *v, const char *expr, const char *close) {
 	char key[64], want[128];
 	size_t i;

@@ -6,7 +6,10 @@
 #include "api/access.h"
 
 static int check_ifname(const char *s, struct error *err) {
-	/* What the kernel takes (dev_valid_name(), net/core/dev.c), less what FRR's command line would split. */
+	/*
+	 * The names that the kernel allows (dev_valid_name(), net/core/dev.c), except those that FRR's command line
+	 * would split.
+	 */
 	bool ok = strlen(s) <= 15 && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
 	for (const char *p = s; ok && *p; p++)
 		ok = (*p >= '0' && *p <= '9') || ((*p | 32) >= 'a' && (*p | 32) <= 'z') || strchr("-_.", *p);

@@ -5,18 +5,17 @@
 
 #include "api/meta.h"
 
-#define EDGEPEER_SPEC(F, T)                                                                                          \
-	F(T, str, edge, "edge", API_REQ, subdomain, 1, 253, NULL, "Host (role edge) that has the session.")          \
-	F(T, str, interface, "interface", 0, ifname, 1, 15, NULL,                                                    \
-	  "Uplink with an unnumbered session (RFC 5549). One of interface, address.")                                \
-	F(T, str, address, "address", 0, ip, 2, 45, NULL, "Address of the router. One of interface, address.")       \
-	F(T, i64, local_asn, "localASN", API_REQ, _, 1, 4294967294, NULL, "The edge's AS number.")                   \
-	F(T, i64, remote_asn, "remoteASN", API_REQ, _, 1, 4294967294, NULL, "The router's AS number.")               \
-	F(T, str, password_file, "passwordFile", 0, file, 1, 64, NULL,                                               \
-	  "File with the session's password (TCP-MD5, RFC 2385), in the edge's --bgp-passwords.")                    \
-	F(T, flag, ttl_security, "ttlSecurity", 0, _, 0, 0, NULL,                                                    \
-	  "Whether the router is directly connected and checks and sends a TTL of 255 (RFC 5082), as the edge then " \
-	  "does.")
+#define EDGEPEER_SPEC(F, T)                                                                                    \
+	F(T, str, edge, "edge", API_REQ, subdomain, 1, 253, NULL, "Host (role edge) that has the session.")    \
+	F(T, str, interface, "interface", 0, ifname, 1, 15, NULL,                                              \
+	  "Uplink with an unnumbered session (RFC 5549). One of interface, address.")                          \
+	F(T, str, address, "address", 0, ip, 2, 45, NULL, "Address of the router. One of interface, address.") \
+	F(T, i64, local_asn, "localASN", API_REQ, _, 1, 4294967294, NULL, "The edge's AS number.")             \
+	F(T, i64, remote_asn, "remoteASN", API_REQ, _, 1, 4294967294, NULL, "The router's AS number.")         \
+	F(T, str, password_file, "passwordFile", 0, file, 1, 64, NULL,                                         \
+	  "File with the session's password (TCP-MD5, RFC 2385), in the edge's --bgp-passwords.")              \
+	F(T, flag, ttl_security, "ttlSecurity", 0, _, 0, 0, NULL,                                              \
+	  "True: the router is directly connected, and both sides send a TTL of 255 and check it (RFC 5082).")
 API_DECLARE(edgepeer_spec, EDGEPEER_SPEC)
 
 #define EDGEPEER_STATUS(F, T)                                                                                        \
@@ -29,6 +28,6 @@ API_DECLARE(edgepeer_status, EDGEPEER_STATUS)
 #define EDGEPEER(F, T)                                                              \
 	API_META(F, T)                                                              \
 	F(T, obj, spec, "spec", API_REQ, edgepeer_spec, 0, 0, NULL, "The session.") \
-	F(T, obj, status, "status", 0, edgepeer_status, 0, 0, NULL, "What was last observed of it.")
+	F(T, obj, status, "status", 0, edgepeer_status, 0, 0, NULL, "The last observed state.")
 API_DECLARE(edgepeer, EDGEPEER)
 extern const struct api_kind api_kind_edgepeer;

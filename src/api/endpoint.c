@@ -17,9 +17,9 @@ API_DEFINE(endpoint, ENDPOINT)
 static const char *const short_names[] = {"ep", NULL};
 static const char *const selectable[] = {"spec.host", NULL};
 static const struct api_column columns[] = {
-	{"Host", "string", ".spec.host", "Host that it is on.", 0},
+	{"Host", "string", ".spec.host", "Host of the endpoint.", 0},
 	{"IP", "string", ".spec.ip", "Address in the overlay.", 0},
-	{"Routes", "string", ".spec.routes[*].prefix", "What is reached through it.", 0},
+	{"Routes", "string", ".spec.routes[*].prefix", "Prefixes reached through it.", 0},
 	{"VTEP", "string", ".spec.vtep", "Tunnel endpoint of the host.", 1},
 	{"MAC", "string", ".spec.mac", "MAC in the overlay.", 1},
 	{0},
@@ -37,8 +37,7 @@ static int check_vtep(const struct access_write *w, struct error *err) {
 	const char *is = access_string(w->obj, "spec.vtep"), *must = access_string(host, "spec.vtep");
 	int r = 0;
 	if (!must)
-		r = error_set(err, EPERM, "there is no Host %s yet, whose tunnel endpoint it must name",
-		              w->agent->host);
+		r = error_set(err, EPERM, "there is no Host %s yet, whose spec.vtep it must have", w->agent->host);
 	else if (!streq(is, must))
 		r = error_set(err, EPERM, "its spec.vtep is %s, but spec.vtep of Host %s is %s", is ? is : "",
 		              w->agent->host, must);
@@ -54,7 +53,7 @@ static int check_name(const struct access_write *w, const char *prefix, const ch
 	                 owner);
 }
 
-/* ONE and TWO (either may be NULL) are what its routes may be. */
+/* The routes may only be ONE and TWO; either may be NULL. */
 static int check_routes(const struct access_write *w, const char *one, const char *two, struct error *err) {
 	size_t i;
 	json_t *route;
@@ -63,7 +62,7 @@ static int check_routes(const struct access_write *w, const char *one, const cha
 		if (prefix && (streq(prefix, one) || streq(prefix, two)))
 			continue;
 		return error_set(err, EPERM,
-		                 "spec.routes[%zu].prefix %s is not for %s %s to announce here: only %s%s%s", i,
+		                 "spec.routes[%zu].prefix %s may not be announced here by %s %s: only %s%s%s", i,
 		                 prefix ? prefix : "", w->agent->what, w->agent->host,
 		                 one   ? one
 		                 : two ? two
@@ -73,7 +72,9 @@ static int check_routes(const struct access_write *w, const char *one, const cha
 	return 0;
 }
 
-/* What leads to an instance: exactly what it was given, on the host that it was placed on. */
+/*
+ * Checks an Endpoint of an instance: it must have exactly the addresses of the instance, and be on the instance's host.
+ */
 static int check_of_instance(const struct access_write *w, struct error *err) {
 	static const char *const same[][2] = {{"spec.ip", "status.overlayAddress"}, {"spec.mac", "status.mac"}};
 	const char *ns = access_string(w->obj, "spec.owner.namespace");
@@ -81,16 +82,16 @@ static int check_of_instance(const struct access_write *w, struct error *err) {
 	const char *uid = access_string(w->obj, "spec.owner.uid");
 	if (!streq(access_string(w->obj, "spec.owner.kind"), "Instance") || !ns || !name || !uid)
 		return error_set(err, EPERM,
-		                 "host %s may announce only what leads to an Instance: spec.owner must name it",
+		                 "host %s may announce only Endpoints of Instances: spec.owner must name the Instance",
 		                 w->agent->host);
 	int r = check_name(w, ENDPOINT_OF_INSTANCE, uid, err);
 	if (r < 0)
 		return r;
 	json_t *instance = w->load(w->store, &api_kind_instance, ns, name);
 	const char *id = access_string(instance, "status.id");
-	/* As instance_id() has it. */
+	/* The same rule as in instance_id(). */
 	if (!instance || !streq(id && *id ? id : access_string(instance, "metadata.uid"), uid))
-		r = error_set(err, EPERM, "its spec.owner, Instance %s/%s of uid %.63s, is not there", ns, name, uid);
+		r = error_set(err, EPERM, "its spec.owner, Instance %s/%s of uid %.63s, doesn't exist", ns, name, uid);
 	else if (!streq(access_string(instance, "status.host"), w->agent->host))
 		r = error_set(err, EPERM, "its spec.owner, Instance %s/%s, is not on host %s", ns, name,
 		              w->agent->host);
@@ -113,7 +114,7 @@ static bool pool_holds(const json_t *pool, const void *ip) {
 	return prefix && prefix_parse(prefix, &p, NULL) == 0 && prefix_contains_addr(&p, ip);
 }
 
-/* The way out, by an address that no instance can have. */
+/* Checks an Endpoint of an edge, the way to the internet: its address must be one that no instance can have. */
 static int check_of_edge(const struct access_write *w, struct error *err) {
 	const char *text = access_string(w->obj, "spec.ip");
 	struct addr ip;
@@ -121,27 +122,28 @@ static int check_of_edge(const struct access_write *w, struct error *err) {
 	if (r < 0)
 		return r;
 	if (json_object_get(json_object_get(w->obj, "spec"), "owner"))
-		return error_set(err, EPERM, "edge %s may not announce what belongs to another object", w->agent->host);
+		return error_set(err, EPERM, "edge %s may not announce an Endpoint with spec.owner", w->agent->host);
 	if (!text || addr_parse(text, &ip, NULL) < 0)
 		return error_set(err, EPERM, "its spec.ip can't be read");
 	const char *pool = w->find(w->store, &api_kind_addresspool, pool_holds, &ip);
 	if (pool)
-		return error_set(err, EPERM, "its spec.ip %s lies in AddressPool %s, whose addresses are for others",
-		                 text, pool);
+		return error_set(err, EPERM,
+		                 "its spec.ip %s is in AddressPool %s, whose addresses are handed out to others", text,
+		                 pool);
 	return check_routes(w, "::/0", "0.0.0.0/0", err);
 }
 
 /*
- * A policy can't look up the Host and the Instance: nacre-controller deletes an Endpoint that isn't what these say.
- * What the policy asks by itself keeps an agent from default routes, and from names of others' Endpoints.
+ * A policy can't look up the Host and the Instance; nacre-controller deletes an Endpoint that doesn't match them. What
+ * the policy checks itself keeps an agent of a host from default routes, and all agents from the names of others'
+ * Endpoints.
  */
 static const struct access_rule agent_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may announce only the spec.vtep of its Host, which must be there",
-         check_vtep, NULL},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may announce only the spec.vtep of its Host, which must exist", check_vtep,
+         NULL},
 	{ACCESS_OF_HOST,
-         "may announce only what leads to an Instance of its host, which spec.owner names: the address, MAC, /64 and "
-         "/60 "
-         "that it was given, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
+         "may announce only Endpoints of Instances on its host, which spec.owner names: the address, MAC, /64 and "
+         "/60 of the Instance, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
          check_of_instance,
          "has(object.spec.owner) && object.spec.owner.kind == 'Instance' && has(object.spec.owner.namespace) && "
          "object.metadata.name == '" ENDPOINT_OF_INSTANCE "' + object.spec.owner.uid && "
@@ -150,7 +152,7 @@ static const struct access_rule agent_rules[] = {
          "size(object.spec.routes.filter(r, r.prefix.endsWith('/64'))) <= 1 && "
          "size(object.spec.routes.filter(r, r.prefix.endsWith('/60'))) <= 1)"},
 	{ACCESS_OF_EDGE,
-         "may announce only ::/0 and 0.0.0.0/0, for no other object, by an address that is in no AddressPool, as "
+         "may announce only ::/0 and 0.0.0.0/0, without spec.owner, by an address that is in no AddressPool, as "
          "Endpoint " ENDPOINT_OF_EDGE "NAME",
          check_of_edge,
          "object.metadata.name == '" ENDPOINT_OF_EDGE "' + variables.host && !has(object.spec.owner) && "
@@ -178,7 +180,7 @@ const struct api_kind api_kind_endpoint = {
 	.plural = "endpoints",
 	.singular = "endpoint",
 	.short_names = short_names,
-	.doc = "One thing that sits in the public overlay and the prefixes reached through it.",
+	.doc = "An instance or edge in the public overlay, and the prefixes that are reached through it.",
 	.desc = &api_desc_endpoint,
 	.access = &endpoint_access,
 	.max_bytes = ENDPOINT_MAX,

@@ -120,7 +120,9 @@ static int check_time(const char *s, struct error *err) {
 	return time_parse(s, &us) < 0 ? error_set(err, EINVAL, "`%.40s` is not an RFC 3339 time", s) : 0;
 }
 
-/* Go's clients read these with six digits of a second and no others: one object would spoil their lists. */
+/*
+ * Go's clients accept only times with six digits after the point. One object with another time would break their lists.
+ */
 static int check_microtime(const char *s, struct error *err) {
 	const char *point = strchr(s, '.');
 	if (check_time(s, err) == 0 && point && strspn(point + 1, "0123456789") == 6)

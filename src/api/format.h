@@ -8,9 +8,9 @@
 extern const struct api_format api_format_any;
 extern const struct api_format api_format_label;     /* RFC 1123 label, 63 bytes */
 extern const struct api_format api_format_subdomain; /* labels joined by dots, 253 bytes */
-extern const struct api_format api_format_segment;   /* anything that can stand between the slashes of a path */
-extern const struct api_format api_format_qualified; /* [subdomain/]name, as of label keys and finalizers */
-extern const struct api_format api_format_key;       /* of the data of ConfigMaps and Secrets */
+extern const struct api_format api_format_segment;   /* any text that can be one segment of a path */
+extern const struct api_format api_format_qualified; /* [subdomain/]name, for keys of labels and for finalizers */
+extern const struct api_format api_format_key;       /* for keys of the data of ConfigMaps and Secrets */
 extern const struct api_format api_format_ip;
 extern const struct api_format api_format_ip6;
 extern const struct api_format api_format_prefix; /* canonical, host bits 0 */

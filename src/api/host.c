@@ -12,8 +12,8 @@ API_DEFINE(host_status, HOST_STATUS)
 API_DEFINE(host, HOST)
 
 static const struct api_column columns[] = {
-	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether the host answers and works.",
-         0},
+	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status",
+         "Whether the host is reachable and works.", 0},
 	{"Role", "string", ".spec.role", "compute or edge.", 0},
 	/* clang-format off */
 	RESOURCES(RESOURCE_HOST_COLUMN, _, _)
@@ -38,13 +38,13 @@ static int check_role(const struct access_write *w, struct error *err) {
 }
 
 static const struct access_rule agent_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no Host of another role than its own", check_role,
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write only a Host with its own role", check_role,
          "(object.spec.role == 'edge') == (variables.kind == 'edge')"},
 	{0},
 };
 /*
- * An agent says where its host is when it makes its Host. Later changes are the operator's: of two Hosts with one VTEP
- * the older one has it, so that an agent could take that of every younger Host.
+ * An agent sets role and VTEP when it creates its Host. Only the operator changes them later: if two Hosts have the
+ * same VTEP the older one gets it, so an agent could otherwise take the VTEP of every younger Host.
  */
 static const struct api_access host_access = {
 	.grants = grants,
@@ -63,7 +63,7 @@ const struct api_kind api_kind_host = {
 	.kind = "Host",
 	.plural = "hosts",
 	.singular = "host",
-	.doc = "One server of the fabric. Registered by its own agent; alive while its Lease in namespace "
+	.doc = "One server of the fabric. Its own agent registers it; it is alive while its Lease in namespace "
 	       "nacre-system is renewed.",
 	.has_status = true,
 	.desc = &api_desc_host,

@@ -78,15 +78,15 @@ static const char *const type_short[] = {"itype", NULL};
 static const char *const image_short[] = {"img", NULL};
 static const char *const instance_selectable[] = {"status.host", NULL};
 static const struct api_column instance_columns[] = {
-	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", "Whether it runs and can be reached.",
-         0},
+	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status",
+         "Whether the instance runs and can be reached.", 0},
 	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "Why.", 0},
-	{"Host", "string", ".status.host", "Host it is on.", 0},
+	{"Host", "string", ".status.host", "Host of the instance.", 0},
 	{"Address", "string", ".status.address", "Its public IPv6 address.", 0},
 	{"Type", "string", ".spec.type", "Its size.", 1},
-	{"Image", "string", ".spec.image", "What it boots.", 1},
+	{"Image", "string", ".spec.image", "Image that it boots.", 1},
 	{"Delegated", "string", ".status.delegatedPrefix", "The /60 routed to it.", 1},
-	{"Restarts", "integer", ".status.restarts", "Starts after a failure.", 1},
+	{"Restarts", "integer", ".status.restarts", "Number of starts after a failure.", 1},
 	{0},
 };
 static const struct api_column type_columns[] = {
@@ -102,7 +102,7 @@ static const struct api_column image_columns[] = {
 };
 
 static const struct access_grant instance_grants[] = {
-	{ACCESS_CONTROLLER, ".", ACCESS_READ " create update patch delete"}, /* finalizers; members of Clusters */
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create update patch delete"}, /* finalizers, members of Clusters */
 	{ACCESS_CONTROLLER, "finalizers", "update"},
 	{ACCESS_CONTROLLER, "status", "get update patch"},
 	{ACCESS_TENANT_VIEW, ". status", ACCESS_READ},

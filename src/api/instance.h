@@ -12,25 +12,25 @@
 	F(T, str, from, "from", 0, prefix6, 3, 49, NULL, "Only from this prefix; default: from anywhere.")
 API_DECLARE(instance_ingress, INSTANCE_INGRESS)
 
-#define INSTANCE_SPEC(F, T)                                                                                          \
-	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")             \
-	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")              \
-	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off, with its place and addresses kept.") \
-	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                             \
-	  "What may come in from outside; all else is dropped.")                                                     \
+#define INSTANCE_SPEC(F, T)                                                                                        \
+	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")           \
+	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")            \
+	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off; it keeps its host and addresses.") \
+	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                           \
+	  "Traffic that may come in from outside; all other is dropped.")                                          \
 	F(T, map, host_selector, "hostSelector", API_IMMUT, _, 0, 16, NULL, "Labels that the host must have.")
 API_DECLARE(instance_spec, INSTANCE_SPEC)
 
-/* Rules across its fields; AT is its path. As CEL for each element of ingress. */
+/* Checks rules about several fields of S. AT is the path of S in its object. The CEL is for each element of ingress. */
 void instance_spec_check(const struct instance_spec *s, const char *at, struct api_errors *errs);
 #define INSTANCE_INGRESS_CEL  "self.protocol == 'icmp' ? !has(self.port) : has(self.port)"
 #define INSTANCE_INGRESS_RULE "port is required for tcp and udp, and must not be set for icmp"
 
 #define INSTANCE_STATUS(F, T)                                                                                        \
 	F(T, str, id, "id", 0, any, 0, 63, NULL,                                                                     \
-	  "What hosts, Endpoints and Allocations know it by: the uid that it had when the controller first saw it. " \
-	  "It stays when a move to another API server gives the object a new uid.")                                  \
-	F(T, str, host, "host", 0, subdomain, 0, 253, NULL, "Host it is bound to.")                                  \
+	  "The id by which hosts, Endpoints and Allocations know it: its uid when the controller first saw it. "     \
+	  "It doesn't change when a move to another API server gives the object a new uid.")                         \
+	F(T, str, host, "host", 0, subdomain, 0, 253, NULL, "Host that the instance is bound to.")                   \
 	RESOURCES_PLACED_FIELDS(F, T)                                                                                \
 	F(T, str, address, "address", 0, ip6, 0, 45, NULL,                                                           \
 	  "Public IPv6 address that the guest configures by SLAAC (EUI-64).")                                        \
@@ -39,25 +39,25 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 	F(T, str, overlay_address, "overlayAddress", 0, ip6, 0, 45, NULL, "Its address in the public overlay.")      \
 	F(T, str, mac, "mac", 0, mac, 0, 17, NULL, "MAC of its network interface.")                                  \
 	F(T, str, phase, "phase", 0, instance_phase, 0, 15, NULL,                                                    \
-	  "What the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed (nothing of " \
-	  "it is left on the host).")                                                                                \
+	  "The state that the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed "   \
+	  "(nothing of it is left on the host).")                                                                    \
 	F(T, i64, restarts, "restarts", 0, _, 0, INT64_MAX, NULL, "How often it was started again after a failure.") \
 	API_CONDITIONS(F, T)
 API_DECLARE(instance_status, INSTANCE_STATUS)
 
-#define INSTANCE(F, T)                                                                           \
-	API_META(F, T)                                                                           \
-	F(T, obj, spec, "spec", API_REQ, instance_spec, 0, 0, NULL, "What the tenant asks for.") \
-	F(T, obj, status, "status", 0, instance_status, 0, 0, NULL, "What was last observed.")
+#define INSTANCE(F, T)                                                                                  \
+	API_META(F, T)                                                                                  \
+	F(T, obj, spec, "spec", API_REQ, instance_spec, 0, 0, NULL, "The state that the tenant wants.") \
+	F(T, obj, status, "status", 0, instance_status, 0, 0, NULL, "The last observed state.")
 API_DECLARE(instance, INSTANCE)
 extern const struct api_kind api_kind_instance;
 
-/* status.id, or the uid that it will be where it is not written yet. */
+/* Returns status.id or, if it is not written yet, the uid, which it will be. Borrowed. */
 static inline const char *instance_id(const struct instance *i) {
 	return i->status && i->status->id && *i->status->id ? i->status->id : i->meta.uid;
 }
 
-/* True if it has a host. */
+/* True if the instance has a host. */
 static inline bool instance_is_bound(const struct instance *i) {
 	return i->status && i->status->host && *i->status->host;
 }
@@ -69,9 +69,9 @@ API_DECLARE(instancetype_spec, RESOURCES_TYPE_FIELDS)
 API_DECLARE(instancetype, INSTANCETYPE)
 extern const struct api_kind api_kind_instancetype;
 
-/* What one instance of type T takes; of RESOURCE_instances 1. */
+/* What an instance of type T takes; RESOURCE_instances is 1. */
 struct resources instancetype_size(const struct instancetype *t);
-/* What an instance with status S was placed with. */
+/* What an instance with status S was placed with; RESOURCE_instances is 1. */
 struct resources instance_size(const struct instance_status *s);
 void instance_set_size(struct instance_status *to, const struct resources *size);
 
@@ -91,6 +91,6 @@ API_DECLARE(image_disk, IMAGE_DISK)
 API_DECLARE(image_spec, IMAGE_SPEC)
 #define IMAGE(F, T)    \
 	API_META(F, T) \
-	F(T, obj, spec, "spec", API_REQ, image_spec, 0, 0, NULL, "Where it is.")
+	F(T, obj, spec, "spec", API_REQ, image_spec, 0, 0, NULL, "The files of the image.")
 API_DECLARE(image, IMAGE)
 extern const struct api_kind api_kind_image;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* From JSON text to C structs, with every check a field declares. See api.h. */
+/* Parses JSON text into C structs and makes every check that a field declares. See api.h. */
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 
 #define DEPTH_MAX 16
 
-/* Where the parser is: a chain on the stack, turned into "spec.ingress[2].port" only when an error is made. */
+/* The parser's position: a chain on the stack. It is printed ("spec.ingress[2].port") only for an error. */
 struct at {
 	const struct at *up;
 	const char *name; /* NULL: an index */
@@ -37,7 +37,7 @@ static void at_print(const struct at *at, struct buf *b) {
 		buf_printf(b, "[%zu]", at->index);
 }
 
-/* Adds an error at AT; always returns -EINVAL, though parsing goes on to find more. */
+/* Adds an error at AT. Always returns -EINVAL, but parsing continues to find more errors. */
 static int wrong(struct parser *p, const struct at *at, enum api_reason reason, const char *fmt, ...) {
 	char msg[256];
 	_buf_free_ struct buf path = {.max = 256};
@@ -50,7 +50,7 @@ static int wrong(struct parser *p, const struct at *at, enum api_reason reason, 
 	return -EINVAL;
 }
 
-/* The value's JSON type is not what the field wants: say so and step over it. */
+/* The value has the wrong JSON type: adds an error and skips the value. */
 static int wrong_type(struct parser *p, const struct at *at, const char *want) {
 	int got = jr_peek(p->r);
 	if (got < 0 || jr_skip(p->r, NULL, NULL) < 0)
@@ -73,7 +73,7 @@ static void check_string(struct parser *p, const struct at *at, const struct api
 		wrong(p, at, API_INVALID, "%s", err.msg);
 }
 
-/* 0 with *OUT set (NULL if the value was of a wrong type), or negative if the text is bad or memory is short. */
+/* 0: *OUT is set (NULL if the value had a wrong type). Negative: the text is bad, or there is no memory. */
 static int parse_str(struct parser *p, const struct at *at, const struct api_format *format, unsigned flags,
                      int64_t min, int64_t max, char **out) {
 	const char *s;
@@ -102,7 +102,7 @@ static int parse_str(struct parser *p, const struct at *at, const struct api_for
 
 static int parse_struct(struct parser *p, const struct at *at, const struct api_desc *d, void *out);
 
-/* Calls back with one element at a time, each in a slot of a growing array. */
+/* Calls PARSE_ELEM for each element, with a new place in a growing array. */
 static int parse_list(struct parser *p, const struct at *at, const struct api_field *f, size_t elem_size,
                       int (*parse_elem)(struct parser *, const struct at *, const struct api_field *, void *),
                       void **ret_v, size_t *ret_n) {
@@ -147,13 +147,13 @@ static int parse_elem_struct(struct parser *p, const struct at *at, const struct
 
 static int parse_elem_str(struct parser *p, const struct at *at, const struct api_field *f, void *slot) {
 	int r = parse_str(p, at, f->format, f->flags & API_MAY_BE_EMPTY ? 0 : API_REQ, 0, 253, slot);
-	/* A null pointer would surprise whoever walks the list. */
+	/* List elements must not be NULL, so that callers need no check. */
 	if (r == 0 && !*(char **)slot && !(*(char **)slot = strdup("")))
 		return -ENOMEM;
 	return r;
 }
 
-/* The string that tells elements of a keyed list or set apart, or NULL. */
+/* The string by which elements of a keyed list or set are told apart; NULL: it has none. */
 static const char *elem_key(const struct api_field *f, const char *elem) {
 	if (f->type == API_TYPE_strs)
 		return *(char *const *)elem;
@@ -169,7 +169,7 @@ static void check_duplicates(struct parser *p, const struct at *at, const struct
 	size_t size = f->type == API_TYPE_strs ? sizeof(char *) : f->sub->size;
 	if (!(f->flags & (API_KEY_NAME | API_KEY_TYPE | API_SET)))
 		return;
-	/* Quadratic, on at most a few hundred elements. */
+	/* This is quadratic, but lists have at most a few hundred elements. */
 	for (size_t i = 1; i < n; i++)
 		for (size_t j = 0; j < i; j++) {
 			const char *a = elem_key(f, v + i * size), *b = elem_key(f, v + j * size);
@@ -243,7 +243,7 @@ static int parse_map(struct parser *p, const struct at *at, const struct api_fie
 static int parse_int(struct parser *p, const struct at *at, const struct api_field *f, struct api_i64 *out) {
 	if (jr_peek(p->r) != JR_NUMBER)
 		return wrong_type(p, at, "a whole number");
-	/* A number that is malformed is bad JSON; one that is only not an int64 is this field's error. */
+	/* A malformed number is bad JSON. A number that is no int64 is only an error of this field. */
 	struct jr before = *p->r;
 	int64_t v;
 	if (jr_i64(p->r, &v) < 0) {
@@ -326,7 +326,7 @@ static bool is_absent(const struct api_field *f, const char *base) {
 	}
 }
 
-/* A field is looked for from the one after the last: members mostly come in declared order. */
+/* Searches from the field after the last one found: members mostly come in the declared order. */
 static const struct api_field *find_field(const struct api_desc *d, size_t *hint, const char *key, size_t len) {
 	for (size_t i = 0; i < d->n_fields; i++) {
 		size_t at = *hint + i;
@@ -361,7 +361,7 @@ static int parse_struct(struct parser *p, const struct at *at, const struct api_
 		}
 		struct at here = {.up = at, .name = f->name, .depth = at ? at->depth + 1 : 0};
 		uint64_t bit = UINT64_C(1) << (f - d->fields);
-		if (seen & bit) { /* the first one would leak or be mixed with the second */
+		if (seen & bit) { /* parsing the second would leak the first or mix with it */
 			wrong(p, &here, API_DUPLICATE, "is there twice");
 			if ((r = jr_skip(p->r, NULL, NULL)) < 0)
 				return r;
@@ -383,7 +383,7 @@ static int parse_struct(struct parser *p, const struct at *at, const struct api_
 	return 0;
 }
 
-/* Turns what parse_struct() says into the caller's result: 0 only if nothing was wrong at all. */
+/* The result for the caller: 0 only if there was no error at all. */
 static int api_parse_finish(struct parser *p, int r, size_t errors_before) {
 	if (p->r->failed) {
 		struct error err;
@@ -405,7 +405,7 @@ int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct ap
 	return rc;
 }
 
-/* apiVersion and kind, if they are there, must be K's. */
+/* Checks that apiVersion and kind, if present, are those of K. */
 static int api_parse_check_type(const struct api_kind *k, const char *json, size_t len, struct api_errors *errs) {
 	struct jr r;
 	const char *key, *s;
@@ -419,7 +419,9 @@ static int api_parse_check_type(const struct api_kind *k, const char *json, size
 			bool is_version = n == 10 && memcmp(key, "apiVersion", 10) == 0;
 			bool is_kind = n == 4 && memcmp(key, "kind", 4) == 0;
 			if (!is_version && !is_kind) {
-				/* They come first in all sane objects; a metadata that precedes them costs a skip. */
+				/*
+				 * Normally these two come first. A member before them only costs the time to skip it.
+				 */
 				if (jr_skip(&r, NULL, NULL) < 0)
 					break;
 				continue;

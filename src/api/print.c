@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* From C structs to JSON text; and comparing and freeing them, which walk the same tables. */
+/* Prints C structs as JSON text, and compares and frees them, by the same tables. */
 
 #include <string.h>
 

@@ -163,19 +163,19 @@ static void binding_check_update(const void *old, const void *new, struct api_er
 /* ---- kinds ---- */
 
 static const struct api_column role_columns[] = {
-	{"Created At", "string", ".metadata.creationTimestamp", "When it was made.", 0},
+	{"Created At", "string", ".metadata.creationTimestamp", "When it was created.", 0},
 	{0},
 };
 static const struct api_column binding_columns[] = {
-	{"Role", "string", ".roleRef.kind/.roleRef.name", "The role that is given.", 0},
+	{"Role", "string", ".roleRef.kind/.roleRef.name", "The role that is granted.", 0},
 	{"Age", "string", API_COLUMN_AGE, "Time since it was created.", 0},
-	{"Users", "string", ".subjects", "To these users.", 1},
-	{"Groups", "string", ".subjects", "To these groups.", 1},
-	{"ServiceAccounts", "string", ".subjects", "To these ServiceAccounts.", 1},
+	{"Users", "string", ".subjects", "Users who are granted the role.", 1},
+	{"Groups", "string", ".subjects", "Groups that are granted the role.", 1},
+	{"ServiceAccounts", "string", ".subjects", "ServiceAccounts that are granted the role.", 1},
 	{0},
 };
 
-/* A tenant's admin gives rights in his namespace, as far as he has them (apiserver/auth/escalate.h). */
+/* A tenant's admin grants rights in his namespace, as far as he has them himself (apiserver/auth/escalate.h). */
 static const struct access_grant admin_grants[] = {
 	{ACCESS_KUBE_ADMIN, ".", ACCESS_READ " " ACCESS_WRITE},
 	{0},
@@ -203,7 +203,7 @@ const struct api_kind api_kind_clusterrole = {
 	.kind = "ClusterRole",
 	.plural = "clusterroles",
 	.singular = "clusterrole",
-	.doc = "Rights in all namespaces, or in one where a RoleBinding gives it.",
+	.doc = "Rights in all namespaces, or in the namespace of a RoleBinding that names it.",
 	.name_format = &api_format_segment,
 	.desc = &api_desc_cluster_role,
 	.access = &access_operator,
@@ -217,7 +217,7 @@ const struct api_kind api_kind_rolebinding = {
 	.kind = "RoleBinding",
 	.plural = "rolebindings",
 	.singular = "rolebinding",
-	.doc = "Gives a role to somebody within a namespace.",
+	.doc = "Grants a role to subjects within a namespace.",
 	.namespaced = true,
 	.name_format = &api_format_segment,
 	.desc = &api_desc_role_binding,
@@ -233,7 +233,7 @@ const struct api_kind api_kind_clusterrolebinding = {
 	.kind = "ClusterRoleBinding",
 	.plural = "clusterrolebindings",
 	.singular = "clusterrolebinding",
-	.doc = "Gives a ClusterRole to somebody everywhere.",
+	.doc = "Grants a ClusterRole to subjects in all namespaces.",
 	.name_format = &api_format_segment,
 	.desc = &api_desc_role_binding,
 	.access = &access_operator,

@@ -30,7 +30,7 @@ const char *resources_name(int row) {
 	return rows[row].name;
 }
 
-/* The row of WHICH whose name comes next after that of row AFTER (-1: the first name); -1 if there is none. */
+/* Returns the row of WHICH with the next name after that of row AFTER (-1: the first name); -1: there is none. */
 static int resources_next_by_name(unsigned which, int after) {
 	int best = -1;
 	RESOURCES_FOREACH (i)

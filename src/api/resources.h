@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * What instances take of hosts and quotas. RESOURCES is the table of it. A row gives the fields of InstanceType,
- * Instance, Host and TenantQuota, their columns in kubectl, and an amount in struct resources; placement, quotas and
- * messages go over all rows and name none. A new resource needs a row, and what measures it: nacre-node, which reports
- * the capacity of its host (fabric/fabric.h) and gives each instance its part.
+ * What instances take from hosts and quotas, in one table, RESOURCES. A row gives the fields of InstanceType, Instance,
+ * Host and TenantQuota, their columns in kubectl, and an amount in struct resources. Placement, quotas and messages go
+ * over all rows and name none. A new resource needs a row and something that measures it: nacre-node reports the
+ * capacity of its host (fabric/fabric.h) and gives each instance its part.
  *
  *     R(F, T, member, "name", "column", "title", "too little", "unit", flags,
  *       types, min, max,  hosts, max,  quotas, max)
@@ -15,20 +15,20 @@
  * column      the heading in kubectl get
  * title       the first words of the field's description
  * too little  why a host has no room: "too few vCPUs (free 3 at most, asked 8)"
- * unit        what follows an amount in that sentence, with its space; "" if the words before say it
- * flags       API_REQ if types and hosts must have the field. A new row can't: objects of earlier versions lack the
- *             field, which then counts as 0.
- * types       YES: an InstanceType says how much, MIN to MAX, and an Instance's status what it was placed with
+ * unit        what follows an amount in that sentence, with its blank; "" if the words before it suffice
+ * flags       API_REQ if types and hosts must have the field. A new row must not have it: objects of earlier versions
+ *             lack the field, which then counts as 0.
+ * types       YES: an InstanceType has the amount, MIN to MAX, and an Instance's status the amount it was placed with
  * hosts       YES: hosts report how much they have, at most MAX, and operators may limit it; NO: no host runs out of it
  * quotas      YES: TenantQuotas count and limit it, to at most MAX
  *
- * Fields and columns have the order of the rows. If a host is short of several, the first row is told.
+ * Fields and columns have the order of the rows. If a host is short of several resources, messages name the first row.
  *
- * A keyed resource, such as GPUs by model, will be one row, too. Its field in the API is a list of key and amount, and
- * it has several places in struct resources, one for each key: a key gets the next place when an InstanceType first
- * names it, which only an operator can do, and keeps it while the process lives. A column says how many places there
- * are, and the API refuses InstanceTypes past that. Its names are "gpus.MODEL". As an amount remains one number in one
- * place, nothing changes for those who add, compare and copy.
+ * A keyed resource, such as GPUs by model, will be one row, too. Its field in the API will be a list of keys and
+ * amounts. In struct resources it will have several places, one for each key. A key gets the next place when an
+ * InstanceType first names it, which only an operator can create, and keeps it while the process lives. A column will
+ * say how many places there are; the API refuses InstanceTypes with more keys. Its names are "gpus.MODEL". An amount
+ * remains one number in one place, so code that adds, compares and copies amounts doesn't change.
  */
 
 #include "api/api.h"
@@ -51,7 +51,7 @@
 #define RESOURCE_INDEX(F, T, m, ...) RESOURCE_##m,
 enum { RESOURCES(RESOURCE_INDEX, _, _) N_RESOURCES };
 
-/* Sets of rows, one bit for each. */
+/* Sets of rows: one bit for each row. */
 #define RESOURCE_TYPES_BIT(F, T, m, name, column, title, too, unit, flags, types, ...) \
 	RESOURCE_IF_##types(| 1U << RESOURCE_##m)
 #define RESOURCE_HOSTS_BIT(F, T, m, name, column, title, too, unit, flags, types, tmin, tmax, hosts, ...) \
@@ -59,19 +59,22 @@ enum { RESOURCES(RESOURCE_INDEX, _, _) N_RESOURCES };
 #define RESOURCES_OF_TYPES (0U RESOURCES(RESOURCE_TYPES_BIT, _, _))
 #define RESOURCES_OF_HOSTS (0U RESOURCES(RESOURCE_HOSTS_BIT, _, _))
 
-/* An amount of each resource: what there is, what is taken, or a limit. It has no pointers: copy it freely. */
+/* An amount of each resource: what exists, what is taken, or a limit. It has no pointers and may be copied. */
 struct resources {
 	int64_t v[N_RESOURCES];
 };
 
-/* For each row I. Unrolled, because placement does this for each host: as a loop it costs placement 10 % more. */
+/*
+ * Loops over all rows I. It is unrolled because placement does this for each host: a real loop costs placement 10 %
+ * more.
+ */
 #define RESOURCES_FOREACH(i) _Pragma("GCC unroll 8") for (int i = 0; i < N_RESOURCES; i++)
 
-/* The amount of what has no limit, and such an amount of every resource. */
+/* The amount that means no limit, and that amount of every resource. */
 #define RESOURCE_UNLIMITED  INT64_MAX
 #define RESOURCES_UNLIMITED ((struct resources){.v = {[0 ... N_RESOURCES - 1] = RESOURCE_UNLIMITED}})
 
-/* A sum that int64_t can't hold becomes INT64_MAX or INT64_MIN. A difference may be negative. */
+/* A result beyond int64_t becomes INT64_MAX or INT64_MIN. A difference may be negative. */
 static inline void resources_add(struct resources *to, const struct resources *what) {
 	RESOURCES_FOREACH (i)
 		if (__builtin_add_overflow(to->v[i], what->v[i], &to->v[i]))
@@ -84,11 +87,11 @@ static inline void resources_subtract(struct resources *from, const struct resou
 			from->v[i] = what->v[i] < 0 ? INT64_MAX : INT64_MIN;
 }
 
-/* N times ONE, with the same bounds. */
+/* N times ONE, with the same limits. */
 struct resources resources_times(const struct resources *one, int64_t n);
 bool resources_equal(const struct resources *a, const struct resources *b);
 
-/* The first row of which ROOM has less than WANT; N_RESOURCES if there is enough of each. */
+/* The first row in which ROOM is less than WANT; N_RESOURCES: there is enough of each. */
 static inline int resources_short(const struct resources *room, const struct resources *want) {
 	int i = 0;
 	while (i < N_RESOURCES && room->v[i] >= want->v[i])
@@ -96,16 +99,19 @@ static inline int resources_short(const struct resources *room, const struct res
 	return i;
 }
 
-/* ---- words ---- */
+/* ---- text ---- */
 
-const char *resources_name(int row); /* in the API */
+const char *resources_name(int row); /* the name in the API */
 
 #define RESOURCES_TEXT_MAX ((size_t)48 * N_RESOURCES)
-/* "memoryMiB=512,vcpus=2": the amounts of ROWS (one bit for each), sorted by name as Kubernetes does. Returns OUT. */
+/*
+ * Prints the amounts of ROWS (one bit for each row), sorted by name as in Kubernetes: "memoryMiB=512,vcpus=2". Returns
+ * OUT.
+ */
 const char *resources_print(const struct resources *r, unsigned rows, char out[static RESOURCES_TEXT_MAX]);
 
 #define RESOURCE_SHORT_MAX 128
-/* What is short, and by how much: "too few vCPUs (free 3 at most, asked 8)". Returns OUT. */
+/* Prints which resource is short, and by how much: "too few vCPUs (free 3 at most, asked 8)". Returns OUT. */
 const char *resources_print_short(int row, int64_t free, int64_t asked, char out[static RESOURCE_SHORT_MAX]);
 
 /* ---- for the declarations of kinds ---- */
@@ -146,7 +152,7 @@ const char *resources_print_short(int row, int64_t free, int64_t asked, char out
 /* clang-format on */
 
 /*
- * Each is put in place of F of such a list and then gives a statement for each field. FROM is a pointer.
+ * Statements for each field. Each macro is used in place of F of such a list. FROM is a pointer.
  * RESOURCE_READ        copies the field of *FROM into the struct resources `ret`; an absent field is 0
  * RESOURCE_READ_LIMIT  lowers the amount in `ret` to the field of *FROM, if that is present
  * RESOURCE_WRITE       copies the amount of the struct resources *FROM into the field of *`to`

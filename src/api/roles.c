@@ -9,37 +9,39 @@
 
 #define LABEL "rbac.authorization.k8s.io/aggregate-to-"
 
-/* Lists are words. A rule of URLs has no groups and resources. */
+/* Lists are words. A rule for URLs has no groups and resources. */
 struct rule {
 	const char *groups, *resources, *verbs, *urls;
 };
 
 struct default_role {
 	const char *name;
-	const char *ns;            /* a Role there; NULL: a ClusterRole */
-	enum access_role role;     /* the kinds say what it may do with them, and how far in NS; 0: nothing */
-	enum access_role includes; /* another's grants too, or 0 */
-	const char *aggregated_to; /* the role that takes these rules in, or NULL */
-	const char *aggregates;    /* takes in the rules of roles made for this one, or NULL */
-	const char *groups;        /* whom it is given, or NULL; a name with blanks there is none */
+	const char *ns;            /* namespace of a Role; NULL: a ClusterRole */
+	enum access_role role;     /* gets what the kinds grant to this role (for a Role: in NS); 0: nothing */
+	enum access_role includes; /* gets the grants of this role, too; 0: none */
+	const char *aggregated_to; /* the role that aggregates these rules, or NULL */
+	const char *aggregates;    /* aggregates the rules of the roles labelled for this name, or NULL */
+	const char *groups;        /* groups that are granted the role, or NULL; names with blanks are not possible */
 	const char *user;
-	struct rule rules[3]; /* of what is no kind of api_kinds */
+	struct rule rules[3]; /* for resources that are no kinds in api_kinds */
 };
 
 static const struct default_role nacre_roles[] = {
 	/* ---- programs ---- */
 	{.name = ROLES_CONTROLLER, .role = ACCESS_CONTROLLER, .user = ROLES_CONTROLLER},
 	{.name = ROLES_CONTROLLER, .ns = ROLES_SYSTEM_NS, .role = ACCESS_CONTROLLER, .user = ROLES_CONTROLLER},
-	/* What of these is a host's own is told by its name: by nacre-apiserver itself, by admission.h elsewhere. */
+	/*
+         * Which objects are a host's own is decided by nacre-apiserver itself; elsewhere by the policy of admission.h.
+         */
 	{.name = ROLES_HOSTS, .role = ACCESS_HOSTS, .groups = ROLES_HOSTS},
 	{.name = ROLES_HOSTS, .ns = ROLES_SYSTEM_NS, .role = ACCESS_HOSTS, .groups = ROLES_HOSTS},
 	{.name = ROLES_EDGES, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
 	{.name = ROLES_EDGES, .ns = ROLES_SYSTEM_NS, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
 	/* ---- tenants ---- */
 	{.name = "nacre:view", .role = ACCESS_TENANT_VIEW, .aggregated_to = "view"},
-	/* By itself it is all that a tenant needs for instances, also where nobody aggregates roles. */
+	/* This role suffices for a tenant's instances, even where no server aggregates roles. */
 	{.name = "nacre:edit", .role = ACCESS_TENANT_EDIT, .includes = ACCESS_TENANT_VIEW, .aggregated_to = "edit"},
-	/* What all tenants may choose from. */
+	/* The kinds from which all tenants may choose. */
 	{.name = "nacre:catalog", .role = ACCESS_EVERYBODY, .groups = "system:authenticated"},
 };
 
@@ -58,7 +60,7 @@ static const struct default_role kubernetes_roles[] = {
          .groups = "system:authenticated",
          .rules = {{NULL, NULL, "get",
                     "/livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"},
-                   /* Here they say no more than OpenAPI does. */
+                   /* These only show what OpenAPI shows as well. */
                    {"apiextensions.k8s.io", "customresourcedefinitions", "get list"}}},
 	{.name = "system:basic-user",
          .groups = "system:authenticated",
@@ -72,7 +74,7 @@ static const struct default_role kubernetes_roles[] = {
          .rules = {{NULL, NULL, "get", "/metrics /livez /livez/* /readyz /readyz/* /healthz /healthz/*"}}},
 };
 
-/* The first default role that has what the kinds grant to ROLE. */
+/* Returns the first default role with the grants of ROLE. */
 const char *roles_name(enum access_role role) {
 	for (size_t i = 0; i < ARRAY_SIZE(nacre_roles); i++)
 		if (nacre_roles[i].role == role)
@@ -83,7 +85,7 @@ const char *roles_name(enum access_role role) {
 	return "";
 }
 
-/* NULL: absent. */
+/* A list of the words; NULL if TEXT is NULL. */
 static json_t *words(const char *text) {
 	json_t *list = text ? json_array() : NULL;
 	const char *w;
@@ -114,7 +116,7 @@ struct granted {
 	json_t *rules;
 };
 
-/* Resources of one group on which the role has the same verbs share a rule. */
+/* Returns the rule for resources of GROUP with these verbs; resources with the same verbs share a rule. */
 static json_t *rule_for(json_t *rules, const char *group, json_t *verbs) {
 	size_t i;
 	json_t *rule;
@@ -212,7 +214,7 @@ int roles_yaml(struct buf *out, struct error *err) {
 		json_decref(list);
 		return error_oom(err);
 	}
-	buf_puts(out, "# Made by `nacre rbac`: what Nacre's programs and tenants may do on a Kubernetes API.\n");
+	buf_puts(out, "# Made by `nacre rbac`: the rights of Nacre's programs and tenants on a Kubernetes API.\n");
 	json_array_foreach(list, i, v) {
 		buf_puts(out, "---\n");
 		api_yaml(out, v);

@@ -2,10 +2,9 @@
 #pragma once
 
 /*
- * The roles and bindings that are there from the start, made of what the kinds grant (access.h): those that Nacre's
- * programs and tenants need on any Kubernetes API (deploy/rbac.yaml is made of them), and for nacre-apiserver those of
- * Kubernetes itself as well, of the same names and meaning (plugin/pkg/auth/authorizer/rbac/bootstrappolicy), as far as
- * there are such resources.
+ * The default roles and bindings, made from what the kinds grant (access.h). Nacre's programs and tenants need some of
+ * them on any Kubernetes API (deploy/rbac.yaml). nacre-apiserver also has those of Kubernetes itself, with the same
+ * names and meaning (plugin/pkg/auth/authorizer/rbac/bootstrappolicy), for the resources that it has.
  */
 
 #include <jansson.h>
@@ -14,10 +13,10 @@
 #include "api/access.h"
 #include "base/buf.h"
 
-/* The namespace of Nacre's own leases. */
+/* The namespace of Nacre's own Leases. */
 #define ROLES_SYSTEM_NS "nacre-system"
 
-/* Groups and users of Nacre's programs; a name follows the prefix. */
+/* Groups and users of Nacre's programs. The prefixes are followed by the name of a Host. */
 #define ROLES_HOSTS       "system:nacre:hosts"
 #define ROLES_EDGES       "system:nacre:edges"
 #define ROLES_HOST_PREFIX "system:nacre:host:"
@@ -27,13 +26,13 @@
 #define ROLES_AUTOUPDATE "rbac.authorization.kubernetes.io/autoupdate"
 
 /*
- * A new list of ClusterRoles, ClusterRoleBindings, Roles and RoleBindings as JSON trees, with apiVersion and kind.
- * ALL: Kubernetes' as well. NULL on no memory.
+ * A new list of ClusterRoles, ClusterRoleBindings, Roles and RoleBindings as JSON trees, with apiVersion and kind. ALL:
+ * also those of Kubernetes. NULL: no memory.
  */
 json_t *roles_defaults(bool all);
 
-/* As "nacre:view". */
+/* The name of the first default role with the grants of ROLE: "nacre:view". "" if there is none. */
 const char *roles_name(enum access_role role);
 
-/* deploy/rbac.yaml: the namespace, then Nacre's roles and bindings. */
+/* Writes deploy/rbac.yaml to OUT: the namespace, then Nacre's roles and bindings. */
 int roles_yaml(struct buf *out, struct error *err) _must_use_;

@@ -8,8 +8,8 @@ API_DEFINE(scale_status, SCALE_STATUS)
 API_DEFINE(scale, SCALE)
 
 static const struct api_column columns[] = {
-	{"Desired", "integer", ".spec.replicas", "How many there shall be.", 0},
-	{"Available", "integer", ".status.replicas", "How many there are.", 0},
+	{"Desired", "integer", ".spec.replicas", "The desired count.", 0},
+	{"Available", "integer", ".status.replicas", "The present count.", 0},
 	{0},
 };
 

@@ -3,8 +3,9 @@
 /*
  * Schemas and CRDs. The rules for structural schemas and the x-kubernetes extensions are those of
  * kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions.
- * jansson's json_object_set_new() and friends take NULL values as failures, so one check of
- * the last result would not do: out of memory anywhere ends in NULL for the whole by `failed`.
+ *
+ * jansson's json_object_set_new() and similar functions fail if the value is NULL, but the result of the last call
+ * alone doesn't show an earlier failure. `failed` records any failure, and the whole is then NULL.
  */
 
 #include "api/schema.h"
@@ -28,7 +29,7 @@ static void append(struct builder *b, json_t *array, json_t *value) {
 		b->failed = true;
 }
 
-/* Nothing if V is NULL. */
+/* Adds nothing if V is NULL. */
 static void set_strings(struct builder *b, json_t *obj, const char *key, const char *const *v) {
 	if (!v)
 		return;
@@ -40,7 +41,7 @@ static void set_strings(struct builder *b, json_t *obj, const char *key, const c
 
 static json_t *schema_of(struct builder *b, const struct api_desc *d);
 
-/* Adds a validation to the schema S; what RULE says must hold, else MESSAGE is told. */
+/* Adds a validation to the schema S: RULE must be true; if it isn't, MESSAGE is shown. */
 static void add_validation(struct builder *b, json_t *s, const char *rule, const char *message) {
 	json_t *list = json_object_get(s, "x-kubernetes-validations");
 	if (!list) {
@@ -168,7 +169,7 @@ json_t *api_schema(const struct api_desc *d) {
 	return api_schema_finish(&b, s);
 }
 
-/* "spec.ingress[]" under the schema of a kind. A borrowed reference, NULL if there is none. */
+/* Finds "spec.ingress[]" in the schema of a kind. A borrowed reference; NULL: there is none. */
 static json_t *schema_at(json_t *s, const char *path) {
 	while (s && *path) {
 		size_t n = strcspn(path, ".[");
@@ -194,8 +195,8 @@ static void add_rules(struct builder *b, json_t *s, const struct api_kind *k) {
 }
 
 /*
- * A transition rule isn't run when the field appears or goes, so an immutable field that is optional
- * needs a rule on its parent: once there, always there; once absent, always absent.
+ * A transition rule isn't evaluated when the field is added or removed. So an optional immutable field needs a rule on
+ * its parent: a field that is present stays present, and a field that is absent stays absent.
  */
 static void add_presence_rules(struct builder *b, json_t *s, const struct api_desc *d) {
 	for (size_t i = 0; i < d->n_fields; i++) {
@@ -281,7 +282,7 @@ json_t *api_crd(const struct api_kind *k) {
 	return crd ? api_schema_finish(&b, crd) : NULL;
 }
 
-/* Block-style YAML of a JSON tree. Strings are always in JSON's double quotes, which YAML takes as they are. */
+/* Prints a JSON tree as block-style YAML. Strings are in JSON's double quotes, which YAML reads in the same way. */
 static void yaml(struct buf *out, const json_t *v, unsigned indent, bool in_list) {
 	const char *key;
 	json_t *child;

@@ -59,8 +59,8 @@ const struct api_kind api_kind_tenantquota = {
 	.plural = "tenantquotas",
 	.singular = "tenantquota",
 	.short_names = short_names,
-	.doc = "How much the instances of one namespace may take together; the operator's to write, the tenant's to "
-	       "read. The one called default in namespace nacre-system holds for each namespace that has none.",
+	.doc = "How much the instances of one namespace may take together. The operator writes it, the tenant may only "
+	       "read it. The one called default in namespace nacre-system applies to each namespace that has none.",
 	.namespaced = true,
 	.has_status = true,
 	.desc = &api_desc_tenantquota,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Each kind says who may do what with it, and says nothing that the roles, restrict.c or the policies can't follow. */
+/*
+ * Each kind declares who may do what with it, and only in ways that the roles, restrict.c and the policies implement.
+ */
 
 #include "api/access.h"
 #include "api/admission.h"
@@ -19,7 +21,7 @@ static const struct api_field *field_of(const struct api_desc *d, const char *na
 	return NULL;
 }
 
-/* The field at a path of members; a field of metadata counts as a string. */
+/* True if the path leads to a string field. A field of metadata counts as a string. */
 static bool is_string_at(const struct api_desc *d, const char *path) {
 	const struct api_field *f = NULL;
 	if (streq(path, "metadata.name"))
@@ -38,7 +40,7 @@ static void check_words(const struct api_kind *k, const char *part, const char *
 	const char *w;
 	if (!words || streq(words, "*"))
 		return;
-	/* Nothing but this part may hold what the words are to bound. */
+	/* The members that the words limit must be the only ones. */
 	assert_false(k->desc->open);
 	for (size_t i = 0; i < k->desc->n_fields; i++)
 		if (!access_has_word("metadata spec status", k->desc->fields[i].name))
@@ -65,7 +67,7 @@ static void check_grants(const struct api_kind *k, const struct access_grant *g,
 	if (!*roles_name(g->role))
 		fail_msg("%s: there is no role for %d", k->kind, g->role);
 	if (g->ns)
-		assert_string_equal(g->ns, ROLES_SYSTEM_NS); /* roles.c has roles for no other */
+		assert_string_equal(g->ns, ROLES_SYSTEM_NS); /* roles.c has no roles for other namespaces */
 }
 
 static bool may_list(const struct api_kind *k, const char *path) {

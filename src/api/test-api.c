@@ -89,7 +89,7 @@ static void test_reject(void **state) {
 		"{\"spec\":{\"host\":\"h\",\"vtep\":\"fd00::1\",\"ip\":\"fd00::2\",\"mac\":\"01:00:5e:00:00:01\"}}",
 		"spec.mac: `01:00:5e:00:00:01` is a multicast MAC address; the first byte must be even");
 	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"instance\",\"prefix\":\"2001:db8::/80\"}}",
-	              "spec.prefix: `2001:db8::/80` holds no /64, which use instance needs");
+	              "spec.prefix: `2001:db8::/80` is smaller than a /64, which use instance needs");
 	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"mac\",\"macPrefix\":\"03:00:00\"}}",
 	              "spec.macPrefix: `03:00:00` must be the first three bytes of a unicast MAC, such as 02:4e:01");
 	expect_errors(&api_kind_image, "{\"spec\":{\"kernel\":{\"kernel\":\"../../etc/passwd\"}}}",
@@ -166,7 +166,7 @@ static void test_dom(void **state) {
 	api_free(&api_kind_instance, a);
 	api_free(&api_kind_instance, b);
 
-	/* status.id may come, and then stays. */
+	/* status.id may be added, and then can't change. */
 	static const struct {
 		const char *old, *new;
 		size_t errors;
@@ -244,7 +244,7 @@ static void test_every_kind(void **state) {
 		assert_ptr_equal(api_kind_find_by_kind((*k)->group, (*k)->version, (*k)->kind), *k);
 		assert_int_equal(api_kind_index(*k), k - api_kinds);
 	}
-	assert_in_range(api_kinds_count(), 1, 64); /* the server has a set of them in 64 bits */
+	assert_in_range(api_kinds_count(), 1, 64); /* the server keeps a set of kinds in 64 bits */
 	assert_int_equal(api_crds_yaml(&crds, &err), 0);
 	assert_int_equal(api_reference(&docs, &err), 0);
 }
@@ -272,7 +272,7 @@ static void test_resources(void **state) {
 	assert_true(resources_equal(&sum, &one));
 	assert_int_equal(resources_short(&sum, &one), N_RESOURCES);
 	assert_int_equal(resources_short(&none, &none), N_RESOURCES);
-	/* The first row that is short, in the order of the table. */
+	/* The first row that is short is named, in the order of the table. */
 	sum = amounts(1, 1, 511);
 	assert_int_equal(resources_short(&sum, &one), RESOURCE_vcpus);
 	assert_string_equal(resources_print_short(RESOURCE_vcpus, 1, 2, why),
@@ -281,7 +281,7 @@ static void test_resources(void **state) {
 	assert_int_equal(resources_short(&sum, &one), RESOURCE_memory_mib);
 	assert_string_equal(resources_print_short(RESOURCE_memory_mib, 511, 512, why),
 	                    "too little memory (free 511 MiB at most, asked 512)");
-	/* At the ends of what there is they stay. */
+	/* Sums and differences stop at the limits of int64_t. */
 	sum = huge;
 	resources_add(&sum, &few);
 	want = amounts(INT64_MAX, INT64_MIN, 2);
@@ -293,7 +293,7 @@ static void test_resources(void **state) {
 	sum = resources_times(&huge, -2);
 	want = amounts(INT64_MIN, INT64_MAX, -6);
 	assert_true(resources_equal(&sum, &want));
-	/* By name, whatever the order of the table. */
+	/* The output is sorted by name, whatever the order of the table. */
 	assert_string_equal(resources_print(&one, 1U << RESOURCE_vcpus | 1U << RESOURCE_memory_mib, text),
 	                    "memoryMiB=512,vcpus=2");
 	sum = amounts(INT64_MIN, INT64_MIN, INT64_MIN);
@@ -311,7 +311,7 @@ static void test_quota(void **state) {
 	assert_true(tenantquota_exceeded("q", &limits, &used, &want, msg));
 	assert_string_equal(msg, "exceeded quota: q, requested: memoryMiB=512,vcpus=2, used: memoryMiB=600,vcpus=7, "
 	                         "limited: memoryMiB=1024,vcpus=8");
-	assert_false(tenantquota_exceeded("q", &limits, &used, &small, msg)); /* exactly */
+	assert_false(tenantquota_exceeded("q", &limits, &used, &small, msg)); /* just within the limits */
 	assert_false(tenantquota_exceeded("q", &limits, &beyond, &unsized, msg));
 	assert_true(tenantquota_exceeded("q", &limits, &used, &most, msg));
 	limits = (struct tenantquota_spec){.instances = API_I64(0)};

@@ -289,13 +289,13 @@ def test_endpoints_are_what_the_instance_was_given(addressed):
     says(post(mac="02:00:00:00:00:02"), "spec.mac")
     says(post(routes=[{"prefix": "2001:db8:1::/64"}, {"prefix": "2001:db8:1:1::/64"}]), "spec.routes[1].prefix", "2001:db8:1:1::/64")
     says(post(b), "Instance default/b", "not on host h1")
-    says(post({"metadata": {"name": "a", "uid": b["metadata"]["uid"]}}), "is not there")
-    says(post({"metadata": {"name": "none", "uid": "x"}}), "is not there")
+    says(post({"metadata": {"name": "a", "uid": b["metadata"]["uid"]}}), "doesn't exist")
+    says(post({"metadata": {"name": "none", "uid": "x"}}), "doesn't exist")
     says(post({"metadata": {"name": "c", "uid": server.get(f"{I}/c").json["metadata"]["uid"]}}), "not on host h1")
     allowed(post())
     # An instance that came from another API server keeps the id that it had there.
     assert server.patch(f"{I}/a/status", {"status": {"id": "of-old"}}).status == 200
-    says(ask("PATCH", X, {"spec": {"routes": []}}), "is not there")
+    says(ask("PATCH", X, {"spec": {"routes": []}}), "doesn't exist")
     says(ask("PATCH", X, {"spec": {"owner": {"uid": "of-old"}}}), "must name this Endpoint i-of-old")
     allowed(ask("DELETE", X))
     X = f"{E}/i-of-old"
@@ -364,20 +364,20 @@ def test_events_are_about_what_is_there(placed):
     nacre_only(placed)
     ask = as_user(placed, HOST)
     uid = placed.get(f"{I}/a").json["metadata"]["uid"]
-    says(ask("POST", EVENTS, event("h1")), "what is there and its own")  # there is no Host h1 yet
+    says(ask("POST", EVENTS, event("h1")), "its own objects that exist")  # there is no Host h1 yet
     for name in ("b", "c", "none"):
-        says(ask("POST", EVENTS, event("h1", "Instance", name)), "what is there and its own")
+        says(ask("POST", EVENTS, event("h1", "Instance", name)), "its own objects that exist")
     system = EVENTS.replace("default", "nacre-system")
-    says(ask("POST", system, event("h1", "Instance", "a", "nacre-system")), "what is there and its own")
+    says(ask("POST", system, event("h1", "Instance", "a", "nacre-system")), "its own objects that exist")
     of = lambda uid: {**event("h1", "Instance", "a"), "involvedObject": {"kind": "Instance", "namespace": "default", "name": "a", "uid": uid}}
-    says(ask("POST", EVENTS, of("another")), "what is there and its own")
+    says(ask("POST", EVENTS, of("another")), "its own objects that exist")
     made = ask("POST", EVENTS, of(uid))
     allowed(made)
     # An Event can't be moved to another object, nor updated after its object is gone.
     path = f"{EVENTS}/{made.json['metadata']['name']}"
-    says(ask("PATCH", path, {"involvedObject": {"name": "b", "uid": None}}), "what is there and its own")
+    says(ask("PATCH", path, {"involvedObject": {"name": "b", "uid": None}}), "its own objects that exist")
     assert placed.delete(f"{I}/a").status == 200
-    says(ask("PATCH", path, {"count": 3}), "what is there and its own")
+    says(ask("PATCH", path, {"count": 3}), "its own objects that exist")
 
 
 def test_edge(placed):

@@ -236,7 +236,7 @@ def test_hosts(cloud):
     h1.may("POST", events, event("e", "t1", "h1"))
     h1.may("PATCH", events + "/e", {"count": 2}, **MERGE)
     h1.may_not("POST", events, event("f", "t1", "h2"))
-    h2.may_not("POST", events, event("f", "t1", "h2"), says="only about what is there and its own")
+    h2.may_not("POST", events, event("f", "t1", "h2"), says="only about its own objects that exist")
     h2.may_not("PATCH", events + "/e", {"count": 3}, **MERGE)
     h1.may_not("POST", events, event("f", "t1", "h1", "Secret", "s"))
     for path in (path_of("t1", "secrets"), path_of("t1", "configmaps"), f"{G}/allocations", f"{G}/addresspools"):
