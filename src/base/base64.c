@@ -39,7 +39,7 @@ int base64_decode(struct buf *out, const char *text, size_t len, size_t *ret_at)
 			return -EINVAL;
 		}
 		v = v << 6 | (uint32_t)d;
-		/* Four digits make three bytes; the last group is cut by its padding. */
+		/* Four digits give three bytes; a last group with padding gives fewer. */
 		if (out && i % 4 > 0) {
 			char byte = (char)(v >> (6 - 2 * (i % 4)) & 0xff);
 			buf_add(out, &byte, 1);

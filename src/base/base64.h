@@ -6,5 +6,6 @@
 #include "base/buf.h"
 
 void base64_encode(struct buf *out, const void *data, size_t len);
-/* Adds what TEXT stands for; OUT NULL only checks. -EINVAL and the offset of the first bad byte in *RET_AT. */
+/* Appends the decoded bytes of TEXT to OUT. With OUT NULL it only checks TEXT. -EINVAL: *RET_AT is the offset of the
+ * first bad byte. */
 int base64_decode(struct buf *out, const char *text, size_t len, size_t *ret_at) _must_use_;

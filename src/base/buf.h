@@ -4,11 +4,9 @@
 /*
  * A growing byte buffer with a stated maximum.
  *
- * Invariants: data[len] is NUL whenever data is not NULL, so data is also a C
- * string. Once an append fails (memory, or the maximum), `failed` stays set and
- * later appends do nothing: build the whole text, then check once with
- * buf_error(). The buffer owns data; buf_free() releases it and leaves an empty
- * buffer with the same maximum.
+ * Invariants: data[len] is NUL whenever data is not NULL, so data is also a C string. Once an append fails (no memory,
+ * or the maximum is exceeded), `failed` stays set and later appends do nothing: append the whole text, then check once
+ * with buf_error(). The buffer owns data; buf_free() releases it and leaves an empty buffer with the same maximum.
  */
 
 #include <stdbool.h>
@@ -34,17 +32,19 @@ void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) _printf_(2, 3);
 
-/* Room for LEN more bytes at data + len, or NULL (and failed). The caller adds to len. */
+/* Makes room for LEN more bytes and returns data + len; the caller adds to len. Returns NULL, and sets failed, on
+ * failure. */
 void *buf_reserve(struct buf *b, size_t len);
 
-/* Forgets the content, keeps the memory, clears failed. */
+/* Empties the buffer, keeps its memory, and clears failed. */
 void buf_reset(struct buf *b);
 
 /* Removes the first LEN bytes (LEN <= b->len). */
 void buf_consume(struct buf *b, size_t len);
 
-/* 0, or -EMSGSIZE/-ENOMEM with a message that names WHAT. */
+/* 0, or -EMSGSIZE or -ENOMEM with a message that begins with WHAT. */
 int buf_error(const struct buf *b, const char *what, struct error *err);
 
-/* Gives the content away as a malloc'ed string ("" when empty), NULL if failed. */
+/* Returns the content as a malloc'ed string ("" when empty), which the caller frees; NULL if failed. The buffer is
+ * empty afterwards. */
 char *buf_steal(struct buf *b);

@@ -4,9 +4,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define OCTETS 32 /* of a number on P-256 */
+#define OCTETS 32 /* octets of a number on P-256 */
 
-/* ECPrivateKey of RFC 5915 for P-256: every length in it is fixed, so the DER around the three numbers is as well. */
+/* ECPrivateKey of RFC 5915 for P-256. Every length in it is fixed, so the DER bytes around the three numbers are fixed,
+ * too. */
 static const unsigned char before_value[] = {0x30, 0x77, 0x02, 0x01, 0x01, 0x04, OCTETS};
 static const unsigned char before_point[] = {0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
                                              0x03, 0x01, 0x07, 0xa1, 0x44, 0x03, 0x42, 0x00, 0x04};
@@ -31,7 +32,8 @@ int eckey_new(gnutls_x509_privkey_t *ret, struct error *err) {
 	return 0;
 }
 
-/* The number N, which may have leading zero octets or lack them, in exactly OCTETS octets. */
+/* Writes the number N, which may have leading zero octets or lack them, as exactly OCTETS octets. False if N is too
+ * long. */
 static bool octets(const gnutls_datum_t *n, unsigned char out[static OCTETS]) {
 	const unsigned char *p = n->data;
 	size_t len = n->size;
@@ -73,10 +75,10 @@ int eckey_print(gnutls_x509_privkey_t key, struct buf *pem, struct error *err) {
 	if (e < 0)
 		return error_set(err, e == GNUTLS_E_MEMORY_ERROR ? ENOMEM : EINVAL, "print a private key: %s",
 		                 gnutls_strerror(e));
-	return fits ? buf_error(pem, "private key", err) : error_set(err, EINVAL, "the key is not one on P-256");
+	return fits ? buf_error(pem, "private key", err) : error_set(err, EINVAL, "the key is not on the curve P-256");
 }
 
-/* The bytes of the block that is called HEADER. The caller wipes them. */
+/* Decodes the PEM block with the label HEADER. The caller wipes and frees its bytes. */
 static bool pem_block(const char *header, const char *pem, size_t len, gnutls_datum_t *ret) {
 	const gnutls_datum_t in = {(unsigned char *)pem, (unsigned)len};
 	return len <= UINT32_MAX && gnutls_pem_base64_decode2(header, &in, ret) == 0;
@@ -85,7 +87,7 @@ static bool pem_block(const char *header, const char *pem, size_t len, gnutls_da
 const char *eckey_refused(const char *pem, size_t len) {
 	/* id-ecPublicKey (RFC 5480 section 2.1.1). */
 	static const unsigned char ec[] = {0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
-	/* Version 1 and the head of a value of 33 octets, the first of them zero. */
+	/* Version 1 and the tag and length of a value of 33 octets, whose first octet is zero. */
 	static const unsigned char longer[] = {0x02, 0x01, 0x01, 0x04, OCTETS + 1, 0x00};
 	gnutls_datum_t der = {0};
 	bool pkcs8 = false, sec1 = pem_block("EC PRIVATE KEY", pem, len, &der);
@@ -94,6 +96,7 @@ const char *eckey_refused(const char *pem, size_t len) {
 	bool too_long = (sec1 || pkcs8) && memmem(der.data, der.size, longer, sizeof(longer));
 	wipe(&der);
 	if (too_long)
-		return "its value has 33 octets where RFC 5915 says 32: clients by rustls (kube-rs) refuse it";
-	return pkcs8 ? "it is PKCS #8: fabric8's Java client reads EC keys only as SEC1" : NULL;
+		return "its value has 33 octets instead of the 32 of RFC 5915, so clients that use rustls (kube-rs) "
+		       "refuse it";
+	return pkcs8 ? "it is in PKCS #8, and fabric8's Java client reads EC keys only in SEC1" : NULL;
 }

@@ -13,7 +13,7 @@ int(error_set)(struct error *err, int code, const char *fmt, ...) {
 	if (code < 0)
 		code = -code;
 	if (code == 0)
-		code = EIO; /* a failure without a cause is still a failure */
+		code = EIO; /* a failure without an errno is still a failure */
 	if (!err)
 		return -code;
 	va_list ap;
@@ -28,7 +28,7 @@ int(error_errno)(struct error *err, int code, const char *fmt, ...) {
 	if (code < 0)
 		code = -code;
 	if (code == 0)
-		code = EIO; /* a failure without a cause is still a failure */
+		code = EIO; /* a failure without an errno is still a failure */
 	if (!err)
 		return -code;
 	va_list ap;

@@ -22,19 +22,19 @@ struct error {
 	char msg[508]; /* longer messages end in "..." */
 };
 
-/* Fills ERR with errno CODE (either sign) and the message; returns -abs(CODE). */
+/* Fills ERR with errno CODE (of either sign) and the message. Returns -abs(CODE). */
 int error_set(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
 
-/* Like error_set(), and appends ": <strerror(CODE)>". */
+/* Like error_set(), but appends ": <strerror(CODE)>" to the message. */
 int error_errno(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
 
-/* Puts "<message>: " before what ERR says already; returns the code ERR holds, negative. */
+/* Puts "<message>: " before the message in ERR. Returns the code in ERR, negated. */
 int error_prefix(struct error *err, const char *fmt, ...) _printf_(2, 3);
 
-/* -ENOMEM with a standard message. */
+/* Fills ERR with a standard message and returns -ENOMEM. */
 int error_oom(struct error *err);
 
-/* Tells compilers and analysers what these functions promise: the result is always negative. */
+/* Tells compilers and analysers that the result of these functions is always negative. */
 #define ERROR_NEGATIVE(call)                     \
 	({                                       \
 		int _negative = (call);          \

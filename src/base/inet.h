@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Addresses, prefixes and MACs: parse, print, compare. Parsers are strict and
- * accept only the canonical text (RFC 5952 for IPv6), so that one value has one
- * spelling and can be used as a name. IPv4 lives in its own family, never mapped.
+ * Addresses, prefixes and MACs: parse, print, compare. Parsers accept only the canonical text (RFC 5952 for IPv6), so
+ * that a value has one spelling and can be used as a name. An IPv4 address has the family AF_INET and is never mapped
+ * into IPv6.
  */
 
 #include <netinet/in.h>
@@ -36,9 +36,9 @@ struct mac {
 #define MAC_STR_MAX    18
 
 int addr_parse(const char *s, struct addr *ret, struct error *err) _must_use_;
-/* Host bits set, or a spelling other than the canonical: -EINVAL, and the message tells the right one. */
+/* -EINVAL if host bits are set or the spelling is not canonical; the message gives the right spelling. */
 int prefix_parse(const char *s, struct prefix *ret, struct error *err) _must_use_;
-/* Lower-case hex with colons; multicast and all-zero MACs are refused. */
+/* Accepts lower-case hex with colons. Refuses multicast MACs and the all-zero MAC. */
 int mac_parse(const char *s, struct mac *ret, struct error *err) _must_use_;
 
 const char *addr_str(const struct addr *a, char out[static ADDR_STR_MAX]);
@@ -54,12 +54,12 @@ struct prefix prefix_of(const struct addr *a, uint8_t len); /* clears host bits 
 uint8_t addr_bits(int family);                              /* 32 or 128 */
 
 /*
- * The INDEXth prefix of length LEN inside POOL (0 is the first).
- * -ERANGE when there is none: LEN shorter than the pool's, or INDEX too large.
+ * The prefix number INDEX (from 0) of length LEN inside POOL. -ERANGE if there is none: LEN is shorter than the pool's
+ * length, or INDEX is too large.
  */
 int prefix_nth(const struct prefix *pool, uint8_t len, uint64_t index, struct prefix *ret) _must_use_;
-/* How many prefixes of length LEN fit in POOL, saturating at UINT64_MAX. */
+/* How many prefixes of length LEN fit in POOL; UINT64_MAX if there are more. */
 uint64_t prefix_count(const struct prefix *pool, uint8_t len);
 
-/* The interface identifier by modified EUI-64 (RFC 4291, appendix A) after the /64 of NET. */
+/* The address of the /64 of NET whose interface identifier is the modified EUI-64 of MAC (RFC 4291, appendix A). */
 struct addr addr_eui64(const struct addr *net, const struct mac *mac);

@@ -16,7 +16,8 @@
 #include "base/tree.h"
 #include "base/util.h"
 
-/* How long to wait for the end of those processes of a killed group that are not ours to reap. */
+/* How long to wait until those processes of a killed group have ended that are not our children, so that we can't reap
+ * them. */
 #define GROUP_MAX_NS  NSEC_PER_SEC
 #define GROUP_POLL_US (5 * USEC_PER_MSEC)
 #define FREE_MAX_NS   NSEC_PER_SEC
@@ -25,9 +26,9 @@
 enum job_state {
 	JOB_WAITING, /* in the queue */
 	JOB_RUNNING,
-	JOB_KILLED, /* and not ended yet */
-	JOB_ENDED,  /* reaped; others of its group may be ending */
-	JOB_OVER,   /* `done` is due */
+	JOB_KILLED, /* the worker was killed but has not ended yet */
+	JOB_ENDED,  /* the worker is reaped; other processes of its group may still be ending */
+	JOB_OVER,   /* `done` has to be called */
 };
 
 struct job {
@@ -35,11 +36,11 @@ struct job {
 	struct jobs *pool;
 	struct job_spec spec;
 	enum job_state state;
-	pid_t pid; /* also of its group */
+	pid_t pid; /* also the id of its process group */
 	int pidfd, result_fd;
 	sd_event_source *end, *timer;
 	uint64_t ended_ns;
-	int r; /* what `done` is told */
+	int r; /* the result for `done` */
 	struct error err;
 	bool has_result;
 	_Alignas(max_align_t) unsigned char result[JOB_RESULT_MAX];
@@ -54,17 +55,19 @@ struct jobs {
 	sd_event_source *pump;
 };
 
-/* What comes through the pipe. One write of at most PIPE_BUF bytes is whole and never blocks in an empty pipe. */
+/* What the worker writes into the pipe. One write of at most PIPE_BUF bytes is atomic and never blocks on an empty
+ * pipe. */
 struct message {
 	int r;
 	struct error err;
 	_Alignas(max_align_t) unsigned char result[JOB_RESULT_MAX];
 };
-_Static_assert(sizeof(struct message) <= PIPE_BUF, "a result is one write to a pipe");
+_Static_assert(sizeof(struct message) <= PIPE_BUF, "a result fits into one write to a pipe");
 
 /* ---- the worker ---- */
 
-/* Whoever gets this signal from the kernel leads the group: the parent is gone, and nobody else would end the rest. */
+/* The kernel sends this signal to the leader of the group when the parent is gone. Nobody else would kill the group
+ * then. */
 static void on_parent_gone(_unused_ int sig) {
 	kill(0, SIGKILL);
 }
@@ -76,13 +79,13 @@ static int worker_signals(void) {
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
 			(void)sigaction(sig, sig == DEATH_SIGNAL ? &die : &dfl, NULL);
-	/* Whoever is gone at the other end of a socket is an error for who writes. */
+	/* A write to a socket whose other end is gone returns an error and does not kill the worker. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	return sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Closes all from 3 on but KEEP[0..N-1]. */
+/* Closes all descriptors from 3 on except KEEP[0..N-1]. */
 static int worker_close(const int *keep, size_t n) {
 	unsigned from = STDERR_FILENO + 1;
 
@@ -104,7 +107,7 @@ static _noreturn_ void worker(const struct job_spec *spec, int fd, pid_t parent)
 	int keep[JOB_KEEP_MAX + 1] = {fd};
 
 	memcpy(keep + 1, spec->keep, spec->n_keep * sizeof(*keep));
-	/* The parent may have gone before its death was asked for. */
+	/* The parent may have ended before PR_SET_PDEATHSIG was set. */
 	if (setpgid(0, 0) < 0 || worker_signals() < 0 || prctl(PR_SET_PDEATHSIG, DEATH_SIGNAL, 0, 0, 0) < 0 ||
 	    getppid() != parent || worker_close(keep, spec->n_keep + 1) < 0)
 		_exit(1);
@@ -115,7 +118,7 @@ static _noreturn_ void worker(const struct job_spec *spec, int fd, pid_t parent)
 /* ---- the loop's side ---- */
 
 static void jobs_wake(struct jobs *j) {
-	/* Can't fail: the source is there, and only its state changes. */
+	/* Can't fail: the source exists, and only its state changes. */
 	(void)sd_event_source_set_enabled(j->pump, SD_EVENT_ONESHOT);
 }
 
@@ -131,7 +134,7 @@ static void job_free(struct job *job) {
 	free(job);
 }
 
-/* It is out of all lists. */
+/* The caller has removed the job from its list. */
 static void job_over(struct job *job) {
 	struct jobs *j = job->pool;
 
@@ -146,7 +149,7 @@ static void job_kill(struct job *job, int code, const char *why) {
 		return;
 	job->state = JOB_KILLED;
 	job->r = error_set(&job->err, code, "%s", why);
-	/* The group has its id for as long as its leader is not reaped. */
+	/* The kernel gives the id of the group to nobody else as long as the leader is not reaped. */
 	kill(-job->pid, SIGKILL);
 }
 
@@ -158,7 +161,7 @@ static void job_leave(struct job *job) {
 
 static int on_group(sd_event_source *s, uint64_t usec, void *userdata);
 
-/* The rest of its group has been killed as well; most often nothing is left of it. */
+/* The other processes of the group were killed with the worker. Most often none is left. */
 static void job_await_group(struct job *job) {
 	if ((kill(-job->pid, 0) < 0 && errno == ESRCH) || now_monotonic_ns() - job->ended_ns > GROUP_MAX_NS ||
 	    loop_timer(job->pool->loop, &job->timer, GROUP_POLL_US, on_group, job) < 0)
@@ -193,7 +196,7 @@ static int on_end(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_
 
 	job->end = sd_event_source_disable_unref(job->end);
 	job->timer = sd_event_source_disable_unref(job->timer);
-	/* While its leader isn't reaped the group's id is no other's. */
+	/* The kernel gives the id of the group to nobody else as long as the leader is not reaped. */
 	kill(-job->pid, SIGKILL);
 	while (waitpid(job->pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -214,7 +217,7 @@ static int on_timeout(_unused_ sd_event_source *s, _unused_ uint64_t usec, void 
 	return 0;
 }
 
-/* On failure nothing runs. */
+/* On failure no process of the job is left. */
 static int job_fork(struct job *job, struct error *err) {
 	struct jobs *j = job->pool;
 	_close_ int in = -1;
@@ -230,7 +233,7 @@ static int job_fork(struct job *job, struct error *err) {
 	if (pid < 0)
 		return error_errno(err, errno, "fork");
 	job->pid = pid;
-	/* Here and there, so that the group is there for whoever comes first. */
+	/* Both parent and child call setpgid(), so that the group exists for whichever of them runs first. */
 	(void)setpgid(pid, pid);
 	int r = job->pidfd = pidfd_open(pid, 0);
 	if (r < 0)
@@ -241,7 +244,8 @@ static int job_fork(struct job *job, struct error *err) {
 		r = loop_timer(j->loop, &job->timer, job->spec.timeout_ms * USEC_PER_MSEC, on_timeout, job);
 	if (r >= 0)
 		r = sd_event_source_set_priority(job->end, j->priority);
-	/* Not before its end: a worker that has ended in time must not be taken for one that hasn't. */
+	/* The timer is handled after the end of the worker: a worker that ended in time must not be reported as too
+	 * late. */
 	if (r >= 0)
 		r = sd_event_source_set_priority(job->timer, j->priority + 1);
 	if (r >= 0)
@@ -268,8 +272,8 @@ static void jobs_start_waiting(struct jobs *j) {
 	}
 }
 
-/* Tells what is over, and starts others. Those that are told of may start and cancel jobs, and may not free the pool.
- */
+/* Calls `done` of the jobs that are over, then starts waiting jobs. `done` may start and cancel jobs but must not free
+ * the pool. */
 static int on_pump(_unused_ sd_event_source *s, void *userdata) {
 	struct jobs *j = userdata;
 	struct job_list over = TAILQ_HEAD_INITIALIZER(over);
@@ -364,11 +368,11 @@ int job_start(struct jobs *j, const struct job_spec *spec, struct job **ret, str
 void job_cancel(struct job *job) {
 	if (job->state == JOB_WAITING) {
 		TAILQ_REMOVE(&job->pool->waiting, job, entry);
-		job->r = error_set(&job->err, ECANCELED, "it was cancelled before it began");
+		job->r = error_set(&job->err, ECANCELED, "the job was cancelled before it began");
 		job_over(job);
 		return;
 	}
-	job_kill(job, ECANCELED, "it was cancelled");
+	job_kill(job, ECANCELED, "the job was cancelled");
 }
 
 bool job_is_running(const struct job *job) {

@@ -71,7 +71,7 @@ int jr_array(struct jr *r) {
 	return enter(r, '[', "expected a list");
 }
 
-/* Before a member or element: 1 if one follows, 0 if CLOSE does. */
+/* Before a member or element: returns 1 if one follows, 0 if CLOSE follows. */
 static int jsonread_next(struct jr *r, char close) {
 	if (r->failed)
 		return r->failed;
@@ -165,7 +165,7 @@ static int escape(struct jr *r) {
 	if (r->end - r->p < 2)
 		return jr_fail(r, "the text ends inside a string");
 	if ((c = (unsigned char)letters[(unsigned char)r->p[1]])) {
-		struct buf *b = &r->scratch; /* which nobody takes for a string */
+		struct buf *b = &r->scratch; /* scratch holds no string at this time */
 		if (b->len < b->cap)
 			b->data[b->len++] = (char)c;
 		else
@@ -201,7 +201,8 @@ static int escape(struct jr *r) {
 	return 0;
 }
 
-/* Past the plain bytes at P: eight at a time while none of them is a quote, a backslash, a control, or not ASCII. */
+/* Skips the plain bytes from P on, eight at a time as long as none of the eight is a quote, a backslash, a control
+ * character, or outside ASCII. */
 static const char *plain_end(const char *p, const char *end) {
 	const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
 	while (end - p >= 8) {
@@ -228,7 +229,7 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 	bool escaped = false;
 	r->scratch.len = 0;
 	for (;;) {
-		/* One escape often follows another. */
+		/* Escapes often follow each other. */
 		if (r->p == r->end || *r->p != '\\')
 			r->p = plain_end(r->p, r->end);
 		if (r->p == r->end)
@@ -408,7 +409,8 @@ int jr_skip(struct jr *r, const char **ret, size_t *ret_len) {
 	const char *s = r->p;
 	if (skip_value(r) < 0)
 		return r->failed;
-	/* A container inside cleared it; what we were in has had its first member by now. */
+	/* A container inside the value has cleared `first`; the container around the value now has had its first
+	 * member. */
 	r->first = false;
 	if (ret) {
 		*ret = s;

@@ -2,14 +2,13 @@
 #pragma once
 
 /*
- * A pull reader over JSON text in memory (RFC 8259): no tree is built, so a list of
- * 100,000 objects costs one pass and no allocation of its own. Strict: UTF-8 is
- * checked, numbers outside int64 and lone surrogates are errors, depth is bounded.
+ * A pull reader over JSON text in memory (RFC 8259). It builds no tree, so a list of 100,000 objects costs one pass and
+ * no allocation of the reader. It is strict: it checks UTF-8, refuses numbers outside int64 and lone surrogates, and
+ * bounds the depth.
  *
- * Usage: jr_init(); then descend with jr_object()/jr_key() and jr_array()/jr_elem(),
- * and take or jr_skip() every value. Every function returns a negative errno once the
- * text is bad, and keeps returning it; jr_fail_message() then tells what and where.
- * The text need not end in NUL and must outlive the reader.
+ * Usage: jr_init(); then descend with jr_object()/jr_key() and jr_array()/jr_elem(), and take or jr_skip() every value.
+ * Every function returns a negative errno once the text is bad, and keeps returning it; jr_error() then says what is
+ * wrong and where. The text need not end in NUL and must outlive the reader.
  */
 
 #include <stdbool.h>
@@ -27,39 +26,40 @@ struct jr {
 	const char *what;
 	unsigned depth;
 	bool first;         /* the next key or element is the first of its container */
-	struct buf scratch; /* the last key or string that held escapes */
+	struct buf scratch; /* the last key or string that had escapes */
 };
 
 void jr_init(struct jr *r, const char *text, size_t len);
 void jr_done(struct jr *r); /* frees the scratch memory */
 
-/* Type of the value that comes next; negative errno on bad text or its end. */
+/* The type of the next value; negative errno if the text is bad or at its end. */
 int jr_peek(struct jr *r);
 static inline const char *jr_type_name(int type) {
 	static const char *const names[] = {"an object", "a list", "a string", "a number", "a boolean", "null"};
 	return type >= 0 && type <= JR_NULL ? names[type] : "nothing";
 }
 
-/* Enter the object that comes next; then jr_key() yields 1 and a key, or 0 after the "}". */
+/* Enters the object that comes next. Then jr_key() returns 1 with a key, or 0 after the "}". */
 int jr_object(struct jr *r) _must_use_;
 /* The key is valid until the next call on R. Not NUL-terminated. */
 int jr_key(struct jr *r, const char **ret_key, size_t *ret_len) _must_use_;
-/* Enter the array that comes next; then jr_elem() yields 1 before each value, or 0 after the "]". */
+/* Enters the array that comes next. Then jr_elem() returns 1 before each value, or 0 after the "]". */
 int jr_array(struct jr *r) _must_use_;
 int jr_elem(struct jr *r) _must_use_;
 
 /* The decoded string, valid until the next call on R. Not NUL-terminated; \u0000 is an error. */
 int jr_string(struct jr *r, const char **ret, size_t *ret_len) _must_use_;
-/* An integer; a fraction or exponent is -EINVAL unless its value is whole (1e3, 2.0). */
+/* An integer. A number with a fraction or an exponent is -EINVAL unless its value is whole (1e3, 2.0). */
 int jr_i64(struct jr *r, int64_t *ret) _must_use_;
 int jr_bool(struct jr *r, bool *ret) _must_use_;
 int jr_null(struct jr *r) _must_use_;
-/* Passes over the next value; the span of its text goes to RET (may be NULL). */
+/* Skips the next value. RET (may be NULL) gets the span of its text. */
 int jr_skip(struct jr *r, const char **ret, size_t *ret_len) _must_use_;
-/* 0 if nothing but white space is left. */
+/* Returns 0 if only white space is left. */
 int jr_end(struct jr *r) _must_use_;
 
-/* The caller takes no more of the text, for the reason WHAT. Returns -EINVAL, or the errno of an earlier failure. */
+/* Makes the reader fail because the caller refuses the text, for the reason WHAT. Returns -EINVAL, or the errno of an
+ * earlier failure. */
 int jr_fail(struct jr *r, const char *what);
-/* "invalid JSON at byte 17: expected a string". */
+/* Fills ERR with a message such as "invalid JSON at byte 17: expected a string". Returns the errno of the failure. */
 int jr_error(const struct jr *r, struct error *err);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* A comma is due unless the buffer is empty or ends in what opens a container, a key, or a line. */
+/* A comma is needed unless the buffer is empty or ends in the start of a container, a key, or a line. */
 static void comma(struct buf *b) {
 	if (b->len == 0 || b->failed)
 		return;
@@ -12,7 +12,7 @@ static void comma(struct buf *b) {
 		buf_putc(b, ',');
 }
 
-/* How many bytes a character takes within quotes, beyond one. */
+/* How many bytes a character takes within quotes beyond the first. */
 static const unsigned char escapes[256] = {
 	[0 ... 7] = 5,  /* \u00 and two digits */
 	[8 ... 10] = 1, /* \b, \t, \n */

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Writes JSON into a buffer, with commas placed by the writer: a value that follows
- * another one in the same container gets its "," by itself. Errors are the buffer's
- * (sticky; see base/buf.h). Strings must be valid UTF-8.
+ * Writes JSON into a buffer. The writer places the commas: a value that follows another one in the same container gets
+ * its "," by itself. Errors are the buffer's (sticky; see base/buf.h). Strings must be valid UTF-8.
  */
 
 #include <stdbool.h>
@@ -15,7 +14,7 @@
 void jw_key(struct buf *b, const char *key); /* "key": */
 void jw_string(struct buf *b, const char *s);
 void jw_string_len(struct buf *b, const char *s, size_t len);
-void jw_quote(struct buf *b, const char *s, size_t len); /* without a comma; escaped as jansson does it */
+void jw_quote(struct buf *b, const char *s, size_t len); /* writes no comma; escapes as jansson does */
 void jw_i64(struct buf *b, int64_t v);
 void jw_bool(struct buf *b, bool v);
 void jw_null(struct buf *b);

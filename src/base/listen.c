@@ -13,8 +13,9 @@
 #include "base/util.h"
 
 /*
- * The socket gets its name when it listens and has its mode, so that whoever finds the name can connect. It is bound in
- * its directory by way of a descriptor: the name that it has meanwhile may be longer than sun_path.
+ * The socket gets its final name only after it listens and has its mode, so that whoever finds the name can connect.
+ * Before, it has a temporary name in the same directory, which is reached through a descriptor: that path may be longer
+ * than sun_path.
  */
 static int listen_unix(const char *path, struct error *err) {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -25,9 +26,9 @@ static int listen_unix(const char *path, struct error *err) {
 	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_errno(err, errno, "socket");
-	/* A file that nobody answers on is left over from a process that died. */
+	/* If nobody answers, the socket file is left over from a process that died. */
 	_close_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* EAGAIN: it listens, but doesn't accept. */
+	/* EAGAIN: a process listens on it but does not accept. */
 	if (probe >= 0 && (connect(probe, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN))
 		return error_set(err, EADDRINUSE, "another process listens on `%s`", path);
 	char copy[sizeof(sa.sun_path)];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Apart from base/metrics.h, so that a program without an HTTP server links none. */
+/* Separate from base/metrics.h, so that a program without an HTTP server does not link one. */
 
 #include "base/error.h"
 
 /*
- * A listening socket for "unix:/path" (stale socket files are replaced; mode 0600) or "ADDR:PORT".
- * Non-blocking, close-on-exec. -EADDRINUSE if someone answers there.
+ * A listening socket for "unix:/path" (mode 0600; the file of a dead process is replaced) or "ADDR:PORT". It is
+ * non-blocking and close-on-exec. -EADDRINUSE if another process listens there.
  */
 int listen_socket(const char *listen, int *ret_fd, struct error *err) _must_use_;

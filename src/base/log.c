@@ -47,7 +47,7 @@ void log_write(enum log_level level, const char *msg, const char *fmt, ...) {
 		n = sizeof(line) - 1;
 		line[n - 1] = '\n';
 	}
-	/* One write a line, so that lines of several processes on one file don't mix. */
+	/* One write per line, so that lines of several processes in one file don't mix. */
 	ssize_t r = write(STDERR_FILENO, line, (size_t)n);
 	(void)r;
 }

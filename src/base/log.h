@@ -2,14 +2,13 @@
 #pragma once
 
 /*
- * Structured logs: one line an event on stderr, in logfmt
- * (time=… level=… prog=… msg="…" key=value …), which journald and Loki read.
+ * Structured logs: one line per event on stderr, in logfmt (time=… level=… prog=… msg="…" key=value …), which journald
+ * and Loki read.
  *
- * MSG is a constant phrase; FMT is printf for the pairs, e.g.
+ * MSG is a constant phrase; FMT is a printf format for the pairs, e.g.
  *     log_info("instance started", "instance=%s/%s pid=%d", ns, name, pid);
- * Control characters in what FMT yields become '?', so a hostile value can't
- * forge a line. Values that may hold spaces are written key="%s". Only programs
- * (src/cmd and the loops of daemons) log; libraries return errors.
+ * Control characters in the printed pairs become '?', so that a hostile value can't forge a line. Values that may hold
+ * spaces are written key="%s". Only programs (src/cmd and the loops of daemons) log; libraries return errors.
  */
 
 #include "base/error.h"

@@ -26,7 +26,7 @@ void metrics_collect(void (*fn)(void *), void *userdata) {
 	metrics_forget(userdata);
 	struct collector *more = reallocarray(collectors, n_collectors + 1, sizeof(*more));
 	if (!more)
-		abort(); /* its gauges would stand still, and nobody would know */
+		abort(); /* without this collector its gauges would keep old values, and nobody would know */
 	collectors = more;
 	collectors[n_collectors++] = (struct collector){fn, userdata};
 }
@@ -91,7 +91,7 @@ static enum MHD_Result metrics_handle(void *cls, struct MHD_Connection *c, const
 		*state = &seen;
 		return MHD_YES;
 	}
-	if (*body_len) { /* nothing here takes a body: drop it */
+	if (*body_len) { /* no path here takes a body: drop it */
 		*body_len = 0;
 		return MHD_YES;
 	}

@@ -7,9 +7,9 @@
  *     static struct metric synced = METRIC_COUNTER("nacre_node_syncs_total", "Syncs done.");
  *     metric_register(&synced); metric_add(&synced, 1);
  *
- * A metric is a static object; labels, where there are any, are fixed text such as
- * `verb="get"`, one object a label set, registered one after the other. Updates are
- * atomic and may come from any thread; registration happens on one thread at start.
+ * A metric is a static object. Labels, if any, are fixed text such as `verb="get"`; each label set is one object, and
+ * those of one name are registered one after the other. Updates are atomic and may come from any thread; registration
+ * happens on one thread at start.
  */
 
 #include <stdbool.h>
@@ -38,17 +38,17 @@ static inline void metric_add(struct metric *m, int64_t v) {
 static inline void metric_set(struct metric *m, int64_t v) {
 	__atomic_store_n(&m->value, v, __ATOMIC_RELAXED);
 }
-/* FN is called before every rendering, to set gauges that nobody keeps up to date otherwise. It replaces an earlier one
- * with the same USERDATA. */
+/* FN is called before every rendering, to set gauges that are not kept up to date otherwise. It replaces an earlier
+ * function with the same USERDATA. */
 void metrics_collect(void (*fn)(void *userdata), void *userdata);
-/* No more calls with USERDATA. */
+/* Removes the function with this USERDATA. */
 void metrics_forget(void *userdata);
-/* All registered metrics, and the process's own (memory, CPU time, open files). */
+/* Appends all registered metrics and those of the process (memory, CPU time, open files). */
 void metrics_render(struct buf *out);
 
 /*
- * Serves GET /metrics, /healthz and /readyz on LISTEN: "unix:/path" or "127.0.0.1:9100" or "[::1]:9100".
- * READY (may be NULL) answers whether /readyz is 200 or 503.
+ * Serves GET /metrics, /healthz and /readyz on LISTEN: "unix:/path" or "127.0.0.1:9100" or "[::1]:9100". READY (may be
+ * NULL) says whether /readyz answers 200 or 503.
  */
 struct metrics_server;
 int metrics_server_new(struct metrics_server **ret, sd_event *loop, const char *listen, bool (*ready)(void *),

@@ -18,7 +18,7 @@ static void print_help(const struct opt_program *prog) {
 		if (o->required)
 			printf(" (required)");
 		else if (strstr(o->help, "default"))
-			; /* the help tells it better */
+			; /* the help text states the default better */
 		else if (o->type == OPT_STR && *(const char **)o->dest && **(const char **)o->dest)
 			printf(" (default %s)", *(const char **)o->dest);
 		else if (o->type == OPT_I64)

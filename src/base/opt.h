@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Command-line options from one table a program, which also gives --help
- * (and through help2man the man page). Long options only, "--name VALUE" or
- * "--name=VALUE"; flags take none. --help and --version are always there.
+ * Command-line options from one table per program. --help (and, through help2man, the man page) is made from the same
+ * table. Long options only, "--name VALUE" or "--name=VALUE"; flags take no value. --help and --version always exist.
  */
 
 #include <stdbool.h>
@@ -38,17 +37,16 @@ struct opt {
 struct opt_program {
 	const char *name;     /* "nacre-node" */
 	const char *summary;  /* one line */
-	const char *usage;    /* what follows the name, e.g. "[OPTIONS]" */
+	const char *usage;    /* printed after the name, e.g. "[OPTIONS]" */
 	const char *epilogue; /* printed last in --help; may be NULL */
 	const struct opt *opts;
 };
 
 /*
- * Parses ARGV[1..]. Operands (what is not an option; all after "--", and all after
- * the first operand) begin at *RET_OPERANDS, an index into argv.
- * Prints and exits by itself for --help and --version (status 0).
- * -EINVAL with a message that names the option otherwise.
+ * Parses ARGV[1..]. *RET_OPERANDS is the index in ARGV of the first operand: operands begin with the first argument
+ * that is not an option, or after "--". Prints and exits with status 0 for --help and --version. -EINVAL for a bad
+ * option, with a message that names it.
  */
 int opt_parse(const struct opt_program *prog, int argc, char **argv, int *ret_operands, struct error *err) _must_use_;
-/* opt_parse(), and on failure prints the message and a hint at --help, and exits with status 2. */
+/* Calls opt_parse(). On failure prints the message and a hint at --help, and exits with status 2. */
 int opt_parse_or_exit(const struct opt_program *prog, int argc, char **argv);

@@ -34,7 +34,7 @@ static char *ca_path(const char *dir, const char *file) {
 	return strf("%s/%s", dir, file);
 }
 
-/* Reads PATH into *RET, whose bytes the caller frees. */
+/* Reads PATH into *RET; the caller frees its bytes. */
 static int read_pem(const char *path, gnutls_datum_t *ret, struct error *err) {
 	char *data;
 	size_t len;
@@ -93,7 +93,7 @@ static int add_crt(struct buf *b, gnutls_x509_crt_t crt, struct error *err) {
 	return buf_error(b, "certificate", err);
 }
 
-/* The key first: who sees the new certificate finds its key. */
+/* Writes the key first, so that a reader of the new certificate finds its key. */
 static int write_pair(const char *key_path, const struct buf *key, const char *crt_path, const struct buf *crt,
                       struct error *err) {
 	int r = write_file_atomic(key_path, key->data, key->len, 0600, err);
@@ -117,7 +117,7 @@ static int set_dn(gnutls_x509_crt_t crt, const char *oid, const char *what, cons
 	if (r < 0)
 		return r;
 	int e = gnutls_x509_crt_set_dn_by_oid(crt, oid, 0, value, (unsigned)strlen(value));
-	return e < 0 ? error_set(err, EINVAL, "%s `%s` can't stand in a certificate: %s", what, value,
+	return e < 0 ? error_set(err, EINVAL, "%s `%s` can't be put into a certificate: %s", what, value,
 	                         gnutls_strerror(e))
 	             : 0;
 }
@@ -137,11 +137,11 @@ static int set_host(gnutls_x509_crt_t crt, const char *name, struct error *err) 
 		e = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, name, (unsigned)len,
 		                                         GNUTLS_FSAN_APPEND);
 	}
-	return e < 0 ? error_set(err, EINVAL, "name `%s` can't stand in a certificate: %s", name, gnutls_strerror(e))
+	return e < 0 ? error_set(err, EINVAL, "name `%s` can't be put into a certificate: %s", name, gnutls_strerror(e))
 	             : 0;
 }
 
-/* What all certificates have: version, serial, life, key and its id. */
+/* What all certificates have: version, serial number, validity, key and key id. */
 static int pki_begin(gnutls_x509_crt_t *ret, gnutls_x509_privkey_t key, int64_t end_s, struct error *err) {
 	_crt_ gnutls_x509_crt_t crt = NULL;
 	unsigned char serial[SERIAL_LEN], id[64];
@@ -247,11 +247,13 @@ int pki_init(const char *dir, const char *name, struct error *err) {
 	if (!crt_path || !key_path)
 		return error_oom(err);
 	bool has_crt = access(crt_path, F_OK) == 0, has_key = access(key_path, F_OK) == 0;
-	/* A key alone is what a crash between the two files leaves; nothing was signed with it. */
+	/* A key without a certificate is left by a crash between the two writes; nothing was signed with it, so it is
+	 * replaced. */
 	if (has_crt && has_key)
 		return authority_load(dir, &a, err);
 	if (has_crt)
-		return error_set(err, ENOENT, "`%s` is there but not its key `%s`; restore it, or remove both",
+		return error_set(err, ENOENT,
+		                 "`%s` exists, but its key `%s` does not; restore the key, or remove both files",
 		                 crt_path, key_path);
 	int r = mkdir_p(dir, 0755, err);
 	if (r == 0)
@@ -318,7 +320,7 @@ int pki_issue_files(const char *dir, const struct pki_request *rq, const char *p
 	return r < 0 ? r : write_pair(key_path, &key, crt_path, &crt, err);
 }
 
-/* Adds what stands, in base64, behind KEY in the kubeconfig TEXT; adds nothing if KEY is not there. */
+/* Appends the decoded base64 value of KEY in the kubeconfig TEXT; appends nothing if TEXT has no KEY. */
 static void kubeconfig_data(const char *text, const char *key, struct buf *out) {
 	const char *p = strstr(text, key);
 	size_t at;
@@ -348,7 +350,7 @@ static int info_crt(const char *path, const char *text, size_t len, struct pki_i
 	return 0;
 }
 
-/* The PEM that PATH is, or that stands in it if it is a kubeconfig. The caller wipes it: there may be a key. */
+/* Appends the PEM of PATH, or the PEM inside PATH if it is a kubeconfig. The caller wipes OUT, which may hold a key. */
 static int read_all(const char *path, struct buf *out, struct error *err) {
 	char *text;
 	size_t len;
@@ -403,7 +405,7 @@ struct entry {
 	time_t when;
 };
 
-/* The entries of CRL one after the other, from *IT NULL on; false past the last. */
+/* Reads the next entry of CRL; *IT is NULL at first. False after the last one. */
 static bool next_entry(gnutls_x509_crl_t crl, gnutls_x509_crl_iter_t *it, struct entry *e) {
 	e->len = sizeof(e->serial);
 	if (gnutls_x509_crl_iter_crt_serial(crl, it, e->serial, &e->len, &e->when) == 0)
@@ -428,7 +430,7 @@ static int revoke_entry(gnutls_x509_crl_t crl, struct entry *new, struct error *
 	return there ? 0 : add_entry(crl, new, err);
 }
 
-/* Adds what the list PATH holds, which may be another program's. None there: nothing. */
+/* Copies the entries of the list PATH, which another program may have made. Does nothing if PATH does not exist. */
 static int add_old(const char *path, gnutls_x509_crt_t ca, gnutls_x509_crl_t crl, struct error *err) {
 	gnutls_datum_t pem;
 	_crl_ gnutls_x509_crl_t old = NULL;
@@ -442,11 +444,11 @@ static int add_old(const char *path, gnutls_x509_crt_t ca, gnutls_x509_crl_t crl
 	if (e == 0)
 		e = gnutls_x509_crl_verify(old, &ca, 1, 0, &status);
 	free(pem.data);
-	/* That it has expired is why it is made anew. */
+	/* An expired list is accepted: it is about to be made anew. */
 	if (e < 0 || (status & (GNUTLS_CERT_SIGNATURE_FAILURE | GNUTLS_CERT_SIGNER_NOT_FOUND)))
 		return error_set(err, EINVAL,
-		                 "`%s` is no list of this authority's; restore it, or remove it and revoke again "
-		                 "each certificate that it revoked",
+		                 "`%s` was not signed by this authority; restore the right list, or remove the file "
+		                 "and revoke each of its certificates again",
 		                 path);
 	gnutls_x509_crl_iter_t it = NULL;
 	struct entry entry;
@@ -482,9 +484,9 @@ static int revoke_hex(gnutls_x509_crl_t crl, const char *hex, struct error *err)
 	    gnutls_hex_decode(&text, entry.serial, &entry.len) < 0)
 		return error_set(err, EINVAL,
 		                 "serial `%.64s`: must be two hexadecimal digits for each octet, at most 20 octets "
-		                 "(`openssl x509 -serial` says it)",
+		                 "(`openssl x509 -serial` prints it)",
 		                 hex);
-	/* As DER has it (RFC 5280, 4.1.2.2): a zero in front where the number would look negative. */
+	/* DER needs a zero byte before a number whose first bit is set, as it would be negative (RFC 5280, 4.1.2.2). */
 	if (entry.serial[0] & 0x80) {
 		memmove(entry.serial + 1, entry.serial, entry.len++);
 		entry.serial[0] = 0;
@@ -492,11 +494,12 @@ static int revoke_hex(gnutls_x509_crl_t crl, const char *hex, struct error *err)
 	return revoke_entry(crl, &entry, err);
 }
 
-/* It is good as long as the authority: that nobody signs it anew must not let anybody in, nor keep everybody out. */
+/* The list is valid as long as the authority: if nobody signs it anew, revoked users must stay out and others must stay
+ * in. */
 static int sign_crl(const struct authority *a, gnutls_x509_crl_t crl, struct buf *out, struct error *err) {
 	unsigned char number[8], id[64];
 	size_t len = sizeof(id);
-	uint64_t us = now_realtime_us(); /* numbers must grow (RFC 5280, 5.2.3), and nothing else is kept */
+	uint64_t us = now_realtime_us(); /* numbers must grow (RFC 5280, 5.2.3), and no other counter is stored */
 	gnutls_datum_t pem;
 	for (size_t i = 0; i < sizeof(number); i++)
 		number[i] = (unsigned char)(us >> (56 - 8 * i));
@@ -565,7 +568,7 @@ static int kv_base64(struct buf *out, const char *key, const void *data, size_t 
 	return 0;
 }
 
-/* A JSON string is a YAML one as well. */
+/* A JSON string is also a YAML string. */
 static void kv(struct buf *out, const char *lead, const char *value) {
 	_buf_free_ struct buf quoted = {0};
 	jw_string(&quoted, value);

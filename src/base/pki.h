@@ -3,10 +3,11 @@
 
 /*
  * A certificate authority in a directory, for the TLS and the client certificates of one cloud: `ca.crt` and `ca.key`
- * (mode 0600). Keys are ECDSA P-256; files are PEM. Nothing is kept of what was issued: certificates are told apart by
- * what they say, live for a bounded time and are made anew before it ends. `ca.crl` lists those that were revoked.
+ * (mode 0600). Keys are ECDSA P-256; files are PEM. The authority keeps no record of the certificates that it issued: a
+ * certificate is identified by its content, lives for a bounded time and is issued anew before its end. `ca.crl` lists
+ * the revoked certificates.
  *
- * In a client's certificate the common name is the user and each organisation a group, as Kubernetes reads them.
+ * In a client's certificate the common name is the user and each organisation is a group, as in Kubernetes.
  */
 
 #include <stdbool.h>
@@ -21,7 +22,7 @@
 #define PKI_FILE_MAX  ((size_t)1 << 20)
 #define PKI_TEXT_MAX  512
 
-/* Makes DIR, ca.key and ca.crt if they are not there; an authority that is there stays. */
+/* Creates DIR, ca.key and ca.crt if they do not exist. An existing authority is kept. */
 int pki_init(const char *dir, const char *name, struct error *err) _must_use_;
 
 struct pki_request {
@@ -31,36 +32,37 @@ struct pki_request {
 	const char *const *names; /* of a server: DNS names and addresses, at least one */
 	size_t n_names;
 	bool server;
-	int64_t days; /* 0: PKI_DAYS; never longer than the authority's */
+	int64_t days; /* 0: PKI_DAYS; at most until the authority's end */
 };
 
 /*
- * Puts certificates onto the authority's list of revoked ones, DIR/ca.crl (RFC 5280), which is made if it isn't there.
- * FILES are certificates or kubeconfigs, SERIALS hexadecimal numbers of certificates that nobody has any more. With
- * neither the list is signed anew. *RET_N: how many are on it.
+ * Adds certificates to the authority's list of revoked certificates, DIR/ca.crl (RFC 5280); creates the list if it does
+ * not exist. FILES are certificates or kubeconfigs, SERIALS are hexadecimal serial numbers, for certificates of which
+ * no copy is left. Without FILES and SERIALS the list is only signed anew. *RET_N is the number of certificates on the
+ * list.
  */
 int pki_revoke(const char *dir, const char *const *files, size_t n_files, const char *const *serials, size_t n_serials,
                size_t *ret_n, struct error *err) _must_use_;
 
-/* A new key and its certificate, signed by the authority in DIR, appended to the buffers as PEM. */
+/* Makes a new key and its certificate, signed by the authority in DIR, and appends both to the buffers as PEM. */
 int pki_issue(const char *dir, const struct pki_request *rq, struct buf *cert, struct buf *key,
               struct error *err) _must_use_;
-/* The same into PREFIX.key (mode 0600) and PREFIX.crt; each is replaced whole. */
+/* Does the same into the files PREFIX.key (mode 0600) and PREFIX.crt; each file is replaced as a whole. */
 int pki_issue_files(const char *dir, const struct pki_request *rq, const char *prefix, struct error *err) _must_use_;
 
 struct pki_info {
-	bool certificate;           /* there is one, and the next three are known */
-	char subject[PKI_TEXT_MAX]; /* "CN=system:admin,O=system:masters", cut if it is long */
+	bool certificate;           /* a certificate was found, and the next three members are set */
+	char subject[PKI_TEXT_MAX]; /* "CN=system:admin,O=system:masters", cut if it is longer */
 	int64_t not_before_s, not_after_s;
-	const char *refused; /* why some clients refuse the private key; NULL: they don't, or there is none */
-	bool due;            /* the certificate is in the last third of its life, or past it; or the key is refused */
+	const char *refused; /* why some clients refuse the private key; NULL: they accept it, or there is no key */
+	bool due;            /* the certificate is past two thirds of its life, or the key is refused */
 };
-/* What PATH says: the first certificate and the private key that stand in it, as PEM or in a kubeconfig. */
+/* Describes the first certificate and the private key in the file PATH, which is PEM or a kubeconfig. */
 int pki_info(const char *path, struct pki_info *ret, struct error *err) _must_use_;
-/* True if PATH is not there, can't be read, or is due: time to issue it anew. */
+/* True if PATH does not exist, can't be read, or is due: it should be issued anew. */
 bool pki_due(const char *path);
 
-/* NAME as part of a file's name: what is not a letter, digit, '.' or '-' becomes '-'. */
+/* NAME as part of a file name: characters other than letters, digits, '.' and '-' become '-'. */
 void pki_file_name(const char *name, char out[static PKI_NAME_MAX + 1]);
 
 struct pki_kubeconfig {
@@ -69,9 +71,10 @@ struct pki_kubeconfig {
 	const char *ns;      /* of the context; NULL: none */
 	const char *user;
 };
-/* A kubeconfig with the authority of DIR, CERT and KEY in it. */
+/* Appends to OUT a kubeconfig that holds the certificate of the authority in DIR, CERT and KEY. */
 int pki_kubeconfig(const char *dir, const struct pki_kubeconfig *k, const struct buf *cert, const struct buf *key,
                    struct buf *out, struct error *err) _must_use_;
-/* Issues a client's certificate for RQ and writes the kubeconfig that holds it to PATH (mode 0600). K->user: RQ's. */
+/* Issues a client certificate for RQ and writes a kubeconfig with it to PATH (mode 0600). K->user is set to RQ's
+ * name. */
 int pki_kubeconfig_file(const char *dir, const struct pki_request *rq, struct pki_kubeconfig k, const char *path,
                         struct error *err) _must_use_;

@@ -32,14 +32,14 @@ void proc_restore_file_limit(void) {
 		(void)!setrlimit(RLIMIT_NOFILE, &files_before);
 }
 
-/* In the child, between fork and exec. Returns only on failure, with errno set; *STAGE tells where. */
+/* Runs in the child, between fork and exec. Returns only on failure, with errno set; *STAGE says which step failed. */
 static void child_exec(const struct proc_spec *spec, const char **stage) {
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	proc_restore_file_limit();
-	/* Not every library opens its descriptors close-on-exec. */
+	/* Some libraries open descriptors without close-on-exec. */
 	*stage = "mark descriptors";
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0 || (spec->keep_fd && fcntl(spec->keep_fd, F_SETFD, 0) < 0))
 		return;
@@ -64,7 +64,7 @@ static int input_pipe(const char *input, int *ret, struct error *err) {
 		*ret = fd;
 		return 0;
 	}
-	/* A memfd, so that a child which doesn't read can't block us. */
+	/* A memfd, so that a child that doesn't read its input can't block us. */
 	_close_ int fd = (int)syscall(SYS_memfd_create, "stdin", 1U /* MFD_CLOEXEC */);
 	if (fd < 0)
 		return error_errno(err, errno, "memfd_create");
@@ -77,7 +77,7 @@ static int input_pipe(const char *input, int *ret, struct error *err) {
 	return 0;
 }
 
-/* Reads OUT_FD and ERR_FD until both end. -ETIMEDOUT past DEADLINE. */
+/* Reads OUT_FD and ERR_FD until both are at their end. -ETIMEDOUT after DEADLINE. */
 static int proc_collect(int out_fd, int err_fd, uint64_t deadline, struct buf *out, struct buf *errout) {
 	struct pollfd p[2] = {{.fd = out_fd, .events = POLLIN}, {.fd = err_fd, .events = POLLIN}};
 	while (p[0].fd >= 0 || p[1].fd >= 0) {
@@ -203,7 +203,8 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
 		close(p[0]);
 		return error_errno(err, errno, "fork");
 	}
-	/* One report with the pid from the middle, and a second only if exec failed; then end of file. */
+	/* The middle process reports the pid. The child sends a second report only if exec failed; then comes the end
+	 * of file. */
 	pid_t pid = 0;
 	int code = 0;
 	char stage[32] = "";
@@ -225,9 +226,9 @@ int proc_start_detached(const struct proc_spec *spec, pid_t *ret_pid, struct err
 }
 
 /*
- * /proc/PID/stat after the ")" that ends comm: state is the first field, the number of threads the 18th, start time the
- * 20th. -ESRCH: it is gone; any other error says nothing about that. A process that is killed shows as a zombie as soon
- * as its first thread has ended; while there are others it still has its sockets and locks.
+ * Reads /proc/PID/stat. After the ")" that ends comm, the state is the first field, the number of threads the 18th, the
+ * start time the 20th. -ESRCH: the process is gone; after any other error that is unknown. A killed process shows as a
+ * zombie as soon as its first thread has ended, but holds its sockets and locks while it has other threads.
  */
 int proc_start_time(pid_t pid, uint64_t *ret) {
 	char path[32], text[1024], state;
@@ -295,5 +296,5 @@ int proc_stop(pid_t pid, uint32_t grace_ms, struct error *err) {
 		if (n > 0)
 			return 0;
 	}
-	return error_set(err, ETIMEDOUT, "process %d survives SIGKILL", pid);
+	return error_set(err, ETIMEDOUT, "process %d is still there after SIGKILL", pid);
 }

@@ -234,7 +234,7 @@ static void *stay(void *tid) {
 	return tid;
 }
 
-/* A process whose first thread has ended, but not another one, still holds what it has. */
+/* A process whose first thread has ended, but not another one, still holds its sockets and locks. */
 static void test_half_ended(void **state) {
 	char path[64], *text = NULL;
 	pthread_t other;
@@ -243,7 +243,7 @@ static void test_half_ended(void **state) {
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		alarm(60); /* should the test fail meanwhile */
+		alarm(60); /* ends the child if the test fails meanwhile */
 		if (pthread_create(&other, NULL, stay, NULL) == 0)
 			syscall(SYS_exit, 0); /* this thread alone */
 		_exit(1);
@@ -294,7 +294,7 @@ struct knocker {
 	atomic_int refused;
 };
 
-/* Looks for the name, and connects as soon as it is there. */
+/* Looks for the name of the socket and connects as soon as the name exists. */
 static void *knock(void *arg) {
 	struct knocker *k = arg;
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -307,7 +307,7 @@ static void *knock(void *arg) {
 	return NULL;
 }
 
-/* Whoever finds the name of a socket can connect. */
+/* Whoever finds the name of a socket can connect to it. */
 static void test_listen(void **state) {
 	(void)state;
 	char dir[] = "/tmp/nacre-test-XXXXXX", path[64], url[80];
@@ -320,7 +320,7 @@ static void test_listen(void **state) {
 	pthread_t thread;
 	int fds[200], other;
 	assert_int_equal(pthread_create(&thread, NULL, knock, &k), 0);
-	/* They stay open to the end: who found the name of an earlier one isn't refused either. */
+	/* The sockets stay open to the end, so that a connect to an earlier one isn't refused either. */
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		assert_int_equal(listen_socket(url, &fds[i], &err), 0);
 		assert_int_equal(stat(path, &st), 0);
@@ -333,7 +333,7 @@ static void test_listen(void **state) {
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 	assert_int_equal(k.refused, 0);
-	/* A name that nobody answers on is taken over. One whose queue is full is not. */
+	/* A name on which nobody answers is taken over. A socket whose queue is full keeps its name. */
 	assert_int_equal(listen_socket(url, &fds[0], &err), 0);
 	close(fds[0]);
 	assert_int_equal(listen_socket(url, &fds[0], &err), 0);
@@ -344,10 +344,10 @@ static void test_listen(void **state) {
 	assert_int_equal(remove_tree(dir, &err), 0);
 }
 
-/* ---- what reaches the disk, and when: the calls of the code under test come here ---- */
+/* ---- the order in which data reaches the disk: the calls of the code under test come here ---- */
 
 static struct {
-	char done[8][128]; /* "sync NAME" and "rename NAME", as it was called then */
+	char done[8][128]; /* "sync NAME" and "rename NAME", with the name at that time */
 	size_t n;
 	bool fail_sync;
 } disk;
@@ -386,7 +386,7 @@ static size_t count_files(const char *dir) {
 	return n - 2;
 }
 
-/* The bytes, then the name, then the directory: a power cut leaves no file that is empty or half there. */
+/* The bytes are synced first, then the name, then the directory: a power cut leaves no empty or incomplete file. */
 static void test_durable(void **state) {
 	char dir[] = "/tmp/nacre-base-XXXXXX", temporary[64];
 	_free_ char *text = NULL, *path = NULL;
@@ -401,7 +401,7 @@ static void test_durable(void **state) {
 	assert_int_equal(strncmp(temporary, "key.", 4), 0);
 	assert_string_equal(disk.done[1] + strlen("rename "), temporary);
 	assert_string_equal(disk.done[2] + strlen("sync "), dir + strlen("/tmp/"));
-	/* Bytes that could not be made durable take nobody's place. */
+	/* A file whose bytes could not be synced replaces nothing. */
 	disk.fail_sync = true;
 	assert_int_equal(write_file_atomic(path, "two", 3, 0600, &err), -EIO);
 	assert_int_equal(disk.n, 4);
@@ -413,12 +413,12 @@ static void test_durable(void **state) {
 	remove_tree(dir, NULL);
 }
 
-/* Each of many objects that set gauges is asked, however many there are. */
+/* Every collector is called, however many there are. */
 static void add_one(void *userdata) {
 	++*(int *)userdata;
 }
 
-/* A reference vector of FNV-1a; and rows of databases and MACs of routers rest on it. */
+/* A reference vector of FNV-1a. Rows of databases and MACs of routers depend on these values. */
 static void test_hash(void **state) {
 	(void)state;
 	assert_true(fnv1a(FNV1A_BASIS, "", 0) == FNV1A_BASIS);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Worker processes: what becomes of their results, and that nothing of them is left, however they end. */
+/* Worker processes: their results arrive, and nothing of them is left, however they end. */
 
 #include "base/testing.h"
 
@@ -27,7 +27,7 @@ static struct shared {
 	volatile int order[64];
 } * shared;
 
-/* What `done` was told. */
+/* What `done` got. */
 static struct outcome {
 	int n, r, result;
 	bool has_result;
@@ -66,7 +66,7 @@ static int setup(void **state) {
 	memset(shared, 0, sizeof(*shared));
 	if (sd_event_new(&loop) < 0 || jobs_new(&jobs, loop, POOL, SD_EVENT_PRIORITY_NORMAL, &error) < 0)
 		return -1;
-	/* sd-event makes its descriptors for timers with the first of them. */
+	/* sd-event opens its timer descriptors with the first timer. */
 	sd_event_source *timer = NULL;
 	int r = loop_timer(loop, &timer, 0, NULL, NULL);
 	sd_event_source_disable_unref(timer);
@@ -74,7 +74,7 @@ static int setup(void **state) {
 	return r;
 }
 
-/* Whatever a test did: no child is left, dead or alive, and no descriptor. */
+/* After every test no child is left, dead or alive, and no descriptor. */
 static int teardown(void **state) {
 	(void)state;
 	int now = fds();
@@ -105,7 +105,7 @@ static struct job *start(int n, int (*fn)(void *, void *, struct error *), void 
 	return job;
 }
 
-/* Up to a minute. */
+/* Waits at most a minute. */
 #define RUN_UNTIL(condition)                                           \
 	do {                                                           \
 		uint64_t end = now_monotonic_ns() + 60 * NSEC_PER_SEC; \
@@ -114,7 +114,7 @@ static struct job *start(int n, int (*fn)(void *, void *, struct error *), void 
 		assert_true(condition);                                \
 	} while (0)
 
-/* Killed and reaped by whoever has it. */
+/* True if the process was killed and its parent has reaped it. */
 static bool is_gone(pid_t pid) {
 	char path[64], text[256] = "";
 
@@ -184,7 +184,7 @@ static void an_early_end_is_told(void **state) {
 	assert_string_equal(outcome[1].err.msg, "the worker process ended early with status 3");
 }
 
-/* It and its child never end. */
+/* The worker and its child never end. */
 static int hang(_unused_ void *arg, _unused_ void *result, _unused_ struct error *err) {
 	pid_t child = fork();
 
@@ -197,7 +197,7 @@ static int hang(_unused_ void *arg, _unused_ void *result, _unused_ struct error
 	return 0;
 }
 
-/* The function has ended, and left a process. */
+/* The function returns and leaves a process behind. */
 static int leave_a_child(void *arg, void *result, struct error *err) {
 	pid_t child = fork();
 
@@ -240,7 +240,7 @@ static void a_cancelled_one_is_gone(void **state) {
 	job_cancel(job);
 	job_cancel(job);
 	assert_int_equal(outcome[0].n, 0);
-	/* One that has not begun. */
+	/* A job that has not begun. */
 	waits = start(1, answer, &arg, 60000);
 	assert_false(job_is_running(waits));
 	job_cancel(waits);
@@ -278,7 +278,7 @@ static void so_many_at_once_and_in_their_order(void **state) {
 	}
 	assert_int_equal(shared->started, ALL);
 	assert_in_range(shared->most, 2, POOL);
-	/* Those that are started together may begin in any order. */
+	/* Jobs that are started together may begin in any order. */
 	for (int i = 0; i < ALL; i++)
 		assert_in_range(shared->order[i] + POOL, i, i + 2 * POOL);
 }
@@ -289,7 +289,7 @@ static void its_parent_is_killed(void **state) {
 	pid_t parent = fork();
 	assert_true(parent >= 0);
 	if (parent == 0) {
-		/* A loop is of use only to the process that made it. */
+		/* A loop works only in the process that made it. */
 		if (sd_event_new(&loop) < 0 || jobs_new(&jobs, loop, POOL, SD_EVENT_PRIORITY_NORMAL, &error) < 0)
 			_exit(1);
 		start(0, hang, NULL, 60000);
@@ -320,7 +320,7 @@ static void a_pool_that_goes_takes_its_workers(void **state) {
 	assert_int_equal(outcome[0].n, 0);
 }
 
-/* Descriptors and signals. The directory that it lists is one of them. */
+/* Checks descriptors and signals of the worker. The directory that it lists is one of the descriptors. */
 static int look_at_itself(void *arg, void *result, struct error *err) {
 	const int *kept = arg;
 	sigset_t blocked;
@@ -362,14 +362,14 @@ static void a_worker_has_what_it_was_given(void **state) {
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	assert_string_equal(outcome[0].err.msg, "");
 	assert_int_equal(outcome[0].r, 0);
-	/* ".", "..", three standard ones, two that it keeps, the pipe, the directory. */
+	/* ".", "..", three standard descriptors, two kept ones, the pipe, the directory. */
 	assert_int_equal(outcome[0].result, 9);
 	close(kept[0]);
 	close(kept[1]);
 	close(closed);
 }
 
-/* However few descriptors there are: it runs or it is told why not, and the pool goes on. */
+/* Whatever the number of free descriptors, the job runs or `done` gets the error, and the pool goes on. */
 static void a_failed_start_is_told(void **state) {
 	(void)state;
 	struct rlimit all, few;

@@ -35,7 +35,7 @@ static void test_issue(void **state) {
 	assert_int_equal(pki_init(dir, "ca", &err), 0);
 	assert_int_equal(pki_info(ca, &info, &err), 0);
 	assert_string_equal(info.subject, "CN=ca");
-	/* Asked again it keeps what is there. */
+	/* A second call keeps the existing authority. */
 	_free_ char *before = NULL, *after = NULL;
 	size_t len;
 	assert_int_equal(read_file(ca_key, 4096, &before, &len, &err), 0);
@@ -117,7 +117,7 @@ static void test_kubeconfig(void **state) {
 	assert_string_equal(file, "-.-system-nacre-host-h1.x");
 }
 
-/* What openssl says of PATH: "ec" checks the key, "asn1parse" shows its parts. */
+/* Appends the output of openssl for PATH: "ec" checks the key, "asn1parse" shows its parts. */
 static void openssl(const char *command, const char *path, const char *option, struct buf *out) {
 	const char *const argv[] = {"openssl", command, "-in", path, option, NULL};
 	const struct proc_spec spec = {.argv = argv};
@@ -134,8 +134,8 @@ static size_t from_hex(const char *hex, unsigned char *out) {
 	return n;
 }
 
-/* Multiples of the generator of P-256 (SP 800-186): values and points with the first bit set, and with leading zeros.
- */
+/* Multiples of the generator of P-256 (SP 800-186), with values and points that have the first bit set or leading
+ * zeros. */
 static const struct {
 	const char *value, *x, *y;
 	bool first_bit;
@@ -189,11 +189,11 @@ static void test_key_form(void **state) {
 			*p = *p >= 'a' && *p <= 'f' ? (char)(*p - 'a' + 'A') : *p;
 		if (!strstr(said.data, want))
 			fail_msg("not `%s` in\n%s", want, said.data);
-		/* openssl writes the same bytes: so it is all of RFC 5915, and what it writes is the remedy for old
-		 * keys. */
+		/* openssl writes the same bytes, so the PEM is complete by RFC 5915, and openssl can convert old keys.
+		 */
 		openssl("ec", path, "-outform=PEM", &again);
 		assert_string_equal(again.data, pem.data);
-		/* As keys were written before. */
+		/* Keys were written like this before. */
 		assert_int_equal(
 			gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &old), 0);
 		const char *why = eckey_refused((const char *)old.data, old.size);
@@ -210,7 +210,7 @@ static void test_key_form(void **state) {
 	}
 }
 
-/* Each file with a key in it that this library writes. */
+/* Every file with a key that this library writes. */
 static void test_key_files(void **state) {
 	static const char *const files[] = {"ca.key", "x.key", "s.key", "k"}, *const names[] = {"::1"};
 	const char *dir = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* cmocka and the headers it wants before it. Only for test-*.c files. */
+/* cmocka and the headers that it needs before it. Only for test-*.c files. */
 
 /* clang-format off */
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-/* CALL succeeds; if not, the test fails with what it says in `error`, which each file that uses this has. */
+/* Fails the test if CALL fails, with the message in `error`, a variable that each file that uses OK() has. */
 #define OK(call)                                                       \
 	do {                                                           \
 		int res = (call);                                      \

@@ -77,7 +77,7 @@ int sync_directory_of(const char *path, struct error *err) {
 	return fd < 0 || fsync(fd) < 0 ? error_errno(err, errno, "sync the directory of `%s`", path) : 0;
 }
 
-/* A name that is durable before its bytes are would lead to an empty file, so the bytes go first. */
+/* The bytes are synced before the rename: if the name became durable first, a power cut would leave an empty file. */
 static int sync_and_rename(int fd, const char *from, const char *to, struct error *err) {
 	if (fsync(fd) < 0)
 		return error_errno(err, errno, "sync `%s`", from);
@@ -223,7 +223,8 @@ const char *time_str(uint64_t realtime_us, bool micro, char out[static TIME_STR_
 	return out;
 }
 
-/* The rest after date and time; NULL if they are none. strptime() takes fewer digits, leap seconds, and 30 February. */
+/* Returns the rest of the text after date and time; NULL if the text does not begin with them. This checks more than
+ * strptime(), which accepts fewer digits, leap seconds, and 30 February. */
 static const char *parse_date(const char *s, time_t *ret) {
 	static const char shape[] = "dddd-dd-ddTdd:dd:dd";
 	struct tm tm = {0}, back;
@@ -284,7 +285,8 @@ void random_bytes(void *out, size_t len) {
 }
 
 void uuid_make(char out[static 37]) {
-	/* Of several at once: a create makes two, and the system call is a fiftieth of its time. */
+	/* Bytes for several UUIDs at once: a create makes two, and the system call takes a fiftieth of the create's
+	 * time. */
 	static _Thread_local uint8_t stock[512];
 	static _Thread_local size_t left;
 	if (!left) {

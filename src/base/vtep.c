@@ -21,6 +21,6 @@ struct addr vtep_anycast_gateway(void) {
 }
 
 struct mac vtep_anycast_mac(void) {
-	/* The block that RFC 5798 gives to IPv6 virtual routers, number 1. */
+	/* The block that RFC 5798 assigns to IPv6 virtual routers; virtual router 1. */
 	return (struct mac){.bytes = {0x00, 0x00, 0x5e, 0x00, 0x02, 0x01}};
 }
