@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A tree of entries, one an object. Two things put objects in: the reflector, in order of the API's history, and
- * kube_cache_feed(), ahead of it. An entry that was fed is not taken back to an older version by what the reflector
- * delivers late; resourceVersions are compared as numbers for this (Kubernetes KEP-5504), and only for this, and only
- * as long as the server is the same one.
+ * A tree of entries, one per object. Objects come from two sources: the reflector, in the order of the API's history,
+ * and kube_cache_feed(), ahead of the reflector. If the reflector later delivers an older version of an object that was
+ * fed, the entry keeps the newer one. For this purpose alone resourceVersions are compared as numbers (Kubernetes
+ * KEP-5504), and only while the server stays the same.
  */
 
 #include "kube/cache.h"
@@ -17,11 +17,11 @@
 
 struct entry {
 	RB_ENTRY(entry) node;
-	/* In text[], near the node, and not in obj: of many objects few are in a processor's cache. */
+	/* In text[], near the node and not in obj: of many objects, few are in a processor's cache. */
 	const char *ns, *name;
 	void *obj;      /* NULL with names_only */
-	uint32_t epoch; /* the list that last held it */
-	bool fed;       /* newer than what the reflector has delivered */
+	uint32_t epoch; /* number of the last list that held the object */
+	bool fed;       /* the object is newer than what the reflector has delivered */
 	char text[];
 };
 
@@ -47,11 +47,11 @@ struct kube_cache {
 	size_t n_handlers, count;
 	uint32_t epoch;
 	uint64_t seen;  /* version up to which the reflector has delivered */
-	unsigned moves; /* of the client when the last list began */
+	unsigned moves; /* kube_client_moves() when the last list began */
 	bool synced, connected;
 };
 
-/* 0 for what is not a number: never newer than anything. */
+/* Returns 0, which is never newer than another version, if S is not a number. */
 static uint64_t version_number(const char *s) {
 	uint64_t v = 0;
 	for (; s && *s; s++)
@@ -86,7 +86,7 @@ static struct entry *entry_new(struct kube_cache *c, const struct api_meta *m) {
 	size_t ns = strlen(ns_of(m)) + 1, name = strlen(m->name) + 1;
 	struct entry *e = calloc(1, sizeof(*e) + ns + name);
 	if (!e)
-		abort(); /* an object missing from the cache would be one that is never acted on */
+		abort(); /* an object missing from the cache would never be acted on */
 	e->ns = memcpy(e->text, ns_of(m), ns);
 	e->name = memcpy(e->text + ns, m->name, name);
 	RB_INSERT(entries, &c->entries, e);
@@ -102,7 +102,7 @@ static void entry_delete(struct kube_cache *c, struct entry *e) {
 	free(e);
 }
 
-/* Takes OBJ, which may be the same or a newer version of what E has, or, if E is NULL, new. */
+/* Stores OBJ in E; it may be the same version as the object of E, or a newer one. With E NULL makes a new entry. */
 static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 	struct api_meta *m = obj;
 	if (e && e->obj && !streq(((struct api_meta *)e->obj)->uid, m->uid)) {
@@ -126,7 +126,7 @@ static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 	api_free(c->kind, old);
 }
 
-/* ---- what the reflector says ---- */
+/* ---- the reflector's callbacks ---- */
 
 static void on_list_begin(void *userdata) {
 	struct kube_cache *c = userdata;
@@ -135,7 +135,7 @@ static void on_list_begin(void *userdata) {
 	c->epoch++;
 	if (moves == c->moves)
 		return;
-	/* Another server: its numbers say nothing about those we have. */
+	/* The server is another one, so its versions can't be compared with those in the cache. */
 	c->moves = moves;
 	c->seen = 0;
 	RB_FOREACH (e, entries, &c->entries)
@@ -199,7 +199,7 @@ void kube_cache_feed(struct kube_cache *c, void *obj) {
 	struct api_meta *m = obj;
 	struct entry *e = cache_find(c, ns_of(m), m->name);
 	uint64_t v = obj_version(obj);
-	/* Not there although the reflector is past it: deleted since. */
+	/* If the cache lacks the object although the reflector has passed its version, it was deleted since. */
 	bool stale = e && e->obj ? obj_version(e->obj) >= v : v <= c->seen;
 	if (c->options.names_only || stale) {
 		api_free(c->kind, obj);
@@ -227,7 +227,7 @@ int kube_cache_new(struct kube_cache **ret, struct kube_client *client, const st
 	int r = kube_reflector_new(&c->reflector, client, k, &c->options.select, &ops, c, err);
 	if (r < 0)
 		return r;
-	c->options.select = (struct kube_reflector_options){0}; /* the caller's strings */
+	c->options.select = (struct kube_reflector_options){0}; /* its strings belong to the caller */
 	*ret = TAKE_PTR(c);
 	return 0;
 }

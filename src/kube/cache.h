@@ -7,10 +7,10 @@
  *     kube_cache_new(&c, client, &api_kind_instance, NULL, &err);
  *     kube_cache_on_change(c, instance_changed, me);
  *
- * The cache owns its objects: a pointer from it is valid until control returns to the loop, and must not be changed
- * or freed. Handlers run in the order in which they were added, after the cache has changed.
+ * The cache owns its objects: a pointer from it is valid until control returns to the loop, and the object must not be
+ * changed or freed. Handlers are called after the cache has changed, in the order in which they were added.
  *
- * A disconnected cache keeps what it has: nothing is ever removed because the API is away.
+ * A disconnected cache keeps its objects: nothing is removed because the API can't be reached.
  */
 
 #include "base/tree.h"
@@ -23,12 +23,12 @@ enum kube_change_type { KUBE_ADDED, KUBE_MODIFIED, KUBE_DELETED, KUBE_SYNCED };
 struct kube_change {
 	enum kube_change_type type;
 	const char *ns, *name; /* ns is "" for cluster-scoped kinds; both NULL for KUBE_SYNCED */
-	const void *obj;       /* the object; of KUBE_DELETED the last known one */
-	const void *old;       /* of KUBE_MODIFIED: the object before */
+	const void *obj;       /* the object; for KUBE_DELETED its last known state */
+	const void *old;       /* for KUBE_MODIFIED: the object before the change */
 };
 
 /*
- * KUBE_SYNCED comes after each complete list: at the start, and after each gap in the history. By then the objects
+ * KUBE_SYNCED comes after each complete list: at the start, and after each gap in the history. Before it, the objects
  * that vanished in the gap have been delivered as KUBE_DELETED.
  */
 typedef void (*kube_change_fn)(const struct kube_change *ch, void *userdata);
@@ -36,8 +36,8 @@ typedef void (*kube_change_fn)(const struct kube_change *ch, void *userdata);
 struct kube_cache_options {
 	struct kube_reflector_options select;
 	/*
-	 * Only the names are kept (for 100,000 objects and a user that keeps his own form of them): obj is there in
-	 * KUBE_ADDED and KUBE_MODIFIED, NULL in KUBE_DELETED, old is always NULL, lookups yield nothing.
+	 * Keeps only the names (for 100,000 objects and a user that keeps its own form of them): obj is set in
+	 * KUBE_ADDED and KUBE_MODIFIED and is NULL in KUBE_DELETED, old is always NULL, lookups return nothing.
 	 */
 	bool names_only;
 	/* Both may be NULL; for logs. */
@@ -46,7 +46,7 @@ struct kube_cache_options {
 	void *userdata;
 };
 
-/* Starts at once; handlers that are added before control returns to the loop miss nothing. O may be NULL. */
+/* Starts at once. Handlers that are added before control returns to the loop miss no change. O may be NULL. */
 int kube_cache_new(struct kube_cache **ret, struct kube_client *client, const struct api_kind *k,
                    const struct kube_cache_options *o, struct error *err) _must_use_;
 struct kube_cache *kube_cache_free(struct kube_cache *c);
@@ -59,24 +59,25 @@ bool kube_cache_synced(const struct kube_cache *c);    /* a whole list was recei
 bool kube_cache_connected(const struct kube_cache *c); /* listing or watching right now */
 size_t kube_cache_count(const struct kube_cache *c);
 
-/* NULL if there is none. NS is NULL or "" for cluster-scoped kinds. */
+/* NULL if there is no such object. NS is NULL or "" for cluster-scoped kinds. */
 const void *kube_cache_get(const struct kube_cache *c, const char *ns, const char *name);
-/* The first object, and the one that follows (in order of namespace and name); NULL at the end. */
+/* The first object and the next one, in order of namespace and name; NULL at the end. */
 const void *kube_cache_first(const struct kube_cache *c);
 const void *kube_cache_next(const struct kube_cache *c, const void *obj);
-/* The first object of a namespace; those of the namespace follow each other. */
+/* The first object of a namespace. The other objects of the namespace follow it. */
 const void *kube_cache_first_in(const struct kube_cache *c, const char *ns);
 #define KUBE_CACHE_FOREACH(obj, c) for ((obj) = kube_cache_first(c); (obj); (obj) = kube_cache_next((c), (obj)))
 
 /*
- * Read your writes: puts OBJ, the answer to a write of one's own, into the cache unless that is newer already.
- * Ownership of OBJ passes to the cache. Handlers are called as for a watch event; the watch's own event for the
- * same version is then passed over.
+ * Read your writes: puts OBJ, the answer to a write of the caller, into the cache unless the cache has a newer version.
+ * The cache takes ownership of OBJ in either case. Handlers are called as for a watch event; the watch's own event for
+ * the same version is then ignored.
  */
 void kube_cache_feed(struct kube_cache *c, void *obj);
 
-/* "NS/NAME", or "NAME" without a namespace: a key for work queues. The buffer is large enough for every object. */
+/* "NS/NAME", or "NAME" without a namespace: a key for work queues. The buffer is large enough for the key of every
+ * object. */
 #define KUBE_KEY_MAX 320
 const char *kube_key(const char *ns, const char *name, char out[static KUBE_KEY_MAX]);
-/* The other way: *RET_NS is "" without a namespace. The strings point into BUF. */
+/* Splits such a key. *RET_NS is "" without a namespace. Both strings point into BUF. */
 void kube_key_split(const char *key, char buf[static KUBE_KEY_MAX], const char **ret_ns, const char **ret_name);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Glue between libcurl's multi interface (CURLMOPT_SOCKETFUNCTION(3)) and sd-event. curl's own callbacks only store
- * bytes; everything of the user runs from client_pump(), outside of curl, where it is free to begin and cancel
- * requests.
+ * Connects libcurl's multi interface (CURLMOPT_SOCKETFUNCTION(3)) with sd-event. curl's own callbacks only store bytes.
+ * The callbacks of the user run from client_pump(), outside of curl, where they may begin and cancel requests.
  */
 
 #include "kube/client.h"
@@ -21,10 +20,10 @@
 #include "base/util.h"
 #include "kube/internal.h"
 
-#define CONNECT_TIMEOUT_MS 10000L /* TLS included, with a server that is busy */
+#define CONNECT_TIMEOUT_MS 10000L /* includes the TLS handshake with a busy server */
 /*
- * Unacknowledged data or keep-alives for so long: the connection is dead. Shorter than a lease, for with HTTP/2 all
- * requests share it, and heartbeats must find another one in time.
+ * A connection is dead if data or keep-alives stay unacknowledged for so long. This is shorter than a lease: with
+ * HTTP/2 all requests share the connection, and heartbeats must get a new one in time.
  */
 #define DEAD_PEER_MS      10000U
 #define CHECK_NS          NSEC_PER_SEC
@@ -45,14 +44,14 @@ struct kube_request {
 	struct buf in;     /* bytes received, not consumed yet */
 	ssize_t (*data)(const char *, size_t, void *);
 	bool ready, overflow, attached;
-	unsigned moves; /* the client's when it began */
+	unsigned moves; /* kube_client_moves() when the request began */
 	char text[CURL_ERROR_SIZE];
 };
 
-/* What curl is told of a server. */
+/* How curl reaches a server. */
 struct target {
 	char *url, *unix_path; /* without trailing slash; path of the socket or NULL */
-	char *connect_to;      /* for CURLOPT_CONNECT_TO: where the host in url really is; NULL: there */
+	char *connect_to;      /* for CURLOPT_CONNECT_TO: the real place of the host in url; NULL: the same host */
 };
 
 struct kube_client {
@@ -67,15 +66,15 @@ struct kube_client {
 	sd_event_source *moved;
 	TAILQ_HEAD(, kube_request) all, ready;
 	TAILQ_HEAD(, sock) socks;
-	struct kube_request *current; /* whose data callback runs; NULL once it was cancelled from there */
+	struct kube_request *current; /* its data callback runs; NULL once that callback has cancelled it */
 	uint64_t last_contact;
 };
 
 static struct metric requests = METRIC_COUNTER("nacre_kube_requests_total", "Requests sent to the API server.");
 static struct metric failures =
-	METRIC_COUNTER("nacre_kube_unanswered_total", "Requests to the API server that got no answer, or 5xx.");
+	METRIC_COUNTER("nacre_kube_unanswered_total", "Requests to the API server that got no answer or a 5xx answer.");
 static struct metric refused =
-	METRIC_COUNTER("nacre_kube_refused_total", "Requests that the API server refused: who we are, or what we may.");
+	METRIC_COUNTER("nacre_kube_refused_total", "Requests that the API server refused with 401 or 403.");
 static struct metric reloads =
 	METRIC_COUNTER("nacre_kube_credential_reloads_total", "Times that changed credentials were read.");
 static struct metric bad_reloads = METRIC_COUNTER("nacre_kube_credential_reload_failures_total",
@@ -102,7 +101,7 @@ static void target_clear(struct target *t) {
 	*t = (struct target){0};
 }
 
-/* For curl the host in the URL is the one in the server's certificate, wherever it is connected to. */
+/* Gives the URL the host name of the server's certificate; curl connects to the real place by CURLOPT_CONNECT_TO. */
 static int target_rename(struct target *t, const char *name) {
 	char *host = NULL, *port = NULL, *url = NULL;
 	CURLU *u = curl_url();
@@ -126,14 +125,15 @@ static int target_of(const struct kube_config *k, struct target *ret, struct err
 	const char *host = is_unix ? "localhost" : strstr(k->server, "://") + 3;
 	_cleanup_(target_clear) struct target t = {0};
 	if (!*host || *host == '/')
-		return error_set(err, EINVAL, "API server `%s`: names no host", k->server);
+		return error_set(err, EINVAL, "API server `%s`: the URL has no host", k->server);
 	t.url = strdup(is_unix ? "http://localhost" : k->server);
 	t.unix_path = is_unix ? strdup(k->server + 5) : NULL;
 	if (!t.url || (is_unix && !t.unix_path))
 		return error_oom(err);
 	if (k->tls_server_name && starts_with(t.url, "https:") && target_rename(&t, k->tls_server_name) < 0)
-		return error_set(err, EINVAL, "API server `%s`, tls-server-name `%s`: is no URL with such a name",
-		                 k->server, k->tls_server_name);
+		return error_set(err, EINVAL,
+		                 "API server `%s`, tls-server-name `%s`: the name can't be put into the URL", k->server,
+		                 k->tls_server_name);
 	for (size_t n = strlen(t.url); n && t.url[n - 1] == '/'; n--)
 		t.url[n - 1] = '\0';
 	*ret = t;
@@ -150,7 +150,7 @@ static void mark_ready(struct kube_request *r) {
 	r->ready = true;
 }
 
-/* One call a header line; the empty line ends them. */
+/* curl calls this for each header line; the empty line ends the headers. */
 static size_t on_header(char *bytes, size_t size, size_t n, void *userdata) {
 	if (size * n == 2 && bytes[0] == '\r')
 		mark_ready(userdata);
@@ -172,9 +172,9 @@ static int on_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {
 	unsigned ms = DEAD_PEER_MS;
 	(void)userdata;
 	(void)purpose;
-	/* A program started meanwhile must not keep the connection, and with it our watch, alive after us. */
+	/* A child process must not keep the connection, and with it our watch, open after this process has ended. */
 	(void)!fcntl(fd, F_SETFD, FD_CLOEXEC);
-	/* Fails on UNIX sockets, which need none: their peer can't vanish without a word. */
+	/* Fails on UNIX sockets, which don't need it: the kernel reports the end of their peer. */
 	(void)!setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
 	return CURL_SOCKOPT_OK;
 }
@@ -219,7 +219,7 @@ static bool is_tls(const struct kube_client *c) {
 static bool set_tls(const struct kube_client *c, CURL *e) {
 	const struct kube_config *k = &c->config;
 	long check = !k->insecure;
-	/* With an authority of its own the server must not be vouched for by those that the system trusts. */
+	/* If the kubeconfig names an authority, the authorities of the system must not vouch for the server. */
 	return !curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, check) &&
 	       !curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, check ? 2L : 0L) &&
 	       !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
@@ -228,7 +228,7 @@ static bool set_tls(const struct kube_client *c, CURL *e) {
 	       set_blob(e, CURLOPT_SSLKEY_BLOB, &k->key);
 }
 
-/* How to reach the server and who we are: the one place for sockets, certificates and tokens. */
+/* Sets how to reach the server and the credentials. All settings of sockets, certificates and tokens are here. */
 static bool set_transport(struct kube_client *c, CURL *e) {
 	return !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") && !curl_easy_setopt(e, CURLOPT_PROXY, "") &&
 	       (!c->target.unix_path || !curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->target.unix_path)) &&
@@ -250,7 +250,7 @@ static bool set_place(struct kube_request *r) {
 	return r->connect_to && !curl_easy_setopt(r->easy, CURLOPT_CONNECT_TO, r->connect_to);
 }
 
-/* A token goes over no wire that others can read (as with client-go). */
+/* The token is sent only over TLS or a UNIX socket, so that nobody else can read it (as client-go does). */
 static bool set_token(struct kube_request *r) {
 	const char *token = r->c->config.token.data;
 	if (!token || (!is_tls(r->c) && !r->c->target.unix_path))
@@ -269,7 +269,7 @@ static bool set_message(struct kube_request *r, const struct kube_spec *s) {
 		r->body = malloc(s->len + 1);
 		if (r->body)
 			memcpy(r->body, s->body, s->len);
-		/* No "Expect: 100-continue": it costs a round trip. */
+		/* No "Expect: 100-continue": it would cost a round trip. */
 		ok = r->body && add_header(r, type) && add_header(r, "Expect:") &&
 		     !curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->body) &&
 		     !curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)s->len);
@@ -286,7 +286,8 @@ static bool set_message(struct kube_request *r, const struct kube_spec *s) {
 
 static int on_moved(sd_event_source *src, uint64_t usec, void *userdata);
 
-/* Follows files that were renewed; what can't be read is tried again, with the old credentials meanwhile. */
+/* Reads credentials again whose files have changed. If they can't be read, the old ones stay in use and reading is
+ * retried. */
 static void refresh(struct kube_client *c) {
 	uint64_t now = now_monotonic_ns();
 	if (now - c->checked < CHECK_NS)
@@ -302,8 +303,8 @@ static void refresh(struct kube_client *c) {
 		return;
 	bool moved = !streq(c->config.server, fresh.server) || !streq(c->config.ca.data, fresh.ca.data);
 	c->moves += moved;
-	/* Callbacks come from the loop; without memory for the timer those requests end when the old server ends them.
-	 */
+	/* Callbacks must come from the loop. Without memory for the timer these requests end when the old server ends
+	 * them. */
 	if (moved && c->loop)
 		(void)!loop_timer(c->loop, &c->moved, 0, on_moved, c);
 	kube_config_clear(&c->config);
@@ -352,13 +353,13 @@ static int curl_errno(CURLcode code) {
 	}
 }
 
-/* Fills RET from the ended request; takes its bytes. ERROR: what the data callback returned, or 0. */
+/* Fills RET from the ended request and takes over its bytes. ERROR is what the data callback returned, or 0. */
 static void request_result(struct kube_request *r, CURLcode code, int error, struct kube_response *ret) {
 	long http = 0;
 	*ret = (struct kube_response){0};
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &http);
 	if (error < 0)
-		ret->error = error_set(&ret->err, error, "%s: the answer makes no sense", r->what);
+		ret->error = error_set(&ret->err, error, "%s: the answer could not be processed", r->what);
 	else if (r->overflow)
 		ret->error = error_set(&ret->err, EMSGSIZE, "%s: the answer is over the limit of %zu bytes", r->what,
 		                       r->in.max);
@@ -379,7 +380,7 @@ static void request_result(struct kube_request *r, CURLcode code, int error, str
 		ret->retry_after_s = wait < 0 ? 0 : (uint32_t)MIN(wait, (curl_off_t)RETRY_AFTER_MAX_S);
 	}
 	if (ret->http == 401) {
-		/* The server says no more than "Unauthorized". */
+		/* The server's own message is only "Unauthorized". */
 		const struct kube_config *k = &r->c->config;
 		error_set(&ret->err, EACCES, "%s at %s: the server does not accept the credentials%s%s%s", r->what,
 		          k->server, k->path ? " of `" : "", k->path ? k->path : "", k->path ? "`" : "");
@@ -402,7 +403,7 @@ static void request_finish(struct kube_request *r, CURLcode code, int error) {
 	kube_response_clear(&resp);
 }
 
-/* Ends what is under way to a server that we have left: its answers would be of other objects. */
+/* Ends the requests to a server that the kubeconfig no longer names: their answers are about that server's objects. */
 static int on_moved(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct kube_client *c = userdata;
 	struct kube_request *r = TAILQ_FIRST(&c->all);
@@ -415,12 +416,12 @@ static int on_moved(sd_event_source *src, uint64_t usec, void *userdata) {
 		}
 		snprintf(r->text, sizeof(r->text), "the kubeconfig names another API server now");
 		request_finish(r, CURLE_RECV_ERROR, 0);
-		r = TAILQ_FIRST(&c->all); /* the callback may have ended others */
+		r = TAILQ_FIRST(&c->all); /* the callback may have ended other requests */
 	}
 	return 0;
 }
 
-/* Hands a stream's bytes to its user. False if the request is no more. */
+/* Passes a stream's bytes to its user. False if the request has ended. */
 static bool request_deliver(struct kube_request *r) {
 	long http = 0;
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &http);
@@ -536,7 +537,7 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *userdata, voi
 	s = calloc(1, sizeof(*s));
 	if (!s || sd_event_add_io(c->loop, &s->io, fd, events, client_on_io, c) < 0) {
 		free(s);
-		return -1; /* the transfer fails with it */
+		return -1; /* curl then fails the transfer */
 	}
 	TAILQ_INSERT_TAIL(&c->socks, s, entry);
 	curl_multi_assign(c->multi, fd, s);

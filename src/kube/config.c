@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * kubeconfig, as https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ has it. libyaml makes a tree of the
- * document, from which a few scalars at fixed depth are taken.
+ * Reads a kubeconfig (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/). libyaml makes a tree of the
+ * document; a few scalars at fixed depth are taken from it.
  */
 
 #include "kube/config.h"
@@ -42,7 +42,7 @@ void kube_config_clear(struct kube_config *c) {
 
 /* ---- YAML ---- */
 
-/* One entry of `clusters`, `users` or `contexts`, or the document's top. WHAT: for messages. */
+/* One entry of `clusters`, `users` or `contexts`, or the top of the document. WHAT names it in messages. */
 struct section {
 	yaml_document_t *doc;
 	yaml_node_t *map;
@@ -72,7 +72,7 @@ static yaml_node_t *member(const struct section *s, const char *key) {
 	return NULL;
 }
 
-/* A copy of the text KEY; *RET stays NULL if there is none, or an empty one. */
+/* *RET becomes a copy of the text KEY; it stays NULL if KEY is missing or empty. */
 static int get_text(const struct section *s, const char *key, char **ret, struct error *err) {
 	const yaml_node_t *n = member(s, key);
 	if (!n)
@@ -99,7 +99,7 @@ static int get_bool(const struct section *s, const char *key, bool *ret, struct 
 	return 0;
 }
 
-/* NAME-data wins over NAME, as in client-go. */
+/* NAME-data takes precedence over NAME, as in client-go. */
 static int get_pem(const struct section *s, const char *file_key, const char *data_key, struct kube_secret *ret,
                    struct error *err) {
 	_free_ char *data = NULL;
@@ -109,7 +109,7 @@ static int get_pem(const struct section *s, const char *file_key, const char *da
 	_buf_free_ struct buf text = {.max = SECRET_MAX};
 	size_t at;
 	if (base64_decode(&text, data, strlen(data), &at) < 0 || text.failed || memchr(text.data, '\0', text.len))
-		return section_error(s, err, "%s: is no base64 of a text", data_key);
+		return section_error(s, err, "%s: is not base64 of text", data_key);
 	ret->data = buf_steal(&text);
 	return ret->data ? 0 : error_oom(err);
 }
@@ -128,7 +128,7 @@ static int find_entry(const struct section *top, const char *list, const char *k
 			snprintf(ret->what, sizeof(ret->what), ": %s `%.100s`", kind, name);
 			if (!ret->map || ret->map->type == YAML_MAPPING_NODE)
 				return 0;
-			bool empty = ret->map->type == YAML_SCALAR_NODE; /* "user:" with nothing after it */
+			bool empty = ret->map->type == YAML_SCALAR_NODE; /* "user:" without a value */
 			return empty ? 0 : section_error(ret, err, "must be a mapping");
 		}
 	return section_error(top, err, "there is no %s `%.100s`", kind, name);
@@ -177,7 +177,7 @@ static int take_user(const struct section *s, struct kube_config *c, struct erro
 		r = get_pem(s, "client-certificate", "client-certificate-data", &c->cert, err);
 	if (r >= 0)
 		r = get_pem(s, "client-key", "client-key-data", &c->key, err);
-	/* The file wins over the text, as in client-go. */
+	/* The file takes precedence over the text, as in client-go. */
 	if (r >= 0)
 		r = get_text(s, "tokenFile", &c->token.file, err);
 	if (r >= 0 && !c->token.file)
@@ -188,7 +188,7 @@ static int take_user(const struct section *s, struct kube_config *c, struct erro
 	return r;
 }
 
-/* File names are relative to where the kubeconfig is. */
+/* File names are relative to the directory of the kubeconfig. */
 static int resolve(struct kube_secret *s, const char *path, struct error *err) {
 	const char *slash = strrchr(path, '/');
 	if (!s->file || *s->file == '/' || !slash)
@@ -213,7 +213,7 @@ static int take_document(yaml_document_t *doc, const char *context, struct kube_
 	else
 		r = get_text(&top, "current-context", &c->context, err);
 	if (r >= 0 && !c->context)
-		r = section_error(&top, err, "it has no current-context; name one with --context");
+		r = section_error(&top, err, "has no current-context; name a context with --context");
 	if (r >= 0)
 		r = find_entry(&top, "contexts", "context", c->context, &part, err);
 	if (r >= 0)
@@ -244,7 +244,7 @@ int kube_config_parse(const char *text, size_t len, const char *path, const char
 	int r = yaml_parser_load(&parser, &doc) ? 0 : -EINVAL;
 	if (r < 0)
 		error_set(err, EINVAL, "kubeconfig `%s`: line %zu: %s", path, parser.problem_mark.line + 1,
-		          parser.problem ? parser.problem : "is no YAML");
+		          parser.problem ? parser.problem : "is not YAML");
 	else {
 		r = take_document(&doc, context, &c, err);
 		yaml_document_delete(&doc);
@@ -290,17 +290,17 @@ static int read_secret(struct kube_secret *s, const char *what, struct error *er
 	int r = read_file(s->file, SECRET_MAX, &s->data, &len, err);
 	if (r < 0)
 		return error_prefix(err, "%s", what);
-	return strlen(s->data) == len ? 0 : error_set(err, EINVAL, "%s `%s`: is no text", what, s->file);
+	return strlen(s->data) == len ? 0 : error_set(err, EINVAL, "%s `%s`: is not text", what, s->file);
 }
 
 static int check_pem(const struct kube_config *c, const struct kube_secret *s, const char *what, struct error *err) {
 	if (!s->data || strstr(s->data, "-----BEGIN "))
 		return 0;
-	return error_set(err, EINVAL, "%s of `%s`: is no PEM", what, s->file ? s->file : c->path);
+	return error_set(err, EINVAL, "%s of `%s`: is not PEM", what, s->file ? s->file : c->path);
 }
 
 static int read_secrets(struct kube_config *c, struct error *err) {
-	/* Before the files are read: what changes meanwhile is read again. */
+	/* The stamp is taken before the files are read: a file that changes meanwhile is read again. */
 	c->stamp = stamp_of(c);
 	int r = read_secret(&c->ca, "certificate authority", err);
 	if (r >= 0)
@@ -343,12 +343,12 @@ static int load_file(const char *path, const char *context, struct kube_config *
 	return 0;
 }
 
-/* A Pod's service account (client-go, rest.InClusterConfig). */
+/* The service account of a Pod (client-go, rest.InClusterConfig). */
 static int load_in_cluster(struct kube_config *ret, struct error *err) {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST"), *port = getenv("KUBERNETES_SERVICE_PORT");
 	_kube_config_ struct kube_config c = {0};
 	if (!host)
-		return error_set(err, ENOENT, "KUBERNETES_SERVICE_HOST is not set: this is no Pod");
+		return error_set(err, ENOENT, "KUBERNETES_SERVICE_HOST is not set: the program does not run in a Pod");
 	bool v6 = strchr(host, ':') != NULL;
 	c.server = strf("https://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port && *port ? port : "443");
 	c.ca.file = strdup(IN_CLUSTER "/ca.crt");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A remembered event is level-triggered like everything else: `count` is what should be on the server, `sent` what is,
- * and a timer sends until they are equal.
+ * A recorded event is level-triggered like everything else: `count` is the count that the server should have, `sent`
+ * the count that it has. A timer sends until both are equal.
  */
 
 #include "kube/event.h"
@@ -25,7 +25,7 @@
 #define IN_FLIGHT   8
 #define MESSAGE_MAX 1024
 
-/* One object's allowance. */
+/* How many events one object may still have. */
 struct source {
 	RB_ENTRY(source) node;
 	TAILQ_ENTRY(source) entry; /* in order of last use */
@@ -39,9 +39,9 @@ struct record {
 	TAILQ_ENTRY(record) entry; /* in order of last use */
 	struct kube_recorder *recorder;
 	struct kube_request *req;
-	struct event *ev;    /* as it is created */
+	struct event *ev;    /* as it is sent to create it */
 	int64_t count, sent; /* sent 0: not created yet */
-	int64_t sending;     /* the count that is on its way */
+	int64_t sending;     /* the count in the request under way */
 };
 
 static int source_cmp(const struct source *a, const struct source *b) {
@@ -98,7 +98,7 @@ static int event_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 }
 
 static void send_later(struct kube_recorder *r, uint64_t us) {
-	/* Without memory for a timer the next event sends this one too. */
+	/* Without memory for the timer, this event is sent together with the next one. */
 	(void)!loop_timer(kube_client_loop(r->client), &r->timer, us, event_on_timer, r);
 }
 
@@ -109,7 +109,7 @@ static void sent(const struct kube_response *resp, void *userdata) {
 	if (resp->error == 0 || (resp->error == -EEXIST && !rec->sent))
 		rec->sent = rec->sending;
 	else if (resp->error == -ENOENT && rec->sent)
-		rec->sent = 0; /* it expired: create it again */
+		rec->sent = 0; /* the event expired on the server: create it again */
 	else if (!kube_response_retriable(resp)) {
 		metric_add(&dropped, 1);
 		record_free(rec);
@@ -150,7 +150,7 @@ static void event_send_all(struct kube_recorder *r) {
 	struct record *rec;
 	TAILQ_FOREACH (rec, &r->lru, entry) {
 		if (r->in_flight >= IN_FLIGHT)
-			return; /* each answer comes back here */
+			return; /* the answer of each request calls this function again */
 		if (!rec->req && rec->count != rec->sent && send_record(rec) < 0) {
 			send_later(r, RETRY_US);
 			return;
@@ -158,7 +158,7 @@ static void event_send_all(struct kube_recorder *r) {
 	}
 }
 
-/* True if the object may have another event. */
+/* Takes one event from the object's allowance. False if none is left. */
 static bool take_token(struct kube_recorder *r, const char *uid) {
 	struct source *s = calloc(1, sizeof(*s)), *have;
 	uint64_t now = now_monotonic_ns();
@@ -191,7 +191,8 @@ static bool take_token(struct kube_recorder *r, const char *uid) {
 	return ok;
 }
 
-/* "hello.18d1a2b3c4d5e6f7", as other recorders name theirs; the random part keeps programs apart. */
+/* "hello.18d1a2b3c4d5e6f7", as other recorders name their events. The random part keeps names of several programs
+ * apart. */
 static char *make_name(const char *object) {
 	uint64_t x;
 	random_bytes(&x, sizeof(x));
@@ -235,7 +236,7 @@ static struct event *make_event(const struct kube_recorder *r, const struct api_
 	return ev;
 }
 
-/* Makes room by forgetting the event that was quiet for longest, sent or not. */
+/* Makes room: forgets the event that has been unused for longest, even if it was not sent. */
 static void evict(struct kube_recorder *r) {
 	struct record *old = TAILQ_FIRST(&r->lru);
 	if (old->sent != old->count)
@@ -254,7 +255,7 @@ static void again(struct record *rec) {
 	}
 	TAILQ_REMOVE(&r->lru, rec, entry);
 	TAILQ_INSERT_TAIL(&r->lru, rec, entry);
-	/* A thing that happens over and over is worth one write a second. */
+	/* An event that repeats is written at most once a second. */
 	send_later(r, USEC_PER_SEC);
 }
 

@@ -9,7 +9,7 @@
 
 struct index_entry {
 	RB_ENTRY(index_entry) node;
-	const char *value, *ns, *name; /* in text[], or of a search */
+	const char *value, *ns, *name; /* point into text[], or belong to a search */
 	char text[];
 };
 
@@ -33,7 +33,7 @@ static void index_add(struct kube_index *x, const char *value, const char *ns, c
 	size_t v = strlen(value) + 1, s = strlen(ns) + 1, n = strlen(name) + 1;
 	struct index_entry *e = calloc(1, sizeof(*e) + v + s + n);
 	if (!e)
-		abort(); /* an object missing from the index would be one that is never found */
+		abort(); /* an object missing from the index would never be found */
 	e->value = memcpy(e->text, value, v);
 	e->ns = memcpy(e->text + v, ns, s);
 	e->name = memcpy(e->text + v + s, name, n);
@@ -65,7 +65,7 @@ static void index_on_change(const struct kube_change *ch, void *userdata) {
 		index_add(x, now, ch->ns, ch->name);
 }
 
-/* The object of E, if that has the value. */
+/* The object of E, if E exists and has the value. */
 static const void *index_at(const struct kube_index *x, const struct index_entry *e, const char *value) {
 	return e && streq(e->value, value) ? kube_cache_get(x->cache, e->ns, e->name) : NULL;
 }

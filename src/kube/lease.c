@@ -11,12 +11,12 @@ const char *kube_host_lease_name(const char *host, char out[static KUBE_LEASE_NA
 	return out;
 }
 
-/* What both users below do with a lease: one request at a time. */
+/* The lease of a heartbeat or an elector. One request runs at a time. */
 struct lock {
 	struct kube_client *client;
 	char *ns, *name, *identity;
 	int64_t duration_s;
-	struct lease *seen; /* as last read or written; NULL: not known, or there is none */
+	struct lease *seen; /* as last read or written; NULL: unknown, or there is no lease */
 	struct kube_request *req;
 	uint32_t timeout_ms;
 };
@@ -66,7 +66,7 @@ static int lock_get(struct lock *l, kube_done_fn done, void *userdata, struct er
 	return send_lease(l, "GET", NULL, done, userdata, err);
 }
 
-/* A lease that HOLDER ("": nobody) has from now on: based on what was seen, or new. Freed by the caller. */
+/* The lease with HOLDER ("": nobody) as its holder, made from the lease last seen, or new. The caller frees it. */
 static struct lease *lock_next(struct lock *l, const char *holder) {
 	struct lease *n = api_new(&api_kind_lease);
 	char now[TIME_STR_MAX];
@@ -91,7 +91,7 @@ oom:
 	return NULL;
 }
 
-/* Creates the lease, or replaces exactly the version that was seen. */
+/* Creates the lease, or replaces exactly the version last seen. */
 static int lock_take(struct lock *l, kube_done_fn done, void *userdata, struct error *err) {
 	struct lease *n = lock_next(l, l->identity);
 	if (!n)
@@ -101,7 +101,7 @@ static int lock_take(struct lock *l, kube_done_fn done, void *userdata, struct e
 	return r;
 }
 
-/* Remembers what the server answered. */
+/* Stores the lease that the server returned. */
 static int lock_remember(struct lock *l, const struct kube_response *resp, struct error *err) {
 	void *obj;
 	int r = kube_response_parse(resp, &api_kind_lease, &obj, err);
@@ -134,7 +134,7 @@ static int on_beat(sd_event_source *src, uint64_t usec, void *userdata) {
 
 static void beat_after(struct kube_heartbeat *h, uint64_t us) {
 	if (loop_timer(kube_client_loop(h->lock.client), &h->timer, us, on_beat, h) < 0)
-		abort(); /* a heart that stands still for ever would be worse than a restart */
+		abort(); /* without the timer the heartbeat would stop for ever; a restart is better */
 }
 
 static void beat_result(struct kube_heartbeat *h, int error, const struct error *err) {
@@ -144,7 +144,7 @@ static void beat_result(struct kube_heartbeat *h, int error, const struct error 
 		h->state(error < 0 ? err : NULL, h->userdata);
 	h->told = true;
 	h->failing = error < 0;
-	/* After a failure sooner, but not at once. */
+	/* After a failure the next try comes sooner, but not at once. */
 	beat_after(h, error < 0 ? MIN(h->interval_us, USEC_PER_SEC) : h->interval_us);
 }
 
@@ -155,7 +155,7 @@ static void beat_done(const struct kube_response *resp, void *userdata) {
 	if (r == 0)
 		r = lock_remember(&h->lock, resp, &err);
 	if (r < 0)
-		lock_forget(&h->lock); /* read it anew next time: deleted, changed by someone, or unknown */
+		lock_forget(&h->lock); /* it was deleted or changed, or its state is unknown: read it again next time */
 	beat_result(h, r, &err);
 }
 
@@ -185,7 +185,7 @@ int kube_heartbeat_new(struct kube_heartbeat **ret, struct kube_client *c, const
 		return error_oom(err);
 	h->lock.duration_s = o->duration_s ? o->duration_s : 15;
 	h->interval_us = o->renew_ms ? o->renew_ms * USEC_PER_MSEC : (uint64_t)h->lock.duration_s * USEC_PER_SEC / 3;
-	/* An answer that takes longer than this is as good as none: better ask again. */
+	/* A request that takes longer than this is ended and sent again. */
 	h->lock.timeout_ms = (uint32_t)MAX((uint64_t)1000, h->interval_us / USEC_PER_MSEC);
 	h->state = o->state;
 	h->userdata = o->userdata;
@@ -214,12 +214,12 @@ uint64_t kube_heartbeat_last(const struct kube_heartbeat *h) {
 struct kube_elector {
 	struct lock lock;
 	sd_event_source *timer;
-	struct kube_elector_options o; /* its strings are not used */
-	bool leading;                  /* as last told */
-	uint64_t sent;                 /* when the attempt began: a renewal counts from there, not from its answer */
-	uint64_t renewed;              /* sent of the last attempt that succeeded; 0: none */
-	uint64_t observed;             /* when the lease was last seen to change */
-	char version[64];              /* its resourceVersion then */
+	struct kube_elector_options o; /* its strings are not used after kube_elector_new() */
+	bool leading;                  /* as last passed to `changed` */
+	uint64_t sent;     /* when the attempt began: a renewal counts from its beginning, not from its answer */
+	uint64_t renewed;  /* `sent` of the last successful attempt; 0: none */
+	uint64_t observed; /* when the lease was last seen to change */
+	char version[64];  /* the lease's resourceVersion at that time */
 };
 
 static void attempt(struct kube_elector *e);
@@ -243,12 +243,12 @@ static void set_leading(struct kube_elector *e, bool leading, const struct error
 		e->o.changed(leading, err, e->o.userdata);
 }
 
-/* ERR: why the attempt failed; unused if it did not. */
+/* ERR says why the attempt failed; it is not used after a success. */
 static void attempt_over(struct kube_elector *e, const struct error *err) {
 	if (e->leading && !kube_elector_leading(e))
 		set_leading(e, false, err);
 	if (loop_timer(kube_client_loop(e->lock.client), &e->timer, e->o.retry_ms * USEC_PER_MSEC, on_attempt, e) < 0)
-		abort(); /* neither leading nor trying would be for ever */
+		abort(); /* without the timer it would never lead or try again */
 }
 
 static void observe(struct kube_elector *e) {
@@ -269,11 +269,11 @@ static void taken(const struct kube_response *resp, void *userdata) {
 		observe(e);
 		set_leading(e, true, NULL);
 	} else
-		lock_forget(&e->lock); /* changed by somebody, or unknown: read it anew next time */
+		lock_forget(&e->lock); /* it was changed, or its state is unknown: read it again next time */
 	attempt_over(e, &err);
 }
 
-/* True if nobody, or nobody who renews it, holds the lease. */
+/* True if the lease has no holder, or a holder that does not renew it. */
 static bool is_free(const struct kube_elector *e) {
 	const struct lease_spec *s = e->lock.seen ? e->lock.seen->spec : NULL;
 	if (!s || !s->holder || !*s->holder || lock_mine(&e->lock))
@@ -339,7 +339,7 @@ int kube_elector_new(struct kube_elector **ret, struct kube_client *c, const str
 	return 0;
 }
 
-/* Nobody holds the lease from now on. Failure is harmless: it runs out by itself. */
+/* Writes the lease without a holder. If that fails, the lease expires by itself. */
 static void release(struct kube_elector *e) {
 	struct kube_response resp = {0};
 	_buf_free_ struct buf path = {0};

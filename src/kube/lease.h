@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Leases (coordination.k8s.io/v1): a heartbeat, which a daemon renews to say that it lives; and leader election, in
- * which one of several daemons holds the lease. Times in a lease are information only: whether somebody else's lease
- * ran out is decided by one's own monotonic clock, from when the lease was last seen to change (as client-go does),
- * so clocks need not agree.
+ * Leases (coordination.k8s.io/v1): a heartbeat, which a daemon renews to show that it is alive, and leader election, in
+ * which one of several daemons holds the lease. The times in a lease are only information. Whether the lease of another
+ * holder has expired is decided by our own monotonic clock, from when the lease was last seen to change (as in
+ * client-go), so clocks need not agree.
  */
 
 #include "kube/client.h"
@@ -13,7 +13,7 @@
 /* The namespace of Nacre's own leases. */
 #define KUBE_SYSTEM_NS "nacre-system"
 
-/* Name of the Lease that is HOST's heartbeat, in KUBE_SYSTEM_NS: "host-<HOST>". */
+/* Name of the Lease with the heartbeat of HOST, in KUBE_SYSTEM_NS: "host-<HOST>". */
 #define KUBE_LEASE_NAME_MAX 264
 const char *kube_host_lease_name(const char *host, char out[static KUBE_LEASE_NAME_MAX]);
 
@@ -23,15 +23,15 @@ struct kube_heartbeat;
 
 struct kube_heartbeat_options {
 	const char *ns, *name, *identity;
-	uint32_t duration_s; /* 0: 15. Others take us for dead after so long without renewal */
+	uint32_t duration_s; /* 0: 15. Without renewal for so long, others consider us dead */
 	uint32_t renew_ms;   /* 0: a third of the duration */
-	/* Called when renewals begin to fail (ERR) and when they succeed again (NULL). May be NULL. */
+	/* Called when renewals begin to fail (with ERR) and when they succeed again (NULL). May be NULL. */
 	void (*state)(const struct error *err, void *userdata);
 	void *userdata;
 };
 
-/* Creates the lease if it is missing, takes it over if another identity is in it, renews it for ever. Strings are
- * copied. */
+/* Creates the lease if it is missing, takes it over if it has another holder, and renews it until it is freed. Strings
+ * are copied. */
 int kube_heartbeat_new(struct kube_heartbeat **ret, struct kube_client *c, const struct kube_heartbeat_options *o,
                        struct error *err) _must_use_;
 struct kube_heartbeat *kube_heartbeat_free(struct kube_heartbeat *h);
@@ -44,18 +44,18 @@ struct kube_elector;
 
 struct kube_elector_options {
 	const char *ns, *name, *identity;
-	uint32_t duration_ms; /* 0: 15,000. Others wait so long after the last renewal */
-	uint32_t deadline_ms; /* 0: 10,000. We stop leading when we could not renew for so long */
-	uint32_t retry_ms;    /* 0: 2,000. Between attempts */
-	/* LEADING changed. ERR (may be NULL) says why leadership was lost. */
+	uint32_t duration_ms; /* 0: 15,000. Others wait so long after the last renewal before they take the lease */
+	uint32_t deadline_ms; /* 0: 10,000. We stop leading if we could not renew for so long */
+	uint32_t retry_ms;    /* 0: 2,000. Pause between attempts */
+	/* Called when LEADING changes. ERR (may be NULL) says why leadership was lost. */
 	void (*changed)(bool leading, const struct error *err, void *userdata);
 	void *userdata;
 };
 
 int kube_elector_new(struct kube_elector **ret, struct kube_client *c, const struct kube_elector_options *o,
                      struct error *err) _must_use_;
-/* Gives the lease up (blocking, at most 1 s) if it is held, so that another may lead at once. */
+/* If the lease is held, gives it up (blocks at most 1 s), so that another daemon may lead at once. */
 struct kube_elector *kube_elector_free(struct kube_elector *e);
 DEFINE_CLEANUP(kube_elector, struct kube_elector *, kube_elector_free)
-/* True while the lease is held by our own clock; false at once past the deadline, before any timer ran. */
+/* True while we hold the lease by our own clock. False at once after the deadline, even before a timer has run. */
 bool kube_elector_leading(const struct kube_elector *e);

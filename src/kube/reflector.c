@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A cycle of requests, one at a time: LIST pages until the last, then WATCH after WATCH. Every failure leads to a pause
- * and the same request again; history that is gone (410) leads back to LIST.
+ * A cycle of requests, one at a time: LIST pages until the last, then one WATCH after the other. After a failure the
+ * same request is sent again, after a pause; if the history is gone (410), it lists again.
  */
 
 #include "kube/reflector.h"
@@ -13,23 +13,25 @@
 #include "base/util.h"
 #include "kube/internal.h"
 
-/* A list page or an event may be so large: 2,000 objects of the ordinary sort, or a page of few huge ones. */
+/* The largest list page: 2,000 objects of usual size, or a page of a few huge ones. */
 #define ANSWER_MAX ((size_t)64 << 20)
-#define EVENT_MAX  ((size_t)8 << 20) /* also what may come at once before it is taken */
+#define EVENT_MAX  ((size_t)8 << 20) /* the largest event; also the most bytes that may wait to be taken */
 
-/* As kube-rs: from 0.8 s to 30 s, doubling, with jitter; afresh after 120 s without failure. */
+/* As in kube-rs: pauses from 0.8 s to 30 s, doubling, with jitter; they start again from 0.8 s after 120 s without
+ * failure. */
 #define BACKOFF_MIN_US (800 * USEC_PER_MSEC)
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)
 #define BACKOFF_OK_US  (120 * USEC_PER_SEC)
-/* While waiting: how often to look whether the server answers others. */
+/* While waiting: how often to check whether the server has answered other requests. */
 #define LOOK_US USEC_PER_SEC
 
-/* Watches end after a random time in this range, so that many clients don't come back at once. */
+/* Watches end after a random time in this range, so that many clients don't reconnect at once. */
 #define WATCH_MIN_S    290
 #define WATCH_SPREAD_S 290
-#define WATCH_MARGIN_S 5 /* past its end a watch is dead */
+#define WATCH_MARGIN_S 5 /* a watch that is still open so long after its time-out is dead */
 
-/* A watch that ends sooner, without an event, counts as a failure: the server would be asked without pause. */
+/* A watch that ends sooner than this without an event counts as a failure; otherwise requests would follow without
+ * pause. */
 #define WATCH_SHORT_NS NSEC_PER_SEC
 
 struct kube_reflector {
@@ -40,20 +42,20 @@ struct kube_reflector {
 	char *ns, *labels, *fields;
 	uint32_t page;
 
-	char *version;  /* where the watch begins; NULL: list first */
-	char *more;     /* continue token of the next page, NULL at the first */
-	bool listing;   /* list_begin was said, list_end not */
-	bool connected; /* as last told */
-	bool told;      /* state was told at all */
+	char *version;  /* resourceVersion at which the watch begins; NULL: list first */
+	char *more;     /* continue token of the next page; NULL for the first page */
+	bool listing;   /* list_begin was called, list_end not yet */
+	bool connected; /* as last passed to `state` */
+	bool told;      /* `state` was called at least once */
 	struct kube_request *req;
 	sd_event_source *timer;
 	uint64_t backoff_us, failed_at, watch_began;
 	uint64_t wait_until; /* monotonic ns */
-	bool unreachable;    /* the last failure: no answer at all */
+	bool unreachable;    /* the last request failed without an answer */
 	bool got_event;
-	unsigned moves;   /* of the client when the last request began */
-	unsigned expired; /* times in a row that the history of a fresh list was gone already */
-	int gone;         /* the watch said so: -EKEYEXPIRED, or another error that ended it */
+	unsigned moves;   /* kube_client_moves() when the last request began */
+	unsigned expired; /* how often in a row the history was gone right after a fresh list */
+	int gone;         /* error of an ERROR event that ended the watch: -EKEYEXPIRED or another; 0: none */
 	struct error gone_err;
 };
 
@@ -71,8 +73,8 @@ static void reflector_set_state(struct kube_reflector *r, bool connected, const 
 static void start_after(struct kube_reflector *r, uint64_t us);
 
 /*
- * Waits no longer for a server that has answered somebody else meanwhile (a heartbeat goes on every few seconds): after
- * an outage all that a host knows is minutes old, and it should not stay so for half a minute more.
+ * Stops waiting if the server has meanwhile answered another request (a heartbeat is sent every few seconds): after an
+ * outage the state that a host knows is minutes old and should not stay so for another 30 s.
  */
 static int reflector_on_timer(sd_event_source *src, uint64_t usec, void *userdata) {
 	struct kube_reflector *r = userdata;
@@ -89,10 +91,10 @@ static int reflector_on_timer(sd_event_source *src, uint64_t usec, void *userdat
 
 static void start_after(struct kube_reflector *r, uint64_t us) {
 	if (loop_timer(kube_client_loop(r->client), &r->timer, us, reflector_on_timer, r) < 0)
-		abort(); /* no memory for a timer: start over rather than stand still for ever */
+		abort(); /* no memory for a timer: a restart is better than waiting for ever */
 }
 
-/* AFTER_S: the server asked for so much patience. */
+/* AFTER_S is the time that the server asked to wait. */
 static void reflector_fail(struct kube_reflector *r, const struct error *err, uint32_t after_s) {
 	uint64_t now = now_monotonic_ns();
 	uint32_t jitter;
@@ -112,12 +114,12 @@ static void reflector_fail(struct kube_reflector *r, const struct error *err, ui
 static void reflector_set_version(struct kube_reflector *r, const char *s, size_t len) {
 	char *v = strndup(s, len);
 	if (!v)
-		abort(); /* a stale version would skip or repeat changes */
+		abort(); /* an old version would skip or repeat changes */
 	free(r->version);
 	r->version = v;
 }
 
-/* Back to the first page, of a list of its own: what an unfinished one held need not be there any more. */
+/* Starts a new list at the first page: objects of an unfinished list may have been deleted since. */
 static void relist(struct kube_reflector *r) {
 	r->listing = false;
 	free(r->version);
@@ -128,7 +130,7 @@ static void relist(struct kube_reflector *r) {
 
 /* ---- objects ---- */
 
-/* Reads no more than the metadata of an object; NULL if not even that is possible. Freed by free_meta(). */
+/* Reads only the metadata of an object; NULL if not even that is possible. The caller frees it with free_meta(). */
 static struct api_meta *parse_meta(const char *json, size_t len) {
 	struct api_meta *m = calloc(1, sizeof(*m));
 	struct api_errors errs = {0};
@@ -171,8 +173,8 @@ static void report_bad(struct kube_reflector *r, const char *json, size_t len, c
 }
 
 /*
- * Parses the object that comes next in J and delivers it. An object that is bad in itself is passed over; negative only
- * if the JSON is bad, or without memory.
+ * Parses the next object of J and delivers it. A bad object is reported and skipped; the result is negative only if the
+ * JSON is bad or memory is lacking.
  */
 static int take_item(struct kube_reflector *r, struct jr *j) {
 	struct jr before = *j;
@@ -195,7 +197,7 @@ static int take_item(struct kube_reflector *r, struct jr *j) {
 	api_free(r->kind, obj);
 	if (rc == -ENOMEM)
 		return rc;
-	/* Back to where the object began, and over it. The scratch memory may have grown since. */
+	/* Goes back to the beginning of the object and skips it. The scratch memory may have grown since. */
 	struct buf scratch = j->scratch;
 	const char *span;
 	size_t len;
@@ -228,7 +230,7 @@ static int take_list_meta(struct jr *j, char **ret_version, char **ret_more) {
 	return r;
 }
 
-/* Delivers one page. *RET_MORE stays NULL at the last. */
+/* Delivers one page. *RET_MORE stays NULL for the last page. */
 static int take_page(struct kube_reflector *r, const char *body, size_t size, char **ret_version, char **ret_more,
                      struct error *err) {
 	struct jr j;
@@ -263,7 +265,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 	_free_ char *version = NULL;
 	_free_ char *more = NULL;
 	if (resp->error == -EMSGSIZE && resp->http == 0 && r->page > 1) {
-		r->page /= 2; /* huge objects: ask for fewer at once */
+		r->page /= 2; /* the objects are huge: ask for fewer at once */
 		relist(r);
 		start_after(r, 0);
 		return;
@@ -278,7 +280,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 	}
 	r->unreachable = resp->http == 0;
 	if (rc) {
-		/* A page token that expired is useless; so is one after any error we don't understand. */
+		/* A continue token that expired is useless, and so it is after any error that we don't know. */
 		if (resp->http)
 			relist(r);
 		reflector_fail(r, &err, resp->retry_after_s);
@@ -297,7 +299,7 @@ static void list_done(const struct kube_response *resp, void *userdata) {
 
 /* ---- watch ---- */
 
-/* An ERROR event carries a Status. */
+/* The object of an ERROR event is a Status. */
 static int take_error(struct kube_reflector *r, const char *json, size_t len) {
 	struct kube_response status = {.http = 500, .body = json, .len = len};
 	struct jr j;
@@ -330,7 +332,7 @@ static int take_object(struct kube_reflector *r, const char *json, size_t len, b
 		rc = take_item(r, &j);
 		jr_done(&j);
 	}
-	/* The version moves on only once the event has been delivered. */
+	/* The version advances only after the event was delivered. */
 	if (rc == 0 && m && m->resource_version)
 		reflector_set_version(r, m->resource_version, strlen(m->resource_version));
 	free_meta(m);
@@ -398,7 +400,7 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		rc = r->gone;
 		err = r->gone_err;
 	} else if (rc == 0 && brief)
-		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended it at once", r->kind->plural);
+		rc = error_set(&err, ECONNRESET, "watch of %s: the server ended the watch at once", r->kind->plural);
 	bool cut = resp->error == -ECONNRESET || resp->error == -ETIMEDOUT;
 	r->unreachable = resp->http == 0 || (cut && !brief);
 	if (rc == -EKEYEXPIRED) {
@@ -408,7 +410,7 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		else
 			reflector_fail(r, &err, 0);
 	} else if (rc < 0) {
-		/* A version that the server refuses (504 if it lost its store) is not asked for twice. */
+		/* A version that the server refuses (504 if it lost its store) is not requested again. */
 		bool busy = resp->http == 0 || resp->http == 429 || resp->http == 503 || rc == -EBUSY;
 		if (!busy || rc == -EINVAL || rc == -EBADMSG)
 			relist(r);
@@ -417,15 +419,13 @@ static void watch_done(const struct kube_response *resp, void *userdata) {
 		reflector_start(r);
 }
 
-/* ---- */
-
 static int reflector_begin(struct kube_reflector *r, struct error *err) {
 	_buf_free_ struct buf path = {0};
 	struct kube_spec spec = {.method = "GET"};
 	char text[32];
 	unsigned moves = kube_client_moves(r->client);
 	if (moves != r->moves)
-		relist(r); /* our version is another server's */
+		relist(r); /* our version is that of another server */
 	r->moves = moves;
 	bool watch = r->version;
 	kube_path(&path, r->kind, r->ns, NULL, NULL);

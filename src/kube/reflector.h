@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * Follows all objects of one kind: a list in pages, then a watch from exactly there, for ever. Reconnects with
- * backoff, resumes the watch where it ended, lists again only when the server says its history is gone (410).
- * Keeps no object; what a user wants is nearly always kube/cache.h, which is fed by this.
+ * Follows all objects of one kind: a list in pages, then a watch from exactly that version on. Reconnects with backoff,
+ * resumes the watch where it ended, and lists again only when the server says that its history is gone (410). Keeps no
+ * object: users nearly always want kube/cache.h, which this feeds.
  *
- * Objects are parsed straight from the bytes of the answer. One that this program can't parse (another version
- * wrote it) is reported by `bad` and otherwise left as it was.
+ * Objects are parsed straight from the bytes of the answer. An object that this program can't parse (another version
+ * wrote it) is passed to `bad`; nothing else is called for it.
  */
 
 #include "kube/client.h"
@@ -16,15 +16,15 @@ struct kube_reflector;
 
 struct kube_reflector_ops {
 	void (*list_begin)(void *userdata);
-	/* A listed, added or modified object. Ownership of OBJ passes to the callee. */
+	/* An object was listed, added or modified. The callee takes ownership of OBJ. */
 	void (*apply)(void *obj, void *userdata);
-	/* Deleted, at that resourceVersion. */
+	/* The object was deleted, at the resourceVersion of META. */
 	void (*remove)(const struct api_meta *meta, void *userdata);
-	/* An object that can't be parsed; META (may be NULL) as far as it can be read. */
+	/* An object can't be parsed. META holds what could be read of its metadata; may be NULL. */
 	void (*bad)(const struct api_meta *meta, const struct error *err, void *userdata);
-	/* The list was complete as of VERSION: what it did not hold is no more. */
+	/* The list is complete as of VERSION: objects that it did not hold no longer exist. */
 	void (*list_end)(const char *version, void *userdata);
-	/* Connected: a list or watch was answered. Not connected: ERR says why. Called on changes only. */
+	/* Connected: a list or watch was answered. Not connected: ERR says why. Called only on changes. */
 	void (*state)(bool connected, const struct error *err, void *userdata);
 };
 

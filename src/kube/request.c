@@ -44,7 +44,7 @@ void kube_query(struct buf *out, const char *key, const char *value) {
 	escape(out, value);
 }
 
-/* Sends METHOD about one object with the given body. */
+/* Sends METHOD for one object with the given body. */
 static int send_object(struct kube_client *c, const char *method, const char *content_type, const struct buf *path,
                        const char *body, size_t len, const struct kube_call *call, struct error *err) {
 	int r = buf_error(path, "request path", err);
@@ -130,7 +130,7 @@ static const struct api_field *status_field(const struct api_kind *k) {
 	return NULL;
 }
 
-/* Finds the member KEY in the object of JSON text B; false if absent. */
+/* Finds the member KEY in the JSON object B; false if it is absent. */
 static bool find_member(const struct buf *b, const char *key, size_t key_len, const char **ret, size_t *ret_len) {
 	struct jr r;
 	const char *k;
@@ -148,7 +148,7 @@ static bool find_member(const struct buf *b, const char *key, size_t key_len, co
 	return found;
 }
 
-/* Adds to PATCH the members of A that B has otherwise or (as null) lacks. Returns how many. */
+/* Appends to PATCH the members of A that B has with another value or lacks (then as null). Returns how many. */
 static unsigned diff_members(const struct buf *a, const struct buf *b, bool only_missing, struct buf *patch) {
 	struct jr r;
 	const char *key, *va, *vb;

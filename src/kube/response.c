@@ -12,7 +12,7 @@ static void response_copy(char *out, size_t size, const char *s, size_t len) {
 	snprintf(out, size, "%.*s", (int)MIN(len, size - 1), s);
 }
 
-/* Takes reason and message of a Status; anything else leaves both as they are. */
+/* Reads reason and message of a Status; leaves both as they are if the body is not a Status. */
 static void decode_status(const struct kube_response *r, char *reason, size_t reason_size, char *msg, size_t msg_size) {
 	struct jr j;
 	const char *key, *s;

@@ -101,7 +101,7 @@ static void test_files(_unused_ void **state) {
 	put(dir, "token", "first\n");
 	put(dir, "ca", "no pem");
 	assert_int_equal(kube_config_load(&a, &c, &err), -EINVAL);
-	assert_non_null(strstr(err.msg, "is no PEM"));
+	assert_non_null(strstr(err.msg, "is not PEM"));
 	put(dir, "ca", PEM);
 	assert_int_equal(kube_config_load(&a, &c, &err), 0);
 	assert_string_equal(c.token.data, "first");
@@ -113,7 +113,7 @@ static void test_files(_unused_ void **state) {
 	put(dir, "token", "a b");
 	assert_int_equal(kube_config_reload(&c, &none, &err), -EINVAL);
 
-	/* What wins over what. */
+	/* Which setting takes precedence. */
 	setenv("KUBECONFIG", path, 1);
 	put(dir, "token", "third");
 	assert_int_equal(kube_config_load(&(struct kube_access){0}, &none, &err), 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The client against a scripted server: a thread that answers one request after the other, each in its connection. */
+/* The client against a scripted server: a thread that answers one request after the other, each on its own
+ * connection. */
 
 #include "base/testing.h"
 
@@ -25,7 +26,7 @@ struct step {
 	const char *status; /* "200 OK" */
 	const char *body;
 	bool hold;   /* leave the connection open */
-	bool repeat; /* answers as many requests as come before one of the next step */
+	bool repeat; /* answers all requests that come before one that the next step expects */
 };
 
 struct server {
@@ -68,7 +69,7 @@ static void *serve(void *arg) {
 			fprintf(stderr, "step %d: `%s` is not in: %s\n", (int)(st - s->steps), st->expect, req);
 			s->failed = true;
 		}
-		/* Before the client can tell the test that it has the answer. */
+		/* Before the client can tell the test that the answer came. */
 		if (st->hold)
 			s->held[s->n_held++] = fd;
 		dprintf(fd, "HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n%s",
@@ -120,17 +121,17 @@ static void run_until(sd_event *loop, const int *flag, int want) {
 
 struct seen {
 	char log[2048];
-	struct kube_index *odd; /* NULL: not looked at */
+	struct kube_index *odd; /* NULL: no index is checked */
 	int events, syncs, bad, states;
 };
 
-/* Of objects with an odd version. */
+/* The index function: only objects with an odd version have a value. */
 static const char *odd_version(const void *obj, _unused_ char buf[static KUBE_KEY_MAX]) {
 	const char *v = ((const struct api_meta *)obj)->resource_version;
 	return (v[strlen(v) - 1] - '0') % 2 ? "odd" : NULL;
 }
 
-/* The names that the index has, one character each. */
+/* The names in the index, one character each. */
 static const char *odd_names(const struct kube_index *x, char out[static 16]) {
 	size_t n = 0;
 	for (const struct api_meta *m = kube_index_first(x, "odd"); m; m = kube_index_next(x, "odd", m))
@@ -153,7 +154,7 @@ static void on_change(const struct kube_change *ch, void *userdata) {
 		assert_true(ch->type != KUBE_MODIFIED || ch->old);
 	}
 	char odd[16], buf[KUBE_KEY_MAX];
-	/* The index is ahead of handlers. */
+	/* The index is updated before handlers are called. */
 	if (s->odd && ch->obj)
 		assert_true(!strchr(odd_names(s->odd, odd), *ch->name) ==
 		            (ch->type == KUBE_DELETED || !odd_version(ch->obj, buf)));
@@ -178,7 +179,7 @@ static void test_cache(void **state) {
 		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
 	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
 	         "b\"},\"items\":[" INST("z", "u0", "2") "," INST("a", "u1", "5") "]}"},
-		/* The second page fails, the list begins anew; what was only on its first page is gone. */
+		/* The second page fails, so the list begins anew; objects that were only on its first page are gone. */
 		{"limit=2000&continue=a%20b ", "410 Gone", "{\"reason\":\"Expired\"}"},
 		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
 	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
@@ -211,10 +212,10 @@ static void test_cache(void **state) {
 	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
 	assert_int_equal(kube_index_new(&seen.odd, c, odd_version, &err), 0);
 	run_until(loop, &seen.events, 12);
-	/* The vanished "a" is told of, the unreadable "c" stays as it was. */
+	/* The vanished "a" is reported as deleted; the unreadable "c" stays as it was. */
 	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
 	assert_int_equal(seen.bad, 2);
-	assert_int_equal(seen.states, 3); /* there, away, there */
+	assert_int_equal(seen.states, 3); /* connected, disconnected, connected */
 	assert_true(kube_cache_synced(c) && kube_cache_connected(c));
 	assert_true(kube_client_last_contact(client) > 0);
 	assert_int_equal(kube_cache_count(c), 3);
@@ -228,7 +229,8 @@ static void test_cache(void **state) {
 	assert_string_equal(odd_names(seen.odd, names), "cde"); /* 11, 25 and 31 */
 	assert_null(kube_index_first(seen.odd, "even"));
 
-	/* Feeding: newer goes in, older and deleted ones don't; a late event doesn't take it back. */
+	/* Feeding: a newer object is stored, an older or deleted one is not; a late event does not bring the older one
+	 * back. */
 	void *obj;
 	struct api_errors errs = {0};
 	const char *newer = INST("e", "u5", "40"), *older = INST("e", "u5", "35"), *gone = INST("b", "u2", "13");
@@ -247,7 +249,7 @@ static void test_cache(void **state) {
 	i = kube_cache_get(c, "t", "e");
 	assert_string_equal(i->meta.resource_version, "41");
 	assert_string_equal(odd_names(seen.odd, names), "cde");
-	/* The server goes: all is kept. */
+	/* The server stops: the cache keeps everything. */
 	server_stop(&s);
 	run_until(loop, &seen.states, 4);
 	assert_false(kube_cache_connected(c));
@@ -268,7 +270,7 @@ static void count_endpoint(const struct kube_change *ch, void *userdata) {
 	s->syncs += ch->type == KUBE_SYNCED;
 }
 
-/* Whatever a server lets in, nobody holds more of an Endpoint than it may take. */
+/* An Endpoint over the size limit is refused, whatever the server accepts. */
 static void test_too_large(void **state) {
 	(void)state;
 	static char list[200000], event[200000], filler[60001];
@@ -316,7 +318,7 @@ static void write_kubeconfig(const char *path, const char *server) {
 	assert_int_equal(write_file_atomic(path, text, strlen(text), 0600, NULL), 0);
 }
 
-/* The kubeconfig names another server: its versions have nothing to do with those of the first. */
+/* The kubeconfig names another server, whose versions can't be compared with those of the first. */
 static void test_moved(void **state) {
 	(void)state;
 	static const struct step first[] = {
@@ -349,7 +351,7 @@ static void test_moved(void **state) {
 	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, NULL, &err), 0);
 	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
 	run_until(loop, &seen.events, 4);
-	/* What an answer has told must give way as well, though its number is higher. */
+	/* An object that was fed must be replaced as well, although its version is higher. */
 	static const char fed[] = INST("b", "u2", "950");
 	struct api_errors errs = {0};
 	void *obj;
@@ -358,7 +360,8 @@ static void test_moved(void **state) {
 	assert_string_equal(seen.log, "add:a add:b sync mod:a mod:b ");
 	seen.log[0] = '\0';
 	write_kubeconfig(config, t.url);
-	/* Whatever request comes next finds it; the watch of the old server, which still stands, ends. */
+	/* The next request, whichever it is, notices the change; the watch of the old server, which is still open,
+	 * ends. */
 	uint64_t deadline = now_monotonic_ns() + 60 * NSEC_PER_SEC;
 	while (kube_client_moves(client) == 0) {
 		assert_true(now_monotonic_ns() < deadline);
@@ -425,13 +428,14 @@ static void test_requests(void **state) {
 	assert_string_equal(a.reason, "NotFound");
 	assert_string_equal(a.msg, "no such instance");
 
-	/* A status patch: what differs, what vanished, nothing else. */
+	/* A status patch holds the members that differ or vanished, and nothing else. */
 	struct host_status before = {.version = (char *)"1", .boot_id = (char *)"b", .conditions = {0}};
 	struct host_status after = {.version = (char *)"2"};
 	struct host old = {.meta = {.name = (char *)"h1", .uid = (char *)"u", .resource_version = (char *)"7"},
 	                   .status = &before};
 	struct host new = old;
-	/* Equal ones send nothing, and who overlooks that has a failure to try again, with a reason to show. */
+	/* If both are equal nothing is sent. A caller that ignores this case has a failure to retry, with a message to
+	 * show. */
 	assert_int_equal(kube_patch_status(c, &api_kind_host, &old, &new, call, &err), -EALREADY);
 	assert_string_equal(err.msg, "Host h1: there is nothing to write, the status is the same");
 	assert_null(slot);
@@ -464,7 +468,7 @@ static void test_requests(void **state) {
 	run_until(loop, &a.n, 5);
 	assert_int_equal(a.error, -ECONNREFUSED);
 	assert_int_equal(a.http, 0);
-	/* Cancelled: nobody is called, nothing leaks. */
+	/* Cancelled: no callback is called, nothing leaks. */
 	assert_int_equal(kube_get(c, &api_kind_host, NULL, "h1", call, &err), 0);
 	kube_request_cancel(&slot);
 	assert_null(slot);
@@ -472,7 +476,7 @@ static void test_requests(void **state) {
 	assert_int_equal(a.n, 5);
 }
 
-/* What a server that has too much to do asks for: patience, before a list, and within a watch. */
+/* Retry-After of a busy server is obeyed, before a list and within a watch. */
 static void test_patience(void **state) {
 	(void)state;
 	static const struct step steps[] = {
@@ -481,7 +485,7 @@ static void test_patience(void **state) {
 		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
 	         "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[" INST("a", "u1", "5") "]}"},
 		{"resourceVersion=10", "429 Too Many Requests\r\nRetry-After: 1", "{}"},
-		/* The watch goes on from where it was: nothing is listed again. */
+		/* The watch resumes at its last version: nothing is listed again. */
 		{"resourceVersion=10", NULL,
 	         EV("ADDED", INST("b", "u2", "11"))
 	                 EV("ERROR", "{\"kind\":\"Status\",\"code\":429,\"reason\":\"TooManyRequests\"}")},
@@ -513,7 +517,7 @@ struct work {
 	char log[512];
 	int n;
 	int result;
-	bool later; /* done() is called by the test */
+	bool later; /* done() is called later, by the test */
 };
 
 static void reconcile(const char *key, void *userdata) {
@@ -543,7 +547,7 @@ static void test_workqueue(void **state) {
 	sd_event_run(loop, 1000);
 	assert_string_equal(w.log, "a b ");
 
-	/* Two at once; what is added meanwhile comes again, once, when it is done. */
+	/* Two keys are active at once. A key that is added while active comes again, once, when it is done. */
 	w.later = true;
 	kube_workqueue_add(w.q, "c");
 	kube_workqueue_add(w.q, "d");
@@ -562,7 +566,7 @@ static void test_workqueue(void **state) {
 	kube_workqueue_done(w.q, "e", 0);
 	kube_workqueue_done(w.q, "c", 0);
 
-	/* What is urgent comes before what waits, also if it waited itself. */
+	/* Urgent keys come before waiting keys, even if the urgent key was waiting itself. */
 	kube_workqueue_run(w.q, false);
 	w.later = false;
 	w.log[0] = 0;
@@ -575,7 +579,7 @@ static void test_workqueue(void **state) {
 	assert_string_equal(w.log, "y z x ");
 	w.n = 6;
 
-	/* Failures come back, each time later. */
+	/* Failed keys come back, each time after a longer delay. */
 	w.result = -EIO;
 	uint64_t t = now_monotonic_ns();
 	kube_workqueue_add(w.q, "f");
@@ -585,7 +589,7 @@ static void test_workqueue(void **state) {
 	run_until(loop, &w.n, 11);
 	assert_int_equal(kube_workqueue_depth(w.q) + kube_workqueue_active(w.q), 0);
 
-	/* Not at once again where the server has too much to do. */
+	/* A key is not retried at once if the server is too busy. */
 	t = now_monotonic_ns();
 	w.result = -EBUSY;
 	kube_workqueue_add(w.q, "f");
@@ -620,9 +624,9 @@ static void test_elector(void **state) {
 	(void)state;
 	static const struct step steps[] = {
 		{"GET /apis/coordination.k8s.io/v1/namespaces/s/leases/l ", NULL, LEASE_JSON("5", "other")},
-		{"GET ", NULL, LEASE_JSON("6", "other"), .repeat = true}, /* alive: it moved; then it doesn't for 3 s */
+		{"GET ", NULL, LEASE_JSON("6", "other"), .repeat = true}, /* alive: it changed once, then not for 3 s */
 		{"PUT ", NULL, LEASE_JSON("7", "me")},
-		{"PUT ", "409 Conflict", "{\"reason\":\"Conflict\"}"}, /* somebody wrote it */
+		{"PUT ", "409 Conflict", "{\"reason\":\"Conflict\"}"}, /* another client wrote it */
 		{"GET ", NULL, LEASE_JSON("9", "other")},
 		{NULL},
 	};

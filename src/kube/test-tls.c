@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The client against a TLS server that says who it took the client for. */
+/* The client against a TLS server that answers with the identity that it saw. */
 
 #include "base/testing.h"
 
@@ -109,7 +109,7 @@ static int teardown(void **state) {
 	return r;
 }
 
-/* A client with a kubeconfig of these lines for cluster and user. */
+/* A client with a kubeconfig that has these lines for cluster and user. */
 static struct kube_client *open_client(struct world *w, const char *cluster, const char *user) {
 	_free_ char *path = file(w, "kubeconfig");
 	_free_ char *text = strf("current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
@@ -147,7 +147,7 @@ static void test_certificates(void **state) {
 	expect(nobody, "|");
 	_cleanup_(cleanup_kube_client) struct kube_client *blind = open_client(w, "insecure-skip-tls-verify: true", "");
 	expect(blind, "|");
-	/* Another name than the certificate's, and an authority that did not sign it. */
+	/* A name that is not in the certificate, and an authority that did not sign it. */
 	_cleanup_(cleanup_kube_client) struct kube_client *name = open_client(w, "certificate-authority: ca.crt", "");
 	assert_int_equal(get(name, "/", &r), -EPROTO);
 	assert_true(kube_response_retriable(&r));
@@ -171,7 +171,7 @@ static void test_refused(void **state) {
 	kube_response_clear(&r);
 }
 
-/* Asks until the answer is BODY: the files are looked at once a second. */
+/* Repeats the request until the answer is BODY: the client checks the files once a second. */
 static void await(struct kube_client *c, const char *body) {
 	struct kube_response r;
 	uint64_t deadline = now_monotonic_ns() + 120 * NSEC_PER_SEC;
@@ -199,7 +199,7 @@ static void test_renewed(void **state) {
 	expect(c, "CN=alice|Bearer one");
 	put(w, "token", "two");
 	await(c, "CN=alice|Bearer two");
-	/* What can't be read changes nothing. */
+	/* A file that can't be read changes nothing. */
 	put(w, "token", "no token");
 	await(c, "CN=alice|Bearer two");
 	put(w, "token", "three");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Every key has one item, in a tree by key, for as long as there is anything to remember of it. An item may at once be
- * queued (in the FIFO) or active (handed out), and have a time in the timer tree.
+ * Every key has one item, in a tree by key, as long as there is anything to remember about it. An item may at the same
+ * time be queued (in the FIFO) or active (handed out) and have a time in the timer tree.
  */
 
 #include "kube/workqueue.h"
@@ -14,8 +14,8 @@
 
 #define BACKOFF_MIN_US 5000ULL
 #define BACKOFF_MAX_US (30 * USEC_PER_SEC)
-#define BUSY_US        USEC_PER_SEC /* at least, if the server has too much to do (429) */
-/* Answers come before new work, so that work is done on what is known by then. */
+#define BUSY_US        USEC_PER_SEC /* shortest delay if the server is too busy (429) */
+/* Answers are handled before new work, so that the work uses what the answers said. */
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
 
 struct item {
@@ -87,7 +87,7 @@ static void forget_if_idle(struct kube_workqueue *q, struct item *it) {
 	free(it);
 }
 
-/* The sources are there since kube_workqueue_new(); enabling them needs no memory. */
+/* The sources exist since kube_workqueue_new(); enabling them needs no memory. */
 static void workqueue_wake(struct kube_workqueue *q) {
 	bool on = q->run && q->depth && q->active < q->parallel;
 	(void)!sd_event_source_set_enabled(q->defer, on ? SD_EVENT_ON : SD_EVENT_OFF);

@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * A queue of keys to reconcile, with the semantics of client-go's work queue: a key is in it once, however often it
- * was added; a key that is added while it is being worked on comes again when that is done; failures are retried
- * with a delay that doubles from 5 ms to 30 s, per key.
+ * A queue of keys to reconcile, with the semantics of client-go's work queue: a key is in the queue once, however often
+ * it was added; a key that is added while it is being worked on comes again when that work is done; failures are
+ * retried with a delay that doubles from 5 ms to 30 s, per key.
  *
- * Work may be asynchronous: the callback begins it, and kube_workqueue_done() is called when it is over, from inside
- * the callback or any time later, exactly once a callback.
+ * Work may be asynchronous: the callback begins the work, and kube_workqueue_done() must be called exactly once per
+ * callback when the work is over, from inside the callback or at any later time.
  *
  * Keys are copied. Adding can't fail: a lost key would be a change that is never acted on, so without memory the
- * process ends (abort) and starts over.
+ * process ends (abort) and is started again.
  */
 
 #include <stdbool.h>
@@ -23,32 +23,32 @@ struct kube_workqueue;
 
 typedef void (*kube_reconcile_fn)(const char *key, void *userdata);
 
-/* At most PARALLEL keys are worked on at once. Starts paused. */
+/* Works on at most PARALLEL keys at once. The queue starts paused. */
 int kube_workqueue_new(struct kube_workqueue **ret, sd_event *loop, unsigned parallel, kube_reconcile_fn fn,
                        void *userdata, struct error *err) _must_use_;
 struct kube_workqueue *kube_workqueue_free(struct kube_workqueue *q);
 DEFINE_CLEANUP(kube_workqueue, struct kube_workqueue *, kube_workqueue_free)
 
-/* Its keys are handed out before those of all other queues that were not told this. */
+/* Hands out the keys of this queue before those of all queues for which this was not called. */
 void kube_workqueue_prefer(struct kube_workqueue *q);
 
-/* While paused keys are collected but not handed out. */
+/* While paused, the queue collects keys but hands out none. */
 void kube_workqueue_run(struct kube_workqueue *q, bool run);
 bool kube_workqueue_running(const struct kube_workqueue *q);
 
 void kube_workqueue_add(struct kube_workqueue *q, const char *key);
-/* Before all that wait now. False: it is being worked on, and comes again after that, when its turn is. */
+/* Adds KEY before all keys that wait now. False if KEY is being worked on: it comes again after that, in its turn. */
 bool kube_workqueue_add_first(struct kube_workqueue *q, const char *key);
-/* Not before DELAY_US from now; the earlier of two such times counts. */
+/* Adds KEY after DELAY_US microseconds; if KEY has such a time already, the earlier one counts. */
 void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_t delay_us);
 /*
- * The work on KEY is over. RESULT 0: its backoff starts afresh; negative: it is retried after its backoff,
- * which for -EBUSY (the server has too much to do) is a second at least.
+ * The work on KEY is over. RESULT 0 resets the backoff of KEY. A negative RESULT retries KEY after its backoff, which
+ * is at least one second for -EBUSY (the server is too busy).
  */
 void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result);
 
-size_t kube_workqueue_depth(const struct kube_workqueue *q);  /* waiting to be handed out now */
-size_t kube_workqueue_active(const struct kube_workqueue *q); /* handed out, not done */
+size_t kube_workqueue_depth(const struct kube_workqueue *q);  /* keys that could be handed out now */
+size_t kube_workqueue_active(const struct kube_workqueue *q); /* keys that are handed out and not done */
 
-/* The delay before retry number FAILURES (1 is the first), in microseconds. */
+/* The delay before retry number FAILURES (from 1), in microseconds. */
 uint64_t kube_backoff_us(unsigned failures);
