@@ -38,7 +38,7 @@ static int flush(struct archive *a, struct error *err) {
 	return 0;
 }
 
-/* Takes LINE (NULL: no memory) over. */
+/* Adds LINE and its newline. Takes ownership of LINE; NULL is treated as a lack of memory. */
 static int add_line(struct archive *a, char *line, struct error *err) {
 	_free_ char *text = line;
 	size_t before = a->out.len;
@@ -65,8 +65,8 @@ int archive_create(struct archive **ret, const char *path, const char *server, s
 	if (!a->path || !a->part)
 		return error_oom(err);
 	if (gnutls_hash_init(&a->sum, GNUTLS_DIG_SHA256) < 0)
-		return error_set(err, ENOMEM, "SHA-256 can't be begun");
-	/* What an earlier attempt left may be readable by others: another file. */
+		return error_set(err, ENOMEM, "start SHA-256");
+	/* A file left by an earlier attempt may be readable by others, so it is removed and a new one created. */
 	if (unlink(a->part) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "remove `%s`", a->part);
 	a->fd = open(a->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -134,7 +134,7 @@ static bool is(const json_t *obj, const char *key, const char *value) {
 	return streq(json_string_value(json_object_get(obj, key)), value);
 }
 
-/* The last line; the BODY is what stands before it. */
+/* Checks the last line. BODY is the text before it. */
 static int check_end(const char *body, size_t body_len, const char *line, size_t len, const char *path, size_t *ret,
                      struct error *err) {
 	uint8_t sum[SUM_LEN];
@@ -152,7 +152,8 @@ static int check_end(const char *body, size_t body_len, const char *line, size_t
 		return error_set(err, EBADMSG, "`%s` is cut off: its last line is not the end of an export", path);
 	if (!same || objects < 0 || objects > ARCHIVE_OBJECTS_MAX)
 		return error_set(err, EBADMSG,
-		                 "`%s` was changed or damaged: its SHA-256 is not what its last line says", path);
+		                 "`%s` was changed or damaged: its SHA-256 differs from the one in its last line",
+		                 path);
 	*ret = (size_t)objects;
 	return 0;
 }
@@ -162,13 +163,14 @@ static int check_head(const char *line, size_t len, const char *path, struct err
 	bool good = is(head, "kind", KIND) && is(head, "apiVersion", VERSION);
 	json_decref(head);
 	return good ? 0
-	            : error_set(err, EBADMSG, "`%s` is no file of nacre export (%s, %s), or of another version of it",
-	                        path, KIND, VERSION);
+	            : error_set(err, EBADMSG,
+	                        "`%s` is not a file of nacre export (%s, %s), or another version wrote it", path, KIND,
+	                        VERSION);
 }
 
 static int add_object(json_t *list, const char *line, size_t len, size_t number, const char *path, struct error *err) {
 	json_t *obj = archive_load(line, len);
-	int r = obj ? object_check(obj, err) : error_set(err, EBADMSG, "is no JSON object");
+	int r = obj ? object_check(obj, err) : error_set(err, EBADMSG, "is not a JSON object");
 	if (r == 0)
 		return json_array_append_new(list, obj) < 0 ? error_oom(err) : 0;
 	json_decref(obj);
@@ -207,7 +209,7 @@ int archive_parse(const char *text, size_t len, const char *path, json_t **ret, 
 	json_t *list = json_array();
 	r = list ? parse_lines(text, last, path, list, err) : error_oom(err);
 	if (r == 0 && json_array_size(list) != objects)
-		r = error_set(err, EBADMSG, "`%s` has %zu objects, and not %zu as its last line says", path,
+		r = error_set(err, EBADMSG, "`%s` has %zu objects, but its last line says %zu", path,
 		              json_array_size(list), objects);
 	if (r < 0) {
 		json_decref(list);
@@ -222,6 +224,6 @@ int archive_read(const char *path, json_t **ret, struct error *err) {
 	size_t len;
 	int r = read_file(path, ARCHIVE_SIZE_MAX, &text, &len, err);
 	if (r == 0 && strlen(text) != len)
-		r = error_set(err, EBADMSG, "`%s` has bytes that are no text", path);
+		r = error_set(err, EBADMSG, "`%s` has bytes that are not text", path);
 	return r < 0 ? r : archive_parse(text, len, path, ret, err);
 }

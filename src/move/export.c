@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A list is of one moment, but lists of several kinds are not. So all is listed twice: what has the same versions both
- * times was all there at the moment between.
+ * One list shows one moment, but lists of several kinds show several moments. So everything is listed twice: objects
+ * with the same versions both times all existed at the moment between the two rounds.
  */
 
 #include <string.h>
@@ -22,7 +22,7 @@ struct export {
 	const char *const *namespaces;
 	size_t n;
 	const struct api_kind *kind;
-	json_t *seen; /* name: version, of this kind */
+	json_t *seen; /* name to version, of the objects of this kind */
 };
 
 static bool is_in(const struct export *x, const char *ns) {
@@ -32,7 +32,7 @@ static bool is_in(const struct export *x, const char *ns) {
 	return in;
 }
 
-/* 1: it is to be written. */
+/* Returns 1 if the object is to be written. */
 static int select_object(struct export *x, const json_t *obj, struct error *err) {
 	const struct api_kind *k = x->kind;
 	const char *ns = object_meta(obj, k == &api_kind_namespace ? "name" : "namespace");
@@ -41,7 +41,7 @@ static int select_object(struct export *x, const json_t *obj, struct error *err)
 	if (is_in(x, ns))
 		return 1;
 	if (object_is_nacre(k))
-		return error_set(err, EEXIST, "%s %s/%s is in none of the namespaces that were named", k->kind, ns,
+		return error_set(err, EEXIST, "%s %s/%s is in none of the given namespaces", k->kind, ns,
 		                 object_meta(obj, "name"));
 	return 0;
 }
@@ -71,7 +71,7 @@ static int changed(const struct api_kind *k, const char *key, struct error *err)
 	                 k->kind, *key == '/' ? key + 1 : key);
 }
 
-/* Takes from what was seen what is the same still. */
+/* Removes OBJ from `seen` if its version is still the same. */
 static int check_object(json_t *obj, void *userdata, struct error *err) {
 	struct export *x = userdata;
 	char key[OBJECT_NAME_MAX];
@@ -87,7 +87,7 @@ static int check_object(json_t *obj, void *userdata, struct error *err) {
 	return 0;
 }
 
-/* SEEN: what was seen of each kind. */
+/* SEEN has one entry per kind: the names and versions of the first round. */
 static int each_kind(struct kube_client *c, struct export *x, json_t *seen,
                      int (*each)(json_t *obj, void *userdata, struct error *err), struct error *err) {
 	int r = 0;
@@ -105,7 +105,7 @@ static int each_kind(struct kube_client *c, struct export *x, json_t *seen,
 	return r;
 }
 
-/* Whether the server would refuse a change now, from whoever it may be. */
+/* True if the server refuses every change now, by any user. */
 static bool is_held(struct kube_client *c) {
 	static const char body[] = "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"InstanceType\",\"metadata\":"
 				   "{\"generateName\":\"hold-\"},\"spec\":{\"vcpus\":1,\"memoryMiB\":64}}";
@@ -132,7 +132,7 @@ int move_export(struct kube_client *c, const char *path, const char *const *name
 		r = each_kind(c, &x, seen, check_object, err);
 	json_decref(seen);
 	if (r == 0 && kube_client_moves(c))
-		r = error_set(err, ESTALE, "the kubeconfig was changed meanwhile, to another server");
+		r = error_set(err, ESTALE, "the kubeconfig names another server than at the start of the export");
 	if (r == 0)
 		r = archive_finish(a, err);
 	if (r == 0)

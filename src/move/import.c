@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Step by step, each only when the one before is done for all: make the objects (owners before what they own), bring to
- * the file's what the server makes itself, write their status, delete what was being deleted. Each step leaves what the
- * next import recognises.
+ * An import has four steps; each begins only when the one before is done for all objects: create the objects (an owner
+ * before its dependents), bring the objects that the server makes itself to the state of the file, write the status,
+ * delete the objects that were being deleted. The next import recognises the result of each step and continues.
  */
 
 #include <string.h>
@@ -16,7 +16,7 @@
 #include "move/move.h"
 #include "move/plan.h"
 
-#define WINDOW      16 /* requests under way */
+#define WINDOW      16 /* requests under way at most */
 #define PATIENCE_NS (60 * NSEC_PER_SEC)
 #define PAUSE_US    (200 * USEC_PER_MSEC)
 
@@ -25,12 +25,12 @@ struct import {
 	sd_event *loop;
 	struct plan plan;
 	unsigned pending;
-	uint64_t progress; /* when something was last done */
-	bool again;        /* the server was busy */
-	struct error err;  /* of the first failure */
+	uint64_t progress; /* when a request last succeeded */
+	bool again;        /* a request failed because the server was busy; try again */
+	struct error err;  /* the first failure */
 };
 
-/* A request about one item. */
+/* One request for one item. */
 struct op {
 	struct import *im;
 	struct item *item;
@@ -42,7 +42,7 @@ static void import_fail(struct import *im, const struct item *i, const struct er
 	if (im->err.code)
 		return;
 	im->err = *err;
-	/* Of the server's messages not all name the object. */
+	/* Some messages of the server do not name the object. */
 	if (!strstr(err->msg, object_meta(i->obj, "name")))
 		error_prefix(&im->err, "%s", object_name(i->kind, i->obj, name));
 }
@@ -56,23 +56,23 @@ static void import_on_answer(const struct kube_response *r, void *userdata) {
 	im->pending--;
 	i->busy = false;
 	if (r->error == 0 && !answer)
-		error_set(&err, EBADMSG, "the answer of the server is no object");
+		error_set(&err, EBADMSG, "the answer of the server is not a JSON object");
 	if (answer && op->done(im, i, answer, &err) == 0)
 		im->progress = now_monotonic_ns();
 	else if (r->error == -EEXIST && i->create)
-		i->check = true; /* made by the server meanwhile, or by us: the answer was lost */
+		i->check = true; /* the object exists now: another client made it, or we did and the answer was lost */
 	else if (kube_response_retriable(r) && r->error != -ESTALE)
 		im->again = true;
 	else
 		import_fail(im, i, &err);
-	/* The last words, should patience end. */
+	/* Gives up with this error if nothing has succeeded for too long. */
 	if (im->again && !im->err.code && now_monotonic_ns() - im->progress > PATIENCE_NS)
 		import_fail(im, i, &err);
 	json_decref(answer);
 	free(op);
 }
 
-/* Takes BODY over. */
+/* Sends a request for I. Takes ownership of BODY. */
 static void send_item(struct import *im, struct item *i, const char *method, const char *sub, json_t *body,
                       int (*done)(struct import *, struct item *, const json_t *, struct error *)) {
 	_buf_free_ struct buf path = {0};
@@ -118,7 +118,7 @@ static int created(struct import *im, struct item *i, const json_t *answer, stru
 	return *i->now ? 0 : error_set(err, EBADMSG, "the server answers without metadata.uid");
 }
 
-/* False: it has to wait for others. */
+/* False if no request was sent: nothing is left to do, an owner does not exist yet, or the import failed. */
 static bool step_create(struct import *im, struct item *i) {
 	struct error err = {0};
 	json_t *body;
@@ -162,7 +162,7 @@ static int status_written(struct import *im, struct item *i, const json_t *answe
 	if (!object_equal(object_status(i->kind, i->obj), json_object_get(answer, "status"), "status", path))
 		return error_set(
 			err, EPROTO,
-			"the server keeps another %s than it was given; has it been given the CRDs of this version "
+			"the server keeps another %s than the import sent; does it have the CRDs of this version "
 			"(nacre crds)?",
 			path);
 	i->status = false;
@@ -211,7 +211,7 @@ static bool step_delete(struct import *im, struct item *i) {
 	return true;
 }
 
-/* ---- ---- */
+/* ---- running the steps ---- */
 
 static bool import_run(struct import *im, unsigned below) {
 	while (im->pending > below)
@@ -229,7 +229,7 @@ static bool is_left(const struct import *im, size_t step) {
 	return false;
 }
 
-/* One step for all items: passes, until nothing of it is left. */
+/* Does one step for all items: repeats passes over them until nothing of the step is left. */
 static int do_step(struct import *im, size_t step, struct error *err) {
 	static bool (*const steps[])(struct import *, struct item *) = {step_create, step_adopt, step_status,
 	                                                                step_delete};
@@ -239,7 +239,8 @@ static int do_step(struct import *im, size_t step, struct error *err) {
 		im->again = false;
 		for (size_t n = 0; n < im->plan.n && !im->err.code; n++) {
 			begun += steps[step](im, &im->plan.items[n]);
-			/* What a kind needs is of the kinds before. */
+			/* Objects of later kinds may need those of earlier kinds, so all requests of a kind end before
+			 * the next kind begins. */
 			bool last = n + 1 == im->plan.n || im->plan.items[n + 1].kind != im->plan.items[n].kind;
 			if (!import_run(im, last ? 0 : WINDOW - 1))
 				return error_set(err, EIO, "the event loop failed");
@@ -251,20 +252,20 @@ static int do_step(struct import *im, size_t step, struct error *err) {
 			return -im->err.code;
 		}
 		if (begun == 0)
-			return error_set(err, ELOOP, "of the objects that are left each is owned by another one");
+			return error_set(err, ELOOP, "each of the remaining objects is owned by another remaining one");
 		if (im->again)
 			usleep(PAUSE_US);
 	}
 	return 0;
 }
 
-/* ---- before ---- */
+/* ---- checks before the import ---- */
 
 struct worker {
 	char name[256];
 };
 
-/* Programs of Nacre that are at work on the server say so by their Leases. */
+/* Fails if a program of Nacre is running against the server; its Lease shows that. */
 static int find_worker(json_t *obj, void *userdata, struct error *err) {
 	const json_t *spec = json_object_get(obj, "spec");
 	const char *renewed = json_string_value(json_object_get(spec, "renewTime")),
@@ -275,7 +276,7 @@ static int find_worker(json_t *obj, void *userdata, struct error *err) {
 	    time_parse(renewed, &at) < 0 || at + term < now_realtime_us())
 		return 0;
 	return error_set(err, EBUSY,
-	                 "%s is at work on this server (Lease %s/%s); it must not be until the import is done "
+	                 "%s is at work on this server (Lease %s/%s); stop it until the import is done "
 	                 "(docs/MOVING.md)",
 	                 holder, KUBE_SYSTEM_NS, object_meta(obj, "name"));
 }
@@ -285,7 +286,7 @@ static int import(struct import *im, struct move_report *ret, struct error *err)
 	if (r < 0)
 		return r;
 	if (im->plan.conflicts)
-		return error_set(err, EEXIST, "%zu object%s of %s stand in the way; nothing was changed",
+		return error_set(err, EEXIST, "the file conflicts with %zu object%s of %s; nothing was changed",
 		                 im->plan.conflicts, im->plan.conflicts == 1 ? "" : "s",
 		                 kube_client_server(im->client));
 	struct move_report report = {.objects = im->plan.n};
@@ -313,7 +314,7 @@ int move_import(struct kube_client *c, const char *path, struct move_report *ret
 		return r;
 	im.plan = plan;
 	r = import(&im, ret, err);
-	/* The copy has what became of it. */
+	/* The copy now owns the items. */
 	plan = im.plan;
 	return r;
 }

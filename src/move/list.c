@@ -13,7 +13,7 @@ static int list_take(const struct kube_response *resp, const struct api_kind *k,
 	json_t *page = json_loadb(resp->body, resp->len, 0, NULL), *items = json_object_get(page, "items"), *obj;
 	const char *more = json_string_value(json_object_get(json_object_get(page, "metadata"), "continue"));
 	size_t i;
-	int r = json_is_array(items) ? 0 : error_set(err, EBADMSG, "list of %s: the answer is no list", k->plural);
+	int r = json_is_array(items) ? 0 : error_set(err, EBADMSG, "list of %s: the answer is not a list", k->plural);
 	json_array_foreach(items, i, obj) {
 		if (r == 0)
 			r = each(obj, userdata, err);
@@ -47,7 +47,7 @@ int list_all(struct kube_client *c, const struct api_kind *k,
 		else if (r == -ENOENT)
 			error_set(
 				err, r,
-				"%s knows no %s of %s; a kube-apiserver must be given them first: nacre crds | kubectl "
+				"%s knows no %s of %s; on a kube-apiserver first apply the CRDs: nacre crds | kubectl "
 				"apply --server-side -f -",
 				kube_client_server(c), k->plural, *k->group ? k->group : "v1");
 		else

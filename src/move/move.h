@@ -3,7 +3,7 @@
 
 /*
  * Moves a cloud from one API server to another, of either sort (docs/MOVING.md): all its objects into a file, and from
- * there to the other server. Both report to people on stderr while they work; they block.
+ * there to the other server. Both functions block and print their progress to stderr.
  */
 
 #include <stddef.h>
@@ -11,20 +11,22 @@
 #include "kube/client.h"
 
 struct move_report {
-	size_t objects; /* in the file */
-	size_t made;    /* of those, that were not there, or not wholly */
-	bool held;      /* export: nobody could change the server when it was done */
+	size_t objects; /* objects in the file */
+	size_t made;    /* those of them that were missing or incomplete on the server */
+	bool held;      /* export: the server was on hold at the end, so nobody could change it */
 };
 
 /*
- * Writes all that is moved into the file PATH, which it may replace. NAMESPACES (N of them; 0: all): only what is in
- * these, and -EEXIST if that would leave objects of Nacre behind. -ESTALE if something changed meanwhile.
+ * Writes all objects that are moved into the file PATH and replaces an existing file. With NAMESPACES (N of them; 0:
+ * all) writes only what is in these; -EEXIST if that would leave objects of Nacre behind. -ESTALE if an object changed
+ * meanwhile.
  */
 int move_export(struct kube_client *c, const char *path, const char *const *namespaces, size_t n,
                 struct move_report *ret, struct error *err) _must_use_;
 
 /*
- * Makes all that the file PATH holds and is not there yet. May be killed and begun anew. -EEXIST, and nothing was
- * changed, if what is there says something else; each such object is named on stderr.
+ * Creates everything in the file PATH that the server does not have yet. The import may be killed and started again.
+ * -EEXIST if an object on the server conflicts with the file; then nothing was changed, and each such object is named
+ * on stderr.
  */
 int move_import(struct kube_client *c, const char *path, struct move_report *ret, struct error *err) _must_use_;

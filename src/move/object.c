@@ -19,7 +19,7 @@ static bool stays(const struct api_kind *k) {
 	return k == &api_kind_event || k == &api_kind_lease;
 }
 
-/* Namespaces come first. Quotas come last: they would refuse what is there already and exceeds them. */
+/* Namespaces come first. Quotas come last: they would refuse existing objects that exceed them. */
 const struct api_kind *object_kind(size_t i) {
 	const struct api_kind *const ends[] = {&api_kind_namespace, &api_kind_tenantquota};
 	if (i == 0)
@@ -98,7 +98,7 @@ bool object_is_moved(const struct api_kind *k, const json_t *obj) {
 	return true;
 }
 
-/* Conditions speak of a generation of metadata, and on the other server that begins with 1. */
+/* Conditions refer to metadata.generation, which begins with 1 on the other server. */
 static void reset_generations(json_t *status, json_int_t generation) {
 	size_t i;
 	json_t *c;
@@ -134,7 +134,7 @@ int object_strip(const struct api_kind *k, json_t *obj, struct error *err) {
 		}
 		ok = ok && json_object_set_new(status, "id", json_string(object_meta(obj, "uid"))) == 0;
 	}
-	/* Servers leave them out of what they list. */
+	/* Servers omit apiVersion and kind in lists. */
 	api_kind_version(k, version);
 	ok = ok && json_object_set_new(obj, "apiVersion", json_string(version)) == 0 &&
 	     json_object_set_new(obj, "kind", json_string(k->kind)) == 0;
@@ -147,7 +147,7 @@ int object_check(const json_t *obj, struct error *err) {
 	char name[OBJECT_NAME_MAX];
 	void *parsed;
 	if (!k)
-		return error_set(err, EBADMSG, "its apiVersion and kind are not of an object that is moved");
+		return error_set(err, EBADMSG, "objects of this apiVersion and kind are not moved");
 	object_name(k, obj, name);
 	_free_ char *text = json_dumps(obj, JSON_COMPACT);
 	if (!text)
@@ -159,15 +159,16 @@ int object_check(const json_t *obj, struct error *err) {
 	api_free(k, parsed);
 	if (!*object_meta(obj, "name") || !*object_meta(obj, "uid") ||
 	    k->namespaced != (*object_meta(obj, "namespace") != '\0'))
-		return error_set(err, EBADMSG, "%s: metadata.name, uid or namespace is missing, or one too many", name);
+		return error_set(err, EBADMSG,
+		                 "%s: metadata.name, uid or namespace is missing, or a namespace is not allowed", name);
 	if (!object_is_moved(k, obj))
-		return error_set(err, EBADMSG, "%s: is of a sort that every server makes for itself", name);
+		return error_set(err, EBADMSG, "%s: every server makes this object for itself", name);
 	return 0;
 }
 
-/* ---- as the other server shall have it ---- */
+/* ---- the object for the other server ---- */
 
-/* 1: an owner is not there yet. */
+/* Returns 1 if an owner has no uid on the other server yet. */
 static int map_owners(json_t *meta, object_uid_fn uid, void *userdata, struct error *err) {
 	json_t *refs = json_object_get(meta, "ownerReferences");
 	for (size_t i = 0; i < json_array_size(refs);) {
@@ -187,7 +188,7 @@ static int map_owners(json_t *meta, object_uid_fn uid, void *userdata, struct er
 	return 0;
 }
 
-/* Of an Instance it is its status.id, which is the same everywhere. */
+/* For an Instance this uid is its status.id, which is the same on all servers. */
 static int map_spec_owner(json_t *obj, object_uid_fn uid, void *userdata, struct error *err) {
 	json_t *owner = json_object_get(json_object_get(obj, "spec"), "owner");
 	const char *old = json_string_value(json_object_get(owner, "uid"));
@@ -201,7 +202,7 @@ static int map_spec_owner(json_t *obj, object_uid_fn uid, void *userdata, struct
 	return json_object_set_new(owner, "uid", json_string(now)) < 0 ? error_oom(err) : 0;
 }
 
-/* These ask for a way of deletion, and come with it. */
+/* These finalizers come from a deletion with a propagation policy; the deletion on the other server adds them again. */
 static void drop_deletion_finalizers(json_t *meta) {
 	json_t *list = json_object_get(meta, "finalizers");
 	for (size_t i = json_array_size(list); i-- > 0;) {
@@ -242,7 +243,7 @@ static bool is_nothing(const json_t *v) {
 	       ((json_is_object(v) || json_is_array(v)) && json_object_size(v) == 0 && json_array_size(v) == 0);
 }
 
-/* ALL: B may not say more than A. */
+/* ALL: B must have nothing that A lacks. */
 static bool move_object_compare(const json_t *a, const json_t *b, bool all, const char *where,
                                 char path[static OBJECT_PATH_MAX]) {
 	const char *key;
@@ -279,7 +280,7 @@ bool object_equal(const json_t *a, const json_t *b, const char *where, char path
 	return move_object_compare(a, b, true, where, path);
 }
 
-/* Rules of a role that takes in others are made by the server. */
+/* The server computes the rules of a role with an aggregationRule. */
 static bool is_servers(const struct api_kind *k, const json_t *obj, const char *key) {
 	return streq(key, "metadata") || streq(key, "status") || streq(key, "apiVersion") || streq(key, "kind") ||
 	       (k == &api_kind_namespace && streq(key, "spec")) ||

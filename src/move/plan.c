@@ -136,7 +136,7 @@ static int remember(json_t *obj, void *userdata, struct error *err) {
 	char name[OBJECT_NAME_MAX], msg[OBJECT_NAME_MAX + 64];
 	struct item **found = bsearch(&k, p->by_name, p->n, sizeof(*p->by_name), by_name);
 	if (!found) {
-		snprintf(msg, sizeof(msg), "%s is there already, and not in the file", object_name(l->kind, obj, name));
+		snprintf(msg, sizeof(msg), "%s is there already, but not in the file", object_name(l->kind, obj, name));
 		if (object_is_nacre(l->kind))
 			conflict(p, msg);
 		return 0;
@@ -151,7 +151,7 @@ int plan_compare(struct plan *p, struct kube_client *c, struct error *err) {
 	int r = 0;
 	for (size_t i = 0; r == 0 && (l.kind = object_kind(i)); i++)
 		r = list_all(c, l.kind, remember, &l, err);
-	/* All uids are known now, which owners are compared by. */
+	/* Owner references are compared by uid, so this waits until the uids of all objects are known. */
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
 		struct item *it = &p->items[i];
 		if (!it->have)

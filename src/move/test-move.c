@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is taken of objects, and files that are not as they were written. The way there and back:
- * tests/api/test_move.py. */
+/* Which parts of objects are moved, and files that were changed after writing. tests/api/test_move.py tests whole
+ * moves. */
 
 #include "base/testing.h"
 
@@ -57,7 +57,7 @@ static void test_what_is_moved(void **state) {
 		{&api_kind_clusterrole, "{\"metadata\":{\"name\":\"nacre:edit\"}}", false},
 		{&api_kind_clusterrole, "{\"metadata\":{\"name\":\"cluster-admin\"}}", false},
 		{&api_kind_clusterrole, "{\"metadata\":{\"name\":\"mine\"}}", true},
-		{&api_kind_role, "{" META("nacre:edit", "u", "") "}", true}, /* a name, but no ClusterRole */
+		{&api_kind_role, "{" META("nacre:edit", "u", "") "}", true}, /* a Role, not a default ClusterRole */
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
@@ -77,7 +77,7 @@ static void test_wanted(void **state) {
 	struct error err;
 	json_t *obj, *want;
 	(void)state;
-	/* An Instance is named by its status.id, which stays. */
+	/* The owner of kind Instance is named by its status.id, which stays the same. */
 	static const struct {
 		const char *owner, *uid;
 	} owners[] = {
@@ -94,7 +94,7 @@ static void test_wanted(void **state) {
 		json_decref(want);
 		json_decref(obj);
 	}
-	/* Owners that are not in the file are left out; one that comes later is waited for. */
+	/* Owners that are not in the file are omitted; for an owner that is created later the object waits. */
 	obj = load("{" META("a", "u",
 	                    ",\"finalizers\":[\"a/b\",\"foregroundDeletion\"],\"ownerReferences\":[{\"uid\":\"x\"},"
 	                    "{\"uid\":\"there\"}]") "}");
@@ -130,7 +130,7 @@ static void test_strip(void **state) {
 
 static void test_same(void **state) {
 	static const struct {
-		const char *want, *have, *path; /* NULL: the same */
+		const char *want, *have, *path; /* NULL: equal */
 	} t[] = {
 		{"{\"spec\":{\"a\":1}}", "{\"spec\":{\"a\":1},\"status\":{\"x\":1}}", NULL},
 		{"{\"spec\":{\"a\":1}}", "{\"spec\":{\"a\":1,\"b\":[],\"c\":{},\"d\":null}}", NULL},
@@ -171,7 +171,7 @@ static void test_archive(void **state) {
 	size_t len;
 	(void)state;
 	json_t *obj = load(INSTANCE_LINE);
-	/* Given up: nothing is left. */
+	/* An archive that is freed without finish leaves no file. */
 	assert_int_equal(archive_create(&a, path, "here", &err), 0);
 	assert_int_equal(archive_add(a, obj, &err), 0);
 	archive_free(a);
@@ -189,7 +189,7 @@ static void test_archive(void **state) {
 	json_decref(list);
 	assert_int_equal(read_file(path, 1 << 20, &text, &len, &err), 0);
 	unlink(path);
-	/* No byte can be missing at the end, and none be another one. */
+	/* A file with any missing end or any changed byte is refused. */
 	for (size_t n = 0; n < len; n++) {
 		_free_ char *cut = strndup(text, n);
 		assert_true(archive_parse(cut, n, "x", &list, &err) < 0);

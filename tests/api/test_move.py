@@ -262,7 +262,7 @@ def test_what_is_there_already(server, other, tmp_path):
     other.create(obj("ConfigMap", "unrelated", ns="red", version="v1", data={"a": "2"}))
     before = picture(other)
     out = bring(other, file, status=1)
-    for words in ("Image lab is there already, and spec.kernel", "Image mine is there already, and not in the file",
+    for words in ("Image lab is there already, and spec.kernel", "Image mine is there already, but not in the file",
                   "ConfigMap red/app is there already, and data.a differs", "3 objects", "nothing was changed"):
         assert words in out, out
     assert "unrelated" not in out
@@ -307,9 +307,9 @@ def test_bad_files(server, other, tmp_path):
     whole, text = lines(file), file.read_text()
     web = next(i for i, l in enumerate(whole) if '"Instance"' in l and '"web"' in l)
     cases = {
-        "": "is no file of nacre export",
-        "junk\n": "is no file of nacre export",
-        text.replace("v1alpha1", "v9", 1): "is no file of nacre export",
+        "": "is not a file of nacre export",
+        "junk\n": "is not a file of nacre export",
+        text.replace("v1alpha1", "v9", 1): "is not a file of nacre export",
         whole[0]: "is cut off",
         text[:len(text) // 2]: "is cut off",
         text[:-1]: "is cut off",
@@ -317,7 +317,7 @@ def test_bad_files(server, other, tmp_path):
         "".join(whole[:5] + whole[6:]): "was changed or damaged",
         "".join(whole[:web] + [whole[web].replace("2001:db8", "2001:db9")] + whole[web + 1:]): "was changed or damaged",
         text + "\n": "is cut off",
-        text.replace("\"web\"", "\"we\0\"", 1): "bytes that are no text",
+        text.replace("\"web\"", "\"we\0\"", 1): "bytes that are not text",
     }
     for content, words in cases.items():
         bad.write_text(content)
@@ -340,7 +340,7 @@ def test_bad_files(server, other, tmp_path):
                         ({**o, "kind": "Event", "apiVersion": "v1"}, "apiVersion and kind"),
                         ({**o, "spec": {**o["spec"], "ingress": [{"protocol": "tcp", "port": 70000}]}},
                          "Instance red/web: spec.ingress[0].port"),
-                        (changed(namespace="kube-system"), "every server makes for itself")):
+                        (changed(namespace="kube-system"), "every server makes this object for itself")):
         bad.write_text(signed(objects[:web - 1] + [what] + objects[web:]))
         out = bring(other, bad, status=1)
         assert words in out and (f"line {web + 1}" in out), out
@@ -354,7 +354,7 @@ def test_bad_files(server, other, tmp_path):
     assert other.get(f"{G}/images").json["items"] == [], "nothing was changed by any of them"
     bad.write_text(signed(objects[:web - 1] + [changed(ownerReferences=refs)] + objects[web:] +
                           [changed(name="web2", uid="x", ownerReferences=back)]))
-    assert "owned by another one" in bring(other, bad, status=1)
+    assert "owned by another remaining one" in bring(other, bad, status=1)
 
 
 def test_wrong_use(server, tmp_path):
@@ -424,7 +424,7 @@ def test_namespaces(server, tmp_path):
     text = (tmp_path / "x").read_text()
     assert "theirs" not in text and '"blue"' not in text and '"web"' in text and '"of-both"' in text
     out = export(server, tmp_path / "x", "--namespace", "blue", status=1)
-    assert "red/" in out and "in none of the namespaces" in out, out
+    assert "red/" in out and "in none of the given namespaces" in out, out
 
 
 def test_read_only(server, tmp_path):
