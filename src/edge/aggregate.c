@@ -6,14 +6,14 @@
 #include "base/util.h"
 #include "net/route.h"
 
-/* By which ours are known among the routes of our protocol number. */
+/* Marks our unreachable routes among the routes of our protocol number. */
 #define AGGREGATE_METRIC 8192
 #define STALE_MAX        65536
 
 struct survey {
 	const struct prefix *wanted;
 	size_t n_wanted;
-	bool *there; /* for each wanted one */
+	bool *there; /* for each wanted prefix: its route exists */
 	struct route *stale;
 	size_t n_stale;
 };
@@ -28,7 +28,7 @@ static int aggregate_look_at_route(const struct route *r, void *userdata) {
 			return 0;
 		}
 	if (s->n_stale == STALE_MAX)
-		return 0; /* the rest next time */
+		return 0; /* the next call removes the rest */
 	struct route *more = reallocarray(s->stale, s->n_stale + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;

@@ -18,7 +18,7 @@ struct announcer {
 	uint64_t delay_us;
 	char *name;
 	bool decided; /* announcer_want() was called */
-	bool again;   /* something changed while the request was under way */
+	bool again;   /* something changed while a request was under way */
 	struct endpoint *wanted;
 	void (*failed)(const struct error *err, void *userdata);
 	void *userdata;
@@ -35,7 +35,7 @@ static void retry_later(struct announcer *a, const struct error *err) {
 	if (a->failed)
 		a->failed(err, a->userdata);
 	a->delay_us = a->delay_us ? MIN(2 * a->delay_us, RETRY_MAX_US) : RETRY_MIN_US;
-	/* Without memory for a timer the next event of the cache has to do. */
+	/* Without memory for the timer the next event of the cache starts the retry. */
 	(void)!loop_timer(kube_client_loop(a->client), &a->retry, a->delay_us, announcer_on_retry, a);
 }
 
@@ -44,7 +44,8 @@ static void announcer_on_done(const struct kube_response *resp, void *userdata) 
 	bool again = a->again;
 	void *obj;
 	a->again = false;
-	/* Gone or changed under our hands: the watch tells, if it hasn't, and then we look again. */
+	/* The object vanished or changed meanwhile. The watch reports that, now or later, and then it is compared
+	 * again. */
 	if (resp->error < 0 && resp->error != -ENOENT && resp->error != -EEXIST && resp->error != -ESTALE) {
 		retry_later(a, &resp->err);
 		return;
@@ -52,13 +53,14 @@ static void announcer_on_done(const struct kube_response *resp, void *userdata) 
 	a->delay_us = 0;
 	if (resp->error == 0 && kube_response_parse(resp, &api_kind_endpoint, &obj, NULL) == 0) {
 		const struct api_meta *meta = api_meta(obj);
-		/* The answer to a deletion is the object as it was. */
+		/* The answer to a deletion is the object before the deletion. */
 		if (a->wanted && !meta->deletion_timestamp)
 			kube_cache_feed(a->cache, obj);
 		else
 			api_free(&api_kind_endpoint, obj);
 	}
-	/* Not without a reason: a server that stores other than it is told would be asked without end. */
+	/* Only if something changed: with a server that stores another spec than it is sent, this would repeat for
+	 * ever. */
 	if (again)
 		announcer_reconcile(a);
 }
@@ -81,7 +83,8 @@ static void announcer_reconcile(struct announcer *a) {
 	if (!a->decided || !kube_cache_synced(a->cache))
 		return;
 	if (a->request) {
-		a->again = true; /* when its answer is there; the watch may have told of it before */
+		a->again = true; /* compare again when the answer has come; the watch may report the change before the
+		                    answer */
 		return;
 	}
 	const struct endpoint *have = kube_cache_get(a->cache, NULL, a->name);
@@ -89,7 +92,7 @@ static void announcer_reconcile(struct announcer *a) {
 		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(announcer_on_done, a, &a->request),
 		                &err);
 	else if (have && have->meta.deletion_timestamp)
-		return; /* made anew when it is gone */
+		return; /* created again when it is gone */
 	else if (have && !a->wanted)
 		r = kube_delete(a->client, &api_kind_endpoint, NULL, a->name, have->meta.uid,
 		                KUBE_CALL(announcer_on_done, a, &a->request), &err);
@@ -143,7 +146,7 @@ int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct
 	const struct endpoint e = {.meta.name = a->name, .spec = (struct endpoint_spec *)spec};
 	struct endpoint *wanted = spec ? api_copy(&api_kind_endpoint, &e) : NULL;
 	if (spec && !wanted)
-		return error_set(err, EINVAL, "endpoint `%s` can't be made", a->name);
+		return error_set(err, EINVAL, "Endpoint `%s` can't be created", a->name);
 	api_free(&api_kind_endpoint, a->wanted);
 	a->wanted = wanted;
 	a->decided = true;

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Keeps one Endpoint object as it should be: there with a given content, or not there. Whoever else changes or
- * deletes it, it is put right; while the API is away, what is wanted is kept for when it returns.
+ * Keeps one Endpoint object in the wanted state: existing with a given content, or not existing. If somebody else
+ * changes or deletes the object, it is restored. While the API can't be reached, the wanted state is kept and applied
+ * later.
  */
 
 #include "api/endpoint.h"
@@ -11,13 +12,14 @@
 
 struct announcer;
 
-/* Nothing is written before the first announcer_want(). FAILED (may be NULL) hears of writes that failed; they are
- * tried again. */
+/* Nothing is written before the first announcer_want(). FAILED (may be NULL) is called for failed writes, which are
+ * retried. */
 int announcer_new(struct announcer **ret, struct kube_client *client, const char *name,
                   void (*failed)(const struct error *err, void *userdata), void *userdata,
                   struct error *err) _must_use_;
-/* Leaves the object as it is. */
+/* Leaves the object on the server as it is. */
 struct announcer *announcer_free(struct announcer *a);
 
-/* What SPEC says is copied. NULL: the object must not be there. -ENOMEM leaves what was wanted before. */
+/* Sets the wanted content to a copy of SPEC. NULL: the object must not exist. On -ENOMEM the former content stays
+ * wanted. */
 int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct error *err) _must_use_;

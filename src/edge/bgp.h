@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * What an edge says to FRR and hears from it; no FRR needed.
+ * The BGP configuration of an edge and the answers of FRR about its sessions. Needs no running FRR.
  *
- * Announced: the aggregates it is given, and nothing that was learnt elsewhere (an edge is no transit between its
- * peers). Accepted: default routes only, so that no peer can fill the host's tables or draw traffic to itself. What is
- * refused is not kept (no soft reconfiguration), so a limit on prefixes would have nothing to bound.
+ * The edge announces the aggregates that it is given, and no route that it has learnt (an edge is no transit between
+ * its peers). It accepts only default routes, so that no peer can fill the host's tables or draw traffic to itself.
+ * Refused routes are not stored (no soft reconfiguration), so a limit on prefixes is not needed.
  */
 
 #include <stdbool.h>
@@ -35,15 +35,17 @@ struct bgp_config {
 	size_t n_announce;
 };
 
-/* OUT is of FRRCONF_DATACENTER. Without peers BGP is off. Errors are the model's. */
+/* Fills OUT, a model of FRRCONF_DATACENTER. Without peers BGP is off. Errors are kept in the model
+ * (frrconf_error()). */
 void bgp_config_fill(const struct bgp_config *c, struct frrconf *out);
 
 struct bgp_session {
-	char state[32]; /* of RFC 4271: "Established", "Active", ...; "" unknown to FRR */
+	char state[32]; /* RFC 4271: "Established", "Active", ...; "": FRR does not know the session */
 	bool established;
-	int64_t received, announced; /* prefixes, both families together */
+	int64_t received, announced; /* prefixes of both families together */
 };
 
-/* JSON answer of "show bgp summary json" on NEIGHBOR. -EBADMSG if it is none. */
+/* Reads the session with NEIGHBOR from JSON, the answer to "show bgp summary json". -EBADMSG if it is not such an
+ * answer. */
 int bgp_session_parse(const char *json, size_t len, const char *neighbor, struct bgp_session *ret,
                       struct error *err) _must_use_;

@@ -7,7 +7,7 @@
 #include "edge/edge-internal.h"
 
 #define POLL_US    (2 * USEC_PER_SEC)
-#define COMPARE_NS (60 * NSEC_PER_SEC) /* between comparisons with the kernel when nothing changed */
+#define COMPARE_NS (60 * NSEC_PER_SEC) /* between comparisons with the kernel while nothing changes */
 
 static void say(struct edge *e, const struct error *err) {
 	if (err ? streq(err->msg, e->last_error) : !e->bad)
@@ -27,8 +27,8 @@ static int check_overlay_ip(const struct edge *e, struct error *err) {
 		    prefix_contains_addr(&p, &e->c.overlay_ip))
 			return error_set(
 				err, EADDRINUSE,
-				"--overlay-ip %s lies in AddressPool %s, whose addresses are for others; give one "
-				"outside all pools",
+				"--overlay-ip %s lies in AddressPool %s, whose addresses are given to others; choose "
+				"an address outside all pools",
 				addr_str(&e->c.overlay_ip, text), pool->meta.name);
 	}
 	return 0;
@@ -56,7 +56,8 @@ static void sync_soon(struct edge *e) {
 	sd_event_source_set_enabled(e->sync_src, SD_EVENT_ONESHOT);
 }
 
-/* Writes down what the look is to make so. A fault in it is told after the filter is there, which needs none of it. */
+/* Fills e->look with the wanted state. A fault in it is reported only after the filter was applied, which does not
+ * depend on it. */
 static int prepare_look(struct edge *e, struct error *err) {
 	struct edge_look *l = &e->look;
 	_free_ struct prefix *prefixes = NULL;
@@ -64,7 +65,7 @@ static int prepare_look(struct edge *e, struct error *err) {
 	size_t n;
 
 	edge_look_clear(l);
-	/* Before everything is known nothing is taken back. */
+	/* Until everything is known, nothing is withdrawn. */
 	l->known = kube_cache_synced(e->peers) && kube_cache_synced(e->pools) && fabric_synced(e->c.fabric) &&
 	           e->fabric_known;
 	if (!l->known)
@@ -77,7 +78,7 @@ static int prepare_look(struct edge *e, struct error *err) {
 		e->compared_at = now;
 	if (edge_wanted_prefixes(e, &prefixes, &n, &l->fault) < 0)
 		return 0;
-	/* Cut off from the fabric: whoever sends us something had better send it to another edge. */
+	/* Without a route to the fabric announce nothing, so that traffic goes to another edge. */
 	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
 	(void)!edge_wanted_config(e, prefixes, (size_t)e->stats.announced, l, &l->fault);
 	return 0;
@@ -105,7 +106,7 @@ void edge_looked(struct edge *e, int r, const struct bgp_session *sessions, cons
 	if (r >= 0 && e->look.known) {
 		r = edge_report_peers(e, sessions, &err);
 		e->ready |= r >= 0;
-		/* Somebody's mistake, to be told of; the rest goes on. */
+		/* This is a mistake in the configuration: report it and go on. */
 		if (r >= 0)
 			r = check_overlay_ip(e, &err);
 	}
@@ -116,7 +117,7 @@ void edge_looked(struct edge *e, int r, const struct bgp_session *sessions, cons
 	e->look_again = false;
 }
 
-/* Sessions go up and down, FRR dies and the overlay changes without telling us. */
+/* Sessions, FRR and the overlay change without a notification, so they are polled. */
 static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct edge *e = userdata;
 	sync_soon(e);
@@ -129,7 +130,7 @@ static void edge_on_change(_unused_ const struct kube_change *ch, void *userdata
 	sync_soon(e);
 }
 
-/* A peer's status is ours; only its spec is news. */
+/* Only a changed spec matters; we write the status ourselves. */
 static void on_peer_change(const struct kube_change *ch, void *userdata) {
 	const struct edgepeer *now = ch->obj, *old = ch->old;
 	if (ch->type == KUBE_MODIFIED && old && api_equal(&api_desc_edgepeer_spec, now->spec, old->spec))
@@ -143,7 +144,7 @@ static void on_outside(const struct bgp_routes *now, void *userdata) {
 	e->outside = *now;
 	if (want_endpoint(e, &err) < 0)
 		say(e, &err);
-	/* Perhaps it was FRR that went, and can be had back. */
+	/* If FRR has died, the look starts it again. */
 	sync_soon(e);
 }
 

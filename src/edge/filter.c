@@ -26,7 +26,7 @@ void filter_ruleset(const char *const *uplinks, size_t n_uplinks, const struct p
                     struct buf *out) {
 	put_set("own4", AF_INET, prefixes, n_prefixes, out);
 	put_set("own6", AF_INET6, prefixes, n_prefixes, out);
-	/* Before a hook that could reassemble or track (priority -400 and later). */
+	/* Comes before every hook that could reassemble or track packets (priority -400 and later). */
 	buf_puts(out, "\tchain uplink {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
 	for (size_t i = 0; i < n_uplinks; i++)
 		buf_printf(out,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The blocking part of a look at the edge: kernel and FRR of `public` become what is wanted, and FRR is asked for its
- * sessions. It runs in a worker process (base/job.h), which may be killed at any moment; the next one does it again.
- * What is wanted was written down before, by the loop; what was found is in the result.
+ * The blocking part of a look at the edge: it corrects the kernel and FRR of `public` to the wanted state, and asks FRR
+ * for its sessions. It runs in a worker process (base/job.h), which may be killed at any moment; the next look repeats
+ * it. The loop fills in the wanted state before; the result holds what was found.
  */
 
 #include "base/util.h"
@@ -12,7 +12,7 @@
 #include "edge/filter.h"
 #include "net/link.h"
 
-/* FRR is given this long to start, or to take changes. What is broken off is done again. */
+/* The time for FRR to start, or to take changes. The next look repeats what was not finished. */
 #define LOOK_MAX_MS 120000
 
 struct look_result {
@@ -20,7 +20,7 @@ struct look_result {
 	bool compared;
 	struct bgp_session sessions[BGP_PEERS_MAX];
 };
-_Static_assert(sizeof(struct look_result) <= JOB_RESULT_MAX, "a look has one result");
+_Static_assert(sizeof(struct look_result) <= JOB_RESULT_MAX, "a look's result fits into the result of a job");
 
 void edge_look_clear(struct edge_look *l) {
 	free(l->pools);
@@ -28,7 +28,7 @@ void edge_look_clear(struct edge_look *l) {
 	*l = (struct edge_look){0};
 }
 
-/* An uplink may be in the namespace we were started in, or in `public` already. */
+/* Moves the uplink into `public`, if it is still in the namespace in which the program was started, and sets it up. */
 static int ensure_uplink(const struct edge *e, struct nl *public, const char *name, struct error *err) {
 	struct link l;
 	int r = link_get(public, name, &l, err);
@@ -64,7 +64,7 @@ static int ask_sessions(const struct edge *e, struct bgp_session *sessions, stru
 	static const char *const command[] = {"show bgp summary json", NULL};
 	const struct edge_look *l = &e->look;
 	_buf_free_ struct buf out = {.max = 1 << 20};
-	/* Without a session FRR has no BGP, and refuses. */
+	/* Without a session FRR has no BGP and would refuse the command. */
 	int r = l->n_sessions ? frr_command(&e->frr, "bgpd", command, &out, err) : 0;
 	for (size_t i = 0; r >= 0 && i < l->n_sessions; i++)
 		r = bgp_session_parse(out.data ? out.data : "{}", out.data ? out.len : 2, l->neighbors[i], &sessions[i],
@@ -85,8 +85,8 @@ static int edge_look_in_worker(void *arg, void *result, struct error *err) {
 		r = ensure_links(e, public, err);
 	if (r < 0 || !l->known)
 		return r;
-	/* It depends on nothing that can be too much, and comes before anything is announced, and so before anything
-	 * comes. */
+	/* The filter comes first: no limit can make it fail, and it must be in place before prefixes are announced, as
+	 * traffic follows the announcement. */
 	if (l->compare)
 		r = filter_ensure(public_fd, e->c.uplinks, e->c.n_uplinks, l->pools, l->n_pools, &ret->filter, err);
 	if (r >= 0 && l->fault.code)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The status of EdgePeers, from what FRR said about the sessions. */
+/* The status of EdgePeers, from FRR's answer about the sessions. */
 
 #include <string.h>
 
@@ -35,13 +35,13 @@ static int report_one(struct edge *e, const struct edgepeer *p, const struct bgp
 	for (size_t i = 0; !fault && !session && i < e->look.n_sessions; i++)
 		if (streq(e->look.neighbors[i], edge_neighbor(p)))
 			session = &sessions[i];
-	/* Its session is news to this look; the next one, which is due, knows it. */
+	/* The peer appeared after this look began; the next look knows its session. */
 	if (!fault && !session)
 		return 0;
 	struct edgepeer *now = api_copy(&api_kind_edgepeer, p);
 	if (!now)
 		return error_oom(err);
-	/* A write that is lost is made up for by the next report. */
+	/* If this write is lost, the next report repeats it. */
 	int r = peers_fill_status(now, fault, why, fault ? &none : session, err);
 	if (r >= 0)
 		r = kube_patch_status(e->c.client, &api_kind_edgepeer, p, now, KUBE_CALL(NULL, NULL, NULL), err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The announcer against an API that tells of a write before it answers it. The test is the server, between two turns
- * of the loop, so what comes first is its to say.
+ * The announcer against an API whose watch reports a write before its answer comes. The test plays the server between
+ * two turns of the loop, so it decides the order.
  */
 
 #include "base/testing.h"
@@ -47,7 +47,7 @@ static int tear_down(void **state) {
 	return 0;
 }
 
-/* All that can be done now is. */
+/* Runs the loop until nothing is left to do. */
 static void run_until_idle(struct api *a) {
 	int r;
 	while ((r = sd_event_run(a->loop, 0)) > 0)
@@ -60,7 +60,7 @@ static bool complete(const char *request) {
 	return end && strlen(end + 4) >= (length ? strtoul(length + 15, NULL, 10) : 0);
 }
 
-/* Waits for the next request, which must say EXPECT; its connection. */
+/* Waits for the next request, which must contain EXPECT, and returns its connection. */
 static int next(struct api *a, const char *expect) {
 	uint64_t deadline = now_monotonic_ns() + PATIENCE_NS;
 	size_t n = 0;
@@ -119,7 +119,7 @@ static void want(struct announcer *an, size_t n_routes) {
 	assert_int_equal(announcer_want(an, n_routes ? &spec : NULL, &err), 0);
 }
 
-/* The second family's default is learnt while the first one's is being written. */
+/* The default route of the second family is learnt while the first one is being written. */
 static void test_wanted_meanwhile(void **state) {
 	struct api *a = *state;
 	struct announcer *an = start(a);
@@ -134,7 +134,7 @@ static void test_wanted_meanwhile(void **state) {
 	announcer_free(an);
 }
 
-/* Deleted by somebody: the watch tells, then the write finds nothing. It is made anew. */
+/* Somebody deletes the object: the watch reports it, then the write finds no object. It is created again. */
 static void test_deleted_meanwhile(void **state) {
 	struct api *a = *state;
 	struct announcer *an = start(a);
@@ -149,7 +149,7 @@ static void test_deleted_meanwhile(void **state) {
 	announcer_free(an);
 }
 
-/* While the watch is silent a failed write isn't repeated over and over. */
+/* Without an event of the watch a failed write is not repeated again and again. */
 static void test_no_loop(void **state) {
 	struct api *a = *state;
 	struct announcer *an = start(a);

@@ -19,7 +19,7 @@ static struct prefix prefix(const char *text) {
 	return p;
 }
 
-/* Printed by the version before, from the same arguments. */
+/* The output of the version before the model, from the same arguments. */
 static const char old_config[] = "frr defaults datacenter\n"
 				 "ip prefix-list default4 seq 5 permit 0.0.0.0/0\n"
 				 "ipv6 prefix-list default6 seq 5 permit ::/0\n"
@@ -91,13 +91,13 @@ static void test_config(_unused_ void **state) {
 	bgp_config_fill(&c, conf);
 	frrconf_assert_same(conf, FRRCONF_BGPD, old_config);
 	frrconf_assert_same(conf, FRRCONF_ZEBRA, "frr defaults datacenter\nno zebra nexthop kernel enable\n");
-	/* Nothing of a peer's can become a command. */
+	/* No text of a peer can become a command. */
 	snprintf(peers[1].password, sizeof(peers[1].password), "x\nno router bgp 64512");
 	assert_int_equal(frrconf_new(&bad, FRRCONF_DATACENTER, &err), 0);
 	bgp_config_fill(&c, bad);
 	assert_int_equal(frrconf_error(bad, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "neighbor `2001:db8::1`: password"));
-	/* Nobody to talk to: no BGP. */
+	/* Without peers there is no BGP. */
 	c.n_peers = 0;
 	assert_int_equal(frrconf_new(&none, FRRCONF_DATACENTER, &err), 0);
 	bgp_config_fill(&c, none);
@@ -128,7 +128,7 @@ static void test_session(_unused_ void **state) {
 		assert_int_equal(bgp_session_parse(junk[i], strlen(junk[i]), "wan", &s, &err), -EBADMSG);
 }
 
-/* A namespace of this run, with one device that is up. */
+/* A namespace of this test run, with one device that is up. */
 static char ns_name[32];
 
 static int make_namespace(_unused_ void **state) {
@@ -167,7 +167,7 @@ static void test_aggregates(_unused_ void **state) {
 	n = 0;
 	assert_int_equal(route_dump(nl, AF_INET, count_unreachable, &n, &err), 0);
 	assert_int_equal(n, 1);
-	/* What isn't wanted any more goes, others' routes stay. */
+	/* Routes that are no longer wanted are removed; routes of others stay. */
 	assert_int_equal(aggregate_ensure(nl, p, 1, &err), 0);
 	n = 0;
 	assert_int_equal(route_dump(nl, AF_INET6, count_unreachable, &n, &err), 0);
@@ -217,7 +217,7 @@ static void test_routes(_unused_ void **state) {
 	ip("add", "-6", "2001:db8:77::/48");
 	await_calls(&s, 2);
 	assert_true(s.d.any && !s.d.default6);
-	/* One more of the same is no news. */
+	/* A second default route of the same family changes nothing. */
 	ip("add", "-6", "2001:db8:78::/48");
 	ip("add", "-6", "default");
 	await_calls(&s, 3);
@@ -232,7 +232,7 @@ static void test_routes(_unused_ void **state) {
 	sd_event_unref(s.loop);
 }
 
-/* The kernel takes the rules, whatever the pools are; they are changed when the pools change and not otherwise. */
+/* The kernel accepts the rules, whatever the pools are. They are changed only when the pools change. */
 static void test_filter(_unused_ void **state) {
 	static const char *const uplinks[] = {"wan0", "wan1"};
 	const struct prefix pools[] = {prefix("2001:db8:1000::/40"), prefix("198.51.100.0/24"),

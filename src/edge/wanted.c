@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What BGP should say, from EdgePeers, AddressPools and the overlay. */
+/* The wanted BGP configuration, from EdgePeers, AddressPools and the overlay. */
 
 #include <string.h>
 
@@ -39,7 +39,8 @@ static int add_pools(const struct edge *e, struct list *l) {
 	return 0;
 }
 
-/* A route of an endpoint: a default is what edges announce to us, the rest is announced unless a pool holds it. */
+/* A route of an endpoint: default routes come from edges and are not announced; others are announced unless a pool
+ * holds them. */
 static int look_at_prefix(const struct prefix *p, void *userdata) {
 	struct list *l = userdata;
 	if (p->len == 0)
@@ -56,7 +57,7 @@ int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n,
 		free(l.v);
 		return error_oom(err);
 	}
-	/* What is past the bound (thousands of pools) is told by edge_wanted_prefixes(). */
+	/* edge_wanted_prefixes() reports more pools than the bound (thousands). */
 	*ret = l.v;
 	*ret_n = l.n;
 	return 0;
@@ -72,8 +73,8 @@ int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_
 		free(l.v);
 		return error_set(
 			err, E2BIG,
-			"pools and endpoints outside them have more than %d prefixes to announce; make pools for "
-			"them",
+			"AddressPools, and Endpoints outside them, have more than %d prefixes to announce; create "
+			"AddressPools that hold the Endpoints",
 			BGP_PREFIXES_MAX);
 	}
 	*ret = l.v;
@@ -88,7 +89,7 @@ static bool is_uplink(const struct edge *e, const char *name) {
 	return false;
 }
 
-/* Peers of this edge come in the order of their names; the first one sets the AS number. */
+/* The first peer of this edge in the order of names; it sets the AS number. */
 static const struct edgepeer *first_peer(const struct edge *e) {
 	const struct edgepeer *p;
 	KUBE_CACHE_FOREACH(p, e->peers) {
@@ -126,7 +127,7 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 		if (streq(other->meta.name, p->meta.name))
 			break;
 		if (streq(other->spec->edge, e->c.name) && streq(edge_neighbor(other), edge_neighbor(p))) {
-			snprintf(msg, size, "EdgePeer %s is about the same neighbor", other->meta.name);
+			snprintf(msg, size, "EdgePeer %s names the same neighbor", other->meta.name);
 			return "Duplicate";
 		}
 	}
@@ -150,7 +151,7 @@ int edge_wanted_config(const struct edge *e, const struct prefix *announce, size
 	int r = frrconf_new(&config, FRRCONF_DATACENTER, err);
 	if (r < 0)
 		return r;
-	/* A number that differs between edges; it is no address of anything. */
+	/* A number that differs between edges; it is nobody's address. */
 	c.router_id = (uint32_t)mac.bytes[2] << 24 | (uint32_t)mac.bytes[3] << 16 | (uint32_t)mac.bytes[4] << 8 |
 	              mac.bytes[5] | 1;
 	KUBE_CACHE_FOREACH(p, e->peers) {

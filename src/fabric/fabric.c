@@ -6,9 +6,9 @@
 #include "base/util.h"
 #include "fabric/internal.h"
 
-/* Between looks at what nobody tells us of: namespaces, NICs, FRR. */
+/* Time between checks of what sends no notification: namespaces, NICs, FRR. */
 #define TICK_US (3 * USEC_PER_SEC)
-/* FRR is given this long to start, or to take changes. What is broken off is done again. */
+/* The time for FRR to start, or to take changes. The next look repeats what was not finished. */
 #define LOOK_MAX_MS 120000
 
 static const char *const subjects[] = {
@@ -16,7 +16,7 @@ static const char *const subjects[] = {
 	[SUBJECT_UNDERLAY] = "underlay", [SUBJECT_API] = "api",     [SUBJECT_HEARTBEAT] = "heartbeat",
 	[SUBJECT_HOST] = "host",
 };
-_Static_assert(ARRAY_SIZE(subjects) == N_SUBJECTS, "a name for each");
+_Static_assert(ARRAY_SIZE(subjects) == N_SUBJECTS, "each subject has a name");
 
 void fabric_say(struct fabric *f, enum subject what, const struct error *err) {
 	struct last *l = &f->last[what];
@@ -104,15 +104,15 @@ static void on_bad_object(_unused_ const char *ns, const char *name, const struc
 	fabric_say(userdata, SUBJECT_ENDPOINT, &e);
 }
 
-/* ---- life ---- */
+/* ---- start and end ---- */
 
-/* What a look at the underlay leaves to the next one. */
+/* What a look at the underlay passes to the next one. */
 struct look_result {
 	uint64_t filter;
 	int vxlan;
 };
 
-/* FRR may take seconds for an answer, so a worker process asks, with sockets of its own in the same namespaces. */
+/* FRR may need seconds for an answer, so a worker process asks it, with its own sockets in the same namespaces. */
 static int fabric_look_in_worker(void *arg, void *result, struct error *err) {
 	const struct fabric *f = arg;
 	struct underlay u = {.underlay_fd = f->underlay.underlay_fd,
@@ -139,7 +139,7 @@ static void fabric_on_look(void *userdata, int r, const void *result, const stru
 	}
 	f->joined |= r >= 0;
 	fabric_say(f, SUBJECT_UNDERLAY, r < 0 ? err : NULL);
-	/* A fresh start takes up the new namespace. */
+	/* After a restart the program uses the new namespace. */
 	if (r == -ESTALE) {
 		(void)sd_event_exit(f->c.loop, r);
 		return;
@@ -170,7 +170,7 @@ static int fabric_on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, v
 	return loop_timer(f->c.loop, &f->tick, TICK_US, fabric_on_tick, f);
 }
 
-/* No route by BGP any more: as if all leaves had gone. Perhaps it was FRR that went, and can be had back. */
+/* BGP has no route any more, as if all leaves had gone. If FRR has died, the look starts it again. */
 static void on_bgp(const struct bgp_routes *now, void *userdata) {
 	struct fabric *f = userdata;
 	if (!now->any)
@@ -206,7 +206,7 @@ static int fabric_start(struct fabric *f, struct error *err) {
 	                                    .duration_s = f->c.lease_s,
 	                                    .state = on_heartbeat,
 	                                    .userdata = f};
-	/* FRR is for the first look: it may take long to start, and the host is alive meanwhile. */
+	/* The first look starts FRR, which may take long; until then the heartbeat already runs. */
 	int r = underlay_prepare(&f->underlay, &f->c.underlay, err);
 	if (r >= 0)
 		r = jobs_new(&f->jobs, f->c.loop, 1, SD_EVENT_PRIORITY_NORMAL, err);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The Host object: created with role and vtep when it is missing; its status, capacity, version, boot and the Ready
- * condition, while the host is well. Metadata and later changes of the spec are the operator's, and neither API server
- * lets an agent write them (docs/apiserver.md). The controller writes Ready when heartbeats stop; what we find then
- * after our return we put right. It also writes it when an older Host has our VTEP, and that stays until it takes it
- * back.
+ * The Host object. It is created with role and vtep when it is missing. While the host is well, its status is kept up
+ * to date: capacity, version, boot and the Ready condition. Metadata and later changes of the spec belong to the
+ * operator; neither API server lets an agent write them (docs/apiserver.md). The controller sets Ready to Unknown when
+ * heartbeats stop; once we are back, we correct that. The controller also writes Ready when an older Host has our VTEP;
+ * we leave that condition until the controller removes it.
  */
 
 #include <string.h>
@@ -17,7 +17,7 @@
 #define CONFLICT_US (100 * USEC_PER_MSEC)
 #define RETRY_US    USEC_PER_SEC
 
-/* Differs after each boot of the machine. */
+/* The boot id differs after each boot of the machine. */
 static void boot_id(char out[static 64]) {
 	_free_ char *text = NULL;
 	size_t len;
@@ -39,11 +39,11 @@ static void fabric_host_on_done(const struct kube_response *resp, void *userdata
 	struct fabric *f = userdata;
 	void *obj;
 	if (resp->error < 0) {
-		/* Somebody was faster: the watch brings what there is now. */
+		/* Another client was faster: the watch delivers the current object. */
 		bool conflict = resp->error == -EEXIST || resp->error == -ESTALE || resp->error == -ENOENT;
 		if (!conflict)
 			fabric_say(f, SUBJECT_HOST, &resp->err);
-		/* Without memory for a timer the next tick has to do. */
+		/* Without memory for the timer the next tick retries. */
 		f->host_waits = loop_timer(f->c.loop, &f->host_retry, conflict ? CONFLICT_US : RETRY_US,
 		                           fabric_host_on_retry, f) >= 0;
 		return;
@@ -75,7 +75,7 @@ static int fabric_host_create(struct fabric *f, struct error *err) {
 	return r;
 }
 
-/* FAULT: why it is not ready, or NULL. */
+/* FAULT says why the host is not ready; NULL if it is. */
 static int fabric_host_fill_status(const struct fabric *f, struct host *h, const char *fault) {
 	char boot[64];
 	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
@@ -86,17 +86,17 @@ static int fabric_host_fill_status(const struct fabric *f, struct host *h, const
 	host_capacity_set(s->capacity, &f->c.capacity);
 	if (string_set(&s->version, NACRE_VERSION) < 0 || string_set(&s->boot_id, boot) < 0)
 		return -ENOMEM;
-	/* That another Host has our VTEP is the controller's to say and to take back. */
+	/* Only the controller writes and removes the condition that another Host has our VTEP. */
 	const struct api_condition *is = api_condition_find(s->conditions.v, s->conditions.n, "Ready");
 	if (is && streq(is->reason, HOST_VTEP_CONFLICT))
 		return 0;
 	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", fault ? "False" : "True",
 	                         fault ? "OptionsDiffer" : "AgentReady",
-	                         fault ? fault : "the agent follows the API and keeps the overlay",
+	                         fault ? fault : "the agent follows the API and keeps the overlay up to date",
 	                         h->meta.generation.v, now_realtime_us());
 }
 
-/* 0 if a request is under way, -EALREADY if the status is what it should be. */
+/* Returns 0 if a request is under way, -EALREADY if the status is correct already. */
 static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
 	struct host *now = api_copy(&api_kind_host, have);
 	int r = now && fabric_host_fill_status(f, now, fault) >= 0
@@ -122,7 +122,7 @@ static int fabric_host_settle(struct fabric *f, const struct host *have, struct 
 		return -EADDRNOTAVAIL;
 	}
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
-	/* Ready only once underlay and overlay are what they should be. */
+	/* Ready only once underlay and overlay are correct, and the host can do its work. */
 	if (!f->joined || !f->started || (f->c.able && !f->c.able(f->c.userdata)))
 		return 0;
 	int r = patch_status(f, have, NULL, err);

@@ -8,7 +8,7 @@
 #include "kube/lease.h"
 #include "net/bgp-watch.h"
 
-/* What the user is told of; each remembers what was said last. */
+/* Parts whose state is reported to the user; each remembers its last report. */
 enum subject {
 	SUBJECT_ENDPOINT,
 	SUBJECT_ROUTE,
@@ -25,32 +25,32 @@ struct fabric {
 	struct underlay underlay;
 	struct overlay *overlay;
 	struct kube_cache *endpoints; /* names only */
-	struct kube_cache *hosts;     /* this one's object */
+	struct kube_cache *hosts;     /* only the object of this host */
 	struct kube_heartbeat *heartbeat;
 	struct bgp_watch *bgp;
 	struct jobs *jobs;
-	struct job *look; /* at the underlay; NULL: none is under way */
+	struct job *look; /* the look at the underlay under way; NULL: none */
 	bool look_again;
 	struct kube_request *host_request;
 	sd_event_source *tick, *host_retry;
 	char uid[64];
-	bool registered; /* the Host object is as it should be */
-	bool started;    /* the overlay was given all endpoints */
-	bool joined;     /* a look has found the underlay, FRR included, as it should be */
-	bool host_waits; /* for host_retry */
+	bool registered; /* the Host object is correct */
+	bool started;    /* the overlay was given all Endpoints */
+	bool joined;     /* a look has found the underlay, FRR included, correct */
+	bool host_waits; /* until host_retry has run */
 	struct last {
 		bool bad;
 		char msg[256];
 	} last[N_SUBJECTS];
 };
 
-/* Tells the user if that is not what was said of WHAT before. ERR NULL: all is well with it. */
+/* Reports ERR (NULL: all is well) for WHAT to the user, unless that was the last report for WHAT. */
 void fabric_say(struct fabric *f, enum subject what, const struct error *err);
 
-/* host.c: creates the Host object, keeps its spec and status as they should be. */
+/* host.c: creates the Host object and keeps its status correct. */
 int fabric_host_start(struct fabric *f, struct error *err) _must_use_;
 void fabric_host_ensure(struct fabric *f);
 
-/* metrics.c: the overlay's figures, while F lives. */
+/* metrics.c: the overlay's metrics, until fabric_metrics_stop(). */
 void fabric_metrics_start(struct fabric *f);
 void fabric_metrics_stop(struct fabric *f);

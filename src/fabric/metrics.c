@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the overlay of this host is like, for Prometheus. */
+/* Metrics of this host's overlay, for Prometheus. */
 
 #include "base/metrics.h"
 #include "fabric/internal.h"
@@ -13,10 +13,11 @@ static struct metric failing =
 	METRIC_GAUGE("nacre_overlay_failing", "Entries that the kernel refused, or that wait for their device.");
 static struct metric pending = METRIC_GAUGE("nacre_overlay_pending", "Changes not in the kernel yet.");
 static struct metric messages = METRIC_COUNTER("nacre_overlay_messages_total", "Netlink messages sent.");
-static struct metric repairs = METRIC_COUNTER("nacre_overlay_repairs_total", "Entries that somebody else had changed.");
+static struct metric repairs =
+	METRIC_COUNTER("nacre_overlay_repairs_total", "Entries that another program had changed.");
 static struct metric syncs = METRIC_COUNTER("nacre_overlay_syncs_total", "Comparisons with the whole kernel.");
 static struct metric ready =
-	METRIC_GAUGE("nacre_fabric_ready", "1 once underlay, overlay and Host object are as they should be.");
+	METRIC_GAUGE("nacre_fabric_ready", "1 once underlay, overlay and Host object are correct.");
 
 static void fabric_metrics_collect(void *userdata) {
 	struct fabric *f = userdata;

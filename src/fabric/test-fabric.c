@@ -13,7 +13,7 @@ static void on_state(const char *what, const struct error *err, void *userdata) 
 	last = what;
 }
 
-/* All subjects in trouble at once: each is told of once, not again and again because of the others. */
+/* With errors in all subjects at once, each error is reported once and not repeated because of the others. */
 static void test_say(void **state) {
 	struct fabric f = {.c.state = on_state};
 	struct error err;
