@@ -14,7 +14,7 @@ int bgp_password_read(const char *path, char out[static BGP_PASSWORD_MAX + 1], s
 	struct stat st;
 	size_t len;
 
-	/* Of one and the same file: its mode, and what it holds. */
+	/* Mode and content are read from one descriptor, so that they belong to the same file. */
 	_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(err, errno, "BGP password `%s`", path);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Passwords of BGP sessions (TCP-MD5, RFC 2385). They are files on the host, which the operator puts there; the API
- * never has them, for every agent of the fabric reads the API.
+ * Passwords of BGP sessions (TCP-MD5, RFC 2385). The operator puts them into files on the host. They are never in the
+ * API, because every agent of the fabric can read the API.
  */
 
 #include "base/error.h"
@@ -11,7 +11,7 @@
 #define BGP_PASSWORD_MAX 80 /* TCP_MD5SIG_MAXKEYLEN, tcp(7) */
 
 /*
- * -ENOENT if there is none; -EINVAL if not root alone may use the file, or if it holds anything but one line of 1 to
- * BGP_PASSWORD_MAX printable ASCII characters without blanks.
+ * Reads the password in the file PATH. -ENOENT if there is no file; -EINVAL if users other than root may use the file,
+ * or if it holds anything but one line of 1 to BGP_PASSWORD_MAX printable ASCII characters without blanks.
  */
 int bgp_password_read(const char *path, char out[static BGP_PASSWORD_MAX + 1], struct error *err) _must_use_;

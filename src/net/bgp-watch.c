@@ -18,7 +18,7 @@ struct bgp_watch {
 	bool told;
 };
 
-/* route_dump() shows our own routes only; these are FRR's. */
+/* route_dump() lists only routes with our protocol number; these routes are FRR's. */
 static int bgp_watch_look_at_route(const struct nlmsghdr *h, void *userdata) {
 	struct bgp_routes *b = userdata;
 	struct route r;
@@ -35,7 +35,7 @@ static int look(struct bgp_watch *w, struct bgp_routes *ret, struct error *err) 
 	struct bgp_routes d = {0};
 	for (int i = 0; i < 2; i++) {
 		struct rtmsg hdr = {.rtm_family = i ? AF_INET6 : AF_INET};
-		/* The kernel filters by protocol and table: one answer, not the whole overlay. */
+		/* The kernel filters by protocol and table, so the answer does not hold the whole overlay. */
 		hdr.rtm_protocol = RTPROT_BGP;
 		struct nlmsghdr *h = nl_request(w->requests, RTM_GETROUTE, 0, &hdr, sizeof(hdr));
 		int r = nl_dump(w->requests, h, bgp_watch_look_at_route, &d, err, "list the routes of BGP");
@@ -49,7 +49,7 @@ static int look(struct bgp_watch *w, struct bgp_routes *ret, struct error *err) 
 static void update(struct bgp_watch *w) {
 	struct bgp_routes now;
 	if (look(w, &now, NULL) < 0)
-		return; /* the next notification tries again; what was known stands */
+		return; /* the next notification tries again; until then the known state stays */
 	if (w->told && memcmp(&now, &w->known, sizeof(now)) == 0)
 		return;
 	w->known = now;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The routes that a namespace has by BGP. They exist exactly while a session is established on which they were
- * received, and the kernel tells at once when they come and go, whatever became of FRR.
+ * The BGP routes of a namespace. A route exists exactly while a session is established on which it was received. The
+ * kernel reports at once when a route appears or disappears, even if FRR has died.
  */
 
 #include <stdbool.h>
@@ -13,12 +13,12 @@
 
 struct bgp_routes {
 	bool default4, default6;
-	bool any; /* IPv6 */
+	bool any; /* there is a route, and it is IPv6 */
 };
 
 struct bgp_watch;
 
-/* Calls CHANGED from the loop whenever the answer differs from before, first with what is there at the start. */
+/* Calls CHANGED from the loop whenever the result changes, and first with the state at the start. */
 int bgp_watch_new(struct bgp_watch **ret, sd_event *loop, int netns_fd,
                   void (*changed)(const struct bgp_routes *now, void *userdata), void *userdata,
                   struct error *err) _must_use_;

@@ -25,7 +25,7 @@
 #define VTY_TIMEOUT_S 20
 #define STOP_STEP_MS  10
 #define STOP_MAX_MS   5000
-/* How long zebra keeps routes of a predecessor that was killed, until bgpd has announced them again. */
+/* How long zebra keeps the routes of a killed predecessor, until bgpd has announced them again; seconds. */
 #define STALE_ROUTES_S "60"
 
 static const char *const daemons[FRRCONF_DAEMONS] = {[FRRCONF_ZEBRA] = "zebra", [FRRCONF_BGPD] = "bgpd"};
@@ -36,7 +36,8 @@ static const char *frr_path_of(const struct frr *f, const char *daemon, const ch
 	return out;
 }
 
-/* What we told DAEMON: "bgpd.conf" for sure, "bgpd.next" perhaps in part, "bgpd.first" at a start that went on. */
+/* The configuration that we gave DAEMON: "bgpd.conf" was applied, "bgpd.next" perhaps in part, "bgpd.first" is for its
+ * start. */
 static const char *config_of(const struct frr *f, const char *daemon, const char *suffix,
                              char out[static PATH_LEN_MAX]) {
 	snprintf(out, PATH_LEN_MAX, "%s.conf/%s%s", f->dir, daemon, suffix);
@@ -53,14 +54,14 @@ static int frr_prepare_dir(const struct frr *f, struct error *err) {
 	if (!user || !group)
 		return error_set(err, ENOENT, "no user `frr`: install the package frr");
 	int r = mkdir_p(f->dir, 0755, err);
-	/* FRR makes it by itself only when it is started by its own scripts. */
+	/* FRR creates this directory only if it is started by its own scripts. */
 	if (r >= 0)
 		r = mkdir_p("/var/run/frr", 0755, err);
 	if (r < 0)
 		return r;
 	if (chown(f->dir, user->pw_uid, group->gr_gid) < 0)
 		return error_errno(err, errno, "chown `%s`", f->dir);
-	/* It may hold passwords. */
+	/* The directory may hold passwords. */
 	r = mkdir_p(config_of(f, "", "", conf), 0750, err);
 	if (r >= 0 && chown(conf, 0, group->gr_gid) < 0)
 		r = error_errno(err, errno, "chown `%s`", conf);
@@ -68,8 +69,8 @@ static int frr_prepare_dir(const struct frr *f, struct error *err) {
 }
 
 /*
- * The pid of a running daemon of this directory, or 0. FRR keeps a lock on its pid file for as long as
- * it lives, which no crash and no recycled pid can fake.
+ * The pid of a running daemon of this directory, or 0. FRR holds a lock on its pid file as long as it lives, which no
+ * crash and no recycled pid can fake.
  */
 static pid_t running(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
@@ -80,7 +81,7 @@ static pid_t running(const struct frr *f, const char *daemon) {
 	return lock.l_pid;
 }
 
-/* False when its namespace was deleted and another one has that name now. */
+/* False if the daemon's namespace was deleted and another one has its name now. */
 static bool in_namespace(const struct frr *f, pid_t pid) {
 	char mine[64], named[NETNS_PATH_MAX];
 	struct stat a, b;
@@ -95,7 +96,7 @@ void frr_remove_traces(const char *daemon, pid_t pid) {
 		char path[512];
 		if (strncmp(e->d_name, daemon, n) != 0 || e->d_name[n] != '.')
 			continue;
-		/* One file for each thread, the first of which has the pid of the process. */
+		/* There is one file for each thread; the first thread has the pid of the process. */
 		snprintf(path, sizeof(path), "%s/%.64s/logbuf.%d", TRACES_DIR, e->d_name, pid);
 		if (access(path, F_OK) < 0)
 			continue;
@@ -107,11 +108,11 @@ void frr_remove_traces(const char *daemon, pid_t pid) {
 }
 
 /*
- * Each daemon inherits a lock (flock) from whoever starts it, and so holds it from the fork on. FRR takes the one on
- * its pid file only tens of milliseconds later: without ours, a daemon that a killed agent left starting may come to
- * life when its successor, or the whole directory, is gone again, and take the sockets of the next.
+ * Each daemon inherits a lock (flock) from its starter and so holds it from the fork on. FRR locks its pid file only
+ * tens of milliseconds later. Without our lock, a daemon whose starter was killed could become active after its
+ * successor was started, or after the directory was removed, and take the sockets of the next daemon.
  *
- * Ends DAEMON. *RET_LOCK is its lock, which is ours then, or -1 when nothing was ever started here.
+ * Ends DAEMON. *RET_LOCK is the lock, which we hold now, or -1 if no daemon was ever started here.
  */
 static int frr_stop_daemon(const struct frr *f, const char *daemon, int *ret_lock, struct error *err) {
 	char path[PATH_LEN_MAX];
@@ -131,7 +132,7 @@ static int frr_stop_daemon(const struct frr *f, const char *daemon, int *ret_loc
 			return error_errno(err, errno, "lock `%s`", path);
 		if (ms >= STOP_MAX_MS)
 			return error_set(err, ETIMEDOUT,
-			                 "stop %s in `%s`: one that was just starting still holds `%s` after %d ms",
+			                 "stop %s in `%s`: a daemon that was starting still holds `%s` after %d ms",
 			                 daemon, f->netns, path, ms);
 		usleep(STOP_STEP_MS * 1000);
 	}
@@ -141,7 +142,7 @@ static int frr_stop_daemon(const struct frr *f, const char *daemon, int *ret_loc
 
 #define SECRET " password "
 
-/* What FRR is told to forget or take: passwords don't go into messages. */
+/* A command as it may be put into messages: without the password. */
 static const char *show_command(const char *command, char out[static 128]) {
 	const char *secret = strstr(command, SECRET);
 	snprintf(out, 128, "%.*s%s", (int)(secret ? secret - command : 110), command, secret ? " password …" : "");
@@ -167,7 +168,7 @@ static int vty_open(const struct frr *f, const char *daemon, int *ret, struct er
 	return 0;
 }
 
-/* One command; its text is added to OUT. *RET_STATUS is FRR's (0 = success). */
+/* Runs one command; appends its output to OUT. *RET_STATUS is FRR's status (0 = success). */
 static int vty_say(int fd, const char *command, struct buf *out, int *ret_status, struct error *err) {
 	_buf_free_ struct buf in = {.max = ANSWER_MAX};
 	char shown[128];
@@ -202,7 +203,7 @@ static int vty_check(int fd, const char *command, struct buf *out, struct error 
 	if (r < 0)
 		return r;
 	if (status != 0)
-		/* Its answer may repeat what it was given. */
+		/* The answer may repeat the command with its password. */
 		return error_set(err, EREMOTEIO, "FRR refuses `%s` (status %d): %.200s", show_command(command, shown),
 		                 status, !text.data || strstr(command, SECRET) ? "" : text.data);
 	if (out && text.len)
@@ -225,7 +226,7 @@ int frr_command(const struct frr *f, const char *daemon, const char *const *comm
 
 /* -- start and configuration -- */
 
-/* Those of the one that ran before, and died. */
+/* Removes the traces of the daemon that ran before and died. */
 static void remove_old_traces(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	_free_ char *text = NULL;
@@ -233,7 +234,7 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 		frr_remove_traces(daemon, atoi(text));
 }
 
-/* Whoever has that name or is about to take it is ended first. */
+/* Starts the daemon; first ends any that runs or is starting under the same name. */
 static int frr_start_daemon(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
 	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8];
@@ -254,7 +255,8 @@ static int frr_start_daemon(const struct frr *f, const char *daemon, const struc
 	if (r < 0)
 		return r;
 	remove_old_traces(f, daemon);
-	/* With -d the call returns once the sockets are open. Commands are served after the configuration was read. */
+	/* With -d the call returns once the sockets are open. Commands are answered after the configuration was read.
+	 */
 	const char *zebra_argv[] = {program, "-d",    "-f",           first,       "-i",           pid,
 	                            "-z",    zserv,   "-A",           "127.0.0.1", "-P",           "0",
 	                            "--log", log_arg, "--log-level",  "warnings",  "--vty_socket", f->dir,
@@ -273,7 +275,7 @@ static int frr_start_daemon(const struct frr *f, const char *daemon, const struc
 	return r < 0 ? error_prefix(err, "start %s in `%s`", daemon, f->netns) : 0;
 }
 
-/* Takes the steps of frrconf_diff(). STEPS is cut into lines in place. */
+/* Runs the steps of frrconf_diff(). STEPS is cut into lines in place. */
 static int take_steps(const struct frr *f, const char *daemon, char *steps, struct error *err) {
 	_close_ int fd = -1;
 	int status;
@@ -289,7 +291,8 @@ static int take_steps(const struct frr *f, const char *daemon, char *steps, stru
 			if (r >= 0)
 				r = vty_check(fd, "configure terminal", NULL, err);
 		} else if (*line == '-') {
-			/* What was taken back already (by an attempt that broke off) can't be again: no failure. */
+			/* A line that an interrupted attempt has already removed can't be removed again; that is no
+			 * failure. */
 			r = vty_say(fd, line + 1, NULL, &status, err);
 		} else {
 			r = vty_check(fd, line + 1, NULL, err);
@@ -298,7 +301,7 @@ static int take_steps(const struct frr *f, const char *daemon, char *steps, stru
 	return r;
 }
 
-/* From the text OLD, which DAEMON was told before. */
+/* Changes DAEMON from the configuration OLD, which it was given before, to NEW. */
 static int change(const struct frr *f, enum frrconf_daemon daemon, const char *old, const struct frrconf *new,
                   struct error *err) {
 	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
@@ -312,8 +315,9 @@ static int change(const struct frr *f, enum frrconf_daemon daemon, const char *o
 }
 
 /*
- * The file .conf is what the daemon has for sure, .next an attempt that broke off (a line was refused, or we were
- * killed): some of its lines may have been taken, so those that aren't wanted any more are taken back, too.
+ * The file .conf is the configuration that the daemon has. The file .next is from an attempt that was interrupted (a
+ * line was refused, or we were killed): the daemon may have some of its lines, so those that are not wanted any more
+ * are removed, too.
  */
 static int configure(const struct frr *f, enum frrconf_daemon d, const struct frrconf *c, const struct buf *config,
                      struct error *err) {
@@ -338,7 +342,8 @@ static int configure(const struct frr *f, enum frrconf_daemon d, const struct fr
 	return r < 0 ? error_prefix(err, "configure %s in `%s`", daemon, f->netns) : 0;
 }
 
-/* FRR opens its log for appending, so it goes on at the beginning of a truncated one. The name is FRR's to change. */
+/* FRR opens its log for appending, so it continues at the beginning of a truncated log. FRR's user can replace the file
+ * by another one. */
 static void bound_log(const struct frr *f, const char *daemon) {
 	char path[PATH_LEN_MAX];
 	struct stat st;
@@ -356,7 +361,7 @@ static int ensure_daemon(const struct frr *f, enum frrconf_daemon d, const struc
 	int r = buf_error(&config, "FRR configuration", err);
 	if (r < 0)
 		return r;
-	/* Without that file its start was broken off: what it has read, or will, isn't known. */
+	/* Without that file the start was interrupted, and it is unknown what the daemon has read. */
 	bool started = pid && in_namespace(f, pid) && access(config_of(f, daemons[d], ".conf", conf), F_OK) == 0;
 	return started ? configure(f, d, c, &config, err) : frr_start_daemon(f, daemons[d], &config, err);
 }

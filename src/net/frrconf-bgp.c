@@ -10,7 +10,7 @@
 #define PATHS_MAX     256 /* FRR's MULTIPATH_NUM in Debian */
 #define ROUTER_ID(id) (id) >> 24, (id) >> 16 & 255, (id) >> 8 & 255, (id)&255
 
-/* A name for a message: what can't be printed is "?". */
+/* A name for messages: characters that can't be printed become "?". */
 struct frrconf_shown {
 	char text[FRRCONF_NAME_MAX + 1];
 };
@@ -22,7 +22,7 @@ static struct frrconf_shown frrconf_show(const char *name) {
 	return s;
 }
 
-/* One word of FRR's: 1 to MAX printable ASCII characters without blanks. */
+/* One word of FRR's language: 1 to MAX printable ASCII characters without blanks. */
 static bool frrconf_is_word(const char *s, size_t max) {
 	size_t n = 0;
 	for (; s && s[n]; n++)
@@ -31,7 +31,7 @@ static bool frrconf_is_word(const char *s, size_t max) {
 	return n > 0;
 }
 
-/* FRR takes a name for an address wherever it can be one. */
+/* FRR reads a name as an address if it can be one. */
 static bool frrconf_is_address(const char *s) {
 	struct in6_addr a;
 	return inet_pton(AF_INET, s, &a) == 1 || inet_pton(AF_INET6, s, &a) == 1;
@@ -53,7 +53,7 @@ static bool frrconf_ok_list(struct frrconf *c, const char *what, const char *nam
 	return false;
 }
 
-/* Goes with a blank behind it, or is nothing. */
+/* The sequence number with a blank behind it, or "". */
 static const char *frrconf_seq(unsigned seq, char out[static 32]) {
 	out[0] = 0;
 	if (seq)
@@ -66,7 +66,7 @@ void frrconf_prefix_list_permit(struct frrconf *c, const char *name, unsigned se
 	if (!frrconf_ok_list(c, "prefix list", name))
 		return;
 	if (!frrconf_is_prefix(p)) {
-		frrconf_fail(c, EINVAL, "prefix list `%s`: prefix: is none of IPv4 or IPv6", name);
+		frrconf_fail(c, EINVAL, "prefix list `%s`: prefix: is not a valid IPv4 or IPv6 prefix", name);
 		return;
 	}
 	frrconf_add(c, c->root[FRRCONF_BGPD], c->bgp, "%s prefix-list %s %spermit %s",
@@ -87,7 +87,7 @@ void frrconf_as_path_list_permit(struct frrconf *c, const char *name, unsigned s
 	            frrconf_seq(seq, number), regex);
 }
 
-/* A statement of the instance itself. FRR reads those before the address families. */
+/* Adds a statement of the instance itself. FRR reads these before the address families. */
 #define frrconf_add_bgp(c, ...) frrconf_add((c), (c)->bgp, (c)->ipv4 ? (c)->ipv4 : (c)->ipv6, __VA_ARGS__)
 
 void frrconf_bgp(struct frrconf *c, const struct frrconf_bgp *bgp) {
@@ -112,14 +112,14 @@ void frrconf_bgp(struct frrconf *c, const struct frrconf_bgp *bgp) {
 		frrconf_add_bgp(c, "coalesce-time %u", bgp->coalesce_ms);
 }
 
-/* The line that makes the neighbor or group of that name, which is a word. */
+/* The line that creates the neighbor or group NAME, which is a word. */
 static const struct frrconf_line *frrconf_neighbor_named(const struct frrconf *c, const char *name) {
 	char prefix[FRRCONF_NAME_MAX + 16];
 	snprintf(prefix, sizeof(prefix), "neighbor %s ", name);
 	return frrconf_find_neighbor(c->bgp, prefix);
 }
 
-/* There is an instance, and NAME is one of that kind that isn't in it. */
+/* Checks that there is an instance, and that NAME is valid for KIND and not in the instance yet. */
 static bool frrconf_ok_neighbor(struct frrconf *c, enum frrconf_neighbor_kind kind, const char *name) {
 	struct addr a;
 	if (!c->bgp)
@@ -185,7 +185,7 @@ void frrconf_group_member(struct frrconf *c, const char *group, const char *devi
 		return;
 	snprintf(line, sizeof(line), "neighbor %s peer-group", group);
 	if (!frrconf_is_word(group, FRRCONF_NAME_MAX) || !frrconf_find(c->bgp, line)) {
-		frrconf_fail(c, ENOENT, "neighbor `%s`: group `%s`: there is none of that name", device,
+		frrconf_fail(c, ENOENT, "neighbor `%s`: group `%s`: there is no group of that name", device,
 		             frrconf_show(group).text);
 		return;
 	}
@@ -200,7 +200,7 @@ static bool frrconf_ok_family(struct frrconf *c, int family) {
 	return !c->err.code;
 }
 
-/* The context of an address family, made when the first line comes into it. NULL after a failure. */
+/* The context of an address family; created for its first line. NULL after a failure. */
 static struct frrconf_line *frrconf_family(struct frrconf *c, int family) {
 	if (family == AF_INET)
 		return c->ipv4 = frrconf_add(c, c->bgp, c->ipv6, "address-family ipv4 unicast");
@@ -214,7 +214,7 @@ static struct frrconf_line *frrconf_family(struct frrconf *c, int family) {
 			frrconf_add((c), _family, NULL, __VA_ARGS__);       \
 	} while (0)
 
-/* A list that isn't there means something else with each kind of list: FRR may let everything through. */
+/* FRR treats a missing list differently for each kind of list: it may let every route through. */
 static bool frrconf_ok_reference(struct frrconf *c, const char *neighbor, const char *lists, const char *name) {
 	char prefix[FRRCONF_NAME_MAX + 64];
 	snprintf(prefix, sizeof(prefix), "%s %s ", lists, name);
@@ -230,7 +230,7 @@ void frrconf_activate(struct frrconf *c, int family, const char *neighbor, const
 	if (!frrconf_ok_family(c, family))
 		return;
 	if (!frrconf_is_word(neighbor, FRRCONF_NAME_MAX) || !frrconf_neighbor_named(c, neighbor)) {
-		frrconf_fail(c, ENOENT, "neighbor `%s`: there is none of that name to be activated",
+		frrconf_fail(c, ENOENT, "neighbor `%s`: there is no neighbor or group of that name to activate",
 		             frrconf_show(neighbor).text);
 		return;
 	}
@@ -251,7 +251,7 @@ void frrconf_activate(struct frrconf *c, int family, const char *neighbor, const
 void frrconf_network(struct frrconf *c, const struct prefix *p) {
 	char text[PREFIX_STR_MAX];
 	if (!frrconf_is_prefix(p))
-		frrconf_fail(c, EINVAL, "network: is none of IPv4 or IPv6");
+		frrconf_fail(c, EINVAL, "network: is not a valid IPv4 or IPv6 prefix");
 	else if (frrconf_ok_family(c, p->addr.family))
 		frrconf_add_family(c, p->addr.family, "network %s", prefix_str(p, text));
 }

@@ -7,11 +7,11 @@
 #define NEIGHBOR "neighbor "
 
 struct frrconf_steps {
-	const struct frrconf_line *context; /* where the daemon is after the last step */
+	const struct frrconf_line *context; /* the daemon's context after the last step */
 	struct buf *out;
 };
 
-/* A context that one leaves instead of taking it back. */
+/* A context that stays when it is empty, and is only left. */
 static bool frrconf_is_family(const struct frrconf_line *l) {
 	return starts_with(l->text, "address-family");
 }
@@ -24,7 +24,8 @@ static const struct frrconf_line *frrconf_same(const struct frrconf_line *l, con
 	return parent ? frrconf_find(parent, l->text) : NULL;
 }
 
-/* The line that makes the neighbor that L is a setting of; NULL: L is none, or makes one itself. */
+/* The line that creates the neighbor of which L is a setting; NULL if L is not a setting of a neighbor or creates it
+ * itself. */
 static const struct frrconf_line *frrconf_neighbor_of(const struct frrconf_line *l) {
 	char prefix[sizeof(NEIGHBOR) + FRRCONF_NAME_MAX + 1];
 	if (!starts_with(l->text, NEIGHBOR))
@@ -39,7 +40,7 @@ static const struct frrconf_line *frrconf_neighbor_of(const struct frrconf_line 
 	return maker == l ? NULL : maker;
 }
 
-/* The daemon keeps it on the way from one model to the other. */
+/* True if the daemon keeps the line: it is in both models, and so is the line that creates its neighbor. */
 static bool frrconf_kept(const struct frrconf_line *l, const struct frrconf_line *other_root) {
 	const struct frrconf_line *other = frrconf_same(l, other_root);
 	if (!other)
@@ -72,13 +73,14 @@ static void frrconf_enter(struct frrconf_steps *s, const struct frrconf_line *co
 static void frrconf_say_removals(struct frrconf_steps *s, const struct frrconf_line *parent,
                                  const struct frrconf_line *new_root) {
 	const struct frrconf_line *l;
-	/* Backwards: what refers to something comes after it, and has to go before it. */
+	/* Backwards: a line that refers to another one comes after it, and must be removed before it. */
 	TAILQ_FOREACH_REVERSE(l, &parent->lines, frrconf_lines, link) {
 		if (frrconf_is_family(l) || frrconf_kept(l, new_root)) {
 			frrconf_say_removals(s, l, new_root);
 			continue;
 		}
-		/* Taken back one by one the settings would leave a neighbor without its lists for a moment. */
+		/* The neighbor is removed as a whole. If its settings were removed one by one, it would be without its
+		 * lists for a moment. */
 		const struct frrconf_line *neighbor = frrconf_neighbor_of(l);
 		if (neighbor && !frrconf_kept(neighbor, new_root))
 			continue;

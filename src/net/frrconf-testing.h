@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* For tests of what fills the model of FRR's configuration. */
+/* For tests of functions that fill the model of FRR's configuration. */
 
 #include "base/testing.h"
 #include "net/frrconf.h"
 
-/* A daemon that was told TEXT has nothing to do, and its sessions stay. Order means nothing. */
+/* Checks that a daemon with the configuration TEXT needs no command to reach C, so that its sessions stay. The order of
+ * lines does not matter. */
 static inline void frrconf_assert_same(const struct frrconf *c, enum frrconf_daemon daemon, const char *text) {
 	_frrconf_free_ struct frrconf *told = NULL;
 	_buf_free_ struct buf steps = {0};

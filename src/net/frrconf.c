@@ -42,8 +42,8 @@ int frrconf_new(struct frrconf **ret, enum frrconf_profile profile, struct error
 			frrconf_add(c, c->root[d], NULL, "frr defaults datacenter");
 	}
 	/*
-	 * With nexthop objects zebra 8.4 forgets a member of a group that went down and came up again: the route stays
-	 * on one path, and is lost with that.
+	 * With nexthop objects zebra 8.4 forgets a member of a group that went down and came up again: the route keeps
+	 * one path, and is lost when that path is lost.
 	 */
 	if (profile != FRRCONF_EMPTY)
 		frrconf_add(c, c->root[FRRCONF_ZEBRA], NULL, "no zebra nexthop kernel enable");
@@ -77,12 +77,12 @@ void frrconf_fail(struct frrconf *c, int code, const char *fmt, ...) {
 	(void)error_prefix(&c->err, "FRR configuration");
 }
 
-/* Takes TEXT of length LEN, which needn't end there. */
+/* Adds the LEN bytes of TEXT as a line; TEXT need not end there. */
 static struct frrconf_line *frrconf_add_text(struct frrconf *c, struct frrconf_line *parent,
                                              struct frrconf_line *before, const char *text, size_t len) {
 	if (c->err.code)
 		return NULL;
-	/* One line is one command, even if a caller forgot to check a value. */
+	/* One line is one command, even if a caller did not check a value. */
 	for (size_t i = 0; i < len; i++)
 		if ((uint8_t)text[i] < ' ' || text[i] == 0x7f) {
 			frrconf_fail(c, EINVAL, "a line has a control character");
@@ -141,7 +141,7 @@ const struct frrconf_line *frrconf_find_neighbor(const struct frrconf_line *bgp,
 	size_t n = strlen(prefix);
 	for (const struct frrconf_line *l = frrconf_find_prefix(bgp, prefix); l && starts_with(l->text, prefix);
 	     l = RB_NEXT(frrconf_tree, NULL, (struct frrconf_line *)l)) {
-		/* A group or unnumbered neighbor has an AS number apart from that. */
+		/* A group or an unnumbered neighbor has its AS number in another line. */
 		if (streq(l->text + n, "peer-group") || starts_with(l->text + n, "interface "))
 			return l;
 		if (starts_with(l->text + n, "remote-as "))
@@ -162,7 +162,7 @@ static void frrconf_print_lines(const struct frrconf_line *parent, unsigned dept
 }
 
 void frrconf_print(const struct frrconf *c, enum frrconf_daemon daemon, struct buf *out) {
-	buf_puts(out, ""); /* no lines are a text, too */
+	buf_puts(out, ""); /* a model without lines gives an empty text */
 	frrconf_print_lines(c->root[daemon], 0, out);
 }
 
@@ -178,7 +178,7 @@ int frrconf_parse(struct frrconf *c, enum frrconf_daemon daemon, const char *tex
 			len--;
 		if (!len || line[0] == '!' || line[0] == '#')
 			continue;
-		/* Lines may hold passwords; their numbers don't. */
+		/* Messages name the number of the line, because the line itself may hold a password. */
 		if (indent >= FRRCONF_DEPTH_MAX) {
 			frrconf_fail(c, EINVAL, "line %zu is nested too deeply", number);
 		} else if (!context[indent]) {

@@ -2,20 +2,20 @@
 #pragma once
 
 /*
- * A model of the configuration of a pair of FRR daemons. Underlay, edge and lab fill it with the typed functions below;
- * net/frr.h applies it. Nobody else writes lines of FRR's.
+ * A model of the configuration of the two FRR daemons in a namespace. Underlay, edge and lab fill it with the typed
+ * functions below; net/frr.h applies it. No other code writes FRR configuration.
  *
- * A model holds statements: lines as FRR has them, each in its context. A statement is in a context once, however often
- * it is given. What FRR applied before is read back from its text by frrconf_parse(); lines that no function below
- * makes (of another version of Nacre) are kept, so that they can be taken back. The order of statements has no
- * meaning, but what others refer to is printed before them.
+ * A model holds statements: lines of FRR's language, each in its context. A statement is in a context once, however
+ * often it is given. The configuration that FRR applied before is read back from its text by frrconf_parse(); lines
+ * that no function below makes (another version of Nacre wrote them) are kept, so that they can be removed. The order
+ * of statements has no meaning, but a list or neighbor is printed before the statements that refer to it.
  *
- * Every value is checked before it becomes a part of a line: none can end the line and begin another command, or be
- * taken for another word of the same command. A function that refuses a value adds nothing. The model keeps the first
- * error, which names object and field, and all later calls do nothing: fill the whole model, then ask
- * frrconf_error() once. frr_ensure() asks it, too. No message holds a password.
+ * Every value is checked before it becomes part of a line: no value can end the line and begin another command, or be
+ * read as another word of the same command. A function that refuses a value adds nothing. The model stores the first
+ * error, which names object and field, and all later calls do nothing: fill the whole model, then call frrconf_error()
+ * once. frr_ensure() calls it, too. No message holds a password.
  *
- * The model owns copies of all that it is given.
+ * The model owns copies of all values that it is given.
  */
 
 #include <stdbool.h>
@@ -26,15 +26,15 @@
 
 enum frrconf_daemon { FRRCONF_ZEBRA, FRRCONF_BGPD, FRRCONF_DAEMONS };
 
-/* What a model begins with. */
+/* The content of a new model. */
 enum frrconf_profile {
-	FRRCONF_EMPTY,       /* nothing: for what is read back */
+	FRRCONF_EMPTY,       /* nothing; for text that is read back */
 	FRRCONF_TRADITIONAL, /* FRR's own defaults; zebra without kernel nexthop objects */
-	FRRCONF_DATACENTER,  /* the same with FRR's defaults for data centres */
+	FRRCONF_DATACENTER,  /* as FRRCONF_TRADITIONAL, but with FRR's defaults for data centres */
 };
 
 #define FRRCONF_DEPTH_MAX 8      /* contexts in contexts */
-#define FRRCONF_LINES_MAX 200000 /* in a model */
+#define FRRCONF_LINES_MAX 200000 /* lines in a model */
 #define FRRCONF_NAME_MAX  63     /* characters of the name of a group or list */
 
 struct frrconf;
@@ -44,39 +44,40 @@ struct frrconf *frrconf_free(struct frrconf *c);
 DEFINE_CLEANUP(frrconf, struct frrconf *, frrconf_free)
 #define _frrconf_free_ _cleanup_(cleanup_frrconf)
 
-/* The first error of the functions that fill C, or 0. */
+/* Returns the first error of the functions that filled C, or 0. */
 int frrconf_error(const struct frrconf *c, struct error *err) _must_use_;
 
 /* -- BGP: lists first, then the instance, its neighbors, and what they do in address families -- */
 
-/* Lists that neighbors name. Routes that no entry permits are refused. SEQ is FRR's number of the entry; 0: FRR numbers
- * it. A prefix list has the family of its prefix, and matches that prefix only. */
+/* Lists that neighbors refer to. A route that no entry permits is refused. SEQ is FRR's number of the entry; 0: FRR
+ * numbers it. A prefix list has the family of its prefix, and matches only that prefix. */
 void frrconf_prefix_list_permit(struct frrconf *c, const char *name, unsigned seq, const struct prefix *p);
-/* REGEX is POSIX 1003.2 on the AS path, printable ASCII without blanks. */
+/* REGEX is a POSIX 1003.2 expression for the AS path, in printable ASCII without blanks. */
 void frrconf_as_path_list_permit(struct frrconf *c, const char *name, unsigned seq, const char *regex);
 
 struct frrconf_bgp {
 	uint32_t asn;         /* 1 to 4294967294 */
-	uint32_t router_id;   /* not 0; printed as an IPv4 address, but it is none */
-	uint16_t coalesce_ms; /* how long a change waits for others to be sent with it; 0: FRR's default */
-	bool any_network;     /* announce networks of frrconf_network() also while the host has no route to them */
+	uint32_t router_id;   /* not 0; printed as an IPv4 address, but it is not an address */
+	uint16_t coalesce_ms; /* how long a change waits so that others can be sent with it; 0: FRR's default */
+	bool any_network;     /* announce networks of frrconf_network() even while the host has no route to them */
 	bool no_policy; /* exchange routes with external neighbors that have no lists (RFC 8212), which is the default
 	                   of FRRCONF_DATACENTER only */
 };
 
-/* The instance, once a model. No family is active by default; paths with different AS paths are used together. */
+/* Adds the BGP instance; once per model. No family is active by default. Equal paths with different AS paths are used
+ * together. */
 void frrconf_bgp(struct frrconf *c, const struct frrconf_bgp *bgp);
 
 enum frrconf_neighbor_kind {
-	FRRCONF_GROUP,   /* no neighbor, but what its members have in common (a peer group) */
+	FRRCONF_GROUP,   /* a peer group: the common settings of its members */
 	FRRCONF_DEVICE,  /* the router at the other end of a network device, unnumbered (RFC 5549) */
 	FRRCONF_ADDRESS, /* the router that has an address */
 };
 
 struct frrconf_neighbor {
 	enum frrconf_neighbor_kind kind;
-	const char *name;                        /* a word, a device, or an address in canonical form */
-	uint32_t remote_asn;                     /* 1 to 4294967294, or 0: any but our own */
+	const char *name;                        /* name of a group, name of a device, or address in canonical form */
+	uint32_t remote_asn;                     /* 1 to 4294967294, or 0: any except our own */
 	uint16_t keepalive_s, hold_s, connect_s; /* hold: 3 or more, and not below keepalive; connect: 1 or more */
 	bool advertise_at_once;                  /* changes are sent to this neighbor without delay */
 	bool extended_nexthop;                   /* IPv4 routes may have IPv6 next hops (RFC 8950) */
@@ -85,40 +86,40 @@ struct frrconf_neighbor {
 };
 
 void frrconf_neighbor(struct frrconf *c, const struct frrconf_neighbor *n);
-/* The router at the other end of DEVICE is a neighbor with the settings of GROUP. */
+/* Adds the router at the other end of DEVICE as a neighbor with the settings of GROUP. */
 void frrconf_group_member(struct frrconf *c, const char *group, const char *device);
 
 /* In address families AF_INET and AF_INET6 (unicast): */
 
 struct frrconf_activation {
-	const char *prefix_list_in;   /* what is accepted; NULL: all */
-	const char *as_path_list_out; /* what is announced; NULL: all */
+	const char *prefix_list_in;   /* routes that are accepted; NULL: all */
+	const char *as_path_list_out; /* routes that are announced; NULL: all */
 	uint32_t max_prefixes;        /* a neighbor that announces more is cut off for five minutes; 0: no limit */
 	bool originate_default;
 };
 
-/* Exchanges routes of FAMILY with a neighbor or group. It and the lists must be in the model. */
+/* Exchanges routes of FAMILY with a neighbor or group. The neighbor and the lists must be in the model. */
 void frrconf_activate(struct frrconf *c, int family, const char *neighbor, const struct frrconf_activation *a);
 void frrconf_network(struct frrconf *c, const struct prefix *p);
-/* How many equal paths are used at once, 1 to 256. */
+/* Sets how many equal paths are used at once, 1 to 256. */
 void frrconf_paths(struct frrconf *c, int family, unsigned paths);
 
 /* -- text and difference -- */
 
-/* The file that the daemon reads when it starts. Errors are the buffer's. */
+/* Appends the configuration file for the daemon. Errors are those of the buffer. */
 void frrconf_print(const struct frrconf *c, enum frrconf_daemon daemon, struct buf *out);
 
 /*
- * Adds what a text has: one statement a line, one blank of indentation for each context; blanks at the end, empty lines
- * and those that begin with "!" or "#" mean nothing. -EINVAL (with the number of the line) for a line without context,
- * control characters, or past the limits above.
+ * Adds the statements of a text: one per line, one blank of indentation for each context. Blanks at the end, empty
+ * lines and lines that begin with "!" or "#" are ignored. -EINVAL (with the number of the line) for a line without
+ * context, with control characters, or past the limits above.
  */
 int frrconf_parse(struct frrconf *c, enum frrconf_daemon daemon, const char *text, struct error *err) _must_use_;
 
 /*
- * What leads a daemon from OLD to NEW, one step a line: "" go back to the top, " LINE" enter a context, "-LINE" take
- * back, "+LINE" add. Nothing is added to OUT when the two are the same. A neighbor whose first line differs is taken
- * back with all that FRR knows of it, and given again in whole.
+ * Appends the steps that change a daemon from OLD to NEW, one per line: "" returns to the top level, " LINE" enters a
+ * context, "-LINE" runs a command that removes a statement, "+LINE" adds one. Appends nothing if the two are equal. A
+ * neighbor whose first line differs is removed, which removes all its settings, and added again with all of them.
  */
 int frrconf_diff(const struct frrconf *old, const struct frrconf *new, enum frrconf_daemon daemon, struct buf *out,
                  struct error *err) _must_use_;

@@ -32,7 +32,7 @@ static const struct nl_field plain_info[] = {KIND, {0}};
 static const struct nl_field veth_info[] = {KIND, NEST(IFLA_INFO_DATA, 0, veth_data), {0}};
 static const struct nl_field vxlan_info[] = {KIND, NEST(IFLA_INFO_DATA, 0, vxlan_data), {0}};
 
-/* What a link has beside what all have in common. */
+/* The attributes that only links of one kind have. */
 static const struct nl_field plain[] = {NEST(IFLA_LINKINFO, 0, plain_info), {0}};
 static const struct nl_field veth[] = {NEST(IFLA_LINKINFO, 0, veth_info), {0}};
 static const struct nl_field vxlan[] = {NEST(IFLA_LINKINFO, 0, vxlan_info), {0}};

@@ -83,7 +83,7 @@ int link_delete(struct nl *n, const char *name, struct error *err) {
 	return r == -ENODEV ? 0 : r;
 }
 
-/* Makes MTU, MAC and state what they should be. A MAC is changed without taking the device down: routes stay. */
+/* Corrects MTU, MAC and state. The MAC is changed without taking the device down, so that routes stay. */
 static int repair(struct nl *n, const struct link *l, const struct mac *mac, uint32_t mtu, struct error *err) {
 	struct link_change c = {0};
 	if (mtu && l->mtu != mtu)
@@ -122,9 +122,9 @@ int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_
 		if (ra >= 0 && rb >= 0 && la.peer == lb.index && lb.peer == la.index)
 			break;
 		if (tries)
-			return error_set(err, EIO, "`%s` and `%s` are not joined after they were made", a->name,
+			return error_set(err, EIO, "`%s` and `%s` are not connected after they were created", a->name,
 			                 b->name);
-		/* Halves of other pairs, or other kinds under these names. */
+		/* These are halves of other pairs, or devices of another kind with these names. */
 		int r = ra >= 0 ? link_delete(a->nl, a->name, err) : 0;
 		if (r >= 0 && rb >= 0)
 			r = link_delete(b->nl, b->name, err);

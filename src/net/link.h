@@ -2,10 +2,9 @@
 #pragma once
 
 /*
- * Network devices and their addresses. Each function acts in the namespace of the `struct nl`
- * it is given. The link_ensure_*() functions compare with what is there and repair what differs,
- * so calling them again is free and disturbs nothing; a device of the right name but the wrong
- * kind is replaced.
+ * Network devices and their addresses. Each function acts in the namespace of the `struct nl` that it is given. The
+ * link_ensure_*() functions compare with the kernel and correct differences, so calling them again changes nothing. A
+ * device of the right name but the wrong kind is replaced.
  */
 
 #include <net/if.h>
@@ -31,45 +30,45 @@ struct link {
 	} vxlan;
 };
 
-/* -ENODEV when there is none of that name. */
+/* -ENODEV if there is no device of that name. */
 int link_get(struct nl *n, const char *name, struct link *ret, struct error *err) _must_use_;
 typedef int (*link_handler)(const struct link *l, void *userdata);
 int link_dump(struct nl *n, link_handler handler, void *userdata, struct error *err) _must_use_;
 /* Decodes an RTM_NEWLINK or RTM_DELLINK message. */
 void link_decode(const struct nlmsghdr *h, struct link *ret);
 
-/* What to change; fields left 0 or NULL stay as they are. */
+/* The changes to make; members that are 0 or NULL stay as they are. */
 struct link_change {
 	bool up, down;
 	uint32_t mtu;
 	const struct mac *mac;
-	const char *name; /* rename; the device has to be down */
-	bool move;        /* into netns_fd */
+	const char *name; /* new name; the device must be down */
+	bool move;        /* move the device into netns_fd */
 	int netns_fd;
-	int master; /* index of the bridge to be plugged into */
+	int master; /* index of the bridge to attach it to */
 };
 int link_set(struct nl *n, int index, const struct link_change *change, struct error *err) _must_use_;
-/* A missing device is success. */
+/* Succeeds if the device does not exist. */
 int link_delete(struct nl *n, const char *name, struct error *err);
 
 /* One end of a veth pair. */
 struct link_end {
 	struct nl *nl;
-	int netns_fd; /* the namespace nl belongs to */
+	int netns_fd; /* the namespace of nl */
 	const char *name;
-	const struct mac *mac; /* NULL: whatever the kernel picks */
+	const struct mac *mac; /* NULL: the kernel chooses */
 };
-/* Both ends are there, joined to each other, of this MTU, and up. *RET_INDEX (may be NULL) is A's index. */
+/* Makes both ends exist, connected to each other, with this MTU, and up. *RET_INDEX (may be NULL) is A's index. */
 int link_ensure_veth(const struct link_end *a, const struct link_end *b, uint32_t mtu, int *ret_index,
                      struct error *err) _must_use_;
 
-/* An Ethernet bridge (no spanning tree), up. */
+/* Makes the Ethernet bridge (without spanning tree) exist and be up. */
 int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct error *err) _must_use_;
 
 /*
- * A VXLAN device without learning and without any default destination: a frame to a MAC that has
- * no forwarding entry is dropped. Its outer packets travel in the namespace of UNDERLAY (where the
- * device is born), the device itself lives in INNER. Outer MTU needed: mtu + 70.
+ * A VXLAN device without learning and without a default destination: a frame to a MAC without a forwarding entry is
+ * dropped. Its outer packets use the namespace of UNDERLAY, where the device is created; the device itself is in INNER.
+ * The outer MTU must be mtu + 70.
  */
 struct link_vxlan {
 	const char *name;
@@ -83,13 +82,13 @@ int link_ensure_vxlan(struct nl *underlay, struct nl *inner, int inner_fd, const
                       int *ret_index, struct error *err) _must_use_;
 
 /*
- * Opens (making it where needed) the tap NAME in a namespace and brings it up. It is persistent and
- * belongs to OWNER, so that an unprivileged process could open it again; the descriptor is
- * non-blocking, carries a virtio-net header (vnet_hdr) and is close-on-exec.
+ * Opens the tap NAME in a namespace and brings it up; creates it if needed. The tap is persistent and belongs to OWNER,
+ * so that an unprivileged process can open it again. The descriptor is non-blocking, carries a virtio-net header
+ * (vnet_hdr) and is close-on-exec.
  */
 int link_open_tap(int netns_fd, const char *name, uid_t owner, uint32_t mtu, int *ret_fd, struct error *err) _must_use_;
 
-/* ADDR/LEN is on the device (no duplicate address detection). */
+/* Makes ADDR/LEN exist on the device (no duplicate address detection). */
 int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) _must_use_;
 /* Removes addresses of global scope that are not in KEEP. */
 int link_sweep_addrs(struct nl *n, int index, const struct addr *keep, size_t n_keep, struct error *err) _must_use_;

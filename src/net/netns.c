@@ -29,9 +29,9 @@ static int netns_check_name(const char *name, struct error *err) {
 }
 
 /*
- * Mounts under /run/netns must spread to all mount namespaces (a container's or a service's own),
- * or a deleted namespace would live on in them: the directory is made a shared mount of its own.
- * The lock (ip-netns takes the same one) keeps two of us from stacking mounts.
+ * The directory becomes a shared mount of its own, so that mounts and unmounts under /run/netns reach all mount
+ * namespaces (a container's or a service's own). Otherwise a deleted namespace would live on in them. The lock, which
+ * ip-netns takes as well, prevents two processes from stacking mounts.
  */
 static int netns_prepare_dir(struct error *err) {
 	_close_ int lock = -1;
@@ -61,7 +61,7 @@ int netns_open(const char *name, int *ret_fd, struct error *err) {
 	_close_ int fd = open(netns_path(name, path), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, errno, "network namespace `%s`", name);
-	/* A left-over mount point whose mount is gone (a creation that was cut short). */
+	/* A mount point whose mount is missing is left from a creation that was interrupted. */
 	if (!is_netns(fd))
 		return error_set(err, ENOENT, "network namespace `%s`: `%s` is a plain file", name, path);
 	*ret_fd = TAKE_FD(fd);

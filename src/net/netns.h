@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Named network namespaces, kept as ip-netns(8) keeps them: bind mounts under /run/netns,
- * so that `ip netns exec NAME` works on ours. A name's namespace lives until it is deleted
- * and the last process and descriptor in it are gone.
+ * Named network namespaces, stored as ip-netns(8) does: as bind mounts under /run/netns, so that `ip netns exec NAME`
+ * works on ours. A namespace lives until its name is deleted and the last process and descriptor in it are gone.
  */
 
 #include <stdbool.h>
@@ -19,24 +18,25 @@
 /* "/run/netns/NAME" */
 const char *netns_path(const char *name, char out[static NETNS_PATH_MAX]);
 
-/* Makes it if it is not there; its loopback is brought up. *RET_CREATED (may be NULL) tells which it was. */
+/* Creates the namespace if it does not exist, and brings its loopback up. *RET_CREATED (may be NULL) says whether it
+ * was created. */
 int netns_ensure(const char *name, bool *ret_created, struct error *err) _must_use_;
-/* Removes the name. A missing one is success. */
+/* Removes the name. Succeeds if it does not exist. */
 int netns_delete(const char *name, struct error *err);
-/* -ENOENT if there is none of that name. */
+/* -ENOENT if there is no namespace of that name. */
 int netns_open(const char *name, int *ret_fd, struct error *err) _must_use_;
 /* All names that begin with PREFIX, sorted; free with netns_list_free(). */
 int netns_list(const char *prefix, char ***ret, size_t *ret_n, struct error *err) _must_use_;
 void netns_list_free(char **names, size_t n);
 
 /*
- * Runs FN with the calling thread inside the namespace and comes back. Only for what must be
- * done from inside (opening sockets, /proc/sys, libnftables). Aborts the process if the way
- * back fails, for nothing after that would be right.
+ * Runs FN with the calling thread inside the namespace and then returns to the former one. Only for what must be done
+ * from inside (opening sockets, /proc/sys, libnftables). Aborts the process if the thread can't return, because
+ * everything after that would run in the wrong namespace.
  */
 int netns_run(int netns_fd, int (*fn)(void *arg, struct error *err), void *arg, struct error *err) _must_use_;
 
-/* Paths relative to /proc/sys/net, e.g. {"ipv6/conf/all/forwarding", "1"}. Writes only what differs. */
+/* Paths are relative to /proc/sys/net, e.g. {"ipv6/conf/all/forwarding", "1"}. Only values that differ are written. */
 struct netns_sysctl {
 	const char *path, *value;
 };

@@ -15,7 +15,7 @@ struct run {
 	struct buf *out;
 };
 
-/* libnftables opens its netlink socket when it runs, so it has to run inside the namespace. */
+/* libnftables opens its netlink socket when it runs, so it must run inside the namespace. */
 static int run_here(void *arg, struct error *err) {
 	struct run *r = arg;
 	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
@@ -48,7 +48,7 @@ int nft_list(int netns_fd, const char *family, const char *table, struct buf *ou
 	return netns_run(netns_fd, run_here, &r, err);
 }
 
-/* Of two texts that are root's own: what was asked for, and what is there. */
+/* A hash of the wanted text and of the text that the kernel has. Both come from root, so no attacker chooses them. */
 static int fingerprint(int netns_fd, const char *family, const char *table, const char *body, uint64_t *ret,
                        struct error *err) {
 	_buf_free_ struct buf now = {.max = RULESET_MAX};
@@ -67,7 +67,7 @@ int nft_ensure(int netns_fd, const char *family, const char *table, const char *
 	bool change = r == -ENOENT || now != *state || *state == 0;
 	if (change) {
 		_buf_free_ struct buf text = {.max = RULESET_MAX};
-		/* Adding it first lets the deletion succeed whether or not it was there. */
+		/* Adding the table first makes the deletion succeed even if the table did not exist. */
 		buf_printf(&text, "table %s %s {}\ndelete table %s %s\ntable %s %s {\n%s\n}\n", family, table, family,
 		           table, family, table, body);
 		r = buf_error(&text, "nftables ruleset", err);

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * nftables, through libnftables, one table of ours in a namespace. A ruleset is applied as one
- * transaction: the kernel has the old one or the new one, never a mixture, and connections
- * that are tracked go on.
+ * nftables, through libnftables, for one table of ours in a namespace. A ruleset is applied as one transaction: the
+ * kernel has the old ruleset or the new one, never a mixture, and tracked connections continue.
  */
 
 #include <stdbool.h>
@@ -13,17 +12,18 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Applies nft commands (the language of nft(8), which may include "flush" and "delete"). */
+/* Applies commands in the language of nft(8), including "flush" and "delete". */
 int nft_apply(int netns_fd, const char *commands, struct error *err) _must_use_;
 
-/* The table as nft lists it, without counters. -ENOENT if it isn't there. FAMILY is "inet", "bridge", ... */
+/* Appends the table as nft lists it, without counters. -ENOENT if there is no such table. FAMILY is "inet", "bridge",
+ * ... */
 int nft_list(int netns_fd, const char *family, const char *table, struct buf *out, struct error *err) _must_use_;
 
 /*
- * Makes the table equal to BODY (what stands between the braces of `table FAMILY TABLE { }`).
- * *STATE remembers how the kernel listed it: 0 at first, then the caller keeps it. When neither
- * the kernel's table nor BODY has changed since, nothing is done; otherwise the table is replaced.
- * *RET_CHANGED (may be NULL) tells which it was.
+ * Makes the table equal to BODY (the text between the braces of `table FAMILY TABLE { }`). *STATE is 0 at first, and
+ * the caller keeps it between calls; it stores a hash of how the kernel listed the table. If neither the kernel's table
+ * nor BODY has changed since, nothing is done; otherwise the table is replaced. *RET_CHANGED (may be NULL) says whether
+ * it was replaced.
  */
 int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
                bool *ret_changed, struct error *err) _must_use_;

@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "net/netns.h"
 
-/* The kernel fills dump messages up to 32 KiB when the reader shows that it takes as much. */
+/* The kernel fills dump messages up to 32 KiB if the reader's buffer is large enough. */
 #define RECV_BYTES (64U << 10)
 /* Holds an acknowledgement for each message of a batch (about 1 KiB of kernel memory each). */
 #define RCVBUF_BYTES (4U << 20)
@@ -96,7 +96,7 @@ static ssize_t receive(struct nl *n) {
 	return r < 0 ? -errno : r;
 }
 
-/* The code of an acknowledgement (0 or positive), and the kernel's explanation or strerror's. */
+/* Returns the code of an acknowledgement (0 or positive), with the kernel's explanation or that of strerror(3). */
 static int ack_code(const struct nlmsghdr *h, const char **ret_text) {
 	const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
 	if (mnl_nlmsg_get_payload_len(h) < sizeof(*e)) {
@@ -120,14 +120,14 @@ static int ack_code(const struct nlmsghdr *h, const char **ret_text) {
 }
 
 struct reading {
-	nl_handler handler; /* NULL: only an acknowledgement is awaited */
+	nl_handler handler; /* NULL: waits only for an acknowledgement */
 	void *userdata;
 	bool interrupted;
 };
 
 /*
- * Reads until request SEQ is answered: acknowledged, or its dump ended. Answers to older
- * requests (left behind by an error in the middle) are passed over.
+ * Reads until request SEQ is acknowledged or its dump has ended. Answers to older requests, which an earlier error left
+ * unread, are skipped.
  */
 static int await(struct nl *n, uint32_t seq, struct reading *rd, struct error *err) {
 	int handler_failed = 0;
@@ -149,7 +149,7 @@ static int await(struct nl *n, uint32_t seq, struct reading *rd, struct error *e
 				return handler_failed;
 			}
 			if (h->nlmsg_type == NLMSG_DONE) {
-				/* A dump that breaks off says so in the payload of its end. */
+				/* If a dump was broken off, the payload of its last message has the error. */
 				int code = 0;
 				if (mnl_nlmsg_get_payload_len(h) >= sizeof(code))
 					memcpy(&code, mnl_nlmsg_get_payload(h), sizeof(code));
@@ -401,7 +401,7 @@ void nl_batch_done(struct nl_batch *b) {
 	b->buf = NULL;
 }
 
-/* The message begun last has its final length only once the caller is through with it. */
+/* The last message has its final length only when the caller has finished it. */
 static void close_open(struct nl_batch *b) {
 	if (b->open)
 		b->len += MNL_ALIGN(b->open->nlmsg_len);
@@ -421,7 +421,7 @@ struct nlmsghdr *nl_batch_add(struct nl_batch *b, uint16_t type, uint16_t flags,
 	return b->open;
 }
 
-/* Reads failures until the last message of the batch has been answered. */
+/* Reads failures until the last message of the batch is acknowledged. */
 static int batch_await(struct nl_batch *b, struct error *err) {
 	uint32_t last = b->seq0 + b->count - 1;
 	for (;;) {
@@ -447,7 +447,7 @@ int nl_batch_flush(struct nl_batch *b, struct error *err) {
 	close_open(b);
 	if (!b->count)
 		return 0;
-	/* The kernel works through the messages in order, so the last one's acknowledgement is everyone's. */
+	/* The kernel processes the messages in order, so the acknowledgement of the last one covers all. */
 	b->last->nlmsg_flags |= NLM_F_ACK;
 	int r = nl_send_all(b->nl, b->buf, b->len, err);
 	if (r >= 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Sends what is queued, in three steps, each settled before the next so that a route is never sent
- * with a nexthop that the kernel refused: hops, groups, routes. What nobody uses any more goes last.
+ * Sends the queued items in three steps: hops, groups, routes. Each step ends before the next begins, so that no route
+ * is sent with a nexthop that the kernel refused. Unused entries are removed last.
  */
 
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "base/vtep.h"
 #include "net/overlay-internal.h"
 
-/* Routes in one go; the loop gets a turn in between. */
+/* Routes sent in one turn; then the loop runs other events. */
 #define ROUTES_A_TURN 100000
 
 static void overlay_flush_tell(struct overlay *o, const struct ep *ep, const struct prefix *route,
@@ -42,14 +42,14 @@ static void failed(struct overlay *o, struct item *i, const struct error *err) {
 static void batch_failed(void *cookie, int code, const char *text, void *userdata) {
 	struct overlay *o = userdata;
 	struct error err = {0};
-	/* Without a cookie: a removal, of something that may be gone already. */
+	/* The message without a cookie was a removal, of an entry that may be gone already. */
 	if (!cookie)
 		return;
-	error_set(&err, code, "the kernel refuses it: %s", text);
+	error_set(&err, code, "refused by the kernel: %s", text);
 	failed(o, cookie, &err);
 }
 
-/* Takes what failed aside for a later attempt, and tells who was told of a failure that it is well now. */
+/* Puts a failed item aside for a later attempt. Reports success to those to whom its failure was reported. */
 static void overlay_flush_settle(struct overlay *o, struct item *i) {
 	if (i->failed) {
 		overlay_retry_later(o, i);
@@ -88,7 +88,7 @@ static int put_hop(struct overlay *o, struct hop *h, struct error *err) {
 	struct nexthop nh = {.id = h->item.id, .oif = h->oif, .via = vtep_link_local(&h->mac)};
 	struct neigh ne = {.oif = h->oif, .mac = h->mac, .addr = nh.via};
 	struct neigh fdb = {.oif = h->oif, .mac = h->mac, .vtep = h->vtep};
-	/* Whom to send to before where to: no route is ever without its neighbour. */
+	/* Neighbour and forwarding entry come before the nexthop: no route is ever without its neighbour. */
 	int r = neigh_batch(&o->batch, NET_PUT, &ne, h, err);
 	if (r >= 0 && h->remote)
 		r = neigh_batch(&o->batch, NET_PUT, &fdb, h, err);
@@ -97,7 +97,7 @@ static int put_hop(struct overlay *o, struct hop *h, struct error *err) {
 	return r;
 }
 
-/* The routes whose nexthop isn't that of the hop. */
+/* Queues the routes of the hop's endpoints whose nexthop is another one. */
 static void queue_routes(struct overlay *o, struct hop *h) {
 	struct ep *ep;
 	TAILQ_FOREACH (ep, &h->eps, at_hop) {
@@ -154,7 +154,7 @@ unsigned overlay_group_members(const struct group *g, uint32_t ids[static NEXTHO
 	for (unsigned i = 0; i < g->n; i++)
 		if (g->hops[i]->item.nexthop && !g->hops[i]->unreachable)
 			ids[n++] = g->hops[i]->item.id;
-	/* With none reachable the best guess is all of them. */
+	/* If no member is reachable, all members are the best choice. */
 	for (unsigned i = 0; i < g->n && n == 0; i++)
 		if (g->hops[i]->item.nexthop)
 			ids[all++] = g->hops[i]->item.id;
@@ -166,8 +166,9 @@ static int put_group(struct overlay *o, struct group *g, struct error *err) {
 	nh.n_members = overlay_group_members(g, nh.members);
 	if (nh.n_members == 0) {
 		/*
-		 * Its hops say why, and queue it when they are there. The kernel has dropped the group with its last
-		 * member, and the routes with the group; a new id will tell that they have to be sent again.
+		 * The hops report the reason, and queue the group once they exist. The kernel has removed the group
+		 * with its last member, and the routes with the group; because the group gets a new id, its routes will
+		 * be sent again.
 		 */
 		g->item.nexthop = false;
 		g->item.id = 0;
@@ -235,7 +236,7 @@ static struct group *get_group(struct overlay *o, struct hop **hops, unsigned n)
 	o->n_groups++;
 	o->sweep = true;
 	overlay_queue(o, &g->item);
-	/* Whether they can be reached matters from now on. */
+	/* From now on it matters whether the members can be reached. */
 	(void)!overlay_check_reach(o, NULL);
 	return g;
 }
@@ -276,7 +277,7 @@ int overlay_resolve(struct overlay *o, struct rt *rt) {
 	return 0;
 }
 
-/* The route's nexthop as it should be; 0: none, or one that the kernel doesn't have (yet). */
+/* The nexthop that the route should have; 0: none, or one that the kernel does not have yet. */
 static uint32_t target_id(const struct rt *rt) {
 	const struct item *t = rt->target; /* first member of both kinds */
 	return t && t->nexthop ? t->id : 0;
@@ -291,7 +292,7 @@ static int overlay_flush_put_route(struct overlay *o, struct rt *rt, struct erro
 		r.nexthop = id;
 		return route_batch(&o->batch, NET_PUT, &r, rt, err);
 	}
-	/* Waiting for its nexthop: what the kernel has is the best there is. */
+	/* The nexthop is missing still, so the kernel's present route is the best. */
 	if (rt->target || rt->item.id == 0)
 		return 0;
 	return route_batch(&o->batch, NET_DELETE, &r, NULL, err);
@@ -341,7 +342,7 @@ static int flush_routes(struct overlay *o, struct error *err) {
 	return r;
 }
 
-/* -- what nobody uses -- */
+/* -- unused entries -- */
 
 static int delete_hop(struct overlay *o, struct hop *h, struct error *err) {
 	struct nexthop nh = {.id = h->item.id};

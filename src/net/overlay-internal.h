@@ -2,16 +2,16 @@
 #pragma once
 
 /*
- * Inside the overlay. Who points at whom:
+ * Internals of the overlay. Pointers between its structs:
  *
- *   ep --hop--> hop            where the endpoint is (NULL: nowhere that we route to)
+ *   ep --hop--> hop            where the endpoint is (NULL: this host has no route to it)
  *   ep.paths[] --rt--> rt      each prefix that it announces; rt.paths chains the announcers
- *   rt --target--> hop/group   what the route uses, settled by overlay_resolve()
+ *   rt --target--> hop/group   what the route uses, set by overlay_resolve()
  *   group.hops[] --> hop
  *
- * An item is `queued` on o->dirty (routes and hops and groups in lists of their own) when the kernel may differ
- * from it. Whatever changes the announcers of a route queues it, and overlay_flush() resolves every queued
- * route before it frees a hop or group, so targets never dangle.
+ * An item is `queued` in one of the lists o->dirty (one each for routes, hops and groups) when the kernel may differ
+ * from it. Every change of a route's announcers queues the route, and overlay_flush() resolves every queued route
+ * before it frees a hop or group, so targets never dangle.
  */
 
 #include <net/if.h>
@@ -21,29 +21,29 @@
 #include "net/overlay.h"
 #include "net/route.h"
 
-/* Of our routes, and of nobody else's (net/route.h). */
+/* The metric of our routes, which no other routes have (net/route.h). */
 #define OVERLAY_METRIC 1024
 
 /*
- * Nexthop ids count up from here. On an edge FRR works in `public`, too: its own ids count up from 1, and
- * those from 200,000,000 on it holds for its protocols (FRR zebra/zebra_nhg.h).
+ * Nexthop ids count up from here. On an edge FRR runs in `public`, too: its own ids count up from 1, and it reserves
+ * ids from 200,000,000 on for its protocols (FRR zebra/zebra_nhg.h).
  */
 #define OVERLAY_ID_FIRST 100000000
 #define OVERLAY_ID_LAST  199999999
 
 enum item_kind { ITEM_ROUTE, ITEM_HOP, ITEM_GROUP };
 
-/* First member of each of the three. */
+/* First member of struct hop, struct group and struct rt. */
 struct item {
 	uint8_t kind;
 	uint8_t queued : 1;
-	uint8_t failed : 1;   /* by the last attempt */
-	uint8_t reported : 1; /* the failure is known to the user */
+	uint8_t failed : 1;   /* the last attempt failed */
+	uint8_t reported : 1; /* the failure was reported to the user */
 	uint8_t grouped : 1;  /* routes: target is a group */
 	uint8_t nexthop : 1;  /* hops, groups: the kernel has its nexthop object */
-	uint8_t neigh : 1;    /* hops: ... its neighbour (scratch of the sync) */
-	uint8_t fdb : 1;      /* hops: ... its forwarding entry (scratch of the sync) */
-	uint8_t retry : 1;    /* on o->failing */
+	uint8_t neigh : 1;    /* hops: the kernel has its neighbour (used only during the sync) */
+	uint8_t fdb : 1;      /* hops: the kernel has its forwarding entry (used only during the sync) */
+	uint8_t retry : 1;    /* in the list o->failing */
 	uint32_t id; /* hops, groups: nexthop id (0: none yet). Routes: the id that the kernel has (0: no route) */
 	TAILQ_ENTRY(item) link;
 };
@@ -55,10 +55,10 @@ struct hop {
 	char device[IFNAMSIZ];
 	bool remote;
 	bool unreachable; /* remote: the underlay has no route to vtep */
-	bool checked;     /* scratch of overlay_check_reach() */
+	bool checked;     /* used only during overlay_check_reach() */
 	struct mac mac;
 	struct addr vtep;
-	int oif; /* 0: the device isn't there, or is down */
+	int oif; /* 0: the device does not exist or is down */
 	TAILQ_HEAD(, ep) eps;
 };
 RB_HEAD(hop_tree, hop);
@@ -66,7 +66,7 @@ RB_HEAD(hop_tree, hop);
 struct group {
 	struct item item;
 	RB_ENTRY(group) node;
-	uint32_t refs; /* routes */
+	uint32_t refs; /* number of routes that use it */
 	unsigned n;
 	struct hop *hops[NEXTHOP_MEMBERS_MAX]; /* sorted by address of the struct */
 };
@@ -84,14 +84,14 @@ RB_HEAD(rt_tree, rt);
 struct path {
 	struct rt *rt;
 	struct ep *ep;
-	struct path *next; /* of the same route */
+	struct path *next; /* the next path of the same route */
 };
 
 struct ep {
 	RB_ENTRY(ep) node;
 	TAILQ_ENTRY(ep) at_hop;
 	struct hop *hop;
-	const char *name; /* behind paths */
+	const char *name; /* points into the memory after paths */
 	unsigned n;
 	struct path paths[];
 };
@@ -110,8 +110,8 @@ RB_HEAD(dev_tree, dev);
 struct overlay {
 	struct overlay_config c;
 	char device[IFNAMSIZ];
-	struct nl *nl, *underlay_nl;       /* requests */
-	struct nl *watch, *underlay_watch; /* notifications */
+	struct nl *nl, *underlay_nl;       /* for requests */
+	struct nl *watch, *underlay_watch; /* for notifications */
 	struct nl_batch batch;
 	struct ep_tree eps;
 	struct rt_tree rts;
@@ -123,7 +123,7 @@ struct overlay {
 	sd_event_source *watch_src, *underlay_src, *flush_src, *retry_src, *sync_src;
 	uint32_t next_id;
 	bool started;
-	bool sweep; /* hops or groups may have become unused */
+	bool sweep; /* there may be unused hops or groups */
 	size_t n_eps, n_rts, n_hops, n_groups, n_failing, n_dirty;
 	uint64_t messages, syncs, repairs, last_flush_ns, last_sync_ns;
 };
@@ -136,21 +136,21 @@ RB_PROTOTYPE(dev_tree, dev, node, )
 
 /* overlay.c */
 void overlay_queue(struct overlay *o, struct item *i);
-/* The kernel has lost the hop, or has it wrong: programs it again, and the routes that go over it. */
+/* The kernel has lost the hop or has a wrong one: queues the hop and the routes that use it. */
 void overlay_requeue_hop(struct overlay *o, struct hop *h);
 struct rt *overlay_find_rt(struct overlay *o, const struct prefix *dst);
 struct hop *overlay_find_hop(struct overlay *o, const char *device, const struct mac *mac);
 struct dev *overlay_find_dev(struct overlay *o, const char *name);
-/* Takes it off the list it is on. */
+/* Removes the item from its list. */
 void overlay_unlist(struct overlay *o, struct item *i);
-/* Puts it on the list of those that are tried again after a while. */
+/* Puts the item on the list of those that are retried after a while. */
 void overlay_retry_later(struct overlay *o, struct item *i);
 
 /* overlay-flush.c */
-/* Settles which hop or group RT uses (a new group is queued). -ENOMEM leaves it as it was. */
+/* Sets the hop or group that RT uses; a new group is queued. On -ENOMEM nothing changes. */
 int overlay_resolve(struct overlay *o, struct rt *rt);
 int overlay_flush(struct overlay *o, struct error *err);
-/* The members that a group should have right now, as ids. */
+/* The ids of the members that the group should have now. */
 unsigned overlay_group_members(const struct group *g, uint32_t ids[static NEXTHOP_MEMBERS_MAX]);
 
 /* overlay-sync.c */
@@ -159,7 +159,7 @@ void overlay_schedule_sync(struct overlay *o);
 
 /* overlay-watch.c */
 int overlay_watch(struct overlay *o, struct error *err);
-/* Brings o->devs up to date with the kernel. */
+/* Reads the devices of the kernel into o->devs. */
 int overlay_list_devs(struct overlay *o, struct error *err);
-/* Looks which VTEPs of groups have a route in the underlay. */
+/* Checks which VTEPs of groups have a route in the underlay. */
 int overlay_check_reach(struct overlay *o, struct error *err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Compares the kernel with the desired state, once at the start and whenever notifications were lost or
- * somebody meddled in a way that isn't worth understanding. What is right is taken up as it is (with its ids);
- * the rest is queued, sent by the flush, and only then are the wrong entries removed.
+ * Compares the kernel with the desired state: at the start, when notifications were lost, and when another program made
+ * a change that is not handled one by one. Correct entries are adopted with their ids. The others are queued and sent
+ * by the flush, and only then are the wrong entries removed.
  */
 
 #include <string.h>
@@ -15,14 +15,14 @@
 
 #define SYNC_DELAY_US    (20 * USEC_PER_MSEC)
 #define SYNC_INTERVAL_NS (2 * NSEC_PER_SEC)
-/* So that even what no notification told of is put right some day. */
+/* Corrects even changes that no notification reported. */
 #define SYNC_PERIOD_US (600 * USEC_PER_SEC)
 
-/* What the kernel has and should not. */
+/* Entries of the kernel that should not exist. */
 struct stale {
 	struct route *routes;
 	struct neigh *neighs;
-	struct nexthop *groups; /* until matched */
+	struct nexthop *groups; /* groups found in the kernel, until they are matched with ours */
 	uint32_t *nexthops;
 	size_t n_routes, n_neighs, n_groups, n_nexthops;
 };
@@ -39,7 +39,7 @@ static void stale_free(struct stale *s) {
 	free(s->nexthops);
 }
 
-/* Adds one element to a growing array; sizes double, as n passes powers of two. */
+/* Adds one element to a growing array; the size doubles when n is a power of two. */
 #define PUSH(array, n, value)                                                                   \
 	({                                                                                      \
 		int _r = 0;                                                                     \
@@ -63,7 +63,7 @@ static const char *device_of(struct overlay *o, int index) {
 	return NULL;
 }
 
-/* The hop whose gateway is VIA on device OIF; the MAC is written in the gateway (EUI-64). */
+/* The hop whose gateway is VIA on device OIF; the MAC is part of the gateway (EUI-64). */
 static struct hop *hop_of(struct overlay *o, int oif, const struct addr *via) {
 	const char *device = device_of(o, oif);
 	const uint8_t *b = via->bytes;
@@ -83,7 +83,7 @@ static int seen_nexthop(const struct nexthop *nh, void *userdata) {
 	if (nh->n_members)
 		return PUSH(s->stale.groups, s->stale.n_groups, *nh);
 	struct hop *h = hop_of(o, nh->oif, &nh->via);
-	/* A dump that was interrupted shows it again. */
+	/* A repeated dump shows the same nexthop again. */
 	if (h && h->item.nexthop && h->item.id == nh->id)
 		return 0;
 	if (!h || h->item.nexthop)
@@ -135,7 +135,7 @@ static int seen_neigh(const struct neigh *ne, void *userdata) {
 		h->item.neigh = true;
 		return 0;
 	}
-	/* A wrong one of a hop of ours is replaced. */
+	/* A wrong neighbour of one of our hops will be replaced, so it is not removed. */
 	return h ? 0 : PUSH(s->stale.neighs, s->stale.n_neighs, *ne);
 }
 
@@ -153,10 +153,10 @@ static int seen_route(const struct route *r, void *userdata) {
 	struct sync *s = userdata;
 	struct rt *rt;
 	if (r->metric != OVERLAY_METRIC)
-		return 0; /* another module's (net/route.h) */
+		return 0; /* belongs to another module (net/route.h) */
 	rt = overlay_find_rt(s->o, &r->dst);
 	if (rt && r->type == RTN_UNICAST) {
-		/* A route without a nexthop object, too, is one that has to be replaced or removed. */
+		/* A route without a nexthop object must be replaced or removed, too. */
 		rt->item.id = r->nexthop ? r->nexthop : UINT32_MAX;
 		return 0;
 	}
@@ -164,8 +164,8 @@ static int seen_route(const struct route *r, void *userdata) {
 }
 
 /*
- * Forgets what the kernel was thought to have. Ids, too: the object of an id may have become another one, which will
- * be removed; what isn't found gets a new id, beyond all that are in use.
+ * Forgets the known kernel state, including ids: an id may belong to another object now, which will be removed. An
+ * object that is not found gets a new id, above all ids in use.
  */
 static int forget(struct overlay *o, struct error *err) {
 	struct rt *rt;
@@ -190,7 +190,7 @@ static int forget(struct overlay *o, struct error *err) {
 	return r < 0 ? error_oom(err) : 0;
 }
 
-/* Adopts what the dumps have shown to be right, queues the rest. */
+/* Takes correct entries off the queue and queues all others. */
 static void overlay_sync_compare(struct overlay *o) {
 	struct rt *rt;
 	struct hop *h;
@@ -233,7 +233,7 @@ static int read_kernel(struct sync *s, struct error *err) {
 	return r;
 }
 
-/* Routes before their nexthops, nexthops before their neighbours. */
+/* Removes routes before their nexthops, and nexthops before their neighbours. */
 static int remove_stale(struct overlay *o, const struct stale *s, struct error *err) {
 	int r = 0;
 	for (size_t i = 0; r >= 0 && i < s->n_routes; i++)
@@ -278,7 +278,8 @@ int overlay_sync(struct overlay *o, struct error *err) {
 		r = read_kernel(&s, err);
 	if (r >= 0) {
 		overlay_sync_compare(o);
-		/* Past its limit a flush goes on in the next turn; removals have to wait for that. */
+		/* A flush stops at its limit and continues in the next turn; the removals must wait until all is sent.
+		 */
 		do
 			r = overlay_flush(o, err);
 		while (r >= 0 && !TAILQ_EMPTY(&o->dirty[ITEM_ROUTE]));

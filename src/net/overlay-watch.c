@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Notifications. In `public` only those that others caused arrive (our own requests are filtered out in
- * the kernel), so each one about an entry of ours is a reason to put that entry right. In
- * `underlay` every change of routes is a reason to look whether VTEPs of groups can still be reached.
+ * Notifications. In `public` only those arrive that other programs caused (the kernel filters out those of our own
+ * requests), so each one about an entry of ours means that the entry has to be corrected. In `underlay` every change of
+ * routes means that the reachability of the groups' VTEPs has to be checked.
  */
 
 #include <string.h>
@@ -16,10 +16,11 @@
 static void set_dev(struct overlay *o, const struct link *l, bool gone) {
 	struct dev *d = overlay_find_dev(o, l->name), *other;
 	struct hop *h;
-	/* The kernel takes no nexthop on a device without carrier, and drops those of one that loses it. */
+	/* The kernel accepts no nexthop on a device without carrier, and removes the nexthops of a device that loses
+	 * it. */
 	bool up = !gone && (l->flags & IFF_UP) && l->carrier;
 	bool changed = !d || d->index != l->index || d->up != up;
-	/* Renamed: the index is known by another name. */
+	/* The device was renamed: its index is stored under another name. */
 	RB_FOREACH (other, dev_tree, &o->devs)
 		if (other->index == l->index && other != d) {
 			RB_REMOVE(dev_tree, &o->devs, other);
@@ -78,14 +79,15 @@ static void on_nexthop(struct overlay *o, const struct nlmsghdr *m) {
 	RB_FOREACH (h, hop_tree, &o->hops) {
 		if (h->item.id != nh.id || !h->item.nexthop)
 			continue;
-		/* The kernel itself removes it when the device goes down. */
+		/* The kernel itself removes the nexthop when the device goes down. */
 		o->repairs++;
 		overlay_requeue_hop(o, h);
 		return;
 	}
 	RB_FOREACH (g, group_tree, &o->groups)
 		if (g->item.id == nh.id && g->item.nexthop) {
-			/* With the group its routes went, and it is not written down which these are. */
+			/* The kernel has removed the group's routes with it, and we do not record which routes used the
+			 * group. */
 			if (m->nlmsg_type == RTM_DELNEXTHOP)
 				overlay_schedule_sync(o);
 			else
@@ -103,7 +105,7 @@ static void on_route(struct overlay *o, const struct nlmsghdr *m) {
 		return;
 	rt = overlay_find_rt(o, &r.dst);
 	if (rt && (m->nlmsg_type == RTM_NEWROUTE || r.protocol == NET_PROTOCOL)) {
-		/* Removed, or replaced by another's. */
+		/* The route was removed, or another program replaced it. */
 		o->repairs++;
 		rt->item.id = 0;
 		overlay_queue(o, &rt->item);
@@ -129,7 +131,7 @@ static void on_neigh(struct overlay *o, const struct nlmsghdr *m) {
 			continue;
 		o->repairs++;
 		overlay_queue(o, &h->item);
-		/* A second destination for the same MAC has to go. */
+		/* A second destination for the same MAC must be removed. */
 		known = !(fdb && m->nlmsg_type == RTM_NEWNEIGH);
 	}
 	d = overlay_find_dev(o, o->device);
@@ -144,7 +146,7 @@ static int on_public(const struct nlmsghdr *m, void *userdata) {
 	case RTM_NEWLINK:
 	case RTM_DELLINK:
 		link_decode(m, &l);
-		/* A bridge's or a VXLAN device's FDB can speak in these, too: without a name it is no device. */
+		/* Messages about the FDB of a bridge or a VXLAN device arrive here, too; they have no device name. */
 		if (l.name[0])
 			set_dev(o, &l, m->nlmsg_type == RTM_DELLINK);
 		break;
@@ -161,7 +163,7 @@ static int on_public(const struct nlmsghdr *m, void *userdata) {
 static int public_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	struct overlay *o = userdata;
 	if (nl_receive(o->watch, on_public, o, NULL) < 0)
-		overlay_schedule_sync(o); /* some were lost */
+		overlay_schedule_sync(o); /* some notifications were lost */
 	return 0;
 }
 
@@ -198,7 +200,7 @@ static int ignore(const struct nlmsghdr *m, void *userdata) {
 
 static int underlay_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	struct overlay *o = userdata;
-	/* Which route it was doesn't matter, nor that some were lost. */
+	/* It does not matter which route changed, nor that notifications were lost. */
 	(void)!nl_receive(o->underlay_watch, ignore, NULL, NULL);
 	if (overlay_check_reach(o, NULL) < 0)
 		overlay_schedule_sync(o);

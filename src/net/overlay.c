@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The desired state: endpoints, their routes, and what they hang on. The kernel is dealt with in overlay-*.c. */
+/* The desired state: endpoints, their routes, hops and groups. overlay-*.c program the kernel. */
 
 #include <string.h>
 
@@ -95,7 +95,7 @@ void overlay_requeue_hop(struct overlay *o, struct hop *h) {
 	TAILQ_FOREACH (ep, &h->eps, at_hop) {
 		for (unsigned i = 0; i < ep->n; i++) {
 			struct rt *rt = ep->paths[i].rt;
-			/* With a nexthop object the kernel removes its routes, but not those of a group. */
+			/* When a nexthop object is removed, the kernel removes its routes, but not those of a group. */
 			if (!rt->item.grouped)
 				rt->item.id = 0;
 			overlay_queue(o, &rt->item);
@@ -110,7 +110,7 @@ void overlay_requeue_hop(struct overlay *o, struct hop *h) {
 static int on_flush(sd_event_source *s, void *userdata) {
 	struct overlay *o = userdata;
 	struct error err = {0};
-	/* As a whole it only fails for lack of memory or of the socket; then the comparison afresh is the cure. */
+	/* The whole flush fails only without memory or if the socket fails; then the kernel is compared again. */
 	if (overlay_flush(o, &err) < 0) {
 		if (o->c.report)
 			o->c.report("", NULL, &err, o->c.userdata);
@@ -127,7 +127,7 @@ static int overlay_on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
 	return 0;
 }
 
-/* Called by the flush for each item that failed. */
+/* The flush calls this for each failed item. */
 static void arm_retry(struct overlay *o) {
 	int enabled = SD_EVENT_OFF;
 	if (o->retry_src)
@@ -154,7 +154,7 @@ static struct hop *get_hop(struct overlay *o, const struct overlay_endpoint *e, 
 	if (h) {
 		char a[ADDR_STR_MAX], b[ADDR_STR_MAX];
 		if (!remote || addr_cmp(&h->vtep, &e->vtep) == 0) {
-			/* Tried again, so that the newcomer hears of the failure, too. */
+			/* The failed hop is tried again, so that its failure is reported for the new endpoint, too. */
 			if (h->item.failed) {
 				h->item.reported = false;
 				overlay_queue(o, &h->item);
@@ -179,7 +179,7 @@ static struct hop *get_hop(struct overlay *o, const struct overlay_endpoint *e, 
 	TAILQ_INIT(&h->eps);
 	RB_INSERT(hop_tree, &o->hops, h);
 	o->n_hops++;
-	o->sweep = true; /* in case that the endpoint doesn't come about */
+	o->sweep = true; /* if adding the endpoint fails, the hop is unused */
 	overlay_queue(o, &h->item);
 	return h;
 }
@@ -222,8 +222,8 @@ static void drop_ep(struct overlay *o, struct ep *ep) {
 }
 
 /*
- * What no endpoint may draw to itself: the router's own link-local, loopback and multicast addresses
- * (RFC 6890, RFC 4291). A shorter prefix around them (a default route) does no harm.
+ * Prefixes that no endpoint may have, so that it can't draw their traffic: link-local, loopback and multicast addresses
+ * of the router itself (RFC 6890, RFC 4291). A shorter prefix that contains them (a default route) does no harm.
  */
 static bool is_reserved(const struct prefix *p) {
 	static const struct prefix reserved[] = {
@@ -246,23 +246,24 @@ static int overlay_check(const struct overlay_endpoint *e, struct error *err) {
 	if (e->n_prefixes > OVERLAY_PREFIXES_MAX)
 		return error_set(err, EINVAL, "endpoint `%s`: more than %d prefixes", e->name, OVERLAY_PREFIXES_MAX);
 	if (e->device && (!*e->device || strlen(e->device) >= IFNAMSIZ))
-		return error_set(err, EINVAL, "endpoint `%s`: `%s` is no name of a device", e->name, e->device);
+		return error_set(err, EINVAL, "endpoint `%s`: `%s` is not a valid name of a device", e->name,
+		                 e->device);
 	for (size_t i = 0; i < e->n_prefixes; i++) {
 		int family = e->prefixes[i].addr.family;
 		if ((family != AF_INET && family != AF_INET6) || e->prefixes[i].len > addr_bits(family))
-			return error_set(err, EINVAL, "endpoint `%s`: prefix %zu is none", e->name, i);
+			return error_set(err, EINVAL, "endpoint `%s`: prefix %zu is not a valid prefix", e->name, i);
 		if (is_reserved(&e->prefixes[i]))
-			return error_set(err, EINVAL, "endpoint `%s`: %s is no address of a host on a network", e->name,
-			                 prefix_str(&e->prefixes[i], text));
+			return error_set(err, EINVAL, "endpoint `%s`: %s is reserved and can't be an endpoint's",
+			                 e->name, prefix_str(&e->prefixes[i], text));
 	}
 	own = prefix_of(&e->ip, 128);
 	if (is_reserved(&own))
-		return error_set(err, EINVAL, "endpoint `%s`: ip %s is no address of a host on a network", e->name,
+		return error_set(err, EINVAL, "endpoint `%s`: ip %s is reserved and can't be an endpoint's", e->name,
 		                 prefix_str(&own, text));
 	return 0;
 }
 
-/* An announcement that EP has already (a prefix given twice, or its own ip). */
+/* True if EP announces RT already (a prefix given twice, or its own ip). */
 static bool has_path(const struct ep *ep, const struct rt *rt) {
 	for (unsigned i = 0; i < ep->n; i++)
 		if (ep->paths[i].rt == rt)
@@ -311,7 +312,7 @@ int overlay_put(struct overlay *o, const struct overlay_endpoint *e, struct erro
 		drop_ep(o, ep);
 		return error_oom(err);
 	}
-	/* The new one first, then the old one goes: routes that both have don't vanish in between. */
+	/* The new endpoint is added before the old one is removed, so that routes of both don't vanish in between. */
 	struct ep *old = RB_FIND(ep_tree, &o->eps, ep);
 	if (old) {
 		RB_REMOVE(ep_tree, &o->eps, old);
@@ -330,7 +331,7 @@ void overlay_remove(struct overlay *o, const char *name) {
 	drop_ep(o, ep);
 }
 
-/* -- life -- */
+/* -- start and end -- */
 
 int overlay_new(struct overlay **ret, const struct overlay_config *c, struct error *err) {
 	_cleanup_(cleanup_overlay) struct overlay *o = calloc(1, sizeof(*o));

@@ -117,7 +117,7 @@ static int route_seen(const struct nlmsghdr *h, void *userdata) {
 }
 
 int route_dump(struct nl *n, int family, route_handler handler, void *userdata, struct error *err) {
-	/* No filter on the table: an IPv4 main table that was never used is an error then. */
+	/* No filter on the table: an IPv4 main table that was never used would cause an error. */
 	struct rtmsg m = {.rtm_family = (uint8_t)family, .rtm_protocol = NET_PROTOCOL};
 	struct route_walk d = {handler, userdata};
 	struct nlmsghdr *h = nl_request(n, RTM_GETROUTE, 0, &m, sizeof(m));

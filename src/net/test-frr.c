@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A real pair of daemons in a namespace of this run's own. */
+/* Two real daemons, in a namespace of this test run. */
 
 #include "base/testing.h"
 
@@ -41,7 +41,7 @@ static int setup(void **state) {
 	return 0;
 }
 
-/* With a configuration that is given as text. */
+/* frr_ensure() with a configuration that is given as text. */
 static int ensure(const char *zebra, const char *bgpd, struct error *err) {
 	struct frr f = {netns, dir};
 	_frrconf_free_ struct frrconf *c = NULL;
@@ -67,7 +67,7 @@ static bool says(const char *daemon, const char *command, const char *what) {
 	return out.data && strstr(out.data, what);
 }
 
-/* What FRR's user can change is not acted upon: neither configuration, nor a log that is a link. */
+/* Files that FRR's user can change have no effect on us: neither a configuration, nor a log that is a link. */
 static void test_hostile_frr(void **state) {
 	struct frr f = {netns, dir};
 	char conf[96], log[96], victim[96];
@@ -93,7 +93,7 @@ static void test_hostile_frr(void **state) {
 	OK(ensure("", "router bgp 65001\n", &error));
 	assert_int_equal(stat(victim, &st), 0);
 	assert_int_equal(st.st_size, big.len);
-	/* What FRR says to a line with a password is not repeated. */
+	/* FRR's answer to a line with a password is not repeated. */
 	assert_int_equal(ensure("", "router bgp 65001\n neighbor nobody password s3cret\n", &error), -EREMOTEIO);
 	assert_null(strstr(error.msg, "s3cret"));
 	OK(frr_stop(&f, &error));
@@ -111,27 +111,27 @@ static void test_pair(void **state) {
 	OK(ensure(zebra, one, &error));
 	pid_t z = pid_of("zebra"), b = pid_of("bgpd");
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
-	/* Changed without a restart. */
+	/* The configuration changes without a restart. */
 	OK(ensure(zebra, two, &error));
 	OK(ensure(zebra, two, &error));
 	assert_true(says("bgpd", "show running-config", "network fd00::2/128"));
 	assert_false(says("bgpd", "show running-config", "network fd00::1/128"));
 	assert_int_equal(pid_of("zebra"), z);
 	assert_int_equal(pid_of("bgpd"), b);
-	/* Refused, with the line that was; what came before it is taken back in the end. */
+	/* The call fails and names the refused line; the lines before it are removed by the next call. */
 	assert_int_equal(ensure(zebra, bad, &error), -EREMOTEIO);
 	assert_non_null(strstr(error.msg, "bgp nonsense"));
 	assert_true(says("bgpd", "show running-config", "network fd00::3/128"));
 	OK(ensure(zebra, one, &error));
 	assert_false(says("bgpd", "show running-config", "network fd00::3/128"));
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
-	/* Whoever died is started again. */
+	/* A daemon that died is started again. */
 	OK(proc_stop(b, 0, &error));
 	OK(ensure(zebra, one, &error));
 	assert_int_equal(pid_of("zebra"), z);
 	assert_int_not_equal(pid_of("bgpd"), b);
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
-	/* The namespace was deleted and made anew: the daemons belong into the new one. */
+	/* The namespace was deleted and created again: the daemons must run in the new one. */
 	OK(netns_delete(netns, &error));
 	OK(netns_ensure(netns, NULL, &error));
 	OK(ensure(zebra, one, &error));
@@ -139,7 +139,7 @@ static void test_pair(void **state) {
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
 }
 
-/* An agent of the version before started the daemons; the model's text has another order. No session may notice. */
+/* An agent of the version before started the daemons, with the lines in another order. No session may be reset. */
 static void test_old_version(void **state) {
 	struct frr f = {netns, dir};
 	const struct prefix vtep = {.addr.family = AF_INET6, .addr.v6.s6_addr = {0xfd, [15] = 1}, .len = 128};
@@ -166,7 +166,7 @@ static void test_old_version(void **state) {
 	          "  neighbor fabric activate\n"
 	          "  neighbor fabric filter-list own out\n",
 	          &error));
-	/* A command would need it. */
+	/* Without the vty socket every command would fail. */
 	snprintf(path, sizeof(path), "%s/bgpd.vty", dir);
 	assert_int_equal(unlink(path), 0);
 	snprintf(path, sizeof(path), "%s/zebra.vty", dir);
@@ -185,7 +185,7 @@ static void test_old_version(void **state) {
 	OK(frr_ensure(&f, c, &error));
 	assert_int_equal(pid_of("zebra"), z);
 	assert_int_equal(pid_of("bgpd"), b);
-	/* What it was told has the new order from now on. */
+	/* From now on the stored configuration has the new order. */
 	assert_int_equal(stat(path, &now), 0);
 	assert_int_not_equal(st.st_ino, now.st_ino);
 	OK(frr_ensure(&f, c, &error));
@@ -221,7 +221,7 @@ static void running_config(struct buf *out) {
 	OK(frr_command(&f, "bgpd", commands, out, &error));
 }
 
-/* FRR forgets a neighbor whose AS number is taken back. Password and lists have to be there afterwards. */
+/* FRR forgets a neighbor whose AS number is removed. Afterwards its password and lists must be configured again. */
 static void test_changed_neighbor(void **state) {
 	struct frr f = {netns, dir};
 	_frrconf_free_ struct frrconf *before = NULL, *after = NULL;
@@ -244,7 +244,7 @@ static void test_changed_neighbor(void **state) {
 	OK(frr_stop(&f, &error));
 }
 
-/* All characters that passwords may have are taken as they are, from the file and as a command. */
+/* All characters that passwords may have are accepted, from the file and as a command. */
 static void test_words(void **state) {
 	struct frr f = {netns, dir};
 	char all[96] = "", line[128];
@@ -262,7 +262,7 @@ static void test_words(void **state) {
 		                                               .hold_s = 3,
 		                                               .connect_s = 1,
 		                                               .password = password});
-		/* The first is read from the file. */
+		/* The first password is read from the file. */
 		OK(frr_ensure(&f, c, &error));
 		snprintf(line, sizeof(line), " neighbor 2001:db8::1 password %s\n", password);
 		assert_true(says("bgpd", "show running-config", line));
@@ -270,7 +270,7 @@ static void test_words(void **state) {
 	OK(frr_stop(&f, &error));
 }
 
-/* How many processes have our directory in their arguments. */
+/* The number of processes with our directory in their arguments. */
 static unsigned processes(void) {
 	unsigned n = 0;
 	DIR *proc = opendir("/proc");
@@ -288,7 +288,7 @@ static unsigned processes(void) {
 	return n;
 }
 
-/* A killed agent left a bgpd that gets no processor for half a second. */
+/* A killed agent left a bgpd that gets no processor time for half a second. */
 static void test_slow_to_start(void **state) {
 	struct frr f = {netns, dir};
 	char conf[96], pid[96], zserv[96], lock[96];
@@ -318,7 +318,7 @@ static void test_slow_to_start(void **state) {
 	OK(ensure("", "router bgp 65002\n", &error));
 	assert_true(says("bgpd", "show running-config", "router bgp 65002"));
 	OK(frr_stop(&f, &error));
-	/* The directory is there again, and whoever is late comes now, if ever. */
+	/* The directory exists again; a daemon that is late would appear now. */
 	OK(ensure("", "router bgp 65003\n", &error));
 	OK(proc_stop(pid_of("bgpd"), 3000, &error));
 	assert_int_equal(waitpid(late, NULL, 0), late);
@@ -329,8 +329,7 @@ static void test_slow_to_start(void **state) {
 	assert_int_equal(processes(), 0);
 }
 
-/* The agent is killed at some moment of the start; the next one finds what goes on starting, or that it hasn't begun.
- */
+/* The agent is killed at some moment of the start. The next one finds a daemon that is still starting, or none. */
 static void test_killed_while_starting(void **state) {
 	struct frr f = {netns, dir};
 	OK(frr_stop(&f, &error));

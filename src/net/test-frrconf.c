@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The model of FRR's configuration: what fills it, what it refuses, text and back, and the difference of two. */
+/* The model of FRR's configuration: filling it, refused values, text and back, and the difference of two models. */
 
 #include <string.h>
 
@@ -34,7 +34,7 @@ static void test_diff(void **state) {
 			   "  neighbor eth0 activate\n";
 	diff(base, base, "");
 	diff("", "", "");
-	/* Comments, blank lines and blanks at the end mean nothing. */
+	/* Comments, blank lines and blanks at the end of a line are ignored. */
 	diff(base,
 	     "! comment\n\nfrr defaults datacenter  \nrouter bgp 65001\n bgp router-id 1.1.1.1\n"
 	     " neighbor eth0 interface remote-as external\n address-family ipv6 unicast\n"
@@ -44,18 +44,18 @@ static void test_diff(void **state) {
 	     "router bgp 1\n address-family ipv6 unicast\n  network b\n  network c\n",
 	     "\n router bgp 1\n address-family ipv6 unicast\n-no network a\n"
 	     "\n\n router bgp 1\n address-family ipv6 unicast\n+network c\n");
-	/* A context goes as a whole, an address family by what is in it. */
+	/* A context is removed as a whole, an address family line by line. */
 	diff("route-map m permit 10\n set x\n", "", "-no route-map m permit 10\n\n");
 	diff("router bgp 1\n address-family ipv4 unicast\n  network a\n", "router bgp 1\n",
 	     "\n router bgp 1\n address-family ipv4 unicast\n-no network a\n\n");
 	diff("router bgp 1\n address-family ipv4 unicast\n  network a\n", "", "-no router bgp 1\n\n");
-	/* "no" is taken back by leaving it out. */
+	/* A line with "no" is removed by the command without "no". */
 	diff("no bgp x\n", "", "-bgp x\n\n");
 	diff("", "router bgp 1\n neighbor a\n address-family x\n  activate a\n neighbor b\n",
 	     "+router bgp 1\n+neighbor a\n+address-family x\n+activate a\n\n router bgp 1\n+neighbor b\n");
 }
 
-/* FRR forgets all of a neighbor with its first line. The others stay as they are. */
+/* When FRR removes the first line of a neighbor, it forgets all its lines. Other neighbors stay as they are. */
 static void test_diff_neighbor(void **state) {
 	const char *before = "router bgp 1\n"
 			     " neighbor wan interface remote-as 2\n"
@@ -84,12 +84,12 @@ static void test_diff_neighbor(void **state) {
 	     " address-family ipv6 unicast\n"
 	     "  neighbor wan2 activate\n",
 	     "\n router bgp 1\n-no neighbor wan interface remote-as 2\n\n");
-	/* What makes a group is not its AS number. */
+	/* A group is created by another line than its AS number. */
 	diff("router bgp 1\n neighbor g peer-group\n neighbor g remote-as external\n neighbor g timers 1 3\n",
 	     "router bgp 1\n neighbor g peer-group\n neighbor g remote-as internal\n neighbor g timers 1 3\n",
 	     "\n router bgp 1\n-no neighbor g remote-as external\n"
 	     "\n\n router bgp 1\n+neighbor g remote-as internal\n");
-	/* A setting alone. */
+	/* Only a setting changes. */
 	diff("router bgp 1\n neighbor fd00::1 remote-as 2\n neighbor fd00::1 password x\n",
 	     "router bgp 1\n neighbor fd00::1 remote-as 2\n neighbor fd00::1 password y\n",
 	     "\n router bgp 1\n-no neighbor fd00::1 password x\n"
@@ -113,7 +113,7 @@ static void test_parse(void **state) {
 		assert_non_null(strstr(error.msg, bad[i].says));
 		assert_null(strstr(error.msg, "s3cret"));
 	}
-	/* Contexts that come twice are one; what is given twice is there once. */
+	/* A context that comes twice is one context; a line that is given twice is in it once. */
 	_frrconf_free_ struct frrconf *c = parse("x\nrouter bgp 1\n a\nx\nrouter bgp 1\n b\n a\n");
 	_buf_free_ struct buf out = {0};
 	frrconf_print(c, FRRCONF_BGPD, &out);
@@ -123,7 +123,7 @@ static void test_parse(void **state) {
 	assert_string_equal(out.data, "");
 }
 
-/* Printed by the version before, from the same arguments. */
+/* The output of the version before the model, from the same arguments. */
 static const char old_underlay[] = "frr defaults datacenter\n"
 				   "bgp as-path access-list own permit ^$\n"
 				   "router bgp 4200000017\n"
@@ -174,7 +174,7 @@ static void test_underlay(void **state) {
 	OK(frrconf_new(&full, FRRCONF_DATACENTER, &error));
 	underlay_frrconf(&u, "s3cret", full);
 	frrconf_assert_same(full, FRRCONF_BGPD, old_underlay_full);
-	/* A device that has the name of the group. */
+	/* A device with the name of the group. */
 	u.nics[1] = "fabric";
 	OK(frrconf_new(&bad, FRRCONF_DATACENTER, &error));
 	underlay_frrconf(&u, "s3cret", bad);
@@ -182,7 +182,7 @@ static void test_underlay(void **state) {
 	assert_non_null(strstr(error.msg, "neighbor `fabric`"));
 }
 
-/* What is referred to is printed before whatever refers to it, whatever order it was given in. */
+/* Whatever the order of the calls, lists and neighbors are printed before the lines that refer to them. */
 static void test_order(void **state) {
 	const struct prefix any4 = {.addr.family = AF_INET}, any6 = {.addr.family = AF_INET6};
 	struct frrconf_neighbor n = {.kind = FRRCONF_DEVICE, .name = "b", .hold_s = 3, .connect_s = 1};
@@ -222,7 +222,7 @@ static void test_order(void **state) {
 	                              "  maximum-paths 2\n");
 }
 
-/* A model with a group, a neighbor and lists, so far without an error. */
+/* A model with a group, a neighbor and lists, without an error so far. */
 static struct frrconf *filled(void) {
 	const struct prefix any = {.addr.family = AF_INET6};
 	struct frrconf *c;
@@ -236,7 +236,7 @@ static struct frrconf *filled(void) {
 	return c;
 }
 
-/* Says so, with object and field, and adds neither that nor what comes after it. */
+/* C has an error that names OBJECT and FIELD, and neither the refused call nor a later one has added anything. */
 static void refuses(struct frrconf *c, int code, const char *object, const char *field) {
 	_frrconf_free_ struct frrconf *same = filled();
 	_buf_free_ struct buf have = {0}, want = {0};
@@ -290,7 +290,7 @@ static void test_refused_words(void **state) {
 		REFUSES(EINVAL, "neighbor", "address", frrconf_neighbor, &n);
 		REFUSES(EINVAL, "neighbor", "device", frrconf_group_member, "group", bad[i]);
 		REFUSES(ENOENT, "neighbor `eth1`", "group", frrconf_group_member, bad[i], "eth1");
-		REFUSES(ENOENT, "neighbor", "none of that name", frrconf_activate, AF_INET6, bad[i],
+		REFUSES(ENOENT, "neighbor", "group of that name", frrconf_activate, AF_INET6, bad[i],
 		        &(struct frrconf_activation){0});
 		if (bad[i]) {
 			REFUSES(ENOENT, "neighbor `group`", "list `", frrconf_activate, AF_INET6, "group", &in);
@@ -305,7 +305,7 @@ static void test_refused_neighbors(void **state) {
 		int code;
 		const char *field;
 	} bad[] = {
-		/* FRR would take it for an address. */
+		/* FRR would read it as an address. */
 		{{.kind = FRRCONF_GROUP, .name = "192.0.2.1"}, EINVAL, "name"},
 		{{.kind = FRRCONF_DEVICE, .name = "192.0.2.1"}, EINVAL, "device"},
 		{{.kind = FRRCONF_DEVICE, .name = "fd00::1"}, EINVAL, "device"},
@@ -346,12 +346,12 @@ static void test_refused_others(void **state) {
 	REFUSES(EEXIST, "BGP", "already", frrconf_bgp, &(struct frrconf_bgp){.asn = 2, .router_id = 1});
 	REFUSES(EINVAL, "prefix list `x`", "prefix", frrconf_prefix_list_permit, "x", 0, &none);
 	REFUSES(EINVAL, "prefix list `x`", "prefix", frrconf_prefix_list_permit, "x", 0, &long4);
-	REFUSES(EINVAL, "network", "none of", frrconf_network, &none);
-	REFUSES(EINVAL, "network", "none of", frrconf_network, &long4);
+	REFUSES(EINVAL, "network", "not a valid", frrconf_network, &none);
+	REFUSES(EINVAL, "network", "not a valid", frrconf_network, &long4);
 	REFUSES(EINVAL, "paths", "0", frrconf_paths, AF_INET6, 0);
 	REFUSES(EINVAL, "paths", "257", frrconf_paths, AF_INET6, 257);
 	REFUSES(EINVAL, "family", "0", frrconf_activate, 0, "group", &all);
-	/* There is one of that name, of the other family. */
+	/* The list of that name has the other family. */
 	REFUSES(ENOENT, "neighbor `group`", "list `p`", frrconf_activate, AF_INET, "group", &in);
 	OK(frrconf_new(&empty, FRRCONF_DATACENTER, &error));
 	frrconf_group_member(empty, "group", "eth0");

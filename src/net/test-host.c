@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A host for tests/net: joins a fabric and programs the overlay, by commands on stdin, one a line:
+ * A host for tests/net: joins a fabric and programs the overlay, by commands on stdin, one per line:
  *   put NAME IP MAC VTEP DEVICE|- [PREFIX...]   remove NAME   start   ensure   stats   quit
- * Each is answered with "ok ..." or "error MESSAGE"; reports come as "report NAME ROUTE|- MESSAGE|ok".
- * Other uses: test-host remove OPTIONS; test-host frr NETNS DIR ZEBRA.CONF BGPD.CONF; test-host frr-stop NETNS DIR.
+ * Each is answered with "ok ..." or "error MESSAGE"; a report is printed as "report NAME ROUTE|- MESSAGE|ok". Other
+ * uses: test-host remove OPTIONS; test-host frr NETNS DIR ZEBRA.CONF BGPD.CONF; test-host frr-stop NETNS DIR.
  */
 
 #include <string.h>
@@ -153,8 +153,8 @@ int main(int argc, char **argv) {
 	int64_t asn = 65001, vni = 1, max_prefixes = 0;
 	struct opt_list nics = {0};
 	const struct opt opts[] = {
-		{"netns-prefix", OPT_STR, &h.config.prefix, "P", "Before the names of namespaces"},
-		{"run-dir", OPT_STR, &h.config.run_dir, "DIR", "For FRR's files"},
+		{"netns-prefix", OPT_STR, &h.config.prefix, "P", "Prefix of the names of namespaces"},
+		{"run-dir", OPT_STR, &h.config.run_dir, "DIR", "Directory for FRR's files"},
 		{"vtep", OPT_STR, &vtep, "ADDR", "VTEP address"},
 		{"asn", OPT_I64, &asn, "N", "AS number", 1, 4294967294},
 		{"vni", OPT_I64, &vni, "N", "VXLAN network identifier", 1, 16777215},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The kernel parts, in namespaces of this run's own. Skipped without root. */
+/* The kernel parts, in namespaces of this test run. Skipped without root. */
 
 #include "base/testing.h"
 
@@ -108,14 +108,14 @@ static void test_veth(void **state) {
 	assert_int_equal(l.mtu, 1500);
 	assert_true(l.flags & IFF_UP);
 	assert_memory_equal(&l.mac, &ma, 6);
-	/* Repaired, not made anew. */
+	/* The device is repaired, not created again. */
 	OK(link_set(nl_a, index, &(struct link_change){.down = true, .mtu = 1400}, &error));
 	OK(link_ensure_veth(&a, &b, 1500, NULL, &error));
 	OK(link_get(nl_a, "v0", &again, &error));
 	assert_int_equal(again.index, index);
 	assert_int_equal(again.mtu, 1500);
 	assert_true(again.flags & IFF_UP);
-	/* Another pair's half under that name is replaced. */
+	/* A half of another pair with that name is replaced. */
 	b.name = "v2";
 	OK(link_ensure_veth(&a, &b, 1500, &index, &error));
 	FAILS(ENODEV, link_get(nl_b, "v1", &l, &error));
@@ -236,7 +236,7 @@ static void test_routes(void **state) {
 	struct addr in = addr("2001:db8:1::5"), out = addr("2001:db8:2::5");
 	assert_int_equal(route_lookup(nl_a, &in, &error), 1);
 	assert_int_equal(route_lookup(nl_a, &out, &error), 0);
-	/* The kernel's own explanation comes through. */
+	/* The error has the kernel's own explanation. */
 	struct route bad = {.dst = pfx("2001:db8:3::/64"), .nexthop = 99};
 	FAILS(EINVAL, route_put(nl_a, &bad, &error));
 	assert_non_null(strstr(error.msg, "2001:db8:3::/64"));
@@ -279,7 +279,7 @@ static void test_batch(void **state) {
 		struct route r = {.dst = pfx("2001:db8:7::/64"), .type = RTN_BLACKHOLE};
 		r.dst.addr.bytes[6] = (uint8_t)(i >> 8);
 		r.dst.addr.bytes[7] = (uint8_t)i;
-		if (i == 3333) /* a bit beyond the prefix length */
+		if (i == 3333) /* a bit that is not part of the prefix */
 			r.dst.addr.bytes[15] = 1, r.type = 0, r.nexthop = 12345;
 		OK(route_batch(&b, NET_PUT, &r, &marks[i], &error));
 	}

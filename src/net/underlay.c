@@ -13,7 +13,7 @@
 #include "net/nft.h"
 #include "net/route.h"
 
-/* New devices take the "default" values. A NIC that was in the namespace before us has its own: nic_sysctls. */
+/* New devices take the "default" values. A NIC that was in the namespace before has its own values, see nic_sysctls. */
 static const struct netns_sysctl underlay_sysctls[] = {
 	{"ipv4/ip_forward", "0"},
 	{"ipv6/conf/all/forwarding", "0"},
@@ -23,10 +23,10 @@ static const struct netns_sysctl underlay_sysctls[] = {
 	{"ipv6/conf/all/accept_redirects", "0"},
 	{"ipv6/conf/default/accept_redirects", "0"},
 	{"ipv6/conf/default/accept_dad", "0"},
-	/* Routes to a VTEP outlive the loss of a leaf without waiting for BGP. */
+	/* When a leaf is lost, routes to a VTEP use the other leaf without waiting for BGP. */
 	{"ipv6/conf/all/ignore_routes_with_linkdown", "1"},
 	{"ipv6/conf/default/ignore_routes_with_linkdown", "1"},
-	/* Spread by the outer UDP source port, in which VXLAN puts the inner flow. */
+	/* Flows are spread by the outer UDP source port, which VXLAN derives from the inner flow. */
 	{"ipv6/fib_multipath_hash_policy", "1"},
 };
 
@@ -44,12 +44,13 @@ static const struct netns_sysctl public_sysctls[] = {
 	{"ipv4/conf/all/accept_redirects", "0"},
 	{"ipv4/conf/all/send_redirects", "0"},
 	{"ipv4/conf/default/send_redirects", "0"},
-	/* Ways there and back differ (two edges); each instance's container checks its source addresses. */
+	/* The two directions of a flow may use different paths (two edges); each instance's container checks its source
+         * addresses. */
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
 	{"ipv4/fib_multipath_hash_policy", "1"},
 	{"ipv6/fib_multipath_hash_policy", "1"},
-	/* A change of a nexthop object costs one step, whatever number of routes use it. */
+	/* A change of a nexthop object is one step, whatever the number of routes that use it. */
 	{"ipv4/nexthop_compat_mode", "0"},
 };
 
@@ -65,8 +66,9 @@ static int underlay_join(const char *name, int *fd, struct nl **nl, const struct
 	if (*fd <= 0) {
 		*fd = TAKE_FD(now);
 	} else if (fstat(*fd, &a) < 0 || fstat(now, &b) < 0 || a.st_ino != b.st_ino) {
-		/* Whoever holds our sockets would go on programming the old one. A new start takes up the new one. */
-		return error_set(err, ESTALE, "network namespace `%s` was deleted and made anew behind our back", name);
+		/* Our sockets would program the old namespace. The program has to restart to use the new one. */
+		return error_set(err, ESTALE, "network namespace `%s` was deleted by another program and created again",
+		                 name);
 	}
 	r = netns_sysctl(*fd, sysctls, n, err);
 	if (r >= 0 && !*nl)
@@ -75,7 +77,7 @@ static int underlay_join(const char *name, int *fd, struct nl **nl, const struct
 }
 
 static int nic_sysctls(const struct underlay *u, const char *name, struct error *err) {
-	/* The neighbours' router advertisements are for FRR; the kernel would make default routes of them. */
+	/* Only FRR uses the neighbours' router advertisements; the kernel would turn them into default routes. */
 	static const char *const off[] = {"accept_ra", "accept_redirects", "forwarding"};
 	for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
 		char path[96];
@@ -123,7 +125,7 @@ static int ensure_vtep(const struct underlay *u, const struct underlay_config *c
 	return r;
 }
 
-/* The router id is a 32-bit number that has to differ between hosts; it is no address of anything. */
+/* The router id is a 32-bit number that must differ between hosts; it is nobody's address. */
 static uint32_t router_id(const struct addr *vtep) {
 	struct mac m = vtep_router_mac(vtep);
 	uint32_t id = (uint32_t)m.bytes[2] << 24 | (uint32_t)m.bytes[3] << 16 | (uint32_t)m.bytes[4] << 8 | m.bytes[5];
@@ -166,8 +168,8 @@ static int ensure_bgp(const struct underlay *u, const struct underlay_config *c,
 }
 
 /*
- * Forwarding isn't filtered here (that is the instances' containers' part), but what is for the router itself: on an
- * edge bgpd listens in this namespace, and tenants have no business with it.
+ * This does not filter forwarded packets (the instances' containers do), but packets to the router itself: on an edge
+ * bgpd listens in this namespace, and tenants must not reach it.
  */
 const char underlay_public_filter[] =
 	"	chain input {\n"

@@ -5,7 +5,8 @@
 #include "net/link-attrs.h"
 
 static int vxlan_create(struct nl *underlay, int inner_fd, const struct link_vxlan *s, struct error *err) {
-	/* Asked for in the underlay and born in the inner namespace: it keeps sending in the former. */
+	/* The device is requested in the underlay and created in the inner namespace; it keeps sending in the underlay.
+	 */
 	struct link_attrs a = {.kind = "vxlan",
 	                       .own = {.mac = s->mac, .mtu = s->mtu, .netns_fd = inner_fd},
 	                       .vxlan = {.vni = s->vni, .port = s->port, .local = s->local}};

@@ -442,10 +442,10 @@ def test_refusal_is_told_and_tried_again(fabric, instances):
     host.put("no6", "2001:db8::60", "02:00:00:00:00:60", host.vtep, "i-no6", "2001:db8:60::/64")
     host.put("fine", "2001:db8::61", "02:00:00:00:00:61", "fd5c:a1ab::2", None, "2001:db8:61::/64")
     host.settled()
-    until("reported", lambda: host.stats() and host.reports and "refuses" in host.reports[-1])
+    until("reported", lambda: host.stats() and host.reports and "refused" in host.reports[-1])
     # The device's "up" may arrive after the endpoint.
     *earlier, refusal = host.reports
-    assert re.match(r"report no6 - the kernel refuses it: .*IPv6", refusal), host.reports
+    assert re.match(r"report no6 - refused by the kernel: .*IPv6", refusal), host.reports
     assert earlier in ([], ["report no6 - network device `i-no6` is down"])
     assert host.via("2001:db8:61::/64") and not host.via("2001:db8:60::/64")
     switch(0)
