@@ -4,7 +4,7 @@
 #include "base/pki.h"
 #include "base/util.h"
 
-/* The parts that a name can't have of its own: "pki/server.crt", "pki/sa.key". */
+/* Issues a server certificate as DIR/pki/FILE.crt and .key, for users of keys that read no kubeconfig. */
 static int access_issue(const struct lab *lab, const char *file, const char *name, const char *const *names,
                         size_t n_names, struct error *err) {
 	char dir[LAB_PATH_MAX], prefix[LAB_PATH_MAX];
@@ -12,7 +12,7 @@ static int access_issue(const struct lab *lab, const char *file, const char *nam
 	return pki_issue_files(lab_path(lab, dir, "pki"), &rq, lab_path(lab, prefix, "pki/%s", file), err);
 }
 
-/* GROUP and NS may be NULL. */
+/* Writes a kubeconfig for the user NAME to PATH. GROUP and NS may be NULL. */
 static int access_give(const struct lab *lab, const char *path, const char *name, const char *group, const char *ns,
                        struct error *err) {
 	char dir[LAB_PATH_MAX], url[LAB_URL_MAX];
@@ -54,7 +54,7 @@ int lab_access_make(const struct lab *lab, struct error *err) {
 	int r = pki_init(lab_path(lab, dir, "pki"), authority, err);
 	if (r >= 0)
 		r = access_issue(lab, "server", "nacre-apiserver", names, ARRAY_SIZE(names), err);
-	/* Signs the tokens of service accounts; only its key is of use. */
+	/* Its key signs the tokens of service accounts; the certificate is only used to check them. */
 	if (r >= 0 && lab->kubernetes)
 		r = access_issue(lab, "sa", "service-accounts", names + 1, 1, err);
 	if (r >= 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Who may talk to a lab's API, and how: an authority of its own in DIR/pki, the server's certificate, a kubeconfig for
- * each program there (DIR/pki/NAME.kubeconfig) and for people: DIR/kubeconfig, the operator's, and one a tenant.
+ * Access to a lab's API: an authority in DIR/pki, the server's certificate, a kubeconfig for each program
+ * (DIR/pki/NAME.kubeconfig) and for people: DIR/kubeconfig for the operator, and one for each tenant.
  */
 
 #include "kube/client.h"
@@ -12,7 +12,7 @@
 #define LAB_TENANT_RED  "red"
 #define LAB_TENANT_BLUE "blue"
 
-/* Makes all of it. What people use belongs to who called sudo(8). */
+/* Creates all of these. Files for people belong to the user who called sudo(8). */
 int lab_access_make(const struct lab *lab, struct error *err) _must_use_;
 
 /* A connection to the lab's API as the operator, for the commands of this program. */

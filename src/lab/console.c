@@ -36,7 +36,7 @@ static int open_console(const struct lab *lab, const char *instance, int *ret_fd
 	return 0;
 }
 
-/* 1 to go on, 0 at the end. FILTER: NULL, or what the bytes go through. */
+/* Returns 1 to continue, 0 at the end. FILTER: NULL, or the filter for the bytes. */
 static int pass_on(int from, int to, bool typed, struct harmless *filter, struct error *err) {
 	char bytes[4096];
 	ssize_t n = read(from, bytes, sizeof(bytes));

@@ -6,8 +6,8 @@
 #include "lab/lab.h"
 
 /*
- * INSTANCE is "TENANT/NAME". Passes bytes both ways until Ctrl-], the end of stdin or of the console. A terminal
- * is put into raw mode meanwhile and restored. Of the output passes what does a terminal no harm (lab/harmless.h); RAW:
- * all of it.
+ * INSTANCE is "TENANT/NAME". Passes bytes in both directions until Ctrl-], or until stdin or the console ends.
+ * Meanwhile a terminal is in raw mode; afterwards it is restored. Output that could harm a terminal is removed
+ * (lab/harmless.h); with RAW all output passes.
  */
 int lab_console(const struct lab *lab, const char *instance, bool raw, struct error *err) _must_use_;

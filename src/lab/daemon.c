@@ -20,7 +20,7 @@ void lab_daemon_clear(struct lab_daemon *d) {
 	*d = (struct lab_daemon){0};
 }
 
-/* The arguments, as they are printed, one a line of PRINTF's. */
+/* Adds one argument, printed by FMT. */
 static int add_arg(struct lab_daemon *d, const char *fmt, ...) _printf_(2, 3);
 static int add_arg(struct lab_daemon *d, const char *fmt, ...) {
 	char text[600];
@@ -36,7 +36,7 @@ static int add_arg(struct lab_daemon *d, const char *fmt, ...) {
 	return 0;
 }
 
-/* What each host offers: as many vCPUs as one may want to try, and its share of the memory that is really there. */
+/* The capacity of each host: enough vCPUs for any experiment, and the host's share of this machine's real memory. */
 static int64_t memory_share_mib(const struct lab *lab) {
 	int64_t all = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / (1 << 20);
 	return MAX((all - 2048) / lab->hosts, (int64_t)512);
@@ -61,7 +61,7 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 		r = r < 0 ? r : add_arg(d, "--state-dir=%s/%s/state", lab->dir, m->name);
 		r = r < 0 ? r : add_arg(d, "--vcpus=%d", LAB_HOST_VCPUS);
 		r = r < 0 ? r : add_arg(d, "--memory-mib=%lld", (long long)memory_share_mib(lab));
-		/* Hosts are one machine here: their users must not be the same. */
+		/* The hosts share one machine here, so their user ids must differ. */
 		r = r < 0 ? r : add_arg(d, "--uid-base=%d", 200000 + m->index * 120000);
 	}
 	return r;
@@ -111,7 +111,7 @@ static int nacre_args(const struct lab *lab, struct lab_daemon *d) {
 	return r < 0 ? r : add_arg(d, "--database=%s/api.db", lab->dir);
 }
 
-/* WHAT of Nacre's own, that talks to the API under the name of NAME. */
+/* The common arguments of nacre-WHAT, which uses the API as user d->name. */
 static int program_args(const struct lab *lab, const char *what, struct lab_daemon *d) {
 	snprintf(d->program, sizeof(d->program), "nacre-%s", what);
 	lab_path(lab, d->metrics, "%s.sock", d->name);
@@ -196,7 +196,8 @@ int lab_daemon_start(const struct lab_daemon *d, struct error *err) {
 	if (r == -ESRCH) {
 		char words[200];
 		lab_daemon_last_words(d, words, sizeof(words));
-		error_set(err, ESRCH, "%s ended at once; its log `%s` ends with: %s", d->program, d->log, words);
+		error_set(err, ESRCH, "%s ended right after its start; its log `%s` ends with: %s", d->program, d->log,
+		          words);
 	}
 	return r;
 }
@@ -231,7 +232,7 @@ int lab_daemon_ready(const struct lab *lab, const struct lab_daemon *d, struct e
 	struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = 2000, .max = 65536};
 	r = kube_perform(api.client, &spec, &resp);
 	if (r < 0)
-		error_set(err, r, "%s runs, but is not ready: %s", d->name, resp.err.msg);
+		error_set(err, r, "%s is running but not ready: %s", d->name, resp.err.msg);
 	kube_response_clear(&resp);
 	return r;
 }

@@ -21,7 +21,7 @@
 #define NAMESPACE_MAX 4096
 #define DEADLINE_NS   (20 * NSEC_PER_SEC)
 
-/* The namespaces of the lab, by which its processes are known. */
+/* The namespaces of the lab. They identify its processes. */
 struct namespaces {
 	size_t n;
 	struct {
@@ -61,7 +61,7 @@ static bool runs_in(const struct namespaces *ns, const char *pid) {
 	return false;
 }
 
-/* A daemon that was told to use the lab's directory: known without its pid file. */
+/* True if the process is a daemon whose arguments name the lab's directory; this finds it without its pid file. */
 static bool is_lab_daemon(const struct lab *lab, const char *pid) {
 	char path[64], dir[sizeof(lab->dir) + 1];
 	_free_ char *text = NULL;
@@ -77,7 +77,7 @@ static bool is_lab_daemon(const struct lab *lab, const char *pid) {
 	return memmem(text, len, dir, strlen(dir)) != NULL;
 }
 
-/* Kills those that pid files name; how many there are. */
+/* Kills the processes named in pid files; returns how many there were. */
 static int kill_noted(const struct lab *lab) {
 	int n = 0;
 	DIR *dir = opendir(lab->dir);
@@ -96,7 +96,7 @@ static int kill_noted(const struct lab *lab) {
 	return n;
 }
 
-/* Kills every process of the lab; returns how many there are. */
+/* Kills every process of the lab; returns how many there were. */
 static int down_kill_all(const struct lab *lab, const struct namespaces *ns) {
 	int n = kill_noted(lab);
 	DIR *dir = opendir("/proc");
@@ -124,21 +124,22 @@ static int end_processes(const struct lab *lab, struct progress *p, bool *found,
 		return r;
 	*found |= ns->n > 0;
 	/*
-	 * SIGKILL at once: what could be tidied up by a daemon goes with its namespace or the lab's directory, and an
-	 * agent that ends in order would only start to repair what its neighbours take down.
+	 * SIGKILL at once: everything that a daemon could clean up is removed with its namespace or the lab's
+	 * directory, and an agent that ends in order would first repair what was removed around it.
 	 */
 	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
 	for (int n; (n = down_kill_all(lab, ns)) > 0;) {
 		*found = true;
 		progress_wait(p, "%d processes", n);
 		if (now_monotonic_ns() > deadline)
-			return error_set(err, ETIMEDOUT, "%d processes of lab `%s` survive SIGKILL", n, lab->name);
+			return error_set(err, ETIMEDOUT, "%d processes of lab `%s` are still there after SIGKILL", n,
+			                 lab->name);
 		usleep(20000);
 	}
 	return 0;
 }
 
-/* nftw() takes no argument for its callback. */
+/* nftw() passes no argument to its callback. */
 static int remove_traces_of(const char *path, _unused_ const struct stat *st, int type, _unused_ struct FTW *ftw) {
 	static const char *const daemons[] = {"zebra", "bgpd"};
 	const char *base = strrchr(path, '/') + 1;
@@ -159,7 +160,7 @@ static int remove_traces_of(const char *path, _unused_ const struct stat *st, in
 static int unmount_all(const struct lab *lab, struct error *err) {
 	char path[64][256];
 	size_t n;
-	/* Each round takes the mounts that came last, so a mount on a mount goes first. */
+	/* Each round unmounts from the last mount to the first, so a mount on top of another one goes first. */
 	do {
 		n = 0;
 		FILE *f = setmntent("/proc/self/mounts", "r");
@@ -183,7 +184,7 @@ static int unmount_all(const struct lab *lab, struct error *err) {
 	return 0;
 }
 
-/* Directories that FRR makes for each namespace it runs in. */
+/* Removes the directories that FRR makes for each namespace in which it runs. */
 static int remove_frr_dirs(const struct lab *lab, struct error *err) {
 	int r = 0;
 	DIR *dir = opendir(FRR_RUN_DIR);
@@ -204,7 +205,7 @@ static bool keep_none(_unused_ void *userdata, _unused_ const char *name) {
 	return false;
 }
 
-/* Control groups of its instances. */
+/* Removes the control groups of the lab's instances. */
 static int remove_cgroups(const struct lab *lab, struct error *err) {
 	_cleanup_(cleanup_cgroups) struct cgroups *c = NULL;
 	uint64_t deadline = now_monotonic_ns() + DEADLINE_NS;
@@ -223,7 +224,7 @@ int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct 
 	progress_step(p, "end the processes of lab %s", lab->name);
 	int first = end_processes(lab, p, &found, err);
 	if (first == 0)
-		progress_step(p, "remove its namespaces and files");
+		progress_step(p, "remove the namespaces and files of the lab");
 	struct error scratch;
 	int r = lab_topology_down(lab, first < 0 ? &scratch : err);
 	first = first < 0 ? first : r;
@@ -235,10 +236,10 @@ int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct 
 	first = first < 0 ? first : r;
 	if (first == 0)
 		nftw(lab->dir, remove_traces_of, 16, FTW_PHYS | FTW_MOUNT);
-	/* The directory last: while it is there, `down` is known to have work left. */
+	/* The directory is removed last: while it exists, the next `down` knows that work is left. */
 	if (first == 0)
 		first = remove_tree(lab->dir, err);
-	rmdir(LAB_RUN_DIR); /* fails while other labs are there */
+	rmdir(LAB_RUN_DIR); /* fails while other labs exist */
 	if (first < 0)
 		progress_fail(p);
 	else

@@ -2,12 +2,13 @@
 #pragma once
 
 /*
- * Takes a lab away: processes, namespaces with their links, mounts, files. Works from any state, half-built or
- * half-removed, and whatever of it has crashed; doing it twice is fine.
+ * Removes a lab: processes, namespaces with their links, mounts, files. Works in any state, half-built or half-removed,
+ * and after a crash of any part; a second call does no harm.
  */
 
 #include "lab/lab.h"
 #include "lab/progress.h"
 
-/* LAB needs only lab_init(). Goes on past failures; returns the first. *RET_FOUND: whether there was anything. */
+/* LAB needs only lab_init(). Continues after failures and returns the first. *RET_FOUND says whether anything of the
+ * lab existed. */
 int lab_down(const struct lab *lab, struct progress *p, bool *ret_found, struct error *err);

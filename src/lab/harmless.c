@@ -6,7 +6,7 @@
 
 #define ESC 0x1b
 
-/* Bytes of the UTF-8 character that begins with B; 0 if none does (RFC 3629). */
+/* Number of bytes of the UTF-8 character that begins with B; 0 if B begins none (RFC 3629). */
 static unsigned utf8_length(unsigned char b) {
 	if (b >= 0xc2 && b < 0xe0)
 		return 2;
@@ -15,7 +15,7 @@ static unsigned utf8_length(unsigned char b) {
 	return b >= 0xf0 && b < 0xf5 ? 4 : 0;
 }
 
-/* Whole, of its shortest form, no surrogate, and no C1 control character. */
+/* True if the character has its shortest form, is not a surrogate and not a C1 control character. */
 static bool utf8_is_printable(const char *c, unsigned n) {
 	const unsigned char *u = (const unsigned char *)c;
 	uint32_t v = u[0] & (0xffU >> (n + 1));
@@ -47,7 +47,7 @@ static void add_text(struct harmless *h, unsigned char b, struct buf *out) {
 	}
 }
 
-/* After ESC. Intermediate bytes may stand before the last one. */
+/* Handles the byte after ESC. Intermediate bytes may come before the last one. */
 static void add_escape(struct harmless *h, unsigned char b) {
 	if (b == '[')
 		h->state = HARMLESS_CONTROL;
@@ -60,7 +60,7 @@ static void add_escape(struct harmless *h, unsigned char b) {
 void harmless_add(struct harmless *h, const char *data, size_t len, struct buf *out) {
 	for (size_t i = 0; i < len; i++) {
 		unsigned char b = (unsigned char)data[i];
-		/* Nothing in a sequence is a line's end, and a terminal obeys it there, too. */
+		/* No sequence contains the end of a line, and a terminal obeys it even inside a sequence. */
 		if (h->state != HARMLESS_TEXT && (b == '\n' || b == '\r')) {
 			h->state = HARMLESS_TEXT;
 			buf_putc(out, (char)b);
@@ -76,7 +76,8 @@ void harmless_add(struct harmless *h, const char *data, size_t len, struct buf *
 				h->state = HARMLESS_TEXT;
 			break;
 		case HARMLESS_STRING:
-			/* BEL, CAN, SUB; or ESC and a backslash, which add_escape() takes. */
+			/* The string ends with BEL, CAN, SUB, or with ESC and a backslash, which add_escape() handles.
+			 */
 			if (b == ESC)
 				h->state = HARMLESS_ESCAPE;
 			else if (b == 0x07 || b == 0x18 || b == 0x1a)

@@ -23,7 +23,7 @@ int lab_kubernetes_check(const struct lab *lab, struct error *err) {
 	return 0;
 }
 
-/* ARGV[0] and [1] are filled in: kubectl and whose it is. */
+/* ARGV[0] and ARGV[1] are filled in: kubectl and its option --kubeconfig. */
 static int kubectl(const struct lab *lab, const char **argv, const char *input, struct error *err) {
 	char program[sizeof(lab->oracle) + 32], path[LAB_PATH_MAX], option[LAB_PATH_MAX + 16];
 	snprintf(program, sizeof(program), "%s/kubectl", lab->oracle);

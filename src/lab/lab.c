@@ -15,13 +15,13 @@
 int lab_init(struct lab *lab, const char *name, struct error *err) {
 	size_t len = strlen(name);
 	if (len < 1 || len > LAB_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") != len)
-		return error_set(err, EINVAL, "--name `%.32s`: a lab's name is 1 to %d of a-z and 0-9", name,
-		                 LAB_NAME_MAX);
+		return error_set(err, EINVAL, "--name `%.32s`: a lab's name has 1 to %d characters of a-z and 0-9",
+		                 name, LAB_NAME_MAX);
 	*lab = (struct lab){.hosts = 3};
 	snprintf(lab->name, sizeof(lab->name), "%s", name);
 	snprintf(lab->dir, sizeof(lab->dir), "%s/%s", LAB_RUN_DIR, name);
 	snprintf(lab->prefix, sizeof(lab->prefix), "nl-%s-", name);
-	/* The lab runs the programs it was built with, wherever that is. */
+	/* The lab runs the programs of the same build, in whatever directory. */
 	ssize_t n = readlink("/proc/self/exe", lab->bindir, sizeof(lab->bindir) - 1);
 	if (n <= 0 || (size_t)n >= sizeof(lab->bindir) - 1)
 		return error_set(err, ENAMETOOLONG, "the path of this program is longer than %zu bytes",
@@ -91,7 +91,7 @@ int lab_load(struct lab *lab, const char *name, struct error *err) {
 		return r;
 	r = read_file(lab_path(&l, path, "lab.json"), STATE_MAX, &text, &len, err);
 	if (r == -ENOENT)
-		return error_set(err, ENOENT, "there is no lab `%s`; `nacre lab up%s%s` makes it", name,
+		return error_set(err, ENOENT, "there is no lab `%s`; `nacre lab up%s%s` creates it", name,
 		                 streq(name, "lab") ? "" : " --name ", streq(name, "lab") ? "" : name);
 	if (r < 0)
 		return r;
@@ -138,7 +138,7 @@ void lab_machine(const struct lab *lab, int i, struct lab_machine *ret) {
 
 struct addr lab_mgmt_address(const struct lab *lab, uint32_t which) {
 	struct addr a = {.family = AF_INET6, .bytes = {0xfd, 0x4e}};
-	uint32_t hash = 2166136261U; /* FNV-1a: labs side by side have prefixes of their own */
+	uint32_t hash = 2166136261U; /* FNV-1a, so that labs on one machine have different prefixes */
 	for (const char *p = lab->name; *p; p++)
 		hash = (hash ^ (uint8_t)*p) * 16777619U;
 	for (int i = 0; i < 4; i++) {

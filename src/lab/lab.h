@@ -2,21 +2,20 @@
 #pragma once
 
 /*
- * A lab: a small data centre in network namespaces of one machine. This file knows what a lab consists of and how
- * its parts are called; the others build it (topology, routers, daemon, up), look at it (status, place) and take it
- * away (down).
+ * A lab: a small data centre in network namespaces of one machine. This file defines the parts of a lab and their
+ * names; others build it (topology, routers, daemon, up), inspect it (status, place) and remove it (down).
  *
  * Everything of lab NAME is found by name: namespaces begin with "nl-NAME-", files are in /run/nacre-lab/NAME. So
- * several labs live side by side, and `down` needs no memory of what `up` did.
+ * several labs can exist at the same time, and `down` needs no record of what `up` did.
  *
- *     internet            one router that has the rest of the world behind it
+ *     internet            one router that stands for the rest of the world
  *     edge1, edge2        gateway hosts: uplink `wan` to the internet
  *     leaf1, leaf2        switches; every host and edge has eth0 to leaf1 and eth1 to leaf2
  *     host1, host2, ...   compute hosts
  *     mgmt                the management network: API server and controller; a bridge to `mgmt` of every host and edge
  *
- * One cable leads out: the management network's to interface "nl-NAME" of the caller's namespace, for kubectl. Its
- * prefix, a ULA, is the lab's own.
+ * One cable leads out of the lab: from the management network to interface "nl-NAME" of the caller's namespace, for
+ * kubectl. The prefix of the management network is a ULA, different for each lab.
  */
 
 #include <stdbool.h>
@@ -30,7 +29,7 @@
 #define LAB_HOSTS_MAX 16
 #define LAB_EDGES     2
 #define LAB_LEAVES    2
-#define LAB_NS_MAX    48  /* longest name of a namespace that the lab makes itself */
+#define LAB_NS_MAX    48  /* longest name of a namespace that the lab itself creates */
 #define LAB_PATH_MAX  256 /* longest path inside the lab's directory */
 
 /* Addresses and numbers: documentation prefixes (RFC 3849, RFC 5737), private AS numbers (RFC 6996), ULA (RFC 4193). */
@@ -46,23 +45,23 @@ struct lab {
 	char dir[sizeof(LAB_RUN_DIR) + 1 + LAB_NAME_MAX];
 	char prefix[LAB_NAME_MAX + 5]; /* "nl-NAME-" */
 	int64_t hosts;
-	bool kubernetes;  /* the API is a kube-apiserver's */
-	char oracle[256]; /* where kube-apiserver, etcd and kubectl are */
+	bool kubernetes;  /* the API server is a kube-apiserver */
+	char oracle[256]; /* directory of kube-apiserver, etcd and kubectl */
 	char images[256]; /* directory of guest images */
-	char bindir[256]; /* where the programs of Nacre are: beside this one */
+	char bindir[256]; /* directory of Nacre's programs: that of this one */
 };
 
-/* NAME: 1 to 12 of a-z and 0-9 (a "-" could make one lab's names the prefix of another's). */
+/* NAME has 1 to 12 characters of a-z and 0-9 (with "-", the name of one lab could be the prefix of another's). */
 int lab_init(struct lab *lab, const char *name, struct error *err) _must_use_;
 
-/* Keeps hosts, API, images and bindir in the lab's directory, for the commands that come later. */
+/* Saves hosts, API, images and bindir in the lab's directory, for later commands. */
 int lab_save(const struct lab *lab, struct error *err) _must_use_;
-/* lab_init(), and reads what was saved. -ENOENT with a hint at `nacre lab up` if there is no such lab. */
+/* Calls lab_init() and reads what was saved. -ENOENT with a hint at `nacre lab up` if there is no such lab. */
 int lab_load(struct lab *lab, const char *name, struct error *err) _must_use_;
 
 /*
- * Takes the lab's lock (its directory, which must exist): held by up, down and restart, until the descriptor is
- * closed. -EBUSY if another command is at work on this lab.
+ * Locks the lab's directory, which must exist. up, down and restart hold the lock until they close the descriptor.
+ * -EBUSY if another command holds it.
  */
 int lab_lock(const struct lab *lab, int *ret_fd, struct error *err) _must_use_;
 
@@ -72,10 +71,10 @@ const char *lab_path(const struct lab *lab, char out[static LAB_PATH_MAX], const
 /* A host or an edge. */
 struct lab_machine {
 	bool edge;
-	int index;               /* from 1, hosts and edges apart */
+	int index;               /* from 1, counted separately for hosts and edges */
 	char name[16];           /* "host1", "edge2" */
 	char ns[LAB_NS_MAX];     /* its default namespace */
-	char prefix[LAB_NS_MAX]; /* what its agent puts before the names of namespaces */
+	char prefix[LAB_NS_MAX]; /* the --netns-prefix of its agent */
 	char vtep[40];
 	char overlay[40]; /* edges: the address in the public overlay */
 	int64_t asn;
@@ -83,10 +82,10 @@ struct lab_machine {
 
 /* Hosts and edges together. */
 int lab_machines(const struct lab *lab);
-/* I from 0 to lab_machines() - 1; the edges come first. */
+/* Fills RET for I from 0 to lab_machines() - 1; the edges come first. */
 void lab_machine(const struct lab *lab, int i, struct lab_machine *ret);
 
-/* In the management network, a /64: the API server, the caller's end, and the machine of index I. */
+/* Interface numbers in the management network, a /64: the API server, the caller's end, and the machine number I. */
 #define LAB_MGMT_API        0x1
 #define LAB_MGMT_ADMIN      0xffff
 #define LAB_MGMT_MACHINE(i) (0x10000 + 1 + (i))
@@ -95,5 +94,5 @@ struct addr lab_mgmt_address(const struct lab *lab, uint32_t which);
 #define LAB_URL_MAX 64
 const char *lab_api_url(const struct lab *lab, char out[static LAB_URL_MAX]);
 
-/* Names of the namespaces that the lab makes itself. */
+/* The name of a namespace that the lab itself creates. */
 const char *lab_ns(const struct lab *lab, const char *what, char out[static LAB_NS_MAX]);

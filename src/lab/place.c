@@ -17,7 +17,7 @@ static int use(struct place *p, struct error *err) {
 	return 0;
 }
 
-/* "host1/public" and the like. */
+/* True for "host1", "host1/public" and the like. */
 static bool is_part_of_machine(const struct lab *lab, const char *text) {
 	for (int i = 0; i < lab_machines(lab); i++) {
 		struct lab_machine m;
@@ -42,7 +42,7 @@ static int find_instance(const struct lab *lab, const char *text, struct place *
 		return error_set(err, ENOENT, "instance %s is on no host: %s", text, in.waiting);
 	char id[INSTNET_ID_LEN + 1], prefix[LAB_NS_MAX];
 	if (!instnet_id(in.id, id))
-		return error_set(err, EBADMSG, "instance %s: its id `%s` is no UUID", text, in.id);
+		return error_set(err, EBADMSG, "instance %s: status.id `%s` is not a UUID", text, in.id);
 	snprintf(prefix, sizeof(prefix), "%s%.8s-", lab->prefix, in.host);
 	instnet_netns(prefix, id, ret->name);
 	return use(ret, err);

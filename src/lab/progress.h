@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What a long command shows a person: the step it is at, what it waits for (on a terminal), and how long each step
- * took. Written to stderr.
+ * The progress of a long command on stderr: the present step, what it waits for (only on a terminal), and how long each
+ * step took.
  */
 
 #include <stdbool.h>
@@ -18,11 +18,11 @@ struct progress {
 };
 
 void progress_init(struct progress *p);
-/* Ends the step before, begins this one. */
+/* Ends the step before and begins this one. */
 void progress_step(struct progress *p, const char *fmt, ...) _printf_(2, 3);
-/* What the step is waiting for; shown on a terminal only. */
+/* Shows what the step waits for; only on a terminal. */
 void progress_wait(struct progress *p, const char *fmt, ...) _printf_(2, 3);
 void progress_end(struct progress *p);
-/* Ends the step as the one that failed. */
+/* Ends the step as failed. */
 void progress_fail(struct progress *p);
 double progress_total(const struct progress *p); /* seconds since progress_init() */

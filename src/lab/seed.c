@@ -22,7 +22,7 @@ struct seed {
 
 #define NAMESPACE(name) \
 	{ CORE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name "\"}}" }
-/* Prefixes of RFC 3849; the overlay's pool leaves 2001:db8:0:2:: to the edges. */
+/* Prefixes of RFC 3849. The overlay's pool does not contain 2001:db8:0:2::, which the edges use. */
 static const struct seed seeds[] = {
 	NAMESPACE(KUBE_SYSTEM_NS),
 	NAMESPACE(LAB_TENANT),
@@ -55,7 +55,7 @@ static int post(struct lab_api *a, const char *path, const char *json, struct er
 	for (;;) {
 		struct kube_response resp = {0};
 		int r = kube_perform(a->client, &spec, &resp);
-		/* A kube-apiserver that has just been given its CRDs has much to do. */
+		/* A kube-apiserver that has just received its CRDs may be busy. */
 		bool again = kube_response_retriable(&resp) && now_monotonic_ns() < deadline;
 		if (r == -EEXIST)
 			r = 0;
@@ -80,7 +80,7 @@ static int post_edge_peer(struct lab_api *a, int edge, struct error *err) {
 
 #define RBAC "rbac.authorization.k8s.io"
 
-/* The user TENANT has ROLE in the namespace TENANT. */
+/* Gives the user TENANT the role ROLE in the namespace TENANT. */
 static int post_binding(struct lab_api *a, const char *tenant, const char *role, struct error *err) {
 	char path[128], json[640];
 	snprintf(path, sizeof(path), "/apis/" RBAC "/v1/namespaces/%s/rolebindings", tenant);
@@ -93,7 +93,7 @@ static int post_binding(struct lab_api *a, const char *tenant, const char *role,
 }
 
 static int post_tenant(struct lab_api *a, const struct lab *lab, const char *tenant, struct error *err) {
-	/* What a kube-controller-manager would make `admin` of. */
+	/* A kube-controller-manager would aggregate these roles into `admin`. */
 	static const char *const parts[] = {"system:aggregate-to-admin", "system:aggregate-to-edit",
 	                                    "system:aggregate-to-view", "nacre:edit", "nacre:view"};
 	int r = post_binding(a, tenant, "admin", err);

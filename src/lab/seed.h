@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The objects a lab starts with: pools, BGP sessions of the edges, a size, an image, tenants and the first instance.
- */
+/* The first objects of a lab: pools, BGP sessions of the edges, an InstanceType, an image, tenants and the first
+ * instance. */
 
 #include "lab/lab.h"
 
 #define LAB_TENANT   "demo"
 #define LAB_INSTANCE "hello"
 
-/* Creates what is missing; what is there already stays as it is. */
+/* Creates objects that are missing; existing objects stay as they are. */
 int lab_seed(const struct lab *lab, struct error *err) _must_use_;
 
-/* Where the first instance stands. */
+/* The state of the first instance. */
 struct lab_instance {
 	bool ready;
-	char address[46]; /* "" until it has one */
-	char host[64];    /* "" until it is placed */
+	char address[46]; /* "" until the instance has one */
+	char host[64];    /* "" until the instance has one */
 	char id[64];
-	char waiting[256]; /* what the conditions say while it is not ready */
+	char waiting[256]; /* the message of its conditions while it is not ready */
 };
 int lab_instance_get(const struct lab *lab, const char *ns, const char *name, struct lab_instance *ret,
                      struct error *err) _must_use_;

@@ -38,7 +38,7 @@ static void router_status(const struct lab *lab, int i, bool *well) {
 	*well &= up == all;
 }
 
-/* The namespaces that the agent of each machine makes. */
+/* Prints the namespaces that a machine's agent should have created and that are missing. */
 static void machine_status(const struct lab *lab, int i, bool *well) {
 	static const char *const parts[] = {"", "/underlay", "/public"};
 	struct lab_machine m;
@@ -69,7 +69,7 @@ int lab_status(const struct lab *lab, bool *ret_well, struct error *err) {
 		router_status(lab, i, &well);
 	for (int i = 0; i < lab_machines(lab); i++)
 		machine_status(lab, i, &well);
-	printf("\n%s\n", well ? "All is well." : "Something is wrong; `nacre lab restart NAME` starts a daemon anew.");
+	printf("\n%s\n", well ? "All is well." : "Something is wrong; `nacre lab restart NAME` restarts a daemon.");
 	*ret_well = well;
 	return 0;
 }

@@ -13,7 +13,7 @@
 #include "net/frrconf-testing.h"
 #include "net/link.h"
 
-/* A name of this run. */
+/* Gives the lab a name of this test run. */
 static void make_lab(struct lab *lab) {
 	char name[LAB_NAME_MAX + 1];
 	struct error err;
@@ -33,17 +33,17 @@ static void test_harmless(_unused_ void **state) {
 		{"\033P$q\"p\033\\text", "text"},
 		{"\033[c\005\016\017\007text\177", "text"},
 		{"\033(Bx\033=y\033cz", "xyz"},
-		/* A string without an end hides the rest of its line and no more. */
+		/* A string without an end hides only the rest of its line. */
 		{"\033]0;hidden\nshown", "\nshown"},
 		{"\033[12\rshown", "\rshown"},
 		{"\033\033[31mx", "x"},
-		/* C1 as a byte and as UTF-8. */
+		/* A C1 control character as a byte and as UTF-8. */
 		{"a\x9b"
 	         "31mb\xc2\x9b"
 	         "31mc",
 	         "a31mb31mc"},
 		{"\u00fc\u4e2d\U0001f600", "\u00fc\u4e2d\U0001f600"},
-		/* Too long a form, a surrogate, cut off. */
+		/* A form that is too long, a surrogate, a cut character. */
 		{"a\xc0\x9b\xe0\x80\x9b\xed\xa0\x80\xe4\xb8z", "az"},
 		{"\xe4\xb8\033[31mx", "x"},
 	};
@@ -77,7 +77,7 @@ static void test_names(_unused_ void **state) {
 	lab_machine(&lab, lab_machines(&lab) - 1, &m);
 	assert_string_equal(m.prefix, "nl-abcdefghijkl-host16-");
 	assert_string_equal(m.vtep, "fd4e::1:10");
-	/* All are different. */
+	/* All machines differ. */
 	for (int i = 0; i < lab_machines(&lab); i++)
 		for (int k = 0; k < i; k++) {
 			struct lab_machine a, b;
@@ -128,7 +128,7 @@ static void test_state(_unused_ void **state) {
 	assert_int_equal(lab_load(&again, lab.name, &err), -EBADMSG);
 }
 
-/* Printed by the version before, from the same arguments. */
+/* The output of the version before the model, from the same arguments. */
 static const char old_leaf2[] = "router bgp 4200000002\n"
 				" bgp router-id 10.255.0.2\n"
 				" no bgp ebgp-requires-policy\n"
@@ -205,7 +205,7 @@ static void test_topology(_unused_ void **state) {
 	progress_init(&p);
 	assert_int_equal(mkdir_p(lab.dir, 0755, &err), 0);
 	int r = lab_topology_up(&lab, &err);
-	/* Twice changes nothing. */
+	/* A second call changes nothing. */
 	r = r < 0 ? r : lab_topology_up(&lab, &err);
 	r = r < 0 ? r : lab_router_ensure(&lab, 0, &err);
 	r = r < 0 ? r : lab_router_sessions(&lab, 0, &up, &all, &err);

@@ -9,7 +9,7 @@
 #include "net/netns.h"
 #include "net/nl.h"
 
-/* A namespace that is being wired. */
+/* A namespace whose links are being made. */
 struct node {
 	char ns[LAB_NS_MAX];
 	int fd;
@@ -23,7 +23,7 @@ static void node_close(struct node *n) {
 #define _node_ _cleanup_(node_close)
 
 static int node_make(const struct lab *lab, const char *what, bool router, struct node *ret, struct error *err) {
-	/* Links here have two ends and no third party: duplicate address detection would only cost a second. */
+	/* A link here has only two ends, so duplicate address detection would only cost a second. */
 	static const struct netns_sysctl common[] = {
 		{"ipv6/conf/default/accept_dad", "0"},
 		{"ipv6/conf/default/accept_ra", "0"},
@@ -77,7 +77,7 @@ static int internet_addresses(const struct node *n, struct error *err) {
 
 /* ---- management ---- */
 
-/* ADDR, of the management network, is on IFACE. */
+/* Gives IFACE its address in the management network. */
 static int mgmt_address(const struct lab *lab, const struct node *n, const char *iface, uint32_t which,
                         struct error *err) {
 	struct link l;
@@ -86,7 +86,7 @@ static int mgmt_address(const struct lab *lab, const struct node *n, const char 
 	return r < 0 ? r : link_ensure_addr(n->nl, l.index, &a, 64, err);
 }
 
-/* IFACE of N is plugged into the bridge, by its port PORT. */
+/* Connects IFACE of N to PORT of the bridge and gives it its address. */
 static int mgmt_plug(const struct lab *lab, const struct node *mgmt, const char *port, const struct node *n,
                      const char *iface, uint32_t which, struct error *err) {
 	struct link_change plug = {0};
@@ -103,7 +103,7 @@ static int mgmt_plug(const struct lab *lab, const struct node *mgmt, const char 
 	return r < 0 ? r : mgmt_address(lab, n, iface, which, err);
 }
 
-/* The namespace of the caller. The one interface there must neither listen to routers nor be without IPv6. */
+/* The namespace of the caller. There the lab's interface must not accept router advertisements, and must have IPv6. */
 static int node_of_caller(const char *iface, const struct node *mgmt, struct node *ret, struct error *err) {
 	struct node n = {.fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
 	char ra[64], v6[64];
@@ -178,7 +178,7 @@ int lab_topology_down(const struct lab *lab, struct error *err) {
 	int r = netns_list(lab->prefix, &names, &n, err);
 	if (r < 0)
 		return r;
-	/* It would go with its other end, but some time after the namespace's name. */
+	/* The link would disappear with its other end, but only some time after the name of that namespace. */
 	snprintf(iface, sizeof(iface), "nl-%s", lab->name);
 	r = nl_open(&nl, -1, err);
 	if (r >= 0)

@@ -20,7 +20,7 @@
 #include "lab/seed.h"
 #include "lab/topology.h"
 
-/* Ctrl-C: the step under way ends, and what was built is taken down. Signal handlers know only globals. */
+/* After Ctrl-C the present step ends, and the lab is removed. Signal handlers can use only globals. */
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(_unused_ int sig) {
@@ -78,7 +78,7 @@ int lab_check_requirements(const struct lab *lab, struct error *err) {
 	return 0;
 }
 
-/* A daemon that has ended says why in its log. */
+/* Fails if a daemon has ended; its log says why. */
 static int check_daemons(const struct lab *lab, struct error *err) {
 	for (int i = 0; i < lab_daemons(lab); i++) {
 		_daemon_ struct lab_daemon d = {0};
@@ -94,10 +94,11 @@ static int check_daemons(const struct lab *lab, struct error *err) {
 	return 0;
 }
 
-/* 0 when it holds; else why not yet. */
+/* Returns 0 when the condition holds; else the message says why it does not yet. */
 typedef int (*condition)(struct up *u, struct error *err);
 
-/* SECONDS are those of a machine with a fraction of a core: what fails is found by check_daemons(), not by its time. */
+/* SECONDS is enough for a machine with a fraction of a core. Failures are found by check_daemons(), not by this
+ * time-out. */
 static int wait_for(struct up *u, condition holds, unsigned seconds, struct error *err) {
 	uint64_t deadline = now_monotonic_ns() + seconds * NSEC_PER_SEC;
 	for (;;) {
@@ -110,7 +111,7 @@ static int wait_for(struct up *u, condition holds, unsigned seconds, struct erro
 		if (r < 0)
 			return r;
 		if (now_monotonic_ns() > deadline)
-			return error_set(err, ETIMEDOUT, "not within %u s: %s", seconds, why.msg);
+			return error_set(err, ETIMEDOUT, "gave up after %u s: %s", seconds, why.msg);
 		progress_wait(&u->progress, "%s", why.msg);
 		usleep(20000);
 	}
@@ -208,7 +209,7 @@ static int build_fabric(struct up *u, struct error *err) {
 		progress_step(&u->progress, "CustomResourceDefinitions, roles, admission policies");
 		r = lab_kubernetes_prepare(u->lab, err);
 	}
-	/* Only now: whoever finds no API takes his time before he asks again. */
+	/* The controller starts only now: a program that finds no API waits before it asks again. */
 	if (r >= 0)
 		r = start_daemons(u, control - 1, control, err);
 	if (r < 0)
@@ -222,7 +223,7 @@ static int build_fabric(struct up *u, struct error *err) {
 	r = lab_seed(u->lab, err);
 	if (r < 0)
 		return r;
-	/* They set up their hosts while we start the routers. */
+	/* The agents set up their hosts while we start the routers. */
 	progress_step(&u->progress, "agents of hosts and edges");
 	r = lab_router_passwords(u->lab, err);
 	if (r >= 0)
@@ -251,7 +252,7 @@ static int await_instance(struct up *u, struct error *err) {
 	return r < 0 ? r : wait_for(u, answers_http, 120, err);
 }
 
-/* Runs ARGV at the internet for all to see. */
+/* Runs ARGV in the internet's namespace and prints the command and its output. */
 static void demonstrate(struct up *u, const char *const *argv) {
 	_buf_free_ struct buf out = {.max = 65536};
 	struct place place;
@@ -295,7 +296,7 @@ static void show(struct up *u) {
 	       LAB_INSTANCE, me, name, u->instance.address, me, name, me, name);
 }
 
-/* The logs of a lab that failed, where `down` does not reach. */
+/* Copies the logs of a failed lab to a place that `down` does not remove. */
 static int keep_logs(const struct lab *lab, char *ret_dir, size_t size, struct error *err) {
 	char to[64];
 	snprintf(to, sizeof(to), "/tmp/nacre-lab-%s-XXXXXX", lab->name);
@@ -320,7 +321,7 @@ static int keep_logs(const struct lab *lab, char *ret_dir, size_t size, struct e
 	return 0;
 }
 
-/* ERR is why it failed; says what becomes of the lab. */
+/* ERR is why `up` failed. Removes or keeps the lab, and prints where its logs are. */
 static void up_fail(struct up *u, bool keep, struct error *err) {
 	struct error also = {0};
 	char logs[64];
@@ -332,11 +333,11 @@ static void up_fail(struct up *u, bool keep, struct error *err) {
 		return;
 	}
 	if (keep_logs(u->lab, logs, sizeof(logs), &also) == 0)
-		fprintf(stderr, "The lab is taken down; its logs are in %s.\n", logs);
+		fprintf(stderr, "The lab is removed; its logs are in %s.\n", logs);
 	else
-		fprintf(stderr, "Keeping its logs failed: %s\n", also.msg);
+		fprintf(stderr, "The logs could not be kept: %s\n", also.msg);
 	if (lab_down(u->lab, &u->progress, &found, &also) < 0)
-		fprintf(stderr, "Taking it down failed: %s\n", also.msg);
+		fprintf(stderr, "The lab could not be removed: %s\n", also.msg);
 }
 
 static int claim(struct lab *lab, int *ret_lock, struct error *err) {
