@@ -120,7 +120,7 @@ static int on_serial(sd_event_source *s, int fd, uint32_t revents, void *userdat
 	}
 	if (n < 0)
 		return 0;
-	/* Room is made in halves, so that each byte is moved at most once. */
+	/* At least half of the buffer is freed at once, so that each byte is moved at most once. */
 	if (con->kept.len + (size_t)n > CONSOLE_KEEP)
 		buf_consume(&con->kept, MAX(CONSOLE_KEEP / 2, (size_t)n));
 	buf_add(&con->kept, text, (size_t)n);

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The serial console: reads what the guest writes, keeps the last CONSOLE_KEEP bytes,
- * and passes bytes both ways between the guest and the clients of a UNIX socket.
+ * The serial console: reads the guest's output, keeps its last CONSOLE_KEEP bytes, and passes bytes in both directions
+ * between the guest and the clients of a UNIX socket.
  *
- * A client that connects gets what was kept, then what follows. The guest never waits
- * for a client: one that falls CONSOLE_BEHIND bytes behind is disconnected. What
- * clients type past CONSOLE_TYPED bytes ahead of the guest is dropped.
+ * A client that connects gets the kept bytes first, then new output. The guest never waits for a client: a client that
+ * is CONSOLE_BEHIND bytes behind is disconnected. Input of clients is dropped while CONSOLE_TYPED bytes of it wait for
+ * the guest.
  */
 
 #include <systemd/sd-event.h>
@@ -21,7 +21,7 @@
 
 struct console;
 
-/* Takes SERIAL_FD and LISTEN_FD (both non-blocking) over, also on failure. */
+/* Takes ownership of SERIAL_FD and LISTEN_FD (both non-blocking), even on failure. */
 int console_new(struct console **ret, sd_event *loop, int serial_fd, int listen_fd, struct error *err) _must_use_;
 struct console *console_free(struct console *c);
 

@@ -31,7 +31,7 @@ static void control_drop(struct client *c) {
 	buf_free(&c->in);
 }
 
-/* A line is far smaller than a socket's buffer: one that doesn't fit means a client that doesn't read. */
+/* A line is far smaller than a socket's buffer: if it does not fit, the client does not read, and is disconnected. */
 static void control_give(struct client *c, const struct buf *line) {
 	if (line->failed || send(c->fd, line->data, line->len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)line->len)
 		control_drop(c);
@@ -71,7 +71,7 @@ static void on_line(struct client *c, const char *text, size_t len) {
 
 	if (r >= 0)
 		r = c->control->ops.command(c->control->userdata, name, &err);
-	/* The command may have changed the status and found this client gone. */
+	/* The command may have changed the status, and sending that may have disconnected this client. */
 	if (c->fd < 0)
 		return;
 	jw_begin(&line, '{');

@@ -4,12 +4,11 @@
 /*
  * The control socket of one machine: lines of JSON on a UNIX stream socket.
  *
- * The server sends the machine's whole status as one object, at once to a new client
- * and again to all whenever it changes (so a client that missed something has missed
- * nothing). A client may send {"command": "shutdown" | "poweroff" | "reset"}, and is
- * answered by {"error": "..."} ("" = accepted) before any status that follows from it.
+ * The server sends the machine's whole status as one object, to a new client at once and to all clients whenever it
+ * changes. So a client needs no earlier message. A client may send {"command": "shutdown" | "poweroff" | "reset"}. The
+ * answer is {"error": "..."} ("" = accepted); it comes before any status that results from the command.
  *
- * A line past CONTROL_LINE_MAX, or a client that doesn't read, ends the connection.
+ * The connection ends if a line is longer than CONTROL_LINE_MAX, or if the client does not read.
  */
 
 #include <systemd/sd-event.h>
@@ -26,7 +25,7 @@ struct control_ops {
 	int (*command)(void *userdata, const char *name, struct error *err);
 };
 
-/* Takes LISTEN_FD (non-blocking) over, also on failure. */
+/* Takes ownership of LISTEN_FD (non-blocking), even on failure. */
 int control_new(struct control **ret, sd_event *loop, int listen_fd, const struct control_ops *ops, void *userdata,
                 struct error *err) _must_use_;
 struct control *control_free(struct control *c);

@@ -12,7 +12,7 @@
 #include "vm/ra.h"
 
 static const char *const names[VM_FDS] = {"control", "console", "end", "tap", "ra"};
-_Static_assert(VM_FDS_FIRST == SD_LISTEN_FDS_START, "as sd_listen_fds(3) has it");
+_Static_assert(VM_FDS_FIRST == SD_LISTEN_FDS_START, "the same first descriptor as in sd_listen_fds(3)");
 
 void vm_fds_close(struct vm_fds *fds) {
 	for (size_t i = 0; i < VM_FDS; i++)
@@ -33,7 +33,7 @@ int vm_fds_open(const char *dir, const char *tap, struct vm_fds *ret, struct err
 
 	if (at < 0)
 		return error_errno(err, errno, "open `%s`", dir);
-	/* The address of a socket has room for 108 bytes. */
+	/* A socket address has room for 108 bytes only, and DIR may be longer. */
 	snprintf(path, sizeof(path), "unix:/proc/self/fd/%d/control.sock", at);
 	int r = listen_socket(path, &f.fd[VM_FD_CONTROL], err);
 	snprintf(path, sizeof(path), "unix:/proc/self/fd/%d/console.sock", at);
@@ -60,14 +60,14 @@ int vm_fds_pass(const struct vm_fds *fds, struct vm_fds_env *env, struct error *
 	_buf_free_ struct buf text = {.max = sizeof(env->names)};
 	int n = 0;
 
-	/* Above all places first, so that none of them is overwritten. */
+	/* First all are copied above the final numbers, so that none is overwritten. */
 	for (size_t i = 0; i < VM_FDS; i++)
 		if (fds->fd[i] >= 0 && (high.fd[i] = fcntl(fds->fd[i], F_DUPFD_CLOEXEC, VM_FDS_END)) < 0)
 			return error_errno(err, errno, "pass on descriptors");
 	for (size_t i = 0; i < VM_FDS; i++) {
 		if (high.fd[i] < 0)
 			continue;
-		/* Not close-on-exec, unlike the other. */
+		/* The copy made by dup2() is not close-on-exec. */
 		if (dup2(high.fd[i], VM_FDS_FIRST + n) < 0)
 			return error_errno(err, errno, "pass on descriptors");
 		buf_printf(&text, "%s%s", n ? ":" : "LISTEN_FDNAMES=", names[i]);
@@ -98,7 +98,7 @@ int vm_fds_take(struct vm_fds *ret, struct error *err) {
 		return error_errno(err, n, "read $LISTEN_FDS");
 	for (size_t k = VM_FD_CONTROL; k <= VM_FD_END; k++)
 		if (f.fd[k] < 0)
-			return error_set(err, EBADF, "no descriptor called `%s` was given by the agent", names[k]);
+			return error_set(err, EBADF, "the agent passed no descriptor `%s`", names[k]);
 	*ret = move(&f);
 	return 0;
 }

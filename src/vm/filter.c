@@ -9,7 +9,7 @@
 
 #define S(name) SCMP_SYS(name)
 
-/* Both need these: memory, time, signals, descriptors that they have, their loop, their end. */
+/* Calls that both need: for memory, time, signals, open descriptors, the event loop, and the end of the process. */
 static const int common[] = {
 	S(brk),
 	S(mmap),
@@ -151,14 +151,14 @@ static int allow_all(scmp_filter_ctx ctx, const int *calls, size_t n) {
 #define THREAD (CLONE_VM | CLONE_THREAD | CLONE_SIGHAND)
 
 static int allow_qemu(scmp_filter_ctx ctx) {
-	/* Machine checks of the host's memory go to QEMU when it runs with KVM. */
+	/* With KVM, the kernel reports memory errors of the host to QEMU (PR_MCE_KILL). */
 	static const int options[] = {PR_SET_NAME,       PR_GET_NAME, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS,
 	                              PR_SET_TIMERSLACK, PR_MCE_KILL, PR_CAPBSET_READ};
-	/* QEMU and its libraries try these and do without. */
+	/* QEMU and its libraries try these calls and can do without them. */
 	static const int absent[] = {S(clone3), S(io_uring_setup), S(memfd_create), S(set_mempolicy)};
 	/*
-	 * All that QEMU uses of fallocate(2). The rest allocates behind the end of a file, or moves it there, where
-	 * RLIMIT_FSIZE is not looked at.
+	 * The modes of fallocate(2) that QEMU uses. The other modes allocate space beyond the end of a file or move
+	 * data there, where RLIMIT_FSIZE has no effect.
 	 */
 	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
 	int r = allow_all(ctx, qemu, ARRAY_SIZE(qemu));
@@ -177,8 +177,8 @@ static int allow_qemu(scmp_filter_ctx ctx) {
 }
 
 /*
- * A filter of its own, since one can't allow all but some values of an argument: ioctl(2) has fallocate's forbidden
- * modes, too (FS_IOC_RESVSP, FS_IOC_ZERO_RANGE), among those of type 'X', which QEMU does without.
+ * A second filter, because one filter can't allow all but some values of an argument: ioctl(2) offers the forbidden
+ * modes of fallocate(2), too (FS_IOC_RESVSP, FS_IOC_ZERO_RANGE). They have type 'X', which QEMU does not use.
  */
 static int forbid_ioctls(void) {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
@@ -201,7 +201,7 @@ int filter_apply(enum filter which, struct error *err) {
 	int r = forbid_ioctls();
 	if (r == 0)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-	/* A tree instead of a list: the cost of each call. */
+	/* A tree instead of a list makes each system call cheaper. */
 	if (r == 0)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (r == 0)

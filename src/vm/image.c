@@ -20,7 +20,7 @@
 #define QCOW2_INCOMPATIBLE 72
 #define QCOW2_EXTERNAL     (1ULL << 2)
 
-/* The first LEN bytes of a regular file that QEMU's user may read. */
+/* Reads the first LEN bytes of a file, which must be a regular file that QEMU's user may read. */
 static int read_head(const char *path, uint8_t *head, size_t len, uint64_t *ret_size, struct error *err) {
 	struct stat st;
 	_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

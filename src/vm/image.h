@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * Is a file what an Image object says it is? Checked before a machine is made of it, so that
- * the answer is a sentence about the file and not QEMU's exit.
+ * Checks that a file is what an Image object says. This comes before a machine is made of it, so that the error is a
+ * sentence about the file and not the exit of QEMU.
  *
- * A qcow2 image that refers to other files (a backing file, an external data file) is refused:
- * it would make QEMU open whatever its author wrote there.
+ * A qcow2 image that refers to other files (a backing file, an external data file) is refused: it would make QEMU open
+ * any file that its author named.
  */
 
 #include <stdint.h>
@@ -15,7 +15,7 @@
 
 /* A Linux kernel for x86 that QEMU can load: a bzImage. */
 int image_check_kernel(const char *path, struct error *err) _must_use_;
-/* Any file that can be read and is not empty. */
+/* The file must be readable and not empty. */
 int image_check_initrd(const char *path, struct error *err) _must_use_;
 /* *RET_SIZE is the size of the disk in bytes, a multiple of 512. */
 int image_check_disk(const char *path, enum vm_format format, uint64_t *ret_size, struct error *err) _must_use_;

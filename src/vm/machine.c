@@ -26,7 +26,7 @@ struct machine {
 	struct qmp *qmp;
 	struct console *console;
 	sd_event_source *child, *log_io, *timer;
-	struct buf last_words; /* the end of what QEMU wrote to stderr */
+	struct buf last_words; /* the end of QEMU's output to stderr */
 	struct vm_status status;
 	bool guest_off; /* QEMU said that the guest powered itself off */
 	bool cpu_failed;
@@ -44,13 +44,13 @@ static void machine_set_state(struct machine *m, enum vm_state state) {
 	m->ops.changed(m->userdata);
 }
 
-/* What a stop or a resume of the vCPUs means; not while going down. */
+/* Sets the state after the vCPUs were stopped or resumed; does nothing while the machine is going down. */
 static void set_running(struct machine *m, bool running) {
 	if (m->status.state < VM_STOPPING)
 		machine_set_state(m, running ? VM_RUNNING : VM_PAUSED);
 }
 
-/* The text of member KEY of the flat object DATA equals VALUE (strings with their quotes). */
+/* True if the member KEY of the flat object DATA has the text VALUE (strings with their quotes). */
 static bool member_is(const char *data, size_t len, const char *key, const char *value) {
 	_cleanup_(jr_done) struct jr r;
 	const char *k, *span;
@@ -73,7 +73,8 @@ static void on_status(void *userdata, const struct error *err, const char *data,
 
 	if (err)
 		return;
-	/* The vCPU met what the accelerator can't do, or its memory failed: nothing resumes from that. */
+	/* The vCPU did something that the accelerator can't do, or its memory failed. The machine can't continue from
+	 * that. */
 	if (member_is(data, len, "status", "\"internal-error\"")) {
 		m->cpu_failed = true;
 		kill(m->pid, SIGKILL);
@@ -118,14 +119,14 @@ static int on_log(sd_event_source *s, int fd, uint32_t revents, void *userdata) 
 	return 0;
 }
 
-/* The last line QEMU wrote, fit for a message. */
+/* The last line of QEMU's output, with only printable characters. */
 static const char *last_line(struct machine *m) {
 	struct buf *b = &m->last_words;
 
 	while (b->len && b->data[b->len - 1] == '\n')
 		b->data[--b->len] = 0;
 	if (!b->len)
-		return "it left no message";
+		return "QEMU left no message";
 	char *nl = strrchr(b->data, '\n'), *line = nl ? nl + 1 : b->data;
 	vm_status_plain(line);
 	return line;
@@ -150,7 +151,8 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
 		snprintf(m->status.message, sizeof(m->status.message),
 		         "QEMU was killed for a system call that no machine needs: the guest may have taken it over");
 	} else if (killed) {
-		/* Of SIGKILL it knew nothing; an abort is its own doing, and it says why. */
+		/* After SIGKILL, QEMU's last line does not explain the end. SIGABRT comes from QEMU itself, and the
+		 * line says why. */
 		m->status.end = si->si_status == SIGABRT ? VM_END_FAILED : VM_END_KILLED;
 		bool words = si->si_status != SIGKILL && m->last_words.len;
 		snprintf(m->status.message, sizeof(m->status.message), "QEMU was killed by signal %d (%s)%s%.300s",
@@ -194,7 +196,7 @@ static int on_grace_over(sd_event_source *s, uint64_t usec, void *userdata) {
 	return power_off(m);
 }
 
-/* A monitor that is lost (QEMU may be ending) leaves a machine that can't be governed. */
+/* Without its monitor (QEMU may be ending) the machine can't be controlled. */
 static void on_closed(void *userdata, const struct error *err) {
 	(void)err;
 	struct machine *m = userdata;
@@ -213,7 +215,7 @@ int machine_command(struct machine *m, const char *name, struct error *err) {
 		return power_off(m);
 	}
 	if (!streq(name, "shutdown"))
-		return error_set(err, EINVAL, "command `%s` is none of shutdown, poweroff, reset", name);
+		return error_set(err, EINVAL, "command `%s` is not shutdown, poweroff or reset", name);
 	if (m->status.state == VM_STOPPING)
 		return 0;
 	machine_set_state(m, VM_STOPPING);
@@ -251,7 +253,7 @@ int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *co
 	r = sd_event_add_child(loop, &m->child, m->pid, WEXITED, on_child, m);
 	if (r >= 0)
 		r = sd_event_add_io(loop, &m->log_io, m->log, EPOLLIN, on_log, m);
-	/* QEMU's end is looked at last, when what it said before has been read. */
+	/* The end of QEMU is handled last, after its output was read. */
 	if (r >= 0)
 		r = sd_event_source_set_priority(m->child, SD_EVENT_PRIORITY_IDLE);
 	if (r < 0)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * One running machine: QEMU as a child, its monitor, its console, and what is known
- * of its state. It is started once; when QEMU ends, for whatever reason, the machine
- * is over and its `ended` callback says why. Whether to start another is not decided here.
+ * One running machine: QEMU as a child process, its monitor, its console, and the state of the machine. A machine is
+ * started once. When QEMU ends, for whatever reason, the machine has ended and `ended` is called; the status then says
+ * why. The caller decides whether to start another machine.
  */
 
 #include <systemd/sd-event.h>
@@ -15,14 +15,13 @@
 struct machine;
 
 struct machine_ops {
-	void (*changed)(void *userdata); /* the status differs from before */
-	void (*ended)(void *userdata);   /* last call; machine_status() has the reason */
+	void (*changed)(void *userdata); /* the status has changed */
+	void (*ended)(void *userdata);   /* the last call; machine_status() has the reason */
 };
 
 /*
- * Starts QEMU on the tap TAP_FD (-1: no network) and serves the console on CONSOLE_LISTEN_FD. Both are taken over, also
- * on failure.
- * SIGCHLD must be blocked (base/loop.h does it).
+ * Starts QEMU on the tap TAP_FD (-1: no network) and serves the console on CONSOLE_LISTEN_FD. Takes ownership of both,
+ * even on failure. SIGCHLD must be blocked (base/loop.h does it).
  */
 int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *config, int tap_fd, int console_listen_fd,
                 const struct machine_ops *ops, void *userdata, struct error *err) _must_use_;
@@ -30,8 +29,8 @@ int machine_new(struct machine **ret, sd_event *loop, const struct vm_config *co
 struct machine *machine_free(struct machine *m);
 
 /*
- * "shutdown": the power button, then after the grace period "poweroff"; "poweroff": at
- * once; "reset". Repeating one is harmless. -EINVAL for another name.
+ * "shutdown" presses the power button, and does "poweroff" after the grace period; "poweroff" acts at once; "reset"
+ * resets the machine. Repeating a command is harmless. -EINVAL for another name.
  */
 int machine_command(struct machine *m, const char *name, struct error *err) _must_use_;
 

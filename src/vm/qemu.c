@@ -42,7 +42,7 @@ static void qemu_take(struct args *a, char *s) {
 	a->v[a->n++] = s;
 }
 
-/* Adds OPTION and its value, printed by FMT. */
+/* Adds OPTION with a value printed by FMT. */
 static void _printf_(3, 4) arg(struct args *a, const char *option, const char *fmt, ...) {
 	qemu_take(a, strdup(option));
 	if (!fmt)
@@ -59,7 +59,7 @@ static void _printf_(3, 4) arg(struct args *a, const char *option, const char *f
 static void add_machine(struct args *a, const struct vm_config *c) {
 	arg(a, "-name", "guest=%s,debug-threads=on", c->name);
 	arg(a, "-uuid", "%s", c->uuid);
-	/* No system or user file of defaults: the machine is what is said here. */
+	/* QEMU reads no configuration file: these arguments describe the whole machine. */
 	arg(a, "-no-user-config", NULL);
 	arg(a, "-nodefaults", NULL);
 	arg(a, "-display", "none");
@@ -74,7 +74,7 @@ static void add_machine(struct args *a, const struct vm_config *c) {
 	arg(a, "-smp", "%lld", (long long)c->vcpus);
 	arg(a, "-m", "%lldM", (long long)c->memory_mib);
 	arg(a, "-rtc", "base=utc");
-	/* Beside our own (vm/filter.h), and for execve, which ours has to let through. */
+	/* QEMU's own filter, in addition to ours (vm/filter.h). It also forbids execve, which ours must allow. */
 	arg(a, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	/* No suspend: nothing could wake the machine again. */
 	arg(a, "-global", "ICH9-LPC.disable_s3=1");
@@ -82,8 +82,8 @@ static void add_machine(struct args *a, const struct vm_config *c) {
 }
 
 /*
- * Block devices are given as JSON, so that no character of a path means anything else.
- * "backing": null keeps QEMU from following a file name that an image's header holds.
+ * Block devices are given as JSON, so that no character of a path has a special meaning. "backing": null keeps QEMU
+ * from opening the file that an image's header names.
  */
 static void add_drive(struct args *a, const char *node, const char *path, enum vm_format format, bool read_only,
                       const char *backing) {
@@ -104,7 +104,7 @@ static void add_drive(struct args *a, const char *node, const char *path, enum v
 	jw_kv_string(&j, "filename", path);
 	jw_kv_bool(&j, "read-only", read_only);
 	jw_kv_string(&j, "discard", "unmap");
-	/* An image is shared by many machines, and the container is the only one to see a machine's own disk. */
+	/* Many machines share an image, and only this container can see the machine's own disk. */
 	jw_kv_string(&j, "locking", "off");
 	jw_end(&j, '}');
 	jw_end(&j, '}');
@@ -137,13 +137,13 @@ static void add_devices(struct args *a, const struct vm_config *c, const struct 
 	if (c->disk[0]) {
 		add_drive(a, "image", c->image, c->image_format, true, NULL);
 		add_drive(a, "disk", c->disk, VM_FORMAT_QCOW2, false, "image");
-		/* A full file system is an error for the guest, too: QEMU would stop the machine, and nothing resumes
-		 * it. */
+		/* A full file system is reported to the guest as an error. Otherwise QEMU would stop the machine, and
+		 * nothing would resume it. */
 		arg(a, "-device", "virtio-blk-pci,drive=disk,serial=root,bootindex=1,werror=report,rerror=report");
 	}
 	if (fds->tap >= 0) {
 		arg(a, "-netdev", "tap,id=net0,fd=%d", fds->tap);
-		/* No boot ROM: the machine boots from its own disk or kernel, and the ROM takes time. */
+		/* No boot ROM: the machine boots from its own disk or kernel, and loading the ROM takes time. */
 		arg(a, "-device", "virtio-net-pci,netdev=net0,mac=%s,host_mtu=%lld,romfile=", mac_str(&c->mac, mac),
 		    (long long)c->mtu);
 	}
@@ -178,7 +178,7 @@ int qemu_open_tap(const char *name, int *ret_fd, struct error *err) {
 
 	if (fd < 0)
 		return error_errno(err, errno, "open `/dev/net/tun`");
-	/* TUNSETIFF would make a device that is missing, with none of its settings. */
+	/* If the device were missing, TUNSETIFF would create one without the right settings. */
 	if (if_nametoindex(name) == 0)
 		return error_errno(err, errno, "tap `%s`", name);
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
@@ -188,7 +188,7 @@ int qemu_open_tap(const char *name, int *ret_fd, struct error *err) {
 	return 0;
 }
 
-/* In the child. Returns only on failure, with errno set. */
+/* Runs in the child. Returns only on failure, with errno set. */
 static void child(const struct vm_config *c, char **argv, const int keep[3], int log, pid_t parent) {
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -196,7 +196,8 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	/* Stays so through exec: a file at its largest is an I/O error for the guest, and not the end of QEMU. */
+	/* This setting survives exec: if a file reaches its limit, the guest gets an I/O error and QEMU does not end.
+	 */
 	signal(SIGXFSZ, SIG_IGN);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		return;
@@ -206,7 +207,7 @@ static void child(const struct vm_config *c, char **argv, const int keep[3], int
 		return;
 	if (c->uid && setresuid((uid_t)c->uid, (uid_t)c->uid, (uid_t)c->uid) < 0)
 		return;
-	/* After the change of user, which clears it. */
+	/* This comes after the change of user, which clears it. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return;
 	if (getppid() != parent)
@@ -242,7 +243,7 @@ int qemu_start(const struct vm_config *c, int tap, struct qemu_process *ret, str
 	if (pipe2(sv, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
 	fail0 = sv[0], fail1 = sv[1];
-	/* Only our ends: QEMU sets the mode of its own. */
+	/* Only our ends of the pipes; QEMU sets the mode of its ends. */
 	if (fcntl(qmp0, F_SETFL, O_NONBLOCK) < 0 || fcntl(ser0, F_SETFL, O_NONBLOCK) < 0 ||
 	    fcntl(log0, F_SETFL, O_NONBLOCK) < 0)
 		return error_errno(err, errno, "fcntl");

@@ -2,11 +2,10 @@
 #pragma once
 
 /*
- * From a vm_config to the argument vector of QEMU, and the running of it.
+ * Makes the argument vector of QEMU from a vm_config, and runs QEMU.
  *
- * QEMU gets three descriptors from its parent: the tap, the QMP monitor and the
- * serial port (the other ends of two socket pairs stay with the caller), so it opens
- * no socket and no device by itself but /dev/kvm, and needs no privilege.
+ * QEMU gets three descriptors from its parent: the tap, the QMP monitor and the serial port (the caller keeps the other
+ * ends of two socket pairs). So it opens no socket and no device except /dev/kvm, and needs no privilege.
  */
 
 #include <sys/types.h>
@@ -15,7 +14,7 @@
 
 #define QEMU_PROGRAM "/usr/bin/qemu-system-x86_64"
 
-/* Code that TCG has translated. */
+/* Size of the cache for code that TCG has translated. */
 #define QEMU_TCG_CACHE_MIB 256
 
 struct qemu_fds {
@@ -24,7 +23,7 @@ struct qemu_fds {
 	int serial;
 };
 
-/* A NULL-terminated vector in *RET; strv_free() it. */
+/* *RET is a NULL-terminated vector; free it with strv_free(). */
 int qemu_argv(const struct vm_config *c, const struct qemu_fds *fds, char ***ret, struct error *err) _must_use_;
 
 char **strv_free(char **v);
@@ -34,8 +33,8 @@ static inline void cleanup_strv(char ***v) {
 #define _strv_free_ _cleanup_(cleanup_strv)
 
 /*
- * Opens the existing tap device NAME of the caller's network namespace, with offload
- * headers as virtio-net wants them. Needs CAP_NET_ADMIN; whoever has it needs nothing.
+ * Opens the existing tap device NAME of the caller's network namespace, with offload headers as virtio-net needs them.
+ * Needs CAP_NET_ADMIN; a user of the descriptor needs no privilege.
  */
 int qemu_open_tap(const char *name, int *ret_fd, struct error *err) _must_use_;
 
@@ -47,8 +46,9 @@ struct qemu_process {
 };
 
 /*
- * Starts QEMU with nothing but its three descriptors (TAP stays the caller's; -1: no network), as the config's user,
- * with no capabilities, no new privileges, a filter of system calls, in a process group of its own; it dies with the
- * caller. A failure before exec is reported as an error, later ones by QEMU's exit and its log.
+ * Starts QEMU with only its three descriptors (the caller keeps TAP; -1: no network), as the config's user, without
+ * capabilities or new privileges, with a filter of system calls, and in a process group of its own. QEMU is killed when
+ * the caller ends. A failure before exec is returned as an error; later failures show in QEMU's exit status and its
+ * log.
  */
 int qemu_start(const struct vm_config *c, int tap, struct qemu_process *ret, struct error *err) _must_use_;

@@ -23,12 +23,12 @@ struct qmp {
 	bool ready, over;
 	int64_t next_id;
 	struct buf in;
-	struct buf out;   /* being sent */
-	struct buf early; /* commands given before the greeting was answered */
+	struct buf out;   /* waiting to be sent */
+	struct buf early; /* commands given before the greeting was handled */
 	struct pending pending[QMP_PENDING_MAX];
 };
 
-/* The members of a message that matter; spans of its text. */
+/* The members of a message that are used; they point into its text. */
 struct message {
 	const char *event, *data, *ret, *error;
 	size_t event_len, data_len, ret_len, error_len;
@@ -92,7 +92,7 @@ int qmp_command(struct qmp *q, const char *name, const char *args, qmp_reply_fn 
 		if (!q->pending[i].id)
 			p = &q->pending[i];
 	if (!p)
-		return error_set(err, EBUSY, "QEMU leaves %d commands unanswered", QMP_PENDING_MAX);
+		return error_set(err, EBUSY, "QEMU has not answered the last %d commands", QMP_PENDING_MAX);
 	put_command(b, name, args, q->next_id);
 	int r = buf_error(b, "command to QEMU", err);
 	if (r < 0)
@@ -142,7 +142,7 @@ static int qmp_parse(const char *line, size_t len, struct message *m, struct err
 	return 0;
 }
 
-/* The "desc" of an error object, as ERR's message. */
+/* ERR's message becomes the "desc" of the error object. */
 static void qmp_describe(const char *text, size_t len, struct error *err) {
 	_cleanup_(jr_done) struct jr r;
 	const char *key, *s;
@@ -177,7 +177,7 @@ static int handle_reply(struct qmp *q, const struct message *m, struct error *er
 			p.reply(q->userdata, m->error ? &refused : NULL, m->ret ? m->ret : "", m->ret_len);
 		return 0;
 	}
-	return error_set(err, EBADMSG, "QEMU's monitor answered what was not asked");
+	return error_set(err, EBADMSG, "QEMU's monitor sent an answer without a command");
 }
 
 static int qmp_handle(struct qmp *q, const char *line, size_t len, struct error *err) {
@@ -190,7 +190,7 @@ static int qmp_handle(struct qmp *q, const char *line, size_t len, struct error 
 		if (q->ready)
 			return error_set(err, EBADMSG, "QEMU's monitor greets twice");
 		q->ready = true;
-		/* Id 0 stands for this one: no caller waits for it. */
+		/* This command has id 0, so no caller waits for its reply. */
 		put_command(&q->out, "qmp_capabilities", NULL, 0);
 		buf_add(&q->out, q->early.data, q->early.len);
 		buf_free(&q->early);
@@ -198,7 +198,7 @@ static int qmp_handle(struct qmp *q, const char *line, size_t len, struct error 
 		return 0;
 	}
 	if (m.event) {
-		/* A string in quotes; the names of events hold no escapes. */
+		/* The name is a string in quotes; names of events have no escapes. */
 		_free_ char *name = m.event_len > 2 ? strndup(m.event + 1, m.event_len - 2) : NULL;
 		if (!name)
 			return error_set(err, EBADMSG, "QEMU's monitor sent an event without a name");
@@ -220,7 +220,7 @@ static int qmp_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		return 0;
 	char *room = buf_reserve(&q->in, 16384);
 	if (!room) {
-		error_set(&err, EMSGSIZE, "QEMU's monitor sent a message past %zu bytes", QMP_MESSAGE_MAX);
+		error_set(&err, EMSGSIZE, "QEMU's monitor sent a message of more than %zu bytes", QMP_MESSAGE_MAX);
 		qmp_end(q, &err);
 		return 0;
 	}

@@ -2,13 +2,12 @@
 #pragma once
 
 /*
- * A client of QEMU's machine protocol (QEMU docs/interop/qmp-spec) over a connected
- * socket and sd-event. It takes QEMU for hostile, as a guest may have taken it over:
- * a message past QMP_MESSAGE_MAX, bad JSON, or a reply to nothing ends the connection.
+ * A client of QEMU's machine protocol (QEMU docs/interop/qmp-spec) over a connected socket and sd-event. It treats QEMU
+ * as hostile, because a guest may have taken it over: a message longer than QMP_MESSAGE_MAX, bad JSON, or a reply
+ * without a command ends the connection.
  *
- * Commands may be given at once; they are sent when the greeting has been answered.
- * Each gets exactly one reply callback, also when the connection ends first.
- * The object owns the descriptor. Callbacks must not free the object.
+ * Commands may be given at once; they are sent after the greeting was handled. Each command gets exactly one reply
+ * callback, even if the connection ends first. The object owns the descriptor. Callbacks must not free the object.
  */
 
 #include <stdbool.h>
@@ -22,21 +21,21 @@
 struct qmp;
 
 struct qmp_ops {
-	/* An event; DATA is the text of its data object, "" if none. */
+	/* An event arrived; DATA is the text of its data object, "" if there is none. */
 	void (*event)(void *userdata, const char *name, const char *data, size_t len);
-	/* The connection is over; ERR says why. Called once; nothing follows. */
+	/* The connection has ended; ERR says why. Called once, as the last callback. */
 	void (*closed)(void *userdata, const struct error *err);
 };
 
-/* ERR is NULL on success, and DATA then the text of the "return" value. */
+/* On success ERR is NULL, and DATA is the text of the "return" value. */
 typedef void (*qmp_reply_fn)(void *userdata, const struct error *err, const char *data, size_t len);
 
-/* Takes FD (non-blocking) over, also on failure. */
+/* Takes ownership of FD (non-blocking), even on failure. */
 int qmp_new(struct qmp **ret, sd_event *loop, int fd, const struct qmp_ops *ops, void *userdata,
             struct error *err) _must_use_;
 struct qmp *qmp_free(struct qmp *q);
 
-/* NAME and ARGS (a JSON object, or NULL) are the caller's own text, not checked. REPLY may be NULL. */
+/* NAME and ARGS (a JSON object, or NULL) come from the caller and are not checked. REPLY may be NULL. */
 int qmp_command(struct qmp *q, const char *name, const char *args, qmp_reply_fn reply, struct error *err) _must_use_;
 
 DEFINE_CLEANUP(qmp, struct qmp *, qmp_free)

@@ -41,7 +41,7 @@ size_t ra_build(const struct ra_config *config, uint8_t out[static RA_MESSAGE_MA
 	p[4] = 64; /* hop limit */
 	p[6] = RA_LIFETIME_S >> 8;
 	p[7] = RA_LIFETIME_S & 0xff;
-	p += 16; /* reachable time and retransmission timer: the host's own */
+	p += 16; /* reachable time and retransmission timer stay 0: the host uses its own values */
 	p[0] = OPT_SOURCE_LLA;
 	p[1] = 1;
 	memcpy(p + 2, config->mac.bytes, 6);
@@ -112,7 +112,7 @@ static int ra_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata
 	                    .msg_control = &control,
 	                    .msg_controllen = sizeof(control)};
 	int hop_limit = -1;
-	/* Errors of the socket (the tap is down) pass; the next solicitation is what matters. */
+	/* Errors of the socket (the tap is down) are temporary; the next solicitation is answered again. */
 	ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT);
 
 	if (n < 0 || (mh.msg_flags & MSG_TRUNC))
@@ -160,7 +160,7 @@ int ra_open(const char *ifname, int *ret_fd, struct error *err) {
 
 	if (!ifindex)
 		return error_errno(err, errno, "interface `%s`", ifname);
-	/* Everything but solicitations stays in the kernel. */
+	/* The kernel drops all messages except solicitations. */
 	memset(&filter, 0xff, sizeof(filter));
 	filter.blocked[ND_ROUTER_SOLICIT >> 5] &= ~(1U << (ND_ROUTER_SOLICIT & 31));
 	inet_pton(AF_INET6, "ff02::2", &routers.ipv6mr_multiaddr);

@@ -2,14 +2,13 @@
 #pragma once
 
 /*
- * Router advertisements (RFC 4861, section 6.2) on the tap of one guest: one prefix
- * for stateless address configuration, the MTU and the router's MAC.
+ * Router advertisements (RFC 4861, section 6.2) on the tap of one guest: one prefix for stateless address
+ * configuration, the MTU and the router's MAC.
  *
- * A solicitation is answered at once and to all nodes: the random delay of up to 0.5 s
- * in RFC 4861, 6.2.6 keeps several routers from answering together, and here is one
- * router and one host. For the same reason the limit on multicast answers is not one
- * in 3 s but a bucket of RA_BURST that refills with one every 3 s. The prefix is not
- * on-link (L=0): the guest is alone on the link, and all others are behind the router.
+ * A solicitation is answered at once and to all nodes: the random delay of up to 0.5 s in RFC 4861, 6.2.6 keeps several
+ * routers from answering together, and here is one router and one host. For the same reason multicast answers are not
+ * limited to one in 3 s, but by a bucket of RA_BURST answers that gets one back every 3 s. The prefix is not on-link
+ * (L=0): the guest is alone on the link, and all other hosts are behind the router.
  */
 
 #include <systemd/sd-event.h>
@@ -31,18 +30,19 @@ struct ra_config {
 
 struct ra;
 
-/* The raw socket for one interface of this network namespace. Needs CAP_NET_RAW; whoever has it needs nothing. */
+/* Opens the raw socket for one interface of this network namespace. Needs CAP_NET_RAW; a user of the descriptor needs
+ * no privilege. */
 int ra_open(const char *ifname, int *ret_fd, struct error *err) _must_use_;
-/* Takes FD, from ra_open(), over, also on failure. Sends a first advertisement. */
+/* Takes ownership of FD, from ra_open(), even on failure. Sends a first advertisement. */
 int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *config, struct error *err) _must_use_;
 struct ra *ra_free(struct ra *ra);
 
-/* The ICMPv6 message, without its checksum. Returns its length. */
+/* Writes the ICMPv6 message without its checksum. Returns its length. */
 size_t ra_build(const struct ra_config *config, uint8_t out[static RA_MESSAGE_MAX]);
 
 /*
- * Is the LEN bytes at MSG a router solicitation to answer (RFC 4861, 6.1.1), coming from
- * SRC with HOP_LIMIT? The kernel has checked the checksum.
+ * True if the LEN bytes at MSG are a router solicitation that must be answered (RFC 4861, 6.1.1), received from SRC
+ * with HOP_LIMIT. The kernel has checked the checksum.
  */
 bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr *src, int hop_limit);
 

@@ -37,7 +37,7 @@ static int status_find(const char *const *names, const char *text) {
 	return -EINVAL;
 }
 
-/* It is written by whoever has taken nacre-vm over, and is shown on terminals. */
+/* The text comes from nacre-vm, which a guest may have taken over, and is shown on terminals. */
 void vm_status_plain(char *text) {
 	for (char *p = text; *p; p++)
 		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
@@ -59,7 +59,7 @@ static int status_take(struct vm_status *s, const char *key, const char *value, 
 		snprintf(s->message, sizeof(s->message), "%s", value);
 		vm_status_plain(s->message);
 	}
-	return n < 0 ? error_set(err, EINVAL, "%s: `%.64s` is not understood", key, value) : 0;
+	return n < 0 ? error_set(err, EINVAL, "%s: unknown value `%.64s`", key, value) : 0;
 }
 
 int vm_status_parse(const char *text, size_t len, struct vm_status *ret, struct error *err) {
