@@ -32,18 +32,17 @@ int backup_command(int argc, char **argv) {
 	const struct opt restore_opts[] = {
 		database_opt,
 		{"force", OPT_FLAG, &force, NULL,
-	         "replace a database that is there; it is kept as FILE.replaced, which must not be there yet", 0, 0,
-	         false},
+	         "replace an existing database; it is kept as FILE.replaced, which must not exist yet", 0, 0, false},
 		{0},
 	};
 	const struct opt_program progs[] = {
 		{"nacre-apiserver backup",
-	         "Copies the database, of a running server too, as of one moment into the file TO, and checks the "
-	         "copy.",
-	         "[OPTIONS] TO", "TO may be there; it is replaced once the copy is whole.\n", backup_opts},
-		{"nacre-apiserver restore", "Makes the database of a server that is stopped anew from a copy.",
+	         "Copies the state of the database at one moment into the file TO, and checks the copy. The "
+	         "server may be running.",
+	         "[OPTIONS] TO", "If TO exists, it is replaced once the copy is complete.\n", backup_opts},
+		{"nacre-apiserver restore", "Restores the database from a copy. The server must be stopped.",
 	         "[OPTIONS] FROM",
-	         "Objects get new, higher versions: clients see that time has passed and list anew.\n", restore_opts},
+	         "Objects get new, higher versions, so that clients notice the change and list again.\n", restore_opts},
 	};
 	const struct opt_program *prog = &progs[!back_up];
 	struct backup_report report = {0};

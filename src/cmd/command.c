@@ -29,6 +29,6 @@ int command_run(const struct command *commands, const char *prog, const char *su
 	fprintf(f, "Usage: %s COMMAND [OPTIONS]\n%s\n\n", prog, summary);
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(f, "  %-12s %s\n", c->name, c->help);
-	fprintf(f, "\n`%s COMMAND --help` tells more.\n", prog);
+	fprintf(f, "\nFor the options of a command, run `%s COMMAND --help`.\n", prog);
 	return help && argc > 1 ? 0 : 2;
 }

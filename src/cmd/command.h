@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Commands with commands of their own: `nacre lab up`. Exit status 1: it failed. 2: it was asked for in a wrong way. */
+/* Commands that have commands of their own: `nacre lab up`. Exit status 1: the command failed. 2: it was used
+ * wrongly. */
 
 #include "base/opt.h"
 
@@ -10,7 +11,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-/* Runs the one that ARGV[1] names; a NULL name ends COMMANDS. */
+/* Runs the command that ARGV[1] names; a NULL name ends COMMANDS. Returns the exit status. */
 int command_run(const struct command *commands, const char *prog, const char *summary, int argc, char **argv);
 /* Both print what is wrong and return the exit status. */
 int command_failed(const char *what, const struct error *err);

@@ -5,7 +5,7 @@
 #include "cmd/command.h"
 #include "move/move.h"
 
-/* A client for a command that blocks. */
+/* The client and its loop, for a command that blocks. */
 struct session {
 	sd_event *loop;
 	struct kube_client *client;
@@ -34,16 +34,17 @@ int cmd_export(int argc, char **argv) {
 	const struct opt opts[] = {
 		KUBE_ACCESS_OPTIONS(access),
 		{"namespace", OPT_LIST, &namespaces, "NS",
-	         "only what is in this namespace, for a cluster that others use as well; may be given several times", 0,
-	         0, false},
+	         "export only this namespace, for a cluster that others use as well; may be given several times", 0, 0,
+	         false},
 		{0},
 	};
 	const struct opt_program prog = {
 		"nacre export", "Writes all objects of a cloud into the file TO.", "[OPTIONS] TO",
-		"Before: stop nacre-controller, and put the server on hold, so that nobody changes what was exported.\n"
-		"TO holds Secrets; it is its owner's to read only, and is replaced once the new one is whole.\n"
-		"Not in it: Events, Leases, tokens of ServiceAccounts, namespaces kube-*. docs/MOVING.md tells all "
-		"steps.\n",
+		"First stop nacre-controller and put the server on hold, so that nobody changes exported objects.\n"
+		"TO holds Secrets, so only its owner can read it. If it exists, it is replaced once the export is "
+		"complete.\n"
+		"Events, Leases, tokens of ServiceAccounts and namespaces kube-* are not exported. docs/MOVING.md "
+		"lists all steps.\n",
 		opts};
 	const char *to = file(&prog, argc, argv);
 	_cleanup_(session_close) struct session s = {0};
@@ -55,7 +56,7 @@ int cmd_export(int argc, char **argv) {
 	if (r < 0)
 		return command_failed(prog.name, &err);
 	if (!report.held)
-		fprintf(stderr, "%s: %s is not on hold: what is changed there from now on is not in %s\n", prog.name,
+		fprintf(stderr, "%s: %s is not on hold: later changes there are not in %s\n", prog.name,
 		        kube_client_server(s.client), to);
 	printf("%zu objects of %s in %s\n", report.objects, kube_client_server(s.client), to);
 	return 0;
@@ -65,13 +66,12 @@ int cmd_import(int argc, char **argv) {
 	struct kube_access access = {0};
 	const struct opt opts[] = {KUBE_ACCESS_OPTIONS(access), {0}};
 	const struct opt_program prog = {
-		"nacre import", "Makes the objects of the file FROM, which nacre export wrote, on another server.",
+		"nacre import", "Creates the objects of the file FROM, which nacre export wrote, on another server.",
 		"[OPTIONS] FROM",
-		"The server must have no objects of nacre.dev that are not in FROM, and no program of Nacre at work; "
-		"if what it\n"
-		"has differs from FROM, nothing is changed and each such object is named. An import that was "
-		"interrupted is\n"
-		"begun anew: it does what is left. docs/MOVING.md tells all steps.\n",
+		"The server must have no objects of nacre.dev that are not in FROM, and no program of Nacre may be "
+		"using it.\n"
+		"If objects differ from FROM, nothing is changed and each such object is named.\n"
+		"To continue an import that was interrupted, run it again. docs/MOVING.md lists all steps.\n",
 		opts};
 	const char *from = file(&prog, argc, argv);
 	_cleanup_(session_close) struct session s = {0};
@@ -82,7 +82,7 @@ int cmd_import(int argc, char **argv) {
 		r = move_import(s.client, from, &report, &err);
 	if (r < 0)
 		return command_failed(prog.name, &err);
-	printf("%zu objects at %s, of which %zu were to be made\n", report.objects, kube_client_server(s.client),
+	printf("%zu objects at %s, of which %zu were missing\n", report.objects, kube_client_server(s.client),
 	       report.made);
 	return 0;
 }

@@ -20,7 +20,7 @@
 #include "cmd/apiserver-backup.h"
 
 #define RUN_DIR "/run/nacre"
-/* How long answers under way may take at the end. */
+/* How long requests under way may take before the program ends. */
 #define STOP_NS (5 * NSEC_PER_SEC)
 
 struct program {
@@ -30,7 +30,7 @@ struct program {
 	const char *account_key, *audit_log;
 	struct error audit_failure;
 	int64_t token_life_s, share;
-	bool crl_old; /* and it was said */
+	bool crl_old; /* the list of revoked certificates is past its next update, and that was logged */
 	bool read_only;
 	struct tls *tls; /* NULL: UNIX sockets only */
 	struct http *https[OPT_LIST_MAX];
@@ -56,7 +56,7 @@ static void log_failures(struct program *p) {
 	p->last_failure = *e;
 }
 
-/* Files that are being replaced may not fit together for a moment; the old ones stay in force. */
+/* While files are being replaced, they may not belong together for a moment; then the old ones stay in use. */
 static void refresh_tls(struct program *p) {
 	struct error err = {0};
 	bool old;
@@ -110,7 +110,7 @@ static int on_hangup(sd_event_source *src, const struct signalfd_siginfo *si, vo
 	return 0;
 }
 
-/* Watches end, answers under way are finished, then the loop ends. */
+/* Ends all watches, lets requests under way finish, then ends the loop. */
 static int on_signal(sd_event_source *src, const struct signalfd_siginfo *si, void *userdata) {
 	struct program *p = userdata;
 	(void)src;
@@ -123,7 +123,7 @@ static int on_signal(sd_event_source *src, const struct signalfd_siginfo *si, vo
 
 static int nacre_apiserver_start(struct program *p, const char *database, const struct opt_list *listen,
                                  struct error *err) {
-	/* Not loop_new(): there SIGTERM ends the loop at once, here the answers under way are finished first. */
+	/* Not loop_new(), with which SIGTERM would end the loop at once: here requests under way are finished first. */
 	signal(SIGPIPE, SIG_IGN);
 	int r = sd_event_new(&p->loop);
 	if (r >= 0)
@@ -168,28 +168,29 @@ int main(int argc, char **argv) {
 	struct opt_list listen = {0};
 	struct program p = {.share = LIMITS_SHARE_PERCENT};
 	const struct opt opts[] = {
-		{"database", OPT_STR, &database, "FILE", "SQLite database; made if it is not there"},
+		{"database", OPT_STR, &database, "FILE", "SQLite database; created if it does not exist"},
 		{"listen", OPT_LIST, &listen, "WHERE",
 	         "unix:/PATH or, with TLS, ADDRESS:PORT; may be given several times (default: "
 	         "unix:/run/nacre/api.sock)"},
-		{"tls-cert", OPT_STR, &p.files.cert, "FILE", "the server's certificate and those above it, PEM"},
-		{"tls-key", OPT_STR, &p.files.key, "FILE", "its private key"},
+		{"tls-cert", OPT_STR, &p.files.cert, "FILE", "the server's certificate and those of its issuers, PEM"},
+		{"tls-key", OPT_STR, &p.files.key, "FILE", "private key of the server's certificate, PEM"},
 		{"client-ca", OPT_STR, &p.files.client_ca, "FILE",
-	         "authorities whose client certificates are believed"},
+	         "authorities whose client certificates are accepted, PEM"},
 		{"client-crl-file", OPT_STR, &p.files.client_crl, "FILE",
-	         "lists (CRL, PEM) of client certificates that are refused all the same; `nacre pki revoke` keeps one"},
+	         "lists (CRL, PEM) of revoked client certificates, which are refused; `nacre pki revoke` writes one"},
 		{"service-account-key", OPT_STR, &p.account_key, "FILE",
-	         "ECDSA P-256 key that signs tokens; made if it is not there (default: beside the database, with "
-	         "'.service-account.key' after its name)"},
+	         "ECDSA P-256 key that signs tokens; created if it does not exist (default: the name of the database "
+	         "with '.service-account.key' appended)"},
 		{"service-account-max-token-expiration", OPT_I64, &p.token_life_s, "SECONDS",
-	         "the longest life of a token; one that says more is not believed for longer (default: 86400, a day)",
+	         "the longest life of a token; even a token with a later end is refused after it (default: 86400, a "
+	         "day)",
 	         600, INT64_C(1) << 32, false},
 		{"processor-share", OPT_I64, &p.share, "PERCENT",
-	         "of a processor that a user may take for long; an address may take half of it, an agent 2.5 times "
-	         "(default: 20)",
+	         "share of one processor that a user may use in the long run; an address may use half of it, an agent "
+	         "2.5 times (default: 20)",
 	         1, 100, false},
 		{"audit-log", OPT_STR, &p.audit_log, "FILE",
-	         "append a line for each request, as audit.k8s.io/v1; opened anew on SIGHUP"},
+	         "append a line for each request, as audit.k8s.io/v1; the file is opened again on SIGHUP"},
 		{"read-only", OPT_FLAG, &p.read_only, NULL,
 	         "refuse all changes (503) while the cloud is moved to another server; see docs/MOVING.md"},
 		{"log-level", OPT_STR, &level, "LEVEL", "error, warn, info or debug"},
@@ -201,9 +202,9 @@ int main(int argc, char **argv) {
 			   "SQLite.",
 		.usage = "[OPTIONS] | backup [OPTIONS] TO | restore [OPTIONS] FROM",
 		.epilogue =
-			"Who connects to a UNIX socket as root or as the server's own user is an administrator (group "
-			"system:masters);\non TCP users show certificates (O: groups, CN: user). `nacre pki` makes "
-			"them. The files are read again when they change.\n"
+			"Over a UNIX socket, root and the server's own user are administrators (group "
+			"system:masters).\nOver TCP, users are identified by certificates (O: groups, CN: user), which "
+			"`nacre pki` issues.\nChanged certificate files are read again without a restart.\n"
 			"Health is at /healthz, /livez and /readyz, metrics at /metrics.\n",
 		.opts = opts,
 	};
@@ -214,7 +215,7 @@ int main(int argc, char **argv) {
 		return backup_command(argc - 1, argv + 1);
 	int operand = opt_parse_or_exit(&prog, argc, argv);
 	if (operand < argc) {
-		fprintf(stderr, "%s: `%s` is no command: backup, restore, or options alone to serve; see --help\n",
+		fprintf(stderr, "%s: `%s` is not a command; the commands are backup and restore, see --help\n",
 		        prog.name, argv[operand]);
 		return 2;
 	}
@@ -226,7 +227,7 @@ int main(int argc, char **argv) {
 	log_init(prog.name, lv);
 	if (listen.n == 0) {
 		listen.v[listen.n++] = "unix:" RUN_DIR "/api.sock";
-		(void)!mkdir_p(RUN_DIR, 0755, NULL); /* without it listening fails, and says so */
+		(void)!mkdir_p(RUN_DIR, 0755, NULL); /* if this fails, listening fails with a message */
 	}
 	if (!p.files.cert != !p.files.key || (p.files.client_ca && !p.files.cert) ||
 	    (p.files.client_crl && !p.files.client_ca)) {
@@ -234,7 +235,7 @@ int main(int argc, char **argv) {
 		                        "needs both, and --client-crl-file needs --client-ca\"");
 		return 2;
 	}
-	umask(0077); /* the database is nobody else's to read */
+	umask(0077); /* no other user may read the database */
 	proc_raise_file_limit();
 	stats_register();
 	int r = nacre_apiserver_start(&p, database, &listen, &err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* nacre-controller: gives instances their addresses and hosts, watches the hosts, collects what nobody owns. */
+/* nacre-controller: gives instances their addresses and hosts, watches the hosts, deletes objects whose owners are
+ * gone. */
 
 #include "base/log.h"
 #include "base/metrics.h"
@@ -34,24 +35,28 @@ int main(int argc, char **argv) {
 	const struct opt opts[] = {
 		KUBE_ACCESS_OPTIONS(access),
 		{"identity", OPT_STR, &identity, "NAME",
-	         "Name in the leader lease; default: the host's name and a random part"},
+	         "Name in the leader lease (default: the host's name and a random part)"},
 		{"metrics", OPT_STR, &metrics, "LISTEN",
 	         "Serve /metrics, /healthz and /readyz on ADDRESS:PORT or unix:/PATH"},
-		{"lease-ms", OPT_I64, &lease, "MS", "Others take over the lead so long after the last renewal", 1000,
+		{"lease-ms", OPT_I64, &lease, "MS", "Time after the last renewal until another takes over", 1000,
 	         600000},
 		{"lease-deadline-ms", OPT_I64, &deadline, "MS",
-	         "Stop acting when the lease could not be renewed so long", 500, 600000},
-		{"lease-retry-ms", OPT_I64, &retry, "MS", "Between attempts to take or renew the lease", 100, 600000},
-		{"no-leader-election", OPT_FLAG, &no_election, NULL, "Act at once, whoever else does"},
-		{"host-grace", OPT_I64, &grace, "SECONDS", "For hosts without a lease: lost after so long", 1, 86400},
+	         "Stop acting if the lease could not be renewed for so long", 500, 600000},
+		{"lease-retry-ms", OPT_I64, &retry, "MS", "Time between attempts to take or renew the lease", 100,
+	         600000},
+		{"no-leader-election", OPT_FLAG, &no_election, NULL,
+	         "Act without a lease, even if another controller acts, too"},
+		{"host-grace", OPT_I64, &grace, "SECONDS", "Time until a host without a lease counts as lost", 1,
+	         86400},
 		{"log-level", OPT_STR, &level_name, "LEVEL", "error, warn, info or debug"},
 		{0},
 	};
 	const struct opt_program prog = {
 		.name = "nacre-controller",
-		.summary = "Gives instances their addresses and hosts, watches the hosts, collects what nobody owns",
+		.summary =
+			"Gives instances addresses and hosts, watches the hosts, deletes objects whose owners are gone",
 		.usage = "[OPTIONS]",
-		.epilogue = "Several may run at once: one leads, the others wait for its lease "
+		.epilogue = "Several controllers may run at once: one leads, the others wait for its lease "
 			    "(nacre-system/nacre-controller).",
 		.opts = opts,
 	};

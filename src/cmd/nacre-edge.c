@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * nacre-edge: runs on a gateway host. Joins the fabric as every host does, and connects the public overlay with the
- * routers outside, by BGP.
+ * nacre-edge: runs on a gateway host. It joins the fabric as every host does, and connects the public overlay with the
+ * routers outside by BGP.
  */
 
 #include <string.h>
@@ -25,20 +25,21 @@ struct program {
 	sd_event_source *tick;
 };
 
-static struct metric ready_metric = METRIC_GAUGE("nacre_edge_ready", "1 while the edge is as it should be.");
+static struct metric ready_metric = METRIC_GAUGE("nacre_edge_ready", "1 while the edge has its wanted state.");
 static struct metric peers_metric = METRIC_GAUGE("nacre_edge_peers", "EdgePeers of this edge.");
-static struct metric established_metric = METRIC_GAUGE("nacre_edge_peers_established", "Those whose session is up.");
+static struct metric established_metric =
+	METRIC_GAUGE("nacre_edge_peers_established", "EdgePeers of this edge whose session is established.");
 static struct metric announced_metric = METRIC_GAUGE("nacre_edge_prefixes_announced", "Prefixes announced by BGP.");
 static struct metric default4_metric = METRIC_GAUGE("nacre_edge_default_ipv4", "1 while it has an IPv4 default route.");
 static struct metric default6_metric = METRIC_GAUGE("nacre_edge_default_ipv6", "1 while it has an IPv6 default route.");
-static struct metric errors_metric = METRIC_COUNTER("nacre_edge_errors_total", "Things found wrong.");
+static struct metric errors_metric = METRIC_COUNTER("nacre_edge_errors_total", "Errors that were logged.");
 
 static bool is_ready(void *userdata) {
 	const struct program *p = userdata;
 	return edge_ready(p->edge) && fabric_ready(p->fabric);
 }
 
-/* Once a second is as fresh as anybody reads them. */
+/* Metrics are read at most about once a second. */
 static int nacre_edge_on_tick(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct program *p = userdata;
 	struct edge_stats st;
@@ -104,7 +105,7 @@ static void nacre_edge_stop(struct program *p) {
 	p->loop = sd_event_unref(p->loop);
 }
 
-/* 0, or what is wrong with the options. */
+/* 0, or an error that says what is wrong with the options. */
 static int check_options(const struct fabric_options *fo, const struct opt_list *uplinks, const char *overlay_ip,
                          struct fabric_config *fc, struct edge_config *ec, struct error *err) {
 	int r = fabric_options_apply(fo, fc, err);
@@ -127,7 +128,7 @@ int main(int argc, char **argv) {
 	const struct opt opts[] = {
 		FABRIC_OPTIONS(fo),
 		{"uplink", OPT_LIST, &uplinks, "NAME",
-	         "network device towards the routers outside, moved into `public`"},
+	         "network device towards the routers outside; moved into `public`"},
 		{"overlay-ip", OPT_STR, &overlay_ip, "ADDRESS",
 	         "the edge's IPv6 address in the public overlay, outside all AddressPools", 0, 0, true},
 		{"bgp-passwords", OPT_STR, &passwords, "DIR", "directory of the password files that EdgePeers name"},
@@ -140,9 +141,8 @@ int main(int argc, char **argv) {
 		.summary = "Connects the public overlay with the routers outside, by BGP.",
 		.usage = "--host NAME --vtep ADDRESS --asn N --nic NAME... --uplink NAME... --overlay-ip ADDRESS "
 			 "[OPTIONS]",
-		.epilogue =
-			"BGP sessions are EdgePeer objects that name this host. They, the routes and the VXLAN device\n"
-			"outlive the program; it takes them over when it starts.",
+		.epilogue = "BGP sessions are configured by EdgePeer objects that name this host. Sessions,\n"
+			    "routes and the VXLAN device outlive the program; it adopts them when it starts.",
 		.opts = opts,
 	};
 	struct fabric_config fc = {0};

@@ -22,7 +22,7 @@ struct node {
 	struct fabric *fabric;
 	struct agent *agent;
 	bool told_accel;
-	struct error failed; /* why the program ends */
+	struct error failed; /* the error with which the program ends */
 };
 
 static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on this host.");
@@ -31,8 +31,9 @@ static struct metric restarts =
 	METRIC_COUNTER("nacre_node_guest_restarts_total", "Machines started again after their end.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
-static struct metric unbounded = METRIC_GAUGE("nacre_node_cgroup_controllers_missing",
-                                              "Control group controllers (memory, cpu, pids, io) that guests lack.");
+static struct metric unbounded =
+	METRIC_GAUGE("nacre_node_cgroup_controllers_missing",
+                     "Control group controllers (memory, cpu, pids, io) that are missing for guests.");
 
 static void nacre_node_on_state(const char *what, const struct error *err, void *userdata) {
 	(void)userdata;
@@ -87,7 +88,7 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
-/* Once, at the start: controllers of a host don't come and go. */
+/* Once, at the start: the controllers of a host do not change later. */
 static void tell_cgroups(const struct agent *a) {
 	unsigned missing = agent_missing_controllers(a);
 	char names[32];
@@ -106,10 +107,10 @@ static int parse_accel(const char *name, enum hypervisor_accel *ret, struct erro
 			*ret = (enum hypervisor_accel)i;
 			return 0;
 		}
-	return error_set(err, EINVAL, "--accel: `%s` is none of auto, kvm, tcg", name);
+	return error_set(err, EINVAL, "--accel: `%s` is not auto, kvm or tcg", name);
 }
 
-/* The program nacre-vm that came with this one: beside it, in the build tree as when installed. */
+/* The path of nacre-vm in this program's directory, in the build tree as well as when installed. */
 static char *beside_this_program(const char *name) {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -204,7 +205,7 @@ static int nacre_node_run(const struct options *o, struct error *err) {
 	if (node.failed.code)
 		*err = node.failed;
 out:
-	/* While it still has something to tell of. */
+	/* Metrics use the agent, so they end before it. */
 	metrics_server_free(metrics);
 	return r;
 }
@@ -223,16 +224,16 @@ int main(int argc, char **argv) {
 	/* clang-format off */
 	const struct opt opts[] = {
 		FABRIC_OPTIONS(o.fabric),
-		{"images", OPT_STR, &o.images, "DIR", "directory that the files of Image objects are in", 0, 0, false},
+		{"images", OPT_STR, &o.images, "DIR", "directory of the files of Image objects", 0, 0, false},
 		{"state-dir", OPT_STR, &o.state_dir, "DIR", "directory for the disks of instances", 0, 0, false},
-		{"keep-removed", OPT_I64, &o.keep_removed, "SECONDS", "how long to keep the disk of an instance that the API doesn't know", 0, 1000000000, false},
-		{"disk-overcommit", OPT_I64, &o.disk_overcommit, "PERCENT", "how much more than there is for disks may be promised to them (default: 0)", 0, 10000, false},
-		{"stop-seconds", OPT_I64, &o.stop_s, "N", "a machine that is to stop is killed after so long (default: 60; nacre-vm needs 35)", 1, 3600, false},
-		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not run where control groups can't bound a guest", 0, 0, false},
+		{"keep-removed", OPT_I64, &o.keep_removed, "SECONDS", "how long to keep the disk of an instance that is not in the API", 0, 1000000000, false},
+		{"disk-overcommit", OPT_I64, &o.disk_overcommit, "PERCENT", "promise disks so much more than the space that exists (default: 0)", 0, 10000, false},
+		{"stop-seconds", OPT_I64, &o.stop_s, "N", "seconds until a machine that should stop is killed (default: 60; nacre-vm needs 35)", 1, 3600, false},
+		{"require-cgroups", OPT_FLAG, &o.require_cgroups, NULL, "do not start if control groups can't bound a guest", 0, 0, false},
 		{"vcpus", OPT_I64, &o.capacity.v[RESOURCE_vcpus], "N", "vCPUs to offer (default: as many as the host has)", 0, 65536, false},
 		{"memory-mib", OPT_I64, &o.capacity.v[RESOURCE_memory_mib], "N", "memory to offer (default: all but 1 GiB)", 0, 1 << 30, false},
-		{"accel", OPT_STR, &o.accel, "NAME", "kvm (or no guest runs), tcg (software emulation), or auto (kvm where it really boots a probe)", 0, 0, false},
-		{"uid-base", OPT_I64, &o.uid_base, "UID", "instances have two of the 120000 users after this one each: QEMU, and the root of its container", 1, 2000000000, false},
+		{"accel", OPT_STR, &o.accel, "NAME", "kvm (without KVM no guest runs), tcg (software emulation), or auto (kvm if it boots a probe)", 0, 0, false},
+		{"uid-base", OPT_I64, &o.uid_base, "UID", "the 120000 user ids after UID are for instances; each has two: for QEMU, and for root in its container", 1, 2000000000, false},
 		{"vm-program", OPT_STR, &o.vm, "FILE", "nacre-vm (default: beside this program)", 0, 0, false},
 		{"metrics", OPT_STR, &o.metrics, "ADDR:PORT", "serve metrics and health here, or at unix:PATH", 0, 0, false},
 		{"log-level", OPT_STR, &o.log_level, "LEVEL", "error, warn, info or debug", 0, 0, false},

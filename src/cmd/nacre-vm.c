@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * nacre-vm: the first process of an instance's container. Runs the machine that
- * CONFIG describes, announces its prefix, serves control and console, and when the machine
- * is over leaves the reason in exit.json and ends. nacre-node gives it all of them open
- * (vm/fds.h). SIGTERM presses the machine's power button.
+ * nacre-vm: the first process of an instance's container. It runs the machine that CONFIG describes, announces its
+ * prefix, and serves control and console. When the machine has ended, it writes the reason to exit.json and ends.
+ * nacre-node passes it all descriptors already open (vm/fds.h). SIGTERM presses the machine's power button.
  */
 
 #include <fcntl.h>
@@ -39,7 +38,7 @@ struct vm {
 static void on_changed(void *userdata) {
 	struct vm *vm = userdata;
 
-	/* NULL while the machine is being made. */
+	/* NULL until the machine is started */
 	if (vm->control)
 		control_changed(vm->control);
 }
@@ -73,7 +72,7 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
 	return 0;
 }
 
-/* Not loop_new(): SIGTERM is not the end of the loop here, but the beginning of the guest's. */
+/* Not loop_new(): SIGTERM does not end the loop here, but asks the guest to shut down. */
 static int make_loop(struct vm *vm, struct error *err) {
 	sigset_t set;
 
@@ -93,14 +92,14 @@ static int make_loop(struct vm *vm, struct error *err) {
 	return r < 0 ? error_errno(err, r, "create the event loop") : 0;
 }
 
-/* QEMU, which runs by now, keeps the limit that is large enough for a disk. */
+/* QEMU is running already and keeps its limit, which is large enough for a disk. */
 static int limit_own_files(struct error *err) {
 	const struct rlimit own = {VM_OWN_FILE_MAX, VM_OWN_FILE_MAX};
 
 	return setrlimit(RLIMIT_FSIZE, &own) < 0 ? error_errno(err, errno, "setrlimit") : 0;
 }
 
-/* With QEMU running as another user, killing it is all the privilege that is still needed. */
+/* QEMU runs as another user, so killing it is the only privilege that is still needed. */
 static int drop_capabilities(struct error *err) {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {{0}};
@@ -111,7 +110,7 @@ static int drop_capabilities(struct error *err) {
 	return 0;
 }
 
-/* Of the namespace that the socket FD is in. */
+/* Reads the MAC of an interface in the namespace of the socket FD. */
 static int interface_mac(int fd, const char *ifname, struct mac *ret, struct error *err) {
 	struct ifreq ifr = {0};
 
@@ -145,9 +144,9 @@ static int nacre_vm_run(struct vm *vm, const char *config_path, struct vm_fds *f
 	if (r < 0)
 		return error_prefix(err, "%s", config_path);
 	if ((c.tap[0] != 0) != (fds->fd[VM_FD_TAP] >= 0))
-		return error_set(err, EBADF, "the configuration and the given descriptors disagree about a tap");
+		return error_set(err, EBADF, "the configuration and the given descriptors do not agree on a tap");
 	r = make_loop(vm, err);
-	/* The guest's first question may come as soon as it runs. */
+	/* The guest may ask for a router as soon as it runs. */
 	if (r >= 0)
 		r = start_ra(vm, &c, fds, err);
 	if (r >= 0)
@@ -164,7 +163,7 @@ static int nacre_vm_run(struct vm *vm, const char *config_path, struct vm_fds *f
 	return r < 0 ? r : loop_run(vm->loop, err);
 }
 
-/* What an end in the midst of this leaves can't be parsed, and means what no word means (node/instdir.h). */
+/* If this is interrupted, exit.json can't be parsed, which has the same meaning as an empty file (node/instdir.h). */
 static void write_end(int fd, struct vm *vm, const struct error *failed) {
 	_buf_free_ struct buf text = {.max = CONTROL_LINE_MAX};
 	struct vm_status start = {.state = VM_ENDED, .end = VM_END_START_FAILED, .since_us = now_realtime_us()};
@@ -174,7 +173,7 @@ static void write_end(int fd, struct vm *vm, const struct error *failed) {
 		snprintf(start.message, sizeof(start.message), "%.*s", (int)sizeof(start.message) - 1, failed->msg);
 	vm_status_print(failed ? &start : machine_status(vm->machine), &text);
 	if (!text.failed && write_all(fd, text.data, text.len, &err) < 0)
-		log_error("can't leave the reason", "error=\"%s\"", err.msg);
+		log_error("can't write exit.json", "error=\"%s\"", err.msg);
 }
 
 int main(int argc, char **argv) {
@@ -184,7 +183,7 @@ int main(int argc, char **argv) {
 	         .type = OPT_STR,
 	         .dest = &config,
 	         .arg = "FILE",
-	         .help = "what the machine is made of",
+	         .help = "configuration of the machine",
 	         .required = true},
 		{0},
 	};

@@ -31,13 +31,15 @@ static int cmd_up(int argc, char **argv) {
 	const struct opt opts[] = {
 		OPT_LAB_NAME(name),
 		{"hosts", OPT_I64, &hosts, "N", "how many hosts", 1, LAB_HOSTS_MAX, false},
-		{"images", OPT_STR, &images, "DIR", "guest images, made by scripts/guest-image.sh", 0, 0, false},
+		{"images", OPT_STR, &images, "DIR", "directory of guest images, made by scripts/guest-image.sh", 0, 0,
+	         false},
 		{"api", OPT_STR, &api, "SERVER", "nacre: nacre-apiserver; kubernetes: kube-apiserver and etcd", 0, 0,
 	         false},
 		{"oracle-dir", OPT_STR, &oracle, "DIR",
-	         "kube-apiserver, etcd and kubectl (default: " LAB_ORACLE_DIR "), made by tests/oracle/build", 0, 0,
-	         false},
-		{"keep", OPT_FLAG, &o.keep, NULL, "leave a lab that fails to come up as it is", 0, 0, false},
+	         "directory of kube-apiserver, etcd and kubectl, made by tests/oracle/build (default: " LAB_ORACLE_DIR
+	         ")",
+	         0, 0, false},
+		{"keep", OPT_FLAG, &o.keep, NULL, "keep a lab that failed to come up, for inspection", 0, 0, false},
 		{"no-instance", OPT_FLAG, &o.no_instance, NULL, "don't wait for the first instance", 0, 0, false},
 		{0},
 	};
@@ -66,7 +68,7 @@ static int cmd_up(int argc, char **argv) {
 	return lab_up(&lab, &o, &err) < 0 ? command_failed(prog.name, &err) : 0;
 }
 
-/* The commands that take --name only. RET_OPERANDS: index of the first operand. */
+/* Parses the options of commands that take only --name. RET_OPERANDS: index of the first operand. */
 static void parse_name(const char *command, const char *summary, const char *usage, int argc, char **argv,
                        const char **name, int *ret_operands) {
 	const struct opt opts[] = {{"name", OPT_STR, name, "NAME", "which lab", 0, 0, false}, {0}};
@@ -86,13 +88,13 @@ static int cmd_down(int argc, char **argv) {
 	struct lab lab;
 	struct progress p;
 	_close_ int lock = -1;
-	parse_name(what, "Takes a lab away, whatever state it is in.", "[OPTIONS]", argc, argv, &name, &i);
+	parse_name(what, "Removes a lab, whatever state it is in.", "[OPTIONS]", argc, argv, &name, &i);
 	progress_init(&p);
 	int r = lab_init(&lab, name, &err);
 	if (r >= 0 && geteuid() != 0)
 		r = error_set(&err, EPERM, "needs root; run it with sudo");
 	if (r >= 0 && (r = lab_lock(&lab, &lock, &err)) == -ENOENT)
-		r = 0; /* its directory is gone, but something else may be left */
+		r = 0; /* the lab's directory is gone, but other parts may be left */
 	if (r >= 0)
 		r = lab_down(&lab, &p, &found, &err);
 	if (r < 0)
@@ -188,12 +190,12 @@ static int cmd_kubeconfig(int argc, char **argv) {
 static int cmd_lab(int argc, char **argv) {
 	static const struct command commands[] = {
 		{"up", "bring up a data centre in a box", cmd_up},
-		{"down", "take it away", cmd_down},
-		{"status", "show how its parts are", cmd_status},
+		{"down", "remove the lab", cmd_down},
+		{"status", "show the state of its parts", cmd_status},
 		{"list", "list the labs of this machine", cmd_list},
-		{"exec", "run a command at a place in it", cmd_exec},
-		{"restart", "restart a daemon of it", cmd_restart},
-		{"kubeconfig", "print the path of its kubeconfig", cmd_kubeconfig},
+		{"exec", "run a command at a place in the lab", cmd_exec},
+		{"restart", "restart a daemon of the lab", cmd_restart},
+		{"kubeconfig", "print the path of the lab's kubeconfig", cmd_kubeconfig},
 		{0},
 	};
 	return command_run(commands, "nacre lab", "A small data centre in network namespaces of this machine.", argc,
@@ -226,7 +228,7 @@ static int cmd_rbac(int argc, char **argv) {
 
 static int cmd_admission(int argc, char **argv) {
 	return print_made(argc, argv, "nacre admission",
-	                  "Prints the admission policies as YAML that a kube-apiserver needs beside the roles.",
+	                  "Prints the admission policies, which a kube-apiserver needs beside the roles, as YAML.",
 	                  admission_yaml);
 }
 
@@ -240,7 +242,7 @@ static int cmd_console(int argc, char **argv) {
 	bool raw = false;
 	const struct opt opts[] = {
 		{"name", OPT_STR, &name, "NAME", "which lab", 0, 0, false},
-		{"raw", OPT_FLAG, &raw, NULL, "pass all that the guest writes, escape sequences too", 0, 0, false},
+		{"raw", OPT_FLAG, &raw, NULL, "show all output of the guest, even escape sequences", 0, 0, false},
 		{0}};
 	const struct opt_program prog = {"nacre console", "Connects to the serial console of an instance; Ctrl-] ends.",
 	                                 "[OPTIONS] TENANT/NAME", NULL, opts};
@@ -259,7 +261,7 @@ int main(int argc, char **argv) {
 		{"lab", "a data centre in a box: up, down, status, ...", cmd_lab},
 		{"pki", "certificates: an authority, servers, clients", cmd_pki},
 		{"export", "write all objects of a cloud into a file", cmd_export},
-		{"import", "make the objects of such a file on another server", cmd_import},
+		{"import", "create the objects of such a file on another server", cmd_import},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},

@@ -9,13 +9,13 @@
 
 #define OPT_DAYS(var) \
 	{ "days", OPT_I64, &(var), "N", "how long it is valid (default: 365)", 1, PKI_CA_DAYS, false }
-#define OPT_IF_DUE(var)                                                                                               \
-	{                                                                                                             \
-		"if-due", OPT_FLAG, &(var), NULL, "do nothing unless it is missing or in the last third of its life", \
-			0, 0, false                                                                                   \
+#define OPT_IF_DUE(var)                                                                                              \
+	{                                                                                                            \
+		"if-due", OPT_FLAG, &(var), NULL,                                                                    \
+			"do nothing unless the certificate is missing or in the last third of its life", 0, 0, false \
 	}
 
-/* The one operand of PROG, the directory of the authority. It may come before the options, too. */
+/* The operand of PROG, the directory of the authority. It may also come before the options. */
 static const char *directory(const struct opt_program *prog, int argc, char **argv) {
 	if (argc > 2 && argv[1][0] != '-') {
 		char *dir = argv[1];
@@ -33,13 +33,13 @@ static int cmd_init(int argc, char **argv) {
 	const char *name = "nacre";
 	const struct opt opts[] = {{"name", OPT_STR, &name, "NAME", "common name of the authority", 0, 0, false}, {0}};
 	const struct opt_program prog = {"nacre pki init",
-	                                 "Makes an authority, DIR/ca.crt and DIR/ca.key, unless there is one.",
+	                                 "Creates an authority, DIR/ca.crt and DIR/ca.key, unless it exists.",
 	                                 "DIR [OPTIONS]", NULL, opts};
 	struct error err = {0};
 	return pki_init(directory(&prog, argc, argv), name, &err) < 0 ? command_failed(prog.name, &err) : 0;
 }
 
-/* Where RQ's files go: OUT, or DIR/NAME. */
+/* Issues RQ's certificate and key as PREFIX = OUT, or DIR/NAME if OUT is NULL. */
 static int cmd_pki_issue(const char *what, const char *dir, const struct pki_request *rq, const char *out,
                          bool if_due) {
 	char file[PKI_NAME_MAX + 1];
@@ -68,7 +68,7 @@ static int cmd_server(int argc, char **argv) {
 		{0},
 	};
 	const struct opt_program prog = {"nacre pki server", "Issues the certificate of a server.", "DIR [OPTIONS]",
-	                                 "A server that runs takes up the new files by itself.\n", opts};
+	                                 "A running server reads the new files by itself.\n", opts};
 	const char *all[2 * OPT_LIST_MAX], *dir = directory(&prog, argc, argv);
 	size_t n = 0;
 	for (size_t i = 0; i < names.n; i++)
@@ -95,12 +95,12 @@ static int cmd_client(int argc, char **argv) {
 		OPT_DAYS(rq.days),
 		OPT_IF_DUE(if_due),
 		{"out", OPT_STR, &out, "PREFIX",
-	         "write PREFIX.crt and PREFIX.key (default: DIR/NAME, with '-' for what is unusual in a file's name)",
+	         "write PREFIX.crt and PREFIX.key (default: DIR/NAME, with '-' for characters unusual in file names)",
 	         0, 0, false},
 		{0},
 	};
 	const struct opt_program prog = {"nacre pki client", "Issues the certificate of a client.", "DIR [OPTIONS]",
-	                                 "The operator is a user of group system:masters.\n", opts};
+	                                 "Members of the group system:masters are administrators.\n", opts};
 	const char *dir = directory(&prog, argc, argv);
 	rq.groups = groups.v;
 	rq.n_groups = groups.n;
@@ -120,8 +120,7 @@ static int cmd_kubeconfig(int argc, char **argv) {
 		{"namespace", OPT_STR, &k.ns, "NAMESPACE", "namespace to work in", 0, 0, false},
 		{"cluster", OPT_STR, &k.cluster, "NAME", "name of the cluster (default: nacre)", 0, 0, false},
 		OPT_DAYS(rq.days),
-		{"out", OPT_STR, &out, "FILE", "where to write it, mode 0600 (default: DIR/NAME.kubeconfig)", 0, 0,
-	         false},
+		{"out", OPT_STR, &out, "FILE", "file to write, mode 0600 (default: DIR/NAME.kubeconfig)", 0, 0, false},
 		{0},
 	};
 	const struct opt_program prog = {"nacre pki kubeconfig",
@@ -142,14 +141,14 @@ static int cmd_revoke(int argc, char **argv) {
 	struct opt_list serials = {0};
 	const struct opt opts[] = {
 		{"serial", OPT_LIST, &serials, "HEX",
-	         "serial number of a certificate that nobody has any more; may be given several times", 0, 0, false},
+	         "serial number of a certificate of which no copy is left; may be given several times", 0, 0, false},
 		{0}};
 	const struct opt_program prog = {
 		"nacre pki revoke",
-		"Puts certificates (files, or kubeconfigs that hold them) onto DIR/ca.crl, the list of those that\n"
-		"nacre-apiserver refuses: give it that file as --client-crl-file. Without a FILE the list is signed "
-		"anew.",
-		"[OPTIONS] DIR [FILE...]", "A server that runs takes up the new list within seconds.\n", opts};
+		"Adds certificates (files, or kubeconfigs that hold them) to DIR/ca.crl, the list of revoked\n"
+		"certificates. nacre-apiserver refuses them if started with --client-crl-file DIR/ca.crl. Without a "
+		"FILE\nthe list is only signed anew.",
+		"[OPTIONS] DIR [FILE...]", "A running server reads the new list within seconds.\n", opts};
 	struct error err = {0};
 	size_t n;
 	int i = opt_parse_or_exit(&prog, argc, argv);
@@ -166,10 +165,9 @@ static int cmd_check(int argc, char **argv) {
 	const struct opt opts[] = {{0}};
 	const struct opt_program prog = {
 		"nacre pki check",
-		"Says of each certificate whose it is and when it ends, and of each private key if clients refuse it.\n"
-		"Files are PEM or kubeconfigs. Exits with 1 if one is due to be issued anew: a certificate in the "
-		"last\n"
-		"third of its life or past it, a key in a form that some clients refuse.",
+		"Prints the owner and the end of each certificate, and whether some clients refuse a private key.\n"
+		"Files are PEM or kubeconfigs. Exits with 1 if one should be issued anew: a certificate in the last\n"
+		"third of its life or past its end, or a key in a form that some clients refuse.",
 		"[OPTIONS] FILE...", NULL, opts};
 	struct error err = {0};
 	struct pki_info info;
@@ -188,8 +186,8 @@ static int cmd_check(int argc, char **argv) {
 			printf("%s: a private key\n", argv[i]);
 		if (info.refused)
 			printf("%s: the private key is refused by some clients: %s; issue key and certificate anew, or "
-			       "write the same key again (umask 077; openssl ec -in OLD -out NEW; mv NEW OLD), as for "
-			       "the keys of authorities and tokens\n",
+			       "convert the key (umask 077; openssl ec -in OLD -out NEW; mv NEW OLD); keys of "
+			       "authorities and tokens must be converted\n",
 			       argv[i], info.refused);
 		status |= info.due;
 	}
@@ -203,7 +201,7 @@ int cmd_pki(int argc, char **argv) {
 		{"client", "issue the certificate of a client", cmd_client},
 		{"kubeconfig", "write a kubeconfig for a client", cmd_kubeconfig},
 		{"revoke", "revoke certificates", cmd_revoke},
-		{"check", "tell whose a certificate is, and when it ends", cmd_check},
+		{"check", "print the owner and the end of certificates", cmd_check},
 		{0},
 	};
 	return command_run(commands, "nacre pki", "The certificate authority of a cloud, in a directory.", argc, argv);

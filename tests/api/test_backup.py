@@ -241,5 +241,5 @@ def test_unknown_command(tmp_path):
     for words in (["bakup"], ["bakup", "--database", str(tmp_path / "db"), str(tmp_path / "copy")],
                   ["--database", str(tmp_path / "db"), "serve"]):
         out = command(*words, status=2)
-        assert "is no command" in out and "restore" in out, out
+        assert "is not a command" in out and "restore" in out, out
     assert os.listdir(tmp_path) == []

@@ -204,7 +204,7 @@ def test_moved(server, other, tmp_path):
     observed = {c["type"]: c.get("observedGeneration") for c in web["status"]["conditions"]}
     assert observed == {"Ready": 1, "Scheduled": None} and web["metadata"]["generation"] == 1
     # Import again: everything is there.
-    assert ", of which 0 were to be made" in bring(other, file)
+    assert ", of which 0 were missing" in bring(other, file)
     # And back.
     back = tmp_path / "back"
     back.mkdir()
