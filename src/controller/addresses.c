@@ -54,7 +54,7 @@ static void pool_free(struct addresses *a, struct pool *p) {
 	free(p);
 }
 
-/* The number of VALUE in the pool: the other way round of addresspool_value(), and checked against it. */
+/* The number of VALUE in the pool: the inverse of addresspool_value(), which also checks the result. */
 static bool pool_value_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
 	char again[PREFIX_STR_MAX];
 	uint64_t v = 0;
@@ -76,11 +76,11 @@ static bool pool_value_index(const struct addresspool_spec *spec, const char *va
 			return false;
 		if (p.len != len || !prefix_contains(&pool, &p))
 			return false;
-		/* The bits between the two lengths. More than 64 of them don't occur: the total is an int64. */
+		/* The bits between the two lengths. There are at most 64 of them, because the total is an int64. */
 		for (unsigned bit = pool.len; bit < len; bit++)
 			v = v << 1 | (p.addr.bytes[bit / 8] >> (7 - bit % 8) & 1);
 	}
-	/* Whether the first value is left out is known to addresspool_value() alone. */
+	/* Only addresspool_value() knows whether the first value of the pool is left out. */
 	for (int skip = 0; skip < 2; skip++)
 		if (v >= (uint64_t)skip && addresspool_value(spec, v - (uint64_t)skip, again) == 0 &&
 		    streq(again, value)) {
@@ -94,7 +94,7 @@ static bool pool_value_index(const struct addresspool_spec *spec, const char *va
 static void pool_give(struct addresses *a, struct pool *p, uint64_t v) {
 	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
 	if (ranges_give(&p->ranges, v) < 0)
-		abort(); /* a value that counts as used for ever is lost */
+		abort(); /* the value would count as used for ever */
 	if (obj)
 		room_of_values(a->c, obj->spec->use);
 }
@@ -108,10 +108,10 @@ static void pool_mark(struct addresses *a, const struct allocation *al, bool tak
 	if (!taken)
 		pool_give(a, p, v);
 	else if (ranges_take(&p->ranges, v) < 0)
-		abort(); /* somebody else would be promised it */
+		abort(); /* the value would be promised to somebody else */
 }
 
-/* Begins afresh with what the cache holds. */
+/* Rebuilds the free values of the pool from the Allocations in the cache. */
 static void pool_fill(struct addresses *a, struct pool *p, const struct addresspool *obj) {
 	const struct allocation *al;
 	uint64_t next = p->ranges.next;
@@ -148,7 +148,10 @@ int64_t addresses_used(const struct addresses *a, const char *pool) {
 
 /* ---- allocations ---- */
 
-/* Frees values that were refused because somebody else had them, if nothing was heard of them since. */
+/*
+ * If a create was refused because somebody else has the value, the value counts as used. After a full list it is free
+ * again unless the cache has an Allocation for it.
+ */
 static void addresses_allocations_synced(struct controller *c) {
 	struct addresses *a = addresses_of(c);
 	struct pool *p;
@@ -169,7 +172,7 @@ static void addresses_allocation_changed(struct controller *c, const struct kube
 	struct addresses *a = addresses_of(c);
 	const struct allocation *al = ch->obj;
 	if (ch->type == KUBE_MODIFIED)
-		return; /* nothing of its spec can change */
+		return; /* the spec of an Allocation can't change */
 	pool_mark(a, al, ch->type == KUBE_ADDED);
 }
 
@@ -210,8 +213,9 @@ WORK_THEN_DEFINE(allocation_created, struct reservation)
 static void allocation_created(struct work *w, const struct kube_response *r, const struct reservation *res) {
 	struct pool *p = pool_find(addresses_of(work_controller(w)), res->pool);
 	/*
-	 * If it was refused because somebody has it already, it stays taken; the watch will tell of it. If there was no
-	 * answer, perhaps it was created; then the watch marks it again.
+	 * If the create was refused because the value's Allocation exists, the value stays taken; the watch brings that
+	 * Allocation. If there was no answer, the Allocation may have been created; then the watch marks the value
+	 * again.
 	 */
 	if (r->error < 0)
 		room_write_failed(work_controller(w), r->error);
@@ -263,7 +267,10 @@ static void allocation_begin(struct work *w, struct pool *p, const struct addres
 	api_free(&api_kind_allocation, al);
 }
 
-/* In use only once the pool can't vanish under its values, and nobody older has the same ones. */
+/*
+ * Values are taken only from a pool that has its finalizer, so that it can't vanish under them, and that overlaps no
+ * older pool.
+ */
 static bool pool_is_usable(const struct addresspool *obj) {
 	const struct addresspool_status *st = obj->status;
 	return !obj->meta.deletion_timestamp && has_finalizer(&obj->meta, FINALIZER_POOL) && st &&
@@ -326,7 +333,7 @@ const char *addresses_explain(const struct addresses *a, enum use use, char *msg
 	}
 	if (promised)
 		snprintf(msg, size,
-		         "what is free in AddressPools with use %s is promised to instances that are being placed",
+		         "all free values of AddressPools with use %s are promised to instances that are being placed",
 		         use_names[use]);
 	else if (full)
 		snprintf(msg, size, "AddressPool %s is full; add a pool with use %s, or delete instances", names,

@@ -19,7 +19,7 @@ static inline struct addresses *addresses_of(const struct controller *c) {
 enum use { USE_INSTANCE, USE_DELEGATED, USE_OVERLAY, USE_MAC, N_USES };
 extern const char *const use_names[N_USES];
 
-/* What a value is for, told by its form. */
+/* The use of VALUE, which its form shows. */
 enum use value_use(const char *value);
 
 /* The first Allocation of the Instance with this id that is for USE and not released; NULL if none. */
@@ -31,8 +31,8 @@ const struct allocation *addresses_owned_next(const struct addresses *a, const c
 bool addresses_has(const struct addresses *a, const struct instance *i, enum use use);
 
 /*
- * Reserves a free value of any usable pool for USE that isn't promised, and begins to create its Allocation for OWNER
- * in W. If there is none: -ENOSPC and REASON and MSG as from addresses_explain().
+ * Reserves a free value for USE that isn't promised, of any usable pool, and begins to create its Allocation for OWNER
+ * in W. If there is none, returns -ENOSPC, with REASON and MSG as from addresses_explain().
  */
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
                        const char **reason, char *msg, size_t size) _must_use_;
@@ -41,14 +41,19 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 uint64_t addresses_room(const struct addresses *a, const char *use);
 /* Why there is no room: a REASON ("PoolExhausted", "PoolMissing") and MSG. */
 const char *addresses_explain(const struct addresses *a, enum use use, char *msg, size_t size);
-/* Promises a value for USE to somebody. The promise ends when he takes one, or when it is taken back. */
+/*
+ * Promises a value for USE. addresses_spend() ends the promise when its holder takes a value, addresses_take_back()
+ * when the holder needs none any more.
+ */
 void addresses_promise(struct addresses *a, enum use use);
 void addresses_spend(struct addresses *a, enum use use);
 void addresses_take_back(struct addresses *a, enum use use);
-/* Values of the pool in use, those reserved for requests in flight included. */
+/* How many values of the pool are in use, including those reserved for requests in flight. */
 int64_t addresses_used(const struct addresses *a, const char *pool);
 
-/* Seconds for which a value that was given back is kept. */
+/* Seconds for which the value of AL is kept from others after it was released. */
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al);
-/* Begins to give AL (not released yet) back: deletes it, or marks it released if its pool has a quarantine. */
+/*
+ * Begins to release AL, which must not be released yet: deletes it, or marks it released if its pool has a quarantine.
+ */
 void addresses_release(struct work *w, const struct allocation *al);

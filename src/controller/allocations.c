@@ -9,7 +9,7 @@
 #include "controller/addresses.h"
 #include "controller/owner.h"
 
-/* Deletes a released Allocation when its quarantine is over, or comes back then. */
+/* Deletes a released Allocation if its quarantine is over; otherwise queues it for that time. */
 static void allocation_after_quarantine(struct work *w, const struct allocation *al) {
 	uint64_t since, now = now_realtime_us();
 	uint64_t wait = (uint64_t)addresses_quarantine(work_controller(w), al) * USEC_PER_SEC;

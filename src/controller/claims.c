@@ -55,7 +55,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 	char name[64];
 	if (!h)
 		return CLAIM_UNKNOWN;
-	/* A name that another owner needs can't wait until more is known. */
+	/* An Endpoint must not occupy a name that another owner needs, so the name is judged before more is known. */
 	const bool own = endpoint_name_is_own(e);
 	if (!own && (starts_with(e->meta.name, ENDPOINT_OF_INSTANCE) || starts_with(e->meta.name, ENDPOINT_OF_EDGE)))
 		return WRONG("its name is for another owner");
@@ -68,7 +68,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 		               : found;
 	}
 	if (e->spec->owner)
-		return CLAIM_GOOD; /* owner.c sees to owners that are gone */
+		return CLAIM_GOOD; /* owner.c handles owners that are gone */
 	allocation_name(e->spec->ip, name);
 	const struct allocation *a = kube_cache_get(controller_cache(c, &api_kind_allocation), NULL, name);
 	if (a && streq(a->spec->owner->kind, "Instance"))
@@ -77,7 +77,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 	return CLAIM_GOOD;
 }
 
-/* Host and Instance were asked for: the caches know what the server does. */
+/* The server was asked for the Host and the Instance, so the caches have what the server has. */
 static void claims_settle(struct work *w, const struct endpoint *e) {
 	struct controller *c = work_controller(w);
 	char why[256];

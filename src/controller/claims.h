@@ -2,18 +2,18 @@
 #pragma once
 
 /*
- * What an Endpoint claims must be true: its name is its owner's, the VTEP is its Host's, the addresses and routes are
- * what its Instance was given, and the Instance is on that host. Otherwise a host that was broken into draws other
- * people's traffic. nacre-apiserver refuses such an Endpoint as its agent writes it; on a kube-apiserver, where no
- * policy can look that up, it is deleted here.
+ * Checks what an Endpoint claims: its name must be its owner's, its VTEP its Host's, its addresses and routes those
+ * that its Instance was given, and the Instance must be on that host. Without this check a compromised host could draw
+ * other tenants' traffic. nacre-apiserver refuses a false Endpoint when the agent writes it. On a kube-apiserver no
+ * policy can look these objects up, so the controller deletes the Endpoint.
  *
- * What can't be judged yet (a Host or Instance that isn't there, or knows less than the Endpoint says) is left alone.
- * And a cache may be behind: before anything goes the server is asked for Host and Instance, and only that state of the
- * Endpoint is deleted which was judged.
+ * An Endpoint that can't be judged yet (its Host or Instance is missing, or knows less than the Endpoint says) is left
+ * alone. The caches may be behind: before a deletion the server is asked for the Host and the Instance, and only the
+ * version of the Endpoint that was judged is deleted.
  */
 
 #include "api/endpoint.h"
 #include "controller/work.h"
 
-/* True if E seems to claim what isn't its Host's and the server is being asked, which may end in its deletion. */
+/* True if E seems to claim what isn't its Host's. Then the server is being asked, and E may be deleted after that. */
 bool claims_check(struct work *w, const struct endpoint *e);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One Cluster: its members NAME-0, NAME-1, … are made, kept alike, and deleted from the highest number down. Those that
- * have no host yet are a gang: quotas let them in as one, they are made, and when hosts and values are found for all of
- * them at one moment, each is kept a seat (seats.h), takes its addresses and binds. Members that have a host already,
- * before the cluster grew or a controller died, are not part of it.
+ * One Cluster: its members NAME-0, NAME-1, … are created, kept like the template, and deleted from the highest number
+ * down. The members that have no host yet are a gang. The quotas admit the gang as a whole; then its members are
+ * created. When hosts and values are found for all of them at one moment, each member is given a seat (seats.h), takes
+ * its addresses and is bound. Members that have a host already, because the cluster grew or a controller died, are not
+ * part of the gang.
  *
- * Quota, room and values are taken for the gang as a whole, in that order, or not at all; so of two that fit alone but
- * not together, one gets all. A gang that waits for quota has no members, one that waits for room has no seats, and one
- * that waits for values has neither seats nor members with values.
+ * Quota, room and values are taken for the gang as a whole, in that order, or not at all. So if two gangs fit alone but
+ * not together, one of them gets everything. A gang that waits for quota has no members, one that waits for room has no
+ * seats, and one that waits for values has neither seats nor members with values.
  *
- * Each look compares anew what there is with what should be, and begins as many requests as a piece of work holds.
+ * Each look compares what exists with what should exist, and begins as many requests as one piece of work may begin.
  */
 
 #include <inttypes.h>
@@ -31,18 +32,18 @@
 
 #define MESSAGE_MAX 1024
 
-/* What a look finds. All pointers are the caches'. */
+/* What a look finds. All pointers point into the caches. */
 struct look {
 	struct work *w;
 	struct controller *c;
 	const struct cluster *cl;
 	const struct instancetype *type; /* NULL: not there */
 	size_t want, exist, ready;
-	size_t unbound;                           /* wanted ones without a host, those that don't exist yet included */
+	size_t unbound;                           /* wanted members without a host, existing or not */
 	const struct instance *v[CLUSTER_MAX];    /* by number */
-	const struct instance *gang[CLUSTER_MAX]; /* unbound members there are */
+	const struct instance *gang[CLUSTER_MAX]; /* unbound members that exist */
 	size_t n_gang;
-	struct room_want want_room;  /* n is 0: it waits for none */
+	struct room_want want_room;  /* n is 0: it doesn't wait for room */
 	const char *status, *reason; /* of condition Scheduled */
 	char message[MESSAGE_MAX];
 };
@@ -77,13 +78,13 @@ static int64_t member_number(const struct instance *i, const char *cluster) {
 	return n;
 }
 
-/* What has an owner of that name, and may be another Cluster's: see cluster_has_member(). */
+/* The next Instance whose owner is a Cluster of this name, perhaps an earlier Cluster: see cluster_has_member(). */
 static const struct instance *cluster_next(const struct controller *c, const struct cluster *cl,
                                            const struct instance *prev) {
 	return gangs_member_next(gangs_of(c), cl->meta.ns, cl->meta.name, prev);
 }
 
-/* One op is always left for the status. */
+/* One request is always left for the status. */
 static bool look_may_begin(const struct look *l) {
 	return work_room(l->w) > 1;
 }
@@ -177,7 +178,7 @@ static const struct api_condition *cluster_condition(const struct cluster *cl, c
 	return cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, type) : NULL;
 }
 
-/* True if NOW says something else about the members that wait than OLD. */
+/* True if NOW says something else than OLD about the members that wait. */
 static bool cluster_tells_more(const struct cluster *old, const struct cluster *now) {
 	const struct api_condition *a = cluster_condition(old, "Scheduled"), *b = cluster_condition(now, "Scheduled");
 	return b &&
@@ -196,7 +197,7 @@ static void cluster_event(struct controller *c, const struct cluster *old, const
 	bool ok = b && streq(b->status, "True");
 	if (!b || (a && streq(a->status, b->status) && streq(a->reason, b->reason) && streq(a->message, b->message)))
 		return;
-	/* That it is under way, and not ready until it is, is nothing to be warned of. */
+	/* Being under way, and therefore not ready, is no reason for a warning. */
 	if (!ok && (!failed || streq(b->reason, "Gathering")))
 		return;
 	kube_event(controller_recorder(c), &api_kind_cluster, now, ok ? KUBE_EVENT_NORMAL : KUBE_EVENT_WARNING,
@@ -233,7 +234,7 @@ static void cluster_patch_status(struct work *w, const struct cluster *cl, struc
 
 /* ---- making ---- */
 
-/* A quota or a rule of the server stands in the way of a member. */
+/* The server refused to create a member, because of a quota or another rule. */
 static void member_created(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
 	if (r->error != -EACCES)
 		return;
@@ -241,7 +242,7 @@ static void member_created(struct work *w, const struct kube_response *r, _unuse
 	work_again(w, 0);
 }
 
-/* Begins to make what is missing. */
+/* Begins to create the missing members. */
 static void members_create(struct look *l) {
 	for (size_t n = 0; n < l->want && look_may_begin(l); n++) {
 		if (l->v[n])
@@ -262,7 +263,7 @@ static void member_delete(struct look *l, const struct instance *i) {
 		work_delete(l->w, &api_kind_instance, &i->meta);
 }
 
-/* Members of a gang that waits for others to make room: they never had a host, and hold what others may need. */
+/* Deletes the gang's members: they never had a host, and they hold what others may need. */
 static void gang_withdraw(struct look *l) {
 	quotas_release_gang(quotas_of(l->c), &l->cl->meta);
 	for (size_t k = l->n_gang; k-- > 0;)
@@ -271,7 +272,7 @@ static void gang_withdraw(struct look *l) {
 
 /* ---- the gang ---- */
 
-/* False: it was refused, and L says why. */
+/* False: the quotas refuse the gang, and L says why. */
 static bool gang_admit(struct look *l) {
 	char msg[QUOTA_MESSAGE_MAX];
 	if (quotas_admit_gang(quotas_of(l->c), &l->cl->meta, l->type, l->unbound, msg))
@@ -281,7 +282,7 @@ static bool gang_admit(struct look *l) {
 	return false;
 }
 
-/* True if the server refused a member: the rest of the gang makes way. */
+/* True if the server refused a member; then the rest of the gang must give way to others. */
 static bool gang_must_make_way(struct look *l) {
 	uint64_t left;
 	const char *why = gangs_refused(gangs_of(l->c), work_key(l->w), &left);
@@ -292,7 +293,7 @@ static bool gang_must_make_way(struct look *l) {
 	return true;
 }
 
-/* True if there are values for the N members V; else L tells what is short. */
+/* True if there are values for the N members V; otherwise L says which values are short. */
 static bool gang_has_values(struct look *l, const struct instance *const *v, size_t n) {
 	const struct addresses *a = addresses_of(l->c);
 	for (enum use u = 0; u < N_USES; u++) {
@@ -311,7 +312,7 @@ static bool gang_has_values(struct look *l, const struct instance *const *v, siz
 	return true;
 }
 
-/* A gang that waits for values keeps none from others: members that took some are made anew. */
+/* A gang that waits for values must not keep any from others: members that have some are deleted and created again. */
 static void gang_give_back_values(struct look *l) {
 	for (size_t k = l->n_gang; k-- > 0;)
 		for (enum use u = 0; u < N_USES; u++)
@@ -321,7 +322,7 @@ static void gang_give_back_values(struct look *l) {
 			}
 }
 
-/* Keeps seats for the N members V, if there are hosts and values for each; else L tells what is short. */
+/* Keeps seats for the N members V if there are hosts and values for each; otherwise L says what is short. */
 static bool gang_keep_seats(struct look *l, const struct instance *const *v, size_t n) {
 	struct controller *c = l->c;
 	char why[FIT_MESSAGE_MAX];
@@ -343,7 +344,7 @@ static bool gang_keep_seats(struct look *l, const struct instance *const *v, siz
 	return all;
 }
 
-/* Sees to it that all of the gang have seats, or none. */
+/* Gives seats to all members of the gang, or to none. */
 static void gang_seat(struct look *l) {
 	struct controller *c = l->c;
 	const struct instance *v[CLUSTER_MAX];
@@ -356,7 +357,7 @@ static void gang_seat(struct look *l) {
 		}
 	}
 	if (!n || gang_keep_seats(l, v, n)) {
-		look_say(l, "False", "Gathering", "hosts are found for all members, which are being bound");
+		look_say(l, "False", "Gathering", "hosts are found for all members; they are being bound");
 		if (n)
 			log_info("gang placed", "cluster=%s members=%zu seated_before=%zu", work_key(l->w), n,
 			         l->n_gang - n);
@@ -389,14 +390,15 @@ static void gang_place(struct look *l) {
 		waits = false;
 	} else if (foreign) {
 		look_say(l, "False", "NameTaken",
-		         "Instance %s is there and no member of this Cluster; delete it, or give the Cluster another "
-		         "name",
+		         "Instance %s exists and is not a member of this Cluster; delete it, or give the Cluster "
+		         "another name",
 		         foreign->meta.name);
 		l->want_room =
 			(struct room_want){.sort = ROOM_NAME, .of = kube_key(m->ns, foreign->meta.name, taken), .n = 1};
 	} else if (leaving) {
-		look_say(l, "False", "Gathering", "member %s is being deleted, and then made anew", leaving->meta.name);
-		return; /* its end brings us back */
+		look_say(l, "False", "Gathering", "member %s is being deleted; it is created again after that",
+		         leaving->meta.name);
+		return; /* its deletion causes the next look */
 	} else if (!l->type) {
 		look_say(l, "False", "InstanceTypeMissing", "InstanceType `%s` does not exist",
 		         l->cl->spec->template->type);
@@ -408,12 +410,12 @@ static void gang_place(struct look *l) {
 		if (l->n_gang == l->unbound)
 			gang_seat(l);
 		else
-			look_say(l, "False", "Gathering", "members are being made");
+			look_say(l, "False", "Gathering", "members are being created");
 		members_create(l);
 	}
 	if (away)
 		gang_withdraw(l);
-	/* Nothing is kept for those that are not being made. */
+	/* No quota is kept for members that are not being created. */
 	else if (waits || !l->unbound)
 		quotas_release_gang(quotas_of(c), m);
 	if (!l->want_room.n)
@@ -425,7 +427,7 @@ static void gang_place(struct look *l) {
 
 /* ---- keeping alike ---- */
 
-/* What an Instance lets change. */
+/* Patches the fields of the template that an Instance lets change. */
 static void member_carry_over(struct look *l, const struct instance *i) {
 	const struct instance_spec *t = l->cl->spec->template;
 	_buf_free_ struct buf b = {0};
@@ -469,7 +471,10 @@ static void members_shrink(struct look *l) {
 static void cluster_finish(struct work *w, const struct cluster *cl) {
 	struct controller *c = work_controller(w);
 	bool clean = true;
-	/* Whoever deletes it that way wants to keep its members: they are let go by the server first. */
+	/*
+	 * A deletion with the finalizer `orphan` keeps the members: wait until the server has removed their owner
+	 * references.
+	 */
 	if (!has_finalizer(&cl->meta, FINALIZER_CLUSTER) || has_finalizer(&cl->meta, "orphan"))
 		return;
 	quotas_release_gang(quotas_of(c), &cl->meta);
@@ -485,7 +490,7 @@ static void cluster_finish(struct work *w, const struct cluster *cl) {
 		work_patch_finalizers(w, &api_kind_cluster, &cl->meta, FINALIZER_CLUSTER, false);
 }
 
-/* The server has answered whether the Cluster is there. Members of one that isn't go. */
+/* The server has answered whether the Cluster exists. Deletes members whose Cluster doesn't exist. */
 static void cluster_owner_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
 	const struct controller *c = work_controller(w);
 	void *cl = NULL;
@@ -502,7 +507,9 @@ static void cluster_owner_asked(struct work *w, const struct kube_response *r, _
 	api_free(&api_kind_cluster, cl);
 }
 
-/* Asks the server if there are members of a Cluster that the cache doesn't know: an absence there is only a suspicion.
+/*
+ * If there are members whose Cluster the cache doesn't have, asks the server: an absence in the cache is only a
+ * suspicion.
  */
 static void cluster_check_owner(struct work *w, const struct cluster *cl) {
 	const struct controller *c = work_controller(w);
@@ -549,7 +556,7 @@ static void cluster_reconcile(struct work *w, const void *obj) {
 
 /* ---- what changes queue ---- */
 
-/* What is told of a cluster that waits is told of its members, too. */
+/* Members without a host repeat what their Cluster says, so they are queued when that changes. */
 static void clusters_cluster_changed(struct controller *c, const struct kube_change *ch) {
 	char key[KUBE_KEY_MAX];
 	if (ch->type == KUBE_DELETED) {
@@ -569,7 +576,7 @@ static void clusters_instance_changed(struct controller *c, const struct kube_ch
 		concern_enqueue(c, &concern_clusters, ch->ns, gang->name);
 }
 
-/* Those that a controller before this one was placing when it ended come first. */
+/* Clusters that an earlier controller was placing when it ended come first. */
 static void clusters_started(struct controller *c) {
 	const struct kube_cache *clusters = controller_cache(c, &api_kind_cluster);
 	const struct cluster *cl;

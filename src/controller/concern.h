@@ -14,8 +14,8 @@
 
 /*
  * Every concern. When an object changes, the handlers run in this order; keys that they queue are handed out only after
- * all of them have run. An index stands above those who ask it in their handlers. The states are opened in this order
- * and closed in the opposite one.
+ * all handlers have run. An index must come before the concerns that ask it in their handlers. The states are opened in
+ * this order and closed in the opposite order.
  */
 #define CONCERNS(F)    \
 	F(room)        \
@@ -50,8 +50,8 @@ struct concern_watch {
 struct concern {
 	const char *name; /* of its queue, in metrics and logs */
 	/*
-	 * The kind that it reconciles; NULL: it has no queue. Its objects are watched, and one is queued whenever it
-	 * changes, and all of them when the controller begins to act.
+	 * The kind that it reconciles; NULL: it has no queue. Its objects are watched. An object is queued whenever it
+	 * changes, and all objects are queued when the controller begins to act.
 	 */
 	const struct api_kind *kind;
 	bool first;           /* its keys are handed out before all others */
@@ -61,16 +61,22 @@ struct concern {
 	/* Makes the state, *RET. */
 	int (*open)(struct controller *c, const struct controller_options *o, void **ret, struct error *err);
 	/*
-	 * Compares and begins what is missing. OBJ is what the cache has under the key of W; NULL: nothing. Called only
-	 * while the controller may act. W is made before and closed after the call: it ends when the last request that
-	 * was begun in it is answered.
+	 * Compares OBJ with what should be and begins the requests that are missing. OBJ is the object in the cache
+	 * under the key of W; NULL: there is none. Called only while the controller may act. The caller makes W, which
+	 * ends when this call has returned and the last request begun in W is answered.
 	 */
 	void (*reconcile)(struct work *w, const void *obj);
-	/* A piece of work has failed with ERROR, and is tried again. OBJ as for reconcile(), by now. */
+	/*
+	 * A piece of work has failed with ERROR and will be tried again. OBJ is the object in the cache now; NULL:
+	 * there is none.
+	 */
 	void (*failed)(struct controller *c, const void *obj, int error);
 	/* A key of the concern WHOSE is about to be reconciled. */
 	void (*looked_at)(struct controller *c, const struct concern *whose, const char *ns, const char *name);
-	/* The controller begins to act, before all objects are queued; it acts no longer, and another one may. */
+	/*
+	 * started: the controller begins to act; all objects are queued after this. stopped: the controller acts no
+	 * longer, and another one may act.
+	 */
 	void (*started)(struct controller *c);
 	void (*stopped)(struct controller *c);
 	void (*close)(void *state);
@@ -79,12 +85,12 @@ struct concern {
 #define CONCERN_DECLARE(name) extern const struct concern concern_##name;
 CONCERNS(CONCERN_DECLARE)
 
-/* What open() of the concern made. Headers of concerns wrap this, with its type. */
+/* The state that open() of the concern made. The headers of concerns wrap this function and return the right type. */
 void *concern_state(const struct controller *c, const struct concern *concern);
 
 /* Queues a key of the concern. */
 void concern_enqueue(struct controller *c, const struct concern *concern, const char *ns, const char *name);
-/* The same, before all that wait. False: it is being worked on, and comes again after that. */
+/* The same, but ahead of all keys that wait. False: the key is being worked on, and is handed out again after that. */
 bool concern_enqueue_first(struct controller *c, const struct concern *concern, const char *ns, const char *name);
 void concern_enqueue_after(struct controller *c, const struct concern *concern, const char *ns, const char *name,
                            uint64_t delay_us);

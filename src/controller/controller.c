@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Runs the table of concerns: their caches, their queues, who is told when what changes, and leadership. */
+/* Runs the table of concerns: opens their caches and queues, tells them about changes, and handles leader election. */
 
 #include "controller/controller.h"
 
@@ -203,12 +203,12 @@ static void controller_on_bad(const char *ns, const char *name, const struct err
 static void controller_on_state(const struct kube_cache *cache, bool up, const struct error *err, void *userdata) {
 	struct controller *c = userdata;
 	char text[512];
-	/* What failed meanwhile need not wait for its backoff. */
+	/* Keys that failed while the API was away need not wait for their backoff. */
 	for (size_t i = 0; up && controller_may_act(c) && i < N_CONCERNS; i++)
 		if (concerns[i]->retry_on_return && concerns[i]->kind == kube_cache_kind(cache))
 			concern_enqueue_all(c, concerns[i]);
 	if (cache != c->caches[0].cache)
-		return; /* the others tell the same */
+		return; /* the other caches would log the same */
 	if (up)
 		log_info("connected to the API", "%s", controller_counts(c, text));
 	else
@@ -339,7 +339,7 @@ struct controller *controller_free(struct controller *c) {
 	for (size_t i = N_CONCERNS; i-- > 0;)
 		if (c->rows[i].state)
 			concerns[i]->close(c->rows[i].state);
-	kube_client_free(c->client); /* no callback comes any more */
+	kube_client_free(c->client); /* no callback is called after this */
 	work_free_all(c);
 	for (size_t i = 0; i < N_CONCERNS; i++)
 		kube_workqueue_free(c->rows[i].queue);

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * The controller: one process, one loop. It sees to concerns (concern.h), each of which is one file and one row of a
- * table. controller.c opens a cache of every kind that a concern watches and a work queue for every concern that
+ * The controller: one process, one loop. It runs concerns (concern.h), each of which is one file and one row of a
+ * table. controller.c opens a cache for every kind that a concern watches and a work queue for every concern that
  * reconciles, and knows no concern by name. A concern compares what the caches say with what should be, and begins the
- * requests that are missing (work.h). Answers to them are fed back into the caches, so the next look sees them. Nothing
- * is kept anywhere else: the process can be killed at any time.
+ * requests that are missing (work.h). The answers are fed back into the caches, so the next look sees them. No state is
+ * kept anywhere else: the process can be killed at any time.
  *
  *   with a queue
- *     clusters     members of gangs: made, kept alike, placed together, deleted       cluster.c
+ *     clusters     members of gangs: created, kept alike, placed together, deleted    cluster.c
  *     instances    finalizer, addresses, placement, conditions, release at the end    instance.c
  *     pools        finalizer, usage, overlaps                                         pools.c
  *     allocations  those past their quarantine or without an owner are deleted        allocations.c (owner.c)
@@ -17,26 +17,26 @@
  *                  is not their host's, are deleted                                   endpoints.c (claims.c, owner.c)
  *     quotas       what the instances of a namespace take together; an instance
  *                  that exceeds a TenantQuota waits                                   quota.c
- *     hosts        heartbeats, and what a lost host's objects say                     hosts.c
+ *     hosts        heartbeats, and the condition Ready of lost hosts                   hosts.c
  *   indexes, which others ask
- *     addresses    which values of a pool are free, which Allocations one owns        addresses.c (ranges.c)
+ *     addresses    which values of a pool are free, who owns which Allocations        addresses.c (ranges.c)
  *     placement    what is promised on each host                                      placement.c (fit.c)
  *     seats        hosts and values kept for instances that are being bound           seats.c
- *     gangs        members of Clusters, and what the server refused them              gang.c
- *     vteps        which Host a VTEP belongs to if two of them name it                vteps.c
- *     room         instances and clusters that wait for room, and who of them is
+ *     gangs        members of Clusters, and why the server refused one                gang.c
+ *     vteps        which Host a VTEP belongs to if two Hosts name it                  vteps.c
+ *     room         instances and clusters that wait for room, and which of them is
  *                  looked at when something becomes free                              room.c (waiters.c)
  *
- * Who writes what in an Instance's status: the controller everything but phase, restarts and the Ready condition of an
- * instance that is placed. Those are the agent's of the host it is placed on. Two exceptions: while the host is lost
- * the controller writes Ready=Unknown (HostLost), and with the placement itself Ready=False (Placed); the agent
- * overwrites both with what it sees. Every status patch carries the resourceVersion it is based on, so neither undoes
- * the other's.
+ * Who writes what in an Instance's status: the agent of the host that the instance is placed on writes phase, restarts
+ * and the condition Ready. The controller writes everything else, and Ready while the instance is not placed. Two
+ * exceptions: while the host is lost the controller writes Ready=Unknown (HostLost), and with the placement itself
+ * Ready=False (Placed). The agent overwrites both with what it sees. Every status patch carries the resourceVersion
+ * that it is based on, so neither undoes the other's changes.
  *
- * With leader election one controller acts at a time. What holds even if two act (--no-leader-election, or a leader
- * that stood still past its lease): no value is handed out twice (Allocations are named by value), and no instance is
- * placed twice or gets two values (one status patch wins by resourceVersion; what the loser allocated is deleted
- * again). What needs the leader: that two instances placed at the same moment don't overcommit one host.
+ * With leader election one controller acts at a time. If two act all the same (--no-leader-election, or a leader that
+ * stood still past its lease), no value is handed out twice (Allocations are named by value), and no instance is placed
+ * twice or gets two values (one status patch wins by resourceVersion; the loser's Allocations are deleted again). Only
+ * one rule needs the leader: two instances that are placed at the same moment must not overcommit a host.
  */
 
 #include "kube/cache.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Endpoints that go: those whose owner or Host is gone, and those that claim what is not their host's (claims.h).
+ * Deletes Endpoints whose owner or Host is gone, and Endpoints that claim what is not their host's (claims.h).
  *
- * Of a lost host the Endpoints go that another can stand in for, an edge's. An instance's stays as long as it is
- * wanted: nobody else has its prefixes, so withdrawing it would gain nothing if the host is dead, and lose its traffic
- * if only its agent is, or the link that it reaches the API by.
+ * If a host is lost, the Endpoints of an edge are deleted, because another edge can take its place. The Endpoint of an
+ * instance stays as long as the instance is wanted, because no other host has its prefixes: if the host is dead,
+ * nothing would be gained; if only its agent or its link to the API has failed, the instance would lose its traffic.
  */
 
 #include "api/addresspool.h"
@@ -35,7 +35,7 @@ static void endpoint_owner_gone(struct work *w, const char *uid) {
 	work_delete(w, &api_kind_endpoint, &e->meta);
 }
 
-/* True if E is an instance's that nobody has deleted. */
+/* True if E belongs to an instance that exists and is not being deleted. */
 static bool endpoint_serves_instance(const struct controller *c, const struct endpoint *e) {
 	const struct api_object_ref *o = e->spec->owner;
 	if (!o || !streq(o->kind, "Instance"))
@@ -58,7 +58,7 @@ static void endpoint_reconcile(struct work *w, const void *obj) {
 		owner_check(w, e->spec->owner, endpoint_owner_gone);
 }
 
-/* What an Endpoint of the host may claim depends on these. */
+/* What an Endpoint may claim depends on its Host's VTEP, and on whether the Host exists. */
 static void endpoints_host_changed(struct controller *c, const struct kube_change *ch) {
 	const struct host *now = ch->obj, *old = ch->old;
 	const struct endpoint *e = NULL;

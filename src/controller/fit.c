@@ -37,7 +37,7 @@ bool fit_host(const struct fit_host *host, const struct instance_spec *spec, con
 	return fit_takes_instances(host->host) && fit_judge(host, spec, &size) == FITS;
 }
 
-/* What is left of a host with the instance on it, in thousandths of each resource together. */
+/* How much of the host is left with the instance on it: the sum over all resources, each in thousandths. */
 static int64_t fit_score(const struct fit_host *f, const struct resources *size) {
 	int64_t score = 0;
 	RESOURCES_FOREACH (i)
@@ -46,7 +46,7 @@ static int64_t fit_score(const struct fit_host *f, const struct resources *size)
 	return score;
 }
 
-/* MOST: of each resource, what the host with the most of it has, among those that are short of it. */
+/* MOST: for each resource, the most that is free on any of the hosts that are short of it. */
 static void fit_explain(const size_t count[static N_REASONS], size_t total, const struct resources *most,
                         const struct resources *size, char out[static FIT_MESSAGE_MAX]) {
 	size_t n = 0;

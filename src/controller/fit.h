@@ -8,7 +8,7 @@
 #include "api/host.h"
 #include "api/instance.h"
 
-/* A host, what instances may have of it (host_usable()), and what is left of that: negative if more was promised. */
+/* A host, what instances may use of it (host_usable()), and what is free of that: negative if more was promised. */
 struct fit_host {
 	const struct host *host;
 	bool alive; /* its heartbeat is fresh */
@@ -28,9 +28,9 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
                const struct instancetype *type, char why[static FIT_MESSAGE_MAX]);
 
 /*
- * Places COUNT like instances one after the other; AT[i] is the host of the ith. Returns how many fit, and if not all
- * do, WHY the next one doesn't: as they are alike, no other way of placing them fits more. What is free on the hosts is
- * used up.
+ * Places COUNT instances of the same kind one after the other; AT[i] is the index of the host of the ith. Returns how
+ * many fit. If not all fit, WHY says why the next one doesn't; as all are alike, no other way of placing them fits
+ * more. What the instances take is subtracted from what is free on the hosts.
  */
 size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
                 size_t count, int *at, char why[static FIT_MESSAGE_MAX]);

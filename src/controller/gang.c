@@ -70,7 +70,7 @@ void gangs_refuse(struct gangs *g, const char *key, const char *why) {
 	struct refusal *f = refusal_find(g, key);
 	uint64_t left;
 	if (gangs_refused(g, key, &left))
-		return; /* of several that were asked for at once */
+		return; /* several creates were in flight; the first refusal counts */
 	if (!f) {
 		size_t n = strlen(key) + 1;
 		f = calloc(1, sizeof(*f) + n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Which Instances belong to a Cluster, and what the server refused it. */
+/* Which Instances belong to a Cluster, and why the server refused to create a member. */
 
 #include "api/cluster.h"
 #include "api/instance.h"
@@ -13,23 +13,26 @@ static inline struct gangs *gangs_of(const struct controller *c) {
 	return concern_state(c, &concern_gangs);
 }
 
-/* The Cluster that controls the object, by name and uid; NULL if it is no member of one. */
+/* The owner reference of the object to the Cluster that controls it; NULL if it is not a member of a Cluster. */
 const struct api_owner_ref *gang_owner(const struct api_meta *m);
-/* The same, if the Cluster is known; else NULL. */
+/* That Cluster itself; NULL if the cache doesn't have it. */
 const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m);
 
 /*
- * The Instances whose controlling owner is a Cluster of this name, whichever its uid, in order of name: begin with PREV
- * NULL; NULL at the end.
+ * The Instances whose controlling owner is a Cluster of this name, whatever that Cluster's uid, in order of name: begin
+ * with PREV NULL; NULL at the end.
  */
 const struct instance *gangs_member_next(const struct gangs *g, const char *ns, const char *cluster,
                                          const struct instance *prev);
 
 /*
- * The server refused a member of the cluster KEY, and said WHY: it is tried again after a time that doubles from 1 s to
- * a minute, and not sooner, whatever happens.
+ * The server refused to create a member of the cluster KEY, for the reason WHY. The next attempt is made after a time
+ * that doubles from 1 s to a minute, and not earlier, whatever happens meanwhile.
  */
 void gangs_refuse(struct gangs *g, const char *key, const char *why);
-/* What it said, and microseconds until it is to be tried again; NULL: now. */
+/*
+ * The reason of the last refusal, and *RET_LEFT_US: microseconds until the next attempt. NULL: an attempt may be made
+ * now.
+ */
 const char *gangs_refused(const struct gangs *g, const char *key, uint64_t *ret_left_us);
 void gangs_forget_refusal(struct gangs *g, const char *key);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Which hosts live. A host is lost when its Lease was not seen to change for as long as the Lease says, by our own
- * clock, while the API answered without a break. Whatever could have kept a renewal from being made or seen (a watch
- * that broke, an API that stood still, ourselves standing still) for more than a third of that time gives the host a
- * fresh full period of grace; hosts renew three times in it.
+ * Decides which hosts are alive. A host is lost when its Lease did not change for as long as the Lease says, by the
+ * controller's own clock, while the API answered without a break. If something could have kept a renewal from being
+ * made or seen for more than a third of that time (a watch broke, the API stood still, the controller stood still), the
+ * host gets a fresh full period of grace. Hosts renew three times in that period.
  *
- * Lost: the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that aren't instances' are deleted
- * (endpoints.c), its instances say so (instance.c). Back: with the next renewal; Ready is set to True, and the agent,
- * which is alive, says otherwise if it knows better and announces its Endpoints again.
+ * When a host is lost, the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that don't belong to instances
+ * are deleted (endpoints.c), and its instances say so (instance.c). The next renewal brings the host back: Ready is set
+ * to True. The agent, which is alive then, corrects this if it knows better, and announces its Endpoints again.
  *
- * A Lease without a Host, which nobody has renewed for ORPHAN_TERMS of its duration, is what a Host that was deleted
- * left. The server is asked for the Host, then the Lease is deleted.
+ * A Lease that has no Host and that nobody has renewed for ORPHAN_TERMS of its duration is left over from a deleted
+ * Host. The server is asked for the Host, then the Lease is deleted.
  */
 
 #include <string.h>
@@ -40,7 +40,7 @@ struct beat {
 	RB_ENTRY(beat) node;
 	uint64_t seen; /* monotonic: when the lease was last seen to change, or grace began */
 	bool lost;
-	bool excess_told; /* that it reports more than its operator allows */
+	bool excess_told; /* an event said that it reports more than spec.limits */
 	bool orphan;      /* its Lease is being deleted */
 	char version[64]; /* resourceVersion of the lease; "" without one */
 	char host[];
@@ -121,7 +121,7 @@ static bool host_says_lost(const struct host *h) {
 	return r && streq(r->status, "Unknown") && streq(r->reason, REASON_LOST);
 }
 
-/* Everything that depends on whether the host lives. */
+/* Queues everything that depends on whether the host is alive. */
 static void host_enqueue_dependents(struct controller *c, const char *host, bool lost) {
 	const struct kube_index *x = liveness_of(c)->instances;
 	const struct endpoint *e = NULL;
@@ -165,7 +165,7 @@ static void beat_set_lost(struct liveness *l, struct beat *b, bool lost) {
 
 /* ---- what is seen ---- */
 
-/* Host or Lease is gone: with both nothing is left to remember. */
+/* The Host or the Lease is gone. If both are gone, forgets the beat. */
 static void beat_drop(struct liveness *l, struct beat *b) {
 	if (kube_cache_get(l->hosts, NULL, b->host) || beat_lease(l, b->host))
 		return;
@@ -178,7 +178,7 @@ static void hosts_lease_changed(struct controller *c, const struct kube_change *
 	if (strncmp(ch->name, "host-", 5) != 0)
 		return;
 	if (ch->type == KUBE_DELETED) {
-		/* That of a Host runs out like one that is not renewed. */
+		/* The beat of a Host without a Lease runs out like one whose Lease is not renewed. */
 		struct beat *gone = beat_find(l, ch->name + 5);
 		if (gone)
 			beat_drop(l, gone);
@@ -188,7 +188,7 @@ static void hosts_lease_changed(struct controller *c, const struct kube_change *
 	const char *version = ((const struct lease *)ch->obj)->meta.resource_version;
 	if (streq(b->version, version))
 		return;
-	/* The first sight of a lease says nothing about when it was renewed; a second one does. */
+	/* The first version that is seen of a Lease doesn't say when it was renewed. A further one proves a renewal. */
 	bool first = !*b->version;
 	snprintf(b->version, sizeof(b->version), "%s", version ? version : "");
 	b->seen = now_monotonic_ns();
@@ -202,15 +202,20 @@ static void hosts_host_changed(struct controller *c, const struct kube_change *c
 	if (ch->type != KUBE_DELETED) {
 		bool known = beat_find(l, ch->name);
 		struct beat *b = beat_get(l, ch->name);
-		/* An old Lease says nothing about a new Host: it has a whole term. */
+		/* An old Lease says nothing about a new Host, so a new Host gets a whole term. */
 		if (ch->type == KUBE_ADDED) {
 			b->seen = now_monotonic_ns();
 			b->orphan = false;
 		}
-		/* What an earlier controller found out holds until the host is heard of. */
+		/*
+		 * If an earlier controller found the host lost, it counts as lost until something is heard of the host.
+		 */
 		if ((!known || ch->type == KUBE_ADDED) && host_says_lost(ch->obj))
 			beat_set_lost(l, b, true);
-		/* We take it back only once the host is no longer lost, so this was its agent: it lives. */
+		/*
+		 * The controller takes HeartbeatLost back only for a host that is not lost. So the agent did it, and
+		 * the host is alive.
+		 */
 		if (b->lost && ch->old && host_says_lost(ch->old) && !host_says_lost(ch->obj)) {
 			b->seen = now_monotonic_ns();
 			beat_set_lost(l, b, false);
@@ -225,7 +230,7 @@ static void hosts_host_changed(struct controller *c, const struct kube_change *c
 	beat_drop(l, b);
 }
 
-/* After a silence of GAP ns, of the API or our own. */
+/* The API or the controller was silent for GAP ns: hosts with too short a term for that get a whole new one. */
 static void liveness_fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 	struct beat *b;
 	size_t n = 0;
@@ -240,7 +245,7 @@ static void liveness_fresh_grace(struct liveness *l, uint64_t gap, const char *w
 		         (unsigned long long)(gap / NSEC_PER_MSEC), n);
 }
 
-/* Nothing was heard of B for longer than TERM, and the API was there to hear it. */
+/* True if B was not renewed for more than TERM ns although the API would have shown it. */
 static bool beat_is_silent(const struct liveness *l, const struct beat *b, uint64_t term) {
 	uint64_t now = now_monotonic_ns();
 	return kube_cache_connected(l->leases) &&
@@ -252,7 +257,7 @@ static bool beat_is_overdue(const struct liveness *l, const struct beat *b) {
 	return !b->lost && beat_is_silent(l, b, beat_grace_ns(l, b->host));
 }
 
-/* Queues a beat that somebody must look at. A Lease without a Host is queued once: until it is gone, or renewed. */
+/* Queues the host of B if it is overdue. A Lease without a Host is queued once, until it is deleted or renewed. */
 static void beat_judge(struct liveness *l, struct beat *b) {
 	if (kube_cache_get(l->hosts, NULL, b->host)) {
 		if (beat_is_overdue(l, b))
@@ -276,7 +281,7 @@ static int liveness_on_tick(sd_event_source *src, uint64_t usec, void *userdata)
 		liveness_fresh_grace(l, contact - l->last_contact, "the API was away");
 	l->last_tick = now;
 	l->last_contact = contact;
-	/* Silence must mean something: ask. */
+	/* Silence only means something if the API answers, so ask it. */
 	if (!l->probe && now - contact >= TICK_US * 1000) {
 		struct kube_spec spec = {.method = "GET", .path = "/readyz", .timeout_ms = PROBE_MS};
 		(void)!kube_request(controller_client(c), &spec, KUBE_CALL(NULL, NULL, &l->probe), NULL);
@@ -289,7 +294,7 @@ static int liveness_on_tick(sd_event_source *src, uint64_t usec, void *userdata)
 
 /* ---- what is done ---- */
 
-/* What Ready must say instead of what it says; false: it may stay, and is the agent's. */
+/* What Ready must say if the controller must change it. False: it stays as it is; the agent writes it. */
 static bool host_wants_ready(const struct controller *c, const struct host *h, const struct beat *b,
                              const char **status, const char **reason, char msg[static 256]) {
 	const struct api_condition *is = host_ready(h);
@@ -341,27 +346,30 @@ struct lease_question {
 
 WORK_THEN_DEFINE(host_lease_asked, struct lease_question)
 
-/* The server's own word on the lease that the watch was silent about. */
+/* The server's answer about a Lease of which the watch has shown no renewal. */
 static void host_lease_asked(struct work *w, const struct kube_response *r, const struct lease_question *q) {
 	struct liveness *l = liveness_of(work_controller(w));
 	struct beat *b = beat_find(l, work_key(w));
 	struct lease *lease = NULL;
 	if (!b || !work_may_go_on(w) || (r->error < 0 && r->error != -ENOENT))
 		return;
-	/* An answer that took so long says that the API stood still, the host may have tried. */
+	/* If the answer took so long, the API stood still, and the host may have tried to renew meanwhile. */
 	if (now_monotonic_ns() - q->asked > beat_grace_ns(l, b->host) / 3)
 		return;
 	if (r->error == 0 && kube_response_parse(r, &api_kind_lease, (void **)&lease, NULL) < 0)
 		return;
 	const char *version = lease && lease->meta.resource_version ? lease->meta.resource_version : "";
-	/* Without a lease it runs out whatever its last version was. Else it must be the one that was seen. */
+	/*
+	 * Without a Lease the host was not renewed either. A Lease was not renewed if its version is the one that was
+	 * seen.
+	 */
 	bool unchanged = !lease || streq(version, b->version);
 	api_free(&api_kind_lease, lease);
 	if (unchanged && beat_is_overdue(l, b))
 		beat_set_lost(l, b, true);
 }
 
-/* Of what is reported past the operator's limits nothing is used (placement.c). */
+/* Says once that the agent reports more than spec.limits. Placement uses nothing beyond the limits. */
 static void host_tell_excess(const struct controller *c, const struct host *h, struct beat *b) {
 	const bool excess = host_exceeds_limits(h);
 	if (excess && !b->excess_told) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One instance, from being asked for to being gone. Each look takes it one step further: finalizer; quota; a seat,
- * which is room on a host and a promise of addresses (seats.h); the Allocations that are missing, all at once; then one
- * status patch with addresses, host and conditions. What a step changed comes back through the caches and is the reason
- * for the next look. One that waits for quota, room or values has no seat, and takes nothing.
+ * One Instance, from its creation until it is gone. Each look takes it one step further: finalizer; quota; a seat,
+ * which is room on a host and a promise of addresses (seats.h); the missing Allocations, all at once; then one status
+ * patch with addresses, host and conditions. What a step changed comes back through the caches and causes the next
+ * look. An instance that waits for quota, room or values has no seat and takes nothing.
  */
 
 #include <stdarg.h>
@@ -50,8 +50,10 @@ static char **instance_status_value(struct instance_status *s, enum use use) {
 	                              : &s->mac;
 }
 
-/* Begins to allocate what is missing. True if all is there already; else REASON, MSG and LACK (the use) say what stands
- * in the way, if anything. */
+/*
+ * Begins to allocate the missing values. True if none is missing. If a value can't be allocated, REASON, MSG and LACK
+ * (its use) say why; otherwise they are not written.
+ */
 static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, const char **lack,
                               char *msg, size_t size) {
 	struct addresses *a = addresses_of(work_controller(w));
@@ -94,7 +96,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 	return true;
 }
 
-/* Allocations of this instance that are not in its status: what a controller lost that raced with another. */
+/* Releases Allocations of this instance that are not in its status: the controller that made them lost a race. */
 static void instance_drop_surplus(struct work *w, const struct instance *i) {
 	const struct allocation *al = NULL;
 	while ((al = addresses_owned_next(addresses_of(work_controller(w)), instance_id(i), al))) {
@@ -107,13 +109,13 @@ static void instance_drop_surplus(struct work *w, const struct instance *i) {
 
 /* ---- placement ---- */
 
-/* What the status patch decided. */
+/* The host and the size that a status patch writes; an empty host: none. */
 struct decision {
 	char host[256];
 	struct resources size;
 };
 
-/* Why an instance waits, and for what; without a reason it waits for its gang. */
+/* Why an instance waits, and for what. Without a reason it waits for its gang. */
 struct hindrance {
 	const char *reason;
 	char msg[QUOTA_MESSAGE_MAX];
@@ -121,7 +123,7 @@ struct hindrance {
 };
 _Static_assert(QUOTA_MESSAGE_MAX >= FIT_MESSAGE_MAX, "msg holds what either says");
 
-/* A member of a gang that has no host yet says what its Cluster says. */
+/* A member without a host repeats the condition Scheduled of its Cluster. */
 static void instance_wait_for_gang(struct work *w, struct instance *n) {
 	const struct cluster *cl = gang_cluster(work_controller(w), &n->meta);
 	const struct api_condition *s =
@@ -138,7 +140,7 @@ static void instance_wait_for_gang(struct work *w, struct instance *n) {
 	}
 }
 
-/* Keeps a seat for an instance of its own; NULL: none, and H says why. */
+/* Finds and keeps a seat for an instance that belongs to no gang. NULL: there is none, and H says why. */
 static const char *instance_find_seat(struct work *w, const struct instance *i, const struct instancetype *type,
                                       struct hindrance *h) {
 	struct controller *c = work_controller(w);
@@ -158,7 +160,7 @@ static const char *instance_find_seat(struct work *w, const struct instance *i, 
 	return host;
 }
 
-/* The host of its seat. NULL: it has none, and H says why. */
+/* The host of the instance's seat. NULL: it has no seat, and H says why. */
 static const char *instance_seat(struct work *w, const struct instance *i, const struct instancetype *type,
                                  struct hindrance *h) {
 	struct controller *c = work_controller(w);
@@ -166,7 +168,7 @@ static const char *instance_seat(struct work *w, const struct instance *i, const
 	const struct api_owner_ref *gang = gang_owner(&i->meta);
 	if (host && !host_is_lost(c, host))
 		return host;
-	/* A seat on a lost host is good for nothing. A gang's are all found at once, by its Cluster. */
+	/* A seat on a lost host is useless. The Cluster finds new seats for all members of a gang at once. */
 	if (host && gang)
 		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
 	return gang ? NULL : instance_find_seat(w, i, type, h);
@@ -205,7 +207,7 @@ static void instance_event(struct controller *c, const struct instance *i, const
 static void instance_patch_status(struct work *w, const struct instance *i, struct instance *n,
                                   const struct decision *d) {
 	struct controller *c = work_controller(w);
-	/* With the first status, so never later than the binding to a host. */
+	/* The id is written with the first status, so it is there no later than the binding to a host. */
 	if (!n->status->id && string_set(&n->status->id, n->meta.uid) < 0) {
 		work_fail_oom(w);
 		return;
@@ -218,7 +220,7 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
 
 /* ---- the end of an instance ---- */
 
-/* Those of a lost host stay only as long as the instance is wanted (endpoints.c). */
+/* Queues the instance's Endpoints on a lost host, which stay only as long as the instance is wanted (endpoints.c). */
 static void instance_withdraw_endpoints(struct controller *c, const struct instance *i) {
 	const struct endpoint *e = NULL;
 	while ((e = host_endpoint_next(c, i->status->host, e)))
@@ -246,7 +248,7 @@ static void instance_finish(struct work *w, const struct instance *i) {
 		if (work_room(w))
 			addresses_release(w, al);
 	}
-	/* Deletions are seen by the watch; the look after the last one gets here. */
+	/* The watch shows each deletion; the look after the last deletion gets here. */
 	if (clean)
 		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, false);
 }
@@ -266,7 +268,7 @@ static void instance_host_lost(struct work *w, const struct instance *i, struct 
 		           REASON_HOST_LOST, "%s", instance_condition(n, "Ready")->message);
 }
 
-/* What it says of its addresses, if that is not right any more, while it has no place. */
+/* The instance has no place: corrects its condition AddressesAllocated if that gives another reason. */
 static void instance_set_not_placed(struct instance *n) {
 	const struct api_condition *a = instance_condition(n, "AddressesAllocated");
 	if (a && !streq(a->status, "True"))
@@ -274,7 +276,7 @@ static void instance_set_not_placed(struct instance *n) {
 		                       "takes addresses when there is a place for it");
 }
 
-/* It gets neither addresses nor a host. */
+/* The instance gets neither addresses nor a host: its seat is given back, and its status says why. */
 static void instance_hold_back(struct work *w, const struct instance *i, const struct hindrance *h) {
 	const struct decision none = {.host = ""};
 	struct instance *n = api_copy(&api_kind_instance, i);
@@ -300,7 +302,10 @@ static void instance_hold_back(struct work *w, const struct instance *i, const s
 	api_free(&api_kind_instance, n);
 }
 
-/* True if its namespace may have it; else H says why not. Gangs are let in as one (cluster.c). */
+/*
+ * True if the quotas of its namespace admit the instance; else H says why not. Gangs are admitted as a whole
+ * (cluster.c).
+ */
 static bool instance_is_admitted(struct work *w, const struct instance *i, const struct instancetype *type,
                                  struct hindrance *h) {
 	struct quotas *q = quotas_of(work_controller(w));
@@ -318,7 +323,7 @@ static bool instance_is_admitted(struct work *w, const struct instance *i, const
 	return false;
 }
 
-/* It has all its addresses. Writes them down, and with them that it is on the host of D, if that has a name. */
+/* The instance has all its addresses. Writes them into its status, and the host of D if D names one. */
 static void instance_settle(struct work *w, const struct instance *i, const struct decision *d) {
 	struct instance *n = api_copy(&api_kind_instance, i);
 	if (n && !n->status)
@@ -360,8 +365,8 @@ static void instance_place(struct work *w, const struct instance *i) {
 		return;
 	}
 	if (!h.reason)
-		return; /* the answers bring us back */
-	/* What was promised is not there: a pool has gone, or somebody else allocates, too. */
+		return; /* the answers cause the next look */
+	/* The promised values are not there: a pool is gone, or another controller allocates, too. */
 	h.want = (struct room_want){.sort = ROOM_VALUES, .of = lack, .spec = i->spec, .n = 1};
 	const struct api_owner_ref *gang = gang_owner(&i->meta);
 	if (gang) {
@@ -371,7 +376,7 @@ static void instance_place(struct work *w, const struct instance *i) {
 	instance_hold_back(w, i, &h);
 }
 
-/* It has a host. One that was brought from elsewhere may still lack addresses. */
+/* The instance has a host. One that was moved here from another server may still lack addresses. */
 static void instance_keep(struct work *w, const struct instance *i) {
 	const struct decision none = {.host = ""};
 	const char *reason = NULL, *lack = NULL;
@@ -381,7 +386,7 @@ static void instance_keep(struct work *w, const struct instance *i) {
 		return;
 	}
 	if (!reason)
-		return; /* the answers bring us back */
+		return; /* the answers cause the next look */
 	struct instance *n = api_copy(&api_kind_instance, i);
 	if (!n || !instance_fill_addresses(w, n)) {
 		work_fail_oom(w);
@@ -417,8 +422,8 @@ static void instance_reconcile(struct work *w, const void *obj) {
 }
 
 /*
- * One whose write fails for more than a lost race keeps its place from nobody while it tries again. A gang keeps its
- * seats: without one of them it would fall apart.
+ * If a write fails for more than a lost race, the instance gives its seat back, so that it keeps the place from nobody
+ * while it tries again. A member of a gang keeps its seat: without it the gang would fall apart.
  */
 static void instances_failed(struct controller *c, const void *obj, int error) {
 	if (obj && error != -ESTALE && error != -EEXIST && !gang_owner(obj))

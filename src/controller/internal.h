@@ -10,7 +10,7 @@
 #define CONCERN_COUNT(name) +1
 enum { N_CONCERNS = CONCERNS(CONCERN_COUNT) };
 
-/* A cache may be wanted by every concern for its own kind and all that it watches. */
+/* Every concern may want a cache for its own kind and one for each kind that it watches. */
 #define CONTROLLER_CACHES_MAX (N_CONCERNS * (CONCERN_WATCHES_MAX + 1))
 
 struct controller_cache {
@@ -20,7 +20,7 @@ struct controller_cache {
 	struct kube_cache *cache;
 };
 
-/* One concern at work. */
+/* One concern with its queue and its state. */
 struct controller_row {
 	struct controller *c;
 	const struct concern *concern;
@@ -47,5 +47,5 @@ void controller_tell_look(struct controller_row *row, const char *ns, const char
 void work_register_metrics(void);
 /* Reconciles KEY, which the queue of ROW handed out. */
 void work_run(struct controller_row *row, const char *key);
-/* Frees what is left, without telling anybody; no answer may come any more. */
+/* Frees all pieces of work and calls nobody. No answer may arrive any more. */
 void work_free_all(struct controller *c);

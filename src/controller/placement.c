@@ -8,7 +8,7 @@
 #include "controller/hosts.h"
 #include "controller/room.h"
 
-/* What instances were promised on one host, by its name; the Host object may come later, or be gone. */
+/* What instances were promised on the host of this name. The Host object may come later, or be gone. */
 struct load {
 	RB_ENTRY(load) node;
 	struct resources taken;
@@ -52,7 +52,7 @@ void placement_assume(struct placement *p, const char *host, const struct resour
 
 void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size) {
 	resources_subtract(&load_get(p, host)->taken, size);
-	/* Else it counts by itself. */
+	/* If the instance is bound to this host it counts by itself, and nothing has become free. */
 	if (!i || !instance_is_bound(i) || !streq(i->status->host, host))
 		room_on_host(p->c, host);
 }
@@ -95,7 +95,7 @@ static void placement_look_at(struct placement *p, const struct host *h, struct 
 	resources_subtract(&ret->free, &l->taken);
 }
 
-/* What is free on each host now, in scratch memory. */
+/* Fills the scratch memory with what is free on each host now. Returns the number of hosts. */
 static size_t placement_look(struct placement *p) {
 	const struct host *h;
 	const struct kube_cache *hosts = controller_cache(p->c, &api_kind_host);

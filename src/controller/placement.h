@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What is promised on each host, and choosing one. */
+/* What is promised on each host, and the choice of a host. */
 
 #include "controller/concern.h"
 #include "controller/fit.h"
@@ -13,20 +13,21 @@ static inline struct placement *placement_of(const struct controller *c) {
 }
 
 /*
- * Chooses a host for an instance. 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC and WHY.
+ * Chooses a host for an instance. Returns 0 and the name in HOST (valid until control returns to the loop), or -ENOSPC
+ * and WHY.
  */
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                      const char **ret_host, char why[static FIT_MESSAGE_MAX]) _must_use_;
 /* True if the instance fits on that very host. */
 bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
                     const struct instancetype *type);
-/* Chooses for COUNT alike. Returns how many fit, their names in HOSTS; fewer than COUNT: WHY no more do. */
+/* Chooses hosts for COUNT instances alike. Returns how many fit, their hosts in HOSTS; if not all fit, WHY says why. */
 size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                              size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) _must_use_;
 /* Counts SIZE on HOST for a seat (seats.h). */
 void placement_assume(struct placement *p, const char *host, const struct resources *size);
 /*
- * Ends that. If its instance was bound to the host meanwhile, and so counts by itself, nothing has become free. I: what
- * the cache has now of the instance; NULL: it is gone, or not bound.
+ * Ends the count of a seat. If I, the instance in the cache, is bound to HOST, it counts by itself, so nothing has
+ * become free. I is NULL if the instance is gone or not bound.
  */
 void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size);

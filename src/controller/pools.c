@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * AddressPools: their usage, whether they may be used, and that they stay while values of theirs are in use: a
- * finalizer holds a deleted pool (nothing new is allocated from it) until its last Allocation is gone.
+ * The status of AddressPools: how much is used, and whether they may be used. A finalizer keeps a deleted pool until
+ * its last Allocation is gone; nothing new is allocated from it meanwhile.
  */
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static bool pool_in_use(const struct controller *c, const char *pool) {
 	return false;
 }
 
-/* Order of age; of equal ones the name decides, so that exactly one of two is the older. */
+/* Orders pools by age, and those of equal age by name, so that exactly one of two is the older. */
 static bool pool_is_older(const struct addresspool *a, const struct addresspool *b) {
 	const char *x = a->meta.creation_timestamp ? a->meta.creation_timestamp : "";
 	const char *y = b->meta.creation_timestamp ? b->meta.creation_timestamp : "";
@@ -83,7 +83,7 @@ static void pools_pool_changed(struct controller *c, const struct kube_change *c
 		concern_enqueue_all(c, &concern_pools);
 }
 
-/* Its usage; not with every single one of many. */
+/* Updates the pool's usage after a second, so that many changes cause one update. */
 static void pools_allocation_changed(struct controller *c, const struct kube_change *ch) {
 	const struct allocation *al = ch->obj;
 	concern_enqueue_after(c, &concern_pools, NULL, al->spec->pool, USEC_PER_SEC);

@@ -9,7 +9,7 @@
 #include "controller/room.h"
 #include "controller/work.h"
 
-/* An instance that counts, or the members of a Cluster that have no host yet, and with what. */
+/* What one instance uses of the quotas, or what all members of a Cluster without a host use together. */
 struct charge {
 	RB_ENTRY(charge) node;
 	struct resources sum;
@@ -53,7 +53,7 @@ static struct tenant *tenant_get(struct quotas *q, const char *ns) {
 		return t;
 	t = calloc(1, sizeof(*t) + n);
 	if (!t)
-		abort(); /* what a tenant has would not be known */
+		abort(); /* the tenant's usage would not be known */
 	memcpy(t->ns, ns, n);
 	RB_INSERT(tenants, &q->tenants, t);
 	return t;
@@ -75,7 +75,7 @@ static const struct tenantquota *quota_next_of(const struct quotas *q, const cha
 
 static void quota_queue_status(struct quotas *q, const char *ns) {
 	const struct tenantquota *t = NULL;
-	/* Not with every single one of many. */
+	/* After a delay, so that many changes cause one update. */
 	while ((t = quota_next_of(q, ns, t)))
 		concern_enqueue_after(q->c, &concern_quotas, ns, t->meta.name, 200 * USEC_PER_MSEC);
 }
@@ -87,7 +87,9 @@ static bool sum_is_less(const struct resources *a, const struct resources *b) {
 	return false;
 }
 
-/* KEY of the namespace counts with SUM from now on; with no instances it doesn't. Tells nobody: see tenant_tell(). */
+/*
+ * KEY uses SUM of the namespace's quotas from now on, and is removed if SUM has no instances. See also tenant_tell().
+ */
 static void charge_set(struct quotas *q, const char *ns, const char *key, const struct resources *sum, bool placed) {
 	struct tenant *t = tenant_get(q, ns);
 	struct charge *ch = charge_find(q, key);
@@ -113,7 +115,7 @@ static struct resources tenant_used(struct quotas *q, const char *ns) {
 	return tenant_get(q, ns)->used;
 }
 
-/* The namespace had BEFORE in use: whoever is concerned hears if it is another sum now. */
+/* The namespace used BEFORE. If it uses another sum now, queues its quotas and tells waiters. */
 static void tenant_tell(struct quotas *q, const char *ns, const struct resources *before) {
 	struct tenant *t = tenant_get(q, ns);
 	if (!resources_equal(&t->used, before)) {
@@ -137,13 +139,13 @@ static void charge_tell(struct quotas *q, const char *ns, const char *key, const
 
 static const struct resources nothing;
 
-/* The key of what is charged for members of a Cluster that have no host. No instance has such a name. */
+/* The key of what all members of a Cluster without a host use. No instance has such a name. */
 static const char *gang_key(const char *ns, const char *cluster, char key[static KUBE_KEY_MAX]) {
 	snprintf(key, KUBE_KEY_MAX, "%s/%s/", ns, cluster);
 	return key;
 }
 
-/* A member that has a host is charged by itself. */
+/* Member I has a host now and is charged by itself, so its gang is charged less. */
 static void gang_charge_less(struct quotas *q, const struct instance *i, const struct resources *by) {
 	const struct api_owner_ref *o = gang_owner(&i->meta);
 	char key[KUBE_KEY_MAX];
@@ -173,7 +175,7 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 	tenant_tell(q, chg->ns, &before);
 }
 
-/* True if the namespace may have WANT more. */
+/* True if the quotas allow the namespace to use WANT beside USED; else MSG says what is exceeded. */
 static bool quota_fits(const struct quotas *q, const struct resources *used, const char *ns,
                        const struct resources *want, char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct tenantquota *t = quota_next_of(q, ns, NULL);
@@ -188,7 +190,7 @@ static bool quota_fits(const struct quotas *q, const struct resources *used, con
 	return true;
 }
 
-/* Charges KEY with WANT in place of what it is charged with; false: that exceeds what MSG says, and nothing changed. */
+/* Charges KEY with WANT in place of its charge so far. False: WANT exceeds what MSG says, and nothing has changed. */
 static bool charge_admit(struct quotas *q, const char *ns, const char *key, const struct resources *want,
                          char msg[static QUOTA_MESSAGE_MAX]) {
 	const struct charge *ch = charge_find(q, key);
@@ -197,7 +199,7 @@ static bool charge_admit(struct quotas *q, const char *ns, const char *key, cons
 	struct resources others = tenant_used(q, ns);
 	if (ch)
 		resources_subtract(&others, &ch->sum);
-	/* What was let in stays in, also if less is allowed now. */
+	/* What was admitted stays admitted, even if less is allowed now. */
 	if (!(ch && !sum_is_less(&ch->sum, want)) && !quota_fits(q, &others, ns, want, msg))
 		return false;
 	charge_tell(q, ns, key, want, false);
@@ -249,7 +251,7 @@ static int quota_set_status(struct tenantquota *n, const struct resources *used)
 	return api_condition_set(
 		&n->status->conditions.v, &n->status->conditions.n, "WithinLimits", over ? "False" : "True",
 		over ? "Exceeded" : "Within",
-		over ? "more is in use than the limits, which were set later, allow; nothing is taken away" : "",
+		over ? "more is in use than the limits allow, which were set later; nothing is taken away" : "",
 		n->meta.generation.v, now_realtime_us());
 }
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * TenantQuotas, where the API server doesn't enforce them: an instance that exceeds one is given neither addresses nor
- * a host until there is room. What counts is what was let in: an instance that has a host, or was found to exceed
- * nothing. It then counts until it is gone, also when the quota is lowered.
+ * Enforces TenantQuotas where the API server doesn't: an instance that exceeds a quota gets neither addresses nor a
+ * host until there is room. Only admitted instances count: those that have a host, and those that were found to exceed
+ * nothing. An admitted instance counts until it is gone, even if the quota is lowered.
  */
 
 #include "api/instance.h"
@@ -17,16 +17,20 @@ static inline struct quotas *quotas_of(const struct controller *c) {
 	return concern_state(c, &concern_quotas);
 }
 
-/* Lets I (not placed yet) in with TYPE's size if it exceeds nothing, or was let in before; false: MSG says what. */
+/*
+ * Admits I (not placed yet) with TYPE's size if it exceeds nothing or was admitted before. False: MSG says what it
+ * exceeds.
+ */
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]);
-/* Takes that back. */
+/* Takes the admission of I back. */
 void quotas_release(struct quotas *q, const struct instance *i);
 /*
- * All or none: lets in N members of CLUSTER that have no host, whether they exist yet or not; what was let in before is
- * within that. A member that is given a host counts by itself from then on. Not all: none is in, and MSG says why.
+ * Admits N members of CLUSTER that have no host, whether they exist yet or not: all or none. N includes members that
+ * were admitted before. A member that is given a host counts by itself from then on. False: none is admitted, and MSG
+ * says why.
  */
 bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type, size_t n,
                        char msg[static QUOTA_MESSAGE_MAX]);
-/* Takes that back. */
+/* Takes the admission of the gang back. */
 void quotas_release_gang(struct quotas *q, const struct api_meta *cluster);

@@ -68,7 +68,7 @@ int ranges_take(struct ranges *r, uint64_t v) {
 	} else if (n->first == v)
 		n->first++;
 	else if (n->last == v)
-		n->last--; /* still after every other range that was before it */
+		n->last--; /* the order of the ranges stays the same */
 	else {
 		if (range_insert(r, n->first, v - 1) < 0)
 			return -ENOMEM;

@@ -26,7 +26,10 @@ struct ranges {
 /* All of 0..TOTAL-1 are free. -ENOMEM. */
 int ranges_init(struct ranges *r, uint64_t total);
 void ranges_clear(struct ranges *r);
-/* The first free value from r->next on, round the end; then r->next is the one after it. False if none is free. */
+/*
+ * The first free value from r->next on, wrapping round at the end; r->next becomes the value after it. False if none is
+ * free.
+ */
 bool ranges_next(struct ranges *r, uint64_t *ret);
 /* Both return 1 if something changed, 0 if not (or V is out of range), -ENOMEM and nothing changed. */
 int ranges_take(struct ranges *r, uint64_t v);

@@ -25,7 +25,7 @@
 /* How many classes of waiters are asked in one turn of the loop. */
 #define ASK_MAX 256
 
-/* Why they wait changes although nothing becomes free: so often one of them is looked at anew. */
+/* The reasons for waiting change even if nothing becomes free, so one waiter is looked at anew in each interval. */
 #define REFRESH_US (50 * USEC_PER_MSEC)
 
 #define HOLD_US USEC_PER_SEC /* after a write has failed */
@@ -44,13 +44,13 @@ static struct room *room_of(const struct controller *c) {
 	return concern_state(c, &concern_room);
 }
 
-/* The source is there since room_open(); enabling it needs no memory. */
+/* room_open() made the source; enabling it needs no memory. */
 static void room_wake_soon(struct room *room) {
 	if (waiters_pending(room->waiters))
 		(void)!sd_event_source_set_enabled(room->defer, SD_EVENT_ONESHOT);
 }
 
-/* The timer runs only while somebody is to be looked at anew. */
+/* The timer runs only while some waiter must be looked at anew. */
 static void room_refresh_soon(struct room *room) {
 	if (room->refreshing || !waiters_stale(room->waiters))
 		return;
@@ -70,7 +70,7 @@ static const char *room_topic(const struct room_want *want, char out[static TOPI
 	return out;
 }
 
-/* All that decides whether something that became free is of use. */
+/* Everything that decides whether a waiter can use what became free. */
 static void room_class(const struct concern *concern, const struct room_want *want, struct buf *out) {
 	buf_printf(out, "%s %zu", concern->name, want->n);
 	if (want->size) {
@@ -118,7 +118,7 @@ static void room_event(struct controller *c, const char *topic, const char *what
 }
 
 void room_write_failed(struct controller *c, int error) {
-	/* What is wrong with one object, or was overtaken, says nothing about others. */
+	/* An error of one object, or a lost race, says nothing about the writes of others. */
 	bool own = error == -ESTALE || error == -EEXIST || error == -ENOENT || error == -EINVAL || error == -EMSGSIZE;
 	if (!own)
 		room_of(c)->held_until_us = now_monotonic_ns() / 1000 + HOLD_US;
@@ -142,7 +142,7 @@ void room_in_quota(struct controller *c, const char *ns) {
 
 /* ---- who is woken ---- */
 
-/* What W, as it is now, wants to be placed; NULL: it is no more. */
+/* What W wants to place, from the cache as it is now; NULL: W is gone. */
 static const struct instance_spec *room_spec(const struct controller *c, const struct waiter *w) {
 	if (w->queue == &concern_clusters) {
 		const struct cluster *cl = kube_cache_get(controller_cache(c, &api_kind_cluster), w->ns, w->name);
@@ -152,7 +152,7 @@ static const struct instance_spec *room_spec(const struct controller *c, const s
 	return i ? i->spec : NULL;
 }
 
-/* Whoever is not sure to find nothing is looked at. */
+/* False only if W would certainly find nothing. */
 static bool room_is_usable(const struct waiter *w, const char *what, void *userdata) {
 	const struct room *room = userdata;
 	const struct controller *c = room->c;
@@ -168,7 +168,7 @@ static bool room_is_usable(const struct waiter *w, const char *what, void *userd
 
 static bool room_wake(const struct waiter *w, void *userdata) {
 	const struct room *room = userdata;
-	/* Whoever stands in the queue already would take what this one, who is older, is woken for. */
+	/* W goes ahead of all keys in the queue: one of them could take what W, which is older, is woken for. */
 	return concern_enqueue_first(room->c, w->queue, w->ns, w->name);
 }
 
@@ -215,7 +215,7 @@ static void room_looked_at(struct controller *c, const struct concern *whose, co
 	room_refresh_soon(room);
 }
 
-/* All are looked at when it acts again. */
+/* Nobody waits any more: all objects are looked at when the controller acts again. */
 static void room_stopped(struct controller *c) {
 	waiters_clear(room_of(c)->waiters);
 }
@@ -230,7 +230,10 @@ static void room_instance_changed(struct controller *c, const struct kube_change
 	room_event(c, topic, "");
 }
 
-/* Whatever they wait for: it is missing, or there, or of another size now. Sizes can't be changed. */
+/*
+ * Queues everything that needs this type, whatever it waits for: the type is missing, or exists, or has another size
+ * now. An update can't change a size.
+ */
 static void room_type_changed(struct controller *c, const struct kube_change *ch) {
 	struct room *room = room_of(c);
 	if (ch->type != KUBE_MODIFIED)
@@ -254,7 +257,7 @@ static void room_quota_changed(struct controller *c, const struct kube_change *c
 	room_reasons_changed(c);
 	if (ch->type == KUBE_MODIFIED && api_equal(&api_desc_tenantquota_spec, now->spec, old->spec))
 		return;
-	/* One that is new can allow more than the default one, which held until now. */
+	/* A new quota can allow more than the default quota, which held until now. */
 	if (streq(ch->ns, TENANTQUOTA_DEFAULT_NS) && streq(ch->name, TENANTQUOTA_DEFAULT))
 		waiters_event_all(room->waiters, TOPIC_QUOTA, "");
 	room_in_quota(c, ch->ns);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Instances and clusters that wait for room. They say what they wait for; whoever frees something of that sort says so,
- * and the oldest that can use it is queued again (waiters.h).
+ * Instances and clusters that wait for room. Each says what it waits for. Whoever frees something of that sort reports
+ * it here, and the oldest waiter that can use it is queued again (waiters.h).
  */
 
 #include "api/instance.h"
@@ -23,22 +23,22 @@ struct room_want {
 	const struct instance_spec *spec;
 	const struct instancetype *size;
 	size_t n;
-	bool first; /* before those that are not, however old they are */
+	bool first; /* before all that are not, whatever their age */
 };
 
 /*
- * The object M of the concern (instances or clusters), which is being looked at, waits. It does so until it is looked
- * at again for whatever reason; if it still finds no room then, it must call this again.
+ * The object M of the concern (instances or clusters), which is being looked at, waits for WANT until it is looked at
+ * again, for whatever reason. If there is still no room then, the concern must call this again.
  */
 void room_wait(struct controller *c, const struct concern *concern, const struct api_meta *m,
                const struct room_want *want);
 
-/* What somebody who waits was told as the reason may be another now, although nothing became free. */
+/* The reason that a waiter's status gives may be outdated, although nothing became free. */
 void room_reasons_changed(struct controller *c);
 /*
- * A write by which somebody would have taken what was free has failed with ERROR, and it is free again. If others'
- * writes may fail as well (the API is away, or has too much to do), nobody is woken for a second: who waits would try
- * one after the other without an end.
+ * A write failed with ERROR, and what it would have taken is free again. If the writes of others may fail as well (the
+ * API is away or overloaded), nobody is woken for a second: otherwise all waiters would try one after the other without
+ * end.
  */
 void room_write_failed(struct controller *c, int error);
 /* Something may have become free. These only take note: nobody is looked at before control is back in the loop. */

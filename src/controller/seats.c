@@ -38,7 +38,7 @@ static struct seat *seat_find(const struct seats *s, const struct instance *i) {
 	return e;
 }
 
-/* I: what there is now of the instance that it was kept for; NULL: that doesn't matter. */
+/* I: the instance in the cache, as for placement_settle(). */
 static void seat_drop(struct seats *s, struct seat *e, const struct instance *i) {
 	placement_settle(placement_of(s->c), i, e->host, &e->size);
 	for (enum use u = 0; u < N_USES; u++)
@@ -64,7 +64,7 @@ void seats_keep(struct seats *s, const struct instance *i, const char *host, con
 	size_t n = strlen(kube_key(i->meta.ns, i->meta.name, key)) + 1;
 	struct seat *e = calloc(1, sizeof(*e) + n);
 	if (!e)
-		abort(); /* others would be given its place */
+		abort(); /* its place would be given to others */
 	memcpy(e->key, key, n);
 	snprintf(e->host, sizeof(e->host), "%s", host);
 	e->size = instancetype_size(type);
@@ -88,7 +88,7 @@ void seats_spend(struct seats *s, const struct instance *i, unsigned use) {
 
 /* ---- ---- */
 
-/* Once it is bound its place counts by itself (placement.c). One that is being deleted will not be bound. */
+/* A bound instance counts by itself (placement.c). One that is being deleted will not be bound. */
 static void seats_instance_changed(struct controller *c, const struct kube_change *ch) {
 	const struct instance *i = ch->obj;
 	struct seat *e = seat_find(seats_of(c), i);
@@ -96,7 +96,7 @@ static void seats_instance_changed(struct controller *c, const struct kube_chang
 		seat_drop(seats_of(c), e, ch->type == KUBE_DELETED ? NULL : i);
 }
 
-/* Another controller may decide now. */
+/* Another controller may place instances now. */
 static void seats_stopped(struct controller *c) {
 	struct seats *s = seats_of(c);
 	struct seat *e;

@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * Seats: what is promised to an instance for which a place was found, while its addresses are being taken and it is
- * being bound. A seat is room on one host and one value of each use that the instance lacks, both or none, so whoever
- * has a seat waits for nothing but answers of the server. Nobody waits for anything else while he has one.
+ * Seats. A seat is what is promised to an instance for which a place was found, while its addresses are taken and it is
+ * bound: room on one host and one value of each use that the instance lacks, both or none. An instance that has a seat
+ * waits only for answers of the server.
  *
- * A seat goes when the instance is bound, being deleted or gone. It is nothing but a promise of this process: after a
- * restart places are found anew, and Allocations that were made by then are used.
+ * A seat ends when the instance is bound, is being deleted or is gone. It is only a promise of this process: after a
+ * restart places are found anew, and Allocations that exist by then are used.
  */
 
 #include "api/instance.h"
@@ -21,7 +21,7 @@ static inline struct seats *seats_of(const struct controller *c) {
 
 /* The host kept for the instance; NULL: it has no seat. */
 const char *seats_host(const struct seats *s, const struct instance *i);
-/* Keeps a seat for I, in place of what it had: TYPE's size on HOST, and a value of each use that it lacks. */
+/* Keeps a seat for I, in place of its former one: TYPE's size on HOST, and a value of each use that I lacks. */
 void seats_keep(struct seats *s, const struct instance *i, const char *host, const struct instancetype *type);
 /* A value for USE (enum use) is about to be taken for I: it is no longer promised. */
 void seats_spend(struct seats *s, const struct instance *i, unsigned use);

@@ -30,7 +30,7 @@ static void test_ranges(void **state) {
 	assert_int_equal(v, 2);
 	ranges_clear(&r);
 
-	/* Values go round: what was given back comes last. */
+	/* Values go round: a value that was given back is handed out last. */
 	assert_int_equal(ranges_init(&r, 8), 0);
 	assert_true(ranges_next(&r, &v));
 	assert_int_equal(ranges_take(&r, v), 1);
@@ -40,7 +40,7 @@ static void test_ranges(void **state) {
 	ranges_clear(&r);
 }
 
-/* Against the plainest model there is. */
+/* Compares with a plain model. */
 static void test_ranges_random(void **state) {
 	(void)state;
 	enum { N = 97 };
@@ -63,7 +63,7 @@ static void test_ranges_random(void **state) {
 		assert_int_equal(r.free, n_free);
 		assert_int_equal(ranges_next(&r, &v), n_free > 0);
 		assert_true(n_free == 0 || !used[v]);
-		/* From every place the search finds what the model finds. */
+		/* From every starting value the search finds what the model finds. */
 		for (uint64_t from = 0; n_free && i % 50 == 0 && from < N; from++) {
 			uint64_t want = from;
 			while (used[want % N])
@@ -96,7 +96,7 @@ static void play(struct played *p, const char *name) {
 	p->status.conditions.n = 1;
 }
 
-/* Nothing is on it. */
+/* Nothing is placed on the host. */
 static void play_empty(struct fit_host *f, const struct played *p) {
 	*f = (struct fit_host){.host = &p->host, .alive = true};
 	host_usable(f->host, &f->usable);
@@ -121,14 +121,14 @@ static void test_fit(void **state) {
 	f[0].free.v[RESOURCE_vcpus] = 3;
 	f[1].free.v[RESOURCE_memory_mib] = 1000;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 2); /* the emptiest */
-	/* Of hosts of unlike size the one with the larger share left. */
+	/* Among hosts of different sizes, the host with the larger share left is chosen. */
 	h[3].capacity = (struct host_capacity){API_I64(64), API_I64(65536)};
 	host_usable(&h[3].host, &f[3].usable);
 	f[3].free.v[RESOURCE_vcpus] = 40;
 	f[3].free.v[RESOURCE_memory_mib] = 40000;
 	assert_int_equal(fit_choose(f, 5, &spec, &type, why), 3);
 
-	/* What it reports past its operator's limits is not its size. */
+	/* What a host reports beyond spec.limits doesn't count. */
 	struct host_limits limits = {.vcpus = API_I64(32)};
 	h[3].spec.limits = &limits;
 	assert_true(host_exceeds_limits(&h[3].host));
@@ -167,7 +167,7 @@ static void test_fit(void **state) {
 	assert_string_equal(why, "0 of 1 host fits: 1 is not ready");
 }
 
-/* All or none is for who asks to decide: it is told how many fit, and the hosts are filled as they will be. */
+/* The caller decides about all or none: fit_gang() says how many fit and subtracts what they take from the hosts. */
 static void test_fit_gang(void **state) {
 	(void)state;
 	struct played h[3];
@@ -182,13 +182,13 @@ static void test_fit_gang(void **state) {
 		play_empty(&f[i], &h[i]);
 	}
 	assert_int_equal(fit_gang(f, 3, &spec, &type, 0, at, why), 0);
-	/* Two on each, round about. */
+	/* Two on each host, in turn. */
 	assert_int_equal(fit_gang(f, 3, &spec, &type, 6, at, why), 6);
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(at[i], i % 3);
 	for (int i = 0; i < 3; i++)
 		assert_true(f[i].free.v[RESOURCE_vcpus] == 0 && f[i].free.v[RESOURCE_memory_mib] == 0);
-	/* What is left on one doesn't help another. */
+	/* What is left on one host doesn't help another. */
 	f[0].free.v[RESOURCE_vcpus] = 3;
 	f[1].free.v[RESOURCE_memory_mib] = 511;
 	f[1].free.v[RESOURCE_vcpus] = 100;
@@ -219,7 +219,7 @@ struct play {
 	} guests[PLAY_MAX];
 	int queue[4 * PLAY_MAX]; /* to be looked at, in order */
 	size_t head, tail, woken, asked, ask_max;
-	bool busy[PLAY_MAX]; /* what is begun for it is not done, and it is looked at after that */
+	bool busy[PLAY_MAX]; /* it is being worked on, and is looked at only after that */
 };
 
 static void play_wait(struct play *p, int i) {
@@ -269,7 +269,7 @@ static bool play_wake(const struct waiter *w, void *userdata) {
 
 static const struct waiters_ops play_ops = {play_usable, play_wake};
 
-/* Looks at one that was queued; false: nobody is. */
+/* Looks at one guest of the queue. False: the queue is empty. */
 static bool play_step(struct play *p) {
 	size_t asked = p->asked;
 	do {
@@ -292,7 +292,7 @@ static void play_free(struct play *p, int h, int size) {
 	waiters_event(p->ws, "hosts", what);
 }
 
-/* The oldest is woken, and only as many as can use it. */
+/* The oldest waiter is woken, and only as many waiters as can use the event. */
 static void test_waiters(void **state) {
 	(void)state;
 	struct play p = {.ws = waiters_new()};
@@ -327,7 +327,7 @@ static void test_waiters(void **state) {
 	assert_int_equal(p.left[0], 2 - 2);
 	p.left[2] = 0;
 
-	/* Whoever finds nothing though it seemed so closes its class until something more becomes free. */
+	/* A waiter that was woken but finds nothing closes its class until something more becomes free. */
 	size_t before = p.woken;
 	for (int h = 0; h < PLAY_HOSTS; h++)
 		p.left[h] = 0;
@@ -343,7 +343,7 @@ static void test_waiters(void **state) {
 	p.ws = waiters_free(p.ws);
 }
 
-/* Whatever happens in whatever order: when all is quiet nobody waits who would fit, and few were woken in vain. */
+/* After any sequence of changes no waiter would fit, and few were woken in vain. */
 static void test_waiters_random(void **state) {
 	(void)state;
 	srandom(2);
@@ -362,7 +362,7 @@ static void test_waiters_random(void **state) {
 					p.guests[i].size = 1 + (int)(random() % PLAY_SIZES);
 				play_look(&p, i);
 				break;
-			case 2: /* one goes; whoever waits is looked at for that some time later */
+			case 2: /* one goes; the waiters are looked at for that some time later */
 				if (p.guests[i].host >= 0) {
 					play_free(&p, p.guests[i].host, p.guests[i].size);
 					events++;
@@ -417,7 +417,7 @@ static void test_waiters_topics(void **state) {
 	struct waiters *ws = waiters_new();
 	struct waiter w = {.queue = &ops, .ns = "t", .topic = "quota a", .class = "1", .tag = "small"};
 	char got[64] = "";
-	waiters_event(ws, "quota a", ""); /* before anybody waits: of no use to who found nothing after it */
+	waiters_event(ws, "quota a", ""); /* before anybody waits: of no use to waiters that found nothing after it */
 	w.name = "b";
 	w.created_us = 2;
 	waiters_add(ws, &w);
@@ -440,7 +440,7 @@ static void test_waiters_topics(void **state) {
 	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
 	assert_string_equal(got, "b");
 	waiters_looked_at(ws, &ops, "t", "b");
-	/* It comes back: its class is passed over, also the one who has not been looked at. */
+	/* The waiter waits again: its class is skipped, including the member that was not looked at. */
 	w = (struct waiter){.queue = &ops, .ns = "t", .name = "b", .topic = "quota a", .class = "1", .tag = "small"};
 	waiters_add(ws, &w);
 	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 0);
@@ -450,7 +450,7 @@ static void test_waiters_topics(void **state) {
 	waiters_looked_at(ws, &ops, "t", "d");
 	assert_int_equal(waiters_wake(ws, &ops, SIZE_MAX, got), 1);
 	assert_string_equal(got, "a");
-	/* Looked at anew, if anything has changed, and the next only when that has happened. */
+	/* A waiter is looked at anew if something has changed, and the next one only after that look. */
 	w.name = "e";
 	waiters_add(ws, &w);
 	got[0] = '\0';
@@ -478,7 +478,7 @@ static void test_waiters_topics(void **state) {
 
 struct asked {
 	size_t n;
-	const char *usable; /* classes that end so */
+	const char *usable; /* classes whose names end like this */
 	char woken[64];
 };
 
@@ -494,7 +494,7 @@ static bool ask_wake(const struct waiter *w, void *userdata) {
 	return note_woken(w, ((struct asked *)userdata)->woken);
 }
 
-/* However many demands there are: a turn asks as many as it is told, and an event asks each once. */
+/* However many classes there are: a turn asks only as many as it is told to, and an event asks each class once. */
 static void test_waiters_classes(void **state) {
 	(void)state;
 	enum { CLASSES = 1000, MAX = 16 };
@@ -529,7 +529,7 @@ static void test_waiters_classes(void **state) {
 	}
 	assert_int_equal(woken, 2 * CLASSES / 10);
 	assert_int_equal(a.n, CLASSES + 2 * CLASSES / 10 - CLASSES / 10);
-	/* An event that comes again while it is being asked for begins anew. */
+	/* An event that is repeated while classes are asked about it begins anew. */
 	a.usable = "1";
 	waiters_event(ws, "hosts", "h");
 	assert_int_equal(waiters_wake(ws, &ops, 1, &a), 0);
@@ -545,7 +545,7 @@ static bool note_busy(const struct waiter *w, void *userdata) {
 	return *w->name != 'a' && *w->name != 'b';
 }
 
-/* One that is being worked on is woken, and holds nobody up until then. */
+/* A waiter that is being worked on is woken, and holds up nobody until it is looked at. */
 static void test_waiters_busy(void **state) {
 	(void)state;
 	const struct waiters_ops ops = {always, note_busy};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Whose a VTEP is. Frames for a host are addressed to its router MAC, which follows from its VTEP (base/vtep.h); two
- * hosts of one VTEP, or of one such MAC, would get each other's traffic. The older Host has it, the younger is not
- * Ready.
+ * Decides which Host a VTEP belongs to. Frames for a host are addressed to its router MAC, which follows from its VTEP
+ * (base/vtep.h). Two hosts with the same VTEP, or the same such MAC, would get each other's traffic. The older Host has
+ * the VTEP; the younger Host is not Ready.
  */
 
 #include <string.h>
@@ -44,13 +44,13 @@ static struct claimant *claimant_new(const struct mac *mac, const char *host) {
 	size_t n = strlen(host) + 1;
 	struct claimant *cl = calloc(1, sizeof(*cl) + n);
 	if (!cl)
-		abort(); /* two hosts might have one VTEP and nobody would see it */
+		abort(); /* two hosts might have one VTEP unnoticed */
 	cl->mac = *mac;
 	memcpy(cl->host, host, n);
 	return cl;
 }
 
-/* The first with this MAC; claimants of one MAC follow each other. */
+/* The first claimant of this MAC, or the next one after it. Claimants of one MAC follow each other in the tree. */
 static struct claimant *claimant_first(const struct vteps *v, const struct mac *mac) {
 	struct claimant *key = claimant_new(mac, "");
 	struct claimant *found = RB_NFIND(claimants, (struct claimants *)&v->claimants, key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Time is counted in events: each has a number, and a class knows the number of the last event that came before one of
- * its waiters found nothing. A class is tried for an event only if the event is newer.
+ * Time is counted in events. Each event has a number. A class remembers the number of the last event before one of its
+ * waiters found nothing, and is asked only about events that are newer.
  */
 
 #include "controller/waiters.h"
@@ -30,12 +30,12 @@ RB_HEAD(waiter_events, waiter_event);
 RB_GENERATE_INTERNAL(waiter_events, waiter_event, node, event_cmp, _unused_ static)
 
 struct waiter_item {
-	TAILQ_ENTRY(waiter_item) entry; /* by when it was looked at */
-	uint64_t changes;               /* how many there had been by then */
+	TAILQ_ENTRY(waiter_item) entry; /* by the time of the last look */
+	uint64_t changes;               /* the count of changes at the last look */
 	struct waiter_class *class;     /* NULL: it was woken */
 	struct waiter_topic *topic;
 	struct waiter_tag *tag;
-	/* What is compared on the way through a tree is near its nodes. */
+	/* The members that are compared on the way through a tree are near its nodes. */
 	RB_ENTRY(waiter_item) tag_node, age_node, key_node;
 	struct waiter w; /* ns and name in text */
 	char text[];
@@ -80,7 +80,7 @@ RB_GENERATE_INTERNAL(waiter_tags, waiter_tag, node, tag_cmp, _unused_ static)
 struct waiter_class {
 	RB_ENTRY(waiter_class) node, age_node;
 	struct waiters_by_age waiters; /* never empty */
-	struct waiter_item *oldest;    /* of these; the place among classes by age */
+	struct waiter_item *oldest;    /* of these waiters; decides the class's place by age */
 	uint64_t since;                /* number of the last event before one of them found nothing */
 	char name[];
 };
@@ -100,14 +100,14 @@ RB_GENERATE_INTERNAL(classes_by_age, waiter_class, age_node, class_age_cmp, _unu
 
 struct waiter_topic {
 	RB_ENTRY(waiter_topic) node;
-	TAILQ_ENTRY(waiter_topic) entry; /* in the list of those that have something to do */
+	TAILQ_ENTRY(waiter_topic) entry; /* in the list `busy` */
 	struct waiter_classes classes;
 	struct classes_by_age ages;
-	struct waiter_item *woken; /* not looked at yet, and the next is woken after that; NULL: none */
+	struct waiter_item *woken; /* not looked at yet; the next one is woken after that; NULL: none */
 	size_t away;               /* waiters that were woken and not looked at yet */
 	struct waiter_events whats;
 	TAILQ_HEAD(, waiter_event) events; /* by number */
-	/* The first event: whether classes are being asked for it, and who is next; NULL: all were. */
+	/* About the first event: whether classes are being asked, and which class is next; NULL: all were asked. */
 	bool asking;
 	struct waiter_class *cursor;
 	bool listed;
@@ -126,10 +126,10 @@ struct waiters {
 	struct waiter_topics topics;
 	struct waiter_tags tags;
 	TAILQ_HEAD(, waiter_item) items;
-	struct waiter_item *refreshed;   /* not looked at yet; NULL: none */
-	TAILQ_HEAD(, waiter_topic) busy; /* with events, and nobody woken */
+	struct waiter_item *refreshed;   /* woken by waiters_refresh(), not looked at yet; NULL: none */
+	TAILQ_HEAD(, waiter_topic) busy; /* that have events and no woken waiter */
 	uint64_t number;                 /* of the last event */
-	uint64_t changes;                /* how many there were */
+	uint64_t changes;                /* how many changes there were */
 	size_t count;
 };
 
@@ -172,7 +172,7 @@ static struct waiter_topic *topic_get(struct waiters *ws, const char *name) {
 	return t;
 }
 
-/* After its events or who was woken have changed. */
+/* Puts the topic into the list `busy` or takes it out, after its events or its woken waiter have changed. */
 static void topic_list(struct waiters *ws, struct waiter_topic *t) {
 	bool list = !t->woken && !TAILQ_EMPTY(&t->events);
 	if (list && !t->listed)
@@ -255,7 +255,7 @@ static struct waiter_class *class_get(struct waiter_topic *t, const char *name) 
 	return cl;
 }
 
-/* Moves the class to its place by age, if its oldest waiter is another one now; out, if it has none. */
+/* Moves the class to its place by age if it has another oldest waiter now; takes it out of the tree if it has none. */
 static void class_place(struct waiter_topic *t, struct waiter_class *cl) {
 	struct waiter_item *oldest = RB_MIN(waiters_by_age, &cl->waiters);
 	if (oldest == cl->oldest)
@@ -269,7 +269,7 @@ static void class_place(struct waiter_topic *t, struct waiter_class *cl) {
 	if (!oldest)
 		return;
 	RB_INSERT(classes_by_age, &t->ages, cl);
-	/* It may have moved on just past the last one that was asked, and is not to be missed. */
+	/* The class may have moved to just before the cursor, where it would be missed. */
 	if (t->asking && RB_NEXT(classes_by_age, &t->ages, cl) == t->cursor)
 		t->cursor = cl;
 }
@@ -280,7 +280,7 @@ static void waiter_join_class(struct waiter_item *it, struct waiter_class *cl) {
 	class_place(it->topic, cl);
 }
 
-/* Takes IT out of its class, which goes if it was the last one. */
+/* Takes IT out of its class, and removes the class if IT was the last waiter in it. */
 static void waiter_leave_class(struct waiter_item *it) {
 	struct waiter_class *cl = it->class;
 	it->class = NULL;
@@ -380,7 +380,7 @@ static void waiter_wake(struct waiters *ws, struct waiter_item *it, const struct
 	topic_list(ws, t);
 }
 
-/* Asks the next of *LEFT classes for the first event, which goes when all were asked. True if somebody was woken. */
+/* Asks up to *LEFT more classes about the first event; removes it when all were asked. True if a waiter was woken. */
 static bool topic_ask(struct waiters *ws, struct waiter_topic *t, const struct waiters_ops *ops, size_t *left,
                       void *userdata) {
 	struct waiter_event *e = TAILQ_FIRST(&t->events);
@@ -406,7 +406,7 @@ size_t waiters_wake(struct waiters *ws, const struct waiters_ops *ops, size_t ma
 	size_t n = 0;
 	while (max && (t = TAILQ_FIRST(&ws->busy))) {
 		n += topic_ask(ws, t, ops, &max, userdata);
-		/* The others have their turn before it is asked again. */
+		/* The other topics have their turn before this one is asked again. */
 		if (t->listed) {
 			TAILQ_REMOVE(&ws->busy, t, entry);
 			TAILQ_INSERT_TAIL(&ws->busy, t, entry);

@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "controller/internal.h"
 
-/* One request of a piece of work, and what its answer is good for. */
+/* One request of a piece of work, and what its answer is used for. */
 struct op {
 	struct work *work;
 	struct kube_request *slot;
@@ -24,7 +24,7 @@ struct op {
 struct work {
 	TAILQ_ENTRY(work) entry;
 	struct controller_row *row;
-	unsigned pending; /* requests in flight, and one while reconcile() runs */
+	unsigned pending; /* requests in flight, plus one while reconcile() runs */
 	int result;
 	struct error err; /* of the first failure */
 	struct op ops[WORK_OPS_MAX];
@@ -67,7 +67,7 @@ static void work_unref(struct work *w) {
 	if (--w->pending)
 		return;
 	if (w->result < 0) {
-		/* Losing a race is how things are meant to be; it is tried again with what is known then. */
+		/* Lost races are normal. The key is tried again with what is known then. */
 		bool race = w->result == -ESTALE || w->result == -EEXIST || w->result == -EAGAIN;
 		if (!race)
 			metric_add(&errors, 1);
@@ -153,7 +153,7 @@ static void op_done(const struct kube_response *r, void *userdata) {
 	struct op *op = userdata;
 	struct work *w = op->work;
 	void *obj;
-	/* What is gone after all was overtaken: it is looked at once more, with what is known then. */
+	/* The object is gone. If this lost a race, the key is looked at once more, with what is known then. */
 	if (r->error == -ENOENT && op->missing != MISSING_FAILS) {
 		if (op->missing == MISSING_IS_RACE)
 			work_fail(w, -ESTALE, &r->err);
@@ -251,7 +251,7 @@ bool work_patch_finalizers(struct work *w, const struct api_kind *k, const struc
 	jw_end(&b, ']');
 	jw_end(&b, '}');
 	jw_end(&b, '}');
-	/* Taking the last one off deletes the object: what is answered then must not go back into the cache. */
+	/* Removing the last finalizer deletes the object, so the answer must not go back into the cache. */
 	return work_begin_patch(w, k, m, &b, add);
 }
 

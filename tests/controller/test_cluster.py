@@ -256,7 +256,7 @@ def test_a_name_that_is_taken(cloud):
     cloud.wait_condition("c-1", "Scheduled", "True", "Scheduled", 60)
     before = cloud.get("instances", "c-1", "default")
     cluster(cloud, "c", 2)
-    wait(cloud, "c", "Scheduled", "False", "NameTaken", "Instance c-1 is there and no member of this Cluster")
+    wait(cloud, "c", "Scheduled", "False", "NameTaken", "Instance c-1 exists and is not a member of this Cluster")
     assert not members(cloud, "c")
     assert cloud.get("instances", "c-1", "default") == before
     # Deleting the cluster doesn't touch it either.
