@@ -183,7 +183,7 @@ static void instance_bound(struct work *w, const struct kube_response *r, const 
 	if (r->error < 0)
 		room_write_failed(work_controller(w), r->error);
 	else
-		log_info("instance placed", "instance=%s host=%s size=%s", work_key(w), d->host,
+		log_info("instance placed", "instance=%s host=%s size=\"%s\"", work_key(w), d->host,
 		         resources_print(&d->size, RESOURCES_OF_TYPES, size));
 }
 

@@ -54,6 +54,9 @@ def test_two_controllers_never_give_a_value_twice(bare):
     said = eventually("so it was logged", 10, lambda: len(
         found := re.findall(said, bare.log("one") + bare.log("two"))) >= len(names) and found)
     assert sorted(said) == sorted((n, placed(bare, n)) for n in names)
+    pair = r'\w+=(?:[^\s"=]+|"[^"]*")'
+    for line in (bare.log("one") + bare.log("two")).splitlines():
+        assert "instance placed" not in line or re.fullmatch(f"{pair}(?: {pair})*", line), line
     for name in names:
         bare.delete("instances", name, "default")
         bare.removed(name)
