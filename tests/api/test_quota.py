@@ -88,6 +88,7 @@ def test_what_counts(server):
     server.create(instance("a", type="later"))
     server.create(itype("later", 8, 64))
     server.create(itype("four", 4, 64))
+    server.create(itype("eight", 8, 64))
     full = "exceeded quota: q, requested: vcpus=4, used: vcpus=8, limited: vcpus=10"
     refused(server, instance("b", type="four"), full)
     status = {"status": {"vcpus": 8, "memoryMiB": 64, "host": "h"}}
@@ -100,6 +101,13 @@ def test_what_counts(server):
     refused(server, instance("b", type="four"), full)
     server.delete(f"{G}/namespaces/default/instances/a")
     server.create(instance("b", type="four"))
+    # As in the controller, what the status of a placed instance doesn't say is 0: it was placed before there was such
+    # an amount.
+    assert server.patch(f"{Q}/q", {"spec": {"vcpus": 8}}).status == 200
+    refused(server, instance("c", type="eight"), "exceeded quota: q, requested: vcpus=8, used: vcpus=4, limited: vcpus=8")
+    status = {"status": {"memoryMiB": 64, "host": "h"}}
+    assert server.patch(f"{G}/namespaces/default/instances/b/status", status, MERGE).status == 200
+    server.create(instance("c", type="eight"))
 
 
 def test_race(server):

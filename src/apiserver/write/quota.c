@@ -56,16 +56,16 @@ static struct tenant *find_or_add(struct quota *q, const char *ns) {
 	return t;
 }
 
-static int64_t number_at(const char *json, size_t len, const char *path, int64_t otherwise) {
+static int64_t number_at(const char *json, size_t len, const char *path) {
 	const char *v;
 	size_t n;
-	int64_t ret = otherwise;
+	int64_t ret = 0;
 	if (!json_find(json, len, path, &v, &n))
-		return otherwise;
+		return 0;
 	struct jr r;
 	jr_init(&r, v, n);
 	if (jr_i64(&r, &ret) < 0)
-		ret = otherwise;
+		ret = 0;
 	jr_done(&r);
 	return ret;
 }
@@ -82,24 +82,27 @@ static const struct object *type_of(const struct quota *q, const struct json_spa
 	return store_get(q->store, q->types, "", name);
 }
 
+/* As instance_is_bound(), by the text of the status. */
+static bool is_bound(const struct json_span *status) {
+	const char *host;
+	size_t n;
+	return json_find(status->text, status->len, "host", &host, &n) && *host == '"' && n > 2;
+}
+
+/* As instance_size() for an instance that has a host, else the size of its type. An absent amount is 0. */
 static struct resources takes(const struct quota *q, const char *json, size_t len) {
 	static const char *const names[] = {"spec", "status"};
-	struct json_span found[2], *spec = &found[0], *status = &found[1], size = {.text = ""};
+	struct json_span found[2], size = {.text = ""};
 	struct resources ret = {.v[RESOURCE_instances] = 1};
-	bool looked = false;
+	const struct object *type;
 	json_members(json, len, names, found, 2);
-	RESOURCES_FOREACH (i) {
-		if (!(RESOURCES_OF_TYPES & 1U << i))
-			continue;
-		ret.v[i] = number_at(status->text, status->len, resources_name(i), -1);
-		if (ret.v[i] >= 0)
-			continue;
-		const struct object *type = looked ? NULL : type_of(q, spec);
-		if (type)
-			json_members(type->value->data, type->value->len, names, &size, 1);
-		looked = true;
-		ret.v[i] = number_at(size.text, size.len, resources_name(i), 0);
-	}
+	if (is_bound(&found[1]))
+		size = found[1];
+	else if ((type = type_of(q, &found[0])))
+		json_members(type->value->data, type->value->len, names, &size, 1);
+	RESOURCES_FOREACH (i)
+		if (RESOURCES_OF_TYPES & 1U << i)
+			ret.v[i] = number_at(size.text, size.len, resources_name(i));
 	return ret;
 }
 
