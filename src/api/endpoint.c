@@ -53,14 +53,20 @@ static int check_name(const struct access_write *w, const char *prefix, const ch
 	                 owner);
 }
 
-/* The routes may only be ONE and TWO; either may be NULL. */
+/* The routes may only be ONE and TWO, each once; either may be NULL. */
 static int check_routes(const struct access_write *w, const char *one, const char *two, struct error *err) {
 	size_t i;
 	json_t *route;
+	bool has[2] = {false, false};
 	json_array_foreach(json_object_get(json_object_get(w->obj, "spec"), "routes"), i, route) {
 		const char *prefix = access_string(route, "prefix");
-		if (prefix && (streq(prefix, one) || streq(prefix, two)))
+		if (prefix && (streq(prefix, one) || streq(prefix, two))) {
+			bool *there = &has[streq(prefix, one) ? 0 : 1];
+			if (*there)
+				return error_set(err, EPERM, "spec.routes[%zu].prefix %s occurs twice", i, prefix);
+			*there = true;
 			continue;
+		}
 		return error_set(err, EPERM,
 		                 "spec.routes[%zu].prefix %s may not be announced here by %s %s: only %s%s%s", i,
 		                 prefix ? prefix : "", w->agent->what, w->agent->host,
@@ -157,7 +163,9 @@ static const struct access_rule agent_rules[] = {
          check_of_edge,
          "object.metadata.name == '" ENDPOINT_OF_EDGE "' + variables.host && !has(object.spec.owner) && "
          "(!has(object.spec.routes) || size(object.spec.routes) <= 2 && "
-         "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0']))"},
+         "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0']) && "
+         "size(object.spec.routes.filter(r, r.prefix == '::/0')) <= 1 && "
+         "size(object.spec.routes.filter(r, r.prefix == '0.0.0.0/0')) <= 1)"},
 	{0},
 };
 static const struct api_access endpoint_access = {

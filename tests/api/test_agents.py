@@ -201,7 +201,7 @@ def test_endpoints(addressed):
     refused(ask("DELETE", E))
     # Addresses that a host must not announce, whoever owns them.
     for routes in (["::/0"], ["0.0.0.0/0"], ["2001:db8:1::/64", "::/0"], ["2001:db8:1::/64", "2001:db8:3::/64"],
-                   ["2000::/3"], ["192.0.2.0/24"]):
+                   ["2000::/3"], ["192.0.2.0/24"], ["2001:db8:1::/64"] * 2):
         refused(ask("PATCH", mine, {"spec": {"routes": [{"prefix": p} for p in routes]}}))
     allowed(ask("PATCH", mine, {"spec": {"routes": [{"prefix": "2001:db8:1::/64"}]}}))
     allowed(ask("DELETE", mine))
@@ -219,6 +219,8 @@ def test_edge_endpoints(addressed):
     allowed(ask("PATCH", out, {"spec": {"routes": [{"prefix": "::/0"}]}}))
     refused(ask("PATCH", out, {"spec": {"routes": [{"prefix": "2001:db8:1::/64"}]}}))
     refused(ask("PATCH", out, {"spec": {"routes": [{"prefix": "::/0"}, {"prefix": "2000::/3"}]}}))
+    for routes in (["::/0"] * 2, ["::/0", "0.0.0.0/0", "::/0"]):
+        refused(ask("PATCH", out, {"spec": {"routes": [{"prefix": p} for p in routes]}}))
     refused(ask("POST", E, endpoint("h1")))
     refused(ask("POST", E, endpoint("e1", a, vtep="fd00::3")))
     allowed(ask("DELETE", out))
