@@ -32,7 +32,9 @@ static const char agents_begin[] =
 	"      resources: [\"*/*\"]\n"
 	"  matchConditions:\n"
 	"  - name: agent\n"
-	"    expression: request.userInfo.groups.exists(g, g in ['" ROLES_HOSTS "', '" ROLES_EDGES "'])\n"
+	"    expression: >-\n"
+	"      request.userInfo.groups.exists(g, g in ['" ROLES_HOSTS "', '" ROLES_EDGES "']) &&\n"
+	"      !('system:masters' in request.userInfo.groups)\n"
 	"  variables:\n";
 
 static const char finalizers[] =
@@ -210,10 +212,11 @@ static void list_variable(struct buf *out, const char *name, enum about about) {
 
 static void variables(struct buf *out) {
 	/* "host" or "edge". The user's group and name must agree. */
-	variable(out, "kind", "'" ROLES_HOSTS "' in request.userInfo.groups ? 'host' : 'edge'");
+	variable(out, "kind", "request.userInfo.username.startsWith('" ROLES_EDGE_PREFIX "') ? 'edge' : 'host'");
 	variable(out, "prefix", "variables.kind == 'host' ? '" ROLES_HOST_PREFIX "' : '" ROLES_EDGE_PREFIX "'");
 	variable(out, "host",
-	         "request.userInfo.username.startsWith(variables.prefix) ? "
+	         "request.userInfo.username.startsWith(variables.prefix) && "
+	         "(variables.kind == 'host' ? '" ROLES_HOSTS "' : '" ROLES_EDGES "') in request.userInfo.groups ? "
 	         "request.userInfo.username.substring(variables.prefix.size()) : ''");
 	variable(out, "what",
 	         "request.resource.group + '/' + request.resource.resource + "

@@ -13,6 +13,10 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases"
 EVENTS = "/api/v1/namespaces/default/events"
 I = f"{G}/namespaces/default/instances"
 
+# In both groups: the name says what it is.
+HOST_OF_BOTH = ("system:nacre:host:h1", "system:nacre:hosts", "system:nacre:edges")
+EDGE_OF_BOTH = ("system:nacre:edge:e1", "system:nacre:hosts", "system:nacre:edges")
+
 pytestmark = pytest.mark.both
 
 
@@ -412,7 +416,22 @@ def test_strangers(placed):
     for user in STRANGERS:
         ask = as_user(placed, user)
         refused(ask("POST", f"{G}/hosts", host("h1")))
+        refused(ask("POST", f"{G}/hosts", host("h1", "edge")))
         refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+
+
+def test_groups(placed):
+    both = as_user(placed, HOST_OF_BOTH)
+    refused(both("POST", f"{G}/hosts", host("h2")))
+    refused(both("POST", f"{G}/hosts", host("h1", "edge")))
+    allowed(both("POST", f"{G}/hosts", host("h1")))
+    allowed(both("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+    both = as_user(placed, EDGE_OF_BOTH)
+    refused(both("POST", f"{G}/hosts", host("e1")))
+    allowed(both("POST", f"{G}/hosts", host("e1", "edge")))
+    refused(both("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+    # Members of system:masters may do everything.
+    allowed(as_user(placed, (*HOST, "system:masters"))("POST", f"{G}/hosts", host("h2")))
 
 
 def test_id_of_an_instance_stays(placed):

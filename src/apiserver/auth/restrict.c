@@ -15,11 +15,12 @@
 /* False: R is not from an agent. RET->host NULL: the user is in a group of agents, but has no agent's name. */
 static bool agent_of(const struct request *r, struct access_agent *ret) {
 	const struct user *u = r->user;
-	bool edge = user_in_group(u, ROLES_EDGES);
+	const bool edge = starts_with(u->name, ROLES_EDGE_PREFIX), is_host = user_in_group(u, ROLES_HOSTS),
+		   is_edge = user_in_group(u, ROLES_EDGES);
 	const char *prefix = edge ? ROLES_EDGE_PREFIX : ROLES_HOST_PREFIX;
-	if ((!edge && !user_in_group(u, ROLES_HOSTS)) || user_in_group(u, GROUP_MASTERS))
+	if ((!is_host && !is_edge) || user_in_group(u, GROUP_MASTERS))
 		return false;
-	const char *host = starts_with(u->name, prefix) ? u->name + strlen(prefix) : NULL;
+	const char *host = (edge ? is_edge : is_host) && starts_with(u->name, prefix) ? u->name + strlen(prefix) : NULL;
 	*ret = (struct access_agent){edge ? "edge" : "host", host && *host ? host : NULL,
 	                             edge ? ACCESS_OF_EDGE : ACCESS_OF_HOST};
 	return true;
