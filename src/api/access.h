@@ -68,8 +68,7 @@ struct access_write {
 
 /*
  * A rule about writes that the table can't express: as a C function `check` for nacre-apiserver, and in CEL for a
- * kube-apiserver. Neither is evaluated for deletions. Either may be NULL: a policy can't look up other objects, and
- * some limits of nacre-apiserver apply to everybody.
+ * kube-apiserver. Neither is evaluated for deletions. CEL may be NULL: a policy can't look up other objects.
  */
 struct access_rule {
 	unsigned whose; /* the agents that the rule applies to */

@@ -74,46 +74,97 @@ static const struct access_grant event_grants[] = {
 	{0},
 };
 
-/* An agent may record Events only about its own existing objects of kinds whose status it writes. */
+/* Returns the kind that an Event is about; NULL: this agent writes the status of no such kind. */
+static const struct api_kind *involved_kind(const struct access_write *w) {
+	const char *kind = access_string(w->obj, "involvedObject.kind");
+	for (const struct api_kind *const *k = api_kinds; *k; k++) {
+		const struct access_agents *g = access_agents(*k, w->agent->whose);
+		if (streq((*k)->kind, kind) && g && g->status)
+			return *k;
+	}
+	return NULL;
+}
+
+static int check_kind(const struct access_write *w, struct error *err) {
+	const char *kind = access_string(w->obj, "involvedObject.kind");
+	if (involved_kind(w))
+		return 0;
+	return error_set(err, EPERM,
+	                 "%s %s may record Events only about objects whose status it writes: not about %.63s",
+	                 w->agent->what, w->agent->host, kind ? kind : "?");
+}
+
+/* Here and in check_place(), an Event about another kind is allowed: check_kind() refuses it. */
 static int check_involved(const struct access_write *w, struct error *err) {
 	const struct access_agent *a = w->agent;
-	const char *kind = access_string(w->obj, "involvedObject.kind");
+	const struct api_kind *k = involved_kind(w);
 	const char *ns = access_string(w->obj, "involvedObject.namespace");
 	const char *name = access_string(w->obj, "involvedObject.name");
 	const char *uid = access_string(w->obj, "involvedObject.uid");
-	for (const struct api_kind *const *i = api_kinds; *i; i++) {
-		const struct api_kind *k = *i;
-		const struct access_agents *g = access_agents(k, a->whose);
-		if (!streq(k->kind, kind) || !g || !g->status)
-			continue;
-		json_t *about = w->load(w->store, k, k->namespaced ? ns : "", name);
-		const bool fits = access_is_own(g, a, about) &&
-		                  (!uid || !*uid || streq(uid, access_string(about, "metadata.uid")));
-		json_decref(about);
-		if (!fits)
-			break;
-		/* kube_event() and client-go put Events about cluster-scoped objects there. */
-		const char *place = k->namespaced ? ns : "default";
-		if ((k->namespaced || !ns || !*ns) && streq(w->ns, place))
-			return 0;
-		return error_set(err, EPERM, "an Event about %s %s must be in namespace %s", kind, name, place);
-	}
+	if (!k)
+		return 0;
+	json_t *about = w->load(w->store, k, k->namespaced ? ns : "", name);
+	const bool fits = access_is_own(access_agents(k, a->whose), a, about) &&
+	                  (!uid || !*uid || streq(uid, access_string(about, "metadata.uid")));
+	json_decref(about);
+	if (fits)
+		return 0;
 	return error_set(err, EPERM,
-	                 "%s %s may record Events only about its own objects that exist: not about %.63s %.253s",
-	                 a->what, a->host, kind ? kind : "?", name ? name : "?");
+	                 "%s %s may record Events only about its own objects that exist: not about %s %.253s", a->what,
+	                 a->host, k->kind, name ? name : "?");
+}
+
+static int check_place(const struct access_write *w, struct error *err) {
+	const struct api_kind *k = involved_kind(w);
+	const char *ns = access_string(w->obj, "involvedObject.namespace");
+	if (!k)
+		return 0;
+	if (!k->namespaced && ns && *ns)
+		return error_set(err, EPERM, "involvedObject.namespace must be empty: a %s has no namespace", k->kind);
+	/* kube_event() and client-go put Events about cluster-scoped objects there. */
+	const char *place = k->namespaced ? ns : "default";
+	if (place && streq(w->ns, place))
+		return 0;
+	return error_set(err, EPERM, "an Event about this %s must be in namespace %.63s", k->kind, place ? place : "?");
+}
+
+/* Returns the name of a string in OBJ with more than MAX bytes; NULL: there is none. */
+static const char *long_string(const json_t *obj, size_t max) {
+	const char *name;
+	json_t *v;
+	json_object_foreach((json_t *)obj, name, v) {
+		if (json_string_length(v) > max)
+			return name;
+	}
+	return NULL;
+}
+
+static int check_short(const struct access_write *w, struct error *err) {
+	const char *name = long_string(w->obj, 1024);
+	if (name)
+		return error_set(err, EPERM, "its %.63s has more than 1024 bytes", name);
+	if ((name = long_string(json_object_get(w->obj, "involvedObject"), 253)))
+		return error_set(err, EPERM, "its involvedObject.%.63s has more than 253 bytes", name);
+	if (json_is_object(json_object_get(w->obj, "related")))
+		return error_set(err, EPERM, "an Event of an agent is about one object: it may not have related");
+	return 0;
 }
 
 /* A policy can't look up whether the object exists, nor whom it belongs to unless the name shows it. */
 static const struct access_rule event_rules[] = {
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record Events only about its Host and objects whose status it writes",
-         check_involved,
+         check_kind,
          "variables.states.all(o, o.involvedObject.kind in variables.reports && "
          "(!(o.involvedObject.kind in variables.named) || o.involvedObject.name == variables.host))"},
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE,
-         "must record an Event in the namespace of its object, or in default if the object has none", NULL,
+         "may record Events only about objects that exist and are its own, and have the uid if one is given",
+         check_involved, NULL},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE,
+         "must record an Event in the namespace of its object, or in default if the object has none", check_place,
          "object.involvedObject.kind in variables.namespaced ? has(object.involvedObject.namespace) && "
-         "request.namespace == object.involvedObject.namespace : request.namespace == 'default'"},
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record only short Events, about one object", NULL,
+         "request.namespace == object.involvedObject.namespace : request.namespace == 'default' && "
+         "(!has(object.involvedObject.namespace) || object.involvedObject.namespace == '')"},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record only short Events, about one object", check_short,
          "['message', 'reason', 'type', 'action', 'reportingComponent', 'reportingInstance'].all(k, "
          "!(k in object) || size(object[k]) <= 1024) && !has(object.related) && "
          "object.involvedObject.all(k, size(object.involvedObject[k]) <= 253)"},
@@ -150,10 +201,15 @@ static const struct access_grant lease_grants[] = {
 	{ACCESS_KUBE_EDIT, ".", ACCESS_READ " " ACCESS_WRITE},
 	{0},
 };
-/* nacre-apiserver limits the size of the whole Lease (ACCESS_SMALL). */
+
+static int check_values(const struct access_write *w, struct error *err) {
+	const char *name = long_string(json_object_get(w->obj, "spec"), 253);
+	return name ? error_set(err, EPERM, "its spec.%.63s has more than 253 bytes", name) : 0;
+}
+
 static const struct access_rule lease_rules[] = {
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 characters",
-         NULL, "object.spec.all(k, size(string(object.spec[k])) <= 253)"},
+         check_values, "object.spec.all(k, size(string(object.spec[k])) <= 253)"},
 	{0},
 };
 static const struct api_access lease_access = {

@@ -103,14 +103,16 @@ static void agents(const struct api_kind *k, struct buf *out) {
 	const struct access_agents *g = &k->access->agents;
 	if (!g->whose)
 		return;
-	buf_printf(out, "\nThe agents of %s see ", whose_agents(g->whose));
+	buf_printf(out, "\nThe agents of %s ", whose_agents(g->whose));
 	if (!g->own) {
-		buf_puts(out, "all.\n");
+		buf_puts(out, "see all.\n");
 		return;
 	}
-	buf_printf(out, "%s those whose `%s` is %s%s%sthe name of their Host.",
-	           g->sees_all ? "all, and write" : "and write", g->own, g->own_prefix ? "`" : "",
-	           g->own_prefix ? g->own_prefix : "", g->own_prefix ? "` and " : "");
+	buf_printf(out, "%swrite those whose `%s` is %s%s%sthe name of their Host.",
+	           !g->reads     ? ""
+	           : g->sees_all ? "see all, and "
+	                         : "see and ",
+	           g->own, g->own_prefix ? "`" : "", g->own_prefix ? g->own_prefix : "", g->own_prefix ? "` and " : "");
 	members(out, " In the spec of a new one they set only ", g->creates, ".");
 	members(out, " In the spec they change ", g->updates, ".");
 	members(out, " In the status they change ", g->status, ".");
@@ -118,11 +120,11 @@ static void agents(const struct api_kind *k, struct buf *out) {
 		buf_printf(out, " What they write may take %zu bytes.", g->max_bytes);
 	buf_puts(out, "\n");
 	for (const struct access_rule *r = g->rules; r && r->whose; r++)
-		buf_printf(out, "%s- The agent of %s %s.\n", r == g->rules ? "\n" : "",
+		buf_printf(out, "%s- The agent of %s %s%s.\n", r == g->rules ? "\n" : "",
 		           r->whose == ACCESS_OF_HOST   ? "a host"
 		           : r->whose == ACCESS_OF_EDGE ? "an edge"
 		                                        : "a host or edge",
-		           r->says);
+		           r->says, r->cel ? "" : " (nacre-apiserver only)");
 }
 
 static void access_section(const struct api_kind *k, struct buf *out) {

@@ -238,7 +238,7 @@ static int check_rules(const struct auth *auth, const struct access_agent *a, co
 	const struct access_write w = {a, r->route.ns, old, obj, auth->store, rule_load, rule_find};
 	struct error err = {0};
 	for (const struct access_rule *rule = g->rules; rule && rule->whose; rule++)
-		if (rule->whose & a->whose && rule->check && rule->check(&w, &err) < 0)
+		if (rule->whose & a->whose && rule->check(&w, &err) < 0)
 			return refuse(r, old, obj, "%s", err.msg);
 	return 0;
 }
