@@ -15,16 +15,16 @@
 #define PARALLEL 4
 
 /*
- * Two kinds of keys are worked on: "NAMESPACE/NAME" of an Instance, and "@ID" for what may be left of one that
- * is no more: its guest and its Endpoint.
+ * The queue has two kinds of keys: "NAMESPACE/NAME" of an Instance, and "@ID" for what may be left of an Instance that
+ * is gone: its guest and its Endpoint.
  */
 
-/* Which instance an id (status.id) is, for what the hypervisor says. */
+/* Which Instance has an id (status.id): the hypervisor knows guests by their id. */
 struct record {
 	RB_ENTRY(record) entry;
 	char id[37];
 	char key[KUBE_KEY_MAX];
-	int64_t restarts_told; /* of those that the hypervisor counts */
+	int64_t restarts_told; /* how many of the hypervisor's restarts were reported */
 };
 RB_HEAD(records, record);
 
@@ -32,10 +32,10 @@ RB_HEAD(records, record);
 struct work {
 	TAILQ_ENTRY(work) entry;
 	struct agent *a;
-	struct kube_cache *cache; /* that its answer goes to; NULL: none */
+	struct kube_cache *cache; /* the cache for the object in the answer; NULL: none */
 	struct kube_request *request;
 	char id[37];
-	int64_t restarts; /* that the hypervisor had counted */
+	int64_t restarts; /* the hypervisor's count at the request */
 	char key[KUBE_KEY_MAX];
 };
 
@@ -70,7 +70,7 @@ static struct record *record_find(struct agent *a, const char *id) {
 	return RB_FIND(records, &a->records, &key);
 }
 
-/* The Instance of that id, if it is one of this host. */
+/* The Instance with that id, if it belongs to this host. */
 static const struct instance *instance_of(struct agent *a, const struct record *rec) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
@@ -100,7 +100,7 @@ static void work_free(struct work *w) {
 static struct work *work_new(struct agent *a, const char *key, const char *id, struct kube_cache *cache) {
 	struct work *w = calloc(1, sizeof(*w));
 
-	/* As in kube/workqueue.h: a change that is lost is worse than a new start. */
+	/* As in kube/workqueue.h: a lost change is worse than a new start. */
 	if (!w)
 		abort();
 	w->a = a;
@@ -121,13 +121,13 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 	memcpy(key, w->key, sizeof(key));
 	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
 		struct record *rec = record_find(a, w->id);
-		/* The guest may have gone meanwhile, and another may count anew. */
+		/* The guest may be gone by now, and a new guest counts from 0. */
 		const struct guest_state *s = hypervisor_state(a->hypervisor, w->id);
 		if (rec && w->cache == a->instances)
 			rec->restarts_told = MIN(w->restarts, s ? s->restarts : 0);
 		kube_cache_feed(w->cache, obj);
 	}
-	/* What is not there any more needs no change; what an invalid request asked for won't be valid next time. */
+	/* An object that is gone needs no change; an invalid request would be invalid again. */
 	if (r->error == -ENOENT)
 		result = 0;
 	if (r->error == -EINVAL)
@@ -140,7 +140,7 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 
 #define CALL(w) KUBE_CALL(on_answer, (w), &(w)->request)
 
-/* Ends the work on W's key when its request could not begin (R < 0). */
+/* Ends the work on W's key if its request could not begin (R < 0). */
 static void begun(struct work *w, int r) {
 	struct agent *a = w->a;
 	char key[KUBE_KEY_MAX];
@@ -152,7 +152,7 @@ static void begun(struct work *w, int r) {
 	kube_workqueue_done(a->queue, key, r);
 }
 
-/* True if a request is under way. */
+/* Returns true if a request is under way. */
 static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst) {
 	char name[DESIRED_NAME_MAX];
 	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(instance_id(inst), name));
@@ -209,12 +209,14 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 
 /* ---- one instance ---- */
 
-/* True if nothing of it is left, here and in the API; else that is under way (and *REQUEST if for this key). ASKED: the
- * API says that it was deleted. */
+/*
+ * True if nothing of the instance is left on the host and in the API. Otherwise its removal is under way; *REQUEST says
+ * whether by a request for this key. ASKED: the API says that the Instance was deleted.
+ */
 static bool is_gone(struct agent *a, const char *key, const char *id, bool asked, bool *request) {
 	char name[DESIRED_NAME_MAX];
 
-	/* The route goes before the guest, so that nothing is sent to where nothing is. */
+	/* The Endpoint is deleted before the guest, so that no packets are sent to a guest that is gone. */
 	*request = delete_endpoint(a, key, id);
 	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name)))
 		return false;
@@ -224,7 +226,7 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool asked
 	return false;
 }
 
-/* All these return whether a request is under way, with whose answer the work on the key ends. */
+/* These functions return whether a request is under way; its answer then ends the work on the key. */
 static bool reconcile_deleted(struct agent *a, const char *key, const struct instance *inst) {
 	bool request;
 
@@ -257,7 +259,7 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	if (r > 0)
 		return false;
 	s = hypervisor_state(a->hypervisor, instance_id(inst));
-	/* A guest that runs goes on, whatever became of its image. */
+	/* A guest that runs goes on, whatever happened to its image. */
 	if (r < 0 && (!s || s->phase == GUEST_FAILED))
 		return write_status(a, key, inst, "Failed", false, reason, err.msg);
 	if (!s || s->phase == GUEST_PENDING)
@@ -434,7 +436,7 @@ const char *agent_device(const struct endpoint *ep, char out[static 16], void *u
 	return instnet_device(id, out);
 }
 
-/* Of some kinds an agent may see only the objects of its own host, and must select them (api/access.h). */
+/* An agent may see only its own host's objects of some kinds, and must select them (api/access.h). */
 static int start_reading(struct agent *a, const struct api_kind *k, struct error *err) {
 	struct reading *reading = &a->readings[a->n_readings];
 	struct kube_cache_options mine = {0};

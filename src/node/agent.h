@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * The compute agent: what the API says about instances of this host goes to the
- * hypervisor (node/hypervisor.h), and what that sees goes back to the API.
+ * The compute agent. It passes what the API says about instances of this host to the hypervisor (node/hypervisor.h),
+ * and writes what the hypervisor sees to the API.
  *
- * Of an Instance that is bound to this host the agent writes status.phase, restarts and
- * the condition Ready; it owns the Endpoint "i-UID" of each. Everything else is the
- * controller's. An Instance that is being deleted is taken apart first, then its Endpoint
- * goes, then phase becomes Removed, which tells the controller that all it held is free.
+ * In an Instance that is bound to this host the agent writes status.phase, restarts and the condition Ready. For each
+ * such Instance it owns the Endpoint "i-UID". Everything else is the controller's. When an Instance is deleted, the
+ * agent removes its Endpoint and its guest. Then it sets phase to Removed, which tells the controller that
+ * everything that the Instance held is free.
  *
- * While the API is away nothing changes: what runs goes on running.
+ * While the API is away the agent changes nothing, and what runs goes on running.
  */
 
 #include "fabric/fabric.h"
@@ -24,24 +24,24 @@ struct agent_config {
 	const char *vtep;
 	const char *image_dir;
 	struct hypervisor_config hypervisor; /* loop, namespaces and callbacks are filled in by the agent */
-	/* What nobody but a person can put right. */
+	/* Only a person can mend this problem. */
 	void (*problem)(const char *what, const struct error *err, void *userdata);
 	/* agent_ready() has become true. */
 	void (*ready)(void *userdata);
-	/* The agent is of no use any more; a new process may be. */
+	/* The agent can't go on, but a new process may. */
 	void (*failed)(const struct error *err, void *userdata);
 	void *userdata;
 };
 
 struct agent;
 
-/* Adopts what runs here; the rest follows from the loop. Strings of C must outlive the agent. */
+/* Adopts what runs on the host; the loop does the rest. The strings of C must outlive the agent. */
 int agent_new(struct agent **ret, const struct agent_config *c, struct error *err) _must_use_;
-/* Leaves everything as it is. */
+/* Leaves everything on the host as it is. */
 struct agent *agent_free(struct agent *a);
 DEFINE_CLEANUP(agent, struct agent *, agent_free)
 
-/* All instances of this host are known, nothing is left of others, and whether KVM works is known. */
+/* True once all instances of this host are known, nothing is left of others, and it is known whether KVM works. */
 bool agent_ready(const struct agent *a);
 /* As hypervisor_uses_kvm(). */
 bool agent_uses_kvm(const struct agent *a, const char **ret_why_not);

@@ -18,11 +18,11 @@
 #define CPUSET_MAX      65536
 #define PERIOD_US       100000
 #define PROC_CGROUP_MAX 65536
-#define WAIT_MS         50 /* for the end of what was killed, in all hierarchies together */
+#define WAIT_MS         50 /* for killed processes to end, in all hierarchies together */
 
 struct hierarchy {
 	char *mount;
-	dev_t dev; /* the same for each mount of it */
+	dev_t dev; /* the same for each mount of the hierarchy */
 	bool v2, cpuset;
 	unsigned controllers;
 };
@@ -38,7 +38,7 @@ static const struct {
 } controllers[] = {
 	{"memory", CGROUP_MEMORY}, {"cpu", CGROUP_CPU}, {"pids", CGROUP_PIDS}, {"io", CGROUP_IO}, {"blkio", CGROUP_IO}};
 
-/* Controllers in LIST, which has SEPARATOR between its words. */
+/* The controllers in LIST, whose words are separated by SEPARATOR. */
 static unsigned parse_controllers(char *list, const char *separator, bool *cpuset) {
 	unsigned found = 0;
 	char *save;
@@ -65,8 +65,9 @@ static int add_v2(struct hierarchy *h, struct error *err) {
 }
 
 /*
- * Is it the root of its hierarchy that is seen there? From inside a cgroup namespace the root of a mount looks the
- * same, and groups made there would end with the agent's own. These files tell (cgroup-v2.rst, cgroup-v1/cgroups.rst).
+ * True if the mount shows the root of its hierarchy. Inside a cgroup namespace the root of a mount looks the same, and
+ * groups made there would end with the agent's own group. These files make the difference (cgroup-v2.rst,
+ * cgroup-v1/cgroups.rst).
  */
 static bool is_root(const struct hierarchy *h) {
 	_free_ char *path = strf("%s/%s", h->mount, h->v2 ? "cgroup.type" : "release_agent");
@@ -89,7 +90,7 @@ static int parse_mount(struct cgroups *c, const char *line, struct error *err) {
 	if (!dash || sscanf(line, "%*s %*s %*s %*s %255s", mount) != 1 ||
 	    sscanf(dash, " - %31s %*s %255s", type, super) != 2)
 		return 0;
-	/* A backslash begins an escaped character. No such mount point is in use. */
+	/* A backslash begins an escaped character. No such mount point is used. */
 	if ((!streq(type, "cgroup") && !streq(type, "cgroup2")) || strchr(mount, '\\'))
 		return 0;
 	_free_ char *copy = strdup(mount);
@@ -150,7 +151,7 @@ const char *cgroups_names(unsigned wanted, char out[static 32]) {
 	size_t n = 0;
 
 	out[0] = 0;
-	/* The last one is another name of "io". */
+	/* The last entry is another name of "io". */
 	for (size_t i = 0; i < ARRAY_SIZE(controllers) - 1; i++)
 		if (wanted & controllers[i].bit)
 			n += (size_t)snprintf(out + n, 32 - n, "%s%s", n ? ", " : "", controllers[i].name);
@@ -161,7 +162,7 @@ const char *cgroups_names(unsigned wanted, char out[static 32]) {
 
 enum need { MUST, MAY };
 
-/* A file that the kernel may not have (MAY) is passed over. */
+/* Writes a file. With MAY, a file that the kernel doesn't have is skipped. */
 static int _printf_(5, 6)
 	put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
 	_free_ char *path = strf("%s/%s", dir, file);
@@ -178,7 +179,7 @@ static int _printf_(5, 6)
 	return write_file(path, value, err);
 }
 
-/* A group of version 1 has no processors and no memory nodes before it is given some. What it has stays. */
+/* A new group of version 1 has no processors and no memory nodes: copies those of FROM. Existing ones stay. */
 static int copy_cpuset(const char *from, const char *to, struct error *err) {
 	static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
 	int r = 0;
@@ -199,14 +200,14 @@ static int copy_cpuset(const char *from, const char *to, struct error *err) {
 	return r;
 }
 
-/* Guests together weigh as much as one process on each processor, unless somebody has chosen another weight. */
+/* Gives all guests together the weight of one process on each processor, unless somebody has set another weight. */
 static int share_parent(const struct hierarchy *h, const char *dir, struct error *err) {
 	_free_ char *path = strf("%s/%s", dir, h->v2 ? "cpu.weight" : "cpu.shares"), *is = NULL;
 	long cpus = get_nprocs();
 
 	if (!path)
 		return error_oom(err);
-	/* The kernel's defaults. */
+	/* Only the kernel's default is replaced. */
 	if (!(h->controllers & CGROUP_CPU) || read_file(path, 64, &is, NULL, NULL) < 0 ||
 	    !streq(is, h->v2 ? "100\n" : "1024\n"))
 		return 0;
@@ -242,7 +243,7 @@ static int limit_v1(const struct hierarchy *h, const char *dir, const struct cgr
 
 	if (h->controllers & CGROUP_MEMORY) {
 		r = put(dir, "memory.limit_in_bytes", MUST, err, "%llu", (unsigned long long)l->memory);
-		/* Memory and swap together: none of it is swap. */
+		/* This limits memory and swap together to the same value, so no swap is used. */
 		if (r >= 0)
 			r = put(dir, "memory.memsw.limit_in_bytes", MAY, err, "%llu", (unsigned long long)l->memory);
 	}
@@ -283,7 +284,9 @@ static int limit_v2(const struct hierarchy *h, const char *dir, const struct cgr
 	return r;
 }
 
-/* Version 1 has no cgroup.kill. The pidfd is opened before the look at the group, so a pid that is used again is safe.
+/*
+ * Version 1 has no cgroup.kill. The pidfd is opened before the process's group is checked, so no other process with the
+ * same pid is killed.
  */
 static void kill_member(pid_t pid, const char *line_end) {
 	_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -293,7 +296,7 @@ static void kill_member(pid_t pid, const char *line_end) {
 		(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
 }
 
-/* Sends SIGKILL and doesn't wait. */
+/* Sends SIGKILL to all processes of the group and doesn't wait. */
 static void kill_all(const char *dir, const char *name) {
 	_free_ char *all = strf("%s/cgroup.kill", dir), *procs = strf("%s/cgroup.procs", dir), *text = NULL;
 	_free_ char *line_end = strf("/" CGROUP_PARENT "/%s\n", name);
@@ -301,22 +304,22 @@ static void kill_all(const char *dir, const char *name) {
 
 	if (!all || !procs || !line_end)
 		return;
-	/* Linux 5.14 and later. */
+	/* cgroup.kill exists since Linux 5.14. */
 	if (access(all, F_OK) == 0 && write_file(all, "1", NULL) >= 0)
 		return;
 	if (read_file(procs, PROCS_MAX, &text, NULL, NULL) < 0)
 		return;
 	for (char *w = strtok_r(text, "\n", &save); w; w = strtok_r(NULL, "\n", &save)) {
 		pid_t pid = (pid_t)strtol(w, NULL, 10);
-		/* 0: of a pid namespace that we don't see. */
+		/* 0: the process is in a pid namespace that we don't see. */
 		if (pid > 0)
 			kill_member(pid, line_end);
 	}
 }
 
 /*
- * The group above all goes with the last one in it. Whoever makes one and whoever removes one hold this lock meanwhile,
- * in whatever process and agent, so that nobody gets into a group that has no processors and no controllers yet.
+ * The parent group is removed with the last group in it. Whoever makes or removes a group holds this lock, in any
+ * process and any agent, so that nobody enters a group that has no processors and no controllers yet.
  */
 static int lock_parent(const struct hierarchy *h, int *ret_fd, struct error *err) {
 	return lock_path(h->mount, O_RDONLY | O_DIRECTORY, true, ret_fd, err);
@@ -326,12 +329,12 @@ static void remove_parent(const struct hierarchy *h) {
 	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount);
 	_close_ int lock = -1;
 
-	/* What stays is removed with the next one. */
+	/* If the parent stays, it is removed together with the next group. */
 	if (parent && lock_parent(h, &lock, NULL) >= 0)
 		rmdir(parent);
 }
 
-/* -EBUSY: something was in it at DEADLINE, with a SIGKILL on its way. */
+/* -EBUSY: at DEADLINE something was still in the group, after a SIGKILL. */
 static int remove_one(const struct hierarchy *h, const char *name, uint64_t deadline, struct error *err) {
 	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 	bool killed = false;

@@ -23,12 +23,12 @@
 #include "base/util.h"
 #include "vm/fds.h"
 
-/* Becoming QEMU's user and killing QEMU; no more. */
+/* Needed to become QEMU's user and to kill QEMU; nothing more. */
 #define CAPABILITIES ((1ULL << CAP_SETUID) | (1ULL << CAP_SETGID) | (1ULL << CAP_KILL))
 
 #define OOM_SCORE_ADJ "500"
 
-/* What the processes in between have to say. */
+/* What the processes between the caller and the container report. */
 struct report {
 	pid_t pid;
 	int code;
@@ -43,7 +43,7 @@ static int bind_read_only(const char *from, const char *to, struct error *err) {
 	return 0;
 }
 
-/* For reading and writing of data, and nothing else. */
+/* Mounts a folder that lets data be read and written, and nothing else. */
 static int bind_folder(const char *from, const char *to, struct error *err) {
 	if (mount(from, to, NULL, MS_BIND, NULL) < 0 ||
 	    mount(NULL, to, NULL, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
@@ -96,7 +96,7 @@ static int mount_files(const struct container_config *c, struct error *err) {
 	return 0;
 }
 
-/* The caller is in its own mount namespace; its working directory becomes the new root. */
+/* Makes the root. The caller has its own mount namespace; its working directory becomes the new root. */
 static int make_root(const struct container_config *c, const char *root, struct error *err) {
 	static const char *const links[][2] = {
 		{"usr/bin", "bin"}, {"usr/sbin", "sbin"}, {"usr/lib", "lib"}, {"usr/lib64", "lib64"}};
@@ -123,10 +123,13 @@ static int make_root(const struct container_config *c, const char *root, struct 
 		return r;
 	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
 		return r;
-	/* Read-only, like all else, and only processes: the other files tell of the host and of other guests. */
+	/*
+	 * /proc is read-only, like everything else, and shows only processes: its other files tell about the host and
+	 * other guests.
+	 */
 	if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0)
 		return error_errno(err, errno, "mount proc");
-	/* The old root goes on top of the new one and is then taken off (pivot_root(2)). */
+	/* The old root is stacked on the new one and then unmounted (pivot_root(2)). */
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return error_errno(err, errno, "pivot_root");
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
@@ -142,8 +145,8 @@ static int drop_capabilities(struct error *err) {
 }
 
 /*
- * Comes last: all before is done with the host's rights, and belongs to the host's user namespace. SYNC leads to the
- * process that may write the new one's map; a failure there is told there.
+ * This step comes last: everything before it is done with the host's rights and belongs to the host's user namespace.
+ * SYNC leads to the process that may write the map of the new user namespace; it also reports a failure to do so.
  */
 static int enter_userns(int sync, struct error *err) {
 	char byte = 0;
@@ -163,7 +166,10 @@ static int enter_userns(int sync, struct error *err) {
 /* The first process of the container. Returns only on failure. */
 static int first(const struct container_config *c, const char *root, int log, const struct vm_fds *fds, int sync,
                  struct error *err) {
-	/* With 1, not 0, no core is piped into the program of the host's core_pattern either (fs/coredump.c). */
+	/*
+	 * With a limit of 1 instead of 0 the kernel also doesn't pipe a core into the host's core_pattern program
+	 * (fs/coredump.c).
+	 */
 	const struct rlimit no_core = {1, 1}, file = {c->file_max, c->file_max};
 	const char *argv[] = {"nacre-vm", "--config", "/" CONTAINER_CONFIG, NULL};
 	struct vm_fds_env given;
@@ -172,7 +178,7 @@ static int first(const struct container_config *c, const char *root, int log, co
 	int r;
 
 	proc_restore_file_limit();
-	/* Neither root nor QEMU's user is the owner of what is made now. */
+	/* Neither root nor QEMU's user owns the files that are made now. */
 	umask(022);
 	if ((r = make_root(c, root, err)) < 0)
 		return r;
@@ -216,8 +222,8 @@ static int map_users(pid_t pid, uid_t user, struct error *err) {
 }
 
 /*
- * Between the caller and the container: makes the first process, writes the pid file, and only then
- * lets it go on, so that there never is a running container without one; then gives it its users.
+ * The process between the caller and the container. It makes the first process, writes the pid file and only then lets
+ * the first process go on, so that no container ever runs without a pid file. Then it maps the users.
  */
 static int middle(const struct container_config *c, const char *root, const char *pidfile, int log, int report_fd,
                   struct error *err) {
@@ -229,8 +235,10 @@ static int middle(const struct container_config *c, const char *root, const char
 	int sync[2];
 	char byte = 0;
 
-	/* When the host runs out of memory, guests go before the agent and FRR. -EACCES: they would anyway, since the
-	 * agent itself stands higher and may not lower that. */
+	/*
+	 * When the host runs out of memory, guests are killed before the agent and FRR. -EACCES: the agent itself has a
+	 * higher score and may not lower it, so guests are killed first anyway.
+	 */
 	int r = write_file("/proc/self/oom_score_adj", OOM_SCORE_ADJ, err);
 	if (r >= 0 || r == -EACCES)
 		r = c->cgroups ? cgroup_enter(c->cgroups, c->cgroup, err) : 0;
@@ -250,7 +258,7 @@ static int middle(const struct container_config *c, const char *root, const char
 		close(sync[0]);
 		if (read(sync[1], &byte, 1) != 1)
 			_exit(1);
-		/* Until now it goes with the caller's process group, if that is killed (base/job.h). */
+		/* Until now the first process is killed with the caller's process group (base/job.h). */
 		setsid();
 		rep.code = -first(c, root, log, &fds, sync[1], &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
@@ -267,7 +275,7 @@ static int middle(const struct container_config *c, const char *root, const char
 	tell(report_fd, &rep);
 	if (write(sync[0], &byte, 1) != 1)
 		return error_errno(err, errno, "start the container");
-	/* If it has ended, it has said why. */
+	/* If the first process has ended, it has reported the reason. */
 	if (read(sync[0], &byte, 1) != 1)
 		return 0;
 	r = map_users(pid, c->user, err);
@@ -280,7 +288,10 @@ static int read_reports(int fd, pid_t *ret_pid, struct error *err) {
 	struct report rep;
 	int r = 0;
 
-	/* One with the pid, and another only if something failed; then end of file, when exec has closed it. */
+	/*
+	 * There is one report with the pid, and a second one only after a failure; then end of file, when exec has
+	 * closed the pipe.
+	 */
 	ssize_t n;
 	while ((n = read(fd, &rep, sizeof(rep))) == (ssize_t)sizeof(rep) || (n < 0 && errno == EINTR)) {
 		if (n < 0)
@@ -316,7 +327,7 @@ int container_start(const struct container_config *c, pid_t *ret_pid, struct err
 	pid_t between = fork();
 	if (between == 0) {
 		struct error failed = {0};
-		/* Out of the way of those that are passed on. */
+		/* The descriptor must be out of the range of those that are passed on. */
 		report = fcntl(p[1], F_DUPFD_CLOEXEC, VM_FDS_END);
 		if (report < 0)
 			_exit(1);
@@ -337,7 +348,7 @@ int container_start(const struct container_config *c, pid_t *ret_pid, struct err
 	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (r < 0) {
-		/* Its first process may be there all the same. Where that can't be told the pid file stays. */
+		/* The first process may exist all the same. If that can't be found out, the pid file stays. */
 		(void)!container_kill(c->dir, NULL);
 		return error_prefix(err, "container in `%s`", c->dir);
 	}
@@ -351,12 +362,15 @@ int container_find(const char *dir, pid_t *ret_pid) {
 	return pidfile ? proc_pidfile_read(pidfile, ret_pid) : -ENOMEM;
 }
 
-/* PID is gone, or one that root may not look at, which no container of ours is; and not a failure of looking. */
+/*
+ * True if the error means that PID is gone, or that root may not look at it, so it is not of our containers. False for
+ * a failure of the look itself.
+ */
 static bool is_no_process(int r) {
 	return r == -ENOENT || r == -ESRCH || r == -EACCES || r == -EPERM;
 }
 
-/* 1: PID is the first process of a pid namespace below ours. 0: it isn't, or it is gone. */
+/* 1: PID is the first process of a pid namespace below ours. 0: it is not, or it is gone. */
 static int is_first(pid_t pid) {
 	char path[64];
 	_free_ char *text = NULL;
@@ -366,7 +380,7 @@ static int is_first(pid_t pid) {
 	int r = read_file(path, 16384, &text, NULL, NULL);
 	if (r < 0)
 		return is_no_process(r) ? 0 : r;
-	/* "NSpid:" and its ids from our namespace to its own (proc(5)). */
+	/* "NSpid:" is followed by the process's ids from our namespace to its own (proc(5)). */
 	const char *ids = strstr(text, "\nNSpid:");
 	return ids && sscanf(ids + 7, "%d %d %d", &outer, &inner, &more) == 2 && inner == 1 &&
 	       !strstr(text, "\nState:\tZ");
@@ -445,7 +459,10 @@ int container_kill(const char *dir, struct error *err) {
 		return error_oom(err);
 	int r = proc_pidfile_read(pidfile, &pid);
 	if (r >= 0) {
-		/* The death of the first process takes all others of its pid namespace along (pid_namespaces(7)). */
+		/*
+		 * When the first process dies, the kernel kills all other processes of its pid namespace
+		 * (pid_namespaces(7)).
+		 */
 		kill(pid, SIGKILL);
 		r = proc_stop(pid, 0, err);
 		if (r < 0)

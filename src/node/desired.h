@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The objects that the agent writes, made from Instances; no state, no requests. */
+/* Makes the objects that the agent writes from Instances. No state, no requests. */
 
 #include "api/endpoint.h"
 #include "api/instance.h"
 
-/* The Endpoint of INST (caller frees with api_free()); NULL on no memory. Name: desired_endpoint_name(). */
+/* The Endpoint of INST, named by desired_endpoint_name(). The caller frees it with api_free(). NULL without memory. */
 struct endpoint *desired_endpoint(const struct instance *inst, const char *host, const char *vtep) _must_use_;
 #define DESIRED_NAME_MAX 64
-/* The instance's id in the name of such an Endpoint; NULL if NAME is none. */
+/* The instance's id in the name of such an Endpoint; NULL if NAME is not such a name. */
 const char *desired_endpoint_id(const char *name);
 const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_MAX]);
 
-/* A copy of INST (caller frees) with the agent's part of the status: PHASE, RESTARTS more, Ready. NULL on no memory. */
+/*
+ * A copy of INST with the agent's part of the status: PHASE, restarts increased by RESTARTS, Ready. The caller frees it
+ * with api_free(). NULL without memory.
+ */
 struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
                                 const char *reason, const char *message) _must_use_;

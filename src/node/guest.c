@@ -10,6 +10,6 @@ bool guest_spec_equal(const struct guest_spec *a, const struct guest_spec *b) {
 
 	jt_print(&jt_guest_spec, a, &x);
 	jt_print(&jt_guest_spec, b, &y);
-	/* Without memory they differ, which costs a look. */
+	/* Without memory they count as different, which costs only a look. */
 	return !x.failed && !y.failed && streq(x.data, y.data);
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * What an instance on this host shall be: all that the API said about it, resolved. The structs of others are embedded,
- * so a new field is declared where it is used and filled in by a part (node/part.h).
+ * What an instance on this host must be: everything that the API says about it, resolved. The structs of other modules
+ * are embedded, so a new field is declared where it is used and filled in by a part (node/part.h).
  *
- * No pointers: copy it freely.
+ * The struct has no pointers: copy it freely.
  */
 
 #include "node/instnet.h"
@@ -16,15 +16,15 @@
 /* clang-format off */
 #define GUEST_SPEC_FIELDS(F, T) \
 	F(T, flag, running, "running") \
-	/* The machine, as far as the API says it: name, uuid (the Instance's status.id), size, how its image boots, the words \
-	 * for its kernel. The parts fill in the rest when they start it (node/part.h). */ \
+	/* The machine as the API describes it: name, uuid (the Instance's status.id), size, how its image boots, the image's \
+	 * words for its kernel. The parts fill in the rest when they start the machine (node/part.h). */ \
 	F(T, obj, vm, "vm", vm_config) \
 	F(T, obj, net, "net", instnet_spec) \
 	F(T, text, image, "image", GUEST_IMAGE_MAX) /* name of its Image, for messages */ \
-	/* Where that is on this host. */ \
+	/* Where the Image is on this host. */ \
 	F(T, text, kernel, "kernel", VM_PATH_MAX) /* VM_BOOT_KERNEL */ \
 	F(T, text, initrd, "initrd", VM_PATH_MAX) /* "" = none */ \
-	F(T, text, disk, "disk", VM_PATH_MAX)     /* else */
+	F(T, text, disk, "disk", VM_PATH_MAX)     /* with any other boot */
 /* clang-format on */
 JT_DECLARE(guest_spec, GUEST_SPEC_FIELDS)
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The first process of a guest's container, which is nacre-vm: it is watched by a pidfd, says by its control socket
- * what the machine does, and is told to stop.
+ * The first process of a guest's container, which is nacre-vm. The agent watches it by a pidfd, hears from it by its
+ * control socket what the machine does, and tells it to stop.
  */
 
 #include <signal.h>
@@ -15,8 +15,8 @@
 #include "node/internal.h"
 
 #define CONNECT_MAX_US USEC_PER_SEC
-#define KILLED_US      (30 * USEC_PER_SEC) /* until the next look at one that was killed */
-/* A machine's state is shown so often in so long; then not before that is over. */
+#define KILLED_US      (30 * USEC_PER_SEC) /* until the next look at a guest that was killed */
+/* A machine's state is shown at most SHOWN_MAX times in SHOWN_WINDOW_NS; the next time is after that. */
 #define SHOWN_MAX       10
 #define SHOWN_WINDOW_NS (10 * NSEC_PER_SEC)
 
@@ -42,12 +42,12 @@ static int on_show(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	case VM_RUNNING: guest_set_state(i, GUEST_RUNNING, "Running", "the machine runs"); break;
 	case VM_PAUSED: guest_set_state(i, GUEST_PAUSED, "Paused", "the machine's processors are paused"); break;
 	case VM_STOPPING: guest_set_state(i, GUEST_STOPPING, "Stopping", "the machine was asked to shut down"); break;
-	case VM_ENDED: break; /* the end of the container says it */
+	case VM_ENDED: break; /* the end of the container reports it */
 	}
 	return 0;
 }
 
-/* Each change is a write to the API, and code in QEMU can make any number of them. */
+/* Each change is a write to the API, and code in QEMU can cause any number of changes. */
 static void on_status(void *userdata, const struct vm_status *status) {
 	struct guest *i = userdata;
 	uint64_t now = now_monotonic_ns();
@@ -90,7 +90,7 @@ static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
 	struct guest *i = userdata;
 
-	/* When nacre-vm is gone, the end of its process tells. */
+	/* If nacre-vm is gone, the end of its process is noticed. */
 	if (vmclient_new(&i->client, i->h->c.loop, i->dir, &ops, i, NULL) < 0)
 		connect_later(i);
 	else if (i->want == WANT_YES)
@@ -100,13 +100,13 @@ static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 
 /* ---- its end ---- */
 
-/* A process that is killed for its group's want of memory can't tell. */
+/* A process that is killed because its group's memory ran out can't report that itself. */
 static void look_for_memory(struct guest *i, struct vm_status *end) {
 	if (end->end != VM_END_KILLED || !cgroup_ran_out_of_memory(i->h->cgroups, i->name))
 		return;
 	end->end = VM_END_OUT_OF_MEMORY;
 	snprintf(end->message, sizeof(end->message),
-	         "the machine was killed: its processes needed more than its memory and what QEMU is given beside it");
+	         "the machine was killed: its processes needed more memory than it has and QEMU gets in addition");
 }
 
 void guest_end_known(struct guest *i, const char *grown) {
@@ -128,13 +128,16 @@ void guest_ended(struct guest *i) {
 	instdir_end(i->dir, &i->end);
 	look_for_memory(i, &i->end);
 	guest_forget_process(i);
-	/* Nothing runs; this removes its pid file. */
+	/* Nothing runs any more; this removes the pid file. */
 	(void)!container_kill(i->dir, NULL);
 	if (!has_vars) {
 		guest_end_known(i, "");
 		return;
 	}
-	/* They are replaced at the next start, so this is the last chance to tell, and their disk may be slow. */
+	/*
+	 * The variables are replaced at the next start, so they must be checked now. A worker does that, because their
+	 * disk may be slow.
+	 */
 	i->ended = true;
 	guest_wake(i, 0);
 }
@@ -153,7 +156,7 @@ int guest_watch(struct guest *i, pid_t pid, struct error *err) {
 	i->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (i->pidfd < 0 && errno != ESRCH)
 		return error_errno(err, errno, "watch the container");
-	/* Looked at once more: between the two the pid might have become another's. */
+	/* Checked again: in between, the pid might have been given to another process. */
 	int r = i->pidfd < 0 ? -ESRCH : container_find(i->dir, &again);
 	if (r >= 0 && again == pid) {
 		r = sd_event_add_io(i->h->c.loop, &i->pid_io, i->pidfd, EPOLLIN, on_process_end, i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is told of a guest: its state, its events, and why its machine ended. */
+/* What is reported about a guest: its state, its events, and why its machine ended. */
 
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "node/internal.h"
 
 #define RESTART_MAX_US (60 * USEC_PER_SEC)
-#define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran so long starts again at once */
+#define STABLE_NS      (30 * NSEC_PER_SEC) /* a machine that ran for so long is started again at once */
 
 static const char *const phase_names[] = {
 	[GUEST_PENDING] = "Starting", [GUEST_STARTING] = "Starting", [GUEST_RUNNING] = "Running",
@@ -28,7 +28,7 @@ void guest_set_state(struct guest *i, enum guest_phase phase, const char *reason
 	s->phase = phase;
 	snprintf(s->reason, sizeof(s->reason), "%s", reason);
 	snprintf(s->message, sizeof(s->message), "%.*s", (int)sizeof(s->message) - 1, message);
-	/* The cut may have gone through a character, which no JSON may hold. */
+	/* The cut may have gone through a character, and JSON allows no partial characters. */
 	for (char *p = s->message; strlen(message) >= sizeof(s->message) && *p; p++)
 		if ((unsigned char)*p >= 0x80)
 			*p = '?';
@@ -71,7 +71,7 @@ void guest_note_end(struct guest *i, const struct vm_status *end) {
 	i->crashes++;
 	i->not_before_ns = now + delay_us * 1000;
 	if (end->end == VM_END_STOPPED && !delay_us) {
-		/* It shall run again by now. */
+		/* The machine must run again by now. */
 		guest_event(i, false, "Stopped", end->message);
 		return;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What happens behind the agent's back: devices of instances that somebody removes, files that a guest lets grow. */
+/* What happens without the agent's doing: somebody removes devices of instances, guests make files grow. */
 
 #include <net/if.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "node/internal.h"
 #include "node/room.h"
 
-#define ROOM_US     USEC_PER_SEC /* between looks at what guests store */
+#define ROOM_US     USEC_PER_SEC /* between checks of what guests store */
 #define ROOM_MAX_MS 60000
 
 static int on_link(const struct nlmsghdr *m, void *userdata) {
@@ -39,7 +39,7 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 	struct hypervisor *h = userdata;
 	struct guest *i;
 
-	/* Lost notifications (-ENOBUFS): look at all. */
+	/* If notifications were lost (-ENOBUFS), looks at all guests. */
 	if (nl_receive(h->links, on_link, h, NULL) < 0)
 		RB_FOREACH (i, guests, &h->all)
 			if (i->want == WANT_YES)
@@ -47,7 +47,7 @@ static int on_links_io(sd_event_source *s, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
-/* Machines that store more than they need; the rest of them is found by the next look. */
+/* Machines whose files have grown too much. If there are more, the next look finds them. */
 struct grown {
 	size_t n;
 	struct {
@@ -77,7 +77,7 @@ static void room_again(struct hypervisor *h) {
 		abort();
 }
 
-/* They are killed; the look at their end tells why. */
+/* Kills these machines; the look after their end reports why. */
 static void on_room_looked(void *userdata, _unused_ int r, const void *result, _unused_ const struct error *err) {
 	struct hypervisor *h = userdata;
 	const struct grown *found = result;

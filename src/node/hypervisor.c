@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The life of a hypervisor: its folders and locks, what it adopts, whether there is KVM; what shall be and what is
- * told. */
+/* The life of a hypervisor: folders and locks, adoption, the choice of KVM; what must be, and what is reported. */
 
 #include "node/hypervisor.h"
 
@@ -15,10 +14,10 @@
 #include "node/internal.h"
 #include "node/kvmprobe.h"
 
-/* Worker processes, of which each has one guest. Most of their time they wait for disks. */
+/* Worker processes, each of which works for one guest. They mostly wait for disks. */
 #define STARTS_MAX   16
 #define OTHERS_MAX   8
-#define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* with what it makes and removes */
+#define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* including what the probe makes and removes */
 
 static int guest_compare(const struct guest *a, const struct guest *b) {
 	return strcmp(a->uid, b->uid);
@@ -93,7 +92,7 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	if (i->want == WANT_NO)
 		return;
 	i->want = WANT_NO;
-	/* A start is broken off, and so is a look at many. */
+	/* Cancels a start that is under way, and a round. */
 	if (i->job && (i->in_round || job_is_running(i->job)))
 		job_cancel(i->job);
 	guest_wake(i, 0);
@@ -150,7 +149,7 @@ static int hypervisor_adopt(struct hypervisor *h, struct error *err) {
 		if (r < 0)
 			break;
 		(void)!instdir_uid(i->dir, &i->user);
-		/* One that can't be watched now is taken up by the first look at it. */
+		/* A process that can't be watched now is found by the first look at the guest. */
 		if (container_find(i->dir, &pid) == 0)
 			(void)!guest_watch(i, pid, err);
 	}
@@ -211,9 +210,10 @@ static void on_probe(void *userdata, int r, const void *result, const struct err
 	struct error why;
 	struct guest *i;
 
-	/* Guests get software emulation only where KVM is known to fail. */
+	/* Guests get software emulation only if KVM is known to fail. */
 	if (h->c.accel == HYPERVISOR_AUTO && r < 0 && r != -EOPNOTSUPP) {
-		error_set(&why, -r, "whether KVM works is not known: %.400s; start again, or with --accel kvm",
+		error_set(&why, -r,
+		          "whether KVM works is not known: %.400s; start the agent again, or with --accel kvm",
 		          err->msg);
 		h->c.ops.failed(h->c.userdata, &why);
 		return;
@@ -229,7 +229,9 @@ static void on_probe(void *userdata, int r, const void *result, const struct err
 		h->c.ops.settled(h->c.userdata);
 }
 
-/* Finds out whether KVM works, if that is asked for, or clears what an agent left that was killed over that. */
+/*
+ * Finds out whether KVM works if that is asked for. Otherwise removes what is left of a probe whose agent was killed.
+ */
 static int choose_accel(struct hypervisor *h, struct error *err) {
 	const struct job_spec spec = {
 		.fn = probe_in_worker, .arg = h, .timeout_ms = PROBE_MAX_MS, .done = on_probe, .userdata = h};
@@ -253,7 +255,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	h->program = strdup(config->program);
 	if (!h->run_dir || !h->state_dir || !h->prefix || !h->program)
 		return error_oom(err);
-	/* An instance's folder in the one is root's alone, in the other QEMU's to look into. */
+	/* An instance's folder in RUN_DIR is root's alone; QEMU may look into the one in STATE_DIR. */
 	if (streq(h->run_dir, h->state_dir))
 		return error_set(err, EINVAL, "--run-dir and --state-dir must be two folders, not both `%s`",
 		                 h->run_dir);
@@ -293,7 +295,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 
 	if (!h)
 		return NULL;
-	/* Nothing is told any more. */
+	/* Nothing is reported after this. */
 	jobs_free(h->starts);
 	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {

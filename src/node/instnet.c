@@ -62,7 +62,7 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 
 #define OWN_MAX ((size_t)2 * PREFIX_STR_MAX + 2)
 
-/* The prefixes that the guest's own addresses are in, as elements of a set. */
+/* The prefixes of the guest's own addresses, as elements of a set. */
 static const char *own_prefixes(const struct instnet_config *c, char out[static OWN_MAX]) {
 	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
 
@@ -85,27 +85,27 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 	buf_puts(b, " accept\n");
 }
 
-/* Addresses that are remembered until they were not used for ten minutes. */
+/* A set of addresses, each of which is forgotten after ten minutes without use. */
 static void put_set(const char *name, unsigned size, struct buf *b) {
 	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
 	           name, size);
 }
 
 /*
- * What is decided where (docs/instances.md, "Fragments"):
+ * What each chain decides (docs/instances.md, "Fragments"):
  *
- * `antispoof` stands before reassembly, which nf_defrag_ipv6 does at priority -400 for connection tracking, and so
- * before tracking itself. It checks MAC and source address of every fragment, and what is forged leaves no trace.
- * `input`, `forward` and `ingress` stand after reassembly and see whole packets, with their ports and ICMPv6 types.
+ * `antispoof` comes before reassembly, which nf_defrag_ipv6 does at priority -400 for connection tracking, and so also
+ * before tracking itself. It checks the MAC and the source address of every fragment, so forged packets leave no trace.
+ * `input`, `forward` and `ingress` come after reassembly and see whole packets, with their ports and ICMPv6 types.
  *
- * The two sets bound how many addresses, beside the link-local one made of its MAC, a guest can make the kernel
- * remember: a solicitation from a new source makes a neighbour, and so does an answer to a new link-local address.
- * Their table is one for the whole host. Many addresses of its own don't crowd out its link-local ones, by which it
- * checks whether the gateway is still there.
+ * The two sets limit how many addresses a guest can make the kernel remember, beside the link-local address made from
+ * its MAC: a solicitation from a new source makes a neighbour entry, and so does an answer to a new link-local address.
+ * The whole host shares one neighbour table. With two sets, many addresses of the guest's prefixes don't crowd out its
+ * link-local addresses, by which it checks whether the gateway is still there.
  *
- * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU has no business on the network.
- * A socket that is bound to the tap sends elsewhere where an address names another device (sin6_scope_id, ipv6(7)). So
- * all else that a process sends is dropped: what the kernel sends itself has no user, which skuid then doesn't match.
+ * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU must not use the network. A
+ * socket that is bound to the tap sends elsewhere if an address names another device (sin6_scope_id, ipv6(7)). So
+ * everything else that a process sends is dropped. What the kernel itself sends has no user, so skuid doesn't match it.
  */
 void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
@@ -118,8 +118,10 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
 	buf_printf(b, "\t\tiifname \"%s\" jump guest\n\t\tiifname \"%s\" ip6 saddr { %s } drop\n\t}\n", INSTNET_TAP,
 	           UPLINK, own);
-	/* 58 is ICMPv6: names of protocols would be looked up in /etc/protocols, which a small container image lacks. A
-	 * fragment of neighbour discovery is dropped by the kernel (RFC 6980). */
+	/*
+	 * 58 is ICMPv6: a protocol's name would be looked up in /etc/protocols, which a small container image lacks.
+	 * The kernel drops fragments of neighbour discovery (RFC 6980).
+	 */
 	buf_printf(
 		b,
 		"\tchain guest {\n"
@@ -165,7 +167,7 @@ static int ensure_tap(const struct instnet_config *c, struct nl *nl, int fd, str
 	int tap, r = link_get(nl, INSTNET_TAP, ret, err);
 
 	if (r == -ENODEV) {
-		/* It is persistent: the one who uses it opens it again. */
+		/* The tap is persistent: its user opens it again. */
 		r = link_open_tap(fd, INSTNET_TAP, c->uid, c->mtu, &tap, err);
 		if (r < 0)
 			return r;
@@ -230,7 +232,7 @@ static int ensure_routes(const struct instnet_config *c, struct nl *nl, int upli
 
 static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, int public_fd, int fd,
                          uint64_t *nft_state, struct error *err) {
-	/* `default` is for the devices that come later, so it goes first. No IPv4 at all for now. */
+	/* `default` holds for devices that are made later, so it comes first. There is no IPv4 for now. */
 	static const struct netns_sysctl router[] = {
 		{"ipv6/conf/default/addr_gen_mode", "1"},    {"ipv6/conf/default/accept_dad", "0"},
 		{"ipv6/conf/default/accept_ra", "0"},        {"ipv6/conf/all/accept_redirects", "0"},
@@ -248,7 +250,7 @@ static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, i
 	r = nl_open(&nl, fd, err);
 	if (r < 0)
 		return r;
-	/* The rules stand before there is anything that could come in. */
+	/* The rules are in place before anything can come in. */
 	instnet_ruleset(c, &rules);
 	r = buf_error(&rules, "firewall rules", err);
 	if (r >= 0)
@@ -283,7 +285,7 @@ int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int pub
 int instnet_remove(const char *prefix, const char *id, struct nl *public_nl, struct error *err) {
 	char name[INSTNET_NAME_MAX], device[16];
 
-	/* The kernel takes a namespace apart in its own time; the device in public would live till then. */
+	/* The kernel removes a namespace at its leisure, and the device in `public` would exist until then. */
 	int r = link_delete(public_nl, instnet_device(id, device), err);
 	return r < 0 ? r : netns_delete(instnet_netns(prefix, id, name), err);
 }

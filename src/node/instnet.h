@@ -7,11 +7,10 @@
  *
  *   public: i-ID (fe80::1, anycast MAC) --veth-- uplink (endpoint's MAC, ip/128) :instance: tap (fe80::1) -- guest
  *
- * Nothing in it is learnt. Towards the guest, its /64 and its delegated prefix go to the
- * neighbour fe80::2, which is permanently the guest's MAC, so that scanning the prefix
- * makes no state; towards the outside all goes to the permanent neighbour fe80::1.
- * nftables drops what doesn't come from the guest's own addresses and what the outside
- * may not send in.
+ * Nothing in the namespace is learnt. Towards the guest, the /64 and the delegated prefix are routed to the neighbour
+ * fe80::2, which is permanently the guest's MAC, so that a scan of a prefix makes no state. Towards the outside,
+ * everything is routed to the permanent neighbour fe80::1. nftables drops packets from addresses that are not the
+ * guest's own, and packets that the outside may not send in.
  *
  * Names: ID is the first 12 hex digits of the instance's status.id; namespace PREFIX"i-"ID,
  * device in public "i-"ID.
@@ -55,22 +54,22 @@ struct instnet_config {
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]);
 /* "i-ID": the device in `public`, and after the prefix the namespace. */
 const char *instnet_device(const char *id, char out[static 16]);
-/* The ID in the name of such a device; NULL if NAME is none. */
+/* The ID in the name of such a device; NULL if NAME is not such a name. */
 const char *instnet_id_of_device(const char *name);
-/* The ID in the name of such a namespace; NULL if NAME is none, or has another prefix. */
+/* The ID in the name of such a namespace; NULL if NAME is not such a name, or has another prefix. */
 const char *instnet_id_of_netns(const char *prefix, const char *name);
-/* What the names of all such namespaces begin with. */
+/* The beginning of the names of all such namespaces. */
 const char *instnet_netns_begin(const char *prefix, char out[static INSTNET_NAME_MAX]);
 const char *instnet_netns(const char *prefix, const char *id, char out[static INSTNET_NAME_MAX]);
 
 /*
- * Makes it so, repairs what differs; changes nothing when all is well. *NFT_STATE is 0 at first,
- * then kept by the caller (net/nft.h). On failure what was made stays; calling again carries on.
+ * Makes the network as C says and repairs what differs; changes nothing if all is right. *NFT_STATE is 0 at first and
+ * is then kept by the caller (net/nft.h). After a failure, what was made stays; another call carries on.
  */
 int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int public_fd, uint64_t *nft_state,
                    struct error *err) _must_use_;
-/* Deletes the namespace, and with it all devices. */
+/* Deletes the namespace, and all devices with it. */
 int instnet_remove(const char *prefix, const char *id, struct nl *public_nl, struct error *err);
 
-/* The nftables ruleset, for tests: what stands between the braces of table inet nacre. */
+/* The nftables ruleset, for tests: the text between the braces of table inet nacre. */
 void instnet_ruleset(const struct instnet_config *c, struct buf *out);

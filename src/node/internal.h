@@ -4,13 +4,13 @@
 /*
  * What the files of the hypervisor share (node/hypervisor.h). All of it runs on the loop's thread and never waits.
  *
- *   hypervisor.c     its life: folders, locks, adoption, KVM or not; what shall be
- *   look.c           when a guest is looked at, by which worker, and what follows from what was found
- *   round.c          many guests that nothing happened to are looked at by one worker
- *   guest_process.c  the first process of a container and what nacre-vm says: watched, told to stop, killed
- *   guest_state.c    what is told of a guest: its state, its events, why it ended
+ *   hypervisor.c     the hypervisor's life: folders, locks, adoption, KVM or not; requests
+ *   look.c           when a guest is looked at, by which worker, and what follows from the result
+ *   round.c          one worker looks at many guests to which nothing has happened
+ *   guest_process.c  watches, stops and kills the first process of a container; hears nacre-vm
+ *   guest_state.c    what is reported about a guest: its state, its events, why it ended
  *   host_events.c    what happens behind the agent's back: devices that go, files that grow
- *   sweep.c          what is left of instances that are gone
+ *   sweep.c          removes what is left of instances that are gone
  */
 
 #include "base/job.h"
@@ -19,7 +19,7 @@
 #include "node/part.h"
 #include "node/vmclient.h"
 
-#define LOOK_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 20) /* after all else in the loop */
+#define LOOK_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 20) /* after everything else in the loop */
 #define SLOTS_MAX     CONTAINER_USERS
 
 enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
@@ -28,15 +28,21 @@ struct guest {
 	RB_ENTRY(guest) entry;
 	struct hypervisor *h;
 	char uid[37], id[INSTNET_ID_LEN + 1];
-	/* Of its network namespace and its control group, so that agents of one machine have names of their own. */
+	/*
+	 * The name of its network namespace and of its control group. It has the agent's prefix, so agents of one
+	 * machine have different names.
+	 */
 	char name[INSTNET_NAME_MAX];
 	char *dir, *state_dir; /* node/instdir.h */
-	uid_t user;            /* QEMU's; 0: none chosen yet */
-	enum want want;        /* unknown: adopted, and nobody has said yet */
+	uid_t user;            /* QEMU's uid; 0: none chosen yet */
+	enum want want;        /* unknown: adopted, and nobody has asked for it yet */
 	bool asked;            /* somebody deleted it */
 	struct guest_spec spec;
 	struct guest_state state;
-	/* The last event while nobody had spoken of it; whoever hears of events doesn't know its Instance either. */
+	/*
+	 * The last event before anybody has asked for the guest; the receiver of events doesn't know its Instance by
+	 * then.
+	 */
 	struct {
 		bool warning;
 		char reason[32];
@@ -45,14 +51,14 @@ struct guest {
 	uint64_t nft_state; /* net/nft.h */
 
 	sd_event_source *wake; /* look at it again */
-	struct job *job;       /* a look at it; NULL: none is under way */
+	struct job *job;       /* the look at it; NULL: no look is under way */
 	bool may_start;        /* that look may start its machine */
-	bool going;            /* its removal has begun, and is ended before it is made again */
+	bool going;            /* its removal has begun, and must end before it is made again */
 	bool again;            /* something happened that this look has not seen */
 	unsigned failures;     /* of looks at it, in a row */
-	bool quiet;            /* nothing has happened: it is only time for another look */
-	bool in_round;         /* that look is one at many */
-	bool due;              /* in the list of those that the next round looks at */
+	bool quiet;            /* nothing has happened; only the interval is over */
+	bool in_round;         /* that look is part of a round */
+	bool due;              /* in the list of guests for the next round */
 	TAILQ_ENTRY(guest) due_entry;
 
 	pid_t pid; /* first process of its container; 0: none */
@@ -61,18 +67,18 @@ struct guest {
 	uint64_t started_ns, not_before_ns;
 	unsigned crashes; /* in a row */
 	bool has_vars;    /* the machine may have UEFI variables (node/room.h) */
-	bool ended; /* it has, and END says why as far as that is known: its variables are still to be looked at */
+	bool ended;       /* it has ended; END is the reason so far; its UEFI variables must still be checked */
 	struct vm_status end;
 	bool stop_sent;
-	uint64_t stop_by_ns; /* 0: it need not stop */
+	uint64_t stop_by_ns; /* deadline of a stop; 0: it need not stop */
 
 	struct vmclient *client;
 	sd_event_source *connect;
 	uint64_t connect_us; /* delay before the next attempt */
-	struct vm_status vm; /* as told by nacre-vm */
+	struct vm_status vm; /* the last status from nacre-vm */
 	sd_event_source *show;
-	uint64_t shown_since_ns; /* the window */
-	unsigned shown;          /* times in it */
+	uint64_t shown_since_ns; /* begin of the window */
+	unsigned shown;          /* shown so often in it */
 };
 
 RB_HEAD(guests, guest);
@@ -85,12 +91,12 @@ struct hypervisor {
 	struct cgroups *cgroups;
 	struct removed *removed;
 	struct jobs *starts; /* looks that may start a machine */
-	struct jobs *jobs;   /* all else: repairs, removals, the sweep, the probe */
-	struct job *probe;   /* whether KVM works is just found out; NULL: that is decided */
-	struct job *sweep;   /* no guest is looked at meanwhile */
+	struct jobs *jobs;   /* all other jobs: repairs, removals, the sweep, the probe */
+	struct job *probe;   /* the probe of KVM; NULL: it is decided whether KVM is used */
+	struct job *sweep;   /* no guest is looked at while it runs */
 	bool (*keep)(void *userdata, const char *uid);
 	void *keep_userdata;
-	struct error no_kvm; /* why not, where that was to be found out */
+	struct error no_kvm; /* why KVM doesn't work, if it was probed */
 	struct part_host host;
 	struct guests all;
 	TAILQ_HEAD(, guest) due;
@@ -104,43 +110,43 @@ struct hypervisor {
 
 /* hypervisor.c */
 struct guest *hypervisor_find(const struct hypervisor *h, const char *uid);
-/* It is gone; it is in no list. */
+/* Frees the guest, which must be in no list. */
 void guest_free(struct guest *i);
 
-/* look.c: looks at it after so long, or earlier where that is due already. */
+/* look.c: looks at the guest after DELAY_US microseconds, or earlier if an earlier look is due. */
 void guest_wake(struct guest *i, uint64_t delay_us);
-/* The same, when it is time, for one that nothing has happened to. */
+/* Looks at a guest to which nothing has happened, at the next regular time. */
 void guest_wake_quietly(struct guest *i);
 /* What a look in a worker process is given; may_start is false. */
 struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret);
 
-/* round.c: it is looked at together with others. */
+/* round.c: the guest is looked at together with others. */
 void round_add(struct guest *i);
 void round_drop(struct guest *i);
 void round_free(struct hypervisor *h);
 
 /* guest_process.c */
-/* -ESRCH: it is gone. On any other failure it may be there, and is found again by the next look. */
+/* -ESRCH: the process is gone. After any other failure it may still run; the next look finds it again. */
 int guest_watch(struct guest *i, pid_t pid, struct error *err) _must_use_;
-/* Its first process is watched no more. */
+/* Watches the guest's first process no more. */
 void guest_forget_process(struct guest *i);
-/* The first process of its container is no more. */
+/* The first process of the guest's container has ended. */
 void guest_ended(struct guest *i);
-/* Why it ended is known; GROWN: "", or how its UEFI variables have grown. */
+/* It is known why the guest ended; GROWN: "", or how its UEFI variables have grown. */
 void guest_end_known(struct guest *i, const char *grown);
 void guest_kill(const struct guest *i);
 /*
- * nacre-vm is asked to, and killed where it doesn't: code of the guest's may have taken it over, or it hangs. 1: it has
- * been killed, and its end tells the rest.
+ * Asks nacre-vm to stop the machine, and kills both if nacre-vm doesn't do it in time: the guest may have taken it
+ * over, or it hangs. 1: it has been killed, and the rest follows from its end.
  */
 int guest_stop(struct guest *i, struct error *err) _must_use_;
 
 /* guest_state.c */
 void guest_set_state(struct guest *i, enum guest_phase phase, const char *reason, const char *message);
-/* Kept while nobody has spoken of the guest, for guest_tell_untold(). */
+/* Reports an event. While nobody has asked for the guest, the event is kept for guest_tell_untold(). */
 void guest_event(struct guest *i, bool warning, const char *reason, const char *message);
 void guest_tell_untold(struct guest *i);
-/* The machine has ended, and why; decides when the next one may start. */
+/* The machine has ended for the reason END; decides when the next one may start. */
 void guest_note_end(struct guest *i, const struct vm_status *end);
 
 /* host_events.c */

@@ -12,7 +12,7 @@
 #include "node/part.h"
 #include "vm/qemu.h"
 
-#define NAME       "kvm-probe" /* what is there for KVM; for software emulation, with "-tcg" behind it */
+#define NAME       "kvm-probe" /* name of the KVM machine's things; the other's end in "-tcg" */
 #define ID         "00000000-0000-4000-8000-000000000000"
 #define DISK_BYTES ((size_t)1 << 20)
 #define MARGIN_MS  1000
@@ -47,7 +47,7 @@ static const unsigned char boot_sector[512] = {
 	[510] = 0x55, 0xaa};
 /* clang-format on */
 
-/* What the answer depends on: "BOOT-ID QEMU-MTIME". */
+/* The answer is valid for the same "BOOT-ID QEMU-MTIME". */
 static int make_key(char key[static 128], struct error *err) {
 	_free_ char *boot = NULL;
 	struct stat q;
@@ -77,7 +77,7 @@ static int look_up(const char *cache, const char *key, struct error *err) {
 	return text[n + 1] ? error_set(err, EOPNOTSUPP, "%s", text + n + 1) : 0;
 }
 
-/* One machine, and what is made for it. */
+/* One machine, and what was made for it. */
 struct machine {
 	enum vm_accel accel;
 	char *dir, *state, *disk;
@@ -104,10 +104,10 @@ static int write_disk(const char *path, struct error *err) {
 int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 	switch (end->end) {
 	case VM_END_POWERED_OFF: return 0;
-	/* QEMU's own word, about KVM. */
+	/* QEMU itself reports a failure with KVM. */
 	case VM_END_FAILED:
 	case VM_END_CPU_FAILED: return error_set(err, EOPNOTSUPP, "KVM does not boot: %.300s", end->message);
-	/* Something else got in between. */
+	/* Something else has intervened. */
 	case VM_END_NONE:
 	case VM_END_STOPPED:
 	case VM_END_KILLED:
@@ -116,7 +116,7 @@ int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 	case VM_END_FORBIDDEN:
 	case VM_END_FORBIDDEN_WRITE: break;
 	}
-	return error_set(err, EAGAIN, "the probe of KVM told nothing: %.300s", end->message);
+	return error_set(err, EAGAIN, "the probe of KVM gave no answer: %.300s", end->message);
 }
 
 static int boot(const struct kvmprobe_config *c, struct machine *p, struct error *err) {
@@ -150,12 +150,15 @@ static int boot(const struct kvmprobe_config *c, struct machine *p, struct error
 	r = parts_start(&l, err);
 	if (r < 0)
 		return r;
-	/* One that has ended already has said why. */
+	/* A machine that has ended already has reported the reason. */
 	p->pidfd = (int)syscall(SYS_pidfd_open, made.pid, 0);
 	return p->pidfd < 0 && errno != ESRCH ? error_errno(err, errno, "watch the probe") : 0;
 }
 
-/* Waits for one of the two, and not longer than until then. 1: KVM's machine has ended, 2: the other, 0: none. */
+/*
+ * Waits for the end of one of the two machines, at most until UNTIL_NS. 1: KVM's machine has ended, 2: the other one,
+ * 0: none.
+ */
 static int wait_for_end(const struct machine *kvm, const struct machine *tcg, uint64_t until_ns, struct error *err) {
 	struct pollfd p[] = {{.fd = kvm->pidfd, .events = POLLIN}, {.fd = tcg->pidfd, .events = POLLIN}};
 	int n;
@@ -171,7 +174,7 @@ static int wait_for_end(const struct machine *kvm, const struct machine *tcg, ui
 	return n == 0 ? 0 : p[0].revents ? 1 : 2;
 }
 
-/* What ended the machine. */
+/* Says what the end of the machine means. */
 static int judge(const struct machine *m, struct error *err) {
 	struct vm_status end;
 
@@ -180,8 +183,8 @@ static int judge(const struct machine *m, struct error *err) {
 }
 
 /*
- * Both machines do the same at the same time, so how busy the host is matters to neither more. There are kinds of KVM
- * that emulate the kernel's part of a guest in software, a thousand times slower than QEMU: nothing would boot in them.
+ * Both machines do the same at the same time, so a busy host slows down both. Some kinds of KVM emulate a guest's
+ * kernel code in software, a thousand times slower than QEMU; nothing would boot with them.
  */
 static int compare(const struct machine *kvm, struct machine *tcg, struct error *err) {
 	uint64_t began = now_monotonic_ns(), until = began + KVMPROBE_MS * NSEC_PER_MSEC, took_ms = 0;
@@ -191,17 +194,17 @@ static int compare(const struct machine *kvm, struct machine *tcg, struct error 
 	while ((r = wait_for_end(kvm, tcg, until, err)) == 2) {
 		tcg->pidfd = safe_close(tcg->pidfd);
 		if (judge(tcg, &ignored) < 0)
-			continue; /* It tells nothing about KVM. */
+			continue; /* This tells nothing about KVM. */
 		took_ms = (now_monotonic_ns() - began) / NSEC_PER_MSEC;
 		until = MIN(until, began + (2 * took_ms + MARGIN_MS) * NSEC_PER_MSEC);
 	}
 	if (r == 1)
 		return judge(kvm, err);
 	if (r == 0 && took_ms)
-		return error_set(
-			err, EOPNOTSUPP,
-			"KVM is slower than software emulation, which booted in %llu ms what KVM did not in %llu",
-			(unsigned long long)took_ms, (unsigned long long)(2 * took_ms + MARGIN_MS));
+		return error_set(err, EOPNOTSUPP,
+		                 "KVM is slower than software emulation: that booted the probe in %llu ms, KVM did not "
+		                 "in %llu ms",
+		                 (unsigned long long)took_ms, (unsigned long long)(2 * took_ms + MARGIN_MS));
 	return r < 0 ? r : error_set(err, ETIMEDOUT, "the probe of KVM did not end in %d s", KVMPROBE_MS / 1000);
 }
 
@@ -234,7 +237,10 @@ int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err) {
 	for (enum vm_accel a = VM_ACCEL_TCG; r >= 0 && a <= VM_ACCEL_KVM; a++) {
 		_cleanup_(machine_done) struct machine m;
 		r = machine_init(&m, c, a, err);
-		/* The folder is made first and removed last. Without it a group of this name is another agent's. */
+		/*
+		 * The folder is made first and removed last. If there is no folder, a group of this name belongs to
+		 * another agent.
+		 */
 		if (r >= 0 && access(m.dir, F_OK) == 0)
 			r = clear(c, &m, err);
 	}
@@ -278,7 +284,7 @@ int kvmprobe(const struct kvmprobe_config *c, struct error *err) {
 	r = probe(c, &why);
 	if (r < 0 && r != -EOPNOTSUPP)
 		return error_set(err, why.code, "%s", why.msg);
-	/* A step that found nothing to do has left its words in WHY. */
+	/* A step that found nothing to do leaves a message in WHY, so only a failure's message is kept. */
 	int kept = keep(cache, key, r < 0 ? why.msg : "", err);
 	if (kept < 0)
 		return kept;

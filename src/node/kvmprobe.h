@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * Does KVM really run a guest here? A /dev/kvm that opens says little: nested or filtered KVM may fail when a vCPU is
- * made, or when a guest leaves real mode, or be so slow that no guest ever boots. So two machines are booted at once,
- * one with KVM and one with software emulation, each in a container like any instance's (user, namespaces, control
- * group, system call filter), from a boot sector of our own that enters long mode, computes, and presses the power
- * button. Nothing of a tenant's takes part, and nothing that a tenant's guest does later changes the answer.
+ * Finds out whether KVM really runs a guest here. That /dev/kvm opens says little: nested or filtered KVM may fail when
+ * a vCPU is created, or when a guest leaves real mode, or may be so slow that no guest ever boots. So two machines are
+ * booted at once, one with KVM and one with software emulation. Each is in a container like that of an instance (user,
+ * namespaces, control group, system call filter). Both boot from a boot sector of our own that enters long mode,
+ * computes, and presses the power button. No tenant takes part in the probe, and nothing that a tenant's guest does
+ * later changes the answer.
  */
 
 #include "node/cgroup.h"
@@ -24,13 +25,13 @@ struct kvmprobe_config {
 #define KVMPROBE_MS 60000
 
 /*
- * Blocks for about two seconds, at most for KVMPROBE_MS. 0: it does. -EOPNOTSUPP: it doesn't, and ERR tells how that
- * showed: by QEMU's own failure, or as KVM took more than twice as long as software emulation and a second; these two
- * answers are kept. Other errors, as -ETIMEDOUT on a host that is too busy: not known.
+ * Blocks for about two seconds, at most for KVMPROBE_MS. 0: KVM works. -EOPNOTSUPP: it doesn't, and ERR says why: QEMU
+ * itself failed with KVM, or KVM took more than twice as long as software emulation and a second. These two answers are
+ * kept. Other errors: not known, such as -ETIMEDOUT on a host that is too busy.
  */
 int kvmprobe(const struct kvmprobe_config *c, struct error *err) _must_use_;
-/* Removes what an agent left that was killed while it probed. */
+/* Removes what is left of a probe whose agent was killed. */
 int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err);
 
-/* What the end of the probe's machine says, as above. */
+/* What the end of the probe's machine says about KVM; returns the same as kvmprobe(). */
 int kvmprobe_judge(const struct vm_status *end, struct error *err) _must_use_;

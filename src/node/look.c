@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Looks at guests: a timer for each says when, a worker process goes over its parts (node/part.h), and what it found
- * changes the guest's state here. A look that failed is repeated with a delay, for ever.
+ * Looks at guests. A timer for each guest says when, a worker process goes over the guest's parts (node/part.h), and
+ * its result changes the guest's state here. A failed look is repeated with a delay, for ever.
  *
- * Looks that may start a machine have workers of their own: disks that take long hold up no repair and no removal.
+ * Looks that may start a machine have workers of their own, so that slow disks hold up no repair and no removal.
  */
 
 #include <string.h>
@@ -14,15 +14,15 @@
 #include "node/internal.h"
 #include "node/room.h"
 
-#define RESYNC_US    (30 * USEC_PER_SEC) /* between looks at an instance that nothing happened to */
+#define RESYNC_US    (30 * USEC_PER_SEC) /* between looks at an instance to which nothing happened */
 #define RETRY_MAX_US (30 * USEC_PER_SEC)
 #define LOOK_MAX_MS  120000
 
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
 /*
- * The earliest of several times counts. Without memory for a timer nothing can be done any more, and a new process
- * adopts what is there. Many guests may end at once: the host's lease and what is told of each guest come before looks.
+ * The earliest of several times counts. Without memory for a timer the agent can do nothing more, and a new process
+ * adopts what exists. Many guests may end at once: renewing the host's lease and reporting on guests come before looks.
  */
 static bool look_is_due_within(const struct guest *i, uint64_t delay_us) {
 	int on = SD_EVENT_OFF;
@@ -57,7 +57,7 @@ static void look_choose_user(struct guest *i) {
 		uid_t user = h->c.uid_base + slot;
 		struct guest *other;
 		bool taken = false;
-		/* Those of an agent that was started with another --uid-base may be anywhere. */
+		/* Users of an agent that was started with another --uid-base may have any number. */
 		RB_FOREACH (other, guests, &h->all)
 			taken |= other->user == user || other->user == container_root(user) ||
 			         container_root(other->user) == user;
@@ -74,12 +74,12 @@ static void look_failed(struct guest *i, const char *reason, const struct error 
 	guest_wake(i, MIN(delay, RETRY_MAX_US));
 	if (i->failures++ == 0 || !streq(i->state.message, err->msg))
 		guest_event(i, true, reason, err->msg);
-	/* What runs goes on running, though something about it can't be put right. */
+	/* A machine that runs goes on running, even if something about it can't be repaired. */
 	if (!i->pid)
 		guest_set_state(i, GUEST_FAILED, reason, err->msg);
 }
 
-/* It shall run, and nothing keeps it from starting now. */
+/* True if the machine must run and nothing keeps it from starting now. */
 static bool look_may_start(const struct guest *i) {
 	return !i->going && !i->ended && i->want == WANT_YES && i->spec.running && !i->pid && !i->h->probe &&
 	       now_monotonic_ns() >= i->not_before_ns;
@@ -100,7 +100,7 @@ struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret)
 	                           .ret = ret};
 }
 
-/* The worker sees the guest as it is when it starts. */
+/* The worker sees the guest as it is when the worker starts. */
 static int look_in_worker(void *arg, void *result, struct error *err) {
 	const struct guest *i = arg;
 	struct guest_result *ret = result;
@@ -117,7 +117,7 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	return i->going ? parts_remove(&l, err) : parts_ensure(&l, err);
 }
 
-/* Watches what the worker has found or started. False if the look has failed by that. */
+/* Watches the process that the worker has found or started. False if that fails, and the look with it. */
 static bool look_watch(struct guest *i, const struct guest_result *l) {
 	struct error err = {0};
 
@@ -140,7 +140,7 @@ static bool look_watch(struct guest *i, const struct guest_result *l) {
 	return true;
 }
 
-/* What is left to do once all that it needs is there. */
+/* Does what is left to do once everything that the guest needs exists. */
 static void look_settle(struct guest *i) {
 	uint64_t now = now_monotonic_ns();
 
@@ -174,7 +174,7 @@ static void look_ensured(struct guest *i, int r, const struct guest_result *l, c
 	}
 	i->failures = 0;
 	if (l->network_lost && i->pid) {
-		/* Nothing reaches it there. Its end starts it again. */
+		/* No packet reaches the guest there. After its end it is started again. */
 		guest_event(i, true, "NetworkLost", "its network namespace was replaced, so it is started again");
 		guest_kill(i);
 		return;
@@ -188,7 +188,7 @@ static void look_removed(struct guest *i, int r, const struct guest_result *l, c
 	char uid[37];
 
 	removed_wake(h->removed);
-	/* It was wanted again meanwhile: what is left of it is taken up and repaired. */
+	/* The instance is wanted again: what is left of it is used and repaired. */
 	if (r < 0 && i->want == WANT_YES) {
 		i->going = false;
 		guest_wake(i, 0);
@@ -198,7 +198,7 @@ static void look_removed(struct guest *i, int r, const struct guest_result *l, c
 		look_failed(i, l->reason, err);
 		return;
 	}
-	/* Somebody has deleted it meanwhile: its disk is not to be kept. */
+	/* Somebody has deleted the instance meanwhile, so its disk must not be kept. */
 	if (i->asked && !l->asked) {
 		guest_wake(i, 0);
 		return;
@@ -213,7 +213,7 @@ static void look_removed(struct guest *i, int r, const struct guest_result *l, c
 		h->c.ops.gone(h->c.userdata, uid);
 		return;
 	}
-	/* It was wanted again while it went. */
+	/* The instance was wanted again during its removal. */
 	if (hypervisor_put(h, &spec, NULL) < 0)
 		abort();
 	hypervisor_find(h, spec.vm.uuid)->state.restarts = restarts;
@@ -255,7 +255,7 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 
 	if (i->want == WANT_UNKNOWN && !i->ended)
 		return 0;
-	/* What ends a machine need not wait for a worker's turn. */
+	/* Ending a machine need not wait for a worker. */
 	if (i->want == WANT_NO) {
 		i->going = true;
 		if (i->pid)
@@ -268,11 +268,11 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 		if (r != 0)
 			return 0;
 	}
-	/* The end of the sweep wakes all. */
+	/* The end of the sweep wakes all guests. */
 	if (i->h->sweep)
 		return 0;
 	if (i->job) {
-		/* It waits among the starts, and is none any more. */
+		/* The look waits among the starts, but may start nothing any more. */
 		if (i->may_start && !job_is_running(i->job) && !look_may_start(i))
 			job_cancel(i->job);
 		i->again |= i->in_round || job_is_running(i->job);

@@ -22,7 +22,7 @@ int parts_desire(const struct part_source *s, struct guest_spec *ret, const char
 	return MIN(r, 0);
 }
 
-/* Fails for REASON, should what follows fail. */
+/* The reason for a failure of the steps that follow. */
 static void parts_reason(struct guest_look *l, const char *reason) {
 	snprintf(l->ret->reason, sizeof(l->ret->reason), "%s", reason ? reason : "StartFailed");
 }
@@ -48,7 +48,10 @@ int parts_start(struct guest_look *l, struct error *err) {
 int parts_ensure(struct guest_look *l, struct error *err) {
 	int r = 0;
 
-	/* Before the network, whose namespace may have lost its name: a container would not be found in a new one. */
+	/*
+	 * Adoption comes before the network: if the namespace has lost its name, a new one is made, in which no
+	 * container would be found.
+	 */
 	parts_reason(l, "AdoptionFailed");
 	for (size_t i = 0; i < N_PARTS && r >= 0 && !l->pid; i++)
 		if (parts[i]->adopt)

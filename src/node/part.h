@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The parts that an instance is made of on its host: a file part_NAME.c with one `const struct part part_NAME` for
- * each, and a line in PARTS below. That is all that is needed to add one, beside the file's line in meson.build.
+ * The parts that an instance is made of on its host. Each is a file part_NAME.c with one `const struct part part_NAME`,
+ * and a line in PARTS below. Nothing else is needed to add one, except the file's line in meson.build.
  *
  * A look at a guest goes over this table. It runs in a worker process (base/job.h), one for a guest at a time and many
- * at once. It may be killed at any moment and then is done again: whatever is there is found by looking, and a
- * container that was started outlives the worker. It changes no state of the agent; what it did is in its result.
+ * at once. A worker may be killed at any moment, and its look is then repeated: it finds what exists by looking, and a
+ * container that was started outlives the worker. A look changes no state of the agent; its result says what it did.
  */
 
 #include "api/instance.h"
@@ -28,7 +28,9 @@
 struct part_source {
 	const struct instance *inst;
 	const char *image_dir;
-	/* The object of kind K, which a part `reads`, as the API has it now; NULL: there is none. NS NULL: K has none.
+	/*
+	 * The object of kind K, which a part `reads`, as the cache of the API has it now; NULL: there is none. NS is
+	 * NULL if K has no namespaces.
 	 */
 	const void *(*get)(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name);
 	void *userdata; /* of `get` */
@@ -42,21 +44,21 @@ struct part_host {
 	int64_t disk_overcommit;
 	bool kvm;
 	const struct cgroups *cgroups;
-	const struct removed *removed; /* NULL: disks are not given back */
+	const struct removed *removed; /* NULL: removed disks are not given back */
 };
 
-/* What a look found and did; filled in also when it fails. */
+/* What a look found and did; also filled in when the look fails. */
 struct guest_result {
-	bool removed;    /* by parts_remove(), */
-	bool asked;      /* as somebody had deleted it */
+	bool removed;    /* by parts_remove() */
+	bool asked;      /* it was removed because somebody had deleted the instance */
 	char reason[32]; /* of a failure: one word */
 	pid_t pid;       /* a container that was found or started where none was known; 0: there is none */
 	bool started;
 	bool has_vars;     /* what was started has UEFI variables (node/room.h) */
 	bool connected;    /* its network is there */
-	bool network_lost; /* its container is in another network namespace than that of this name */
+	bool network_lost; /* its container is in another network namespace than the one with its name */
 	uint64_t nft_state;
-	bool end;        /* the look was one at why the machine ended, and nothing else */
+	bool end;        /* the look only found out why the machine ended */
 	char grown[208]; /* how its UEFI variables have grown; "": they have not */
 };
 
@@ -72,15 +74,15 @@ struct guest_look {
 	const struct guest_spec *spec; /* parts_ensure() and parts_start() */
 	struct guest_result *ret;
 
-	/* What is started, from `configure` on. */
+	/* The machine and the container that will be started; `configure` fills them in. */
 	struct vm_config vm;
 	struct container_config container;
 	char hostname[64];
 };
 
 /*
- * `desire` is called in the agent's loop, all else in a worker. All functions but `configure` find done what was done
- * before, and carry on. What a part doesn't need is NULL.
+ * `desire` is called in the agent's loop, all other functions in a worker. All functions except `configure` may find
+ * that their work was done before, completely or in part, and carry on. Functions that a part doesn't need are NULL.
  */
 struct part {
 	const char *name;
@@ -88,21 +90,27 @@ struct part {
 	const char *missing; /* the reason if `desire` fails with -ENOENT */
 	/* The kind of the objects that `desire` looks up; the agent watches all of them. */
 	const struct api_kind *reads;
-	/* Does INST name that object of this kind? Then it is reconciled when the object changes. */
+	/* True if INST names that object of this kind. Then INST is reconciled when the object changes. */
 	bool (*names)(const struct instance *inst, const char *ns, const char *name);
 	/* Fills in this part's share of SPEC from the API. The message of an error names object and field. */
 	int (*desire)(const struct part_source *s, struct guest_spec *spec, struct error *err);
-	/* Finds what an agent before this one left running. Called where no process of the guest is known, before all
-	 * else. */
+	/*
+	 * Finds what an earlier agent left running. Called before all other functions if no process of the guest is
+	 * known.
+	 */
 	int (*adopt)(struct guest_look *l, struct error *err);
-	/* Makes what is there whether the machine runs or not, and repairs it while it runs. Each look does so. */
+	/* Makes what must exist whether the machine runs or not, and repairs it while it runs. Every look calls it. */
 	int (*ensure)(struct guest_look *l, struct error *err);
-	/* The machine is to start: fills in this part's share of `vm` and `container`. Looks at the host, and changes
-	 * nothing. */
+	/*
+	 * The machine is about to start: fills in this part's share of `vm` and `container`. Only looks at the host and
+	 * changes nothing.
+	 */
 	int (*configure)(struct guest_look *l, struct error *err);
-	/* All have been configured: makes what only a machine that runs needs. The last part starts it. */
+	/* All parts have been configured: makes what only a running machine needs. The last part starts the machine. */
 	int (*prepare)(struct guest_look *l, struct error *err);
-	/* In the opposite order, so nothing is removed while anything runs. A missing part is success. */
+	/*
+	 * Called in the opposite order, so nothing is removed while something still uses it. A missing part is success.
+	 */
 	int (*remove)(struct guest_look *l, struct error *err);
 };
 
@@ -114,15 +122,18 @@ enum { N_PARTS = 0 PARTS(PART_COUNT) };
 extern const struct part *const parts[N_PARTS];
 
 /*
- * What the guest of S->inst shall be. 1: the controller has not given it all that it needs. On an error *RET_REASON is
- * one word for a condition.
+ * Fills in what the guest of S->inst must be. 1: the controller has not yet given it everything that it needs. On an
+ * error *RET_REASON is one word for a condition.
  */
 int parts_desire(const struct part_source *s, struct guest_spec *ret, const char **ret_reason,
                  struct error *err) _must_use_;
 
-/* Adopts what runs, makes it so, and starts the machine where it shall run, doesn't, and may be started. */
+/*
+ * Adopts what runs, makes and repairs the parts, and starts the machine if it must run, doesn't run, and may be
+ * started.
+ */
 int parts_ensure(struct guest_look *l, struct error *err) _must_use_;
-/* Starts the machine; none runs. */
+/* Starts the machine; the caller knows that none runs. */
 int parts_start(struct guest_look *l, struct error *err) _must_use_;
-/* Nothing of it is left then. */
+/* Removes all parts of the instance. */
 int parts_remove(struct guest_look *l, struct error *err) _must_use_;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The machine's own disk and its UEFI variables, in STATE_DIR. They stay when the machine stops and when the host
- * boots; what becomes of them when the instance is removed is in node/removed.h.
+ * The machine's own disk and its UEFI variables, in STATE_DIR. They survive a stop of the machine and a boot of the
+ * host. node/removed.h says what happens to them when the instance is removed.
  */
 
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #define OVMF_VARS "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 /*
- * A qcow2 is larger than the disk in it by its tables, 10 octets for each cluster of 64 KiB, and what is rounded up
+ * A qcow2 file is larger than the disk in it: by its tables, 10 octets for each cluster of 64 KiB, and by rounding
  * (QEMU's docs/interop/qcow2.txt). QEMU's process can make none of its files larger than this.
  */
 static uint64_t disk_file_max(uint64_t size) {
@@ -28,9 +28,9 @@ static uint64_t disk_file_max(uint64_t size) {
 }
 
 /*
- * What is made here isn't synced: guests write to the same file system, and to wait for all of that is too long for the
- * loop. So the power may go while the file has its name and none of its content. Such a file begins with zeros, and no
- * guest has lost anything with it: its first flush would have written the beginning, too.
+ * Files made here aren't synced: guests write to the same file system, and waiting for all of their writes takes too
+ * long. So after a power failure a file may have its name but none of its content. Such a file begins with zeros, and
+ * no guest has lost data with it: the guest's first flush would have written the beginning, too.
  */
 static int is_unwritten(int fd) {
 	char head[512];
@@ -44,7 +44,7 @@ static int is_unwritten(int fd) {
 	return true;
 }
 
-/* What an earlier start made is for the user of this one. -ENOENT: there is nothing to take over. */
+/* Gives a file of an earlier start to the user of this one. -ENOENT: there is no file to take over. */
 static int take_over(const char *path, uid_t uid, uint64_t *ret_size, struct error *err) {
 	_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
@@ -62,7 +62,7 @@ static int take_over(const char *path, uid_t uid, uint64_t *ret_size, struct err
 	return unwritten ? -ENOENT : 0;
 }
 
-/* FRESH becomes PATH, the user's. */
+/* Renames FRESH to PATH and gives it to the user UID. */
 static int put_in_place(const char *fresh, const char *path, uid_t uid, struct error *err) {
 	if (chmod(fresh, 0600) < 0 || chown(fresh, uid, uid) < 0)
 		return error_errno(err, errno, "`%s`", fresh);
@@ -70,8 +70,8 @@ static int put_in_place(const char *fresh, const char *path, uid_t uid, struct e
 }
 
 /*
- * How large the disk that is there, of HAS bytes, may become: what it was promised when it was made, whatever has
- * become of its image since. (The size in the disk's header is QEMU's to write.)
+ * How large an existing disk of HAS bytes may become: what it was promised when it was made, even if its image has
+ * changed since. (The size in the disk's header can't be trusted: QEMU may write it.)
  */
 static int keep_file_max(const char *dir, uint64_t has, uint64_t *file_max, struct error *err) {
 	int r = room_read(dir, file_max, err);
@@ -82,7 +82,7 @@ static int keep_file_max(const char *dir, uint64_t has, uint64_t *file_max, stru
 	return room_write(dir, *file_max, err);
 }
 
-/* A new disk needs room (-ENOSPC), where the host has a folder for disks (node/room.h). */
+/* Makes a new disk, which needs room (-ENOSPC) if the host has a folder for disks (node/room.h). */
 static int make_disk(struct guest_look *l, struct error *err) {
 	const struct room room = {.state_dir = l->host->state_dir, .overcommit = l->host->disk_overcommit};
 	const char *dir = l->state_dir;
@@ -101,14 +101,16 @@ static int make_disk(struct guest_look *l, struct error *err) {
 	r = take_over(path, l->user, &has, err);
 	if (r != -ENOENT)
 		return r < 0 ? r : keep_file_max(dir, has, file_max, err);
-	/* A disk that can't grow to its size would fail in the guest's hands. */
+	/* A disk that can't grow to its full size would fail while the guest uses it. */
 	_close_ int promise = -1; /* until the disk has its name */
 	r = room.state_dir ? room_take(&room, dir, *file_max, &promise, err) : room_write(dir, *file_max, err);
 	if (r < 0)
 		return r;
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	/* No backing file in the header: nacre-vm says what is below (vm/qemu.c), so that nothing in a file that the
-	 * guest can get at decides what QEMU opens. */
+	/*
+	 * The header names no backing file. nacre-vm passes the image to QEMU (vm/qemu.c), so that nothing in a file
+	 * that the guest can change decides what QEMU opens.
+	 */
 	const char *const argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", fresh, size, NULL};
 	r = proc_run(&(struct proc_spec){.argv = argv}, NULL, err);
 	if (r >= 0)
@@ -129,7 +131,7 @@ static int make_vars(const char *dir, uid_t uid, struct error *err) {
 	if (r < 0)
 		return error_prefix(err, "package ovmf");
 	r = take_over(path, uid, &has, err);
-	/* Of another size they are no use to the firmware: code in QEMU has changed it (node/room.h). */
+	/* Variables of another size are useless to the firmware: code in QEMU has changed them (node/room.h). */
 	if (r == 0 && has == len)
 		r = room_check_vars(dir, err);
 	else if (r == 0)
@@ -143,7 +145,7 @@ static int make_vars(const char *dir, uid_t uid, struct error *err) {
 	return r < 0 ? error_prefix(err, "`%s`", fresh) : put_in_place(fresh, path, uid, err);
 }
 
-/* Grown variables would end a machine that has no use for them, too. */
+/* Variables that have grown would also end a machine that doesn't use them. */
 static int drop_vars(const char *dir, struct error *err) {
 	_free_ char *path = strf("%s/vars.fd", dir);
 
@@ -170,7 +172,7 @@ static int disk_configure(struct guest_look *l, _unused_ struct error *err) {
 	return 0;
 }
 
-/* Disk and variables of an earlier start are kept, but for variables that have another size than the firmware's. */
+/* Keeps the disk and the variables of an earlier start, except for variables whose size is not the firmware's. */
 static int disk_prepare(struct guest_look *l, struct error *err) {
 	int r = l->host->removed ? removed_take_back(l->host->removed, l->uid, err) : 0;
 

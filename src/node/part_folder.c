@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The folder of an instance in RUN_DIR. An agent that starts knows by it that there is something of the instance, so it
- * is made before all else and removed last.
+ * The folder of an instance in RUN_DIR. It tells a new agent that something of the instance exists, so it is made
+ * before everything else and removed last.
  */
 
 #include "base/util.h"

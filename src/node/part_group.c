@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The control group of an instance, which bounds what its processes take (docs/instances.md). */
+/* The control group of an instance, which limits what its processes use (docs/instances.md). */
 
 #include "node/part.h"
 #include "vm/qemu.h"
 
-/* What QEMU and nacre-vm are given beside the machine. */
+/* What QEMU and nacre-vm get in addition to the machine's size. */
 #define OVERHEAD_MIB    256
 #define OVERHEAD_CPU_US 50000 /* in each 100 ms */
 #define OVERHEAD_PIDS   128   /* QEMU has at most 64 threads for its disk */
@@ -16,7 +16,7 @@ static int group_configure(struct guest_look *l, _unused_ struct error *err) {
 	return 0;
 }
 
-/* The machine's memory and processors, and what QEMU needs beside them. */
+/* Makes the group with the machine's memory and processors and what QEMU needs in addition. */
 static int group_prepare(struct guest_look *l, struct error *err) {
 	uint64_t mib = (uint64_t)l->vm.memory_mib, vcpus = (uint64_t)l->vm.vcpus;
 

@@ -12,7 +12,7 @@ static bool image_names(const struct instance *inst, _unused_ const char *ns, co
 	return streq(inst->spec->image, name);
 }
 
-/* A path below the image directory; the API has checked that it doesn't lead out of it. */
+/* A path below the image directory; the API has checked that it doesn't lead out of the directory. */
 static int image_path(const char *dir, const char *file, char out[static VM_PATH_MAX + 1], struct error *err) {
 	if ((size_t)snprintf(out, VM_PATH_MAX + 1, "%s/%s", dir, file) > VM_PATH_MAX)
 		return error_set(err, ENAMETOOLONG, "`%s/%s` is longer than %d bytes", dir, file, VM_PATH_MAX);
@@ -50,13 +50,13 @@ static int image_desire(const struct part_source *s, struct guest_spec *spec, st
 
 /* ---- on the host ---- */
 
-/* The file HOST is /image/NAME in the container, written to PATH. */
+/* The file HOST becomes /image/NAME in the container; writes that path to PATH. */
 static void image_add(struct guest_look *l, const char *host, const char *name, char path[static VM_PATH_MAX + 1]) {
 	l->container.files[l->container.n_files++] = (struct container_file){.host = host, .name = name};
 	snprintf(path, VM_PATH_MAX + 1, "/image/%s", name);
 }
 
-/* Is what the spec names there, and what it says it is? The message names the file. */
+/* Checks that the files that the spec names exist and are what it says. The message names the file. */
 static int image_check(const struct guest_spec *s, struct error *err) {
 	uint64_t size;
 	const char *field = "spec.disk.file";

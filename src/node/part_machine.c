@@ -30,8 +30,8 @@ static int machine_search(const struct guest_look *l, pid_t *ret_pid, struct err
 }
 
 /*
- * Finds a container that runs, so that no second one is started beside it: of an agent before this one, one that could
- * not be watched when it was started, or one whose pid file is lost.
+ * Finds a container that runs, so that no second one is started: a container of an earlier agent, one that could not be
+ * watched when it was started, or one whose pid file is lost.
  */
 static int machine_adopt(struct guest_look *l, struct error *err) {
 	_free_ char *pidfile = strf("%s/pid", l->dir);
@@ -54,12 +54,12 @@ static int machine_adopt(struct guest_look *l, struct error *err) {
 }
 
 /*
- * What the kernel of the guest is told: the image's words, and who it is.
+ * The command line of the guest's kernel: the image's words, and the instance's name and prefix.
  *
  * Without KVM, Linux tests at boot whether the timer interrupts: it counts ticks during 40 ms of real time, four times,
- * and panics ("IO-APIC + timer doesn't work!") if each time too few came (arch/x86/kernel/apic/io_apic.c,
- * check_timer()). A starved QEMU delivers too few. A guest of KVM skips the test by itself (arch/x86/kernel/kvm.c,
- * paravirt_ops_setup()).
+ * and panics ("IO-APIC + timer doesn't work!") if there are too few each time (arch/x86/kernel/apic/io_apic.c,
+ * check_timer()). A starved QEMU delivers too few ticks. A guest with KVM skips the test by itself
+ * (arch/x86/kernel/kvm.c, paravirt_ops_setup()).
  */
 static int put_cmdline(struct guest_look *l, struct error *err) {
 	const struct prefix *delegated = &l->spec->net.delegated;
@@ -75,7 +75,7 @@ static int put_cmdline(struct guest_look *l, struct error *err) {
 	return 0;
 }
 
-/* What nacre-vm would refuse is refused here, before anything is made. */
+/* Refuses a configuration that nacre-vm would refuse, before anything is made. */
 static int machine_print(const struct guest_look *l, struct buf *text, struct error *err) {
 	struct vm_config again;
 

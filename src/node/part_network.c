@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The network of an instance (node/instnet.h), which is there also while its machine isn't. */
+/* The network of an instance (node/instnet.h), which exists even while the machine doesn't run. */
 
 #include "base/util.h"
 #include "net/netns.h"

@@ -19,7 +19,7 @@
 #define PURGE_MAX_MS (60U * 60 * 1000)
 #define IDLE_US      (60 * USEC_PER_SEC)
 #define BUSY_US      USEC_PER_SEC
-#define FREE_SHARE   10 /* of the file system's blocks one in so many is to be free */
+#define FREE_SHARE   10 /* one in so many of the file system's blocks must be free */
 
 struct removed {
 	sd_event *loop;
@@ -27,8 +27,8 @@ struct removed {
 	int64_t keep_s;
 	sd_event_source *timer;
 	struct jobs *jobs;
-	struct job *job; /* deletes; NULL: none does */
-	bool again;      /* something may have been put there that it has not seen */
+	struct job *job; /* the job that deletes; NULL: none */
+	bool again;      /* something may have been put there after the job looked */
 };
 
 /* ---- in the worker ---- */
@@ -37,7 +37,7 @@ struct removed {
 struct purge {
 	char *victims[PURGE_MAX]; /* paths */
 	size_t n;
-	char oldest[37]; /* uid of those that are kept; "": none is */
+	char oldest[37]; /* uid of the oldest kept disk; "": no disk is kept */
 	time_t oldest_time;
 };
 
@@ -53,7 +53,7 @@ static void purge_add(struct purge *p, const struct removed *r, const char *name
 		p->victims[p->n++] = path;
 }
 
-/* From here on it can't be taken back. */
+/* From here on the disk can't be given back. */
 static void purge_doom(struct purge *p, const struct removed *r, const char *uid) {
 	_free_ char *from = strf("%s/%s", r->dir, uid), *to = strf("%s/" PURGE "%s", r->dir, uid);
 
@@ -89,12 +89,12 @@ static void purge_look(struct purge *p, const struct removed *r) {
 	}
 	if (dir)
 		closedir(dir);
-	/* One at a time: it may make enough room. */
+	/* One at a time: deleting one may make enough room. */
 	if (p->n == 0 && p->oldest[0] && is_full(r->dir))
 		purge_doom(p, r, p->oldest);
 }
 
-/* *RESULT: whether it found something to delete. What fails is tried again. */
+/* *RESULT: whether it found something to delete. A failed deletion is tried again. */
 static int purge_in_worker(void *arg, void *result, struct error *err) {
 	const struct removed *r = arg;
 	_cleanup_(purge_done) struct purge p = {0};
@@ -184,7 +184,7 @@ void removed_wake(struct removed *r) {
 int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) {
 	_free_ char *from = strf("%s/%s", r->instances, uid), *to = strf("%s/%s", r->dir, uid),
 		    *purge = strf("%s/" PURGE "%s", r->dir, uid);
-	/* 1970: older than anything is kept. */
+	/* 1970: older than any disk that is kept. */
 	const struct timespec now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}}, never[2] = {0};
 
 	_close_ int lock = -1;
@@ -197,12 +197,15 @@ int removed_put(const struct removed *r, const char *uid, bool asked, struct err
 	if (utimensat(AT_FDCWD, from, asked ? never : now, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno != ENOENT)
 			return error_errno(err, errno, "set the time of `%s`", from);
-		/* It was moved before, as one that is only missing, and somebody has deleted it since. */
+		/*
+		 * The folder was moved before because the instance was missing, and somebody has deleted the instance
+		 * since.
+		 */
 		if (asked && utimensat(AT_FDCWD, to, never, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
 			return error_errno(err, errno, "set the time of `%s`", to);
 		return 0;
 	}
-	/* One of the same name is older, or removed_take_back() would have moved it. */
+	/* A folder with the same name must be older, or removed_take_back() would have moved it. */
 	if (rename(to, purge) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "move `%s` away", to);
 	if (rename(from, to) < 0)

@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * Disks of instances that are no more: STATE_DIR/removed/UID, moved there from STATE_DIR/instances/UID.
+ * Disks of instances that are gone: STATE_DIR/removed/UID, moved there from STATE_DIR/instances/UID.
  *
- * One answer of the API says which instances there are, and it may come from the wrong API, or from an old copy of its
- * database. So a disk whose instance is merely missing is kept for a time and given back when the instance appears
- * again. A disk whose instance was deleted in front of us goes at once. Below a tenth of free space the oldest go
- * first.
+ * The agent learns from one answer of the API which instances there are. That answer may come from the wrong API, or
+ * from an old copy of its database. So the disk of an instance that is merely missing is kept for a time, and given
+ * back when the instance appears again. The disk of an instance that was deleted while the agent watched is deleted at
+ * once. If less than a tenth of the file system is free, the oldest disks are deleted first.
  *
- * The time of removal is the folder's mtime. What goes is renamed to "purge-UID" and deleted. A worker process of its
- * own does both (base/job.h), one at a time: the deletion of a large file takes longer than the loop may be away.
+ * The time of removal is the folder's mtime. A folder that is to be deleted is first renamed to "purge-UID". A worker
+ * process of its own (base/job.h) renames and deletes, one at a time, because deleting a large file takes longer than
+ * the loop may be away.
  */
 
 #include <stdbool.h>
@@ -20,19 +21,20 @@
 
 struct removed;
 
-/* Carries on where an agent before this one ended. KEEP_S: seconds that a disk is kept. STATE_DIR is copied. */
+/* Carries on where an earlier agent ended. KEEP_S: seconds for which a disk is kept. STATE_DIR is copied. */
 int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int64_t keep_s,
                 struct error *err) _must_use_;
 /* Ends the worker that deletes. */
 struct removed *removed_free(struct removed *r);
 
 /*
- * These two may be called in a worker process (base/job.h), after which the loop calls removed_wake().
+ * removed_put() and removed_take_back() may be called in a worker process (base/job.h); after that the loop calls
+ * removed_wake().
  *
- * Moves the folder of UID; ASKED: it goes at once, also if it was moved before. A missing one is success.
+ * Moves the folder of UID away. ASKED: it is deleted at once, even if it was moved before. A missing folder is success.
  */
 int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) _must_use_;
-/* Moves it back if it is still kept, and if there is no other. Success also if there is nothing to move. */
+/* Moves the folder back if it is still kept and there is no new one. Success if there is nothing to move. */
 int removed_take_back(const struct removed *r, const char *uid, struct error *err) _must_use_;
-/* Something may have been put there. */
+/* Looks for something to delete: a folder may have been put there. */
 void removed_wake(struct removed *r);

@@ -14,7 +14,7 @@
 #define BLOCK 512 /* of st_blocks (inode(7)) */
 
 struct sums {
-	uint64_t used, promised; /* bytes of all other disks, now and at most */
+	uint64_t used, promised; /* bytes of all other disks, now and at their largest */
 };
 
 int room_read(const char *own, uint64_t *ret_max, struct error *err) {
@@ -36,7 +36,7 @@ int room_read(const char *own, uint64_t *ret_max, struct error *err) {
 	return 0;
 }
 
-/* *RET_FD holds the lock of whoever makes the disk. */
+/* *RET_FD holds the lock of the disk's maker. */
 static int write_locked(const char *own, uint64_t max, int *ret_fd, struct error *err) {
 	_free_ char *path = strf("%s/disk.max", own), *fresh = strf("%s/disk.max.new", own);
 	char text[32];
@@ -65,7 +65,7 @@ int room_write(const char *own, uint64_t max, struct error *err) {
 	return write_locked(own, max, &fd, err);
 }
 
-/* Does somebody hold the lock of whoever makes the disk in FOLDER? */
+/* *RET: whether a maker of the disk in FOLDER holds the lock. */
 static int is_being_made(const char *folder, bool *ret, struct error *err) {
 	_free_ char *path = strf("%s/disk.max", folder);
 
@@ -87,7 +87,7 @@ static int add_disk(struct sums *s, const char *folder, struct error *err) {
 
 	if (!path)
 		return error_oom(err);
-	/* Asked before the disk is looked for: it gets its name while the lock is held. */
+	/* The lock is checked before the disk: the disk gets its name while its maker holds the lock. */
 	int r = is_being_made(folder, &made, err);
 	if (r < 0)
 		return r;

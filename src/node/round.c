@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A look at many guests by one worker. Each guest is looked at every half minute, though nothing happened to it, and a
- * worker costs several times what the look itself does. So those that run, and for which it is only time again, are
- * collected for a second. The worker says which of them are not well or were repaired; each of these gets a look of its
- * own, which finds out and tells what is the matter.
+ * A round: one worker looks at many guests. Each guest is looked at every half minute even if nothing happened to it,
+ * and a worker costs several times as much as the look itself. So guests that run and are only due again are collected
+ * for a second. The worker says which of them have a problem or were repaired; each of these then gets a look of its
+ * own, which finds and reports the cause.
  */
 
 #include "base/util.h"
@@ -17,10 +17,10 @@
 struct round {
 	struct hypervisor *h;
 	size_t n;
-	struct guest *guests[ROUND_GUESTS]; /* whose job this is, so they stay */
+	struct guest *guests[ROUND_GUESTS]; /* the round is their job, so they are not freed */
 };
 
-/* *RESULT: a bit for each guest that needs a look of its own. */
+/* *RESULT: one bit for each guest, set if it needs a look of its own. */
 static int round_in_worker(void *arg, void *result, _unused_ struct error *err) {
 	const struct round *round = arg;
 
@@ -29,7 +29,7 @@ static int round_in_worker(void *arg, void *result, _unused_ struct error *err) 
 		struct guest_result ret = {0};
 		struct guest_look l = guest_look_of(i, &ret);
 		struct error scratch;
-		/* What has happened while the round waited for its turn gives it a look of its own. */
+		/* If something happened to the guest while the round waited for its turn, it gets a look of its own. */
 		if (i->again || !i->pid)
 			continue;
 		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.nft_state != i->nft_state ||
@@ -60,7 +60,7 @@ static void on_round_done(void *userdata, int r, const void *result, _unused_ co
 		struct guest *i = round->guests[k];
 		i->job = NULL;
 		i->in_round = false;
-		/* One of them is to be removed: the others have the next round. */
+		/* One of the guests must be removed, so the round was cancelled: the others join the next round. */
 		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
 			round_add(i);
 		else if (!result || i->again || *(const uint64_t *)result & (UINT64_C(1) << k))
@@ -87,7 +87,7 @@ static int on_round(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	round->h = h;
 	while (round->n < ROUND_GUESTS && (i = TAILQ_FIRST(&h->due))) {
 		round_drop(i);
-		/* Something has happened meanwhile, and it has been looked at by itself or is just being. */
+		/* If something has happened meanwhile, the guest has had a look of its own, or has one now. */
 		if (!i->job && i->want == WANT_YES && i->pid)
 			round->guests[round->n++] = i;
 	}

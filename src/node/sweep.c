@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What is left of instances that are gone, of which nothing is known but by name: networks, control groups, disks. */
+/*
+ * Removes what is left of instances that are gone and are known only by the names of things: networks, control groups,
+ * disks.
+ */
 
 #include <dirent.h>
 #include <string.h>
@@ -12,13 +15,13 @@
 
 #define SWEEP_MAX_MS 600000
 
-/* NAME is that of a namespace or control group. */
+/* NAME is the name of a namespace or a control group. */
 static bool is_known_name(void *userdata, const char *name) {
 	struct hypervisor *h = userdata;
 	const char *id = instnet_id_of_netns(h->prefix, name);
 	struct guest *i;
 
-	/* What isn't an instance's is none of our business. */
+	/* What doesn't belong to an instance is left alone. */
 	if (!id)
 		return true;
 	RB_FOREACH (i, guests, &h->all)
@@ -44,7 +47,7 @@ static int sweep_networks(struct hypervisor *h, const char *begin, struct error 
 	return 0;
 }
 
-/* Disks of instances that were deleted while this host was off: then RUN_DIR knew nothing of them. */
+/* Disks of instances that were deleted while this host was off; RUN_DIR has no trace of these instances. */
 static void sweep_disks(struct hypervisor *h) {
 	_free_ char *path = strf("%s/instances", h->state_dir);
 	DIR *dir = path ? opendir(path) : NULL;
@@ -78,7 +81,7 @@ static void on_sweep(void *userdata, int r, const void *result, const struct err
 	struct guest *i;
 
 	if (r < 0)
-		log_warn("what is left of instances that are gone was not all removed; the next start of the agent "
+		log_warn("some leftovers of instances that are gone were not removed; the next start of the agent "
 		         "tries again",
 		         "error=\"%s\"", err->msg);
 	h->sweep = NULL;
@@ -106,7 +109,7 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 		}
 	h->keep = keep;
 	h->keep_userdata = userdata;
-	/* No look is under way, which might be making what this takes for left over. */
+	/* No look may be under way: it might be making what the sweep would take for a leftover. */
 	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
 		abort();
 }

@@ -77,7 +77,7 @@ int main(void) {
 	CHECK(mkdir("/sys", 0755) == 0 && mount("sysfs", "/sys", "sysfs", 0, NULL) == 0);
 	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == CGROUP_ALL);
 	cgroups_free(c);
-	/* Mounts of one hierarchy are one, however many. This one has no controller. */
+	/* However many mounts a hierarchy has, it counts as one. This one has no controller. */
 	for (int i = 0; i < 40; i++) {
 		char path[32];
 		snprintf(path, sizeof(path), "/m%d", i);
@@ -92,19 +92,19 @@ int main(void) {
 	}
 	CHECK(mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) == 0);
 	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == 0);
-	/* An agent died after its mkdir. */
+	/* As if an agent had died after its mkdir. */
 	CHECK(write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpu", &error) == 0);
 	CHECK(mkdir("/sys/fs/cgroup/nacre", 0755) == 0);
 	CHECK(cgroup_make(c, NAME, &limits, &error) == 0);
 	CHECK(says("../cpu.weight", "200"));
 	CHECK(says("memory.max", "67108864") && says("memory.swap.max", "0") && says("pids.max", "20"));
 	CHECK(says("cpu.max", "250000 100000") && says("cpu.weight", "200") && says("io.weight", "default 200"));
-	/* More than its memory. */
+	/* The process needs more than its memory. */
 	CHECK(!cgroup_ran_out_of_memory(c, NAME));
 	pid_t pid = spawn(c, true);
 	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	CHECK(cgroup_ran_out_of_memory(c, NAME));
-	/* Made anew, with what is left of the old one killed. */
+	/* The group is made again, which kills what is left in the old one. */
 	pid = spawn(c, false);
 	while (!has_processes())
 		usleep(1000);
@@ -115,7 +115,7 @@ int main(void) {
 	CHECK(cgroup_make(c, NAME, &limits, &error) == 0);
 	CHECK(cgroups_sweep(c, "other-", keep_none, NULL, &error) == 0);
 	CHECK(access(GROUP, F_OK) == 0);
-	/* What is not empty may be another agent's. */
+	/* A group that is not empty may belong to another agent. */
 	pid = spawn(c, false);
 	while (!has_processes())
 		usleep(1000);

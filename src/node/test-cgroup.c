@@ -16,7 +16,7 @@
 
 static struct error error;
 
-/* Stands before libc's: much happens between a look at the group above them and the use of it. */
+/* Replaces libc's mkdir: waits, so that much happens between a look at the parent group and the use of it. */
 int mkdir(const char *path, mode_t mode) {
 	int r = (int)syscall(SYS_mkdir, path, mode), code = errno;
 	const char *name = strrchr(path, '/');
@@ -27,7 +27,7 @@ int mkdir(const char *path, mode_t mode) {
 	return r;
 }
 
-/* Makes a group, enters it in a process of its own, and removes it. 0 if all went well. */
+/* Makes a group, enters it in another process, and removes it. 0 if all went well. */
 static int use_group(const struct cgroups *c, const char *name) {
 	const struct cgroup_limits limits = {.memory = 64 << 20, .vcpus = 1, .cpu_us = 100000, .pids = 16};
 	int status;
@@ -42,7 +42,7 @@ static int use_group(const struct cgroups *c, const char *name) {
 	return cgroup_remove(c, name, &error) < 0 ? 3 : 0;
 }
 
-/* The group above them goes with the last of them, also while another is just being made. */
+/* The parent group is removed with the last group, even while another group is being made. */
 static void groups_come_and_go_side_by_side(void **state) {
 	struct cgroups *c = NULL;
 	pid_t workers[WORKERS];

@@ -25,7 +25,7 @@ static char *wait_log(const char *path) {
 	return NULL;
 }
 
-/* Stands before libc's: what the sysctl says is the whole machine's. */
+/* Replaces libc's unshare: the sysctl would change the whole machine. */
 static bool fail_unshare;
 
 int unshare(int flags) {
@@ -97,7 +97,7 @@ static void container_sees_what_it_should(void **state) {
 	assert_non_null(strstr(text, "root bin config.json dev image init lib lib64 proc sbin state tmp usr\n"));
 	assert_non_null(strstr(text, "\nuid=0 gid=0 groups=0\n"));
 	assert_non_null(strstr(text, "given 1 3 control:console:end\n"));
-	/* The last is ls's own. */
+	/* The last descriptor belongs to ls. */
 	assert_non_null(strstr(text, "open 0 1 2 3 4 5 6\n"));
 	OK(read_file(end, 64, &said, NULL, &error));
 	assert_string_equal(said, "ended\n");
@@ -115,9 +115,9 @@ static void container_sees_what_it_should(void **state) {
 	OK(container_kill(inst, &error));
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	OK(container_kill(inst, &error));
-	/* Nothing of it is left mounted. */
+	/* Nothing of the container is left mounted. */
 	OK(remove_tree(inst, &error));
-	/* A program that can't be run is told here, not left to be found out. */
+	/* The caller is told at once that a program can't be run. */
 	OK(mkdir_p(inst, 0755, &error));
 	OK(write_file_atomic(config_file, "the config\n", 11, 0644, &error));
 	fail_unshare = true;
@@ -137,7 +137,10 @@ static void container_sees_what_it_should(void **state) {
 	assert_int_equal(container_start(&c, &pid, &error), -ENOENT);
 }
 
-/* Its user namespace is the caller's, who so may look at its processes though they are other users'. */
+/*
+ * The container's user namespace is the caller's, so the caller may look at its processes although they belong to other
+ * users.
+ */
 static void expect_found_without_ptrace(const char *netns, pid_t pid) {
 	int status;
 
@@ -159,7 +162,7 @@ static void expect_found_without_ptrace(const char *netns, pid_t pid) {
 	assert_int_equal(status, 0);
 }
 
-/* That a process can't be looked at doesn't mean that it is gone. */
+/* A process that can't be looked at doesn't count as gone. */
 static void container_is_not_forgotten(void **state) {
 	_free_ char *program = strf("%s/program", dir), *inst = strf("%s/inst", dir),
 		    *pidfile = strf("%s/inst/pid", dir), *netns = strf("/run/netns/%s", public_name);
@@ -181,14 +184,14 @@ static void container_is_not_forgotten(void **state) {
 	assert_int_equal(r, -EMFILE);
 	assert_int_equal(killed, -EMFILE);
 	assert_int_equal(searched, -EMFILE);
-	/* One is enough to list the processes, and not to look at one. */
+	/* One descriptor is enough to list the processes, but not to look at one. */
 	allow_files(1);
 	searched = container_search(NULL, NULL, netns, &found, &error);
 	allow_files(-1);
 	assert_int_equal(searched, -EMFILE);
 	OK(container_find(inst, &found));
 	assert_int_equal(found, pid);
-	/* Its pid file is lost: the kernel knows it. */
+	/* If the pid file is lost, the kernel still knows the process. */
 	assert_int_equal(unlink(pidfile), 0);
 	assert_int_equal(container_find(inst, &found), -ENOENT);
 	found = 0;
@@ -199,7 +202,7 @@ static void container_is_not_forgotten(void **state) {
 	assert_int_equal(container_is_in(pid, netns), 1);
 	assert_int_equal(container_is_in(pid, "/proc/self/ns/net"), 0);
 	OK(container_kill(inst, &error));
-	/* Gone is not elsewhere. */
+	/* A process that is gone doesn't count as one in another namespace. */
 	assert_int_equal(container_is_in(pid, netns), -ESRCH);
 	assert_int_equal(container_search(NULL, NULL, netns, &found, &error), -ESRCH);
 	assert_int_equal(container_search(NULL, NULL, "/run/netns/nonexistent", &found, &error), -ESRCH);

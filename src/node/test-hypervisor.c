@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One guest and its agents, whatever becomes of either: adopted, watched, removed, and its disk. */
+/* One guest, its disk and its agents, whatever happens to them: the guest is adopted, watched and removed. */
 
 #include "node/testing.h"
 
@@ -16,11 +16,11 @@
 #include "node/kvmprobe.h"
 #include "node/room.h"
 
-/* Stands before libc's: the code under test can be refused a pidfd. */
+/* Replaces libc's syscall, so that pidfds can be refused to the code under test. */
 static bool fail_watching;
 static unsigned watch_failures, watch_successes, kills;
 
-/* As libc's own it takes six arguments, whatever it was given; AddressSanitizer wouldn't have that. */
+/* Passes on six arguments like libc's function, however many it was given; AddressSanitizer would not allow that. */
 __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
 	long (*next)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"), arg[6];
 	va_list ap;
@@ -68,8 +68,8 @@ static void on_settled(void *userdata) {
 }
 
 /*
- * How many first processes of containers are in the network namespace of the instance; *RET is one of them. One that
- * has not begun its program is still its worker's, and may go with that.
+ * How many first processes of containers are in the network namespace of the instance; *RET is one of them. A process
+ * that has not begun its program still belongs to its worker and may end with it.
  */
 static size_t containers(pid_t *ret) {
 	char command[256], name[INSTNET_NAME_MAX];
@@ -106,13 +106,13 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		.ops = {.changed = on_changed, .event = on_event, .gone = on_gone, .settled = on_settled},
 	};
 	OK(hypervisor_new(&h, &c, &error));
-	/* One folder can't be both. */
+	/* RUN_DIR and STATE_DIR can't be the same folder. */
 	c.state_dir = dir;
 	assert_int_equal(hypervisor_new(&h, &c, &error), -EINVAL);
 	return h;
 }
 
-/* Up to two minutes. */
+/* Waits up to two minutes. */
 #define RUN_UNTIL(loop, condition)                                      \
 	do {                                                            \
 		uint64_t end = now_monotonic_ns() + 120 * NSEC_PER_SEC; \
@@ -140,13 +140,13 @@ static void fill_spec(struct guest_spec *s) {
 	OK(mac_parse("02:00:00:00:00:05", &s->net.mac, &error));
 	s->net.ip = addr("2001:db8::5");
 	s->net.net = pfx("2001:db8:1:1::/64");
-	/* What vm/image.c knows a kernel by. */
+	/* vm/image.c recognises a kernel by these bytes. */
 	memcpy(image + 0x1fe, (const char[]){0x55, (char)0xaa}, 2);
 	memcpy(image + 0x202, (const char[]){'H', 'd', 'r', 'S'}, 4);
 	OK(write_file_atomic(s->kernel, image, sizeof(image), 0644, &error));
 }
 
-/* One that runs, is watched, and is PID: its end is noticed. */
+/* The guest runs as PID and is watched: its end is noticed. */
 static void expect_watched(sd_event *loop, const struct hypervisor *h, pid_t pid) {
 	pid_t now = 0;
 	const int64_t restarts = hypervisor_state(h, UID)->restarts;
@@ -156,7 +156,9 @@ static void expect_watched(sd_event *loop, const struct hypervisor *h, pid_t pid
 	RUN_UNTIL(loop, hypervisor_state(h, UID)->restarts == restarts + 1);
 }
 
-/* A container that can't be watched once it runs is found again: by the same agent, the next one, without its pid file.
+/*
+ * A container that can't be watched once it runs is found again: by the same agent, by the next agent, and without its
+ * pid file.
  */
 static void one_guest_whoever_cannot_watch(void **state) {
 	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
@@ -183,7 +185,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 			OK(hypervisor_put(h, &spec, &error));
 		} else if (round == 2)
 			assert_int_equal(unlink(pidfile), 0);
-		/* The looks after that start no other. */
+		/* The looks after that start no second container. */
 		RUN_UNTIL(loop, watch_failures == 3);
 		assert_int_equal(containers(&pid), 1);
 		fail_watching = false;
@@ -198,7 +200,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 	sd_event_unref(loop);
 }
 
-/* An agent that has few descriptors and little time, and ends somewhere. */
+/* Runs an agent that has few descriptors and little time, and is ended at some point. */
 static void run_poor_agent(const struct guest_spec *spec, int files) {
 	fflush(NULL);
 	pid_t agent = fork();
@@ -220,7 +222,7 @@ static void run_poor_agent(const struct guest_spec *spec, int files) {
 	assert_int_equal(waitpid(agent, NULL, 0), agent);
 }
 
-/* However few descriptors an agent has, the next one has one container in the end, and the one that was there. */
+/* However few descriptors an agent has, the next agent ends up with one container, the one that was there. */
 static void one_guest_however_few_descriptors(void **state) {
 	_free_ char *program = strf("%s/program", dir);
 	struct guest_spec spec;
@@ -250,7 +252,7 @@ static void one_guest_however_few_descriptors(void **state) {
 		hypervisor_free(h);
 		sd_event_unref(loop);
 	}
-	/* Both were seen: too few, and enough. */
+	/* Both cases occurred: too few descriptors, and enough. */
 	assert_true(started > 0 && started < MOST);
 }
 
@@ -258,7 +260,7 @@ static bool keep_none(_unused_ void *userdata, _unused_ const char *uid) {
 	return false;
 }
 
-/* Whatever became of its pid file and of the name of its namespace, and whether it shall run or not. */
+/* The guest is found whatever happened to its pid file and to its namespace's name, and whether it must run or not. */
 static void guest_is_found_by_its_group(void **state) {
 	_free_ char *program = strf("%s/program", dir), *pidfile = strf("%s/instances/" UID "/pid", dir);
 	char name[INSTNET_NAME_MAX], netns[NETNS_PATH_MAX];
@@ -276,7 +278,7 @@ static void guest_is_found_by_its_group(void **state) {
 	struct hypervisor *h = new_hypervisor(loop);
 	OK(hypervisor_put(h, &spec, &error));
 	RUN_UNTIL(loop, containers(&first) == 1);
-	/* It isn't said to be stopped. */
+	/* The guest isn't reported as stopped. */
 	hypervisor_free(h);
 	assert_int_equal(unlink(pidfile), 0);
 	h = new_hypervisor(loop);
@@ -288,7 +290,7 @@ static void guest_is_found_by_its_group(void **state) {
 	assert_int_equal(containers(&pid), 1);
 	assert_int_equal(pid, first);
 	if (hypervisor_missing_controllers(h) != CGROUP_ALL) {
-		/* Nothing reaches it in a namespace that has no name: it is ended and started again. */
+		/* No packet reaches the guest in a namespace without a name: it is ended and started again. */
 		hypervisor_free(h);
 		netns_path(instnet_netns(prefix, ID, name), netns);
 		assert_int_equal(unlink(pidfile), 0);
@@ -306,7 +308,7 @@ static void guest_is_found_by_its_group(void **state) {
 	sd_event_unref(loop);
 }
 
-/* An instance of which an earlier agent, with another --uid-base, made QEMU run as USER. */
+/* Leaves an instance whose QEMU ran as USER under an earlier agent with another --uid-base. */
 static void leave_instance(const char *uid, unsigned user) {
 	_free_ char *path = strf("%s/instances/%s", dir, uid), *file = strf("%s/config.json", path),
 		    *text = strf("{\"name\":\"t/x\",\"uuid\":\"%s\",\"kernel\":\"/k\",\"uid\":%u,\"gid\":%u}", uid,
@@ -316,7 +318,7 @@ static void leave_instance(const char *uid, unsigned user) {
 	OK(write_file_atomic(file, text, strlen(text), 0644, &error));
 }
 
-/* Neither QEMU nor the root of a container is a user that another instance has for either. */
+/* QEMU and the root of a container get no uid that another instance uses for either of them. */
 static void no_user_is_taken_twice(void **state) {
 	static const char as_root[] = "0b5ac4a8-4b0e-4c35-9c3d-000000000002",
 			  as_qemu[] = "0b5ac4a9-4b0e-4c35-9c3d-000000000003";
@@ -365,7 +367,7 @@ static void only_qemu_says_no_to_kvm(void **state) {
 	}
 }
 
-/* A raw image of SIZE zeros. */
+/* Makes a raw image of SIZE zeros. */
 static void make_image(struct guest_spec *s, const char *path, off_t size) {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
@@ -378,7 +380,7 @@ static void make_image(struct guest_spec *s, const char *path, off_t size) {
 	snprintf(s->disk, sizeof(s->disk), "%s", path);
 }
 
-/* An API that knows no instance takes no disk: that may be the wrong one. */
+/* An API that knows no instances removes no disk, because it may be the wrong API. */
 static void disk_survives_a_wrong_api(void **state) {
 	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/state/instances/" UID "/disk.qcow2", dir),
 		    *removed = strf("%s/state/removed", dir), *image = strf("%s/raw", dir),
@@ -407,12 +409,12 @@ static void disk_survives_a_wrong_api(void **state) {
 	assert_int_equal(containers(&pid), 0);
 	assert_int_equal(access(disk, F_OK), -1);
 	assert_int_equal(access(kept, F_OK), 0);
-	/* The right one knows it: it has its disk back. */
+	/* The right API knows the instance, which gets its disk back. */
 	OK(hypervisor_put(h, &spec, &error));
 	RUN_UNTIL(loop, containers(&pid) == 1);
 	assert_int_equal(stat(disk, &after), 0);
 	assert_int_equal(after.st_ino, before.st_ino);
-	/* Deleted in so many words, it goes. */
+	/* If the instance was deleted, its disk is deleted, too. */
 	gone = false;
 	hypervisor_remove(h, UID, true);
 	RUN_UNTIL(loop, gone);
@@ -422,7 +424,9 @@ static void disk_survives_a_wrong_api(void **state) {
 	sd_event_unref(loop);
 }
 
-/* An instance that is wanted again after its machine was killed, and before its worker's turn, has not ended by itself.
+/*
+ * If an instance is wanted again after its machine was killed, and before its worker's turn, that doesn't count as a
+ * restart.
  */
 static void wanted_again_is_no_restart(void **state) {
 	_free_ char *program = strf("%s/program", dir);
@@ -454,7 +458,8 @@ static void wanted_again_is_no_restart(void **state) {
 	sd_event_unref(loop);
 }
 
-/* Removes the instance, and comes back when its removal has begun and waits for the lock of the disks, which is held.
+/*
+ * Removes the instance. Returns when the removal has begun and waits for the lock of the disks, which the test holds.
  */
 static void begin_removal(sd_event *loop, struct hypervisor *h, int *lock) {
 	_free_ char *state_dir = strf("%s/state", dir);
@@ -462,7 +467,7 @@ static void begin_removal(sd_event *loop, struct hypervisor *h, int *lock) {
 
 	OK(room_lock(state_dir, lock, &error));
 	hypervisor_remove(h, UID, false);
-	/* The network goes before the disk. */
+	/* The network is removed before the disk. */
 	netns_path(instnet_netns(prefix, ID, name), netns);
 	RUN_UNTIL(loop, access(netns, F_OK) < 0);
 }
@@ -486,7 +491,7 @@ static void deleted_while_it_goes(void **state) {
 	OK(hypervisor_put(h, &spec, &error));
 	RUN_UNTIL(loop, containers(&pid) == 1);
 	begin_removal(loop, h, &lock);
-	/* It was only missing, and now it is deleted. */
+	/* The instance was only missing; now it is deleted. */
 	hypervisor_remove(h, UID, true);
 	gone = false;
 	close(lock);
@@ -496,7 +501,7 @@ static void deleted_while_it_goes(void **state) {
 	sd_event_unref(loop);
 }
 
-/* A removal that fails is no failure of an instance that is wanted again. */
+/* If an instance is wanted again, a failed removal is no failure of the instance. */
 static void wanted_again_though_it_cannot_go(void **state) {
 	_free_ char *program = strf("%s/program", dir), *mounted = strf("%s/instances/" UID "/mounted", dir);
 	struct guest_spec spec;

@@ -56,7 +56,7 @@ static void network_is_made_repaired_and_removed(void **state) {
 	OK(link_get(public_nl, "i-" ID, &after, &error));
 	assert_int_equal(before.index, after.index);
 	assert_int_equal(nft, same);
-	/* A veth that somebody deletes comes back, with all that hung on it. */
+	/* A veth that somebody deletes is made again, with everything that depended on it. */
 	OK(link_delete(public_nl, "i-" ID, &error));
 	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
 	OK(link_get(public_nl, "i-" ID, &after, &error));

@@ -57,7 +57,7 @@ static int renew(void **state) {
 	return setup(state);
 }
 
-/* A raw image of SIZE zeros. A disk upon it may become 16 MiB larger, and by a thousandth. */
+/* Makes a raw image of SIZE zeros. A disk on top of it may become larger by 16 MiB and a thousandth. */
 static void make_image(uint64_t size) {
 	int fd = open(image, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
@@ -76,7 +76,7 @@ static struct guest_spec spec(enum vm_boot boot) {
 	return s;
 }
 
-/* In folder WHERE of the file system; instances have numbers. */
+/* The path of FILE of instance N in folder WHERE of the file system; instances have numbers. */
 static const char *file_of(unsigned n, const char *where, const char *file) {
 	static char path[64][160];
 	static unsigned next;
@@ -111,7 +111,7 @@ static int put_disk(unsigned n) {
 	return prepare(n, &s, 0, NULL);
 }
 
-/* What the guest would do. */
+/* Writes as the guest would. */
 static void fill(const char *path, uint64_t size) {
 	_free_ char *bytes = malloc(MIB);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -135,7 +135,7 @@ static void disks_are_made_once(_unused_ void **state) {
 	OK(prepare(1, &s, 0, &limit));
 	assert_int_equal(limit, 18 * MIB + 2048);
 	assert_int_equal(stat(disk, &before), 0);
-	/* Another image takes no room from the disk that is there, and gives it none. */
+	/* A changed image doesn't change the room of an existing disk. */
 	for (uint64_t size = 1; size <= 16; size += 15) {
 		make_image(size * MIB);
 		OK(prepare(1, &s, 0, &again));
@@ -143,7 +143,7 @@ static void disks_are_made_once(_unused_ void **state) {
 	}
 	assert_int_equal(stat(disk, &after), 0);
 	assert_true(after.st_ino == before.st_ino);
-	/* One whose size isn't known may be as large as it is, and then it is known. */
+	/* A disk whose limit isn't known may keep its size; that is written down. */
 	assert_int_equal(truncate(disk, 60 * MIB), 0);
 	assert_int_equal(truncate(file_of(1, "instances", "disk.max"), 0), 0);
 	for (int i = 0; i < 2; i++) {
@@ -151,7 +151,7 @@ static void disks_are_made_once(_unused_ void **state) {
 		assert_int_equal(again, 60 * MIB);
 		assert_int_equal(truncate(disk, MIB), 0);
 	}
-	/* The power went before anything was written. */
+	/* The power failed before anything was written. */
 	assert_int_equal(truncate(disk, 0), 0);
 	assert_int_equal(truncate(disk, 4096), 0);
 	OK(prepare(1, &s, 0, &again));
@@ -167,13 +167,13 @@ static void disks_share_the_room(_unused_ void **state) {
 
 	if (geteuid() != 0)
 		skip();
-	/* Disks of 24 MiB. What is written of one is not counted twice. */
+	/* Disks of 24 MiB. What a disk has written is not counted twice. */
 	make_image(8 * MIB);
 	OK(put_disk(1));
 	OK(put_disk(2));
 	fill(file_of(1, "instances", "disk.qcow2"), 24 * MIB);
 	OK(put_disk(3));
-	/* What the others have not written yet is theirs. */
+	/* The room that the others have not used yet is theirs. */
 	assert_int_equal(put_disk(4), -ENOSPC);
 	snprintf(says, sizeof(says),
 	         "`%s`: no room for a disk of at most 24 MiB: 55 MiB are free, of which other disks may still take 47 "
@@ -181,7 +181,7 @@ static void disks_share_the_room(_unused_ void **state) {
 	         space);
 	assert_memory_equal(error.msg, says, strlen(says));
 	assert_int_equal(access(file_of(4, "instances", "disk.qcow2"), F_OK), -1);
-	/* Those that are there start again. */
+	/* Existing disks start again. */
 	OK(put_disk(2));
 	/* What QEMU can do to a disk changes nothing. */
 	assert_int_equal(truncate(file_of(2, "instances", "disk.qcow2"), 0), 0);
@@ -189,19 +189,19 @@ static void disks_share_the_room(_unused_ void **state) {
 	assert_int_equal(truncate(file_of(2, "instances", "disk.qcow2"), 1 << 30), 0);
 	assert_int_equal(put_disk(4), -ENOSPC);
 	assert_non_null(strstr(error.msg, "may still take 47 MiB"));
-	/* One that is kept may be given back, one that is doomed may not. */
+	/* A disk that is kept may be given back, so it counts; one that is being deleted doesn't. */
 	assert_int_equal(mkdir(removed, 0700), 0);
 	assert_int_equal(rename(file_of(2, "instances", ""), file_of(2, "removed", "")), 0);
 	assert_int_equal(put_disk(4), -ENOSPC);
 	assert_int_equal(rename(file_of(2, "removed", ""), doomed), 0);
 	OK(put_disk(4));
-	/* 96 MiB for 80: more may be promised where the operator wants that. */
+	/* 96 MiB of 80: more may be promised if the operator allows it. */
 	assert_int_equal(put_disk(5), -ENOSPC);
 	assert_int_equal(prepare(5, &s, 20, NULL), -ENOSPC);
 	OK(prepare(5, &s, 21, NULL));
 }
 
-/* What another process is just making counts, until that is killed. */
+/* The disk that another process is making counts until that process is killed. */
 static void promises_end_with_their_makers(_unused_ void **state) {
 	const char *own = file_of(1, "instances", "");
 	int said[2];
@@ -250,7 +250,7 @@ static void variables_keep_their_size(_unused_ void **state) {
 	OK(prepare(1, &s, 0, NULL));
 	assert_int_equal(stat(vars, &after), 0);
 	assert_int_equal(after.st_ino, before.st_ino);
-	/* Grown, with and without anything written, and shrunk: the next start makes them anew. */
+	/* The variables have grown, with and without written data, or shrunk: the next start replaces them. */
 	for (int how = 0; how < 3; how++) {
 		int fd = open(vars, O_WRONLY | O_CLOEXEC);
 		assert_true(fd >= 0);
@@ -267,7 +267,7 @@ static void variables_keep_their_size(_unused_ void **state) {
 		assert_int_equal(stat(vars, &after), 0);
 		assert_true(after.st_size == before.st_size && after.st_uid == 200001);
 	}
-	/* The image boots without them by now. */
+	/* The image boots without variables now. */
 	assert_int_equal(truncate(vars, 1 << 30), 0);
 	s.vm.boot = VM_BOOT_BIOS;
 	OK(prepare(1, &s, 0, NULL));

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What the tests of this folder share: namespaces and a folder of this run's own. Only for test-*.c files, each of
- * which is a program. Without root there is nothing, and tests that need it are skipped.
+ * What the tests of this folder share: namespaces and a folder with names of this run. Only for test-*.c files, each of
+ * which is a program. Without root nothing is set up, and the tests that need it are skipped.
  */
 
 #include "base/testing.h"
@@ -73,7 +73,7 @@ _unused_ static struct prefix pfx(const char *s) {
 	return p;
 }
 
-/* So many descriptors may be opened from now on, in one piece; all: as at the start. */
+/* Limits the process to N open descriptors from now on; `all` keeps the limit of the start. */
 _unused_ static void allow_files(int n) {
 	static struct rlimit all;
 	struct rlimit rl;

@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "vm/control.h"
 
-/* So many reads in so long are more than any honest nacre-vm needs. */
+/* More than READS_MAX reads in READS_US are more than any honest nacre-vm needs. */
 #define READS_MAX 20
 #define READS_US  (100 * USEC_PER_MSEC)
 
@@ -38,7 +38,7 @@ int vmclient_connect(const char *dir, const char *name, int *ret_fd, struct erro
 	return 0;
 }
 
-/* {"error":""} or {"error":"…"}: 1 and the text; 0 if LINE is no such answer. */
+/* An answer is {"error":""} or {"error":"…"}: 1 and the text; 0 if LINE is not an answer. */
 static int parse_answer(const char *line, size_t len, char text[static 256]) {
 	_cleanup_(jr_done) struct jr r;
 	const char *k, *v;
@@ -107,7 +107,7 @@ int vmclient_new(struct vmclient **ret, sd_event *loop, const char *dir, const s
 	*c = (struct vmclient){
 		.fd = TAKE_FD(fd), .ops = *ops, .userdata = userdata, .in = {.max = 2 * CONTROL_LINE_MAX}};
 	r = sd_event_add_io(loop, &c->io, c->fd, EPOLLIN, on_io, c);
-	/* One that never stops sending would keep all from their turn that have a lower priority. */
+	/* A nacre-vm that never stops sending would keep all sources with a lower priority from their turn. */
 	if (r >= 0)
 		r = sd_event_source_set_ratelimit(c->io, READS_US, READS_MAX);
 	if (r < 0) {
