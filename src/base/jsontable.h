@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * C structs that are written as JSON objects and read from them. One list of fields declares both:
+ * C structs that are written as JSON objects and read from them. One list of fields declares the struct and the JSON:
  *
  *     #define PORT_FIELDS(F, T)                  \
  *             F(T, text, name, "name", 15)       \
@@ -15,13 +15,13 @@
  *     text MAX             char MEMBER[MAX + 1]: at most MAX bytes, no control characters
  *     i64  MIN, MAX, INIT  int64_t
  *     flag                 bool
- *     word T               enum T, of which jt_words_T are the names, ended by NULL
+ *     word T               enum T; jt_words_T has its names, ended by NULL
  *     mac, addr, prefix    base/inet.h
  *     obj  T               struct T, with a table of its own
  *     list T, MAX          size_t n_MEMBER; struct T MEMBER[MAX]
  *
- * Such structs hold no pointers. What is empty (no text, no address, no elements, false) is not written. All else is
- * written, in the order of the fields, so two structs are equal exactly if they are written alike.
+ * Such structs have no pointers. Empty fields (no text, no address, no elements, false) are not written. All other
+ * fields are written in the order of the list, so two structs are equal exactly if their JSON is equal.
  */
 
 #include <stdint.h>
@@ -46,17 +46,18 @@ struct jt_field {
 
 struct jt_table {
 	const struct jt_field *fields;
-	size_t n, size; /* SIZE: of the struct */
+	size_t n, size; /* size: of the struct, in bytes */
 };
 
-/* All fields empty, but for numbers: these have their INIT. Padding is zero. */
+/* Empties all fields, but gives numbers their INIT. Padding is zero. */
 void jt_init(const struct jt_table *t, void *obj);
 
 /*
- * Reads the object that comes next into OBJ, which was initialised. Strict: unknown and duplicate keys, wrong types and
- * values out of range are -EINVAL, with a message that names the field; OBJ may have been written to then.
+ * Reads the next object into OBJ, which jt_init() has initialised. Strict: unknown and duplicate keys, wrong types and
+ * values out of range are -EINVAL, with a message that names the field. OBJ may have been changed when this fails.
  */
 int jt_read(const struct jt_table *t, struct jr *r, void *obj, struct error *err) _must_use_;
+/* Appends OBJ as a JSON object to OUT, which records a failure (base/buf.h). */
 void jt_print(const struct jt_table *t, const void *obj, struct buf *out);
 
 #define JT_MEMBER_text(m, max)           char m[(max) + 1];

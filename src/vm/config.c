@@ -15,7 +15,7 @@ void vm_config_init(struct vm_config *c) {
 	jt_init(&jt_vm_config, c);
 }
 
-/* Whole-object rules. */
+/* The rules between the fields of an object. */
 static int vm_config_check(const struct vm_config *c, struct error *err) {
 	static const struct mac no_mac;
 
@@ -29,7 +29,7 @@ static int vm_config_check(const struct vm_config *c, struct error *err) {
 	if ((c->boot == VM_BOOT_KERNEL) != (c->kernel[0] != 0))
 		return error_set(err, EINVAL, "kernel: must be given with boot \"kernel\", and only then");
 	if (c->boot != VM_BOOT_KERNEL && (c->initrd[0] || c->cmdline[0]))
-		return error_set(err, EINVAL, "initrd, cmdline: go with boot \"kernel\" only");
+		return error_set(err, EINVAL, "initrd, cmdline: are allowed only with boot \"kernel\"");
 	if (c->boot != VM_BOOT_KERNEL && !c->disk[0])
 		return error_set(err, EINVAL, "disk: must be given unless boot is \"kernel\"");
 	if ((c->disk[0] != 0) != (c->image[0] != 0))

@@ -4,16 +4,16 @@
 /*
  * What one virtual machine is made of: the contract between nacre-node, which writes it to config.json in the
  * instance's directory, and nacre-vm, which reads it there. Paths are as seen inside the instance's container. An agent
- * reads the files that an earlier version of it wrote, so fields are added and never renamed.
+ * also reads files that its earlier versions wrote, so fields are added and never renamed.
  *
- * The struct holds no pointers: copy it freely, nothing to free.
+ * The struct has no pointers: copy it freely; there is nothing to free.
  */
 
 #include <stdint.h>
 
 #include "base/jsontable.h"
 
-/* Bytes of each file of nacre-vm's own: log and exit.json. */
+/* The limit of each file that nacre-vm itself writes (log and exit.json), in bytes. */
 #define VM_OWN_FILE_MAX ((uint64_t)1 << 20)
 
 #define VM_PATH_MAX    255
@@ -47,16 +47,17 @@ enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 	F(T, i64, mtu, "mtu", 1280, 65535, 1500) \
 	F(T, i64, uid, "uid", 0, INT32_MAX, 0) /* QEMU runs as these; 0 = as the caller */ \
 	F(T, i64, gid, "gid", 0, INT32_MAX, 0) \
-	F(T, i64, grace_s, "graceSeconds", 0, 3600, 30) /* from the power button to the plug */
+	F(T, i64, grace_s, "graceSeconds", 0, 3600, 30) /* seconds from the power button until nacre-vm ends the machine */
 /* clang-format on */
 JT_DECLARE(vm_config, VM_CONFIG_FIELDS)
 
-/* The defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, 30 s of grace; everything else empty. */
+/* Fills in the defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, 30 s of grace; everything else is empty. */
 void vm_config_init(struct vm_config *c);
 
 /*
- * Strict: unknown and duplicate keys, wrong types, values out of range, and fields that don't go together are -EINVAL,
- * with a message that names the field.
+ * Parsing is strict: unknown and duplicate keys, wrong types, values out of range, and fields that don't go together
+ * are -EINVAL, with a message that names the field. *RET is written only on success.
  */
 int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct error *err) _must_use_;
+/* Appends config.json to OUT, which records a failure (base/buf.h). */
 void vm_config_print(const struct vm_config *c, struct buf *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What a machine is made of and what it says of itself: config.json, QEMU's arguments, status. */
+/* What a machine is made of and what it reports: config.json, QEMU's arguments, status. */
 
 #include "base/testing.h"
 
@@ -108,7 +108,7 @@ static void arguments(void **state) {
 	assert_true(has(v, "-chardev", "fd=7"));
 	assert_false(has(v, "-blockdev", NULL));
 
-	/* No character of a path gets a meaning, and no image names another file. */
+	/* No character of a path has a meaning to QEMU, and no image makes QEMU open another file. */
 	OK(parse(HEAD
 	         "\"boot\":\"uefi\",\"disk\":\"/d,\\\"file.driver\\\"\",\"image\":\"/i\",\"imageFormat\":\"qcow2\","
 	         "\"firmware\":\"/fw\",\"firmwareVars\":\"/vars\",\"accel\":\"kvm\"}",

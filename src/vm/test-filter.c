@@ -20,7 +20,7 @@
 
 static struct error error;
 
-/* What becomes of a process that makes a call behind a filter: a signal, or an errno, or 0. */
+/* What happens to a process that makes a call under a filter: a signal, or an errno, or 0. */
 struct outcome {
 	int signal, code;
 };
@@ -93,7 +93,7 @@ static void forbidden_calls_kill(void **state) {
 		{SYS_symlink, 0, 0},
 		{SYS_mknod, 0, 0, 0},
 		{SYS_prctl, PR_SET_DUMPABLE, 1},
-		/* Past RLIMIT_FSIZE. */
+		/* These would write past RLIMIT_FSIZE. */
 		{SYS_fallocate, -1, FALLOC_FL_KEEP_SIZE, 0, 4096},
 		{SYS_fallocate, -1, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE, 0, 4096},
 		{SYS_fallocate, -1, FALLOC_FL_INSERT_RANGE, 0, 4096},
@@ -106,16 +106,19 @@ static void forbidden_calls_kill(void **state) {
 			fail_msg("call %ld (entry %zu): signals %d and %d, codes %d and %d", calls[i][0], i, q.signal,
 			         v.signal, q.code, v.code);
 	}
-	/* QEMU is told that the kernel has none of these. */
+	/* For these calls QEMU gets the error of a kernel that lacks them. */
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_io_uring_setup, 1, 0}).code, ENOSYS);
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_clone3, 0, 0}).code, ENOSYS);
 	assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_memfd_create, 0, 0}).code, ENOSYS);
-	/* It may do so with files. Descriptor -1 would be EBADF. */
+	/* QEMU may make these calls with files; EBADF for descriptor -1 shows that they get through. */
 	static const int modes[] = {0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
 		assert_int_equal(make_call(FILTER_QEMU, (const long[7]){SYS_fallocate, -1, modes[i], 0, 4096}).code,
 		                 EBADF);
-	/* Its forbidden modes by another name: XFS_IOC_RESVSP64 and XFS_IOC_ZERO_RANGE, which every file system has. */
+	/*
+	 * These ioctls do the same as the forbidden modes: XFS_IOC_RESVSP64 and XFS_IOC_ZERO_RANGE, which every file
+	 * system has.
+	 */
 	const unsigned long reserve = _IOC(_IOC_WRITE, 'X', 42, 48), zero = _IOC(_IOC_WRITE, 'X', 57, 48);
 	for (int i = 0; i < 2; i++) {
 		const enum filter which = i ? FILTER_QEMU : FILTER_NACRE_VM;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Files of images: what is let through, and what is refused. */
+/* Files of images: which are accepted, and which are refused. */
 
 #include "base/testing.h"
 
@@ -45,7 +45,7 @@ static void images(void **state) {
 	assert_int_equal(image_check_disk(raw, VM_FORMAT_QCOW2, &size, &error), -EINVAL);
 	assert_int_equal(image_check_disk(q, VM_FORMAT_RAW, &size, &error), -EINVAL);
 	assert_int_equal(image_check_disk(odd, VM_FORMAT_RAW, &size, &error), -EINVAL);
-	/* What would have QEMU open other files. */
+	/* Images that would make QEMU open other files. */
 	qcow2[15] = 1;
 	_free_ char *backed = put("backed", qcow2, sizeof(qcow2), 0644);
 	assert_int_equal(image_check_disk(backed, VM_FORMAT_QCOW2, &size, &error), -EINVAL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The monitor, against a QEMU that misbehaves. */
+/* The client of QEMU's monitor, tested with a QEMU that misbehaves. */
 
 #include "base/testing.h"
 
@@ -36,7 +36,7 @@ static void on_closed(void *userdata, const struct error *err) {
 	snprintf(m->closed, sizeof(m->closed), "%s", err->msg);
 }
 
-/* Everything that is there to be done is done. */
+/* Runs the loop until nothing is left to do. */
 static void turn(sd_event *loop) {
 	while (sd_event_run(loop, 0) > 0)
 		;
@@ -110,11 +110,11 @@ static void monitor_distrusts(void **state) {
 		say(&m, bad[i].text);
 		if (!strstr(m.closed, bad[i].says))
 			fail_msg("%s: `%s`", bad[i].text, m.closed);
-		assert_string_not_equal(m.replies, ""); /* who waits is told */
+		assert_string_not_equal(m.replies, ""); /* whoever waits for a reply is told */
 		assert_int_equal(qmp_command(m.qmp, "quit", NULL, NULL, &error), -ENOTCONN);
 		monitor_close(&m);
 	}
-	/* A message without an end. */
+	/* A message that never ends. */
 	monitor_open(&m);
 	_free_ char *flood = malloc(65536);
 	memset(flood, '[', 65536);
@@ -124,7 +124,7 @@ static void monitor_distrusts(void **state) {
 	}
 	assert_non_null(strstr(m.closed, "of more than"));
 	monitor_close(&m);
-	/* More commands than are ever answered. */
+	/* More commands than may wait for an answer. */
 	monitor_open(&m);
 	for (int i = 0; i < QMP_PENDING_MAX; i++)
 		OK(qmp_command(m.qmp, "stop", NULL, NULL, &error));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Router advertisements: the message, what is answered, and how often. */
+/* Router advertisements: the message, which solicitations are answered, and how often. */
 
 #include "base/testing.h"
 
@@ -46,7 +46,7 @@ static void solicitations(void **state) {
 	assert_true(ra_solicitation_valid(rs, 16, &from, 255));
 	assert_true(ra_solicitation_valid(rs, 24, &from, 255));
 	assert_false(ra_solicitation_valid(rs, 16, &from, 254));
-	assert_false(ra_solicitation_valid(rs, 16, &nobody, 255)); /* source link-layer address of nobody */
+	assert_false(ra_solicitation_valid(rs, 16, &nobody, 255)); /* a source link-layer address without a source */
 	assert_false(ra_solicitation_valid(rs, 7, &from, 255));
 	assert_false(ra_solicitation_valid(rs, 15, &from, 255));
 	assert_false(ra_solicitation_valid(rs, 9, &from, 255));
@@ -62,7 +62,7 @@ static void solicitations(void **state) {
 	assert_false(ra_solicitation_valid(rs, 16, &from, 255));
 }
 
-/* An ICMPv6 message in a frame from a host to all routers; SPOIL is added to the checksum. */
+/* Makes a frame with an ICMPv6 message from a host to all routers; SPOIL is added to the checksum. */
 static size_t frame(uint8_t *out, const uint8_t *msg, size_t len, uint8_t hop_limit, uint16_t spoil) {
 	static const uint8_t head[] = {0x33, 0x33, 0, 0, 0, 2, 2, 0, 0, 0, 0, 5, 0x86, 0xdd, 0x60, 0, 0, 0};
 	static const uint8_t addresses[32] = {0xfe, 0x80, [15] = 5, [16] = 0xff, 2, [31] = 2};
@@ -85,7 +85,7 @@ static size_t frame(uint8_t *out, const uint8_t *msg, size_t len, uint8_t hop_li
 	return 54 + len;
 }
 
-/* How many advertisements have come when none more has for 100 ms; LEAST are waited for. */
+/* Waits for LEAST advertisements, and then until none has come for 100 ms. Returns how many have come. */
 static int advertisements(sd_event *loop, int fd, int least) {
 	uint64_t deadline = now_monotonic_ns() + 60 * NSEC_PER_SEC;
 	uint8_t got[2048];
@@ -105,7 +105,7 @@ static void command(const char *const *argv) {
 	OK(proc_run(&(struct proc_spec){.argv = argv}, NULL, &error));
 }
 
-/* Last of all tests: it leaves the process in a network namespace of its own. */
+/* This test comes last: it leaves the process in a network namespace of its own. */
 static void solicitations_are_answered(void **state) {
 	(void)state;
 	static const uint8_t rs[] = {133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 5},

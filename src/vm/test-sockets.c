@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Console and control socket, and the descriptors that the agent hands over. */
+/* The console, the control socket, and the descriptors that the agent passes. */
 
 #include "base/testing.h"
 
@@ -22,7 +22,7 @@
 static struct error error;
 static char dir[64];
 
-/* Everything that is there to be done is done. */
+/* Runs the loop until nothing is left to do. */
 static void turn(sd_event *loop) {
 	while (sd_event_run(loop, 0) > 0)
 		;
@@ -72,7 +72,7 @@ static void console_keeps_and_passes(void **state) {
 	turn(loop);
 	drain(sv[1], text, sizeof(text));
 	assert_string_equal(text, "ls\n");
-	/* A client that does not read neither holds up the guest nor costs more than its bound. */
+	/* A client that does not read doesn't hold up the guest and costs no more memory than its limit. */
 	memset(text, 'x', sizeof(text));
 	for (int i = 0; i < 16; i++) {
 		size_t sent = 0;
@@ -141,7 +141,7 @@ static void control_answers(void **state) {
 	control_changed(con);
 	drain(a, text, sizeof(text));
 	assert_non_null(strstr(text, "\"state\":\"paused\""));
-	/* A line without an end costs the connection. */
+	/* A line that never ends costs its sender the connection. */
 	memset(text, 'x', sizeof(text));
 	(void)!write(a, text, sizeof(text));
 	turn(loop);
@@ -152,7 +152,7 @@ static void control_answers(void **state) {
 	sd_event_unref(loop);
 }
 
-/* In a process of its own, whose descriptors are its own. */
+/* Runs in another process, which may replace its descriptors. */
 static int take_given(bool all) {
 	struct vm_fds f = VM_FDS_NONE, taken = VM_FDS_NONE;
 	struct vm_fds_env env;
@@ -160,7 +160,7 @@ static int take_given(bool all) {
 
 	if (vm_fds_open(dir, NULL, &f, &error) < 0)
 		return 1;
-	/* Each where another belongs, or anywhere. */
+	/* Each descriptor where another belongs, or anywhere else. */
 	if (dup2(f.fd[VM_FD_END], VM_FDS_FIRST) < 0 || dup2(f.fd[VM_FD_CONTROL], VM_FDS_FIRST + 1) < 0)
 		return 2;
 	f.fd[VM_FD_END] = VM_FDS_FIRST;
@@ -201,7 +201,7 @@ static void descriptors_are_given(void **state) {
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_int_equal(status, 0);
 	}
-	/* Nobody gave this process any. */
+	/* Nobody has passed descriptors to this process. */
 	struct vm_fds f;
 	assert_int_equal(vm_fds_take(&f, &error), -EBADF);
 }
