@@ -230,7 +230,7 @@ static void hosts_host_changed(struct controller *c, const struct kube_change *c
 	beat_drop(l, b);
 }
 
-/* The API or the controller was silent for GAP ns: hosts with too short a term for that get a whole new one. */
+/* The API or the controller was silent for GAP ns. A host gets a new term if that exceeds a third of its term. */
 static void liveness_fresh_grace(struct liveness *l, uint64_t gap, const char *why) {
 	struct beat *b;
 	size_t n = 0;

@@ -27,7 +27,7 @@ size_t placement_choose_gang(struct placement *p, const struct instance_spec *sp
 /* Counts SIZE on HOST for a seat (seats.h). */
 void placement_assume(struct placement *p, const char *host, const struct resources *size);
 /*
- * Ends the count of a seat. If I, the instance in the cache, is bound to HOST, it counts by itself, so nothing has
- * become free. I is NULL if the instance is gone or not bound.
+ * Ends the count of SIZE on HOST. If I, the instance in the cache, is bound to HOST, it counts by itself, so nothing
+ * has become free. I is NULL if the instance is gone or not bound.
  */
 void placement_settle(struct placement *p, const struct instance *i, const char *host, const struct resources *size);

@@ -115,7 +115,7 @@ static struct resources tenant_used(struct quotas *q, const char *ns) {
 	return tenant_get(q, ns)->used;
 }
 
-/* The namespace used BEFORE. If it uses another sum now, queues its quotas and tells waiters. */
+/* The namespace used BEFORE. If it uses another sum now, queues its TenantQuotas and reports the change (room.h). */
 static void tenant_tell(struct quotas *q, const char *ns, const struct resources *before) {
 	struct tenant *t = tenant_get(q, ns);
 	if (!resources_equal(&t->used, before)) {

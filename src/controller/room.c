@@ -231,8 +231,8 @@ static void room_instance_changed(struct controller *c, const struct kube_change
 }
 
 /*
- * Queues everything that needs this type, whatever it waits for: the type is missing, or exists, or has another size
- * now. An update can't change a size.
+ * Queues everything that names this InstanceType, whatever it waits for: the type was created or deleted, and a new
+ * type may have another size. An update can't change a size.
  */
 static void room_type_changed(struct controller *c, const struct kube_change *ch) {
 	struct room *room = room_of(c);

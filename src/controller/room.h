@@ -23,7 +23,7 @@ struct room_want {
 	const struct instance_spec *spec;
 	const struct instancetype *size;
 	size_t n;
-	bool first; /* before all that are not, whatever their age */
+	bool first; /* woken before all waiters without this flag, whatever their age */
 };
 
 /*

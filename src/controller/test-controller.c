@@ -357,12 +357,12 @@ static void test_waiters_random(void **state) {
 			p.busy[random() % PLAY_MAX] = round % 2 && random() % 4 == 0;
 			switch (random() % 5) {
 			case 0:
-			case 1: /* one comes, or changes and is looked at for that */
+			case 1: /* a guest comes, or changes and is looked at for that */
 				if (!p.guests[i].size)
 					p.guests[i].size = 1 + (int)(random() % PLAY_SIZES);
 				play_look(&p, i);
 				break;
-			case 2: /* one goes; the waiters are looked at for that some time later */
+			case 2: /* a guest goes; the waiters are looked at for that some time later */
 				if (p.guests[i].host >= 0) {
 					play_free(&p, p.guests[i].host, p.guests[i].size);
 					events++;
@@ -515,7 +515,7 @@ static void test_waiters_classes(void **state) {
 		                                 .created_us = (uint64_t)i});
 	}
 	waiters_event(ws, "hosts", "h");
-	/* Whoever is woken takes what it needs and is gone: those of classes 9, 19, …, by age, then again. */
+	/* Every waiter that is woken takes what it needs and is gone: those of classes 9, 19, …, by age, then again. */
 	while (waiters_pending(ws)) {
 		char want[16];
 		size_t before = a.n;

@@ -41,7 +41,7 @@ struct waiter {
 	const char *topic, *class;
 	const char *tag;     /* for waiters_each() */
 	uint64_t amount;     /* how much, for usable(); all of a class have the same */
-	bool first;          /* before all that are not */
+	bool first;          /* woken before all waiters without this flag */
 	uint64_t created_us; /* the older one comes first; of equal ones the name decides */
 };
 
@@ -61,8 +61,8 @@ struct waiters_ops {
 	/* Whether W, and so every waiter of its class, can use WHAT. Only an event can make this true. */
 	bool (*usable)(const struct waiter *w, const char *what, void *userdata);
 	/*
-	 * Queues W for a look; waiters_looked_at() follows, now or later. False: W is being worked on and can be looked
-	 * at only after that. It will be, but the waiters after it don't wait for that.
+	 * Queues W for a look; waiters_looked_at() follows, now or later. False: W is being worked on, and the look
+	 * follows only after that; the waiters behind W don't wait for it.
 	 */
 	bool (*wake)(const struct waiter *w, void *userdata);
 };
