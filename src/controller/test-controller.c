@@ -529,13 +529,19 @@ static void test_waiters_classes(void **state) {
 	}
 	assert_int_equal(woken, 2 * CLASSES / 10);
 	assert_int_equal(a.n, CLASSES + 2 * CLASSES / 10 - CLASSES / 10);
-	/* An event that is repeated while classes are asked about it begins anew. */
-	a.usable = "1";
+	/* An event that is repeated in each turn asks all classes all the same, and then once more. */
+	a = (struct asked){.usable = "x"};
+	for (int i = 0; i < CLASSES * 9 / 10 / MAX; i++) {
+		waiters_event(ws, "hosts", "h");
+		assert_int_equal(waiters_wake(ws, &ops, MAX, &a), 0);
+	}
+	a.usable = "98"; /* of the last classes: its oldest waiter that is left */
 	waiters_event(ws, "hosts", "h");
-	assert_int_equal(waiters_wake(ws, &ops, 1, &a), 0);
-	a.usable = "0";
-	waiters_event(ws, "hosts", "h");
-	assert_int_equal(waiters_wake(ws, &ops, 1, &a), 1);
+	assert_int_equal(waiters_wake(ws, &ops, MAX, &a), 1);
+	assert_string_equal(a.woken, "w0998");
+	waiters_looked_at(ws, ws, "t", "w0998");
+	a = (struct asked){.usable = "0"};
+	assert_int_equal(waiters_wake(ws, &ops, MAX, &a), 1);
 	assert_string_equal(a.woken, "w0000");
 	waiters_free(ws);
 }

@@ -103,10 +103,10 @@ struct waiter_topic {
 	TAILQ_ENTRY(waiter_topic) entry; /* in the list `busy` */
 	struct waiter_classes classes;
 	struct classes_by_age ages;
-	struct waiter_item *woken; /* not looked at yet; the next one is woken after that; NULL: none */
-	size_t away;               /* waiters that were woken and not looked at yet */
-	struct waiter_events whats;
-	TAILQ_HEAD(, waiter_event) events; /* by number */
+	struct waiter_item *woken;         /* not looked at yet; the next one is woken after that; NULL: none */
+	size_t away;                       /* waiters that were woken and not looked at yet */
+	struct waiter_events whats;        /* but the first event is not in it while classes are being asked about it */
+	TAILQ_HEAD(, waiter_event) events; /* in the order in which they were added first */
 	/* About the first event: whether classes are being asked, and which class is next; NULL: all were asked. */
 	bool asking;
 	struct waiter_class *cursor;
@@ -182,16 +182,12 @@ static void topic_list(struct waiters *ws, struct waiter_topic *t) {
 	t->listed = list;
 }
 
-/* Takes E out of the order of events. */
-static void topic_take_event(struct waiter_topic *t, struct waiter_event *e) {
-	if (e == TAILQ_FIRST(&t->events))
-		t->asking = false;
+static void topic_remove_first_event(struct waiters *ws, struct waiter_topic *t) {
+	struct waiter_event *e = TAILQ_FIRST(&t->events);
+	if (!t->asking)
+		RB_REMOVE(waiter_events, &t->whats, e);
+	t->asking = false;
 	TAILQ_REMOVE(&t->events, e, entry);
-}
-
-static void topic_remove_event(struct waiters *ws, struct waiter_topic *t, struct waiter_event *e) {
-	topic_take_event(t, e);
-	RB_REMOVE(waiter_events, &t->whats, e);
 	free(e);
 	topic_list(ws, t);
 }
@@ -200,7 +196,7 @@ static void topic_free_if_unused(struct waiters *ws, struct waiter_topic *t) {
 	if (t->away || !RB_EMPTY(&t->classes))
 		return;
 	while (!TAILQ_EMPTY(&t->events))
-		topic_remove_event(ws, t, TAILQ_FIRST(&t->events));
+		topic_remove_first_event(ws, t);
 	RB_REMOVE(waiter_topics, &ws->topics, t);
 	free(t);
 }
@@ -213,17 +209,19 @@ static struct waiter_event *topic_find_event(struct waiter_topic *t, const char 
 	return e;
 }
 
+/*
+ * An event that is repeated before anybody was asked keeps its place. One that is repeated while classes are being
+ * asked comes once more, after that: if it began anew each time, the last classes would never be asked.
+ */
 static void topic_add_event(struct waiters *ws, struct waiter_topic *t, const char *what) {
 	struct waiter_event *e = topic_find_event(t, what);
-	if (e)
-		topic_take_event(t, e);
-	else {
+	if (!e) {
 		e = waiters_alloc(sizeof(*e) + strlen(what) + 1);
 		strcpy(e->what, what);
 		RB_INSERT(waiter_events, &t->whats, e);
+		TAILQ_INSERT_TAIL(&t->events, e, entry);
 	}
 	e->number = ++ws->number;
-	TAILQ_INSERT_TAIL(&t->events, e, entry);
 	topic_list(ws, t);
 }
 
@@ -384,8 +382,10 @@ static void waiter_wake(struct waiters *ws, struct waiter_item *it, const struct
 static bool topic_ask(struct waiters *ws, struct waiter_topic *t, const struct waiters_ops *ops, size_t *left,
                       void *userdata) {
 	struct waiter_event *e = TAILQ_FIRST(&t->events);
-	if (!t->asking)
+	if (!t->asking) {
 		t->cursor = RB_MIN(classes_by_age, &t->ages);
+		RB_REMOVE(waiter_events, &t->whats, e);
+	}
 	t->asking = true;
 	while (t->cursor && *left) {
 		struct waiter_class *cl = t->cursor;
@@ -397,7 +397,7 @@ static bool topic_ask(struct waiters *ws, struct waiter_topic *t, const struct w
 		}
 	}
 	if (!t->cursor)
-		topic_remove_event(ws, t, e);
+		topic_remove_first_event(ws, t);
 	return false;
 }
 
