@@ -35,6 +35,7 @@ struct room {
 	struct waiters *waiters;
 	sd_event_source *defer, *refresh, *held;
 	uint64_t held_until_us; /* monotonic: nobody is woken before */
+	bool owed;              /* somebody has a turn before nobody is woken again */
 	bool refreshing;        /* the timer is set */
 };
 
@@ -119,9 +120,15 @@ static void room_event(struct controller *c, const char *topic, const char *what
 
 void room_write_failed(struct controller *c, int error) {
 	/* An error of one object, or a lost race, says nothing about the writes of others. */
-	bool own = error == -ESTALE || error == -EEXIST || error == -ENOENT || error == -EINVAL || error == -EMSGSIZE;
-	if (!own)
-		room_of(c)->held_until_us = now_monotonic_ns() / 1000 + HOLD_US;
+	bool own = error == -ESTALE || error == -EEXIST || error == -ENOENT || error == -EINVAL || error == -EMSGSIZE ||
+	           error == -EACCES || error == -EPERM;
+	struct room *room = room_of(c);
+	uint64_t now = now_monotonic_ns() / 1000;
+	/* Writes of one tenant that fail all the time must not keep everybody waiting. */
+	if (own || now < room->held_until_us || (room->owed && waiters_pending(room->waiters)))
+		return;
+	room->held_until_us = now + HOLD_US;
+	room->owed = true;
 }
 
 void room_on_host(struct controller *c, const char *host) {
@@ -192,6 +199,7 @@ static int room_on_defer(sd_event_source *src, void *userdata) {
 	(void)src;
 	if (now < room->held_until_us)
 		return loop_timer(controller_loop(room->c), &room->held, room->held_until_us - now, room_on_held, room);
+	room->owed = false;
 	waiters_wake(room->waiters, &room_ops, ASK_MAX, room);
 	room_wake_soon(room);
 	return 0;

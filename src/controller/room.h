@@ -38,7 +38,7 @@ void room_reasons_changed(struct controller *c);
 /*
  * A write failed with ERROR, and what it would have taken is free again. If the writes of others may fail as well (the
  * API is away or overloaded), nobody is woken for a second: otherwise all waiters would try one after the other without
- * end.
+ * end. After that second those that can be woken have a turn, whatever fails meanwhile.
  */
 void room_write_failed(struct controller *c, int error);
 /* Something may have become free. These only take note: nobody is looked at before control is back in the loop. */
