@@ -145,16 +145,20 @@ static const char *gang_key(const char *ns, const char *cluster, char key[static
 	return key;
 }
 
-/* Member I has a host now and is charged by itself, so its gang is charged less. */
-static void gang_charge_less(struct quotas *q, const struct instance *i, const struct resources *by) {
+/*
+ * Member I has a host now and is charged by itself, so its gang is charged for one member less: by the gang's size of a
+ * member, which may be another than I's if the InstanceType was made anew.
+ */
+static void gang_charge_less(struct quotas *q, const struct instance *i) {
 	const struct api_owner_ref *o = gang_owner(&i->meta);
 	char key[KUBE_KEY_MAX];
 	const struct charge *gang = o ? charge_find(q, gang_key(i->meta.ns, o->name, key)) : NULL;
 	if (!gang)
 		return;
 	struct resources left = gang->sum;
-	resources_subtract(&left, by);
-	charge_set(q, i->meta.ns, key, left.v[RESOURCE_instances] > 0 ? &left : &nothing, false);
+	RESOURCES_FOREACH (r)
+		left.v[r] -= gang->sum.v[r] / gang->sum.v[RESOURCE_instances];
+	charge_set(q, i->meta.ns, key, &left, false);
 }
 
 static void quotas_instance_changed(struct controller *c, const struct kube_change *chg) {
@@ -171,7 +175,7 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 		return;
 	const struct resources s = instance_size(i->status), before = tenant_used(q, chg->ns);
 	charge_set(q, chg->ns, key, &s, true);
-	gang_charge_less(q, i, &s);
+	gang_charge_less(q, i);
 	tenant_tell(q, chg->ns, &before);
 }
 
@@ -270,6 +274,19 @@ static void quota_reconcile(struct work *w, const void *obj) {
 
 /* ---- ---- */
 
+/* Another controller may admit others now. What is not placed is admitted anew when this one acts again. */
+static void quotas_stopped(struct controller *c) {
+	struct quotas *q = quotas_of(c);
+	struct charge *next;
+	for (struct charge *ch = RB_MIN(charges, &q->charges); ch; ch = next) {
+		char ns[KUBE_KEY_MAX];
+		next = RB_NEXT(charges, &q->charges, ch);
+		snprintf(ns, sizeof(ns), "%.*s", (int)strcspn(ch->key, "/"), ch->key);
+		if (!ch->placed)
+			charge_tell(q, ns, ch->key, &nothing, false);
+	}
+}
+
 static int quotas_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,
                        struct error *err) {
 	struct quotas *q = calloc(1, sizeof(*q));
@@ -302,6 +319,7 @@ const struct concern concern_quotas = {
 	.kind = &api_kind_tenantquota,
 	.watches = {{.kind = &api_kind_instance, .changed = quotas_instance_changed}},
 	.open = quotas_open,
+	.stopped = quotas_stopped,
 	.reconcile = quota_reconcile,
 	.close = quotas_close,
 };
