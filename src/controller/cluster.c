@@ -8,8 +8,8 @@
  * part of the gang.
  *
  * Quota, room and values are taken for the gang as a whole, in that order, or not at all. So if two gangs fit alone but
- * not together, one of them gets everything. A gang that waits for quota has no members, one that waits for room has no
- * seats, and one that waits for values has neither seats nor members with values.
+ * not together, one of them gets everything. A gang that waits for quota has no members, and one that waits for room or
+ * for values has neither seats nor members with values.
  *
  * Each look compares what exists with what should exist, and begins as many requests as one piece of work may begin.
  */
@@ -24,7 +24,6 @@
 #include "base/util.h"
 #include "controller/addresses.h"
 #include "controller/gang.h"
-#include "controller/hosts.h"
 #include "controller/placement.h"
 #include "controller/quota.h"
 #include "controller/room.h"
@@ -312,7 +311,7 @@ static bool gang_has_values(struct look *l, const struct instance *const *v, siz
 	return true;
 }
 
-/* A gang that waits for values must not keep any from others: members that have some are deleted and created again. */
+/* A gang that waits must not keep values from others: members that have some are deleted and created again. */
 static void gang_give_back_values(struct look *l) {
 	for (size_t k = l->n_gang; k-- > 0;)
 		for (enum use u = 0; u < N_USES; u++)
@@ -346,15 +345,20 @@ static bool gang_keep_seats(struct look *l, const struct instance *const *v, siz
 
 /* Gives seats to all members of the gang, or to none. */
 static void gang_seat(struct look *l) {
-	struct controller *c = l->c;
+	struct seats *s = seats_of(l->c);
 	const struct instance *v[CLUSTER_MAX];
 	size_t n = 0;
+	bool unknown = false;
 	for (size_t k = 0; k < l->n_gang; k++) {
-		const char *host = seats_host(seats_of(c), l->gang[k]);
-		if (!host || host_is_lost(c, host)) {
-			seats_drop(seats_of(c), l->gang[k]);
-			v[n++] = l->gang[k];
-		}
+		if (seats_host(s, l->gang[k], l->type))
+			continue;
+		seats_drop(s, l->gang[k]);
+		unknown |= seats_is_binding(s, l->gang[k]);
+		v[n++] = l->gang[k];
+	}
+	if (unknown) {
+		look_say(l, "False", "Gathering", "members that may have been bound are waited for");
+		return; /* what becomes of them causes the next look */
 	}
 	if (!n || gang_keep_seats(l, v, n)) {
 		look_say(l, "False", "Gathering", "hosts are found for all members; they are being bound");
@@ -363,10 +367,16 @@ static void gang_seat(struct look *l) {
 			         l->n_gang - n);
 		return;
 	}
-	for (size_t k = 0; k < l->n_gang; k++)
-		seats_drop(seats_of(c), l->gang[k]);
-	if (l->want_room.sort == ROOM_VALUES)
+	if (n == l->n_gang) {
 		gang_give_back_values(l);
+		return;
+	}
+	/* There may be room for all when the seats of the others are free, so it is decided anew. */
+	for (size_t k = 0; k < l->n_gang; k++)
+		seats_drop(s, l->gang[k]);
+	l->want_room.n = 0;
+	look_say(l, "False", "Gathering", "some members have lost their places; places are looked for anew for all");
+	work_again(l->w, 0);
 }
 
 static void gang_place(struct look *l) {
@@ -460,7 +470,11 @@ static void members_keep_alike(struct look *l) {
 			member_carry_over(l, l->v[n]);
 }
 
+/* Deletes the members past the wanted number. Those that can't be deleted in this look must not be bound meanwhile. */
 static void members_shrink(struct look *l) {
+	for (size_t n = l->want; n < CLUSTER_MAX; n++)
+		if (l->v[n])
+			seats_drop(seats_of(l->c), l->v[n]);
 	for (size_t n = CLUSTER_MAX; n-- > l->want && look_may_begin(l);)
 		if (l->v[n] && !l->v[n]->meta.deletion_timestamp)
 			work_delete(l->w, &api_kind_instance, &l->v[n]->meta);
@@ -483,6 +497,7 @@ static void cluster_finish(struct work *w, const struct cluster *cl) {
 		if (!cluster_has_member(i, cl))
 			continue;
 		clean = false;
+		seats_drop(seats_of(c), i);
 		if (!i->meta.deletion_timestamp && work_room(w))
 			work_delete(w, &api_kind_instance, &i->meta);
 	}

@@ -16,7 +16,8 @@ static bool fit_labels_match(const struct host *h, const struct api_map *want) {
 	return true;
 }
 
-static int fit_judge(const struct fit_host *f, const struct instance_spec *spec, const struct resources *size) {
+/* Judges all but the room. */
+static int fit_judge_host(const struct fit_host *f, const struct instance_spec *spec) {
 	const struct host *h = f->host;
 	if (!f->alive || !h->status || !h->status->capacity || h->meta.deletion_timestamp ||
 	    !api_condition_is_true(h->status->conditions.v, h->status->conditions.n, "Ready"))
@@ -25,11 +26,20 @@ static int fit_judge(const struct fit_host *f, const struct instance_spec *spec,
 		return UNSCHEDULABLE;
 	if (!fit_labels_match(h, &spec->host_selector))
 		return SELECTOR;
-	return SHORT + resources_short(&f->free, size);
+	return FITS;
+}
+
+static int fit_judge(const struct fit_host *f, const struct instance_spec *spec, const struct resources *size) {
+	int r = fit_judge_host(f, spec);
+	return r == FITS ? SHORT + resources_short(&f->free, size) : r;
 }
 
 static bool fit_takes_instances(const struct host *h) {
 	return !h->spec->role || streq(h->spec->role, "compute");
+}
+
+bool fit_takes(const struct fit_host *host, const struct instance_spec *spec) {
+	return fit_takes_instances(host->host) && fit_judge_host(host, spec) == FITS;
 }
 
 bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type) {

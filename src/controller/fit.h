@@ -17,7 +17,9 @@ struct fit_host {
 
 #define FIT_MESSAGE_MAX 512
 
-/* True if the instance fits on this host. */
+/* True if the host takes such instances now: it is ready, schedulable, of the right role, and has the labels. */
+bool fit_takes(const struct fit_host *host, const struct instance_spec *spec);
+/* True if, beside that, the instance has room on this host. */
 bool fit_host(const struct fit_host *host, const struct instance_spec *spec, const struct instancetype *type);
 /*
  * The index of the best of N hosts: the one with the largest share of its resources left, of equal ones the first.

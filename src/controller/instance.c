@@ -164,27 +164,62 @@ static const char *instance_find_seat(struct work *w, const struct instance *i, 
 static const char *instance_seat(struct work *w, const struct instance *i, const struct instancetype *type,
                                  struct hindrance *h) {
 	struct controller *c = work_controller(w);
-	const char *host = seats_host(seats_of(c), i);
+	const char *host = seats_host(seats_of(c), i, type);
 	const struct api_owner_ref *gang = gang_owner(&i->meta);
-	if (host && !host_is_lost(c, host))
+	if (host)
 		return host;
-	/* A seat on a lost host is useless. The Cluster finds new seats for all members of a gang at once. */
-	if (host && gang)
+	/* A seat may be there and of no use. The Cluster finds new seats for all members of a gang at once. */
+	if (gang && seats_has(seats_of(c), i))
 		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
+	/* Its room counts as free in the search for another one. */
+	seats_drop(seats_of(c), i);
 	return gang ? NULL : instance_find_seat(w, i, type, h);
 }
 
 /* ---- the status patch ---- */
 
+/* The cache says whether the instance of W was bound: the server has told. */
+static void instance_bind_ended(struct work *w) {
+	struct controller *c = work_controller(w);
+	const struct instance *i = work_object(w);
+	const struct api_owner_ref *gang = i ? gang_owner(&i->meta) : NULL;
+	/* Its Cluster has waited for this to find seats for all members anew. */
+	if (i && seats_bind_ended(seats_of(c), i) && gang)
+		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
+}
+
+/* The server has been asked for the instance, whose binding failed. If it does not answer the next look asks again. */
+static void instance_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	if (r->error == 0 || r->error == -ENOENT)
+		instance_bind_ended(w);
+}
+
+static void instance_ask(struct work *w, void (*then)(struct work *, const struct kube_response *, const void *)) {
+	char buf[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(work_key(w), buf, &ns, &name);
+	work_get(w, &api_kind_instance, ns, name, WORK_THEN(then));
+}
+
 WORK_THEN_DEFINE(instance_bound, struct decision)
 
 static void instance_bound(struct work *w, const struct kube_response *r, const struct decision *d) {
 	char size[RESOURCES_TEXT_MAX];
-	if (r->error < 0)
-		room_write_failed(work_controller(w), r->error);
-	else
+	if (r->error == 0) {
 		log_info("instance placed", "instance=%s host=%s size=\"%s\"", work_key(w), d->host,
 		         resources_print(&d->size, RESOURCES_OF_TYPES, size));
+		return;
+	}
+	room_write_failed(work_controller(w), r->error);
+	/*
+	 * Only a refusal says that the instance was not bound. A conflict may be that of a repeated request, and a
+	 * server that fails may fail after it has written. If no answer came the server is asked in the next look:
+	 * a request that is sent at once could overtake the patch.
+	 */
+	if (r->http >= 400 && r->http < 500 && r->http != 409)
+		instance_bind_ended(w);
+	else if (r->http)
+		instance_ask(w, instance_asked);
 }
 
 /* True if the condition TYPE says something else in N than in I. */
@@ -214,6 +249,8 @@ static void instance_patch_status(struct work *w, const struct instance *i, stru
 	}
 	if (!work_patch_status(w, &api_kind_instance, i, n, *d->host ? instance_bound_then(d) : WORK_NO_THEN))
 		return;
+	if (*d->host)
+		seats_bind_begun(seats_of(c), i);
 	instance_event(c, i, n, "AddressesAllocated", "FailedAllocation");
 	instance_event(c, i, n, "Scheduled", "FailedScheduling");
 }
@@ -400,6 +437,8 @@ static void instance_keep(struct work *w, const struct instance *i) {
 	api_free(&api_kind_instance, n);
 }
 
+static void instance_asked_first(struct work *w, const struct kube_response *r, const void *arg);
+
 static void instance_advance(struct work *w, const struct instance *i) {
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
 		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, true);
@@ -407,7 +446,10 @@ static void instance_advance(struct work *w, const struct instance *i) {
 	}
 	if (instance_is_bound(i))
 		instance_keep(w, i);
-	else
+	else if (seats_is_binding(seats_of(work_controller(w)), i)) {
+		instance_ask(w, instance_asked_first);
+		return;
+	} else
 		instance_place(w, i);
 	if (i->status)
 		instance_drop_surplus(w, i);
@@ -421,12 +463,22 @@ static void instance_reconcile(struct work *w, const void *obj) {
 		instance_advance(w, i);
 }
 
+/* The server has been asked for the instance, which may have been bound before this look. */
+static void instance_asked_first(struct work *w, const struct kube_response *r, const void *arg) {
+	instance_asked(w, r, arg);
+	const struct instance *i = work_object(w);
+	if (i && !seats_is_binding(seats_of(work_controller(w)), i) && work_may_go_on(w))
+		instance_reconcile(w, i);
+}
+
 /*
- * If a write fails for more than a lost race, the instance gives its seat back, so that it keeps the place from nobody
- * while it tries again. A member of a gang keeps its seat: without it the gang would fall apart.
+ * If a write fails for more than a lost race or an overloaded server, the instance gives its seat back, so that it
+ * keeps the place from nobody while it tries again; if it may be bound, as soon as it is known not to be. A member of a
+ * gang keeps its seat: without it the gang would fall apart.
  */
 static void instances_failed(struct controller *c, const void *obj, int error) {
-	if (obj && error != -ESTALE && error != -EEXIST && !gang_owner(obj))
+	bool soon = error == -ESTALE || error == -EEXIST || error == -EBUSY;
+	if (obj && !soon && !gang_owner(obj))
 		seats_drop(seats_of(c), obj);
 }
 

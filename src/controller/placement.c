@@ -112,14 +112,23 @@ static size_t placement_look(struct placement *p) {
 	return n;
 }
 
+/* False: there is no such host. */
+static bool placement_look_at_name(struct placement *p, const char *host, struct fit_host *ret) {
+	const struct host *h = kube_cache_get(controller_cache(p->c, &api_kind_host), NULL, host);
+	if (h)
+		placement_look_at(p, h, ret);
+	return h;
+}
+
+bool placement_takes(struct placement *p, const char *host, const struct instance_spec *spec) {
+	struct fit_host f;
+	return placement_look_at_name(p, host, &f) && fit_takes(&f, spec);
+}
+
 bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
                     const struct instancetype *type) {
-	const struct host *h = kube_cache_get(controller_cache(p->c, &api_kind_host), NULL, host);
-	if (!h)
-		return false;
 	struct fit_host f;
-	placement_look_at(p, h, &f);
-	return fit_host(&f, spec, type);
+	return placement_look_at_name(p, host, &f) && fit_host(&f, spec, type);
 }
 
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,

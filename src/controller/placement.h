@@ -18,6 +18,8 @@ static inline struct placement *placement_of(const struct controller *c) {
  */
 int placement_choose(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                      const char **ret_host, char why[static FIT_MESSAGE_MAX]) _must_use_;
+/* True if that very host takes such instances now, whether it has room or not. */
+bool placement_takes(struct placement *p, const char *host, const struct instance_spec *spec);
 /* True if the instance fits on that very host. */
 bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
                     const struct instancetype *type);

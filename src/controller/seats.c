@@ -12,6 +12,8 @@ struct seat {
 	RB_ENTRY(seat) node;
 	struct resources size;
 	bool promised[N_USES];
+	bool binding;    /* the instance may be bound already */
+	bool given_back; /* ends as soon as it is not binding */
 	char host[256];
 	char key[];
 };
@@ -48,15 +50,48 @@ static void seat_drop(struct seats *s, struct seat *e, const struct instance *i)
 	free(e);
 }
 
-const char *seats_host(const struct seats *s, const struct instance *i) {
+bool seats_has(const struct seats *s, const struct instance *i) {
+	return seat_find(s, i);
+}
+
+const char *seats_host(const struct seats *s, const struct instance *i, const struct instancetype *type) {
 	const struct seat *e = seat_find(s, i);
-	return e ? e->host : NULL;
+	if (!e || e->given_back)
+		return NULL;
+	const struct resources size = instancetype_size(type);
+	return e->binding || (resources_equal(&e->size, &size) && placement_takes(placement_of(s->c), e->host, i->spec))
+	               ? e->host
+	               : NULL;
 }
 
 void seats_drop(struct seats *s, const struct instance *i) {
 	struct seat *e = seat_find(s, i);
-	if (e)
+	if (e && e->binding)
+		e->given_back = true;
+	else if (e)
 		seat_drop(s, e, NULL);
+}
+
+void seats_bind_begun(struct seats *s, const struct instance *i) {
+	struct seat *e = seat_find(s, i);
+	if (e)
+		e->binding = true;
+}
+
+bool seats_is_binding(const struct seats *s, const struct instance *i) {
+	const struct seat *e = seat_find(s, i);
+	return e && e->binding;
+}
+
+bool seats_bind_ended(struct seats *s, const struct instance *i) {
+	struct seat *e = seat_find(s, i);
+	if (!e)
+		return false;
+	e->binding = false;
+	bool given_back = e->given_back;
+	if (given_back)
+		seat_drop(s, e, NULL);
+	return given_back;
 }
 
 void seats_keep(struct seats *s, const struct instance *i, const char *host, const struct instancetype *type) {
@@ -88,7 +123,10 @@ void seats_spend(struct seats *s, const struct instance *i, unsigned use) {
 
 /* ---- ---- */
 
-/* A bound instance counts by itself (placement.c). One that is being deleted will not be bound. */
+/*
+ * A bound instance counts by itself (placement.c). One that is being deleted will not be bound, even if it is binding:
+ * a status patch names the version that it is based on.
+ */
 static void seats_instance_changed(struct controller *c, const struct kube_change *ch) {
 	const struct instance *i = ch->obj;
 	struct seat *e = seat_find(seats_of(c), i);
