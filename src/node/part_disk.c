@@ -172,14 +172,17 @@ static int disk_configure(struct guest_look *l, _unused_ struct error *err) {
 	return 0;
 }
 
+/* An instance that exists gets its disk back even if its machine is stopped or can't start. */
+static int disk_ensure(struct guest_look *l, struct error *err) {
+	return l->pid || !l->host->removed ? 0 : removed_take_back(l->host->removed, l->uid, err);
+}
+
 /* Keeps the disk and the variables of an earlier start, except for variables whose size is not the firmware's. */
 static int disk_prepare(struct guest_look *l, struct error *err) {
-	int r = l->host->removed ? removed_take_back(l->host->removed, l->uid, err) : 0;
-
 	l->ret->has_vars = l->vm.boot == VM_BOOT_UEFI;
-	if (r < 0 || !has_disk(l))
-		return r;
-	r = mkdir_p(l->state_dir, 0750, err);
+	if (!has_disk(l))
+		return 0;
+	int r = mkdir_p(l->state_dir, 0750, err);
 	if (r >= 0 && chown(l->state_dir, 0, l->user) < 0)
 		r = error_errno(err, errno, "`%s`", l->state_dir);
 	if (r >= 0)
@@ -193,5 +196,8 @@ static int disk_remove(struct guest_look *l, struct error *err) {
 	return removed_put(l->host->removed, l->uid, l->asked, err);
 }
 
-const struct part part_disk = {
-	.name = "disk", .configure = disk_configure, .prepare = disk_prepare, .remove = disk_remove};
+const struct part part_disk = {.name = "disk",
+                               .ensure = disk_ensure,
+                               .configure = disk_configure,
+                               .prepare = disk_prepare,
+                               .remove = disk_remove};

@@ -220,6 +220,8 @@ int removed_take_back(const struct removed *r, const char *uid, struct error *er
 
 	if (!from || !to)
 		return error_oom(err);
+	if (access(from, F_OK) < 0 && errno == ENOENT)
+		return 0;
 	int code = room_lock(r->state_dir, &lock, err);
 	if (code < 0)
 		return code;

@@ -409,8 +409,20 @@ static void disk_survives_a_wrong_api(void **state) {
 	assert_int_equal(containers(&pid), 0);
 	assert_int_equal(access(disk, F_OK), -1);
 	assert_int_equal(access(kept, F_OK), 0);
-	/* The right API knows the instance, which gets its disk back. */
-	OK(hypervisor_put(h, &spec, &error));
+	/* The right API knows the instance, which gets its disk back even if it is stopped or can't start. */
+	for (int may_run = 0; may_run < 2; may_run++) {
+		spec.running = may_run;
+		assert_int_equal(unlink(image), 0);
+		OK(hypervisor_put(h, &spec, &error));
+		RUN_UNTIL(loop, access(disk, F_OK) == 0);
+		make_image(&spec, image, 1 << 20);
+		if (may_run)
+			break;
+		hypervisor_free(h);
+		h = new_hypervisor(loop);
+		hypervisor_sweep(h, keep_none, NULL);
+		RUN_UNTIL(loop, access(kept, F_OK) == 0);
+	}
 	RUN_UNTIL(loop, containers(&pid) == 1);
 	assert_int_equal(stat(disk, &after), 0);
 	assert_int_equal(after.st_ino, before.st_ino);
