@@ -319,10 +319,11 @@ static void kill_all(const char *dir, const char *name) {
 
 /*
  * The parent group is removed with the last group in it. Whoever makes or removes a group holds this lock, in any
- * process and any agent, so that nobody enters a group that has no processors and no controllers yet.
+ * process and any agent, so that nobody enters a group that has no processors and no controllers yet. Only root can
+ * open the file: whoever can open a file can lock it, and so stop all starts and removals.
  */
-static int lock_parent(const struct hierarchy *h, int *ret_fd, struct error *err) {
-	return lock_path(h->mount, O_RDONLY | O_DIRECTORY, true, ret_fd, err);
+static int lock_parents(int *ret_fd, struct error *err) {
+	return lock_path(CGROUP_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW, true, ret_fd, err);
 }
 
 static void remove_parent(const struct hierarchy *h) {
@@ -330,7 +331,7 @@ static void remove_parent(const struct hierarchy *h) {
 	_close_ int lock = -1;
 
 	/* If the parent stays, it is removed together with the next group. */
-	if (parent && lock_parent(h, &lock, NULL) >= 0)
+	if (parent && lock_parents(&lock, NULL) >= 0)
 		rmdir(parent);
 }
 
@@ -365,7 +366,7 @@ static int make_one(const struct hierarchy *h, const char *name, const struct cg
 	if (r < 0)
 		return r;
 	_close_ int lock = -1;
-	r = lock_parent(h, &lock, err);
+	r = lock_parents(&lock, err);
 	if (r >= 0)
 		r = make_parent(h, parent, err);
 	if (r >= 0 && mkdir(dir, 0755) < 0)

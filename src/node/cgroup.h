@@ -18,6 +18,8 @@
 #include "base/error.h"
 
 #define CGROUP_PARENT "nacre"
+/* Locked while MOUNT/nacre is made or removed, by all agents that have this /run. The lock is never held for long. */
+#define CGROUP_LOCK "/run/nacre-cgroup.lock"
 
 enum cgroup_controller {
 	CGROUP_MEMORY = 1,

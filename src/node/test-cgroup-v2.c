@@ -74,6 +74,7 @@ int main(void) {
 	int status;
 
 	CHECK(mkdir("/proc", 0755) == 0 && mount("proc", "/proc", "proc", 0, NULL) == 0);
+	CHECK(mkdir("/run", 0755) == 0);
 	CHECK(mkdir("/sys", 0755) == 0 && mount("sysfs", "/sys", "sysfs", 0, NULL) == 0);
 	CHECK(cgroups_new(&c, &error) == 0 && cgroups_missing(c) == CGROUP_ALL);
 	cgroups_free(c);

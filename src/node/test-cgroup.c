@@ -4,6 +4,11 @@
 
 #include "base/testing.h"
 
+#include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,8 +84,62 @@ static void groups_come_and_go_side_by_side(void **state) {
 	assert_int_equal(failed, 0);
 }
 
+/* Locks all that it can open of what is locked, or might be; says when it has done so, and stays. */
+static void _noreturn_ lock_as_nobody(int said) {
+	glob_t found = {0};
+
+	if (setgid(65534) < 0 || setuid(65534) < 0)
+		_exit(1);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* should the test fail meanwhile */
+	(void)glob("/sys/fs/cgroup", 0, NULL, &found);
+	(void)glob("/sys/fs/cgroup/*", GLOB_APPEND, NULL, &found);
+	(void)glob(CGROUP_LOCK, GLOB_APPEND, NULL, &found);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		int fd = open(found.gl_pathv[i], O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			(void)flock(fd, LOCK_EX);
+	}
+	if (write(said, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void no_other_user_can_hold_up_groups(void **state) {
+	struct cgroups *c = NULL;
+	int said[2], status;
+	char byte, name[64];
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	snprintf(name, sizeof(name), "tc%d-i-0", getpid());
+	OK(cgroups_new(&c, &error));
+	assert_int_equal(use_group(c, name), 0);
+	assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+	fflush(NULL);
+	pid_t nobody = fork();
+	if (nobody == 0)
+		lock_as_nobody(said[1]);
+	close(said[1]);
+	assert_int_equal(read(said[0], &byte, 1), 1);
+	close(said[0]);
+	pid_t worker = fork();
+	if (worker == 0) {
+		alarm(20);
+		_exit(use_group(c, name));
+	}
+	assert_int_equal(waitpid(worker, &status, 0), worker);
+	kill(nobody, SIGKILL);
+	assert_int_equal(waitpid(nobody, NULL, 0), nobody);
+	(void)!cgroup_remove(c, name, &error);
+	cgroups_free(c);
+	assert_int_equal(status, 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_other_user_can_hold_up_groups),
 		cmocka_unit_test(groups_come_and_go_side_by_side),
 	};
 	return cmocka_run_group_tests_name("cgroup", tests, NULL, NULL);
