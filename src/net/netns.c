@@ -31,13 +31,17 @@ static int netns_check_name(const char *name, struct error *err) {
 /*
  * The directory becomes a shared mount of its own, so that mounts and unmounts under /run/netns reach all mount
  * namespaces (a container's or a service's own). Otherwise a deleted namespace would live on in them. The lock, which
- * ip-netns takes as well, prevents two processes from stacking mounts.
+ * ip-netns takes as well, prevents two processes from stacking mounts. Every user can take the lock, too, so only the
+ * first namespace after a boot waits for it.
  */
 static int netns_prepare_dir(struct error *err) {
 	_close_ int lock = -1;
 	int r = mkdir_p(NETNS_DIR, 0755, err);
-	if (r >= 0)
-		r = lock_path(NETNS_DIR, O_RDONLY | O_DIRECTORY, true, &lock, err);
+	if (r < 0)
+		return r;
+	if (mount("", NETNS_DIR, "none", MS_SHARED | MS_REC, NULL) == 0)
+		return 0;
+	r = lock_path(NETNS_DIR, O_RDONLY | O_DIRECTORY, true, &lock, err);
 	if (r < 0)
 		return r;
 	if (mount("", NETNS_DIR, "none", MS_SHARED | MS_REC, NULL) == 0)

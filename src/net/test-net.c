@@ -4,6 +4,9 @@
 
 #include "base/testing.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+
 #include "base/util.h"
 #include "net/link.h"
 #include "net/netns.h"
@@ -86,6 +89,24 @@ static void test_netns(void **state) {
 	FAILS(EINVAL, netns_open("a/b", &fd, &error));
 	FAILS(EINVAL, netns_ensure("..", NULL, &error));
 	OK(netns_delete("no-such-namespace", &error));
+}
+
+/* Every user can lock the directory of the names, as iproute2 does. */
+static void test_netns_locked(void **state) {
+	char name[64];
+	int lock, status;
+	snprintf(name, sizeof(name), "%sc", prefix);
+	OK(lock_path("/run/netns", O_RDONLY | O_DIRECTORY, true, &lock, &error));
+	fflush(NULL);
+	pid_t maker = fork();
+	if (maker == 0) {
+		alarm(20);
+		_exit(netns_ensure(name, NULL, &error) < 0);
+	}
+	assert_int_equal(waitpid(maker, &status, 0), maker);
+	close(lock);
+	OK(netns_delete(name, &error));
+	assert_int_equal(status, 0);
 }
 
 static void test_sysctl(void **state) {
@@ -349,11 +370,17 @@ static void test_public_filter(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_netns),        cmocka_unit_test(test_sysctl),
-		cmocka_unit_test(test_veth),         cmocka_unit_test(test_vxlan_and_addr),
-		cmocka_unit_test(test_tap),          cmocka_unit_test(test_routes),
-		cmocka_unit_test(test_batch),        cmocka_unit_test(test_nft),
-		cmocka_unit_test(test_subscription), cmocka_unit_test(test_public_filter),
+		cmocka_unit_test(test_netns),
+		cmocka_unit_test(test_netns_locked),
+		cmocka_unit_test(test_sysctl),
+		cmocka_unit_test(test_veth),
+		cmocka_unit_test(test_vxlan_and_addr),
+		cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_nft),
+		cmocka_unit_test(test_subscription),
+		cmocka_unit_test(test_public_filter),
 	};
 	if (geteuid() != 0)
 		return 77; /* meson: skipped */
