@@ -181,6 +181,11 @@ void removed_wake(struct removed *r) {
 	removed_look_in(r, 0);
 }
 
+/* Also true if that can't be found out. */
+static bool exists(const char *path) {
+	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) {
 	_free_ char *from = strf("%s/%s", r->instances, uid), *to = strf("%s/%s", r->dir, uid),
 		    *purge = strf("%s/" PURGE "%s", r->dir, uid);
@@ -191,6 +196,9 @@ int removed_put(const struct removed *r, const char *uid, bool asked, struct err
 
 	if (!from || !to || !purge)
 		return error_oom(err);
+	/* An instance without a disk waits for nobody. */
+	if (!exists(from) && !exists(to))
+		return 0;
 	int code = room_lock(r->state_dir, &lock, err);
 	if (code < 0)
 		return code;
@@ -220,7 +228,7 @@ int removed_take_back(const struct removed *r, const char *uid, struct error *er
 
 	if (!from || !to)
 		return error_oom(err);
-	if (access(from, F_OK) < 0 && errno == ENOENT)
+	if (!exists(from))
 		return 0;
 	int code = room_lock(r->state_dir, &lock, err);
 	if (code < 0)

@@ -515,7 +515,8 @@ static void deleted_while_it_goes(void **state) {
 
 /* If an instance is wanted again, a failed removal is no failure of the instance. */
 static void wanted_again_though_it_cannot_go(void **state) {
-	_free_ char *program = strf("%s/program", dir), *mounted = strf("%s/instances/" UID "/mounted", dir);
+	_free_ char *program = strf("%s/program", dir), *image = strf("%s/raw", dir),
+		    *mounted = strf("%s/instances/" UID "/mounted", dir);
 	struct guest_spec spec;
 	sd_event *loop = NULL;
 	int lock = -1;
@@ -526,6 +527,7 @@ static void wanted_again_though_it_cannot_go(void **state) {
 		skip();
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
+	make_image(&spec, image, 1 << 20);
 	OK(sd_event_new(&loop));
 	struct hypervisor *h = new_hypervisor(loop);
 	OK(hypervisor_put(h, &spec, &error));
@@ -546,13 +548,39 @@ static void wanted_again_though_it_cannot_go(void **state) {
 	sd_event_unref(loop);
 }
 
+/* Whoever holds the lock of the disks holds up no instance that has no disk. */
+static void without_a_disk_it_goes_at_once(void **state) {
+	_free_ char *program = strf("%s/program", dir), *state_dir = strf("%s/state", dir);
+	struct guest_spec spec;
+	sd_event *loop = NULL;
+	int lock = -1;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(&spec);
+	/* The disk of an earlier test may not be deleted yet. */
+	OK(remove_tree(state_dir, &error));
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	OK(hypervisor_put(h, &spec, &error));
+	RUN_UNTIL(loop, containers(&pid) == 1);
+	OK(room_lock(state_dir, &lock, &error));
+	remove_guest(loop, h);
+	close(lock);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_guest_whoever_cannot_watch),   cmocka_unit_test(one_guest_however_few_descriptors),
 		cmocka_unit_test(guest_is_found_by_its_group),      cmocka_unit_test(no_user_is_taken_twice),
 		cmocka_unit_test(only_qemu_says_no_to_kvm),         cmocka_unit_test(disk_survives_a_wrong_api),
 		cmocka_unit_test(wanted_again_is_no_restart),       cmocka_unit_test(deleted_while_it_goes),
-		cmocka_unit_test(wanted_again_though_it_cannot_go),
+		cmocka_unit_test(wanted_again_though_it_cannot_go), cmocka_unit_test(without_a_disk_it_goes_at_once),
 	};
 	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
 }
