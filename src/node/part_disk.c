@@ -181,7 +181,7 @@ static int disk_ensure(struct guest_look *l, struct error *err) {
 static int disk_prepare(struct guest_look *l, struct error *err) {
 	l->ret->has_vars = l->vm.boot == VM_BOOT_UEFI;
 	if (!has_disk(l))
-		return 0;
+		return drop_vars(l->state_dir, err);
 	int r = mkdir_p(l->state_dir, 0750, err);
 	if (r >= 0 && chown(l->state_dir, 0, l->user) < 0)
 		r = error_errno(err, errno, "`%s`", l->state_dir);

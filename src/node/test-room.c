@@ -267,11 +267,15 @@ static void variables_keep_their_size(_unused_ void **state) {
 		assert_int_equal(stat(vars, &after), 0);
 		assert_true(after.st_size == before.st_size && after.st_uid == 200001);
 	}
-	/* The image boots without variables now. */
-	assert_int_equal(truncate(vars, 1 << 30), 0);
-	s.vm.boot = VM_BOOT_BIOS;
-	OK(prepare(1, &s, 0, NULL));
-	assert_int_equal(access(vars, F_OK), -1);
+	/* The image boots without variables now, with or without a disk. */
+	for (int with_disk = 0; with_disk < 2; with_disk++) {
+		s.vm.boot = VM_BOOT_UEFI;
+		OK(prepare(1, &s, 0, NULL));
+		assert_int_equal(truncate(vars, 1 << 30), 0);
+		s.vm.boot = with_disk ? VM_BOOT_BIOS : VM_BOOT_KERNEL;
+		OK(prepare(1, &s, 0, NULL));
+		assert_int_equal(access(vars, F_OK), -1);
+	}
 }
 
 int main(void) {
