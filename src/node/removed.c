@@ -67,11 +67,16 @@ static bool is_full(const char *path) {
 	return statvfs(path, &s) == 0 && s.f_bavail < s.f_blocks / FREE_SHARE;
 }
 
-static void purge_look(struct purge *p, const struct removed *r) {
-	DIR *dir = opendir(r->dir);
+/* No folder is moved here or given back while this decides what to delete. */
+static int purge_look(struct purge *p, const struct removed *r, struct error *err) {
+	_close_ int lock = -1;
 	struct dirent *e;
 	struct stat st;
 
+	int code = room_lock(r->state_dir, &lock, err);
+	if (code < 0)
+		return code;
+	DIR *dir = opendir(r->dir);
 	while (dir && (e = readdir(dir))) {
 		char id[INSTNET_ID_LEN + 1];
 		if (starts_with(e->d_name, PURGE)) {
@@ -92,6 +97,7 @@ static void purge_look(struct purge *p, const struct removed *r) {
 	/* One at a time: deleting one may make enough room. */
 	if (p->n == 0 && p->oldest[0] && is_full(r->dir))
 		purge_doom(p, r, p->oldest);
+	return 0;
 }
 
 /* *RESULT: whether it found something to delete. A failed deletion is tried again. */
@@ -100,7 +106,9 @@ static int purge_in_worker(void *arg, void *result, struct error *err) {
 	_cleanup_(purge_done) struct purge p = {0};
 	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
 
-	purge_look(&p, r);
+	int code = purge_look(&p, r, err);
+	if (code < 0)
+		return code;
 	for (size_t i = 0; i < p.n; i++)
 		argv[4 + i] = p.victims[i];
 	*(bool *)result = p.n > 0;
