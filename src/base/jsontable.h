@@ -49,7 +49,7 @@ struct jt_table {
 	size_t n, size; /* size: of the struct, in bytes */
 };
 
-/* Empties all fields, but gives numbers their INIT. Padding is zero. */
+/* Empties all fields, but gives numbers their INIT. Padding is zero, until jt_read() or an assignment changes OBJ. */
 void jt_init(const struct jt_table *t, void *obj);
 
 /*
