@@ -20,21 +20,29 @@ struct round {
 	struct guest *guests[ROUND_GUESTS]; /* the round is their job, so they are not freed */
 };
 
-/* *RESULT: one bit for each guest, set if it needs a look of its own. */
+struct round_result {
+	uint64_t need_look; /* a bit for each guest: it needs a look of its own */
+	uint64_t nft_state[ROUND_GUESTS];
+};
+_Static_assert(sizeof(struct round_result) <= JOB_RESULT_MAX, "a job returns no more");
+
 static int round_in_worker(void *arg, void *result, _unused_ struct error *err) {
 	const struct round *round = arg;
+	struct round_result *found = result;
 
 	for (size_t k = 0; k < round->n; k++) {
 		const struct guest *i = round->guests[k];
 		struct guest_result ret = {0};
 		struct guest_look l = guest_look_of(i, &ret);
 		struct error scratch;
+		found->nft_state[k] = i->nft_state;
 		/* If something happened to the guest while the round waited for its turn, it gets a look of its own. */
 		if (i->again || !i->pid)
 			continue;
 		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.nft_state != i->nft_state ||
 		    ret.connected != i->state.connected)
-			*(uint64_t *)result |= UINT64_C(1) << k;
+			found->need_look |= UINT64_C(1) << k;
+		found->nft_state[k] = ret.nft_state;
 	}
 	return 0;
 }
@@ -53,6 +61,7 @@ static void round_arm(struct hypervisor *h, uint64_t delay_us) {
 
 static void on_round_done(void *userdata, int r, const void *result, _unused_ const struct error *err) {
 	struct round *round = userdata;
+	const struct round_result *found = result;
 	struct hypervisor *h = round->h;
 
 	h->round = NULL;
@@ -60,10 +69,13 @@ static void on_round_done(void *userdata, int r, const void *result, _unused_ co
 		struct guest *i = round->guests[k];
 		i->job = NULL;
 		i->in_round = false;
+		/* Otherwise the next look would replace a table that was repaired. */
+		if (found)
+			i->nft_state = found->nft_state[k];
 		/* One of the guests must be removed, so the round was cancelled: the others join the next round. */
 		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
 			round_add(i);
-		else if (!result || i->again || *(const uint64_t *)result & (UINT64_C(1) << k))
+		else if (!found || i->again || found->need_look & (UINT64_C(1) << k))
 			guest_wake(i, 0);
 		else
 			guest_wake_quietly(i);
@@ -97,7 +109,7 @@ static int on_round(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	}
 	const struct job_spec spec = {.fn = round_in_worker,
 	                              .arg = round,
-	                              .result_size = sizeof(uint64_t),
+	                              .result_size = sizeof(struct round_result),
 	                              .keep = {h->host.public_fd},
 	                              .n_keep = 1,
 	                              .timeout_ms = ROUND_MAX_MS,
