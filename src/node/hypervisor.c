@@ -16,6 +16,7 @@
 
 /* Worker processes, each of which works for one guest. They mostly wait for disks. */
 #define STARTS_MAX   16
+#define REMOVALS_MAX 8
 #define OTHERS_MAX   8
 #define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* including what the probe makes and removes */
 
@@ -269,6 +270,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = jobs_new(&h->starts, config->loop, STARTS_MAX, LOOK_PRIORITY, err);
 	if (r >= 0)
+		r = jobs_new(&h->removals, config->loop, REMOVALS_MAX, LOOK_PRIORITY, err);
+	if (r >= 0)
 		r = jobs_new(&h->jobs, config->loop, OTHERS_MAX, LOOK_PRIORITY, err);
 	if (r < 0)
 		return r;
@@ -297,6 +300,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 		return NULL;
 	/* Nothing is reported after this. */
 	jobs_free(h->starts);
+	jobs_free(h->removals);
 	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {
 		RB_REMOVE(guests, &h->all, i);

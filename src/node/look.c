@@ -4,7 +4,8 @@
  * Looks at guests. A timer for each guest says when, a worker process goes over the guest's parts (node/part.h), and
  * its result changes the guest's state here. A failed look is repeated with a delay, for ever.
  *
- * Looks that may start a machine have workers of their own, so that slow disks hold up no repair and no removal.
+ * Looks that may start a machine have workers of their own, and so have those that remove a guest, so that slow disks
+ * hold up no repair, and new disks no removal.
  */
 
 #include <string.h>
@@ -282,9 +283,11 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 		round_add(i);
 		return 0;
 	}
-	look_choose_user(i);
+	if (!i->going)
+		look_choose_user(i);
 	i->may_start = look_may_start(i);
-	if (job_start(i->may_start ? i->h->starts : i->h->jobs, &spec, &i->job, &err) < 0)
+	struct jobs *pool = i->may_start ? i->h->starts : i->going ? i->h->removals : i->h->jobs;
+	if (job_start(pool, &spec, &i->job, &err) < 0)
 		look_failed(i, "WorkerFailed", &err);
 	return 0;
 }
