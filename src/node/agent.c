@@ -25,6 +25,8 @@ struct record {
 	char id[37];
 	char key[KUBE_KEY_MAX];
 	int64_t restarts_told; /* how many of the hypervisor's restarts were reported */
+	/* For an Instance that was deleted: whether the hypervisor was told, and has removed everything since. */
+	enum { REMOVAL_UNTOLD, REMOVAL_TOLD, REMOVAL_DONE } removal;
 };
 RB_HEAD(records, record);
 
@@ -220,10 +222,15 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool asked
 	*request = delete_endpoint(a, key, id);
 	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name)))
 		return false;
-	if (!hypervisor_state(a->hypervisor, id))
+	struct record *rec = asked ? record_find(a, id) : NULL;
+	/* After a boot of the host the hypervisor doesn't know the guest, but there may be a disk. */
+	if (!hypervisor_state(a->hypervisor, id) && (!rec || rec->removal == REMOVAL_DONE))
 		return true;
+	if (rec)
+		rec->removal = REMOVAL_TOLD;
 	hypervisor_remove(a->hypervisor, id, asked);
-	return false;
+	/* An id that is not a UUID is never known. */
+	return !hypervisor_state(a->hypervisor, id);
 }
 
 /* These functions return whether a request is under way; its answer then ends the work on the key. */
@@ -253,6 +260,9 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	struct guest_spec spec;
 	struct error err = {0};
 
+	struct record *rec = record_find(a, instance_id(inst));
+	if (rec)
+		rec->removal = REMOVAL_UNTOLD;
 	int r = parts_desire(&source, &spec, &reason, &err);
 	if (r == 0)
 		r = hypervisor_put(a->hypervisor, &spec, &err);
@@ -328,8 +338,11 @@ static void on_guest_gone(void *userdata, const char *id) {
 	struct agent *a = userdata;
 	struct record *rec = record_find(a, id);
 
-	if (rec)
+	if (rec) {
 		rec->restarts_told = 0;
+		if (rec->removal == REMOVAL_TOLD)
+			rec->removal = REMOVAL_DONE;
+	}
 	add_id(a, id);
 }
 

@@ -87,7 +87,7 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	struct guest *i = hypervisor_find(h, uid);
 
-	if (!i)
+	if (!i && hypervisor_add(h, uid, &i, NULL) < 0)
 		return;
 	i->asked |= asked;
 	if (i->want == WANT_NO)

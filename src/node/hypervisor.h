@@ -93,8 +93,9 @@ DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
 /* The instance must exist as SPEC says. A repeated call with the same spec costs little and repairs what differs. */
 int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) _must_use_;
 /*
- * The instance must not exist. An unknown instance is gone at once. ASKED: somebody deleted it, so its disk isn't kept;
- * otherwise it is only missing from the API.
+ * The instance must not exist. After a boot of the host an unknown instance may still have a disk, so it is also
+ * removed, and `gone` is called. Without memory, or if UID is not a UUID, an unknown instance stays unknown. ASKED:
+ * somebody deleted it, so its disk isn't kept; otherwise it is only missing from the API.
  */
 void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked);
 /*

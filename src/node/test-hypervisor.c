@@ -574,13 +574,47 @@ static void without_a_disk_it_goes_at_once(void **state) {
 	sd_event_unref(loop);
 }
 
+/* Makes a folder with a disk of an instance that the hypervisor doesn't know. */
+static void leave_disk(void) {
+	_free_ char *path = strf("%s/state/instances/" UID, dir), *disk = strf("%s/disk.qcow2", path);
+
+	OK(mkdir_p(path, 0750, &error));
+	OK(write_file_atomic(disk, "x", 1, 0600, &error));
+}
+
+/* If the host has booted since, only the disk is left of an instance. */
+static void deleted_after_a_boot(void **state) {
+	_free_ char *disk = strf("%s/state/instances/" UID, dir), *kept = strf("%s/state/removed/" UID, dir);
+	sd_event *loop = NULL;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	leave_disk();
+	remove_guest(loop, h);
+	assert_int_equal(access(disk, F_OK), -1);
+	RUN_UNTIL(loop, access(kept, F_OK) < 0);
+	hypervisor_remove(h, "not-a-uuid", true);
+	assert_null(hypervisor_state(h, "not-a-uuid"));
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_guest_whoever_cannot_watch),   cmocka_unit_test(one_guest_however_few_descriptors),
-		cmocka_unit_test(guest_is_found_by_its_group),      cmocka_unit_test(no_user_is_taken_twice),
-		cmocka_unit_test(only_qemu_says_no_to_kvm),         cmocka_unit_test(disk_survives_a_wrong_api),
-		cmocka_unit_test(wanted_again_is_no_restart),       cmocka_unit_test(deleted_while_it_goes),
-		cmocka_unit_test(wanted_again_though_it_cannot_go), cmocka_unit_test(without_a_disk_it_goes_at_once),
+		cmocka_unit_test(one_guest_whoever_cannot_watch),
+		cmocka_unit_test(one_guest_however_few_descriptors),
+		cmocka_unit_test(guest_is_found_by_its_group),
+		cmocka_unit_test(no_user_is_taken_twice),
+		cmocka_unit_test(only_qemu_says_no_to_kvm),
+		cmocka_unit_test(disk_survives_a_wrong_api),
+		cmocka_unit_test(wanted_again_is_no_restart),
+		cmocka_unit_test(deleted_while_it_goes),
+		cmocka_unit_test(wanted_again_though_it_cannot_go),
+		cmocka_unit_test(without_a_disk_it_goes_at_once),
+		cmocka_unit_test(deleted_after_a_boot),
 	};
 	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
 }

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -247,7 +248,16 @@ def test_bios_disk(cloud):
     cloud.create("bios", "bios")
     g = cloud.wait("bios", "Running")
     say_on_console(g, "", "booted by the BIOS")
-    cloud.delete("bios")
+    # It is deleted while its host boots: nothing but its disk is left of it.
+    cloud.patch("bios", {"running": False})
+    cloud.wait("bios", "Stopped")
+    cloud.kill("node")
+    shutil.rmtree(g.dir)
+    cloud.request("DELETE", f"{GROUP}/namespaces/t/instances/bios")
+    cloud.start_node()
+    until("it is gone", lambda: cloud.instance("bios") is None)
+    assert not os.path.exists(g.state)
+    until("its disk is deleted", lambda: not os.path.exists(f"{cloud.dir}/state/removed/{g.uid}"))
 
 
 @pytest.mark.parametrize("name, spec, field, says", [
