@@ -101,7 +101,7 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked);
 /*
  * Everything that must exist has been put. Removes adopted instances for which KEEP returns false, and networks and
  * empty control groups of which nothing else is left. Their disks are kept for a time. Instances that KEEP keeps but
- * that were not put are left alone.
+ * that were not put are left alone. KEEP may still be called later, and in a worker.
  */
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
 
@@ -114,7 +114,7 @@ struct hypervisor_stats {
 };
 /* Decided once, by the option or the probe. *RET_WHY_NOT is "" before that, and if there was no need to probe. */
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);
-/* True once it is known whether KVM works and everything that hypervisor_sweep() found has been removed. */
+/* True once it is known whether KVM works and hypervisor_sweep() has removed networks and control groups. */
 bool hypervisor_is_settled(const struct hypervisor *h);
 /* Control group controllers that this host doesn't offer; enum cgroup_controller. */
 unsigned hypervisor_missing_controllers(const struct hypervisor *h);

@@ -90,11 +90,12 @@ struct hypervisor {
 	int lock, state_lock;
 	struct cgroups *cgroups;
 	struct removed *removed;
-	struct jobs *starts;   /* looks that may start a machine */
-	struct jobs *removals; /* looks that remove a guest */
-	struct jobs *jobs;     /* all other jobs: repairs, the sweep, the probe */
-	struct job *probe;     /* the probe of KVM; NULL: it is decided whether KVM is used */
-	struct job *sweep;     /* no guest is looked at while it runs */
+	struct jobs *starts;    /* looks that may start a machine */
+	struct jobs *removals;  /* looks that remove a guest, and the search for disks without a guest */
+	struct jobs *jobs;      /* all other jobs: repairs, the sweep, the probe */
+	struct job *probe;      /* the probe of KVM; NULL: it is decided whether KVM is used */
+	struct job *sweep;      /* no guest is looked at while it runs */
+	struct job *find_disks; /* disks of instances that nobody knows; NULL: all have been found */
 	bool (*keep)(void *userdata, const char *uid);
 	void *keep_userdata;
 	struct error no_kvm; /* why KVM doesn't work, if it was probed */

@@ -47,22 +47,6 @@ static int sweep_networks(struct hypervisor *h, const char *begin, struct error 
 	return 0;
 }
 
-/* Disks of instances that were deleted while this host was off; RUN_DIR has no trace of these instances. */
-static void sweep_disks(struct hypervisor *h) {
-	_free_ char *path = strf("%s/instances", h->state_dir);
-	DIR *dir = path ? opendir(path) : NULL;
-	struct dirent *e;
-
-	while (dir && (e = readdir(dir))) {
-		char id[INSTNET_ID_LEN + 1];
-		if (instnet_id(e->d_name, id) && !hypervisor_find(h, e->d_name) &&
-		    !h->keep(h->keep_userdata, e->d_name))
-			(void)!removed_put(h->removed, e->d_name, false, NULL);
-	}
-	if (dir)
-		closedir(dir);
-}
-
 static int sweep_in_worker(void *arg, void *result, struct error *err) {
 	(void)result;
 	struct hypervisor *h = arg;
@@ -71,8 +55,12 @@ static int sweep_in_worker(void *arg, void *result, struct error *err) {
 	instnet_netns_begin(h->prefix, begin);
 	int r = sweep_networks(h, begin, err);
 	(void)!cgroups_sweep(h->cgroups, begin, is_known_name, h, NULL);
-	sweep_disks(h);
 	return r;
+}
+
+static void sweep_failed(const struct error *err) {
+	log_warn("some leftovers of instances that are gone were not removed; the next start of the agent tries again",
+	         "error=\"%s\"", err->msg);
 }
 
 static void on_sweep(void *userdata, int r, const void *result, const struct error *err) {
@@ -81,15 +69,76 @@ static void on_sweep(void *userdata, int r, const void *result, const struct err
 	struct guest *i;
 
 	if (r < 0)
-		log_warn("some leftovers of instances that are gone were not removed; the next start of the agent "
-		         "tries again",
-		         "error=\"%s\"", err->msg);
+		sweep_failed(err);
 	h->sweep = NULL;
-	removed_wake(h->removed);
 	RB_FOREACH (i, guests, &h->all)
 		guest_wake(i, 0);
 	if (hypervisor_is_settled(h))
 		h->c.ops.settled(h->c.userdata);
+}
+
+/*
+ * Disks of instances that were deleted while this host was off; RUN_DIR has no trace of these instances. A slow file
+ * system holds up only this search. Each of these instances is then removed as any other (node/look.c).
+ */
+#define DISKS_MAX 50 /* in one go */
+
+struct disks {
+	size_t n;
+	char uid[DISKS_MAX][37];
+};
+_Static_assert(sizeof(struct disks) <= JOB_RESULT_MAX, "a job returns no more");
+
+static bool is_known_uid(const struct hypervisor *h, const char *uid) {
+	return hypervisor_find(h, uid) || h->keep(h->keep_userdata, uid);
+}
+
+static int find_disks_in_worker(void *arg, void *result, struct error *err) {
+	const struct hypervisor *h = arg;
+	struct disks *found = result;
+	char id[INSTNET_ID_LEN + 1];
+	_free_ char *path = strf("%s/instances", h->state_dir);
+	DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *e;
+
+	if (!dir)
+		return path ? error_errno(err, errno, "open `%s`", path) : error_oom(err);
+	while (found->n < DISKS_MAX && (e = readdir(dir)))
+		if (instnet_id(e->d_name, id) && !is_known_uid(h, e->d_name))
+			snprintf(found->uid[found->n++], sizeof(found->uid[0]), "%.36s", e->d_name);
+	closedir(dir);
+	return 0;
+}
+
+static void find_disks(struct hypervisor *h);
+
+static void on_disks(void *userdata, int r, const void *result, const struct error *err) {
+	const struct disks *found = result;
+	struct hypervisor *h = userdata;
+
+	h->find_disks = NULL;
+	if (r < 0) {
+		sweep_failed(err);
+		return;
+	}
+	for (size_t k = 0; k < found->n; k++)
+		/* The instance may have appeared meanwhile. */
+		if (!is_known_uid(h, found->uid[k]))
+			hypervisor_remove(h, found->uid[k], false);
+	if (found->n == DISKS_MAX)
+		find_disks(h);
+}
+
+static void find_disks(struct hypervisor *h) {
+	const struct job_spec spec = {.fn = find_disks_in_worker,
+	                              .arg = h,
+	                              .result_size = sizeof(struct disks),
+	                              .timeout_ms = SWEEP_MAX_MS,
+	                              .done = on_disks,
+	                              .userdata = h};
+
+	if (!h->find_disks && job_start(h->removals, &spec, &h->find_disks, NULL) < 0)
+		abort();
 }
 
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata) {
@@ -112,4 +161,5 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	/* No look may be under way: it might be making what the sweep would take for a leftover. */
 	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
 		abort();
+	find_disks(h);
 }

@@ -40,7 +40,7 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
 	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 
-static bool gone, failed;
+static bool gone, failed, settled;
 static const struct hypervisor *told_by; /* whose states on_changed() looks at */
 
 static void on_changed(_unused_ void *userdata, const char *uid) {
@@ -65,6 +65,7 @@ static void on_gone(void *userdata, const char *uid) {
 
 static void on_settled(void *userdata) {
 	(void)userdata;
+	settled = true;
 }
 
 /*
@@ -602,6 +603,31 @@ static void deleted_after_a_boot(void **state) {
 	sd_event_unref(loop);
 }
 
+/* A file system that is slow to give up disks keeps no host from becoming ready. */
+static void settled_before_disks_are_swept(void **state) {
+	_free_ char *kept = strf("%s/state/removed/" UID, dir), *state_dir = strf("%s/state", dir);
+	sd_event *loop = NULL;
+	int lock = -1;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	OK(remove_tree(state_dir, &error));
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	leave_disk();
+	OK(room_lock(state_dir, &lock, &error));
+	gone = settled = false;
+	hypervisor_sweep(h, keep_none, NULL);
+	RUN_UNTIL(loop, settled && hypervisor_state(h, UID));
+	assert_false(gone);
+	close(lock);
+	RUN_UNTIL(loop, gone);
+	assert_int_equal(access(kept, F_OK), 0);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
@@ -615,6 +641,7 @@ int main(void) {
 		cmocka_unit_test(wanted_again_though_it_cannot_go),
 		cmocka_unit_test(without_a_disk_it_goes_at_once),
 		cmocka_unit_test(deleted_after_a_boot),
+		cmocka_unit_test(settled_before_disks_are_swept),
 	};
 	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
 }
