@@ -25,6 +25,8 @@ struct removed {
 	sd_event *loop;
 	char *state_dir, *instances, *dir; /* STATE_DIR/instances, STATE_DIR/removed */
 	int64_t keep_s;
+	bool (*is_known)(void *userdata, const char *uid); /* NULL: it isn't known yet which instances there are */
+	void *userdata;
 	sd_event_source *timer;
 	struct jobs *jobs;
 	struct job *job; /* the job that deletes; NULL: none */
@@ -84,6 +86,9 @@ static int purge_look(struct purge *p, const struct removed *r, struct error *er
 			continue;
 		}
 		if (!instnet_id(e->d_name, id) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		/* The disk of an instance that exists waits there until the instance is looked at. */
+		if (st.st_mtime != 0 && (!r->is_known || r->is_known(r->userdata, e->d_name)))
 			continue;
 		if (time(NULL) - st.st_mtime >= r->keep_s) {
 			purge_doom(p, r, e->d_name);
@@ -192,6 +197,12 @@ void removed_wake(struct removed *r) {
 /* Also true if that can't be found out. */
 static bool exists(const char *path) {
 	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+void removed_set_known(struct removed *r, bool (*is_known)(void *userdata, const char *uid), void *userdata) {
+	r->is_known = is_known;
+	r->userdata = userdata;
+	removed_wake(r);
 }
 
 int removed_put(const struct removed *r, const char *uid, bool asked, struct error *err) {

@@ -24,6 +24,11 @@ struct removed;
 /* Carries on where an earlier agent ended. KEEP_S: seconds for which a disk is kept. STATE_DIR is copied. */
 int removed_new(struct removed **ret, sd_event *loop, const char *state_dir, int64_t keep_s,
                 struct error *err) _must_use_;
+/*
+ * It is known now which instances there are. Until then only disks of deleted instances are deleted. Afterwards no disk
+ * of an instance for which IS_KNOWN returns true is deleted, unless the instance was deleted. A worker calls IS_KNOWN.
+ */
+void removed_set_known(struct removed *r, bool (*is_known)(void *userdata, const char *uid), void *userdata);
 /* Ends the worker that deletes. */
 struct removed *removed_free(struct removed *r);
 

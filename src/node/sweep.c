@@ -158,6 +158,7 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 		}
 	h->keep = keep;
 	h->keep_userdata = userdata;
+	removed_set_known(h->removed, keep, userdata);
 	/* No look may be under way: it might be making what the sweep would take for a leftover. */
 	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
 		abort();

@@ -628,6 +628,45 @@ static void settled_before_disks_are_swept(void **state) {
 	sd_event_unref(loop);
 }
 
+/* Makes the folder of an instance that was removed at MTIME; 0: somebody deleted the instance. */
+static void leave_removed(const char *uid, time_t mtime) {
+	_free_ char *path = strf("%s/state/removed/%s", dir, uid);
+	const struct timespec times[2] = {{.tv_sec = mtime}, {.tv_sec = mtime}};
+
+	OK(mkdir_p(path, 0750, &error));
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static bool keep_uid(_unused_ void *userdata, const char *uid) {
+	return streq(uid, UID);
+}
+
+/* An instance may exist and not be looked at for long, for example while its Image is missing. */
+static void disks_of_known_instances_are_kept(void **state) {
+	static const char deleted[] = "0b5ac4a8-4b0e-4c35-9c3d-000000000002",
+			  missing[] = "0b5ac4a9-4b0e-4c35-9c3d-000000000003";
+	_free_ char *removed = strf("%s/state/removed", dir), *known_path = strf("%s/" UID, removed),
+		    *deleted_path = strf("%s/%s", removed, deleted), *missing_path = strf("%s/%s", removed, missing);
+	sd_event *loop = NULL;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	leave_removed(UID, 1);
+	leave_removed(missing, 1);
+	leave_removed(deleted, 0);
+	OK(sd_event_new(&loop));
+	struct hypervisor *h = new_hypervisor(loop);
+	RUN_UNTIL(loop, access(deleted_path, F_OK) < 0);
+	/* Nobody knows yet which instances there are. */
+	assert_int_equal(access(missing_path, F_OK), 0);
+	hypervisor_sweep(h, keep_uid, NULL);
+	RUN_UNTIL(loop, access(missing_path, F_OK) < 0);
+	assert_int_equal(access(known_path, F_OK), 0);
+	hypervisor_free(h);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
@@ -642,6 +681,7 @@ int main(void) {
 		cmocka_unit_test(without_a_disk_it_goes_at_once),
 		cmocka_unit_test(deleted_after_a_boot),
 		cmocka_unit_test(settled_before_disks_are_swept),
+		cmocka_unit_test(disks_of_known_instances_are_kept),
 	};
 	return cmocka_run_group_tests_name("hypervisor", tests, setup, teardown);
 }
