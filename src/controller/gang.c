@@ -59,11 +59,7 @@ const struct instance *gangs_member_next(const struct gangs *g, const char *ns, 
 /* ---- refusals ---- */
 
 static struct refusal *refusal_find(const struct gangs *g, const char *key) {
-	struct refusal *f = RB_ROOT(&g->refusals);
-	int c;
-	while (f && (c = strcmp(key, f->key)))
-		f = c < 0 ? RB_LEFT(f, node) : RB_RIGHT(f, node);
-	return f;
+	return TREE_FIND_STRING(refusal, &g->refusals, node, key, key);
 }
 
 void gangs_refuse(struct gangs *g, const char *key, const char *why) {

@@ -67,11 +67,7 @@ struct liveness {
 static struct metric lost_hosts = METRIC_GAUGE("nacre_controller_hosts_lost", "Hosts whose heartbeat ran out.");
 
 static struct beat *beat_find(const struct liveness *l, const char *host) {
-	struct beat *b = RB_ROOT(&l->beats);
-	int c;
-	while (b && (c = strcmp(host, b->host)))
-		b = c < 0 ? RB_LEFT(b, node) : RB_RIGHT(b, node);
-	return b;
+	return TREE_FIND_STRING(beat, &l->beats, node, host, host);
 }
 
 static struct beat *beat_get(struct liveness *l, const char *host) {

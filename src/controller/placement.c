@@ -30,11 +30,8 @@ struct placement {
 };
 
 static struct load *load_get(struct placement *p, const char *host) {
-	struct load *l = RB_ROOT(&p->loads);
+	struct load *l = TREE_FIND_STRING(load, &p->loads, node, name, host);
 	size_t n = strlen(host) + 1;
-	int c;
-	while (l && (c = strcmp(host, l->name)))
-		l = c < 0 ? RB_LEFT(l, node) : RB_RIGHT(l, node);
 	if (l)
 		return l;
 	l = calloc(1, sizeof(*l) + n);

@@ -44,11 +44,8 @@ struct quotas {
 };
 
 static struct tenant *tenant_get(struct quotas *q, const char *ns) {
-	struct tenant *t = RB_ROOT(&q->tenants);
+	struct tenant *t = TREE_FIND_STRING(tenant, &q->tenants, node, ns, ns);
 	size_t n = strlen(ns) + 1;
-	int c;
-	while (t && (c = strcmp(ns, t->ns)))
-		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
 	if (t)
 		return t;
 	t = calloc(1, sizeof(*t) + n);
@@ -60,11 +57,7 @@ static struct tenant *tenant_get(struct quotas *q, const char *ns) {
 }
 
 static struct charge *charge_find(const struct quotas *q, const char *key) {
-	struct charge *ch = RB_ROOT(&q->charges);
-	int c;
-	while (ch && (c = strcmp(key, ch->key)))
-		ch = c < 0 ? RB_LEFT(ch, node) : RB_RIGHT(ch, node);
-	return ch;
+	return TREE_FIND_STRING(charge, &q->charges, node, key, key);
 }
 
 static const struct tenantquota *quota_next_of(const struct quotas *q, const char *ns, const struct tenantquota *t) {

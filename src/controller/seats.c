@@ -32,12 +32,8 @@ struct seats {
 
 static struct seat *seat_find(const struct seats *s, const struct instance *i) {
 	char key[KUBE_KEY_MAX];
-	struct seat *e = RB_ROOT(&s->tree);
-	int c;
 	kube_key(i->meta.ns, i->meta.name, key);
-	while (e && (c = strcmp(key, e->key)))
-		e = c < 0 ? RB_LEFT(e, node) : RB_RIGHT(e, node);
-	return e;
+	return TREE_FIND_STRING(seat, &s->tree, node, key, key);
 }
 
 /* I: the instance in the cache, as for placement_settle(). */

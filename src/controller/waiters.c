@@ -202,11 +202,7 @@ static void topic_free_if_unused(struct waiters *ws, struct waiter_topic *t) {
 }
 
 static struct waiter_event *topic_find_event(struct waiter_topic *t, const char *what) {
-	struct waiter_event *e = RB_ROOT(&t->whats);
-	int c;
-	while (e && (c = strcmp(what, e->what)))
-		e = c < 0 ? RB_LEFT(e, node) : RB_RIGHT(e, node);
-	return e;
+	return TREE_FIND_STRING(waiter_event, &t->whats, node, what, what);
 }
 
 /*
@@ -240,10 +236,7 @@ void waiters_event_all(struct waiters *ws, const char *prefix, const char *what)
 /* ---- waiters ---- */
 
 static struct waiter_class *class_get(struct waiter_topic *t, const char *name) {
-	struct waiter_class *cl = RB_ROOT(&t->classes);
-	int c;
-	while (cl && (c = strcmp(name, cl->name)))
-		cl = c < 0 ? RB_LEFT(cl, node) : RB_RIGHT(cl, node);
+	struct waiter_class *cl = TREE_FIND_STRING(waiter_class, &t->classes, node, name, name);
 	if (cl)
 		return cl;
 	cl = waiters_alloc(sizeof(*cl) + strlen(name) + 1);
@@ -291,10 +284,7 @@ static void waiter_leave_class(struct waiter_item *it) {
 }
 
 static void waiter_join_tag(struct waiters *ws, struct waiter_item *it, const char *name) {
-	struct waiter_tag *tag = RB_ROOT(&ws->tags);
-	int c;
-	while (tag && (c = strcmp(name, tag->name)))
-		tag = c < 0 ? RB_LEFT(tag, node) : RB_RIGHT(tag, node);
+	struct waiter_tag *tag = TREE_FIND_STRING(waiter_tag, &ws->tags, node, name, name);
 	if (!tag) {
 		tag = waiters_alloc(sizeof(*tag) + strlen(name) + 1);
 		strcpy(tag->name, name);
@@ -437,11 +427,8 @@ void waiters_refresh(struct waiters *ws, void (*wake)(const struct waiter *w, vo
 
 void waiters_each(struct waiters *ws, const char *tag, void (*fn)(const struct waiter *w, void *userdata),
                   void *userdata) {
-	struct waiter_tag *t = RB_ROOT(&ws->tags);
+	struct waiter_tag *t = TREE_FIND_STRING(waiter_tag, &ws->tags, node, name, tag);
 	struct waiter_item *it;
-	int c;
-	while (t && (c = strcmp(tag, t->name)))
-		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
 	if (t)
 		RB_FOREACH (it, waiters_by_tag, &t->waiters)
 			fn(&it->w, userdata);

@@ -60,11 +60,7 @@ uint64_t kube_backoff_us(unsigned failures) {
 }
 
 static struct item *workqueue_find(struct kube_workqueue *q, const char *key) {
-	struct item *it = RB_ROOT(&q->items);
-	int c;
-	while (it && (c = strcmp(key, it->key)))
-		it = c < 0 ? RB_LEFT(it, node) : RB_RIGHT(it, node);
-	return it;
+	return TREE_FIND_STRING(item, &q->items, node, key, key);
 }
 
 static struct item *workqueue_get(struct kube_workqueue *q, const char *key) {

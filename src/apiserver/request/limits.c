@@ -105,11 +105,7 @@ struct limits *limits_free(struct limits *l) {
 }
 
 static struct party *limits_find(const struct limits *l, const char *name) {
-	struct party *p = RB_ROOT(&l->parties);
-	int c;
-	while (p && (c = strcmp(name, p->name)))
-		p = c < 0 ? RB_LEFT(p, node) : RB_RIGHT(p, node);
-	return p;
+	return TREE_FIND_STRING(party, &l->parties, node, name, name);
 }
 
 static struct party *find_or_add(struct limits *l, const char *name) {

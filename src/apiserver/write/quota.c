@@ -39,11 +39,7 @@ struct quota {
 };
 
 static struct tenant *quota_find(const struct quota *q, const char *ns) {
-	struct tenant *t = RB_ROOT(&q->tenants);
-	int c;
-	while (t && (c = strcmp(ns, t->ns)))
-		t = c < 0 ? RB_LEFT(t, node) : RB_RIGHT(t, node);
-	return t;
+	return TREE_FIND_STRING(tenant, &q->tenants, node, ns, ns);
 }
 
 static struct tenant *find_or_add(struct quota *q, const char *ns) {
