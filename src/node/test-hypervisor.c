@@ -122,6 +122,15 @@ static struct hypervisor *new_hypervisor(sd_event *loop) {
 		assert_true(condition);                                 \
 	} while (0)
 
+/* A new hypervisor with the guest, whose container runs. The caller frees the hypervisor and the loop. */
+static struct hypervisor *begin_guest(sd_event **loop, const struct guest_spec *spec, pid_t *pid) {
+	OK(sd_event_new(loop));
+	struct hypervisor *h = new_hypervisor(*loop);
+	OK(hypervisor_put(h, spec, &error));
+	RUN_UNTIL(*loop, containers(pid) == 1);
+	return h;
+}
+
 static void remove_guest(sd_event *loop, struct hypervisor *h) {
 	pid_t pid;
 	gone = false;
@@ -275,10 +284,7 @@ static void guest_is_found_by_its_group(void **state) {
 		skip();
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&first) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &first);
 	/* The guest isn't reported as stopped. */
 	hypervisor_free(h);
 	assert_int_equal(unlink(pidfile), 0);
@@ -336,10 +342,7 @@ static void no_user_is_taken_twice(void **state) {
 	leave_instance(as_root, 200001 - CONTAINER_USERS);
 	leave_instance(as_qemu, container_root(200002));
 	fill_spec(&spec);
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&pid) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
 	OK(instdir_uid(own, &user));
 	assert_int_equal(user, 200003);
 	remove_guest(loop, h);
@@ -397,10 +400,7 @@ static void disk_survives_a_wrong_api(void **state) {
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
 	make_image(&spec, image, 1 << 20);
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&pid) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
 	assert_int_equal(stat(disk, &before), 0);
 	hypervisor_free(h);
 	h = new_hypervisor(loop);
@@ -499,10 +499,7 @@ static void deleted_while_it_goes(void **state) {
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
 	make_image(&spec, image, 1 << 20);
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&pid) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
 	begin_removal(loop, h, &lock);
 	/* The instance was only missing; now it is deleted. */
 	hypervisor_remove(h, UID, true);
@@ -529,10 +526,7 @@ static void wanted_again_though_it_cannot_go(void **state) {
 	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
 	fill_spec(&spec);
 	make_image(&spec, image, 1 << 20);
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&pid) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
 	OK(mkdir_p(mounted, 0700, &error));
 	assert_int_equal(mount("tmpfs", mounted, "tmpfs", 0, NULL), 0);
 	told_by = h;
@@ -564,10 +558,7 @@ static void without_a_disk_it_goes_at_once(void **state) {
 	fill_spec(&spec);
 	/* The disk of an earlier test may not be deleted yet. */
 	OK(remove_tree(state_dir, &error));
-	OK(sd_event_new(&loop));
-	struct hypervisor *h = new_hypervisor(loop);
-	OK(hypervisor_put(h, &spec, &error));
-	RUN_UNTIL(loop, containers(&pid) == 1);
+	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
 	OK(room_lock(state_dir, &lock, &error));
 	remove_guest(loop, h);
 	close(lock);

@@ -40,6 +40,16 @@ def through(bare):
         p.close()
 
 
+def hold_allocations(go, begun):
+    """A rule for the proxy: what creates an Allocation is noted in BEGUN and waits for GO."""
+    def rule(method, path, _):
+        if is_alloc(method, path) and not go.is_set():
+            begun.append(path)
+            return go
+        return None
+    return rule
+
+
 def make_type_anew(cloud, vcpus):
     """The type gets another size, and the controller has seen that."""
     cloud.delete("instancetypes", "small")
@@ -53,14 +63,9 @@ def make_type_anew(cloud, vcpus):
 def test_a_type_made_anew_larger(bare, through):
     """A seat is of no use for another size than it was kept for."""
     go, begun = threading.Event(), []
-
-    def rule(method, path, _):
-        if is_alloc(method, path) and not go.is_set():
-            begun.append(path)
-            return go
     bare.pools()
     bare.host("h1", vcpus=3, duration=600)
-    through(rule)
+    through(hold_allocations(go, begun))
     try:
         bare.instance("a")
         cluster(bare, "c", 2)
@@ -78,14 +83,9 @@ def test_a_type_made_anew_larger(bare, through):
 
 def test_a_host_cordoned_while_a_seat_is_kept_on_it(bare, through):
     go, begun = threading.Event(), []
-
-    def rule(method, path, _):
-        if is_alloc(method, path) and not go.is_set():
-            begun.append(path)
-            return go
     bare.pools()
     bare.host("h1", duration=600)
-    through(rule)
+    through(hold_allocations(go, begun))
     try:
         bare.instance("a")
         eventually("it takes addresses", 10, lambda: len(begun) >= 4)
@@ -102,15 +102,10 @@ def test_a_gang_that_loses_seats_gives_its_room_to_others(bare, through):
     """Another gang that can use the room is woken at once, although it asks for as many places as the first gang
     lacks."""
     go, begun = threading.Event(), []
-
-    def rule(method, path, _):
-        if is_alloc(method, path) and not go.is_set():
-            begun.append(path)
-            return go
     bare.pools()
     for h in ("h1", "h2"):
         bare.host(h, vcpus=2, duration=600)
-    through(rule)
+    through(hold_allocations(go, begun))
     try:
         cluster(bare, "a", 4)
         eventually("the members of a take addresses", 10, lambda: len(begun) >= 16)
@@ -213,13 +208,13 @@ def test_scaled_down_while_it_is_being_bound(bare, through):
     """A member that is not wanted any more is not bound while it waits for its deletion."""
     go, go_delete, begun, deletes = threading.Event(), threading.Event(), [], []
 
-    def rule(method, path, _):
-        if is_alloc(method, path) and not go.is_set():
-            begun.append(path)
-            return go
+    hold = hold_allocations(go, begun)
+
+    def rule(method, path, body):
         if method == "DELETE" and "/instances/" in path:
             deletes.append(path)
             return go_delete
+        return hold(method, path, body)
     bare.pools()
     bare.host("h1", vcpus=12, memory=100000, duration=600)
     through(rule)
