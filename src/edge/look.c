@@ -15,12 +15,12 @@
 /* The time for FRR to start, or to take changes. The next look repeats what was not finished. */
 #define LOOK_MAX_MS 120000
 
-struct look_result {
+struct edge_found {
 	uint64_t filter;
 	bool compared;
 	struct bgp_session sessions[BGP_PEERS_MAX];
 };
-_Static_assert(sizeof(struct look_result) <= JOB_RESULT_MAX, "a look's result fits into the result of a job");
+_Static_assert(sizeof(struct edge_found) <= JOB_RESULT_MAX, "a look's result fits into the result of a job");
 
 void edge_look_clear(struct edge_look *l) {
 	free(l->pools);
@@ -76,7 +76,7 @@ static int edge_look_in_worker(void *arg, void *result, struct error *err) {
 	const struct edge *e = arg;
 	const struct edge_look *l = &e->look;
 	const int public_fd = fabric_underlay(e->c.fabric)->public_fd;
-	struct look_result *ret = result;
+	struct edge_found *ret = result;
 	_nl_free_ struct nl *public = NULL;
 	int r = nl_open(&public, public_fd, err);
 
@@ -102,7 +102,7 @@ static int edge_look_in_worker(void *arg, void *result, struct error *err) {
 
 static void edge_look_done(void *userdata, int r, const void *result, const struct error *err) {
 	struct edge *e = userdata;
-	const struct look_result *got = result;
+	const struct edge_found *got = result;
 
 	e->job = NULL;
 	if (got)
@@ -115,7 +115,7 @@ static void edge_look_done(void *userdata, int r, const void *result, const stru
 int edge_look_start(struct edge *e, struct error *err) {
 	const struct job_spec spec = {.fn = edge_look_in_worker,
 	                              .arg = e,
-	                              .result_size = sizeof(struct look_result),
+	                              .result_size = sizeof(struct edge_found),
 	                              .keep = {fabric_underlay(e->c.fabric)->public_fd},
 	                              .n_keep = 1,
 	                              .timeout_ms = LOOK_MAX_MS,
