@@ -238,6 +238,9 @@ void api_print_value(const struct api_desc *d, const void *value, struct buf *ou
 
 /* Copies a valid object by printing and parsing it. NULL: no memory. */
 void *api_copy(const struct api_kind *k, const void *obj) _must_use_;
+/* The same for a kind with a status, for the caller to write a new status: if OBJ has none, that of the copy is empty.
+ */
+void *api_copy_with_status(const struct api_kind *k, const void *obj) _must_use_;
 
 /* Compares objects of a kind by namespace, then by name. */
 static inline int api_key_cmp(const char *ns_a, const char *name_a, const char *ns_b, const char *name_b) {

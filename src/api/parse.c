@@ -489,3 +489,18 @@ void *api_copy(const struct api_kind *k, const void *obj) {
 		return NULL;
 	return copy;
 }
+
+void *api_copy_with_status(const struct api_kind *k, const void *obj) {
+	char *copy = api_copy(k, obj);
+	for (size_t i = 0; copy && i < k->desc->n_fields; i++) {
+		const struct api_field *f = &k->desc->fields[i];
+		if (!streq(f->name, "status"))
+			continue;
+		void **status = (void **)(copy + f->offset);
+		if (!*status && !(*status = calloc(1, f->sub->size))) {
+			api_free(k, copy);
+			return NULL;
+		}
+	}
+	return copy;
+}

@@ -321,11 +321,40 @@ static void test_quota(void **state) {
 	assert_false(tenantquota_exceeded("q", &limits, &beyond, &most, msg));
 }
 
+/* A copy for a new status has one, and otherwise is the same. */
+static void test_copy_with_status(void **state) {
+	static const char without[] = "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"TenantQuota\",\"metadata\":"
+				      "{\"name\":\"q\",\"namespace\":\"red\"},\"spec\":{\"vcpus\":8}}",
+			  with[] = "{\"apiVersion\":\"nacre.dev/v1alpha1\",\"kind\":\"TenantQuota\",\"metadata\":"
+				   "{\"name\":\"q\",\"namespace\":\"red\"},\"spec\":{\"vcpus\":8},\"status\":{\"used\":"
+				   "{\"vcpus\":3}}}";
+	const char *const texts[] = {without, with};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		struct api_errors errs = {0};
+		void *obj;
+		assert_int_equal(api_parse(&api_kind_tenantquota, texts[i], strlen(texts[i]), &obj, &errs), 0);
+		const struct tenantquota *q = obj;
+		struct tenantquota *copy = api_copy_with_status(&api_kind_tenantquota, obj);
+		assert_non_null(copy);
+		assert_non_null(copy->status);
+		assert_true(api_equal(&api_desc_tenantquota_spec, copy->spec, q->spec));
+		if (q->status)
+			assert_true(api_equal(&api_desc_tenantquota_status, copy->status, q->status));
+		else
+			assert_null(copy->status->used);
+		api_free(&api_kind_tenantquota, copy);
+		api_free(&api_kind_tenantquota, obj);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),    cmocka_unit_test(test_allocation),
-		cmocka_unit_test(test_dom),        cmocka_unit_test(test_jsonpath),  cmocka_unit_test(test_condition),
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources), cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),
+		cmocka_unit_test(test_allocation), cmocka_unit_test(test_dom),
+		cmocka_unit_test(test_jsonpath),   cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_quota),      cmocka_unit_test(test_copy_with_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -373,10 +373,8 @@ void addresses_release(struct work *w, const struct allocation *al) {
 		work_delete(w, &api_kind_allocation, &al->meta);
 		return;
 	}
-	struct allocation *n = api_copy(&api_kind_allocation, al);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status && (n->status->released_at = strdup(time_str(now_realtime_us(), false, now))))
+	struct allocation *n = api_copy_with_status(&api_kind_allocation, al);
+	if (n && (n->status->released_at = strdup(time_str(now_realtime_us(), false, now))))
 		work_patch_status(w, &api_kind_allocation, al, n, WORK_NO_THEN);
 	else
 		work_fail_oom(w);

@@ -205,9 +205,7 @@ static void cluster_event(struct controller *c, const struct cluster *old, const
 
 static bool cluster_fill_status(struct cluster *n, const struct look *l) {
 	char text[MESSAGE_MAX];
-	struct cluster_status *s = n->status ? n->status : (n->status = calloc(1, sizeof(*n->status)));
-	if (!s)
-		return false;
+	struct cluster_status *s = n->status;
 	s->replicas = API_I64((int64_t)l->exist);
 	s->ready_replicas = API_I64((int64_t)l->ready);
 	if (!s->selector && !(s->selector = strf(CLUSTER_LABEL "=%s", n->meta.name)))
@@ -550,7 +548,7 @@ static void cluster_advance(struct work *w, const struct cluster *cl) {
 	members_shrink(l);
 	gang_place(l);
 	members_keep_alike(l);
-	struct cluster *n = api_copy(&api_kind_cluster, cl);
+	struct cluster *n = api_copy_with_status(&api_kind_cluster, cl);
 	if (n && cluster_fill_status(n, l))
 		cluster_patch_status(w, cl, n);
 	else

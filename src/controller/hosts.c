@@ -322,12 +322,9 @@ static bool host_wants_ready(const struct controller *c, const struct host *h, c
 
 static void host_patch_ready(struct work *w, const struct host *h, const char *status, const char *reason,
                              const char *msg) {
-	struct host *n = api_copy(&api_kind_host, h);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status ||
-	    api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", status, reason, msg,
-	                      h->meta.generation.v, now_realtime_us()) < 0)
+	struct host *n = api_copy_with_status(&api_kind_host, h);
+	if (!n || api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", status, reason, msg,
+	                            h->meta.generation.v, now_realtime_us()) < 0)
 		work_fail_oom(w);
 	else if (work_patch_status(w, &api_kind_host, h, n, WORK_NO_THEN))
 		kube_event(controller_recorder(work_controller(w)), &api_kind_host, h,

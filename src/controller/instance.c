@@ -129,15 +129,13 @@ static void instance_wait_for_gang(struct work *w, struct instance *n) {
 	const struct api_condition *s =
 		cl && cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, "Scheduled")
 				 : NULL;
+	const char *reason = "Gathering", *message = "waits until all members of its Cluster can be placed";
 	if (s && streq(s->status, "False")) {
-		instance_set_condition(n, "Scheduled", "False", s->reason, "%s", s->message ? s->message : "");
-		instance_set_condition(n, "Ready", "False", s->reason, "%s", s->message ? s->message : "");
-	} else {
-		instance_set_condition(n, "Scheduled", "False", "Gathering",
-		                       "waits until all members of its Cluster can be placed");
-		instance_set_condition(n, "Ready", "False", "Gathering",
-		                       "waits until all members of its Cluster can be placed");
+		reason = s->reason;
+		message = s->message ? s->message : "";
 	}
+	instance_set_condition(n, "Scheduled", "False", reason, "%s", message);
+	instance_set_condition(n, "Ready", "False", reason, "%s", message);
 }
 
 /* Finds and keeps a seat for an instance that belongs to no gang. NULL: there is none, and H says why. */
@@ -316,11 +314,9 @@ static void instance_set_not_placed(struct instance *n) {
 /* The instance gets neither addresses nor a host: its seat is given back, and its status says why. */
 static void instance_hold_back(struct work *w, const struct instance *i, const struct hindrance *h) {
 	const struct decision none = {.host = ""};
-	struct instance *n = api_copy(&api_kind_instance, i);
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
 	seats_drop(seats_of(work_controller(w)), i);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status) {
+	if (!n) {
 		work_fail_oom(w);
 		api_free(&api_kind_instance, n);
 		return;
@@ -362,11 +358,8 @@ static bool instance_is_admitted(struct work *w, const struct instance *i, const
 
 /* The instance has all its addresses. Writes them into its status, and the host of D if D names one. */
 static void instance_settle(struct work *w, const struct instance *i, const struct decision *d) {
-	struct instance *n = api_copy(&api_kind_instance, i);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (!n || !n->status || !instance_fill_addresses(w, n) ||
-	    (*d->host && string_set(&n->status->host, d->host) < 0)) {
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
+	if (!n || !instance_fill_addresses(w, n) || (*d->host && string_set(&n->status->host, d->host) < 0)) {
 		work_fail_oom(w);
 		api_free(&api_kind_instance, n);
 		return;
@@ -424,7 +417,7 @@ static void instance_keep(struct work *w, const struct instance *i) {
 	}
 	if (!reason)
 		return; /* the answers cause the next look */
-	struct instance *n = api_copy(&api_kind_instance, i);
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
 	if (!n || !instance_fill_addresses(w, n)) {
 		work_fail_oom(w);
 		api_free(&api_kind_instance, n);

@@ -51,10 +51,8 @@ static int pool_set_conditions(const struct controller *c, const struct addressp
 
 static void pool_update_status(struct work *w, const struct addresspool *p) {
 	const struct controller *c = work_controller(w);
-	struct addresspool *n = api_copy(&api_kind_addresspool, p);
-	if (n && !n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (n && n->status && pool_set_conditions(c, p, n) >= 0) {
+	struct addresspool *n = api_copy_with_status(&api_kind_addresspool, p);
+	if (n && pool_set_conditions(c, p, n) >= 0) {
 		n->status->used = API_I64(addresses_used(addresses_of(c), p->meta.name));
 		n->status->total = API_I64(addresspool_total(p->spec));
 		work_patch_status(w, &api_kind_addresspool, p, n, WORK_NO_THEN);

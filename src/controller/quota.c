@@ -236,11 +236,7 @@ void quotas_release_gang(struct quotas *q, const struct api_meta *cluster) {
 /* ---- status ---- */
 
 static int quota_set_status(struct tenantquota *n, const struct resources *used) {
-	if (!n->status)
-		n->status = calloc(1, sizeof(*n->status));
-	if (n->status && !n->status->used)
-		n->status->used = calloc(1, sizeof(*n->status->used));
-	if (!n->status || !n->status->used)
+	if (!n->status->used && !(n->status->used = calloc(1, sizeof(*n->status->used))))
 		return -ENOMEM;
 	tenantquota_set_used(n->status->used, used);
 	const struct resources limits = tenantquota_limits(n->spec);
@@ -257,7 +253,7 @@ static void quota_reconcile(struct work *w, const void *obj) {
 	const struct tenantquota *t = obj;
 	if (!t || t->meta.deletion_timestamp)
 		return;
-	struct tenantquota *n = api_copy(&api_kind_tenantquota, t);
+	struct tenantquota *n = api_copy_with_status(&api_kind_tenantquota, t);
 	if (n && quota_set_status(n, &tenant_get(q, t->meta.ns)->used) >= 0)
 		work_patch_status(w, &api_kind_tenantquota, t, n, WORK_NO_THEN);
 	else

@@ -16,8 +16,6 @@ static int peers_fill_status(struct edgepeer *p, const char *fault, const char *
 		snprintf(msg, sizeof(msg), "the session with %s is in state %s", edge_neighbor(p),
 		         s->state[0] ? s->state : "unknown");
 	}
-	if (!p->status && !(p->status = calloc(1, sizeof(*p->status))))
-		return error_oom(err);
 	p->status->received = API_I64(s->received);
 	p->status->announced = API_I64(s->announced);
 	if (string_set(&p->status->state, s->state[0] ? s->state : "Unknown") < 0 ||
@@ -38,7 +36,7 @@ static int report_one(struct edge *e, const struct edgepeer *p, const struct bgp
 	/* The peer appeared after this look began; the next look knows its session. */
 	if (!fault && !session)
 		return 0;
-	struct edgepeer *now = api_copy(&api_kind_edgepeer, p);
+	struct edgepeer *now = api_copy_with_status(&api_kind_edgepeer, p);
 	if (!now)
 		return error_oom(err);
 	/* If this write is lost, the next report repeats it. */

@@ -78,9 +78,8 @@ static int fabric_host_create(struct fabric *f, struct error *err) {
 /* FAULT says why the host is not ready; NULL if it is. */
 static int fabric_host_fill_status(const struct fabric *f, struct host *h, const char *fault) {
 	char boot[64];
-	struct host_status *s = h->status ? h->status : calloc(1, sizeof(*s));
-	h->status = s;
-	if (!s || (!s->capacity && !(s->capacity = calloc(1, sizeof(*s->capacity)))))
+	struct host_status *s = h->status;
+	if (!s->capacity && !(s->capacity = calloc(1, sizeof(*s->capacity))))
 		return -ENOMEM;
 	boot_id(boot);
 	host_capacity_set(s->capacity, &f->c.capacity);
@@ -98,7 +97,7 @@ static int fabric_host_fill_status(const struct fabric *f, struct host *h, const
 
 /* Returns 0 if a request is under way, -EALREADY if the status is correct already. */
 static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
-	struct host *now = api_copy(&api_kind_host, have);
+	struct host *now = api_copy_with_status(&api_kind_host, have);
 	int r = now && fabric_host_fill_status(f, now, fault) >= 0
 	                ? kube_patch_status(f->c.client, &api_kind_host, have, now,
 	                                    KUBE_CALL(fabric_host_on_done, f, &f->host_request), err)

@@ -59,13 +59,11 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 
 struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
                                 const char *reason, const char *message) {
-	struct instance *n = api_copy(&api_kind_instance, inst);
-	struct instance_status *st = n ? n->status : NULL;
+	struct instance *n = api_copy_with_status(&api_kind_instance, inst);
 
 	if (!n)
 		return NULL;
-	if (!st && !(st = n->status = calloc(1, sizeof(*st))))
-		goto failed;
+	struct instance_status *st = n->status;
 	if (string_set(&st->phase, phase) < 0)
 		goto failed;
 	if (restarts)
