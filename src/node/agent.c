@@ -66,10 +66,7 @@ static int record_compare(const struct record *a, const struct record *b) {
 RB_GENERATE_INTERNAL(records, record, entry, record_compare, _unused_ static);
 
 static struct record *record_find(struct agent *a, const char *id) {
-	struct record key;
-
-	snprintf(key.id, sizeof(key.id), "%s", id);
-	return RB_FIND(records, &a->records, &key);
+	return TREE_FIND_STRING(record, &a->records, entry, id, id);
 }
 
 /* The Instance with that id, if it belongs to this host. */

@@ -26,10 +26,7 @@ static int guest_compare(const struct guest *a, const struct guest *b) {
 RB_GENERATE(guests, guest, entry, guest_compare)
 
 struct guest *hypervisor_find(const struct hypervisor *h, const char *uid) {
-	struct guest key;
-
-	snprintf(key.uid, sizeof(key.uid), "%s", uid);
-	return RB_FIND(guests, (struct guests *)&h->all, &key);
+	return TREE_FIND_STRING(guest, &h->all, entry, uid, uid);
 }
 
 void guest_free(struct guest *i) {
