@@ -2,15 +2,11 @@
 
 /* Files of images: which are accepted, and which are refused. */
 
-#include "base/testing.h"
+#include "vm/testing.h"
 
 #include <errno.h>
 
-#include "base/util.h"
 #include "vm/image.h"
-
-static struct error error;
-static char dir[64];
 
 static char *put(const char *name, const void *data, size_t len, mode_t mode) {
 	char *path = strf("%s/%s", dir, name);
@@ -55,17 +51,6 @@ static void images(void **state) {
 	_free_ char *external = put("external", qcow2, sizeof(qcow2), 0644);
 	assert_int_equal(image_check_disk(external, VM_FORMAT_QCOW2, &size, &error), -EINVAL);
 	assert_non_null(strstr(error.msg, "external data file"));
-}
-
-static int setup(void **state) {
-	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/nacre-test-image-%d", getpid());
-	return mkdir_p(dir, 0755, &error);
-}
-
-static int teardown(void **state) {
-	(void)state;
-	return remove_tree(dir, &error);
 }
 
 int main(void) {

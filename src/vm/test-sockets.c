@@ -2,7 +2,7 @@
 
 /* The console, the control socket, and the descriptors that the agent passes. */
 
-#include "base/testing.h"
+#include "vm/testing.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,14 +13,10 @@
 
 #include "base/listen.h"
 #include "base/loop.h"
-#include "base/util.h"
 #include "vm/console.h"
 #include "vm/control.h"
 #include "vm/fds.h"
 #include "vm/status.h"
-
-static struct error error;
-static char dir[64];
 
 /* Runs the loop until nothing is left to do. */
 static void turn(sd_event *loop) {
@@ -204,17 +200,6 @@ static void descriptors_are_given(void **state) {
 	/* Nobody has passed descriptors to this process. */
 	struct vm_fds f;
 	assert_int_equal(vm_fds_take(&f, &error), -EBADF);
-}
-
-static int setup(void **state) {
-	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/nacre-test-sockets-%d", getpid());
-	return mkdir_p(dir, 0755, &error);
-}
-
-static int teardown(void **state) {
-	(void)state;
-	return remove_tree(dir, &error);
 }
 
 int main(void) {
