@@ -8,6 +8,7 @@
  * The struct has no pointers: copy it freely.
  */
 
+#include "api/resources.h"
 #include "node/instnet.h"
 #include "vm/config.h"
 
@@ -16,7 +17,8 @@
 /* clang-format off */
 #define GUEST_SPEC_FIELDS(F, T) \
 	F(T, flag, running, "running") \
-	/* The machine as the API describes it: name, uuid (the Instance's status.id), size, how its image boots, the image's \
+	F(T, obj, size, "size", resources) /* what it was placed with */ \
+	/* The machine as the API describes it: name, uuid (the Instance's status.id), how its image boots, the image's \
 	 * words for its kernel. The parts fill in the rest when they start the machine (node/part.h). */ \
 	F(T, obj, vm, "vm", vm_config) \
 	F(T, obj, net, "net", instnet_spec) \
@@ -26,6 +28,7 @@
 	F(T, text, initrd, "initrd", VM_PATH_MAX) /* "" = none */ \
 	F(T, text, disk, "disk", VM_PATH_MAX)     /* with any other boot */
 /* clang-format on */
+extern const struct jt_table jt_resources;
 JT_DECLARE(guest_spec, GUEST_SPEC_FIELDS)
 
 bool guest_spec_equal(const struct guest_spec *a, const struct guest_spec *b);

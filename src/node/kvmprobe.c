@@ -127,8 +127,8 @@ static int boot(const struct kvmprobe_config *c, struct machine *p, struct error
 	jt_init(&jt_guest_spec, &s);
 	snprintf(s.vm.name, sizeof(s.vm.name), "nacre/" NAME);
 	snprintf(s.vm.uuid, sizeof(s.vm.uuid), ID);
-	s.vm.vcpus = 2;
-	s.vm.memory_mib = 64;
+	s.size.v[RESOURCE_vcpus] = 2;
+	s.size.v[RESOURCE_memory_mib] = 64;
 	s.vm.boot = VM_BOOT_BIOS;
 	s.vm.image_format = VM_FORMAT_RAW;
 	snprintf(s.disk, sizeof(s.disk), "%s", p->disk);

@@ -18,8 +18,7 @@ static int machine_desire(const struct part_source *s, struct guest_spec *spec, 
 		return error_set(err, ENAMETOOLONG, "namespace and name together have more than %d characters",
 		                 VM_NAME_MAX - 1);
 	spec->running = !inst->spec->running.set || inst->spec->running.v;
-	spec->vm.vcpus = inst->status->vcpus.v;
-	spec->vm.memory_mib = inst->status->memory_mib.v;
+	spec->size = instance_size(inst->status);
 	return 0;
 }
 
@@ -94,6 +93,8 @@ static int machine_configure(struct guest_look *l, struct error *err) {
 	l->container.program = l->host->program;
 	l->container.user = l->user;
 	l->container.file_max = VM_OWN_FILE_MAX;
+	l->vm.vcpus = l->spec->size.v[RESOURCE_vcpus];
+	l->vm.memory_mib = l->spec->size.v[RESOURCE_memory_mib];
 	l->vm.accel = l->host->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG;
 	l->vm.uid = l->vm.gid = l->user;
 	int r = l->vm.boot == VM_BOOT_KERNEL ? put_cmdline(l, err) : 0;

@@ -147,6 +147,8 @@ static void fill_spec(struct guest_spec *s) {
 	snprintf(s->image, sizeof(s->image), "lab");
 	snprintf(s->kernel, sizeof(s->kernel), "%s/image", dir);
 	s->running = true;
+	s->size.v[RESOURCE_vcpus] = 1;
+	s->size.v[RESOURCE_memory_mib] = 64;
 	OK(mac_parse("02:00:00:00:00:05", &s->net.mac, &error));
 	s->net.ip = addr("2001:db8::5");
 	s->net.net = pfx("2001:db8:1:1::/64");
@@ -200,7 +202,7 @@ static void one_guest_whoever_cannot_watch(void **state) {
 		assert_int_equal(containers(&pid), 1);
 		fail_watching = false;
 		watch_successes = 0;
-		spec.vm.memory_mib++;
+		spec.size.v[RESOURCE_memory_mib]++;
 		OK(hypervisor_put(h, &spec, &error));
 		RUN_UNTIL(loop, watch_successes > 0);
 		expect_watched(loop, h, first);
@@ -658,8 +660,25 @@ static void disks_of_known_instances_are_kept(void **state) {
 	sd_event_unref(loop);
 }
 
+/* A new row of RESOURCES is part of what a guest must be. */
+static void each_resource_counts(void **state) {
+	struct guest_spec a, b;
+
+	(void)state;
+	jt_init(&jt_guest_spec, &a);
+	jt_init(&jt_guest_spec, &b);
+	assert_true(guest_spec_equal(&a, &b));
+	RESOURCES_FOREACH (i) {
+		b.size.v[i] = 7;
+		assert_false(guest_spec_equal(&a, &b));
+		a.size.v[i] = 7;
+		assert_true(guest_spec_equal(&a, &b));
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_resource_counts),
 		cmocka_unit_test(one_guest_whoever_cannot_watch),
 		cmocka_unit_test(one_guest_however_few_descriptors),
 		cmocka_unit_test(guest_is_found_by_its_group),
