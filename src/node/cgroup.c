@@ -19,6 +19,7 @@
 #define PERIOD_US       100000
 #define PROC_CGROUP_MAX 65536
 #define WAIT_MS         50 /* for killed processes to end, in all hierarchies together */
+#define MAKE_TRIES      100
 
 struct hierarchy {
 	char *mount;
@@ -224,11 +225,10 @@ static int pass_controllers(const struct hierarchy *h, const char *dir, struct e
 	return r;
 }
 
-static int make_parent(const struct hierarchy *h, const char *dir, struct error *err) {
-	int r = mkdir(dir, 0755) < 0 && errno != EEXIST ? error_errno(err, errno, "make control group `%s`", dir) : 0;
+/* The parent already holds a group, so it can't be removed meanwhile. Several agents may do this at once. */
+static int configure_parent(const struct hierarchy *h, const char *dir, struct error *err) {
+	int r = h->cpuset ? copy_cpuset(h->mount, dir, err) : 0;
 
-	if (r >= 0 && h->cpuset)
-		r = copy_cpuset(h->mount, dir, err);
 	if (r >= 0 && h->v2)
 		r = pass_controllers(h, h->mount, err);
 	if (r >= 0)
@@ -317,22 +317,25 @@ static void kill_all(const char *dir, const char *name) {
 	}
 }
 
-/*
- * The parent group is removed with the last group in it. Whoever makes or removes a group holds this lock, in any
- * process and any agent, so that nobody enters a group that has no processors and no controllers yet. Only root can
- * open the file: whoever can open a file can lock it, and so stop all starts and removals.
- */
-static int lock_parents(int *ret_fd, struct error *err) {
-	return lock_path(CGROUP_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW, true, ret_fd, err);
-}
-
+/* Removes the parent group if it holds no group. */
 static void remove_parent(const struct hierarchy *h) {
 	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount);
-	_close_ int lock = -1;
 
-	/* If the parent stays, it is removed together with the next group. */
-	if (parent && lock_parents(&lock, NULL) >= 0)
+	if (parent)
 		rmdir(parent);
+}
+
+/* Makes group DIR, and PARENT if it is missing. Another agent may remove PARENT before DIR is in it. */
+static int make_dirs(const char *parent, const char *dir, struct error *err) {
+	for (int tries = 0; tries < MAKE_TRIES; tries++) {
+		if (mkdir(parent, 0755) < 0 && errno != EEXIST)
+			return error_errno(err, errno, "make control group `%s`", parent);
+		if (mkdir(dir, 0755) == 0)
+			return 0;
+		if (errno != ENOENT)
+			break;
+	}
+	return error_errno(err, errno, "make control group `%s`", dir);
 }
 
 /* -EBUSY: at DEADLINE something was still in the group, after a SIGKILL. */
@@ -363,18 +366,12 @@ static int make_one(const struct hierarchy *h, const char *name, const struct cg
 	if (!parent || !dir)
 		return error_oom(err);
 	int r = remove_one(h, name, deadline, err);
-	if (r < 0)
-		return r;
-	_close_ int lock = -1;
-	r = lock_parents(&lock, err);
 	if (r >= 0)
-		r = make_parent(h, parent, err);
-	if (r >= 0 && mkdir(dir, 0755) < 0)
-		r = error_errno(err, errno, "make control group `%s`", dir);
-	lock = safe_close(lock);
-	if (r < 0)
-		return r;
-	r = h->cpuset ? copy_cpuset(parent, dir, err) : 0;
+		r = make_dirs(parent, dir, err);
+	if (r >= 0)
+		r = configure_parent(h, parent, err);
+	if (r >= 0 && h->cpuset)
+		r = copy_cpuset(parent, dir, err);
 	if (r >= 0)
 		r = h->v2 ? limit_v2(h, dir, limits, err) : limit_v1(h, dir, limits, err);
 	return r;

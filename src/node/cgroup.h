@@ -6,6 +6,10 @@
  * hierarchy for every few controllers, version 2 has one hierarchy for all; a host may have both. The groups are
  * outside the agent's own group, so a guest survives when the agent's service or Pod is ended by its group.
  *
+ * MOUNT/nacre is made with the first group and removed with the last one. All agents of one kernel share it, and they
+ * need no lock: the kernel doesn't remove MOUNT/nacre while a group is in it. So an agent first makes its group, and
+ * then gives MOUNT/nacre, whoever made it, what groups need.
+ *
  * Which controller is in which hierarchy is read once. A controller that the host doesn't offer limits nothing;
  * cgroups_missing() names it. References: cgroups(7); the kernel's Documentation/admin-guide/cgroup-v2.rst and
  * cgroup-v1/.
@@ -18,8 +22,6 @@
 #include "base/error.h"
 
 #define CGROUP_PARENT "nacre"
-/* Locked while MOUNT/nacre is made or removed, by all agents that have this /run. The lock is never held for long. */
-#define CGROUP_LOCK "/run/nacre-cgroup.lock"
 
 enum cgroup_controller {
 	CGROUP_MEMORY = 1,
