@@ -76,7 +76,10 @@ struct access_rule {
 	const char *says;
 	/* 0: the write is allowed; -EPERM: it isn't, and ERR says why. */
 	int (*check)(const struct access_write *w, struct error *err);
-	/* True if the write is allowed. admission.c declares its variables, such as variables.host. */
+	/*
+	 * True if the write is allowed. admission.c declares its variables, such as variables.host. A limit of a string
+	 * is in bytes, as in C: CEL's size() of a string counts characters, so a rule uses size(bytes(…)).
+	 */
 	const char *cel;
 };
 

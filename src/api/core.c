@@ -166,8 +166,8 @@ static const struct access_rule event_rules[] = {
          "(!has(object.involvedObject.namespace) || object.involvedObject.namespace == '')"},
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record only short Events, about one object", check_short,
          "['message', 'reason', 'type', 'action', 'reportingComponent', 'reportingInstance'].all(k, "
-         "!(k in object) || size(object[k]) <= 1024) && !has(object.related) && "
-         "object.involvedObject.all(k, size(object.involvedObject[k]) <= 253)"},
+         "!(k in object) || size(bytes(object[k])) <= 1024) && !has(object.related) && "
+         "object.involvedObject.all(k, size(bytes(object.involvedObject[k])) <= 253)"},
 	{0},
 };
 static const struct api_access event_access = {
@@ -208,8 +208,8 @@ static int check_values(const struct access_write *w, struct error *err) {
 }
 
 static const struct access_rule lease_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 characters",
-         check_values, "object.spec.all(k, size(string(object.spec[k])) <= 253)"},
+	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 bytes",
+         check_values, "object.spec.all(k, size(bytes(string(object.spec[k]))) <= 253)"},
 	{0},
 };
 static const struct api_access lease_access = {

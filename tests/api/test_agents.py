@@ -170,7 +170,10 @@ def test_lease(placed):
     allowed(ask("PATCH", f"{LEASES}/host-h1", {"spec": {"leaseDurationSeconds": 5}}))
     refused(ask("POST", LEASES, lease("host-h2")))
     refused(ask("POST", LEASES, lease("nacre-controller")))
-    refused(ask("PATCH", f"{LEASES}/host-h1", {"spec": {"holderIdentity": "x" * 254}}))
+    for character in "xé😀":
+        n = 253 // len(character.encode())
+        allowed(ask("PATCH", f"{LEASES}/host-h1", {"spec": {"holderIdentity": character * n}}))
+        refused(ask("PATCH", f"{LEASES}/host-h1", {"spec": {"holderIdentity": character * (n + 1)}}))
     a = ask("PATCH", f"{LEASES}/host-h1", {"spec": {"preferredHolder": "x" * 254}})
     assert a.status == 403 or (a.status == 200 and "xxx" not in a.text), a.text  # a kube-apiserver drops this field
     refused(ask("DELETE", f"{LEASES}/host-h1"))
@@ -365,6 +368,11 @@ def test_events(placed):
     for more in ({"reportingComponent": "x" * 1025}, {"action": "x" * 1025}, {"related": {"kind": "Host", "name": "h1"}},
                  {"involvedObject": {"fieldPath": "x" * 254}}):
         refused(ask("PATCH", name, more))
+    for character in "xé😀":
+        n = 1024 // len(character.encode())
+        allowed(ask("PATCH", name, {"message": character * n}))
+        refused(ask("PATCH", name, {"message": character * (n + 1)}))
+        refused(ask("PATCH", name, {"involvedObject": {"fieldPath": character * (253 // len(character.encode()) + 1)}}))
     # An Event belongs in the namespace of its object.
     of_both = event("h1")
     of_both["involvedObject"]["namespace"] = "default"
