@@ -198,7 +198,8 @@ static void on_heartbeat(const struct error *err, void *userdata) {
 	fabric_say(userdata, SUBJECT_HEARTBEAT, err);
 }
 
-static int fabric_start(struct fabric *f, struct error *err) {
+void fabric_heartbeat_start(struct fabric *f) {
+	struct error err = {0};
 	char lease[KUBE_LEASE_NAME_MAX];
 	struct kube_heartbeat_options ho = {.ns = KUBE_SYSTEM_NS,
 	                                    .name = kube_host_lease_name(f->c.host, lease),
@@ -206,6 +207,11 @@ static int fabric_start(struct fabric *f, struct error *err) {
 	                                    .duration_s = f->c.lease_s,
 	                                    .state = on_heartbeat,
 	                                    .userdata = f};
+	if (!f->heartbeat && kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, &err) < 0)
+		fabric_say(f, SUBJECT_HEARTBEAT, &err);
+}
+
+static int fabric_start(struct fabric *f, struct error *err) {
 	/* The first look starts FRR, which may take long; until then the heartbeat already runs. */
 	int r = underlay_prepare(&f->underlay, &f->c.underlay, err);
 	if (r >= 0)
@@ -214,8 +220,6 @@ static int fabric_start(struct fabric *f, struct error *err) {
 		r = start_overlay(f, err);
 	if (r >= 0)
 		r = fabric_host_start(f, err);
-	if (r >= 0)
-		r = kube_heartbeat_new(&f->heartbeat, f->c.client, &ho, err);
 	if (r >= 0 && loop_timer(f->c.loop, &f->tick, 0, fabric_on_tick, f) < 0)
 		r = error_oom(err);
 	if (r >= 0)

@@ -3,9 +3,12 @@
 /*
  * The Host object. It is created with role and vtep when it is missing. While the host is well, its status is kept up
  * to date: capacity, version, boot and the Ready condition. Metadata and later changes of the spec belong to the
- * operator; neither API server lets an agent write them (docs/apiserver.md). The controller sets Ready to Unknown when
- * heartbeats stop; once we are back, we correct that. The controller also writes Ready when an older Host has our VTEP;
- * we leave that condition until the controller removes it.
+ * operator; neither API server lets an agent write them (docs/apiserver.md). The controller also writes Ready when an
+ * older Host has our VTEP; we leave that condition until the controller removes it.
+ *
+ * The controller sets Ready to Unknown when heartbeats stop, and to True when they resume. An agent that has just
+ * started doesn't know yet that all is well, so its heartbeat begins only when Ready is not Unknown any more, and until
+ * then it sets Ready to False. A Ready=True that the agent before it has written stays.
  */
 
 #include <string.h>
@@ -16,6 +19,21 @@
 
 #define CONFLICT_US (100 * USEC_PER_MSEC)
 #define RETRY_US    USEC_PER_SEC
+
+struct ready {
+	bool well;
+	const char *reason, *message;
+};
+
+#define REASON_READY "AgentReady"
+static const struct ready ready_well = {true, REASON_READY,
+                                        "the agent follows the API and keeps the overlay up to date"};
+static const struct ready ready_starting = {false, "AgentStarting",
+                                            "the agent has started and is still looking at its host"};
+
+static const struct api_condition *fabric_host_ready(const struct host *h) {
+	return h->status ? api_condition_find(h->status->conditions.v, h->status->conditions.n, "Ready") : NULL;
+}
 
 /* The boot id differs after each boot of the machine. */
 static void boot_id(char out[static 64]) {
@@ -75,8 +93,7 @@ static int fabric_host_create(struct fabric *f, struct error *err) {
 	return r;
 }
 
-/* FAULT says why the host is not ready; NULL if it is. */
-static int fabric_host_fill_status(const struct fabric *f, struct host *h, const char *fault) {
+static int fabric_host_fill_status(const struct fabric *f, struct host *h, const struct ready *ready) {
 	char boot[64];
 	struct host_status *s = h->status;
 	if (!s->capacity && !(s->capacity = calloc(1, sizeof(*s->capacity))))
@@ -86,19 +103,17 @@ static int fabric_host_fill_status(const struct fabric *f, struct host *h, const
 	if (string_set(&s->version, NACRE_VERSION) < 0 || string_set(&s->boot_id, boot) < 0)
 		return -ENOMEM;
 	/* Only the controller writes and removes the condition that another Host has our VTEP. */
-	const struct api_condition *is = api_condition_find(s->conditions.v, s->conditions.n, "Ready");
+	const struct api_condition *is = fabric_host_ready(h);
 	if (is && streq(is->reason, HOST_VTEP_CONFLICT))
 		return 0;
-	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", fault ? "False" : "True",
-	                         fault ? "OptionsDiffer" : "AgentReady",
-	                         fault ? fault : "the agent follows the API and keeps the overlay up to date",
-	                         h->meta.generation.v, now_realtime_us());
+	return api_condition_set(&s->conditions.v, &s->conditions.n, "Ready", ready->well ? "True" : "False",
+	                         ready->reason, ready->message, h->meta.generation.v, now_realtime_us());
 }
 
 /* Returns 0 if a request is under way, -EALREADY if the status is correct already. */
-static int patch_status(struct fabric *f, const struct host *have, const char *fault, struct error *err) {
+static int patch_status(struct fabric *f, const struct host *have, const struct ready *ready, struct error *err) {
 	struct host *now = api_copy_with_status(&api_kind_host, have);
-	int r = now && fabric_host_fill_status(f, now, fault) >= 0
+	int r = now && fabric_host_fill_status(f, now, ready) >= 0
 	                ? kube_patch_status(f->c.client, &api_kind_host, have, now,
 	                                    KUBE_CALL(fabric_host_on_done, f, &f->host_request), err)
 	                : error_oom(err);
@@ -117,15 +132,17 @@ static int fabric_host_settle(struct fabric *f, const struct host *have, struct 
 		          "Host or start the agent with other options",
 		          f->c.host, have->spec->role, have->spec->vtep, f->c.role, vtep);
 		struct error lost = {0};
-		(void)!patch_status(f, have, err->msg, &lost);
+		(void)!patch_status(f, have, &(struct ready){false, "OptionsDiffer", err->msg}, &lost);
 		return -EADDRNOTAVAIL;
 	}
 	snprintf(f->uid, sizeof(f->uid), "%s", have->meta.uid ? have->meta.uid : "");
 	/* Ready only once underlay and overlay are correct, and the host can do its work. */
-	if (!f->joined || !f->started || (f->c.able && !f->c.able(f->c.userdata)))
+	const bool well = f->joined && f->started && (!f->c.able || f->c.able(f->c.userdata));
+	const struct api_condition *is = fabric_host_ready(have);
+	if (!well && (!is || streq(is->reason, REASON_READY)))
 		return 0;
-	int r = patch_status(f, have, NULL, err);
-	f->registered |= r == -EALREADY;
+	int r = patch_status(f, have, well ? &ready_well : &ready_starting, err);
+	f->registered |= well && r == -EALREADY;
 	return r == -EALREADY ? 0 : r;
 }
 
@@ -134,6 +151,9 @@ void fabric_host_ensure(struct fabric *f) {
 	if (f->host_request || !kube_cache_synced(f->hosts) || f->host_waits)
 		return;
 	const struct host *have = kube_cache_get(f->hosts, NULL, f->c.host);
+	const struct api_condition *is = have ? fabric_host_ready(have) : NULL;
+	if (!is || !streq(is->status, "Unknown"))
+		fabric_heartbeat_start(f);
 	if (fabric_host_settle(f, have, &err) < 0)
 		fabric_say(f, SUBJECT_HOST, &err);
 }

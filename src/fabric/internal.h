@@ -24,9 +24,9 @@ struct fabric {
 	struct fabric_config c;
 	struct underlay underlay;
 	struct overlay *overlay;
-	struct kube_cache *endpoints; /* names only */
-	struct kube_cache *hosts;     /* only the object of this host */
-	struct kube_heartbeat *heartbeat;
+	struct kube_cache *endpoints;     /* names only */
+	struct kube_cache *hosts;         /* only the object of this host */
+	struct kube_heartbeat *heartbeat; /* NULL: it has not begun */
 	struct bgp_watch *bgp;
 	struct jobs *jobs;
 	struct job *look; /* the look at the underlay under way; NULL: none */
@@ -46,6 +46,9 @@ struct fabric {
 
 /* Reports ERR (NULL: all is well) for WHAT to the user, unless that was the last report for WHAT. */
 void fabric_say(struct fabric *f, enum subject what, const struct error *err);
+
+/* fabric.c: begins the heartbeat if it has not begun. */
+void fabric_heartbeat_start(struct fabric *f);
 
 /* host.c: creates the Host object and keeps its status correct. */
 int fabric_host_start(struct fabric *f, struct error *err) _must_use_;

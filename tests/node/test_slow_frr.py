@@ -2,12 +2,13 @@
 """FRR can't be started for a while, and the host still renews its lease."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import time
 
-from nodelib import Renewals, cloud, images, run, until  # noqa: F401 (two are fixtures)
+from nodelib import GROUP, Renewals, UnixConnection, cloud, images, run, until  # noqa: F401 (two are fixtures)
 
 LEASE_S = 3
 HELD_S = 15
@@ -52,6 +53,52 @@ def test_an_agent_starts_while_frr_takes_long(cloud):
     renewals.check(LEASE_S)
 
 
+def test_a_lost_host_is_ready_only_when_its_agent_is(cloud):
+    """Its heartbeat is back long before FRR runs, and nothing may be placed on it until then."""
+    cloud.restart_node(f"--lease-seconds={LEASE_S}")
+    slow = slow_bgpd(cloud)
+    before = bgpd(cloud)
+    cloud.kill("node")
+    kill_bgpd(cloud)
+    until("the host is lost", lambda: ready(host(cloud)) == ("Unknown", "HeartbeatLost"))
+    since = host(cloud)["metadata"]["resourceVersion"]
+    cloud.start_node(*slow)
+    until("the heartbeat is back", lambda: ready(host(cloud))[0] != "Unknown")
+    renewals = Renewals(cloud)
+    until("the lease is renewed", lambda: renewals.look() or len(renewals.times) > 2)
+    # The controller writes this if it finds the host lost and back before it has seen what the agent wrote.
+    was = host(cloud)
+    (condition,) = was["status"]["conditions"]
+    condition.update(status="True", reason="HeartbeatResumed")
+    status, _ = cloud.request("PUT", f"{GROUP}/hosts/h1/status", was)
+    assert status == 200
+    until("the agent has corrected it", lambda: ready(host(cloud)) == ("False", "AgentStarting"))
+    assert bgpd(cloud) == before
+    until("the host is ready", lambda: renewals.look() or ready(host(cloud))[0] == "True")
+    assert bgpd(cloud) != before
+    assert [r for _, r in changes(cloud, since)] == ["AgentStarting", "HeartbeatResumed", "AgentStarting", "AgentReady"]
+    renewals.check(LEASE_S)
+    cloud.restart_node()
+
+
+def host(cloud):
+    return cloud.request("GET", f"{GROUP}/hosts/h1")[1]
+
+
+def ready(obj):
+    (c,) = obj["status"]["conditions"]
+    return c["status"], c["reason"]
+
+
+def changes(cloud, since):
+    """What Ready of the Host has been since a resourceVersion, each state once."""
+    c = UnixConnection(cloud.sock)
+    c.request("GET", f"{GROUP}/hosts?watch=1&timeoutSeconds=1&resourceVersion={since}")
+    states = [ready(json.loads(line)["object"]) for line in c.getresponse()]
+    c.close()
+    return [s for n, s in enumerate(states) if n == 0 or s != states[n - 1]]
+
+
 def bgpd(cloud):
     with open(f"{cloud.dir}/h1/frr-underlay/bgpd.pid") as f:
         return int(f.read())
@@ -68,7 +115,8 @@ def kill_bgpd(cloud):
 
 def slow_bgpd(cloud):
     """A command that runs another one for which bgpd takes long to start. Mounts of namespaces reach all others."""
-    shutil.copy("/usr/lib/frr/bgpd", f"{cloud.dir}/bgpd")
+    if not os.path.exists(f"{cloud.dir}/bgpd"):  # else it may run
+        shutil.copy("/usr/lib/frr/bgpd", f"{cloud.dir}/bgpd")
     wrapper = f"{cloud.dir}/slow-bgpd"
     with open(wrapper, "w") as f:
         f.write(f'#!/bin/sh\nsleep {STARTS_S}\nexec {cloud.dir}/bgpd "$@"\n')
