@@ -49,7 +49,7 @@ int jr_peek(struct jr *r) {
 	}
 }
 
-static int enter(struct jr *r, char open, const char *what) {
+static int jr_enter(struct jr *r, char open, const char *what) {
 	if (r->failed)
 		return r->failed;
 	skip_ws(r);
@@ -64,11 +64,11 @@ static int enter(struct jr *r, char open, const char *what) {
 }
 
 int jr_object(struct jr *r) {
-	return enter(r, '{', "expected an object");
+	return jr_enter(r, '{', "expected an object");
 }
 
 int jr_array(struct jr *r) {
-	return enter(r, '[', "expected a list");
+	return jr_enter(r, '[', "expected a list");
 }
 
 /* Before a member or element: returns 1 if one follows, 0 if CLOSE follows. */
@@ -157,7 +157,7 @@ static size_t utf8_len(const char *p, const char *end) {
 	return n;
 }
 
-static int escape(struct jr *r) {
+static int jr_escape(struct jr *r) {
 	static const char letters[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
 	                                  ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
 	bool ok = true;
@@ -241,7 +241,7 @@ int jr_string(struct jr *r, const char **ret, size_t *ret_len) {
 			escaped = true;
 			if (r->p > run)
 				buf_add(&r->scratch, run, (size_t)(r->p - run));
-			if (escape(r) < 0)
+			if (jr_escape(r) < 0)
 				return r->failed;
 			run = r->p;
 		} else if (c < 0x20)
@@ -281,7 +281,7 @@ int jr_key(struct jr *r, const char **ret_key, size_t *ret_len) {
 }
 
 /* The span of a number in RFC 8259's grammar. */
-static int number(struct jr *r, const char **ret_start, bool *ret_integer) {
+static int jr_number(struct jr *r, const char **ret_start, bool *ret_integer) {
 	skip_ws(r);
 	const char *s = r->p, *p = s;
 	*ret_integer = true;
@@ -321,7 +321,7 @@ int jr_i64(struct jr *r, int64_t *ret) {
 	bool integer;
 	if (r->failed)
 		return r->failed;
-	if (number(r, &s, &integer) < 0)
+	if (jr_number(r, &s, &integer) < 0)
 		return r->failed;
 	if (!integer) {
 		char text[64];
@@ -374,7 +374,7 @@ int jr_null(struct jr *r) {
 	return literal(r, "null") ? 0 : jr_fail(r, "expected null");
 }
 
-static int skip_value(struct jr *r) {
+static int jr_skip_value(struct jr *r) {
 	const char *s;
 	size_t n;
 	bool b;
@@ -384,18 +384,18 @@ static int skip_value(struct jr *r) {
 		if (jr_object(r) < 0)
 			return r->failed;
 		while ((more = jr_key(r, &s, &n)) > 0)
-			if (skip_value(r) < 0)
+			if (jr_skip_value(r) < 0)
 				return r->failed;
 		return more;
 	case JR_ARRAY:
 		if (jr_array(r) < 0)
 			return r->failed;
 		while ((more = jr_elem(r)) > 0)
-			if (skip_value(r) < 0)
+			if (jr_skip_value(r) < 0)
 				return r->failed;
 		return more;
 	case JR_STRING: return jr_string(r, &s, &n);
-	case JR_NUMBER: return number(r, &s, &b);
+	case JR_NUMBER: return jr_number(r, &s, &b);
 	case JR_BOOL: return jr_bool(r, &b);
 	case JR_NULL: return jr_null(r);
 	default: return r->failed;
@@ -407,7 +407,7 @@ int jr_skip(struct jr *r, const char **ret, size_t *ret_len) {
 		return r->failed;
 	skip_ws(r);
 	const char *s = r->p;
-	if (skip_value(r) < 0)
+	if (jr_skip_value(r) < 0)
 		return r->failed;
 	/* A container inside the value has cleared `first`; the container around the value now has had its first
 	 * member. */

@@ -368,14 +368,14 @@ static int read_all(const char *path, struct buf *out, struct error *err) {
 	return buf_error(out, path, err);
 }
 
-static void wipe(struct buf *b) {
+static void pki_wipe(struct buf *b) {
 	if (b->data)
 		explicit_bzero(b->data, b->len);
 	buf_free(b);
 }
 
 int pki_info(const char *path, struct pki_info *ret, struct error *err) {
-	_cleanup_(wipe) struct buf all = {.max = 2 * PKI_FILE_MAX};
+	_cleanup_(pki_wipe) struct buf all = {.max = 2 * PKI_FILE_MAX};
 	struct pki_info i = {0};
 	int r = read_all(path, &all, err);
 	const char *pem = all.data ? all.data : "";
@@ -415,7 +415,7 @@ static bool next_entry(gnutls_x509_crl_t crl, gnutls_x509_crl_iter_t *it, struct
 	return false;
 }
 
-static int add_entry(gnutls_x509_crl_t crl, const struct entry *e, struct error *err) {
+static int pki_add_entry(gnutls_x509_crl_t crl, const struct entry *e, struct error *err) {
 	int r = gnutls_x509_crl_set_crt_serial(crl, e->serial, e->len, e->when);
 	return r < 0 ? tls_error(err, r, "revoke a certificate") : 0;
 }
@@ -427,7 +427,7 @@ static int revoke_entry(gnutls_x509_crl_t crl, struct entry *new, struct error *
 	while (next_entry(crl, &it, &e))
 		there |= e.len == new->len &&memcmp(e.serial, new->serial, e.len) == 0;
 	new->when = time(NULL);
-	return there ? 0 : add_entry(crl, new, err);
+	return there ? 0 : pki_add_entry(crl, new, err);
 }
 
 /* Copies the entries of the list PATH, which another program may have made. Does nothing if PATH does not exist. */
@@ -453,13 +453,13 @@ static int add_old(const char *path, gnutls_x509_crt_t ca, gnutls_x509_crl_t crl
 	gnutls_x509_crl_iter_t it = NULL;
 	struct entry entry;
 	while (r == 0 && next_entry(old, &it, &entry))
-		r = add_entry(crl, &entry, err);
+		r = pki_add_entry(crl, &entry, err);
 	gnutls_x509_crl_iter_deinit(it);
 	return r;
 }
 
 static int revoke_file(const struct authority *a, gnutls_x509_crl_t crl, const char *path, struct error *err) {
-	_cleanup_(wipe) struct buf pem = {.max = 2 * PKI_FILE_MAX};
+	_cleanup_(pki_wipe) struct buf pem = {.max = 2 * PKI_FILE_MAX};
 	_crt_ gnutls_x509_crt_t crt = NULL;
 	struct entry entry = {.len = sizeof(entry.serial)};
 	unsigned status = 0;

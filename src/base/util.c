@@ -140,7 +140,7 @@ int mkdir_p(const char *path, mode_t mode, struct error *err) {
 	}
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
 	(void)st;
 	(void)type;
 	(void)ftw;
@@ -148,7 +148,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 }
 
 int remove_tree(const char *path, struct error *err) {
-	if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0 && errno != ENOENT)
+	if (nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0 && errno != ENOENT)
 		return error_errno(err, errno, "remove `%s`", path);
 	return 0;
 }

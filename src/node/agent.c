@@ -140,7 +140,7 @@ static void on_answer(const struct kube_response *r, void *userdata) {
 #define CALL(w) KUBE_CALL(on_answer, (w), &(w)->request)
 
 /* Ends the work on W's key if its request could not begin (R < 0). */
-static void begun(struct work *w, int r) {
+static void work_begun(struct work *w, int r) {
 	struct agent *a = w->a;
 	char key[KUBE_KEY_MAX];
 
@@ -165,10 +165,10 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 	}
 	struct work *w = work_new(a, key, instance_id(inst), a->endpoints);
 	if (!now) {
-		begun(w, kube_create(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
+		work_begun(w, kube_create(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
 	} else {
 		want->meta.resource_version = strdup(now->meta.resource_version);
-		begun(w, kube_update(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
+		work_begun(w, kube_update(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
 	}
 	api_free(&api_kind_endpoint, want);
 	return true;
@@ -181,7 +181,7 @@ static bool delete_endpoint(struct agent *a, const char *key, const char *id) {
 	if (!now || now->meta.deletion_timestamp)
 		return false;
 	struct work *w = work_new(a, key, id, NULL);
-	begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->meta.uid, CALL(w), NULL));
+	work_begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->meta.uid, CALL(w), NULL));
 	return true;
 }
 
@@ -202,7 +202,7 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 		work_free(w);
 		return false;
 	}
-	begun(w, r);
+	work_begun(w, r);
 	return true;
 }
 
@@ -358,7 +358,7 @@ static void on_hypervisor_failed(void *userdata, const struct error *err) {
 
 /* ---- what the API says ---- */
 
-static bool is_known(void *userdata, const char *id) {
+static bool agent_knows(void *userdata, const char *id) {
 	struct agent *a = userdata;
 
 	return instance_of(a, record_find(a, id)) != NULL;
@@ -374,7 +374,7 @@ static void check_synced(struct agent *a) {
 	for (size_t i = 0; i < a->n_readings; i++)
 		if (!kube_cache_synced(a->readings[i].cache))
 			return;
-	hypervisor_sweep(a->hypervisor, is_known, a);
+	hypervisor_sweep(a->hypervisor, agent_knows, a);
 	kube_workqueue_run(a->queue, true);
 }
 

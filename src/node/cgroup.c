@@ -53,7 +53,7 @@ static unsigned parse_controllers(char *list, const char *separator, bool *cpuse
 	return found;
 }
 
-static int add_v2(struct hierarchy *h, struct error *err) {
+static int hierarchy_add_v2(struct hierarchy *h, struct error *err) {
 	_free_ char *path = strf("%s/cgroup.controllers", h->mount), *list = NULL;
 	bool cpuset = false;
 
@@ -70,13 +70,13 @@ static int add_v2(struct hierarchy *h, struct error *err) {
  * groups made there would end with the agent's own group. These files make the difference (cgroup-v2.rst,
  * cgroup-v1/cgroups.rst).
  */
-static bool is_root(const struct hierarchy *h) {
+static bool hierarchy_is_root(const struct hierarchy *h) {
 	_free_ char *path = strf("%s/%s", h->mount, h->v2 ? "cgroup.type" : "release_agent");
 
 	return path && (access(path, F_OK) == 0) != h->v2;
 }
 
-static bool is_known(const struct cgroups *c, const struct hierarchy *h) {
+static bool hierarchy_is_known(const struct cgroups *c, const struct hierarchy *h) {
 	for (size_t i = 0; i < c->n; i++)
 		if (c->h[i].dev == h->dev)
 			return true;
@@ -99,15 +99,15 @@ static int parse_mount(struct cgroups *c, const char *line, struct error *err) {
 	if (!copy)
 		return error_oom(err);
 	struct stat st;
-	if (!is_root(&found) || stat(mount, &st) < 0)
+	if (!hierarchy_is_root(&found) || stat(mount, &st) < 0)
 		return 0;
 	found.dev = st.st_dev;
 	int r = 0;
 	if (found.v2)
-		r = add_v2(&found, err);
+		r = hierarchy_add_v2(&found, err);
 	else
 		found.controllers = parse_controllers(super, ",", &found.cpuset);
-	if (r < 0 || is_known(c, &found))
+	if (r < 0 || hierarchy_is_known(c, &found))
 		return r;
 	if (c->n == HIERARCHIES_MAX)
 		return error_set(err, E2BIG, "more than %d control group hierarchies are mounted", HIERARCHIES_MAX);
@@ -165,7 +165,7 @@ enum need { MUST, MAY };
 
 /* Writes a file. With MAY, a file that the kernel doesn't have is skipped. */
 static int _printf_(5, 6)
-	put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
+	cgroup_put(const char *dir, const char *file, enum need need, struct error *err, const char *fmt, ...) {
 	_free_ char *path = strf("%s/%s", dir, file);
 	char value[128];
 	va_list ap;
@@ -212,8 +212,8 @@ static int share_parent(const struct hierarchy *h, const char *dir, struct error
 	if (!(h->controllers & CGROUP_CPU) || read_file(path, 64, &is, NULL, NULL) < 0 ||
 	    !streq(is, h->v2 ? "100\n" : "1024\n"))
 		return 0;
-	return h->v2 ? put(dir, "cpu.weight", MAY, err, "%ld", MIN(100 * cpus, 10000L))
-	             : put(dir, "cpu.shares", MAY, err, "%ld", MIN(1024 * cpus, 262144L));
+	return h->v2 ? cgroup_put(dir, "cpu.weight", MAY, err, "%ld", MIN(100 * cpus, 10000L))
+	             : cgroup_put(dir, "cpu.shares", MAY, err, "%ld", MIN(1024 * cpus, 262144L));
 }
 
 static int pass_controllers(const struct hierarchy *h, const char *dir, struct error *err) {
@@ -221,7 +221,7 @@ static int pass_controllers(const struct hierarchy *h, const char *dir, struct e
 
 	for (size_t i = 0; i < ARRAY_SIZE(controllers) - 1 && r >= 0; i++)
 		if (h->controllers & controllers[i].bit)
-			r = put(dir, "cgroup.subtree_control", MUST, err, "+%s", controllers[i].name);
+			r = cgroup_put(dir, "cgroup.subtree_control", MUST, err, "+%s", controllers[i].name);
 	return r;
 }
 
@@ -242,22 +242,25 @@ static int limit_v1(const struct hierarchy *h, const char *dir, const struct cgr
 	int r = 0;
 
 	if (h->controllers & CGROUP_MEMORY) {
-		r = put(dir, "memory.limit_in_bytes", MUST, err, "%llu", (unsigned long long)l->memory);
+		r = cgroup_put(dir, "memory.limit_in_bytes", MUST, err, "%llu", (unsigned long long)l->memory);
 		/* This limits memory and swap together to the same value, so no swap is used. */
 		if (r >= 0)
-			r = put(dir, "memory.memsw.limit_in_bytes", MAY, err, "%llu", (unsigned long long)l->memory);
+			r = cgroup_put(dir, "memory.memsw.limit_in_bytes", MAY, err, "%llu",
+			               (unsigned long long)l->memory);
 	}
 	if (r >= 0 && (h->controllers & CGROUP_CPU)) {
-		r = put(dir, "cpu.cfs_period_us", MUST, err, "%d", PERIOD_US);
+		r = cgroup_put(dir, "cpu.cfs_period_us", MUST, err, "%d", PERIOD_US);
 		if (r >= 0)
-			r = put(dir, "cpu.cfs_quota_us", MUST, err, "%lld", (long long)l->cpu_us);
+			r = cgroup_put(dir, "cpu.cfs_quota_us", MUST, err, "%lld", (long long)l->cpu_us);
 		if (r >= 0)
-			r = put(dir, "cpu.shares", MUST, err, "%lld", (long long)MIN(1024 * l->vcpus, INT64_C(262144)));
+			r = cgroup_put(dir, "cpu.shares", MUST, err, "%lld",
+			               (long long)MIN(1024 * l->vcpus, INT64_C(262144)));
 	}
 	if (r >= 0 && (h->controllers & CGROUP_PIDS))
-		r = put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
+		r = cgroup_put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
 	if (r >= 0 && (h->controllers & CGROUP_IO))
-		r = put(dir, "blkio.bfq.weight", MAY, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(1000)));
+		r = cgroup_put(dir, "blkio.bfq.weight", MAY, err, "%lld",
+		               (long long)MIN(100 * l->vcpus, INT64_C(1000)));
 	return r;
 }
 
@@ -265,21 +268,24 @@ static int limit_v2(const struct hierarchy *h, const char *dir, const struct cgr
 	int r = 0;
 
 	if (h->controllers & CGROUP_MEMORY) {
-		r = put(dir, "memory.max", MUST, err, "%llu", (unsigned long long)l->memory);
+		r = cgroup_put(dir, "memory.max", MUST, err, "%llu", (unsigned long long)l->memory);
 		if (r >= 0)
-			r = put(dir, "memory.swap.max", MAY, err, "0");
+			r = cgroup_put(dir, "memory.swap.max", MAY, err, "0");
 	}
 	if (r >= 0 && (h->controllers & CGROUP_CPU)) {
-		r = put(dir, "cpu.max", MUST, err, "%lld %d", (long long)l->cpu_us, PERIOD_US);
+		r = cgroup_put(dir, "cpu.max", MUST, err, "%lld %d", (long long)l->cpu_us, PERIOD_US);
 		if (r >= 0)
-			r = put(dir, "cpu.weight", MUST, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(10000)));
+			r = cgroup_put(dir, "cpu.weight", MUST, err, "%lld",
+			               (long long)MIN(100 * l->vcpus, INT64_C(10000)));
 	}
 	if (r >= 0 && (h->controllers & CGROUP_PIDS))
-		r = put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
+		r = cgroup_put(dir, "pids.max", MUST, err, "%lld", (long long)l->pids);
 	if (r >= 0 && (h->controllers & CGROUP_IO)) {
-		r = put(dir, "io.weight", MAY, err, "default %lld", (long long)MIN(100 * l->vcpus, INT64_C(10000)));
+		r = cgroup_put(dir, "io.weight", MAY, err, "default %lld",
+		               (long long)MIN(100 * l->vcpus, INT64_C(10000)));
 		if (r >= 0)
-			r = put(dir, "io.bfq.weight", MAY, err, "%lld", (long long)MIN(100 * l->vcpus, INT64_C(1000)));
+			r = cgroup_put(dir, "io.bfq.weight", MAY, err, "%lld",
+			               (long long)MIN(100 * l->vcpus, INT64_C(1000)));
 	}
 	return r;
 }
@@ -339,7 +345,7 @@ static int make_dirs(const char *parent, const char *dir, struct error *err) {
 }
 
 /* -EBUSY: at DEADLINE something was still in the group, after a SIGKILL. */
-static int remove_one(const struct hierarchy *h, const char *name, uint64_t deadline, struct error *err) {
+static int cgroup_remove_one(const struct hierarchy *h, const char *name, uint64_t deadline, struct error *err) {
 	_free_ char *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 	bool killed = false;
 
@@ -358,14 +364,14 @@ static int remove_one(const struct hierarchy *h, const char *name, uint64_t dead
 	return 0;
 }
 
-static int make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits, uint64_t deadline,
-                    struct error *err) {
+static int cgroup_make_one(const struct hierarchy *h, const char *name, const struct cgroup_limits *limits,
+                           uint64_t deadline, struct error *err) {
 	_free_ char *parent = strf("%s/" CGROUP_PARENT, h->mount),
 		    *dir = strf("%s/" CGROUP_PARENT "/%s", h->mount, name);
 
 	if (!parent || !dir)
 		return error_oom(err);
-	int r = remove_one(h, name, deadline, err);
+	int r = cgroup_remove_one(h, name, deadline, err);
 	if (r >= 0)
 		r = make_dirs(parent, dir, err);
 	if (r >= 0)
@@ -384,7 +390,7 @@ int cgroup_make(const struct cgroups *c, const char *name, const struct cgroup_l
 	int r = 0;
 
 	for (size_t i = 0; i < c->n && r >= 0; i++)
-		r = make_one(&c->h[i], name, limits, deadline, err);
+		r = cgroup_make_one(&c->h[i], name, limits, deadline, err);
 	return r;
 }
 
@@ -436,7 +442,7 @@ int cgroup_remove(const struct cgroups *c, const char *name, struct error *err) 
 	int r = 0;
 
 	for (size_t i = 0; i < c->n && r >= 0; i++)
-		r = remove_one(&c->h[i], name, deadline, err);
+		r = cgroup_remove_one(&c->h[i], name, deadline, err);
 	return r;
 }
 

@@ -137,7 +137,7 @@ static int make_root(const struct container_config *c, const char *root, struct 
 	return 0;
 }
 
-static int drop_capabilities(struct error *err) {
+static int container_drop_capabilities(struct error *err) {
 	for (int cap = 0; cap < 64; cap++)
 		if (!(CAPABILITIES & (1ULL << cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
 			return error_errno(err, errno, "drop capability %d", cap);
@@ -160,7 +160,7 @@ static int enter_userns(int sync, struct error *err) {
 		_exit(1);
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return error_errno(err, errno, "become root of the user namespace");
-	return drop_capabilities(err);
+	return container_drop_capabilities(err);
 }
 
 /* The first process of the container. Returns only on failure. */
@@ -204,7 +204,7 @@ static int first(const struct container_config *c, const char *root, int log, co
 	return error_errno(err, errno, "exec `%s`", c->program);
 }
 
-static void tell(int fd, const struct report *rep) {
+static void container_tell(int fd, const struct report *rep) {
 	(void)!write(fd, rep, sizeof(*rep));
 }
 
@@ -262,7 +262,7 @@ static int middle(const struct container_config *c, const char *root, const char
 		setsid();
 		rep.code = -first(c, root, log, &fds, sync[1], &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
-		tell(report_fd, &rep);
+		container_tell(report_fd, &rep);
 		_exit(127);
 	}
 	close(sync[1]);
@@ -272,7 +272,7 @@ static int middle(const struct container_config *c, const char *root, const char
 	if (r < 0)
 		return r;
 	rep.pid = pid;
-	tell(report_fd, &rep);
+	container_tell(report_fd, &rep);
 	if (write(sync[0], &byte, 1) != 1)
 		return error_errno(err, errno, "start the container");
 	/* If the first process has ended, it has reported the reason. */
@@ -336,7 +336,7 @@ int container_start(const struct container_config *c, pid_t *ret_pid, struct err
 		rep.code = -middle(c, root, pidfile, log, report, &failed);
 		snprintf(rep.message, sizeof(rep.message), "%s", failed.msg);
 		if (rep.code)
-			tell(report, &rep);
+			container_tell(report, &rep);
 		_exit(0);
 	}
 	close(p[1]);
@@ -387,7 +387,7 @@ static int is_first(pid_t pid) {
 }
 
 /* As container_is_in(). */
-static int is_in(pid_t pid, const struct stat *ns) {
+static int container_is_in_ns(pid_t pid, const struct stat *ns) {
 	char path[64];
 	struct stat st;
 
@@ -400,7 +400,7 @@ static int is_in(pid_t pid, const struct stat *ns) {
 int container_is_in(pid_t pid, const char *netns) {
 	struct stat ns;
 
-	return stat(netns, &ns) < 0 ? -errno : is_in(pid, &ns);
+	return stat(netns, &ns) < 0 ? -errno : container_is_in_ns(pid, &ns);
 }
 
 static int search_visit(void *userdata, pid_t pid) {
@@ -424,7 +424,7 @@ static int search_netns(const char *netns, pid_t *ret_pid, struct error *err) {
 		if (e->d_name[0] < '1' || e->d_name[0] > '9')
 			continue;
 		pid_t pid = atoi(e->d_name);
-		r = is_in(pid, &ns);
+		r = container_is_in_ns(pid, &ns);
 		if (r == 1)
 			r = is_first(pid);
 		else if (r == -ESRCH)

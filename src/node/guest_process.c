@@ -48,7 +48,7 @@ static int on_show(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 }
 
 /* Each change is a write to the API, and code in QEMU can cause any number of changes. */
-static void on_status(void *userdata, const struct vm_status *status) {
+static void guest_on_status(void *userdata, const struct vm_status *status) {
 	struct guest *i = userdata;
 	uint64_t now = now_monotonic_ns();
 
@@ -77,7 +77,7 @@ static void connect_later(struct guest *i) {
 	i->connect_us = MIN(2 * i->connect_us, CONNECT_MAX_US);
 }
 
-static void on_closed(void *userdata) {
+static void guest_on_closed(void *userdata) {
 	struct guest *i = userdata;
 
 	i->client = vmclient_free(i->client);
@@ -87,7 +87,8 @@ static void on_closed(void *userdata) {
 static int on_connect(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)s;
 	(void)usec;
-	static const struct vmclient_ops ops = {.status = on_status, .refused = on_refused, .closed = on_closed};
+	static const struct vmclient_ops ops = {
+		.status = guest_on_status, .refused = on_refused, .closed = guest_on_closed};
 	struct guest *i = userdata;
 
 	/* If nacre-vm is gone, the end of its process is noticed. */

@@ -86,7 +86,7 @@ static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
 }
 
 /* A set of addresses, each of which is forgotten after ten minutes without use. */
-static void put_set(const char *name, unsigned size, struct buf *b) {
+static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
 	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
 	           name, size);
 }
@@ -113,8 +113,8 @@ void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
 	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX], own[OWN_MAX];
 
 	own_prefixes(c, own);
-	put_set("linklocal", 4, b);
-	put_set("neighbours", 12, b);
+	instnet_put_set("linklocal", 4, b);
+	instnet_put_set("neighbours", 12, b);
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
 	buf_printf(b, "\t\tiifname \"%s\" jump guest\n\t\tiifname \"%s\" ip6 saddr { %s } drop\n\t}\n", INSTNET_TAP,
 	           UPLINK, own);

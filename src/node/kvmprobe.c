@@ -48,7 +48,7 @@ static const unsigned char boot_sector[512] = {
 /* clang-format on */
 
 /* The answer is valid for the same "BOOT-ID QEMU-MTIME". */
-static int make_key(char key[static 128], struct error *err) {
+static int kvmprobe_make_key(char key[static 128], struct error *err) {
 	_free_ char *boot = NULL;
 	struct stat q;
 
@@ -61,14 +61,14 @@ static int make_key(char key[static 128], struct error *err) {
 	return 0;
 }
 
-static int keep(const char *cache, const char *key, const char *why, struct error *err) {
+static int kvmprobe_keep(const char *cache, const char *key, const char *why, struct error *err) {
 	_free_ char *text = strf("%s\n%s", key, why);
 
 	return text ? write_file_atomic(cache, text, strlen(text), 0600, err) : error_oom(err);
 }
 
 /* 1: CACHE holds no answer. */
-static int look_up(const char *cache, const char *key, struct error *err) {
+static int kvmprobe_look_up(const char *cache, const char *key, struct error *err) {
 	_free_ char *text = NULL;
 	size_t n = strlen(key);
 
@@ -119,7 +119,7 @@ int kvmprobe_judge(const struct vm_status *end, struct error *err) {
 	return error_set(err, EAGAIN, "the probe of KVM gave no answer: %.300s", end->message);
 }
 
-static int boot(const struct kvmprobe_config *c, struct machine *p, struct error *err) {
+static int kvmprobe_boot(const struct kvmprobe_config *c, struct machine *p, struct error *err) {
 	const struct part_host host = {.program = c->program, .cgroups = c->cgroups, .kvm = p->accel == VM_ACCEL_KVM};
 	struct guest_result made = {0};
 	struct guest_spec s;
@@ -175,7 +175,7 @@ static int wait_for_end(const struct machine *kvm, const struct machine *tcg, ui
 }
 
 /* Says what the end of the machine means. */
-static int judge(const struct machine *m, struct error *err) {
+static int kvmprobe_judge_machine(const struct machine *m, struct error *err) {
 	struct vm_status end;
 
 	instdir_end(m->dir, &end);
@@ -186,20 +186,20 @@ static int judge(const struct machine *m, struct error *err) {
  * Both machines do the same at the same time, so a busy host slows down both. Some kinds of KVM emulate a guest's
  * kernel code in software, a thousand times slower than QEMU; nothing would boot with them.
  */
-static int compare(const struct machine *kvm, struct machine *tcg, struct error *err) {
+static int kvmprobe_compare(const struct machine *kvm, struct machine *tcg, struct error *err) {
 	uint64_t began = now_monotonic_ns(), until = began + KVMPROBE_MS * NSEC_PER_MSEC, took_ms = 0;
 	struct error ignored;
 	int r;
 
 	while ((r = wait_for_end(kvm, tcg, until, err)) == 2) {
 		tcg->pidfd = safe_close(tcg->pidfd);
-		if (judge(tcg, &ignored) < 0)
+		if (kvmprobe_judge_machine(tcg, &ignored) < 0)
 			continue; /* This tells nothing about KVM. */
 		took_ms = (now_monotonic_ns() - began) / NSEC_PER_MSEC;
 		until = MIN(until, began + (2 * took_ms + MARGIN_MS) * NSEC_PER_MSEC);
 	}
 	if (r == 1)
-		return judge(kvm, err);
+		return kvmprobe_judge_machine(kvm, err);
 	if (r == 0 && took_ms)
 		return error_set(err, EOPNOTSUPP,
 		                 "KVM is slower than software emulation: that booted the probe in %llu ms, KVM did not "
@@ -208,7 +208,7 @@ static int compare(const struct machine *kvm, struct machine *tcg, struct error 
 	return r < 0 ? r : error_set(err, ETIMEDOUT, "the probe of KVM did not end in %d s", KVMPROBE_MS / 1000);
 }
 
-static int clear(const struct kvmprobe_config *c, const struct machine *m, struct error *err) {
+static int kvmprobe_clear_machine(const struct kvmprobe_config *c, const struct machine *m, struct error *err) {
 	int r = container_kill(m->dir, err);
 
 	if (r >= 0)
@@ -242,12 +242,12 @@ int kvmprobe_clear(const struct kvmprobe_config *c, struct error *err) {
 		 * another agent.
 		 */
 		if (r >= 0 && access(m.dir, F_OK) == 0)
-			r = clear(c, &m, err);
+			r = kvmprobe_clear_machine(c, &m, err);
 	}
 	return r;
 }
 
-static int probe(const struct kvmprobe_config *c, struct error *err) {
+static int kvmprobe_run(const struct kvmprobe_config *c, struct error *err) {
 	_cleanup_(machine_done) struct machine kvm = {.pidfd = -1}, tcg = {.pidfd = -1};
 	struct error scratch;
 	int r = machine_init(&kvm, c, VM_ACCEL_KVM, err);
@@ -256,11 +256,11 @@ static int probe(const struct kvmprobe_config *c, struct error *err) {
 		r = machine_init(&tcg, c, VM_ACCEL_TCG, err);
 	if (r < 0)
 		return r;
-	r = boot(c, &kvm, err);
+	r = kvmprobe_boot(c, &kvm, err);
 	if (r >= 0)
-		r = boot(c, &tcg, err);
+		r = kvmprobe_boot(c, &tcg, err);
 	if (r >= 0)
-		r = compare(&kvm, &tcg, err);
+		r = kvmprobe_compare(&kvm, &tcg, err);
 	int cleared = kvmprobe_clear(c, r < 0 ? &scratch : err);
 	return r < 0 ? r : cleared;
 }
@@ -276,16 +276,16 @@ int kvmprobe(const struct kvmprobe_config *c, struct error *err) {
 		return error_set(err, EOPNOTSUPP, "`/dev/kvm` can't be used: %s", strerror(errno));
 	int r = kvmprobe_clear(c, err);
 	if (r >= 0)
-		r = make_key(key, err);
+		r = kvmprobe_make_key(key, err);
 	if (r >= 0)
-		r = look_up(cache, key, err);
+		r = kvmprobe_look_up(cache, key, err);
 	if (r <= 0)
 		return r;
-	r = probe(c, &why);
+	r = kvmprobe_run(c, &why);
 	if (r < 0 && r != -EOPNOTSUPP)
 		return error_set(err, why.code, "%s", why.msg);
 	/* A step that found nothing to do leaves a message in WHY, so only a failure's message is kept. */
-	int kept = keep(cache, key, r < 0 ? why.msg : "", err);
+	int kept = kvmprobe_keep(cache, key, r < 0 ? why.msg : "", err);
 	if (kept < 0)
 		return kept;
 	return r < 0 ? error_set(err, EOPNOTSUPP, "%s", why.msg) : 0;

@@ -57,7 +57,7 @@ static void image_add(struct guest_look *l, const char *host, const char *name, 
 }
 
 /* Checks that the files that the spec names exist and are what it says. The message names the file. */
-static int image_check(const struct guest_spec *s, struct error *err) {
+static int image_check_files(const struct guest_spec *s, struct error *err) {
 	uint64_t size;
 	const char *field = "spec.disk.file";
 	int r;
@@ -77,7 +77,7 @@ static int image_check(const struct guest_spec *s, struct error *err) {
 
 static int image_configure(struct guest_look *l, struct error *err) {
 	const struct guest_spec *s = l->spec;
-	int r = image_check(s, err);
+	int r = image_check_files(s, err);
 
 	if (r < 0)
 		return r;

@@ -53,7 +53,7 @@ static int parse_answer(const char *line, size_t len, char text[static 256]) {
 	return 1;
 }
 
-static bool on_line(struct vmclient *c, const char *line, size_t len) {
+static bool vmclient_on_line(struct vmclient *c, const char *line, size_t len) {
 	struct vm_status status;
 	char text[256];
 
@@ -84,7 +84,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	}
 	while (good && (nl = memchr(c->in.data, '\n', c->in.len))) {
 		size_t len = (size_t)(nl - c->in.data);
-		good = on_line(c, c->in.data, len);
+		good = vmclient_on_line(c, c->in.data, len);
 		buf_consume(&c->in, len + 1);
 	}
 	if (!good) {

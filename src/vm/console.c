@@ -64,7 +64,7 @@ static void send_serial(struct console *c) {
 	sd_event_source_set_io_events(c->serial_io, EPOLLIN | (c->typed.len ? EPOLLOUT : 0));
 }
 
-static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+static int console_on_client(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	struct client *c = userdata;
 	char text[1024];
@@ -86,7 +86,7 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *userdat
 	return 0;
 }
 
-static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+static int console_on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)revents;
 	struct console *con = userdata;
@@ -96,7 +96,7 @@ static int on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		struct client *c = &con->clients[i];
 		if (c->fd >= 0)
 			continue;
-		if (sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, on_client, c) < 0)
+		if (sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, console_on_client, c) < 0)
 			return 0;
 		c->fd = TAKE_FD(conn);
 		console_give(c, con->kept.data, con->kept.len);
@@ -145,7 +145,7 @@ int console_new(struct console **ret, sd_event *loop, int serial_fd, int listen_
 		con->clients[i] = (struct client){.console = con, .fd = -1, .out = {.max = CONSOLE_BEHIND}};
 	int r = sd_event_add_io(loop, &con->serial_io, serial_fd, EPOLLIN, on_serial, con);
 	if (r >= 0)
-		r = sd_event_add_io(loop, &con->listen_io, listen_fd, EPOLLIN, on_listen, con);
+		r = sd_event_add_io(loop, &con->listen_io, listen_fd, EPOLLIN, console_on_listen, con);
 	if (r < 0)
 		return error_errno(err, r, "watch the console");
 	*ret = TAKE_PTR(con);
