@@ -158,8 +158,8 @@ static int common_audiences(const json_t *json, const struct claims *c, const js
 /* ---- bound objects ---- */
 
 /* Returns the object, a new reference, if it exists, has this UID (NULL: any) and is not being deleted. Else NULL. */
-static json_t *find(const struct auth *auth, const struct api_kind *k, const char *ns, const char *name,
-                    const char *uid) {
+static json_t *authn_find(const struct auth *auth, const struct api_kind *k, const char *ns, const char *name,
+                          const char *uid) {
 	const struct object *o = store_get(auth->store, api_kind_index(k), ns, name);
 	json_t *obj = o ? object_load(o->value->data, o->value->len) : NULL;
 	if (obj && !object_deleting(obj) && (!uid || streq(object_meta_str(obj, "uid"), uid)))
@@ -169,12 +169,12 @@ static json_t *find(const struct auth *auth, const struct api_kind *k, const cha
 }
 
 static int check_bound(const struct auth *auth, const struct claims *c, const char *token, struct error *err) {
-	_json_ json_t *account = find(auth, &api_kind_serviceaccount, c->ns, c->account, c->uid);
+	_json_ json_t *account = authn_find(auth, &api_kind_serviceaccount, c->ns, c->account, c->uid);
 	if (!account)
 		return bad(err, "its ServiceAccount is gone");
 	if (!c->secret)
 		return 0;
-	_json_ json_t *secret = find(auth, &api_kind_secret, c->ns, c->secret, c->secret_uid);
+	_json_ json_t *secret = authn_find(auth, &api_kind_secret, c->ns, c->secret, c->secret_uid);
 	if (!secret)
 		return bad(err, "its Secret is gone");
 	if (!c->legacy)
@@ -199,8 +199,8 @@ static struct user *user_of(const struct claims *c) {
 }
 
 /* *RET_CLAIMS (may be NULL) is a new reference. */
-static int verify(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
-                  json_t **ret_audiences, json_t **ret_claims, struct error *err) {
+static int authn_verify(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
+                        json_t **ret_audiences, json_t **ret_claims, struct error *err) {
 	_json_ json_t *json = NULL, *common = NULL;
 	struct claims c;
 	if (!auth->authn)
@@ -229,7 +229,7 @@ static int verify(const struct auth *auth, const char *token, const json_t *audi
 
 int authn_token(const struct auth *auth, const char *token, const json_t *audiences, struct user **ret,
                 json_t **ret_audiences, struct error *err) {
-	return verify(auth, token, audiences, ret, ret_audiences, NULL, err);
+	return authn_verify(auth, token, audiences, ret, ret_audiences, NULL, err);
 }
 
 /* ---- tokens of long requests ---- */
@@ -240,7 +240,7 @@ int authn_bearer(const struct auth *auth, const char *token, struct user **ret, 
 	struct bearer *b = calloc(1, sizeof(*b));
 	if (b)
 		b->token = strdup(token);
-	int r = b && b->token ? verify(auth, token, NULL, &u, NULL, &b->claims, err) : error_oom(err);
+	int r = b && b->token ? authn_verify(auth, token, NULL, &u, NULL, &b->claims, err) : error_oom(err);
 	if (r < 0) {
 		bearer_free(b);
 		return r;
@@ -341,7 +341,7 @@ static bool read_bound(const struct auth *auth, struct request *r, json_t **ret)
 		                  kind ? kind : "");
 		return false;
 	}
-	_json_ json_t *secret = find(auth, &api_kind_secret, r->route.ns, name, NULL);
+	_json_ json_t *secret = authn_find(auth, &api_kind_secret, r->route.ns, name, NULL);
 	const char *is = secret ? object_meta_str(secret, "uid") : NULL;
 	if (!is) {
 		const struct status_details d = {.name = name, .kind = "secrets"};
@@ -411,7 +411,7 @@ static void issue(const struct auth *auth, struct request *r, const json_t *acco
 
 void answer_token_request(const struct auth *auth, struct request *r) {
 	const struct route *rt = &r->route;
-	_json_ json_t *account = find(auth, &api_kind_serviceaccount, rt->ns, rt->name, NULL), *audiences = NULL,
+	_json_ json_t *account = authn_find(auth, &api_kind_serviceaccount, rt->ns, rt->name, NULL), *audiences = NULL,
 		      *bound = NULL;
 	const char *name = object_meta_str(r->json, "name");
 	int64_t seconds;

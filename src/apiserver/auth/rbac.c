@@ -129,7 +129,8 @@ static void drop(struct rbac *b, const struct api_kind *k, const char *ns, const
 	entry_free(e);
 }
 
-static int add(struct rbac *b, const struct api_kind *k, const char *ns, const char *name, const struct blob *value) {
+static int rbac_add(struct rbac *b, const struct api_kind *k, const char *ns, const char *name,
+                    const struct blob *value) {
 	struct api_errors errs = {0};
 	struct entry *e = calloc(1, sizeof(*e));
 	if (!e)
@@ -156,7 +157,7 @@ bool rbac_notice(struct rbac *b, unsigned kind, const struct watch_event *e) {
 	if (!is_role(k) && !is_binding(k))
 		return true;
 	drop(b, k, e->ns, e->name);
-	return e->type == EVENT_DELETED || add(b, k, e->ns, e->name, e->value) == 0;
+	return e->type == EVENT_DELETED || rbac_add(b, k, e->ns, e->name, e->value) == 0;
 }
 
 int rbac_new(struct rbac **ret, const struct store *store, struct error *err) {
@@ -167,7 +168,7 @@ int rbac_new(struct rbac **ret, const struct store *store, struct error *err) {
 		if (!is_role(api_kinds[i]) && !is_binding(api_kinds[i]))
 			continue;
 		for (const struct object *o = store_seek(store, i, "", ""); o; o = store_next(store, i, o))
-			if (add(b, api_kinds[i], o->ns, o->name, o->value) < 0) {
+			if (rbac_add(b, api_kinds[i], o->ns, o->name, o->value) < 0) {
 				rbac_free(b);
 				return error_oom(err);
 			}

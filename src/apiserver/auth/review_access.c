@@ -9,7 +9,7 @@
 #include "apiserver/request/reply.h"
 #include "base/util.h"
 
-static const char *str(const json_t *obj, const char *key) {
+static const char *review_str(const json_t *obj, const char *key) {
 	const char *v = json_string_value(json_object_get(obj, key));
 	return v ? v : "";
 }
@@ -30,15 +30,15 @@ static bool attributes_of(struct request *r, struct authz_attributes *a) {
 		return false;
 	}
 	if (json_is_object(res))
-		*a = (struct authz_attributes){str(res, "verb"),
-		                               str(res, "group"),
-		                               str(res, "resource"),
-		                               str(res, "subresource"),
-		                               str(res, "namespace"),
-		                               str(res, "name"),
+		*a = (struct authz_attributes){review_str(res, "verb"),
+		                               review_str(res, "group"),
+		                               review_str(res, "resource"),
+		                               review_str(res, "subresource"),
+		                               review_str(res, "namespace"),
+		                               review_str(res, "name"),
 		                               NULL};
 	else
-		*a = (struct authz_attributes){str(url, "verb"), "", "", "", "", "", str(url, "path")};
+		*a = (struct authz_attributes){review_str(url, "verb"), "", "", "", "", "", review_str(url, "path")};
 	return true;
 }
 
@@ -60,7 +60,7 @@ void review_self_access(const struct auth *auth, struct request *r) {
 
 void review_access(const struct auth *auth, struct request *r) {
 	const json_t *spec = json_object_get(r->json, "spec");
-	const char *name = str(spec, "user");
+	const char *name = review_str(spec, "user");
 	_cleanup_(cleanup_user) struct user *u = NULL;
 	size_t i;
 	json_t *group;
@@ -69,7 +69,7 @@ void review_access(const struct auth *auth, struct request *r) {
 		               "Invalid value: \"\": at least one of user or group must be specified");
 		return;
 	}
-	u = user_new(name, str(spec, "uid"));
+	u = user_new(name, review_str(spec, "uid"));
 	if (!u) {
 		reply_internal(r, "out of memory");
 		return;
@@ -86,9 +86,9 @@ void review_access(const struct auth *auth, struct request *r) {
 
 void review_local_access(const struct auth *auth, struct request *r) {
 	const json_t *res = json_object_get(json_object_get(r->json, "spec"), "resourceAttributes");
-	if (json_is_object(res) && !streq(str(res, "namespace"), r->route.ns))
+	if (json_is_object(res) && !streq(review_str(res, "namespace"), r->route.ns))
 		review_invalid(r, API_INVALID, "spec.resourceAttributes.namespace",
-		               "Invalid value: \"%.63s\": must match metadata.namespace", str(res, "namespace"));
+		               "Invalid value: \"%.63s\": must match metadata.namespace", review_str(res, "namespace"));
 	else if (!json_is_object(res))
 		review_invalid(r, API_INVALID, "spec.nonResourceAttributes",
 		               "Invalid value: disallowed on this kind of request");
@@ -107,7 +107,7 @@ struct rules {
 	bool failed;
 };
 
-static json_t *strings(char *const *v, size_t n) {
+static json_t *review_strings(char *const *v, size_t n) {
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++)
 		if (json_array_append_new(list, json_string(v[i])) < 0) {
@@ -120,16 +120,16 @@ static json_t *strings(char *const *v, size_t n) {
 static bool add_rule(const struct policy_rule *p, _unused_ const struct rbac_source *from, void *userdata) {
 	struct rules *out = userdata;
 	out->work += WORK_A_STRING * (rule_size(p) + 2);
-	json_t *verbs = strings(p->verbs.v, p->verbs.n), *rule;
+	json_t *verbs = review_strings(p->verbs.v, p->verbs.n), *rule;
 	if (p->urls.n) {
-		rule = json_pack("{s:o, s:o}", "verbs", verbs, "nonResourceURLs", strings(p->urls.v, p->urls.n));
+		rule = json_pack("{s:o, s:o}", "verbs", verbs, "nonResourceURLs", review_strings(p->urls.v, p->urls.n));
 		out->failed |= json_array_append_new(out->urls, rule) < 0;
 		return false;
 	}
-	rule = json_pack("{s:o, s:o, s:o}", "verbs", verbs, "apiGroups", strings(p->groups.v, p->groups.n), "resources",
-	                 strings(p->resources.v, p->resources.n));
+	rule = json_pack("{s:o, s:o, s:o}", "verbs", verbs, "apiGroups", review_strings(p->groups.v, p->groups.n),
+	                 "resources", review_strings(p->resources.v, p->resources.n));
 	if (rule && p->names.n)
-		out->failed |= json_object_set_new(rule, "resourceNames", strings(p->names.v, p->names.n)) < 0;
+		out->failed |= json_object_set_new(rule, "resourceNames", review_strings(p->names.v, p->names.n)) < 0;
 	out->failed |= json_array_append_new(out->resources, rule) < 0;
 	return false;
 }
@@ -140,7 +140,7 @@ void review_self_rules(const struct auth *auth, struct request *r) {
 		{.verbs = {star, 1}, .groups = {star, 1}, .resources = {star, 1}},
 		{.verbs = {star, 1}, .urls = {star, 1}},
 	};
-	const char *ns = str(json_object_get(r->json, "spec"), "namespace");
+	const char *ns = review_str(json_object_get(r->json, "spec"), "namespace");
 	struct rules out = {json_array(), json_array(), 0, false};
 	_buf_free_ struct buf missing = {.max = 2048};
 	if (!*ns) {

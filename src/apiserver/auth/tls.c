@@ -244,7 +244,7 @@ static int load_crls(const struct tls *t, struct content *c, struct error *err) 
 	return r;
 }
 
-static int load(const struct tls *t, struct content *c, struct error *err) {
+static int tls_load(const struct tls *t, struct content *c, struct error *err) {
 	take_stamps(t, c->stamps);
 	for (int i = 0; i < FILES; i++) {
 		if (!file_of(t, i))
@@ -263,7 +263,7 @@ int tls_refresh(struct tls *t, struct error *err) {
 	take_stamps(t, stamps);
 	if (t->now.set && (same_stamps(stamps, t->now.stamps) || same_stamps(stamps, t->failed)))
 		return 0;
-	int r = load(t, &c, err);
+	int r = tls_load(t, &c, err);
 	if (r < 0) {
 		memcpy(t->failed, stamps, sizeof(stamps));
 		return r;
@@ -402,7 +402,7 @@ static int user_of(gnutls_x509_crt_t crt, struct user **ret, struct error *err) 
 	return 0;
 }
 
-static int verify(struct tls *t, gnutls_x509_crt_t *chain, unsigned n, struct error *err) {
+static int tls_verify(struct tls *t, gnutls_x509_crt_t *chain, unsigned n, struct error *err) {
 	gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
 	                                 .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
 	gnutls_datum_t why;
@@ -431,7 +431,7 @@ int tls_client(struct tls *t, gnutls_session_t session, struct user **ret, int64
 	if (r == 0 && n > 0 && !t->now.trust)
 		r = error_set(err, EACCES, "this server accepts no client certificates: it has no authority for them");
 	if (r == 0 && n > 0)
-		r = verify(t, chain, n, err);
+		r = tls_verify(t, chain, n, err);
 	if (r == 0 && n > 0)
 		r = user_of(chain[0], &u, err);
 	for (unsigned i = 0; i < n; i++) {

@@ -178,7 +178,7 @@ char *token_sign(const struct token_key *k, const json_t *claims, struct error *
 
 /* ---- verifying ---- */
 
-static int bad(struct error *err, const char *what) {
+static int token_bad(struct error *err, const char *what) {
 	return error_set(err, EACCES, "%s", what);
 }
 
@@ -199,11 +199,11 @@ static int check_header(const struct token_key *k, const char *text, size_t len,
 		   *kid = json_string_value(json_object_get(h, "kid"));
 	int r = 0;
 	if (!h)
-		r = bad(err, "its header can't be read");
+		r = token_bad(err, "its header can't be read");
 	else if (!streq(alg, "ES256") || json_object_get(h, "crit"))
-		r = bad(err, "its signature is not of the kind that this issuer makes");
+		r = token_bad(err, "its signature is not of the kind that this issuer makes");
 	else if (!streq(kid, k->kid))
-		r = bad(err, "it is signed with another key");
+		r = token_bad(err, "it is signed with another key");
 	json_decref(h);
 	return r;
 }
@@ -213,22 +213,22 @@ static int check_signature(const struct token_key *k, const char *token, size_t 
 	_buf_free_ struct buf raw = {.max = TOKEN_MAX};
 	gnutls_datum_t sig = {0};
 	if (decode(&raw, sig_text, strlen(sig_text)) < 0 || raw.len != 2 * HALF)
-		return bad(err, "its signature can't be read");
+		return token_bad(err, "its signature can't be read");
 	const gnutls_datum_t rr = {(unsigned char *)raw.data, HALF}, ss = {(unsigned char *)raw.data + HALF, HALF};
 	const gnutls_datum_t data = {(unsigned char *)token, (unsigned)signed_len};
 	if (gnutls_encode_rs_value(&sig, &rr, &ss) < 0)
 		return error_oom(err);
 	int e = gnutls_pubkey_verify_data2(k->public, GNUTLS_SIGN_ECDSA_SHA256, 0, &data, &sig);
 	gnutls_free(sig.data);
-	return e < 0 ? bad(err, "its signature is not good") : 0;
+	return e < 0 ? token_bad(err, "its signature is not good") : 0;
 }
 
 int token_verify(const struct token_key *k, const char *token, json_t **ret, struct error *err) {
 	if (strlen(token) > TOKEN_MAX)
-		return bad(err, "it is too long");
+		return token_bad(err, "it is too long");
 	const char *claims = strchr(token, '.'), *sig = claims ? strchr(claims + 1, '.') : NULL;
 	if (!sig || strchr(sig + 1, '.'))
-		return bad(err, "it doesn't have three parts");
+		return token_bad(err, "it doesn't have three parts");
 	int r = check_header(k, token, (size_t)(claims - token), err);
 	if (r == 0)
 		r = check_signature(k, token, (size_t)(sig - token), sig + 1, err);
@@ -236,7 +236,7 @@ int token_verify(const struct token_key *k, const char *token, json_t **ret, str
 		return r;
 	json_t *json = decode_json(claims + 1, (size_t)(sig - claims - 1));
 	if (!json)
-		return bad(err, "its claims can't be read");
+		return token_bad(err, "its claims can't be read");
 	*ret = json;
 	return 0;
 }

@@ -34,7 +34,7 @@ void drop_nulls(json_t *v) {
  * three steps are those of structured-merge-diff (merge/update.go, prune): remove all of LAST, add back what any
  * manager owns, and finally remove from MERGED only what is in LAST.
  */
-static json_t *prune(const struct apply *a, const struct managed *e, json_t *merged, const struct fields *last) {
+static json_t *apply_prune(const struct apply *a, const struct managed *e, json_t *merged, const struct fields *last) {
 	const struct typed *t = a->type;
 	struct arena *m = t->arena;
 	if (!last)
@@ -218,7 +218,7 @@ int apply(const struct apply *a, struct managed *e, json_t *live, json_t *config
 	const struct fields *set = fields_without(m, typed_set(a->type, config), a->ignored);
 	mine->set = set;
 	mine->version = a->who->version;
-	json_t *obj = live ? prune(a, e, merged, last) : json_incref(merged);
+	json_t *obj = live ? apply_prune(a, e, merged, last) : json_incref(merged);
 	json_decref(merged);
 	struct typed_diff d = {0};
 	if (live && obj)

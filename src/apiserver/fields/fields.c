@@ -157,15 +157,15 @@ static const struct fields *fields_merge(struct arena *m, const struct fields *a
 	return fields_build(&out);
 }
 
-static void unite(struct arena *m, struct fields_builder *out, const struct fields_node *x,
-                  const struct fields_node *y) {
+static void fields_unite(struct arena *m, struct fields_builder *out, const struct fields_node *x,
+                         const struct fields_node *y) {
 	fields_add(out, x->type, x->text, x->member || y->member, fields_union(m, x->below, y->below));
 }
 
 const struct fields *fields_union(struct arena *m, const struct fields *a, const struct fields *b) {
 	if (!a || a == b)
 		return b;
-	return b ? fields_merge(m, a, b, unite, true, true) : a;
+	return b ? fields_merge(m, a, b, fields_unite, true, true) : a;
 }
 
 static void intersect(struct arena *m, struct fields_builder *out, const struct fields_node *x,

@@ -5,7 +5,7 @@
 
 #include "base/util.h"
 
-static const char *str(const json_t *entry, const char *key) {
+static const char *managed_str(const json_t *entry, const char *key) {
 	const char *s = json_string_value(json_object_get(entry, key));
 	return s ? s : "";
 }
@@ -48,18 +48,18 @@ struct managed_entry *managed_get(struct managed *e, const struct writer *who, b
 }
 
 static int read_entry(struct managed *e, const json_t *json) {
-	const char *operation = str(json, "operation");
-	struct managed_entry x = {.manager = str(json, "manager"),
-	                          .version = str(json, "apiVersion"),
-	                          .subresource = str(json, "subresource"),
-	                          .time = str(json, "time"),
+	const char *operation = managed_str(json, "operation");
+	struct managed_entry x = {.manager = managed_str(json, "manager"),
+	                          .version = managed_str(json, "apiVersion"),
+	                          .subresource = managed_str(json, "subresource"),
+	                          .time = managed_str(json, "time"),
 	                          .apply = streq(operation, "Apply"),
 	                          .json = json};
 	const json_t *set = json_object_get(json, "fieldsV1");
 	uint64_t us;
-	if ((!x.apply && !streq(operation, "Update")) || !*x.version || !streq(str(json, "fieldsType"), "FieldsV1") ||
-	    strlen(x.manager) > MANAGER_NAME_MAX || strlen(x.subresource) > 256 ||
-	    (*x.time && time_parse(x.time, &us) < 0))
+	if ((!x.apply && !streq(operation, "Update")) || !*x.version ||
+	    !streq(managed_str(json, "fieldsType"), "FieldsV1") || strlen(x.manager) > MANAGER_NAME_MAX ||
+	    strlen(x.subresource) > 256 || (*x.time && time_parse(x.time, &us) < 0))
 		return -EINVAL;
 	int r = set && !json_is_null(set) ? fields_parse(e->arena, set, &x.set) : 0;
 	if (r < 0)

@@ -25,7 +25,7 @@ static struct type type_of_field(const struct api_field *f) {
 	                     .atomic = (f->flags & API_ATOMIC) && !api_list_key(f)};
 }
 
-static const struct api_field *declared(struct type t, const char *name) {
+static const struct api_field *typed_declared(struct type t, const char *name) {
 	for (size_t i = 0; t.d && i < t.d->n_fields; i++)
 		if (strcmp(t.d->fields[i].name, name) == 0)
 			return &t.d->fields[i];
@@ -33,7 +33,7 @@ static const struct api_field *declared(struct type t, const char *name) {
 }
 
 static struct type member_type(struct type t, const char *name) {
-	const struct api_field *f = declared(t, name);
+	const struct api_field *f = typed_declared(t, name);
 	return f ? type_of_field(f) : (struct type){0};
 }
 
@@ -143,7 +143,7 @@ static struct part set_of(struct arena *m, struct type t, const json_t *v) {
 		json_object_foreach((json_t *)v, key, child) {
 			struct part p = set_of(m, member_type(t, key), child);
 			bool empty = json_is_object(child) && is_empty(child);
-			fields_add(&b, ELEMENT_FIELD, key, p.member || empty || !declared(t, key), p.below);
+			fields_add(&b, ELEMENT_FIELD, key, p.member || empty || !typed_declared(t, key), p.below);
 		}
 		break;
 	case ITEMS: {
@@ -357,7 +357,7 @@ static const struct fields *with_parents(struct arena *m, struct type t, const s
 		const struct fields_node *n = &set->v[i];
 		bool field = n->type == ELEMENT_FIELD;
 		struct type below = field ? member_type(t, n->text) : item_type(t);
-		fields_add(&b, n->type, n->text, n->member || (n->below && field && declared(t, n->text)),
+		fields_add(&b, n->type, n->text, n->member || (n->below && field && typed_declared(t, n->text)),
 		           n->below ? with_parents(m, below, n->below) : NULL);
 	}
 	return fields_build(&b);
@@ -369,15 +369,15 @@ const struct fields *typed_with_parents(const struct typed *t, const struct fiel
 
 /* ---- checking ---- */
 
-static int wrong(struct error *err, const struct buf *path, const char *what) {
+static int typed_wrong(struct error *err, const struct buf *path, const char *what) {
 	return error_set(err, EINVAL, "%.200s: %.280s", path->data ? path->data : "", what);
 }
 
-static int wrong_type(struct error *err, const struct buf *path, const char *want, const json_t *got) {
+static int typed_wrong_type(struct error *err, const struct buf *path, const char *want, const json_t *got) {
 	_free_ char *text =
 		json_is_string(got) ? strdup(json_string_value(got)) : json_dumps(got, JSON_ENCODE_ANY | JSON_COMPACT);
 	_free_ char *what = strf("expected %s, got &{%.100s}", want, text ? text : "");
-	return wrong(err, path, what ? what : "");
+	return typed_wrong(err, path, what ? what : "");
 }
 
 static int typed_check_value(struct arena *m, struct type t, const json_t *v, struct buf *path, bool top,
@@ -389,11 +389,11 @@ static int check_members(struct arena *m, struct type t, const json_t *v, struct
 	json_t *child;
 	const size_t len = path->len;
 	json_object_foreach((json_t *)v, key, child) {
-		bool known = !t.d || t.d->open || declared(t, key) ||
+		bool known = !t.d || t.d->open || typed_declared(t, key) ||
 		             (top && (streq(key, "apiVersion") || streq(key, "kind")));
 		buf_printf(path, ".%s", key);
 		int r = known ? typed_check_value(m, member_type(t, key), child, path, false, err)
-		              : wrong(err, path, "field not declared in schema");
+		              : typed_wrong(err, path, "field not declared in schema");
 		if (r < 0)
 			return r;
 		path->failed = false;
@@ -408,12 +408,12 @@ static int check_map(const json_t *v, struct buf *path, struct error *err) {
 	const char *key;
 	json_t *child;
 	if (!json_is_object(v))
-		return wrong_type(err, path, "map", v);
+		return typed_wrong_type(err, path, "map", v);
 	json_object_foreach((json_t *)v, key, child) {
 		if (json_is_string(child) || json_is_null(child))
 			continue;
 		buf_printf(path, ".%s", key);
-		return wrong_type(err, path, "string", child);
+		return typed_wrong_type(err, path, "string", child);
 	}
 	return 0;
 }
@@ -435,7 +435,7 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 			text = strf("element %zu: associative list without keys has an element that's no plain value",
 			            i);
 		if (text)
-			return wrong(err, path, text);
+			return typed_wrong(err, path, text);
 		buf_printf(path, "[%zu]", i);
 		int r = key ? typed_check_value(m, item_type(t), child, path, false, err) : 0;
 		if (r < 0)
@@ -456,9 +456,9 @@ static int check_items(struct arena *m, struct type t, const json_t *v, struct b
 				continue;
 			_free_ char *id = json_dumps(key ? json_object_get(other, key) : other, JSON_ENCODE_ANY);
 			_free_ char *text = strf("duplicate entries for key [%s=%.100s]", key ? key : "", id ? id : "");
-			return wrong(err, path, text ? text : "");
+			return typed_wrong(err, path, text ? text : "");
 		}
-	return wrong(err, path, "out of memory");
+	return typed_wrong(err, path, "out of memory");
 }
 
 /* Checks the elements of a list that is managed as a whole. */
@@ -485,17 +485,18 @@ static int typed_check_value(struct arena *m, struct type t, const json_t *v, st
 		return 0;
 	switch (type) {
 	case API_TYPE_raw: return json_is_object(v) ? check_members(m, t, v, path, false, err) : 0;
-	case API_TYPE_str: return json_is_string(v) ? 0 : wrong_type(err, path, "string", v);
-	case API_TYPE_flag: return json_is_boolean(v) ? 0 : wrong_type(err, path, "boolean", v);
-	case API_TYPE_i64: return json_is_number(v) ? 0 : wrong_type(err, path, "numeric (int or float)", v);
+	case API_TYPE_str: return json_is_string(v) ? 0 : typed_wrong_type(err, path, "string", v);
+	case API_TYPE_flag: return json_is_boolean(v) ? 0 : typed_wrong_type(err, path, "boolean", v);
+	case API_TYPE_i64: return json_is_number(v) ? 0 : typed_wrong_type(err, path, "numeric (int or float)", v);
 	case API_TYPE_obj:
 	case API_TYPE_inl:
-		return json_is_object(v) ? check_members(m, t, v, path, top, err) : wrong_type(err, path, "map", v);
+		return json_is_object(v) ? check_members(m, t, v, path, top, err)
+		                         : typed_wrong_type(err, path, "map", v);
 	case API_TYPE_map: return check_map(v, path, err);
 	case API_TYPE_list:
 	case API_TYPE_strs:
 		if (!json_is_array(v))
-			return wrong_type(err, path, "list", v);
+			return typed_wrong_type(err, path, "list", v);
 		return has_items(t) ? check_items(m, t, v, path, err) : check_elements(m, t, v, path, err);
 	}
 	return 0;

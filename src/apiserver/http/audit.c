@@ -39,7 +39,7 @@ static int open_log(const char *path, int *ret, struct error *err) {
 }
 
 /* Writes all of TEXT. On failure it truncates the log to its old length, so that no half line stays. */
-static int append(struct audit *a, const struct buf *text, struct error *err) {
+static int audit_append(struct audit *a, const struct buf *text, struct error *err) {
 	struct stat st;
 	if (a->fd < 0) {
 		int r = open_log(a->path, &a->fd, err);
@@ -89,7 +89,7 @@ static void *write_log(void *userdata) {
 		}
 		pthread_mutex_unlock(&a->lock);
 		err = (struct error){0};
-		int r = append(a, &text, &err);
+		int r = audit_append(a, &text, &err);
 		pthread_mutex_lock(&a->lock);
 		a->failure = err;
 		if (r == 0)

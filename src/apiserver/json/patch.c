@@ -181,7 +181,7 @@ static int pay(struct budget *b, const json_t *value, const char *path, struct e
 	return r < 0 ? error_prefix(err, "the value for `%.80s`", path) : 0;
 }
 
-static int move(json_t **doc, const char *from, const char *path, struct budget *budget, struct error *err) {
+static int patch_move(json_t **doc, const char *from, const char *path, struct budget *budget, struct error *err) {
 	json_t *value;
 	size_t n = strlen(from);
 	if (strncmp(path, from, n) == 0 && path[n] == '/')
@@ -220,7 +220,7 @@ static int apply_op(json_t **doc, const json_t *op, struct budget *budget, struc
 	if (with_value && !value)
 		return error_set(err, ENOENT, "operation %s needs `value`", name);
 	if (streq(name, "move"))
-		return move(doc, from, path, budget, err);
+		return patch_move(doc, from, path, budget, err);
 	if (streq(name, "test")) {
 		json_t *there;
 		r = get_value(*doc, path, &there, err);

@@ -332,7 +332,7 @@ static json_t *string(const struct value *v) {
 	return memchr(v->data, 0, v->len) ? NULL : json_stringn((const char *)v->data, v->len);
 }
 
-static json_t *message(const struct reader *parent, const struct value *v, const struct pb_field *fields);
+static json_t *protobuf_message(const struct reader *parent, const struct value *v, const struct pb_field *fields);
 
 /* metav1.Time: seconds (1) and nanoseconds (2); null for none, as Kubernetes writes the zero time. */
 static json_t *time_of(const struct reader *parent, const struct value *v, bool micro) {
@@ -355,7 +355,7 @@ static json_t *time_of(const struct reader *parent, const struct value *v, bool 
 	return json_string(time_str(seconds * USEC_PER_SEC + nanos / 1000, micro, text));
 }
 
-static json_t *scalar(const struct reader *r, const struct pb_field *f, const struct value *v) {
+static json_t *protobuf_scalar(const struct reader *r, const struct pb_field *f, const struct value *v) {
 	bool is_varint = f->type == PB_INT || f->type == PB_BOOL;
 	if (is_varint != (v->data == NULL))
 		return NULL;
@@ -365,7 +365,7 @@ static json_t *scalar(const struct reader *r, const struct pb_field *f, const st
 	case PB_TIME:
 	case PB_MICROTIME: return time_of(r, v, f->type == PB_MICROTIME);
 	case PB_MESSAGE:
-	case PB_MESSAGES: return message(r, v, f->sub);
+	case PB_MESSAGES: return protobuf_message(r, v, f->sub);
 	default: return string(v);
 	}
 }
@@ -380,7 +380,7 @@ static json_t *bytes(const struct value *v) {
 static const struct pb_field extra_value[] = {{1, PB_STRINGS, "items", NULL}, {0}};
 
 static json_t *items_of(const struct reader *r, const struct value *v) {
-	json_t *m = message(r, v, extra_value), *items = json_incref(json_object_get(m, "items"));
+	json_t *m = protobuf_message(r, v, extra_value), *items = json_incref(json_object_get(m, "items"));
 	bool ok = m != NULL;
 	json_decref(m);
 	return items || !ok ? items : json_array();
@@ -427,15 +427,15 @@ static int add_value(const struct reader *r, const struct pb_field *f, const str
 		}
 		if (!list)
 			return v->data ? add_entry(r, v, f->type, there) : -EINVAL;
-		return json_array_append_new(there, scalar(r, f, v)) < 0 ? -EINVAL : 0;
+		return json_array_append_new(there, protobuf_scalar(r, f, v)) < 0 ? -EINVAL : 0;
 	}
 	/* protobuf doesn't tell an empty string from an absent one; JSON omits both. */
 	if (f->type == PB_STRING && v->data && v->len == 0)
 		return 0;
-	return json_object_set_new(out, f->name, scalar(r, f, v)) < 0 ? -EINVAL : 0;
+	return json_object_set_new(out, f->name, protobuf_scalar(r, f, v)) < 0 ? -EINVAL : 0;
 }
 
-static json_t *message(const struct reader *parent, const struct value *v, const struct pb_field *fields) {
+static json_t *protobuf_message(const struct reader *parent, const struct value *v, const struct pb_field *fields) {
 	struct reader r = {v->data, v->data + v->len, parent->budget};
 	struct value part;
 	json_t *out = json_object();
@@ -471,7 +471,7 @@ int protobuf_decode(const char *want, const char *data, size_t len, json_t **ret
 	struct reader r = {(const uint8_t *)data + sizeof(magic), (const uint8_t *)data + len, &budget};
 	while ((e = protobuf_read_field(&r, &part)) > 0) {
 		if (part.number == 1 && part.data && !type)
-			type = message(&r, &part, type_meta);
+			type = protobuf_message(&r, &part, type_meta);
 		else if (part.number == 2)
 			raw = part;
 	}
@@ -481,7 +481,7 @@ int protobuf_decode(const char *want, const char *data, size_t len, json_t **ret
 		e = error_set(err, EINVAL, "the protobuf body is malformed");
 	else if (!streq(kind, want))
 		e = error_set(err, EINVAL, "the body is a %.63s, not a %s", kind ? kind : "?", want);
-	else if (!(out = message(&r, &raw, fields)))
+	else if (!(out = protobuf_message(&r, &raw, fields)))
 		e = error_set(err, EINVAL, "the protobuf %s is malformed", kind);
 	if (out && json_object_update_missing(out, type) < 0)
 		e = error_oom(err);

@@ -374,14 +374,14 @@ static bool next_member(const char **p, const char *end, struct json_span *key, 
 }
 
 /* Returns the position after the brace that opens the object at JSON, or END. */
-static const char *enter(const char *json, const char *end) {
+static const char *selector_enter(const char *json, const char *end) {
 	const char *p = skip_space_to(json, end);
 	return p < end && *p == '{' ? p + 1 : end;
 }
 
 /* The value of the member NAME of the object at JSON, or NULL. */
 static const char *find_member(const char *json, const char *end, const char *name, size_t name_len) {
-	const char *p = enter(json, end);
+	const char *p = selector_enter(json, end);
 	struct json_span key, value;
 	while (next_key(&p, end, &key)) {
 		if (key_is(key.text, key.len, name, name_len))
@@ -393,7 +393,7 @@ static const char *find_member(const char *json, const char *end, const char *na
 }
 
 void json_members(const char *json, size_t len, const char *const *names, struct json_span *ret, size_t n) {
-	const char *end = json + len, *p = enter(json, end);
+	const char *end = json + len, *p = selector_enter(json, end);
 	struct json_span key, value;
 	for (size_t i = 0; i < n; i++)
 		ret[i] = (struct json_span){""};
@@ -464,7 +464,7 @@ static bool label_matches(const struct term *t, const struct json_span *v) {
 static bool labels_match(const struct selector *sel, const char *json, size_t len, size_t *work) {
 	struct json_span found[SELECTOR_TERMS_MAX] = {0}, labels = {0}, key, value;
 	if (json_find(json, len, "metadata.labels", &labels.text, &labels.len)) {
-		const char *end = labels.text + labels.len, *p = enter(labels.text, end);
+		const char *end = labels.text + labels.len, *p = selector_enter(labels.text, end);
 		while (next_member(&p, end, &key, &value)) {
 			*work += sel->n_labels;
 			for (size_t i = 0; i < sel->n_labels; i++) {

@@ -9,7 +9,7 @@
 #define ORDER  "$setElementOrder/"
 #define DELETE "$deleteFromPrimitiveList/"
 
-static const struct api_field *declared(const struct api_desc *d, const char *name) {
+static const struct api_field *strategic_declared(const struct api_desc *d, const char *name) {
 	for (size_t i = 0; d && i < d->n_fields; i++)
 		if (strcmp(d->fields[i].name, name) == 0)
 			return &d->fields[i];
@@ -45,7 +45,7 @@ static int too_long(const struct api_field *f, const json_t *list, struct error 
 }
 
 /* A copy without directives and nulls, for a member that the target doesn't have. */
-static json_t *plain(const json_t *v) {
+static json_t *strategic_plain(const json_t *v) {
 	const char *key;
 	json_t *child, *out;
 	size_t i;
@@ -54,14 +54,14 @@ static json_t *plain(const json_t *v) {
 		out = json_object();
 		json_object_foreach((json_t *)v, key, child) {
 			if (key[0] != '$' && !json_is_null(child))
-				r |= json_object_set_new(out, key, plain(child));
+				r |= json_object_set_new(out, key, strategic_plain(child));
 		}
 	} else if (json_is_array(v)) {
 		out = json_array();
 		json_array_foreach((json_t *)v, i, child) {
 			/* An element with a directive only asks for a deletion; it is not added. */
 			if (!json_object_get(child, "$patch"))
-				r |= json_array_append_new(out, plain(child));
+				r |= json_array_append_new(out, strategic_plain(child));
 		}
 	} else
 		return json_incref((json_t *)v); /* scalars are shared: nobody changes them in place */
@@ -102,7 +102,7 @@ static int merge_elements(const struct api_field *f, json_t *target, const json_
 				json_array_remove(target, (size_t)at);
 		} else if (at >= 0 && !directive)
 			r = merge_object(f->sub, json_array_get(target, (size_t)at), e, err);
-		else if (!directive && json_array_append_new(target, plain(e)) < 0)
+		else if (!directive && json_array_append_new(target, strategic_plain(e)) < 0)
 			r = error_oom(err);
 		if (r < 0)
 			return r;
@@ -110,7 +110,7 @@ static int merge_elements(const struct api_field *f, json_t *target, const json_
 	return 0;
 }
 
-static int unite(const struct api_field *f, json_t *target, const json_t *patch, struct error *err) {
+static int strategic_unite(const struct api_field *f, json_t *target, const json_t *patch, struct error *err) {
 	size_t i;
 	json_t *e;
 	json_array_foreach((json_t *)patch, i, e) {
@@ -157,7 +157,7 @@ static int merge_list(const struct api_field *f, json_t *parent, const json_t *p
 	json_t *list = json_object_get(parent, f->name), *was = json_copy(list);
 	int r = was ? too_long(f, patch, err) : error_oom(err);
 	if (r == 0)
-		r = api_list_key(f) ? merge_elements(f, list, patch, err) : unite(f, list, patch, err);
+		r = api_list_key(f) ? merge_elements(f, list, patch, err) : strategic_unite(f, list, patch, err);
 	if (r == 0)
 		r = put_in_order(f, parent, was, patch, err);
 	json_decref(was);
@@ -170,7 +170,7 @@ static int merge_list(const struct api_field *f, json_t *parent, const json_t *p
  */
 static int field_of(const struct api_desc *d, const char *key, const json_t *value, const struct api_field **ret,
                     struct error *err) {
-	const struct api_field *f = declared(d, strchr(key, '/') + 1);
+	const struct api_field *f = strategic_declared(d, strchr(key, '/') + 1);
 	if (!json_is_array(value))
 		return error_set(err, EINVAL, "directive %.100s must be a list", key);
 	*ret = f && (f->flags & (API_KEYS | API_SET)) ? f : NULL;
@@ -202,7 +202,7 @@ static int retain(json_t *target, const json_t *patch, const json_t *keys, struc
 }
 
 static int merge_member(const struct api_desc *d, json_t *target, const char *key, const json_t *v, struct error *err) {
-	const struct api_field *f = declared(d, key);
+	const struct api_field *f = strategic_declared(d, key);
 	json_t *there = json_object_get(target, key);
 	if (json_is_null(v)) {
 		json_object_del(target, key);
@@ -216,7 +216,7 @@ static int merge_member(const struct api_desc *d, json_t *target, const char *ke
 		return merge_list(f, target, v, err);
 	json_t *keys = json_object_get(v, "$retainKeys");
 	int r = keys ? retain(NULL, v, keys, err) : 0;
-	if (r == 0 && json_object_set_new(target, key, plain(v)) < 0)
+	if (r == 0 && json_object_set_new(target, key, strategic_plain(v)) < 0)
 		r = error_oom(err);
 	return r;
 }
@@ -232,7 +232,7 @@ static int merge_object(const struct api_desc *d, json_t *target, const json_t *
 		const char *what = json_string_value(directive);
 		if (!streq(what, "replace") && !streq(what, "delete"))
 			return error_set(err, EINVAL, "unknown $patch `%.40s`", what ? what : "");
-		json_t *now = streq(what, "replace") ? plain(patch) : json_object();
+		json_t *now = streq(what, "replace") ? strategic_plain(patch) : json_object();
 		json_object_clear(target);
 		r = now && json_object_update(target, now) == 0 ? 0 : error_oom(err);
 		json_decref(now);

@@ -61,7 +61,7 @@ static bool parse_int(const char *s, json_int_t *ret) {
 }
 
 /* The value of a plain scalar: null, a boolean or a number; otherwise a string. */
-static json_t *plain(const char *s) {
+static json_t *yaml_plain(const char *s) {
 	static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
 	static const char *const yes[] = {"true", "True", "TRUE", "y",  "Y",  "yes",
 	                                  "Yes",  "YES",  "on",   "On", "ON", NULL};
@@ -87,19 +87,19 @@ static json_t *plain(const char *s) {
 	return json_string(s);
 }
 
-static json_t *scalar(const yaml_event_t *e) {
+static json_t *yaml_scalar(const yaml_event_t *e) {
 	const char *s = (const char *)e->data.scalar.value, *tag = (const char *)e->data.scalar.tag;
 	if (strlen(s) != e->data.scalar.length)
 		return NULL; /* strings with NUL are refused: no name or text may contain it */
 	if (e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE || streq(tag, YAML_STR_TAG))
 		return json_string(s);
-	return plain(s);
+	return yaml_plain(s);
 }
 
 static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret);
 
 /* Adds the values up to the end of a mapping or sequence to OUT. */
-static int members(struct reader *r, json_t *out, unsigned depth) {
+static int yaml_members(struct reader *r, json_t *out, unsigned depth) {
 	const bool list = json_is_array(out);
 	for (;;) {
 		yaml_event_t e;
@@ -175,19 +175,19 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 	case YAML_ALIAS_EVENT: return alias(r, (const char *)e->data.alias.anchor, depth, ret, line);
 	case YAML_SCALAR_EVENT:
 		anchor = (const char *)e->data.scalar.anchor;
-		v = scalar(e);
+		v = yaml_scalar(e);
 		if (!v)
 			return error_set(r->err, EINVAL, "yaml: line %zu: a string is not UTF-8 or contains NUL", line);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		anchor = (const char *)e->data.mapping_start.anchor;
 		v = json_object();
-		n = v ? members(r, v, depth + 1) : error_oom(r->err);
+		n = v ? yaml_members(r, v, depth + 1) : error_oom(r->err);
 		break;
 	case YAML_SEQUENCE_START_EVENT:
 		anchor = (const char *)e->data.sequence_start.anchor;
 		v = json_array();
-		n = v ? members(r, v, depth + 1) : error_oom(r->err);
+		n = v ? yaml_members(r, v, depth + 1) : error_oom(r->err);
 		break;
 	default: return error_set(r->err, EINVAL, "yaml: line %zu: a value is missing", line);
 	}
@@ -205,7 +205,7 @@ static int value(struct reader *r, yaml_event_t *e, unsigned depth, json_t **ret
 	return n;
 }
 
-static int document(struct reader *r, json_t **ret) {
+static int yaml_document(struct reader *r, json_t **ret) {
 	yaml_event_t e;
 	json_t *v = NULL;
 	int n = yamlread_next(r, &e);
@@ -248,7 +248,7 @@ int yaml_parse(const char *text, size_t len, bool strict, json_t **ret, struct e
 		return error_oom(err);
 	}
 	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, len);
-	int n = document(&r, ret);
+	int n = yaml_document(&r, ret);
 	yaml_parser_delete(&r.parser);
 	json_decref(r.anchors);
 	return n;

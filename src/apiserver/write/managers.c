@@ -92,7 +92,7 @@ int managers_update(const struct request *r, const struct api_kind *k, const jso
 
 /* ---- apply ---- */
 
-static int bad(struct request *r, const char *text, const char *detail) {
+static int managers_bad(struct request *r, const char *text, const char *detail) {
 	reply_bad_request(r, "%s%s", text, detail);
 	return -EINVAL;
 }
@@ -110,10 +110,10 @@ static int managers_check(struct request *r, const struct context *c, const json
 		bool bare = !version || !strchr(version, '/');
 		snprintf(text, sizeof(text), "%s%.100s, Kind=%.100s", bare ? "/" : "", version ? version : "",
 		         kind ? kind : "");
-		return bad(r, "invalid object type: ", text);
+		return managers_bad(r, "invalid object type: ", text);
 	}
 	if (json_object_get(object_meta(config), "managedFields"))
-		return bad(r, "metadata.managedFields must be nil", "");
+		return managers_bad(r, "metadata.managedFields must be nil", "");
 	if (typed_check(&c->type, config, &err) == 0)
 		return 0;
 	reply_status(&r->reply, 500, NULL, NULL, "failed to create typed patch object (%s/%s; %s, Kind=%s): %s",

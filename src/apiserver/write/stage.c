@@ -21,7 +21,7 @@ static int stage_set_version(struct store *st, json_t *obj) {
 	return object_set_meta_str(obj, "resourceVersion", rv);
 }
 
-static int dump(const struct api_kind *k, const json_t *obj, struct buf *text, struct tree_size *ret_size) {
+static int stage_dump(const struct api_kind *k, const json_t *obj, struct buf *text, struct tree_size *ret_size) {
 	_json_decref_ json_t *ordered = object_ordered(k, obj);
 	if (!ordered)
 		return -ENOMEM;
@@ -41,7 +41,7 @@ int stage_check(const struct stage *s, struct request *r, const json_t *old, con
 	int v = !request_dry_run(r) ? stage_set_version(s->store, obj)
 	        : old               ? object_keep_meta(obj, old, "resourceVersion")
 	                            : object_set_meta_str(obj, "resourceVersion", NULL);
-	if (v < 0 || dump(k, obj, &text, &size) < 0) {
+	if (v < 0 || stage_dump(k, obj, &text, &size) < 0) {
 		reply_internal(r, "out of memory");
 		return -ENOMEM;
 	}
@@ -84,7 +84,7 @@ int stage_put_text(const struct stage *s, unsigned kind, const char *ns, const c
 static int make_blob(struct store *st, unsigned kind, json_t *obj, struct blob **ret) {
 	_buf_free_ struct buf b = {0};
 	struct tree_size size;
-	if (stage_set_version(st, obj) < 0 || dump(api_kinds[kind], obj, &b, &size) < 0)
+	if (stage_set_version(st, obj) < 0 || stage_dump(api_kinds[kind], obj, &b, &size) < 0)
 		return -ENOMEM;
 	*ret = blob_new(b.data, b.len);
 	return *ret ? 0 : -ENOMEM;
