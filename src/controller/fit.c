@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/fit.h"
 
+#include <stdlib.h>
+
 #include "api/meta.h"
 #include "base/util.h"
 
@@ -115,16 +117,77 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
 	return best;
 }
 
+/* ---- gangs ---- */
+
+/* A host that has room for at least one more member, and what its score is with that member on it. */
+struct fit_place {
+	int64_t score;
+	size_t at;
+};
+
+/* fit_choose() would choose A before B. */
+static bool fit_place_before(const struct fit_place *a, const struct fit_place *b) {
+	return a->score != b->score ? a->score > b->score : a->at < b->at;
+}
+
+/* Moves the place I of a heap down to where it belongs: the best place is the first. */
+static void fit_sift(struct fit_place *v, size_t n, size_t i) {
+	const struct fit_place moved = v[i];
+	for (size_t child; (child = 2 * i + 1) < n; i = child) {
+		if (child + 1 < n && fit_place_before(&v[child + 1], &v[child]))
+			child++;
+		if (!fit_place_before(&v[child], &moved))
+			break;
+		v[i] = v[child];
+	}
+	v[i] = moved;
+}
+
+/* How many instances of SIZE have room in FREE, at most MAX. */
+static size_t fit_count(const struct resources *free, const struct resources *size, size_t max) {
+	if (resources_short(free, size) < N_RESOURCES)
+		return 0;
+	RESOURCES_FOREACH (i)
+		if (size->v[i] > 0)
+			max = MIN(max, (uint64_t)(free->v[i] / size->v[i]));
+	return max;
+}
+
 size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
                 size_t count, int *at, char why[static FIT_MESSAGE_MAX]) {
 	const struct resources size = instancetype_size(type);
-	size_t i;
-	for (i = 0; i < count; i++) {
-		int best = fit_choose(hosts, n, spec, type, why);
-		if (best < 0)
-			break;
-		resources_subtract(&hosts[best].free, &size);
-		at[i] = best;
+	struct fit_place *v = calloc(n + 1, sizeof(*v));
+	size_t n_places = 0, room = 0;
+	if (!v)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		size_t here = fit_takes(&hosts[i], spec) ? fit_count(&hosts[i].free, &size, count) : 0;
+		room += here;
+		if (here)
+			v[n_places++] = (struct fit_place){fit_score(&hosts[i], &size), i};
 	}
-	return i;
+	if (room < count) {
+		for (size_t i = 0; i < n_places; i++) {
+			struct resources *left = &hosts[v[i].at].free;
+			const struct resources taken = resources_times(&size, (int64_t)fit_count(left, &size, count));
+			resources_subtract(left, &taken);
+		}
+		(void)fit_choose(hosts, n, spec, type, why);
+		free(v);
+		return room;
+	}
+	for (size_t i = n_places / 2; i-- > 0;)
+		fit_sift(v, n_places, i);
+	for (size_t i = 0; i < count; i++) {
+		struct fit_host *best = &hosts[v->at];
+		at[i] = (int)v->at;
+		resources_subtract(&best->free, &size);
+		if (resources_short(&best->free, &size) == N_RESOURCES)
+			v->score = fit_score(best, &size);
+		else
+			*v = v[--n_places];
+		fit_sift(v, n_places, 0);
+	}
+	free(v);
+	return count;
 }

@@ -30,9 +30,11 @@ int fit_choose(const struct fit_host *hosts, size_t n, const struct instance_spe
                const struct instancetype *type, char why[static FIT_MESSAGE_MAX]);
 
 /*
- * Places COUNT instances of the same kind one after the other; AT[i] is the index of the host of the ith. Returns how
- * many fit. If not all fit, WHY says why the next one doesn't; as all are alike, no other way of placing them fits
- * more. What the instances take is subtracted from what is free on the hosts.
+ * Places COUNT instances of the same kind one after the other, each where fit_choose() would place it; AT[i] is the
+ * index of the host of the ith. Returns how many fit. If not all fit, AT is not written, and WHY says why the next one
+ * doesn't fit; as all are alike, no other way of placing them fits more. What the instances take is subtracted from
+ * what is free on the hosts. The cost is that of looking at each host once or twice, and log N for each instance.
+ * Without memory the process ends (abort).
  */
 size_t fit_gang(struct fit_host *hosts, size_t n, const struct instance_spec *spec, const struct instancetype *type,
                 size_t count, int *at, char why[static FIT_MESSAGE_MAX]);

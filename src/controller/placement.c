@@ -145,7 +145,7 @@ size_t placement_choose_gang(struct placement *p, const struct instance_spec *sp
 	if (!at)
 		abort();
 	size_t fit = fit_gang(p->hosts, n, spec, type, count, at, why);
-	for (size_t i = 0; i < fit; i++)
+	for (size_t i = 0; fit == count && i < count; i++)
 		hosts[i] = p->hosts[at[i]].host->meta.name;
 	free(at);
 	return fit;

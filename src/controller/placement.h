@@ -23,7 +23,10 @@ bool placement_takes(struct placement *p, const char *host, const struct instanc
 /* True if the instance fits on that very host. */
 bool placement_fits(struct placement *p, const char *host, const struct instance_spec *spec,
                     const struct instancetype *type);
-/* Chooses hosts for COUNT instances alike. Returns how many fit, their hosts in HOSTS; if not all fit, WHY says why. */
+/*
+ * Chooses hosts for COUNT instances alike. Returns how many fit. If all fit, HOSTS has their hosts; otherwise WHY says
+ * why not.
+ */
 size_t placement_choose_gang(struct placement *p, const struct instance_spec *spec, const struct instancetype *type,
                              size_t count, const char **hosts, char why[static FIT_MESSAGE_MAX]) _must_use_;
 /* Counts SIZE on HOST for a seat (seats.h). */
