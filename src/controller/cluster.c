@@ -177,13 +177,6 @@ static const struct api_condition *cluster_condition(const struct cluster *cl, c
 	return cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, type) : NULL;
 }
 
-/* True if NOW says something else than OLD about the members that wait. */
-static bool cluster_tells_more(const struct cluster *old, const struct cluster *now) {
-	const struct api_condition *a = cluster_condition(old, "Scheduled"), *b = cluster_condition(now, "Scheduled");
-	return b &&
-	       (!a || !streq(a->status, b->status) || !streq(a->reason, b->reason) || !streq(a->message, b->message));
-}
-
 static bool cluster_set_condition(struct cluster *n, const char *type, const char *status, const char *reason,
                                   const char *message) {
 	return api_condition_set(&n->status->conditions.v, &n->status->conditions.n, type, status, reason, message,
@@ -569,18 +562,12 @@ static void cluster_reconcile(struct work *w, const void *obj) {
 
 /* ---- what changes queue ---- */
 
-/* Members without a host repeat what their Cluster says, so they are queued when that changes. */
 static void clusters_cluster_changed(struct controller *c, const struct kube_change *ch) {
 	char key[KUBE_KEY_MAX];
-	if (ch->type == KUBE_DELETED) {
-		quotas_release_gang(quotas_of(c), ch->obj);
-		gangs_forget_refusal(gangs_of(c), kube_key(ch->ns, ch->name, key));
-	}
-	if (ch->type == KUBE_MODIFIED && !cluster_tells_more(ch->old, ch->obj))
+	if (ch->type != KUBE_DELETED)
 		return;
-	for (const struct instance *i = NULL; (i = gangs_member_next(gangs_of(c), ch->ns, ch->name, i));)
-		if (!instance_is_bound(i))
-			concern_enqueue(c, &concern_instances, ch->ns, i->meta.name);
+	quotas_release_gang(quotas_of(c), ch->obj);
+	gangs_forget_refusal(gangs_of(c), kube_key(ch->ns, ch->name, key));
 }
 
 static void clusters_instance_changed(struct controller *c, const struct kube_change *ch) {

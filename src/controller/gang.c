@@ -23,7 +23,6 @@ RB_HEAD(refusals, refusal);
 RB_GENERATE_INTERNAL(refusals, refusal, node, refusal_cmp, _unused_ static)
 
 struct gangs {
-	struct controller *c;
 	struct refusals refusals;
 	struct kube_index *members; /* Instances by the key of their Cluster */
 };
@@ -35,12 +34,6 @@ const struct api_owner_ref *gang_owner(const struct api_meta *m) {
 			return o;
 	}
 	return NULL;
-}
-
-const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m) {
-	const struct api_owner_ref *o = gang_owner(m);
-	const struct cluster *cl = o ? kube_cache_get(controller_cache(c, &api_kind_cluster), m->ns, o->name) : NULL;
-	return cl && streq(cl->meta.uid, o->uid) ? cl : NULL;
 }
 
 static const char *member_cluster(const void *obj, char buf[static KUBE_KEY_MAX]) {
@@ -107,7 +100,6 @@ static int gangs_open(struct controller *c, _unused_ const struct controller_opt
 	struct gangs *g = calloc(1, sizeof(*g));
 	if (!g)
 		return error_oom(err);
-	g->c = c;
 	RB_INIT(&g->refusals);
 	*ret = g;
 	return kube_index_new(&g->members, controller_cache(c, &api_kind_instance), member_cluster, err);
@@ -124,7 +116,7 @@ static void gangs_close(void *state) {
 
 const struct concern concern_gangs = {
 	.name = "gangs",
-	.watches = {{.kind = &api_kind_instance}, {.kind = &api_kind_cluster}},
+	.watches = {{.kind = &api_kind_instance}},
 	.open = gangs_open,
 	.close = gangs_close,
 };

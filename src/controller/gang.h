@@ -3,7 +3,6 @@
 
 /* Which Instances belong to a Cluster, and why the server refused to create a member. */
 
-#include "api/cluster.h"
 #include "api/instance.h"
 #include "controller/concern.h"
 
@@ -15,8 +14,6 @@ static inline struct gangs *gangs_of(const struct controller *c) {
 
 /* The owner reference of the object to the Cluster that controls it; NULL if it is not a member of a Cluster. */
 const struct api_owner_ref *gang_owner(const struct api_meta *m);
-/* That Cluster itself; NULL if the cache doesn't have it. */
-const struct cluster *gang_cluster(const struct controller *c, const struct api_meta *m);
 
 /*
  * The Instances whose controlling owner is a Cluster of this name, whatever that Cluster's uid, in order of name: begin

@@ -123,19 +123,18 @@ struct hindrance {
 };
 _Static_assert(QUOTA_MESSAGE_MAX >= FIT_MESSAGE_MAX, "msg holds what either says");
 
-/* A member without a host repeats the condition Scheduled of its Cluster. */
-static void instance_wait_for_gang(struct work *w, struct instance *n) {
-	const struct cluster *cl = gang_cluster(work_controller(w), &n->meta);
-	const struct api_condition *s =
-		cl && cl->status ? api_condition_find(cl->status->conditions.v, cl->status->conditions.n, "Scheduled")
-				 : NULL;
-	const char *reason = "Gathering", *message = "waits until all members of its Cluster can be placed";
-	if (s && streq(s->status, "False")) {
-		reason = s->reason;
-		message = s->message ? s->message : "";
-	}
-	instance_set_condition(n, "Scheduled", "False", reason, "%s", message);
-	instance_set_condition(n, "Ready", "False", reason, "%s", message);
+/*
+ * What its Cluster says about the gang is not repeated here: each change of it would be a write for each member, of
+ * which there may be a thousand.
+ */
+static void instance_wait_for_gang(struct instance *n) {
+	char message[CLUSTER_NAME_MAX + 160];
+	snprintf(message, sizeof(message),
+	         "waits until all members of Cluster %.*s can be placed; condition Scheduled of the Cluster says what "
+	         "they wait for",
+	         CLUSTER_NAME_MAX, gang_owner(&n->meta)->name);
+	instance_set_condition(n, "Scheduled", "False", "Gathering", "%s", message);
+	instance_set_condition(n, "Ready", "False", "Gathering", "%s", message);
 }
 
 /* Finds and keeps a seat for an instance that belongs to no gang. NULL: there is none, and H says why. */
@@ -330,7 +329,7 @@ static void instance_hold_back(struct work *w, const struct instance *i, const s
 		instance_set_condition(n, "Ready", "False", h->reason, "%s", h->msg);
 		room_wait(work_controller(w), &concern_instances, &n->meta, &h->want);
 	} else
-		instance_wait_for_gang(w, n);
+		instance_wait_for_gang(n);
 	instance_patch_status(w, i, n, &none);
 	api_free(&api_kind_instance, n);
 }
