@@ -4,7 +4,7 @@
  * One Instance, from its creation until it is gone. Each look takes it one step further: finalizer; quota; a seat,
  * which is room on a host and a promise of addresses (seats.h); the missing Allocations, all at once; then one status
  * patch with addresses, host and conditions. What a step changed comes back through the caches and causes the next
- * look. An instance that waits for quota, room or values has no seat and takes nothing.
+ * look. An instance that waits for quota, room or values has no seat, and gives back what it has taken.
  */
 
 #include <stdarg.h>
@@ -23,7 +23,8 @@
 #include "controller/room.h"
 #include "controller/seats.h"
 
-#define REASON_HOST_LOST "HostLost"
+#define REASON_HOST_LOST  "HostLost"
+#define REASON_GIVES_BACK "GivingBack"
 
 static _printf_(5, 6) void instance_set_condition(struct instance *n, const char *type, const char *status,
                                                   const char *reason, const char *fmt, ...) {
@@ -310,7 +311,58 @@ static void instance_set_not_placed(struct instance *n) {
 		                       "takes addresses when there is a place for it");
 }
 
-/* The instance gets neither addresses nor a host: its seat is given back, and its status says why. */
+/*
+ * An instance that waits may have Allocations: for a seat that it has lost, or from a controller that was killed. Such
+ * a controller's patch may still be under way and bind the instance to these values. So the status says first that the
+ * instance gives them back: the patch names the version that it is based on, and fails after that. As long as the
+ * status says so, no controller looks for a place for the instance, and its Allocations are deleted. It ends when the
+ * cache shows that they are gone, so that none is used that is gone already.
+ */
+static bool instance_gives_back(const struct instance *i) {
+	const struct api_condition *a = instance_condition(i, "AddressesAllocated");
+	return a && streq(a->reason, REASON_GIVES_BACK);
+}
+
+/* An Allocation for USE that I has taken and that its status doesn't name; NULL: none. */
+static const struct allocation *instance_spare(const struct controller *c, const struct instance *i, enum use use) {
+	return i->status && *instance_status_value(i->status, use)
+	               ? NULL
+	               : addresses_owned(addresses_of(c), instance_id(i), use);
+}
+
+/* A gang that waits gives back what all its members have (cluster.c). */
+static bool instance_must_give_back(const struct controller *c, const struct instance *i) {
+	bool spare = false;
+	for (enum use u = 0; u < N_USES; u++)
+		spare |= instance_spare(c, i, u) != NULL;
+	return spare && !gang_owner(&i->meta);
+}
+
+static void instance_give_back(struct work *w, const struct instance *i) {
+	const struct decision none = {.host = ""};
+	struct controller *c = work_controller(w);
+	bool clean = true;
+	for (enum use u = 0; u < N_USES; u++) {
+		const struct allocation *al = instance_spare(c, i, u);
+		clean &= !al;
+		if (al && work_room(w))
+			work_delete(w, &api_kind_allocation, &al->meta);
+	}
+	if (!clean)
+		return; /* the watch shows each deletion, which causes the next look */
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
+	if (n) {
+		instance_set_not_placed(n);
+		instance_patch_status(w, i, n, &none);
+	} else
+		work_fail_oom(w);
+	api_free(&api_kind_instance, n);
+}
+
+/*
+ * The instance gets neither addresses nor a host: its seat is given back, and its status says why. If it has
+ * Allocations, the next looks give them back.
+ */
 static void instance_hold_back(struct work *w, const struct instance *i, const struct hindrance *h) {
 	const struct decision none = {.host = ""};
 	struct instance *n = api_copy_with_status(&api_kind_instance, i);
@@ -320,7 +372,10 @@ static void instance_hold_back(struct work *w, const struct instance *i, const s
 		api_free(&api_kind_instance, n);
 		return;
 	}
-	if (h->reason && h->want.sort == ROOM_VALUES)
+	if (h->reason && instance_must_give_back(work_controller(w), i))
+		instance_set_condition(n, "AddressesAllocated", "False", REASON_GIVES_BACK,
+		                       "gives its addresses back, because there is no place for it");
+	else if (h->reason && h->want.sort == ROOM_VALUES)
 		instance_set_condition(n, "AddressesAllocated", "False", h->reason, "%s", h->msg);
 	else
 		instance_set_not_placed(n);
@@ -441,7 +496,9 @@ static void instance_advance(struct work *w, const struct instance *i) {
 	else if (seats_is_binding(seats_of(work_controller(w)), i)) {
 		instance_ask(w, instance_asked_first);
 		return;
-	} else
+	} else if (instance_gives_back(i))
+		instance_give_back(w, i);
+	else
 		instance_place(w, i);
 	if (i->status)
 		instance_drop_surplus(w, i);

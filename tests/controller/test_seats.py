@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happens between the choice of a place and the binding to it: requests that are slow, refused or lost."""
 
+import json
 import os
 import signal
 import threading
 import time
 
 import pytest
-from conftest import eventually
+from conftest import ApiError, eventually
 from proxy import LOSE, Proxy, refusal
 from test_cluster import cluster, members, scale, wait
 
@@ -76,9 +77,42 @@ def test_a_type_made_anew_larger(bare, through):
     bare.wait_condition("a", "Scheduled", "False", "Unschedulable")
     wait(bare, "c", "Scheduled", "False", "Unschedulable", "0 of 2 members fit")
     assert host_of(bare, "a") is None and not any(members(bare, "c").values())
-    # A gang that waits for hosts keeps no values from others. The instance keeps what it has.
-    eventually("only the instance has Allocations", 10,
-               lambda: {x["spec"]["owner"]["name"] for x in bare.list("allocations")} == {"a"})
+    eventually("nothing that waits keeps values from others", 10, lambda: not bare.list("allocations"))
+
+
+def test_who_waits_after_a_restart_gives_back_what_was_taken(bare, through):
+    """A patch of the former controller that is still under way can't bind the instance to these values."""
+    binds, never = [], threading.Event()
+
+    def rule(method, path, body):
+        if is_bind(method, path, body, "a"):
+            binds.append(body)
+            return never
+    bare.pools()
+    bare.host("h1", duration=600, unschedulable=True)
+    through(rule)
+    try:
+        bare.instance("a")
+        bare.wait_condition("a", "Scheduled", "False", "Unschedulable")
+        bare.patch("hosts", "h1", {"spec": {"unschedulable": False}})
+        eventually("it is being bound", 10, lambda: binds)
+        assert len(bare.list("allocations")) == 4
+        bare.stop("controller", signal.SIGKILL)
+        bare.patch("hosts", "h1", {"spec": {"unschedulable": True}})
+        bare.start_controller("controller", "--no-leader-election")
+        eventually("nobody has Allocations", 10, lambda: not bare.list("allocations"))
+        with pytest.raises(ApiError) as e:
+            bare.patch("instances", "a", json.loads(binds[0]), "default", "/status")
+        assert e.value.code == 409
+    finally:
+        never.set()
+    eventually("its status says so", 10, lambda: "takes addresses when" in
+               bare.of_instance("a", "AddressesAllocated").get("message", ""))
+    bare.patch("hosts", "h1", {"spec": {"unschedulable": False}})
+    eventually("it is placed", 10, lambda: host_of(bare, "a") == "h1")
+    status = bare.get("instances", "a", "default")["status"]
+    assert {x["spec"]["value"] for x in bare.list("allocations")} == {
+        status[k] for k in ("prefix", "delegatedPrefix", "overlayAddress", "mac")}
 
 
 def test_a_host_cordoned_while_a_seat_is_kept_on_it(bare, through):
