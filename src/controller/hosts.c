@@ -8,7 +8,8 @@
  *
  * When a host is lost, the Host's Ready becomes Unknown (HeartbeatLost), its Endpoints that don't belong to instances
  * are deleted (endpoints.c), and its instances say so (instance.c). The next renewal brings the host back: Ready is set
- * to True. The agent, which is alive then, corrects this if it knows better, and announces its Endpoints again.
+ * to True. The agent, which is alive then, corrects this if it knows better, and announces its Endpoints again. What
+ * depends on a Host that is deleted is treated as if it were lost.
  *
  * A Lease that has no Host and that nobody has renewed for ORPHAN_TERMS of its duration is left over from a deleted
  * Host. The server is asked for the Host, then the Lease is deleted.
@@ -117,8 +118,8 @@ static bool host_says_lost(const struct host *h) {
 	return r && streq(r->status, "Unknown") && streq(r->reason, REASON_LOST);
 }
 
-/* Queues everything that depends on whether the host is alive. */
-static void host_enqueue_dependents(struct controller *c, const char *host, bool lost) {
+/* Queues everything that depends on whether the host is alive, because WHAT has happened to it. */
+static void host_enqueue_dependents(struct controller *c, const char *host, enum log_level level, const char *what) {
 	const struct kube_index *x = liveness_of(c)->instances;
 	const struct endpoint *e = NULL;
 	size_t endpoints = 0, instances = 0;
@@ -131,13 +132,7 @@ static void host_enqueue_dependents(struct controller *c, const char *host, bool
 		concern_enqueue(c, &concern_instances, i->meta.ns, i->meta.name);
 		instances++;
 	}
-	if (lost) {
-		room_reasons_changed(c);
-		log_warn("host lost", "host=%s endpoints=%zu instances=%zu", host, endpoints, instances);
-	} else {
-		room_on_host(c, host);
-		log_info("host is back", "host=%s instances=%zu", host, instances);
-	}
+	log_write(level, what, "host=%s endpoints=%zu instances=%zu", host, endpoints, instances);
 }
 
 static const struct lease *beat_lease(const struct liveness *l, const char *host) {
@@ -156,7 +151,12 @@ static void beat_set_lost(struct liveness *l, struct beat *b, bool lost) {
 		return;
 	b->lost = lost;
 	metric_add(&lost_hosts, lost ? 1 : -1);
-	host_enqueue_dependents(l->c, b->host, lost);
+	if (lost)
+		room_reasons_changed(l->c);
+	else
+		room_on_host(l->c, b->host);
+	host_enqueue_dependents(l->c, b->host, lost ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+	                        lost ? "host lost" : "host is back");
 }
 
 /* ---- what is seen ---- */
@@ -221,8 +221,12 @@ static void hosts_host_changed(struct controller *c, const struct kube_change *c
 	struct beat *b = beat_find(l, ch->name);
 	if (!b)
 		return;
-	beat_set_lost(l, b, false);
+	/* A host that is gone counts as lost (host_is_lost()), but not in the metric. */
+	if (b->lost)
+		metric_add(&lost_hosts, -1);
+	b->lost = false;
 	b->seen = now_monotonic_ns();
+	host_enqueue_dependents(c, ch->name, LOG_LEVEL_INFO, "host deleted");
 	beat_drop(l, b);
 }
 

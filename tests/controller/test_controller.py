@@ -396,6 +396,24 @@ def test_host_lost_and_back(cloud):
     eventually("its endpoint goes", 10, lambda: cloud.get("endpoints", f"i-{uid}") is None)
 
 
+def test_a_host_that_is_not_lost_is_deleted(cloud):
+    """Its instances are looked at at once, and don't wait for its agent."""
+    cloud.pools()
+    cloud.host("h1", duration=600)
+    stays, goes = cloud.instance(), cloud.instance()
+    for n in (stays, goes):
+        eventually("placed", 10, lambda n=n: placed(cloud, n) == "h1")
+    cloud.delete("instances", goes, "default")
+    cloud.silence("h1")
+    cloud.delete("hosts", "h1")
+    c = cloud.wait_condition(stays, "Ready", "Unknown", "HostLost")
+    assert c["message"] == "host h1 does not exist any more"
+    eventually("the other goes", 10, lambda: cloud.get("instances", goes, "default") is None)
+    cloud.delete("instances", stays, "default")
+    eventually("it goes", 10, lambda: cloud.get("instances", stays, "default") is None)
+    eventually("allocations go", 10, lambda: not cloud.list("allocations"))
+
+
 def test_api_away_is_no_ones_death(cloud):
     cloud.pools()
     cloud.host("h1")
