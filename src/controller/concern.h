@@ -54,9 +54,8 @@ struct concern {
 	 * changes, and all objects are queued when the controller begins to act.
 	 */
 	const struct api_kind *kind;
-	bool first;           /* its keys are handed out before all others */
-	bool retry_on_return; /* all its objects are queued when the API answers again, without waiting for a backoff */
-	struct metric *count; /* a gauge of how many objects of its kind there are */
+	bool first;                                            /* its keys are handed out before all others */
+	struct metric *count;                                  /* a gauge of how many objects of its kind there are */
 	struct concern_watch watches[CONCERN_WATCHES_MAX + 1]; /* besides its own kind; ended by kind NULL */
 	/* Makes the state, *RET. */
 	int (*open)(struct controller *c, const struct controller_options *o, void **ret, struct error *err);

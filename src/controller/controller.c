@@ -204,9 +204,9 @@ static void controller_on_state(const struct kube_cache *cache, bool up, const s
 	struct controller *c = userdata;
 	char text[512];
 	/* Keys that failed while the API was away need not wait for their backoff. */
-	for (size_t i = 0; up && controller_may_act(c) && i < N_CONCERNS; i++)
-		if (concerns[i]->retry_on_return && concerns[i]->kind == kube_cache_kind(cache))
-			concern_enqueue_all(c, concerns[i]);
+	for (size_t i = 0; up && i < N_CONCERNS; i++)
+		if (concerns[i]->kind && concerns[i]->kind == kube_cache_kind(cache))
+			kube_workqueue_retry(c->rows[i].queue);
 	if (cache != c->caches[0].cache)
 		return; /* the other caches would log the same */
 	if (up)

@@ -542,7 +542,6 @@ static struct metric n_instances = METRIC_GAUGE("nacre_controller_instances", "I
 const struct concern concern_instances = {
 	.name = "instances",
 	.kind = &api_kind_instance,
-	.retry_on_return = true,
 	.count = &n_instances,
 	.watches = {{.kind = &api_kind_allocation, .changed = instances_allocation_changed},
                     {.kind = &api_kind_instancetype},

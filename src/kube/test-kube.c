@@ -598,10 +598,32 @@ static void test_workqueue(void **state) {
 	run_until(loop, &w.n, 13);
 	assert_true(now_monotonic_ns() - t >= NSEC_PER_SEC);
 
+	/* Only failed keys and those in work are retried; the other timers stay. */
+	w.log[0] = 0;
+	w.result = -EBUSY;
+	kube_workqueue_add(w.q, "r");
+	kube_workqueue_add_after(w.q, "s", 10000000);
+	run_until(loop, &w.n, 14);
+	w.result = 0;
+	t = now_monotonic_ns();
+	kube_workqueue_retry(w.q);
+	run_until(loop, &w.n, 15);
+	w.later = true;
+	kube_workqueue_add(w.q, "u");
+	run_until(loop, &w.n, 16);
+	kube_workqueue_retry(w.q);
+	kube_workqueue_done(w.q, "u", 0);
+	run_until(loop, &w.n, 17);
+	assert_true(now_monotonic_ns() - t < NSEC_PER_SEC);
+	assert_string_equal(w.log, "r r u u ");
+	w.later = false;
+	kube_workqueue_done(w.q, "u", 0);
+	assert_int_equal(kube_workqueue_depth(w.q) + kube_workqueue_active(w.q), 0);
+
 	t = now_monotonic_ns();
 	kube_workqueue_add_after(w.q, "g", 20000);
 	kube_workqueue_add_after(w.q, "g", 10000000);
-	run_until(loop, &w.n, 14);
+	run_until(loop, &w.n, 18);
 	assert_true(now_monotonic_ns() - t >= 20 * NSEC_PER_MSEC);
 	kube_workqueue_add_after(w.q, "h", 10000000);
 	kube_workqueue_free(w.q);

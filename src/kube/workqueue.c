@@ -161,6 +161,17 @@ void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result) 
 	workqueue_wake(q);
 }
 
+void kube_workqueue_retry(struct kube_workqueue *q) {
+	struct item *it;
+	RB_FOREACH (it, items, &q->items) {
+		if (!it->failures && !it->active)
+			continue;
+		if (it->failures)
+			set_due(q, it, 0);
+		enqueue(q, it);
+	}
+}
+
 static int on_defer(sd_event_source *src, void *userdata) {
 	struct kube_workqueue *q = userdata;
 	struct item *it = q->run && q->active < q->parallel ? TAILQ_FIRST(&q->fifo) : NULL;

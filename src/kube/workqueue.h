@@ -47,6 +47,12 @@ void kube_workqueue_add_after(struct kube_workqueue *q, const char *key, uint64_
  */
 void kube_workqueue_done(struct kube_workqueue *q, const char *key, int result);
 
+/*
+ * Hands out the keys that wait for their backoff at once, and those that are being worked on once more: what they
+ * failed for, or are about to fail for, is over.
+ */
+void kube_workqueue_retry(struct kube_workqueue *q);
+
 size_t kube_workqueue_depth(const struct kube_workqueue *q);  /* keys that could be handed out now */
 size_t kube_workqueue_active(const struct kube_workqueue *q); /* keys that are handed out and not done */
 

@@ -441,6 +441,24 @@ def test_api_away_is_no_ones_death(cloud):
     eventually("h1 lost", 15, lambda: lost(cloud, "h1"))
 
 
+def test_the_return_of_the_api_wakes_nobody(cloud):
+    """Only what has failed meanwhile is looked at when the API answers again, not everything that waits."""
+    cloud.pools()
+    cloud.host("h1", duration=600)
+    names = [cloud.instance(hostSelector={"no": "such"}) for _ in range(300)]
+    for n in names:
+        cloud.wait_condition(n, "Scheduled", "False", "Unschedulable", 30)
+    cloud.silence("h1")
+    looks = cloud.metric("nacre_controller_reconciles_total")
+    for n in range(3):
+        cloud.stop("api", signal.SIGKILL)
+        eventually("the controller notices", 10, lambda n=n: cloud.log("controller").count("API away") > n)
+        cloud.start_api()
+        name = cloud.instance()
+        eventually("the controller acts", 40, lambda name=name: placed(cloud, name) == "h1")
+    assert cloud.metric("nacre_controller_reconciles_total") - looks < 300
+
+
 def test_orphans_are_collected(cloud):
     cloud.pools()
     cloud.host("h1")
