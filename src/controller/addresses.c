@@ -250,19 +250,17 @@ static struct allocation *allocation_new(const char *pool, const char *value, co
 	return al;
 }
 
-/* Begins to create the Allocation of the pool's next free value. */
+/* Begins to create the Allocation of the pool's next free value, which stays free if that fails. */
 static void allocation_begin(struct work *w, struct pool *p, const struct addresspool *obj, uint64_t v,
                              const struct instance *owner) {
 	char value[PREFIX_STR_MAX];
-	struct allocation *al = NULL;
 	struct reservation res = {.value = v};
+	struct allocation *al =
+		addresspool_value(obj->spec, v, value) < 0 ? NULL : allocation_new(p->name, value, owner);
 	snprintf(res.pool, sizeof(res.pool), "%s", p->name);
-	if (addresspool_value(obj->spec, v, value) < 0 || ranges_take(&p->ranges, v) < 0 ||
-	    !(al = allocation_new(p->name, value, owner))) {
+	if (!al || ranges_take(&p->ranges, v) < 0)
 		work_fail_oom(w);
-		return;
-	}
-	if (!work_create(w, &api_kind_allocation, al, allocation_created_then(&res)))
+	else if (!work_create(w, &api_kind_allocation, al, allocation_created_then(&res)))
 		pool_give(addresses_of(work_controller(w)), p, v);
 	api_free(&api_kind_allocation, al);
 }

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -183,6 +184,35 @@ def test_pool_full_and_room_again(cloud):
     cloud.create("AddressPool", "inst2", {"use": "instance", "prefix": "2001:db8:2::/63"})
     for n in full:
         cloud.wait_condition(n, "AddressesAllocated", "True", "Allocated")
+
+
+NO_MEMORY = r"""
+#include <stdlib.h>
+#include <string.h>
+char *strdup(const char *s) {
+	static int done;
+	char *copy;
+	if (!done && !strcmp(s, "2001:db8:1::/64") && ++done)
+		return NULL;
+	copy = malloc(strlen(s) + 1);
+	return copy ? strcpy(copy, s) : NULL;
+}
+"""
+
+
+def test_no_memory_for_an_allocation(bare, tmp_path, monkeypatch):
+    """A value stays free if there was no memory for the request that takes it: there is one for each instance."""
+    (tmp_path / "strdup.c").write_text(NO_MEMORY)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "strdup.so", tmp_path / "strdup.c"], check=True)
+    bare.pools("2001:db8:1::/63")
+    bare.host("h1", duration=600)
+    monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "strdup.so"))
+    bare.start_controller("controller", "--no-leader-election")
+    monkeypatch.delenv("LD_PRELOAD")
+    for name in (bare.instance(), bare.instance()):
+        eventually("it is placed", 10, lambda name=name: placed(bare, name) == "h1")
+    if "asan" not in os.environ.get("NACRE_BUILD", ""):
+        assert "out of memory" in bare.log("controller")
 
 
 def test_pool_missing_and_type_missing(cloud):
