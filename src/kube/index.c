@@ -65,9 +65,12 @@ static void index_on_change(const struct kube_change *ch, void *userdata) {
 		index_add(x, now, ch->ns, ch->name);
 }
 
-/* The object of E, if E exists and has the value. */
-static const void *index_at(const struct kube_index *x, const struct index_entry *e, const char *value) {
-	return e && streq(e->value, value) ? kube_cache_get(x->cache, e->ns, e->name) : NULL;
+/* The first object from E (NULL: the end) on that has the value. The cache may lack an object that is being removed. */
+static const void *index_at(const struct kube_index *x, struct index_entry *e, const char *value) {
+	const void *obj = NULL;
+	for (; !obj && e && streq(e->value, value); e = RB_NEXT(index_entries, &x->entries, e))
+		obj = kube_cache_get(x->cache, e->ns, e->name);
+	return obj;
 }
 
 const void *kube_index_first(const struct kube_index *x, const char *value) {
@@ -78,8 +81,10 @@ const void *kube_index_first(const struct kube_index *x, const char *value) {
 const void *kube_index_next(const struct kube_index *x, const char *value, const void *obj) {
 	const struct api_meta *m = obj;
 	struct index_entry key = {.value = value, .ns = m->ns ? m->ns : "", .name = m->name};
-	struct index_entry *e = RB_FIND(index_entries, (struct index_entries *)&x->entries, &key);
-	return index_at(x, e ? RB_NEXT(index_entries, &x->entries, e) : NULL, value);
+	struct index_entry *e = RB_NFIND(index_entries, (struct index_entries *)&x->entries, &key);
+	if (e && index_entry_cmp(e, &key) == 0)
+		e = RB_NEXT(index_entries, &x->entries, e);
+	return index_at(x, e, value);
 }
 
 int kube_index_new(struct kube_index **ret, struct kube_cache *cache, kube_index_fn fn, struct error *err) {

@@ -24,6 +24,9 @@ typedef const char *(*kube_index_fn)(const void *obj, char buf[static KUBE_KEY_M
 int kube_index_new(struct kube_index **ret, struct kube_cache *cache, kube_index_fn fn, struct error *err) _must_use_;
 struct kube_index *kube_index_free(struct kube_index *x);
 
-/* The first object with the value and the next one, in order of namespace and name; NULL at the end. */
+/*
+ * The first object with the value and the one after OBJ, in order of namespace and name; NULL at the end. OBJ may have
+ * another value now, or be the one that a handler is told is deleted.
+ */
 const void *kube_index_first(const struct kube_index *x, const char *value);
 const void *kube_index_next(const struct kube_index *x, const char *value, const void *obj);

@@ -18,6 +18,7 @@
 #include "kube/cache.h"
 #include "kube/event.h"
 #include "kube/index.h"
+#include "kube/internal.h"
 #include "kube/lease.h"
 #include "kube/workqueue.h"
 
@@ -155,9 +156,24 @@ static void on_change(const struct kube_change *ch, void *userdata) {
 	}
 	char odd[16], buf[KUBE_KEY_MAX];
 	/* The index is updated before handlers are called. */
-	if (s->odd && ch->obj)
-		assert_true(!strchr(odd_names(s->odd, odd), *ch->name) ==
-		            (ch->type == KUBE_DELETED || !odd_version(ch->obj, buf)));
+	if (!s->odd || !ch->obj)
+		return;
+	assert_true(!strchr(odd_names(s->odd, odd), *ch->name) ==
+	            (ch->type == KUBE_DELETED || !odd_version(ch->obj, buf)));
+	/* What follows an object is found even if the object is not in the index any more. */
+	const struct api_meta *next = kube_index_next(s->odd, "odd", ch->obj);
+	size_t before = 0;
+	while (odd[before] && odd[before] <= *ch->name)
+		before++;
+	assert_int_equal(next ? *next->name : '\0', odd[before]);
+}
+
+/* Called before the index is updated: the cache lacks an object that the index still has. */
+static void on_change_early(const struct kube_change *ch, void *userdata) {
+	const struct seen *s = userdata;
+	char odd[16];
+	if (ch->type == KUBE_DELETED && *ch->name == 'c')
+		assert_string_equal(odd_names(s->odd, odd), "de");
 }
 
 static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
@@ -211,6 +227,7 @@ static void test_cache(void **state) {
 	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
 	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
 	assert_int_equal(kube_index_new(&seen.odd, c, odd_version, &err), 0);
+	assert_int_equal(kube_cache_on_change_first(c, on_change_early, &seen), 0);
 	run_until(loop, &seen.events, 12);
 	/* The vanished "a" is reported as deleted; the unreadable "c" stays as it was. */
 	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
@@ -249,11 +266,14 @@ static void test_cache(void **state) {
 	i = kube_cache_get(c, "t", "e");
 	assert_string_equal(i->meta.resource_version, "41");
 	assert_string_equal(odd_names(seen.odd, names), "cde");
+	dprintf(s.held[0], "%s", EV("DELETED", INST("c", "u3", "42")));
+	run_until(loop, &seen.events, before + 2);
+	assert_string_equal(odd_names(seen.odd, names), "de");
 	/* The server stops: the cache keeps everything. */
 	server_stop(&s);
 	run_until(loop, &seen.states, 4);
 	assert_false(kube_cache_connected(c));
-	assert_int_equal(kube_cache_count(c), 3);
+	assert_int_equal(kube_cache_count(c), 2);
 	kube_cache_free(c);
 	kube_index_free(seen.odd);
 }
