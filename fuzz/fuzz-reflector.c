@@ -25,10 +25,10 @@ static void on_remove(const struct api_meta *meta, void *userdata) {
 	CHECK(meta->name);
 }
 
-static void on_bad(const struct api_meta *meta, const struct error *err, void *userdata) {
+static void on_bad(void *part, const struct error *err, void *userdata) {
 	(void)userdata;
-	CHECK(!meta || meta->name);
 	CHECK(err->msg[0]);
+	api_free(&api_kind_instance, part);
 }
 
 static void feed_watch(struct kube_reflector *r, const char *bytes, size_t len, size_t step) {

@@ -226,6 +226,12 @@ int api_parse(const struct api_kind *k, const char *json, size_t len, void **ret
  * freed and zeroed again.
  */
 int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct api_errors *errs) _must_use_;
+/*
+ * The same, but fields that are wrong or missing are no failure: they stay zero, or hold what is wrong with them. For
+ * what must be known about an object that another version wrote. R may end anywhere in the value. 0, -ENOMEM, or
+ * -EINVAL if the JSON is bad.
+ */
+int api_parse_part(const struct api_desc *d, struct jr *r, void *out) _must_use_;
 
 /* A zeroed object of the kind for the caller to fill in; its strings must be malloc'ed. NULL: no memory. */
 void *api_new(const struct api_kind *k);

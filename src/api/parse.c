@@ -405,6 +405,16 @@ int api_parse_value(const struct api_desc *d, struct jr *r, void *out, struct ap
 	return rc;
 }
 
+int api_parse_part(const struct api_desc *d, struct jr *r, void *out) {
+	struct api_errors errs = {0};
+	struct parser p = {.r = r, .errs = &errs};
+	int rc = parse_struct(&p, NULL, d, out);
+	if (!r->failed && rc != -ENOMEM)
+		return 0;
+	api_clear(d, out);
+	return r->failed ? -EINVAL : rc;
+}
+
 /* Checks that apiVersion and kind, if present, are those of K. */
 static int api_parse_check_type(const struct api_kind *k, const char *json, size_t len, struct api_errors *errs) {
 	struct jr r;

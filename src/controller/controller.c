@@ -194,8 +194,8 @@ static void controller_on_change(const struct kube_change *ch, void *userdata) {
 		controller_update_acting(c);
 }
 
-static void controller_on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
-	(void)userdata;
+static void controller_on_bad(_unused_ const struct kube_cache *c, const char *ns, const char *name,
+                              const struct error *err, _unused_ void *userdata) {
 	log_warn("object not understood, left as it was", "object=\"%s%s%s\" error=\"%s\"", ns, *ns ? "/" : "", name,
 	         err->msg);
 }

@@ -98,7 +98,8 @@ static void on_api_state(_unused_ const struct kube_cache *c, bool connected, co
 	fabric_say(userdata, SUBJECT_API, connected ? NULL : err);
 }
 
-static void on_bad_object(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
+static void on_bad_object(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
+                          const struct error *err, void *userdata) {
 	struct error e = *err;
 	error_prefix(&e, "Endpoint %s", name);
 	fabric_say(userdata, SUBJECT_ENDPOINT, &e);

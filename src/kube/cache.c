@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A tree of entries, one per object. Objects come from two sources: the reflector, in the order of the API's history,
- * and kube_cache_feed(), ahead of the reflector. If the reflector later delivers an older version of an object that was
- * fed, the entry keeps the newer one. For this purpose alone resourceVersions are compared as numbers (Kubernetes
- * KEP-5504), and only while the server stays the same.
+ * A tree of entries, one per object; another one of the objects that are not understood. Objects come from two sources:
+ * the reflector, in the order of the API's history, and kube_cache_feed(), ahead of the reflector. If the reflector
+ * later delivers an older version of an object that was fed, the entry keeps the newer one. For this purpose alone
+ * resourceVersions are compared as numbers (Kubernetes KEP-5504), and only while the server stays the same.
  */
 
 #include "kube/cache.h"
@@ -22,7 +22,7 @@ struct entry {
 	void *obj;      /* NULL with names_only */
 	uint32_t epoch; /* number of the last list that held the object */
 	bool fed;       /* the object is newer than what the reflector has delivered */
-	char text[];
+	char text[];    /* namespace, name; of an object that is not understood, the reason */
 };
 
 static int entry_cmp(const struct entry *a, const struct entry *b) {
@@ -43,8 +43,9 @@ struct kube_cache {
 	struct kube_cache_options options;
 	struct kube_reflector *reflector;
 	struct entries entries;
+	struct entries bad; /* not understood; obj holds what could be read. A nameless object has the name "". */
 	struct handler *handlers;
-	size_t n_handlers, count;
+	size_t n_handlers, count, n_bad;
 	uint32_t epoch;
 	uint64_t seen;  /* version up to which the reflector has delivered */
 	unsigned moves; /* kube_client_moves() when the last list began */
@@ -69,9 +70,13 @@ static const char *ns_of(const struct api_meta *m) {
 	return m->ns ? m->ns : "";
 }
 
+static struct entry *entries_find(const struct entries *in, const char *ns, const char *name) {
+	struct entry key = {.ns = ns ? ns : "", .name = name ? name : ""};
+	return RB_FIND(entries, (struct entries *)in, &key);
+}
+
 static struct entry *cache_find(const struct kube_cache *c, const char *ns, const char *name) {
-	struct entry key = {.ns = ns ? ns : "", .name = name};
-	return RB_FIND(entries, (struct entries *)&c->entries, &key);
+	return entries_find(&c->entries, ns, name);
 }
 
 static void notify(struct kube_cache *c, enum kube_change_type type, const struct entry *e, const void *obj,
@@ -82,25 +87,72 @@ static void notify(struct kube_cache *c, enum kube_change_type type, const struc
 		c->handlers[i].fn(&ch, c->handlers[i].userdata);
 }
 
-static struct entry *entry_new(struct kube_cache *c, const struct api_meta *m) {
-	size_t ns = strlen(ns_of(m)) + 1, name = strlen(m->name) + 1;
-	struct entry *e = calloc(1, sizeof(*e) + ns + name);
+static struct entry *entry_new(struct entries *in, const char *ns, const char *name, const char *why) {
+	size_t ns_size = strlen(ns) + 1, name_size = strlen(name) + 1, why_size = strlen(why) + 1;
+	struct entry *e = calloc(1, sizeof(*e) + ns_size + name_size + why_size);
 	if (!e)
 		abort(); /* an object missing from the cache would never be acted on */
-	e->ns = memcpy(e->text, ns_of(m), ns);
-	e->name = memcpy(e->text + ns, m->name, name);
-	RB_INSERT(entries, &c->entries, e);
-	c->count++;
+	e->ns = memcpy(e->text, ns, ns_size);
+	e->name = memcpy(e->text + ns_size, name, name_size);
+	memcpy(e->text + ns_size + name_size, why, why_size);
+	RB_INSERT(entries, in, e);
 	return e;
+}
+
+static void entry_free(struct kube_cache *c, struct entry *e) {
+	api_free(c->kind, e->obj);
+	free(e);
 }
 
 static void entry_delete(struct kube_cache *c, struct entry *e) {
 	RB_REMOVE(entries, &c->entries, e);
 	c->count--;
 	notify(c, KUBE_DELETED, e, e->obj, NULL);
-	api_free(c->kind, e->obj);
-	free(e);
+	entry_free(c, e);
 }
+
+/* ---- objects that are not understood ---- */
+
+static const char *bad_why(const struct entry *e) {
+	return e->name + strlen(e->name) + 1;
+}
+
+static void bad_remove(struct kube_cache *c, struct entry *e) {
+	RB_REMOVE(entries, &c->bad, e);
+	c->n_bad--;
+}
+
+/* Takes ownership of PART. */
+static void bad_put(struct kube_cache *c, void *part, const struct error *err) {
+	const struct api_meta *m = part;
+	struct entry *e = entries_find(&c->bad, ns_of(m), m->name);
+	bool news = !e || !streq(bad_why(e), err->msg);
+	if (e) {
+		bad_remove(c, e);
+		entry_free(c, e);
+	}
+	e = entry_new(&c->bad, ns_of(m), m->name ? m->name : "", err->msg);
+	c->n_bad++;
+	e->epoch = c->epoch;
+	if (c->options.names_only)
+		api_free(c->kind, part);
+	else
+		e->obj = part;
+	if (news && c->options.bad)
+		c->options.bad(c, e->ns, e->name, err, c->options.userdata);
+}
+
+static void bad_end(struct kube_cache *c, const char *ns, const char *name) {
+	struct entry *e = entries_find(&c->bad, ns, name);
+	if (!e)
+		return;
+	bad_remove(c, e);
+	if (c->options.good)
+		c->options.good(c, e->ns, e->name, c->options.userdata);
+	entry_free(c, e);
+}
+
+/* ---- changes ---- */
 
 /* Stores OBJ in E; it may be the same version as the object of E, or a newer one. With E NULL makes a new entry. */
 static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
@@ -110,12 +162,15 @@ static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 		e = NULL;
 	}
 	bool added = !e;
-	if (!e)
-		e = entry_new(c, m);
+	if (!e) {
+		e = entry_new(&c->entries, ns_of(m), m->name, "");
+		c->count++;
+	}
 	e->epoch = c->epoch;
 	e->fed = fed;
 	if (c->options.names_only) {
 		notify(c, added ? KUBE_ADDED : KUBE_MODIFIED, e, obj, NULL);
+		bad_end(c, e->ns, e->name);
 		api_free(c->kind, obj);
 		return;
 	}
@@ -123,6 +178,7 @@ static void put(struct kube_cache *c, struct entry *e, void *obj, bool fed) {
 	e->obj = obj;
 	if (!old || !streq(((struct api_meta *)old)->resource_version, m->resource_version))
 		notify(c, added ? KUBE_ADDED : KUBE_MODIFIED, e, obj, old);
+	bad_end(c, e->ns, e->name);
 	api_free(c->kind, old);
 }
 
@@ -163,25 +219,35 @@ static void on_remove(const struct api_meta *m, void *userdata) {
 	c->seen = MAX(c->seen, v);
 	if (e && !(e->fed && obj_version(e->obj) > v))
 		entry_delete(c, e);
+	bad_end(c, m->ns, m->name);
 }
 
-static void on_bad(const struct api_meta *m, const struct error *err, void *userdata) {
+static void on_bad(void *part, const struct error *err, void *userdata) {
 	struct kube_cache *c = userdata;
-	struct entry *e = m ? cache_find(c, ns_of(m), m->name) : NULL;
+	struct api_meta *m = part;
+	struct entry *e = cache_find(c, ns_of(m), m->name);
 	if (e)
 		e->epoch = c->epoch;
-	if (c->options.bad)
-		c->options.bad(m ? ns_of(m) : "", m ? m->name : "", err, c->options.userdata);
+	if (e && e->fed && obj_version(e->obj) > version_number(m->resource_version))
+		api_free(c->kind, part);
+	else
+		bad_put(c, part, err);
 }
 
 static void on_list_end(const char *version, void *userdata) {
 	struct kube_cache *c = userdata;
 	struct entry *e, *next;
 	uint64_t v = version_number(version);
+	struct entry *nameless = entries_find(&c->bad, NULL, NULL);
 	c->seen = v;
-	RB_FOREACH_SAFE (e, entries, &c->entries, next)
-		if (e->epoch != c->epoch && !(e->fed && obj_version(e->obj) > v))
-			entry_delete(c, e);
+	/* Any of the missing objects may be the one whose name could not be read. */
+	if (!nameless || nameless->epoch != c->epoch)
+		RB_FOREACH_SAFE (e, entries, &c->entries, next)
+			if (e->epoch != c->epoch && !(e->fed && obj_version(e->obj) > v))
+				entry_delete(c, e);
+	RB_FOREACH_SAFE (e, entries, &c->bad, next)
+		if (e->epoch != c->epoch)
+			bad_end(c, e->ns, e->name);
 	c->synced = true;
 	notify(c, KUBE_SYNCED, NULL, NULL, NULL);
 }
@@ -224,6 +290,7 @@ int kube_cache_new(struct kube_cache **ret, struct kube_client *client, const st
 	if (o)
 		c->options = *o;
 	RB_INIT(&c->entries);
+	RB_INIT(&c->bad);
 	int r = kube_reflector_new(&c->reflector, client, k, &c->options.select, &ops, c, err);
 	if (r < 0)
 		return r;
@@ -239,8 +306,11 @@ struct kube_cache *kube_cache_free(struct kube_cache *c) {
 	kube_reflector_free(c->reflector);
 	RB_FOREACH_SAFE (e, entries, &c->entries, next) {
 		RB_REMOVE(entries, &c->entries, e);
-		api_free(c->kind, e->obj);
-		free(e);
+		entry_free(c, e);
+	}
+	RB_FOREACH_SAFE (e, entries, &c->bad, next) {
+		bad_remove(c, e);
+		entry_free(c, e);
 	}
 	free(c->handlers);
 	free(c);
@@ -302,6 +372,27 @@ const void *kube_cache_next(const struct kube_cache *c, const void *obj) {
 	const struct api_meta *m = obj;
 	struct entry *e = cache_find(c, ns_of(m), m->name);
 	e = e ? RB_NEXT(entries, &c->entries, e) : NULL;
+	return e ? e->obj : NULL;
+}
+
+size_t kube_cache_count_bad(const struct kube_cache *c) {
+	return c->n_bad;
+}
+
+const void *kube_cache_get_bad(const struct kube_cache *c, const char *ns, const char *name) {
+	struct entry *e = entries_find(&c->bad, ns, name);
+	return e ? e->obj : NULL;
+}
+
+const void *kube_cache_first_bad(const struct kube_cache *c) {
+	struct entry *e = RB_MIN(entries, (struct entries *)&c->bad);
+	return e ? e->obj : NULL;
+}
+
+const void *kube_cache_next_bad(const struct kube_cache *c, const void *obj) {
+	const struct api_meta *m = obj;
+	struct entry *e = entries_find(&c->bad, m->ns, m->name);
+	e = e ? RB_NEXT(entries, &c->bad, e) : NULL;
 	return e ? e->obj : NULL;
 }
 

@@ -11,6 +11,10 @@
  * changed or freed. Handlers are called after the cache has changed, in the order in which they were added.
  *
  * A disconnected cache keeps its objects: nothing is removed because the API can't be reached.
+ *
+ * An object that can't be parsed (another version wrote it) is not understood: the cache keeps the last version that it
+ * understood, if there was one. To a user that has just started the object is missing although it exists, so a user to
+ * whom a missing object means that something must be removed asks kube_cache_first_bad() first.
  */
 
 #include "base/tree.h"
@@ -40,8 +44,15 @@ struct kube_cache_options {
 	 * KUBE_ADDED and KUBE_MODIFIED and is NULL in KUBE_DELETED, old is always NULL, lookups return nothing.
 	 */
 	bool names_only;
-	/* Both may be NULL; for logs. */
-	void (*bad)(const char *ns, const char *name, const struct error *err, void *userdata);
+	/* Each may be NULL. */
+	/*
+	 * An object is not understood; called again only if the reason changes. ERR names the fields. NAME is "" if not
+	 * even the name could be read.
+	 */
+	void (*bad)(const struct kube_cache *c, const char *ns, const char *name, const struct error *err,
+	            void *userdata);
+	/* Such an object is understood now or gone. Called after the handlers of that change. */
+	void (*good)(const struct kube_cache *c, const char *ns, const char *name, void *userdata);
 	void (*state)(const struct kube_cache *c, bool connected, const struct error *err, void *userdata);
 	void *userdata;
 };
@@ -67,6 +78,17 @@ const void *kube_cache_next(const struct kube_cache *c, const void *obj);
 /* The first object of a namespace. The other objects of the namespace follow it. */
 const void *kube_cache_first_in(const struct kube_cache *c, const char *ns);
 #define KUBE_CACHE_FOREACH(obj, c) for ((obj) = kube_cache_first(c); (obj); (obj) = kube_cache_next((c), (obj)))
+
+/*
+ * The objects that are not understood. An object holds only the fields that could be read: all others are NULL, fields
+ * that are required too.
+ */
+size_t kube_cache_count_bad(const struct kube_cache *c);
+const void *kube_cache_get_bad(const struct kube_cache *c, const char *ns, const char *name);
+const void *kube_cache_first_bad(const struct kube_cache *c);
+const void *kube_cache_next_bad(const struct kube_cache *c, const void *obj);
+#define KUBE_CACHE_FOREACH_BAD(obj, c) \
+	for ((obj) = kube_cache_first_bad(c); (obj); (obj) = kube_cache_next_bad((c), (obj)))
 
 /*
  * Read your writes: puts OBJ, the answer to a write of the caller, into the cache unless the cache has a newer version.

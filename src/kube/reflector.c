@@ -133,7 +133,6 @@ static void relist(struct kube_reflector *r) {
 /* Reads only the metadata of an object; NULL if not even that is possible. The caller frees it with free_meta(). */
 static struct api_meta *parse_meta(const char *json, size_t len) {
 	struct api_meta *m = calloc(1, sizeof(*m));
-	struct api_errors errs = {0};
 	struct jr j;
 	const char *key;
 	size_t n;
@@ -142,7 +141,7 @@ static struct api_meta *parse_meta(const char *json, size_t len) {
 	int rc = m ? jr_object(&j) : -ENOMEM;
 	while (!ok && rc >= 0 && jr_key(&j, &key, &n) == 1) {
 		bool hit = n == 8 && memcmp(key, "metadata", 8) == 0;
-		rc = hit ? api_parse_value(&api_desc_api_meta, &j, m, &errs) : jr_skip(&j, NULL, NULL);
+		rc = hit ? api_parse_part(&api_desc_api_meta, &j, m) : jr_skip(&j, NULL, NULL);
 		ok = hit && rc == 0;
 	}
 	jr_done(&j);
@@ -159,17 +158,22 @@ static void free_meta(struct api_meta *m) {
 	free(m);
 }
 
-static void report_bad(struct kube_reflector *r, const char *json, size_t len, const struct api_errors *errs) {
+static int report_bad(struct kube_reflector *r, const char *json, size_t len, const struct api_errors *errs) {
 	struct error err = {0};
-	struct api_meta *m = parse_meta(json, len);
-	api_errors_to_error(errs, &err);
-	if (m && !m->name) {
-		free_meta(m);
-		m = NULL;
+	struct jr j;
+	void *part = api_new(r->kind);
+	if (!part)
+		return -ENOMEM;
+	jr_init(&j, json, len);
+	int rc = api_parse_part(r->kind->desc, &j, part);
+	jr_done(&j);
+	if (rc == -ENOMEM) {
+		api_free(r->kind, part);
+		return rc;
 	}
-	if (r->ops.bad)
-		r->ops.bad(m, &err, r->userdata);
-	free_meta(m);
+	api_errors_to_error(errs, &err);
+	r->ops.bad(part, &err, r->userdata);
+	return 0;
 }
 
 /*
@@ -204,9 +208,7 @@ static int take_item(struct kube_reflector *r, struct jr *j) {
 	*j = before;
 	j->scratch = scratch;
 	rc = jr_skip(j, &span, &len);
-	if (rc == 0)
-		report_bad(r, span, len, &errs);
-	return rc;
+	return rc < 0 ? rc : report_bad(r, span, len, &errs);
 }
 
 /* ---- list ---- */

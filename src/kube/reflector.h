@@ -20,8 +20,11 @@ struct kube_reflector_ops {
 	void (*apply)(void *obj, void *userdata);
 	/* The object was deleted, at the resourceVersion of META. */
 	void (*remove)(const struct api_meta *meta, void *userdata);
-	/* An object can't be parsed. META holds what could be read of its metadata; may be NULL. */
-	void (*bad)(const struct api_meta *meta, const struct error *err, void *userdata);
+	/*
+	 * An object can't be parsed. PART holds the fields that could be read, perhaps without a name. The callee takes
+	 * ownership of it.
+	 */
+	void (*bad)(void *part, const struct error *err, void *userdata);
 	/* The list is complete as of VERSION: objects that it did not hold no longer exist. */
 	void (*list_end)(const char *version, void *userdata);
 	/* Connected: a list or watch was answered. Not connected: ERR says why. Called only on changes. */

@@ -176,7 +176,8 @@ static void on_change_early(const struct kube_change *ch, void *userdata) {
 		assert_string_equal(odd_names(s->odd, odd), "de");
 }
 
-static void on_bad(const char *ns, const char *name, const struct error *err, void *userdata) {
+static void on_bad(_unused_ const struct kube_cache *c, const char *ns, const char *name, const struct error *err,
+                   void *userdata) {
 	struct seen *s = userdata;
 	assert_string_equal(ns, "t");
 	assert_string_equal(name, "c");
@@ -231,7 +232,7 @@ static void test_cache(void **state) {
 	run_until(loop, &seen.events, 12);
 	/* The vanished "a" is reported as deleted; the unreadable "c" stays as it was. */
 	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
-	assert_int_equal(seen.bad, 2);
+	assert_int_equal(seen.bad, 1);    /* twice for the same reason */
 	assert_int_equal(seen.states, 3); /* connected, disconnected, connected */
 	assert_true(kube_cache_synced(c) && kube_cache_connected(c));
 	assert_true(kube_client_last_contact(client) > 0);
@@ -278,7 +279,84 @@ static void test_cache(void **state) {
 	kube_index_free(seen.odd);
 }
 
-static void on_too_large(_unused_ const char *ns, const char *name, const struct error *err, void *userdata) {
+#define LIST(rv, items) "{\"metadata\":{\"resourceVersion\":\"" rv "\"},\"items\":[" items "]}"
+/* Its protocol is unknown. Its name follows what can't be read. */
+#define PARTIAL(name, id, rv)                                                                                        \
+	"{\"status\":{\"id\":\"" id "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\",\"ingress\":[{\"protocol\":" \
+	"\"tcq\"}]}," META(name, "u-" name, rv) "}"
+
+/* Its metadata is wrong, too. */
+#define MISLABELED(name, uid, rv)                                                                          \
+	"{\"metadata\":{\"labels\":{\"a\":\"-\"},\"namespace\":\"t\",\"name\":\"" name "\",\"uid\":\"" uid \
+	"\",\"resourceVersion\":\"" rv "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\"}}"
+
+static void note_bad(const struct kube_cache *c, const char *ns, const char *name, const struct error *err,
+                     void *userdata) {
+	struct seen *s = userdata;
+	size_t n = strlen(s->log);
+	assert_true(kube_cache_get_bad(c, ns, name) && err->code == EINVAL);
+	snprintf(s->log + n, sizeof(s->log) - n, "bad:%s ", name);
+	s->bad++;
+}
+
+static void note_good(const struct kube_cache *c, const char *ns, const char *name, void *userdata) {
+	struct seen *s = userdata;
+	size_t n = strlen(s->log);
+	assert_null(kube_cache_get_bad(c, ns, name));
+	snprintf(s->log + n, sizeof(s->log) - n, "good:%s ", name);
+}
+
+/* Objects that are not understood are told until they are understood or gone; what could be read of them can be asked
+ * for. */
+static void test_not_understood(void **state) {
+	(void)state;
+	static const struct step steps[] = {
+		{"instances?limit=", NULL,
+	         LIST("10", PARTIAL("a", "id-a", "1") "," PARTIAL("b", "id-b", "2") "," INST("c", "u3", "3"))},
+		{"watch=true", NULL,
+	         EV("MODIFIED", INST("a", "u-a", "11")) EV("DELETED", PARTIAL("b", "id-b", "12"))
+	                 EV("ADDED", MISLABELED("d", "u4", "13"))},
+		{"resourceVersion=13", NULL,
+	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
+		/* "d" is gone. The nameless object may be "a" or "c". */
+		{"instances?limit=", NULL, LIST("20", "{\"metadata\":{\"name\":7}}")},
+		{"watch=true", NULL,
+	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
+		{"instances?limit=", NULL, LIST("30", INST("c", "u3", "3"))},
+		{"watch=true", NULL, "", true},
+		{NULL}};
+	_cleanup_(cleanup_event) sd_event *loop = NULL;
+	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
+	struct kube_cache *c;
+	struct server s;
+	struct seen seen = {0};
+	struct error err;
+	struct kube_cache_options o = {.bad = note_bad, .good = note_good, .userdata = &seen};
+	assert_int_equal(sd_event_new(&loop), 0);
+	server_start(&s, steps);
+	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
+	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
+	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	run_until(loop, &seen.syncs, 1);
+	assert_int_equal(kube_cache_count_bad(c), 2);
+	const struct instance *i = kube_cache_first_bad(c);
+	assert_string_equal(i->status->id, "id-a");
+	i = kube_cache_next_bad(c, i);
+	assert_string_equal(i->status->id, "id-b");
+	assert_null(kube_cache_next_bad(c, i));
+	run_until(loop, &seen.syncs, 2);
+	assert_int_equal(kube_cache_count_bad(c), 1);
+	assert_int_equal(kube_cache_count(c), 2);
+	run_until(loop, &seen.syncs, 3);
+	assert_string_equal(seen.log,
+	                    "bad:a bad:b add:c sync add:a good:a good:b bad:d bad: good:d sync del:a good: sync ");
+	assert_null(kube_cache_first_bad(c));
+	kube_cache_free(c);
+	server_stop(&s);
+}
+
+static void on_too_large(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
+                         const struct error *err, void *userdata) {
 	assert_string_equal(name, "huge");
 	assert_non_null(strstr(err->msg, "16384"));
 	((struct seen *)userdata)->bad++;
@@ -323,7 +401,7 @@ static void test_too_large(void **state) {
 	assert_int_equal(kube_cache_new(&c, client, &api_kind_endpoint, &o, &err), 0);
 	assert_int_equal(kube_cache_on_change(c, count_endpoint, &seen), 0);
 	run_until(loop, &seen.events, 2);
-	assert_int_equal(seen.bad, 2);
+	assert_int_equal(seen.bad, 1);
 	assert_int_equal(kube_cache_count(c), 2);
 	assert_non_null(kube_cache_get(c, NULL, "good"));
 	assert_non_null(kube_cache_get(c, NULL, "more"));
@@ -733,9 +811,11 @@ static void test_recorder(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),  cmocka_unit_test(test_cache),     cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_workqueue), cmocka_unit_test(test_elector),   cmocka_unit_test(test_recorder),
-		cmocka_unit_test(test_patience),  cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_requests),  cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_moved),     cmocka_unit_test(test_workqueue),
+		cmocka_unit_test(test_elector),   cmocka_unit_test(test_recorder),
+		cmocka_unit_test(test_patience),  cmocka_unit_test(test_not_understood),
+		cmocka_unit_test(test_too_large),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
