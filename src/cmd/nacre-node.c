@@ -31,6 +31,9 @@ static struct metric restarts =
 	METRIC_COUNTER("nacre_node_guest_restarts_total", "Machines started again after their end.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
+static struct metric not_understood =
+	METRIC_GAUGE("nacre_node_objects_not_understood",
+                     "Objects of the API that this agent can't read; what they describe is left as it was.");
 static struct metric unbounded =
 	METRIC_GAUGE("nacre_node_cgroup_controllers_missing",
                      "Control group controllers (memory, cpu, pids, io) that are missing for guests.");
@@ -81,6 +84,7 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 		n->told_accel = true;
 	}
 	agent_stats(n->agent, &stats);
+	metric_set(&not_understood, (int64_t)agent_not_understood(n->agent));
 	metric_set(&guests, (int64_t)stats.guests);
 	metric_set(&running, (int64_t)stats.running);
 	metric_set(&restarts, (int64_t)stats.restarts);
@@ -253,6 +257,7 @@ int main(int argc, char **argv) {
 	metric_register(&running);
 	metric_register(&restarts);
 	metric_register(&problems);
+	metric_register(&not_understood);
 	metric_register(&unbounded);
 	if (r >= 0)
 		r = nacre_node_run(&o, &err);

@@ -81,6 +81,21 @@ static const struct instance *instance_of(struct agent *a, const struct record *
 	return inst && streq(instance_id(inst), rec->id) ? inst : NULL;
 }
 
+/*
+ * True if the Instance with that id (NULL: with any id) may exist although no cache has it, because this agent does not
+ * understand it. After a move its id differs from its uid, so only status.id tells it.
+ */
+static bool agent_holds(struct agent *a, const char *id) {
+	const struct instance *inst;
+
+	KUBE_CACHE_FOREACH_BAD(inst, a->instances) {
+		const char *is = inst->status ? inst->status->id : NULL;
+		if (!id || (is && *is ? streq(is, id) : !record_find(a, id)))
+			return true;
+	}
+	return false;
+}
+
 static void add_id(struct agent *a, const char *id) {
 	char key[64];
 
@@ -151,12 +166,22 @@ static void work_begun(struct work *w, int r) {
 	kube_workqueue_done(a->queue, key, r);
 }
 
+/* An Endpoint that is not understood exists, too; NULL: there is none. */
+static const struct api_meta *endpoint_meta(const struct agent *a, const char *name) {
+	const void *ep = kube_cache_get(a->endpoints, NULL, name);
+
+	return ep ? ep : kube_cache_get_bad(a->endpoints, NULL, name);
+}
+
 /* Returns true if a request is under way. */
 static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst) {
 	char name[DESIRED_NAME_MAX];
 	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(instance_id(inst), name));
-	struct endpoint *want = desired_endpoint(inst, a->c.host, a->c.vtep);
+	struct endpoint *want;
 
+	if (kube_cache_get_bad(a->endpoints, NULL, name))
+		return false;
+	want = desired_endpoint(inst, a->c.host, a->c.vtep);
 	if (!want)
 		abort();
 	if (now && api_equal(&api_desc_endpoint_spec, now->spec, want->spec)) {
@@ -176,12 +201,12 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 
 static bool delete_endpoint(struct agent *a, const char *key, const char *id) {
 	char name[DESIRED_NAME_MAX];
-	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name));
+	const struct api_meta *now = endpoint_meta(a, desired_endpoint_name(id, name));
 
-	if (!now || now->meta.deletion_timestamp)
+	if (!now || now->deletion_timestamp)
 		return false;
 	struct work *w = work_new(a, key, id, NULL);
-	work_begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->meta.uid, CALL(w), NULL));
+	work_begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->uid, CALL(w), NULL));
 	return true;
 }
 
@@ -217,7 +242,7 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool asked
 
 	/* The Endpoint is deleted before the guest, so that no packets are sent to a guest that is gone. */
 	*request = delete_endpoint(a, key, id);
-	if (*request || kube_cache_get(a->endpoints, NULL, desired_endpoint_name(id, name)))
+	if (*request || endpoint_meta(a, desired_endpoint_name(id, name)))
 		return false;
 	struct record *rec = asked ? record_find(a, id) : NULL;
 	/* After a boot of the host the hypervisor doesn't know the guest, but there may be a disk. */
@@ -246,8 +271,19 @@ static struct reading *reading_of(struct agent *a, const struct api_kind *k) {
 	return NULL;
 }
 
-static const void *get_read(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name) {
-	return kube_cache_get(reading_of(s->userdata, k)->cache, ns, name);
+static const void *get_read(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name,
+                            struct error *err) {
+	const struct kube_cache *c = reading_of(s->userdata, k)->cache;
+	const void *obj = kube_cache_get(c, ns, name);
+
+	if (obj)
+		return obj;
+	if (kube_cache_get_bad(c, ns, name))
+		error_set(err, EBADMSG, "%s `%s` is not understood by the host's agent, whose log names the field",
+		          k->kind, name);
+	else
+		error_set(err, ENOENT, "%s `%s` does not exist", k->kind, name);
+	return NULL;
 }
 
 static bool reconcile_live(struct agent *a, const char *key, const struct instance *inst) {
@@ -286,6 +322,8 @@ static bool reconcile_id(struct agent *a, const char *key) {
 		kube_workqueue_add(a->queue, rec->key);
 		return false;
 	}
+	if (agent_holds(a, id))
+		return false;
 	if (is_gone(a, key, id, false, &request) && rec) {
 		RB_REMOVE(records, &a->records, rec);
 		free(rec);
@@ -361,7 +399,7 @@ static void on_hypervisor_failed(void *userdata, const struct error *err) {
 static bool agent_knows(void *userdata, const char *id) {
 	struct agent *a = userdata;
 
-	return instance_of(a, record_find(a, id)) != NULL;
+	return (id && instance_of(a, record_find(a, id))) || agent_holds(a, id);
 }
 
 bool agent_ready(const struct agent *a) {
@@ -412,19 +450,27 @@ static bool reads_object(const struct instance *inst, const struct api_kind *k, 
 	return false;
 }
 
-static void on_read_change(const struct kube_change *ch, void *userdata) {
-	const struct reading *reading = userdata;
-	struct agent *a = reading->a;
+static void add_readers(struct agent *a, const struct api_kind *k, const char *ns, const char *name) {
 	const struct instance *inst;
 	char key[KUBE_KEY_MAX];
 
-	if (ch->type == KUBE_SYNCED) {
-		check_synced(a);
-		return;
-	}
 	KUBE_CACHE_FOREACH(inst, a->instances)
-	if (reads_object(inst, reading->kind, ch->ns, ch->name))
+	if (reads_object(inst, k, ns, name))
 		kube_workqueue_add(a->queue, kube_key(inst->meta.ns, inst->meta.name, key));
+}
+
+static void on_read_change(const struct kube_change *ch, void *userdata) {
+	const struct reading *reading = userdata;
+
+	if (ch->type == KUBE_SYNCED)
+		check_synced(reading->a);
+	else
+		add_readers(reading->a, reading->kind, ch->ns, ch->name);
+}
+
+static void add_endpoint(struct agent *a, const char *name) {
+	if (desired_endpoint_id(name))
+		add_id(a, desired_endpoint_id(name));
 }
 
 static void on_endpoint(const struct kube_change *ch, void *userdata) {
@@ -432,8 +478,55 @@ static void on_endpoint(const struct kube_change *ch, void *userdata) {
 
 	if (ch->type == KUBE_SYNCED)
 		check_synced(a);
-	else if (desired_endpoint_id(ch->name))
-		add_id(a, desired_endpoint_id(ch->name));
+	else
+		add_endpoint(a, ch->name);
+}
+
+/* ---- objects that are not understood ---- */
+
+static void agent_tell(struct agent *a, const struct kube_cache *c, const char *ns, const char *name,
+                       const struct error *err) {
+	char key[KUBE_KEY_MAX];
+	_free_ char *what = strf("%s %s", kube_cache_kind(c)->kind, kube_key(ns, name, key));
+
+	if (what)
+		a->c.problem(what, err, a->c.userdata);
+}
+
+static void on_bad(const struct kube_cache *c, const char *ns, const char *name, const struct error *why,
+                   void *userdata) {
+	struct agent *a = userdata;
+	struct error err;
+
+	error_set(&err, EBADMSG,
+	          "not understood, left as it was: %.300s; correct the object or, if a newer program wrote it, upgrade "
+	          "this agent",
+	          why->msg);
+	agent_tell(a, c, ns, name, &err);
+	add_readers(a, kube_cache_kind(c), ns, name);
+}
+
+/* What was kept because it might belong to this Instance may be removed now. */
+static void agent_resume(struct agent *a) {
+	const struct endpoint *ep;
+
+	if (!kube_workqueue_running(a->queue))
+		return;
+	hypervisor_sweep(a->hypervisor, agent_knows, a);
+	KUBE_CACHE_FOREACH(ep, a->endpoints)
+	add_endpoint(a, ep->meta.name);
+}
+
+static void on_good(const struct kube_cache *c, const char *ns, const char *name, void *userdata) {
+	struct agent *a = userdata;
+
+	agent_tell(a, c, ns, name, NULL);
+	if (c == a->instances)
+		agent_resume(a);
+	else if (c == a->endpoints)
+		add_endpoint(a, name);
+	else
+		add_readers(a, kube_cache_kind(c), ns, name);
 }
 
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {
@@ -449,7 +542,7 @@ const char *agent_device(const struct endpoint *ep, char out[static 16], void *u
 /* An agent may see only its own host's objects of some kinds, and must select them (api/access.h). */
 static int start_reading(struct agent *a, const struct api_kind *k, struct error *err) {
 	struct reading *reading = &a->readings[a->n_readings];
-	struct kube_cache_options mine = {0};
+	struct kube_cache_options mine = {.bad = on_bad, .good = on_good, .userdata = a};
 	_free_ char *own = NULL;
 
 	if (!k || reading_of(a, k))
@@ -472,11 +565,12 @@ static int start_reading(struct agent *a, const struct api_kind *k, struct error
 
 static int start_caches(struct agent *a, struct error *err) {
 	_free_ char *by_status = strf("status.host=%s", a->c.host), *by_spec = strf("spec.host=%s", a->c.host);
-	struct kube_cache_options mine = {.select = {.field_selector = by_status}},
-				  eps = {.select = {.field_selector = by_spec}};
+	struct kube_cache_options mine = {.bad = on_bad, .good = on_good, .userdata = a}, eps = mine;
 
 	if (!by_status || !by_spec)
 		return error_oom(err);
+	mine.select.field_selector = by_status;
+	eps.select.field_selector = by_spec;
 	int r = kube_cache_new(&a->instances, a->c.client, &api_kind_instance, &mine, err);
 	if (r >= 0)
 		r = kube_cache_new(&a->endpoints, a->c.client, &api_kind_endpoint, &eps, err);
@@ -542,6 +636,14 @@ struct agent *agent_free(struct agent *a) {
 	}
 	free(a);
 	return NULL;
+}
+
+size_t agent_not_understood(const struct agent *a) {
+	size_t n = kube_cache_count_bad(a->instances) + kube_cache_count_bad(a->endpoints);
+
+	for (size_t i = 0; i < a->n_readings; i++)
+		n += kube_cache_count_bad(a->readings[i].cache);
+	return n;
 }
 
 void agent_stats(const struct agent *a, struct hypervisor_stats *ret) {

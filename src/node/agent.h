@@ -10,7 +10,9 @@
  * agent removes its Endpoint and its guest. Then it sets phase to Removed, which tells the controller that
  * everything that the Instance held is free.
  *
- * While the API is away the agent changes nothing, and what runs goes on running.
+ * While the API is away the agent changes nothing, and what runs goes on running. The same holds for what belongs to an
+ * Instance that the agent does not understand, and for its Endpoint. If the agent can't read which instance that is,
+ * nothing of any instance is removed that it doesn't know to be deleted.
  */
 
 #include "fabric/fabric.h"
@@ -24,7 +26,7 @@ struct agent_config {
 	const char *vtep;
 	const char *image_dir;
 	struct hypervisor_config hypervisor; /* loop, namespaces and callbacks are filled in by the agent */
-	/* Only a person can mend this problem. */
+	/* Only a person can mend this problem. ERR NULL: it is mended. */
 	void (*problem)(const char *what, const struct error *err, void *userdata);
 	/* agent_ready() has become true. */
 	void (*ready)(void *userdata);
@@ -48,6 +50,8 @@ bool agent_uses_kvm(const struct agent *a, const char **ret_why_not);
 /* Control group controllers that this host doesn't offer; enum cgroup_controller. */
 unsigned agent_missing_controllers(const struct agent *a);
 void agent_stats(const struct agent *a, struct hypervisor_stats *ret);
+/* How many objects that this agent follows it does not understand (kube/cache.h). */
+size_t agent_not_understood(const struct agent *a);
 
 /* For fabric_config: the device of an Endpoint that an agent owns. */
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata);

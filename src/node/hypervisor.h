@@ -101,7 +101,9 @@ void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked);
 /*
  * Everything that must exist has been put. Removes adopted instances for which KEEP returns false, and networks and
  * empty control groups of which nothing else is left. Their disks are kept for a time. Instances that KEEP keeps but
- * that were not put are left alone. KEEP may still be called later, and in a worker.
+ * that were not put are left alone. KEEP may still be called later, and in a worker. With UID NULL it says whether
+ * there may be instances that it can't tell; then these networks and control groups stay. To be called again when KEEP
+ * keeps fewer.
  */
 void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const char *uid), void *userdata);
 

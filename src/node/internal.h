@@ -96,6 +96,7 @@ struct hypervisor {
 	struct job *probe;      /* the probe of KVM; NULL: it is decided whether KVM is used */
 	struct job *sweep;      /* no guest is looked at while it runs */
 	struct job *find_disks; /* disks of instances that nobody knows; NULL: all have been found */
+	bool sweep_again;       /* hypervisor_sweep() was called while one of these two jobs ran */
 	bool (*keep)(void *userdata, const char *uid);
 	void *keep_userdata;
 	struct error no_kvm; /* why KVM doesn't work, if it was probed */

@@ -29,10 +29,11 @@ struct part_source {
 	const struct instance *inst;
 	const char *image_dir;
 	/*
-	 * The object of kind K, which a part `reads`, as the cache of the API has it now; NULL: there is none. NS is
-	 * NULL if K has no namespaces.
+	 * The object of kind K, which a part `reads`, as the cache of the API has it now. NS is NULL if K has no
+	 * namespaces. NULL: ERR says why; ENOENT: there is none.
 	 */
-	const void *(*get)(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name);
+	const void *(*get)(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name,
+	                   struct error *err);
 	void *userdata; /* of `get` */
 };
 

@@ -40,10 +40,10 @@ static int image_read(const struct image *img, const char *dir, struct guest_spe
 }
 
 static int image_desire(const struct part_source *s, struct guest_spec *spec, struct error *err) {
-	const struct image *img = s->get(s, &api_kind_image, NULL, s->inst->spec->image);
+	const struct image *img = s->get(s, &api_kind_image, NULL, s->inst->spec->image, err);
 
 	if (!img)
-		return error_set(err, ENOENT, "Image `%s` does not exist", s->inst->spec->image);
+		return -err->code;
 	int r = image_read(img, s->image_dir, spec, err);
 	return r < 0 ? error_prefix(err, "Image `%s`", img->meta.name) : 0;
 }

@@ -22,7 +22,7 @@ static bool is_known_name(void *userdata, const char *name) {
 	struct guest *i;
 
 	/* What doesn't belong to an instance is left alone. */
-	if (!id)
+	if (!id || h->keep(h->keep_userdata, NULL))
 		return true;
 	RB_FOREACH (i, guests, &h->all)
 		if (streq(i->id, id))
@@ -58,6 +58,14 @@ static int sweep_in_worker(void *arg, void *result, struct error *err) {
 	return r;
 }
 
+/* Repeats what was asked for while one of the two jobs ran. */
+static void sweep_again(struct hypervisor *h) {
+	if (h->sweep || h->find_disks || !h->sweep_again)
+		return;
+	h->sweep_again = false;
+	hypervisor_sweep(h, h->keep, h->keep_userdata);
+}
+
 static void sweep_failed(const struct error *err) {
 	log_warn("some leftovers of instances that are gone were not removed; the next start of the agent tries again",
 	         "error=\"%s\"", err->msg);
@@ -75,6 +83,7 @@ static void on_sweep(void *userdata, int r, const void *result, const struct err
 		guest_wake(i, 0);
 	if (hypervisor_is_settled(h))
 		h->c.ops.settled(h->c.userdata);
+	sweep_again(h);
 }
 
 /*
@@ -119,6 +128,7 @@ static void on_disks(void *userdata, int r, const void *result, const struct err
 	h->find_disks = NULL;
 	if (r < 0) {
 		sweep_failed(err);
+		sweep_again(h);
 		return;
 	}
 	for (size_t k = 0; k < found->n; k++)
@@ -127,6 +137,7 @@ static void on_disks(void *userdata, int r, const void *result, const struct err
 			hypervisor_remove(h, found->uid[k], false);
 	if (found->n == DISKS_MAX)
 		find_disks(h);
+	sweep_again(h);
 }
 
 static void find_disks(struct hypervisor *h) {
@@ -137,7 +148,7 @@ static void find_disks(struct hypervisor *h) {
 	                              .done = on_disks,
 	                              .userdata = h};
 
-	if (!h->find_disks && job_start(h->removals, &spec, &h->find_disks, NULL) < 0)
+	if (job_start(h->removals, &spec, &h->find_disks, NULL) < 0)
 		abort();
 }
 
@@ -159,8 +170,11 @@ void hypervisor_sweep(struct hypervisor *h, bool (*keep)(void *userdata, const c
 	h->keep = keep;
 	h->keep_userdata = userdata;
 	removed_set_known(h->removed, keep, userdata);
-	/* No look may be under way: it might be making what the sweep would take for a leftover. */
-	if (!h->sweep && job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
+	if (h->sweep || h->find_disks) {
+		h->sweep_again = true;
+		return;
+	}
+	if (job_start(h->jobs, &spec, &h->sweep, NULL) < 0)
 		abort();
 	find_disks(h);
 }

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects that another version wrote and that this agent can't read. After its restart an Instance seems to be missing,
+but its machine, its network, its Endpoint and its disk stay as they were."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import netns
+import pytest
+from nodelib import GROUP, UnixConnection, cloud, images, run, until  # noqa: F401 (two are fixtures)
+
+INSTANCES = f"{GROUP}/namespaces/t/instances"
+
+
+class Rewriter:
+    """Stands between an agent and the API, and changes what the API says. Both texts are equally long, so that
+    all else of an answer remains true."""
+
+    def __init__(self, path, upstream):
+        self.path, self.upstream, self.changes = path, upstream, {}
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(50)
+        self.sockets = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def change(self, data):
+        for old, new in self.changes.items():
+            assert len(old) == len(new)
+            data = data.replace(old, new)
+        return data
+
+    def pump(self, a, b, change):
+        try:
+            while data := a.recv(1 << 20):
+                b.sendall(change(data))
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.upstream)
+            self.sockets += [client, server]
+            threading.Thread(target=self.pump, args=(client, server, lambda d: d), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, self.change), daemon=True).start()
+
+    def close(self):
+        for s in (self.listener, *self.sockets):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+
+@pytest.fixture
+def rewriter(cloud):
+    direct = cloud.sock
+    r = Rewriter(f"{cloud.dir}/rewrite.sock", direct)
+    cloud.wait_node()
+    yield r
+    cloud.kill("node")
+    r.close()
+    os.unlink(r.path)
+    cloud.start_node()
+    cloud.wait_node()
+    if "controller" not in cloud.daemons:
+        cloud.start_controller()
+
+
+def start_node(cloud, rewriter, changes):
+    """Only the agent hears the changed answers."""
+    rewriter.changes, direct = changes, cloud.sock
+    cloud.sock = rewriter.path
+    cloud.start_node()
+    cloud.sock = direct
+    cloud.wait_node()
+
+
+def log_of(cloud):
+    with open(f"{cloud.dir}/node.log") as f:
+        return f.read()
+
+
+def not_understood(cloud):
+    c = UnixConnection(f"{cloud.dir}/node.sock")
+    c.request("GET", "/metrics")
+    text = c.getresponse().read().decode()
+    c.close()
+    (line,) = [s for s in text.splitlines() if s.startswith("nacre_node_objects_not_understood ")]
+    return int(line.split()[1])
+
+
+def touch(cloud, path):
+    status, data = cloud.request("PATCH", path, {"metadata": {"annotations": {"touched": str(time.time())}}},
+                                 "application/merge-patch+json")
+    assert status == 200, data
+
+
+def vanish(cloud, name):
+    """The Instance is deleted without waiting for its finalizer."""
+    cloud.request("DELETE", f"{INSTANCES}/{name}")
+    cloud.request("PATCH", f"{INSTANCES}/{name}", {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    assert cloud.instance(name) is None
+
+
+def machines(*guests):
+    return [g.pids("qemu-system-x86_64") for g in guests]
+
+
+def endpoint_of(cloud, guest):
+    status, data = cloud.request("GET", f"{GROUP}/endpoints/i-{guest.uid}")
+    return data["metadata"] if status == 200 else None
+
+
+def is_removed(cloud, guest):
+    return not os.path.exists(guest.dir) and netns.is_gone(guest.netns) and not endpoint_of(cloud, guest)
+
+
+# What has no id may be any machine that nobody knows.
+@pytest.mark.parametrize("has_id", [True, False])
+def test_instance(cloud, rewriter, has_id):
+    name, other = f"web-{has_id}".lower(), f"orphan-{has_id}".lower()
+    cloud.create(name, "lab", ingress=[{"protocol": "tcp", "port": 80}])
+    cloud.create(other, "lab")
+    web, orphan = (cloud.wait(n, "Running", 90) for n in (name, other))
+    before, endpoint = machines(web, orphan), endpoint_of(cloud, web)
+    assert endpoint
+    cloud.kill("node")
+    cloud.kill("controller")
+    vanish(cloud, other)
+    start_node(cloud, rewriter, {b'"protocol":"tcp"': b'"protocol":"tcq"', **({} if has_id else {b'"id":"': b'"xd":"'})})
+    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
+    fault = f'what="Instance t/{name}" error="not understood, left as it was: spec.ingress[0].protocol: must be one of '
+    assert fault in log_of(cloud)
+    if has_id:
+        until("what can't be the Instance is removed", lambda: is_removed(cloud, orphan))
+    run("ip", "netns", "add", f"{cloud.host}-i-0123456789ab")
+    touch(cloud, f"{INSTANCES}/{name}")
+    assert not_understood(cloud) == 1
+    assert machines(web) == before[:1] and endpoint_of(cloud, web) == endpoint
+    assert has_id or machines(orphan) == before[1:]
+    # The reason is the same in each version of the object.
+    assert log_of(cloud).count(fault) == 1
+    if has_id:
+        vanish(cloud, name)
+    else:
+        rewriter.changes = {}
+        touch(cloud, f"{INSTANCES}/{name}")
+    until("what was kept for it is removed", lambda: is_removed(cloud, web if has_id else orphan))
+    until("leftovers are removed", lambda: netns.is_gone(f"{cloud.host}-i-0123456789ab"))
+    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
+    assert f'msg="well" what="Instance t/{name}"' in log_of(cloud)
+    if not has_id:
+        assert machines(web) == before[:1] and endpoint_of(cloud, web) == endpoint
+        cloud.start_controller()
+        cloud.delete(name)
+
+
+def test_endpoint(cloud, rewriter):
+    cloud.create("end", "lab")
+    web = cloud.wait("end", "Running", 90)
+    endpoint = endpoint_of(cloud, web)
+    cloud.kill("node")
+    start_node(cloud, rewriter, {b'{"prefix":"2001': b'{"prefix":"z001'})
+    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
+    assert f'what="Endpoint i-{web.uid}" error="not understood, left as it was: spec.routes[0].prefix: ' in log_of(cloud)
+    (pid,) = machines(web)[0]
+    os.kill(pid, signal.SIGKILL)
+    until("the agent goes on to report", lambda: cloud.instance("end")["status"].get("restarts"))
+    cloud.wait("end", "Running", 90)
+    assert endpoint_of(cloud, web) == endpoint
+    # Its name says that it is the agent's.
+    cloud.delete("end")
+    assert is_removed(cloud, web)
+    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
+
+
+def test_image(cloud, rewriter):
+    cloud.create("old", "lab")
+    web = cloud.wait("old", "Running", 90)
+    before = machines(web)
+    cloud.kill("node")
+    start_node(cloud, rewriter, {b'"kernel":"vmlinuz"': b'"kernel":700000000'})
+    cloud.create("new", "lab")
+    cloud.wait("new", "Invalid")
+    assert cloud.ready("new")["message"] == "Image `lab` is not understood by the host's agent, whose log names the field"
+    assert 'what="Image lab" error="not understood, left as it was: spec.kernel.kernel: must be a string' in log_of(cloud)
+    rewriter.changes = {}
+    touch(cloud, f"{GROUP}/images/lab")
+    cloud.wait("new", "Running", 90)
+    assert machines(web) == before
+    cloud.delete("new")
+    cloud.delete("old")
