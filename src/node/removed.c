@@ -9,17 +9,31 @@
 #include <time.h>
 
 #include "base/job.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "node/instnet.h"
 #include "node/room.h"
 
 #define PURGE        "purge-"
+#define NAME_SIZE    (sizeof(PURGE) + 36)
 #define PURGE_MAX    32 /* in one go */
+#define AGAIN_MAX    16 /* of them, such as could not be deleted before */
+#define STUCK_MAX    1024
+#define STUCK_MIN_NS (60 * NSEC_PER_SEC)
+#define STUCK_MAX_NS (3600 * NSEC_PER_SEC)
 #define PURGE_MAX_MS (60U * 60 * 1000)
 #define IDLE_US      (60 * USEC_PER_SEC)
 #define BUSY_US      USEC_PER_SEC
 #define FREE_SHARE   10 /* one in so many of the file system's blocks must be free */
+
+/* A folder that could not be deleted. */
+struct stuck {
+	char name[NAME_SIZE];
+	unsigned failures;
+	uint64_t due_ns; /* when it is tried again */
+	bool trying;     /* by the job */
+};
 
 struct removed {
 	sd_event *loop;
@@ -30,29 +44,42 @@ struct removed {
 	sd_event_source *timer;
 	struct jobs *jobs;
 	struct job *job; /* the job that deletes; NULL: none */
-	bool again;      /* something may have been put there after the job looked */
+	struct stuck stuck[STUCK_MAX];
+	size_t n_stuck;
+	bool again; /* something may have been put there after the job looked */
 };
 
 /* ---- in the worker ---- */
 
 /* What a look at the folder found. */
 struct purge {
-	char *victims[PURGE_MAX]; /* paths */
-	size_t n;
-	char oldest[37]; /* uid of the oldest kept disk; "": no disk is kept */
+	char names[PURGE_MAX][NAME_SIZE];
+	size_t n, n_again; /* n_again: of folders that could not be deleted before */
+	char oldest[37];   /* uid of the oldest kept disk; "": no disk is kept */
 	time_t oldest_time;
 };
 
-static void purge_done(struct purge *p) {
-	for (size_t i = 0; i < p->n; i++)
-		free(p->victims[i]);
+/* What the loop learns. */
+struct purged {
+	size_t n_tried, n_left;
+	char left[PURGE_MAX][NAME_SIZE]; /* could not be deleted */
+};
+_Static_assert(sizeof(struct purged) <= JOB_RESULT_MAX, "a job returns no more");
+
+static const struct stuck *stuck_find(const struct removed *r, const char *name) {
+	for (size_t i = 0; i < r->n_stuck; i++)
+		if (streq(r->stuck[i].name, name))
+			return &r->stuck[i];
+	return NULL;
 }
 
 static void purge_add(struct purge *p, const struct removed *r, const char *name) {
-	char *path = p->n < PURGE_MAX ? strf("%s/%s", r->dir, name) : NULL;
+	const struct stuck *s = stuck_find(r, name);
 
-	if (path)
-		p->victims[p->n++] = path;
+	if (p->n == PURGE_MAX || strlen(name) >= NAME_SIZE || (s && !s->trying))
+		return;
+	snprintf(p->names[p->n++], NAME_SIZE, "%s", name);
+	p->n_again += s != NULL;
 }
 
 /* From here on the disk can't be given back. */
@@ -99,25 +126,33 @@ static int purge_look(struct purge *p, const struct removed *r, struct error *er
 	}
 	if (dir)
 		closedir(dir);
-	/* One at a time: deleting one may make enough room. */
-	if (p->n == 0 && p->oldest[0] && is_full(r->dir))
+	/* One at a time: deleting one may make enough room. What could not be deleted before makes none. */
+	if (p->n == p->n_again && p->oldest[0] && is_full(r->dir))
 		purge_doom(p, r, p->oldest);
 	return 0;
 }
 
-/* *RESULT: whether it found something to delete. A failed deletion is tried again. */
 static int purge_in_worker(void *arg, void *result, struct error *err) {
 	const struct removed *r = arg;
-	_cleanup_(purge_done) struct purge p = {0};
+	struct purged *ret = result;
+	struct purge p = {0};
 	const char *argv[PURGE_MAX + 5] = {"rm", "-rf", "--one-file-system", "--"};
 
 	int code = purge_look(&p, r, err);
 	if (code < 0)
 		return code;
 	for (size_t i = 0; i < p.n; i++)
-		argv[4 + i] = p.victims[i];
-	*(bool *)result = p.n > 0;
-	return p.n > 0 ? proc_run(&(struct proc_spec){.argv = argv, .timeout_ms = PURGE_MAX_MS}, NULL, err) : 0;
+		argv[4 + i] = p.names[i];
+	if (p.n > 0)
+		code = proc_run(&(struct proc_spec){.argv = argv, .cwd = r->dir, .timeout_ms = PURGE_MAX_MS}, NULL,
+		                err);
+	ret->n_tried = p.n;
+	for (size_t i = 0; code < 0 && i < p.n; i++) {
+		_free_ char *path = strf("%s/%s", r->dir, p.names[i]);
+		if (path && access(path, F_OK) == 0)
+			memcpy(ret->left[ret->n_left++], p.names[i], NAME_SIZE);
+	}
+	return code;
 }
 
 /* ---- in the loop ---- */
@@ -130,11 +165,54 @@ static void removed_look_in(struct removed *r, uint64_t delay_us) {
 		abort();
 }
 
-static void on_purged(void *userdata, _unused_ int code, const void *result, _unused_ const struct error *err) {
+/* Chooses those that the next job tries again. */
+static void stuck_choose(struct removed *r) {
+	uint64_t now = now_monotonic_ns();
+	unsigned n = 0;
+
+	for (size_t i = 0; i < r->n_stuck; i++)
+		r->stuck[i].trying = r->stuck[i].due_ns <= now && n++ < AGAIN_MAX;
+}
+
+static void stuck_add(struct removed *r, const char *name, unsigned failures) {
+	uint64_t wait = STUCK_MIN_NS << MIN(failures, 10U);
+	struct stuck *s = &r->stuck[r->n_stuck];
+
+	if (r->n_stuck == STUCK_MAX)
+		return;
+	snprintf(s->name, NAME_SIZE, "%s", name);
+	s->failures = failures + 1;
+	s->due_ns = now_monotonic_ns() + MIN(wait, STUCK_MAX_NS);
+	r->n_stuck++;
+}
+
+/* All that were tried are forgotten, except those that are still there. */
+static void stuck_update(struct removed *r, const struct purged *p) {
+	unsigned failures[PURGE_MAX] = {0};
+
+	for (size_t i = 0; i < p->n_left; i++) {
+		const struct stuck *s = stuck_find(r, p->left[i]);
+		failures[i] = s ? s->failures : 0;
+	}
+	for (size_t i = r->n_stuck; i > 0; i--)
+		if (r->stuck[i - 1].trying)
+			r->stuck[i - 1] = r->stuck[--r->n_stuck];
+	for (size_t i = 0; i < p->n_left; i++)
+		stuck_add(r, p->left[i], failures[i]);
+}
+
+static void on_purged(void *userdata, int code, const void *result, const struct error *err) {
 	struct removed *r = userdata;
-	bool found = !result || *(const bool *)result;
+	const struct purged *p = result;
+	bool found = !p || p->n_tried > 0;
 
 	r->job = NULL;
+	if (p && (code >= 0 || p->n_tried > 0)) {
+		if (p->n_left > 0)
+			log_warn("removed disks could not be deleted; they are tried again later",
+			         "folders=%zu error=\"%s\"", p->n_left, err->msg);
+		stuck_update(r, p);
+	}
 	removed_look_in(r, r->again ? 0 : found ? BUSY_US : IDLE_US);
 	r->again = false;
 }
@@ -143,14 +221,17 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	struct removed *r = userdata;
 	const struct job_spec spec = {.fn = purge_in_worker,
 	                              .arg = r,
-	                              .result_size = sizeof(bool),
-	                              .timeout_ms = PURGE_MAX_MS,
+	                              .result_size = sizeof(struct purged),
+	                              .timeout_ms = PURGE_MAX_MS + 60000,
 	                              .done = on_purged,
 	                              .userdata = r};
 
-	if (r->job)
+	if (r->job) {
 		r->again = true;
-	else if (job_start(r->jobs, &spec, &r->job, NULL) < 0)
+		return 0;
+	}
+	stuck_choose(r);
+	if (job_start(r->jobs, &spec, &r->job, NULL) < 0)
 		removed_look_in(r, BUSY_US);
 	return 0;
 }

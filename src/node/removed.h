@@ -11,7 +11,8 @@
  *
  * The time of removal is the folder's mtime. A folder that is to be deleted is first renamed to "purge-UID". A worker
  * process of its own (base/job.h) renames and deletes, one at a time, because deleting a large file takes longer than
- * the loop may be away.
+ * the loop may be away. A folder that can't be deleted holds up no other; it is tried again after a minute, then after
+ * two, and so on up to an hour.
  */
 
 #include <stdbool.h>
