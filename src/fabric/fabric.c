@@ -100,9 +100,21 @@ static void on_api_state(_unused_ const struct kube_cache *c, bool connected, co
 
 static void on_bad_object(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
                           const struct error *err, void *userdata) {
-	struct error e = *err;
-	error_prefix(&e, "Endpoint %s", name);
-	fabric_say(userdata, SUBJECT_ENDPOINT, &e);
+	struct fabric *f = userdata;
+	struct error e;
+	error_set(&e, EBADMSG, "Endpoint %s is not understood, its routes are left as they were: %.300s", name,
+	          err->msg);
+	fabric_say(f, SUBJECT_ENDPOINT, &e);
+	overlay_keep(f->overlay, true);
+}
+
+static void on_good_object(const struct kube_cache *c, _unused_ const char *ns, _unused_ const char *name,
+                           void *userdata) {
+	struct fabric *f = userdata;
+	if (kube_cache_count_bad(c) > 0)
+		return;
+	fabric_say(f, SUBJECT_ENDPOINT, NULL);
+	overlay_keep(f->overlay, false);
 }
 
 /* ---- start and end ---- */
@@ -186,7 +198,8 @@ static int start_overlay(struct fabric *f, struct error *err) {
 	                            .vtep = f->c.underlay.vtep,
 	                            .report = on_route_report,
 	                            .userdata = f};
-	struct kube_cache_options co = {.names_only = true, .bad = on_bad_object, .state = on_api_state, .userdata = f};
+	struct kube_cache_options co = {
+		.names_only = true, .bad = on_bad_object, .good = on_good_object, .state = on_api_state, .userdata = f};
 	int r = overlay_new(&f->overlay, &oc, err);
 	if (r >= 0)
 		r = kube_cache_new(&f->endpoints, f->c.client, &api_kind_endpoint, &co, err);

@@ -6,7 +6,8 @@
  * overlay equal to them, creates and updates its Host object, and renews the Lease that shows that the host is alive.
  *
  * The namespaces, FRR, routes and objects outlive the process; a restart adopts them. While the API can't be reached
- * the overlay stays as it was.
+ * the overlay stays as it was. While an Endpoint is not understood (kube/cache.h), routes that no other Endpoint asks
+ * for stay, since they may be its own.
  */
 
 #include <systemd/sd-event.h>

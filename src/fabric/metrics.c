@@ -6,6 +6,9 @@
 #include "fabric/internal.h"
 
 static struct metric endpoints = METRIC_GAUGE("nacre_overlay_endpoints", "Endpoints known.");
+static struct metric not_understood =
+	METRIC_GAUGE("nacre_overlay_endpoints_not_understood",
+                     "Endpoints that can't be read; while there are any, no route is taken for stale.");
 static struct metric routes = METRIC_GAUGE("nacre_overlay_routes", "Routes that should be in the kernel.");
 static struct metric nexthops =
 	METRIC_GAUGE("nacre_overlay_nexthops", "Nexthop objects: hosts, and endpoints of this host.");
@@ -22,10 +25,11 @@ static struct metric ready =
 static void fabric_metrics_collect(void *userdata) {
 	struct fabric *f = userdata;
 	struct overlay_stats s;
-	if (!f->overlay)
+	if (!f->endpoints)
 		return;
 	overlay_stats(f->overlay, &s);
 	metric_set(&endpoints, (int64_t)s.endpoints);
+	metric_set(&not_understood, (int64_t)kube_cache_count_bad(f->endpoints));
 	metric_set(&routes, (int64_t)s.routes);
 	metric_set(&nexthops, (int64_t)s.nexthops);
 	metric_set(&failing, (int64_t)s.failing);
@@ -37,8 +41,8 @@ static void fabric_metrics_collect(void *userdata) {
 }
 
 void fabric_metrics_start(struct fabric *f) {
-	struct metric *const all[] = {&endpoints, &routes,  &nexthops, &failing, &pending,
-	                              &messages,  &repairs, &syncs,    &ready};
+	struct metric *const all[] = {&endpoints, &not_understood, &routes,  &nexthops, &failing,
+	                              &pending,   &messages,       &repairs, &syncs,    &ready};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		metric_register(all[i]);
 	metrics_collect(fabric_metrics_collect, f);

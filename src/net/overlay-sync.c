@@ -284,7 +284,7 @@ int overlay_sync(struct overlay *o, struct error *err) {
 			r = overlay_flush(o, err);
 		while (r >= 0 && !TAILQ_EMPTY(&o->dirty[ITEM_ROUTE]));
 	}
-	if (r >= 0)
+	if (r >= 0 && !o->keep)
 		r = remove_stale(o, &s.stale, err);
 	stale_free(&s.stale);
 	o->syncs++;

@@ -372,6 +372,12 @@ int overlay_start(struct overlay *o, struct error *err) {
 	return overlay_sync(o, err);
 }
 
+void overlay_keep(struct overlay *o, bool keep) {
+	if (o->keep && !keep)
+		overlay_schedule_sync(o);
+	o->keep = keep;
+}
+
 struct overlay *overlay_free(struct overlay *o) {
 	struct ep *ep;
 	struct rt *rt;

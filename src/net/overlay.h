@@ -76,6 +76,11 @@ void overlay_remove(struct overlay *o, const char *name);
  * programmed and, above all, nothing is removed.
  */
 int overlay_start(struct overlay *o, struct error *err) _must_use_;
+/*
+ * While KEEP is true there may be endpoints that the overlay was not given. Entries of the kernel that no endpoint asks
+ * for then stay. Those of an endpoint that overlay_remove() removes go all the same.
+ */
+void overlay_keep(struct overlay *o, bool keep);
 
 /*
  * Calls FN once for each ip and prefix of the endpoints, in order. A negative result of FN ends the loop and is

@@ -126,6 +126,11 @@ def endpoint_of(cloud, guest):
     return data["metadata"] if status == 200 else None
 
 
+def routes_of(cloud, guest):
+    """On this host."""
+    return sorted(line for line in run("ip", "-6", "-n", cloud.public, "route").splitlines() if str(guest.net) in line)
+
+
 def is_removed(cloud, guest):
     return not os.path.exists(guest.dir) and netns.is_gone(guest.netns) and not endpoint_of(cloud, guest)
 
@@ -173,11 +178,12 @@ def test_instance(cloud, rewriter, has_id):
 def test_endpoint(cloud, rewriter):
     cloud.create("end", "lab")
     web = cloud.wait("end", "Running", 90)
-    endpoint = endpoint_of(cloud, web)
+    endpoint, routes = endpoint_of(cloud, web), until("it has routes", lambda: routes_of(cloud, web))
     cloud.kill("node")
     start_node(cloud, rewriter, {b'{"prefix":"2001': b'{"prefix":"z001'})
     until("an operator can learn of it", lambda: not_understood(cloud) == 1)
     assert f'what="Endpoint i-{web.uid}" error="not understood, left as it was: spec.routes[0].prefix: ' in log_of(cloud)
+    assert routes_of(cloud, web) == routes
     (pid,) = machines(web)[0]
     os.kill(pid, signal.SIGKILL)
     until("the agent goes on to report", lambda: cloud.instance("end")["status"].get("restarts"))
@@ -186,6 +192,7 @@ def test_endpoint(cloud, rewriter):
     # Its name says that it is the agent's.
     cloud.delete("end")
     assert is_removed(cloud, web)
+    until("its routes are gone", lambda: not routes_of(cloud, web))
     until("an operator can learn of it", lambda: not_understood(cloud) == 0)
 
 
