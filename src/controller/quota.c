@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "controller/gang.h"
 #include "controller/room.h"
+#include "controller/seats.h"
 #include "controller/work.h"
 
 /* What one instance uses of the quotas, or what all members of a Cluster without a host use together. */
@@ -14,6 +15,7 @@ struct charge {
 	RB_ENTRY(charge) node;
 	struct resources sum;
 	bool placed;
+	bool outdated; /* kept only for a binding that was under way when the controller stopped acting */
 	char key[];
 };
 
@@ -187,18 +189,40 @@ static bool quota_fits(const struct quotas *q, const struct resources *used, con
 	return true;
 }
 
-/* Charges KEY with WANT in place of its charge so far. False: WANT exceeds what MSG says, and nothing has changed. */
+/* True if the instance that is charged, or a member of the gang, may be bound already. */
+static bool charge_is_binding(const struct quotas *q, const struct charge *ch) {
+	const struct seats *s = seats_of(q->c);
+	const struct instance *i = NULL;
+	char buf[KUBE_KEY_MAX], cluster[KUBE_KEY_MAX];
+	const char *ns, *name;
+	kube_key_split(ch->key, buf, &ns, &name);
+	if (!strchr(name, '/')) {
+		i = kube_cache_get(controller_cache(q->c, &api_kind_instance), ns, name);
+		return i && seats_is_binding(s, i);
+	}
+	snprintf(cluster, sizeof(cluster), "%.*s", (int)strcspn(name, "/"), name);
+	while ((i = gangs_member_next(gangs_of(q->c), ns, cluster, i)))
+		if (seats_is_binding(s, i))
+			return true;
+	return false;
+}
+
+/* Charges KEY with WANT in place of its charge so far. False: WANT exceeds what MSG says, and KEY has no charge. */
 static bool charge_admit(struct quotas *q, const char *ns, const char *key, const struct resources *want,
                          char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct charge *ch = charge_find(q, key);
-	if (ch && resources_equal(&ch->sum, want))
-		return true;
+	struct charge *ch = charge_find(q, key);
+	/* What was admitted stays admitted, even if less is allowed now. */
+	bool admitted = ch && !(ch->outdated && !charge_is_binding(q, ch)) && !sum_is_less(&ch->sum, want);
 	struct resources others = tenant_used(q, ns);
 	if (ch)
 		resources_subtract(&others, &ch->sum);
-	/* What was admitted stays admitted, even if less is allowed now. */
-	if (!(ch && !sum_is_less(&ch->sum, want)) && !quota_fits(q, &others, ns, want, msg))
+	if (!admitted && !quota_fits(q, &others, ns, want, msg)) {
+		if (ch)
+			charge_tell(q, ns, key, &nothing, false);
 		return false;
+	}
+	if (ch && !admitted)
+		ch->outdated = false;
 	charge_tell(q, ns, key, want, false);
 	return true;
 }
@@ -221,10 +245,7 @@ bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const s
 	const struct resources one = instancetype_size(type);
 	const struct resources want = resources_times(&one, (int64_t)n);
 	char key[KUBE_KEY_MAX];
-	if (charge_admit(q, cluster->ns, gang_key(cluster->ns, cluster->name, key), &want, msg))
-		return true;
-	quotas_release_gang(q, cluster);
-	return false;
+	return charge_admit(q, cluster->ns, gang_key(cluster->ns, cluster->name, key), &want, msg);
 }
 
 void quotas_release_gang(struct quotas *q, const struct api_meta *cluster) {
@@ -263,7 +284,10 @@ static void quota_reconcile(struct work *w, const void *obj) {
 
 /* ---- ---- */
 
-/* Another controller may admit others now. What is not placed is admitted anew when this one acts again. */
+/*
+ * Another controller may admit others now. What is not placed is admitted anew when this one acts again; if a patch of
+ * this one may still bind it, it is charged until the patch's fate is known.
+ */
 static void quotas_stopped(struct controller *c) {
 	struct quotas *q = quotas_of(c);
 	struct charge *next;
@@ -271,7 +295,11 @@ static void quotas_stopped(struct controller *c) {
 		char ns[KUBE_KEY_MAX];
 		next = RB_NEXT(charges, &q->charges, ch);
 		snprintf(ns, sizeof(ns), "%.*s", (int)strcspn(ch->key, "/"), ch->key);
-		if (!ch->placed)
+		if (ch->placed)
+			continue;
+		if (charge_is_binding(q, ch))
+			ch->outdated = true;
+		else
 			charge_tell(q, ns, ch->key, &nothing, false);
 	}
 }

@@ -18,8 +18,8 @@ static inline struct quotas *quotas_of(const struct controller *c) {
 }
 
 /*
- * Admits I (not placed yet) with TYPE's size if it exceeds nothing or was admitted before. False: MSG says what it
- * exceeds.
+ * Admits I (not placed yet) with TYPE's size if it exceeds nothing or was admitted before. False: it is not admitted,
+ * and MSG says what it exceeds.
  */
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]);

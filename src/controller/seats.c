@@ -130,12 +130,16 @@ static void seats_instance_changed(struct controller *c, const struct kube_chang
 		seat_drop(seats_of(c), e, ch->type == KUBE_DELETED ? NULL : i);
 }
 
-/* Another controller may place instances now. */
+/* Another controller may place instances now. A patch of this one may still bind an instance. */
 static void seats_stopped(struct controller *c) {
 	struct seats *s = seats_of(c);
-	struct seat *e;
-	while ((e = RB_MIN(seat_tree, &s->tree)))
-		seat_drop(s, e, NULL);
+	struct seat *e, *next;
+	RB_FOREACH_SAFE (e, seat_tree, &s->tree, next) {
+		if (e->binding)
+			e->given_back = true;
+		else
+			seat_drop(s, e, NULL);
+	}
 }
 
 static int seats_open(struct controller *c, _unused_ const struct controller_options *o, void **ret,

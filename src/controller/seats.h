@@ -8,9 +8,9 @@
  *
  * A seat ends when the instance is bound, is being deleted or is gone, or when it is given back. While a status patch
  * that may bind the instance is under way, and after that until the patch's fate is known, the seat can't end by being
- * given back: the place may be taken already. It is given back when the fate is known. A seat is only a promise of
- * this process: after a restart places are found anew. Allocations that exist by then are used if there
- * is a place, and given back if there is none.
+ * given back: the place may be taken already. It is given back when the fate is known. All seats are given back when
+ * the controller stops acting. A seat is only a promise of this process: after a restart places are found anew.
+ * Allocations that exist by then are used if there is a place, and given back if there is none.
  */
 
 #include "api/instance.h"

@@ -30,10 +30,11 @@ def through(bare):
     """Starts a controller whose requests go by RULE."""
     proxies = []
 
-    def start(rule):
+    def start(rule, election=False):
         sock = os.path.join(bare.dir, "proxy.sock")
         proxies.append(Proxy(sock, bare.sock, rule))
-        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+        more = [] if election else ["--no-leader-election"]
+        bare.start_controller("controller", "--api", "unix:" + sock, *more)
         eventually("the controller acts", 10, lambda: "acting" in bare.log("controller"))
         return proxies[0]
     yield start
@@ -297,3 +298,92 @@ def test_what_was_admitted_before_another_leader_came(bare):
     bare.wait_condition("b", "Scheduled", "False", "QuotaExceeded")
     time.sleep(1)  # z would be placed now
     assert bare.of_instance("z", "Scheduled")["reason"] == "QuotaExceeded" and host_of(bare, "z") is None
+
+
+class Leaderless:
+    """A rule for the proxy. While `lost` is set the controller can't renew its lease. Bindings of instances whose names
+    begin with NAME are noted in `binds` and wait for `go`; then they pass, or `answer` is the answer. What is written
+    of a Cluster meanwhile waits, too."""
+
+    def __init__(self, name, answer=None):
+        self.name, self.answer, self.binds = name, answer, []
+        self.lost, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, method, path, body):
+        if method != "GET" and "/leases/nacre-controller" in path and self.lost.is_set():
+            return refusal(503, "ServiceUnavailable")
+        if is_bind(method, path, body, self.name) and not self.go.is_set():
+            self.binds.append(path)
+            self.go.wait()
+            return self.answer
+        return self.go if b"they are being bound" in body else None
+
+    def lose(self, cloud):
+        """The controller stands by, and then acts again."""
+        self.lost.set()
+        eventually("it stands by", 20, lambda: 'msg="standing by"' in cloud.log("controller"))
+        self.lost.clear()
+        eventually("it acts again", 20, lambda: cloud.log("controller").count('msg="acting"') == 2)
+
+
+def test_the_lease_is_lost_while_a_place_is_being_taken(bare, through):
+    rule = Leaderless("a")
+    bare.pools()
+    bare.host("h1", vcpus=1, duration=600)
+    through(rule, election=True)
+    try:
+        bare.instance("a")
+        eventually("a is being bound", 10, lambda: rule.binds)
+        rule.lose(bare)
+        bare.instance("b")
+        bare.wait_condition("b", "Scheduled", "False", "Unschedulable")
+    finally:
+        rule.go.set()
+    eventually("the slow binding has arrived", 10, lambda: host_of(bare, "a"))
+    assert host_of(bare, "b") is None
+
+
+@pytest.mark.parametrize("gang", [False, True])
+def test_the_lease_is_lost_while_quota_is_being_used(bare, through, gang):
+    rule = Leaderless("a")
+    names = ["a-0", "a-1"] if gang else ["a"]
+    bare.pools()
+    bare.host("h1", vcpus=10, memory=100000, duration=600)
+    through(rule, election=True)
+    try:
+        if gang:
+            cluster(bare, "a", 2)
+        else:
+            bare.instance("a")
+        eventually("all are being bound", 10, lambda: len(rule.binds) == len(names))
+        bare.instance("b", type="later")
+        bare.create("TenantQuota", "q", {"instances": len(names)}, "default")
+        rule.lose(bare)
+        bare.create("InstanceType", "later", {"vcpus": 1, "memoryMiB": 256})
+        bare.wait_condition("b", "Scheduled", "False", "QuotaExceeded")
+    finally:
+        rule.go.set()
+    eventually("the slow bindings have arrived", 10, lambda: all(host_of(bare, n) for n in names))
+    assert host_of(bare, "b") is None
+
+
+def test_quota_that_another_leader_has_given_away(bare, through):
+    """What the controller admitted before it lost its lease is admitted anew when its binding has failed."""
+    rule = Leaderless("a", answer=refusal(403, "Forbidden"))
+    bare.pools()
+    bare.host("h1", vcpus=10, memory=100000, duration=600)
+    through(rule, election=True)
+    try:
+        bare.instance("a")
+        eventually("a is being bound", 10, lambda: rule.binds)
+        bare.instance("b", type="later")
+        bare.create("TenantQuota", "q", {"instances": 1}, "default")
+        bare.wait_condition("b", "Scheduled", "False", "InstanceTypeMissing")
+        rule.lose(bare)
+        bare.patch("instances", "b", {"status": {"host": "h1"}}, "default", "/status")
+        eventually("both are charged", 10, lambda: (bare.get("tenantquotas", "q", "default").get("status") or {})
+                   .get("used", {}).get("instances") == 2)
+    finally:
+        rule.go.set()
+    bare.wait_condition("a", "Scheduled", "False", "QuotaExceeded")
+    assert host_of(bare, "a") is None
