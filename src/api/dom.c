@@ -141,6 +141,13 @@ static bool field_equal(const struct api_field *f, const void *a, const void *b)
 	return api_equal(&one, a, b);
 }
 
+bool api_equal_immutable(const struct api_desc *d, const void *a, const void *b) {
+	for (size_t i = 0; i < d->n_fields; i++)
+		if ((d->fields[i].flags & API_IMMUT) && !field_equal(&d->fields[i], a, b))
+			return false;
+	return true;
+}
+
 static void check_immutable(const struct api_desc *d, const void *old, const void *new, const char *path,
                             struct api_errors *errs) {
 	for (size_t i = 0; i < d->n_fields; i++) {

@@ -63,9 +63,17 @@ static bool member_condition_is(const struct instance *i, const char *type, cons
 	return c && streq(c->status, status);
 }
 
-static bool cluster_has_member(const struct instance *i, const struct cluster *cl) {
+static bool cluster_owns(const struct cluster *cl, const struct instance *i) {
 	const struct api_owner_ref *o = gang_owner(&i->meta);
 	return o && streq(o->uid, cl->meta.uid) && streq(o->name, cl->meta.name);
+}
+
+/*
+ * A tenant can give the Cluster an Instance that was not made from its template. Such an Instance is no member: it
+ * could not use what is kept for a member.
+ */
+static bool cluster_has_member(const struct cluster *cl, const struct instance *i) {
+	return cluster_owns(cl, i) && api_equal_immutable(&api_desc_instance_spec, cl->spec->template, i->spec);
 }
 
 /* The number in a member's name; negative if there is none. */
@@ -77,7 +85,7 @@ static int64_t member_number(const struct instance *i, const char *cluster) {
 	return n;
 }
 
-/* The next Instance whose owner is a Cluster of this name, perhaps an earlier Cluster: see cluster_has_member(). */
+/* The next Instance whose owner is a Cluster of this name, perhaps an earlier Cluster: see cluster_owns(). */
 static const struct instance *cluster_next(const struct controller *c, const struct cluster *cl,
                                            const struct instance *prev) {
 	return gangs_member_next(gangs_of(c), cl->meta.ns, cl->meta.name, prev);
@@ -96,7 +104,7 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 	*l = (struct look){.w = w, .c = c, .cl = cl, .want = (size_t)cl->spec->replicas.v};
 	l->type = kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, cl->spec->template->type);
 	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
-		int64_t n = cluster_has_member(i, cl) ? member_number(i, cl->meta.name) : -1;
+		int64_t n = cluster_has_member(cl, i) ? member_number(i, cl->meta.name) : -1;
 		if (n < 0)
 			continue;
 		l->v[n] = i;
@@ -119,7 +127,7 @@ static struct look *look_new(struct work *w, const struct cluster *cl) {
 static bool cluster_is_partial(const struct controller *c, const struct cluster *cl) {
 	bool bound = false, unbound = false;
 	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
-		if (!cluster_has_member(i, cl))
+		if (!cluster_has_member(cl, i))
 			continue;
 		bound |= instance_is_bound(i);
 		unbound |= !instance_is_bound(i);
@@ -485,7 +493,7 @@ static void cluster_finish(struct work *w, const struct cluster *cl) {
 	quotas_release_gang(quotas_of(c), &cl->meta);
 	gangs_forget_refusal(gangs_of(c), work_key(w));
 	for (const struct instance *i = NULL; (i = cluster_next(c, cl, i));) {
-		if (!cluster_has_member(i, cl))
+		if (!cluster_owns(cl, i))
 			continue;
 		clean = false;
 		seats_drop(seats_of(c), i);

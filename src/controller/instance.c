@@ -166,9 +166,12 @@ static const char *instance_seat(struct work *w, const struct instance *i, const
 	const struct api_owner_ref *gang = gang_owner(&i->meta);
 	if (host)
 		return host;
-	/* A seat may be there and of no use. The Cluster finds new seats for all members of a gang at once. */
+	/*
+	 * A seat may be there and of no use. The Cluster finds new seats for all members of a gang at once, but not at
+	 * once again and again if they are of no use, either.
+	 */
 	if (gang && seats_has(seats_of(c), i))
-		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
+		concern_enqueue_after(c, &concern_clusters, i->meta.ns, gang->name, USEC_PER_SEC);
 	/* Its room counts as free in the search for another one. */
 	seats_drop(seats_of(c), i);
 	return gang ? NULL : instance_find_seat(w, i, type, h);

@@ -4,6 +4,7 @@
 import collections
 import json
 import signal
+import time
 
 from conftest import GROUP, UnixConnection, eventually
 
@@ -276,6 +277,25 @@ def test_members_may_be_kept(cloud):
     # The instances have no owner now.
     cluster(cloud, "c", 2)
     wait(cloud, "c", "Scheduled", "False", "NameTaken", "c-0")
+
+
+def test_an_instance_that_a_tenant_gives_to_a_cluster(cloud):
+    """It is not like the template, so it can't use what is kept for a member."""
+    cloud.pools()
+    cloud.host("h1", duration=600)
+    cloud.create("InstanceType", "big", {"vcpus": 2, "memoryMiB": 256})
+    cloud.instance("c-0", type="big", hostSelector={"no": "such"})
+    uid = cluster(cloud, "c", 1)["metadata"]["uid"]
+    wait(cloud, "c", "Scheduled", "False", "NameTaken")
+    cloud.patch("instances", "c-0", {"metadata": {"ownerReferences": [
+        {"apiVersion": "nacre.dev/v1alpha1", "kind": "Cluster", "name": "c", "uid": uid, "controller": True}]}}, "default")
+    cloud.wait_condition("c-0", "Scheduled", "False", "Gathering")
+    before = cloud.metric("nacre_controller_reconciles_total")
+    time.sleep(1)  # thousands of looks would come now
+    assert cloud.metric("nacre_controller_reconciles_total") - before < 50
+    wait(cloud, "c", "Scheduled", "False", "NameTaken")
+    cloud.delete("clusters", "c", "default")
+    eventually("both are gone", 60, lambda: not cloud.list("clusters", "default") and not cloud.list("instances", "default"))
 
 
 def test_a_name_that_is_taken(cloud):
