@@ -189,17 +189,18 @@ static void instance_bind_ended(struct work *w) {
 		concern_enqueue(c, &concern_clusters, i->meta.ns, gang->name);
 }
 
-/* The server has been asked for the instance, whose binding failed. If it does not answer the next look asks again. */
-static void instance_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+/* The instance has another version than the one that was to be bound, so that patch can't be applied any more. */
+static void instance_got(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
 	if (r->error == 0 || r->error == -ENOENT)
 		instance_bind_ended(w);
 }
 
-static void instance_ask(struct work *w, void (*then)(struct work *, const struct kube_response *, const void *)) {
+/* A conflict: another write came first, which was the binding or makes it fail. */
+static void instance_get(struct work *w) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
 	kube_key_split(work_key(w), buf, &ns, &name);
-	work_get(w, &api_kind_instance, ns, name, WORK_THEN(then));
+	work_get(w, &api_kind_instance, ns, name, WORK_THEN(instance_got));
 }
 
 WORK_THEN_DEFINE(instance_bound, struct decision)
@@ -213,14 +214,13 @@ static void instance_bound(struct work *w, const struct kube_response *r, const 
 	}
 	room_write_failed(work_controller(w), r->error);
 	/*
-	 * Only a refusal says that the instance was not bound. A conflict may be that of a repeated request, and a
-	 * server that fails may fail after it has written. If no answer came the server is asked in the next look:
-	 * a request that is sent at once could overtake the patch.
+	 * Only a refusal says that the instance was not bound. A conflict may be that of a repeated request. If no
+	 * answer came, or the server has failed, perhaps after it had written, the next look finds out.
 	 */
-	if (r->http >= 400 && r->http < 500 && r->http != 409)
+	if (r->http == 409)
+		instance_get(w);
+	else if (r->http >= 400 && r->http < 500)
 		instance_bind_ended(w);
-	else if (r->http)
-		instance_ask(w, instance_asked);
 }
 
 /* True if the condition TYPE says something else in N than in I. */
@@ -487,7 +487,36 @@ static void instance_keep(struct work *w, const struct instance *i) {
 	api_free(&api_kind_instance, n);
 }
 
-static void instance_asked_first(struct work *w, const struct kube_response *r, const void *arg);
+static void instance_reconcile(struct work *w, const void *obj);
+
+/* The instance has a new version, so the patch that may have bound it can't be applied any more. */
+static void instance_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	if (r->http == 409)
+		instance_get(w);
+	if (r->error)
+		return; /* the next look goes on */
+	instance_bind_ended(w);
+	const struct instance *i = work_object(w);
+	if (i && work_may_go_on(w))
+		instance_reconcile(w, i);
+}
+
+/*
+ * The instance may be bound already, or later: the server may answer a read before a patch that it got earlier. So this
+ * asks by a write to the same version. If it succeeds, the patch can't be applied any more. The message makes the write
+ * differ from what is stored.
+ */
+static void instance_ask(struct work *w, const struct instance *i) {
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
+	if (n) {
+		instance_set_condition(n, "Scheduled", "False", "BindingUnknown",
+		                       "the server has not said whether it has bound version %s to a host",
+		                       i->meta.resource_version);
+		work_patch_status(w, &api_kind_instance, i, n, WORK_THEN(instance_asked));
+	} else
+		work_fail_oom(w);
+	api_free(&api_kind_instance, n);
+}
 
 static void instance_advance(struct work *w, const struct instance *i) {
 	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE)) {
@@ -497,7 +526,7 @@ static void instance_advance(struct work *w, const struct instance *i) {
 	if (instance_is_bound(i))
 		instance_keep(w, i);
 	else if (seats_is_binding(seats_of(work_controller(w)), i)) {
-		instance_ask(w, instance_asked_first);
+		instance_ask(w, i);
 		return;
 	} else if (instance_gives_back(i))
 		instance_give_back(w, i);
@@ -513,14 +542,6 @@ static void instance_reconcile(struct work *w, const void *obj) {
 		instance_finish(w, i);
 	else if (i)
 		instance_advance(w, i);
-}
-
-/* The server has been asked for the instance, which may have been bound before this look. */
-static void instance_asked_first(struct work *w, const struct kube_response *r, const void *arg) {
-	instance_asked(w, r, arg);
-	const struct instance *i = work_object(w);
-	if (i && !seats_is_binding(seats_of(work_controller(w)), i) && work_may_go_on(w))
-		instance_reconcile(w, i);
 }
 
 /*

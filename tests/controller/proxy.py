@@ -24,7 +24,8 @@ def end(*sockets):
 
 class Proxy:
     """RULE(method, path, body) returns None: the request passes; an Event: it passes when that is set; bytes: they are
-    the answer; LOSE. While `flow` is cleared, watches bring nothing."""
+    the answer; LOSE. If it raises an OSError, the connection is closed and the server gets nothing. While `flow` is
+    cleared, watches bring nothing."""
 
     def __init__(self, path, upstream, rule):
         self.upstream, self.rule = upstream, rule

@@ -216,6 +216,31 @@ def test_a_binding_whose_answer_is_lost(bare, through):
     bare.wait_condition("b", "Scheduled", "False", "Unschedulable")
 
 
+def test_a_binding_that_arrives_after_it_was_asked_for(bare, through):
+    """The answer that an instance is not bound would be of no use if it could be bound after that."""
+    binds = []
+
+    def rule(method, path, body):
+        if is_bind(method, path, body, "a"):
+            binds.append(json.loads(body))
+            raise ConnectionResetError
+    bare.pools()
+    bare.host("h1", vcpus=1, duration=600)
+    bare.patch("hosts", "h1", {"metadata": {"labels": {"only": "h1"}}})
+    proxy = through(rule)
+    bare.instance("a")
+    eventually("a is being bound", 10, lambda: binds)
+    bare.host("h2", vcpus=8, memory=100000, duration=600)
+    bare.instance("b", hostSelector={"only": "h1"})
+    eventually("a has another place now", 30, lambda: binds[-1]["status"]["host"] == "h2")
+    eventually("b has the place that a had", 10, lambda: host_of(bare, "b") == "h1")
+    with pytest.raises(ApiError) as e:
+        bare.patch("instances", "a", binds[0], "default", "/status")
+    assert e.value.code == 409
+    proxy.rule = lambda *_: None
+    eventually("a is bound", 30, lambda: host_of(bare, "a") == "h2")
+
+
 @pytest.mark.parametrize("code", [403, 500])
 def test_bindings_that_always_fail_keep_nobody_waiting(bare, through, code):
     bare.pools("2001:db8:1::/48")
