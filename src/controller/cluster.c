@@ -234,7 +234,8 @@ static void cluster_patch_status(struct work *w, const struct cluster *cl, struc
 
 /* The server refused to create a member, because of a quota or another rule. */
 static void member_created(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
-	if (r->error != -EACCES)
+	/* A refusal for a Cluster that is gone would count for a later one of its name. */
+	if (r->error != -EACCES || !work_object(w))
 		return;
 	gangs_refuse(gangs_of(work_controller(w)), work_key(w), r->err.msg);
 	work_again(w, 0);

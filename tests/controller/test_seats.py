@@ -412,3 +412,34 @@ def test_quota_that_another_leader_has_given_away(bare, through):
         rule.go.set()
     bare.wait_condition("a", "Scheduled", "False", "QuotaExceeded")
     assert host_of(bare, "a") is None
+
+
+def test_a_member_that_is_refused_when_its_cluster_is_gone(bare, through):
+    """The refusal says nothing about a later Cluster of the same name."""
+    go, begun, refused = threading.Event(), [], []
+
+    def rule(method, path, body):
+        if method == "POST" and path.split("?")[0].endswith("/instances") and not go.is_set():
+            begun.append(path)
+            go.wait()
+            return refusal(403, "Forbidden")
+        if b'"Refused"' in body:
+            refused.append(path)
+        return None
+    bare.pools()
+    bare.host("h1", duration=600)
+    through(rule)
+    try:
+        cluster(bare, "c", 1)
+        eventually("its member is being created", 10, lambda: begun)
+        bare.patch("clusters", "c", {"metadata": {"finalizers": None}}, "default")
+        bare.delete("clusters", "c", "default")
+        cluster(bare, "later", 0)
+        wait(bare, "later", "Scheduled", "True", "Scheduled")
+        assert bare.get("clusters", "c", "default") is None
+    finally:
+        go.set()
+    eventually("the refusal has arrived", 10, lambda: "queue=clusters object=default/c " in bare.log("controller"))
+    cluster(bare, "c", 1)
+    wait(bare, "c", "Scheduled", "True", "Scheduled")
+    assert not refused
