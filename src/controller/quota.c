@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/cluster.h"
 #include "base/tree.h"
 #include "base/util.h"
 #include "controller/gang.h"
@@ -148,7 +149,9 @@ static void gang_charge_less(struct quotas *q, const struct instance *i) {
 	const struct api_owner_ref *o = gang_owner(&i->meta);
 	char key[KUBE_KEY_MAX];
 	const struct charge *gang = o ? charge_find(q, gang_key(i->meta.ns, o->name, key)) : NULL;
-	if (!gang)
+	const struct api_meta *cluster =
+		gang ? kube_cache_get(controller_cache(q->c, &api_kind_cluster), i->meta.ns, o->name) : NULL;
+	if (!cluster || !streq(cluster->uid, o->uid))
 		return;
 	struct resources left = gang->sum;
 	RESOURCES_FOREACH (r)
@@ -170,7 +173,9 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 		return;
 	const struct resources s = instance_size(i->status), before = tenant_used(q, chg->ns);
 	charge_set(q, chg->ns, key, &s, true);
-	gang_charge_less(q, i);
+	/* What was admitted by itself is not part of the gang's charge. */
+	if (!ch)
+		gang_charge_less(q, i);
 	tenant_tell(q, chg->ns, &before);
 }
 

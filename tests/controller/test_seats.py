@@ -443,3 +443,43 @@ def test_a_member_that_is_refused_when_its_cluster_is_gone(bare, through):
     cluster(bare, "c", 1)
     wait(bare, "c", "Scheduled", "True", "Scheduled")
     assert not refused
+
+
+def test_an_instance_with_quota_of_its_own_that_is_given_to_a_cluster(bare, through):
+    """When it is bound the gang's charge stays as it is."""
+    go, never, slow, begun, writes = threading.Event(), threading.Event(), threading.Event(), [], []
+    hold = hold_allocations(go, begun)
+
+    def rule(method, path, body):
+        if slow.is_set() and not go.is_set() and path.split("?")[0].endswith("/clusters/c/status"):
+            writes.append(path)
+            return never
+        return hold(method, path, body)
+    bare.pools()
+    bare.create("InstanceType", "big", {"vcpus": 16, "memoryMiB": 256})
+    bare.host("h1", duration=600)
+    through(rule)
+    try:
+        uid = cluster(bare, "c", 2, type="big")["metadata"]["uid"]
+        wait(bare, "c", "Scheduled", "False", "Unschedulable", "0 of 2 members fit")
+        bare.instance("x")
+        eventually("x takes addresses", 10, lambda: len(begun) == 4)
+        bare.instance("y", type="later")
+        bare.wait_condition("y", "Scheduled", "False", "InstanceTypeMissing")
+        bare.create("TenantQuota", "q", {"instances": 3}, "default")
+        bare.patch("instances", "x", {"metadata": {"ownerReferences": [
+            {"apiVersion": "nacre.dev/v1alpha1", "kind": "Cluster", "name": "c", "uid": uid, "controller": True}]}}, "default")
+        # The Cluster isn't looked at meanwhile: a look corrects its charge.
+        slow.set()
+        bare.host("h2", duration=600, unschedulable=True)
+        bare.patch("clusters", "c", {"metadata": {"annotations": {"look": "again"}}}, "default")
+        eventually("the Cluster is being written", 10, lambda: writes)
+        bare.create("InstanceType", "later", {"vcpus": 1, "memoryMiB": 256})
+        bare.wait_condition("y", "Scheduled", "False", "QuotaExceeded")
+        go.set()
+        eventually("x is bound", 10, lambda: host_of(bare, "x"))
+        time.sleep(1)  # y would be placed now
+        assert host_of(bare, "y") is None
+    finally:
+        go.set()
+        never.set()
