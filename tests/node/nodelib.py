@@ -20,6 +20,7 @@ import leftovers
 import pytest
 import renewals
 from harness import BIN, IMAGES, MORTAL, output as run, until
+from unixhttp import UnixConnection
 
 GROUP = "/apis/nacre.dev/v1alpha1"
 
@@ -47,16 +48,6 @@ def open_packet(device):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     s.bind((device, 0))
     return s
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=120)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
 
 
 class Guest:

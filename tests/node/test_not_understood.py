@@ -4,66 +4,14 @@ but its machine, its network, its Endpoint and its disk stay as they were."""
 
 import os
 import signal
-import socket
-import threading
 import time
 
 import netns
 import pytest
 from nodelib import GROUP, UnixConnection, cloud, images, run, until  # noqa: F401 (two are fixtures)
+from rewriter import Rewriter
 
 INSTANCES = f"{GROUP}/namespaces/t/instances"
-
-
-class Rewriter:
-    """Stands between an agent and the API, and changes what the API says. Both texts are equally long, so that
-    all else of an answer remains true."""
-
-    def __init__(self, path, upstream):
-        self.path, self.upstream, self.changes = path, upstream, {}
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(50)
-        self.sockets = []
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def change(self, data):
-        for old, new in self.changes.items():
-            assert len(old) == len(new)
-            data = data.replace(old, new)
-        return data
-
-    def pump(self, a, b, change):
-        try:
-            while data := a.recv(1 << 20):
-                b.sendall(change(data))
-        except OSError:
-            pass
-        for s in (a, b):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.upstream)
-            self.sockets += [client, server]
-            threading.Thread(target=self.pump, args=(client, server, lambda d: d), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, self.change), daemon=True).start()
-
-    def close(self):
-        for s in (self.listener, *self.sockets):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            s.close()
 
 
 @pytest.fixture
