@@ -249,11 +249,11 @@ static int frr_start_daemon(const struct frr *f, const char *daemon, const struc
 	frr_path_of(f, "zserv", ".api", zserv);
 	frr_path_of(f, daemon, ".log", log);
 	snprintf(log_arg, sizeof(log_arg), "file:%s", log);
-	unlink(config_of(f, daemon, ".conf", conf));
-	unlink(config_of(f, daemon, ".next", next));
 	r = write_file_atomic(config_of(f, daemon, ".first", first), config->data, config->len, 0644, err);
 	if (r < 0)
 		return r;
+	unlink(config_of(f, daemon, ".conf", conf));
+	unlink(config_of(f, daemon, ".next", next));
 	remove_old_traces(f, daemon);
 	/* With -d the call returns once the sockets are open. Commands are answered after the configuration was read.
 	 */
@@ -372,6 +372,24 @@ int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) 
 		r = frr_prepare_dir(f, err);
 	for (int d = 0; r >= 0 && d < FRRCONF_DAEMONS; d++)
 		r = ensure_daemon(f, d, c, err);
+	return r;
+}
+
+int frr_told(const struct frr *f, enum frrconf_daemon daemon, struct frrconf **ret, struct error *err) {
+	char path[PATH_LEN_MAX];
+	_free_ char *text = NULL;
+	_frrconf_free_ struct frrconf *told = NULL;
+	int r = read_file(config_of(f, daemons[daemon], ".conf", path), CONFIG_MAX, &text, NULL, err);
+	/* A start was interrupted. */
+	if (r == -ENOENT)
+		r = read_file(config_of(f, daemons[daemon], ".first", path), CONFIG_MAX, &text, NULL, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = frrconf_new(&told, FRRCONF_EMPTY, err);
+	if (r >= 0 && text)
+		r = frrconf_parse(told, daemon, text, err);
+	if (r >= 0)
+		*ret = TAKE_PTR(told);
 	return r;
 }
 

@@ -32,6 +32,12 @@ struct frr {
  */
 int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) _must_use_;
 
+/*
+ * Reads the configuration that DAEMON was given before, also if it has died since. *RET is a model without statements
+ * if there is none.
+ */
+int frr_told(const struct frr *f, enum frrconf_daemon daemon, struct frrconf **ret, struct error *err) _must_use_;
+
 /* Ends both daemons and removes both directories. Succeeds if there is nothing. */
 int frr_stop(const struct frr *f, struct error *err);
 

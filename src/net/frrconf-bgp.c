@@ -7,6 +7,8 @@
 #include "net/bgp-password.h"
 #include "net/frrconf-internal.h"
 
+#define ROUTER_BGP    "router bgp "
+#define NETWORK       "network "
 #define PATHS_MAX     256 /* FRR's MULTIPATH_NUM in Debian */
 #define ROUTER_ID(id) (id) >> 24, (id) >> 16 & 255, (id) >> 8 & 255, (id)&255
 
@@ -98,7 +100,7 @@ void frrconf_bgp(struct frrconf *c, const struct frrconf_bgp *bgp) {
 	else if (bgp->router_id == 0)
 		frrconf_fail(c, EINVAL, "BGP: router id: must not be 0");
 	else
-		c->bgp = frrconf_add(c, c->root[FRRCONF_BGPD], NULL, "router bgp %u", bgp->asn);
+		c->bgp = frrconf_add(c, c->root[FRRCONF_BGPD], NULL, ROUTER_BGP "%u", bgp->asn);
 	if (c->err.code)
 		return;
 	frrconf_add_bgp(c, "bgp router-id %u.%u.%u.%u", ROUTER_ID(bgp->router_id));
@@ -253,7 +255,7 @@ void frrconf_network(struct frrconf *c, const struct prefix *p) {
 	if (!frrconf_is_prefix(p))
 		frrconf_fail(c, EINVAL, "network: is not a valid IPv4 or IPv6 prefix");
 	else if (frrconf_ok_family(c, p->addr.family))
-		frrconf_add_family(c, p->addr.family, "network %s", prefix_str(p, text));
+		frrconf_add_family(c, p->addr.family, NETWORK "%s", prefix_str(p, text));
 }
 
 void frrconf_paths(struct frrconf *c, int family, unsigned paths) {
@@ -261,4 +263,57 @@ void frrconf_paths(struct frrconf *c, int family, unsigned paths) {
 		frrconf_fail(c, EINVAL, "maximum of paths %u: must be 1 to %d", paths, PATHS_MAX);
 	else if (frrconf_ok_family(c, family))
 		frrconf_add_family(c, family, "maximum-paths %u", paths);
+}
+
+static const struct frrconf_line *frrconf_instance(const struct frrconf *c) {
+	return frrconf_find_prefix(c->root[FRRCONF_BGPD], ROUTER_BGP);
+}
+
+uint32_t frrconf_asn(const struct frrconf *c) {
+	const struct frrconf_line *bgp = frrconf_instance(c);
+	return bgp ? (uint32_t)strtoul(bgp->text + strlen(ROUTER_BGP), NULL, 10) : 0;
+}
+
+/* Adds the settings in the instance BGP of another model of the neighbor whose lines begin with PREFIX. */
+static void frrconf_keep_settings(struct frrconf *c, const struct frrconf_line *bgp, const char *prefix) {
+	const struct frrconf_line *l;
+	TAILQ_FOREACH (l, &bgp->lines, link)
+		if (starts_with(l->text, prefix))
+			frrconf_add_bgp(c, "%s", l->text);
+}
+
+void frrconf_keep_neighbors(struct frrconf *c, const struct frrconf *old, const struct frrconf_activation *ipv4,
+                            const struct frrconf_activation *ipv6) {
+	const struct frrconf_line *bgp = frrconf_instance(old), *l;
+	if (!bgp || c->err.code)
+		return;
+	if (frrconf_asn(old) != frrconf_asn(c)) {
+		frrconf_fail(c, EBUSY,
+		             "BGP: neighbors of an instance with AS number %u are to be kept, so the instance can't "
+		             "have AS number %u",
+		             frrconf_asn(old), frrconf_asn(c));
+		return;
+	}
+	TAILQ_FOREACH (l, &bgp->lines, link) {
+		char prefix[FRRCONF_NEIGHBOR_SIZE], *name = prefix + strlen(FRRCONF_NEIGHBOR);
+		if (!frrconf_neighbor_prefix(l, prefix) || frrconf_find_neighbor(bgp, prefix) != l ||
+		    strstr(l->text, " peer-group") || frrconf_find_neighbor(c->bgp, prefix))
+			continue;
+		frrconf_keep_settings(c, bgp, prefix);
+		name[strcspn(name, " ")] = 0;
+		frrconf_activate(c, AF_INET, name, ipv4);
+		frrconf_activate(c, AF_INET6, name, ipv6);
+	}
+}
+
+void frrconf_keep_networks(struct frrconf *c, const struct frrconf *old) {
+	const struct frrconf_line *bgp = frrconf_instance(old), *family, *l;
+	if (!bgp)
+		return;
+	TAILQ_FOREACH (family, &bgp->lines, link)
+		TAILQ_FOREACH (l, &family->lines, link) {
+			struct prefix p;
+			if (starts_with(l->text, NETWORK) && prefix_parse(l->text + strlen(NETWORK), &p, NULL) == 0)
+				frrconf_network(c, &p);
+		}
 }

@@ -4,8 +4,6 @@
 #include "base/util.h"
 #include "net/frrconf-internal.h"
 
-#define NEIGHBOR "neighbor "
-
 struct frrconf_steps {
 	const struct frrconf_line *context; /* the daemon's context after the last step */
 	struct buf *out;
@@ -27,14 +25,9 @@ static const struct frrconf_line *frrconf_same(const struct frrconf_line *l, con
 /* The line that creates the neighbor of which L is a setting; NULL if L is not a setting of a neighbor or creates it
  * itself. */
 static const struct frrconf_line *frrconf_neighbor_of(const struct frrconf_line *l) {
-	char prefix[sizeof(NEIGHBOR) + FRRCONF_NAME_MAX + 1];
-	if (!starts_with(l->text, NEIGHBOR))
+	char prefix[FRRCONF_NEIGHBOR_SIZE];
+	if (!frrconf_neighbor_prefix(l, prefix))
 		return NULL;
-	size_t n = strlen(NEIGHBOR) + strcspn(l->text + strlen(NEIGHBOR), " ") + 1;
-	if (n > strlen(l->text) || n >= sizeof(prefix))
-		return NULL;
-	memcpy(prefix, l->text, n);
-	prefix[n] = 0;
 	const struct frrconf_line *bgp = frrconf_is_family(l->parent) ? l->parent->parent : l->parent;
 	const struct frrconf_line *maker = bgp ? frrconf_find_neighbor(bgp, prefix) : NULL;
 	return maker == l ? NULL : maker;

@@ -45,6 +45,12 @@ const struct frrconf_line *frrconf_find(const struct frrconf_line *parent, const
 /* The first line, by text, that begins with PREFIX; the others follow by RB_NEXT(). */
 const struct frrconf_line *frrconf_find_prefix(const struct frrconf_line *parent, const char *prefix);
 
+#define FRRCONF_NEIGHBOR      "neighbor "
+#define FRRCONF_NEIGHBOR_SIZE (sizeof(FRRCONF_NEIGHBOR) + FRRCONF_NAME_MAX + 1)
+/* Writes "neighbor NAME " to OUT, with which all lines of the neighbor or group begin. False if L is not such a line.
+ */
+bool frrconf_neighbor_prefix(const struct frrconf_line *l, char out[static FRRCONF_NEIGHBOR_SIZE]);
+
 /* The line in context BGP that creates the neighbor or group whose lines begin with PREFIX ("neighbor NAME "), or NULL.
  * When that line is removed, FRR forgets all lines of the neighbor. */
 const struct frrconf_line *frrconf_find_neighbor(const struct frrconf_line *bgp, const char *prefix);

@@ -136,6 +136,18 @@ const struct frrconf_line *frrconf_find_prefix(const struct frrconf_line *parent
 	return l && starts_with(l->text, prefix) ? l : NULL;
 }
 
+bool frrconf_neighbor_prefix(const struct frrconf_line *l, char out[static FRRCONF_NEIGHBOR_SIZE]) {
+	const size_t before = strlen(FRRCONF_NEIGHBOR);
+	if (!starts_with(l->text, FRRCONF_NEIGHBOR))
+		return false;
+	size_t n = before + strcspn(l->text + before, " ") + 1;
+	if (n > strlen(l->text) || n >= FRRCONF_NEIGHBOR_SIZE)
+		return false;
+	memcpy(out, l->text, n);
+	out[n] = 0;
+	return true;
+}
+
 const struct frrconf_line *frrconf_find_neighbor(const struct frrconf_line *bgp, const char *prefix) {
 	const struct frrconf_line *found = NULL;
 	size_t n = strlen(prefix);

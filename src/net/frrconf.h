@@ -104,6 +104,20 @@ void frrconf_network(struct frrconf *c, const struct prefix *p);
 /* Sets how many equal paths are used at once, 1 to 256. */
 void frrconf_paths(struct frrconf *c, int family, unsigned paths);
 
+/* -- statements of a configuration that was read back -- */
+
+/* The AS number of the BGP instance of C; 0: there is none. */
+uint32_t frrconf_asn(const struct frrconf *c);
+/*
+ * Adds the neighbors of OLD that C does not have, with the settings that they have in OLD, and exchanges routes with
+ * them as IPV4 and IPV6 say, whatever OLD says of that. C must have an instance with OLD's AS number, unless OLD has no
+ * instance. Groups and their members are left out.
+ */
+void frrconf_keep_neighbors(struct frrconf *c, const struct frrconf *old, const struct frrconf_activation *ipv4,
+                            const struct frrconf_activation *ipv6);
+/* Adds the networks of OLD. */
+void frrconf_keep_networks(struct frrconf *c, const struct frrconf *old);
+
 /* -- text and difference -- */
 
 /* Appends the configuration file for the daemon. Errors are those of the buffer. */

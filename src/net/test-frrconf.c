@@ -182,6 +182,57 @@ static void test_underlay(void **state) {
 	assert_non_null(strstr(error.msg, "neighbor `fabric`"));
 }
 
+/* Neighbors that are missing are taken over with their settings, but with our own lists. */
+static void test_keep(void **state) {
+	_frrconf_free_ struct frrconf *old = parse("router bgp 1\n"
+	                                           " neighbor g peer-group\n"
+	                                           " neighbor eth0 interface peer-group g\n"
+	                                           " neighbor wan interface remote-as 2\n"
+	                                           " neighbor wan password x\n"
+	                                           " neighbor b interface remote-as 2\n"
+	                                           " neighbor b password x\n"
+	                                           " address-family ipv6 unicast\n"
+	                                           "  network fd00::/64\n"
+	                                           "  network nonsense\n"
+	                                           "  neighbor wan activate\n"
+	                                           "  neighbor wan prefix-list other in\n");
+	_frrconf_free_ struct frrconf *none = parse(""), *c = NULL, *bad = NULL;
+	const struct prefix any = {.addr.family = AF_INET6};
+	const struct frrconf_activation in = {.prefix_list_in = "p"}, all = {0};
+	OK(frrconf_new(&c, FRRCONF_EMPTY, &error));
+	assert_int_equal(frrconf_asn(c), 0);
+	frrconf_prefix_list_permit(c, "p", 0, &any);
+	frrconf_bgp(c, &(struct frrconf_bgp){.asn = frrconf_asn(old), .router_id = 1});
+	frrconf_neighbor(c,
+	                 &(struct frrconf_neighbor){.kind = FRRCONF_DEVICE, .name = "b", .hold_s = 3, .connect_s = 1});
+	frrconf_keep_neighbors(c, none, &all, &in);
+	frrconf_keep_neighbors(c, old, &all, &in);
+	frrconf_keep_networks(c, none);
+	frrconf_keep_networks(c, old);
+	frrconf_assert_same(c, FRRCONF_BGPD,
+	                    "ipv6 prefix-list p permit ::/0\n"
+	                    "router bgp 1\n"
+	                    " bgp router-id 0.0.0.1\n"
+	                    " no bgp default ipv4-unicast\n"
+	                    " bgp bestpath as-path multipath-relax\n"
+	                    " neighbor b interface remote-as external\n"
+	                    " neighbor b timers 0 3\n"
+	                    " neighbor b timers connect 1\n"
+	                    " neighbor wan interface remote-as 2\n"
+	                    " neighbor wan password x\n"
+	                    " address-family ipv4 unicast\n"
+	                    "  neighbor wan activate\n"
+	                    " address-family ipv6 unicast\n"
+	                    "  neighbor wan activate\n"
+	                    "  neighbor wan prefix-list p in\n"
+	                    "  network fd00::/64\n");
+	/* FRR has one instance. */
+	OK(frrconf_new(&bad, FRRCONF_EMPTY, &error));
+	frrconf_bgp(bad, &(struct frrconf_bgp){.asn = 3, .router_id = 1});
+	frrconf_keep_neighbors(bad, old, &all, &in);
+	assert_int_equal(frrconf_error(bad, &error), -EBUSY);
+}
+
 /* Whatever the order of the calls, lists and neighbors are printed before the lines that refer to them. */
 static void test_order(void **state) {
 	const struct prefix any4 = {.addr.family = AF_INET}, any6 = {.addr.family = AF_INET6};
@@ -366,13 +417,10 @@ static void test_refused_others(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_diff),
-		cmocka_unit_test(test_diff_neighbor),
-		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_underlay),
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_refused_words),
-		cmocka_unit_test(test_refused_neighbors),
+		cmocka_unit_test(test_diff),           cmocka_unit_test(test_diff_neighbor),
+		cmocka_unit_test(test_parse),          cmocka_unit_test(test_underlay),
+		cmocka_unit_test(test_keep),           cmocka_unit_test(test_order),
+		cmocka_unit_test(test_refused_words),  cmocka_unit_test(test_refused_neighbors),
 		cmocka_unit_test(test_refused_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
