@@ -30,6 +30,9 @@ static struct metric peers_metric = METRIC_GAUGE("nacre_edge_peers", "EdgePeers 
 static struct metric established_metric =
 	METRIC_GAUGE("nacre_edge_peers_established", "EdgePeers of this edge whose session is established.");
 static struct metric announced_metric = METRIC_GAUGE("nacre_edge_prefixes_announced", "Prefixes announced by BGP.");
+static struct metric not_understood_metric =
+	METRIC_GAUGE("nacre_edge_objects_not_understood",
+                     "EdgePeers and AddressPools that this edge can't read; what may belong to them is not removed.");
 static struct metric default4_metric = METRIC_GAUGE("nacre_edge_default_ipv4", "1 while it has an IPv4 default route.");
 static struct metric default6_metric = METRIC_GAUGE("nacre_edge_default_ipv6", "1 while it has an IPv6 default route.");
 static struct metric errors_metric = METRIC_COUNTER("nacre_edge_errors_total", "Errors that were logged.");
@@ -47,23 +50,20 @@ static int nacre_edge_on_tick(_unused_ sd_event_source *s, _unused_ uint64_t use
 	metric_set(&peers_metric, st.peers);
 	metric_set(&established_metric, st.established);
 	metric_set(&announced_metric, st.announced);
+	metric_set(&not_understood_metric, (int64_t)st.not_understood);
 	metric_set(&default4_metric, st.default4);
 	metric_set(&default6_metric, st.default6);
 	metric_set(&ready_metric, is_ready(p));
 	return loop_timer(p->loop, &p->tick, USEC_PER_SEC, nacre_edge_on_tick, p);
 }
 
-static void on_fabric_state(const char *what, const struct error *err, _unused_ void *userdata) {
+static void on_state(const char *what, const struct error *err, _unused_ void *userdata) {
 	if (err) {
 		metric_add(&errors_metric, 1);
-		log_warn("not well", "part=%s cause=\"%s\"", what, err->msg);
+		log_warn("not well", "part=\"%s\" cause=\"%s\"", what, err->msg);
 	} else {
-		log_info("well again", "part=%s", what);
+		log_info("well again", "part=\"%s\"", what);
 	}
-}
-
-static void on_edge_state(const struct error *err, void *userdata) {
-	on_fabric_state("edge", err, userdata);
 }
 
 static int nacre_edge_start(struct program *p, struct fabric_config *fc, const struct fabric_options *fo,
@@ -77,7 +77,7 @@ static int nacre_edge_start(struct program *p, struct fabric_config *fc, const s
 	fc->client = p->client;
 	fc->role = "edge";
 	fc->own_defaults = true;
-	fc->state = on_fabric_state;
+	fc->state = on_state;
 	fc->userdata = p;
 	r = fabric_new(&p->fabric, fc, err);
 	if (r < 0)
@@ -88,7 +88,7 @@ static int nacre_edge_start(struct program *p, struct fabric_config *fc, const s
 	ec->name = fc->host;
 	ec->run_dir = fc->underlay.run_dir;
 	ec->vtep = fc->underlay.vtep;
-	ec->state = on_edge_state;
+	ec->state = on_state;
 	ec->userdata = p;
 	r = edge_new(&p->edge, ec, err);
 	if (r >= 0 && loop_timer(p->loop, &p->tick, 0, nacre_edge_on_tick, p) < 0)
@@ -159,9 +159,9 @@ int main(int argc, char **argv) {
 	}
 	ec.passwords = passwords;
 	log_init(prog.name, lv);
-	struct metric *const metrics_list[] = {&ready_metric,     &peers_metric,    &established_metric,
-	                                       &announced_metric, &default4_metric, &default6_metric,
-	                                       &errors_metric};
+	struct metric *const metrics_list[] = {&ready_metric,     &peers_metric,         &established_metric,
+	                                       &announced_metric, &default4_metric,      &default6_metric,
+	                                       &errors_metric,    &not_understood_metric};
 	for (size_t i = 0; i < ARRAY_SIZE(metrics_list); i++)
 		metric_register(metrics_list[i]);
 	int r = nacre_edge_start(&p, &fc, &fo, &ec, &err);

@@ -37,14 +37,35 @@ static int aggregate_look_at_route(const struct route *r, void *userdata) {
 	return 0;
 }
 
+static int aggregate_survey(struct nl *nl, struct survey *s, struct error *err) {
+	int r = route_dump(nl, AF_INET6, aggregate_look_at_route, s, err);
+	return r >= 0 ? route_dump(nl, AF_INET, aggregate_look_at_route, s, err) : r;
+}
+
+int aggregate_keep(struct nl *nl, struct prefix **prefixes, size_t *n, struct error *err) {
+	_free_ bool *there = calloc(*n + 1, sizeof(*there));
+	struct survey s = {.wanted = *prefixes, .n_wanted = *n, .there = there};
+	if (!there)
+		return error_oom(err);
+	int r = aggregate_survey(nl, &s, err);
+	struct prefix *more = r >= 0 && s.n_stale ? reallocarray(*prefixes, *n + s.n_stale, sizeof(*more)) : NULL;
+	if (more) {
+		*prefixes = more;
+		for (size_t i = 0; i < s.n_stale; i++)
+			more[(*n)++] = s.stale[i].dst;
+	} else if (r >= 0 && s.n_stale) {
+		r = error_oom(err);
+	}
+	free(s.stale);
+	return r;
+}
+
 int aggregate_ensure(struct nl *nl, const struct prefix *prefixes, size_t n, struct error *err) {
 	_free_ bool *there = calloc(n + 1, sizeof(*there));
 	struct survey s = {.wanted = prefixes, .n_wanted = n, .there = there};
 	if (!there)
 		return error_oom(err);
-	int r = route_dump(nl, AF_INET6, aggregate_look_at_route, &s, err);
-	if (r >= 0)
-		r = route_dump(nl, AF_INET, aggregate_look_at_route, &s, err);
+	int r = aggregate_survey(nl, &s, err);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		struct route route = {.dst = prefixes[i], .type = RTN_UNREACHABLE, .metric = AGGREGATE_METRIC};
 		if (!there[i])

@@ -10,6 +10,11 @@
 #include "base/inet.h"
 #include "net/nl.h"
 
+/*
+ * Appends to *PREFIXES (malloc'ed) the prefixes that are unreachable now and not among them, so that aggregate_ensure()
+ * leaves these routes. *PREFIXES and *N are correct after a failure, too.
+ */
+int aggregate_keep(struct nl *nl, struct prefix **prefixes, size_t *n, struct error *err) _must_use_;
 /* Makes exactly these N prefixes unreachable in the namespace of NL. It compares with the kernel first, so calling it
  * again is cheap. */
 int aggregate_ensure(struct nl *nl, const struct prefix *prefixes, size_t n, struct error *err) _must_use_;

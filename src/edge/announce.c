@@ -88,6 +88,11 @@ static void announcer_reconcile(struct announcer *a) {
 		return;
 	}
 	const struct endpoint *have = kube_cache_get(a->cache, NULL, a->name);
+	const struct endpoint *bad = kube_cache_get_bad(a->cache, NULL, a->name);
+	if (bad && a->wanted)
+		return; /* nothing is known of the content */
+	if (bad)
+		have = bad;
 	if (!have && a->wanted)
 		r = kube_create(a->client, &api_kind_endpoint, a->wanted, KUBE_CALL(announcer_on_done, a, &a->request),
 		                &err);
@@ -106,11 +111,27 @@ static void announcer_on_change(_unused_ const struct kube_change *ch, void *use
 	announcer_reconcile(userdata);
 }
 
+/* The fabric, which follows all Endpoints, reports it. */
+static void announcer_on_bad(_unused_ const struct kube_cache *c, _unused_ const char *ns, _unused_ const char *name,
+                             _unused_ const struct error *err, void *userdata) {
+	announcer_reconcile(userdata);
+}
+
+static void announcer_on_good(_unused_ const struct kube_cache *c, _unused_ const char *ns, _unused_ const char *name,
+                              void *userdata) {
+	announcer_reconcile(userdata);
+}
+
 int announcer_new(struct announcer **ret, struct kube_client *client, const char *name,
                   void (*failed)(const struct error *err, void *userdata), void *userdata, struct error *err) {
 	_free_ char *selector = strf("metadata.name=%s", name);
-	struct kube_cache_options o = {.select = {.field_selector = selector}};
 	struct announcer *a = calloc(1, sizeof(*a));
+	struct kube_cache_options o = {
+		.select = {.field_selector = selector},
+		.bad = announcer_on_bad,
+		.good = announcer_on_good,
+		.userdata = a,
+	};
 	if (!a || !selector) {
 		free(a);
 		return error_oom(err);

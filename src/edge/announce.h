@@ -4,7 +4,7 @@
 /*
  * Keeps one Endpoint object in the wanted state: existing with a given content, or not existing. If somebody else
  * changes or deletes the object, it is restored. While the API can't be reached, the wanted state is kept and applied
- * later.
+ * later. An object that is not understood (kube/cache.h) is only deleted, not changed.
  */
 
 #include "api/endpoint.h"

@@ -6,27 +6,30 @@
 
 #include "base/util.h"
 
+static const struct frrconf_activation activation4 = {.prefix_list_in = "default4", .as_path_list_out = "own"},
+				       activation6 = {.prefix_list_in = "default6", .as_path_list_out = "own"};
+
 static void fill_family(const struct bgp_config *c, int family, struct frrconf *out) {
-	const struct frrconf_activation a = {.prefix_list_in = family == AF_INET ? "default4" : "default6",
-	                                     .as_path_list_out = "own"};
 	for (size_t i = 0; i < c->n_announce; i++)
 		if (c->announce[i].addr.family == family)
 			frrconf_network(out, &c->announce[i]);
 	for (size_t i = 0; i < c->n_peers; i++)
-		frrconf_activate(out, family, c->peers[i].neighbor, &a);
+		frrconf_activate(out, family, c->peers[i].neighbor, family == AF_INET ? &activation4 : &activation6);
 	frrconf_paths(out, family, 16);
 }
 
 void bgp_config_fill(const struct bgp_config *c, struct frrconf *out) {
 	const struct prefix default4 = {.addr.family = AF_INET}, default6 = {.addr.family = AF_INET6};
+	uint32_t asn = c->local_asn;
 	if (!c->n_peers)
+		asn = c->keep_neighbors ? frrconf_asn(c->before) : 0;
+	if (!asn)
 		return;
 	frrconf_prefix_list_permit(out, "default4", 5, &default4);
 	frrconf_prefix_list_permit(out, "default6", 5, &default6);
 	frrconf_as_path_list_permit(out, "own", 5, "^$");
-	frrconf_bgp(out,
-	            &(struct frrconf_bgp){
-			    .asn = c->local_asn, .router_id = c->router_id, .coalesce_ms = 10, .any_network = true});
+	frrconf_bgp(out, &(struct frrconf_bgp){
+				 .asn = asn, .router_id = c->router_id, .coalesce_ms = 10, .any_network = true});
 	for (size_t i = 0; i < c->n_peers; i++) {
 		const struct bgp_peer *p = &c->peers[i];
 		frrconf_neighbor(out,
@@ -42,6 +45,10 @@ void bgp_config_fill(const struct bgp_config *c, struct frrconf *out) {
 	}
 	fill_family(c, AF_INET, out);
 	fill_family(c, AF_INET6, out);
+	if (c->keep_neighbors)
+		frrconf_keep_neighbors(out, c->before, &activation4, &activation6);
+	if (c->keep_networks)
+		frrconf_keep_networks(out, c->before);
 }
 
 static int64_t number(const json_t *peer, const char *key) {

@@ -33,9 +33,13 @@ struct bgp_config {
 	size_t n_peers;
 	const struct prefix *announce;
 	size_t n_announce;
+	/* The configuration before this one, or NULL, and what of it is kept in addition. Neighbors are kept only if
+	 * the AS number stays. */
+	const struct frrconf *before;
+	bool keep_neighbors, keep_networks;
 };
 
-/* Fills OUT, a model of FRRCONF_DATACENTER. Without peers BGP is off. Errors are kept in the model
+/* Fills OUT, a model of FRRCONF_DATACENTER. Without peers and kept neighbors BGP is off. Errors are kept in the model
  * (frrconf_error()). */
 void bgp_config_fill(const struct bgp_config *c, struct frrconf *out);
 

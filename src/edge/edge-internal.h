@@ -20,6 +20,8 @@
 /* The wanted state for a look, as it was when the look began. The worker of the look reads it. */
 struct edge_look {
 	bool known;           /* the wanted state is known; otherwise only links are checked */
+	bool keep_pools;      /* pools may be missing in POOLS: leave the prefixes of the last look, too */
+	bool announce;        /* prefixes are announced */
 	bool compare;         /* also compare filter and routes of pools with the kernel */
 	struct prefix *pools; /* malloc'ed */
 	size_t n_pools;

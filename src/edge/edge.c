@@ -15,7 +15,13 @@ static void say(struct edge *e, const struct error *err) {
 	e->bad = err != NULL;
 	snprintf(e->last_error, sizeof(e->last_error), "%s", err ? err->msg : "");
 	if (e->c.state)
-		e->c.state(err, e->c.userdata);
+		e->c.state("edge", err, e->c.userdata);
+}
+
+static void tell_object(struct edge *e, const struct kube_cache *c, const char *name, const struct error *err) {
+	_free_ char *what = strf("%s %s", kube_cache_kind(c)->kind, name);
+	if (what && e->c.state)
+		e->c.state(what, err, e->c.userdata);
 }
 
 static int check_overlay_ip(const struct edge *e, struct error *err) {
@@ -62,6 +68,7 @@ static int prepare_look(struct edge *e, struct error *err) {
 	struct edge_look *l = &e->look;
 	_free_ struct prefix *prefixes = NULL;
 	uint64_t now = now_monotonic_ns();
+	struct error why = {0};
 	size_t n;
 
 	edge_look_clear(l);
@@ -73,14 +80,17 @@ static int prepare_look(struct edge *e, struct error *err) {
 	int r = edge_pool_prefixes(e, &l->pools, &l->n_pools, err);
 	if (r < 0)
 		return r;
+	l->keep_pools = kube_cache_count_bad(e->pools) > 0;
+	/* Without a route to the fabric announce nothing, so that traffic goes to another edge. */
+	l->announce = e->fabric.any;
 	l->compare = !e->compared_at || now - e->compared_at > COMPARE_NS;
 	if (l->compare)
 		e->compared_at = now;
 	if (edge_wanted_prefixes(e, &prefixes, &n, &l->fault) < 0)
 		return 0;
-	/* Without a route to the fabric announce nothing, so that traffic goes to another edge. */
-	e->stats.announced = e->fabric.any ? (int64_t)n : 0;
-	(void)!edge_wanted_config(e, prefixes, (size_t)e->stats.announced, l, &l->fault);
+	e->stats.announced = l->announce ? (int64_t)n : 0;
+	if (edge_wanted_config(e, prefixes, (size_t)e->stats.announced, l, &why) < 0)
+		l->fault = why;
 	return 0;
 }
 
@@ -124,6 +134,24 @@ static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *us
 	return loop_timer(e->c.loop, &e->poll_src, POLL_US, on_poll, e);
 }
 
+static void edge_on_bad(const struct kube_cache *c, _unused_ const char *ns, const char *name, const struct error *why,
+                        void *userdata) {
+	struct error err;
+	error_set(&err, EBADMSG,
+	          "not understood, so the edge removes no %s: %.300s; correct the object or, if a newer program wrote "
+	          "it, upgrade this agent",
+	          kube_cache_kind(c) == &api_kind_edgepeer ? "BGP session" : "announced prefix", why->msg);
+	tell_object(userdata, c, name, &err);
+}
+
+/* What was kept because it might belong to this object may be removed now. */
+static void edge_on_good(const struct kube_cache *c, _unused_ const char *ns, const char *name, void *userdata) {
+	struct edge *e = userdata;
+	tell_object(e, c, name, NULL);
+	e->compared_at = 0;
+	sync_soon(e);
+}
+
 static void edge_on_change(_unused_ const struct kube_change *ch, void *userdata) {
 	struct edge *e = userdata;
 	e->compared_at = 0;
@@ -152,6 +180,7 @@ static void on_fabric(const struct bgp_routes *now, void *userdata) {
 	struct edge *e = userdata;
 	e->fabric = *now;
 	e->fabric_known = true;
+	e->compared_at = 0; /* kept prefixes are announced again */
 	sync_soon(e);
 }
 
@@ -161,7 +190,8 @@ static void on_announce_failed(const struct error *err, void *userdata) {
 
 static int edge_start(struct edge *e, struct error *err) {
 	char endpoint[300], own[300];
-	struct kube_cache_options peers = {.select = {.field_selector = own}};
+	struct kube_cache_options pools = {.bad = edge_on_bad, .good = edge_on_good, .userdata = e}, peers = pools;
+	peers.select.field_selector = own;
 	snprintf(own, sizeof(own), "spec.edge=%s", e->c.name);
 	snprintf(endpoint, sizeof(endpoint), ENDPOINT_OF_EDGE "%s", e->c.name);
 	snprintf(e->frr_dir, sizeof(e->frr_dir), "%s/frr-public", e->c.run_dir);
@@ -171,7 +201,7 @@ static int edge_start(struct edge *e, struct error *err) {
 	if (r >= 0)
 		r = kube_cache_new(&e->peers, e->c.client, &api_kind_edgepeer, &peers, err);
 	if (r >= 0)
-		r = kube_cache_new(&e->pools, e->c.client, &api_kind_addresspool, NULL, err);
+		r = kube_cache_new(&e->pools, e->c.client, &api_kind_addresspool, &pools, err);
 	if (r >= 0)
 		r = announcer_new(&e->announcer, e->c.client, endpoint, on_announce_failed, e, err);
 	if (r < 0)
@@ -222,6 +252,7 @@ struct edge *edge_free(struct edge *e) {
 
 void edge_stats(const struct edge *e, struct edge_stats *ret) {
 	*ret = e->stats;
+	ret->not_understood = kube_cache_count_bad(e->peers) + kube_cache_count_bad(e->pools);
 	ret->default4 = e->outside.default4;
 	ret->default6 = e->outside.default6;
 }

@@ -12,6 +12,13 @@
  *   default route.
  * - While the underlay has no route nothing is announced: other edges should take the traffic.
  *
+ * While an EdgePeer, AddressPool or Endpoint is not understood (kube/cache.h), what may belong to it stays as it was:
+ * - EdgePeer: no session is ended.
+ * - AddressPool: no prefix is withdrawn, and neither aggregates nor the filter lose one. No Endpoint outside the known
+ *   pools is newly announced, since it may be in the unknown one.
+ * - Endpoint: no prefix is withdrawn.
+ * All that is known is still added and changed, and without a route of the underlay nothing is announced.
+ *
  * FRR, routes and the Endpoint outlive the process: a restart finds them as they are. Nothing is changed before the
  * wanted state is known from the API.
  */
@@ -35,8 +42,9 @@ struct edge_config {
 	const char *uplinks[EDGE_UPLINKS_MAX]; /* network devices, moved into `public` */
 	const char *passwords; /* directory of the files that EdgePeers name (net/bgp-password.h), or NULL */
 	size_t n_uplinks;
-	/* Called when the state changes: ERR says what is wrong; NULL: all is well again. */
-	void (*state)(const struct error *err, void *userdata);
+	/* Called when the state changes: WHAT is "edge" or an object that is not understood; ERR says what is wrong;
+	 * NULL: all is well again. */
+	void (*state)(const char *what, const struct error *err, void *userdata);
 	void *userdata;
 };
 
@@ -50,6 +58,7 @@ struct edge *edge_free(struct edge *e);
 struct edge_stats {
 	int64_t peers, established; /* EdgePeers of this edge */
 	int64_t announced;          /* prefixes that it announces */
+	size_t not_understood;      /* EdgePeers of this edge and AddressPools */
 	bool default4, default6;    /* it has learnt a default route outside, and announces it in its Endpoint */
 };
 void edge_stats(const struct edge *e, struct edge_stats *ret);

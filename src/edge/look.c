@@ -72,9 +72,20 @@ static int ask_sessions(const struct edge *e, struct bgp_session *sessions, stru
 	return r;
 }
 
+/* Adds to the look the pools that the edge knew before and that may have become unknown to it. The kernel has them. */
+static int keep_pools(struct nl *public, struct edge_look *l, struct error *err) {
+	size_t n = l->n_pools;
+	int r = aggregate_keep(public, &l->pools, &l->n_pools, err);
+	if (r < 0 || !l->announce || !l->config || !frrconf_asn(l->config))
+		return r;
+	for (; n < l->n_pools; n++)
+		frrconf_network(l->config, &l->pools[n]);
+	return 0;
+}
+
 static int edge_look_in_worker(void *arg, void *result, struct error *err) {
-	const struct edge *e = arg;
-	const struct edge_look *l = &e->look;
+	struct edge *e = arg;
+	struct edge_look *l = &e->look;
 	const int public_fd = fabric_underlay(e->c.fabric)->public_fd;
 	struct edge_found *ret = result;
 	_nl_free_ struct nl *public = NULL;
@@ -85,9 +96,11 @@ static int edge_look_in_worker(void *arg, void *result, struct error *err) {
 		r = ensure_links(e, public, err);
 	if (r < 0 || !l->known)
 		return r;
+	if (l->compare && l->keep_pools)
+		r = keep_pools(public, l, err);
 	/* The filter comes first: no limit can make it fail, and it must be in place before prefixes are announced, as
 	 * traffic follows the announcement. */
-	if (l->compare)
+	if (r >= 0 && l->compare)
 		r = filter_ensure(public_fd, e->c.uplinks, e->c.n_uplinks, l->pools, l->n_pools, &ret->filter, err);
 	if (r >= 0 && l->fault.code)
 		return error_set(err, l->fault.code, "%s", l->fault.msg);

@@ -164,11 +164,38 @@ static void test_no_loop(void **state) {
 	announcer_free(an);
 }
 
+/* An object that is not understood is neither created again nor changed, but deleted when it is not wanted any more. */
+static void test_not_understood(void **state) {
+	struct api *a = *state;
+	struct announcer *an = start(a);
+	want(an, 1);
+	int post = next(a, "POST ");
+	tell(a, "ADDED", META("2") "\"spec\":{\"host\":7}}");
+	answer(post, "409 Conflict", "{\"kind\":\"Status\",\"reason\":\"AlreadyExists\",\"code\":409}");
+	run_until_idle(a);
+	want(an, 2);
+	run_until_idle(a);
+	assert_int_equal(poll(&(struct pollfd){.fd = a->fd, .events = POLLIN}, 1, 0), 0);
+	want(an, 0);
+	answer(next(a, "DELETE "), "200 OK", META("2") "\"spec\":{\"host\":7}}");
+	tell(a, "DELETED", META("3") "\"spec\":{\"host\":7}}");
+	want(an, 1);
+	answer(next(a, "POST "), "201 Created", META("4") SPEC ROUTE6);
+	tell(a, "MODIFIED", META("5") "\"spec\":{\"host\":7}}");
+	want(an, 2);
+	run_until_idle(a);
+	assert_int_equal(poll(&(struct pollfd){.fd = a->fd, .events = POLLIN}, 1, 0), 0);
+	tell(a, "MODIFIED", META("6") SPEC ROUTE6);
+	close(next(a, "PATCH "));
+	announcer_free(an);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_wanted_meanwhile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_deleted_meanwhile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_loop, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_not_understood, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

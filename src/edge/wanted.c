@@ -65,7 +65,11 @@ int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n,
 
 int edge_wanted_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {
 	struct list l = {0};
-	if (add_pools(e, &l) < 0 || overlay_foreach(fabric_overlay(e->c.fabric), look_at_prefix, &l) < 0) {
+	int r = add_pools(e, &l);
+	/* Otherwise they may all be in a pool that is missing here. */
+	if (r >= 0 && kube_cache_count_bad(e->pools) == 0)
+		r = overlay_foreach(fabric_overlay(e->c.fabric), look_at_prefix, &l);
+	if (r < 0) {
 		free(l.v);
 		return error_oom(err);
 	}
@@ -143,14 +147,23 @@ const char *edge_peer_fault(const struct edge *e, const struct edgepeer *p, char
 int edge_wanted_config(const struct edge *e, const struct prefix *announce, size_t n, struct edge_look *l,
                        struct error *err) {
 	struct bgp_peer peers[BGP_PEERS_MAX];
-	_frrconf_free_ struct frrconf *config = NULL;
+	_frrconf_free_ struct frrconf *config = NULL, *before = NULL;
 	struct mac mac = vtep_router_mac(&e->c.vtep);
-	struct bgp_config c = {.peers = peers, .announce = announce, .n_announce = n};
+	struct bgp_config c = {
+		.peers = peers,
+		.announce = announce,
+		.n_announce = n,
+		.keep_neighbors = kube_cache_count_bad(e->peers) > 0,
+		.keep_networks = l->announce && (l->keep_pools || fabric_endpoints_not_understood(e->c.fabric) > 0),
+	};
 	const struct edgepeer *p;
 	char msg[256], password[BGP_PASSWORD_MAX + 1];
 	int r = frrconf_new(&config, FRRCONF_DATACENTER, err);
+	if (r >= 0 && (c.keep_neighbors || c.keep_networks))
+		r = frr_told(&e->frr, FRRCONF_BGPD, &before, err);
 	if (r < 0)
 		return r;
+	c.before = before;
 	/* A number that differs between edges; it is nobody's address. */
 	c.router_id = (uint32_t)mac.bytes[2] << 24 | (uint32_t)mac.bytes[3] << 16 | (uint32_t)mac.bytes[4] << 8 |
 	              mac.bytes[5] | 1;

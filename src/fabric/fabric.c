@@ -102,8 +102,10 @@ static void on_bad_object(_unused_ const struct kube_cache *c, _unused_ const ch
                           const struct error *err, void *userdata) {
 	struct fabric *f = userdata;
 	struct error e;
-	error_set(&e, EBADMSG, "Endpoint %s is not understood, its routes are left as they were: %.300s", name,
-	          err->msg);
+	error_set(&e, EBADMSG,
+	          "Endpoint %s is not understood, its routes are left as they were: %.300s; correct the object or, if "
+	          "a newer program wrote it, upgrade this agent",
+	          name, err->msg);
 	fabric_say(f, SUBJECT_ENDPOINT, &e);
 	overlay_keep(f->overlay, true);
 }
@@ -284,6 +286,10 @@ struct overlay *fabric_overlay(const struct fabric *f) {
 
 bool fabric_synced(const struct fabric *f) {
 	return f->started;
+}
+
+size_t fabric_endpoints_not_understood(const struct fabric *f) {
+	return kube_cache_count_bad(f->endpoints);
 }
 
 bool fabric_ready(const struct fabric *f) {

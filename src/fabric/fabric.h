@@ -61,6 +61,8 @@ const struct underlay *fabric_underlay(const struct fabric *f);
 struct overlay *fabric_overlay(const struct fabric *f);
 /* True once the overlay was given all Endpoints. */
 bool fabric_synced(const struct fabric *f);
+/* How many Endpoints are not understood (kube/cache.h); the overlay may lack them. */
+size_t fabric_endpoints_not_understood(const struct fabric *f);
 /* True once fabric_synced() holds, a look has found the underlay and FRR in order, and the Host object is correct. */
 bool fabric_ready(const struct fabric *f);
 /* To be called when the result of config.able() may have changed. */

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An edge with real FRR and a router outside, and objects that another version wrote and that the edge can't read.
+What may belong to them stays as it was, also after a restart of the edge; all else is added and changed. The underlay
+has no leaves: a route in it stands for them."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import leftovers
+import pytest
+from harness import BIN, MORTAL, output as run, until
+from rewriter import Rewriter
+from unixhttp import UnixConnection
+
+FRR = os.path.join(BIN, "../net/test-host")
+GROUP = "/apis/nacre.dev/v1alpha1"
+REMEDY = "; correct the object or, if a newer program wrote it, upgrade this agent"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+class Edge:
+    def __init__(self):
+        self.prefix = f"ne{os.getpid()}-"
+        self.dir = tempfile.mkdtemp(prefix="nacre-test-")
+        os.chmod(self.dir, 0o755)  # FRR's user must reach it
+        leftovers.claim("dir", self.dir)
+        leftovers.claim("netns", self.prefix)
+        self.host, self.leaf, self.router = (self.prefix + n for n in ("e1", "leaf", "router"))
+        self.underlay, self.public = f"{self.host}-underlay", f"{self.host}-public"
+        self.sock, self.daemons, self.rewriter = f"{self.dir}/api.sock", {}, None
+        self.frr = {self.underlay: f"{self.dir}/e1/frr-underlay", self.public: f"{self.dir}/e1/frr-public",
+                    self.router: f"{self.dir}/router"}
+
+    def spawn(self, name, *argv):
+        with open(f"{self.dir}/{name}.log", "ab") as log:
+            self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def kill(self, name):
+        p = self.daemons.pop(name)
+        p.kill()
+        p.wait()
+
+    def http(self, sock, method, path, body=None, content="application/json"):
+        c = UnixConnection(sock)
+        c.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": content})
+        r = c.getresponse()
+        text = r.read().decode()
+        c.close()
+        return r.status, text
+
+    def is_ready(self, sock):
+        try:
+            return self.http(sock, "GET", "/readyz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def post(self, path, kind, name, spec):
+        status, text = self.http(self.sock, "POST", f"{GROUP}/{path}", {
+            "apiVersion": "nacre.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+        assert status == 201, text
+
+    def pool(self, name, prefix):
+        self.post("addresspools", "AddressPool", name, {"use": "instance", "prefix": prefix})
+
+    def endpoint(self, name, address):
+        self.post("endpoints", "Endpoint", name, {"host": "h9", "vtep": "fd5c::9", "ip": address, "mac": "02:00:00:00:00:09"})
+
+    def delete(self, path):
+        status, text = self.http(self.sock, "DELETE", f"{GROUP}/{path}")
+        assert status == 200, text
+
+    def touch(self, path):
+        status, text = self.http(self.sock, "PATCH", f"{GROUP}/{path}", {
+            "metadata": {"annotations": {"touched": str(time.time())}}}, "application/merge-patch+json")
+        assert status == 200, text
+
+    def start_edge(self, sock=None):
+        self.spawn("edge", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-edge", f"--api=unix:{sock or self.sock}",
+                   "--host=e1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
+                   f"--run-dir={self.dir}/e1", "--uplink=wan1", "--uplink=wan2", "--overlay-ip=fd10::1",
+                   f"--metrics=unix:{self.dir}/edge.sock")
+
+    def wait_edge(self):
+        until("the edge is ready", lambda: self.is_ready(f"{self.dir}/edge.sock"))
+
+    def restart(self, changes, before=lambda: None):
+        """Starts the edge again, and only it hears the changed answers."""
+        self.kill("edge")
+        before()
+        self.rewriter = Rewriter(f"{self.dir}/rewrite-{time.monotonic_ns()}.sock", self.sock)
+        self.rewriter.changes = changes
+        self.start_edge(self.rewriter.path)
+
+    def link(self):
+        """Makes the edge's devices, which go with its namespaces."""
+        for name in ("eth0", "wan1", "wan2"):
+            peer = self.leaf if name == "eth0" else self.router
+            run("ip", "-n", self.host, "link", "add", name, "type", "veth", "peer", "name", name, "netns", peer)
+            run("ip", "-n", peer, "link", "set", name, "up")
+        for i in (1, 2):
+            run("ip", "-n", self.router, "addr", "add", f"fd0{i}::2/64", "dev", f"wan{i}", "nodad")
+
+    def join(self):
+        """What the test does for the leaves and for the operator, once the edge has its namespaces."""
+        self.wait_edge()
+        for i in (1, 2):
+            run("ip", "-n", self.public, "addr", "add", f"fd0{i}::1/64", "dev", f"wan{i}", "nodad")
+        self.reach_fabric("add")
+
+    def reach_fabric(self, verb):
+        run("ip", "-n", self.underlay, "-6", "route", verb, "fd5c:ffff::/64", "dev", "lo", "proto", "bgp")
+
+    def start(self):
+        for netns in (self.host, self.leaf, self.router):
+            run("ip", "netns", "add", netns)
+        run("ip", "-n", self.router, "link", "set", "lo", "up")
+        self.link()
+        with open(f"{self.dir}/zebra.conf", "w") as z, open(f"{self.dir}/bgpd.conf", "w") as b:
+            z.write("frr defaults datacenter\n")
+            b.write("frr defaults datacenter\nrouter bgp 64600\n bgp router-id 10.0.0.1\n no bgp ebgp-requires-policy\n"
+                    + "".join(f" neighbor fd0{i}::1 remote-as 64512\n neighbor fd0{i}::1 timers 1 3\n"
+                              f" neighbor fd0{i}::1 timers connect 1\n" for i in (1, 2))
+                    + " address-family ipv6 unicast\n  neighbor fd01::1 activate\n  neighbor fd02::1 activate\n")
+        run(FRR, "frr", self.router, self.frr[self.router], f"{self.dir}/zebra.conf", f"{self.dir}/bgpd.conf")
+        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
+        until("the API is ready", lambda: self.is_ready(self.sock))
+        self.start_edge()
+        self.pool("one", "2001:db8:1000::/40")
+        self.pool("two", "2001:db8:2000::/40")
+        self.endpoint("outside", "2001:db8:f::7")
+        self.endpoint("inside", "2001:db8:2000::7")
+        for i in (1, 2):
+            self.post("edgepeers", "EdgePeer", f"p{i}", {"edge": "e1", "address": f"fd0{i}::2", "localASN": 64512, "remoteASN": 64600})
+        self.join()
+
+    def stop(self):
+        for name in list(self.daemons):
+            with open(f"{self.dir}/{name}.log") as f:
+                print(f"--- {name}\n" + "".join(f.readlines()[-30:]))
+            self.kill(name)
+        if self.rewriter:
+            self.rewriter.close()
+        for netns, d in self.frr.items():
+            run(FRR, "frr-stop", netns, d)
+        leftovers.remove_namespaces(self.prefix)
+        shutil.rmtree(self.dir)
+
+    def log(self):
+        with open(f"{self.dir}/edge.log") as f:
+            return f.read()
+
+    def metric(self, name):
+        text = self.http(f"{self.dir}/edge.sock", "GET", "/metrics")[1]
+        (line,) = [s for s in text.splitlines() if s.startswith(f"{name} ")]
+        return int(line.split()[1])
+
+    def vtysh(self, netns, command):
+        return run("vtysh", "--vty_socket", self.frr[netns], "-d", "bgpd", "-c", command)
+
+    def sessions(self):
+        """The edge's addresses whose sessions are established at the router, each with the number of the session."""
+        found = json.loads(self.vtysh(self.router, "show bgp neighbors json"))
+        return {k: v["connectionsEstablished"] for k, v in found.items()
+                if isinstance(v, dict) and v.get("bgpState") == "Established"}
+
+    def routes(self):
+        """The prefixes that the router has learnt, each with the edge's addresses that announced it."""
+        found = json.loads(self.vtysh(self.router, "show bgp ipv6 unicast json"))["routes"]
+        return {k: sorted(p["peerId"] for p in v) for k, v in found.items()}
+
+    def unreachable(self):
+        return sorted(r["dst"] for r in json.loads(run("ip", "-j", "-6", "-n", self.public, "route", "show", "type", "unreachable"))
+                      if r.get("metric") == 8192)
+
+    def filtered(self):
+        return [p for p in ("2001:db8:1000::/40", "2001:db8:2000::/40") if p in run(
+            "ip", "netns", "exec", self.public, "nft", "list", "set", "inet", "nacre-edge", "own6")]
+
+    def all(self):
+        return self.sessions(), self.routes(), self.unreachable(), self.filtered()
+
+
+BOTH = ["fd01::2", "fd02::2"]
+POOLS = ["2001:db8:1000::/40", "2001:db8:2000::/40"]
+OUTSIDE = "2001:db8:f::7/128"
+PEER = {b'"address":"fd01::2"': b'"address":"zd01::2"'}
+POOL = {b'"prefix":"2001:db8:2000': b'"prefix":"z001:db8:2000'}
+ENDPOINT = {b'"ip":"2001:db8:f::7"': b'"ip":"z001:db8:f::7"'}
+
+
+def settled(edge):
+    routes = {p: sorted(["fd01::1", "fd02::1"]) for p in (*POOLS, OUTSIDE)}
+    until("all is announced by both sessions", lambda: edge.routes() == routes)
+    return until("and filtered", lambda: edge.unreachable() == POOLS and edge.filtered() == POOLS and edge.all())
+
+
+@pytest.fixture
+def edge():
+    e = Edge()
+    try:
+        e.start()
+        e.before = settled(e)
+        yield e
+    finally:
+        e.stop()
+
+
+def says_once(edge, what, field):
+    until("the log says so", lambda: f'part="{what}"' in edge.log())
+    (line,) = [s for s in edge.log().splitlines() if f'part="{what}"' in s]
+    assert "not understood" in line and field in line and REMEDY in line
+
+
+def heal(edge, *paths):
+    edge.rewriter.changes = {}
+    for path in paths:
+        edge.touch(path)
+    until("it is understood", lambda: edge.metric("nacre_edge_objects_not_understood") == 0
+          and edge.metric("nacre_overlay_endpoints_not_understood") == 0)
+
+
+def test_peer(edge):
+    edge.restart(PEER)
+    edge.wait_edge()
+    until("an operator can learn of it", lambda: edge.metric("nacre_edge_objects_not_understood") == 1)
+    # What is known goes on: a pool is new, and another one is gone.
+    edge.pool("three", "2001:db8:3000::/40")
+    edge.delete("addresspools/two")
+    until("it is announced by the session that nobody knows", lambda: edge.routes().get("2001:db8:3000::/40") == ["fd01::1", "fd02::1"])
+    until("the other is withdrawn", lambda: "2001:db8:2000::/40" not in edge.routes())
+    assert edge.sessions() == edge.before[0]
+    says_once(edge, "EdgePeer p1", "spec.address: ")
+    # bgpd begins again with the session that nobody knows.
+    with open(f"{edge.frr[edge.public]}/bgpd.pid") as f:
+        os.kill(int(f.read()), signal.SIGKILL)
+    until("both sessions are there again", lambda: all(n > edge.before[0][k] for k, n in edge.sessions().items()) and len(edge.sessions()) == 2)
+    heal(edge, "edgepeers/p1")
+    assert 'msg="well again" part="EdgePeer p1"' in edge.log()
+    edge.delete("edgepeers/p1")
+    until("its session is ended", lambda: list(edge.sessions()) == ["fd02::1"])
+
+
+def test_only_peer(edge):
+    edge.delete("edgepeers/p2")
+    until("one session is left", lambda: list(edge.sessions()) == ["fd01::1"])
+    edge.restart(PEER)
+    edge.wait_edge()
+    edge.pool("three", "2001:db8:3000::/40")
+    until("it is announced", lambda: "2001:db8:3000::/40" in edge.routes())
+    assert edge.sessions() == {"fd01::1": edge.before[0]["fd01::1"]}
+
+
+def test_pool(edge):
+    edge.restart(POOL)
+    edge.wait_edge()
+    until("an operator can learn of it", lambda: edge.metric("nacre_edge_objects_not_understood") == 1)
+    edge.pool("three", "2001:db8:3000::/40")
+    until("it is announced", lambda: "2001:db8:3000::/40" in edge.routes())
+    assert edge.sessions() == edge.before[0]
+    assert edge.filtered() == POOLS
+    assert set(POOLS) <= set(edge.unreachable())
+    assert set(edge.before[1]) <= set(edge.routes())
+    # An Endpoint of the pool that nobody knows is not announced by itself.
+    assert "2001:db8:2000::7/128" not in edge.routes()
+    says_once(edge, "AddressPool two", "spec.prefix: ")
+    # Without a way into the fabric other edges have to take the traffic.
+    edge.reach_fabric("del")
+    until("nothing is announced", lambda: not edge.routes())
+    edge.reach_fabric("add")
+    until("pools are announced again", lambda: set(POOLS) <= set(edge.routes()))
+    edge.delete("addresspools/three")
+    heal(edge, "addresspools/two")
+    assert settled(edge)[0] == edge.before[0]
+    edge.delete("addresspools/two")
+    until("its prefix is withdrawn", lambda: "2001:db8:2000::/40" not in edge.routes())
+    until("its route is removed", lambda: edge.unreachable() == POOLS[:1] and edge.filtered() == POOLS[:1])
+
+
+def test_endpoint_outside_pools(edge):
+    edge.restart(ENDPOINT)
+    edge.wait_edge()
+    edge.endpoint("new", "2001:db8:f::8")
+    until("it is announced", lambda: "2001:db8:f::8/128" in edge.routes())
+    assert edge.routes()[OUTSIDE] == edge.before[1][OUTSIDE]
+    assert edge.sessions() == edge.before[0]
+    heal(edge, "endpoints/outside")
+    edge.delete("endpoints/outside")
+    until("its prefix is withdrawn", lambda: OUTSIDE not in edge.routes())
+
+
+def test_boot(edge):
+    """There is nothing to keep; the other peer comes up and announces."""
+    def boot():
+        for netns in (edge.public, edge.underlay):
+            run(FRR, "frr-stop", netns, edge.frr[netns])
+            run("ip", "netns", "del", netns)
+        shutil.rmtree(f"{edge.dir}/e1")
+        until("the links are gone", lambda: "wan" not in run("ip", "-n", edge.router, "link")
+              and "eth0" not in run("ip", "-n", edge.leaf, "link"))
+        edge.link()
+
+    edge.restart({**PEER, **POOL, **ENDPOINT}, boot)
+    edge.join()
+    until("the other session announces what is known", lambda: edge.routes() == {POOLS[0]: ["fd02::1"]})
+    until("an operator can learn of it", lambda: edge.metric("nacre_edge_objects_not_understood") == 2)
+    heal(edge, "edgepeers/p1", "addresspools/two", "endpoints/outside")
+    settled(edge)
