@@ -2,9 +2,10 @@
 
 /*
  * The Host object. It is created with role and vtep when it is missing. While the host is well, its status is kept up
- * to date: capacity, version, boot and the Ready condition. Metadata and later changes of the spec belong to the
- * operator; neither API server lets an agent write them (docs/apiserver.md). The controller also writes Ready when an
- * older Host has our VTEP; we leave that condition until the controller removes it.
+ * to date: capacity, version, boot and the Ready condition. While the Host is not understood (kube/cache.h) it is
+ * neither created nor written. Metadata and later changes of the spec belong to the operator; neither API server lets
+ * an agent write them (docs/apiserver.md). The controller also writes Ready when an older Host has our VTEP; we leave
+ * that condition until the controller removes it.
  *
  * The controller sets Ready to Unknown when heartbeats stop, and to True when they resume. An agent that has just
  * started doesn't know yet that all is well, so its heartbeat begins only when Ready is not Unknown any more, and until
@@ -66,7 +67,8 @@ static void fabric_host_on_done(const struct kube_response *resp, void *userdata
 		                           fabric_host_on_retry, f) >= 0;
 		return;
 	}
-	fabric_say(f, SUBJECT_HOST, NULL);
+	if (kube_cache_count_bad(f->hosts) == 0)
+		fabric_say(f, SUBJECT_HOST, NULL);
 	if (kube_response_parse(resp, &api_kind_host, &obj, NULL) == 0)
 		kube_cache_feed(f->hosts, obj);
 }
@@ -154,6 +156,9 @@ void fabric_host_ensure(struct fabric *f) {
 	const struct api_condition *is = have ? fabric_host_ready(have) : NULL;
 	if (!is || !streq(is->status, "Unknown"))
 		fabric_heartbeat_start(f);
+	/* To the API it exists, so a create would be refused; an update would be made of an older version. */
+	if (kube_cache_count_bad(f->hosts) > 0)
+		return;
 	if (fabric_host_settle(f, have, &err) < 0)
 		fabric_say(f, SUBJECT_HOST, &err);
 }
@@ -166,9 +171,30 @@ static void fabric_host_on_change(_unused_ const struct kube_change *ch, void *u
 	fabric_host_ensure(userdata);
 }
 
+static void fabric_host_on_bad(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
+                               const struct error *why, void *userdata) {
+	struct error err;
+	error_set(&err, EBADMSG,
+	          "Host %s is not understood, left as it was: %.300s; correct the object or, if a newer program wrote "
+	          "it, upgrade this agent",
+	          name, why->msg);
+	fabric_say(userdata, SUBJECT_HOST, &err);
+}
+
+static void fabric_host_on_good(_unused_ const struct kube_cache *c, _unused_ const char *ns, _unused_ const char *name,
+                                void *userdata) {
+	fabric_say(userdata, SUBJECT_HOST, NULL);
+	fabric_host_ensure(userdata);
+}
+
 int fabric_host_start(struct fabric *f, struct error *err) {
 	char selector[300];
-	struct kube_cache_options o = {.select = {.field_selector = selector}};
+	struct kube_cache_options o = {
+		.select = {.field_selector = selector},
+		.bad = fabric_host_on_bad,
+		.good = fabric_host_on_good,
+		.userdata = f,
+	};
 	snprintf(selector, sizeof(selector), "metadata.name=%s", f->c.host);
 	int r = kube_cache_new(&f->hosts, f->c.client, &api_kind_host, &o, err);
 	if (r >= 0 && kube_cache_on_change(f->hosts, fabric_host_on_change, f) < 0)

@@ -312,3 +312,18 @@ def test_boot(edge):
     until("an operator can learn of it", lambda: edge.metric("nacre_edge_objects_not_understood") == 2)
     heal(edge, "edgepeers/p1", "addresspools/two", "endpoints/outside")
     settled(edge)
+
+
+def test_own_host(edge):
+    """The Host exists, so the edge does not try to create it."""
+    edge.restart({b'"role":"edge"': b'"role":"edgy"'})
+    until("the log says so", lambda: "Host e1" in edge.log())
+    until("it goes on with its heartbeat", lambda: edge.rewriter.asked.count(b"/leases/host-e1") > 1)
+    assert edge.rewriter.asked.count(f"POST {GROUP}/hosts".encode()) == 0
+    (line,) = [s for s in edge.log().splitlines() if "Host e1" in s]
+    assert "not understood" in line and "spec.role: " in line and REMEDY in line
+    assert edge.all() == edge.before
+    edge.rewriter.changes = {}
+    edge.touch("hosts/e1")
+    edge.wait_edge()
+    assert 'msg="well again" part="host"' in edge.log()
