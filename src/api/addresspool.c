@@ -2,6 +2,7 @@
 #include "api/addresspool.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "api/access.h"
 #include "base/util.h"
@@ -19,7 +20,7 @@ static int check_mac_prefix(const char *s, struct error *err) {
 
 static const struct api_format api_format_mac_prefix = {"MAC prefix", "^[0-9a-f][02468ace](:[0-9a-f]{2}){2}$", NULL,
                                                         NULL, check_mac_prefix};
-API_ENUM(pool_use, "use", "instance", "delegated", "overlay", "mac")
+API_ENUM(pool_use, "use", "instance", "delegated", "overlay", "mac", "dedicated", "shared")
 API_DEFINE(addresspool_spec, ADDRESSPOOL_SPEC)
 API_DEFINE(addresspool_status, ADDRESSPOOL_STATUS)
 API_DEFINE(addresspool, ADDRESSPOOL)
@@ -28,7 +29,25 @@ API_DEFINE(allocation_status, ALLOCATION_STATUS)
 API_DEFINE(allocation, ALLOCATION)
 
 uint8_t addresspool_length(const char *use) {
-	return streq(use, "instance") ? 64 : streq(use, "delegated") ? 60 : streq(use, "overlay") ? 128 : 0;
+	return streq(use, "instance")    ? 64
+	       : streq(use, "delegated") ? 60
+	       : streq(use, "overlay")   ? 128
+	       : streq(use, "dedicated") ? 32
+	                                 : 0;
+}
+
+uint32_t addresspool_slice_ports(const struct addresspool_spec *spec) {
+	return spec->slice_ports.set ? (uint32_t)spec->slice_ports.v : 512;
+}
+
+/* The numbers of the first slice of an address and of the one after its last; a slice's first port is its number times
+ * its size. */
+static void pool_slices(const struct addresspool_spec *spec, uint64_t *ret_first, uint64_t *ret_end) {
+	uint64_t size = addresspool_slice_ports(spec);
+	uint64_t first = spec->first_port.set ? (uint64_t)spec->first_port.v : 1024;
+	uint64_t last = spec->last_port.set ? (uint64_t)spec->last_port.v : 65535;
+	*ret_first = (first + size - 1) / size;
+	*ret_end = MAX((last + 1) / size, *ret_first);
 }
 
 /*
@@ -45,7 +64,12 @@ int64_t addresspool_total(const struct addresspool_spec *spec) {
 	if (!streq(spec->use, "mac")) {
 		if (!spec->prefix || prefix_parse(spec->prefix, &p, NULL) < 0)
 			return 0;
-		n = prefix_count(&p, addresspool_length(spec->use));
+		if (streq(spec->use, "shared")) {
+			uint64_t first, end;
+			pool_slices(spec, &first, &end);
+			n = prefix_count(&p, 32) * (end - first);
+		} else
+			n = prefix_count(&p, addresspool_length(spec->use));
 	}
 	if (n && skips_first(spec))
 		n--;
@@ -63,9 +87,21 @@ int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char 
 		         (unsigned)(index >> 8) & 0xff, (unsigned)index & 0xff);
 		return 0;
 	}
-	if (prefix_parse(spec->prefix, &p, NULL) < 0 || prefix_nth(&p, addresspool_length(spec->use), index, &v) < 0)
+	if (prefix_parse(spec->prefix, &p, NULL) < 0)
 		return -ERANGE;
-	if (v.len == 128)
+	if (streq(spec->use, "shared")) {
+		uint64_t first, end, n = prefix_count(&p, 32), size = addresspool_slice_ports(spec);
+		pool_slices(spec, &first, &end);
+		if (index / n >= end - first || prefix_nth(&p, 32, index % n, &v) < 0)
+			return -ERANGE;
+		first = (first + index / n) * size;
+		const struct port_slice s = {v.addr, (uint16_t)first, (uint16_t)(first + size - 1)};
+		port_slice_str(&s, out);
+		return 0;
+	}
+	if (prefix_nth(&p, addresspool_length(spec->use), index, &v) < 0)
+		return -ERANGE;
+	if (v.len == addr_bits(v.addr.family))
 		addr_str(&v.addr, out);
 	else
 		prefix_str(&v, out);
@@ -80,23 +116,125 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 	       prefix_parse(b->prefix, &q, NULL) == 0 && prefix_overlaps(&p, &q);
 }
 
+bool addresspool_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
+	char again[PREFIX_STR_MAX];
+	struct prefix pool, p;
+	struct port_slice s;
+	struct mac m;
+	uint64_t v = 0, first, end;
+	uint8_t len = addresspool_length(spec->use);
+	if (streq(spec->use, "mac")) {
+		if (mac_parse(value, &m, NULL) < 0)
+			return false;
+		v = (uint64_t)m.bytes[3] << 16 | (uint64_t)m.bytes[4] << 8 | m.bytes[5];
+	} else {
+		if (!spec->prefix || prefix_parse(spec->prefix, &pool, NULL) < 0)
+			return false;
+		if (streq(spec->use, "shared")) {
+			if (!port_slice_parse(value, &s))
+				return false;
+			p = (struct prefix){s.address, len = 32};
+		} else if (len == addr_bits(pool.addr.family)) {
+			p.len = len;
+			if (addr_parse(value, &p.addr, NULL) < 0)
+				return false;
+		} else if (prefix_parse(value, &p, NULL) < 0)
+			return false;
+		if (p.len != len || !prefix_contains(&pool, &p))
+			return false;
+		/* The bits between the two lengths. There are at most 64 of them, because the total is an int64. */
+		for (unsigned bit = pool.len; bit < len; bit++)
+			v = v << 1 | (p.addr.bytes[bit / 8] >> (7 - bit % 8) & 1);
+		if (streq(spec->use, "shared")) {
+			pool_slices(spec, &first, &end);
+			if (s.first / addresspool_slice_ports(spec) < first)
+				return false;
+			v += (s.first / addresspool_slice_ports(spec) - first) * prefix_count(&pool, 32);
+		}
+	}
+	if (skips_first(spec) && v-- == 0)
+		return false;
+	if (addresspool_value(spec, v, again) < 0 || !streq(again, value))
+		return false;
+	*ret = v;
+	return true;
+}
+
+const char *port_slice_str(const struct port_slice *s, char out[static PORT_SLICE_STR_MAX]) {
+	char text[ADDR_STR_MAX];
+	snprintf(out, PORT_SLICE_STR_MAX, "%.15s:%u-%u", addr_str(&s->address, text), s->first, s->last);
+	return out;
+}
+
+bool port_slice_parse(const char *text, struct port_slice *ret) {
+	const char *colon = strchr(text, ':');
+	char address[16], again[PORT_SLICE_STR_MAX];
+	unsigned first, last;
+	struct port_slice s;
+	if (!colon || (size_t)(colon - text) >= sizeof(address))
+		return false;
+	snprintf(address, sizeof(address), "%.*s", (int)(colon - text), text);
+	if (addr_parse(address, &s.address, NULL) < 0 || sscanf(colon, ":%5u-%5u", &first, &last) != 2 ||
+	    first > last || last > 65535)
+		return false;
+	s.first = (uint16_t)first;
+	s.last = (uint16_t)last;
+	if (!streq(port_slice_str(&s, again), text))
+		return false;
+	*ret = s;
+	return true;
+}
+
 void allocation_name(const char *value, char out[static 64]) {
 	/*
-	 * Values only contain 0-9a-f, ':' and '/'. The name always ends with the prefix length, so that an address and
-	 * a prefix have different names. Three dashes could only come from "::/", so two can stand for it.
+	 * Values only contain 0-9a-f, ':', '/', '.' and '-'. The name of an IPv6 value always ends with the prefix
+	 * length, so that an address and a prefix have different names. Three dashes could only come from "::/", so two
+	 * can stand for it.
 	 */
 	bool mac = strlen(value) == 17 && value[2] == ':' && value[5] == ':' && value[8] == ':' && value[11] == ':';
 	const char *slash = strchr(value, '/');
 	int n = (int)(slash ? slash - value : (ptrdiff_t)strlen(value));
-	if (mac)
+	struct port_slice s;
+	char address[ADDR_STR_MAX];
+	if (port_slice_parse(value, &s))
+		snprintf(out, 64, "port-%.15s-%u", addr_str(&s.address, address), s.first);
+	else if (mac)
 		snprintf(out, 64, "mac-%s", value);
+	else if (!strchr(value, ':'))
+		snprintf(out, 64, "ip4-%.45s", value);
 	else if (n > 2 && value[n - 1] == ':')
 		snprintf(out, 64, "ip6-%.*s%s", MIN(n - 1, 45), value, slash ? slash : "/128");
 	else
 		snprintf(out, 64, "ip6-%.*s%s", MIN(n, 45), value, slash ? slash : "/128");
 	for (char *p = out; *p; p++)
-		if (*p == ':' || *p == '/')
+		if (*p == ':' || *p == '/' || *p == '.')
 			*p = '-';
+}
+
+/* Checks the fields that only use shared has. */
+static void pool_check_slices(const struct addresspool_spec *s, struct api_errors *errs) {
+	static const char only[] = "must only be set for use shared";
+	bool shared = streq(s->use, "shared");
+	uint32_t size = addresspool_slice_ports(s);
+	uint64_t first, end;
+	if (!shared && s->slice_ports.set)
+		api_errors_add(errs, API_FORBIDDEN, "spec.slicePorts", "%s", only);
+	if (!shared && s->first_port.set)
+		api_errors_add(errs, API_FORBIDDEN, "spec.firstPort", "%s", only);
+	if (!shared && s->last_port.set)
+		api_errors_add(errs, API_FORBIDDEN, "spec.lastPort", "%s", only);
+	if (!shared && s->slices_per_instance.set)
+		api_errors_add(errs, API_FORBIDDEN, "spec.slicesPerInstance", "%s", only);
+	if (!shared)
+		return;
+	pool_slices(s, &first, &end);
+	if (size & (size - 1))
+		api_errors_add(errs, API_INVALID, "spec.slicePorts", "%u is not a power of two", size);
+	else if (first == end)
+		api_errors_add(errs, API_INVALID, "spec.lastPort",
+		               "the ports from firstPort to lastPort hold no slice of %u ports whose first port is a "
+		               "multiple of %u",
+		               size, size);
 }
 
 static void addresspool_check(const void *obj, struct api_errors *errs) {
@@ -111,9 +249,19 @@ static void addresspool_check(const void *obj, struct api_errors *errs) {
 		api_errors_add(errs, API_FORBIDDEN, "spec.macPrefix", "must only be set for use mac");
 	if (!mac && !s->prefix)
 		api_errors_add(errs, API_REQUIRED, "spec.prefix", "is required for use %s", s->use);
-	if (!mac && s->prefix && prefix_parse(s->prefix, &p, NULL) == 0 && p.len > addresspool_length(s->use))
+	pool_check_slices(s, errs);
+	if (mac || !s->prefix || prefix_parse(s->prefix, &p, NULL) < 0)
+		return;
+	bool v4 = streq(s->use, "dedicated") || streq(s->use, "shared");
+	if (v4 != (p.addr.family == AF_INET))
+		api_errors_add(errs, API_INVALID, "spec.prefix", "`%s` is not %s, which use %s needs", s->prefix,
+		               v4 ? "IPv4" : "IPv6", s->use);
+	else if (!v4 && p.len > addresspool_length(s->use))
 		api_errors_add(errs, API_INVALID, "spec.prefix", "`%s` is smaller than a /%u, which use %s needs",
 		               s->prefix, addresspool_length(s->use), s->use);
+	else if (streq(s->use, "shared") && p.len < ADDRESSPOOL_SHARED_MIN)
+		api_errors_add(errs, API_INVALID, "spec.prefix", "`%s` is larger than a /%d, the most for use shared",
+		               s->prefix, ADDRESSPOOL_SHARED_MIN);
 }
 
 static const struct api_rule rules[] = {
@@ -124,6 +272,26 @@ static const struct api_rule rules[] = {
          "!has(self.prefix) || !isCIDR(self.prefix) || cidr(self.prefix).prefixLength() <= "
          "(self.use == 'instance' ? 64 : self.use == 'delegated' ? 60 : 128)",
          "prefix must hold at least one value: a /64 for use instance, a /60 for use delegated"},
+	{"spec",
+         "!has(self.prefix) || !isCIDR(self.prefix) || cidr(self.prefix).ip().family() == "
+         "(self.use in ['dedicated', 'shared'] ? 4 : 6)",
+         "prefix must be IPv4 for use dedicated and shared, and IPv6 for all other uses"},
+	{"spec",
+         "self.use != 'shared' || !has(self.prefix) || !isCIDR(self.prefix) || "
+         "cidr(self.prefix).prefixLength() >= 16",
+         "prefix must be a /16 or smaller for use shared"},
+	{"spec",
+         "self.use == 'shared' || !has(self.slicePorts) && !has(self.firstPort) && !has(self.lastPort) && "
+         "!has(self.slicesPerInstance)",
+         "slicePorts, firstPort, lastPort and slicesPerInstance are only for use shared"},
+	{"spec",
+         "!has(self.slicePorts) || self.slicePorts in [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768]",
+         "slicePorts must be a power of two"},
+	{"spec",
+         "self.use != 'shared' || ((has(self.firstPort) ? self.firstPort : 1024) + (has(self.slicePorts) ? "
+         "self.slicePorts : 512) - 1) / (has(self.slicePorts) ? self.slicePorts : 512) < ((has(self.lastPort) ? "
+         "self.lastPort : 65535) + 1) / (has(self.slicePorts) ? self.slicePorts : 512)",
+         "the ports from firstPort to lastPort must hold an aligned slice of slicePorts ports"},
 	{0},
 };
 static const char *const pool_short[] = {"pool", NULL};

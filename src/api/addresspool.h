@@ -8,14 +8,32 @@
 #include "api/meta.h"
 #include "base/inet.h"
 
+/* Bounds of slices: the number of ports of one, and how many an instance can have. */
+#define ADDRESSPOOL_SLICE_MIN  64
+#define ADDRESSPOOL_SLICE_MAX  32768
+#define ADDRESSPOOL_SLICES_MAX 16
+/* The shortest prefix of a pool with use shared: balancers hold an entry for each slice. */
+#define ADDRESSPOOL_SHARED_MIN 16
+
 #define ADDRESSPOOL_SPEC(F, T)                                                                                        \
 	F(T, str, use, "use", API_REQ | API_IMMUT, pool_use, 1, 15, NULL,                                             \
 	  "instance: the /64 of an instance. delegated: the /60 delegated to it. overlay: its address in the public " \
-	  "overlay. mac: its MAC.")                                                                                   \
-	F(T, str, prefix, "prefix", API_IMMUT, prefix6, 3, 49, NULL,                                                  \
-	  "The addresses, for every use but mac. Host bits must be 0; no other pool may overlap it.")                 \
+	  "overlay. mac: its MAC. dedicated: public IPv4 addresses, each for one instance. shared: public IPv4 "      \
+	  "addresses, each shared by several instances, which get slices of its ports.")                              \
+	F(T, str, prefix, "prefix", API_IMMUT, prefix, 3, 49, NULL,                                                   \
+	  "The addresses, for every use but mac: IPv4 for dedicated and shared, IPv6 for all others. Host bits must " \
+	  "be 0; no other pool may overlap it.")                                                                      \
 	F(T, str, mac_prefix, "macPrefix", API_IMMUT, mac_prefix, 8, 8, NULL,                                         \
 	  "The first three bytes of the MACs, for use mac, such as 02:4e:01.")                                        \
+	F(T, i64, slice_ports, "slicePorts", API_IMMUT, _, ADDRESSPOOL_SLICE_MIN, ADDRESSPOOL_SLICE_MAX, NULL,        \
+	  "Use shared: number of ports of a slice, a power of two; default 512.")                                     \
+	F(T, i64, first_port, "firstPort", API_IMMUT, _, 1, 65535, NULL,                                              \
+	  "Use shared: slices have no ports below this one; default 1024.")                                           \
+	F(T, i64, last_port, "lastPort", API_IMMUT, _, 1, 65535, NULL,                                                \
+	  "Use shared: slices have no ports above this one; default 65535.")                                          \
+	F(T, i64, slices_per_instance, "slicesPerInstance", 0, _, 1, ADDRESSPOOL_SLICES_MAX, NULL,                    \
+	  "Use shared: a busy instance gets up to so many slices, unless its InstanceType says otherwise; default "   \
+	  "2.")                                                                                                       \
 	F(T, i64, quarantine, "quarantineSeconds", 0, _, 0, 86400, "0",                                               \
 	  "Seconds for which a value that was given back is not handed out again.")
 API_DECLARE(addresspool_spec, ADDRESSPOOL_SPEC)
@@ -34,18 +52,24 @@ API_DECLARE(addresspool_status, ADDRESSPOOL_STATUS)
 API_DECLARE(addresspool, ADDRESSPOOL)
 extern const struct api_kind api_kind_addresspool;
 
-/* The prefix length of the values of a use: instance 64, delegated 60, overlay 128; mac 0. */
+/* The prefix length of the values of a use: instance 64, delegated 60, overlay 128, dedicated 32; mac, shared 0. */
 uint8_t addresspool_length(const char *use);
+/* The number of ports of a slice, for use shared. */
+uint32_t addresspool_slice_ports(const struct addresspool_spec *spec);
 /*
  * The number of values in the pool, at most INT64_MAX. It doesn't include the first value of use overlay or mac, which
  * is reserved.
  */
 int64_t addresspool_total(const struct addresspool_spec *spec);
 /*
- * Writes value number INDEX as text: "2001:db8:1:1::/64", "fd00::1" (overlay), "02:4e:01:00:00:01". -ERANGE: the pool
- * has fewer values.
+ * Writes value number INDEX as text: "2001:db8:1:1::/64", "fd00::1" (overlay), "02:4e:01:00:00:01", "203.0.113.7"
+ * (dedicated), "198.51.100.3:1024-1535" (shared: a slice). The slices of a pool are counted so that each address gives
+ * one before any gives a second; so instances spread over the addresses, and another slice of an address that an
+ * instance has already is likely to be free. -ERANGE: the pool has fewer values.
  */
 int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char out[static PREFIX_STR_MAX]) _must_use_;
+/* The number of VALUE, the inverse of addresspool_value(). False: it isn't a value of this pool. */
+bool addresspool_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret);
 /* True if both pools could hand out the same value. */
 bool addresspool_overlaps(const struct addresspool_spec *a, const struct addresspool_spec *b);
 
@@ -66,8 +90,20 @@ API_DECLARE(allocation_status, ALLOCATION_STATUS)
 API_DECLARE(allocation, ALLOCATION)
 extern const struct api_kind api_kind_allocation;
 
+/* A slice of the ports of a shared address, both ends inclusive. */
+struct port_slice {
+	struct addr address; /* IPv4 */
+	uint16_t first, last;
+};
+
+/* "198.51.100.3:1024-1535" */
+#define PORT_SLICE_STR_MAX 28
+const char *port_slice_str(const struct port_slice *s, char out[static PORT_SLICE_STR_MAX]);
+/* False if TEXT is no such slice, or isn't written as port_slice_str() writes it. */
+bool port_slice_parse(const char *text, struct port_slice *ret);
+
 /*
- * Writes the name of the Allocation of VALUE: "ip6-2001-db8-1-1--64", "mac-02-4e-01-00-00-01". Each value has its own
- * name.
+ * Writes the name of the Allocation of VALUE: "ip6-2001-db8-1-1--64", "mac-02-4e-01-00-00-01", "ip4-203-0-113-7",
+ * "port-198-51-100-3-1024" (a slice, by its first port). Each value has its own name.
  */
 void allocation_name(const char *value, char out[static 64]);

@@ -21,6 +21,9 @@ static void cluster_check(const void *obj, struct api_errors *errs) {
 static const struct api_rule rules[] = {
 	{"", "size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"},
 	{"spec.template.ingress[]", INSTANCE_INGRESS_CEL, INSTANCE_INGRESS_RULE},
+	{"spec.template", INSTANCE_FORWARDS_CEL, INSTANCE_FORWARDS_RULE},
+	{"spec.template", INSTANCE_TARGETS_CEL, INSTANCE_TARGETS_RULE},
+	{"spec.template", INSTANCE_PORTS_CEL, INSTANCE_PORTS_RULE},
 	{0},
 };
 static const char *const short_names[] = {"ncl", NULL};

@@ -2,6 +2,7 @@
 #include "api/endpoint.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "api/access.h"
 #include "api/addresspool.h"
@@ -14,6 +15,30 @@ API_DEFINE(endpoint_route, ENDPOINT_ROUTE)
 API_DEFINE(endpoint_spec, ENDPOINT_SPEC)
 API_DEFINE(endpoint, ENDPOINT)
 
+static void endpoint_check(const void *obj, struct api_errors *errs) {
+	const struct endpoint_spec *s = ((const struct endpoint *)obj)->spec;
+	for (size_t i = 0; i < s->routes.n; i++) {
+		const struct endpoint_route *r = &s->routes.v[i];
+		struct prefix p;
+		char path[64];
+		snprintf(path, sizeof(path), "spec.routes[%zu]", i);
+		if (r->first_port.set != r->last_port.set)
+			api_errors_add(errs, API_INVALID, path, "must have both firstPort and lastPort, or neither");
+		else if (r->first_port.set && r->first_port.v > r->last_port.v)
+			api_errors_add(errs, API_INVALID, path, "firstPort is greater than lastPort");
+		else if (r->first_port.set &&
+		         (prefix_parse(r->prefix, &p, NULL) < 0 || p.addr.family != AF_INET || p.len != 32))
+			api_errors_add(errs, API_INVALID, path, "ports are only for one IPv4 address, a /32");
+	}
+}
+
+static const struct api_rule rules[] = {
+	{"spec.routes[]",
+         "has(self.firstPort) ? has(self.lastPort) && self.firstPort <= self.lastPort && "
+         "self.prefix.endsWith('/32') && !self.prefix.contains(':') : !has(self.lastPort)",
+         "firstPort and lastPort go together, and are only for one IPv4 address, a /32"},
+	{0},
+};
 static const char *const short_names[] = {"ep", NULL};
 static const char *const selectable[] = {"spec.host", NULL};
 static const struct api_column columns[] = {
@@ -53,29 +78,53 @@ static int check_name(const struct access_write *w, const char *prefix, const ch
 	                 owner);
 }
 
-/* The routes may only be ONE and TWO, each once; either may be NULL. */
-static int check_routes(const struct access_write *w, const char *one, const char *two, struct error *err) {
-	size_t i;
-	json_t *route;
-	bool has[2] = {false, false};
-	json_array_foreach(json_object_get(json_object_get(w->obj, "spec"), "routes"), i, route) {
+/* Checks that MAY allows each of the routes, and that none occurs twice. WHAT says which ones MAY allows. */
+static int check_routes(const struct access_write *w, bool (*may)(const json_t *route, const json_t *of),
+                        const json_t *of, const char *what, struct error *err) {
+	const json_t *routes = json_object_get(json_object_get(w->obj, "spec"), "routes");
+	for (size_t i = 0; i < json_array_size(routes); i++) {
+		const json_t *route = json_array_get(routes, i);
 		const char *prefix = access_string(route, "prefix");
-		if (prefix && (streq(prefix, one) || streq(prefix, two))) {
-			bool *there = &has[streq(prefix, one) ? 0 : 1];
-			if (*there)
+		if (!prefix || !may(route, of))
+			return error_set(err, EPERM,
+			                 "spec.routes[%zu].prefix %s may not be announced here by %s %s: only %s", i,
+			                 prefix ? prefix : "", w->agent->what, w->agent->host, what);
+		for (size_t k = 0; k < i; k++)
+			if (json_equal(route, json_array_get(routes, k)))
 				return error_set(err, EPERM, "spec.routes[%zu].prefix %s occurs twice", i, prefix);
-			*there = true;
-			continue;
-		}
-		return error_set(err, EPERM,
-		                 "spec.routes[%zu].prefix %s may not be announced here by %s %s: only %s%s%s", i,
-		                 prefix ? prefix : "", w->agent->what, w->agent->host,
-		                 one   ? one
-		                 : two ? two
-		                       : "nothing",
-		                 one && two ? " and " : "", one && two ? two : "");
 	}
 	return 0;
+}
+
+static bool is_default_route(const json_t *route, _unused_ const json_t *of) {
+	const char *prefix = access_string(route, "prefix");
+	return (streq(prefix, "::/0") || streq(prefix, "0.0.0.0/0")) && json_object_size(route) == 1;
+}
+
+/* True if the prefix of ROUTE is the whole of ADDRESS. */
+static bool is_address(const json_t *route, const char *address) {
+	const char *prefix = access_string(route, "prefix");
+	size_t n = address ? strlen(address) : 0;
+	return n && strncmp(prefix, address, n) == 0 && streq(prefix + n, "/32");
+}
+
+/* True if Instance OF was given what ROUTE says. */
+static bool is_route_of(const json_t *route, const json_t *of) {
+	const char *prefix = access_string(route, "prefix");
+	const json_t *first = json_object_get(route, "firstPort"), *last = json_object_get(route, "lastPort"), *slice;
+	size_t i;
+	if (!first && !last)
+		return streq(prefix, access_string(of, "status.prefix")) ||
+		       streq(prefix, access_string(of, "status.delegatedPrefix")) ||
+		       (streq(access_string(of, "spec.ipv4"), "dedicated") &&
+		        is_address(route, access_string(of, "status.publicIPv4")));
+	json_array_foreach(json_object_get(json_object_get(of, "status"), "portSlices"), i, slice) {
+		if (is_address(route, access_string(slice, "address")) &&
+		    json_equal(first, json_object_get(slice, "firstPort")) &&
+		    json_equal(last, json_object_get(slice, "lastPort")))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -108,8 +157,7 @@ static int check_of_instance(const struct access_write *w, struct error *err) {
 			              is ? is : "", same[i][1], ns, name, must && *must ? must : "empty");
 	}
 	if (r == 0)
-		r = check_routes(w, access_string(instance, "status.prefix"),
-		                 access_string(instance, "status.delegatedPrefix"), err);
+		r = check_routes(w, is_route_of, instance, "what the Instance's status says", err);
 	json_decref(instance);
 	return r;
 }
@@ -136,7 +184,7 @@ static int check_of_edge(const struct access_write *w, struct error *err) {
 		return error_set(err, EPERM,
 		                 "its spec.ip %s is in AddressPool %s, whose addresses are handed out to others", text,
 		                 pool);
-	return check_routes(w, "::/0", "0.0.0.0/0", err);
+	return check_routes(w, is_default_route, NULL, "::/0 and 0.0.0.0/0", err);
 }
 
 /*
@@ -148,13 +196,15 @@ static const struct access_rule agent_rules[] = {
 	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may announce only the spec.vtep of its Host, which must exist", check_vtep,
          NULL},
 	{ACCESS_OF_HOST,
-         "may announce only Endpoints of Instances on its host, which spec.owner names: the address, MAC, /64 and "
-         "/60 of the Instance, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
+         "may announce only Endpoints of Instances on its host, which spec.owner names: the address, MAC, /64, /60 "
+         "and public IPv4 of the Instance, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
          check_of_instance,
          "has(object.spec.owner) && object.spec.owner.kind == 'Instance' && has(object.spec.owner.namespace) && "
          "object.metadata.name == '" ENDPOINT_OF_INSTANCE "' + object.spec.owner.uid && "
-         "(!has(object.spec.routes) || size(object.spec.routes) <= 2 && "
-         "object.spec.routes.all(r, r.prefix.endsWith('/64') || r.prefix.endsWith('/60')) && "
+         "(!has(object.spec.routes) || size(object.spec.routes) <= 18 && "
+         "object.spec.routes.all(r, r.prefix.endsWith('/64') || r.prefix.endsWith('/60') || "
+         "r.prefix.endsWith('/32') && !r.prefix.contains(':')) && "
+         "size(object.spec.routes.filter(r, r.prefix.endsWith('/32') && !has(r.firstPort))) <= 1 && "
          "size(object.spec.routes.filter(r, r.prefix.endsWith('/64'))) <= 1 && "
          "size(object.spec.routes.filter(r, r.prefix.endsWith('/60'))) <= 1)"},
 	{ACCESS_OF_EDGE,
@@ -163,7 +213,7 @@ static const struct access_rule agent_rules[] = {
          check_of_edge,
          "object.metadata.name == '" ENDPOINT_OF_EDGE "' + variables.host && !has(object.spec.owner) && "
          "(!has(object.spec.routes) || size(object.spec.routes) <= 2 && "
-         "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0']) && "
+         "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0'] && !has(r.firstPort)) && "
          "size(object.spec.routes.filter(r, r.prefix == '::/0')) <= 1 && "
          "size(object.spec.routes.filter(r, r.prefix == '0.0.0.0/0')) <= 1)"},
 	{0},
@@ -192,6 +242,8 @@ const struct api_kind api_kind_endpoint = {
 	.desc = &api_desc_endpoint,
 	.access = &endpoint_access,
 	.max_bytes = ENDPOINT_MAX,
+	.check = endpoint_check,
+	.rules = rules,
 	.columns = columns,
 	.selectable_fields = selectable,
 };

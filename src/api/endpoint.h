@@ -14,9 +14,12 @@
  */
 #define ENDPOINT_MAX ((size_t)16 << 10)
 
-#define ENDPOINT_ROUTE(F, T)                                      \
-	F(T, str, prefix, "prefix", API_REQ, prefix, 3, 49, NULL, \
-	  "A prefix reached through the endpoint; host bits must be 0.")
+#define ENDPOINT_ROUTE(F, T)                                                             \
+	F(T, str, prefix, "prefix", API_REQ, prefix, 3, 49, NULL,                        \
+	  "A prefix reached through the endpoint; host bits must be 0.")                 \
+	F(T, i64, first_port, "firstPort", 0, _, 0, 65535, NULL,                         \
+	  "Only these ports of the IPv4 address are reached through it: the first one.") \
+	F(T, i64, last_port, "lastPort", 0, _, 0, 65535, NULL, "The last one.")
 API_DECLARE(endpoint_route, ENDPOINT_ROUTE)
 
 #define ENDPOINT_SPEC(F, T)                                                                                       \
@@ -27,6 +30,11 @@ API_DECLARE(endpoint_route, ENDPOINT_ROUTE)
 	F(T, list, routes, "routes", 0, endpoint_route, 0, 64, NULL, "The prefixes that are reached through it.") \
 	F(T, obj, owner, "owner", 0, api_object_ref, 0, 0, NULL, "The object that the endpoint belongs to.")
 API_DECLARE(endpoint_spec, ENDPOINT_SPEC)
+
+/* True if only a slice of the ports of the route's address is reached. Balancers forward it; it is no route. */
+static inline bool endpoint_route_is_slice(const struct endpoint_route *r) {
+	return r->first_port.set;
+}
 
 #define ENDPOINT(F, T) \
 	API_META(F, T) \

@@ -93,6 +93,12 @@ static int check_ip(const char *s, struct error *err) {
 	return addr_parse(s, &a, err);
 }
 
+static int check_ip4(const char *s, struct error *err) {
+	struct addr a;
+	int r = addr_parse(s, &a, err);
+	return r < 0 || a.family == AF_INET ? r : error_set(err, EINVAL, "`%s` is not an IPv4 address", s);
+}
+
 static int check_ip6(const char *s, struct error *err) {
 	struct addr a;
 	int r = addr_parse(s, &a, err);
@@ -156,6 +162,7 @@ const struct api_format api_format_key = {"key", "^[-._a-zA-Z0-9]+$", NULL, NULL
 const struct api_format api_format_qualified = {"qualified name", NULL, NULL, NULL, check_qualified};
 const struct api_format api_format_ip = {"IP address", NULL,     NULL,
                                          NULL,         check_ip, "isIP(self) && ip.isCanonical(self)"};
+const struct api_format api_format_ip4 = {"IPv4 address", NULL, "ipv4", NULL, check_ip4, NULL};
 const struct api_format api_format_ip6 = {
 	"IPv6 address", NULL, "ipv6", NULL, check_ip6, "isIP(self) && ip.isCanonical(self) && ip(self).family() == 6"};
 const struct api_format api_format_prefix = {

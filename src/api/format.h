@@ -12,6 +12,7 @@ extern const struct api_format api_format_segment;   /* any text that can be one
 extern const struct api_format api_format_qualified; /* [subdomain/]name, for keys of labels and for finalizers */
 extern const struct api_format api_format_key;       /* for keys of the data of ConfigMaps and Secrets */
 extern const struct api_format api_format_ip;
+extern const struct api_format api_format_ip4;
 extern const struct api_format api_format_ip6;
 extern const struct api_format api_format_prefix; /* canonical, host bits 0 */
 extern const struct api_format api_format_prefix6;

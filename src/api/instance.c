@@ -5,11 +5,16 @@
 #include "base/util.h"
 
 API_ENUM(ip_protocol, "protocol", "tcp", "udp", "icmp")
+API_ENUM(forward_protocol, "protocol", "tcp", "udp")
+API_ENUM(instance_ipv4, "public IPv4", "none", "dedicated", "shared")
 API_ENUM(instance_phase, "phase", "Starting", "Running", "Stopped", "Failed", "Removed")
 API_ENUM(disk_format, "disk format", "qcow2", "raw")
 API_ENUM(firmware, "firmware", "uefi", "bios")
 API_DEFINE(instance_ingress, INSTANCE_INGRESS)
+API_DEFINE(instance_forward, INSTANCE_FORWARD)
 API_DEFINE(instance_spec, INSTANCE_SPEC)
+API_DEFINE(instance_slice, INSTANCE_SLICE)
+API_DEFINE(instance_forwarded, INSTANCE_FORWARDED)
 API_DEFINE(instance_status, INSTANCE_STATUS)
 API_DEFINE(instance, INSTANCE)
 API_DEFINE(instancetype_spec, RESOURCES_TYPE_FIELDS)
@@ -18,6 +23,20 @@ API_DEFINE(image_kernel, IMAGE_KERNEL)
 API_DEFINE(image_disk, IMAGE_DISK)
 API_DEFINE(image_spec, IMAGE_SPEC)
 API_DEFINE(image, IMAGE)
+
+/* Two forwards must differ in what they lead to, and, if they name a public port, in that. */
+static void check_two_forwards(const struct instance_spec *s, size_t k, size_t i, const char *at,
+                               struct api_errors *errs) {
+	const struct instance_forward *a = &s->forwards.v[k], *b = &s->forwards.v[i];
+	char path[64];
+	if (!streq(a->protocol, b->protocol))
+		return;
+	snprintf(path, sizeof(path), "%s.forwards[%zu]", at, i);
+	if (a->target_port.v == b->target_port.v)
+		api_errors_add(errs, API_DUPLICATE, path, "leads to the same port as forwards[%zu]", k);
+	else if (a->port.set && b->port.set && a->port.v == b->port.v)
+		api_errors_add(errs, API_DUPLICATE, path, "has the same port as forwards[%zu]", k);
+}
 
 void instance_spec_check(const struct instance_spec *s, const char *at, struct api_errors *errs) {
 	for (size_t i = 0; i < s->ingress.n; i++) {
@@ -29,6 +48,20 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 		if (!streq(g->protocol, "icmp") && !g->port.set)
 			api_errors_add(errs, API_REQUIRED, path, "is required for protocol %s", g->protocol);
 	}
+	if (s->forwards.n && instance_ipv4(s) != INSTANCE_IPV4_SHARED) {
+		char path[64];
+		snprintf(path, sizeof(path), "%s.forwards", at);
+		api_errors_add(errs, API_FORBIDDEN, path, "must only be set for ipv4 shared; ingress opens ports");
+	}
+	for (size_t i = 0; i < s->forwards.n; i++)
+		for (size_t k = 0; k < i; k++)
+			check_two_forwards(s, k, i, at, errs);
+}
+
+enum instance_ipv4 instance_ipv4(const struct instance_spec *s) {
+	return streq(s->ipv4, "none")        ? INSTANCE_IPV4_NONE
+	       : streq(s->ipv4, "dedicated") ? INSTANCE_IPV4_DEDICATED
+	                                     : INSTANCE_IPV4_SHARED;
 }
 
 struct resources instancetype_size(const struct instancetype *t) {
@@ -66,6 +99,9 @@ static void image_check(const void *obj, struct api_errors *errs) {
 
 static const struct api_rule instance_rules[] = {
 	{"spec.ingress[]", INSTANCE_INGRESS_CEL, INSTANCE_INGRESS_RULE},
+	{"spec", INSTANCE_FORWARDS_CEL, INSTANCE_FORWARDS_RULE},
+	{"spec", INSTANCE_TARGETS_CEL, INSTANCE_TARGETS_RULE},
+	{"spec", INSTANCE_PORTS_CEL, INSTANCE_PORTS_RULE},
 	{"status", "!has(oldSelf.id) || has(self.id) && self.id == oldSelf.id", "id can't change once it is set"},
 	{0},
 };
@@ -83,6 +119,7 @@ static const struct api_column instance_columns[] = {
 	{"Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason", "Why.", 0},
 	{"Host", "string", ".status.host", "Host of the instance.", 0},
 	{"Address", "string", ".status.address", "Its public IPv6 address.", 0},
+	{"IPv4", "string", ".status.publicIPv4", "Its public IPv4 address.", 1},
 	{"Type", "string", ".spec.type", "Its size.", 1},
 	{"Image", "string", ".spec.image", "Image that it boots.", 1},
 	{"Delegated", "string", ".status.delegatedPrefix", "The /60 routed to it.", 1},
@@ -114,7 +151,7 @@ static const struct api_access instance_access = {
 	.agents = {.whose = ACCESS_OF_HOST,
                    .own = "status.host",
                    .reads = ACCESS_READ,
-                   .status = "phase restarts conditions"},
+                   .status = "phase restarts portSlicesWanted conditions"},
 };
 
 const struct api_kind api_kind_instance = {

@@ -3,6 +3,7 @@
 
 /* Instance: a virtual machine of a tenant. InstanceType: its size. Image: what it boots. */
 
+#include "api/addresspool.h"
 #include "api/meta.h"
 #include "api/resources.h"
 
@@ -12,12 +13,28 @@
 	F(T, str, from, "from", 0, prefix6, 3, 49, NULL, "Only from this prefix; default: from anywhere.")
 API_DECLARE(instance_ingress, INSTANCE_INGRESS)
 
-#define INSTANCE_SPEC(F, T)                                                                                        \
-	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")           \
-	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")            \
-	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off; it keeps its host and addresses.") \
-	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                           \
-	  "Traffic that may come in from outside; all other is dropped.")                                          \
+#define INSTANCE_FORWARD(F, T)                                                                          \
+	F(T, str, protocol, "protocol", API_REQ, forward_protocol, 1, 7, NULL, "tcp or udp.")           \
+	F(T, i64, target_port, "targetPort", API_REQ, _, 1, 65535, NULL, "Port of the guest.")          \
+	F(T, i64, port, "port", 0, _, 1, 65535, NULL,                                                   \
+	  "Public port, which must be in a slice of the instance; default: one that is chosen for it, " \
+	  "which status.forwards says.")
+API_DECLARE(instance_forward, INSTANCE_FORWARD)
+
+#define INSTANCE_FORWARDS_MAX 32
+
+#define INSTANCE_SPEC(F, T)                                                                                         \
+	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")            \
+	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")             \
+	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off; it keeps its host and addresses.")  \
+	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                            \
+	  "Traffic that may come in from outside; all other is dropped.")                                           \
+	F(T, str, ipv4, "ipv4", API_IMMUT, instance_ipv4, 1, 15, "\"shared\"",                                      \
+	  "Public IPv4. none: the instance has only IPv6. dedicated: a public address of its own, which the guest " \
+	  "configures. shared: the guest has a private address, behind a slice of the ports of a shared public "    \
+	  "address; if the cloud has no AddressPool with use shared, the instance has no IPv4.")                    \
+	F(T, list, forwards, "forwards", 0, instance_forward, 0, INSTANCE_FORWARDS_MAX, NULL,                       \
+	  "ipv4 shared: public ports that lead to ports of the guest, such as 22 for SSH.")                         \
 	F(T, map, host_selector, "hostSelector", API_IMMUT, _, 0, 16, NULL, "Labels that the host must have.")
 API_DECLARE(instance_spec, INSTANCE_SPEC)
 
@@ -25,6 +42,31 @@ API_DECLARE(instance_spec, INSTANCE_SPEC)
 void instance_spec_check(const struct instance_spec *s, const char *at, struct api_errors *errs);
 #define INSTANCE_INGRESS_CEL  "self.protocol == 'icmp' ? !has(self.port) : has(self.port)"
 #define INSTANCE_INGRESS_RULE "port is required for tcp and udp, and must not be set for icmp"
+/* These are for the spec. */
+#define INSTANCE_FORWARDS_CEL \
+	"!has(self.forwards) || size(self.forwards) == 0 || !has(self.ipv4) || self.ipv4 == 'shared'"
+#define INSTANCE_FORWARDS_RULE "forwards must only be set for ipv4 shared; ingress opens ports"
+#define INSTANCE_TARGETS_CEL                                                                                   \
+	"!has(self.forwards) || self.forwards.all(f, self.forwards.exists_one(g, g.protocol == f.protocol && " \
+	"g.targetPort == f.targetPort))"
+#define INSTANCE_TARGETS_RULE "two forwards must not lead to the same port"
+#define INSTANCE_PORTS_CEL                                                                         \
+	"!has(self.forwards) || self.forwards.all(f, !has(f.port) || self.forwards.exists_one(g, " \
+	"g.protocol == f.protocol && has(g.port) && g.port == f.port))"
+#define INSTANCE_PORTS_RULE "two forwards must not have the same port"
+
+#define INSTANCE_SLICE(F, T)                                                                   \
+	F(T, str, address, "address", API_REQ, ip4, 7, 15, NULL, "The shared public address.") \
+	F(T, i64, first_port, "firstPort", API_REQ, _, 0, 65535, NULL, "Its first port.")      \
+	F(T, i64, last_port, "lastPort", API_REQ, _, 0, 65535, NULL, "Its last port.")
+API_DECLARE(instance_slice, INSTANCE_SLICE)
+
+#define INSTANCE_FORWARDED(F, T)                                                               \
+	F(T, str, protocol, "protocol", API_REQ, forward_protocol, 1, 7, NULL, "tcp or udp.")  \
+	F(T, str, address, "address", API_REQ, ip4, 7, 15, NULL, "The shared public address.") \
+	F(T, i64, port, "port", API_REQ, _, 1, 65535, NULL, "The public port.")                \
+	F(T, i64, target_port, "targetPort", API_REQ, _, 1, 65535, NULL, "Port of the guest.")
+API_DECLARE(instance_forwarded, INSTANCE_FORWARDED)
 
 #define INSTANCE_STATUS(F, T)                                                                                        \
 	F(T, str, id, "id", 0, any, 0, 63, NULL,                                                                     \
@@ -38,6 +80,14 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 	F(T, str, delegated_prefix, "delegatedPrefix", 0, prefix6, 0, 49, NULL, "The /60 routed to it.")             \
 	F(T, str, overlay_address, "overlayAddress", 0, ip6, 0, 45, NULL, "Its address in the public overlay.")      \
 	F(T, str, mac, "mac", 0, mac, 0, 17, NULL, "MAC of its network interface.")                                  \
+	F(T, str, public_ipv4, "publicIPv4", 0, ip4, 0, 15, NULL,                                                    \
+	  "Its public IPv4 address: its own, or the shared one of its first slice.")                                 \
+	F(T, list, port_slices, "portSlices", 0, instance_slice, 0, ADDRESSPOOL_SLICES_MAX, NULL,                    \
+	  "ipv4 shared: the ports of shared addresses that it has; they are the only ones that its packets use.")    \
+	F(T, list, forwards, "forwards", 0, instance_forwarded, 0, INSTANCE_FORWARDS_MAX, NULL,                      \
+	  "The public ports that lead to ports of the guest.")                                                       \
+	F(T, i64, port_slices_wanted, "portSlicesWanted", 0, _, 0, ADDRESSPOOL_SLICES_MAX, NULL,                     \
+	  "How many slices the host's agent asks for, by the connections that it sees.")                             \
 	F(T, str, phase, "phase", 0, instance_phase, 0, 15, NULL,                                                    \
 	  "The state that the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed "   \
 	  "(nothing of it is left on the host).")                                                                    \
@@ -68,6 +118,10 @@ API_DECLARE(instancetype_spec, RESOURCES_TYPE_FIELDS)
 	F(T, obj, spec, "spec", API_REQ, instancetype_spec, 0, 0, NULL, "The size.")
 API_DECLARE(instancetype, INSTANCETYPE)
 extern const struct api_kind api_kind_instancetype;
+
+/* How an instance with spec S gets public IPv4. Objects of earlier versions don't say it and count as shared. */
+enum instance_ipv4 { INSTANCE_IPV4_NONE, INSTANCE_IPV4_DEDICATED, INSTANCE_IPV4_SHARED };
+enum instance_ipv4 instance_ipv4(const struct instance_spec *s);
 
 /* What an instance of type T takes; RESOURCE_instances is 1. */
 struct resources instancetype_size(const struct instancetype *t);

@@ -135,6 +135,101 @@ static void test_allocation(void **state) {
 	assert_false(addresspool_overlaps(&s, &m));
 }
 
+static void test_ipv4_pools(void **state) {
+	char name[64], value[PREFIX_STR_MAX];
+	struct addresspool_spec d = {.use = (char *)"dedicated", .prefix = (char *)"203.0.113.0/24"};
+	struct addresspool_spec s = {.use = (char *)"shared", .prefix = (char *)"198.51.100.2/31"};
+	struct port_slice slice;
+	uint64_t n;
+	(void)state;
+	assert_int_equal(addresspool_total(&d), 256);
+	assert_int_equal(addresspool_value(&d, 7, value), 0);
+	assert_string_equal(value, "203.0.113.7");
+	assert_true(addresspool_index(&d, "203.0.113.255", &n));
+	assert_int_equal(n, 255);
+	assert_false(addresspool_index(&d, "203.0.114.0", &n));
+	assert_false(addresspool_index(&d, "203.0.113.7/32", &n));
+	allocation_name("203.0.113.7", name);
+	assert_string_equal(name, "ip4-203-0-113-7");
+
+	/* Two addresses, each with 126 slices of 512 ports from 1024 on. Each address gives one before any gives two.
+	 */
+	assert_int_equal(addresspool_total(&s), 252);
+	assert_int_equal(addresspool_value(&s, 0, value), 0);
+	assert_string_equal(value, "198.51.100.2:1024-1535");
+	assert_int_equal(addresspool_value(&s, 1, value), 0);
+	assert_string_equal(value, "198.51.100.3:1024-1535");
+	assert_int_equal(addresspool_value(&s, 251, value), 0);
+	assert_string_equal(value, "198.51.100.3:65024-65535");
+	assert_int_equal(addresspool_value(&s, 252, value), -ERANGE);
+	for (uint64_t i = 0; i < 252; i++) {
+		assert_int_equal(addresspool_value(&s, i, value), 0);
+		assert_true(addresspool_index(&s, value, &n));
+		assert_int_equal(n, i);
+	}
+	assert_false(addresspool_index(&s, "198.51.100.3:512-1023", &n));
+	assert_false(addresspool_index(&s, "198.51.100.3:1024-2047", &n));
+	assert_false(addresspool_index(&s, "198.51.100.3:1025-1536", &n));
+	assert_false(addresspool_index(&s, "198.51.100.4:1024-1535", &n));
+	allocation_name("198.51.100.3:1024-1535", name);
+	assert_string_equal(name, "port-198-51-100-3-1024");
+	assert_true(port_slice_parse("198.51.100.3:0-63", &slice));
+	static const char *const bad[] = {
+		"198.51.100.3",         "198.51.100.3:1-",      "198.51.100.3:2-1",  "198.51.100.3:01-2",
+		"198.51.100.3:1-65536", "198.51.100.3:1-2 ",    "198.51.100.3:-1-2", ":1-2",
+		"2001:db8::1:1-2",      "1198.151.100.103:1-2", "198.51.100.3: 1-2"};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_false(port_slice_parse(bad[i], &slice));
+
+	/* The whole of the ports, and a range that isn't aligned. */
+	s.first_port = API_I64(1000);
+	s.last_port = API_I64(2046);
+	s.slice_ports = API_I64(512);
+	assert_int_equal(addresspool_total(&s), 2);
+	s.slice_ports = API_I64(64);
+	assert_int_equal(addresspool_total(&s), 2 * 15);
+
+#define SHARED(...) "{\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\"," __VA_ARGS__ "}}"
+	expect_errors(&api_kind_addresspool, SHARED("\"slicePorts\":500"),
+	              "spec.slicePorts: 500 is not a power of two");
+	expect_errors(&api_kind_addresspool, SHARED("\"firstPort\":1025,\"lastPort\":2046"),
+	              "spec.lastPort: the ports from firstPort to lastPort hold no slice of 512 ports whose first port "
+	              "is a multiple of 512");
+	expect_errors(&api_kind_addresspool, SHARED("\"firstPort\":3000,\"lastPort\":2046"),
+	              "spec.lastPort: the ports from firstPort to lastPort hold no slice of 512 ports whose first port "
+	              "is a multiple of 512");
+	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"dedicated\",\"prefix\":\"2001:db8::/32\"}}",
+	              "spec.prefix: `2001:db8::/32` is not IPv4, which use dedicated needs");
+	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"overlay\",\"prefix\":\"10.0.0.0/8\"}}",
+	              "spec.prefix: `10.0.0.0/8` is not IPv6, which use overlay needs");
+	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"shared\",\"prefix\":\"10.0.0.0/15\"}}",
+	              "spec.prefix: `10.0.0.0/15` is larger than a /16, the most for use shared");
+	expect_errors(&api_kind_addresspool,
+	              "{\"spec\":{\"use\":\"dedicated\",\"prefix\":\"10.0.0.0/8\",\"slicePorts\":64}}",
+	              "spec.slicePorts: must only be set for use shared");
+	expect_errors(&api_kind_instance, INSTANCE_WITH(",\"ipv4\":\"both\""),
+	              "spec.ipv4: must be one of `none`, `dedicated`, `shared`, not `both`");
+	expect_errors(&api_kind_instance,
+	              INSTANCE_WITH(",\"ipv4\":\"none\",\"forwards\":[{\"protocol\":\"tcp\",\"targetPort\":22}]"),
+	              "spec.forwards: must only be set for ipv4 shared; ingress opens ports");
+	expect_errors(&api_kind_instance,
+	              INSTANCE_WITH(",\"forwards\":[{\"protocol\":\"tcp\",\"targetPort\":22,\"port\":1030},"
+	                            "{\"protocol\":\"udp\",\"targetPort\":22,\"port\":1030},"
+	                            "{\"protocol\":\"tcp\",\"targetPort\":22},"
+	                            "{\"protocol\":\"tcp\",\"targetPort\":80,\"port\":1030}]"),
+	              "spec.forwards[2]: leads to the same port as forwards[0]; "
+	              "spec.forwards[3]: has the same port as forwards[0]");
+#define ROUTE(route)                                                                                       \
+	"{\"spec\":{\"host\":\"h\",\"vtep\":\"fd00::1\",\"ip\":\"fd00::2\",\"mac\":\"02:00:5e:00:00:01\"," \
+	"\"routes\":[{" route "}]}}"
+	expect_errors(&api_kind_endpoint, ROUTE("\"prefix\":\"198.51.100.3/32\",\"firstPort\":1024"),
+	              "spec.routes[0]: must have both firstPort and lastPort, or neither");
+	expect_errors(&api_kind_endpoint, ROUTE("\"prefix\":\"2001:db8::/32\",\"firstPort\":1024,\"lastPort\":1535"),
+	              "spec.routes[0]: ports are only for one IPv4 address, a /32");
+	expect_errors(&api_kind_endpoint, ROUTE("\"prefix\":\"198.51.100.3/32\",\"firstPort\":1024,\"lastPort\":1023"),
+	              "spec.routes[0]: firstPort is greater than lastPort");
+}
+
 static void test_dom(void **state) {
 	struct api_errors unknown = {0}, errs = {0};
 	(void)state;
@@ -152,7 +247,7 @@ static void test_dom(void **state) {
 	_free_ char *text = json_dumps(o, JSON_COMPACT);
 	assert_string_equal(
 		text, "{\"apiVersion\":\"x\",\"kind\":\"y\",\"metadata\":{\"name\":\"n\"},\"spec\":{\"type\":\"t\","
-		      "\"image\":\"i\",\"ingress\":[{\"protocol\":\"icmp\"}],\"running\":true}}");
+		      "\"image\":\"i\",\"ingress\":[{\"protocol\":\"icmp\"}],\"running\":true,\"ipv4\":\"shared\"}}");
 	json_decref(o);
 
 	struct instance *a = NULL, *b = NULL;
@@ -350,11 +445,17 @@ static void test_copy_with_status(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),
-		cmocka_unit_test(test_allocation), cmocka_unit_test(test_dom),
-		cmocka_unit_test(test_jsonpath),   cmocka_unit_test(test_condition),
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_quota),      cmocka_unit_test(test_copy_with_status),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_reject),
+		cmocka_unit_test(test_allocation),
+		cmocka_unit_test(test_ipv4_pools),
+		cmocka_unit_test(test_dom),
+		cmocka_unit_test(test_jsonpath),
+		cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_copy_with_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,42 +54,6 @@ static void pool_free(struct addresses *a, struct pool *p) {
 	free(p);
 }
 
-/* The number of VALUE in the pool: the inverse of addresspool_value(), which also checks the result. */
-static bool pool_value_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
-	char again[PREFIX_STR_MAX];
-	uint64_t v = 0;
-	if (streq(spec->use, "mac")) {
-		struct mac m;
-		if (mac_parse(value, &m, NULL) < 0)
-			return false;
-		v = (uint64_t)m.bytes[3] << 16 | (uint64_t)m.bytes[4] << 8 | m.bytes[5];
-	} else {
-		struct prefix pool, p;
-		uint8_t len = addresspool_length(spec->use);
-		if (!spec->prefix || prefix_parse(spec->prefix, &pool, NULL) < 0)
-			return false;
-		if (len == 128) {
-			p.len = 128;
-			if (addr_parse(value, &p.addr, NULL) < 0)
-				return false;
-		} else if (prefix_parse(value, &p, NULL) < 0)
-			return false;
-		if (p.len != len || !prefix_contains(&pool, &p))
-			return false;
-		/* The bits between the two lengths. There are at most 64 of them, because the total is an int64. */
-		for (unsigned bit = pool.len; bit < len; bit++)
-			v = v << 1 | (p.addr.bytes[bit / 8] >> (7 - bit % 8) & 1);
-	}
-	/* Only addresspool_value() knows whether the first value of the pool is left out. */
-	for (int skip = 0; skip < 2; skip++)
-		if (v >= (uint64_t)skip && addresspool_value(spec, v - (uint64_t)skip, again) == 0 &&
-		    streq(again, value)) {
-			*ret = v - (uint64_t)skip;
-			return true;
-		}
-	return false;
-}
-
 /* Gives the value V back. */
 static void pool_give(struct addresses *a, struct pool *p, uint64_t v) {
 	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, p->name);
@@ -103,7 +67,7 @@ static void pool_mark(struct addresses *a, const struct allocation *al, bool tak
 	struct pool *p = pool_find(a, al->spec->pool);
 	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, al->spec->pool);
 	uint64_t v;
-	if (!p || !obj || !pool_value_index(obj->spec, al->spec->value, &v))
+	if (!p || !obj || !addresspool_index(obj->spec, al->spec->value, &v))
 		return;
 	if (!taken)
 		pool_give(a, p, v);
