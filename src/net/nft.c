@@ -48,33 +48,49 @@ int nft_list(int netns_fd, const char *family, const char *table, struct buf *ou
 	return netns_run(netns_fd, run_here, &r, err);
 }
 
-/* A hash of the wanted text and of the text that the kernel has. Both come from root, so no attacker chooses them. */
-static int fingerprint(int netns_fd, const char *family, const char *table, const char *body, uint64_t *ret,
-                       struct error *err) {
-	_buf_free_ struct buf now = {.max = RULESET_MAX};
-	int r = nft_list(netns_fd, family, table, &now, err);
+/*
+ * A hash of the wanted text and of the text that the kernel has. Both come from root, so no attacker chooses them.
+ * Each table is a run of its own: of several list commands nft 1.0.6 carries out only the last.
+ */
+static int fingerprint(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *ret, struct error *err) {
+	uint64_t hash = FNV1A_BASIS;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		_buf_free_ struct buf now = {.max = RULESET_MAX};
+		r = nft_list(netns_fd, tables[i].family, tables[i].name, &now, err);
+		hash = fnv1a(hash, tables[i].body, strlen(tables[i].body) + 1);
+		if (r >= 0)
+			hash = fnv1a(hash, now.data, now.len);
+	}
 	if (r >= 0)
-		*ret = fnv1a(fnv1a(FNV1A_BASIS, body, strlen(body) + 1), now.data, now.len);
+		*ret = hash;
 	return r;
 }
 
-int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
-               bool *ret_changed, struct error *err) {
+static int replace_tables(int netns_fd, const struct nft_table *tables, size_t n, struct error *err) {
+	_buf_free_ struct buf text = {.max = RULESET_MAX};
+
+	/* Adding a table first makes its deletion succeed even if it did not exist. */
+	for (size_t i = 0; i < n; i++)
+		buf_printf(&text, "table %s %s {}\ndelete table %s %s\ntable %s %s {\n%s\n}\n", tables[i].family,
+		           tables[i].name, tables[i].family, tables[i].name, tables[i].family, tables[i].name,
+		           tables[i].body);
+	int r = buf_error(&text, "nftables ruleset", err);
+	return r < 0 ? r : nft_apply(netns_fd, text.data, err);
+}
+
+int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *state, bool *ret_changed,
+                      struct error *err) {
 	uint64_t now = 0;
-	int r = fingerprint(netns_fd, family, table, body, &now, err);
+	int r = fingerprint(netns_fd, tables, n, &now, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	bool change = r == -ENOENT || now != *state || *state == 0;
 	if (change) {
-		_buf_free_ struct buf text = {.max = RULESET_MAX};
-		/* Adding the table first makes the deletion succeed even if the table did not exist. */
-		buf_printf(&text, "table %s %s {}\ndelete table %s %s\ntable %s %s {\n%s\n}\n", family, table, family,
-		           table, family, table, body);
-		r = buf_error(&text, "nftables ruleset", err);
+		r = replace_tables(netns_fd, tables, n, err);
 		if (r >= 0)
-			r = nft_apply(netns_fd, text.data, err);
-		if (r >= 0)
-			r = fingerprint(netns_fd, family, table, body, &now, err);
+			r = fingerprint(netns_fd, tables, n, &now, err);
 		if (r < 0)
 			return r;
 		*state = now;
@@ -82,4 +98,9 @@ int nft_ensure(int netns_fd, const char *family, const char *table, const char *
 	if (ret_changed)
 		*ret_changed = change;
 	return 0;
+}
+
+int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
+               bool *ret_changed, struct error *err) {
+	return nft_ensure_tables(netns_fd, &(struct nft_table){family, table, body}, 1, state, ret_changed, err);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * nftables, through libnftables, for one table of ours in a namespace. A ruleset is applied as one transaction: the
+ * nftables, through libnftables, for tables of ours in a namespace. A ruleset is applied as one transaction: the
  * kernel has the old ruleset or the new one, never a mixture, and tracked connections continue.
  */
 
@@ -19,11 +19,19 @@ int nft_apply(int netns_fd, const char *commands, struct error *err) _must_use_;
  * ... */
 int nft_list(int netns_fd, const char *family, const char *table, struct buf *out, struct error *err) _must_use_;
 
+struct nft_table {
+	const char *family, *name;
+	const char *body; /* the text between the braces of `table FAMILY NAME { }` */
+};
+
 /*
- * Makes the table equal to BODY (the text between the braces of `table FAMILY TABLE { }`). *STATE is 0 at first, and
- * the caller keeps it between calls; it stores a hash of how the kernel listed the table. If neither the kernel's table
- * nor BODY has changed since, nothing is done; otherwise the table is replaced. *RET_CHANGED (may be NULL) says whether
- * it was replaced.
+ * Makes the N tables equal to what they say. *STATE is 0 at first, and the caller keeps it between calls; it stores a
+ * hash of how the kernel listed the tables. If neither the kernel's tables nor their bodies have changed since, nothing
+ * is done; otherwise all of them are replaced in one transaction. *RET_CHANGED (may be NULL) says whether they were
+ * replaced.
  */
+int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *state, bool *ret_changed,
+                      struct error *err) _must_use_;
+/* The same for one table. */
 int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
                bool *ret_changed, struct error *err) _must_use_;

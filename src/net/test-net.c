@@ -341,6 +341,10 @@ static void test_subscription(void **state) {
 static void test_nft(void **state) {
 	_buf_free_ struct buf text = {0};
 	const char *body = "chain in { type filter hook input priority 0; policy accept; ip6 saddr ::1 drop; }";
+	const struct nft_table tables[] = {
+		{"inet", "nacre", body},
+		{"arp", "nacre", "chain in { type filter hook input priority 0; policy drop; }"},
+	};
 	uint64_t st = 0;
 	bool changed = false;
 	FAILS(ENOENT, nft_list(fd_a, "inet", "nacre", &text, &error));
@@ -357,6 +361,14 @@ static void test_nft(void **state) {
 	buf_reset(&text);
 	OK(nft_list(fd_a, "inet", "nacre", &text, &error));
 	assert_non_null(strstr(text.data, "drop"));
+	/* Several tables: one that is missing or was changed is noticed. */
+	OK(nft_ensure_tables(fd_a, tables, 2, &st, &changed, &error));
+	assert_true(changed);
+	OK(nft_ensure_tables(fd_a, tables, 2, &st, &changed, &error));
+	assert_false(changed);
+	OK(nft_apply(fd_a, "delete table arp nacre", &error));
+	OK(nft_ensure_tables(fd_a, tables, 2, &st, &changed, &error));
+	assert_true(changed);
 }
 
 static void test_public_filter(void **state) {
