@@ -162,11 +162,17 @@ int link_ensure_bridge(struct nl *n, const char *name, int *ret_index, struct er
 	return r;
 }
 
+/* Of IPv6 addresses the kernel knows it by itself. */
+static bool is_link_local4(const struct addr *a) {
+	return a->family == AF_INET && a->bytes[0] == 169 && a->bytes[1] == 254;
+}
+
 int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) {
 	char text[ADDR_STR_MAX];
 	struct ifaddrmsg m = {.ifa_family = (uint8_t)addr->family,
 	                      .ifa_prefixlen = len,
 	                      .ifa_flags = IFA_F_PERMANENT | IFA_F_NODAD,
+	                      .ifa_scope = is_link_local4(addr) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
 	                      .ifa_index = (unsigned)index};
 	struct nlmsghdr *h = nl_request(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &m, sizeof(m));
 	mnl_attr_put(h, IFA_LOCAL, addr_bits(addr->family) / 8, addr->bytes);

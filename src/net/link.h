@@ -88,7 +88,10 @@ int link_ensure_vxlan(struct nl *underlay, struct nl *inner, int inner_fd, const
  */
 int link_open_tap(int netns_fd, const char *name, uid_t owner, uint32_t mtu, int *ret_fd, struct error *err) _must_use_;
 
-/* Makes ADDR/LEN exist on the device (no duplicate address detection). */
+/*
+ * Makes ADDR/LEN exist on the device (no duplicate address detection). Link-local addresses have link scope, so that
+ * the kernel uses them as a source only on their device.
+ */
 int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) _must_use_;
 /* Removes addresses of global scope that are not in KEEP. */
 int link_sweep_addrs(struct nl *n, int index, const struct addr *keep, size_t n_keep, struct error *err) _must_use_;

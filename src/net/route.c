@@ -25,6 +25,8 @@ static void route_attrs(struct nlmsghdr *h, const struct route *r) {
 		mnl_attr_put_u32(h, RTA_NH_ID, r->nexthop);
 	if (r->oif)
 		mnl_attr_put_u32(h, RTA_OIF, (uint32_t)r->oif);
+	if (r->src.family)
+		mnl_attr_put(h, RTA_PREFSRC, len, r->src.bytes);
 	if (r->via.family == r->dst.addr.family) {
 		mnl_attr_put(h, RTA_GATEWAY, len, r->via.bytes);
 	} else if (r->via.family) {
@@ -98,6 +100,8 @@ bool route_decode(const struct nlmsghdr *h, struct route *ret) {
 		r.via.family = AF_INET6;
 		memcpy(r.via.bytes, (const uint8_t *)mnl_attr_get_payload(tb[RTA_VIA]) + 2, 16);
 	}
+	if (nl_bytes(tb[RTA_PREFSRC], r.src.bytes, len))
+		r.src.family = m->rtm_family;
 	r.nexthop = nl_u32(tb[RTA_NH_ID]);
 	r.oif = (int)nl_u32(tb[RTA_OIF]);
 	r.metric = nl_u32(tb[RTA_PRIORITY]);

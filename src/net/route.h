@@ -29,6 +29,7 @@ struct route {
 	uint8_t protocol; /* only set by decoding; routes that we put have NET_PROTOCOL */
 	uint32_t nexthop; /* id of a nexthop object; then via and oif are empty */
 	struct addr via;  /* gateway; may be IPv6 for an IPv4 route */
+	struct addr src;  /* source of what this host itself sends there; family 0: the kernel chooses */
 	int oif;
 	uint32_t metric; /* 0: the kernel's default (1024 for IPv6) */
 };

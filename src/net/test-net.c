@@ -371,6 +371,21 @@ static void test_nft(void **state) {
 	assert_true(changed);
 }
 
+/* A route of IPv4 whose gateway is IPv6, and the source of what the host itself sends by it. */
+static void test_ipv4_by_ipv6(void **state) {
+	struct addr own = addr("169.254.0.1");
+	struct prefix to = pfx("192.0.2.7/32");
+	struct neigh ne = {.addr = addr("fe80::2"), .mac = mac("02:00:00:00:00:07")};
+	OK(link_ensure_bridge(nl_b, "four", &ne.oif, &error));
+	OK(link_ensure_addr(nl_b, ne.oif, &own, 32, &error));
+	OK(neigh_put(nl_b, &ne, &error));
+	const struct route r = {.dst = to, .via = ne.addr, .oif = ne.oif, .src = own};
+	OK(route_put(nl_b, &r, &error));
+	OK(route_put(nl_b, &r, &error));
+	OK(route_lookup(nl_b, &to.addr, &error));
+	OK(link_delete(nl_b, "four", &error));
+}
+
 static void test_public_filter(void **state) {
 	uint64_t st = 0;
 	bool changed;
@@ -391,6 +406,7 @@ int main(void) {
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_nft),
+		cmocka_unit_test(test_ipv4_by_ipv6),
 		cmocka_unit_test(test_subscription),
 		cmocka_unit_test(test_public_filter),
 	};
