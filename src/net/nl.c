@@ -19,6 +19,7 @@
 
 struct nl {
 	struct mnl_socket *sock;
+	int protocol; /* NETLINK_* */
 	uint32_t portid;
 	uint32_t seq;
 	uint8_t out[NL_MSG_MAX] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -28,7 +29,7 @@ struct nl {
 static int nl_open_here(void *arg, struct error *err) {
 	struct nl *n = arg;
 	int one = 1, size = RCVBUF_BYTES;
-	n->sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	n->sock = mnl_socket_open2(n->protocol, SOCK_CLOEXEC);
 	if (!n->sock)
 		return error_errno(err, errno, "open a netlink socket");
 	if (mnl_socket_bind(n->sock, 0, MNL_SOCKET_AUTOPID) < 0)
@@ -44,16 +45,25 @@ static int nl_open_here(void *arg, struct error *err) {
 	return 0;
 }
 
-int nl_open(struct nl **ret, int netns_fd, struct error *err) {
+static int nl_open_protocol(struct nl **ret, int protocol, int netns_fd, struct error *err) {
 	_nl_free_ struct nl *n = calloc(1, sizeof(*n));
 	if (!n)
 		return error_oom(err);
+	n->protocol = protocol;
 	n->seq = 1;
 	int r = netns_fd < 0 ? nl_open_here(n, err) : netns_run(netns_fd, nl_open_here, n, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(n);
 	return 0;
+}
+
+int nl_open(struct nl **ret, int netns_fd, struct error *err) {
+	return nl_open_protocol(ret, NETLINK_ROUTE, netns_fd, err);
+}
+
+int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) {
+	return nl_open_protocol(ret, NETLINK_NETFILTER, netns_fd, err);
 }
 
 struct nl *nl_free(struct nl *n) {

@@ -31,6 +31,8 @@ struct nl;
 
 /* Opens an rtnetlink socket in the namespace of NETNS_FD, or in the caller's if it is -1. */
 int nl_open(struct nl **ret, int netns_fd, struct error *err) _must_use_;
+/* The same for netfilter's subsystems (net/conntrack.h). */
+int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) _must_use_;
 struct nl *nl_free(struct nl *n);
 DEFINE_CLEANUP(nl, struct nl *, nl_free)
 #define _nl_free_ _cleanup_(cleanup_nl)

@@ -4,10 +4,12 @@
 
 #include "base/testing.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "net/conntrack.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/nft.h"
@@ -386,6 +388,62 @@ static void test_ipv4_by_ipv6(void **state) {
 	OK(link_delete(nl_b, "four", &error));
 }
 
+struct count {
+	size_t n;
+	uint16_t port;
+};
+
+static void count_connection(const struct conntrack_entry *e, void *userdata) {
+	struct count *c = userdata;
+	c->n++;
+	c->port = e->original.dst_port;
+	assert_int_equal(e->protocol, IPPROTO_UDP);
+	assert_int_equal(e->original.src.s_addr, htonl(INADDR_LOOPBACK));
+	assert_int_equal(e->reply.dst.s_addr, e->original.src.s_addr);
+	assert_int_equal(e->reply.src_port, e->original.dst_port);
+	assert_int_equal(e->reply.dst_port, e->original.src_port);
+}
+
+static int send_datagrams(_unused_ void *arg, struct error *err) {
+	_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	for (uint16_t port = 4000; port < 4200; port++) {
+		to.sin_port = htons(port);
+		if (sendto(fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)) < 0)
+			return error_errno(err, errno, "sendto");
+	}
+	return 0;
+}
+
+static bool is_low(const struct conntrack_entry *e, void *userdata) {
+	return e->original.dst_port < *(const uint16_t *)userdata;
+}
+
+static void test_conntrack(void **state) {
+	_nl_free_ struct nl *n = NULL;
+	struct conntrack_stats stats;
+	struct count c = {0};
+	uint16_t below = 4199;
+	OK(nft_apply(fd_a,
+	             "table ip t { chain c { type filter hook output priority 0; meta l4proto 17 ct state new accept; "
+	             "meta l4proto 1 drop; }; }",
+	             &error));
+	OK(nl_open_netfilter(&n, fd_a, &error));
+	OK(netns_run(fd_a, send_datagrams, NULL, &error));
+	OK(conntrack_stats(n, &stats, &error));
+	assert_int_equal(stats.entries, 200);
+	assert_int_equal(stats.refused, 0);
+	OK(conntrack_list(n, count_connection, &c, &error));
+	assert_int_equal(c.n, 200);
+	OK(conntrack_cut(n, is_low, &below, &error));
+	OK(conntrack_cut(n, is_low, &below, &error));
+	c.n = 0;
+	OK(conntrack_list(n, count_connection, &c, &error));
+	assert_int_equal(c.n, 1);
+	assert_int_equal(c.port, 4199);
+	OK(nft_apply(fd_a, "delete table ip t", &error));
+}
+
 static void test_public_filter(void **state) {
 	uint64_t st = 0;
 	bool changed;
@@ -407,6 +465,7 @@ int main(void) {
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_nft),
 		cmocka_unit_test(test_ipv4_by_ipv6),
+		cmocka_unit_test(test_conntrack),
 		cmocka_unit_test(test_subscription),
 		cmocka_unit_test(test_public_filter),
 	};
