@@ -7,18 +7,28 @@
 
 #include "base/util.h"
 #include "base/vtep.h"
+#include "net/conntrack.h"
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
 #include "net/underlay.h"
 
-#define UPLINK "uplink"
-
 static const char *const jt_words_instnet_proto[] = {"tcp", "udp", "icmp", NULL};
+static const char *const jt_words_instnet_ipv4[] = {"none", "dedicated", "shared", NULL};
 
 JT_DEFINE(instnet_ingress, INSTNET_INGRESS_FIELDS)
+JT_DEFINE(instnet_slice, INSTNET_SLICE_FIELDS)
+JT_DEFINE(instnet_forward, INSTNET_FORWARD_FIELDS)
 JT_DEFINE(instnet_spec, INSTNET_SPEC_FIELDS)
+
+struct addr instnet_shared_address(void) {
+	return (struct addr){.family = AF_INET, .bytes = {192, 0, 0, 2}};
+}
+
+struct addr instnet_gateway4(void) {
+	return (struct addr){.family = AF_INET, .bytes = {169, 254, 0, 1}};
+}
 
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]) {
 	size_t n = 0;
@@ -60,106 +70,6 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 	return out;
 }
 
-#define OWN_MAX ((size_t)2 * PREFIX_STR_MAX + 2)
-
-/* The prefixes of the guest's own addresses, as elements of a set. */
-static const char *own_prefixes(const struct instnet_config *c, char out[static OWN_MAX]) {
-	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
-
-	snprintf(out, OWN_MAX, "%s%s%s", prefix_str(&c->spec->net, net), c->spec->delegated.addr.family ? ", " : "",
-	         c->spec->delegated.addr.family ? prefix_str(&c->spec->delegated, delegated) : "");
-	return out;
-}
-
-static void put_ingress(const struct instnet_ingress *in, struct buf *b) {
-	char text[PREFIX_STR_MAX];
-
-	buf_puts(b, "\t\t");
-	if (in->from.addr.family)
-		buf_printf(b, "ip6 saddr %s ", prefix_str(&in->from, text));
-	switch (in->proto) {
-	case INSTNET_TCP: buf_printf(b, "tcp dport %lld", (long long)in->port); break;
-	case INSTNET_UDP: buf_printf(b, "udp dport %lld", (long long)in->port); break;
-	case INSTNET_ICMP: buf_puts(b, "icmpv6 type echo-request"); break;
-	}
-	buf_puts(b, " accept\n");
-}
-
-/* A set of addresses, each of which is forgotten after ten minutes without use. */
-static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
-	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
-	           name, size);
-}
-
-/*
- * What each chain decides (docs/instances.md, "Fragments"):
- *
- * `antispoof` comes before reassembly, which nf_defrag_ipv6 does at priority -400 for connection tracking, and so also
- * before tracking itself. It checks the MAC and the source address of every fragment, so forged packets leave no trace.
- * `input`, `forward` and `ingress` come after reassembly and see whole packets, with their ports and ICMPv6 types.
- *
- * The two sets limit how many addresses a guest can make the kernel remember, beside the link-local address made from
- * its MAC: a solicitation from a new source makes a neighbour entry, and so does an answer to a new link-local address.
- * The whole host shares one neighbour table. With two sets, many addresses of the guest's prefixes don't crowd out its
- * link-local addresses, by which it checks whether the gateway is still there.
- *
- * `output` is for programs in the container. nacre-vm sends router advertisements; QEMU must not use the network. A
- * socket that is bound to the tap sends elsewhere if an address names another device (sin6_scope_id, ipv6(7)). So
- * everything else that a process sends is dropped. What the kernel itself sends has no user, so skuid doesn't match it.
- */
-void instnet_ruleset(const struct instnet_config *c, struct buf *b) {
-	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
-	struct addr derived = addr_eui64(&link_local, &c->spec->mac);
-	char mac[MAC_STR_MAX], ip[ADDR_STR_MAX], own[OWN_MAX];
-
-	own_prefixes(c, own);
-	instnet_put_set("linklocal", 4, b);
-	instnet_put_set("neighbours", 12, b);
-	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n");
-	buf_printf(b, "\t\tiifname \"%s\" jump guest\n\t\tiifname \"%s\" ip6 saddr { %s } drop\n\t}\n", INSTNET_TAP,
-	           UPLINK, own);
-	/*
-	 * 58 is ICMPv6: a protocol's name would be looked up in /etc/protocols, which a small container image lacks.
-	 * The kernel drops fragments of neighbour discovery (RFC 6980).
-	 */
-	buf_printf(
-		b,
-		"\tchain guest {\n"
-		"\t\tether saddr != %s drop\n"
-		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
-		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
-		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
-		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
-		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
-		"\t\tip6 saddr %s accept\n"
-		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
-		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
-		"\t\tdrop\n\t}\n",
-		mac_str(&c->spec->mac, mac), own, own, own, addr_str(&derived, ip), own);
-	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
-	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n");
-	buf_printf(b,
-	           "\t\tiifname \"%s\" ip6 hoplimit 255 icmpv6 type "
-	           "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n",
-	           INSTNET_TAP);
-	buf_printf(b,
-	           "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
-	           "\t\toifname \"%s\" icmpv6 type nd-router-advert accept\n"
-	           "\t\tmeta skuid != 4294967295 drop\n"
-	           "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
-	           "echo-reply } accept\n"
-	           "\t\toifname \"%s\" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n\t}\n",
-	           INSTNET_TAP, INSTNET_TAP);
-	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
-	            "\t\tct state invalid drop\n");
-	buf_printf(b, "\t\tiifname \"%s\" oifname \"%s\" accept\n", INSTNET_TAP, UPLINK);
-	buf_printf(b, "\t\tiifname \"%s\" oifname \"%s\" jump ingress\n\t}\n", UPLINK, INSTNET_TAP);
-	buf_puts(b, "\tchain ingress {\n\t\tct state established,related accept\n");
-	for (size_t i = 0; i < c->spec->n_ingress; i++)
-		put_ingress(&c->spec->ingress[i], b);
-	buf_puts(b, "\t}\n");
-}
-
 static int ensure_tap(const struct instnet_config *c, struct nl *nl, int fd, struct link *ret, struct error *err) {
 	static const struct netns_sysctl quiet[] = {{"ipv6/conf/" INSTNET_TAP "/addr_gen_mode", "1"},
 	                                            {"ipv6/conf/" INSTNET_TAP "/accept_dad", "0"}};
@@ -188,7 +98,7 @@ static int ensure_veth(const struct instnet_config *c, struct nl *public_nl, int
 	char device[16], gen[64];
 	struct mac gateway_mac = vtep_anycast_mac();
 	struct addr gateway = vtep_anycast_gateway();
-	struct link_end inside = {.nl = nl, .netns_fd = fd, .name = UPLINK, .mac = &c->spec->mac};
+	struct link_end inside = {.nl = nl, .netns_fd = fd, .name = INSTNET_UPLINK, .mac = &c->spec->mac};
 	struct link_end outside = {
 		.nl = public_nl, .netns_fd = public_fd, .name = instnet_device(c->id, device), .mac = &gateway_mac};
 	const struct netns_sysctl quiet = {gen, "1"};
@@ -210,55 +120,147 @@ static int ensure_veth(const struct instnet_config *c, struct nl *public_nl, int
 static int ensure_routes(const struct instnet_config *c, struct nl *nl, int uplink, int tap, struct error *err) {
 	const struct addr gateway = vtep_anycast_gateway();
 	const struct addr guest = {.family = AF_INET6, .bytes = {0xfe, 0x80, [15] = 2}};
+	const struct addr gateway4 = instnet_gateway4();
+	const struct addr none = {0};
+	const bool four = c->spec->ipv4 != INSTNET_NO_IPV4;
 	const struct neigh neighbours[] = {
 		{.oif = uplink, .addr = gateway, .mac = vtep_anycast_mac()},
 		{.oif = tap, .addr = guest, .mac = c->spec->mac},
+		/* The kernel answers by ARP only whom it can remember, and permanent ones need no room. */
+		{.oif = tap, .addr = four ? c->spec->address4 : none, .mac = c->spec->mac},
 	};
 	const struct route routes[] = {
 		{.dst = {.addr = {.family = AF_INET6}}, .via = gateway, .oif = uplink},
 		{.dst = c->spec->net, .via = guest, .oif = tap},
 		{.dst = c->spec->delegated, .via = guest, .oif = tap},
+		{.dst = {.addr = {.family = four ? AF_INET : 0}}, .via = gateway, .oif = uplink},
+		{.dst = {.addr = four ? c->spec->address4 : none, .len = 32},
+	         .via = guest,
+	         .oif = tap,
+	         .src = gateway4},
 	};
 	int r = link_ensure_addr(nl, tap, &gateway, 64, err);
 	if (r >= 0)
 		r = link_ensure_addr(nl, uplink, &c->spec->ip, 128, err);
+	if (r >= 0 && four)
+		r = link_ensure_addr(nl, tap, &gateway4, 32, err);
 	for (size_t i = 0; i < ARRAY_SIZE(neighbours) && r >= 0; i++)
-		r = neigh_put(nl, &neighbours[i], err);
+		if (neighbours[i].addr.family)
+			r = neigh_put(nl, &neighbours[i], err);
 	for (size_t i = 0; i < ARRAY_SIZE(routes) && r >= 0; i++)
 		if (routes[i].dst.addr.family)
 			r = route_put(nl, &routes[i], err);
 	return r;
 }
 
+/*
+ * The container routes IPv4 only if the guest has it. `default` holds for devices that are made later, so it comes
+ * before them. ICMP errors have the gateway's address towards the guest, and 192.0.0.8 towards the outside (RFC 7600),
+ * since the gateway's address has link scope.
+ */
+static int ensure_router(const struct instnet_config *c, int fd, struct error *err) {
+	const struct netns_sysctl router[] = {
+		{"ipv6/conf/default/addr_gen_mode", "1"},
+		{"ipv6/conf/default/accept_dad", "0"},
+		{"ipv6/conf/default/accept_ra", "0"},
+		{"ipv6/conf/all/accept_redirects", "0"},
+		{"ipv6/conf/default/accept_redirects", "0"},
+		{"ipv6/conf/all/forwarding", "1"},
+		{"ipv4/conf/all/rp_filter", "1"},
+		{"ipv4/conf/all/arp_ignore", "1"},
+		{"ipv4/conf/all/accept_redirects", "0"},
+		{"ipv4/conf/all/send_redirects", "0"},
+		{"ipv4/conf/default/send_redirects", "0"},
+		{"ipv4/icmp_errors_use_inbound_ifaddr", "1"},
+		{"ipv4/conf/all/forwarding", c->spec->ipv4 != INSTNET_NO_IPV4 ? "1" : "0"},
+	};
+
+	return netns_sysctl(fd, router, ARRAY_SIZE(router), err);
+}
+
+/* True if the connection uses a port that the instance has no more, or a forward that is gone. */
+static bool is_stray(const struct conntrack_entry *e, void *userdata) {
+	const struct instnet_spec *s = userdata;
+	const struct conntrack_tuple *o = &e->original, *r = &e->reply;
+	bool source_is_ours = r->dst.s_addr == o->src.s_addr, target_is_ours = r->src.s_addr == o->dst.s_addr;
+
+	for (size_t i = 0; i < s->n_slices; i++)
+		source_is_ours |= r->dst.s_addr == s->slices[i].address.v4.s_addr &&
+		                  r->dst_port >= s->slices[i].first && r->dst_port <= s->slices[i].last;
+	for (size_t i = 0; i < s->n_forwards; i++)
+		target_is_ours |= e->protocol == (s->forwards[i].proto == INSTNET_UDP ? IPPROTO_UDP : IPPROTO_TCP) &&
+		                  o->dst.s_addr == s->forwards[i].address.v4.s_addr &&
+		                  o->dst_port == s->forwards[i].port && r->src_port == s->forwards[i].target;
+	return !source_is_ours || !target_is_ours;
+}
+
+static int cut_strays(const struct instnet_config *c, int fd, struct error *err) {
+	struct instnet_spec spec = *c->spec;
+	_nl_free_ struct nl *nl = NULL;
+	struct conntrack_stats stats;
+	int r = nl_open_netfilter(&nl, fd, err);
+
+	if (r >= 0)
+		r = conntrack_stats(nl, &stats, err);
+	/* The list costs 20 ms, whatever the number of connections. A new instance has none. */
+	return r < 0 || !stats.entries ? r : conntrack_cut(nl, is_stray, &spec, err);
+}
+
+/*
+ * After the rules: they have made the kernel track connections, without which it has no such setting. An idle
+ * connection keeps its port for two hours and four minutes (RFC 5382, REQ-5), not for five days.
+ */
+static int ensure_tracking(const struct instnet_config *c, int fd, bool changed, struct error *err) {
+	static const struct netns_sysctl timeout = {"netfilter/nf_conntrack_tcp_timeout_established", "7440"};
+	int r = netns_sysctl(fd, &timeout, 1, err);
+
+	return r < 0 || !changed ? r : cut_strays(c, fd, err);
+}
+
+static int ensure_rules(const struct instnet_config *c, int fd, uint64_t *nft_state, struct error *err) {
+	struct instnet_rules rules;
+	uint64_t state = *nft_state;
+	bool changed;
+	int r = instnet_rules(c, &rules, err);
+
+	if (r < 0)
+		return r;
+	const struct nft_table tables[] = {
+		{"inet", "nacre", rules.filter.data},
+		{"ip", "nacre", rules.nat.data},
+		{"arp", "nacre", rules.arp.data},
+	};
+	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &state, &changed, err);
+	instnet_rules_done(&rules);
+	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED)
+		r = ensure_tracking(c, fd, changed, err);
+	/* Otherwise the next look does it all again. */
+	if (r >= 0)
+		*nft_state = state;
+	return r;
+}
+
 static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, int public_fd, int fd,
                          uint64_t *nft_state, struct error *err) {
-	/* `default` holds for devices that are made later, so it comes first. There is no IPv4 for now. */
-	static const struct netns_sysctl router[] = {
-		{"ipv6/conf/default/addr_gen_mode", "1"},    {"ipv6/conf/default/accept_dad", "0"},
-		{"ipv6/conf/default/accept_ra", "0"},        {"ipv6/conf/all/accept_redirects", "0"},
-		{"ipv6/conf/default/accept_redirects", "0"}, {"ipv6/conf/all/forwarding", "1"},
-		{"ipv4/conf/all/forwarding", "0"},
-	};
+	/* Devices that an earlier version made have their own values. */
+	static const struct netns_sysctl quiet[] = {{"ipv4/conf/" INSTNET_TAP "/send_redirects", "0"},
+	                                            {"ipv4/conf/" INSTNET_UPLINK "/send_redirects", "0"}};
 	_nl_free_ struct nl *nl = NULL;
-	_buf_free_ struct buf rules = {.max = 65536};
 	struct link tap;
 	int uplink;
 
-	int r = netns_sysctl(fd, router, ARRAY_SIZE(router), err);
-	if (r < 0)
-		return r;
-	r = nl_open(&nl, fd, err);
-	if (r < 0)
-		return r;
-	/* The rules are in place before anything can come in. */
-	instnet_ruleset(c, &rules);
-	r = buf_error(&rules, "firewall rules", err);
+	int r = ensure_router(c, fd, err);
 	if (r >= 0)
-		r = nft_ensure(fd, "inet", "nacre", rules.data, nft_state, NULL, err);
+		r = nl_open(&nl, fd, err);
+	/* The rules are in place before anything can come in. */
+	if (r >= 0)
+		r = ensure_rules(c, fd, nft_state, err);
 	if (r >= 0)
 		r = ensure_veth(c, public_nl, public_fd, nl, fd, &uplink, err);
 	if (r >= 0)
 		r = ensure_tap(c, nl, fd, &tap, err);
+	if (r >= 0)
+		r = netns_sysctl(fd, quiet, ARRAY_SIZE(quiet), err);
 	if (r >= 0)
 		r = ensure_routes(c, nl, uplink, tap.index, err);
 	return r;

@@ -12,6 +12,41 @@ static int network_read_ingress(const struct instance_ingress *in, struct instne
 	return in->from ? prefix_parse(in->from, &out->from, err) : 0;
 }
 
+/*
+ * The IPv4 part. An instance that shares public addresses but has no slice has no IPv4: the cloud had no pool of shared
+ * addresses when it was placed.
+ */
+static int network_read_ipv4(const struct instance *inst, struct instnet_spec *net, struct error *err) {
+	const struct instance_status *st = inst->status;
+	enum instance_ipv4 how = instance_ipv4(inst->spec);
+	int r = 0;
+
+	if (how == INSTANCE_IPV4_DEDICATED && st->public_ipv4 && *st->public_ipv4) {
+		net->ipv4 = INSTNET_DEDICATED;
+		return addr_parse(st->public_ipv4, &net->address4, err);
+	}
+	if (how != INSTANCE_IPV4_SHARED || !st->port_slices.n)
+		return 0;
+	net->ipv4 = INSTNET_SHARED;
+	net->address4 = instnet_shared_address();
+	for (size_t i = 0; i < st->port_slices.n && i < INSTNET_SLICES_MAX && r >= 0; i++) {
+		const struct instance_slice *from = &st->port_slices.v[i];
+		struct instnet_slice *to = &net->slices[net->n_slices++];
+		to->first = from->first_port.v;
+		to->last = from->last_port.v;
+		r = addr_parse(from->address, &to->address, err);
+	}
+	for (size_t i = 0; i < st->forwards.n && i < INSTNET_FORWARDS_MAX && r >= 0; i++) {
+		const struct instance_forwarded *from = &st->forwards.v[i];
+		struct instnet_forward *to = &net->forwards[net->n_forwards++];
+		to->proto = streq(from->protocol, "udp") ? INSTNET_UDP : INSTNET_TCP;
+		to->port = from->port.v;
+		to->target = from->target_port.v;
+		r = addr_parse(from->address, &to->address, err);
+	}
+	return r;
+}
+
 static int network_desire(const struct part_source *s, struct guest_spec *spec, struct error *err) {
 	const struct instance_status *st = s->inst->status;
 	const struct instance_spec *is = s->inst->spec;
@@ -26,7 +61,7 @@ static int network_desire(const struct part_source *s, struct guest_spec *spec, 
 		r = prefix_parse(st->delegated_prefix, &net->delegated, err);
 	for (size_t i = 0; i < is->ingress.n && i < INSTNET_INGRESS_MAX && r >= 0; i++)
 		r = network_read_ingress(&is->ingress.v[i], &net->ingress[net->n_ingress++], err);
-	return r;
+	return r < 0 ? r : network_read_ipv4(s->inst, net, err);
 }
 
 static int network_ensure(struct guest_look *l, struct error *err) {

@@ -66,10 +66,115 @@ static void network_is_made_repaired_and_removed(void **state) {
 	OK(instnet_remove(prefix, ID, public_nl, &error));
 }
 
+static bool has(const struct buf *b, const char *text) {
+	return b->data && strstr(b->data, text);
+}
+
+static void rules_without_ipv4(void **state) {
+	(void)state;
+	const struct instnet_spec spec = network();
+	const struct instnet_config c = {.spec = &spec};
+	struct instnet_rules r;
+
+	OK(instnet_rules(&c, &r, &error));
+	assert_true(has(&r.filter, "tcp dport 80 accept"));
+	assert_true(has(&r.filter, "ip6 saddr 2001:db8:9::/48 udp dport 53 accept"));
+	assert_false(has(&r.filter, "ip saddr"));
+	assert_false(has(&r.filter, "\ticmp "));
+	assert_string_equal(r.nat.data, "");
+	assert_false(has(&r.arp, "accept;") || has(&r.arp, " accept\n"));
+	instnet_rules_done(&r);
+}
+
+static void rules_of_a_dedicated_address(void **state) {
+	(void)state;
+	struct instnet_spec spec = network();
+	const struct instnet_config c = {.spec = &spec};
+	struct instnet_rules r;
+
+	spec.ipv4 = INSTNET_DEDICATED;
+	spec.address4 = addr("203.0.113.7");
+	OK(instnet_rules(&c, &r, &error));
+	assert_true(has(&r.filter, "\t\tip saddr != 203.0.113.7 drop\n"));
+	assert_true(has(&r.filter, "iifname \"uplink\" ip saddr 203.0.113.7 drop"));
+	assert_true(has(&r.filter, "\t\ticmp type echo-request accept\n"));
+	assert_false(has(&r.filter, "ct status dnat"));
+	assert_true(has(&r.nat, "\tchain leaving {\n\t\tip saddr 203.0.113.7 accept\n"));
+	assert_false(has(&r.nat, "type nat"));
+	assert_true(has(&r.arp, "arp saddr ether 02:00:00:00:00:05 arp saddr ip 203.0.113.7 arp daddr ip 169.254.0.1"));
+	instnet_rules_done(&r);
+}
+
+static struct instnet_spec sharing(void) {
+	struct instnet_spec s = network();
+
+	s.ipv4 = INSTNET_SHARED;
+	s.address4 = instnet_shared_address();
+	s.slices[s.n_slices++] = (struct instnet_slice){addr("198.51.100.3"), 1024, 1535};
+	s.forwards[s.n_forwards++] = (struct instnet_forward){INSTNET_TCP, addr("198.51.100.3"), 1100, 22};
+	s.forwards[s.n_forwards++] = (struct instnet_forward){INSTNET_UDP, addr("198.51.100.3"), 1100, 53};
+	return s;
+}
+
+static void rules_of_slices(void **state) {
+	(void)state;
+	struct instnet_spec spec = sharing();
+	struct instnet_config c = {.spec = &spec};
+	struct instnet_rules r;
+
+	OK(instnet_rules(&c, &r, &error));
+	assert_true(has(&r.nat, "\tchain slice0 {\n\t\tmeta l4proto { 1, 6, 17 } snat to 198.51.100.3:1024-1535\n"));
+	assert_true(has(&r.nat, "\tchain translate {\n\t\tgoto slice0\n"));
+	assert_false(has(&r.nat, "jhash"));
+	assert_true(has(&r.nat, "ip daddr 198.51.100.3 tcp dport 1100 dnat to 192.0.0.2:22\n"));
+	assert_true(has(&r.nat, "ip daddr 198.51.100.3 udp dport 1100 dnat to 192.0.0.2:53\n"));
+	assert_true(has(&r.nat, "\t\tip saddr 198.51.100.3 th sport 1024-1535 accept\n\t\tdrop\n"));
+	assert_true(has(&r.filter, "iifname \"uplink\" ip daddr 192.0.0.2 drop"));
+	instnet_rules_done(&r);
+
+	/* Of two slices, each may be used by what exists; new connections use those that are open. */
+	spec.slices[spec.n_slices++] = (struct instnet_slice){addr("198.51.100.9"), 4096, 4607};
+	OK(instnet_rules(&c, &r, &error));
+	assert_true(has(&r.nat, "jhash ip saddr . th sport mod 2 seed 1 vmap { 0 : goto slice0, 1 : goto slice1 }"));
+	assert_true(has(&r.nat, "jhash icmp id mod 2 seed 1 vmap { 0 : goto slice0, 1 : goto slice1 }"));
+	instnet_rules_done(&r);
+	c.open_slices = 1;
+	OK(instnet_rules(&c, &r, &error));
+	assert_false(has(&r.nat, "slice1"));
+	assert_true(has(&r.nat, "ip saddr 198.51.100.9 th sport 4096-4607 accept"));
+	instnet_rules_done(&r);
+}
+
+/* The kernel takes the rules of as many slices, forwards and rules as there can be. */
+static void rules_of_the_largest_spec(void **state) {
+	(void)state;
+	struct instnet_spec spec = sharing();
+	const struct instnet_config c = {.prefix = prefix, .id = ID, .spec = &spec, .uid = 200001, .mtu = 1500};
+	uint64_t nft = 0, same;
+
+	if (geteuid() != 0)
+		skip();
+	for (; spec.n_slices < INSTNET_SLICES_MAX; spec.n_slices++)
+		spec.slices[spec.n_slices] = (struct instnet_slice){
+			addr("198.51.100.255"), 2048 * (int64_t)spec.n_slices, 2048 * (int64_t)spec.n_slices + 2047};
+	for (; spec.n_forwards < INSTNET_FORWARDS_MAX; spec.n_forwards++)
+		spec.forwards[spec.n_forwards] = (struct instnet_forward){INSTNET_TCP, addr("198.51.100.255"),
+		                                                          2048 + (int64_t)spec.n_forwards, 65535};
+	for (; spec.n_ingress < INSTNET_INGRESS_MAX; spec.n_ingress++)
+		spec.ingress[spec.n_ingress] =
+			(struct instnet_ingress){.proto = INSTNET_TCP, .port = 100 + (int64_t)spec.n_ingress};
+	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
+	same = nft;
+	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
+	assert_int_equal(nft, same);
+	OK(instnet_remove(prefix, ID, public_nl, &error));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_are_as_documented),
-		cmocka_unit_test(network_is_made_repaired_and_removed),
+		cmocka_unit_test(names_are_as_documented), cmocka_unit_test(network_is_made_repaired_and_removed),
+		cmocka_unit_test(rules_without_ipv4),      cmocka_unit_test(rules_of_a_dedicated_address),
+		cmocka_unit_test(rules_of_slices),         cmocka_unit_test(rules_of_the_largest_spec),
 	};
 	return cmocka_run_group_tests_name("instnet", tests, setup, teardown);
 }

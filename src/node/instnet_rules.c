@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The nftables rules of an instance's namespace (node/instnet.h). Numbers of protocols are used, since names would be
+ * looked up in /etc/protocols, which a small container image lacks: 1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6.
+ */
+
+#include <sys/socket.h>
+
+#include "base/util.h"
+#include "base/vtep.h"
+#include "node/instnet.h"
+
+#define ICMP_ERRORS "{ destination-unreachable, time-exceeded, parameter-problem }"
+/* The kernel's source for ICMP errors of a router that has no public address (RFC 7600). */
+#define DUMMY4 "192.0.0.8"
+
+/* What the texts of the rules are made from. */
+struct facts {
+	const struct instnet_config *c;
+	const struct instnet_spec *spec;
+	bool shared;
+	char mac[MAC_STR_MAX];
+	char own[2 * PREFIX_STR_MAX + 2]; /* the guest's IPv6 prefixes, as elements of a set */
+	char own4[ADDR_STR_MAX], gateway4[ADDR_STR_MAX];
+};
+
+static struct facts facts_of(const struct instnet_config *c) {
+	const struct instnet_spec *s = c->spec;
+	const struct addr gateway4 = instnet_gateway4();
+	struct facts f = {.c = c, .spec = s, .shared = s->ipv4 == INSTNET_SHARED};
+	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
+	bool two = s->delegated.addr.family != 0;
+
+	mac_str(&s->mac, f.mac);
+	snprintf(f.own, sizeof(f.own), "%s%s%s", prefix_str(&s->net, net), two ? ", " : "",
+	         two ? prefix_str(&s->delegated, delegated) : "");
+	if (s->ipv4 != INSTNET_NO_IPV4)
+		addr_str(&s->address4, f.own4);
+	addr_str(&gateway4, f.gateway4);
+	return f;
+}
+
+static bool has_ipv4(const struct facts *f) {
+	return f->spec->ipv4 != INSTNET_NO_IPV4;
+}
+
+/* ---- table inet: what may pass ---- */
+
+/* Without `from` a rule is for both families. */
+static void put_ingress(const struct facts *f, const struct instnet_ingress *in, struct buf *b) {
+	char text[PREFIX_STR_MAX], from[PREFIX_STR_MAX + 16] = "";
+
+	if (in->from.addr.family)
+		snprintf(from, sizeof(from), "ip6 saddr %s ", prefix_str(&in->from, text));
+	switch (in->proto) {
+	case INSTNET_TCP: buf_printf(b, "\t\t%stcp dport %lld accept\n", from, (long long)in->port); break;
+	case INSTNET_UDP: buf_printf(b, "\t\t%sudp dport %lld accept\n", from, (long long)in->port); break;
+	case INSTNET_ICMP:
+		buf_printf(b, "\t\t%sicmpv6 type echo-request accept\n", from);
+		if (!*from && has_ipv4(f))
+			buf_puts(b, "\t\ticmp type echo-request accept\n");
+		break;
+	}
+}
+
+/* A set of addresses, each of which is forgotten after ten minutes without use. */
+static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
+	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
+	           name, size);
+}
+
+/* Before reassembly and tracking: `guest` is for packets out of the tap. */
+static void put_antispoof(const struct facts *f, struct buf *b) {
+	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" jump guest\n");
+	buf_printf(b, "\t\tiifname \"" INSTNET_UPLINK "\" ip6 saddr { %s } drop\n", f->own);
+	if (has_ipv4(f))
+		buf_printf(b, "\t\tiifname \"" INSTNET_UPLINK "\" ip saddr %s drop\n", f->own4);
+	/* Nobody outside knows the private address: only what translation makes of a packet has it. */
+	if (f->shared)
+		buf_printf(b, "\t\tiifname \"" INSTNET_UPLINK "\" ip daddr %s drop\n", f->own4);
+	buf_puts(b, "\t}\n");
+}
+
+static void put_guest(const struct facts *f, struct buf *b) {
+	const struct addr link_local = {.family = AF_INET6, .bytes = {0xfe, 0x80}};
+	struct addr derived = addr_eui64(&link_local, &f->spec->mac);
+	char ip[ADDR_STR_MAX];
+
+	buf_printf(b, "\tchain guest {\n\t\tether saddr != %s drop\n", f->mac);
+	if (has_ipv4(f))
+		buf_puts(b, "\t\tmeta nfproto ipv4 goto guest4\n");
+	/* The kernel drops fragments of neighbour discovery (RFC 6980). */
+	buf_printf(
+		b,
+		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
+		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
+		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
+		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
+		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
+		"\t\tip6 saddr %s accept\n"
+		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
+		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
+		"\t\tdrop\n\t}\n",
+		f->own, f->own, f->own, addr_str(&derived, ip), f->own);
+}
+
+/*
+ * A client of DHCP without an address has the source 0.0.0.0. A fragment of such a message would wait for the others,
+ * so there may be none.
+ */
+static void put_guest4(const struct facts *f, struct buf *b) {
+	buf_printf(b,
+	           "\tchain guest4 {\n"
+	           "\t\tip saddr { 0.0.0.0, %s } ip daddr 255.255.255.255 udp sport 68 udp dport 67 "
+	           "ip frag-off & 0x3fff == 0 accept\n"
+	           "\t\tip saddr != %s drop\n"
+	           "\t\tip daddr %s accept\n"
+	           "\t\tip daddr != { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept\n"
+	           "\t\tdrop\n\t}\n",
+	           f->own4, f->own4, f->gateway4);
+}
+
+static void put_input(const struct facts *f, struct buf *b) {
+	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
+	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" ip6 hoplimit 255 icmpv6 type "
+	            "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept\n");
+	if (has_ipv4(f))
+		buf_printf(b,
+		           "\t\tiifname \"" INSTNET_TAP "\" ip daddr %s icmp type echo-request "
+		           "limit rate 100/second accept\n"
+		           "\t\tiifname \"" INSTNET_TAP "\" ip daddr { 255.255.255.255, %s } "
+		           "udp sport 68 udp dport 67 limit rate 50/second accept\n",
+		           f->gateway4, f->gateway4);
+	buf_puts(b, "\t}\n");
+}
+
+static void put_output(const struct facts *f, struct buf *b) {
+	buf_puts(b, "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
+	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type nd-router-advert accept\n");
+	if (has_ipv4(f))
+		buf_printf(b,
+		           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ip daddr { 255.255.255.255, %s } "
+		           "udp sport 67 udp dport 68 accept\n",
+		           f->gateway4, f->own4);
+	buf_puts(b, "\t\tmeta skuid != 4294967295 drop\n"
+	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
+	            "echo-reply } accept\n"
+	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n");
+	if (has_ipv4(f))
+		buf_puts(b, "\t\ticmp type " ICMP_ERRORS " accept\n"
+		            "\t\toifname \"" INSTNET_TAP "\" icmp type echo-reply accept\n");
+	buf_puts(b, "\t}\n");
+}
+
+static void put_forward(const struct facts *f, struct buf *b) {
+	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
+	            "\t\tct state invalid drop\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" accept\n"
+	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" jump ingress\n");
+	/* The guest reaches its own forwards. */
+	if (f->shared)
+		buf_puts(b, "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_TAP "\" ct status dnat accept\n");
+	buf_puts(b, "\t}\n\tchain ingress {\n\t\tct state established,related accept\n");
+	if (f->shared)
+		buf_puts(b, "\t\tct status dnat accept\n");
+	for (size_t i = 0; i < f->spec->n_ingress; i++)
+		put_ingress(f, &f->spec->ingress[i], b);
+	buf_puts(b, "\t}\n");
+}
+
+/*
+ * What each chain decides (docs/instances.md, "Fragments"):
+ *
+ * `antispoof` comes before reassembly, which the kernel does at priority -400 for connection tracking, and so also
+ * before tracking itself. It checks the MAC and the source address of every fragment, so forged packets leave no trace.
+ * `input`, `forward` and `ingress` come after reassembly and see whole packets, with their ports and ICMP types.
+ *
+ * The two sets limit how many addresses a guest can make the kernel remember, beside the link-local address made from
+ * its MAC: a solicitation from a new source makes a neighbour entry, and so does an answer to a new link-local address.
+ * The whole host shares one neighbour table. With two sets, many addresses of the guest's prefixes don't crowd out its
+ * link-local addresses, by which it checks whether the gateway is still there.
+ *
+ * `output` is for programs in the container. nacre-vm sends router advertisements and answers of DHCP; QEMU must not
+ * use the network. A socket that is bound to the tap sends elsewhere if an address names another device
+ * (sin6_scope_id, ipv6(7)). So everything else that a process sends is dropped. What the kernel itself sends has no
+ * user, so skuid doesn't match it.
+ */
+static void put_filter(const struct facts *f, struct buf *b) {
+	instnet_put_set("linklocal", 4, b);
+	instnet_put_set("neighbours", 12, b);
+	put_antispoof(f, b);
+	put_guest(f, b);
+	if (has_ipv4(f))
+		put_guest4(f, b);
+	put_input(f, b);
+	put_output(f, b);
+	put_forward(f, b);
+}
+
+/* ---- table ip: translation, and what may leave ---- */
+
+static const char *slice_ports(const struct instnet_slice *s, char out[static 16]) {
+	snprintf(out, 16, "%lld-%lld", (long long)s->first, (long long)s->last);
+	return out;
+}
+
+/* For each of N slices: "I : goto sliceI". */
+static void put_choice(const char *hashed, size_t n, struct buf *b) {
+	buf_printf(b, "\t\t%s mod %zu seed 1 vmap { ", hashed, n);
+	for (size_t i = 0; i < n; i++)
+		buf_printf(b, "%s%zu : goto slice%zu", i ? ", " : "", i, i);
+	buf_puts(b, " }\n");
+}
+
+/*
+ * A new connection gets a port of one of the first N slices. The hash of its source decides which one, so that a socket
+ * has the same public port towards all destinations. (A second `snat` as a fallback is never reached, and a map from
+ * the hash to addresses and ranges of ports is loaded but uses only the first port of each.) `snat` loads only in
+ * chains that name the protocols.
+ */
+static void put_snat(const struct facts *f, struct buf *b) {
+	size_t n = f->c->open_slices ? MIN(f->c->open_slices, f->spec->n_slices) : f->spec->n_slices;
+	char ports[16], address[ADDR_STR_MAX];
+
+	for (size_t i = 0; i < n; i++)
+		buf_printf(b, "\tchain slice%zu {\n\t\tmeta l4proto { 1, 6, 17 } snat to %s:%s\n\t}\n", i,
+		           addr_str(&f->spec->slices[i].address, address), slice_ports(&f->spec->slices[i], ports));
+	buf_puts(b, "\tchain translate {\n");
+	if (n > 1) {
+		put_choice("meta l4proto { 6, 17 } jhash ip saddr . th sport", n, b);
+		put_choice("icmp type echo-request jhash icmp id", n, b);
+	} else if (n == 1) {
+		buf_puts(b, "\t\tgoto slice0\n");
+	}
+	/* The second rule is for the guest's way to its own forwards: the answers must come back here. */
+	buf_printf(b,
+	           "\t}\n\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n"
+	           "\t\toifname \"" INSTNET_UPLINK "\" ip saddr %s jump translate\n"
+	           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ct status dnat jump translate\n\t}\n",
+	           f->own4, f->own4);
+}
+
+static void put_dnat(const struct facts *f, struct buf *b) {
+	char address[ADDR_STR_MAX];
+
+	buf_puts(b, "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
+	for (size_t i = 0; i < f->spec->n_forwards; i++) {
+		const struct instnet_forward *w = &f->spec->forwards[i];
+		buf_printf(b, "\t\tip daddr %s %s dport %lld dnat to %s:%lld\n", addr_str(&w->address, address),
+		           w->proto == INSTNET_UDP ? "udp" : "tcp", (long long)w->port, f->own4, (long long)w->target);
+	}
+	buf_puts(b, "\t}\n");
+}
+
+/*
+ * After translation: what leaves has a source of the instance. Translation leaves alone what it doesn't know, such as
+ * other protocols and errors about unknown connections, and such packets would leave with the private address.
+ */
+static void put_leaving(const struct facts *f, struct buf *b) {
+	char ports[16], address[ADDR_STR_MAX];
+
+	buf_puts(b, "\tchain egress {\n\t\ttype filter hook postrouting priority 300; policy accept;\n"
+	            "\t\toifname \"" INSTNET_UPLINK "\" jump leaving\n\t}\n\tchain leaving {\n");
+	if (!f->shared)
+		buf_printf(b, "\t\tip saddr %s accept\n", f->own4);
+	else
+		buf_puts(b, "\t\tmeta l4proto { 6, 17 } goto ports\n");
+	for (size_t i = 0; i < f->spec->n_slices && f->shared; i++)
+		buf_printf(b,
+		           "\t\tip saddr %s icmp type echo-request icmp id %s accept\n"
+		           "\t\tip saddr %s icmp type " ICMP_ERRORS " accept\n",
+		           addr_str(&f->spec->slices[i].address, address), slice_ports(&f->spec->slices[i], ports),
+		           address);
+	buf_puts(b, "\t\tip saddr " DUMMY4 " icmp type " ICMP_ERRORS " accept\n\t\tdrop\n\t}\n");
+}
+
+/* Of packets of TCP and UDP. */
+static void put_ports(const struct facts *f, struct buf *b) {
+	char ports[16], address[ADDR_STR_MAX];
+
+	buf_puts(b, "\tchain ports {\n");
+	for (size_t i = 0; i < f->spec->n_slices; i++)
+		buf_printf(b, "\t\tip saddr %s th sport %s accept\n", addr_str(&f->spec->slices[i].address, address),
+		           slice_ports(&f->spec->slices[i], ports));
+	buf_puts(b, "\t\tdrop\n\t}\n");
+}
+
+static void put_nat(const struct facts *f, struct buf *b) {
+	if (!has_ipv4(f))
+		return;
+	if (f->shared) {
+		put_snat(f, b);
+		put_dnat(f, b);
+		put_ports(f, b);
+	}
+	put_leaving(f, b);
+}
+
+/* ---- table arp ---- */
+
+/*
+ * Only requests from the guest's own address, which is a permanent neighbour: others would make the kernel remember
+ * them. The outside and the container itself need no ARP.
+ */
+static void put_arp(const struct facts *f, struct buf *b) {
+	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n");
+	if (has_ipv4(f))
+		buf_printf(b,
+		           "\t\tiifname \"" INSTNET_TAP "\" arp operation request arp saddr ether %s arp saddr ip %s "
+		           "arp daddr ip %s limit rate 20/second accept\n",
+		           f->mac, f->own4, f->gateway4);
+	buf_puts(b, "\t}\n\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n");
+	if (has_ipv4(f))
+		buf_puts(b, "\t\toifname \"" INSTNET_TAP "\" arp operation reply accept\n");
+	buf_puts(b, "\t}\n");
+}
+
+#define RULES_MAX 65536
+
+int instnet_rules(const struct instnet_config *c, struct instnet_rules *ret, struct error *err) {
+	const struct facts f = facts_of(c);
+	struct instnet_rules r = {.filter = {.max = RULES_MAX}, .nat = {.max = RULES_MAX}, .arp = {.max = RULES_MAX}};
+
+	put_filter(&f, &r.filter);
+	buf_puts(&r.nat, "");
+	put_nat(&f, &r.nat);
+	put_arp(&f, &r.arp);
+	if (r.filter.failed || r.nat.failed || r.arp.failed) {
+		instnet_rules_done(&r);
+		return error_oom(err);
+	}
+	*ret = r;
+	return 0;
+}
+
+void instnet_rules_done(struct instnet_rules *r) {
+	buf_free(&r->filter);
+	buf_free(&r->nat);
+	buf_free(&r->arp);
+}
