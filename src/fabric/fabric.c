@@ -43,6 +43,9 @@ static int parse_endpoint(struct fabric *f, const struct endpoint *ep, struct ov
 	if (r >= 0 && s->routes.n > OVERLAY_PREFIXES_MAX)
 		r = error_set(err, E2BIG, "more than %d routes", OVERLAY_PREFIXES_MAX);
 	for (size_t i = 0; r >= 0 && i < s->routes.n; i++) {
+		/* Balancers forward slices of ports; the kernel has no such routes. */
+		if (endpoint_route_is_slice(&s->routes.v[i]))
+			continue;
 		r = prefix_parse(s->routes.v[i].prefix, &prefixes[out->n_prefixes], err);
 		if (r >= 0 && (prefixes[out->n_prefixes].len > 0 || !f->c.own_defaults))
 			out->n_prefixes++;

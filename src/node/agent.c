@@ -173,8 +173,12 @@ static const struct api_meta *endpoint_meta(const struct agent *a, const char *n
 	return ep ? ep : kube_cache_get_bad(a->endpoints, NULL, name);
 }
 
-/* Returns true if a request is under way. */
-static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst) {
+/*
+ * Returns true if a request is under way. CURRENT: the container's network is as INST says. Before that the container
+ * may still use a slice of ports that INST has no more, so the slice stays in the Endpoint. When it is gone from there,
+ * the controller gives it to another instance.
+ */
+static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst, bool current) {
 	char name[DESIRED_NAME_MAX];
 	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(instance_id(inst), name));
 	struct endpoint *want;
@@ -184,7 +188,8 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 	want = desired_endpoint(inst, a->c.host, a->c.vtep);
 	if (!want)
 		abort();
-	if (now && api_equal(&api_desc_endpoint_spec, now->spec, want->spec)) {
+	if (now && (api_equal(&api_desc_endpoint_spec, now->spec, want->spec) ||
+	            (!current && desired_endpoint_loses_slice(now, want)))) {
 		api_free(&api_kind_endpoint, want);
 		return false;
 	}
@@ -307,7 +312,7 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 		return write_status(a, key, inst, "Failed", false, reason, err.msg);
 	if (!s || s->phase == GUEST_PENDING)
 		return false;
-	if (s->connected && ensure_endpoint(a, key, inst))
+	if (s->connected && ensure_endpoint(a, key, inst, s->current))
 		return true;
 	return write_status(a, key, inst, guest_phase_name(s->phase), s->phase == GUEST_RUNNING, s->reason, s->message);
 }

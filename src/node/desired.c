@@ -23,6 +23,25 @@ static bool put_route(struct endpoint_spec *s, const char *prefix) {
 	return s->routes.v[s->routes.n++].prefix != NULL;
 }
 
+/* The public IPv4 of ST: an address of its own, or slices of the ports of shared ones. S has room for them. */
+static bool put_ipv4(struct endpoint_spec *s, enum instance_ipv4 how, const struct instance_status *st) {
+	char prefix[PREFIX_STR_MAX];
+
+	if (how == INSTANCE_IPV4_DEDICATED && st->public_ipv4 && *st->public_ipv4) {
+		snprintf(prefix, sizeof(prefix), "%s/32", st->public_ipv4);
+		return put_route(s, prefix);
+	}
+	for (size_t i = 0; how == INSTANCE_IPV4_SHARED && i < st->port_slices.n; i++) {
+		const struct instance_slice *slice = &st->port_slices.v[i];
+		snprintf(prefix, sizeof(prefix), "%s/32", slice->address);
+		s->routes.v[s->routes.n].first_port = slice->first_port;
+		s->routes.v[s->routes.n].last_port = slice->last_port;
+		if (!put_route(s, prefix))
+			return false;
+	}
+	return true;
+}
+
 struct endpoint *desired_endpoint(const struct instance *inst, const char *host, const char *vtep) {
 	char name[DESIRED_NAME_MAX];
 	struct endpoint *ep = api_new(&api_kind_endpoint);
@@ -39,7 +58,7 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 	s->vtep = strdup(vtep);
 	s->ip = strdup(inst->status->overlay_address);
 	s->mac = strdup(inst->status->mac);
-	s->routes.v = calloc(2, sizeof(*s->routes.v));
+	s->routes.v = calloc(3 + inst->status->port_slices.n, sizeof(*s->routes.v));
 	s->owner = calloc(1, sizeof(*s->owner));
 	bool ok = ep->meta.name && s->host && s->vtep && s->ip && s->mac && s->routes.v && s->owner;
 	if (ok) {
@@ -48,13 +67,30 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 		s->owner->name = strdup(inst->meta.name);
 		s->owner->uid = strdup(instance_id(inst));
 		ok = s->owner->kind && s->owner->ns && s->owner->name && s->owner->uid &&
-		     put_route(s, inst->status->prefix) && put_route(s, inst->status->delegated_prefix);
+		     put_route(s, inst->status->prefix) && put_route(s, inst->status->delegated_prefix) &&
+		     put_ipv4(s, instance_ipv4(inst->spec), inst->status);
 	}
 	if (!ok) {
 		api_free(&api_kind_endpoint, ep);
 		return NULL;
 	}
 	return ep;
+}
+
+static bool has_route(const struct endpoint *ep, const struct endpoint_route *r) {
+	const struct endpoint_spec *s = ep->spec;
+
+	for (size_t i = 0; i < s->routes.n; i++)
+		if (api_equal(&api_desc_endpoint_route, &s->routes.v[i], r))
+			return true;
+	return false;
+}
+
+bool desired_endpoint_loses_slice(const struct endpoint *now, const struct endpoint *want) {
+	for (size_t i = 0; i < now->spec->routes.n; i++)
+		if (endpoint_route_is_slice(&now->spec->routes.v[i]) && !has_route(want, &now->spec->routes.v[i]))
+			return true;
+	return false;
 }
 
 struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,

@@ -13,6 +13,9 @@ struct endpoint *desired_endpoint(const struct instance *inst, const char *host,
 const char *desired_endpoint_id(const char *name);
 const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_MAX]);
 
+/* True if NOW has a slice of ports that WANT doesn't have. */
+bool desired_endpoint_loses_slice(const struct endpoint *now, const struct endpoint *want);
+
 /*
  * A copy of INST with the agent's part of the status: PHASE, restarts increased by RESTARTS, Ready. The caller frees it
  * with api_free(). NULL without memory.

@@ -75,6 +75,8 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 	i->asked = false;
 	guest_tell_untold(i);
 	if (!same) {
+		i->specs++;
+		i->state.current = false;
 		i->stop_sent = false;
 		guest_wake(i, 0);
 	}

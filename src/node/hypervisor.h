@@ -34,6 +34,7 @@ struct guest_state {
 	char reason[32];   /* one word in CamelCase */
 	char message[400]; /* a sentence */
 	bool connected;    /* its network exists, so its Endpoint may be announced */
+	bool current;      /* and is as the last hypervisor_put() says */
 	int64_t restarts;
 };
 

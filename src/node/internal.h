@@ -38,6 +38,7 @@ struct guest {
 	enum want want;        /* unknown: adopted, and nobody has asked for it yet */
 	bool asked;            /* somebody deleted it */
 	struct guest_spec spec;
+	uint64_t specs; /* how often the spec was changed */
 	struct guest_state state;
 	/*
 	 * The last event before anybody has asked for the guest; the receiver of events doesn't know its Instance by

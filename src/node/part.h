@@ -56,7 +56,8 @@ struct guest_result {
 	pid_t pid;       /* a container that was found or started where none was known; 0: there is none */
 	bool started;
 	bool has_vars;     /* what was started has UEFI variables (node/room.h) */
-	bool connected;    /* its network is there */
+	bool connected;    /* its network is there, as the spec says */
+	uint64_t specs;    /* which spec: how often it had been changed */
 	bool network_lost; /* its container is in another network namespace than the one with its name */
 	uint64_t nft_state;
 	bool end;        /* the look only found out why the machine ended */
