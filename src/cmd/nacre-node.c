@@ -29,6 +29,14 @@ static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on th
 static struct metric running = METRIC_GAUGE("nacre_node_guests_running", "Instances whose machine runs.");
 static struct metric restarts =
 	METRIC_COUNTER("nacre_node_guest_restarts_total", "Machines started again after their end.");
+static struct metric ports =
+	METRIC_GAUGE("nacre_node_ports", "Ports of shared addresses that instances on this host have.");
+static struct metric ports_used = METRIC_GAUGE(
+	"nacre_node_ports_used",
+	"Ports that they use, of the protocol that uses most; of an instance with few connections, at most "
+	"so many.");
+static struct metric refused = METRIC_COUNTER("nacre_node_connections_refused_total",
+                                              "Packets of new connections for which no port was free.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static struct metric not_understood =
@@ -88,6 +96,9 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	metric_set(&guests, (int64_t)stats.guests);
 	metric_set(&running, (int64_t)stats.running);
 	metric_set(&restarts, (int64_t)stats.restarts);
+	metric_set(&ports, (int64_t)stats.ports);
+	metric_set(&ports_used, (int64_t)stats.ports_used);
+	metric_set(&refused, (int64_t)stats.refused);
 	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -256,6 +267,9 @@ int main(int argc, char **argv) {
 	metric_register(&guests);
 	metric_register(&running);
 	metric_register(&restarts);
+	metric_register(&ports);
+	metric_register(&ports_used);
+	metric_register(&refused);
 	metric_register(&problems);
 	metric_register(&not_understood);
 	metric_register(&unbounded);

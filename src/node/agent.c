@@ -220,7 +220,13 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 	struct record *rec = record_find(a, instance_id(inst));
 	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
 	int64_t restarts = s ? s->restarts : 0, more = rec ? restarts - rec->restarts_told : 0;
-	struct instance *want = desired_status(inst, phase, more, ready, reason, message);
+	const struct desired_status d = {.phase = phase,
+	                                 .restarts = more,
+	                                 .ready = ready,
+	                                 .reason = reason,
+	                                 .message = message,
+	                                 .ports = s && s->ports.wanted ? &s->ports : NULL};
+	struct instance *want = desired_status(inst, &d);
 
 	if (!want)
 		abort();

@@ -5,10 +5,10 @@
  * The compute agent. It passes what the API says about instances of this host to the hypervisor (node/hypervisor.h),
  * and writes what the hypervisor sees to the API.
  *
- * In an Instance that is bound to this host the agent writes status.phase, restarts and the condition Ready. For each
- * such Instance it owns the Endpoint "i-UID". Everything else is the controller's. When an Instance is deleted, the
- * agent removes its Endpoint and its guest. Then it sets phase to Removed, which tells the controller that
- * everything that the Instance held is free.
+ * In an Instance that is bound to this host the agent writes status.phase, restarts, portSlicesWanted and the
+ * conditions Ready and PortsAvailable. For each such Instance it owns the Endpoint "i-UID". Everything else is the
+ * controller's. When an Instance is deleted, the agent removes its Endpoint and its guest. Then it sets phase to
+ * Removed, which tells the controller that everything that the Instance held is free.
  *
  * While the API is away the agent changes nothing, and what runs goes on running. The same holds for what belongs to an
  * Instance that the agent does not understand, and for its Endpoint. If the agent can't read which instance that is,

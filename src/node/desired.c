@@ -93,19 +93,27 @@ bool desired_endpoint_loses_slice(const struct endpoint *now, const struct endpo
 	return false;
 }
 
-struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
-                                const char *reason, const char *message) {
+struct instance *desired_status(const struct instance *inst, const struct desired_status *d) {
 	struct instance *n = api_copy_with_status(&api_kind_instance, inst);
 
 	if (!n)
 		return NULL;
 	struct instance_status *st = n->status;
-	if (string_set(&st->phase, phase) < 0)
+	uint64_t now = now_realtime_us();
+	if (string_set(&st->phase, d->phase) < 0)
 		goto failed;
-	if (restarts)
-		st->restarts = API_I64((st->restarts.set ? st->restarts.v : 0) + restarts);
-	if (api_condition_set(&st->conditions.v, &st->conditions.n, "Ready", ready ? "True" : "False", reason, message,
-	                      n->meta.generation.v, now_realtime_us()) < 0)
+	if (d->restarts)
+		st->restarts = API_I64((st->restarts.set ? st->restarts.v : 0) + d->restarts);
+	if (api_condition_set(&st->conditions.v, &st->conditions.n, "Ready", d->ready ? "True" : "False", d->reason,
+	                      d->message, n->meta.generation.v, now) < 0)
+		goto failed;
+	if (!d->ports)
+		return n;
+	st->port_slices_wanted = API_I64(d->ports->wanted);
+	bool out = d->ports->exhausted;
+	if (api_condition_set(&st->conditions.v, &st->conditions.n, "PortsAvailable", out ? "False" : "True",
+	                      out ? "PortsExhausted" : "Available", out ? d->ports->message : "", n->meta.generation.v,
+	                      now) < 0)
 		goto failed;
 	return n;
 failed:

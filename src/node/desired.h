@@ -5,6 +5,7 @@
 
 #include "api/endpoint.h"
 #include "api/instance.h"
+#include "node/hypervisor.h"
 
 /* The Endpoint of INST, named by desired_endpoint_name(). The caller frees it with api_free(). NULL without memory. */
 struct endpoint *desired_endpoint(const struct instance *inst, const char *host, const char *vtep) _must_use_;
@@ -16,9 +17,15 @@ const char *desired_endpoint_name(const char *id, char out[static DESIRED_NAME_M
 /* True if NOW has a slice of ports that WANT doesn't have. */
 bool desired_endpoint_loses_slice(const struct endpoint *now, const struct endpoint *want);
 
+struct desired_status {
+	const char *phase;
+	int64_t restarts; /* in addition to those in the status */
+	bool ready;
+	const char *reason, *message;    /* of Ready */
+	const struct guest_ports *ports; /* NULL: nothing is said about them */
+};
+
 /*
- * A copy of INST with the agent's part of the status: PHASE, restarts increased by RESTARTS, Ready. The caller frees it
- * with api_free(). NULL without memory.
+ * A copy of INST with the agent's part of the status. The caller frees it with api_free(). NULL without memory.
  */
-struct instance *desired_status(const struct instance *inst, const char *phase, int64_t restarts, bool ready,
-                                const char *reason, const char *message) _must_use_;
+struct instance *desired_status(const struct instance *inst, const struct desired_status *d) _must_use_;

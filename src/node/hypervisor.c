@@ -120,9 +120,13 @@ unsigned hypervisor_missing_controllers(const struct hypervisor *h) {
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) {
 	struct guest *i;
 
-	*ret = (struct hypervisor_stats){.restarts = h->restarts};
+	*ret = (struct hypervisor_stats){.restarts = h->restarts, .refused = h->refused};
 	RB_FOREACH (i, guests, (struct guests *)&h->all) {
 		ret->guests++;
+		if (i->spec.net.ipv4 == INSTNET_SHARED) {
+			ret->ports += i->ports.total;
+			ret->ports_used += i->ports.last.used;
+		}
 		ret->running += i->state.phase >= GUEST_RUNNING && i->state.phase <= GUEST_STOPPING;
 	}
 }
@@ -288,6 +292,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 		r = hypervisor_adopt(h, err);
 	if (r < 0)
 		return r;
+	slices_watch(h, PORTS_LOOK_S * USEC_PER_SEC);
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -307,6 +312,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	}
 	round_free(h);
 	host_events_stop(h);
+	sd_event_source_disable_unref(h->slices_timer);
 	cgroups_free(h->cgroups);
 	removed_free(h->removed);
 	safe_close(h->lock);

@@ -29,12 +29,20 @@ enum guest_phase {
 	GUEST_FAILED,
 };
 
+/* What is known about its slices of ports (node/ports.h). */
+struct guest_ports {
+	int64_t wanted; /* slices that it should have; 0: nothing is known yet */
+	bool exhausted;
+	char message[400]; /* a sentence; only if it is exhausted */
+};
+
 struct guest_state {
 	enum guest_phase phase;
 	char reason[32];   /* one word in CamelCase */
 	char message[400]; /* a sentence */
 	bool connected;    /* its network exists, so its Endpoint may be announced */
 	bool current;      /* and is as the last hypervisor_put() says */
+	struct guest_ports ports;
 	int64_t restarts;
 };
 
@@ -113,7 +121,9 @@ const struct guest_state *hypervisor_state(const struct hypervisor *h, const cha
 
 struct hypervisor_stats {
 	size_t guests, running;
-	uint64_t restarts; /* since this process began */
+	uint64_t restarts;          /* since this process began */
+	uint64_t ports, ports_used; /* of slices of all guests */
+	uint64_t refused;           /* connections for which no port was free, since this process began */
 };
 /* Decided once, by the option or the probe. *RET_WHY_NOT is "" before that, and if there was no need to probe. */
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);

@@ -10,6 +10,7 @@
  *   guest_process.c  watches, stops and kills the first process of a container; hears nacre-vm
  *   guest_state.c    what is reported about a guest: its state, its events, why it ended
  *   host_events.c    what happens behind the agent's back: devices that go, files that grow
+ *   slices.c         how much guests use their slices of ports, and what follows (node/ports.h)
  *   sweep.c          removes what is left of instances that are gone
  */
 
@@ -17,6 +18,7 @@
 #include "base/tree.h"
 #include "node/hypervisor.h"
 #include "node/part.h"
+#include "node/ports.h"
 #include "node/vmclient.h"
 
 #define LOOK_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 20) /* after everything else in the loop */
@@ -40,6 +42,7 @@ struct guest {
 	struct guest_spec spec;
 	uint64_t specs; /* how often the spec was changed */
 	struct guest_state state;
+	struct ports ports;
 	/*
 	 * The last event before anybody has asked for the guest; the receiver of events doesn't know its Instance by
 	 * then.
@@ -110,6 +113,9 @@ struct hypervisor {
 	struct nl *links; /* notifications of devices in `public` */
 	sd_event_source *links_io;
 	sd_event_source *room_timer;
+	sd_event_source *slices_timer;
+	char slices_after[37]; /* the next look at slices is at guests with a greater uid */
+	uint64_t refused;      /* connections for which there was no port */
 };
 
 /* hypervisor.c */
@@ -156,3 +162,6 @@ void guest_note_end(struct guest *i, const struct vm_status *end);
 /* host_events.c */
 int host_events_start(struct hypervisor *h, struct error *err) _must_use_;
 void host_events_stop(struct hypervisor *h);
+
+/* slices.c: looks at the guests' use of ports after DELAY_US microseconds, and then again and again. */
+void slices_watch(struct hypervisor *h, uint64_t delay_us);

@@ -99,6 +99,7 @@ struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret)
 	                           .pid = i->pid,
 	                           .asked = i->asked,
 	                           .spec = &i->spec,
+	                           .open_slices = i->ports.open_slices,
 	                           .ret = ret};
 }
 

@@ -74,6 +74,7 @@ struct guest_look {
 	bool may_start;
 	bool asked;                    /* parts_remove(): somebody deleted it */
 	const struct guest_spec *spec; /* parts_ensure() and parts_start() */
+	size_t open_slices;            /* node/instnet.h */
 	struct guest_result *ret;
 
 	/* The machine and the container that will be started; `configure` fills them in. */

@@ -69,6 +69,7 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	const struct instnet_config c = {.prefix = l->host->prefix,
 	                                 .id = l->id,
 	                                 .spec = &l->spec->net,
+	                                 .open_slices = l->open_slices,
 	                                 .uid = l->user,
 	                                 .mtu = (uint32_t)l->spec->vm.mtu};
 	char netns[NETNS_PATH_MAX];

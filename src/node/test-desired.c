@@ -57,7 +57,35 @@ static void routes(void **state) {
 	api_free(&api_kind_endpoint, one);
 }
 
+static const struct api_condition *ports_condition(const struct instance *i) {
+	return api_condition_find(i->status->conditions.v, i->status->conditions.n, "PortsAvailable");
+}
+
+static void status_of_ports(void **state) {
+	(void)state;
+	struct instance *inst = instance(SHARED(SLICE(1024, 1535)));
+	struct guest_ports ports = {.wanted = 1};
+	struct desired_status d = {.phase = "Running", .ready = true, .reason = "Running", .message = ""};
+	struct instance *without = desired_status(inst, &d);
+	assert_null(ports_condition(without));
+	assert_false(without->status->port_slices_wanted.set);
+	d.ports = &ports;
+	struct instance *well = desired_status(inst, &d);
+	assert_string_equal(ports_condition(well)->status, "True");
+	assert_int_equal(well->status->port_slices_wanted.v, 1);
+	ports = (struct guest_ports){.wanted = 2, .exhausted = true, .message = "none is free"};
+	struct instance *out = desired_status(well, &d);
+	assert_string_equal(ports_condition(out)->status, "False");
+	assert_string_equal(ports_condition(out)->reason, "PortsExhausted");
+	assert_string_equal(ports_condition(out)->message, "none is free");
+	assert_int_equal(out->status->port_slices_wanted.v, 2);
+	api_free(&api_kind_instance, out);
+	api_free(&api_kind_instance, well);
+	api_free(&api_kind_instance, without);
+	api_free(&api_kind_instance, inst);
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(routes)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(routes), cmocka_unit_test(status_of_ports)};
 	return cmocka_run_group_tests_name("desired", tests, NULL, NULL);
 }

@@ -59,6 +59,13 @@ class Slices:
         except BlockingIOError:
             return found
 
+    def ports_condition(self):
+        return next((c for c in self.status()["conditions"] if c["type"] == "PortsAvailable"), {})
+
+    def metric(self, name):
+        text = run("curl", "-s", "--unix-socket", f"{self.cloud.dir}/node.sock", "http://localhost/metrics")
+        return int(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
+
 
 @pytest.fixture
 def slices(cloud):
@@ -103,3 +110,23 @@ def test_an_agent_that_cannot_change_the_container_withdraws_nothing(cloud, slic
     finally:
         run("umount", path)
     until("the second is withdrawn", lambda: slices.is_announced(FIRST), 60)
+
+
+def test_a_busy_instance_asks_for_more_and_says_so(cloud, slices):
+    slices.give(FIRST)
+    until("it has one", lambda: slices.status().get("portSlicesWanted") == 1)
+    assert slices.ports_condition()["status"] == "True"
+    until("the metrics say so", lambda: slices.metric("nacre_node_ports") == 64)
+    slices.use(range(5000, 5055))
+    until("it wants two", lambda: slices.status()["portSlicesWanted"] == 2)
+    assert slices.ports_condition()["status"] == "True"
+    until("the metrics say so", lambda: slices.metric("nacre_node_ports_used") >= 50)
+    slices.use(range(5060, 5100))
+    until("it says that it has no more ports", lambda: slices.ports_condition()["status"] == "False")
+    assert f"slice {ADDRESS}:1024-1087" in slices.ports_condition()["message"]
+    assert "PortsExhausted" in [reason for reason, _ in cloud.events("off")]
+    until("the metrics say so", lambda: slices.metric("nacre_node_connections_refused_total") > 20)
+    version = cloud.instance("off")["metadata"]["resourceVersion"]
+    slices.use(range(5100, 5200))
+    time.sleep(6)  # a look
+    assert cloud.instance("off")["metadata"]["resourceVersion"] == version, "no write without news"
