@@ -9,6 +9,7 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "vm/bucket.h"
 
 #define ND_ROUTER_SOLICIT 133
 #define ND_ROUTER_ADVERT  134
@@ -23,8 +24,7 @@ struct ra {
 	struct ra_config config;
 	sd_event *loop; /* borrowed */
 	sd_event_source *io, *timer;
-	unsigned tokens;
-	uint64_t refilled_ns;
+	struct bucket answers;
 };
 
 static uint8_t *put_u32(uint8_t *p, uint32_t v) {
@@ -84,16 +84,6 @@ static int send_advert(struct ra *ra) {
 	return 0;
 }
 
-static bool take_token(struct ra *ra) {
-	uint64_t now = now_monotonic_ns(), gained = (now - ra->refilled_ns) / REFILL_NS;
-
-	if (gained) {
-		ra->tokens = (unsigned)MIN(ra->tokens + gained, (uint64_t)RA_BURST);
-		ra->refilled_ns += gained * REFILL_NS;
-	}
-	return ra->tokens ? ra->tokens--, true : false;
-}
-
 static int ra_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)revents;
@@ -120,7 +110,8 @@ static int ra_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c))
 		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)
 			memcpy(&hop_limit, CMSG_DATA(c), sizeof(hop_limit));
-	if (ra_solicitation_valid(msg, (size_t)n, &from.sin6_addr, hop_limit) && take_token(ra))
+	if (ra_solicitation_valid(msg, (size_t)n, &from.sin6_addr, hop_limit) &&
+	    bucket_take(&ra->answers, now_monotonic_ns()))
 		(void)!send_advert(ra);
 	return 0;
 }
@@ -181,8 +172,8 @@ int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *conf
 		safe_close(fd);
 		return error_oom(err);
 	}
-	*ra = (struct ra){.fd = fd, .config = *config, .loop = loop, .tokens = RA_BURST};
-	ra->refilled_ns = now_monotonic_ns();
+	*ra = (struct ra){.fd = fd, .config = *config, .loop = loop};
+	ra->answers = bucket_new(RA_BURST, REFILL_NS, now_monotonic_ns());
 	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, ra_on_io, ra);
 	if (r >= 0)
 		r = loop_timer(loop, &ra->timer, 0, ra_on_timer, ra);
