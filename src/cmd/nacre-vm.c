@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * nacre-vm: the first process of an instance's container. It runs the machine that CONFIG describes, announces its
- * prefix, and serves control and console. When the machine has ended, it writes the reason to exit.json and ends.
- * nacre-node passes it all descriptors already open (vm/fds.h). SIGTERM presses the machine's power button.
+ * nacre-vm: the first process of an instance's container. It runs the machine that CONFIG describes, tells the
+ * guest its addresses, and serves control and console. When the machine has ended, it writes the reason to exit.json
+ * and ends. nacre-node passes it all descriptors already open (vm/fds.h). SIGTERM presses the machine's power button.
  */
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <net/if.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,13 +24,13 @@
 #include "vm/fds.h"
 #include "vm/filter.h"
 #include "vm/machine.h"
-#include "vm/ra.h"
+#include "vm/responders.h"
 
 struct vm {
 	sd_event *loop;
 	struct machine *machine;
 	struct control *control;
-	struct ra *ra;
+	struct responders *responders;
 };
 
 static void on_changed(void *userdata) {
@@ -110,26 +108,6 @@ static int drop_capabilities(struct error *err) {
 	return 0;
 }
 
-/* Reads the MAC of an interface in the namespace of the socket FD. */
-static int interface_mac(int fd, const char *ifname, struct mac *ret, struct error *err) {
-	struct ifreq ifr = {0};
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
-	if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
-		return error_errno(err, errno, "MAC of interface `%s`", ifname);
-	memcpy(ret->bytes, ifr.ifr_hwaddr.sa_data, 6);
-	return 0;
-}
-
-static int start_ra(struct vm *vm, const struct vm_config *c, struct vm_fds *fds, struct error *err) {
-	struct ra_config ra = {.prefix = c->prefix, .mtu = (uint32_t)c->mtu};
-
-	if (!c->prefix.addr.family)
-		return 0;
-	int r = interface_mac(fds->fd[VM_FD_RA], c->tap, &ra.mac, err);
-	return r < 0 ? r : ra_new(&vm->ra, vm->loop, TAKE_FD(fds->fd[VM_FD_RA]), &ra, err);
-}
-
 static int nacre_vm_run(struct vm *vm, const char *config_path, struct vm_fds *fds, struct error *err) {
 	static const struct machine_ops machine_ops = {.changed = on_changed, .ended = on_ended};
 	static const struct control_ops control_ops = {.status = nacre_vm_print_status, .command = on_command};
@@ -146,9 +124,9 @@ static int nacre_vm_run(struct vm *vm, const char *config_path, struct vm_fds *f
 	if ((c.tap[0] != 0) != (fds->fd[VM_FD_TAP] >= 0))
 		return error_set(err, EBADF, "the configuration and the given descriptors do not agree on a tap");
 	r = make_loop(vm, err);
-	/* The guest may ask for a router as soon as it runs. */
+	/* The guest may ask as soon as it runs. */
 	if (r >= 0)
-		r = start_ra(vm, &c, fds, err);
+		r = responders_new(&vm->responders, vm->loop, &c, fds, err);
 	if (r >= 0)
 		r = machine_new(&vm->machine, vm->loop, &c, TAKE_FD(fds->fd[VM_FD_TAP]),
 		                TAKE_FD(fds->fd[VM_FD_CONSOLE]), &machine_ops, vm, err);
@@ -209,7 +187,7 @@ int main(int argc, char **argv) {
 	int status = r < 0 || machine_status(vm.machine)->end > VM_END_STOPPED;
 	control_free(vm.control);
 	machine_free(vm.machine);
-	ra_free(vm.ra);
+	responders_free(vm.responders);
 	sd_event_unref(vm.loop);
 	return status;
 }

@@ -9,10 +9,26 @@ static const char *const jt_words_vm_accel[] = {"tcg", "kvm", NULL};
 static const char *const jt_words_vm_boot[] = {"kernel", "bios", "uefi", NULL};
 static const char *const jt_words_vm_format[] = {"raw", "qcow2", NULL};
 
+JT_DEFINE(vm_dns, VM_DNS_FIELDS)
+JT_DEFINE(vm_search, VM_SEARCH_FIELDS)
 JT_DEFINE(vm_config, VM_CONFIG_FIELDS)
 
 void vm_config_init(struct vm_config *c) {
 	jt_init(&jt_vm_config, c);
+}
+
+static int vm_config_check_names(const struct vm_config *c, struct error *err) {
+	if (c->hostname[0] && !dnsname_valid(c->hostname))
+		return error_set(err, EINVAL, "hostname: must be a DNS name");
+	if (c->domain[0] && !dnsname_valid(c->domain))
+		return error_set(err, EINVAL, "domain: must be a DNS name");
+	for (size_t i = 0; i < c->n_search; i++)
+		if (!dnsname_valid(c->search[i].domain))
+			return error_set(err, EINVAL, "search: `%s` must be a DNS name", c->search[i].domain);
+	for (size_t i = 0; i < c->n_dns; i++)
+		if (!c->dns[i].address.family)
+			return error_set(err, EINVAL, "dns: an address is missing");
+	return 0;
 }
 
 /* The rules between the fields of an object. */
@@ -43,7 +59,11 @@ static int vm_config_check(const struct vm_config *c, struct error *err) {
 		return error_set(err, EINVAL, "prefix: must be an IPv6 /64");
 	if (c->prefix.addr.family && !c->tap[0])
 		return error_set(err, EINVAL, "prefix: needs a tap to be announced on");
-	return 0;
+	if (c->ipv4.family != c->ipv4_router.family || (c->ipv4.family && c->ipv4.family != AF_INET))
+		return error_set(err, EINVAL, "ipv4, ipv4Router: must be IPv4 addresses and given together");
+	if (c->ipv4.family && !c->tap[0])
+		return error_set(err, EINVAL, "ipv4: needs a tap");
+	return vm_config_check_names(c, err);
 }
 
 int vm_config_parse(const char *text, size_t len, struct vm_config *ret, struct error *err) {

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/jsontable.h"
+#include "vm/dnsname.h"
 
 /* The limit of each file that nacre-vm itself writes (log and exit.json), in bytes. */
 #define VM_OWN_FILE_MAX ((uint64_t)1 << 20)
@@ -19,6 +20,8 @@
 #define VM_PATH_MAX    255
 #define VM_NAME_MAX    127 /* namespace/name, at most 63 each */
 #define VM_CMDLINE_MAX 2000
+#define VM_DNS_MAX     8
+#define VM_SEARCH_MAX  6
 #define VM_CONFIG_MAX  16384 /* bytes of config.json */
 
 enum vm_accel { VM_ACCEL_TCG, VM_ACCEL_KVM };
@@ -26,6 +29,11 @@ enum vm_boot { VM_BOOT_KERNEL, VM_BOOT_BIOS, VM_BOOT_UEFI };
 enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 
 /* clang-format off */
+#define VM_DNS_FIELDS(F, T) \
+	F(T, addr, address, "address")
+#define VM_SEARCH_FIELDS(F, T) \
+	F(T, text, domain, "domain", DNSNAME_MAX)
+
 #define VM_CONFIG_FIELDS(F, T) \
 	F(T, text, name, "name", VM_NAME_MAX) \
 	F(T, text, uuid, "uuid", 36) \
@@ -45,13 +53,22 @@ enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 	F(T, text, tap, "tap", 15) \
 	F(T, prefix, prefix, "prefix") /* announced on the tap, /64; family 0 = no announcements */ \
 	F(T, i64, mtu, "mtu", 1280, 65535, 1500) \
+	F(T, addr, ipv4, "ipv4")                /* given to the guest by DHCPv4; family 0 = it has no IPv4 */ \
+	F(T, addr, ipv4_router, "ipv4Router")   /* an address of the tap: the guest's router and DHCPv4 server */ \
+	F(T, i64, lease_s, "leaseSeconds", 4, INT32_MAX, 3600) \
+	F(T, text, hostname, "hostname", 63)    /* these are told to the guest; each may be empty */ \
+	F(T, text, domain, "domain", DNSNAME_MAX) \
+	F(T, list, search, "search", vm_search, VM_SEARCH_MAX) \
+	F(T, list, dns, "dns", vm_dns, VM_DNS_MAX) /* resolvers, of both families */ \
 	F(T, i64, uid, "uid", 0, INT32_MAX, 0) /* QEMU runs as these; 0 = as the caller */ \
 	F(T, i64, gid, "gid", 0, INT32_MAX, 0) \
 	F(T, i64, grace_s, "graceSeconds", 0, 3600, 30) /* seconds from the power button until nacre-vm ends the machine */
 /* clang-format on */
+JT_DECLARE(vm_dns, VM_DNS_FIELDS)
+JT_DECLARE(vm_search, VM_SEARCH_FIELDS)
 JT_DECLARE(vm_config, VM_CONFIG_FIELDS)
 
-/* Fills in the defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, 30 s of grace; everything else is empty. */
+/* Fills in the defaults: 1 vCPU, 256 MiB, TCG, MTU 1500, leases of an hour, 30 s of grace; everything else is empty. */
 void vm_config_init(struct vm_config *c);
 
 /*

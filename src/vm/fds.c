@@ -9,9 +9,9 @@
 #include "base/listen.h"
 #include "base/util.h"
 #include "vm/qemu.h"
-#include "vm/ra.h"
+#include "vm/responders.h"
 
-static const char *const names[VM_FDS] = {"control", "console", "end", "tap", "ra"};
+static const char *const names[VM_FDS] = {"control", "console", "end", "tap", "ra", "dhcp4"};
 _Static_assert(VM_FDS_FIRST == SD_LISTEN_FDS_START, "the same first descriptor as in sd_listen_fds(3)");
 
 void vm_fds_close(struct vm_fds *fds) {
@@ -47,7 +47,7 @@ int vm_fds_open(const char *dir, const char *tap, struct vm_fds *ret, struct err
 	if (tap) {
 		r = qemu_open_tap(tap, &f.fd[VM_FD_TAP], err);
 		if (r >= 0)
-			r = ra_open(tap, &f.fd[VM_FD_RA], err);
+			r = responders_open(tap, &f, err);
 		if (r < 0)
 			return r;
 	}

@@ -15,6 +15,7 @@ enum vm_fd {
 	VM_FD_END,     /* exit.json: empty, and written once */
 	VM_FD_TAP,     /* vm/qemu.h */
 	VM_FD_RA,      /* vm/ra.h */
+	VM_FD_DHCP4,   /* vm/dhcp4.h */
 	VM_FDS,
 };
 
@@ -25,17 +26,18 @@ struct vm_fds {
 	int fd[VM_FDS]; /* -1: none */
 };
 
-#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1}})
+#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1, -1}})
 
 /*
  * Opens DIR/control.sock, DIR/console.sock and DIR/exit.json. With TAP it also opens the tap of that name in this
- * network namespace, and a socket for router advertisements on it (needs CAP_NET_ADMIN and CAP_NET_RAW).
+ * network namespace, and the sockets of vm/responders.h on it (needs CAP_NET_ADMIN, CAP_NET_RAW and
+ * CAP_NET_BIND_SERVICE).
  */
 int vm_fds_open(const char *dir, const char *tap, struct vm_fds *ret, struct error *err) _must_use_;
 void vm_fds_close(struct vm_fds *fds);
 
 struct vm_fds_env {
-	char pid[32], fds[32], names[64];
+	char pid[32], fds[32], names[128];
 };
 /*
  * To be called before exec: moves the descriptors to their numbers, replacing whatever is open there (up to

@@ -13,6 +13,8 @@ static struct error error;
 
 #define HEAD "{\"name\":\"t/web\",\"uuid\":\"0b5ac4a8-4b0e-4c35-9c3d-000000000001\","
 
+#define NIC "\"tap\":\"t\",\"mac\":\"02:00:00:00:00:05\""
+
 static int parse(const char *json, struct vm_config *c) {
 	memset(&error, 0, sizeof(error));
 	return vm_config_parse(json, strlen(json), c, &error);
@@ -24,7 +26,9 @@ static void config_round_trip(void **state) {
 		"\"vcpus\":2,\"memoryMiB\":512,\"accel\":\"kvm\",\"boot\":\"uefi\",\"disk\":\"/instance/disk.qcow2\","
 		"\"image\":\"/image/disk\",\"imageFormat\":\"qcow2\",\"firmware\":\"/fw\",\"firmwareVars\":\"/vars\","
 		"\"mac\":\"02:00:00:00:00:05\",\"tap\":\"tap\",\"prefix\":\"2001:db8:1::/"
-		"64\",\"mtu\":1500,\"uid\":200001,"
+		"64\",\"mtu\":1500,\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\",\"leaseSeconds\":600,"
+		"\"hostname\":\"web\",\"domain\":\"a.example\",\"search\":[{\"domain\":\"b.example\"}],"
+		"\"dns\":[{\"address\":\"9.9.9.9\"},{\"address\":\"2620:fe::fe\"}],\"uid\":200001,"
 		"\"gid\":200001,\"graceSeconds\":10}";
 	_buf_free_ struct buf out = {0};
 	struct vm_config c, again;
@@ -55,6 +59,14 @@ static void config_rejects(void **state) {
 		{"\"kernel\":\"/k\",\"prefix\":\"2001:db8:1::/64\"}", "prefix: needs a tap"},
 		{"\"kernel\":\"/k\",\"tap\":\"t\",\"mac\":\"02:00:00:00:00:05\",\"prefix\":\"2001:db8::/60\"}",
 	         "an IPv6 /64"},
+		{"\"kernel\":\"/k\"," NIC ",\"ipv4\":\"192.0.0.2\"}", "ipv4, ipv4Router"},
+		{"\"kernel\":\"/k\"," NIC ",\"ipv4Router\":\"169.254.0.1\"}", "ipv4, ipv4Router"},
+		{"\"kernel\":\"/k\"," NIC ",\"ipv4\":\"fe80::1\",\"ipv4Router\":\"fe80::2\"}", "ipv4, ipv4Router"},
+		{"\"kernel\":\"/k\",\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\"}", "ipv4: needs a tap"},
+		{"\"kernel\":\"/k\",\"hostname\":\"a b\"}", "hostname"},
+		{"\"kernel\":\"/k\",\"domain\":\"a..b\"}", "domain"},
+		{"\"kernel\":\"/k\",\"search\":[{\"domain\":\"a.\"}]}", "search: `a.`"},
+		{"\"kernel\":\"/k\",\"dns\":[{}]}", "dns"},
 		{"\"boot\":\"uefi\",\"disk\":\"/d\",\"image\":\"/i\"}", "firmware"},
 		{"\"boot\":\"bios\"}", "disk"},
 		{"\"boot\":\"bios\",\"disk\":\"/d\"}", "disk, image"},
