@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real clients at the port of a running instance: the test takes the tap from QEMU and puts a namespace in its place, so
+agent, container, rules and nacre-vm are the real ones."""
+
+import ctypes
+import fcntl
+import ipaddress
+import os
+import select
+import signal
+import struct
+import threading
+
+import guestclients
+import pytest
+from nodelib import cloud, images, inside, open_tap, run, until  # noqa: F401 (two are fixtures)
+
+QEMU = "qemu-system-x86_64"
+SYS_PIDFD_GETFD = 438
+TUNGETVNETHDRSZ, TUNSETVNETHDRSZ = 0x800454D7, 0x400454D8
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def take_tap(qemu):
+    """A descriptor of the tap that the process QEMU has open."""
+    (fd,) = [int(n) for n in os.listdir(f"/proc/{qemu}/fd") if os.readlink(f"/proc/{qemu}/fd/{n}") == "/dev/net/tun"]
+    process = os.pidfd_open(qemu)
+    try:
+        taken = libc.syscall(SYS_PIDFD_GETFD, process, fd, 0)
+        assert taken >= 0, os.strerror(ctypes.get_errno())
+        return taken
+    finally:
+        os.close(process)
+
+
+class Port:
+    """A namespace in the place of a guest, whose QEMU is stopped. Its eth0 is a tap with the guest's MAC."""
+
+    def __init__(self, cloud, guest):
+        self.cloud, self.guest, self.netns = cloud, guest, f"{cloud.prefix}guest"
+        (self.qemu,) = until("QEMU runs", lambda: guest.pids(QEMU))
+        os.kill(self.qemu, signal.SIGSTOP)
+        self.outer = take_tap(self.qemu)
+        run("ip", "netns", "add", self.netns)
+        self.inner = inside(self.netns, lambda: open_tap("eth0"))
+        size = fcntl.ioctl(self.outer, TUNGETVNETHDRSZ, struct.pack("i", 0))
+        fcntl.ioctl(self.inner, TUNSETVNETHDRSZ, size)
+        run("ip", "-n", self.netns, "link", "set", "eth0", "address", guest.mac, "up")
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.carry)
+        self.thread.start()
+
+    def carry(self):
+        other = {self.outer: self.inner, self.inner: self.outer}
+        while not self.ended.is_set():
+            for fd in select.select(list(other), [], [], 0.1)[0]:
+                try:
+                    os.write(other[fd], os.read(fd, 65536 + 12))
+                except (BlockingIOError, OSError):  # taken by QEMU before it stopped, or the interface is down
+                    continue
+
+    def client(self, *argv, files=()):
+        return guestclients.running(self.netns, self.cloud.dir, *argv, files=files)
+
+    def close(self):
+        self.ended.set()
+        self.thread.join()
+        os.close(self.inner)
+        os.close(self.outer)
+        os.kill(self.qemu, signal.SIGCONT)
+        run("ip", "netns", "del", self.netns)
+
+
+@pytest.fixture
+def port(cloud):
+    cloud.create("port", "lab")
+    p = Port(cloud, cloud.wait("port", "Running"))
+    try:
+        yield p
+    finally:
+        p.close()
+        cloud.delete("port")
+
+
+NETWORK = """[Match]
+Name=eth0
+[Network]
+DHCP=yes
+IPv6AcceptRA=yes
+"""
+
+
+def test_networkd(port):
+    with port.client("/lib/systemd/systemd-networkd", files=[("/run/systemd/network/eth0.network", NETWORK)]) as c:
+        until("it has a default route", lambda: ("default", "fe80::1") in c.routes("-6"))
+        until("it has an address of the prefix", lambda: any(ipaddress.ip_address(a) in port.guest.net for a, _ in c.addresses("-6")))
