@@ -85,9 +85,10 @@ static int machine_print(const struct guest_look *l, struct buf *text, struct er
 
 static int machine_configure(struct guest_look *l, struct error *err) {
 	_buf_free_ struct buf text = {.max = VM_CONFIG_MAX};
-	const char *slash = strchr(l->vm.name, '/');
+	const char *slash = strchr(l->vm.name, '/'), *name = slash ? slash + 1 : l->vm.name;
 
-	snprintf(l->hostname, sizeof(l->hostname), "%.63s", slash ? slash + 1 : l->vm.name);
+	snprintf(l->hostname, sizeof(l->hostname), "%.63s", name);
+	snprintf(l->vm.hostname, sizeof(l->vm.hostname), "%.*s", (int)MIN(strcspn(name, "."), (size_t)63), name);
 	l->container.dir = l->dir;
 	l->container.hostname = l->hostname;
 	l->container.program = l->host->program;

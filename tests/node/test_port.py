@@ -13,7 +13,7 @@ import threading
 
 import guestclients
 import pytest
-from nodelib import cloud, images, inside, open_tap, run, until  # noqa: F401 (two are fixtures)
+from nodelib import GROUP, cloud, images, inside, open_tap, run, until  # noqa: F401 (two are fixtures)
 
 QEMU = "qemu-system-x86_64"
 SYS_PIDFD_GETFD = 438
@@ -72,9 +72,17 @@ class Port:
         run("ip", "netns", "del", self.netns)
 
 
+ADDRESS, GATEWAY = "203.0.113.7", "169.254.0.1"
+
+
 @pytest.fixture
 def port(cloud):
-    cloud.create("port", "lab")
+    cloud.create("port", "lab", running=False, ipv4="dedicated")
+    cloud.wait("port", "Stopped")
+    status, data = cloud.request("PATCH", f"{GROUP}/namespaces/t/instances/port/status", {"status": {"publicIPv4": ADDRESS}},
+                                 "application/merge-patch+json")
+    assert status == 200, data
+    cloud.patch("port", {"running": True})
     p = Port(cloud, cloud.wait("port", "Running"))
     try:
         yield p
@@ -95,3 +103,22 @@ def test_networkd(port):
     with port.client("/lib/systemd/systemd-networkd", files=[("/run/systemd/network/eth0.network", NETWORK)]) as c:
         until("it has a default route", lambda: ("default", "fe80::1") in c.routes("-6"))
         until("it has an address of the prefix", lambda: any(ipaddress.ip_address(a) in port.guest.net for a, _ in c.addresses("-6")))
+        until("it has a default route", lambda: ("default", GATEWAY) in c.routes())
+        assert c.addresses() == [(ADDRESS, 32)]
+
+
+def has_network(c):
+    until("it has a default route", lambda: ("default", GATEWAY) in c.routes())
+    assert c.addresses() == [(ADDRESS, 32)] and c.mtu() == 1500
+    run("nsenter", f"--net=/run/netns/{c.netns}", "ping", "-c1", "-W20", GATEWAY)
+
+
+def test_dhclient(port):
+    with port.client("dhclient", "-4", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
+        has_network(c)
+        until("it has set the host name", lambda: c.hostname() == "port")
+
+
+def test_udhcpc(port):
+    with port.client("udhcpc", "-f", "-i", "eth0", "-O", "mtu", "-s", "/etc/udhcpc/default.script") as c:
+        has_network(c)
