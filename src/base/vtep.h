@@ -12,6 +12,8 @@
 
 #include "base/inet.h"
 
+#define VXLAN_PORT 4789
+
 struct mac vtep_router_mac(const struct addr *vtep);
 /* The link-local address fe80:: with the modified EUI-64 of MAC. */
 struct addr vtep_link_local(const struct mac *mac);

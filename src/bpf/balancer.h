@@ -24,9 +24,16 @@
 
 #define BALANCER_ADDRESSES 32768      /* shared addresses of which slices are in use */
 #define BALANCER_OWNERS    (1U << 22) /* groups of ports, of all addresses together */
+#define BALANCER_BLOCK     128        /* owners in an element of the map; each address has whole blocks */
 #define BALANCER_ENDPOINTS (1U << 19)
-#define BALANCER_PREFIXES  1024
+#define BALANCER_PREFIXES  256
 #define BALANCER_SHIFT_MAX 9 /* slices of more than 2^9 ports have several groups */
+
+/* Numbers of endpoints. (An array rounds the size of its elements up to 8 bytes; together the elements are an array of
+ * BALANCER_OWNERS numbers.) */
+struct balancer_block {
+	__u32 endpoints[BALANCER_BLOCK];
+};
 
 /* The group of a port is in owners[base + (port >> shift)]. */
 struct balancer_address {
@@ -62,13 +69,18 @@ enum balancer_counter {
 /* Constants of a loaded program. */
 struct balancer_settings {
 	__u32 layout;       /* BALANCER_LAYOUT */
-	__u32 vni;          /* of the public overlay */
+	__u32 vni;          /* the last four bytes of a VXLAN header with the public overlay's VNI, as in memory */
 	__u8 vtep[16];      /* of this host */
 	__u8 router_mac[6]; /* base/vtep.h */
 	__u16 router_sum;   /* as balancer_target.sum, of router_mac */
+	__u16 port;         /* of VXLAN, in network order */
+	__u16 zero[3];
 };
 
 _Static_assert(sizeof(struct balancer_address) == 8, "layout of a map");
+_Static_assert(sizeof(struct balancer_block) % 8 == 0, "blocks have no gaps between them");
+_Static_assert((65536 >> BALANCER_SHIFT_MAX) % BALANCER_BLOCK == 0, "each address has whole blocks");
+_Static_assert(BALANCER_OWNERS % BALANCER_BLOCK == 0, "there are whole blocks only");
 _Static_assert(sizeof(struct balancer_target) == 24, "layout of a map");
 _Static_assert(sizeof(struct balancer_prefix) == 8, "layout of a map");
-_Static_assert(sizeof(struct balancer_settings) == 32, "layout of a map");
+_Static_assert(sizeof(struct balancer_settings) == 40, "layout of a map");

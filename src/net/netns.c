@@ -72,18 +72,6 @@ int netns_open(const char *name, int *ret_fd, struct error *err) {
 	return 0;
 }
 
-int netns_run(int netns_fd, int (*fn)(void *arg, struct error *err), void *arg, struct error *err) {
-	_close_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (home < 0)
-		return error_errno(err, errno, "open `/proc/thread-self/ns/net`");
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return error_errno(err, errno, "enter a network namespace");
-	int r = fn(arg, err);
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort();
-	return r;
-}
-
 static int loopback_up(struct error *err) {
 	struct ifreq req = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
 	_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/netns.h"
 
 #define NETNS_DIR      "/run/netns"
 #define NETNS_NAME_MAX 64
@@ -28,13 +29,6 @@ int netns_open(const char *name, int *ret_fd, struct error *err) _must_use_;
 /* All names that begin with PREFIX, sorted; free with netns_list_free(). */
 int netns_list(const char *prefix, char ***ret, size_t *ret_n, struct error *err) _must_use_;
 void netns_list_free(char **names, size_t n);
-
-/*
- * Runs FN with the calling thread inside the namespace and then returns to the former one. Only for what must be done
- * from inside (opening sockets, /proc/sys, libnftables). Aborts the process if the thread can't return, because
- * everything after that would run in the wrong namespace.
- */
-int netns_run(int netns_fd, int (*fn)(void *arg, struct error *err), void *arg, struct error *err) _must_use_;
 
 /* Paths are relative to /proc/sys/net, e.g. {"ipv6/conf/all/forwarding", "1"}. Only values that differ are written. */
 struct netns_sysctl {

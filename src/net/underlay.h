@@ -26,7 +26,6 @@
 #define OVERLAY_MTU      1500
 #define OVERLAY_DEVICE   "overlay"
 #define INSTANCE_DEVICES "i-" /* the names of the instances' veths in `public` begin with this */
-#define VXLAN_PORT       4789
 
 struct underlay_config {
 	const char *prefix;  /* of the namespaces' names; "" on a real host */

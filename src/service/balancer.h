@@ -106,3 +106,5 @@ struct balancer_stats {
 int balancer_stats(const struct balancer *b, struct balancer_stats *ret, struct error *err) _must_use_;
 /* "forwarded", "local", "no_owner", "fragment", … */
 const char *balancer_counter_name(enum balancer_counter c);
+/* A descriptor of the loaded program, which belongs to B. For tests and benchmarks. */
+int balancer_program(const struct balancer *b);
