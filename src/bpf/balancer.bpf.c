@@ -65,10 +65,11 @@ _Static_assert(sizeof(struct headers) == 104, "layout of a packet");
 const volatile struct balancer_settings settings;
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, BALANCER_ADDRESSES);
-	__type(key, __be32);
-	__type(value, struct balancer_address);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, BALANCER_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct balancer_bucket);
 } addresses SEC(".maps");
 
 struct {
@@ -82,10 +83,10 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, BALANCER_ENDPOINTS);
+	__uint(max_entries, BALANCER_HOSTS);
 	__type(key, __u32);
-	__type(value, struct balancer_target);
-} endpoints SEC(".maps");
+	__type(value, struct balancer_host);
+} hosts SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -209,14 +210,51 @@ static __always_inline __u16 checksum_after(__u16 check, __u64 removed, __u64 ad
 	return result ? result : 0xffff;
 }
 
-static __always_inline int forward(void *h, const struct balancer_target *to) {
+/* Something of 64 bits that user space may be changing, read at once. */
+union atomic64 {
+	__u64 bits;
+	struct balancer_address address;
+	struct balancer_owner owner;
+	__u16 words[4];
+};
+
+/* The address's state is BALANCER_EMPTY if it is not in the table. */
+static __always_inline struct balancer_address find_address(__be32 destination) {
+	__u32 address = bpf_ntohl(destination), bucket = balancer_bucket_of(address), way = balancer_way_of(address);
+	union atomic64 found = {0};
+	for (int i = 0; i < BALANCER_PROBES; i++) {
+		__u32 number = (bucket + i) % BALANCER_BUCKETS;
+		const struct balancer_bucket *b = bpf_map_lookup_elem(&addresses, &number);
+		if (!b)
+			break;
+		found.bits = *(const volatile __u64 *)&b->ways[way];
+		if (found.address.state == BALANCER_EMPTY ||
+		    (found.address.state == BALANCER_SHARED && found.address.address == destination))
+			return found.address;
+	}
+	found.bits = 0;
+	return found.address;
+}
+
+/* All 0 if nobody has the port. */
+static __always_inline union atomic64 find_owner(struct balancer_address address, __u32 port) {
+	__u32 group = port >> (address.shift & 15), block = address.block + group / BALANCER_BLOCK;
+	const struct balancer_block *b = bpf_map_lookup_elem(&owners, &block);
+	union atomic64 found = {.bits = b ? *(const volatile __u64 *)&b->owners[group % BALANCER_BLOCK] : 0};
+	return found;
+}
+
+static __always_inline int forward(void *h, union atomic64 owner, const struct balancer_host *to) {
 	bool local = equal16(to->vtep, settings.vtep);
 	/* This host's VTEP leaves the destination and comes to the source, so it doesn't change the sum; but if the
 	 * packet stays here, it is neither. */
 	__u64 removed =
 		sum16(local ? settings.vtep : (const volatile __u8 *)&AT(__u8, h, ip6.saddr)) + settings.router_sum;
-	AT(__u16, h, udp.check) = checksum_after(AT(__u16, h, udp.check), removed, to->sum);
-	__builtin_memcpy(&AT(__u8, h, inner.h_dest), to->mac, 6);
+	__u64 added = (__u64)owner.words[0] + owner.words[1] + owner.words[2] + to->sum;
+	AT(__u16, h, udp.check) = checksum_after(AT(__u16, h, udp.check), removed, added);
+	AT(__u16, h, inner.h_dest) = owner.words[0];
+	AT(__u16, h, inner.h_dest[2]) = owner.words[1];
+	AT(__u16, h, inner.h_dest[4]) = owner.words[2];
 	if (local)
 		return count(BALANCER_LOCAL, XDP_PASS);
 	AT(__u8, h, ip6.hop_limit) = HOP_LIMIT;
@@ -235,8 +273,8 @@ int nacre_balancer(struct xdp_md *ctx) {
 	if (h + sizeof(struct headers) > end || !is_from_overlay(h))
 		return XDP_PASS;
 	__be32 destination = AT(__be32, h, ip.daddr);
-	const struct balancer_address *address = bpf_map_lookup_elem(&addresses, &destination);
-	if (!address) {
+	struct balancer_address address = find_address(destination);
+	if (address.state == BALANCER_EMPTY) {
 		struct balancer_prefix key = {.length = 32};
 		__builtin_memcpy(key.address, &destination, 4);
 		return bpf_map_lookup_elem(&prefixes, &key) ? count(BALANCER_NO_OWNER, XDP_DROP) : XDP_PASS;
@@ -246,12 +284,10 @@ int nacre_balancer(struct xdp_md *ctx) {
 	int port = port_of_packet(h, end);
 	if (port < 0)
 		return count(-port, XDP_DROP);
-	__u32 group = address->base + ((__u32)port >> (address->shift & 31));
-	__u32 block = group / BALANCER_BLOCK;
-	const volatile struct balancer_block *owner = bpf_map_lookup_elem(&owners, &block);
-	__u32 number = owner ? owner->endpoints[group % BALANCER_BLOCK] : 0;
-	const struct balancer_target *to = number ? bpf_map_lookup_elem(&endpoints, &number) : NULL;
-	return to ? forward(h, to) : count(BALANCER_NO_OWNER, XDP_DROP);
+	union atomic64 owner = find_owner(address, (__u32)port);
+	__u32 host = owner.owner.host;
+	const struct balancer_host *to = host ? bpf_map_lookup_elem(&hosts, &host) : NULL;
+	return to ? forward(h, owner, to) : count(BALANCER_NO_OWNER, XDP_DROP);
 }
 
 char LICENSE[] SEC("license") = "Apache-2.0";

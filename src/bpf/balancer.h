@@ -5,15 +5,19 @@
  * What the balancer's program (balancer.bpf.c) and its user space (service/balancer.c) share: maps, their limits and
  * the layout of their values.
  *
- *   addresses  hash: shared IPv4 address -> struct balancer_address
- *   owners     array: number of an endpoint for each group of 2^shift ports of an address; 0: nobody
- *   endpoints  array: struct balancer_target; number 0 is not used
+ *   addresses  array: a hash table of shared IPv4 addresses (struct balancer_address, eight in a bucket)
+ *   owners     array: the owner (struct balancer_owner) of each group of 2^shift ports of an address
+ *   hosts      array: struct balancer_host; number 0 is not used
  *   prefixes   longest-prefix match: all shared prefixes, for packets to an address that nobody has a slice of
  *   counters   array for each processor: enum balancer_counter
  *
- * The program reads addresses, then owners[base + (port >> shift)], then endpoints. User space writes in the opposite
- * order, so the program never sees a number of something that isn't complete. An endpoint in use is never changed; what
- * is no longer in use is written again only when no program that could have found it is running any more.
+ * The program reads addresses, then owners, then hosts. User space writes the first three through memory, in the
+ * opposite order. An address and an owner are 64 bits each, so they change at once. A host in use is never changed; a
+ * host or a block of owners that is no longer in use is written again only when no program that could have found it is
+ * running any more.
+ *
+ * A packet costs one access to memory that is not in a near cache, that to the owner: neighbouring addresses share a
+ * bucket, and there are few hosts.
  *
  * A change of anything here is a new BALANCER_LAYOUT: user space adopts maps of its own layout only.
  */
@@ -22,35 +26,64 @@
 
 #define BALANCER_LAYOUT 1
 
-#define BALANCER_ADDRESSES 32768      /* shared addresses of which slices are in use */
-#define BALANCER_OWNERS    (1U << 22) /* groups of ports, of all addresses together */
+#define BALANCER_ADDRESSES 16384      /* shared addresses of which slices are in use */
+#define BALANCER_OWNERS    (1U << 21) /* groups of ports, of all addresses together */
 #define BALANCER_BLOCK     128        /* owners in an element of the map; each address has whole blocks */
-#define BALANCER_ENDPOINTS (1U << 19)
+#define BALANCER_HOSTS     65536
 #define BALANCER_PREFIXES  256
 #define BALANCER_SHIFT_MAX 9 /* slices of more than 2^9 ports have several groups */
 
-/* Numbers of endpoints. (An array rounds the size of its elements up to 8 bytes; together the elements are an array of
- * BALANCER_OWNERS numbers.) */
-struct balancer_block {
-	__u32 endpoints[BALANCER_BLOCK];
-};
+#define BALANCER_WAYS    8    /* addresses in a bucket */
+#define BALANCER_BUCKETS 8192 /* a quarter of the table is used at most */
+#define BALANCER_PROBES  32   /* buckets that may hold an address */
 
-/* The group of a port is in owners[base + (port >> shift)]. */
+/* An element of the hash table. */
 struct balancer_address {
-	__u32 base;
-	__u32 shift;
+	__u32 address; /* network order */
+	__u16 block;   /* the owners begin in this block */
+	__u8 shift;    /* the owner of a port is number (port >> shift) from there */
+	__u8 state;    /* enum balancer_state */
+} __attribute__((aligned(8)));
+
+enum balancer_state {
+	BALANCER_EMPTY,   /* a search ends here */
+	BALANCER_REMOVED, /* a search goes on */
+	BALANCER_SHARED,  /* an address with owners */
 };
 
-struct balancer_target {
+struct balancer_bucket {
+	struct balancer_address ways[BALANCER_WAYS];
+};
+
+/* The instance that has a group of ports. */
+struct balancer_owner {
+	__u8 mac[6]; /* in the public overlay */
+	__u16 host;  /* 0: nobody has it */
+} __attribute__((aligned(8)));
+
+struct balancer_block {
+	struct balancer_owner owners[BALANCER_BLOCK];
+};
+
+struct balancer_host {
 	__u8 vtep[16];
-	__u8 mac[6]; /* of the instance, in the public overlay */
-	__u16 sum;   /* the Internet checksum's sum of vtep and mac (RFC 1071), not inverted, as in memory */
+	__u16 sum; /* the Internet checksum's sum of vtep (RFC 1071), not inverted, as in memory */
+	__u8 zero[6];
 };
 
 struct balancer_prefix {
 	__u32 length;
 	__u8 address[4];
 };
+
+/* The bucket in which the search for an address (in host order) begins, and the way in each bucket. */
+static inline __u32 balancer_bucket_of(__u32 address) {
+	return ((address / BALANCER_WAYS) * 0x9e3779b1U) >> 19;
+}
+
+static inline __u32 balancer_way_of(__u32 address) {
+	return (address ^ ((address / BALANCER_WAYS) * 0x85ebca6bU) >> 29) % BALANCER_WAYS;
+}
 
 /* What became of a packet to a shared address. Metrics have these names (balancer_counter_name()). */
 enum balancer_counter {
@@ -72,15 +105,19 @@ struct balancer_settings {
 	__u32 vni;          /* the last four bytes of a VXLAN header with the public overlay's VNI, as in memory */
 	__u8 vtep[16];      /* of this host */
 	__u8 router_mac[6]; /* base/vtep.h */
-	__u16 router_sum;   /* as balancer_target.sum, of router_mac */
+	__u16 router_sum;   /* as balancer_host.sum, of router_mac */
 	__u16 port;         /* of VXLAN, in network order */
 	__u16 zero[3];
 };
 
-_Static_assert(sizeof(struct balancer_address) == 8, "layout of a map");
-_Static_assert(sizeof(struct balancer_block) % 8 == 0, "blocks have no gaps between them");
-_Static_assert((65536 >> BALANCER_SHIFT_MAX) % BALANCER_BLOCK == 0, "each address has whole blocks");
-_Static_assert(BALANCER_OWNERS % BALANCER_BLOCK == 0, "there are whole blocks only");
-_Static_assert(sizeof(struct balancer_target) == 24, "layout of a map");
+_Static_assert(sizeof(struct balancer_address) == 8, "an address changes at once");
+_Static_assert(sizeof(struct balancer_owner) == 8, "an owner changes at once");
+_Static_assert(sizeof(struct balancer_bucket) == 64, "a bucket is a cache line");
+_Static_assert(sizeof(struct balancer_block) == 1024, "layout of a map");
+_Static_assert(sizeof(struct balancer_host) == 24, "layout of a map");
 _Static_assert(sizeof(struct balancer_prefix) == 8, "layout of a map");
 _Static_assert(sizeof(struct balancer_settings) == 40, "layout of a map");
+_Static_assert(BALANCER_BUCKETS == 1U << (32 - 19), "the hash gives the number of a bucket");
+_Static_assert(BALANCER_ADDRESSES * 4 <= BALANCER_BUCKETS * BALANCER_WAYS, "searches are short");
+_Static_assert((65536 >> BALANCER_SHIFT_MAX) % BALANCER_BLOCK == 0, "each address has whole blocks");
+_Static_assert(BALANCER_OWNERS / BALANCER_BLOCK <= 65536, "a block's number has 16 bits");

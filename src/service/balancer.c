@@ -128,7 +128,7 @@ static int balancer_load(struct balancer *b, const struct balancer_config *c, co
 		return r;
 	const struct owners_maps maps = {.addresses = bpf_map__fd(b->skel->maps.addresses),
 	                                 .owners = bpf_map__fd(b->skel->maps.owners),
-	                                 .endpoints = bpf_map__fd(b->skel->maps.endpoints),
+	                                 .hosts = bpf_map__fd(b->skel->maps.hosts),
 	                                 .prefixes = bpf_map__fd(b->skel->maps.prefixes)};
 	return owners_new(&b->owners, &maps, err);
 }

@@ -99,7 +99,7 @@ int balancer_detach(struct balancer *b, const char *nic, struct error *err);
 
 struct balancer_stats {
 	uint64_t packets[BALANCER_COUNTERS]; /* since the tables were made */
-	size_t prefixes, addresses, endpoints;
+	size_t prefixes, addresses, hosts;
 	size_t groups;     /* groups of ports that have an owner */
 	size_t group_room; /* groups for which there is memory in the table, of BALANCER_OWNERS */
 };

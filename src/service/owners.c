@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/owners.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,8 +14,8 @@
 struct shared_address {
 	RB_ENTRY(shared_address) link;
 	struct addr addr;
-	struct balancer_address at;
-	uint32_t owned; /* groups that have an owner */
+	struct balancer_address *at; /* where the program finds it */
+	uint32_t owned;              /* groups that have an owner */
 };
 
 struct shared_prefix {
@@ -23,18 +24,18 @@ struct shared_prefix {
 	bool marked;
 };
 
-/* An element of the map `endpoints`. */
-struct slot {
-	RB_ENTRY(slot) link; /* if listed */
-	struct balancer_target target;
-	uint32_t groups; /* groups that it owns */
-	uint32_t next;   /* in a list of slots that own none; 0 ends it */
+/* An element of the map `hosts`. */
+struct host {
+	RB_ENTRY(host) link; /* if listed */
+	uint8_t vtep[16];
+	uint32_t groups; /* groups whose owners are on it */
+	uint16_t next;   /* in a list of hosts that have none; 0 ends it */
 	bool listed;
 };
 
 RB_HEAD(address_tree, shared_address);
 RB_HEAD(prefix_tree, shared_prefix);
-RB_HEAD(slot_tree, slot);
+RB_HEAD(host_tree, host);
 
 enum block {
 	BLOCK_FREE,
@@ -44,18 +45,18 @@ enum block {
 
 struct owners {
 	struct owners_maps maps;
-	uint32_t *groups;                /* the map `owners`: BALANCER_OWNERS numbers of slots */
-	struct balancer_target *targets; /* the map `endpoints` */
-	struct slot *slots;              /* BALANCER_ENDPOINTS */
-	uint8_t *marks;                  /* a bit for each group, set since owners_begin() */
-	uint8_t blocks[BLOCKS];          /* enum block */
-	uint32_t fresh;                  /* the first slot that was never used */
-	uint32_t free, resting;          /* lists of slots */
-	bool removed;                    /* an element of the map `addresses` rests, too */
-	int grace_fd, grace_inner_fd;    /* an array of maps, and the map that is put into it */
+	struct balancer_bucket *buckets; /* the map `addresses` */
+	struct balancer_owner *groups;   /* the map `owners`: BALANCER_OWNERS */
+	struct balancer_host *targets;   /* the map `hosts` */
+	struct host hosts[BALANCER_HOSTS];
+	uint8_t marks[BALANCER_OWNERS / 8]; /* a bit for each group, set since owners_begin() */
+	uint8_t blocks[BLOCKS];             /* enum block */
+	uint32_t fresh;                     /* the first host that was never used */
+	uint16_t free, resting;             /* lists of hosts */
+	int grace_fd, grace_inner_fd;       /* an array of maps, and the map that is put into it */
 	struct address_tree addresses;
 	struct prefix_tree prefixes;
-	struct slot_tree endpoints;
+	struct host_tree listed;
 	struct balancer_stats stats;
 };
 
@@ -67,13 +68,13 @@ static int shared_prefix_cmp(const struct shared_prefix *a, const struct shared_
 	return prefix_cmp(&a->prefix, &b->prefix);
 }
 
-static int slot_cmp(const struct slot *a, const struct slot *b) {
-	return memcmp(&a->target, &b->target, sizeof(a->target));
+static int host_cmp(const struct host *a, const struct host *b) {
+	return memcmp(a->vtep, b->vtep, sizeof(a->vtep));
 }
 
 RB_GENERATE_INTERNAL(address_tree, shared_address, link, shared_address_cmp, static _unused_)
 RB_GENERATE_INTERNAL(prefix_tree, shared_prefix, link, shared_prefix_cmp, static _unused_)
-RB_GENERATE_INTERNAL(slot_tree, slot, link, slot_cmp, static _unused_)
+RB_GENERATE_INTERNAL(host_tree, host, link, host_cmp, static _unused_)
 
 uint16_t owners_sum(const void *data, size_t len) {
 	uint64_t sum = 0;
@@ -99,58 +100,57 @@ static int owners_settle(struct owners *o, struct error *err) {
 	if (bpf_map_update_elem(o->grace_fd, &first, &o->grace_inner_fd, BPF_ANY) < 0)
 		return error_errno(err, errno, "wait for running programs");
 	while (o->resting) {
-		uint32_t n = o->resting;
-		o->resting = o->slots[n].next;
-		o->slots[n].next = o->free;
+		uint16_t n = o->resting;
+		o->resting = o->hosts[n].next;
+		o->hosts[n].next = o->free;
 		o->free = n;
 	}
 	for (size_t i = 0; i < BLOCKS; i++)
 		if (o->blocks[i] == BLOCK_RESTS)
 			o->blocks[i] = BLOCK_FREE;
-	o->removed = false;
 	return 0;
 }
 
-/* -- endpoints -- */
+/* -- hosts -- */
 
-static void slot_unref(struct owners *o, uint32_t n) {
-	struct slot *s = &o->slots[n];
-	if (--s->groups)
+static void host_unref(struct owners *o, uint16_t n) {
+	struct host *h = &o->hosts[n];
+	if (--h->groups)
 		return;
-	if (s->listed)
-		RB_REMOVE(slot_tree, &o->endpoints, s);
-	s->next = o->resting;
+	if (h->listed)
+		RB_REMOVE(host_tree, &o->listed, h);
+	h->next = o->resting;
 	o->resting = n;
-	o->stats.endpoints--;
+	o->stats.hosts--;
 }
 
-/* The number of the slot of this endpoint, which now owns one group more than it does. */
-static int slot_ref(struct owners *o, const struct balancer_endpoint *e, uint32_t *ret, struct error *err) {
-	struct slot key = {0}, *s;
-	memcpy(key.target.vtep, e->vtep.bytes, sizeof(key.target.vtep));
-	memcpy(key.target.mac, e->mac.bytes, sizeof(key.target.mac));
-	key.target.sum = owners_sum(&key.target, offsetof(struct balancer_target, sum));
-	s = RB_FIND(slot_tree, &o->endpoints, &key);
-	if (!s) {
-		if (!o->free && o->fresh == BALANCER_ENDPOINTS && o->resting) {
+/* The number of this host, which now has one group more than it has. */
+static int host_ref(struct owners *o, const struct addr *vtep, uint16_t *ret, struct error *err) {
+	struct host key, *h;
+	memcpy(key.vtep, vtep->bytes, sizeof(key.vtep));
+	h = RB_FIND(host_tree, &o->listed, &key);
+	if (!h) {
+		if (!o->free && o->fresh == BALANCER_HOSTS && o->resting) {
 			int r = owners_settle(o, err);
 			if (r < 0)
 				return r;
 		}
-		if (!o->free && o->fresh == BALANCER_ENDPOINTS)
-			return error_set(err, ENOSPC, "the balancer has no room for more than %u endpoints",
-			                 BALANCER_ENDPOINTS - 1);
+		if (!o->free && o->fresh == BALANCER_HOSTS)
+			return error_set(err, ENOSPC, "the balancer has no room for more than %d hosts",
+			                 BALANCER_HOSTS - 1);
 		uint32_t n = o->free ? o->free : o->fresh++;
-		s = &o->slots[n];
+		h = &o->hosts[n];
 		if (o->free)
-			o->free = s->next;
-		*s = (struct slot){.target = key.target, .listed = true};
-		o->targets[n] = key.target;
-		RB_INSERT(slot_tree, &o->endpoints, s);
-		o->stats.endpoints++;
+			o->free = h->next;
+		*h = (struct host){.listed = true};
+		memcpy(h->vtep, key.vtep, sizeof(h->vtep));
+		memcpy(o->targets[n].vtep, key.vtep, sizeof(key.vtep));
+		o->targets[n].sum = owners_sum(key.vtep, sizeof(key.vtep));
+		RB_INSERT(host_tree, &o->listed, h);
+		o->stats.hosts++;
 	}
-	s->groups++;
-	*ret = (uint32_t)(s - o->slots);
+	h->groups++;
+	*ret = (uint16_t)(h - o->hosts);
 	return 0;
 }
 
@@ -158,6 +158,10 @@ static int slot_ref(struct owners *o, const struct balancer_endpoint *e, uint32_
 
 static uint32_t group_count(const struct balancer_address *at) {
 	return 65536U >> at->shift;
+}
+
+static uint32_t group_first(const struct balancer_address *at) {
+	return at->block * BALANCER_BLOCK;
 }
 
 static bool group_is_marked(const struct owners *o, uint32_t group) {
@@ -168,46 +172,47 @@ static void group_mark(struct owners *o, uint32_t group) {
 	o->marks[group / 8] |= (uint8_t)(1U << (group % 8));
 }
 
-/* Gives a group to a slot (0: to nobody). The slot's content is in memory before its number is. */
-static void group_write(struct owners *o, struct shared_address *a, uint32_t group, uint32_t slot) {
-	uint32_t old = o->groups[group];
-	if (old == slot)
+/* What is written before this is in memory before VALUE is. */
+#define PUBLISH(at, value)                                                          \
+	({                                                                          \
+		typeof(*(at)) value_ = (value);                                     \
+		uint64_t bits_;                                                     \
+		_Static_assert(sizeof(value_) == sizeof(bits_), "changes at once"); \
+		memcpy(&bits_, &value_, sizeof(bits_));                             \
+		__atomic_store_n((uint64_t *)(at), bits_, __ATOMIC_RELEASE);        \
+	})
+
+static void group_write(struct owners *o, struct shared_address *a, uint32_t group, struct balancer_owner owner) {
+	struct balancer_owner old = o->groups[group];
+	if (memcmp(&old, &owner, sizeof(old)) == 0)
 		return;
-	__atomic_store_n(&o->groups[group], slot, __ATOMIC_RELEASE);
-	if (slot)
-		o->slots[slot].groups++, a->owned++, o->stats.groups++;
-	if (old)
-		slot_unref(o, old), a->owned--, o->stats.groups--;
+	PUBLISH(&o->groups[group], owner);
+	if (owner.host)
+		o->hosts[owner.host].groups++, a->owned++, o->stats.groups++;
+	if (old.host)
+		host_unref(o, old.host), a->owned--, o->stats.groups--;
 }
 
 static void blocks_set(struct owners *o, const struct balancer_address *at, enum block state) {
 	uint32_t n = group_count(at);
-	memset(o->blocks + at->base / BALANCER_BLOCK, state, n / BALANCER_BLOCK);
+	memset(o->blocks + at->block, state, n / BALANCER_BLOCK);
 	if (state == BLOCK_USED)
 		o->stats.group_room += n;
 	else
 		o->stats.group_room -= n;
 }
 
-/* Finds blocks for AT->shift and fills AT->base; -ENOSPC. */
+/* Finds blocks for AT->shift and fills AT->block; -ENOSPC. */
 static int blocks_find(const struct owners *o, struct balancer_address *at) {
 	size_t want = group_count(at) / BALANCER_BLOCK, run = 0;
 	for (size_t i = 0; i < BLOCKS; i++) {
 		run = o->blocks[i] == BLOCK_FREE ? run + 1 : 0;
 		if (run == want) {
-			at->base = (uint32_t)(i + 1 - want) * BALANCER_BLOCK;
+			at->block = (uint16_t)(i + 1 - want);
 			return 0;
 		}
 	}
 	return -ENOSPC;
-}
-
-static int address_write(struct owners *o, const struct addr *addr, const struct balancer_address *at,
-                         struct error *err) {
-	char text[ADDR_STR_MAX];
-	if (bpf_map_update_elem(o->maps.addresses, &addr->v4, at, BPF_ANY) < 0)
-		return error_errno(err, errno, "tell the balancer of %s", addr_str(addr, text));
-	return 0;
 }
 
 static struct shared_address *address_find(struct owners *o, const struct addr *addr) {
@@ -215,17 +220,35 @@ static struct shared_address *address_find(struct owners *o, const struct addr *
 	return RB_FIND(address_tree, &o->addresses, &key);
 }
 
+/* The element number I of the search for an address, as the program does it. */
+static struct balancer_address *address_probe(struct owners *o, uint32_t address, uint32_t i) {
+	uint32_t bucket = (balancer_bucket_of(address) + i) % BALANCER_BUCKETS;
+	return &o->buckets[bucket].ways[balancer_way_of(address)];
+}
+
+/* A free element for an address that is not in the table, or NULL. */
+static struct balancer_address *address_place(struct owners *o, const struct addr *addr) {
+	for (uint32_t i = 0; i < BALANCER_PROBES; i++) {
+		struct balancer_address *at = address_probe(o, ntohl(addr->v4.s_addr), i);
+		if (at->state != BALANCER_SHARED)
+			return at;
+	}
+	return NULL;
+}
+
 /* Its groups have no owners. */
-static int address_remove(struct owners *o, struct shared_address *a, struct error *err) {
-	char text[ADDR_STR_MAX];
-	if (bpf_map_delete_elem(o->maps.addresses, &a->addr.v4) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "take %s from the balancer", addr_str(&a->addr, text));
-	blocks_set(o, &a->at, BLOCK_RESTS);
-	o->removed = true;
+static void address_remove(struct owners *o, struct shared_address *a) {
+	struct balancer_bucket *bucket = (void *)((uintptr_t)a->at & ~(sizeof(*bucket) - 1));
+	uint32_t n = (uint32_t)(bucket - o->buckets), way = (uint32_t)(a->at - bucket->ways);
+	blocks_set(o, a->at, BLOCK_RESTS);
+	PUBLISH(a->at, ((struct balancer_address){.state = BALANCER_REMOVED}));
+	/* Searches that went on only because of removed addresses end earlier from now on. */
+	if (o->buckets[(n + 1) % BALANCER_BUCKETS].ways[way].state == BALANCER_EMPTY)
+		for (; o->buckets[n].ways[way].state == BALANCER_REMOVED; n = (n - 1) % BALANCER_BUCKETS)
+			PUBLISH(&o->buckets[n].ways[way], ((struct balancer_address){.state = BALANCER_EMPTY}));
 	RB_REMOVE(address_tree, &o->addresses, a);
 	o->stats.addresses--;
 	free(a);
-	return 0;
 }
 
 static bool address_is_shared(struct owners *o, const struct addr *addr) {
@@ -237,22 +260,19 @@ static bool address_is_shared(struct owners *o, const struct addr *addr) {
 }
 
 /* Addresses without owners stay for the next slice, as long as they are in a shared prefix and there is room. */
-static int addresses_collect(struct owners *o, bool all, struct error *err) {
+static void addresses_collect(struct owners *o, bool all) {
 	struct shared_address *a, *next;
-	int r = 0;
 	RB_FOREACH_SAFE (a, address_tree, &o->addresses, next)
-		if (!a->owned && (all || !address_is_shared(o, &a->addr)) && (r = address_remove(o, a, err)) < 0)
-			return r;
-	return 0;
+		if (!a->owned && (all || !address_is_shared(o, &a->addr)))
+			address_remove(o, a);
 }
 
-/* Blocks without owners for AT->shift; fills AT->base. */
+/* Blocks without owners for AT->shift; fills AT->block. */
 static int blocks_reserve(struct owners *o, struct balancer_address *at, struct error *err) {
 	int r = blocks_find(o, at);
 	if (r < 0) {
-		r = addresses_collect(o, true, err);
-		if (r >= 0)
-			r = owners_settle(o, err);
+		addresses_collect(o, true);
+		r = owners_settle(o, err);
 		if (r < 0)
 			return r;
 		r = blocks_find(o, at);
@@ -261,32 +281,31 @@ static int blocks_reserve(struct owners *o, struct balancer_address *at, struct 
 		return error_set(err, ENOSPC,
 		                 "the balancer has no room for %u more slices of an address, of %u altogether",
 		                 group_count(at), BALANCER_OWNERS);
-	memset(o->groups + at->base, 0, group_count(at) * sizeof(*o->groups));
-	memset(o->marks + at->base / 8, 0, group_count(at) / 8);
+	memset(o->groups + group_first(at), 0, group_count(at) * sizeof(*o->groups));
+	memset(o->marks + group_first(at) / 8, 0, group_count(at) / 8);
 	return 0;
 }
 
 static int address_add(struct owners *o, const struct addr *addr, uint32_t shift, struct shared_address **ret,
                        struct error *err) {
-	struct balancer_address at = {.shift = shift};
-	int r = 0;
-	if (o->stats.addresses == BALANCER_ADDRESSES)
-		r = addresses_collect(o, true, err);
-	/* The element that a removed address had is used again. */
-	if (r >= 0 && o->removed)
-		r = owners_settle(o, err);
-	if (r < 0)
-		return r;
-	if (o->stats.addresses == BALANCER_ADDRESSES)
+	struct balancer_address new = {.address = addr->v4.s_addr, .shift = (uint8_t)shift, .state = BALANCER_SHARED};
+	struct balancer_address *at = address_place(o, addr);
+	if (!at || o->stats.addresses == BALANCER_ADDRESSES) {
+		addresses_collect(o, true);
+		at = address_place(o, addr);
+	}
+	if (!at || o->stats.addresses == BALANCER_ADDRESSES)
 		return error_set(err, ENOSPC, "the balancer has no room for more than %d shared addresses",
 		                 BALANCER_ADDRESSES);
 	_free_ struct shared_address *a = calloc(1, sizeof(*a));
 	if (!a)
 		return error_oom(err);
-	if ((r = blocks_reserve(o, &at, err)) < 0 || (r = address_write(o, addr, &at, err)) < 0)
+	int r = blocks_reserve(o, &new, err);
+	if (r < 0)
 		return r;
 	*a = (struct shared_address){.addr = *addr, .at = at};
-	blocks_set(o, &at, BLOCK_USED);
+	PUBLISH(at, new);
+	blocks_set(o, &new, BLOCK_USED);
 	RB_INSERT(address_tree, &o->addresses, a);
 	o->stats.addresses++;
 	*ret = TAKE_PTR(a);
@@ -295,32 +314,30 @@ static int address_add(struct owners *o, const struct addr *addr, uint32_t shift
 
 /* Divides the address into smaller groups, in new blocks, each with the owner that it has. */
 static int address_divide(struct owners *o, struct shared_address *a, uint32_t shift, struct error *err) {
-	struct balancer_address old = a->at, at = {.shift = shift};
+	struct balancer_address old = *a->at, new = old;
 	uint32_t finer = old.shift - shift;
+	new.shift = (uint8_t)shift;
 	/* A collection must not take this address. */
 	a->owned++;
-	int r = blocks_reserve(o, &at, err);
+	int r = blocks_reserve(o, &new, err);
 	a->owned--;
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < group_count(&at); i++) {
-		uint32_t group = old.base + (i >> finer);
-		o->groups[at.base + i] = o->groups[group];
-		if (group_is_marked(o, group))
-			group_mark(o, at.base + i);
+	for (uint32_t i = 0; i < group_count(&new); i++) {
+		uint32_t from = group_first(&old) + (i >> finer);
+		o->groups[group_first(&new) + i] = o->groups[from];
+		if (group_is_marked(o, from))
+			group_mark(o, group_first(&new) + i);
 	}
-	r = address_write(o, &a->addr, &at, err);
-	if (r < 0)
-		return r;
+	PUBLISH(a->at, new);
 	for (uint32_t i = 0; i < group_count(&old); i++) {
-		uint32_t slot = o->groups[old.base + i];
-		if (slot)
-			o->slots[slot].groups += (1U << finer) - 1;
+		uint16_t host = o->groups[group_first(&old) + i].host;
+		if (host)
+			o->hosts[host].groups += (1U << finer) - 1;
 	}
 	o->stats.groups += (a->owned << finer) - a->owned;
 	a->owned <<= finer;
-	a->at = at;
-	blocks_set(o, &at, BLOCK_USED);
+	blocks_set(o, &new, BLOCK_USED);
 	blocks_set(o, &old, BLOCK_RESTS);
 	return 0;
 }
@@ -339,33 +356,36 @@ static uint32_t slice_shift(const struct slice *s) {
 	return (uint32_t)MIN(__builtin_ctz(slice_size(s)), BALANCER_SHIFT_MAX);
 }
 
-static void slice_write(struct owners *o, struct shared_address *a, const struct slice *s, uint32_t slot) {
-	uint32_t first = a->at.base + (s->first >> a->at.shift), last = a->at.base + (s->last >> a->at.shift);
+static void slice_write(struct owners *o, struct shared_address *a, const struct slice *s,
+                        struct balancer_owner owner) {
+	uint32_t first = group_first(a->at) + (s->first >> a->at->shift);
+	uint32_t last = group_first(a->at) + (s->last >> a->at->shift);
 	for (uint32_t group = first; group <= last; group++) {
-		group_write(o, a, group, slot);
+		group_write(o, a, group, owner);
 		group_mark(o, group);
 	}
 }
 
 int owners_set(struct owners *o, const struct slice *s, const struct balancer_endpoint *e, struct error *err) {
 	char text[SLICE_STR_MAX];
-	uint32_t slot;
+	struct balancer_owner owner;
 	int r = check_slice(s, err);
 	if (r < 0)
 		return r;
 	if (e->vtep.family != AF_INET6)
 		return error_set(err, EINVAL, "slice %s: the VTEP must be IPv6", slice_str(s, text));
 	uint32_t shift = slice_shift(s);
-	r = slot_ref(o, e, &slot, err);
+	memcpy(owner.mac, e->mac.bytes, sizeof(owner.mac));
+	r = host_ref(o, &e->vtep, &owner.host, err);
 	if (r >= 0) {
 		struct shared_address *a = address_find(o, &s->addr);
 		if (!a)
 			r = address_add(o, &s->addr, shift, &a, err);
-		else if (a->at.shift > shift)
+		else if (a->at->shift > shift)
 			r = address_divide(o, a, shift, err);
 		if (r >= 0)
-			slice_write(o, a, s, slot);
-		slot_unref(o, slot);
+			slice_write(o, a, s, owner);
+		host_unref(o, owner.host);
 	}
 	return r < 0 ? error_prefix(err, "slice %s", slice_str(s, text)) : 0;
 }
@@ -376,13 +396,15 @@ int owners_clear(struct owners *o, const struct slice *s, struct error *err) {
 	struct shared_address *a = r < 0 ? NULL : address_find(o, &s->addr);
 	if (!a)
 		return r;
-	if (a->at.shift > slice_shift(s) && o->groups[a->at.base + (s->first >> a->at.shift)])
+	if (a->at->shift > slice_shift(s) && o->groups[group_first(a->at) + (s->first >> a->at->shift)].host)
 		r = address_divide(o, a, slice_shift(s), err);
 	if (r < 0)
 		return error_prefix(err, "slice %s", slice_str(s, text));
-	if (a->at.shift <= slice_shift(s))
-		slice_write(o, a, s, 0);
-	return a->owned || address_is_shared(o, &a->addr) ? 0 : address_remove(o, a, err);
+	if (a->at->shift <= slice_shift(s))
+		slice_write(o, a, s, (struct balancer_owner){0});
+	if (!a->owned && !address_is_shared(o, &a->addr))
+		address_remove(o, a);
+	return 0;
 }
 
 /* -- prefixes -- */
@@ -436,14 +458,16 @@ int owners_clear_prefix(struct owners *o, const struct prefix *p, struct error *
 	if (!known)
 		return 0;
 	int r = prefix_remove(o, known, err);
-	return r < 0 ? r : addresses_collect(o, false, err);
+	if (r >= 0)
+		addresses_collect(o, false);
+	return r;
 }
 
 /* -- mark and sweep -- */
 
 void owners_begin(struct owners *o) {
 	struct shared_prefix *p;
-	memset(o->marks, 0, BALANCER_OWNERS / 8);
+	memset(o->marks, 0, sizeof(o->marks));
 	RB_FOREACH (p, prefix_tree, &o->prefixes)
 		p->marked = false;
 }
@@ -453,49 +477,49 @@ int owners_end(struct owners *o, struct error *err) {
 	struct shared_prefix *p, *next;
 	int r;
 	RB_FOREACH (a, address_tree, &o->addresses)
-		for (uint32_t g = a->at.base; g < a->at.base + group_count(&a->at); g++)
+		for (uint32_t i = 0, g = group_first(a->at); i < group_count(a->at); i++, g++)
 			if (!group_is_marked(o, g))
-				group_write(o, a, g, 0);
+				group_write(o, a, g, (struct balancer_owner){0});
 	RB_FOREACH_SAFE (p, prefix_tree, &o->prefixes, next)
 		if (!p->marked && (r = prefix_remove(o, p, err)) < 0)
 			return r;
-	return addresses_collect(o, false, err);
+	addresses_collect(o, false);
+	return 0;
 }
 
 /* -- what is in the maps -- */
 
-static int read_slot(struct owners *o, uint32_t n) {
-	if (n >= BALANCER_ENDPOINTS)
-		return -EUCLEAN;
-	struct slot *s = &o->slots[n];
-	if (s->groups++)
-		return 0;
-	s->target = o->targets[n];
-	s->listed = RB_INSERT(slot_tree, &o->endpoints, s) == NULL;
-	o->fresh = MAX(o->fresh, n + 1);
-	o->stats.endpoints++;
-	return 0;
+static void read_host(struct owners *o, uint16_t n) {
+	struct host *h = &o->hosts[n];
+	if (h->groups++)
+		return;
+	memcpy(h->vtep, o->targets[n].vtep, sizeof(h->vtep));
+	h->listed = RB_INSERT(host_tree, &o->listed, h) == NULL;
+	o->fresh = MAX(o->fresh, n + 1U);
+	o->stats.hosts++;
 }
 
-static int read_address(struct owners *o, struct in_addr v4, const struct balancer_address *at) {
-	if (at->shift > BALANCER_SHIFT_MAX || at->base % BALANCER_BLOCK || at->base > BALANCER_OWNERS - group_count(at))
+static int read_address(struct owners *o, struct balancer_address *at) {
+	if (at->shift > BALANCER_SHIFT_MAX || at->block > BLOCKS - group_count(at) / BALANCER_BLOCK)
 		return -EUCLEAN;
-	for (uint32_t i = 0; i < group_count(at); i += BALANCER_BLOCK)
-		if (o->blocks[(at->base + i) / BALANCER_BLOCK])
+	for (uint32_t i = 0; i < group_count(at) / BALANCER_BLOCK; i++)
+		if (o->blocks[at->block + i])
 			return -EUCLEAN;
 	struct shared_address *a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
-	*a = (struct shared_address){.addr = {.family = AF_INET, .v4 = v4}, .at = *at};
-	RB_INSERT(address_tree, &o->addresses, a);
+	*a = (struct shared_address){.addr = {.family = AF_INET, .v4.s_addr = at->address}, .at = at};
+	if (RB_INSERT(address_tree, &o->addresses, a)) {
+		free(a);
+		return -EUCLEAN;
+	}
 	o->stats.addresses++;
 	blocks_set(o, at, BLOCK_USED);
-	for (uint32_t g = at->base; g < at->base + group_count(at); g++) {
-		if (!o->groups[g])
+	for (uint32_t i = 0; i < group_count(at); i++) {
+		uint16_t host = o->groups[group_first(at) + i].host;
+		if (!host)
 			continue;
-		int r = read_slot(o, o->groups[g]);
-		if (r < 0)
-			return r;
+		read_host(o, host);
 		a->owned++;
 		o->stats.groups++;
 	}
@@ -503,17 +527,13 @@ static int read_address(struct owners *o, struct in_addr v4, const struct balanc
 }
 
 static int read_addresses(struct owners *o) {
-	struct in_addr key, *last = NULL;
-	while (bpf_map_get_next_key(o->maps.addresses, last, &key) == 0) {
-		struct balancer_address at;
-		if (bpf_map_lookup_elem(o->maps.addresses, &key, &at) < 0)
-			return -errno;
-		int r = read_address(o, key, &at);
+	for (uint32_t i = 0; i < BALANCER_BUCKETS * BALANCER_WAYS; i++) {
+		struct balancer_address *at = &o->buckets[i / BALANCER_WAYS].ways[i % BALANCER_WAYS];
+		int r = at->state == BALANCER_SHARED ? read_address(o, at) : 0;
 		if (r < 0)
 			return r;
-		last = &key;
 	}
-	return errno == ENOENT ? 0 : -errno;
+	return 0;
 }
 
 static int read_prefixes(struct owners *o) {
@@ -538,9 +558,9 @@ static int owners_read(struct owners *o, struct error *err) {
 	if (r < 0)
 		return error_errno(err, r, "read the tables of the balancer");
 	for (uint32_t n = 1; n < o->fresh; n++)
-		if (!o->slots[n].groups) {
-			o->slots[n].next = o->free;
-			o->free = n;
+		if (!o->hosts[n].groups) {
+			o->hosts[n].next = o->free;
+			o->free = (uint16_t)n;
 		}
 	/* The process before may have taken something out of use just now. */
 	return o->stats.addresses ? owners_settle(o, err) : 0;
@@ -551,8 +571,9 @@ static void *map_memory(int fd, size_t size) {
 	return p == MAP_FAILED ? NULL : p;
 }
 
-#define GROUPS_SIZE  (BALANCER_OWNERS * sizeof(uint32_t))
-#define TARGETS_SIZE (BALANCER_ENDPOINTS * sizeof(struct balancer_target))
+#define BUCKETS_SIZE (BALANCER_BUCKETS * sizeof(struct balancer_bucket))
+#define GROUPS_SIZE  (BALANCER_OWNERS * sizeof(struct balancer_owner))
+#define TARGETS_SIZE (BALANCER_HOSTS * sizeof(struct balancer_host))
 
 int owners_new(struct owners **ret, const struct owners_maps *maps, struct error *err) {
 	_cleanup_(cleanup_owners) struct owners *o = calloc(1, sizeof(*o));
@@ -561,10 +582,6 @@ int owners_new(struct owners **ret, const struct owners_maps *maps, struct error
 	o->maps = *maps;
 	o->grace_fd = o->grace_inner_fd = -1;
 	o->fresh = 1;
-	o->slots = calloc(BALANCER_ENDPOINTS, sizeof(*o->slots));
-	o->marks = calloc(BALANCER_OWNERS / 8, 1);
-	if (!o->slots || !o->marks)
-		return error_oom(err);
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
 	o->grace_inner_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "grace_inner", 4, 4, 1, NULL);
 	if (o->grace_inner_fd < 0)
@@ -573,9 +590,10 @@ int owners_new(struct owners **ret, const struct owners_maps *maps, struct error
 	o->grace_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "grace", 4, 4, 1, &opts);
 	if (o->grace_fd < 0)
 		return error_errno(err, errno, "make a map of maps");
+	o->buckets = map_memory(maps->addresses, BUCKETS_SIZE);
 	o->groups = map_memory(maps->owners, GROUPS_SIZE);
-	o->targets = map_memory(maps->endpoints, TARGETS_SIZE);
-	if (!o->groups || !o->targets)
+	o->targets = map_memory(maps->hosts, TARGETS_SIZE);
+	if (!o->buckets || !o->groups || !o->targets)
 		return error_errno(err, errno, "map the balancer's tables into memory");
 	int r = owners_read(o, err);
 	if (r >= 0)
@@ -596,14 +614,14 @@ struct owners *owners_free(struct owners *o) {
 		RB_REMOVE(prefix_tree, &o->prefixes, p);
 		free(p);
 	}
+	if (o->buckets)
+		munmap(o->buckets, BUCKETS_SIZE);
 	if (o->groups)
 		munmap(o->groups, GROUPS_SIZE);
 	if (o->targets)
 		munmap(o->targets, TARGETS_SIZE);
 	safe_close(o->grace_fd);
 	safe_close(o->grace_inner_fd);
-	free(o->slots);
-	free(o->marks);
 	free(o);
 	return NULL;
 }

@@ -14,7 +14,7 @@
 struct owners;
 
 struct owners_maps {
-	int addresses, owners, endpoints, prefixes; /* descriptors, not duplicated; they must outlive the owners */
+	int addresses, owners, hosts, prefixes; /* descriptors, not duplicated; they must outlive the owners */
 };
 
 /* Reads what the maps hold. -EUCLEAN: what they hold isn't what a process like this one has left there. */

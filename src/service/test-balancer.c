@@ -481,12 +481,12 @@ static void test_set(void **state) {
 	assert_int_equal(owner("198.51.100.1", 1535), 1);
 	assert_int_equal(owner("198.51.100.1", 1536), 2);
 	assert_int_equal(owner("198.51.100.2", 1100), 2);
-	assert_int_equal(stats().endpoints, 2);
+	assert_int_equal(stats().hosts, 2);
 	assert_int_equal(stats().groups, 3);
 	/* Another owner; the endpoint that has nothing left goes. */
 	set("198.51.100.1:1024-1535", 3);
 	assert_int_equal(owner("198.51.100.1", 1024), 3);
-	assert_int_equal(stats().endpoints, 2);
+	assert_int_equal(stats().hosts, 2);
 	/* Large slices have several groups, a whole address too. */
 	set("198.51.100.3:0-65535", 4);
 	assert_int_equal(owner("198.51.100.3", 0), 4);
@@ -505,7 +505,7 @@ static void test_set(void **state) {
 	clear("198.51.100.2:1024-1535");
 	clear("192.0.2.1:0-0");
 	assert_int_equal(stats().addresses, 0);
-	assert_int_equal(stats().endpoints, 0);
+	assert_int_equal(stats().hosts, 0);
 	assert_int_equal(stats().groups, 0);
 	assert_int_equal(stats().group_room, 0);
 }
@@ -535,7 +535,7 @@ static void test_sizes(void **state) {
 	assert_int_equal(owner("198.51.100.2", 2047), 3);
 	clear("198.51.100.2:0-65535");
 	clear("198.51.100.1:0-65535");
-	assert_int_equal(stats().endpoints, 0);
+	assert_int_equal(stats().hosts, 0);
 	assert_int_equal(stats().groups, 0);
 }
 
@@ -568,7 +568,7 @@ static void test_sweep(void **state) {
 	balancer_begin(table);
 	OK(balancer_end(table, &error));
 	assert_int_equal(owner("198.51.100.1", 1024), -1);
-	assert_int_equal(stats().prefixes + stats().addresses + stats().groups + stats().endpoints, 0);
+	assert_int_equal(stats().prefixes + stats().addresses + stats().groups + stats().hosts, 0);
 }
 
 #define REFUSED(code, call)                                                               \
@@ -638,45 +638,74 @@ static void test_full_addresses(void **state) {
 	struct slice more = nth_slice(BALANCER_ADDRESSES, 1024, 512),
 		     last = nth_slice(BALANCER_ADDRESSES - 1, 1024, 512);
 	REFUSED(ENOSPC, balancer_set(table, &more, &e, &error));
-	assert_non_null(strstr(error.msg, "32768"));
+	assert_non_null(strstr(error.msg, "16384"));
 	/* There is no room to divide an address either. */
 	struct slice small = nth_slice(0, 1024, 256);
 	struct balancer_endpoint other = endpoint(2);
 	REFUSED(ENOSPC, balancer_set(table, &small, &other, &error));
-	assert_non_null(strstr(error.msg, "4194304"));
+	assert_non_null(strstr(error.msg, "2097152"));
 	REFUSED(ENOSPC, balancer_clear(table, &small, &error));
 	assert_int_equal(owner("10.0.0.0", 1024), 1);
 	/* What becomes free can be used. */
 	OK(balancer_clear(table, &last, &error));
 	OK(balancer_set(table, &more, &e, &error));
-	assert_int_equal(owner("10.0.128.0", 1024), 1);
-	assert_int_equal(owner("10.0.127.255", 1024), 0);
+	assert_int_equal(owner("10.0.64.0", 1024), 1);
+	assert_int_equal(owner("10.0.63.255", 1024), 0);
 	balancer_begin(table);
 	OK(balancer_end(table, &error));
 	assert_int_equal(stats().addresses, 0);
 	assert_int_equal(stats().group_room, 0);
 }
 
-static void test_full_endpoints(void **state) {
+static void test_full_hosts(void **state) {
 	struct slice s;
 	struct balancer_endpoint e;
-	for (uint32_t i = 1; i <= BALANCER_ENDPOINTS; i++) {
+	for (uint32_t i = 1; i <= BALANCER_HOSTS; i++) {
 		s = nth_slice(i / 128, i % 128 * 512, 512);
-		e = endpoint(0);
-		memcpy(e.mac.bytes + 2, &i, 4);
-		if (i < BALANCER_ENDPOINTS)
+		e = endpoint(i);
+		if (i < BALANCER_HOSTS)
 			OK(balancer_set(table, &s, &e, &error));
 	}
 	REFUSED(ENOSPC, balancer_set(table, &s, &e, &error));
-	assert_non_null(strstr(error.msg, "524287"));
+	assert_non_null(strstr(error.msg, "65535"));
 	s = nth_slice(3, 1024, 512);
 	REFUSED(ENOSPC, balancer_set(table, &s, &e, &error));
+	assert_int_equal(owner("10.0.0.3", 1024), 3 * 128 + 2);
+	/* A host without slices makes room. */
 	OK(balancer_clear(table, &s, &error));
 	OK(balancer_set(table, &s, &e, &error));
-	assert_int_equal(stats().endpoints, BALANCER_ENDPOINTS - 1);
+	assert_int_equal(owner("10.0.0.3", 1024), BALANCER_HOSTS);
+	assert_int_equal(stats().hosts, BALANCER_HOSTS - 1);
 	balancer_begin(table);
 	OK(balancer_end(table, &error));
-	assert_int_equal(stats().endpoints + stats().groups, 0);
+	assert_int_equal(stats().hosts + stats().groups, 0);
+}
+
+/* As many addresses as there may be are found, however they are chosen. */
+static void test_addresses(void **state) {
+	static const uint32_t strides[] = {1, 8, 256, 65536, 0x9e3779b1};
+	for (size_t k = 0; k < ARRAY_SIZE(strides); k++) {
+		char text[ADDR_STR_MAX];
+		struct balancer_endpoint e = endpoint(1);
+		balancer_begin(table);
+		OK(balancer_end(table, &error));
+		for (uint32_t i = 0; i < BALANCER_ADDRESSES; i++) {
+			struct slice s = nth_slice(i * strides[k], 1024, 512);
+			OK(balancer_set(table, &s, &e, &error));
+		}
+		assert_int_equal(stats().addresses, BALANCER_ADDRESSES);
+		for (uint32_t i = 0; i < BALANCER_ADDRESSES; i += 3) {
+			struct slice s = nth_slice(i * strides[k], 1024, 512);
+			OK(balancer_clear(table, &s, &error));
+		}
+		for (uint32_t i = 0; i < BALANCER_ADDRESSES; i++) {
+			struct slice s = nth_slice(i * strides[k], 1024, 512);
+			assert_int_equal(owner(addr_str(&s.addr, text), 1024), i % 3 ? 1 : -1);
+		}
+	}
+	balancer_begin(table);
+	OK(balancer_end(table, &error));
+	assert_int_equal(stats().addresses, 0);
 }
 
 static void test_names(void **state) {
@@ -692,13 +721,10 @@ int main(void) {
 		cmocka_unit_test(test_random),
 	};
 	const struct CMUnitTest tables[] = {
-		cmocka_unit_test(test_set),
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_sweep),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_full_prefixes),
-		cmocka_unit_test(test_full_addresses),
-		cmocka_unit_test(test_full_endpoints),
+		cmocka_unit_test(test_set),           cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_sweep),         cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_full_prefixes), cmocka_unit_test(test_full_addresses),
+		cmocka_unit_test(test_full_hosts),    cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_names),
 	};
 	if (geteuid() != 0)
