@@ -51,7 +51,8 @@ static uint32_t measure(const struct balancer_bench_bpf *b, int program) {
 
 static void fill(struct balancer *table, uint32_t addresses) {
 	for (uint32_t i = 0; i < addresses * SLICES; i++) {
-		struct addr a = {.family = AF_INET, .v4.s_addr = htonl(FIRST_ADDRESS + i % addresses)};
+		struct addr a = {.family = AF_INET};
+		a.v4.s_addr = htonl(FIRST_ADDRESS + i % addresses);
 		uint32_t port = (FIRST_SLICE + i / addresses) << SLICE_SHIFT;
 		struct slice s = slice_of(&a, (uint16_t)port, 1U << SLICE_SHIFT);
 		/* An instance has one slice, a host 100 instances. */
@@ -82,7 +83,8 @@ int main(int argc, char **argv) {
 
 	struct balancer_bench_bpf *b = balancer_bench_bpf__open();
 	struct packet p;
-	packet_make(&p, &c.vtep, "198.18.0.0", IPPROTO_UDP, 0, (uint8_t[PACKET - AT_PAYLOAD]){0x12, 0x34}, PACKET - AT_PAYLOAD);
+	packet_make(&p, &c.vtep, "198.18.0.0", IPPROTO_UDP, 0, (uint8_t[PACKET - AT_PAYLOAD]){0x12, 0x34},
+	            PACKET - AT_PAYLOAD);
 	if (!b)
 		fail((error_errno(&error, errno, "open the program"), &error));
 	memcpy(b->bss->template, p.data, sizeof(b->bss->template));

@@ -61,7 +61,7 @@ struct owners {
 };
 
 static int shared_address_cmp(const struct shared_address *a, const struct shared_address *b) {
-	return addr_cmp(&a->addr, &b->addr);
+	return memcmp(&a->addr.v4, &b->addr.v4, sizeof(a->addr.v4));
 }
 
 static int shared_prefix_cmp(const struct shared_prefix *a, const struct shared_prefix *b) {
@@ -508,7 +508,8 @@ static int read_address(struct owners *o, struct balancer_address *at) {
 	struct shared_address *a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
-	*a = (struct shared_address){.addr = {.family = AF_INET, .v4.s_addr = at->address}, .at = at};
+	*a = (struct shared_address){.addr.family = AF_INET, .at = at};
+	a->addr.v4.s_addr = at->address;
 	if (RB_INSERT(address_tree, &o->addresses, a)) {
 		free(a);
 		return -EUCLEAN;

@@ -514,8 +514,8 @@ static void test_sizes(void **state) {
 	/* Slices of all sizes beside each other on one address. */
 	set("198.51.100.1:32768-65535", 1);
 	for (unsigned k = 15; k-- > 0;) {
-		struct slice s = slice_of(&(struct addr){.family = AF_INET, .v4.s_addr = inet_addr("198.51.100.1")},
-		                          (uint16_t)(1U << k), 1U << k);
+		struct addr a = addr("198.51.100.1");
+		struct slice s = slice_of(&a, (uint16_t)(1U << k), 1U << k);
 		struct balancer_endpoint e = endpoint(2 + k);
 		OK(balancer_set(table, &s, &e, &error));
 		for (unsigned i = k; i < 16; i++) {
@@ -606,7 +606,8 @@ static void test_refused(void **state) {
 }
 
 static struct slice nth_slice(uint32_t address, uint32_t port, uint32_t size) {
-	struct addr a = {.family = AF_INET, .v4.s_addr = htonl(0x0a000000 + address)};
+	struct addr a = {.family = AF_INET};
+	a.v4.s_addr = htonl(0x0a000000 + address);
 	return slice_of(&a, (uint16_t)port, size);
 }
 
