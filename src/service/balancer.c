@@ -130,7 +130,7 @@ static int balancer_load(struct balancer *b, const struct balancer_config *c, co
 	                                 .owners = bpf_map__fd(b->skel->maps.owners),
 	                                 .hosts = bpf_map__fd(b->skel->maps.hosts),
 	                                 .prefixes = bpf_map__fd(b->skel->maps.prefixes)};
-	return owners_new(&b->owners, &maps, err);
+	return owners_new(&b->owners, &maps, b->adopted, err);
 }
 
 static void balancer_unload(struct balancer *b) {

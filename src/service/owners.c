@@ -552,7 +552,7 @@ static int read_prefixes(struct owners *o) {
 	return errno == ENOENT ? 0 : -errno;
 }
 
-static int owners_read(struct owners *o, struct error *err) {
+static int owners_read(struct owners *o, bool adopted, struct error *err) {
 	int r = read_addresses(o);
 	if (r >= 0)
 		r = read_prefixes(o);
@@ -564,7 +564,7 @@ static int owners_read(struct owners *o, struct error *err) {
 			o->free = (uint16_t)n;
 		}
 	/* The process before may have taken something out of use just now. */
-	return o->stats.addresses ? owners_settle(o, err) : 0;
+	return adopted ? owners_settle(o, err) : 0;
 }
 
 static void *map_memory(int fd, size_t size) {
@@ -576,7 +576,7 @@ static void *map_memory(int fd, size_t size) {
 #define GROUPS_SIZE  (BALANCER_OWNERS * sizeof(struct balancer_owner))
 #define TARGETS_SIZE (BALANCER_HOSTS * sizeof(struct balancer_host))
 
-int owners_new(struct owners **ret, const struct owners_maps *maps, struct error *err) {
+int owners_new(struct owners **ret, const struct owners_maps *maps, bool adopted, struct error *err) {
 	_cleanup_(cleanup_owners) struct owners *o = calloc(1, sizeof(*o));
 	if (!o)
 		return error_oom(err);
@@ -596,7 +596,7 @@ int owners_new(struct owners **ret, const struct owners_maps *maps, struct error
 	o->targets = map_memory(maps->hosts, TARGETS_SIZE);
 	if (!o->buckets || !o->groups || !o->targets)
 		return error_errno(err, errno, "map the balancer's tables into memory");
-	int r = owners_read(o, err);
+	int r = owners_read(o, adopted, err);
 	if (r >= 0)
 		*ret = TAKE_PTR(o);
 	return r;

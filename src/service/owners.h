@@ -17,8 +17,9 @@ struct owners_maps {
 	int addresses, owners, hosts, prefixes; /* descriptors, not duplicated; they must outlive the owners */
 };
 
-/* Reads what the maps hold. -EUCLEAN: what they hold isn't what a process like this one has left there. */
-int owners_new(struct owners **ret, const struct owners_maps *maps, struct error *err) _must_use_;
+/* Reads what the maps hold. -EUCLEAN: what they hold isn't what a process like this one has left there. ADOPTED: a
+ * program is using them. */
+int owners_new(struct owners **ret, const struct owners_maps *maps, bool adopted, struct error *err) _must_use_;
 struct owners *owners_free(struct owners *o);
 DEFINE_CLEANUP(owners, struct owners *, owners_free)
 

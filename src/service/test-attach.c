@@ -54,8 +54,8 @@ static struct mac mac(const char *s) {
 }
 
 static void command(const char *line) {
-	if (system(line) != 0)
-		fail_msg("failed: %s", line);
+	const char *const argv[] = {"sh", "-c", line, NULL};
+	OK(proc_run(&(struct proc_spec){.argv = argv}, NULL, &error));
 }
 
 static int setup(void **state) {
@@ -123,7 +123,7 @@ static void test_adopt(void **state) {
 	assert_int_equal(owner("a0", "fd00::7", 1100), 1);
 	OK(balancer_attach(b, "a0", BALANCER_GENERIC, &mode, &error)); /* keeps its mode */
 	assert_int_equal(mode, BALANCER_NATIVE);
-	b = balancer_free(b);
+	balancer_free(b);
 	assert_int_equal(owner("a0", "fd00::7", 1100), 1);
 
 	/* Another process like this one: the same tables, and nothing to replace. */
@@ -139,7 +139,7 @@ static void test_adopt(void **state) {
 	set(b, "198.51.100.3:2048-2559", "fd00::2");
 	OK(balancer_end(b, &error));
 	assert_int_equal(owner("a0", "fd00::7", 1100), 0);
-	b = balancer_free(b);
+	balancer_free(b);
 
 	/* One with other settings: the same tables, another program. */
 	b = open_balancer("fd00::8");
@@ -157,7 +157,7 @@ static void test_adopt(void **state) {
 	assert_int_equal(program_on("a0"), 0);
 	assert_int_not_equal(program_on("b0"), 0);
 	OK(balancer_detach(b, "b0", &error));
-	b = balancer_free(b);
+	balancer_free(b);
 	b = open_balancer("fd00::7");
 	assert_false(balancer_is_adopted(b));
 	balancer_free(b);
@@ -228,7 +228,7 @@ static void test_foreign(void **state) {
 	OK(balancer_detach(b, "a0", &error));
 	assert_int_equal(program_on("a0"), id);
 	OK(balancer_attach(b, "b0", BALANCER_GENERIC, NULL, &error));
-	b = balancer_free(b);
+	balancer_free(b);
 	b = open_balancer("fd00::7");
 	assert_true(balancer_is_adopted(b));
 	balancer_free(b);
@@ -289,7 +289,7 @@ static void test_deliver(void **state) {
 	assert_false(delivers("02:00:00:00:00:03"));
 	OK(deliver_count(d, &n, &error));
 	assert_int_equal(n, 1);
-	d = deliver_free(d);
+	deliver_free(d);
 
 	d = open_deliver();
 	OK(deliver_attach(d, &error));
@@ -319,7 +319,7 @@ static void test_deliver(void **state) {
 	command("ip link del vx");
 	FAILS(ENODEV, deliver_attach(d, &error));
 	OK(deliver_detach(d, &error));
-	d = deliver_free(d);
+	deliver_free(d);
 	d = open_deliver();
 	deliver_free(d);
 }

@@ -409,16 +409,16 @@ static void test_random(void **state) {
 	struct packet seeds[] = {udp(1100), tcp(2100), icmp_error(3, IPPROTO_UDP, 12, 1100),
 	                         icmp_error(11, IPPROTO_ICMP, 0, 2100), udp(4100)};
 	unsigned seed = (unsigned)now_realtime_us(), verdicts[5] = {0};
-	srand(seed);
+	srandom(seed);
 	for (unsigned i = 0; i < 100000; i++) {
-		struct packet p = seeds[(unsigned)rand() % ARRAY_SIZE(seeds)], out, want;
-		bool wild = rand() % 16 == 0;
+		struct packet p = seeds[(unsigned)random() % ARRAY_SIZE(seeds)], out, want;
+		bool wild = random() % 16 == 0;
 		/* Mostly in what the program looks at, once it has seen that the packet is for it. */
-		uint32_t from = wild ? 0 : rand() % 4 ? AT_IP : AT_UDP;
-		for (int n = wild ? 200 : rand() % 4; n > 0; n--)
-			p.data[from + (uint32_t)rand() % (p.len - from)] = (uint8_t)rand();
-		if (rand() % 8 == 0)
-			p.len = 14 + (uint32_t)rand() % (p.len - 13);
+		uint32_t from = wild ? 0 : random() % 4 ? AT_IP : AT_UDP;
+		for (long n = wild ? 200 : random() % 4; n > 0; n--)
+			p.data[from + (uint32_t)random() % (p.len - from)] = (uint8_t)random();
+		if (random() % 8 == 0)
+			p.len = 14 + (uint32_t)random() % (p.len - 13);
 		want = p;
 		unsigned v = verdict(table, &p, &out);
 		assert_in_range(v, XDP_DROP, XDP_TX);

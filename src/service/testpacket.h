@@ -90,9 +90,11 @@ static inline void packet_make(struct packet *p, const struct addr *balancer, co
                                unsigned options, const void *payload, size_t len) {
 	struct mac router = vtep_router_mac(balancer);
 	static const uint8_t edge[16] = {0xfd, 0x5c, 0xa1, 0xab, [15] = 0xee};
+	static const uint8_t outer[] = {2, 17, 17, 17, 17, 17, 2, 34, 34, 34, 34, 34, 0x86, 0xdd, 0x60};
+	static const uint8_t inner_source[] = {2, 51, 51, 51, 51, 51, 8, 0};
 	uint8_t *d = p->data;
 	*p = (struct packet){.len = (uint32_t)(AT_PAYLOAD + options + len)};
-	memcpy(d + AT_OUTER_DEST, "\x02\x11\x11\x11\x11\x11\x02\x22\x22\x22\x22\x22\x86\xdd\x60", 15);
+	memcpy(d + AT_OUTER_DEST, outer, sizeof(outer));
 	d[AT_IP6 + 3] = 0x5a; /* some flow label */
 	d[AT_IP6_NEXT] = IPPROTO_UDP;
 	d[AT_IP6_HOPS] = 61;
@@ -103,7 +105,7 @@ static inline void packet_make(struct packet *p, const struct addr *balancer, co
 	d[AT_VXLAN] = 8;
 	d[AT_VNI + 2] = TEST_VNI;
 	memcpy(d + AT_INNER, router.bytes, 6);
-	memcpy(d + AT_INNER_SOURCE, "\x02\x33\x33\x33\x33\x33\x08", 7);
+	memcpy(d + AT_INNER_SOURCE, inner_source, sizeof(inner_source));
 	d[AT_IP] = (uint8_t)(0x45 + options / 4);
 	memset(d + AT_PAYLOAD, 1, options); /* no operation */
 	d[AT_IP + 8] = 60;

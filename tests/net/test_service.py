@@ -25,6 +25,7 @@ BINARY = os.path.join(BIN, "../service/test-service")
 VNI, EDGE, BALANCER, HOST = 77, "fd5c:a1ab::e", "fd5c:a1ab::b", "fd5c:a1ab::1"
 SHARED, PORT, CLIENT, MAC = "198.51.100.3", 1100, "203.0.113.9", "02:00:00:00:00:01"
 SLICE = f"{SHARED}:1024-1535"
+HERE = "198.51.101.3"  # the edge sends it to the instance's host, which has a balancer, too
 ETHTOOL_STXCSUM, SIOCETHTOOL = 0x17, 0x8946
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -95,7 +96,8 @@ class Net:
 
     def cable(self, ns, number, vtep):
         """Connects `underlay` of a host with the fabric."""
-        self.ip("fabric", "link", "add", ns, "mtu", "9000", "type", "veth", "peer", "name", "nic", "mtu", "9000", "netns", self.name(ns))
+        self.ip("fabric", "link", "add", ns, "mtu", "9000", "type", "veth",
+                "peer", "name", "nic", "mtu", "9000", "netns", self.name(ns))
         self.ip("fabric", "link", "set", ns, "up")
         self.ip(ns, "link", "set", "nic", "up")
         self.ip("fabric", "addr", "add", f"fd00:{number}::1/64", "dev", ns, "nodad")
@@ -119,9 +121,10 @@ class Net:
             self.namespace(ns)
         for number, (ns, vtep) in enumerate((("edge", EDGE), ("balancer", BALANCER), ("host", HOST)), 1):
             self.cable(ns, number, vtep)
-        self.overlay("edge", "edge", EDGE, [BALANCER])
+        self.overlay("edge", "edge", EDGE, [BALANCER, HOST])
         self.overlay("host", "public", HOST, [EDGE])
         self.ip("edge", "route", "add", "198.51.100.0/24", "via", "inet6", "fe80::1", "dev", "overlay")
+        self.ip("edge", "route", "add", "198.51.101.0/24", "via", "inet6", "fe80::2", "dev", "overlay")
         self.ip("public", "-4", "route", "add", "default", "via", "inet6", "fe80::1", "dev", "overlay")
         # The client sends through the edge, so that its TCP packets come there with unfinished checksums.
         self.ip("edge", "link", "add", "client", "type", "veth", "peer", "name", "eth0", "netns", self.name("client"))
@@ -134,7 +137,8 @@ class Net:
         self.ip("public", "addr", "add", "fe80::1/64", "dev", "i-1", "nodad")
         self.ip("public", "link", "set", "i-1", "up")
         self.ip("instance", "link", "set", "uplink", "up")
-        self.ip("instance", "addr", "add", f"{SHARED}/32", "dev", "lo")
+        for address in (SHARED, HERE):
+            self.ip("instance", "addr", "add", f"{address}/32", "dev", "lo")
         self.ip("instance", "-4", "route", "add", "default", "src", SHARED, "via", "inet6", "fe80::1", "dev", "uplink")
 
     def down(self):
@@ -199,9 +203,9 @@ def running(net):
 class Echo:
     """Answers each datagram to a port of the instance."""
 
-    def __init__(self, net):
+    def __init__(self, net, address=SHARED):
         self.socket = in_netns(net.name("instance"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        self.socket.bind((SHARED, PORT))
+        self.socket.bind((address, PORT))
         self.stopping = False
         self.thread = threading.Thread(target=self.body)
         self.thread.start()
@@ -252,10 +256,10 @@ class Flow:
         return sorted(set(range(self.sent)) - self.answered)
 
 
-def answers(net):
+def answers(net, address=SHARED):
     """Whether a datagram is answered."""
     s = in_netns(net.name("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    s.connect((SHARED, PORT))
+    s.connect((address, PORT))
     s.send(b"ping")
     answered = bool(select.select([s], [], [], 0.2)[0])
     s.close()
@@ -312,6 +316,19 @@ def test_port_without_owner(running):
         s.sendto(b"x", (address, port))
     s.close()
     until("both were counted", lambda: running.current.counters()["no_owner"] == before + 2)
+
+
+def test_owner_on_the_same_host(running):
+    """The balancer passes the packet to the stack of its own host, for the delivery."""
+    b = running.service()
+    b.say(f"balancer {running.name('host')} {HOST} {VNI} nic")
+    b.say("prefix 198.51.101.0/24")
+    b.say(f"set {HERE}:1024-1535 {HOST} {MAC}")
+    b.say("attach nic generic")
+    with Echo(running, HERE):
+        until("a datagram is answered", lambda: answers(running, HERE))
+    assert b.counters()["local"] > 0
+    b.say("detach nic")
 
 
 def test_icmp_error_reaches_the_sender(running):
