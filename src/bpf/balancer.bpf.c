@@ -140,8 +140,8 @@ static __always_inline bool lengths_agree(struct xdp_md *ctx, const void *h, con
 	    udp < ip + sizeof(struct headers) - sizeof(struct iphdr) - offsetof(struct headers, udp))
 		return false;
 	/* A packet of several buffers ends after END. */
-	return (const char *)&AT(__u8, h, udp) + udp <= (const char *)end ||
-	       offsetof(struct headers, udp) + udp <= bpf_xdp_get_buff_len(ctx);
+	udp += offsetof(struct headers, udp);
+	return udp <= (__u64)end - (__u64)h || udp <= bpf_xdp_get_buff_len(ctx);
 }
 
 /* The port of an ICMP error's owner, or -enum balancer_counter. QUOTE is the packet that it quotes, LENGTH the bytes

@@ -82,7 +82,7 @@ static inline __u32 balancer_bucket_of(__u32 address) {
 }
 
 static inline __u32 balancer_way_of(__u32 address) {
-	return (address ^ ((address / BALANCER_WAYS) * 0x85ebca6bU) >> 29) % BALANCER_WAYS;
+	return (address + ((address / BALANCER_WAYS) * 0x85ebca6bU >> 29)) % BALANCER_WAYS;
 }
 
 /* What became of a packet to a shared address. Metrics have these names (balancer_counter_name()). */

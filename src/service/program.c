@@ -9,11 +9,22 @@
 
 static __thread char last_warning[256];
 
+/* Keeps the last line; of a message with the verifier's log the line that says why the program was refused. */
 static int keep_warning(enum libbpf_print_level level, const char *format, va_list args) {
-	if (level == LIBBPF_WARN) {
-		vsnprintf(last_warning, sizeof(last_warning), format, args);
-		last_warning[strcspn(last_warning, "\n")] = 0;
-	}
+	_free_ char *text = NULL;
+	if (level != LIBBPF_WARN || vasprintf(&text, format, args) < 0)
+		return 0;
+	char *log = strstr(text, "LOAD LOG --"), *end = log ? strstr(log, "\nprocessed ") : NULL;
+	if (log && !end)
+		return 0;
+	if (!end && strstr(last_warning, "verifier: "))
+		return 0;
+	if (end)
+		*end = 0;
+	else
+		text[strcspn(text, "\n")] = 0;
+	char *line = end ? strrchr(log, '\n') : NULL;
+	snprintf(last_warning, sizeof(last_warning), "%s%s", line ? "verifier: " : "", line ? line + 1 : text);
 	return 0;
 }
 
