@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <pthread.h>
 
 #include "base/util.h"
 #include "service/balancer.h"
@@ -35,6 +36,7 @@ static struct balancer_endpoint endpoint(unsigned n) {
 	struct balancer_endpoint e = {.vtep = addr("fd5c:a1ab:e::1000"), .mac = {{2, 0, 0}}};
 	put16(e.vtep.bytes + 14, n);
 	e.vtep.bytes[12] = (uint8_t)(n >> 16);
+	put16(e.mac.bytes + 2, n);
 	put16(e.mac.bytes + 4, n);
 	return e;
 }
@@ -709,6 +711,91 @@ static void test_addresses(void **state) {
 	assert_int_equal(stats().addresses, 0);
 }
 
+/* Random slices of all sizes, compared with an array of ports. */
+static void test_model(void **state) {
+	enum { ADDRESSES = 6, ROUNDS = 2000 };
+	static uint16_t model[ADDRESSES][65536];
+	static bool marked[ADDRESSES][65536];
+	bool sweeping = false;
+	unsigned seed = (unsigned)now_realtime_us();
+	srandom(seed);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint32_t a = (uint32_t)random() % ADDRESSES, size = 1U << random() % 17;
+		struct slice s = nth_slice(a, (uint32_t)random() & 0xffff, size);
+		unsigned n = random() % 3 ? 1 + (unsigned)random() % 5 : 0;
+		if (random() % 50 == 0) {
+			if (sweeping)
+				OK(balancer_end(table, &error));
+			for (uint32_t i = 0; sweeping && i < ADDRESSES * 65536; i++)
+				if (!marked[i >> 16][i & 0xffff])
+					model[i >> 16][i & 0xffff] = 0;
+			sweeping = !sweeping;
+			if (sweeping)
+				balancer_begin(table);
+			memset(marked, 0, sizeof(marked));
+		}
+		struct balancer_endpoint e = endpoint(n);
+		OK(n ? balancer_set(table, &s, &e, &error) : balancer_clear(table, &s, &error));
+		for (uint32_t port = s.first; port <= s.last; port++) {
+			model[a][port] = (uint16_t)n;
+			marked[a][port] = true;
+		}
+		for (int i = 0; i < 20; i++) {
+			/* The ends of the slice and their neighbours, and others. */
+			const uint16_t ports[] = {s.first, s.last, (uint16_t)(s.first - 1), (uint16_t)(s.last + 1)};
+			uint32_t b = i < 4 ? a : (uint32_t)random() % ADDRESSES;
+			unsigned port = i < 4 ? ports[i] : (unsigned)random() & 0xffff;
+			char text[ADDR_STR_MAX];
+			struct slice one = nth_slice(b, port, 1);
+			int got = owner(addr_str(&one.addr, text), port);
+			if (MAX(got, 0) != model[b][port])
+				fail_msg("seed %u, round %u: %s:%u has %d, not %u", seed, round, text, port, got,
+				         model[b][port]);
+		}
+	}
+	balancer_begin(table);
+	OK(balancer_end(table, &error));
+	assert_int_equal(stats().hosts + stats().groups + stats().addresses + stats().group_room, 0);
+}
+
+static void *look(void *stop) {
+	static struct packet p, out;
+	uint64_t packets = 0;
+	p = udp(1024);
+	while (!*(volatile bool *)stop) {
+		struct balancer_endpoint e;
+		if (verdict(table, &p, &out) != XDP_TX)
+			return NULL;
+		e = endpoint(get16(out.data + AT_IP6_DEST + 14));
+		if (memcmp(out.data + AT_IP6_DEST, e.vtep.bytes, 16) != 0 ||
+		    memcmp(out.data + AT_INNER, e.mac.bytes, 6) != 0 || packet_udp_sum(&out) != 0xffff)
+			return NULL;
+		packets++;
+	}
+	return packets > 100 ? stop : NULL;
+}
+
+/* While its owner changes, and its host, and the size of its group, a packet goes to one or the other, and never to a
+ * mixture of both. */
+static void test_concurrent(void **state) {
+	bool stop = false;
+	pthread_t thread;
+	set(SHARED ":1024-1535", 1);
+	assert_int_equal(pthread_create(&thread, NULL, look, &stop), 0);
+	for (unsigned i = 0; i < 30000; i++) {
+		set(SHARED ":1024-1535", 1 + i % 60000);
+		if (i % 1000 == 0) {
+			set(SHARED ":2048-2048", 1);
+			clear(SHARED ":2048-2048");
+		}
+	}
+	stop = true;
+	void *well;
+	assert_int_equal(pthread_join(thread, &well), 0);
+	assert_non_null(well);
+	clear(SHARED ":1024-1535");
+}
+
 static void test_names(void **state) {
 	for (unsigned i = 0; i < BALANCER_COUNTERS; i++)
 		assert_non_null(balancer_counter_name(i));
@@ -726,6 +813,7 @@ int main(void) {
 		cmocka_unit_test(test_sweep),         cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_full_prefixes), cmocka_unit_test(test_full_addresses),
 		cmocka_unit_test(test_full_hosts),    cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_model),         cmocka_unit_test(test_concurrent),
 		cmocka_unit_test(test_names),
 	};
 	if (geteuid() != 0)
