@@ -8,19 +8,20 @@
  * Program and tables live in the kernel as long as the program is attached to a NIC. They outlive this process, and the
  * next one adopts them, so that a restart or an upgrade loses no packet, wherever the process ended:
  *
- *   balancer_open()      finds the tables of the attached program. If there are none, or their layout is that of
- * another version, it makes empty ones, and the attached program goes on with its own balancer_begin(),
- * balancer_set()…, balancer_end() all that is known; what isn't set in between is removed at the end balancer_attach()
- * attaches the program to a NIC, or atomically replaces the older one. To be called only after the tables are complete,
- * and again at any time (a NIC came, or lost its program) balancer_set(), balancer_clear()… single changes from now on
+ * - balancer_open() finds the tables of the attached program. If there are none, or their layout is that of another
+ *   version, it makes empty ones, and the attached program goes on with its own.
+ * - balancer_begin(), balancer_set()…, balancer_end(): all that is known. What isn't set in between is removed.
+ * - balancer_attach() attaches the program to a NIC, or atomically replaces the older one. To be called only after the
+ *   tables are complete, and again at any time (a NIC came, or lost its program).
+ * - balancer_set(), balancer_clear()…: single changes from now on.
  *
  * One process at a time may write a host's tables; the caller sees to that (a lock). No function may be called from two
- * threads at once. All but balancer_open(), balancer_attach() and balancer_detach() are quick, with one exception: when
- * memory of removed entries is to be used again, a call waits until all running programs have ended (RCU, 10 to 50 ms).
- * That is so after hundreds of thousands of changes, or when the tables are nearly full.
+ * threads at once. balancer_open(), balancer_attach() and balancer_detach() take some 10 ms. The others are quick, with
+ * one exception: when memory that was in use is to be used again, a call waits until all running programs have ended
+ * (RCU, 10 to 50 ms). That is so when the tables are nearly full, or ten thousands of hosts or addresses have gone.
  *
  * A function that fails has changed nothing, unless it says otherwise. Limits are in bpf/balancer.h; an error names the
- * limit (-ENOSPC). Needs CAP_SYS_ADMIN (tables are found by their numbers) and CAP_NET_ADMIN.
+ * limit (-ENOSPC). Needs Linux 6.1 or newer, CAP_SYS_ADMIN (tables are found by their numbers) and CAP_NET_ADMIN.
  */
 
 #include "bpf/balancer.h"
@@ -60,8 +61,9 @@ struct balancer_endpoint {
 };
 
 /*
- * Gives the ports of the slice to the endpoint, whoever had them. The slice must be aligned (-EINVAL). Each port
- * changes from one owner to the other at once; a packet meanwhile goes to one of them.
+ * Gives the ports of the slice to the endpoint, whoever had them. Each port changes from one owner to the other at
+ * once; a packet meanwhile goes to one of them. -EINVAL: the slice isn't aligned, or the MAC is that of the VTEP's
+ * router, to which packets could go round in circles.
  */
 int balancer_set(struct balancer *b, const struct slice *s, const struct balancer_endpoint *e,
                  struct error *err) _must_use_;
@@ -71,7 +73,7 @@ int balancer_clear(struct balancer *b, const struct slice *s, struct error *err)
 /*
  * From balancer_begin() to balancer_end() the caller sets all prefixes and slices that there are. balancer_end()
  * removes, port by port, what was not set. Until then what was there before still works. A second balancer_begin()
- * begins anew.
+ * begins anew. If balancer_end() fails it has removed a part, and can be called again.
  */
 void balancer_begin(struct balancer *b);
 int balancer_end(struct balancer *b, struct error *err) _must_use_;

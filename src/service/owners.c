@@ -8,6 +8,7 @@
 
 #include "base/tree.h"
 #include "base/util.h"
+#include "base/vtep.h"
 
 #define BLOCKS (BALANCER_OWNERS / BALANCER_BLOCK)
 
@@ -374,6 +375,9 @@ int owners_set(struct owners *o, const struct slice *s, const struct balancer_en
 		return r;
 	if (e->vtep.family != AF_INET6)
 		return error_set(err, EINVAL, "slice %s: the VTEP must be IPv6", slice_str(s, text));
+	struct mac router = vtep_router_mac(&e->vtep);
+	if (memcmp(&router, &e->mac, sizeof(router)) == 0)
+		return error_set(err, EINVAL, "slice %s: the MAC is that of the VTEP's router", slice_str(s, text));
 	uint32_t shift = slice_shift(s);
 	memcpy(owner.mac, e->mac.bytes, sizeof(owner.mac));
 	r = host_ref(o, &e->vtep, &owner.host, err);

@@ -53,9 +53,10 @@ static struct mac mac(const char *s) {
 	return m;
 }
 
-static void command(const char *line) {
-	const char *const argv[] = {"sh", "-c", line, NULL};
-	OK(proc_run(&(struct proc_spec){.argv = argv}, NULL, &error));
+/* Lines of ip-link(8). */
+static void ip(const char *lines) {
+	const char *const argv[] = {"ip", "-batch", "-", NULL};
+	OK(proc_run(&(struct proc_spec){.argv = argv, .input = lines}, NULL, &error));
 }
 
 static int setup(void **state) {
@@ -63,9 +64,8 @@ static int setup(void **state) {
 	if (unshare(CLONE_NEWNET) < 0)
 		return -1;
 	netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	command("ip link add a0 type veth peer a1 && ip link add b0 type veth peer b1 && ip link set a0 up && ip link "
-	        "set b0 up"
-	        " && ip link add vx type vxlan id 77 dstport 4789 nolearning");
+	ip("link add a0 type veth peer name a1\nlink add b0 type veth peer name b1\nlink set a0 up\nlink set b0 up\n"
+	   "link add vx type vxlan id 77 dstport 4789 nolearning\n");
 	return 0;
 }
 
@@ -238,7 +238,7 @@ static void test_foreign(void **state) {
 static void test_large_mtu(void **state) {
 	enum balancer_mode mode;
 	struct balancer *b = open_balancer("fd00::7");
-	command("ip link set a0 mtu 9000 && ip link set a1 mtu 9000");
+	ip("link set a0 mtu 9000\nlink set a1 mtu 9000\n");
 	OK(balancer_attach(b, "a0", BALANCER_NATIVE, &mode, &error));
 	assert_int_equal(mode, BALANCER_NATIVE);
 	/* Where the driver has no native mode. */
@@ -306,7 +306,7 @@ static void test_deliver(void **state) {
 	assert_int_equal(n, 4);
 
 	/* The device is made anew. */
-	command("ip link del vx && ip link add vx type vxlan id 77 dstport 4789 nolearning");
+	ip("link del vx\nlink add vx type vxlan id 77 dstport 4789 nolearning\n");
 	assert_int_equal(filter_on("vx", OURS), 0);
 	OK(deliver_attach(d, &error));
 	assert_true(delivers("02:00:00:00:00:02"));
@@ -316,7 +316,7 @@ static void test_deliver(void **state) {
 	OK(deliver_detach(d, &error));
 	OK(deliver_detach(d, &error));
 	assert_int_equal(filter_on("vx", OURS), 0);
-	command("ip link del vx");
+	ip("link del vx\n");
 	FAILS(ENODEV, deliver_attach(d, &error));
 	OK(deliver_detach(d, &error));
 	deliver_free(d);

@@ -600,6 +600,8 @@ static void test_refused(void **state) {
 	s.addr = addr("2001:db8::1");
 	REFUSED(EINVAL, balancer_set(table, &s, &e, &error));
 	s.addr = addr("198.51.100.1");
+	e.mac = vtep_router_mac(&e.vtep);
+	REFUSED(EINVAL, balancer_set(table, &s, &e, &error));
 	e.vtep = addr("192.0.2.1");
 	REFUSED(EINVAL, balancer_set(table, &s, &e, &error));
 	OK(prefix_parse("2001:db8::/32", &p, &error));
