@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/agents.h"
 #include "base/util.h"
 
 const struct api_access access_operator = {0};
@@ -74,17 +75,16 @@ void access_each_grant(const struct api_kind *k,
 	char verbs[96];
 	for (const struct access_grant *g = k->access->grants; g && g->role; g++)
 		fn(k, g, userdata);
-	for (unsigned whose = ACCESS_OF_HOST; whose <= ACCESS_OF_EDGE; whose <<= 1) {
-		const enum access_role role = whose == ACCESS_OF_HOST ? ACCESS_HOSTS : ACCESS_EDGES;
-		if (!(a->whose & whose))
+	for (const struct agent_kind *kind = agent_kinds; kind->whose; kind++) {
+		if (!(a->whose & kind->whose))
 			continue;
 		const int n = snprintf(verbs, sizeof(verbs), " %s%s%s%s", a->reads ? a->reads : "",
 		                       a->creates ? " create" : "", a->updates ? " update patch" : "",
 		                       a->deletes ? " delete" : "");
 		const char *p = verbs + strspn(verbs, " ");
 		if (n > 0 && *p)
-			fn(k, &(struct access_grant){role, ".", p, a->ns}, userdata);
+			fn(k, &(struct access_grant){kind->role, ".", p, a->ns}, userdata);
 		if (a->status)
-			fn(k, &(struct access_grant){role, "status", "get update patch", a->ns}, userdata);
+			fn(k, &(struct access_grant){kind->role, "status", "get update patch", a->ns}, userdata);
 	}
 }

@@ -21,8 +21,9 @@
 enum access_role {
 	ACCESS_NOBODY, /* ends a list of grants */
 	ACCESS_CONTROLLER,
-	ACCESS_HOSTS, /* struct access_agents adds to the grants of these two */
+	ACCESS_HOSTS, /* struct access_agents adds to the grants of these three */
 	ACCESS_EDGES,
+	ACCESS_BALANCERS,
 	ACCESS_TENANT_VIEW,
 	ACCESS_TENANT_EDIT, /* includes the grants of ACCESS_TENANT_VIEW */
 	ACCESS_EVERYBODY,   /* every authenticated user */
@@ -38,12 +39,17 @@ struct access_grant {
 	const char *ns; /* only in this namespace; NULL: everywhere */
 };
 
-/* Which agents: nacre-node of a host, nacre-edge of an edge. */
-enum { ACCESS_OF_HOST = 1 << 0, ACCESS_OF_EDGE = 1 << 1 };
+/* Which agents: nacre-node of a host, nacre-edge of an edge, nacre-lb of a balancer (agents.h). */
+enum {
+	ACCESS_OF_HOST = 1 << 0,
+	ACCESS_OF_EDGE = 1 << 1,
+	ACCESS_OF_BALANCER = 1 << 2,
+	ACCESS_OF_ALL = ACCESS_OF_HOST | ACCESS_OF_EDGE | ACCESS_OF_BALANCER,
+};
 
 /* An agent. HOST is the name of its Host. */
 struct access_agent {
-	const char *what; /* "host" or "edge", for messages */
+	const char *what; /* "host", "edge" or "balancer", for messages */
 	const char *host;
 	unsigned whose; /* one of ACCESS_OF_… */
 };

@@ -322,7 +322,7 @@ static const struct access_grant pool_grants[] = {
 };
 static const struct api_access pool_access = {
 	.grants = pool_grants,
-	.agents = {.whose = ACCESS_OF_EDGE, .sees_all = true, .reads = ACCESS_READ},
+	.agents = {.whose = ACCESS_OF_EDGE | ACCESS_OF_BALANCER, .sees_all = true, .reads = ACCESS_READ},
 };
 
 const struct api_kind api_kind_addresspool = {

@@ -4,17 +4,17 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "api/access.h"
+#include "api/agents.h"
 #include "api/roles.h"
 #include "base/util.h"
 
-#define WIDTH      120
-#define BOTH_KINDS (ACCESS_OF_HOST | ACCESS_OF_EDGE)
+#define WIDTH 120
 
 static const char agents_begin[] =
-	"# Made by `nacre admission` for a kube-apiserver: limits the agents of hosts and edges to their own host, "
-	"where RBAC\n"
-	"# can't, and keeps Nacre's finalizers on its objects:\n"
+	"# Made by `nacre admission` for a kube-apiserver: limits agents to their own host, where RBAC can't, and "
+	"keeps "
+	"Nacre's\n"
+	"# finalizers on its objects:\n"
 	"#   kubectl apply --server-side -f deploy/crds.yaml -f deploy/rbac.yaml -f deploy/admission.yaml\n"
 	"# nacre-apiserver has these rules built in and needs none of this.\n"
 	"---\n"
@@ -33,9 +33,7 @@ static const char agents_begin[] =
 	"  matchConditions:\n"
 	"  - name: agent\n"
 	"    expression: >-\n"
-	"      request.userInfo.groups.exists(g, g in ['" ROLES_HOSTS "', '" ROLES_EDGES "']) &&\n"
-	"      !('system:masters' in request.userInfo.groups)\n"
-	"  variables:\n";
+	"      !('system:masters' in request.userInfo.groups) &&\n";
 
 static const char finalizers[] =
 	"---\n"
@@ -197,38 +195,66 @@ static char *words_list(const char *words) {
 	return list.failed ? NULL : strf("[%s]", list.len ? list.data : "");
 }
 
-static void list_variable(struct buf *out, const char *name, enum about about) {
-	_free_ char *host = kinds_list(about, ACCESS_OF_HOST), *edge = kinds_list(about, ACCESS_OF_EDGE);
-	_free_ char *cel = host && edge ? (streq(host, edge) ? strdup(host)
-	                                                     : strf("variables.kind == 'host' ? %s : %s", host, edge))
-	                                : NULL;
-	if (cel)
-		variable(out, name, cel);
+/*
+ * Prints the variable NAME: the value by VALUE for the kind of the agent, as CEL that it returns and the caller frees
+ * (NULL: no memory).
+ */
+static void agents_variable(struct buf *out, const char *name, char *(*value)(const struct agent_kind *k, int arg),
+                            int arg) {
+	_buf_free_ struct buf map = {0};
+	_free_ char *first = value(&agent_kinds[0], arg);
+	bool same = true;
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++) {
+		_free_ char *cel = value(k, arg);
+		same = same && streq(cel, first);
+		buf_printf(&map, "%s'%s': %s", map.len ? ", " : "{", k->what, cel ? cel : "");
+		map.failed |= !cel;
+	}
+	buf_puts(&map, "}[variables.kind]");
+	if (first && !map.failed)
+		variable(out, name, same ? first : map.data);
 	else
 		out->failed = true;
+}
+
+static char *kind_list(const struct agent_kind *k, int about) {
+	return kinds_list(about, k->whose);
+}
+
+static char *kind_prefix(const struct agent_kind *k, _unused_ int arg) {
+	return strf("'%s'", k->user_prefix);
+}
+
+static char *kind_group(const struct agent_kind *k, _unused_ int arg) {
+	return strf("'%s'", k->group);
 }
 
 /* ---- the policy about agents ---- */
 
 static void variables(struct buf *out) {
-	/* "host" or "edge". The user's group and name must agree. */
-	variable(out, "kind", "request.userInfo.username.startsWith('" ROLES_EDGE_PREFIX "') ? 'edge' : 'host'");
-	variable(out, "prefix", "variables.kind == 'host' ? '" ROLES_HOST_PREFIX "' : '" ROLES_EDGE_PREFIX "'");
+	/* What kind of agent it is, by the name of the user, who must be in the group of that kind. */
+	_buf_free_ struct buf kind = {0};
+	for (const struct agent_kind *k = agent_kinds + 1; k->whose; k++)
+		buf_printf(&kind, "request.userInfo.username.startsWith('%s') ? '%s' : ", k->user_prefix, k->what);
+	buf_printf(&kind, "'%s'", agent_kinds[0].what);
+	out->failed |= kind.failed;
+	variable(out, "kind", kind.failed ? "" : kind.data);
+	agents_variable(out, "prefix", kind_prefix, 0);
+	agents_variable(out, "group", kind_group, 0);
 	variable(out, "host",
-	         "request.userInfo.username.startsWith(variables.prefix) && "
-	         "(variables.kind == 'host' ? '" ROLES_HOSTS "' : '" ROLES_EDGES "') in request.userInfo.groups ? "
-	         "request.userInfo.username.substring(variables.prefix.size()) : ''");
+	         "request.userInfo.username.startsWith(variables.prefix) && variables.group in "
+	         "request.userInfo.groups ? request.userInfo.username.substring(variables.prefix.size()) : ''");
 	variable(out, "what",
 	         "request.resource.group + '/' + request.resource.resource + "
 	         "(has(request.subResource) && request.subResource != '' ? '/' + request.subResource : '')");
 	buf_puts(out,
 	         "  # What agents may write, the kinds whose status they write, and which of these the rules below "
 	         "are about.\n");
-	list_variable(out, "may", MAY);
-	list_variable(out, "reports", REPORTS);
-	list_variable(out, "named", NAMED);
-	list_variable(out, "namespaced", NAMESPACED);
-	list_variable(out, "small", SMALL);
+	agents_variable(out, "may", kind_list, MAY);
+	agents_variable(out, "reports", kind_list, REPORTS);
+	agents_variable(out, "named", kind_list, NAMED);
+	agents_variable(out, "namespaced", kind_list, NAMESPACED);
+	agents_variable(out, "small", kind_list, SMALL);
 	buf_puts(out, "  # The old and the new state, where they exist.\n");
 	variable(out, "states", "(oldObject == null ? [] : [oldObject]) + (object == null ? [] : [object])");
 	buf_puts(out, "  # The members that differ, of the spec or, for the subresource, of the status.\n");
@@ -244,8 +270,9 @@ static void validations_of_all(struct buf *out) {
 	buf_puts(out, "  validations:\n");
 	folded(out, "  - expression", "variables.host != ''");
 	folded(out, "    messageExpression",
-	       "'an agent is a user " ROLES_HOST_PREFIX "NAME of group " ROLES_HOSTS " or " ROLES_EDGE_PREFIX
-	       "NAME of " ROLES_EDGES ", not ' + request.userInfo.username");
+	       "'an agent of this name is a user ' + variables.prefix + 'NAME of group ' + variables.group + ', not ' "
+	       "+ "
+	       "request.userInfo.username");
 	folded(out, "  - expression", "variables.what + ':' + request.operation in variables.may");
 	folded(out, "    messageExpression",
 	       "'agents of ' + variables.kind + 's may not write ' + variables.what + ' (' + request.operation + "
@@ -325,17 +352,20 @@ static void members_validation(struct buf *out, const struct api_kind *k, const 
 static void rule_validation(struct buf *out, const struct api_kind *k, const struct access_agents *g,
                             const struct access_rule *rule) {
 	_free_ char *other = is_other(k, g->status);
-	const char *whose = rule->whose == ACCESS_OF_HOST   ? " || variables.kind != 'host'"
-	                    : rule->whose == ACCESS_OF_EDGE ? " || variables.kind != 'edge'"
-	                                                    : "";
-	if (!other)
+	_buf_free_ struct buf whose = {0};
+	for (const struct agent_kind *a = agent_kinds; rule->whose != g->whose && a->whose; a++)
+		if (rule->whose & a->whose)
+			add_item(&whose, "%s", a->what);
+	if (!other || whose.failed)
 		out->failed = true;
 	else
-		validation(out, rule->says, "%s || request.operation == 'DELETE'%s || (%s)", other, whose, rule->cel);
+		validation(out, rule->says, "%s || request.operation == 'DELETE'%s%s%s || (%s)", other,
+		           whose.len ? " || !(variables.kind in [" : "", whose.len ? whose.data : "",
+		           whose.len ? "])" : "", rule->cel);
 }
 
 static void validations_of_kind(struct buf *out, const struct api_kind *k) {
-	const struct access_agents *g = access_agents(k, BOTH_KINDS);
+	const struct access_agents *g = access_agents(k, ACCESS_OF_ALL);
 	if (!g || !access_agents_write(g))
 		return;
 	buf_printf(out, "  # %s\n", k->kind);
@@ -349,7 +379,12 @@ static void validations_of_kind(struct buf *out, const struct api_kind *k) {
 }
 
 int admission_yaml(struct buf *out, struct error *err) {
+	const char *sep = "";
 	buf_puts(out, agents_begin);
+	buf_puts(out, "      request.userInfo.groups.exists(g, g in [");
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++, sep = ", ")
+		buf_printf(out, "%s'%s'", sep, k->group);
+	buf_puts(out, "])\n  variables:\n");
 	variables(out);
 	validations_of_all(out);
 	for (const struct api_kind *const *k = api_kinds; *k; k++)

@@ -152,19 +152,18 @@ static int check_short(const struct access_write *w, struct error *err) {
 
 /* A policy can't look up whether the object exists, nor whom it belongs to unless the name shows it. */
 static const struct access_rule event_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record Events only about its Host and objects whose status it writes",
-         check_kind,
+	{ACCESS_OF_ALL, "may record Events only about its Host and objects whose status it writes", check_kind,
          "variables.states.all(o, o.involvedObject.kind in variables.reports && "
          "(!(o.involvedObject.kind in variables.named) || o.involvedObject.name == variables.host))"},
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE,
+	{ACCESS_OF_ALL,
          "may record Events only about objects that exist and are its own, and have the uid if one is given",
          check_involved, NULL},
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE,
-         "must record an Event in the namespace of its object, or in default if the object has none", check_place,
+	{ACCESS_OF_ALL, "must record an Event in the namespace of its object, or in default if the object has none",
+         check_place,
          "object.involvedObject.kind in variables.namespaced ? has(object.involvedObject.namespace) && "
          "request.namespace == object.involvedObject.namespace : request.namespace == 'default' && "
          "(!has(object.involvedObject.namespace) || object.involvedObject.namespace == '')"},
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may record only short Events, about one object", check_short,
+	{ACCESS_OF_ALL, "may record only short Events, about one object", check_short,
          "['message', 'reason', 'type', 'action', 'reportingComponent', 'reportingInstance'].all(k, "
          "!(k in object) || size(bytes(object[k])) <= 1024) && !has(object.related) && "
          "object.involvedObject.all(k, size(bytes(object.involvedObject[k])) <= 253)"},
@@ -172,7 +171,7 @@ static const struct access_rule event_rules[] = {
 };
 static const struct api_access event_access = {
 	.grants = event_grants,
-	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+	.agents = {.whose = ACCESS_OF_ALL,
                    .own = "source.host",
                    .creates = "*",
                    .updates = "*",
@@ -208,13 +207,13 @@ static int check_values(const struct access_write *w, struct error *err) {
 }
 
 static const struct access_rule lease_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write no value in the spec of its Lease with more than 253 bytes",
-         check_values, "object.spec.all(k, size(bytes(string(object.spec[k]))) <= 253)"},
+	{ACCESS_OF_ALL, "may write no value in the spec of its Lease with more than 253 bytes", check_values,
+         "object.spec.all(k, size(bytes(string(object.spec[k]))) <= 253)"},
 	{0},
 };
 static const struct api_access lease_access = {
 	.grants = lease_grants,
-	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+	.agents = {.whose = ACCESS_OF_ALL,
                    .own = "metadata.name",
                    .own_prefix = "host-",
                    .ns = ROLES_SYSTEM_NS,

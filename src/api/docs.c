@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "api/access.h"
+#include "api/agents.h"
 #include "api/roles.h"
 #include "api/schema.h"
 #include "base/util.h"
@@ -83,10 +83,6 @@ static void grant_row(const struct api_kind *k, const struct access_grant *g, vo
 	buf_puts(out, " |\n");
 }
 
-static const char *whose_agents(unsigned whose) {
-	return whose == ACCESS_OF_HOST ? "hosts" : whose == ACCESS_OF_EDGE ? "edges" : "hosts and edges";
-}
-
 /* WORDS is a list as in struct access_agents. */
 static void members(struct buf *out, const char *begin, const char *words, const char *end) {
 	if (!words || streq(words, "*"))
@@ -103,12 +99,13 @@ static void agents(const struct api_kind *k, struct buf *out) {
 	const struct access_agents *g = &k->access->agents;
 	if (!g->whose)
 		return;
-	buf_printf(out, "\nThe agents of %s ", whose_agents(g->whose));
+	buf_puts(out, "\nThe agents of ");
+	agents_print_plural(out, g->whose);
 	if (!g->own) {
-		buf_puts(out, "see all.\n");
+		buf_puts(out, " see all.\n");
 		return;
 	}
-	buf_printf(out, "%swrite those whose `%s` is %s%s%sthe name of their Host.",
+	buf_printf(out, " %swrite those whose `%s` is %s%s%sthe name of their Host.",
 	           !g->reads     ? ""
 	           : g->sees_all ? "see all, and "
 	                         : "see and ",
@@ -119,12 +116,11 @@ static void agents(const struct api_kind *k, struct buf *out) {
 	if (g->max_bytes)
 		buf_printf(out, " What they write may take %zu bytes.", g->max_bytes);
 	buf_puts(out, "\n");
-	for (const struct access_rule *r = g->rules; r && r->whose; r++)
-		buf_printf(out, "%s- The agent of %s %s%s.\n", r == g->rules ? "\n" : "",
-		           r->whose == ACCESS_OF_HOST   ? "a host"
-		           : r->whose == ACCESS_OF_EDGE ? "an edge"
-		                                        : "a host or edge",
-		           r->says, r->cel ? "" : " (nacre-apiserver only)");
+	for (const struct access_rule *r = g->rules; r && r->whose; r++) {
+		buf_printf(out, "%s- The agent of ", r == g->rules ? "\n" : "");
+		agents_print_one(out, r->whose);
+		buf_printf(out, " %s%s.\n", r->says, r->cel ? "" : " (nacre-apiserver only)");
+	}
 }
 
 static void access_section(const struct api_kind *k, struct buf *out) {

@@ -6,6 +6,7 @@
 
 #include "api/access.h"
 #include "api/addresspool.h"
+#include "api/agents.h"
 #include "api/host.h"
 #include "api/instance.h"
 #include "base/inet.h"
@@ -79,13 +80,14 @@ static int check_name(const struct access_write *w, const char *prefix, const ch
 }
 
 /* Checks that MAY allows each of the routes, and that none occurs twice. WHAT says which ones MAY allows. */
-static int check_routes(const struct access_write *w, bool (*may)(const json_t *route, const json_t *of),
+static int check_routes(const struct access_write *w,
+                        bool (*may)(const struct access_write *w, const json_t *route, const json_t *of),
                         const json_t *of, const char *what, struct error *err) {
 	const json_t *routes = json_object_get(json_object_get(w->obj, "spec"), "routes");
 	for (size_t i = 0; i < json_array_size(routes); i++) {
 		const json_t *route = json_array_get(routes, i);
 		const char *prefix = access_string(route, "prefix");
-		if (!prefix || !may(route, of))
+		if (!prefix || !may(w, route, of))
 			return error_set(err, EPERM,
 			                 "spec.routes[%zu].prefix %s may not be announced here by %s %s: only %s", i,
 			                 prefix ? prefix : "", w->agent->what, w->agent->host, what);
@@ -96,7 +98,7 @@ static int check_routes(const struct access_write *w, bool (*may)(const json_t *
 	return 0;
 }
 
-static bool is_default_route(const json_t *route, _unused_ const json_t *of) {
+static bool is_default_route(_unused_ const struct access_write *w, const json_t *route, _unused_ const json_t *of) {
 	const char *prefix = access_string(route, "prefix");
 	return (streq(prefix, "::/0") || streq(prefix, "0.0.0.0/0")) && json_object_size(route) == 1;
 }
@@ -109,7 +111,7 @@ static bool is_address(const json_t *route, const char *address) {
 }
 
 /* True if Instance OF was given what ROUTE says. */
-static bool is_route_of(const json_t *route, const json_t *of) {
+static bool is_route_of(_unused_ const struct access_write *w, const json_t *route, const json_t *of) {
 	const char *prefix = access_string(route, "prefix");
 	const json_t *first = json_object_get(route, "firstPort"), *last = json_object_get(route, "lastPort"), *slice;
 	size_t i;
@@ -168,15 +170,26 @@ static bool pool_holds(const json_t *pool, const void *ip) {
 	return prefix && prefix_parse(prefix, &p, NULL) == 0 && prefix_contains_addr(&p, ip);
 }
 
-/* Checks an Endpoint of an edge, the way to the internet: its address must be one that no instance can have. */
-static int check_of_edge(const struct access_write *w, struct error *err) {
+/* True for the pool with use shared whose prefix is PREFIX. */
+static bool pool_shares(const json_t *pool, const void *prefix) {
+	return streq(access_string(pool, "spec.use"), "shared") && streq(access_string(pool, "spec.prefix"), prefix);
+}
+
+static bool is_shared_pool(const struct access_write *w, const json_t *route, _unused_ const json_t *of) {
+	return json_object_size(route) == 1 &&
+	       w->find(w->store, &api_kind_addresspool, pool_shares, access_string(route, "prefix"));
+}
+
+/* Checks an Endpoint that belongs to the agent's Host: its address must be one that no instance can have. */
+static int check_of_host(const struct access_write *w, const char *prefix, struct error *err) {
 	const char *text = access_string(w->obj, "spec.ip");
 	struct addr ip;
-	int r = check_name(w, ENDPOINT_OF_EDGE, w->agent->host, err);
+	int r = check_name(w, prefix, w->agent->host, err);
 	if (r < 0)
 		return r;
 	if (json_object_get(json_object_get(w->obj, "spec"), "owner"))
-		return error_set(err, EPERM, "edge %s may not announce an Endpoint with spec.owner", w->agent->host);
+		return error_set(err, EPERM, "%s %s may not announce an Endpoint with spec.owner", w->agent->what,
+		                 w->agent->host);
 	if (!text || addr_parse(text, &ip, NULL) < 0)
 		return error_set(err, EPERM, "its spec.ip can't be read");
 	const char *pool = w->find(w->store, &api_kind_addresspool, pool_holds, &ip);
@@ -184,7 +197,19 @@ static int check_of_edge(const struct access_write *w, struct error *err) {
 		return error_set(err, EPERM,
 		                 "its spec.ip %s is in AddressPool %s, whose addresses are handed out to others", text,
 		                 pool);
-	return check_routes(w, is_default_route, NULL, "::/0 and 0.0.0.0/0", err);
+	return 0;
+}
+
+/* The way to the internet. */
+static int check_of_edge(const struct access_write *w, struct error *err) {
+	int r = check_of_host(w, ENDPOINT_OF_EDGE, err);
+	return r < 0 ? r : check_routes(w, is_default_route, NULL, "::/0 and 0.0.0.0/0", err);
+}
+
+/* The way to the owners of slices. */
+static int check_of_balancer(const struct access_write *w, struct error *err) {
+	int r = check_of_host(w, ENDPOINT_OF_BALANCER, err);
+	return r < 0 ? r : check_routes(w, is_shared_pool, NULL, "the prefixes of AddressPools with use shared", err);
 }
 
 /*
@@ -193,8 +218,7 @@ static int check_of_edge(const struct access_write *w, struct error *err) {
  * Endpoints.
  */
 static const struct access_rule agent_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may announce only the spec.vtep of its Host, which must exist", check_vtep,
-         NULL},
+	{ACCESS_OF_ALL, "may announce only the spec.vtep of its Host, which must exist", check_vtep, NULL},
 	{ACCESS_OF_HOST,
          "may announce only Endpoints of Instances on its host, which spec.owner names: the address, MAC, /64, /60 "
          "and public IPv4 of the Instance, as Endpoint " ENDPOINT_OF_INSTANCE "UID",
@@ -216,11 +240,18 @@ static const struct access_rule agent_rules[] = {
          "object.spec.routes.all(r, r.prefix in ['::/0', '0.0.0.0/0'] && !has(r.firstPort)) && "
          "size(object.spec.routes.filter(r, r.prefix == '::/0')) <= 1 && "
          "size(object.spec.routes.filter(r, r.prefix == '0.0.0.0/0')) <= 1)"},
+	{ACCESS_OF_BALANCER,
+         "may announce only the prefixes of AddressPools with use shared, without spec.owner, by an address that is in "
+         "no AddressPool, as Endpoint " ENDPOINT_OF_BALANCER "NAME",
+         check_of_balancer,
+         "object.metadata.name == '" ENDPOINT_OF_BALANCER "' + variables.host && !has(object.spec.owner) && "
+         "(!has(object.spec.routes) || object.spec.routes.all(r, !r.prefix.contains(':') && "
+         "!r.prefix.endsWith('/0') && !has(r.firstPort)))"},
 	{0},
 };
 static const struct api_access endpoint_access = {
 	.grants = grants,
-	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+	.agents = {.whose = ACCESS_OF_ALL,
                    .own = "spec.host",
                    .sees_all = true,
                    .reads = ACCESS_READ,
@@ -238,7 +269,7 @@ const struct api_kind api_kind_endpoint = {
 	.plural = "endpoints",
 	.singular = "endpoint",
 	.short_names = short_names,
-	.doc = "An instance or edge in the public overlay, and the prefixes that are reached through it.",
+	.doc = "An instance, edge or balancer in the public overlay, and the prefixes that are reached through it.",
 	.desc = &api_desc_endpoint,
 	.access = &endpoint_access,
 	.max_bytes = ENDPOINT_MAX,
@@ -252,8 +283,17 @@ bool endpoint_name_is_own(const struct endpoint *e) {
 	const struct api_object_ref *o = e->spec->owner;
 	const char *id =
 		starts_with(e->meta.name, ENDPOINT_OF_INSTANCE) ? e->meta.name + strlen(ENDPOINT_OF_INSTANCE) : NULL;
-	const char *edge = starts_with(e->meta.name, ENDPOINT_OF_EDGE) ? e->meta.name + strlen(ENDPOINT_OF_EDGE) : NULL;
 	if (id || (o && streq(o->kind, "Instance")))
 		return id && o && streq(o->kind, "Instance") && streq(o->uid, id);
-	return !edge || (!o && streq(e->spec->host, edge));
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++)
+		if (k->endpoint && starts_with(e->meta.name, k->endpoint))
+			return !o && streq(e->spec->host, e->meta.name + strlen(k->endpoint));
+	return true;
+}
+
+bool endpoint_name_is_reserved(const char *name) {
+	bool reserved = starts_with(name, ENDPOINT_OF_INSTANCE);
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++)
+		reserved |= k->endpoint && starts_with(name, k->endpoint);
+	return reserved;
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Endpoint: an instance or edge in the public overlay, and what can be reached through it. The agent of its host
- * announces it; every host and edge turns all Endpoints into routes.
+ * Endpoint: an instance, edge or balancer in the public overlay, and what can be reached through it. The agent of its
+ * host announces it; every host and edge turns all Endpoints into routes, and every balancer the slices in them into
+ * its table.
  */
 
 #include "api/meta.h"
@@ -43,10 +44,13 @@ API_DECLARE(endpoint, ENDPOINT)
 extern const struct api_kind api_kind_endpoint;
 
 /*
- * The name of an Endpoint is determined by the object that it belongs to: for an Instance by status.id, for an edge by
- * the name of its Host. So each object has at most one Endpoint, and nobody can take the name of another's.
+ * The name of an Endpoint is determined by the object that it belongs to: for an Instance by status.id, for an edge or
+ * balancer by the name of its Host. So each object has at most one Endpoint, and nobody can take the name of another's.
  */
 #define ENDPOINT_OF_INSTANCE "i-"
 #define ENDPOINT_OF_EDGE     "edge-"
+#define ENDPOINT_OF_BALANCER "lb-"
 /* False: the name belongs to another object. An Endpoint without spec.owner may have any name that belongs to none. */
 bool endpoint_name_is_own(const struct endpoint *e);
+/* True if only one object may have an Endpoint of this name. */
+bool endpoint_name_is_reserved(const char *name);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/host.h"
 
-#include "api/access.h"
+#include "api/agents.h"
 #include "base/util.h"
 
-API_ENUM(host_role, "role", "compute", "edge")
+API_ENUM(host_role, "role", "compute", "edge", "balancer")
 API_DEFINE(host_limits, RESOURCES_HOST_LIMITS)
 API_DEFINE(host_spec, HOST_SPEC)
 API_DEFINE(host_capacity, RESOURCES_HOST_CAPACITY)
@@ -14,7 +14,7 @@ API_DEFINE(host, HOST)
 static const struct api_column columns[] = {
 	{"Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status",
          "Whether the host is reachable and works.", 0},
-	{"Role", "string", ".spec.role", "compute or edge.", 0},
+	{"Role", "string", ".spec.role", "compute, edge or balancer.", 0},
 	/* clang-format off */
 	RESOURCES(RESOURCE_HOST_COLUMN, _, _)
 	/* clang-format on */
@@ -30,16 +30,16 @@ static const struct access_grant grants[] = {
 };
 
 static int check_role(const struct access_write *w, struct error *err) {
-	const char *role = access_string(w->obj, "spec.role");
-	if ((w->agent->whose == ACCESS_OF_EDGE) == streq(role, "edge"))
+	const char *given = access_string(w->obj, "spec.role"), *role = given ? given : "compute";
+	const struct agent_kind *k = agent_kind_of_role(role);
+	if (k && k->whose == w->agent->whose)
 		return 0;
-	return error_set(err, EPERM, "%s %s may not have spec.role %s", w->agent->what, w->agent->host,
-	                 role ? role : "compute");
+	return error_set(err, EPERM, "%s %s may not have spec.role %s", w->agent->what, w->agent->host, role);
 }
 
 static const struct access_rule agent_rules[] = {
-	{ACCESS_OF_HOST | ACCESS_OF_EDGE, "may write only a Host with its own role", check_role,
-         "(object.spec.role == 'edge') == (variables.kind == 'edge')"},
+	{ACCESS_OF_ALL, "may write only a Host with its own role", check_role,
+         "object.spec.role == (variables.kind == 'host' ? 'compute' : variables.kind)"},
 	{0},
 };
 /*
@@ -48,7 +48,7 @@ static const struct access_rule agent_rules[] = {
  */
 static const struct api_access host_access = {
 	.grants = grants,
-	.agents = {.whose = ACCESS_OF_HOST | ACCESS_OF_EDGE,
+	.agents = {.whose = ACCESS_OF_ALL,
                    .own = "metadata.name",
                    .reads = ACCESS_READ,
                    .creates = "role vtep",

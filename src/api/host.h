@@ -10,7 +10,8 @@ API_DECLARE(host_limits, RESOURCES_HOST_LIMITS)
 
 #define HOST_SPEC(F, T)                                                                                       \
 	F(T, str, role, "role", 0, host_role, 1, 15, "\"compute\"",                                           \
-	  "compute: runs instances. edge: connects the public overlay to the routers outside.")               \
+	  "compute: runs instances. edge: connects the public overlay to the routers outside. "               \
+	  "balancer: forwards packets for shared IPv4 addresses to their owners.")                            \
 	F(T, str, vtep, "vtep", API_REQ, ip6, 2, 45, NULL,                                                    \
 	  "Address of the host's tunnel endpoint in the underlay. Unique among hosts.")                       \
 	F(T, flag, unschedulable, "unschedulable", 0, _, 0, 0, NULL, "True: no new instance is placed here.") \

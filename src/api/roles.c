@@ -37,6 +37,8 @@ static const struct default_role nacre_roles[] = {
 	{.name = ROLES_HOSTS, .ns = ROLES_SYSTEM_NS, .role = ACCESS_HOSTS, .groups = ROLES_HOSTS},
 	{.name = ROLES_EDGES, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
 	{.name = ROLES_EDGES, .ns = ROLES_SYSTEM_NS, .role = ACCESS_EDGES, .groups = ROLES_EDGES},
+	{.name = ROLES_BALANCERS, .role = ACCESS_BALANCERS, .groups = ROLES_BALANCERS},
+	{.name = ROLES_BALANCERS, .ns = ROLES_SYSTEM_NS, .role = ACCESS_BALANCERS, .groups = ROLES_BALANCERS},
 	/* ---- tenants ---- */
 	{.name = "nacre:view", .role = ACCESS_TENANT_VIEW, .aggregated_to = "view"},
 	/* This role suffices for a tenant's instances, even where no server aggregates roles. */

@@ -17,11 +17,13 @@
 #define ROLES_SYSTEM_NS "nacre-system"
 
 /* Groups and users of Nacre's programs. The prefixes are followed by the name of a Host. */
-#define ROLES_HOSTS       "system:nacre:hosts"
-#define ROLES_EDGES       "system:nacre:edges"
-#define ROLES_HOST_PREFIX "system:nacre:host:"
-#define ROLES_EDGE_PREFIX "system:nacre:edge:"
-#define ROLES_CONTROLLER  "system:nacre:controller"
+#define ROLES_HOSTS           "system:nacre:hosts"
+#define ROLES_EDGES           "system:nacre:edges"
+#define ROLES_BALANCERS       "system:nacre:balancers"
+#define ROLES_HOST_PREFIX     "system:nacre:host:"
+#define ROLES_EDGE_PREFIX     "system:nacre:edge:"
+#define ROLES_BALANCER_PREFIX "system:nacre:balancer:"
+#define ROLES_CONTROLLER      "system:nacre:controller"
 
 #define ROLES_AUTOUPDATE "rbac.authorization.kubernetes.io/autoupdate"
 

@@ -179,7 +179,7 @@ static void test_policies(void **state) {
 	(void)state;
 	assert_int_equal(admission_yaml(&b, &err), 0);
 	for (const struct api_kind *const *k = api_kinds; *k; k++) {
-		const struct access_agents *g = access_agents(*k, ACCESS_OF_HOST | ACCESS_OF_EDGE);
+		const struct access_agents *g = access_agents(*k, ACCESS_OF_ALL);
 		_free_ char *what = strf("%s/%s", (*k)->group, (*k)->plural);
 		if ((strstr(b.data, what) != NULL) != (g && access_agents_write(g)))
 			fail_msg("the policy and the declaration of %s differ", (*k)->kind);
@@ -198,8 +198,8 @@ static void test_reference(void **state) {
 			if (!strstr(b.data, end))
 				fail_msg("%s: the reference doesn't have:%s", (*k)->kind, end);
 		}
-	assert_non_null(strstr(b.data, "edges write those whose `source.host`"));
-	assert_non_null(strstr(b.data, "edges see and write those whose `metadata.name` is `host-` and"));
+	assert_non_null(strstr(b.data, "balancers write those whose `source.host`"));
+	assert_non_null(strstr(b.data, "balancers see and write those whose `metadata.name` is `host-` and"));
 }
 
 int main(void) {

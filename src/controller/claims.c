@@ -49,6 +49,23 @@ static enum claim claims_judge_instance(const struct endpoint *e, const struct i
 	return CLAIM_GOOD;
 }
 
+/* A prefix that is in no pool that the cache has may be that of a new pool. */
+static enum claim claims_judge_balancer(const struct controller *c, const struct endpoint *e, char why[static 256]) {
+	for (size_t i = 0; i < e->spec->routes.n; i++) {
+		const struct addresspool *pool;
+		struct prefix p, route;
+		if (prefix_parse(e->spec->routes.v[i].prefix, &route, NULL) < 0)
+			continue;
+		KUBE_CACHE_FOREACH(pool, controller_cache(c, &api_kind_addresspool)) {
+			if (!streq(pool->spec->use, "shared") && pool->spec->prefix &&
+			    prefix_parse(pool->spec->prefix, &p, NULL) == 0 && prefix_overlaps(&p, &route))
+				return WRONG("spec.routes has %s, but the use of AddressPool %.63s is %s",
+				             e->spec->routes.v[i].prefix, pool->meta.name, pool->spec->use);
+		}
+	}
+	return CLAIM_GOOD;
+}
+
 static enum claim claims_judge(const struct controller *c, const struct endpoint *e, char why[static 256]) {
 	const struct host *h = kube_cache_get(controller_cache(c, &api_kind_host), NULL, e->spec->host);
 	const struct instance *i = claims_owner(c, e);
@@ -57,7 +74,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 		return CLAIM_UNKNOWN;
 	/* An Endpoint must not occupy a name that another owner needs, so the name is judged before more is known. */
 	const bool own = endpoint_name_is_own(e);
-	if (!own && (starts_with(e->meta.name, ENDPOINT_OF_INSTANCE) || starts_with(e->meta.name, ENDPOINT_OF_EDGE)))
+	if (!own && endpoint_name_is_reserved(e->meta.name))
 		return WRONG("its name is for another owner");
 	if (!streq(h->spec->vtep, e->spec->vtep))
 		return WRONG("spec.vtep %s is not that of Host %s, %s", e->spec->vtep, h->meta.name, h->spec->vtep);
@@ -74,7 +91,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 	if (a && streq(a->spec->owner->kind, "Instance"))
 		return WRONG("spec.ip %s belongs to Instance %s/%s", e->spec->ip,
 		             a->spec->owner->ns ? a->spec->owner->ns : "", a->spec->owner->name);
-	return CLAIM_GOOD;
+	return starts_with(e->meta.name, ENDPOINT_OF_BALANCER) ? claims_judge_balancer(c, e, why) : CLAIM_GOOD;
 }
 
 /* The server was asked for the Host and the Instance, so the caches have what the server has. */

@@ -3,9 +3,10 @@
 /*
  * Deletes Endpoints whose owner or Host is gone, and Endpoints that claim what is not their host's (claims.h).
  *
- * If a host is lost, the Endpoints of an edge are deleted, because another edge can take its place. The Endpoint of an
- * instance stays as long as the instance is wanted, because no other host has its prefixes: if the host is dead,
- * nothing would be gained; if only its agent or its link to the API has failed, the instance would lose its traffic.
+ * If a host is lost, the Endpoint of an edge or balancer is deleted, because another one can take its place. The
+ * Endpoint of an instance stays as long as the instance is wanted, because no other host has its prefixes: if the host
+ * is dead, nothing would be gained; if only its agent or its link to the API has failed, the instance would lose its
+ * traffic.
  */
 
 #include "api/addresspool.h"
@@ -73,6 +74,7 @@ const struct concern concern_endpoints = {
 	.kind = &api_kind_endpoint,
 	.watches = {{.kind = &api_kind_host, .changed = endpoints_host_changed},
                     {.kind = &api_kind_instance},
+                    {.kind = &api_kind_addresspool},
                     {.kind = &api_kind_allocation}},
 	.reconcile = endpoint_reconcile,
 };

@@ -8,6 +8,7 @@ from apilib import G, V, instance
 HOST = ("system:nacre:host:h1", "system:nacre:hosts")
 OTHER = ("system:nacre:host:h2", "system:nacre:hosts")
 EDGE = ("system:nacre:edge:e1", "system:nacre:edges")
+BALANCER = ("system:nacre:balancer:l1", "system:nacre:balancers")
 STRANGERS = [("h1", "system:nacre:hosts"), ("system:nacre:edge:h1", "system:nacre:hosts"), ("system:nacre:host:h1",), ()]
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases"
 EVENTS = "/api/v1/namespaces/default/events"
@@ -419,8 +420,71 @@ def test_edge(placed):
     refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
 
 
-def test_everything_else(placed):
+def shared_pool(name, prefix, use="shared"):
+    return {"apiVersion": V, "kind": "AddressPool", "metadata": {"name": name}, "spec": {"use": use, "prefix": prefix}}
+
+
+def test_balancer(placed):
+    ask = as_user(placed, BALANCER)
+    for role in ("edge", "compute"):
+        refused(ask("POST", f"{G}/hosts", host("l1", role)))
+    allowed(ask("POST", f"{G}/hosts", host("l1", "balancer")))
+    refused(ask("POST", f"{G}/hosts", host("l2", "balancer")))
     for user in (HOST, EDGE):
+        refused(as_user(placed, user)("POST", f"{G}/hosts", host(user[0].split(":")[-1], "balancer")))
+    allowed(ask("PATCH", f"{G}/hosts/l1/status", {"status": {"version": "1"}}))
+    refused(ask("PATCH", f"{G}/hosts/l1", {"spec": {"role": "edge"}}))
+    allowed(ask("POST", LEASES, lease("host-l1")))
+    refused(ask("POST", LEASES, lease("host-h1")))
+    allowed(ask("POST", EVENTS, event("l1", name="l1")))
+    placed.create({"apiVersion": V, "kind": "EdgePeer", "metadata": {"name": "p"},
+                   "spec": {"edge": "l1", "localASN": 64512, "remoteASN": 64513, "interface": "up0"}})
+    refused(ask("PATCH", f"{G}/edgepeers/p/status", {"status": {"state": "Established"}}))
+    refused(ask("PATCH", f"{I}/a/status", {"status": {"phase": "Running"}}))
+
+
+def test_balancer_endpoints(addressed):
+    server, a, _ = addressed
+    server.create(host("l1", "balancer", vtep="fd00::4"))
+    server.create(shared_pool("s1", "198.51.100.0/25"))
+    server.create(shared_pool("s2", "198.51.100.128/25"))
+    ask, E = as_user(server, BALANCER), f"{G}/endpoints"
+    mine, at = f"{E}/lb-l1", dict(vtep="fd00::4", ip="fd02::4", routes=[{"prefix": "198.51.100.0/25"}])
+    for name in ("lb-l2", "edge-l1", "out", own_name("h1", a)):
+        refused(ask("POST", E, endpoint("l1", name=name, **at)))
+    refused(ask("POST", E, endpoint("l1", a, name="lb-l1", **at)))
+    allowed(ask("POST", E, endpoint("l1", name="lb-l1", **at)))
+    for routes in ([{"prefix": "0.0.0.0/0"}], [{"prefix": "::/0"}], [{"prefix": "2001:db8:1::/64"}],
+                   [{"prefix": "198.51.100.7/32", "firstPort": 1024, "lastPort": 1535}]):
+        refused(ask("PATCH", mine, {"spec": {"routes": routes}}))
+    allowed(ask("PATCH", mine, {"spec": {"routes": [{"prefix": "198.51.100.0/25"}, {"prefix": "198.51.100.128/25"}]}}))
+    for user, name in ((HOST, "h1"), (EDGE, "e1")):
+        refused(as_user(server, user)("POST", E, endpoint(name, name=f"lb-{name}")))
+    refused(as_user(server, EDGE)("POST", E, endpoint("e1", vtep="fd00::3", ip="fd02::1", routes=[{"prefix": "198.51.100.0/25"}])))
+    allowed(ask("DELETE", mine))
+
+
+def test_balancers_announce_shared_pools_only(addressed):
+    server, _, _ = addressed
+    nacre_only(server)
+    server.create(host("l1", "balancer", vtep="fd00::4"))
+    server.create(shared_pool("s", "198.51.100.0/24"))
+    server.create(shared_pool("d", "203.0.113.0/24", "dedicated"))
+    server.create(shared_pool("o", "fd01::/64", "overlay"))
+    ask = as_user(server, BALANCER)
+    def post(*prefixes, **spec):
+        spec = {"vtep": "fd00::4", "ip": "fd02::4", "routes": [{"prefix": p} for p in prefixes], **spec}
+        return ask("POST", f"{G}/endpoints", endpoint("l1", name="lb-l1", **spec))
+    for prefix in ("203.0.113.0/24", "198.51.100.0/25", "198.51.0.0/16", "198.51.100.7/32", "192.0.2.0/24"):
+        says(post("198.51.100.0/24", prefix), f"spec.routes[1].prefix {prefix}", "use shared")
+    says(post("198.51.100.0/24", "198.51.100.0/24"), "occurs twice")
+    says(post("198.51.100.0/24", ip="fd01::4"), "spec.ip fd01::4", "AddressPool o")
+    says(post("198.51.100.0/24", vtep="fd00::1"), "spec.vtep")
+    allowed(post("198.51.100.0/24"))
+
+
+def test_everything_else(placed):
+    for user in (HOST, EDGE, BALANCER):
         ask = as_user(placed, user)
         refused(ask("POST", f"{G}/images", {"apiVersion": V, "kind": "Image", "metadata": {"name": "i"},
                                             "spec": {"kernel": {"kernel": "k"}}}))

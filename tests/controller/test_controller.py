@@ -548,6 +548,23 @@ def test_endpoints_that_claim_what_is_not_theirs(cloud):
     eventually("it goes", 60, lambda: names() == ["edge-e1"])
 
 
+def test_endpoints_of_balancers(cloud):
+    """A policy can't look up AddressPools; and a lost balancer's Endpoint goes, as an edge's does."""
+    claims(cloud)
+    cloud.create("AddressPool", "shared4", {"use": "shared", "prefix": "198.51.100.0/24"})
+    cloud.create("AddressPool", "public4", {"use": "dedicated", "prefix": "203.0.113.0/24"})
+    for host in ("l1", "l2"):
+        cloud.host(host, role="balancer")
+        cloud.endpoint(f"lb-{host}", host, ip=f"fd00:e::{host[1]}1", routes=[{"prefix": "198.51.100.0/24"}])
+    names = lambda: sorted(e["metadata"]["name"] for e in cloud.list("endpoints") if e["metadata"]["name"].startswith("lb-"))
+    cloud.patch("endpoints", "lb-l2", {"spec": {"routes": [{"prefix": "198.51.100.0/24"}, {"prefix": "203.0.113.7/32"}]}})
+    eventually("what is wrong goes", 60, lambda: names() == ["lb-l1"])
+    eventually("an Event says why", 60, lambda: any("203.0.113.7/32, but the use of AddressPool public4 is dedicated" in e["message"]
+                                                    for e in cloud.list("events")))
+    cloud.silence("l1")
+    eventually("it goes", 60, lambda: names() == [])
+
+
 def test_endpoints_whose_name_is_for_another(cloud):
     """An Endpoint with another owner's name would keep that owner from announcing itself."""
     name, ref = claims(cloud)
@@ -555,6 +572,8 @@ def test_endpoints_whose_name_is_for_another(cloud):
     cloud.endpoint("edge-e2", "e1", ip="fd00:e::2")
     cloud.endpoint("edge-h1", "e1", ip="fd00:e::3")
     cloud.endpoint("i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab", "h2", ip="fd00:e::4")
+    cloud.endpoint("lb-h1", "e1", ip="fd00:e::6")
+    cloud.endpoint("lb-h2", "h2", {"kind": "Host", "name": "h2", "uid": "x"}, ip="fd00:e::7")
     cloud.endpoint("i-other", "h1", ref)
     cloud.endpoint("second", "h1", ref)
     cloud.endpoint("by-hand", "h2", ip="fd00:e::5")

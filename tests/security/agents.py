@@ -7,6 +7,7 @@ H1 = ("system:nacre:host:h1", "system:nacre:hosts")
 H2 = ("system:nacre:host:h2", "system:nacre:hosts")
 E1 = ("system:nacre:edge:e1", "system:nacre:edges")
 E2 = ("system:nacre:edge:e2", "system:nacre:edges")
+L1 = ("system:nacre:balancer:l1", "system:nacre:balancers")
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases"
 I = f"{G}/namespaces/default/instances"
 

@@ -4,7 +4,7 @@ on kube-apiserver too."""
 
 import json
 
-from agents import E1, H1, H2, I, as_user, cloud, thing
+from agents import E1, H1, H2, L1, I, as_user, cloud, thing
 from apilib import G
 
 EVENTS = "/api/v1/namespaces/default/events"
@@ -81,3 +81,32 @@ def test_an_edge_has_one_endpoint(server):
     # The edge that owns the name can announce itself.
     assert as_user(server, ("system:nacre:edge:e2", E1[1]))("POST", f"{G}/endpoints", thing(
         "Endpoint", "edge-e2", {**spec, "host": "e2", "vtep": "fd00::4", "ip": "fd02::2"})).status == 201
+
+
+def test_a_balancer_takes_no_traffic_of_others(server):
+    """Its one Endpoint can attract packets for shared addresses, and those of nobody else."""
+    cloud(server)
+    server.create(thing("Host", "l1", {"role": "balancer", "vtep": "fd00::9"}))
+    server.create(thing("AddressPool", "shared", {"use": "shared", "prefix": "198.51.100.0/24"}))
+    server.create(thing("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.0/24"}))
+    server.create(thing("AddressPool", "net", {"use": "instance", "prefix": "2001:db8::/40"}))
+    ask = as_user(server, L1)
+    spec = {"host": "l1", "vtep": "fd00::9", "ip": "fd02::9", "mac": "02:00:00:00:00:09"}
+
+    def post(name, *routes):
+        return ask("POST", f"{G}/endpoints", thing("Endpoint", name, {**spec, "routes": list(routes)})).status
+
+    shared = {"prefix": "198.51.100.0/24"}
+    for prefix in ("0.0.0.0/0", "::/0", "203.0.113.0/24", "203.0.113.7/32", "198.51.100.7/32", "2001:db8::/40", "2001:db8:1::/64"):
+        assert post("lb-l1", shared, {"prefix": prefix}) == 403, prefix
+    assert post("lb-l1", {"prefix": "198.51.100.7/32", "firstPort": 1024, "lastPort": 1535}) == 403
+    for name in ("lb-l2", "edge-l1", "edge-e1", "out", "i-0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"):
+        assert post(name, shared) == 403, name
+    assert post("lb-l1", shared) == 201
+    for kind, path in (("instances", f"{I}/a"), ("edgepeers", f"{G}/edgepeers/p1"), ("pools", f"{G}/addresspools/shared")):
+        assert ask("PATCH", f"{path}/status", {"status": {}}).status == 403, kind
+    for path in (I, f"{G}/edgepeers", f"{G}/allocations", "/api/v1/namespaces/default/secrets"):
+        assert ask("GET", path).status == 403, path
+    for path in (f"{G}/endpoints", f"{G}/addresspools", f"{G}/hosts/l1"):
+        assert ask("GET", path).status == 200, path
+    assert ask("GET", f"{G}/hosts/h1").status == 403

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-#include "api/access.h"
-#include "api/roles.h"
+#include "api/agents.h"
 #include "apiserver/json/object.h"
 #include "apiserver/json/tree.h"
 #include "apiserver/request/body.h"
@@ -15,14 +14,12 @@
 /* False: R is not from an agent. RET->host NULL: the user is in a group of agents, but has no agent's name. */
 static bool agent_of(const struct request *r, struct access_agent *ret) {
 	const struct user *u = r->user;
-	const bool edge = starts_with(u->name, ROLES_EDGE_PREFIX), is_host = user_in_group(u, ROLES_HOSTS),
-		   is_edge = user_in_group(u, ROLES_EDGES);
-	const char *prefix = edge ? ROLES_EDGE_PREFIX : ROLES_HOST_PREFIX;
-	if ((!is_host && !is_edge) || user_in_group(u, GROUP_MASTERS))
+	const struct agent_kind *k = agent_kind_of_user(u->name);
+	if (!user_is_agent(u) || user_in_group(u, GROUP_MASTERS))
 		return false;
-	const char *host = (edge ? is_edge : is_host) && starts_with(u->name, prefix) ? u->name + strlen(prefix) : NULL;
-	*ret = (struct access_agent){edge ? "edge" : "host", host && *host ? host : NULL,
-	                             edge ? ACCESS_OF_EDGE : ACCESS_OF_HOST};
+	const char *host = k && user_in_group(u, k->group) ? u->name + strlen(k->user_prefix) : NULL;
+	k = k ? k : agent_kinds;
+	*ret = (struct access_agent){k->what, host && *host ? host : NULL, k->whose};
 	return true;
 }
 

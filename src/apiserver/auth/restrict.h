@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Limits an agent to its own host. Its role says only what is the same for all hosts. An agent is user
- * system:nacre:host:HOST in group system:nacre:hosts, or system:nacre:edge:HOST in system:nacre:edges. A member of
- * these groups with another name may do nothing. The name of a user who is in both groups says which agent it is. A
+ * Limits an agent to its own host. Its role says only what is the same for all hosts. An agent is a user whose name and
+ * group are those of a kind of agents (api/agents.h): system:nacre:edge:HOST in system:nacre:edges. A member of these
+ * groups with another name may do nothing. The name of a user who is in several of them says which agent it is. A
  * member of system:masters is no agent. The rules are declared with the kinds (api/access.h).
  * deploy/admission.yaml is generated from the same declarations and has the same rules for writes on a kube-apiserver.
  */

@@ -135,7 +135,7 @@ struct party *party_unref(struct party *p) {
 
 struct party *limits_user(struct limits *l, const struct user *u) {
 	bool exempt = user_in_group(u, GROUP_MASTERS);
-	bool agent = user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES);
+	bool agent = user_is_agent(u);
 	const char *account = starts_with(u->name, USER_ACCOUNT_PREFIX) ? u->name + strlen(USER_ACCOUNT_PREFIX) : NULL;
 	/* An agent is another party than a user with the same name who is in no group of agents. */
 	_free_ char *name = exempt ? strdup("the members of " GROUP_MASTERS)

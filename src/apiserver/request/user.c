@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/agents.h"
+
 struct user *user_new(const char *name, const char *uid) {
 	_cleanup_(cleanup_user) struct user *u = calloc(1, sizeof(*u));
 	if (!u)
@@ -39,6 +41,13 @@ struct user *user_unref(struct user *u) {
 bool user_in_group(const struct user *u, const char *group) {
 	for (size_t i = 0; i < u->n_groups; i++)
 		if (strcmp(u->groups[i], group) == 0)
+			return true;
+	return false;
+}
+
+bool user_is_agent(const struct user *u) {
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++)
+		if (user_in_group(u, k->group))
 			return true;
 	return false;
 }

@@ -48,6 +48,8 @@ DEFINE_CLEANUP(user, struct user *, user_unref)
 int user_add_group(struct user *u, const char *group) _must_use_;
 int user_add_extra(struct user *u, const char *key, const char *value) _must_use_;
 bool user_in_group(const struct user *u, const char *group);
+/* True if U is in the group of a kind of agents (api/agents.h), whatever its name. */
+bool user_is_agent(const struct user *u);
 
 /* system:admin of system:masters, the local administrator, who may do everything. NULL: no memory. */
 struct user *user_new_admin(void);

@@ -10,8 +10,7 @@
 
 bool bounds_is_program(const struct request *r, bool create) {
 	const struct user *u = r->user;
-	return (user_in_group(u, ROLES_HOSTS) || user_in_group(u, ROLES_EDGES) || streq(u->name, ROLES_CONTROLLER)) &&
-	       !create && r->route.kind != &api_kind_event;
+	return (user_is_agent(u) || streq(u->name, ROLES_CONTROLLER)) && !create && r->route.kind != &api_kind_event;
 }
 
 static size_t count_managed(const json_t *obj) {
