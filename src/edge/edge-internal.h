@@ -8,7 +8,7 @@
 
 #include "api/edgepeer.h"
 #include "base/job.h"
-#include "edge/announce.h"
+#include "fabric/announce.h"
 #include "edge/bgp.h"
 #include "edge/edge.h"
 #include "kube/cache.h"

@@ -40,12 +40,11 @@ static int parse_endpoint(struct fabric *f, const struct endpoint *ep, struct ov
 		r = mac_parse(s->mac, &out->mac, err);
 	if (r >= 0)
 		r = addr_parse(s->vtep, &out->vtep, err);
-	if (r >= 0 && s->routes.n > OVERLAY_PREFIXES_MAX)
-		r = error_set(err, E2BIG, "more than %d routes", OVERLAY_PREFIXES_MAX);
 	for (size_t i = 0; r >= 0 && i < s->routes.n; i++) {
-		/* Balancers forward slices of ports; the kernel has no such routes. */
 		if (endpoint_route_is_slice(&s->routes.v[i]))
 			continue;
+		if (out->n_prefixes == OVERLAY_PREFIXES_MAX)
+			return error_set(err, E2BIG, "more than %d routes", OVERLAY_PREFIXES_MAX);
 		r = prefix_parse(s->routes.v[i].prefix, &prefixes[out->n_prefixes], err);
 		if (r >= 0 && (prefixes[out->n_prefixes].len > 0 || !f->c.own_defaults))
 			out->n_prefixes++;
@@ -72,6 +71,8 @@ static void put_endpoint(struct fabric *f, const struct endpoint *ep) {
 static void fabric_on_endpoint(const struct kube_change *ch, void *userdata) {
 	struct fabric *f = userdata;
 	struct error err = {0};
+	if (f->c.endpoint)
+		f->c.endpoint(ch, f->c.userdata);
 	switch (ch->type) {
 	case KUBE_ADDED:
 	case KUBE_MODIFIED: put_endpoint(f, ch->obj); break;

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * What every host of the fabric does, compute or edge: joins the underlay, follows all Endpoints and keeps the public
- * overlay equal to them, creates and updates its Host object, and renews the Lease that shows that the host is alive.
+ * What every host of the fabric does, whatever its role: joins the underlay, follows all Endpoints and keeps the public
+ * overlay equal to them (without routes of slices of ports, which balancers forward), creates and updates its Host
+ * object, and renews the Lease that shows that the host is alive.
  *
  * The namespaces, FRR, routes and objects outlive the process; a restart adopts them. While the API can't be reached
  * the overlay stays as it was. While an Endpoint is not understood (kube/cache.h), routes that no other Endpoint asks
@@ -15,17 +16,25 @@
 #include "api/endpoint.h"
 #include "api/resources.h"
 #include "base/opt.h"
+#include "kube/cache.h"
 #include "kube/client.h"
 #include "net/overlay.h"
 #include "net/underlay.h"
+
+/* A condition of the Host object, besides Ready. */
+struct fabric_condition {
+	const char *type, *reason;
+	bool holds;
+	char message[256];
+};
 
 struct fabric_config {
 	sd_event *loop;
 	struct kube_client *client;
 	const char *host; /* name of the Host object */
-	const char *role; /* "compute" or "edge" */
+	const char *role; /* spec.role of the Host object */
 	struct underlay_config underlay;
-	struct resources capacity; /* for instances; 0 on an edge */
+	struct resources capacity; /* for instances; 0 on others than compute hosts */
 	uint32_t lease_s;          /* without renewal for so long, others consider the host dead */
 	/*
 	 * This host does not use default routes of other hosts' endpoints: an edge has its own, by BGP. (FRR would not
@@ -37,6 +46,13 @@ struct fabric_config {
 	 * returned; NULL if the endpoint is not routed here. CALLBACK NULL: no endpoint is.
 	 */
 	const char *(*device)(const struct endpoint *ep, char out[static 16], void *userdata);
+	/*
+	 * Called for each change of an Endpoint, before the overlay gets it; the cache has names only (kube/cache.h).
+	 * NULL: nobody wants to know.
+	 */
+	void (*endpoint)(const struct kube_change *ch, void *userdata);
+	/* Fills in the state of a condition that the Host object is to have. NULL: it has only Ready. */
+	void (*condition)(struct fabric_condition *ret, void *userdata);
 	/* True if this host can do its work; its Host object becomes ready only then. NULL: always true. */
 	bool (*able)(void *userdata);
 	/* Called when the state changes: WHAT is "underlay", "overlay", ...; ERR says what is wrong; NULL: all is well
@@ -65,7 +81,7 @@ bool fabric_synced(const struct fabric *f);
 size_t fabric_endpoints_not_understood(const struct fabric *f);
 /* True once fabric_synced() holds, a look has found the underlay and FRR in order, and the Host object is correct. */
 bool fabric_ready(const struct fabric *f);
-/* To be called when the result of config.able() may have changed. */
+/* To be called when the result of config.able() or config.condition() may have changed. */
 void fabric_update(struct fabric *f);
 /* uid of the Host object; "" until it is known. */
 const char *fabric_host_uid(const struct fabric *f);

@@ -104,6 +104,13 @@ static int fabric_host_fill_status(const struct fabric *f, struct host *h, const
 	host_capacity_set(s->capacity, &f->c.capacity);
 	if (string_set(&s->version, NACRE_VERSION) < 0 || string_set(&s->boot_id, boot) < 0)
 		return -ENOMEM;
+	if (f->c.condition) {
+		struct fabric_condition c = {0};
+		f->c.condition(&c, f->c.userdata);
+		if (api_condition_set(&s->conditions.v, &s->conditions.n, c.type, c.holds ? "True" : "False", c.reason,
+		                      c.message, h->meta.generation.v, now_realtime_us()) < 0)
+			return -ENOMEM;
+	}
 	/* Only the controller writes and removes the condition that another Host has our VTEP. */
 	const struct api_condition *is = fabric_host_ready(h);
 	if (is && streq(is->reason, HOST_VTEP_CONFLICT))

@@ -13,7 +13,7 @@
 #include "base/listen.h"
 #include "base/loop.h"
 #include "base/util.h"
-#include "edge/announce.h"
+#include "fabric/announce.h"
 
 #define PATIENCE_NS (120 * NSEC_PER_SEC)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "edge/announce.h"
+#include "fabric/announce.h"
 
 #include <string.h>
 
