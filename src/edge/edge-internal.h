@@ -8,9 +8,9 @@
 
 #include "api/edgepeer.h"
 #include "base/job.h"
-#include "fabric/announce.h"
 #include "edge/bgp.h"
 #include "edge/edge.h"
+#include "fabric/announce.h"
 #include "kube/cache.h"
 #include "net/bgp-watch.h"
 #include "net/frr.h"

@@ -41,7 +41,7 @@ static int check_overlay_ip(const struct edge *e, struct error *err) {
 }
 
 static int want_endpoint(struct edge *e, struct error *err) {
-	struct endpoint_route routes[2];
+	struct endpoint_route routes[2] = {0};
 	size_t n = 0;
 	char ip[ADDR_STR_MAX], vtep[ADDR_STR_MAX], mac_text[MAC_STR_MAX];
 	struct mac mac = vtep_router_mac(&e->c.vtep);
