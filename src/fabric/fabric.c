@@ -12,9 +12,9 @@
 #define LOOK_MAX_MS 120000
 
 static const char *const subjects[] = {
-	[SUBJECT_ENDPOINT] = "endpoint", [SUBJECT_ROUTE] = "route", [SUBJECT_OVERLAY] = "overlay",
-	[SUBJECT_UNDERLAY] = "underlay", [SUBJECT_API] = "api",     [SUBJECT_HEARTBEAT] = "heartbeat",
-	[SUBJECT_HOST] = "host",
+	[SUBJECT_ENDPOINT] = "endpoint",   [SUBJECT_ROUTE] = "route",       [SUBJECT_OVERLAY] = "overlay",
+	[SUBJECT_DELIVERY] = "delivery",   [SUBJECT_UNDERLAY] = "underlay", [SUBJECT_API] = "api",
+	[SUBJECT_HEARTBEAT] = "heartbeat", [SUBJECT_HOST] = "host",
 };
 _Static_assert(ARRAY_SIZE(subjects) == N_SUBJECTS, "each subject has a name");
 
@@ -80,6 +80,7 @@ static void fabric_on_endpoint(const struct kube_change *ch, void *userdata) {
 	case KUBE_SYNCED:
 		if (!f->started && overlay_start(f->overlay, &err) >= 0)
 			f->started = true;
+		fabric_delivery_look(f);
 		fabric_say(f, SUBJECT_OVERLAY, f->started ? NULL : &err);
 		fabric_host_ensure(f);
 		break;
@@ -163,6 +164,7 @@ static void fabric_on_look(void *userdata, int r, const void *result, const stru
 		(void)sd_event_exit(f->c.loop, r);
 		return;
 	}
+	fabric_delivery_look(f);
 	fabric_host_ensure(f);
 	if (loop_timer(f->c.loop, &f->tick, again ? 0 : TICK_US, fabric_on_tick, f) < 0)
 		abort();
@@ -196,6 +198,10 @@ static void on_bgp(const struct bgp_routes *now, void *userdata) {
 		(void)!loop_timer(f->c.loop, &f->tick, 0, fabric_on_tick, f);
 }
 
+static void fabric_on_local_changed(void *userdata) {
+	fabric_delivery_look(userdata);
+}
+
 static int start_overlay(struct fabric *f, struct error *err) {
 	struct overlay_config oc = {.loop = f->c.loop,
 	                            .underlay_fd = f->underlay.underlay_fd,
@@ -203,6 +209,7 @@ static int start_overlay(struct fabric *f, struct error *err) {
 	                            .device = OVERLAY_DEVICE,
 	                            .vtep = f->c.underlay.vtep,
 	                            .report = on_route_report,
+	                            .local_changed = fabric_on_local_changed,
 	                            .userdata = f};
 	struct kube_cache_options co = {
 		.names_only = true, .bad = on_bad_object, .good = on_good_object, .state = on_api_state, .userdata = f};
@@ -275,6 +282,7 @@ struct fabric *fabric_free(struct fabric *f) {
 	kube_cache_free(f->endpoints);
 	kube_cache_free(f->hosts);
 	overlay_free(f->overlay);
+	deliver_free(f->deliver);
 	underlay_close(&f->underlay);
 	free(f);
 	return NULL;

@@ -51,7 +51,10 @@ struct fabric_config {
 	 * NULL: nobody wants to know.
 	 */
 	void (*endpoint)(const struct kube_change *ch, void *userdata);
-	/* Fills in the state of a condition that the Host object is to have. NULL: it has only Ready. */
+	/*
+	 * Fills in the state of a condition that the Host object is to have; RET->type NULL: it isn't known yet. NULL:
+	 * the Host has only Ready.
+	 */
 	void (*condition)(struct fabric_condition *ret, void *userdata);
 	/* True if this host can do its work; its Host object becomes ready only then. NULL: always true. */
 	bool (*able)(void *userdata);

@@ -107,8 +107,8 @@ static int fabric_host_fill_status(const struct fabric *f, struct host *h, const
 	if (f->c.condition) {
 		struct fabric_condition c = {0};
 		f->c.condition(&c, f->c.userdata);
-		if (api_condition_set(&s->conditions.v, &s->conditions.n, c.type, c.holds ? "True" : "False", c.reason,
-		                      c.message, h->meta.generation.v, now_realtime_us()) < 0)
+		if (c.type && api_condition_set(&s->conditions.v, &s->conditions.n, c.type, c.holds ? "True" : "False",
+		                                c.reason, c.message, h->meta.generation.v, now_realtime_us()) < 0)
 			return -ENOMEM;
 	}
 	/* Only the controller writes and removes the condition that another Host has our VTEP. */

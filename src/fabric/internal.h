@@ -7,12 +7,14 @@
 #include "kube/cache.h"
 #include "kube/lease.h"
 #include "net/bgp-watch.h"
+#include "service/deliver.h"
 
 /* Parts whose state is reported to the user; each remembers its last report. */
 enum subject {
 	SUBJECT_ENDPOINT,
 	SUBJECT_ROUTE,
 	SUBJECT_OVERLAY,
+	SUBJECT_DELIVERY,
 	SUBJECT_UNDERLAY,
 	SUBJECT_API,
 	SUBJECT_HEARTBEAT,
@@ -24,6 +26,7 @@ struct fabric {
 	struct fabric_config c;
 	struct underlay underlay;
 	struct overlay *overlay;
+	struct deliver *deliver;          /* NULL: no instances on this host, or not loaded yet */
 	struct kube_cache *endpoints;     /* names only */
 	struct kube_cache *hosts;         /* only the object of this host */
 	struct kube_heartbeat *heartbeat; /* NULL: it has not begun */
@@ -53,6 +56,12 @@ void fabric_heartbeat_start(struct fabric *f);
 /* host.c: creates the Host object and keeps its status correct. */
 int fabric_host_start(struct fabric *f, struct error *err) _must_use_;
 void fabric_host_ensure(struct fabric *f);
+
+/*
+ * delivery.c: makes program and table for frames to instances equal to the overlay. Changes nothing if they are, so it
+ * is called after changes and now and then.
+ */
+void fabric_delivery_look(struct fabric *f);
 
 /* metrics.c: the overlay's metrics, until fabric_metrics_stop(). */
 void fabric_metrics_start(struct fabric *f);

@@ -76,6 +76,7 @@ static uint32_t new_id(struct overlay *o) {
 static int put_hop(struct overlay *o, struct hop *h, struct error *err) {
 	struct dev *d = overlay_find_dev(o, h->device);
 	h->oif = d && d->up ? d->index : 0;
+	o->local_changed |= !h->remote;
 	if (!h->oif) {
 		struct error why;
 		error_set(&why, ENODEV, "network device `%s` is %s", h->device, d ? "down" : "not there");
@@ -378,6 +379,7 @@ static int sweep(struct overlay *o, struct error *err) {
 			continue;
 		if ((r = delete_hop(o, h, err)) < 0)
 			return r;
+		o->local_changed |= !h->remote;
 		overlay_unlist(o, &h->item);
 		RB_REMOVE(hop_tree, &o->hops, h);
 		o->n_hops--;
@@ -408,5 +410,8 @@ int overlay_flush(struct overlay *o, struct error *err) {
 	if (r >= 0 && o->n_dirty)
 		sd_event_source_set_enabled(o->flush_src, SD_EVENT_ONESHOT);
 	o->last_flush_ns = now_monotonic_ns() - start;
+	if (o->local_changed && o->c.local_changed)
+		o->c.local_changed(o->c.userdata);
+	o->local_changed = false;
 	return r;
 }

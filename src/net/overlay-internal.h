@@ -123,8 +123,9 @@ struct overlay {
 	sd_event_source *watch_src, *underlay_src, *flush_src, *retry_src, *sync_src;
 	uint32_t next_id;
 	bool started;
-	bool keep;  /* overlay_keep() */
-	bool sweep; /* there may be unused hops or groups */
+	bool keep;          /* overlay_keep() */
+	bool sweep;         /* there may be unused hops or groups */
+	bool local_changed; /* a hop of this host changed since the last call of c.local_changed() */
 	size_t n_eps, n_rts, n_hops, n_groups, n_failing, n_dirty;
 	uint64_t messages, syncs, repairs, last_flush_ns, last_sync_ns;
 };

@@ -431,6 +431,14 @@ int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst,
 	return r;
 }
 
+void overlay_foreach_local(const struct overlay *o, void (*fn)(const struct mac *mac, int index, void *userdata),
+                           void *userdata) {
+	struct hop *h;
+	RB_FOREACH (h, hop_tree, (struct hop_tree *)&o->hops)
+		if (!h->remote && h->oif && !TAILQ_EMPTY(&h->eps))
+			fn(&h->mac, h->oif, userdata);
+}
+
 void overlay_stats(const struct overlay *o, struct overlay_stats *ret) {
 	*ret = (struct overlay_stats){.endpoints = o->n_eps,
 	                              .routes = o->n_rts,

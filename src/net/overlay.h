@@ -42,6 +42,11 @@ struct overlay_config {
 	 * NULL.
 	 */
 	void (*report)(const char *endpoint, const struct prefix *route, const struct error *err, void *userdata);
+	/*
+	 * Called after overlay_start() when the answer of overlay_foreach_local() may have changed. May be NULL. The
+	 * overlay must not be changed from it.
+	 */
+	void (*local_changed)(void *userdata);
 	void *userdata;
 };
 
@@ -88,6 +93,10 @@ void overlay_keep(struct overlay *o, bool keep);
  */
 int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, void *userdata),
                     void *userdata) _must_use_;
+
+/* Calls FN once for each endpoint of this host whose device is there and up, with the index of the device. */
+void overlay_foreach_local(const struct overlay *o, void (*fn)(const struct mac *mac, int index, void *userdata),
+                           void *userdata);
 
 struct overlay_stats {
 	size_t endpoints, routes, nexthops, groups;
