@@ -27,7 +27,7 @@ def parse(path):
 
 
 def test_all_daemons_have_a_unit():
-    assert [os.path.basename(u) for u in UNITS] == [f"nacre-{p}.service" for p in ("apiserver", "controller", "edge", "node")]
+    assert [os.path.basename(u) for u in UNITS] == [f"nacre-{p}.service" for p in ("apiserver", "controller", "edge", "lb", "node")]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=os.path.basename)

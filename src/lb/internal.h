@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Shared by the files of nacre-lb: lb.c follows the API, metrics.c reports. */
+
+#include "fabric/announce.h"
+#include "kube/cache.h"
+#include "lb/assignments.h"
+#include "lb/lb.h"
+#include "net/underlay.h"
+
+struct lb {
+	struct lb_config c;
+	int lock;
+	struct balancer *table;
+	struct assignments *assignments;
+	struct kube_cache *pools;
+	struct announcer *announcer;
+	sd_event_source *sync_src, *tick_src;
+	bool endpoints_known; /* all Endpoints were seen at least once */
+	bool complete;        /* the table has everything but what ASSIGNMENTS counts as failed */
+	bool attached;        /* the program runs on all NICs */
+	bool ready;
+	bool announce;                             /* the Endpoint's content may have to change */
+	bool look;                                 /* look at the NICs */
+	struct prefix prefixes[BALANCER_PREFIXES]; /* in the table, in order */
+	size_t n_prefixes;
+	size_t modes[2];     /* NICs by mode */
+	struct error faults; /* why an address or prefix is not in the table */
+	struct fabric_condition condition;
+	bool bad; /* the last call of `state` reported an error */
+	char last_error[512];
+};
