@@ -15,6 +15,13 @@ const struct agent_kind agent_kinds[] = {
 	{0},
 };
 
+const struct agent_kind *agent_kind_of(unsigned whose) {
+	const struct agent_kind *k = agent_kinds;
+	while (k->whose != whose)
+		k++;
+	return k;
+}
+
 const struct agent_kind *agent_kind_of_role(const char *host_role) {
 	for (const struct agent_kind *k = agent_kinds; k->whose; k++)
 		if (streq(k->host_role, host_role))

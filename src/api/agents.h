@@ -23,6 +23,8 @@ struct agent_kind {
 /* Ends with whose 0. */
 extern const struct agent_kind agent_kinds[];
 
+/* The kind with this bit of ACCESS_OF_…. */
+const struct agent_kind *agent_kind_of(unsigned whose);
 /* The kind of a Host of this role. NULL: the role is not known. */
 const struct agent_kind *agent_kind_of_role(const char *host_role);
 

@@ -26,11 +26,13 @@
 
 static int cmd_up(int argc, char **argv) {
 	const char *name = "lab", *images = "/var/cache/nacre/images", *api = "nacre", *oracle = LAB_ORACLE_DIR;
-	int64_t hosts = 3;
+	int64_t hosts = 3, balancers = LAB_BALANCERS;
 	struct lab_up_options o = {0};
 	const struct opt opts[] = {
 		OPT_LAB_NAME(name),
 		{"hosts", OPT_I64, &hosts, "N", "how many hosts", 1, LAB_HOSTS_MAX, false},
+		{"balancers", OPT_I64, &balancers, "N", "how many balancers; 0: no shared IPv4 addresses", 0,
+	         LAB_BALANCERS_MAX, false},
 		{"images", OPT_STR, &images, "DIR", "directory of guest images, made by scripts/guest-image.sh", 0, 0,
 	         false},
 		{"api", OPT_STR, &api, "SERVER", "nacre: nacre-apiserver; kubernetes: kube-apiserver and etcd", 0, 0,
@@ -57,6 +59,7 @@ static int cmd_up(int argc, char **argv) {
 	if ((size_t)n >= sizeof(lab.images))
 		return command_usage(&prog, "--images: the path is too long");
 	lab.hosts = hosts;
+	lab.balancers = balancers;
 	lab.kubernetes = streq(api, "kubernetes");
 	if (!lab.kubernetes && !streq(api, "nacre"))
 		return command_usage(&prog, "--api: must be nacre or kubernetes");
@@ -132,11 +135,12 @@ static int cmd_exec(int argc, char **argv) {
 	struct error err = {0};
 	struct lab lab;
 	struct place place;
-	parse_name(what,
-	           "Runs a command in the network namespace of a place: internet, mgmt, leaf1, edge1, edge1/public, "
-	           "host1,\n"
-	           "host1/underlay, host1/public, or TENANT/NAME for the container of an instance.",
-	           "[OPTIONS] PLACE -- COMMAND [ARGUMENTS]", argc, argv, &name, &i);
+	parse_name(
+		what,
+		"Runs a command in the network namespace of a place: internet, mgmt, leaf1, edge1, edge1/public, lb1, "
+		"host1,\n"
+		"host1/underlay, host1/public, or TENANT/NAME for the container of an instance.",
+		"[OPTIONS] PLACE -- COMMAND [ARGUMENTS]", argc, argv, &name, &i);
 	const char *text = argv[i++];
 	if (i < argc && streq(argv[i], "--"))
 		i++;

@@ -39,9 +39,8 @@ static int give_programs(const struct lab *lab, struct error *err) {
 	for (int i = 0; r >= 0 && i < lab_machines(lab); i++) {
 		struct lab_machine m;
 		lab_machine(lab, i, &m);
-		snprintf(name, sizeof(name), "system:nacre:%s:%s", m.edge ? "edge" : "host", m.name);
-		r = access_give(lab, lab_path(lab, path, "pki/%s.kubeconfig", m.name), name,
-		                m.edge ? "system:nacre:edges" : "system:nacre:hosts", NULL, err);
+		snprintf(name, sizeof(name), "%s%s", m.agent->user_prefix, m.name);
+		r = access_give(lab, lab_path(lab, path, "pki/%s.kubeconfig", m.name), name, m.agent->group, NULL, err);
 	}
 	return r;
 }

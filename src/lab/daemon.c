@@ -52,11 +52,15 @@ static int machine_args(const struct lab *lab, const struct lab_machine *m, stru
 	r = r < 0 ? r : add_arg(d, "--run-dir=%s/%s", lab->dir, m->name);
 	r = r < 0 ? r : add_arg(d, "--underlay-password=%s/bgp/underlay", lab->dir);
 	r = r < 0 ? r : add_arg(d, "--underlay-max-prefixes=1000");
-	if (m->edge) {
+	if (m->overlay[0])
+		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
+	switch (m->agent->whose) {
+	case ACCESS_OF_EDGE:
 		r = r < 0 ? r : add_arg(d, "--uplink=wan");
 		r = r < 0 ? r : add_arg(d, "--bgp-passwords=%s/bgp", lab->dir);
-		r = r < 0 ? r : add_arg(d, "--overlay-ip=%s", m->overlay);
-	} else {
+		break;
+	case ACCESS_OF_BALANCER: r = r < 0 ? r : add_arg(d, "--xdp=generic"); break;
+	default:
 		r = r < 0 ? r : add_arg(d, "--images=%s", lab->images);
 		r = r < 0 ? r : add_arg(d, "--state-dir=%s/%s/state", lab->dir, m->name);
 		r = r < 0 ? r : add_arg(d, "--vcpus=%d", LAB_HOST_VCPUS);
@@ -138,7 +142,7 @@ static int daemon_fill(const struct lab *lab, int i, struct lab_daemon *d) {
 		lab_machine(lab, i - control, &m);
 		snprintf(d->name, sizeof(d->name), "%s", m.name);
 		snprintf(d->ns, sizeof(d->ns), "%s", m.ns);
-		r = program_args(lab, m.edge ? "edge" : "node", d);
+		r = program_args(lab, m.role->program, d);
 		r = r < 0 ? r : machine_args(lab, &m, d);
 	}
 	lab_path(lab, d->pid_file, "%s.pid", d->name);
@@ -176,9 +180,9 @@ int lab_daemon_find(const struct lab *lab, const char *name, struct lab_daemon *
 		}
 		lab_daemon_clear(&d);
 	}
-	return error_set(err, ENOENT,
-	                 "no daemon `%.32s`; there are %sapiserver, controller, edge1 to edge%d, host1 to host%lld",
-	                 name, lab->kubernetes ? "etcd, " : "", LAB_EDGES, (long long)lab->hosts);
+	char names[LAB_NAMES_MAX];
+	return error_set(err, ENOENT, "no daemon `%.32s`; there are %sapiserver, controller, %s", name,
+	                 lab->kubernetes ? "etcd, " : "", lab_names(lab, names));
 }
 
 int lab_daemon_start(const struct lab_daemon *d, struct error *err) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The daemons of a lab: the control plane in the namespace `mgmt`, and one agent in the default namespace of each host
- * and edge. Each has NAME.pid and NAME.log in the lab's directory.
+ * The daemons of a lab: the control plane in the namespace `mgmt`, and one agent in the default namespace of each
+ * machine. Each has NAME.pid and NAME.log in the lab's directory.
  */
 
 #include "base/buf.h"
@@ -12,7 +12,7 @@
 #define LAB_ARGS_MAX 48
 
 struct lab_daemon {
-	char name[16];    /* "apiserver", "controller", "edge1", "host1": the argument of `restart` */
+	char name[16];    /* "apiserver", "controller", "edge1", "lb1", "host1": the argument of `restart` */
 	char program[24]; /* "nacre-apiserver" */
 	char ns[LAB_NS_MAX];
 	char pid_file[LAB_PATH_MAX], log[LAB_PATH_MAX];

@@ -17,7 +17,7 @@ int lab_init(struct lab *lab, const char *name, struct error *err) {
 	if (len < 1 || len > LAB_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") != len)
 		return error_set(err, EINVAL, "--name `%.32s`: a lab's name has 1 to %d characters of a-z and 0-9",
 		                 name, LAB_NAME_MAX);
-	*lab = (struct lab){.hosts = 3};
+	*lab = (struct lab){.hosts = 3, .balancers = LAB_BALANCERS};
 	snprintf(lab->name, sizeof(lab->name), "%s", name);
 	snprintf(lab->dir, sizeof(lab->dir), "%s/%s", LAB_RUN_DIR, name);
 	snprintf(lab->prefix, sizeof(lab->prefix), "nl-%s-", name);
@@ -36,6 +36,7 @@ int lab_save(const struct lab *lab, struct error *err) {
 	_buf_free_ struct buf b = {.max = STATE_MAX};
 	jw_begin(&b, '{');
 	jw_kv_i64(&b, "hosts", lab->hosts);
+	jw_kv_i64(&b, "balancers", lab->balancers);
 	jw_key(&b, "kubernetes");
 	jw_bool(&b, lab->kubernetes);
 	jw_kv_string(&b, "oracle", lab->oracle);
@@ -62,9 +63,12 @@ static int read_state(struct lab *lab, struct jr *j) {
 	const char *key;
 	size_t n;
 	int r = jr_object(j);
+	lab->balancers = 0; /* as in labs of versions without them */
 	while (r >= 0 && (r = jr_key(j, &key, &n)) > 0) {
 		if (n == 5 && memcmp(key, "hosts", n) == 0)
 			r = jr_i64(j, &lab->hosts);
+		else if (n == 9 && memcmp(key, "balancers", n) == 0)
+			r = jr_i64(j, &lab->balancers);
 		else if (n == 10 && memcmp(key, "kubernetes", n) == 0)
 			r = jr_bool(j, &lab->kubernetes);
 		else if (n == 6 && memcmp(key, "oracle", n) == 0)
@@ -76,7 +80,8 @@ static int read_state(struct lab *lab, struct jr *j) {
 		else
 			r = jr_skip(j, NULL, NULL);
 	}
-	if (r >= 0 && (lab->hosts < 1 || lab->hosts > LAB_HOSTS_MAX))
+	if (r >= 0 &&
+	    (lab->hosts < 1 || lab->hosts > LAB_HOSTS_MAX || lab->balancers < 0 || lab->balancers > LAB_BALANCERS_MAX))
 		r = -EINVAL;
 	return r;
 }
@@ -119,21 +124,48 @@ const char *lab_path(const struct lab *lab, char out[static LAB_PATH_MAX], const
 	return out;
 }
 
+enum { ROLE_EDGE, ROLE_BALANCER, ROLE_HOST, ROLES };
+static const struct lab_role roles[ROLES] = {
+	[ROLE_EDGE] = {"edge", "edge", ACCESS_OF_EDGE, 2},
+	[ROLE_BALANCER] = {"lb", "lb", ACCESS_OF_BALANCER, 3},
+	[ROLE_HOST] = {"host", "node", ACCESS_OF_HOST, 1},
+};
+
+static int lab_count(const struct lab *lab, int role) {
+	return role == ROLE_EDGE ? LAB_EDGES : (int)(role == ROLE_BALANCER ? lab->balancers : lab->hosts);
+}
+
 int lab_machines(const struct lab *lab) {
-	return LAB_EDGES + (int)lab->hosts;
+	int n = 0;
+	for (int role = 0; role < ROLES; role++)
+		n += lab_count(lab, role);
+	return n;
 }
 
 void lab_machine(const struct lab *lab, int i, struct lab_machine *ret) {
-	struct lab_machine m = {.edge = i < LAB_EDGES};
-	m.index = m.edge ? i + 1 : i - LAB_EDGES + 1;
-	snprintf(m.name, sizeof(m.name), "%s%d", m.edge ? "edge" : "host", m.index);
+	int role = 0;
+	for (; i >= lab_count(lab, role); role++)
+		i -= lab_count(lab, role);
+	struct lab_machine m = {.role = &roles[role], .agent = agent_kind_of(roles[role].whose), .index = i + 1};
+	snprintf(m.name, sizeof(m.name), "%s%d", m.role->name, m.index);
 	lab_ns(lab, m.name, m.ns);
 	snprintf(m.prefix, sizeof(m.prefix), "%s%s-", lab->prefix, m.name);
-	snprintf(m.vtep, sizeof(m.vtep), "fd4e::%d:%x", m.edge ? 2 : 1, (unsigned)m.index);
-	if (m.edge)
-		snprintf(m.overlay, sizeof(m.overlay), "2001:db8:0:2::%x", (unsigned)m.index);
-	m.asn = (m.edge ? 4200002000 : 4200001000) + m.index;
+	snprintf(m.vtep, sizeof(m.vtep), "fd4e::%d:%x", m.role->net, (unsigned)m.index);
+	/* Instances have theirs from a pool. */
+	if (role != ROLE_HOST)
+		snprintf(m.overlay, sizeof(m.overlay), "2001:db8:0:%d::%x", m.role->net, (unsigned)m.index);
+	m.asn = 4200000000 + m.role->net * 1000 + m.index;
 	*ret = m;
+}
+
+const char *lab_names(const struct lab *lab, char out[static LAB_NAMES_MAX]) {
+	size_t used = 0;
+	*out = 0;
+	for (int role = 0; role < ROLES; role++)
+		if (lab_count(lab, role))
+			used += (size_t)snprintf(out + used, LAB_NAMES_MAX - used, "%s%s1 to %s%d", used ? ", " : "",
+			                         roles[role].name, roles[role].name, lab_count(lab, role));
+	return out;
 }
 
 struct addr lab_mgmt_address(const struct lab *lab, uint32_t which) {

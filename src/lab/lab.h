@@ -10,9 +10,10 @@
  *
  *     internet            one router that stands for the rest of the world
  *     edge1, edge2        gateway hosts: uplink `wan` to the internet
- *     leaf1, leaf2        switches; every host and edge has eth0 to leaf1 and eth1 to leaf2
+ *     lb1, lb2, ...       balancers: forward packets for shared IPv4 addresses
+ *     leaf1, leaf2        switches; every machine has eth0 to leaf1 and eth1 to leaf2
  *     host1, host2, ...   compute hosts
- *     mgmt                the management network: API server and controller; a bridge to `mgmt` of every host and edge
+ *     mgmt                the management network: API server and controller; a bridge to `mgmt` of every machine
  *
  * One cable leads out of the lab: from the management network to interface "nl-NAME" of the caller's namespace, for
  * kubectl. The prefix of the management network is a ULA, different for each lab.
@@ -21,16 +22,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/agents.h"
 #include "base/error.h"
 #include "base/inet.h"
 
-#define LAB_RUN_DIR   "/run/nacre-lab"
-#define LAB_NAME_MAX  12
-#define LAB_HOSTS_MAX 16
-#define LAB_EDGES     2
-#define LAB_LEAVES    2
-#define LAB_NS_MAX    48  /* longest name of a namespace that the lab itself creates */
-#define LAB_PATH_MAX  256 /* longest path inside the lab's directory */
+#define LAB_RUN_DIR       "/run/nacre-lab"
+#define LAB_NAME_MAX      12
+#define LAB_HOSTS_MAX     16
+#define LAB_EDGES         2
+#define LAB_BALANCERS     2 /* by default */
+#define LAB_BALANCERS_MAX 8
+#define LAB_LEAVES        2
+#define LAB_NS_MAX        48  /* longest name of a namespace that the lab itself creates */
+#define LAB_PATH_MAX      256 /* longest path inside the lab's directory */
 
 /* Addresses and numbers: documentation prefixes (RFC 3849, RFC 5737), private AS numbers (RFC 6996), ULA (RFC 4193). */
 #define LAB_ASN_INTERNET      64496
@@ -44,7 +48,7 @@ struct lab {
 	char name[LAB_NAME_MAX + 1];
 	char dir[sizeof(LAB_RUN_DIR) + 1 + LAB_NAME_MAX];
 	char prefix[LAB_NAME_MAX + 5]; /* "nl-NAME-" */
-	int64_t hosts;
+	int64_t hosts, balancers;
 	bool kubernetes;  /* the API server is a kube-apiserver */
 	char oracle[256]; /* directory of kube-apiserver, etcd and kubectl */
 	char images[256]; /* directory of guest images */
@@ -54,7 +58,7 @@ struct lab {
 /* NAME has 1 to 12 characters of a-z and 0-9 (with "-", the name of one lab could be the prefix of another's). */
 int lab_init(struct lab *lab, const char *name, struct error *err) _must_use_;
 
-/* Saves hosts, API, images and bindir in the lab's directory, for later commands. */
+/* Saves hosts, balancers, API, images and bindir in the lab's directory, for later commands. */
 int lab_save(const struct lab *lab, struct error *err) _must_use_;
 /* Calls lab_init() and reads what was saved. -ENOENT with a hint at `nacre lab up` if there is no such lab. */
 int lab_load(struct lab *lab, const char *name, struct error *err) _must_use_;
@@ -68,21 +72,29 @@ int lab_lock(const struct lab *lab, int *ret_fd, struct error *err) _must_use_;
 /* "/run/nacre-lab/NAME/<what>" */
 const char *lab_path(const struct lab *lab, char out[static LAB_PATH_MAX], const char *fmt, ...) _printf_(3, 4);
 
-/* A host or an edge. */
+/* What a machine is. */
+struct lab_role {
+	const char *name;    /* machines are this and a number: "edge1" */
+	const char *program; /* its agent is nacre-PROGRAM */
+	unsigned whose;      /* of its agent (api/agents.h) */
+	int net;             /* its VTEP is fd4e::NET:INDEX, its address in the overlay 2001:db8:0:NET::INDEX */
+};
+
+/* A host, an edge or a balancer. */
 struct lab_machine {
-	bool edge;
-	int index;               /* from 1, counted separately for hosts and edges */
+	const struct lab_role *role;
+	const struct agent_kind *agent;
+	int index;               /* from 1, counted separately for each role */
 	char name[16];           /* "host1", "edge2" */
 	char ns[LAB_NS_MAX];     /* its default namespace */
 	char prefix[LAB_NS_MAX]; /* the --netns-prefix of its agent */
 	char vtep[40];
-	char overlay[40]; /* edges: the address in the public overlay */
+	char overlay[40]; /* its own address in the public overlay; "": none */
 	int64_t asn;
 };
 
-/* Hosts and edges together. */
 int lab_machines(const struct lab *lab);
-/* Fills RET for I from 0 to lab_machines() - 1; the edges come first. */
+/* Fills RET for I from 0 to lab_machines() - 1: the edges, then the balancers, then the hosts. */
 void lab_machine(const struct lab *lab, int i, struct lab_machine *ret);
 
 /* Interface numbers in the management network, a /64: the API server, the caller's end, and the machine number I. */
@@ -93,6 +105,10 @@ struct addr lab_mgmt_address(const struct lab *lab, uint32_t which);
 /* "https://[…]:6443" */
 #define LAB_URL_MAX 64
 const char *lab_api_url(const struct lab *lab, char out[static LAB_URL_MAX]);
+
+/* Prints "edge1 to edge2, lb1 to lb2, host1 to host3", for messages. */
+#define LAB_NAMES_MAX 80
+const char *lab_names(const struct lab *lab, char out[static LAB_NAMES_MAX]);
 
 /* The name of a namespace that the lab itself creates. */
 const char *lab_ns(const struct lab *lab, const char *what, char out[static LAB_NS_MAX]);

@@ -61,12 +61,11 @@ int place_find(const struct lab *lab, const char *text, struct place *ret, struc
 	} else if (strchr(text, '/') && strlen(text) < 200) {
 		r = find_instance(lab, text, &p, err);
 	} else {
-		return error_set(
-			err, ENOENT,
-			"no place `%.64s` in lab `%s`; there are internet, mgmt, leaf1, leaf2, edge1 to edge%d, host1 "
-			"to "
-			"host%lld, each of the last two with /underlay and /public, and TENANT/NAME of instances",
-			text, lab->name, LAB_EDGES, (long long)lab->hosts);
+		char names[LAB_NAMES_MAX];
+		return error_set(err, ENOENT,
+		                 "no place `%.64s` in lab `%s`; there are internet, mgmt, leaf1, leaf2, the machines "
+		                 "%s, each of them with /underlay and /public, and TENANT/NAME of instances",
+		                 text, lab->name, lab_names(lab, names));
 	}
 	if (r < 0)
 		return error_prefix(err, "place `%s` of lab `%s`", text, lab->name);

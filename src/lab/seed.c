@@ -22,7 +22,8 @@ struct seed {
 
 #define NAMESPACE(name) \
 	{ CORE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name "\"}}" }
-/* Prefixes of RFC 3849. The overlay's pool does not contain 2001:db8:0:2::, which the edges use. */
+/* Prefixes of RFC 3849 and RFC 5737. The overlay's pool does not contain the addresses of edges and balancers
+ * (lab_machine()). */
 static const struct seed seeds[] = {
 	NAMESPACE(KUBE_SYSTEM_NS),
 	NAMESPACE(LAB_TENANT),
@@ -36,6 +37,8 @@ static const struct seed seeds[] = {
                                "\"spec\":{\"use\":\"overlay\",\"prefix\":\"2001:db8:0:1::/64\"}}"},
 	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"macs\"},"
                                "\"spec\":{\"use\":\"mac\",\"macPrefix\":\"02:4e:01\"}}"},
+	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"public4\"},"
+                               "\"spec\":{\"use\":\"dedicated\",\"prefix\":\"203.0.113.0/24\"}}"},
 	{GROUP "instancetypes", "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"small\"},"
                                 "\"spec\":{\"vcpus\":1,\"memoryMiB\":256}}"},
 	{GROUP "namespaces/" TENANTQUOTA_DEFAULT_NS "/tenantquotas",
@@ -48,6 +51,11 @@ static const struct seed seeds[] = {
          "\",\"namespace\":\"" LAB_TENANT "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\","
          "\"ingress\":[{\"protocol\":\"icmp\"},{\"protocol\":\"tcp\",\"port\":80}]}}"},
 };
+
+/* Only in a lab with balancers, as its slices work only there. */
+static const struct seed shared_pool = {
+	GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"shared4\"},"
+			      "\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\"}}"};
 
 static int post(struct lab_api *a, const char *path, const char *json, struct error *err) {
 	struct kube_spec spec = {.method = "POST", .path = path, .body = json, .len = strlen(json)};
@@ -107,6 +115,8 @@ int lab_seed(const struct lab *lab, struct error *err) {
 	int r = lab_api_open(lab, &a, err);
 	for (int i = 1; r >= 0 && i <= LAB_EDGES; i++)
 		r = post_edge_peer(&a, i, err);
+	if (r >= 0 && lab->balancers)
+		r = post(&a, shared_pool.path, shared_pool.json, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(seeds); i++)
 		r = post(&a, seeds[i].path, seeds[i].json, err);
 	if (r >= 0)

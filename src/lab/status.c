@@ -58,7 +58,8 @@ static void machine_status(const struct lab *lab, int i, bool *well) {
 int lab_status(const struct lab *lab, bool *ret_well, struct error *err) {
 	bool well = true;
 	char url[LAB_URL_MAX];
-	printf("lab %s: %d edges, %lld hosts, %s on %s, files in %s\n\n", lab->name, LAB_EDGES, (long long)lab->hosts,
+	char names[LAB_NAMES_MAX];
+	printf("lab %s: %s; %s on %s, files in %s\n\n", lab->name, lab_names(lab, names),
 	       lab->kubernetes ? "kube-apiserver" : "nacre-apiserver", lab_api_url(lab, url), lab->dir);
 	for (int i = 0; i < lab_daemons(lab); i++) {
 		int r = daemon_status(lab, i, &well, err);

@@ -20,6 +20,7 @@ static void make_lab(struct lab *lab) {
 	snprintf(name, sizeof(name), "t%d", getpid());
 	assert_int_equal(lab_init(lab, name, &err), 0);
 	lab->hosts = 2;
+	lab->balancers = 0;
 }
 
 static void test_harmless(_unused_ void **state) {
@@ -70,10 +71,14 @@ static void test_names(_unused_ void **state) {
 	assert_int_equal(lab_init(&lab, "abcdefghijkl", &err), 0);
 	assert_string_equal(lab.prefix, "nl-abcdefghijkl-");
 	lab.hosts = LAB_HOSTS_MAX;
-	assert_int_equal(lab_machines(&lab), LAB_EDGES + LAB_HOSTS_MAX);
+	lab.balancers = LAB_BALANCERS_MAX;
+	assert_int_equal(lab_machines(&lab), LAB_EDGES + LAB_BALANCERS_MAX + LAB_HOSTS_MAX);
 	lab_machine(&lab, 0, &m);
-	assert_true(m.edge);
+	assert_int_equal(m.agent->whose, ACCESS_OF_EDGE);
 	assert_string_equal(m.ns, "nl-abcdefghijkl-edge1");
+	lab_machine(&lab, LAB_EDGES, &m);
+	assert_string_equal(m.name, "lb1");
+	assert_string_equal(m.agent->group, "system:nacre:balancers");
 	lab_machine(&lab, lab_machines(&lab) - 1, &m);
 	assert_string_equal(m.prefix, "nl-abcdefghijkl-host16-");
 	assert_string_equal(m.vtep, "fd4e::1:10");
@@ -115,6 +120,7 @@ static void test_state(_unused_ void **state) {
 	assert_int_equal(lab_load(&again, lab.name, &err), -ENOENT);
 	assert_int_equal(mkdir_p(lab.dir, 0755, &err), 0);
 	lab.kubernetes = true;
+	lab.balancers = 3;
 	snprintf(lab.oracle, sizeof(lab.oracle), "/var/oracle");
 	snprintf(lab.images, sizeof(lab.images), "/tmp/\"images\"");
 	assert_int_equal(lab_save(&lab, &err), 0);

@@ -165,7 +165,7 @@ int lab_topology_up(const struct lab *lab, struct error *err) {
 			r = cable(&node, "eth1", &leaf2, m.name, LAB_MTU_FABRIC, err);
 		if (r >= 0)
 			r = mgmt_plug(lab, &mgmt, m.name, &node, "mgmt", LAB_MGMT_MACHINE((uint32_t)i), err);
-		if (r >= 0 && m.edge)
+		if (r >= 0 && m.agent->whose == ACCESS_OF_EDGE)
 			r = cable(&node, "wan", &internet, m.name, 1500, err);
 	}
 	return r;

@@ -195,6 +195,7 @@ static int answers_http(struct up *u, struct error *err) {
 
 static int build_fabric(struct up *u, struct error *err) {
 	int control = lab_control_daemons(u->lab);
+	char names[LAB_NAMES_MAX];
 	progress_step(&u->progress, "management network, authority, kubeconfigs");
 	int r = lab_mgmt_up(u->lab, err);
 	if (r >= 0)
@@ -214,8 +215,7 @@ static int build_fabric(struct up *u, struct error *err) {
 		r = start_daemons(u, control - 1, control, err);
 	if (r < 0)
 		return r;
-	progress_step(&u->progress, "cables: 2 leaves, %d edges, %lld hosts, internet", LAB_EDGES,
-	              (long long)u->lab->hosts);
+	progress_step(&u->progress, "cables: 2 leaves, internet, %s", lab_names(u->lab, names));
 	r = lab_topology_up(u->lab, err);
 	if (r < 0)
 		return r;
@@ -224,7 +224,7 @@ static int build_fabric(struct up *u, struct error *err) {
 	if (r < 0)
 		return r;
 	/* The agents set up their hosts while we start the routers. */
-	progress_step(&u->progress, "agents of hosts and edges");
+	progress_step(&u->progress, "agents of hosts, edges and balancers");
 	r = lab_router_passwords(u->lab, err);
 	if (r >= 0)
 		r = start_daemons(u, control, lab_daemons(u->lab), err);

@@ -108,9 +108,9 @@ def test_both_edges_carry(lab, hello):
 def test_routes_outside_pools_are_announced(lab):
     """Prefixes of an Endpoint that no pool holds, of both families, are announced, and withdrawn with the Endpoint."""
     vtep = lab.get("host", "host1")["spec"]["vtep"]
-    prefixes = ["198.51.100.3/32", "2001:db8:aaaa::/48"]
+    prefixes = ["192.0.2.77/32", "2001:db8:aaaa::/48"]
     lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "Endpoint", "metadata": {"name": "byhand"},
-               "spec": {"host": "host1", "vtep": vtep, "ip": "2001:db8:0:3::1", "mac": "02:00:00:00:03:01",
+               "spec": {"host": "host1", "vtep": vtep, "ip": "2001:db8:0:9::1", "mac": "02:00:00:00:03:01",
                         "routes": [{"prefix": p} for p in prefixes]}})
 
     def known():

@@ -236,7 +236,7 @@ def test_edge_cut_off_from_the_fabric(lab, hello):
 
 def test_lose_a_leaf(lab, hello):
     address = hello["status"]["address"]
-    links = [f"edge{i}" for i in (1, 2)] + [f"host{i}" for i in range(1, lab.hosts + 1)]
+    links = [f"{m}{i}" for m in ("edge", "lb") for i in (1, 2)] + [f"host{i}" for i in range(1, lab.hosts + 1)]
 
     def set_links(state):
         for link in links:

@@ -131,7 +131,7 @@ def test_failed_up_cleans_up(lab, tmp_path):
     """A controller that ends at once: the error names the step and the log, and nothing is left but the logs."""
     directory = os.path.dirname(NACRE)
     shutil.copy(NACRE, tmp_path / "nacre")
-    for program in ("nacre-apiserver", "nacre-node", "nacre-edge", "nacre-vm"):
+    for program in ("nacre-apiserver", "nacre-node", "nacre-edge", "nacre-lb", "nacre-vm"):
         os.symlink(os.path.join(directory, program), tmp_path / program)
     (tmp_path / "nacre-controller").write_text("#!/bin/sh\necho out of cheese; exit 7\n")
     (tmp_path / "nacre-controller").chmod(0o755)
@@ -168,7 +168,7 @@ def test_down_from_a_wreck(lab):
     """All daemons are killed and the lab's files deleted: `down` finds the rest by name."""
     with another(lab, "f") as other:
         other.up("--no-instance")
-        for daemon in ("apiserver", "controller", "edge1", "host1"):
+        for daemon in ("apiserver", "controller", "edge1", "lb1", "host1"):
             os.kill(other.pid(daemon), signal.SIGKILL)
         for name in os.listdir(other.dir):
             if name.endswith((".pid", ".json")):

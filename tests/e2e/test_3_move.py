@@ -115,7 +115,7 @@ def point(lab, old, new):
 
 
 def agents(lab):
-    return [f"host{i}" for i in range(1, lab.hosts + 1)] + ["edge1", "edge2"]
+    return [f"host{i}" for i in range(1, lab.hosts + 1)] + ["edge1", "edge2", "lb1", "lb2"]
 
 
 def await_agents(lab):

@@ -10,9 +10,9 @@ from harness import patient
 
 
 def routes(lab):
-    """The routes of all hosts and edges, without the kernel's own."""
+    """The routes of all machines, without the kernel's own."""
     found = {}
-    for place in [f"edge{i}/public" for i in (1, 2)] + [f"host{i}/public" for i in range(1, lab.hosts + 1)]:
+    for place in [f"{m}{i}/public" for m in ("edge", "lb") for i in (1, 2)] + [f"host{i}/public" for i in range(1, lab.hosts + 1)]:
         found[place] = sorted(l for l in lab.exec(place, "ip", "-6", "route").splitlines() if "proto kernel" not in l)
     return found
 
@@ -40,7 +40,7 @@ def open_files(lab):
     """The number of open files of each daemon. Sockets are not counted for the two daemons that keep connections
     open."""
     found = {}
-    for daemon in ["apiserver", "controller", "edge1", "edge2"] + [f"host{i}" for i in range(1, lab.hosts + 1)]:
+    for daemon in ["apiserver", "controller", "edge1", "edge2", "lb1", "lb2"] + [f"host{i}" for i in range(1, lab.hosts + 1)]:
         directory = f"/proc/{lab.pid(daemon)}/fd"
         links = []
         for fd in os.listdir(directory):
@@ -140,7 +140,7 @@ def test_lab_down_leaves_nothing(lab, snapshot_before):
     """The last test, since it removes the lab (a second `down` is harmless)."""
     frr = {int(open(os.path.join(d, f)).read()) for d, _, files in os.walk(lab.dir) for f in files
            if f in ("zebra.pid", "bgpd.pid")}
-    assert len(frr) == 2 * (3 + lab.hosts + 2 + 2)
+    assert len(frr) == 2 * (3 + lab.hosts + 2 + 2 + 2)  # edges have two, balancers one
     lab.down()
     # Files that a killed FRR leaves there have no name of ours in them, only FRR's pids.
     for d in Snapshot().frr_traces - snapshot_before.frr_traces:
