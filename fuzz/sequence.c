@@ -12,7 +12,7 @@
 #define STEPS_MAX (1U << 17)
 
 static const char verbs[] = "glwWcupmsydDUMSCGrotR";
-static const char users[] = "ath-e";
+static const char users[] = "ath-eb";
 static const char spaces[] = "rb*";
 static const char name_keys[] = "abcdhpqn";
 static const char *const names[] = {"a", "b", "c", "d", "h1", "i-x", "host-h1", "default"};
@@ -213,7 +213,8 @@ static struct user *user_of(char key) {
 	           {"red", NULL},
 	           {"system:nacre:host:h1", "system:nacre:hosts"},
 	           {NULL, NULL},
-	           {"system:nacre:edge:e1", "system:nacre:edges"}};
+	           {"system:nacre:edge:e1", "system:nacre:edges"},
+	           {"system:nacre:balancer:l1", "system:nacre:balancers"}};
 	const size_t i = place(users, key);
 	if (!who[i].name)
 		return users[i] == 'a' ? user_new_admin() : user_new_anonymous();

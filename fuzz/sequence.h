@@ -11,7 +11,8 @@
  *                patch, m merge patch, s strategic merge patch, y apply, d delete, D deletecollection, and of
  *                subresources U update status, M merge-patch status, S update scale, C merge-patch scale, G get scale;
  *                r review, o another path, t a second passes, R watches are read
- *     user       a admin, t tenant (admin of namespace default), h agent of host h1, e agent of an edge, - nobody
+ *     user       a admin, t tenant (admin of namespace default), h agent of host h1, e agent of an edge, b agent of a
+ *                balancer, - nobody
  *     kind       see the table in sequence.c
  *     namespace  r default, the tenant's; b nacre-system; * none
  *     name       a, b, c, d, h (h1), p (i-x), q (host-h1), n (default)

@@ -4,9 +4,9 @@
  * Each kind declares who may do what with it, and only in ways that the roles, restrict.c and the policies implement.
  */
 
-#include "api/access.h"
 #include "api/account.h"
 #include "api/admission.h"
+#include "api/agents.h"
 #include "api/core.h"
 #include "api/endpoint.h"
 #include "api/host.h"
@@ -173,6 +173,36 @@ static void test_words(void **state) {
 	assert_false(access_has_word("a bc", "b") || access_has_word("a bc", "") || access_has_word(NULL, "a"));
 }
 
+static void test_kinds_of_agents(void **state) {
+	static const struct {
+		unsigned whose;
+		const char *plural, *one;
+	} t[] = {
+		{ACCESS_OF_EDGE, "edges", "an edge"},
+		{ACCESS_OF_EDGE | ACCESS_OF_BALANCER, "edges and balancers", "an edge or balancer"},
+		{ACCESS_OF_ALL, "hosts, edges and balancers", "a host, edge or balancer"},
+	};
+	unsigned all = 0;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		_buf_free_ struct buf plural = {0}, one = {0};
+		agents_print_plural(&plural, t[i].whose);
+		agents_print_one(&one, t[i].whose);
+		assert_string_equal(plural.data, t[i].plural);
+		assert_string_equal(one.data, t[i].one);
+	}
+	for (const struct agent_kind *k = agent_kinds; k->whose; k++) {
+		_free_ char *user = strf("%sx", k->user_prefix);
+		all |= k->whose;
+		assert_ptr_equal(agent_kind_of_user(user), k);
+		assert_ptr_equal(agent_kind_of_role(k->host_role), k);
+		assert_ptr_equal(agent_kind_of(k->whose), k);
+	}
+	assert_int_equal(all, ACCESS_OF_ALL);
+	assert_null(agent_kind_of_user("system:nacre:controller"));
+	assert_null(agent_kind_of_role(NULL));
+}
+
 static void test_policies(void **state) {
 	_buf_free_ struct buf b = {0};
 	struct error err = {0};
@@ -204,8 +234,13 @@ static void test_reference(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_grants),   cmocka_unit_test(test_own),
-		cmocka_unit_test(test_words),      cmocka_unit_test(test_policies), cmocka_unit_test(test_reference),
+		cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_grants),
+		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_kinds_of_agents),
+		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_reference),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
