@@ -81,7 +81,8 @@ def topic(t):
     t.post("$G/images?dryRun=All", image("i", kernel={"kernel": "../k"}))
     t.post("$G/images?dryRun=All", image("i", disk={"file": "f", "format": "vmdk"}))
     for prefix in ("2001:db8::1/40", "192.0.2.0/24", "x", "2001:0db8::/40", "2001:DB8::/40", "::/0", "2001:db8::/65"):
-        t.post("$G/addresspools?dryRun=All", pool("p", prefix), differs="reasons" if prefix in ("x", "2001:db8::/65") else None)
+        key = "reasons" if prefix in ("192.0.2.0/24", "x", "2001:db8::/65") else None
+        t.post("$G/addresspools?dryRun=All", pool("p", prefix), differs=key)
     for use in ("delegated", "overlay", "mac", "nothing"):
         t.post("$G/addresspools?dryRun=All", pool("p", "2001:db8::/40", use), differs="reasons" if use == "mac" else None)
     t.post("$G/addresspools?dryRun=All", {"apiVersion": V, "kind": "AddressPool", "metadata": {"name": "m"},
