@@ -27,6 +27,8 @@ API_DEFINE(addresspool, ADDRESSPOOL)
 API_DEFINE(allocation_spec, ALLOCATION_SPEC)
 API_DEFINE(allocation_status, ALLOCATION_STATUS)
 API_DEFINE(allocation, ALLOCATION)
+API_DEFINE(allocationrecord_spec, ALLOCATIONRECORD_SPEC)
+API_DEFINE(allocationrecord, ALLOCATIONRECORD)
 
 uint8_t addresspool_length(const char *use) {
 	return streq(use, "instance")    ? 64
@@ -38,6 +40,24 @@ uint8_t addresspool_length(const char *use) {
 
 uint32_t addresspool_slice_ports(const struct addresspool_spec *spec) {
 	return spec->slice_ports.set ? (uint32_t)spec->slice_ports.v : 512;
+}
+
+uint64_t addresspool_shared_addresses(const struct addresspool_spec *spec) {
+	struct prefix p;
+	return spec->prefix && prefix_parse(spec->prefix, &p, NULL) == 0 ? prefix_count(&p, 32) : 0;
+}
+
+int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec) {
+	return spec->slices_per_instance.set ? spec->slices_per_instance.v : 2;
+}
+
+int64_t addresspool_history_days(const struct addresspool_spec *spec) {
+	bool none = streq(spec->use, "overlay") || streq(spec->use, "mac");
+	return none ? 0 : spec->history_days.set ? spec->history_days.v : 180;
+}
+
+int64_t addresspool_history_records(const struct addresspool_spec *spec) {
+	return spec->history_records.set ? spec->history_records.v : 100000;
 }
 
 /* The numbers of the first slice of an address and of the one after its last; a slice's first port is its number times
@@ -211,6 +231,17 @@ void allocation_name(const char *value, char out[static 64]) {
 			*p = '-';
 }
 
+bool allocation_address(const char *value, char out[static ADDR_STR_MAX]) {
+	struct port_slice s;
+	struct prefix p;
+	if (port_slice_parse(value, &s))
+		p.addr = s.address;
+	else if (prefix_parse(value, &p, NULL) < 0 && addr_parse(value, &p.addr, NULL) < 0)
+		return false;
+	addr_str(&p.addr, out);
+	return true;
+}
+
 /* Checks the fields that only use shared has. */
 static void pool_check_slices(const struct addresspool_spec *s, struct api_errors *errs) {
 	static const char only[] = "must only be set for use shared";
@@ -361,4 +392,37 @@ const struct api_kind api_kind_allocation = {
 	.desc = &api_desc_allocation,
 	.access = &alloc_access,
 	.columns = alloc_columns,
+};
+
+static const char *const record_short[] = {"allocrecord", NULL};
+static const char *const record_selectable[] = {"spec.address", NULL};
+static const struct api_column record_columns[] = {
+	{"Value", "string", ".spec.value", "The value.", 0},
+	{"Pool", "string", ".spec.pool", "The pool that the value is from.", 0},
+	{"Namespace", "string", ".spec.owner.namespace", "Namespace of the object that had the value.", 0},
+	{"Owner", "string", ".spec.owner.name", "Name of the object that had the value.", 0},
+	{"From", "string", ".spec.from", "When the value was handed out.", 0},
+	{"Until", "string", ".spec.until", "When it was given back.", 0},
+	{0},
+};
+
+static const struct access_grant record_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create delete"},
+	{0},
+};
+static const struct api_access record_access = {.grants = record_grants};
+
+const struct api_kind api_kind_allocationrecord = {
+	.group = "nacre.dev",
+	.version = "v1alpha1",
+	.kind = "AllocationRecord",
+	.plural = "allocationrecords",
+	.singular = "allocationrecord",
+	.short_names = record_short,
+	.doc = "Who had a value of a pool that was given back, and when. nacre whois answers from Allocations and "
+	       "AllocationRecords. How many are kept is bounded by historyDays and historyRecords of the AddressPool.",
+	.desc = &api_desc_allocationrecord,
+	.access = &record_access,
+	.columns = record_columns,
+	.selectable_fields = record_selectable,
 };

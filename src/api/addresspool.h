@@ -3,6 +3,7 @@
 
 /*
  * AddressPool: values that nacre-controller may hand out. Pools never overlap. Allocation: a value that was handed out.
+ * AllocationRecord: who had a value that was given back.
  */
 
 #include "api/meta.h"
@@ -14,6 +15,8 @@
 #define ADDRESSPOOL_SLICES_MAX 16
 /* The shortest prefix of a pool with use shared: balancers hold an entry for each slice. */
 #define ADDRESSPOOL_SHARED_MIN 16
+/* How many AllocationRecords of a pool may be kept: each takes about 400 bytes of the controller's memory. */
+#define ADDRESSPOOL_HISTORY_MAX 1000000
 
 #define ADDRESSPOOL_SPEC(F, T)                                                                                        \
 	F(T, str, use, "use", API_REQ | API_IMMUT, pool_use, 1, 15, NULL,                                             \
@@ -35,7 +38,12 @@
 	  "Use shared: a busy instance gets up to so many slices, unless its InstanceType says otherwise; default "   \
 	  "2.")                                                                                                       \
 	F(T, i64, quarantine, "quarantineSeconds", 0, _, 0, 86400, "0",                                               \
-	  "Seconds for which a value that was given back is not handed out again.")
+	  "Seconds for which a value that was given back is not handed out again.")                                   \
+	F(T, i64, history_days, "historyDays", 0, _, 0, 3650, NULL,                                                   \
+	  "Days for which AllocationRecords say who had the pool's values; 0: there are none; default 180. Uses "     \
+	  "overlay and mac have none.")                                                                               \
+	F(T, i64, history_records, "historyRecords", 0, _, 0, ADDRESSPOOL_HISTORY_MAX, NULL,                          \
+	  "The most AllocationRecords that are kept of the pool, the newest; 0: there are none; default 100000.")
 API_DECLARE(addresspool_spec, ADDRESSPOOL_SPEC)
 
 #define ADDRESSPOOL_STATUS(F, T)                                                             \
@@ -56,6 +64,13 @@ extern const struct api_kind api_kind_addresspool;
 uint8_t addresspool_length(const char *use);
 /* The number of ports of a slice, for use shared. */
 uint32_t addresspool_slice_ports(const struct addresspool_spec *spec);
+/* The number of addresses in the prefix, for use shared; 0: there is no valid prefix. */
+uint64_t addresspool_shared_addresses(const struct addresspool_spec *spec);
+/* How many slices an instance may have, for use shared. */
+int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec);
+/* How long and how many AllocationRecords are kept of the pool. Either may be 0: none. */
+int64_t addresspool_history_days(const struct addresspool_spec *spec);
+int64_t addresspool_history_records(const struct addresspool_spec *spec);
 /*
  * The number of values in the pool, at most INT64_MAX. It doesn't include the first value of use overlay or mac, which
  * is reserved.
@@ -76,7 +91,10 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 #define ALLOCATION_SPEC(F, T)                                                                                      \
 	F(T, str, pool, "pool", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "AddressPool that the value is of.") \
 	F(T, str, value, "value", API_REQ | API_IMMUT, any, 1, 63, NULL, "The value.")                             \
-	F(T, obj, owner, "owner", API_REQ | API_IMMUT, api_object_ref, 0, 0, NULL, "Who has it.")
+	F(T, obj, owner, "owner", API_REQ | API_IMMUT, api_object_ref, 0, 0, NULL, "Who has it.")                  \
+	F(T, str, since, "since", API_IMMUT, time, 0, 40, NULL,                                                    \
+	  "When it was handed out; it doesn't change when a move to another API server makes the object anew. "    \
+	  "Default: when the object was created.")
 API_DECLARE(allocation_spec, ALLOCATION_SPEC)
 
 #define ALLOCATION_STATUS(F, T) \
@@ -89,6 +107,27 @@ API_DECLARE(allocation_status, ALLOCATION_STATUS)
 	F(T, obj, status, "status", 0, allocation_status, 0, 0, NULL, "Whether it was given back.")
 API_DECLARE(allocation, ALLOCATION)
 extern const struct api_kind api_kind_allocation;
+
+/* When the value of AL was handed out. Borrowed; NULL: not known. */
+static inline const char *allocation_since(const struct allocation *al) {
+	return al->spec->since && *al->spec->since ? al->spec->since : al->meta.creation_timestamp;
+}
+
+#define ALLOCATIONRECORD_SPEC(F, T)                                                                                \
+	F(T, str, pool, "pool", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "AddressPool that the value is of.") \
+	F(T, str, value, "value", API_REQ | API_IMMUT, any, 1, 63, NULL, "The value.")                             \
+	F(T, str, address, "address", API_REQ | API_IMMUT, ip, 2, 45, NULL,                                        \
+	  "The IP address of the value, or the first one of the prefix.")                                          \
+	F(T, obj, owner, "owner", API_REQ | API_IMMUT, api_object_ref, 0, 0, NULL, "Who had it.")                  \
+	F(T, str, from, "from", API_REQ | API_IMMUT, time, 1, 40, NULL, "When it was handed out.")                 \
+	F(T, str, until, "until", API_REQ | API_IMMUT, time, 1, 40, NULL, "When it was given back.")
+API_DECLARE(allocationrecord_spec, ALLOCATIONRECORD_SPEC)
+
+#define ALLOCATIONRECORD(F, T) \
+	API_META(F, T)         \
+	F(T, obj, spec, "spec", API_REQ, allocationrecord_spec, 0, 0, NULL, "The value, who had it, and when.")
+API_DECLARE(allocationrecord, ALLOCATIONRECORD)
+extern const struct api_kind api_kind_allocationrecord;
 
 /* A slice of the ports of a shared address, both ends inclusive. */
 struct port_slice {
@@ -107,3 +146,5 @@ bool port_slice_parse(const char *text, struct port_slice *ret);
  * "port-198-51-100-3-1024" (a slice, by its first port). Each value has its own name.
  */
 void allocation_name(const char *value, char out[static 64]);
+/* Writes the IP address of VALUE, or the first one of its prefix. False: it is a MAC. */
+bool allocation_address(const char *value, char out[static ADDR_STR_MAX]);

@@ -17,7 +17,7 @@ API_DEFINE(instance_slice, INSTANCE_SLICE)
 API_DEFINE(instance_forwarded, INSTANCE_FORWARDED)
 API_DEFINE(instance_status, INSTANCE_STATUS)
 API_DEFINE(instance, INSTANCE)
-API_DEFINE(instancetype_spec, RESOURCES_TYPE_FIELDS)
+API_DEFINE(instancetype_spec, INSTANCETYPE_SPEC)
 API_DEFINE(instancetype, INSTANCETYPE)
 API_DEFINE(image_kernel, IMAGE_KERNEL)
 API_DEFINE(image_disk, IMAGE_DISK)
@@ -78,6 +78,12 @@ struct resources instance_size(const struct instance_status *s) {
 
 void instance_set_size(struct instance_status *to, const struct resources *size) {
 	RESOURCES_PLACED_FIELDS(RESOURCE_WRITE, size)
+}
+
+struct resources instance_charge(const struct instance_spec *s, const struct resources *size) {
+	struct resources ret = *size;
+	ret.v[RESOURCE_dedicated_ipv4] = instance_ipv4(s) == INSTANCE_IPV4_DEDICATED;
+	return ret;
 }
 
 static void instance_check(const void *obj, struct api_errors *errs) {

@@ -112,7 +112,12 @@ static inline bool instance_is_bound(const struct instance *i) {
 	return i->status && i->status->host && *i->status->host;
 }
 
-API_DECLARE(instancetype_spec, RESOURCES_TYPE_FIELDS)
+#define INSTANCETYPE_SPEC(F, T)                                                                                   \
+	RESOURCES_TYPE_FIELDS(F, T)                                                                               \
+	F(T, i64, port_slices, "portSlices", 0, _, 1, ADDRESSPOOL_SLICES_MAX, NULL,                               \
+	  "A busy instance of ipv4 shared gets up to so many slices of ports; default: slicesPerInstance of the " \
+	  "AddressPool.")
+API_DECLARE(instancetype_spec, INSTANCETYPE_SPEC)
 #define INSTANCETYPE(F, T) \
 	API_META(F, T)     \
 	F(T, obj, spec, "spec", API_REQ, instancetype_spec, 0, 0, NULL, "The size.")
@@ -128,6 +133,8 @@ struct resources instancetype_size(const struct instancetype *t);
 /* What an instance with status S was placed with; RESOURCE_instances is 1. */
 struct resources instance_size(const struct instance_status *s);
 void instance_set_size(struct instance_status *to, const struct resources *size);
+/* What an instance of that SIZE with spec S takes of the quotas of its namespace. */
+struct resources instance_charge(const struct instance_spec *s, const struct resources *size);
 
 #define IMAGE_KERNEL(F, T)                                                                                          \
 	F(T, str, kernel, "kernel", API_REQ, file, 1, 255, NULL, "Linux kernel (bzImage), in the image directory.") \

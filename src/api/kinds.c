@@ -21,6 +21,7 @@ const struct api_kind *const api_kinds[] = {
 	&api_kind_endpoint,
 	&api_kind_addresspool,
 	&api_kind_allocation,
+	&api_kind_allocationrecord,
 	&api_kind_edgepeer,
 	&api_kind_tenantquota,
 	&api_kind_namespace,

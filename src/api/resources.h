@@ -39,6 +39,9 @@
 	  NO, 0, 0,           NO, 0,           YES, INT32_MAX) \
 	R(F, T, vcpus, "vcpus", "vCPUs", "vCPUs", "too few vCPUs", "", API_REQ, \
 	  YES, 1, 1024,       YES, 65536,      YES, INT32_MAX) \
+	R(F, T, dedicated_ipv4, "dedicatedIPv4", "Dedicated-IPv4", "Dedicated public IPv4 addresses", \
+	  "too few dedicated IPv4 addresses", "", 0, \
+	  NO, 0, 0,           NO, 0,           YES, INT32_MAX) \
 	R(F, T, memory_mib, "memoryMiB", "MemoryMiB", "Memory in MiB", "too little memory", " MiB", API_REQ, \
 	  YES, 64, 16777216,  YES, 1 << 30,    YES, INT64_C(1) << 40)
 /* clang-format on */

@@ -181,6 +181,21 @@ static void test_ipv4_pools(void **state) {
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_false(port_slice_parse(bad[i], &slice));
 
+	static const char *const of[][2] = {{"198.51.100.3:1024-1535", "198.51.100.3"},
+	                                    {"203.0.113.7", "203.0.113.7"},
+	                                    {"2001:db8:0:10::/60", "2001:db8:0:10::"}};
+	for (size_t i = 0; i < ARRAY_SIZE(of); i++) {
+		assert_true(allocation_address(of[i][0], value));
+		assert_string_equal(value, of[i][1]);
+	}
+	assert_false(allocation_address("02:4e:01:00:00:01", value));
+	assert_int_equal(addresspool_history_days(&s), 180);
+	s.history_days = API_I64(0);
+	assert_int_equal(addresspool_history_days(&s), 0);
+	assert_int_equal(addresspool_history_records(&s), 100000);
+	struct addresspool_spec mac = {.use = (char *)"mac"};
+	assert_int_equal(addresspool_history_days(&mac), 0);
+
 	/* The whole of the ports, and a range that isn't aligned. */
 	s.first_port = API_I64(1000);
 	s.last_port = API_I64(2046);

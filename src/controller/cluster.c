@@ -274,7 +274,7 @@ static void gang_withdraw(struct look *l) {
 /* False: the quotas refuse the gang, and L says why. */
 static bool gang_admit(struct look *l) {
 	char msg[QUOTA_MESSAGE_MAX];
-	if (quotas_admit_gang(quotas_of(l->c), &l->cl->meta, l->type, l->unbound, msg))
+	if (quotas_admit_gang(quotas_of(l->c), l->cl, l->type, l->unbound, msg))
 		return true;
 	look_say(l, "False", "QuotaExceeded", "%zu members need hosts: %s", l->unbound, msg);
 	l->want_room = (struct room_want){.sort = ROOM_QUOTA, .of = l->cl->meta.ns, .size = l->type, .n = l->unbound};

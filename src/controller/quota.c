@@ -171,7 +171,8 @@ static void quotas_instance_changed(struct controller *c, const struct kube_chan
 	}
 	if (!instance_is_bound(i) || (ch && ch->placed))
 		return;
-	const struct resources s = instance_size(i->status), before = tenant_used(q, chg->ns);
+	const struct resources size = instance_size(i->status), s = instance_charge(i->spec, &size);
+	const struct resources before = tenant_used(q, chg->ns);
 	charge_set(q, chg->ns, key, &s, true);
 	/* What was admitted by itself is not part of the gang's charge. */
 	if (!ch)
@@ -234,7 +235,7 @@ static bool charge_admit(struct quotas *q, const char *ns, const char *key, cons
 
 bool quotas_admit(struct quotas *q, const struct instance *i, const struct instancetype *type,
                   char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct resources want = instancetype_size(type);
+	const struct resources size = instancetype_size(type), want = instance_charge(i->spec, &size);
 	char key[KUBE_KEY_MAX];
 	return charge_admit(q, i->meta.ns, kube_key(i->meta.ns, i->meta.name, key), &want, msg);
 }
@@ -245,9 +246,10 @@ void quotas_release(struct quotas *q, const struct instance *i) {
 		charge_tell(q, i->meta.ns, key, &nothing, false);
 }
 
-bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type, size_t n,
+bool quotas_admit_gang(struct quotas *q, const struct cluster *cl, const struct instancetype *type, size_t n,
                        char msg[static QUOTA_MESSAGE_MAX]) {
-	const struct resources one = instancetype_size(type);
+	const struct api_meta *cluster = &cl->meta;
+	const struct resources size = instancetype_size(type), one = instance_charge(cl->spec->template, &size);
 	const struct resources want = resources_times(&one, (int64_t)n);
 	char key[KUBE_KEY_MAX];
 	return charge_admit(q, cluster->ns, gang_key(cluster->ns, cluster->name, key), &want, msg);

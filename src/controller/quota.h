@@ -7,6 +7,7 @@
  * nothing. An admitted instance counts until it is gone, even if the quota is lowered.
  */
 
+#include "api/cluster.h"
 #include "api/instance.h"
 #include "api/tenantquota.h"
 #include "controller/concern.h"
@@ -26,11 +27,11 @@ bool quotas_admit(struct quotas *q, const struct instance *i, const struct insta
 /* Takes the admission of I back. */
 void quotas_release(struct quotas *q, const struct instance *i);
 /*
- * Admits N members of CLUSTER that have no host, whether they exist yet or not: all or none. N includes members that
- * were admitted before. A member that is given a host counts by itself from then on. False: none is admitted, and MSG
- * says why.
+ * Admits N members of the Cluster CL that have no host, whether they exist yet or not: all or none. N includes members
+ * that were admitted before. A member that is given a host counts by itself from then on. False: none is admitted, and
+ * MSG says why.
  */
-bool quotas_admit_gang(struct quotas *q, const struct api_meta *cluster, const struct instancetype *type, size_t n,
+bool quotas_admit_gang(struct quotas *q, const struct cluster *cl, const struct instancetype *type, size_t n,
                        char msg[static QUOTA_MESSAGE_MAX]);
 /* Takes the admission of the gang back. */
 void quotas_release_gang(struct quotas *q, const struct api_meta *cluster);

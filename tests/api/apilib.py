@@ -261,8 +261,8 @@ class Kube(Client):
                 self.delete(path_of(o), {"propagationPolicy": "Background"})
 
 
-KINDS = ("instances", "clusters", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers",
-         "tenantquotas")
+KINDS = ("instances", "clusters", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations",
+         "allocationrecords", "edgepeers", "tenantquotas")
 PLURALS = {"Namespace": "namespaces", "Event": "events", "Lease": "leases"}
 
 

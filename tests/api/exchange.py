@@ -27,7 +27,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 TIMES = {"creationTimestamp", "deletionTimestamp", "time", "expirationTimestamp"}
-CLUSTER_KINDS = ("instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations", "edgepeers")
+CLUSTER_KINDS = ("instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations",
+                 "allocationrecords", "edgepeers")
 
 
 def topics():

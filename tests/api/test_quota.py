@@ -60,6 +60,18 @@ def test_refused(server):
     assert a.status == 422 and "spec.vcpus" in a.json["message"]
 
 
+
+def test_dedicated_addresses(server):
+    """An instance with an IPv4 address of its own takes one, whether its type exists or not; others take none."""
+    server.create(quota(dedicatedIPv4=1))
+    server.create(instance("a", ipv4="dedicated"))
+    refused(server, instance("b", ipv4="dedicated"),
+            "exceeded quota: q, requested: dedicatedIPv4=1, used: dedicatedIPv4=1, limited: dedicatedIPv4=1")
+    server.create(instance("b"))
+    server.create(instance("c", ipv4="none"))
+    server.delete(f"{G}/namespaces/default/instances/a")
+    server.create(instance("d", ipv4="dedicated"))
+
 def test_default(server):
     """nacre-system/default applies to each namespace that has no quota, separately."""
     server.create(itype("small", 2, 1024))

@@ -85,12 +85,17 @@ static bool is_bound(const struct json_span *status) {
 	return json_find(status->text, status->len, "host", &host, &n) && *host == '"' && n > 2;
 }
 
-/* As instance_size() for an instance that has a host, else the size of its type. An absent amount is 0. */
+/*
+ * As instance_charge(), with instance_size() for an instance that has a host, else with the size of its type. An absent
+ * amount is 0.
+ */
 static struct resources takes(const struct quota *q, const char *json, size_t len) {
 	static const char *const names[] = {"spec", "status"};
 	struct json_span found[2], size = {.text = ""};
 	struct resources ret = {.v[RESOURCE_instances] = 1};
 	const struct object *type;
+	const char *ipv4;
+	size_t n;
 	json_members(json, len, names, found, 2);
 	if (is_bound(&found[1]))
 		size = found[1];
@@ -99,6 +104,8 @@ static struct resources takes(const struct quota *q, const char *json, size_t le
 	RESOURCES_FOREACH (i)
 		if (RESOURCES_OF_TYPES & 1U << i)
 			ret.v[i] = number_at(size.text, size.len, resources_name(i));
+	if (json_find(found[0].text, found[0].len, "ipv4", &ipv4, &n))
+		ret.v[RESOURCE_dedicated_ipv4] = n == 11 && memcmp(ipv4, "\"dedicated\"", n) == 0;
 	return ret;
 }
 
