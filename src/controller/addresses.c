@@ -9,7 +9,7 @@
 #include "controller/room.h"
 #include "kube/index.h"
 
-const char *const use_names[N_USES] = {"instance", "delegated", "overlay", "mac"};
+const char *const use_names[N_USES] = {"instance", "delegated", "overlay", "mac", "dedicated", "shared"};
 
 struct pool {
 	RB_ENTRY(pool) node;
@@ -37,6 +37,8 @@ enum use value_use(const char *value) {
 	struct mac m;
 	if (slash)
 		return streq(slash, "/64") ? USE_INSTANCE : USE_DELEGATED;
+	if (strchr(value, '.'))
+		return strchr(value, ':') ? USE_SHARED : USE_DEDICATED;
 	return mac_parse(value, &m, NULL) == 0 ? USE_MAC : USE_OVERLAY;
 }
 
@@ -145,11 +147,14 @@ const struct allocation *addresses_owned_next(const struct addresses *a, const c
 	return prev ? kube_index_next(a->owned, id, prev) : kube_index_first(a->owned, id);
 }
 
+bool addresses_in_use(const struct allocation *al) {
+	return !al->meta.deletion_timestamp && !(al->status && al->status->released_at);
+}
+
 const struct allocation *addresses_owned(const struct addresses *a, const char *id, enum use use) {
 	const struct allocation *al = NULL;
 	while ((al = addresses_owned_next(a, id, al)))
-		if (value_use(al->spec->value) == use && !al->meta.deletion_timestamp &&
-		    !(al->status && al->status->released_at))
+		if (value_use(al->spec->value) == use && addresses_in_use(al))
 			return al;
 	return NULL;
 }
@@ -157,11 +162,14 @@ const struct allocation *addresses_owned(const struct addresses *a, const char *
 bool addresses_has(const struct addresses *a, const struct instance *i, enum use use) {
 	static const struct instance_status none;
 	const struct instance_status *s = i->status ? i->status : &none;
-	const char *const values[N_USES] = {[USE_INSTANCE] = s->prefix,
-	                                    [USE_DELEGATED] = s->delegated_prefix,
-	                                    [USE_OVERLAY] = s->overlay_address,
-	                                    [USE_MAC] = s->mac};
-	return values[use] || addresses_owned(a, instance_id(i), use);
+	const bool dedicated = instance_ipv4(i->spec) == INSTANCE_IPV4_DEDICATED;
+	const bool in_status[N_USES] = {[USE_INSTANCE] = s->prefix,
+	                                [USE_DELEGATED] = s->delegated_prefix,
+	                                [USE_OVERLAY] = s->overlay_address,
+	                                [USE_MAC] = s->mac,
+	                                [USE_DEDICATED] = dedicated && s->public_ipv4,
+	                                [USE_SHARED] = s->port_slices.n};
+	return in_status[use] || addresses_owned(a, instance_id(i), use);
 }
 
 /* ---- allocating ---- */
@@ -189,7 +197,7 @@ static void allocation_created(struct work *w, const struct kube_response *r, co
 
 static struct allocation *allocation_new(const char *pool, const char *value, const struct instance *owner) {
 	struct allocation *al = api_new(&api_kind_allocation);
-	char name[64];
+	char name[64], now[TIME_STR_MAX];
 	allocation_name(value, name);
 	if (!al)
 		return NULL;
@@ -198,6 +206,7 @@ static struct allocation *allocation_new(const char *pool, const char *value, co
 	if (al->spec) {
 		al->spec->pool = strdup(pool);
 		al->spec->value = strdup(value);
+		al->spec->since = strdup(time_str(now_realtime_us(), false, now));
 		al->spec->owner = calloc(1, sizeof(*al->spec->owner));
 	}
 	if (al->spec && al->spec->owner) {
@@ -206,8 +215,9 @@ static struct allocation *allocation_new(const char *pool, const char *value, co
 		al->spec->owner->name = strdup(owner->meta.name);
 		al->spec->owner->uid = strdup(instance_id(owner));
 	}
-	if (!al->meta.name || !al->spec || !al->spec->pool || !al->spec->value || !al->spec->owner ||
-	    !al->spec->owner->kind || !al->spec->owner->ns || !al->spec->owner->name || !al->spec->owner->uid) {
+	if (!al->meta.name || !al->spec || !al->spec->pool || !al->spec->value || !al->spec->since ||
+	    !al->spec->owner || !al->spec->owner->kind || !al->spec->owner->ns || !al->spec->owner->name ||
+	    !al->spec->owner->uid) {
 		api_free(&api_kind_allocation, al);
 		return NULL;
 	}
@@ -249,6 +259,23 @@ static struct pool *pool_next(const struct addresses *a, const char *use, struct
 			return p;
 	}
 	return NULL;
+}
+
+/* True if there is a pool with that use, whether it is full or ready or not. */
+static bool use_is_offered(const struct addresses *a, enum use use) {
+	const struct addresspool *obj;
+	for (struct pool *p = NULL; (p = pool_next(a, use_names[use], p, &obj));)
+		if (!obj->meta.deletion_timestamp)
+			return true;
+	return false;
+}
+
+bool addresses_lacks(const struct addresses *a, const struct instance *i, enum use use) {
+	const enum instance_ipv4 ipv4 = instance_ipv4(i->spec);
+	if ((use == USE_DEDICATED && ipv4 != INSTANCE_IPV4_DEDICATED) ||
+	    (use == USE_SHARED && ipv4 != INSTANCE_IPV4_SHARED))
+		return false;
+	return !addresses_has(a, i, use) && (use != USE_SHARED || use_is_offered(a, use));
 }
 
 uint64_t addresses_room(const struct addresses *a, const char *use) {
@@ -307,11 +334,39 @@ const char *addresses_explain(const struct addresses *a, enum use use, char *msg
 	return promised || full ? "PoolExhausted" : "PoolMissing";
 }
 
-int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
-                       const char **reason, char *msg, size_t size) {
-	const struct addresspool *obj;
+/* A free slice of the address of the slice of AL, and its pool; NULL: there is none. */
+static struct pool *pool_with_slice_beside(const struct addresses *a, const struct allocation *al, uint64_t *ret) {
+	struct pool *p = pool_find(a, al->spec->pool);
+	const struct addresspool *obj = kube_cache_get(a->pool_cache, NULL, al->spec->pool);
 	uint64_t v;
-	if (addresses_room(a, use_names[use]))
+	if (!p || !obj || !pool_is_usable(obj) || !addresspool_index(obj->spec, al->spec->value, &v))
+		return NULL;
+	/* The slices of an address are so many values apart. The search begins after the slice of AL and wraps. */
+	const uint64_t step = addresspool_shared_addresses(obj->spec);
+	for (uint64_t u = v + step; u != v; u += step) {
+		if (u >= p->ranges.total)
+			u = v % step;
+		if (u == v)
+			break;
+		if (ranges_is_free(&p->ranges, u)) {
+			*ret = u;
+			return p;
+		}
+	}
+	return NULL;
+}
+
+int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
+                       const struct allocation *beside, const char **reason, char *msg, size_t size) {
+	const struct addresspool *obj;
+	const bool room = addresses_room(a, use_names[use]) > 0;
+	uint64_t v;
+	struct pool *near = room && beside ? pool_with_slice_beside(a, beside, &v) : NULL;
+	if (near) {
+		allocation_begin(w, near, kube_cache_get(a->pool_cache, NULL, near->name), v, owner);
+		return 0;
+	}
+	if (room)
 		for (struct pool *p = NULL; (p = pool_next(a, use_names[use], p, &obj));) {
 			if (!pool_is_usable(obj) || !ranges_next(&p->ranges, &v))
 				continue;

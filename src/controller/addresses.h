@@ -16,7 +16,7 @@ static inline struct addresses *addresses_of(const struct controller *c) {
 	return concern_state(c, &concern_addresses);
 }
 
-enum use { USE_INSTANCE, USE_DELEGATED, USE_OVERLAY, USE_MAC, N_USES };
+enum use { USE_INSTANCE, USE_DELEGATED, USE_OVERLAY, USE_MAC, USE_DEDICATED, USE_SHARED, N_USES };
 extern const char *const use_names[N_USES];
 
 /* The use of VALUE, which its form shows. */
@@ -27,15 +27,24 @@ const struct allocation *addresses_owned(const struct addresses *a, const char *
 /* All Allocations of the Instance: begin with PREV NULL; in order of name. */
 const struct allocation *addresses_owned_next(const struct addresses *a, const char *id, const struct allocation *prev);
 
+/* True if AL is in use: neither released nor being deleted. */
+bool addresses_in_use(const struct allocation *al);
+
 /* True if I has a value for USE, in its status or as an Allocation. */
 bool addresses_has(const struct addresses *a, const struct instance *i, enum use use);
+/*
+ * True if I needs a value for USE and has none. Every instance needs one for each use, but of dedicated and shared only
+ * the one that spec.ipv4 names, and a slice of ports only if there is an AddressPool with use shared.
+ */
+bool addresses_lacks(const struct addresses *a, const struct instance *i, enum use use);
 
 /*
  * Reserves a free value for USE that isn't promised, of any usable pool, and begins to create its Allocation for OWNER
- * in W. If there is none, returns -ENOSPC, with REASON and MSG as from addresses_explain().
+ * in W. If there is none, returns -ENOSPC, with REASON and MSG as from addresses_explain(). If BESIDE, an Allocation of
+ * a slice, is not NULL, a free slice of the same address is preferred.
  */
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
-                       const char **reason, char *msg, size_t size) _must_use_;
+                       const struct allocation *beside, const char **reason, char *msg, size_t size) _must_use_;
 
 /* How many values for USE are free in all usable pools, and not promised. */
 uint64_t addresses_room(const struct addresses *a, const char *use);
@@ -53,6 +62,8 @@ int64_t addresses_used(const struct addresses *a, const char *pool);
 
 /* Seconds for which the value of AL is kept from others after it was released. */
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al);
+/* The most requests that a release may begin. */
+#define ADDRESSES_RELEASE_OPS 1
 /*
  * Begins to release AL, which must not be released yet: deletes it, or marks it released if its pool has a quarantine.
  */

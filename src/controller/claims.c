@@ -7,6 +7,8 @@
 #include "api/instance.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "controller/addresses.h"
+#include "controller/slices.h"
 
 #define LATER_US (10 * USEC_PER_SEC)
 
@@ -24,9 +26,27 @@ static bool claims_is_given(const char *s) {
 	return s && *s;
 }
 
+static bool claims_has_prefix(const struct instance *i, const char *prefix) {
+	char address[40];
+	snprintf(address, sizeof(address), "%.16s/32", i->status->public_ipv4 ? i->status->public_ipv4 : "");
+	return streq(prefix, i->status->prefix) || streq(prefix, i->status->delegated_prefix) ||
+	       (instance_ipv4(i->spec) == INSTANCE_IPV4_DEDICATED && streq(prefix, address));
+}
+
+/* The status of the instance gives it the slice, or gave it: its agent may still be withdrawing it (ipv4.c). */
+static bool claims_has_slice(const struct controller *c, const struct instance *i, const char *value) {
+	char name[64];
+	allocation_name(value, name);
+	const struct allocation *al = kube_cache_get(controller_cache(c, &api_kind_allocation), NULL, name);
+	return slices_have(i->status, value) ||
+	       (al && addresses_in_use(al) && streq(al->spec->value, value) &&
+	        streq(al->spec->owner->kind, "Instance") && streq(al->spec->owner->uid, instance_id(i)));
+}
+
 #define WRONG(...) (snprintf(why, 256, __VA_ARGS__), CLAIM_WRONG)
 
-static enum claim claims_judge_instance(const struct endpoint *e, const struct instance *i, char why[static 256]) {
+static enum claim claims_judge_instance(const struct controller *c, const struct endpoint *e, const struct instance *i,
+                                        char why[static 256]) {
 	const struct endpoint_spec *s = e->spec;
 	const struct instance_status *st = i->status;
 	if (!st || !claims_is_given(st->host) || !claims_is_given(st->overlay_address) || !claims_is_given(st->mac) ||
@@ -41,10 +61,13 @@ static enum claim claims_judge_instance(const struct endpoint *e, const struct i
 		return WRONG("spec.mac %s is not that of Instance %s/%s, %s", s->mac, i->meta.ns, i->meta.name,
 		             st->mac);
 	for (size_t k = 0; k < s->routes.n; k++) {
+		char slice[PORT_SLICE_STR_MAX];
 		const char *p = s->routes.v[k].prefix;
-		if (!streq(p, st->prefix) && !streq(p, st->delegated_prefix))
-			return WRONG("spec.routes has %s, which Instance %s/%s was not given", p, i->meta.ns,
-			             i->meta.name);
+		if (endpoint_route_value(&s->routes.v[k], slice) ? claims_has_slice(c, i, slice)
+		                                                 : claims_has_prefix(i, p))
+			continue;
+		return WRONG("spec.routes has %s, which Instance %s/%s was not given",
+		             endpoint_route_value(&s->routes.v[k], slice) ? slice : p, i->meta.ns, i->meta.name);
 	}
 	return CLAIM_GOOD;
 }
@@ -79,7 +102,7 @@ static enum claim claims_judge(const struct controller *c, const struct endpoint
 	if (!streq(h->spec->vtep, e->spec->vtep))
 		return WRONG("spec.vtep %s is not that of Host %s, %s", e->spec->vtep, h->meta.name, h->spec->vtep);
 	if (i) {
-		enum claim found = claims_judge_instance(e, i, why);
+		enum claim found = claims_judge_instance(c, e, i, why);
 		return found == CLAIM_GOOD && !own
 		               ? WRONG("its name must be " ENDPOINT_OF_INSTANCE "%s", e->spec->owner->uid)
 		               : found;

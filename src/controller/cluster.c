@@ -298,7 +298,7 @@ static bool gang_has_values(struct look *l, const struct instance *const *v, siz
 	for (enum use u = 0; u < N_USES; u++) {
 		uint64_t lack = 0, room = addresses_room(a, use_names[u]);
 		for (size_t k = 0; k < n; k++)
-			lack += !addresses_has(a, v[k], u);
+			lack += addresses_lacks(a, v[k], u);
 		if (room >= lack)
 			continue;
 		look_say(l, "False", "PoolExhausted",

@@ -28,6 +28,7 @@
 	F(hosts)       \
 	F(clusters)    \
 	F(instances)   \
+	F(ipv4)        \
 	F(pools)       \
 	F(allocations) \
 	F(endpoints)

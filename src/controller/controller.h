@@ -11,6 +11,7 @@
  *   with a queue
  *     clusters     members of gangs: created, kept alike, placed together, deleted    cluster.c
  *     instances    finalizer, addresses, placement, conditions, release at the end    instance.c
+ *     ipv4         slices of ports and forwards of instances that have a host         ipv4.c (slices.c)
  *     pools        finalizer, usage, overlaps                                         pools.c
  *     allocations  those past their quarantine or without an owner are deleted        allocations.c (owner.c)
  *     endpoints    those without an owner, or of a lost host, or that claim what
@@ -27,11 +28,11 @@
  *     room         instances and clusters that wait for room, and which of them is
  *                  looked at when something becomes free                              room.c (waiters.c)
  *
- * Who writes what in an Instance's status: the agent of the host that the instance is placed on writes phase, restarts
- * and the condition Ready. The controller writes everything else, and Ready while the instance is not placed. Two
- * exceptions: while the host is lost the controller writes Ready=Unknown (HostLost), and with the placement itself
- * Ready=False (Placed). The agent overwrites both with what it sees. Every status patch carries the resourceVersion
- * that it is based on, so neither undoes the other's changes.
+ * Who writes what in an Instance's status: the agent of the host that the instance is placed on writes phase, restarts,
+ * portSlicesWanted and the condition Ready. The controller writes everything else, and Ready while the instance is not
+ * placed. Two exceptions: while the host is lost the controller writes Ready=Unknown (HostLost), and with the placement
+ * itself Ready=False (Placed). The agent overwrites both with what it sees. Every status patch carries the
+ * resourceVersion that it is based on, so neither undoes the other's changes.
  *
  * With leader election one controller acts at a time. If two act all the same (--no-leader-election, or a leader that
  * stood still past its lease), no value is handed out twice (Allocations are named by value), and no instance is placed

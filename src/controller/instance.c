@@ -18,41 +18,45 @@
 #include "controller/addresses.h"
 #include "controller/gang.h"
 #include "controller/hosts.h"
+#include "controller/instance.h"
 #include "controller/placement.h"
 #include "controller/quota.h"
 #include "controller/room.h"
 #include "controller/seats.h"
+#include "controller/slices.h"
 
 #define REASON_HOST_LOST  "HostLost"
 #define REASON_GIVES_BACK "GivingBack"
 
-static _printf_(5, 6) void instance_set_condition(struct instance *n, const char *type, const char *status,
-                                                  const char *reason, const char *fmt, ...) {
-	char msg[FIT_MESSAGE_MAX + 256];
+void instance_set_condition(struct instance *n, const char *type, const char *status, const char *reason,
+                            const char *fmt, ...) {
+	char msg[1024];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
-	/* Without memory the condition stays as it was, and the next look sets it. */
 	(void)!api_condition_set(&n->status->conditions.v, &n->status->conditions.n, type, status, reason, msg,
 	                         n->meta.generation.v, now_realtime_us());
 }
 
-static const struct api_condition *instance_condition(const struct instance *i, const char *type) {
+const struct api_condition *instance_condition(const struct instance *i, const char *type) {
 	return i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n, type) : NULL;
 }
 
 /* ---- addresses ---- */
 
+/* Where the status has its value of a use; slices of ports are in a list (slices.h). */
 static char **instance_status_value(struct instance_status *s, enum use use) {
 	return use == USE_INSTANCE    ? &s->prefix
 	       : use == USE_DELEGATED ? &s->delegated_prefix
 	       : use == USE_OVERLAY   ? &s->overlay_address
-	                              : &s->mac;
+	       : use == USE_MAC       ? &s->mac
+	                              : &s->public_ipv4;
 }
 
 /*
- * Begins to allocate the missing values. True if none is missing. If a value can't be allocated, REASON, MSG and LACK
+ * Begins to allocate the missing values, but no slice of ports for an instance that has a host: it gets that later
+ * (ipv4.c). True if none is missing. If a value can't be allocated, REASON, MSG and LACK
  * (its use) say why; otherwise they are not written.
  */
 static bool instance_allocate(struct work *w, const struct instance *i, const char **reason, const char **lack,
@@ -62,11 +66,11 @@ static bool instance_allocate(struct work *w, const struct instance *i, const ch
 	for (enum use u = 0; u < N_USES; u++) {
 		const char *text;
 		char why[512];
-		if (addresses_has(a, i, u))
+		if (!addresses_lacks(a, i, u) || (u == USE_SHARED && instance_is_bound(i)))
 			continue;
 		complete = false;
 		seats_spend(seats_of(work_controller(w)), i, u);
-		if (addresses_allocate(a, w, u, i, &text, why, sizeof(why)) < 0 && !*reason) {
+		if (addresses_allocate(a, w, u, i, NULL, &text, why, sizeof(why)) < 0 && !*reason) {
 			*reason = text;
 			*lack = use_names[u];
 			snprintf(msg, size, "%s", why);
@@ -81,7 +85,8 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 		char **out = instance_status_value(n->status, u);
 		const struct allocation *al =
 			*out ? NULL : addresses_owned(addresses_of(work_controller(w)), instance_id(n), u);
-		if (al && string_set(out, al->spec->value) < 0)
+		if (al &&
+		    (u == USE_SHARED ? slices_add(n->status, al->spec->value) : string_set(out, al->spec->value)) < 0)
 			return false;
 	}
 	if (!n->status->address && n->status->prefix && n->status->mac) {
@@ -97,11 +102,15 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 	return true;
 }
 
-/* Releases Allocations of this instance that are not in its status: the controller that made them lost a race. */
+/*
+ * Releases Allocations of this instance that are not in its status: the controller that made them lost a race. The
+ * instance never had them, so there is no record of them. Slices of ports are looked after in ipv4.c.
+ */
 static void instance_drop_surplus(struct work *w, const struct instance *i) {
 	const struct allocation *al = NULL;
 	while ((al = addresses_owned_next(addresses_of(work_controller(w)), instance_id(i), al))) {
-		const char *have = *instance_status_value(i->status, value_use(al->spec->value));
+		const enum use use = value_use(al->spec->value);
+		const char *have = use == USE_SHARED ? NULL : *instance_status_value(i->status, use);
 		if (have && !streq(have, al->spec->value) && !al->meta.deletion_timestamp &&
 		    work_room(w) > WORK_OPS_MAX / 2)
 			work_delete(w, &api_kind_allocation, &al->meta);
@@ -149,9 +158,14 @@ static const char *instance_find_seat(struct work *w, const struct instance *i, 
 		return NULL;
 	}
 	for (enum use u = 0; u < N_USES; u++)
-		if (!addresses_has(addresses_of(c), i, u) && !addresses_room(addresses_of(c), use_names[u])) {
+		if (addresses_lacks(addresses_of(c), i, u) && !addresses_room(addresses_of(c), use_names[u])) {
 			h->reason = addresses_explain(addresses_of(c), u, h->msg, sizeof(h->msg));
-			h->want = (struct room_want){.sort = ROOM_VALUES, .of = use_names[u], .spec = i->spec, .n = 1};
+			/* A first slice of ports comes before a further one of another instance. */
+			h->want = (struct room_want){.sort = ROOM_VALUES,
+			                             .of = use_names[u],
+			                             .spec = i->spec,
+			                             .n = 1,
+			                             .first = u == USE_SHARED};
 			return NULL;
 		}
 	seats_keep(seats_of(c), i, host, type);
@@ -223,8 +237,7 @@ static void instance_bound(struct work *w, const struct kube_response *r, const 
 		instance_bind_ended(w);
 }
 
-/* True if the condition TYPE says something else in N than in I. */
-static bool instance_tells_more(const struct instance *i, const struct instance *n, const char *type) {
+bool instance_tells_more(const struct instance *i, const struct instance *n, const char *type) {
 	const struct api_condition *a = instance_condition(i, type), *b = instance_condition(n, type);
 	return b &&
 	       (!a || !streq(a->status, b->status) || !streq(a->reason, b->reason) || !streq(a->message, b->message));
@@ -279,11 +292,12 @@ static void instance_finish(struct work *w, const struct instance *i) {
 			return;
 		instance_withdraw_endpoints(c, i);
 	}
+	unsigned begun = 0;
 	while ((al = addresses_owned_next(addresses_of(c), instance_id(i), al))) {
-		if ((al->status && al->status->released_at) || al->meta.deletion_timestamp)
+		if (!addresses_in_use(al))
 			continue;
 		clean = false;
-		if (work_room(w))
+		if (begun++ < WORK_OPS_MAX / ADDRESSES_RELEASE_OPS)
 			addresses_release(w, al);
 	}
 	/* The watch shows each deletion; the look after the last deletion gets here. */
@@ -413,10 +427,21 @@ static bool instance_is_admitted(struct work *w, const struct instance *i, const
 	return false;
 }
 
+bool instance_update_forwards(struct instance *n) {
+	char why[FORWARDS_MESSAGE_MAX] = "";
+	if (!n->spec->forwards.n && !instance_condition(n, "ForwardsReady"))
+		return true;
+	int r = forwards_update(n, why);
+	if (r >= 0)
+		instance_set_condition(n, "ForwardsReady", r ? "True" : "False", r ? "Ready" : "NoPort", "%s", why);
+	return r >= 0;
+}
+
 /* The instance has all its addresses. Writes them into its status, and the host of D if D names one. */
 static void instance_settle(struct work *w, const struct instance *i, const struct decision *d) {
 	struct instance *n = api_copy_with_status(&api_kind_instance, i);
-	if (!n || !instance_fill_addresses(w, n) || (*d->host && string_set(&n->status->host, d->host) < 0)) {
+	if (!n || !instance_fill_addresses(w, n) ||
+	    (*d->host && (string_set(&n->status->host, d->host) < 0 || !instance_update_forwards(n)))) {
 		work_fail_oom(w);
 		api_free(&api_kind_instance, n);
 		return;

@@ -58,6 +58,11 @@ bool ranges_next(struct ranges *r, uint64_t *ret) {
 	return true;
 }
 
+bool ranges_is_free(struct ranges *r, uint64_t v) {
+	const struct range *n = range_at(r, v);
+	return n && n->first <= v;
+}
+
 int ranges_take(struct ranges *r, uint64_t v) {
 	struct range *n = range_at(r, v);
 	if (!n || n->first > v)

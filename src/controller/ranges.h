@@ -31,6 +31,7 @@ void ranges_clear(struct ranges *r);
  * free.
  */
 bool ranges_next(struct ranges *r, uint64_t *ret);
+bool ranges_is_free(struct ranges *r, uint64_t v);
 /* Both return 1 if something changed, 0 if not (or V is out of range), -ENOMEM and nothing changed. */
 int ranges_take(struct ranges *r, uint64_t v);
 int ranges_give(struct ranges *r, uint64_t v);

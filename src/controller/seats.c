@@ -103,7 +103,7 @@ void seats_keep(struct seats *s, const struct instance *i, const char *host, con
 	RB_INSERT(seat_tree, &s->tree, e);
 	placement_assume(placement_of(s->c), host, &e->size);
 	for (enum use u = 0; u < N_USES; u++) {
-		e->promised[u] = !addresses_has(addresses_of(s->c), i, u);
+		e->promised[u] = addresses_lacks(addresses_of(s->c), i, u);
 		if (e->promised[u])
 			addresses_promise(addresses_of(s->c), u);
 	}

@@ -5,6 +5,7 @@
 
 #include "controller/fit.h"
 #include "controller/ranges.h"
+#include "controller/slices.h"
 #include "controller/waiters.h"
 
 static void test_ranges(void **state) {
@@ -61,6 +62,7 @@ static void test_ranges_random(void **state) {
 			used[x] = false;
 		}
 		assert_int_equal(r.free, n_free);
+		assert_int_equal(ranges_is_free(&r, x), !used[x]);
 		assert_int_equal(ranges_next(&r, &v), n_free > 0);
 		assert_true(n_free == 0 || !used[v]);
 		/* From every starting value the search finds what the model finds. */
@@ -74,6 +76,126 @@ static void test_ranges_random(void **state) {
 		}
 	}
 	ranges_clear(&r);
+}
+
+/* ---- slices and forwards ---- */
+
+/* Says in OUT where the forwards of N are: "tcp/22=198.51.100.3:1024 ". */
+static const char *where(const struct instance *n, char out[static 512]) {
+	size_t k = 0;
+	out[0] = '\0';
+	for (size_t i = 0; i < n->status->forwards.n; i++) {
+		const struct instance_forwarded *f = &n->status->forwards.v[i];
+		k += (size_t)snprintf(out + k, 512 - k, "%s%s/%d=%s:%d", i ? " " : "", f->protocol,
+		                      (int)f->target_port.v, f->address, (int)f->port.v);
+	}
+	return out;
+}
+
+static void test_slices(void **state) {
+	struct instance_status s = {0};
+	struct instance_spec spec = {0};
+	struct instance_forward f = {.protocol = (char *)"tcp", .target_port = API_I64(80)};
+	char text[SLICES_TEXT_MAX];
+	(void)state;
+	assert_false(slices_have(NULL, "198.51.100.3:1024-1535"));
+	assert_string_equal(slices_print(&s, text), "none");
+	assert_int_equal(slices_pinned(&spec, &s), 0);
+	assert_int_equal(slices_add(&s, "198.51.100.3"), -EINVAL);
+	assert_int_equal(slices_add(&s, "198.51.100.3:1024-1535"), 0);
+	assert_int_equal(slices_add(&s, "198.51.100.4:1024-1535"), 0);
+	assert_int_equal(slices_add(&s, "198.51.100.3:2048-2559"), 0);
+	assert_string_equal(s.public_ipv4, "198.51.100.3");
+	assert_string_equal(slices_print(&s, text),
+	                    "198.51.100.3:1024-1535, 198.51.100.4:1024-1535, 198.51.100.3:2048-2559");
+	assert_true(slices_have(&s, "198.51.100.4:1024-1535"));
+	assert_false(slices_have(&s, "198.51.100.4:2048-2559"));
+	/* Slices stay up to the last one with a port that is named. */
+	spec.forwards.v = &f;
+	spec.forwards.n = 1;
+	assert_int_equal(slices_pinned(&spec, &s), 1);
+	f.port = API_I64(1100);
+	assert_int_equal(slices_pinned(&spec, &s), 1);
+	f.port = API_I64(2559);
+	assert_int_equal(slices_pinned(&spec, &s), 3);
+	f.port = API_I64(2560);
+	assert_int_equal(slices_pinned(&spec, &s), 1);
+	slices_trim(&s, 5);
+	assert_int_equal(s.port_slices.n, 3);
+	slices_trim(&s, 1);
+	assert_string_equal(slices_print(&s, text), "198.51.100.3:1024-1535");
+	/* The longest text. */
+	slices_trim(&s, 0);
+	for (int i = 0; i < ADDRESSPOOL_SLICES_MAX; i++)
+		assert_int_equal(slices_add(&s, "198.251.100.103:10240-10303"), 0);
+	assert_int_equal(strlen(slices_print(&s, text)), 16 * 27 + 15 * 2);
+	api_clear(&api_desc_instance_status, &s);
+}
+
+static void test_forwards(void **state) {
+	struct instance_forward f[INSTANCE_FORWARDS_MAX + 1] = {0};
+	struct instance_spec spec = {.forwards = {f, 3}};
+	struct instance_status s = {0};
+	struct instance n = {.spec = &spec, .status = &s};
+	char why[FORWARDS_MESSAGE_MAX], at[512];
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(f); i++)
+		f[i] = (struct instance_forward){.protocol = (char *)(i == 1 ? "udp" : "tcp"),
+		                                 .target_port = API_I64((int64_t)i + 22)};
+	assert_int_equal(forwards_update(&n, why), 0);
+	assert_string_equal(why, "the instance has no slice of ports, which spec.forwards needs");
+	assert_int_equal(slices_add(&s, "198.51.100.3:1024-1055"), 0);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at),
+	                    "tcp/22=198.51.100.3:1024 udp/23=198.51.100.3:1024 tcp/24=198.51.100.3:1025");
+	/* What is there stays, in whatever order; a named port is taken from it. */
+	f[0].target_port = API_I64(80);
+	f[1].port = API_I64(1050);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at),
+	                    "tcp/80=198.51.100.3:1024 udp/23=198.51.100.3:1050 tcp/24=198.51.100.3:1025");
+	f[1].protocol = (char *)"tcp";
+	f[1].port = API_I64(1025);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at),
+	                    "tcp/80=198.51.100.3:1024 tcp/23=198.51.100.3:1025 tcp/24=198.51.100.3:1026");
+	/* A port of another slice may be named. The same port of two addresses: that of the first slice. */
+	assert_int_equal(slices_add(&s, "198.51.100.4:1024-1087"), 0);
+	f[1].port = API_I64(1060);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at),
+	                    "tcp/80=198.51.100.3:1024 tcp/23=198.51.100.4:1060 tcp/24=198.51.100.3:1026");
+	f[1].port = API_I64(1055);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at),
+	                    "tcp/80=198.51.100.3:1024 tcp/23=198.51.100.3:1055 tcp/24=198.51.100.3:1026");
+	/* One without a place doesn't keep others from theirs. */
+	f[1].port = API_I64(80);
+	assert_int_equal(forwards_update(&n, why), 0);
+	assert_string_equal(why,
+	                    "spec.forwards[1].port 80 is in no slice of ports of the instance; it has "
+	                    "198.51.100.3:1024-1055, 198.51.100.4:1024-1087. Choose a port of these, or leave port "
+	                    "out");
+	assert_string_equal(where(&n, at), "tcp/80=198.51.100.3:1024 tcp/24=198.51.100.3:1026");
+	/* A slice of as many ports as there may be forwards, with one port less. */
+	spec.forwards.n = INSTANCE_FORWARDS_MAX;
+	f[1].port = (struct api_i64){0};
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_int_equal(s.forwards.n, INSTANCE_FORWARDS_MAX);
+	s.port_slices.v[0].last_port = API_I64(1054);
+	assert_int_equal(forwards_update(&n, why), 0);
+	assert_int_equal(s.forwards.n, INSTANCE_FORWARDS_MAX - 1);
+	assert_non_null(strstr(why, "has no port: no port of the first slice is free"));
+	/* Port 0 is no port. */
+	spec.forwards.n = 1;
+	slices_trim(&s, 0);
+	assert_int_equal(slices_add(&s, "198.51.100.3:0-63"), 0);
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_string_equal(where(&n, at), "tcp/80=198.51.100.3:1");
+	spec.forwards.n = 0;
+	assert_int_equal(forwards_update(&n, why), 1);
+	assert_int_equal(s.forwards.n, 0);
+	api_clear(&api_desc_instance_status, &s);
 }
 
 struct played {
@@ -645,6 +767,8 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_ranges_random),
+		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_forwards),
 		cmocka_unit_test(test_fit),
 		cmocka_unit_test(test_fit_gang),
 		cmocka_unit_test(test_fit_gang_random),

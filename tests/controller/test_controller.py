@@ -231,7 +231,7 @@ def test_pool_missing_and_type_missing(cloud):
     # Nothing was allocated for it: all Allocations belong to the first instance.
     assert {a["spec"]["owner"]["name"] for a in cloud.list("allocations")} == {name}
     assert not {"prefix", "mac"} & set(cloud.get("instances", other, "default")["status"])
-    cloud.create("InstanceType", "huge", {"vcpus": 2, "memoryMiB": 512})
+    cloud.create("InstanceType", "huge", {"vcpus": 2, "memoryMiB": 512, "dedicatedIPv4": 0})
     cloud.wait_condition(other, "Scheduled", "True", "Scheduled")
 
 
@@ -783,7 +783,7 @@ def test_quota(cloud):
     assert cloud.of_instance(waiting[0], "Ready")["reason"] == "QuotaExceeded"
     assert len(cloud.list("allocations")) == 2 * 4, "who exceeds a quota takes no addresses"
     eventually("usage", 5, lambda: cloud.get("tenantquotas", "q", "default").get("status", {}).get("used") == {
-        "instances": 2, "vcpus": 2, "memoryMiB": 512})
+        "instances": 2, "vcpus": 2, "memoryMiB": 512, "dedicatedIPv4": 0})
 
     lucky = next(n for n in names if n not in waiting)
     cloud.delete("instances", lucky, "default")
@@ -833,4 +833,4 @@ def test_quota_after_a_restart(cloud):
     name = cloud.instance()
     eventually("the fourth", 10, lambda: placed(cloud, name))
     eventually("usage", 5, lambda: cloud.get("tenantquotas", "q", "default")["status"].get("used") == {
-        "instances": 4, "vcpus": 4, "memoryMiB": 1024})
+        "instances": 4, "vcpus": 4, "memoryMiB": 1024, "dedicatedIPv4": 0})

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Slices of ports and forwards of an Instance that has a host. (An instance is bound with its first slice, or with its
+ * dedicated address, if there are AddressPools for that: instance.c.) Each look takes it one step further:
+ *
+ *   a slice is missing         an Allocation is made; when it is there the slice is added to the status
+ *   there is one too many      the last slice leaves the status
+ *   an Allocation is left over it is released as soon as the Endpoint doesn't announce its slice any more
+ *
+ * An instance that was bound before there was a pool gets its first slice when there is one. It keeps its first slice
+ * as long as it lives, and every slice with a port that spec.forwards names. How many more it has is what the host's
+ * agent asks for (status.portSlicesWanted), up to the limit of its InstanceType or of the AddressPool.
+ *
+ * The agent stops using a slice that has left the status, and then withdraws it from the Endpoint. So while the
+ * Endpoint announces it, it may be in use; after that it isn't. An Allocation that isn't in the status may be left over
+ * or new: nothing is done with it before the server has been asked, because the caches may be behind.
+ */
+
+#include <string.h>
+
+#include "api/endpoint.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "controller/addresses.h"
+#include "controller/instance.h"
+#include "controller/room.h"
+#include "controller/slices.h"
+
+#define READY "PortSlicesReady"
+
+/* What a look finds. The pointers point into the caches. */
+struct ipv4_look {
+	const struct instance *i;
+	const struct allocation *first; /* of its first slice; NULL: not there */
+	const struct allocation *spare; /* in use, but not in the status */
+	size_t have, want;
+	int64_t asked, limit;
+	char limited_by[320];
+};
+
+static const struct allocation *ipv4_next_spare(const struct controller *c, const struct instance *i,
+                                                const struct allocation *al) {
+	while ((al = addresses_owned_next(addresses_of(c), instance_id(i), al)))
+		if (value_use(al->spec->value) == USE_SHARED && addresses_in_use(al) &&
+		    !slices_have(i->status, al->spec->value))
+			return al;
+	return NULL;
+}
+
+static const struct allocation *ipv4_first(const struct controller *c, const struct instance *i) {
+	const struct allocation *al = NULL;
+	char text[PORT_SLICE_STR_MAX];
+	if (!i->status->port_slices.n)
+		return NULL;
+	slices_value(&i->status->port_slices.v[0], text);
+	while ((al = addresses_owned_next(addresses_of(c), instance_id(i), al)))
+		if (streq(al->spec->value, text))
+			return al;
+	return NULL;
+}
+
+static void ipv4_set_limit(const struct controller *c, struct ipv4_look *l) {
+	const struct instancetype *type =
+		kube_cache_get(controller_cache(c, &api_kind_instancetype), NULL, l->i->spec->type);
+	const struct addresspool *pool =
+		l->first ? kube_cache_get(controller_cache(c, &api_kind_addresspool), NULL, l->first->spec->pool)
+			 : NULL;
+	static const struct addresspool_spec standard;
+	if (type && type->spec->port_slices.set) {
+		l->limit = type->spec->port_slices.v;
+		snprintf(l->limited_by, sizeof(l->limited_by), "portSlices of InstanceType `%.253s`", type->meta.name);
+		return;
+	}
+	l->limit = addresspool_slices_per_instance(pool ? pool->spec : &standard);
+	snprintf(l->limited_by, sizeof(l->limited_by), "slicesPerInstance of AddressPool `%.253s`",
+	         pool ? pool->meta.name : "");
+}
+
+/* False: OBJ is none that this concern looks after. */
+static bool ipv4_look(const struct controller *c, const void *obj, struct ipv4_look *ret) {
+	const struct instance *i = obj;
+	if (!i || i->meta.deletion_timestamp || !instance_is_bound(i) || instance_ipv4(i->spec) != INSTANCE_IPV4_SHARED)
+		return false;
+	const int64_t wanted = i->status->port_slices_wanted.v;
+	struct ipv4_look l = {.i = i,
+	                      .first = ipv4_first(c, i),
+	                      .spare = ipv4_next_spare(c, i, NULL),
+	                      .have = i->status->port_slices.n,
+	                      .asked = MAX(wanted, 1)};
+	ipv4_set_limit(c, &l);
+	const size_t may = (size_t)MIN(l.asked, l.limit);
+	if (l.have)
+		l.want = MAX(may, slices_pinned(i->spec, i->status));
+	else
+		l.want = l.spare || addresses_lacks(addresses_of(c), i, USE_SHARED);
+	*ret = l;
+	return true;
+}
+
+/* ---- status ---- */
+
+/* Says in N whether it has the slices that it asks for; L says what it has in N. */
+static void ipv4_set_ready(const struct ipv4_look *l, struct instance *n) {
+	if (l->have >= l->want && l->asked > (int64_t)l->have && l->have)
+		instance_set_condition(n, READY, "False", "LimitReached",
+		                       "has %zu and asks for %lld, but %s is %lld; raise that, or create the instance "
+		                       "anew with ipv4 dedicated",
+		                       l->have, (long long)l->asked, l->limited_by, (long long)l->limit);
+	else if (l->have >= l->want && instance_condition(n, READY))
+		instance_set_condition(n, READY, "True", "Sufficient", "has as many slices of ports as it asks for");
+}
+
+static void ipv4_patch(struct work *w, const struct instance *i, struct instance *n) {
+	if (!instance_update_forwards(n)) {
+		work_fail_oom(w);
+		return;
+	}
+	if (!work_patch_status(w, &api_kind_instance, i, n, WORK_NO_THEN))
+		return;
+	static const char *const types[] = {READY, "ForwardsReady"};
+	for (size_t k = 0; k < ARRAY_SIZE(types); k++) {
+		const struct api_condition *is = instance_condition(n, types[k]);
+		if (instance_tells_more(i, n, types[k]) && streq(is->status, "False"))
+			kube_event(controller_recorder(work_controller(w)), &api_kind_instance, n, KUBE_EVENT_WARNING,
+			           is->reason, "%s", is->message);
+	}
+}
+
+/* ---- a slice more ---- */
+
+/* The name of an Allocation. */
+struct ipv4_spare {
+	char name[64];
+};
+
+WORK_THEN_DEFINE(ipv4_spare_asked, struct ipv4_spare)
+
+/* The server has been asked for an Allocation that may be added to the status. */
+static void ipv4_spare_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	const struct controller *c = work_controller(w);
+	const struct allocation *al = kube_cache_get(controller_cache(c, &api_kind_allocation), NULL, spare->name);
+	struct ipv4_look l;
+	if (r->error < 0 || !al || !addresses_in_use(al) || !work_may_go_on(w) || !ipv4_look(c, work_object(w), &l) ||
+	    l.have >= l.want || !streq(al->spec->owner->uid, instance_id(l.i)) ||
+	    slices_have(l.i->status, al->spec->value))
+		return;
+	struct instance *n = api_copy_with_status(&api_kind_instance, l.i);
+	if (n && slices_add(n->status, al->spec->value) == 0) {
+		l.have++;
+		ipv4_set_ready(&l, n);
+		ipv4_patch(w, l.i, n);
+	} else
+		work_fail_oom(w);
+	api_free(&api_kind_instance, n);
+}
+
+/* Takes a slice, or waits for one; then N says so. */
+static void ipv4_take(struct work *w, const struct ipv4_look *l, struct instance *n) {
+	struct controller *c = work_controller(w);
+	const char *reason;
+	char msg[512];
+	if (l->spare) {
+		struct ipv4_spare spare;
+		snprintf(spare.name, sizeof(spare.name), "%s", l->spare->meta.name);
+		work_get(w, &api_kind_allocation, NULL, spare.name, ipv4_spare_asked_then(&spare));
+		return;
+	}
+	if (addresses_allocate(addresses_of(c), w, USE_SHARED, l->i, l->first, &reason, msg, sizeof(msg)) == 0)
+		return; /* the answer causes the next look */
+	const struct room_want want = {
+		.sort = ROOM_VALUES, .of = use_names[USE_SHARED], .spec = l->i->spec, .n = 1, .first = !l->have};
+	room_wait(c, &concern_ipv4, &l->i->meta, &want);
+	/* A pool that was just made gets ready at once; all instances that have no slice need not be told before. */
+	if (l->have || streq(reason, "PoolExhausted"))
+		instance_set_condition(n, READY, "False", reason, "has %zu and asks for %zu: %s", l->have, l->want,
+		                       msg);
+}
+
+/* ---- a slice less ---- */
+
+static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
+	char text[PORT_SLICE_STR_MAX];
+	for (size_t i = 0; e && i < e->spec->routes.n; i++)
+		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
+			return true;
+	return false;
+}
+
+/* The server has been asked for the Instance and after that for its Endpoint. */
+static void ipv4_endpoint_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	const struct controller *c = work_controller(w);
+	struct ipv4_look l;
+	void *e = NULL;
+	if ((r->error < 0 && r->error != -ENOENT) || !work_may_go_on(w) || !ipv4_look(c, work_object(w), &l) ||
+	    l.have < l.want || (r->error == 0 && kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0))
+		return;
+	unsigned room = work_room(w) / ADDRESSES_RELEASE_OPS;
+	for (const struct allocation *al = l.spare; al && room; al = ipv4_next_spare(c, l.i, al)) {
+		if (ipv4_is_announced(e, al->spec->value))
+			continue; /* a change of the Endpoint causes the next look */
+		log_info("slice given back", "instance=%s slice=%s", work_key(w), al->spec->value);
+		addresses_release(w, al);
+		room--;
+	}
+	api_free(&api_kind_endpoint, e);
+}
+
+static void ipv4_instance_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	struct ipv4_look l;
+	char name[128];
+	if (r->error < 0 || !work_may_go_on(w) || !ipv4_look(work_controller(w), work_object(w), &l) || !l.spare ||
+	    l.have < l.want)
+		return;
+	snprintf(name, sizeof(name), ENDPOINT_OF_INSTANCE "%.63s", instance_id(l.i));
+	work_get(w, &api_kind_endpoint, NULL, name, WORK_THEN(ipv4_endpoint_asked));
+}
+
+/* ---- ---- */
+
+static void ipv4_reconcile(struct work *w, const void *obj) {
+	struct ipv4_look l;
+	if (!ipv4_look(work_controller(w), obj, &l))
+		return;
+	/* Nothing to do for nearly all instances at nearly all times. */
+	if (l.have == l.want && !l.spare && l.asked <= MAX((int64_t)l.have, 1) && !l.i->spec->forwards.n &&
+	    !instance_condition(l.i, READY) && !instance_condition(l.i, "ForwardsReady"))
+		return;
+	struct instance *n = api_copy_with_status(&api_kind_instance, l.i);
+	if (!n) {
+		work_fail_oom(w);
+		return;
+	}
+	if (l.have < l.want)
+		ipv4_take(w, &l, n);
+	else if (l.have > l.want)
+		slices_trim(n->status, l.have = l.want);
+	else if (l.spare)
+		work_get(w, &api_kind_instance, l.i->meta.ns, l.i->meta.name, WORK_THEN(ipv4_instance_asked));
+	ipv4_set_ready(&l, n);
+	ipv4_patch(w, l.i, n);
+	api_free(&api_kind_instance, n);
+}
+
+static void ipv4_enqueue_owner(struct controller *c, const struct api_object_ref *o) {
+	if (o && streq(o->kind, "Instance") && o->ns)
+		concern_enqueue(c, &concern_ipv4, o->ns, o->name);
+}
+
+static void ipv4_allocation_changed(struct controller *c, const struct kube_change *ch) {
+	const struct allocation *al = ch->obj;
+	if (value_use(al->spec->value) == USE_SHARED)
+		ipv4_enqueue_owner(c, al->spec->owner);
+}
+
+/* An Endpoint may announce a slice no longer. */
+static void ipv4_endpoint_changed(struct controller *c, const struct kube_change *ch) {
+	const struct endpoint *was = ch->type == KUBE_DELETED ? ch->obj : ch->old;
+	for (size_t i = 0; was && i < was->spec->routes.n; i++)
+		if (endpoint_route_is_slice(&was->spec->routes.v[i])) {
+			ipv4_enqueue_owner(c, was->spec->owner);
+			return;
+		}
+}
+
+/* All instances are queued when the controller begins to act. */
+static void ipv4_enqueue_all(struct controller *c) {
+	if (controller_may_act(c))
+		concern_enqueue_all(c, &concern_ipv4);
+}
+
+/* A pool with use shared came, went, or has another limit. */
+static void ipv4_pool_changed(struct controller *c, const struct kube_change *ch) {
+	const struct addresspool *now = ch->obj, *old = ch->old;
+	if (streq(now->spec->use, use_names[USE_SHARED]) &&
+	    (ch->type != KUBE_MODIFIED ||
+	     addresspool_slices_per_instance(now->spec) != addresspool_slices_per_instance(old->spec)))
+		ipv4_enqueue_all(c);
+}
+
+/* An InstanceType came or went with a limit, or has another one. */
+static void ipv4_type_changed(struct controller *c, const struct kube_change *ch) {
+	const struct instancetype *now = ch->obj, *old = ch->old;
+	const struct api_i64 is = now->spec->port_slices, was = old ? old->spec->port_slices : (struct api_i64){0};
+	if (ch->type == KUBE_DELETED ? is.set : is.set != was.set || is.v != was.v)
+		ipv4_enqueue_all(c);
+}
+
+const struct concern concern_ipv4 = {
+	.name = "ipv4",
+	.kind = &api_kind_instance,
+	.watches = {{.kind = &api_kind_allocation, .changed = ipv4_allocation_changed},
+                    {.kind = &api_kind_addresspool, .changed = ipv4_pool_changed},
+                    {.kind = &api_kind_instancetype, .changed = ipv4_type_changed},
+                    {.kind = &api_kind_endpoint, .changed = ipv4_endpoint_changed}},
+	.reconcile = ipv4_reconcile,
+};

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Public IPv4: dedicated addresses, slices of the ports of shared ones, forwards."""
+
+import collections
+import os
+import random
+import signal
+import time
+
+import pytest
+from conftest import ApiError, eventually
+from proxy import Proxy
+
+SHARED = {"use": "shared", "prefix": "198.51.100.2/31"}
+SSH = [{"protocol": "tcp", "targetPort": 22}]
+
+
+def status(cloud, name):
+    return (cloud.get("instances", name, "default") or {}).get("status", {})
+
+
+def placed(cloud, name):
+    return status(cloud, name).get("host")
+
+
+def text(s):
+    return f"{s['address']}:{s['firstPort']}-{s['lastPort']}"
+
+
+def slices(cloud, name):
+    return [text(s) for s in status(cloud, name).get("portSlices", [])]
+
+
+def forwards(cloud, name):
+    return {(f["protocol"], f["targetPort"]): f"{f['address']}:{f['port']}" for f in status(cloud, name).get("forwards", [])}
+
+
+def values(cloud, *words):
+    """The values of IPv4 Allocations that are not released."""
+    return {a["spec"]["value"]: a["spec"]["owner"]["name"] for a in cloud.list("allocations")
+            if a["metadata"]["name"].startswith(words or ("ip4-", "port-")) and "releasedAt" not in a.get("status", {})}
+
+
+def make(cloud, *names, hosts=1, **spec):
+    for n in range(hosts):
+        cloud.host(f"h{n + 1}", vcpus=1000, memory=1000000, duration=600)
+    for name in names:
+        cloud.instance(name, **spec)
+
+
+def wants(cloud, name, n):
+    """As the agent: asks for slices."""
+    cloud.patch("instances", name, {"status": {"portSlicesWanted": n}}, "default", "/status")
+
+
+def announce(cloud, name):
+    """As the agent: makes the Endpoint what the status says."""
+    i = cloud.get("instances", name, "default")
+    st, id = i["status"], i["metadata"]["uid"]
+    routes = [{"prefix": st["prefix"]}, {"prefix": st["delegatedPrefix"]}]
+    routes += [{"prefix": s["address"] + "/32", "firstPort": s["firstPort"], "lastPort": s["lastPort"]}
+               for s in st.get("portSlices", [])]
+    if i["spec"]["ipv4"] == "dedicated":
+        routes.append({"prefix": st["publicIPv4"] + "/32"})
+    if cloud.get("endpoints", "i-" + id):
+        cloud.patch("endpoints", "i-" + id, {"spec": {"routes": routes}})
+    else:
+        cloud.endpoint("i-" + id, st["host"], {"kind": "Instance", "namespace": "default", "name": name, "uid": id},
+                       routes=routes)
+
+
+def go(cloud, name):
+    if cloud.get("instances", name, "default"):
+        cloud.delete("instances", name, "default")
+        if placed(cloud, name):
+            cloud.removed(name)
+    eventually(f"{name} goes", 10, lambda: cloud.get("instances", name, "default") is None)
+
+
+def test_dedicated(cloud):
+    cloud.pools()
+    make(cloud, "a", ipv4="dedicated", hosts=1)
+    c = cloud.wait_condition("a", "Scheduled", "False", "PoolMissing")
+    assert c["message"] == "there is no AddressPool with use dedicated" and not placed(cloud, "a")
+    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.6/31"})
+    eventually("a is placed", 10, lambda: placed(cloud, "a"))
+    for name in ("b", "c"):
+        cloud.instance(name, ipv4="dedicated")
+    eventually("b is placed", 10, lambda: placed(cloud, "b"))
+    assert sorted(status(cloud, n)["publicIPv4"] for n in "ab") == ["203.0.113.6", "203.0.113.7"]
+    assert all(set(values(cloud)) == {"203.0.113.6", "203.0.113.7"} and not slices(cloud, n) for n in "ab")
+    c = cloud.wait_condition("c", "Scheduled", "False", "PoolExhausted")
+    assert c["message"] == ("AddressPool `own` (2 of 2 used) is full; add a pool with use dedicated, or delete instances")
+    cloud.instance("d", ipv4="none")
+    cloud.instance("e")
+    eventually("those that need none are placed", 10, lambda: placed(cloud, "d") and placed(cloud, "e"))
+    assert "publicIPv4" not in status(cloud, "d") and "publicIPv4" not in status(cloud, "e")
+    had = status(cloud, "a")["publicIPv4"]
+    go(cloud, "a")
+    eventually("c is placed", 10, lambda: placed(cloud, "c"))
+    assert status(cloud, "c")["publicIPv4"] == had
+
+
+def test_one_write_binds_with_everything(bare):
+    binds = []
+
+    def rule(method, path, body):
+        if method == "PATCH" and "/instances/" in path and b'"host"' in body:
+            binds.append(body)
+    bare.pools()
+    bare.create("AddressPool", "s", SHARED)
+    proxy = Proxy(os.path.join(bare.dir, "proxy.sock"), bare.sock, rule)
+    try:
+        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + os.path.join(bare.dir, "proxy.sock"))
+        make(bare, "a", "b", forwards=SSH)
+        eventually("both are placed", 10, lambda: placed(bare, "a") and placed(bare, "b"))
+    finally:
+        proxy.close()
+    assert len(binds) == 2
+    assert all(word in b for b in binds for word in (b'"publicIPv4"', b'"portSlices"', b'"forwards"', b'"ForwardsReady"'))
+    # They spread over the addresses.
+    assert {status(bare, n)["publicIPv4"] for n in "ab"} == {"198.51.100.2", "198.51.100.3"}
+    for n in "ab":
+        address = status(bare, n)["publicIPv4"]
+        assert slices(bare, n) == [f"{address}:1024-1535"] and forwards(bare, n) == {("tcp", 22): f"{address}:1024"}
+    assert values(bare) == {f"{status(bare, n)['publicIPv4']}:1024-1535": n for n in "ab"}
+
+
+def test_a_pool_that_comes_later(cloud):
+    """Instances without IPv4, such as those of earlier versions, run on and get a slice when there are some."""
+    cloud.pools("2001:db8:1::/48")
+    names = [f"i{n}" for n in range(6)]
+    make(cloud, *names)
+    cloud.instance("fwd", forwards=SSH)
+    names.append("fwd")
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in names))
+    c = cloud.wait_condition("fwd", "ForwardsReady", "False", "NoPort")
+    assert c["message"] == "the instance has no slice of ports, which spec.forwards needs"
+    versions = {n: cloud.get("instances", n, "default")["metadata"]["resourceVersion"] for n in names}
+    time.sleep(1)
+    assert versions == {n: cloud.get("instances", n, "default")["metadata"]["resourceVersion"] for n in names}
+    was = {n: {k: status(cloud, n)[k] for k in ("host", "prefix", "mac", "overlayAddress")} for n in names}
+    # Five slices for seven.
+    cloud.create("AddressPool", "s", {"use": "shared", "prefix": "198.51.100.0/32", "firstPort": 2048, "lastPort": 4607})
+    eventually("five have slices", 10, lambda: sum(bool(slices(cloud, n)) for n in names) == 5)
+    without = [n for n in names if not slices(cloud, n)]
+    for n in without:
+        c = cloud.wait_condition(n, "PortSlicesReady", "False", "PoolExhausted")
+        assert c["message"] == ("has 0 and asks for 1: AddressPool `s` (5 of 5 used) is full; add a pool with use shared, "
+                                "or delete instances")
+    # One that is new waits for its place.
+    cloud.instance("new")
+    cloud.wait_condition("new", "Scheduled", "False", "PoolExhausted")
+    cloud.create("AddressPool", "t", {"use": "shared", "prefix": "198.51.100.9/32"})
+    eventually("all have slices", 10, lambda: all(slices(cloud, n) for n in [*names, "new"]))
+    for n in without:
+        cloud.wait_condition(n, "PortSlicesReady", "True", "Sufficient")
+    cloud.wait_condition("fwd", "ForwardsReady", "True", "Ready")
+    assert {n: {k: status(cloud, n)[k] for k in was[n]} for n in names} == was
+    assert len(values(cloud)) == 8
+
+
+def test_full_shared_pool(cloud):
+    """Who has no slice yet comes before who asks for another one, whatever their age."""
+    cloud.pools()
+    cloud.create("AddressPool", "s", {**SHARED, "lastPort": 1535})
+    make(cloud, "a", "b")
+    eventually("both are placed", 10, lambda: placed(cloud, "a") and placed(cloud, "b"))
+    wants(cloud, "a", 2)
+    c = cloud.wait_condition("a", "PortSlicesReady", "False", "PoolExhausted")
+    assert "has 1 and asks for 2: AddressPool `s` (2 of 2 used) is full" in c["message"]
+    eventually("an event says so", 10, lambda: [e for e in cloud.list("events", "default") if e["reason"] == "PoolExhausted"
+                                                and e["involvedObject"]["name"] == "a"])
+    cloud.instance("c")
+    c = cloud.wait_condition("c", "Scheduled", "False", "PoolExhausted")
+    assert c["message"] == "AddressPool `s` (2 of 2 used) is full; add a pool with use shared, or delete instances"
+    go(cloud, "b")
+    eventually("c is placed", 10, lambda: placed(cloud, "c"))
+    assert len(slices(cloud, "a")) == 1
+    go(cloud, "c")
+    eventually("now a has two", 10, lambda: len(slices(cloud, "a")) == 2)
+    cloud.wait_condition("a", "PortSlicesReady", "True", "Sufficient")
+    with pytest.raises(ApiError, match="immutable"):
+        cloud.patch("addresspools", "s", {"spec": {"slicePorts": 64}})
+    # The pool stays while slices are out.
+    cloud.delete("addresspools", "s")
+    time.sleep(1)
+    assert cloud.get("addresspools", "s")
+    # There is none for new ones, which therefore do without.
+    cloud.instance("d")
+    eventually("d is placed", 10, lambda: placed(cloud, "d"))
+    assert not slices(cloud, "d")
+    go(cloud, "a")
+    eventually("the pool goes", 10, lambda: cloud.get("addresspools", "s") is None)
+
+
+def test_further_slices(cloud):
+    cloud.pools()
+    cloud.create("AddressPool", "s", {**SHARED, "slicesPerInstance": 3})
+    make(cloud, "a", "b")
+    eventually("both are placed", 10, lambda: placed(cloud, "a") and placed(cloud, "b"))
+    first = slices(cloud, "a")[0]
+    address = first.split(":")[0]
+    announce(cloud, "a")
+    wants(cloud, "a", 3)
+    eventually("it has three", 10, lambda: len(slices(cloud, "a")) == 3)
+    assert slices(cloud, "a") == [first, f"{address}:1536-2047", f"{address}:2048-2559"]
+    assert not cloud.of_instance("a", "PortSlicesReady")
+    announce(cloud, "a")
+    # More than it may have. The InstanceType goes before the pool.
+    wants(cloud, "a", 5)
+    c = cloud.wait_condition("a", "PortSlicesReady", "False", "LimitReached")
+    assert c["message"] == ("has 3 and asks for 5, but slicesPerInstance of AddressPool `s` is 3; raise that, or create the "
+                            "instance anew with ipv4 dedicated")
+    cloud.patch("instancetypes", "small", {"spec": {"portSlices": 4}})
+    eventually("it has four", 10, lambda: len(slices(cloud, "a")) == 4)
+    eventually("it says why no more", 10, lambda: "portSlices of InstanceType `small` is 4" in
+               cloud.of_instance("a", "PortSlicesReady")["message"])
+    announce(cloud, "a")
+    # Fewer: out of the status, then out of the Endpoint, and only then free.
+    wants(cloud, "a", 2)
+    eventually("two are left", 10, lambda: slices(cloud, "a") == [first, f"{address}:1536-2047"])
+    cloud.wait_condition("a", "PortSlicesReady", "True", "Sufficient")
+    time.sleep(1)
+    assert sum(owner == "a" for owner in values(cloud).values()) == 4
+    announce(cloud, "a")
+    eventually("they are released", 10, lambda: sum(owner == "a" for owner in values(cloud).values()) == 2)
+    assert len([e for e in cloud.list("endpoints")]) == 1, "the Endpoint was right all the time"
+    # Asked for again while they are still announced: it has them back.
+    wants(cloud, "a", 1)
+    eventually("one is left", 10, lambda: slices(cloud, "a") == [first])
+    wants(cloud, "a", 2)
+    eventually("there are two again", 10, lambda: slices(cloud, "a") == [first, f"{address}:1536-2047"])
+    # The first one is never given back, nor one with a port that a forward names.
+    cloud.patch("instances", "a", {"spec": {"forwards": [{"protocol": "tcp", "targetPort": 80, "port": 1700}]}}, "default")
+    cloud.wait_condition("a", "ForwardsReady", "True", "Ready")
+    wants(cloud, "a", 0)
+    time.sleep(1)
+    assert slices(cloud, "a") == [first, f"{address}:1536-2047"]
+    cloud.patch("instances", "a", {"spec": {"forwards": None}}, "default")
+    eventually("one is left", 10, lambda: slices(cloud, "a") == [first] and not forwards(cloud, "a"))
+    go(cloud, "a")
+    assert set(values(cloud).values()) == {"b"}
+
+
+def test_forwards(cloud):
+    cloud.pools()
+    cloud.create("AddressPool", "s", {**SHARED, "slicePorts": 64})
+    both = [{"protocol": "tcp", "targetPort": 22}, {"protocol": "udp", "targetPort": 22}, {"protocol": "tcp", "targetPort": 80}]
+    make(cloud, "a", forwards=both)
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    ip = status(cloud, "a")["publicIPv4"]
+    assert forwards(cloud, "a") == {("tcp", 22): f"{ip}:1024", ("udp", 22): f"{ip}:1024", ("tcp", 80): f"{ip}:1025"}
+
+    def change(*spec):
+        cloud.patch("instances", "a", {"spec": {"forwards": [
+            dict(zip(("protocol", "targetPort", "port"), f, strict=False)) for f in spec]}}, "default")
+        generation = cloud.get("instances", "a", "default")["metadata"]["generation"]
+        return eventually("it is seen", 10, lambda: (c := cloud.of_instance("a", "ForwardsReady")).get(
+            "observedGeneration") == generation and c)
+    # What is kept keeps its port, whatever comes before it.
+    assert change(("tcp", 443), ("tcp", 80))["status"] == "True"
+    assert forwards(cloud, "a") == {("tcp", 443): f"{ip}:1024", ("tcp", 80): f"{ip}:1025"}
+    # A named port takes it from one that has chosen it.
+    assert change(("tcp", 443), ("tcp", 80), ("tcp", 8080, 1024))["status"] == "True"
+    assert forwards(cloud, "a") == {("tcp", 443): f"{ip}:1026", ("tcp", 80): f"{ip}:1025", ("tcp", 8080): f"{ip}:1024"}
+    c = change(("tcp", 443), ("tcp", 22, 80))
+    assert c["status"] == "False" and c["reason"] == "NoPort"
+    assert c["message"] == (f"spec.forwards[1].port 80 is in no slice of ports of the instance; it has {ip}:1024-1087. "
+                            "Choose a port of these, or leave port out")
+    assert forwards(cloud, "a") == {("tcp", 443): f"{ip}:1026"}
+    eventually("an event says so", 10, lambda: [e for e in cloud.list("events", "default") if e["reason"] == "NoPort"])
+    # As many as there may be.
+    assert change(*(("tcp", 1000 + n) for n in range(32)))["status"] == "True"
+    assert len(set(forwards(cloud, "a").values())) == 32
+    assert change()["status"] == "True" and not forwards(cloud, "a")
+
+
+def test_quarantine(cloud):
+    cloud.pools()
+    for name, more in (("s", {**SHARED, "prefix": "198.51.100.2/32", "lastPort": 2047}),
+                       ("own", {"use": "dedicated", "prefix": "203.0.113.7/32"})):
+        cloud.create("AddressPool", name, {**more, "quarantineSeconds": 6})
+    make(cloud, "a", "b")
+    cloud.instance("own", ipv4="dedicated")
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in ("a", "b", "own")))
+    for name in ("a", "own"):
+        go(cloud, name)
+    released = [a for a in cloud.list("allocations") if a.get("status", {}).get("releasedAt")]
+    assert len(released) == 2
+    wants(cloud, "b", 2)
+    cloud.instance("own2", ipv4="dedicated")
+    cloud.wait_condition("b", "PortSlicesReady", "False", "PoolExhausted")
+    cloud.wait_condition("own2", "Scheduled", "False", "PoolExhausted")
+    eventually("they rest", 15, lambda: len(slices(cloud, "b")) == 2 and placed(cloud, "own2"))
+    # A slice that was given back rests, too.
+    announce(cloud, "b")
+    wants(cloud, "b", 1)
+    eventually("one is left", 10, lambda: len(slices(cloud, "b")) == 1)
+    announce(cloud, "b")
+    eventually("it rests", 10, lambda: [a for a in cloud.list("allocations") if a["metadata"]["name"].startswith("port-")
+                                        and a.get("status", {}).get("releasedAt")])
+    wants(cloud, "b", 2)
+    cloud.wait_condition("b", "PortSlicesReady", "False", "PoolExhausted")
+    eventually("it has it again", 15, lambda: len(slices(cloud, "b")) == 2)
+
+
+def test_overlaps(cloud):
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    for use, prefix in (("dedicated", "198.51.100.0/30"), ("shared", "198.51.100.3/32")):
+        with pytest.raises(ApiError, match="overlaps AddressPool s"):
+            cloud.create("AddressPool", "own", {"use": use, "prefix": prefix})
+
+
+def test_claims(cloud):
+    """An Endpoint may announce only the IPv4 that its Instance has."""
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.0/24"})
+    make(cloud, "a", "b")
+    cloud.instance("c", ipv4="dedicated")
+    eventually("all are placed", 10, lambda: all(placed(cloud, n) for n in "abc"))
+    ids = {n: cloud.get("instances", n, "default")["metadata"]["uid"] for n in "abc"}
+    for n in "abc":
+        announce(cloud, n)
+
+    def route(name, prefix, first=None, last=None):
+        """Announces one route more for the instance."""
+        announce(cloud, name)
+        ports = {} if first is None else {"firstPort": first, "lastPort": last}
+        had = cloud.get("endpoints", "i-" + ids[name])["spec"]["routes"]
+        cloud.patch("endpoints", "i-" + ids[name], {"spec": {"routes": [*had, {"prefix": prefix, **ports}]}})
+        return eventually(f"{name} is refused", 10, lambda: not cloud.get("endpoints", "i-" + ids[name]))
+    b = status(cloud, "b")["publicIPv4"]
+    route("a", b + "/32", 1024, 1535)
+    route("a", status(cloud, "a")["publicIPv4"] + "/32", 1024, 2047)
+    route("a", status(cloud, "a")["publicIPv4"] + "/32")
+    route("c", b + "/32", 1024, 1535)
+    route("c", "203.0.113.200/32")
+    for n in "abc":
+        announce(cloud, n)
+    time.sleep(1)
+    assert len(cloud.list("endpoints")) == 3
+
+
+def sound(cloud):
+    """Nobody has what another has, and all have Allocations of what they have."""
+    has, owned = collections.Counter(), collections.defaultdict(set)
+
+    def look():
+        for value, owner in values(cloud).items():
+            owned[owner].add(value)
+    look()
+    instances = cloud.list("instances", "default")
+    look()  # something may have come meanwhile
+    for i in instances:
+        st, name = i.get("status", {}), i["metadata"]["name"]
+        mine = {text(s) for s in st.get("portSlices", [])} or ({st["publicIPv4"]} if "publicIPv4" in st else set())
+        if "deletionTimestamp" in i["metadata"] and st.get("phase") == "Removed":
+            continue
+        has.update(mine)
+        assert mine <= owned[name] and len(mine) == len(st.get("portSlices", mine)) <= 4, (name, mine, owned[name])
+    assert not has or max(has.values()) == 1
+    return owned, has
+
+
+def exact(cloud):
+    owned, has = sound(cloud)
+    return sorted(v for vs in owned.values() for v in vs) == sorted(has)
+
+
+def churn(cloud, rng, names):
+    """A random thing that tenants and agents do."""
+    name = rng.choice(names)
+    i = cloud.get("instances", name, "default")
+    try:
+        if not i:
+            cloud.instance(name, ipv4=rng.choice(["shared", "shared", "shared", "dedicated"]))
+        elif i["metadata"].get("deletionTimestamp"):
+            cloud.removed(name)
+        elif rng.random() < 0.1:
+            cloud.delete("instances", name, "default")
+        elif i.get("status", {}).get("host") and i["spec"]["ipv4"] == "shared":
+            wants(cloud, name, rng.randrange(1, 4))
+            announce(cloud, name)
+    except ApiError as e:
+        if e.code not in (404, 409):
+            raise
+
+
+def settle_down(cloud, names):
+    for n in names:
+        if cloud.get("instances", n, "default") and placed(cloud, n):
+            wants(cloud, n, 2)
+
+    def calm():
+        for n in names:
+            i = cloud.get("instances", n, "default")
+            if i and i["metadata"].get("deletionTimestamp"):
+                cloud.removed(n)
+            elif i and i.get("status", {}).get("host"):
+                announce(cloud, n)
+        return exact(cloud)
+    eventually("status and Allocations are the same", 60, calm, 0.5)
+
+
+@pytest.mark.parametrize("controllers", [1, 2])
+def test_killed_at_any_step(bare, controllers):
+    """Whatever it was doing: no value is lost, none is with two, and what was given back is free."""
+    rng = random.Random(9 + controllers)
+    bare.pools("2001:db8:1::/48")
+    bare.create("AddressPool", "s", {**SHARED, "lastPort": 2559, "slicesPerInstance": 3})
+    bare.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.0/30", "quarantineSeconds": 1})
+    make(bare)
+    names = [f"i{n}" for n in range(6)]
+    numbers = [f"controller{n}" for n in range(controllers)]
+    acted = lambda: sum(bare.log(c).count('msg="acting"') for c in numbers)  # noqa: E731
+    for _ in range(12 // controllers ** 2):
+        before = acted() if os.path.exists(os.path.join(bare.dir, numbers[-1] + ".log")) else 0
+        for c in numbers:
+            bare.start_controller(c, *(["--no-leader-election"] if controllers == 1 else []))
+        eventually("one acts", 20, lambda n=before: acted() > n)
+        end = time.monotonic() + 0.3 + rng.random()
+        while time.monotonic() < end:
+            churn(bare, rng, names)
+            sound(bare)
+        for c in numbers:
+            bare.stop(c, signal.SIGKILL)
+    for c in numbers:
+        bare.start_controller(c, *(["--no-leader-election"] if controllers == 1 else []))
+    settle_down(bare, names)
+    for n in names:
+        go(bare, n)
+    eventually("all is free", 20, lambda: not bare.list("allocations"))
+    eventually("usage is counted back", 10, lambda: all(p["status"]["used"] == 0 for p in bare.list("addresspools")))
+
+
+def test_two_controllers_act(bare):
+    """Two controllers that both act give nothing twice, and what is over is released."""
+    bare.pools("2001:db8:1::/48")
+    bare.create("AddressPool", "s", {**SHARED, "slicesPerInstance": 4})
+    make(bare)
+    for c in ("one", "two"):
+        bare.start_controller(c, "--no-leader-election")
+    names = [bare.instance() for _ in range(20)]
+    eventually("all are placed", 30, lambda: all(placed(bare, n) for n in names))
+    for n in names:
+        announce(bare, n)
+        wants(bare, n, 4)
+    eventually("all have four", 60, lambda: all(len(slices(bare, n)) == 4 for n in names), 0.5)
+    for n in names:
+        announce(bare, n)
+    eventually("what is over is released", 30, lambda: exact(bare) and len(values(bare)) == 80, 0.5)
