@@ -384,7 +384,8 @@ int64_t addresses_quarantine(const struct controller *c, const struct allocation
 	return p ? p->spec->quarantine.v : 0;
 }
 
-void addresses_release(struct work *w, const struct allocation *al) {
+/* Deletes AL, or marks it released. */
+static void release_finish(struct work *w, const struct allocation *al) {
 	char now[TIME_STR_MAX];
 	if (addresses_quarantine(work_controller(w), al) <= 0) {
 		work_delete(w, &api_kind_allocation, &al->meta);
@@ -396,6 +397,78 @@ void addresses_release(struct work *w, const struct allocation *al) {
 	else
 		work_fail_oom(w);
 	api_free(&api_kind_allocation, n);
+}
+
+/* The Allocation whose record is being written. */
+struct release {
+	char name[64], uid[64];
+};
+
+WORK_THEN_DEFINE(release_recorded, struct release)
+
+static void release_recorded(struct work *w, const struct kube_response *r, const struct release *what) {
+	const struct kube_cache *cache = controller_cache(work_controller(w), &api_kind_allocation);
+	const struct allocation *al = kube_cache_get(cache, NULL, what->name);
+	/* It exists if this release was begun before. */
+	if ((r->error == 0 || r->error == -EEXIST) && al && streq(al->meta.uid, what->uid) && addresses_in_use(al))
+		release_finish(w, al);
+}
+
+static struct allocationrecord *record_new(const struct allocation *al) {
+	struct allocationrecord *rec = api_new(&api_kind_allocationrecord);
+	char address[ADDR_STR_MAX], now[TIME_STR_MAX];
+	const struct api_object_ref *of = al->spec->owner;
+	const char *from = allocation_since(al);
+	time_str(now_realtime_us(), false, now);
+	if (!rec || !allocation_address(al->spec->value, address)) {
+		api_free(&api_kind_allocationrecord, rec);
+		return NULL;
+	}
+	rec->meta.name = strf("%s.%s", al->meta.name, al->meta.uid);
+	struct allocationrecord_spec *s = rec->spec = calloc(1, sizeof(*rec->spec));
+	struct api_object_ref *o = s ? s->owner = calloc(1, sizeof(*s->owner)) : NULL;
+	if (o) {
+		*s = (struct allocationrecord_spec){.pool = strdup(al->spec->pool),
+		                                    .value = strdup(al->spec->value),
+		                                    .address = strdup(address),
+		                                    .owner = o,
+		                                    .from = strdup(from ? from : now),
+		                                    .until = strdup(now)};
+		*o = (struct api_object_ref){.kind = strdup(of->kind),
+		                             .ns = of->ns ? strdup(of->ns) : NULL,
+		                             .name = strdup(of->name),
+		                             .uid = strdup(of->uid)};
+	}
+	if (!rec->meta.name || !o || !s->pool || !s->value || !s->address || !s->from || !s->until || !o->kind ||
+	    !o->ns != !of->ns || !o->name || !o->uid) {
+		api_free(&api_kind_allocationrecord, rec);
+		return NULL;
+	}
+	return rec;
+}
+
+static bool release_is_recorded(const struct controller *c, const struct allocation *al) {
+	const struct addresspool *p = kube_cache_get(controller_cache(c, &api_kind_addresspool), NULL, al->spec->pool);
+	const enum use use = value_use(al->spec->value);
+	/* Without its pool, the defaults hold. */
+	return p ? addresspool_history_days(p->spec) && addresspool_history_records(p->spec)
+	         : use != USE_MAC && use != USE_OVERLAY;
+}
+
+void addresses_release(struct work *w, const struct allocation *al) {
+	if (!release_is_recorded(work_controller(w), al)) {
+		release_finish(w, al);
+		return;
+	}
+	struct release what;
+	struct allocationrecord *rec = record_new(al);
+	snprintf(what.name, sizeof(what.name), "%s", al->meta.name);
+	snprintf(what.uid, sizeof(what.uid), "%s", al->meta.uid);
+	if (rec)
+		work_create(w, &api_kind_allocationrecord, rec, release_recorded_then(&what));
+	else
+		work_fail_oom(w);
+	api_free(&api_kind_allocationrecord, rec);
 }
 
 /* ---- ---- */

@@ -63,8 +63,10 @@ int64_t addresses_used(const struct addresses *a, const char *pool);
 /* Seconds for which the value of AL is kept from others after it was released. */
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al);
 /* The most requests that a release may begin. */
-#define ADDRESSES_RELEASE_OPS 1
+#define ADDRESSES_RELEASE_OPS 2
 /*
  * Begins to release AL, which must not be released yet: deletes it, or marks it released if its pool has a quarantine.
+ * If the pool keeps a history, an AllocationRecord is written first. Its name is made from AL and its uid, so a release
+ * that is begun again writes no second one.
  */
 void addresses_release(struct work *w, const struct allocation *al);

@@ -30,6 +30,7 @@
 	F(instances)   \
 	F(ipv4)        \
 	F(pools)       \
+	F(records)     \
 	F(allocations) \
 	F(endpoints)
 
@@ -40,6 +41,8 @@ struct work;
 struct concern_watch {
 	const struct api_kind *kind;
 	const char *ns; /* NULL: all namespaces; all concerns that watch the kind must name the same */
+	/* The cache keeps only names, see struct kube_cache_options. No other concern may watch the kind. */
+	bool names_only;
 	/* An object was added, modified or deleted; never KUBE_SYNCED. NULL: the concern only reads the cache. */
 	void (*changed)(struct controller *c, const struct kube_change *ch);
 	/* A whole list was received, see KUBE_SYNCED. */

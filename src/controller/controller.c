@@ -119,11 +119,19 @@ static void controller_stop_acting(struct controller *c) {
 			concerns[i]->stopped(c);
 }
 
-/* "instances=3 hosts=2": how many objects each concern has. */
+/* True if an earlier concern of the table has the same kind. */
+static bool concern_shares_kind(size_t i) {
+	for (size_t k = 0; k < i; k++)
+		if (concerns[k]->kind == concerns[i]->kind)
+			return true;
+	return false;
+}
+
+/* "instances=3 hosts=2": how many objects there are of each kind that is reconciled. */
 static const char *controller_counts(const struct controller *c, char out[static 512]) {
 	size_t n = 0;
 	for (size_t i = 0; i < N_CONCERNS; i++)
-		if (concerns[i]->kind && n < 512)
+		if (concerns[i]->kind && !concern_shares_kind(i) && n < 512)
 			n += (size_t)snprintf(out + n, 512 - n, "%s%s=%zu", n ? " " : "", concerns[i]->name,
 			                      kube_cache_count(controller_cache(c, concerns[i]->kind)));
 	return out;
@@ -215,14 +223,18 @@ static void controller_on_state(const struct kube_cache *cache, bool up, const s
 		log_warn("API away", "error=\"%s\"", err ? err->msg : "");
 }
 
-static int controller_open_cache(struct controller *c, const struct api_kind *k, const char *ns, struct error *err) {
+static int controller_open_cache(struct controller *c, const struct api_kind *k, const char *ns, bool names_only,
+                                 struct error *err) {
 	struct controller_cache *have = controller_find_cache(c, k);
 	if (have)
 		return streq(have->ns, ns)
 		               ? 0
 		               : error_set(err, EINVAL, "concerns watch %s in different namespaces", k->plural);
-	struct kube_cache_options o = {
-		.select = {.ns = ns}, .bad = controller_on_bad, .state = controller_on_state, .userdata = c};
+	struct kube_cache_options o = {.select = {.ns = ns},
+	                               .names_only = names_only,
+	                               .bad = controller_on_bad,
+	                               .state = controller_on_state,
+	                               .userdata = c};
 	struct controller_cache *cache = &c->caches[c->n_caches];
 	*cache = (struct controller_cache){.c = c, .kind = k, .ns = ns};
 	int r = kube_cache_new(&cache->cache, c->client, k, &o, err);
@@ -234,9 +246,9 @@ static int controller_open_cache(struct controller *c, const struct api_kind *k,
 
 static int controller_open_caches(struct controller *c, struct error *err) {
 	for (size_t i = 0; i < N_CONCERNS; i++) {
-		int r = concerns[i]->kind ? controller_open_cache(c, concerns[i]->kind, NULL, err) : 0;
+		int r = concerns[i]->kind ? controller_open_cache(c, concerns[i]->kind, NULL, false, err) : 0;
 		for (const struct concern_watch *w = concerns[i]->watches; r == 0 && w->kind; w++)
-			r = controller_open_cache(c, w->kind, w->ns, err);
+			r = controller_open_cache(c, w->kind, w->ns, w->names_only, err);
 		if (r < 0)
 			return r;
 	}

@@ -13,6 +13,7 @@
  *     instances    finalizer, addresses, placement, conditions, release at the end    instance.c
  *     ipv4         slices of ports and forwards of instances that have a host         ipv4.c (slices.c)
  *     pools        finalizer, usage, overlaps                                         pools.c
+ *     records      AllocationRecords that are too old or too many are deleted         records.c
  *     allocations  those past their quarantine or without an owner are deleted        allocations.c (owner.c)
  *     endpoints    those without an owner, or of a lost host, or that claim what
  *                  is not their host's, are deleted                                   endpoints.c (claims.c, owner.c)
