@@ -3,23 +3,8 @@
 
 #include "base/util.h"
 #include "cmd/command.h"
+#include "cmd/session.h"
 #include "move/move.h"
-
-/* The client and its loop, for a command that blocks. */
-struct session {
-	sd_event *loop;
-	struct kube_client *client;
-};
-
-static void session_close(struct session *s) {
-	s->client = kube_client_free(s->client);
-	s->loop = sd_event_unref(s->loop);
-}
-
-static int session_open(struct session *s, const struct kube_access *access, struct error *err) {
-	return sd_event_new(&s->loop) < 0 ? error_oom(err)
-	                                  : kube_client_open(&s->client, s->loop, access, "nacre", err);
-}
 
 static const char *file(const struct opt_program *prog, int argc, char **argv) {
 	int i = opt_parse_or_exit(prog, argc, argv);

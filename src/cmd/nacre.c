@@ -12,6 +12,7 @@
 #include "cmd/command.h"
 #include "cmd/move.h"
 #include "cmd/pki.h"
+#include "cmd/whois.h"
 #include "lab/console.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
@@ -266,6 +267,7 @@ int main(int argc, char **argv) {
 		{"pki", "certificates: an authority, servers, clients", cmd_pki},
 		{"export", "write all objects of a cloud into a file", cmd_export},
 		{"import", "create the objects of such a file on another server", cmd_import},
+		{"whois", "who has or had a public address or port", cmd_whois},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},

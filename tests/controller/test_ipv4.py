@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public IPv4: dedicated addresses, slices of the ports of shared ones, forwards."""
+"""Public IPv4: dedicated addresses, slices of the ports of shared ones, forwards, and who had them (nacre whois)."""
 
 import collections
+import datetime
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
-from conftest import ApiError, eventually
+from conftest import BIN, ApiError, eventually
 from proxy import Proxy
 
 SHARED = {"use": "shared", "prefix": "198.51.100.2/31"}
@@ -75,6 +77,17 @@ def go(cloud, name):
         if placed(cloud, name):
             cloud.removed(name)
     eventually(f"{name} goes", 10, lambda: cloud.get("instances", name, "default") is None)
+
+
+def whois(cloud, *words):
+    p = subprocess.run([os.path.join(BIN, "nacre"), "whois", "--api", "unix:" + cloud.sock, *map(str, words)],
+                       capture_output=True, text=True, timeout=60, check=False)
+    rows = [line.split() for line in p.stdout.splitlines()[1:]]
+    return p.returncode, rows if p.returncode == 0 else p.stderr
+
+
+def at(seconds=0):
+    return (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_dedicated(cloud):
@@ -434,6 +447,10 @@ def test_killed_at_any_step(bare, controllers):
         go(bare, n)
     eventually("all is free", 20, lambda: not bare.list("allocations"))
     eventually("usage is counted back", 10, lambda: all(p["status"]["used"] == 0 for p in bare.list("addresspools")))
+    # Each time that somebody had something is recorded once.
+    records = bare.list("allocationrecords")
+    assert len({r["metadata"]["name"] for r in records}) == len(records) > 0
+    assert {r["spec"]["pool"] for r in records} == {"s", "own", "inst", "deleg"}
 
 
 def test_two_controllers_act(bare):
@@ -452,3 +469,83 @@ def test_two_controllers_act(bare):
     for n in names:
         announce(bare, n)
     eventually("what is over is released", 30, lambda: exact(bare) and len(values(bare)) == 80, 0.5)
+
+
+def test_whois(cloud):
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.7/32", "quarantineSeconds": 5})
+    make(cloud, "a")
+    cloud.instance("b", ipv4="dedicated")
+    eventually("both are placed", 10, lambda: placed(cloud, "a") and placed(cloud, "b"))
+    a, b = status(cloud, "a"), status(cloud, "b")
+    ids = {n: cloud.get("instances", n, "default")["metadata"]["uid"] for n in "ab"}
+    code, rows = whois(cloud, a["publicIPv4"], 1100)
+    assert code == 0 and rows[0][:4] == ["default/a", ids["a"], f"{a['publicIPv4']}:1024-1535", "s"] and rows[0][5] == "now"
+    assert whois(cloud, a["publicIPv4"], 1100, at(3600))[1][0][0] == "default/a"
+    assert whois(cloud, b["publicIPv4"])[1][0][:4] == ["default/b", ids["b"], "203.0.113.7", "own"]
+    assert whois(cloud, b["publicIPv4"], 443)[1][0][0] == "default/b"
+    assert whois(cloud, a["address"])[1][0][:4] == ["default/a", ids["a"], a["prefix"], "inst"]
+    assert whois(cloud, a["delegatedPrefix"].split("/")[0] + "77")[1][0][:4] == [
+        "default/a", ids["a"], a["delegatedPrefix"], "deleg"]
+    assert whois(cloud, a["publicIPv4"]) == (2, (
+        "nacre whois: the address is shared by slices of its ports: give the PORT\nTry `nacre whois --help`.\n"))
+    code, says = whois(cloud, a["publicIPv4"], 1100, at(-3600))
+    assert code == 3 and "nobody had" in says and "as far back as AllocationRecords are kept" in says
+    assert whois(cloud, a["publicIPv4"], 5000)[0] == 3 and whois(cloud, "192.0.2.1", 80)[0] == 3
+    for bad in (["x"], ["192.0.2.1", "70000"], ["192.0.2.1", "1", "yesterday-"], []):
+        assert whois(cloud, *bad)[0] == 2
+    # In the past: the record. b's address is in quarantine.
+    go(cloud, "a")
+    go(cloud, "b")
+    then = at()
+    time.sleep(2)
+    cloud.instance("c")
+    eventually("c is placed", 10, lambda: placed(cloud, "c"))
+    for ip, p, name in ((a["publicIPv4"], 1100, "a"), (b["publicIPv4"], 1, "b"), (a["address"], 1, "a")):
+        code, rows = whois(cloud, ip, p, then)
+        assert code == 0 and len(rows) == 1 and rows[0][:2] == ["default/" + name, ids[name]] and rows[0][5] != "now", rows
+    code, says = whois(cloud, b["publicIPv4"])
+    assert code == 3 and "nobody has 203.0.113.7 now; default/b had it until" in says
+    # Records have no second of a release that is begun again, and say who had what.
+    records = cloud.list("allocationrecords")
+    assert sorted(r["spec"]["value"] for r in records) == sorted(
+        [a["prefix"], a["delegatedPrefix"], b["prefix"], b["delegatedPrefix"], b["publicIPv4"], f"{a['publicIPv4']}:1024-1535"])
+    assert all(r["spec"]["from"] <= r["spec"]["until"] for r in records)
+    # In one second the slice may have been with two.
+    spec = next(r["spec"] for r in records if r["spec"]["pool"] == "s")
+    cloud.create("AllocationRecord", "other", {**spec, "owner": {**spec["owner"], "name": "z"}, "from": spec["until"]})
+    assert sorted(r[0] for r in whois(cloud, a["publicIPv4"], 1100, spec["until"])[1]) == ["default/a", "default/z"]
+
+
+def test_history_is_bounded(cloud):
+    cloud.pools()
+    record = {"pool": "s", "value": "198.51.100.2:1024-1535", "address": "198.51.100.2",
+              "owner": {"kind": "Instance", "namespace": "default", "name": "a", "uid": "u"}}
+
+    def add(name, days, pool="s"):
+        when = at(-days * 86400)
+        cloud.create("AllocationRecord", name, {**record, "pool": pool, "from": when, "until": when})
+
+    def left(pool="s"):
+        return sorted(r["metadata"]["name"] for r in cloud.list("allocationrecords") if r["spec"]["pool"] == pool)
+    cloud.create("AddressPool", "s", {**SHARED, "historyDays": 10, "historyRecords": 30})
+    for n in range(40):
+        add(f"r{n:02}", 9 - n / 10)
+    eventually("the newest thirty are left", 20, lambda: left() == [f"r{n:02}" for n in range(10, 40)])
+    add("old", 11)
+    eventually("what is too old goes", 20, lambda: "old" not in left())
+    cloud.patch("addresspools", "s", {"spec": {"historyDays": 7}})
+    eventually("it goes by age", 20, lambda: left() == [f"r{n:02}" for n in range(21, 40)])
+    # Of a pool that is gone, by the defaults.
+    add("gone-old", 181, "gone")
+    add("gone-new", 179, "gone")
+    eventually("the old one goes", 20, lambda: left("gone") == ["gone-new"])
+    # No history at all.
+    cloud.patch("addresspools", "s", {"spec": {"historyRecords": 0}})
+    eventually("none is left", 20, lambda: not left())
+    make(cloud, "a")
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    go(cloud, "a")
+    eventually("it is free", 10, lambda: not cloud.list("allocations"))
+    assert not left()
