@@ -437,6 +437,16 @@ static void gang_place(struct look *l) {
 
 /* ---- keeping alike ---- */
 
+/* Begins the list of N elements, or writes null in its place: false. */
+static bool carry_list(struct buf *b, const char *name, size_t n) {
+	jw_key(b, name);
+	if (n)
+		jw_begin(b, '[');
+	else
+		jw_null(b);
+	return n;
+}
+
 /* Patches the fields of the template that an Instance lets change. */
 static void member_carry_over(struct look *l, const struct instance *i) {
 	const struct instance_spec *t = l->cl->spec->template;
@@ -450,14 +460,16 @@ static void member_carry_over(struct look *l, const struct instance *i) {
 	jw_key(&b, "spec");
 	jw_begin(&b, '{');
 	jw_kv_bool(&b, "running", t->running.v);
-	jw_key(&b, "ingress");
-	if (t->ingress.n) {
-		jw_begin(&b, '[');
+	if (carry_list(&b, "ingress", t->ingress.n)) {
 		for (size_t k = 0; k < t->ingress.n; k++)
 			api_print_value(&api_desc_instance_ingress, &t->ingress.v[k], &b);
 		jw_end(&b, ']');
-	} else
-		jw_null(&b);
+	}
+	if (carry_list(&b, "forwards", t->forwards.n)) {
+		for (size_t k = 0; k < t->forwards.n; k++)
+			api_print_value(&api_desc_instance_forward, &t->forwards.v[k], &b);
+		jw_end(&b, ']');
+	}
 	jw_end(&b, '}');
 	jw_end(&b, '}');
 	work_patch(l->w, &api_kind_instance, &i->meta, &b);

@@ -77,14 +77,16 @@ def test_life(cloud):
         "replicas": 2, "selector": "nacre.dev/cluster=c"}
 
     # Changes of mutable fields of the template are carried over to the members, in both directions.
-    cloud.patch("clusters", "c", {"spec": {"template": {"running": False, "ingress": [{"protocol": "tcp", "port": 22}]}}}, "default")
+    forwards = [{"protocol": "tcp", "targetPort": 22}]
+    cloud.patch("clusters", "c", {"spec": {"template": {"running": False, "ingress": [{"protocol": "tcp", "port": 22}],
+                                                        "forwards": forwards}}}, "default")
     for n in ("c-0", "c-1"):
         eventually("spec of " + n, 30, lambda n=n: (s := cloud.get("instances", n, "default")["spec"])["running"] is False
-                   and s["ingress"] == [{"protocol": "tcp", "port": 22}])
-    cloud.patch("clusters", "c", {"spec": {"template": {"running": True, "ingress": None}}}, "default")
+                   and s["ingress"] == [{"protocol": "tcp", "port": 22}] and s["forwards"] == forwards)
+    cloud.patch("clusters", "c", {"spec": {"template": {"running": True, "ingress": None, "forwards": None}}}, "default")
     for n in ("c-0", "c-1"):
         eventually("spec of " + n, 30, lambda n=n: (s := cloud.get("instances", n, "default")["spec"])["running"] is True
-                   and "ingress" not in s)
+                   and "ingress" not in s and "forwards" not in s)
 
     # A deleted member is made again once it is gone.
     old = cloud.get("instances", "c-0", "default")["metadata"]["uid"]
