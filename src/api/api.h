@@ -255,7 +255,8 @@ static inline int api_key_cmp(const char *ns_a, const char *name_a, const char *
 }
 
 bool api_equal(const struct api_desc *d, const void *a, const void *b);
-/* Compares only the fields of D that can't change after the creation (API_IMMUT), not those of objects within. */
+/* Compares only the fields of D that can't change after the creation (API_IMMUT), not those of objects within. An
+ * absent field equals its default. */
 bool api_equal_immutable(const struct api_desc *d, const void *a, const void *b);
 
 /* The metadata of any object. */

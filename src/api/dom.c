@@ -141,9 +141,35 @@ static bool field_equal(const struct api_field *f, const void *a, const void *b)
 	return api_equal(&one, a, b);
 }
 
+/*
+ * True if field F of type D is the same in OLD and NEW. An object that was stored by a version without the field counts
+ * as having the default, which the next write adds to it.
+ */
+static bool immutable_is_kept(const struct api_desc *d, const struct api_field *f, const void *old, const void *new) {
+	const struct api_desc one = {.name = d->name, .size = d->size, .fields = f, .n_fields = 1};
+	struct api_errors errs = {0};
+	_buf_free_ struct buf text = {0};
+	struct jr r;
+	if (field_equal(f, old, new))
+		return true;
+	void *standard = f->def ? calloc(1, d->size) : NULL;
+	if (!standard || !field_equal(f, old, standard)) {
+		free(standard);
+		return false;
+	}
+	buf_printf(&text, "{\"%s\":%s}", f->name, f->def);
+	jr_init(&r, text.data, text.len);
+	bool kept = !text.failed && api_parse_value(&one, &r, standard, &errs) == 0 && field_equal(f, standard, new);
+	jr_done(&r);
+	api_clear(&one, standard);
+	free(standard);
+	return kept;
+}
+
 bool api_equal_immutable(const struct api_desc *d, const void *a, const void *b) {
 	for (size_t i = 0; i < d->n_fields; i++)
-		if ((d->fields[i].flags & API_IMMUT) && !field_equal(&d->fields[i], a, b))
+		if ((d->fields[i].flags & API_IMMUT) && !immutable_is_kept(d, &d->fields[i], a, b) &&
+		    !immutable_is_kept(d, &d->fields[i], b, a))
 			return false;
 	return true;
 }
@@ -156,7 +182,7 @@ static void check_immutable(const struct api_desc *d, const void *old, const voi
 		if (!here)
 			return;
 		if (f->flags & API_IMMUT) {
-			if (!field_equal(f, old, new))
+			if (!immutable_is_kept(d, f, old, new))
 				api_errors_add(errs, API_INVALID, here, "field is immutable");
 		} else if (f->type == API_TYPE_obj) {
 			const void *a = *(void *const *)((const char *)old + f->offset);

@@ -276,6 +276,27 @@ static void test_dom(void **state) {
 	api_free(&api_kind_instance, a);
 	api_free(&api_kind_instance, b);
 
+	/* An object of a version without ipv4 counts as shared, which the next write adds. */
+	static const struct {
+		const char *old, *new;
+		size_t errors;
+	} ways[] = {{"", ",\"ipv4\":\"shared\"", 0},
+	            {"", ",\"ipv4\":\"dedicated\"", 1},
+	            {"", "", 0},
+	            {",\"ipv4\":\"shared\"", "", 1},
+	            {",\"ipv4\":\"none\"", ",\"ipv4\":\"shared\"", 1}};
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		_free_ char *was = strf("{\"spec\":{\"type\":\"t\",\"image\":\"i\"%s}}", ways[i].old),
+			    *is = strf("{\"spec\":{\"type\":\"t\",\"image\":\"i\"%s}}", ways[i].new);
+		errs = (struct api_errors){0};
+		assert_int_equal(api_parse(&api_kind_instance, was, strlen(was), (void **)&a, &errs), 0);
+		assert_int_equal(api_parse(&api_kind_instance, is, strlen(is), (void **)&b, &errs), 0);
+		api_check_update(&api_kind_instance, a, b, &errs);
+		assert_int_equal(errs.n, ways[i].errors);
+		api_free(&api_kind_instance, a);
+		api_free(&api_kind_instance, b);
+	}
+
 	/* status.id may be added, and then can't change. */
 	static const struct {
 		const char *old, *new;
