@@ -475,10 +475,18 @@ static void member_carry_over(struct look *l, const struct instance *i) {
 	work_patch(l->w, &api_kind_instance, &i->meta, &b);
 }
 
+/* True if I has the fields of the template that an Instance lets change. */
+static bool member_is_alike(const struct look *l, const struct instance *i) {
+	const struct instance_spec *t = l->cl->spec->template;
+	const struct instance_spec want = {.running = t->running, .ingress = t->ingress, .forwards = t->forwards};
+	const struct instance_spec is = {
+		.running = i->spec->running, .ingress = i->spec->ingress, .forwards = i->spec->forwards};
+	return api_equal(&api_desc_instance_spec, &want, &is);
+}
+
 static void members_keep_alike(struct look *l) {
 	for (size_t n = 0; n < l->want && look_may_begin(l); n++)
-		if (l->v[n] && !l->v[n]->meta.deletion_timestamp &&
-		    !api_equal(&api_desc_instance_spec, l->cl->spec->template, l->v[n]->spec))
+		if (l->v[n] && !l->v[n]->meta.deletion_timestamp && !member_is_alike(l, l->v[n]))
 			member_carry_over(l, l->v[n]);
 }
 
