@@ -11,7 +11,7 @@ import time
 
 import pytest
 from conftest import BIN, ApiError, eventually
-from proxy import Proxy
+from proxy import LOSE, Proxy
 
 SHARED = {"use": "shared", "prefix": "198.51.100.2/31"}
 SSH = [{"protocol": "tcp", "targetPort": 22}]
@@ -488,6 +488,68 @@ def test_killed_at_any_step(bare, controllers):
     records = bare.list("allocationrecords")
     assert len({r["metadata"]["name"] for r in records}) == len(records) > 0
     assert {r["spec"]["pool"] for r in records} == {"s", "own", "inst", "deleg"}
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["after", "before"])
+def test_killed_at_each_write(bare, arrives):
+    """kill -9 at the 1st, 2nd, … write of an instance's life, right after or right before the server has it."""
+    sock, count = os.path.join(bare.dir, "proxy.sock"), {"left": -1}
+
+    def rule(method, path, _):
+        if method == "GET" or not any(k in path for k in ("/instances/", "/allocation")):
+            return None
+        count["left"] -= 1
+        if count["left"]:
+            return None
+        bare.kill("controller", signal.SIGKILL)
+        return LOSE if arrives else b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
+
+    def until(what, done):
+        def attempt():
+            if bare.procs["controller"].poll() is not None:
+                bare.stop("controller")
+                bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+            return done()
+        eventually(what, 30, attempt, 0.05)
+
+    def live(name):
+        bare.instance(name, forwards=SSH)
+        until("it is placed", lambda: placed(bare, name) and exact(bare))
+        announce(bare, name)
+        wants(bare, name, 2)
+        until("it has two", lambda: len(slices(bare, name)) == 2)
+        announce(bare, name)
+        wants(bare, name, 1)
+        until("it has one", lambda: len(slices(bare, name)) == 1)
+        assert len(values(bare)) >= 2
+        announce(bare, name)
+        until("the other is free", lambda: exact(bare) and len(values(bare)) == 1)
+        assert forwards(bare, name) == {("tcp", 22): slices(bare, name)[0].split("-")[0]}
+        bare.delete("instances", name, "default")
+        bare.removed(name)
+        until("it is gone", lambda: not bare.get("instances", name, "default") and not bare.list("allocations"))
+
+    bare.pools()
+    bare.create("AddressPool", "s", {**SHARED, "prefix": "198.51.100.2/32", "lastPort": 2559})
+    make(bare)
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+        live("first")
+        writes = -1 - count["left"]
+        assert 15 <= writes <= 40, writes
+        for n in range(1, writes + 1):
+            count["left"] = n
+            live(f"i{n}")
+        count["left"] = -1
+        assert bare.log("controller").count('msg="acting"') >= writes // 2
+        # In each life two slices, a /64 and a /60 were had and are recorded once.
+        recorded = collections.Counter((r["spec"]["owner"]["name"], r["spec"]["value"]) for r in bare.list("allocationrecords"))
+        assert max(recorded.values()) == 1 and {len([k for k in recorded if k[0] == f"i{n}"])
+                                                for n in range(1, writes + 1)} == {4}
+        until("nothing is left", lambda: not bare.list("allocations"))
+    finally:
+        proxy.close()
 
 
 def test_two_controllers_act(bare):
