@@ -231,6 +231,10 @@ void allocation_name(const char *value, char out[static 64]) {
 			*p = '-';
 }
 
+void allocationrecord_name(const struct allocation *al, char out[static ALLOCATIONRECORD_NAME_MAX]) {
+	snprintf(out, ALLOCATIONRECORD_NAME_MAX, "%.63s.%.63s", al->meta.name, al->meta.uid);
+}
+
 bool allocation_address(const char *value, char out[static ADDR_STR_MAX]) {
 	struct port_slice s;
 	struct prefix p;

@@ -129,6 +129,10 @@ API_DECLARE(allocationrecord_spec, ALLOCATIONRECORD_SPEC)
 API_DECLARE(allocationrecord, ALLOCATIONRECORD)
 extern const struct api_kind api_kind_allocationrecord;
 
+/* Writes the name that the record of AL has: that of AL and its uid. */
+#define ALLOCATIONRECORD_NAME_MAX 128
+void allocationrecord_name(const struct allocation *al, char out[static ALLOCATIONRECORD_NAME_MAX]);
+
 /* A slice of the ports of a shared address, both ends inclusive. */
 struct port_slice {
 	struct addr address; /* IPv4 */

@@ -192,12 +192,12 @@ static int whois_ask_allocation(struct whois *w, const char *value, struct error
 		*err = r.err;
 	kube_response_clear(&r);
 	const struct allocation *al = obj;
-	_free_ char *record = al ? strf("%s.%s", al->meta.name, al->meta.uid) : NULL;
-	if (al && !record)
-		e = error_oom(err);
-	else if (al)
+	char record[ALLOCATIONRECORD_NAME_MAX];
+	if (al) {
+		allocationrecord_name(al, record);
 		e = whois_add(w, al->spec->value, al->spec->pool, al->spec->owner, allocation_since(al),
 		              al->status ? al->status->released_at : NULL, record, err);
+	}
 	api_free(&api_kind_allocation, obj);
 	return e;
 }

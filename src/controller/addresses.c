@@ -416,7 +416,7 @@ static void release_recorded(struct work *w, const struct kube_response *r, cons
 
 static struct allocationrecord *record_new(const struct allocation *al) {
 	struct allocationrecord *rec = api_new(&api_kind_allocationrecord);
-	char address[ADDR_STR_MAX], now[TIME_STR_MAX];
+	char name[ALLOCATIONRECORD_NAME_MAX], address[ADDR_STR_MAX], now[TIME_STR_MAX];
 	const struct api_object_ref *of = al->spec->owner;
 	const char *from = allocation_since(al);
 	time_str(now_realtime_us(), false, now);
@@ -424,7 +424,8 @@ static struct allocationrecord *record_new(const struct allocation *al) {
 		api_free(&api_kind_allocationrecord, rec);
 		return NULL;
 	}
-	rec->meta.name = strf("%s.%s", al->meta.name, al->meta.uid);
+	allocationrecord_name(al, name);
+	rec->meta.name = strdup(name);
 	struct allocationrecord_spec *s = rec->spec = calloc(1, sizeof(*rec->spec));
 	struct api_object_ref *o = s ? s->owner = calloc(1, sizeof(*s->owner)) : NULL;
 	if (o) {

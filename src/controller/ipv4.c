@@ -73,8 +73,11 @@ static void ipv4_set_limit(const struct controller *c, struct ipv4_look *l) {
 		return;
 	}
 	l->limit = addresspool_slices_per_instance(pool ? pool->spec : &standard);
-	snprintf(l->limited_by, sizeof(l->limited_by), "slicesPerInstance of AddressPool `%.253s`",
-	         pool ? pool->meta.name : "");
+	if (pool)
+		snprintf(l->limited_by, sizeof(l->limited_by), "slicesPerInstance of AddressPool `%.253s`",
+		         pool->meta.name);
+	else
+		snprintf(l->limited_by, sizeof(l->limited_by), "the default for AddressPools");
 }
 
 /* False: OBJ is none that this concern looks after. */
@@ -134,7 +137,22 @@ struct ipv4_spare {
 	char name[64];
 };
 
+WORK_THEN_DEFINE(ipv4_record_asked, struct ipv4_spare)
 WORK_THEN_DEFINE(ipv4_spare_asked, struct ipv4_spare)
+
+/*
+ * The server has been asked for the AllocationRecord of an Allocation that may be added to the status. There is one if
+ * the slice was being given back when a controller died. It goes, for it would say too early an end.
+ */
+static void ipv4_record_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	void *record = NULL;
+	if (r->error == 0 && kube_response_parse(r, &api_kind_allocationrecord, &record, NULL) == 0) {
+		work_delete(w, &api_kind_allocationrecord, api_meta(record));
+		work_again(w, 0);
+	} else if (r->error == -ENOENT)
+		work_get(w, &api_kind_allocation, NULL, spare->name, ipv4_spare_asked_then(spare));
+	api_free(&api_kind_allocationrecord, record);
+}
 
 /* The server has been asked for an Allocation that may be added to the status. */
 static void ipv4_spare_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
@@ -162,8 +180,10 @@ static void ipv4_take(struct work *w, const struct ipv4_look *l, struct instance
 	char msg[512];
 	if (l->spare) {
 		struct ipv4_spare spare;
+		char record[ALLOCATIONRECORD_NAME_MAX];
 		snprintf(spare.name, sizeof(spare.name), "%s", l->spare->meta.name);
-		work_get(w, &api_kind_allocation, NULL, spare.name, ipv4_spare_asked_then(&spare));
+		allocationrecord_name(l->spare, record);
+		work_get(w, &api_kind_allocationrecord, NULL, record, ipv4_record_asked_then(&spare));
 		return;
 	}
 	if (addresses_allocate(addresses_of(c), w, USE_SHARED, l->i, l->first, &reason, msg, sizeof(msg)) == 0)

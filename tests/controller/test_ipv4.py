@@ -552,6 +552,42 @@ def test_killed_at_each_write(bare, arrives):
         proxy.close()
 
 
+def test_had_again_after_it_was_recorded(bare):
+    """A controller dies when it has recorded the end of a slice, which the instance then has again."""
+    sock, dies = os.path.join(bare.dir, "proxy.sock"), []
+
+    def rule(method, path, _):
+        if method != "POST" or "/allocationrecords" not in path or dies:
+            return None
+        dies.append(path)
+        bare.kill("controller", signal.SIGKILL)
+        return LOSE
+    bare.pools()
+    bare.create("AddressPool", "s", {**SHARED, "prefix": "198.51.100.2/32", "lastPort": 2047})
+    make(bare, "a")
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+        eventually("it is placed", 10, lambda: placed(bare, "a"))
+        wants(bare, "a", 2)
+        eventually("it has two", 10, lambda: len(slices(bare, "a")) == 2)
+        had = slices(bare, "a")
+        wants(bare, "a", 1)
+        eventually("the end is recorded", 10, lambda: bare.list("allocationrecords"))
+        bare.stop("controller")
+        wants(bare, "a", 2)
+        bare.start_controller("controller", "--no-leader-election")
+        eventually("it has it again", 10, lambda: slices(bare, "a") == had)
+    finally:
+        proxy.close()
+    assert not bare.list("allocationrecords")
+    time.sleep(1.1)
+    end = at()
+    go(bare, "a")
+    records = {r["spec"]["value"]: r["spec"]["until"] for r in bare.list("allocationrecords")}
+    assert all(records[v] >= end for v in had)
+
+
 def test_two_controllers_act(bare):
     """Two controllers that both act give nothing twice, and what is over is released."""
     bare.pools("2001:db8:1::/48")
