@@ -54,7 +54,11 @@ struct owners {
 	uint8_t blocks[BLOCKS];             /* enum block */
 	uint32_t fresh;                     /* the first host that was never used */
 	uint16_t free, resting;             /* lists of hosts */
-	int grace_fd, grace_inner_fd;       /* an array of maps, and the map that is put into it */
+	/* What a full table need not try again: */
+	bool idle;                    /* an address may have no owners */
+	bool rests;                   /* a block rests */
+	size_t refused;               /* so many blocks in a row are not free */
+	int grace_fd, grace_inner_fd; /* an array of maps, and the map that is put into it */
 	struct address_tree addresses;
 	struct prefix_tree prefixes;
 	struct host_tree listed;
@@ -109,19 +113,22 @@ static int owners_settle(struct owners *o, struct error *err) {
 	for (size_t i = 0; i < BLOCKS; i++)
 		if (o->blocks[i] == BLOCK_RESTS)
 			o->blocks[i] = BLOCK_FREE;
+	o->rests = false;
+	o->refused = SIZE_MAX;
 	return 0;
 }
 
 /* -- hosts -- */
 
-static void host_unref(struct owners *o, uint16_t n) {
+/* LIST is that of the host if it has no groups any more. */
+static void host_unref(struct owners *o, uint16_t n, uint16_t *list) {
 	struct host *h = &o->hosts[n];
 	if (--h->groups)
 		return;
 	if (h->listed)
 		RB_REMOVE(host_tree, &o->listed, h);
-	h->next = o->resting;
-	o->resting = n;
+	h->next = *list;
+	*list = n;
 	o->stats.hosts--;
 }
 
@@ -191,7 +198,8 @@ static void group_write(struct owners *o, struct shared_address *a, uint32_t gro
 	if (owner.host)
 		o->hosts[owner.host].groups++, a->owned++, o->stats.groups++;
 	if (old.host)
-		host_unref(o, old.host), a->owned--, o->stats.groups--;
+		host_unref(o, old.host, &o->resting), a->owned--, o->stats.groups--;
+	o->idle |= !a->owned;
 }
 
 static void blocks_set(struct owners *o, const struct balancer_address *at, enum block state) {
@@ -201,18 +209,20 @@ static void blocks_set(struct owners *o, const struct balancer_address *at, enum
 		o->stats.group_room += n;
 	else
 		o->stats.group_room -= n;
+	o->rests |= state == BLOCK_RESTS;
 }
 
 /* Finds blocks for AT->shift and fills AT->block; -ENOSPC. */
-static int blocks_find(const struct owners *o, struct balancer_address *at) {
+static int blocks_find(struct owners *o, struct balancer_address *at) {
 	size_t want = group_count(at) / BALANCER_BLOCK, run = 0;
-	for (size_t i = 0; i < BLOCKS; i++) {
+	for (size_t i = 0; want < o->refused && i < BLOCKS; i++) {
 		run = o->blocks[i] == BLOCK_FREE ? run + 1 : 0;
 		if (run == want) {
 			at->block = (uint16_t)(i + 1 - want);
 			return 0;
 		}
 	}
+	o->refused = MIN(o->refused, want);
 	return -ENOSPC;
 }
 
@@ -266,13 +276,16 @@ static void addresses_collect(struct owners *o, bool all) {
 	RB_FOREACH_SAFE (a, address_tree, &o->addresses, next)
 		if (!a->owned && (all || !address_is_shared(o, &a->addr)))
 			address_remove(o, a);
+	o->idle &= !all;
 }
 
 /* Blocks without owners for AT->shift; fills AT->block. */
 static int blocks_reserve(struct owners *o, struct balancer_address *at, struct error *err) {
 	int r = blocks_find(o, at);
-	if (r < 0) {
+	/* A full table is asked again and again: that takes no time until something was given up. */
+	if (r < 0 && o->idle)
 		addresses_collect(o, true);
+	if (r < 0 && o->rests) {
 		r = owners_settle(o, err);
 		if (r < 0)
 			return r;
@@ -291,7 +304,7 @@ static int address_add(struct owners *o, const struct addr *addr, uint32_t shift
                        struct error *err) {
 	struct balancer_address new = {.address = addr->v4.s_addr, .shift = (uint8_t)shift, .state = BALANCER_SHARED};
 	struct balancer_address *at = address_place(o, addr);
-	if (!at || o->stats.addresses == BALANCER_ADDRESSES) {
+	if (o->idle && (!at || o->stats.addresses == BALANCER_ADDRESSES)) {
 		addresses_collect(o, true);
 		at = address_place(o, addr);
 	}
@@ -313,15 +326,12 @@ static int address_add(struct owners *o, const struct addr *addr, uint32_t shift
 	return 0;
 }
 
-/* Divides the address into smaller groups, in new blocks, each with the owner that it has. */
+/* Divides the address, which has owners, into smaller groups, in new blocks, each with the owner that it has. */
 static int address_divide(struct owners *o, struct shared_address *a, uint32_t shift, struct error *err) {
 	struct balancer_address old = *a->at, new = old;
 	uint32_t finer = old.shift - shift;
 	new.shift = (uint8_t)shift;
-	/* A collection must not take this address. */
-	a->owned++;
 	int r = blocks_reserve(o, &new, err);
-	a->owned--;
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < group_count(&new); i++) {
@@ -383,13 +393,18 @@ int owners_set(struct owners *o, const struct slice *s, const struct balancer_en
 	r = host_ref(o, &e->vtep, &owner.host, err);
 	if (r >= 0) {
 		struct shared_address *a = address_find(o, &s->addr);
+		if (a && !a->owned && a->at->shift > shift) {
+			address_remove(o, a);
+			a = NULL;
+		}
 		if (!a)
 			r = address_add(o, &s->addr, shift, &a, err);
 		else if (a->at->shift > shift)
 			r = address_divide(o, a, shift, err);
 		if (r >= 0)
 			slice_write(o, a, s, owner);
-		host_unref(o, owner.host);
+		/* If it has no groups now, no program has found it. */
+		host_unref(o, owner.host, &o->free);
 	}
 	return r < 0 ? error_prefix(err, "slice %s", slice_str(s, text)) : 0;
 }
@@ -528,6 +543,7 @@ static int read_address(struct owners *o, struct balancer_address *at) {
 		a->owned++;
 		o->stats.groups++;
 	}
+	o->idle |= !a->owned;
 	return 0;
 }
 
@@ -587,6 +603,7 @@ int owners_new(struct owners **ret, const struct owners_maps *maps, bool adopted
 	o->maps = *maps;
 	o->grace_fd = o->grace_inner_fd = -1;
 	o->fresh = 1;
+	o->refused = SIZE_MAX;
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
 	o->grace_inner_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "grace_inner", 4, 4, 1, NULL);
 	if (o->grace_inner_fd < 0)

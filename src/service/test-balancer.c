@@ -686,6 +686,40 @@ static void test_full_hosts(void **state) {
 	assert_int_equal(stats().hosts + stats().groups, 0);
 }
 
+/* A full table refuses thousands of slices in no time, and finds what becomes free. */
+static void test_full_again(void **state) {
+	enum { ADDRESSES = BALANCER_OWNERS / 1024, MORE = 4096 };
+	struct balancer_endpoint e = endpoint(1);
+	struct prefix p;
+	OK(prefix_parse("10.0.0.0/8", &p, &error));
+	OK(balancer_set_prefix(table, &p, &error));
+	for (uint32_t i = 0; i < ADDRESSES; i++) {
+		struct slice s = nth_slice(i, 1024, 64);
+		OK(balancer_set(table, &s, &e, &error));
+	}
+	for (uint32_t round = 0; round < 3; round++) {
+		const uint64_t begin = now_monotonic_ns();
+		for (uint32_t i = 0; i < MORE; i++) {
+			struct slice s = nth_slice(ADDRESSES + i, 1024, 64);
+			e = endpoint(100 + i);
+			assert_int_equal(balancer_set(table, &s, &e, &error), -ENOSPC);
+		}
+		const uint64_t took = now_monotonic_ns() - begin;
+		if (took > 5 * NSEC_PER_SEC)
+			fail_msg("%u slices are refused in %llu ms", MORE, (unsigned long long)(took / NSEC_PER_MSEC));
+		assert_int_equal(stats().addresses, ADDRESSES);
+		/* An address becomes free, and is taken for another one. */
+		struct slice gone = nth_slice(round, 1024, 64), other_slice = nth_slice(ADDRESSES, 1024, 64);
+		OK(balancer_clear(table, &gone, &error));
+		other_slice.addr.v4.s_addr = htonl(0x0a800000 + round);
+		e = endpoint(1);
+		OK(balancer_set(table, &other_slice, &e, &error));
+	}
+	balancer_begin(table);
+	OK(balancer_end(table, &error));
+	assert_int_equal(stats().hosts + stats().groups + stats().addresses + stats().group_room, 0);
+}
+
 /* As many addresses as there may be are found, however they are chosen. */
 static void test_addresses(void **state) {
 	static const uint32_t strides[] = {1, 8, 256, 65536, 0x9e3779b1};
@@ -814,9 +848,9 @@ int main(void) {
 		cmocka_unit_test(test_set),           cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_sweep),         cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_full_prefixes), cmocka_unit_test(test_full_addresses),
-		cmocka_unit_test(test_full_hosts),    cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_model),         cmocka_unit_test(test_concurrent),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_full_hosts),    cmocka_unit_test(test_full_again),
+		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_model),
+		cmocka_unit_test(test_concurrent),    cmocka_unit_test(test_names),
 	};
 	if (geteuid() != 0)
 		return 77; /* meson: skipped */
