@@ -317,6 +317,8 @@ static int address_add(struct owners *o, const struct addr *addr, uint32_t shift
 	int r = blocks_reserve(o, &new, err);
 	if (r < 0)
 		return r;
+	/* Addresses that made room for it may have ended the search before AT. */
+	at = address_place(o, addr);
 	*a = (struct shared_address){.addr = *addr, .at = at};
 	PUBLISH(at, new);
 	blocks_set(o, &new, BLOCK_USED);

@@ -720,6 +720,38 @@ static void test_full_again(void **state) {
 	assert_int_equal(stats().hosts + stats().groups + stats().addresses + stats().group_room, 0);
 }
 
+/* The first address from FROM on whose search begins where that of ADDRESS does. */
+static uint32_t rival_of(uint32_t address, uint32_t from) {
+	const uint32_t base = 0x0a000000;
+	while (balancer_bucket_of(base + from) != balancer_bucket_of(base + address) ||
+	       balancer_way_of(base + from) != balancer_way_of(base + address))
+		from++;
+	return from;
+}
+
+/* An address is found although the one behind which it has its place makes room for it in a full table. */
+static void test_full_place(void **state) {
+	enum { ADDRESSES = BALANCER_OWNERS / 1024 };
+	struct balancer_endpoint e = endpoint(1);
+	struct prefix p;
+	OK(prefix_parse("10.0.0.0/8", &p, &error));
+	OK(balancer_set_prefix(table, &p, &error));
+	for (uint32_t i = 0; i < ADDRESSES; i++) {
+		struct slice s = nth_slice(i, 1024, 64);
+		OK(balancer_set(table, &s, &e, &error));
+	}
+	for (uint32_t i = 0; i < 16; i++) {
+		char text[ADDR_STR_MAX];
+		struct slice gone = nth_slice(i, 1024, 64), rival = nth_slice(rival_of(i, ADDRESSES), 1024, 64);
+		OK(balancer_clear(table, &gone, &error));
+		OK(balancer_set(table, &rival, &e, &error));
+		assert_int_equal(owner(addr_str(&rival.addr, text), 1024), 1);
+	}
+	balancer_begin(table);
+	OK(balancer_end(table, &error));
+	assert_int_equal(stats().addresses, 0);
+}
+
 /* As many addresses as there may be are found, however they are chosen. */
 static void test_addresses(void **state) {
 	static const uint32_t strides[] = {1, 8, 256, 65536, 0x9e3779b1};
@@ -849,8 +881,9 @@ int main(void) {
 		cmocka_unit_test(test_sweep),         cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_full_prefixes), cmocka_unit_test(test_full_addresses),
 		cmocka_unit_test(test_full_hosts),    cmocka_unit_test(test_full_again),
-		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_model),
-		cmocka_unit_test(test_concurrent),    cmocka_unit_test(test_names),
+		cmocka_unit_test(test_full_place),    cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_model),         cmocka_unit_test(test_concurrent),
+		cmocka_unit_test(test_names),
 	};
 	if (geteuid() != 0)
 		return 77; /* meson: skipped */
