@@ -89,6 +89,7 @@ static void address_mark(struct assignments *o, struct address *a, enum mark mar
 	if (mark != MARK_NONE)
 		TAILQ_INSERT_TAIL(lists[mark], a, marked);
 	o->stats.failed += (size_t)(mark == MARK_FAILED) - (size_t)(a->mark == MARK_FAILED);
+	o->stats.waiting += (size_t)(mark == MARK_DIRTY) - (size_t)(a->mark == MARK_DIRTY);
 	a->mark = mark;
 }
 
@@ -349,10 +350,10 @@ static int address_apply(struct assignments *o, struct address *a, struct error 
 
 /* ---- all ---- */
 
-int assignments_apply(struct assignments *o, struct error *err) {
+int assignments_apply(struct assignments *o, size_t max, struct error *err) {
 	struct address *a;
 	int first = 0;
-	while ((a = TAILQ_FIRST(&o->dirty))) {
+	for (; max && (a = TAILQ_FIRST(&o->dirty)); max--) {
 		struct error one = {0};
 		int r = address_apply(o, a, first < 0 ? &one : err);
 		address_mark(o, a, r < 0 ? MARK_FAILED : MARK_NONE);

@@ -41,10 +41,10 @@ int assignments_put(struct assignments *o, const char *name, const char *created
 void assignments_remove(struct assignments *o, const char *name);
 
 /*
- * Applies all changes since the last call. An address whose change fails is left for assignments_retry(); the others
- * are done. Returns the first failure.
+ * Applies the changes of at most MAX addresses; the next call goes on (assignments_stats.waiting). An address whose
+ * change fails is left for assignments_retry(); the others are done. Returns the first failure.
  */
-int assignments_apply(struct assignments *o, struct error *err) _must_use_;
+int assignments_apply(struct assignments *o, size_t max, struct error *err) _must_use_;
 /* What failed is tried again by the next assignments_apply(). */
 void assignments_retry(struct assignments *o);
 /* The table is not known any more: the next assignments_apply() sets everything, and clears nothing. */
@@ -55,6 +55,7 @@ struct assignments_stats {
 	size_t addresses; /* that slices are of */
 	size_t slices;    /* in the table */
 	size_t conflicts; /* slices that aren't there because another Endpoint has their ports */
+	size_t waiting;   /* addresses for the next assignments_apply() */
 	size_t failed;    /* addresses whose last change failed */
 	uint64_t changes; /* successful calls of set and clear so far */
 };

@@ -18,6 +18,7 @@ struct lb {
 	struct announcer *announcer;
 	sd_event_source *sync_src, *tick_src;
 	bool endpoints_known; /* all Endpoints were seen at least once */
+	bool filling;         /* all that is known is being set, since balancer_begin() */
 	bool complete;        /* the table has everything but what ASSIGNMENTS counts as failed */
 	bool attached;        /* the program runs on all NICs */
 	bool ready;

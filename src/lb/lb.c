@@ -18,7 +18,8 @@
 /* The same while the host isn't in service yet. */
 #define START_US (200 * USEC_PER_MSEC)
 
-#define ROUTES_MAX 64 /* of an Endpoint */
+#define ROUTES_MAX 64  /* of an Endpoint */
+#define TURN_MAX   256 /* addresses that are changed before the loop gets to its other work */
 
 static void lb_say(struct lb *l, const struct error *err) {
 	if (err ? streq(err->msg, l->last_error) : !l->bad)
@@ -104,28 +105,33 @@ static int lb_apply_prefixes(struct lb *l, bool all, struct error *err) {
 	return 0;
 }
 
-/* Brings all that is known into the table, which is new or was adopted. */
-static int lb_fill(struct lb *l, struct error *err) {
-	struct error one;
-	balancer_begin(l->table);
-	assignments_forget(l->assignments);
-	int r = lb_apply_prefixes(l, true, err);
-	/* What fails here is tried again on its own. */
-	if (r >= 0)
-		(void)!assignments_apply(l->assignments, &one);
-	if (r >= 0)
-		r = balancer_end(l->table, err);
-	l->complete = r >= 0;
-	return r;
-}
-
+/*
+ * Brings what is known into the table, some in each turn of the loop. First all of it, since the table is new or was
+ * adopted; then it is complete.
+ */
 static int lb_update_table(struct lb *l, struct error *err) {
+	const bool begin = !l->complete && !l->filling;
 	struct assignments_stats st;
 	struct error one;
-	int r = l->complete ? lb_apply_prefixes(l, false, err) : lb_fill(l, err);
+	if (begin) {
+		balancer_begin(l->table);
+		assignments_forget(l->assignments);
+	}
+	int r = lb_apply_prefixes(l, begin, err);
+	l->filling = r >= 0 && !l->complete;
+	/* What fails here is tried again on its own. */
 	if (r >= 0)
-		(void)!assignments_apply(l->assignments, &one);
+		(void)!assignments_apply(l->assignments, TURN_MAX, &one);
 	assignments_stats(l->assignments, &st);
+	if (r >= 0 && st.waiting) {
+		lb_sync_soon(l);
+		return 0;
+	}
+	if (l->filling) {
+		r = balancer_end(l->table, err);
+		l->complete = r >= 0;
+		l->filling = false;
+	}
 	if (r >= 0 && !st.failed)
 		l->faults = (struct error){0};
 	return r;
@@ -225,6 +231,8 @@ static int lb_on_sync(_unused_ sd_event_source *s, void *userdata) {
 	if (!l->endpoints_known || !kube_cache_synced(l->pools))
 		return 0;
 	int r = lb_update_table(l, &err);
+	if (l->filling)
+		return 0;
 	/* The program on the NICs is replaced only once its table is complete. */
 	if (r >= 0)
 		r = lb_attach(l, &err);

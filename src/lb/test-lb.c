@@ -81,7 +81,7 @@ static int put(struct table *t, const char *name, const char *created, const cha
 
 static void apply(struct table *t) {
 	struct error err = {0};
-	assert_int_equal(assignments_apply(t->assignments, &err), 0);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), 0);
 }
 
 static size_t conflicts(const struct table *t) {
@@ -203,14 +203,14 @@ static void test_failures(void **state) {
 	(void)state;
 	t->room = 1;
 	assert_int_equal(put(t, "a", "2026-01-01T00:00:00Z", "1024-1535 2048-2559"), 0);
-	assert_int_equal(assignments_apply(t->assignments, &err), -ENOSPC);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -ENOSPC);
 	assignments_stats(t->assignments, &s);
 	assert_true(s.slices == 1 && s.failed == 1 && t->of[1024] == 'a' && !t->of[2048]);
 	/* Without a reason nothing is tried again. */
 	apply(t);
 	assert_int_equal(t->calls, 2);
 	assignments_retry(t->assignments);
-	assert_int_equal(assignments_apply(t->assignments, &err), -ENOSPC);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -ENOSPC);
 	assert_int_equal(t->calls, 3);
 	t->room = 2;
 	assignments_retry(t->assignments);
@@ -221,7 +221,7 @@ static void test_failures(void **state) {
 	t->broken = true;
 	assignments_remove(t->assignments, "a");
 	assert_int_equal(put(t, "b", "2026-01-01T00:00:00Z", "1024-2047"), 0);
-	assert_int_equal(assignments_apply(t->assignments, &err), -EIO);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -EIO);
 	assert_true(t->of[1024] == 'a' && !t->of[1600]);
 	t->broken = false;
 	assignments_retry(t->assignments);
@@ -237,12 +237,40 @@ static void test_failures(void **state) {
 	table_free(t);
 }
 
+/* A turn changes no more addresses than it may, and all get their turn: those that fail, too. */
+static void test_turns(void **state) {
+	struct table *t = table_new();
+	struct assignments_stats s;
+	struct error err = {0};
+	(void)state;
+	t->room = 0;
+	for (unsigned i = 0; i < 100; i++) {
+		const struct balancer_endpoint to = {.mac.bytes = {2}};
+		struct slice one = {
+			.addr = {.family = AF_INET, .bytes = {198, 51, 100, (uint8_t)i}}, .first = 512, .last = 1023};
+		char name[16];
+		snprintf(name, sizeof(name), "e%u", i);
+		assert_int_equal(assignments_put(t->assignments, name, "2026-01-01T00:00:00Z", &to, &one, 1, &err), 0);
+	}
+	for (unsigned round = 0; round < 2; round++) {
+		t->calls = 0;
+		for (size_t done = 30; done <= 120; done += 30) {
+			assert_int_equal(assignments_apply(t->assignments, 30, &err), -ENOSPC);
+			assignments_stats(t->assignments, &s);
+			assert_true(t->calls == MIN(done, 100U) && s.failed == t->calls && s.waiting == 100 - t->calls);
+		}
+		assert_int_equal(assignments_apply(t->assignments, 30, &err), 0);
+		assignments_retry(t->assignments);
+		assignments_stats(t->assignments, &s);
+		assert_true(s.waiting == 100 && s.failed == 0);
+	}
+	table_free(t);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_conflicts),
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_changes),  cmocka_unit_test(test_conflicts), cmocka_unit_test(test_order),
+		cmocka_unit_test(test_failures), cmocka_unit_test(test_turns),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
