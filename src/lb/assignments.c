@@ -321,8 +321,13 @@ static int address_set(struct assignments *o, struct address *a, const struct cl
 		o->stats.slices += r >= 0 && !there;
 		if (r >= 0)
 			next[have++] = e;
-		else if (there)
+		else if (there && o->c.clear(&s, &one, o->c.userdata) < 0)
 			next[have++] = a->entries[k];
+		else if (there) {
+			/* Nobody has its ports rather than one who has lost them. */
+			o->stats.changes++;
+			o->stats.slices--;
+		}
 		first = first < 0 ? first : MIN(r, 0);
 	}
 	free(a->entries);

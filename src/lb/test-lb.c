@@ -18,14 +18,15 @@ struct table {
 	uint8_t of[65536];
 	size_t room; /* slices that fit */
 	size_t slices, calls, conflicts;
-	bool broken; /* nothing can be cleared */
+	bool broken;     /* nothing can be cleared */
+	uint8_t refuses; /* the last byte of a MAC that can't get anything */
 };
 
 static int table_set(const struct slice *s, const struct balancer_endpoint *to, struct error *err, void *userdata) {
 	struct table *t = userdata;
 	const bool new = !t->of[s->first];
 	t->calls++;
-	if (new && t->slices >= t->room)
+	if ((new && t->slices >= t->room) || (t->refuses && t->refuses == to->mac.bytes[5]))
 		return error_set(err, ENOSPC, "full");
 	t->slices += new;
 	memset(t->of + s->first, to->mac.bytes[5], slice_size(s));
@@ -237,6 +238,40 @@ static void test_failures(void **state) {
 	table_free(t);
 }
 
+/* Who has lost a slice doesn't keep it because the new owner can't be set. */
+static void test_refused_owner(void **state) {
+	struct table *t = table_new();
+	struct assignments_stats s;
+	struct error err = {0};
+	(void)state;
+	t->refuses = 'b';
+	assert_int_equal(put(t, "a", "2026-01-01T00:00:00Z", "1024-1535"), 0);
+	apply(t);
+	assignments_remove(t->assignments, "a");
+	assert_int_equal(put(t, "b", "2026-01-01T00:00:00Z", "1024-1535"), 0);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -ENOSPC);
+	assert_string_equal(err.msg, "full");
+	assignments_stats(t->assignments, &s);
+	assert_true(!t->of[1024] && t->slices == 0 && s.slices == 0 && s.failed == 1);
+	t->refuses = 0;
+	assignments_retry(t->assignments);
+	apply(t);
+	assignments_stats(t->assignments, &s);
+	assert_true(t->of[1535] == 'b' && s.slices == 1 && s.failed == 0 && s.changes == 3);
+	/* As long as it can't be cleared it is known to be there. */
+	t->refuses = 'c';
+	t->broken = true;
+	assignments_remove(t->assignments, "b");
+	assert_int_equal(put(t, "c", "2026-01-01T00:00:00Z", "1024-1535"), 0);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -ENOSPC);
+	assert_int_equal(t->of[1024], 'b');
+	t->broken = false;
+	assignments_retry(t->assignments);
+	assert_int_equal(assignments_apply(t->assignments, SIZE_MAX, &err), -ENOSPC);
+	assert_int_equal(t->of[1024], 0);
+	table_free(t);
+}
+
 /* A turn changes no more addresses than it may, and all get their turn: those that fail, too. */
 static void test_turns(void **state) {
 	struct table *t = table_new();
@@ -269,8 +304,8 @@ static void test_turns(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_changes),  cmocka_unit_test(test_conflicts), cmocka_unit_test(test_order),
-		cmocka_unit_test(test_failures), cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_changes),  cmocka_unit_test(test_conflicts),     cmocka_unit_test(test_order),
+		cmocka_unit_test(test_failures), cmocka_unit_test(test_refused_owner), cmocka_unit_test(test_turns),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
