@@ -5,6 +5,8 @@
  * of service/deliver.h sends them to the instance's device, and its table is made equal to the endpoints of this host
  * whose devices are there.
  *
+ * While an Endpoint is not understood (kube/cache.h) nothing is removed from the table, since it may be its own.
+ *
  * A host on which the program can't be loaded reports that, and works without shared addresses.
  */
 
@@ -39,7 +41,8 @@ void fabric_delivery_look(struct fabric *f) {
 	if (r >= 0) {
 		deliver_begin(f->deliver);
 		overlay_foreach_local(f->overlay, fabric_delivery_put, &filling);
-		r = deliver_end(f->deliver, &err);
+		if (fabric_endpoints_not_understood(f) == 0)
+			r = deliver_end(f->deliver, &err);
 	}
 	if (r >= 0)
 		r = deliver_attach(f->deliver, &err);

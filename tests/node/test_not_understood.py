@@ -2,7 +2,9 @@
 """Objects that another version wrote and that this agent can't read. After its restart an Instance seems to be missing,
 but its machine, its network, its Endpoint and its disk stay as they were."""
 
+import json
 import os
+import re
 import signal
 import time
 
@@ -79,6 +81,15 @@ def routes_of(cloud, guest):
     return sorted(line for line in run("ip", "-6", "-n", cloud.public, "route").splitlines() if str(guest.net) in line)
 
 
+def deliveries(cloud):
+    """The MACs to which frames out of the overlay are delivered on this host."""
+    program = re.search(r"nacre_deliver.* id (\d+)", run("tc", "-n", cloud.public, "filter", "show", "dev", "overlay", "ingress"))
+    maps = json.loads(run("bpftool", "-j", "prog", "show", "id", program.group(1)))["map_ids"]
+    (table,) = [m for m in maps if json.loads(run("bpftool", "-j", "map", "show", "id", str(m)))["name"] == "devices"]
+    entries = json.loads(run("bpftool", "-j", "map", "dump", "id", str(table)))
+    return sorted(":".join(byte[2:] for byte in e["key"][:6]) for e in entries)
+
+
 def is_removed(cloud, guest):
     return not os.path.exists(guest.dir) and netns.is_gone(guest.netns) and not endpoint_of(cloud, guest)
 
@@ -127,11 +138,15 @@ def test_endpoint(cloud, rewriter):
     cloud.create("end", "lab")
     web = cloud.wait("end", "Running", 90)
     endpoint, routes = endpoint_of(cloud, web), until("it has routes", lambda: routes_of(cloud, web))
+    mac = cloud.instance("end")["status"]["mac"]
+    until("frames are delivered to it", lambda: mac in deliveries(cloud))
     cloud.kill("node")
     start_node(cloud, rewriter, {b'{"prefix":"2001': b'{"prefix":"z001'})
     until("an operator can learn of it", lambda: not_understood(cloud) == 1)
     assert f'what="Endpoint i-{web.uid}" error="not understood, left as it was: spec.routes[0].prefix: ' in log_of(cloud)
     assert routes_of(cloud, web) == routes
+    time.sleep(4)  # a look or two of the agent at its host
+    assert mac in deliveries(cloud)
     (pid,) = machines(web)[0]
     os.kill(pid, signal.SIGKILL)
     until("the agent goes on to report", lambda: cloud.instance("end")["status"].get("restarts"))
@@ -141,6 +156,7 @@ def test_endpoint(cloud, rewriter):
     cloud.delete("end")
     assert is_removed(cloud, web)
     until("its routes are gone", lambda: not routes_of(cloud, web))
+    until("nothing is delivered to it", lambda: mac not in deliveries(cloud))
     until("an operator can learn of it", lambda: not_understood(cloud) == 0)
 
 
