@@ -32,17 +32,13 @@ static bool nacre_lb_is_ready(void *userdata) {
 	return lb_ready(p->lb) && fabric_ready(p->fabric);
 }
 
-static void nacre_lb_on_fabric_state(const char *what, const struct error *err, _unused_ void *userdata) {
+static void nacre_lb_on_state(const char *what, const struct error *err, _unused_ void *userdata) {
 	if (err) {
 		metric_add(&errors_metric, 1);
-		log_warn("not well", "part=%s cause=\"%s\"", what, err->msg);
+		log_warn("not well", "part=\"%s\" cause=\"%s\"", what, err->msg);
 	} else {
-		log_info("well again", "part=%s", what);
+		log_info("well again", "part=\"%s\"", what);
 	}
-}
-
-static void on_lb_state(const struct error *err, void *userdata) {
-	nacre_lb_on_fabric_state("balancer", err, userdata);
 }
 
 static void nacre_lb_on_endpoint(const struct kube_change *ch, void *userdata) {
@@ -67,7 +63,7 @@ static int nacre_lb_start(struct program *p, struct fabric_config *fc, const str
 	fc->role = "balancer";
 	fc->endpoint = nacre_lb_on_endpoint;
 	fc->condition = nacre_lb_condition;
-	fc->state = nacre_lb_on_fabric_state;
+	fc->state = nacre_lb_on_state;
 	fc->userdata = p;
 	/* Its callbacks come from the loop, which runs only once there is the balancer. */
 	r = fabric_new(&p->fabric, fc, err);
@@ -76,7 +72,7 @@ static int nacre_lb_start(struct program *p, struct fabric_config *fc, const str
 	lc->loop = p->loop;
 	lc->client = p->client;
 	lc->fabric = p->fabric;
-	lc->state = on_lb_state;
+	lc->state = nacre_lb_on_state;
 	lc->userdata = p;
 	r = lb_new(&p->lb, lc, err);
 	if (r >= 0)

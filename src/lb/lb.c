@@ -18,8 +18,8 @@
 /* The same while the host isn't in service yet. */
 #define START_US (200 * USEC_PER_MSEC)
 
-#define ROUTES_MAX 64  /* of an Endpoint */
-#define TURN_MAX   256 /* addresses that are changed before the loop gets to its other work */
+/* Addresses that are changed before the loop gets to its other work. */
+#define TURN_MAX 256
 
 static void lb_say(struct lb *l, const struct error *err) {
 	if (err ? streq(err->msg, l->last_error) : !l->bad)
@@ -27,7 +27,7 @@ static void lb_say(struct lb *l, const struct error *err) {
 	l->bad = err != NULL;
 	snprintf(l->last_error, sizeof(l->last_error), "%s", err ? err->msg : "");
 	if (l->c.state)
-		l->c.state(err, l->c.userdata);
+		l->c.state("balancer", err, l->c.userdata);
 }
 
 static void lb_sync_soon(struct lb *l) {
@@ -67,17 +67,22 @@ static int prefix_order(const void *a, const void *b) {
 	return prefix_cmp(a, b);
 }
 
-/* The prefixes of pools with use shared, in order, at most BALANCER_PREFIXES. Returns how many. */
+/* The prefixes of shared pools and those that are kept, in order, at most BALANCER_PREFIXES. Returns how many. */
 static size_t lb_shared_prefixes(const struct lb *l, struct prefix *out) {
 	const struct addresspool *pool;
-	size_t n = 0;
+	size_t n = 0, different = 0;
 	KUBE_CACHE_FOREACH(pool, l->pools) {
 		if (n < BALANCER_PREFIXES && streq(pool->spec->use, "shared") && pool->spec->prefix &&
 		    prefix_parse(pool->spec->prefix, &out[n], NULL) == 0)
 			n++;
 	}
+	for (size_t i = 0; i < l->n_kept && n < BALANCER_PREFIXES; i++)
+		out[n++] = l->kept[i];
 	qsort(out, n, sizeof(*out), prefix_order);
-	return n;
+	for (size_t i = 0; i < n; i++)
+		if (!different || prefix_cmp(&out[different - 1], &out[i]) != 0)
+			out[different++] = out[i];
+	return different;
 }
 
 static bool lb_has_prefix(const struct prefix *list, size_t n, const struct prefix *p) {
@@ -105,9 +110,14 @@ static int lb_apply_prefixes(struct lb *l, bool all, struct error *err) {
 	return 0;
 }
 
+static bool lb_all_understood(const struct lb *l) {
+	return fabric_endpoints_not_understood(l->c.fabric) == 0 && kube_cache_count_bad(l->pools) == 0;
+}
+
 /*
  * Brings what is known into the table, some in each turn of the loop. First all of it, since the table is new or was
- * adopted; then it is complete.
+ * adopted; then it is complete. What nobody asks for is removed once nothing of it can belong to an object that is not
+ * understood.
  */
 static int lb_update_table(struct lb *l, struct error *err) {
 	const bool begin = !l->complete && !l->filling;
@@ -127,10 +137,11 @@ static int lb_update_table(struct lb *l, struct error *err) {
 		lb_sync_soon(l);
 		return 0;
 	}
-	if (l->filling) {
+	l->complete |= l->filling;
+	l->filling = false;
+	if (r >= 0 && l->complete && !l->swept && lb_all_understood(l)) {
 		r = balancer_end(l->table, err);
-		l->complete = r >= 0;
-		l->filling = false;
+		l->swept = r >= 0;
 	}
 	if (r >= 0 && !st.failed)
 		l->faults = (struct error){0};
@@ -172,11 +183,11 @@ static int lb_attach(struct lb *l, struct error *err) {
 /* Mistakes in the configuration, with which the balancer works as well as it can. */
 static int lb_check_pools(const struct lb *l, struct error *err) {
 	const struct addresspool *pool;
-	if (l->n_prefixes > ROUTES_MAX)
+	if (l->n_prefixes > LB_ROUTES_MAX)
 		return error_set(err, E2BIG,
 		                 "more than %d AddressPools have use shared: only the prefixes of the first ones, by "
 		                 "address, are announced",
-		                 ROUTES_MAX);
+		                 LB_ROUTES_MAX);
 	KUBE_CACHE_FOREACH(pool, l->pools) {
 		struct prefix p;
 		char text[ADDR_STR_MAX];
@@ -192,10 +203,10 @@ static int lb_check_pools(const struct lb *l, struct error *err) {
 }
 
 static int lb_announce(struct lb *l, struct error *err) {
-	char ip[ADDR_STR_MAX], vtep[ADDR_STR_MAX], mac_text[MAC_STR_MAX], text[ROUTES_MAX][PREFIX_STR_MAX];
-	struct endpoint_route routes[ROUTES_MAX] = {0};
+	char ip[ADDR_STR_MAX], vtep[ADDR_STR_MAX], mac_text[MAC_STR_MAX], text[LB_ROUTES_MAX][PREFIX_STR_MAX];
+	struct endpoint_route routes[LB_ROUTES_MAX] = {0};
 	const struct mac mac = vtep_router_mac(&l->c.vtep);
-	const size_t n = MIN(l->n_prefixes, (size_t)ROUTES_MAX);
+	const size_t n = MIN(l->n_prefixes, (size_t)LB_ROUTES_MAX);
 	struct endpoint_spec spec = {.host = (char *)l->c.name,
 	                             .vtep = (char *)addr_str(&l->c.vtep, vtep),
 	                             .ip = (char *)addr_str(&l->c.overlay_ip, ip),
@@ -230,6 +241,8 @@ static int lb_on_sync(_unused_ sd_event_source *s, void *userdata) {
 	struct error err = {0};
 	if (!l->endpoints_known || !kube_cache_synced(l->pools))
 		return 0;
+	if (kube_cache_count_bad(l->pools) == 0)
+		l->n_kept = 0;
 	int r = lb_update_table(l, &err);
 	if (l->filling)
 		return 0;
@@ -270,16 +283,53 @@ static void lb_on_pool(_unused_ const struct kube_change *ch, void *userdata) {
 	lb_sync_soon(userdata);
 }
 
+static void lb_tell_pool(struct lb *l, const char *name, const struct error *err) {
+	_free_ char *what = strf("AddressPool %s", name);
+	if (what && l->c.state)
+		l->c.state(what, err, l->c.userdata);
+}
+
+static void lb_on_bad_pool(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
+                           const struct error *why, void *userdata) {
+	struct error err;
+	error_set(&err, EBADMSG,
+	          "not understood, so the balancer withdraws no prefix and clears nothing that was there at its start: "
+	          "%.300s; correct the object or, if a newer program wrote it, upgrade this agent",
+	          why->msg);
+	lb_tell_pool(userdata, name, &err);
+}
+
+static void lb_on_good_pool(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
+                            void *userdata) {
+	lb_tell_pool(userdata, name, NULL);
+	lb_sync_soon(userdata);
+}
+
+/* E is this host's Endpoint, as the process before has left it. */
+static void lb_keep(struct lb *l, const struct endpoint *e) {
+	for (size_t i = 0; i < e->spec->routes.n && l->n_kept < LB_ROUTES_MAX; i++) {
+		const struct endpoint_route *route = &e->spec->routes.v[i];
+		struct prefix *p = &l->kept[l->n_kept];
+		if (!endpoint_route_is_slice(route) && prefix_parse(route->prefix, p, NULL) == 0 &&
+		    p->addr.family == AF_INET)
+			l->n_kept++;
+	}
+}
+
+static bool lb_is_own(const struct lb *l, const char *endpoint) {
+	return starts_with(endpoint, ENDPOINT_OF_BALANCER) && streq(endpoint + strlen(ENDPOINT_OF_BALANCER), l->c.name);
+}
+
 static int lb_put(struct lb *l, const struct endpoint *e, struct error *err) {
 	const struct endpoint_spec *s = e->spec;
-	struct slice slices[ROUTES_MAX];
+	struct slice slices[LB_ROUTES_MAX];
 	struct balancer_endpoint to;
 	struct prefix p;
 	size_t n = 0;
 	int r = addr_parse(s->vtep, &to.vtep, err);
 	if (r >= 0)
 		r = mac_parse(s->mac, &to.mac, err);
-	for (size_t i = 0; r >= 0 && i < s->routes.n && n < ROUTES_MAX; i++) {
+	for (size_t i = 0; r >= 0 && i < s->routes.n && n < LB_ROUTES_MAX; i++) {
 		const struct endpoint_route *route = &s->routes.v[i];
 		if (!endpoint_route_is_slice(route))
 			continue;
@@ -298,6 +348,8 @@ void lb_endpoint_changed(struct lb *l, const struct kube_change *ch) {
 	switch (ch->type) {
 	case KUBE_ADDED:
 	case KUBE_MODIFIED:
+		if (!l->endpoints_known && lb_is_own(l, ch->name))
+			lb_keep(l, ch->obj);
 		if (lb_put(l, ch->obj, &err) < 0) {
 			/* What it had before is not what it wants now. */
 			assignments_remove(l->assignments, ch->name);
@@ -333,6 +385,7 @@ static int lb_start(struct lb *l, struct error *err) {
 	const struct assignments_config oc = {
 		.set = lb_on_set, .clear = lb_on_clear, .conflict = lb_on_conflict, .userdata = l};
 	const struct balancer_config bc = lb_table_config(&l->c, fabric_underlay(l->c.fabric)->underlay_fd);
+	const struct kube_cache_options po = {.bad = lb_on_bad_pool, .good = lb_on_good_pool, .userdata = l};
 	char endpoint[300];
 	snprintf(endpoint, sizeof(endpoint), ENDPOINT_OF_BALANCER "%s", l->c.name);
 	int r = lb_lock(&l->c, &l->lock, err);
@@ -341,7 +394,7 @@ static int lb_start(struct lb *l, struct error *err) {
 	if (r >= 0)
 		r = assignments_new(&l->assignments, &oc, err);
 	if (r >= 0)
-		r = kube_cache_new(&l->pools, l->c.client, &api_kind_addresspool, NULL, err);
+		r = kube_cache_new(&l->pools, l->c.client, &api_kind_addresspool, &po, err);
 	if (r >= 0)
 		r = announcer_new(&l->announcer, l->c.client, endpoint, lb_on_announce_failed, l, err);
 	if (r < 0)

@@ -10,6 +10,10 @@
  *   the AddressPools with use shared. So edges and hosts send packets for them here, spread over all balancers.
  * - If the table has no room for a slice, the Host has the condition Balancing=False, which says so. The others work.
  *
+ * While an Endpoint or AddressPool is not understood (kube/cache.h), nothing is taken out of the table that a process
+ * before has put into it, unless another Endpoint has it now. While an AddressPool isn't, the prefixes that were
+ * announced at the start stay announced.
+ *
  * Program, table and Endpoint outlive the process, and go on while the API is away: a restart adopts them and loses no
  * packet. lb_detach() takes them away.
  */
@@ -32,8 +36,9 @@ struct lb_config {
 	const char *const *nics; /* of `underlay` */
 	size_t n_nics;
 	enum balancer_mode mode; /* for NICs that have no program yet */
-	/* Called when the state changes: ERR says what is wrong; NULL: all is well again. */
-	void (*state)(const struct error *err, void *userdata);
+	/* Called when the state changes: WHAT is "balancer" or an AddressPool that is not understood; ERR says what is
+	 * wrong; NULL: all is well again. */
+	void (*state)(const char *what, const struct error *err, void *userdata);
 	void *userdata;
 };
 

@@ -16,6 +16,9 @@ static struct metric conflicts = METRIC_GAUGE(
 	"nacre_lb_conflicts", "Slices that are not in the table because another Endpoint has their ports.");
 static struct metric failing =
 	METRIC_GAUGE("nacre_lb_failing_addresses", "Addresses whose last change the table refused.");
+static struct metric not_understood =
+	METRIC_GAUGE("nacre_lb_objects_not_understood",
+                     "AddressPools that this balancer can't read; what may belong to them is not removed.");
 static struct metric changes = METRIC_COUNTER("nacre_lb_changes_total", "Slices that were set or cleared.");
 static struct metric groups = METRIC_GAUGE("nacre_lb_groups", "Groups of ports in the table that have an owner.");
 static struct metric room = METRIC_GAUGE("nacre_lb_groups_room", "Groups of ports for which the table has memory.");
@@ -50,6 +53,7 @@ static void lb_metrics_collect(void *userdata) {
 	metric_set(&prefixes, (int64_t)l->n_prefixes);
 	metric_set(&conflicts, (int64_t)o.conflicts);
 	metric_set(&failing, (int64_t)o.failed);
+	metric_set(&not_understood, (int64_t)kube_cache_count_bad(l->pools));
 	metric_set(&changes, (int64_t)o.changes);
 	metric_set(&limit, BALANCER_OWNERS);
 	metric_set(&ready, l->ready);
@@ -58,8 +62,9 @@ static void lb_metrics_collect(void *userdata) {
 }
 
 void lb_metrics_start(struct lb *l) {
-	struct metric *const all[] = {&ready,   &endpoints, &slices, &addresses, &prefixes, &conflicts, &failing,
-	                              &changes, &groups,    &room,   &limit,     &nics[0],  &nics[1]};
+	struct metric *const all[] = {&ready,     &endpoints, &slices,         &addresses, &prefixes,
+	                              &conflicts, &failing,   &not_understood, &changes,   &groups,
+	                              &room,      &limit,     &nics[0],        &nics[1]};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		metric_register(all[i]);
 	for (size_t i = 0; i < BALANCER_COUNTERS; i++) {
