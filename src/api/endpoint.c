@@ -16,6 +16,12 @@ API_DEFINE(endpoint_route, ENDPOINT_ROUTE)
 API_DEFINE(endpoint_spec, ENDPOINT_SPEC)
 API_DEFINE(endpoint, ENDPOINT)
 
+/* As AddressPools hand slices out: 2^k ports, and the first one is a multiple of that. */
+static bool endpoint_ports_are_slice(int64_t first, int64_t last) {
+	int64_t size = last - first + 1;
+	return size <= 32768 && (size & (size - 1)) == 0 && first % size == 0;
+}
+
 static void endpoint_check(const void *obj, struct api_errors *errs) {
 	const struct endpoint_spec *s = ((const struct endpoint *)obj)->spec;
 	for (size_t i = 0; i < s->routes.n; i++) {
@@ -27,6 +33,10 @@ static void endpoint_check(const void *obj, struct api_errors *errs) {
 			api_errors_add(errs, API_INVALID, path, "must have both firstPort and lastPort, or neither");
 		else if (r->first_port.set && r->first_port.v > r->last_port.v)
 			api_errors_add(errs, API_INVALID, path, "firstPort is greater than lastPort");
+		else if (r->first_port.set && !endpoint_ports_are_slice(r->first_port.v, r->last_port.v))
+			api_errors_add(
+				errs, API_INVALID, path,
+				"must have 2^k ports, at most 32768, and firstPort be a multiple of their number");
 		else if (r->first_port.set &&
 		         (prefix_parse(r->prefix, &p, NULL) < 0 || p.addr.family != AF_INET || p.len != 32))
 			api_errors_add(errs, API_INVALID, path, "ports are only for one IPv4 address, a /32");
@@ -38,6 +48,12 @@ static const struct api_rule rules[] = {
          "has(self.firstPort) ? has(self.lastPort) && self.firstPort <= self.lastPort && "
          "self.prefix.endsWith('/32') && !self.prefix.contains(':') : !has(self.lastPort)",
          "firstPort and lastPort go together, and are only for one IPv4 address, a /32"},
+	{"spec.routes[]",
+         "!has(self.firstPort) || !has(self.lastPort) || "
+         "(self.lastPort - self.firstPort + 1) in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, "
+         "16384, "
+         "32768] && self.firstPort % (self.lastPort - self.firstPort + 1) == 0",
+         "must have 2^k ports, at most 32768, and firstPort be a multiple of their number"},
 	{0},
 };
 static const char *const short_names[] = {"ep", NULL};

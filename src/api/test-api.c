@@ -243,6 +243,16 @@ static void test_ipv4_pools(void **state) {
 	              "spec.routes[0]: ports are only for one IPv4 address, a /32");
 	expect_errors(&api_kind_endpoint, ROUTE("\"prefix\":\"198.51.100.3/32\",\"firstPort\":1024,\"lastPort\":1023"),
 	              "spec.routes[0]: firstPort is greater than lastPort");
+	static const char *const no_slices[] = {"0,\"lastPort\":65535", "1024,\"lastPort\":1534",
+	                                        "1100,\"lastPort\":1611", "1280,\"lastPort\":1791",
+	                                        "1024,\"lastPort\":33791"};
+	for (size_t i = 0; i < ARRAY_SIZE(no_slices); i++) {
+		char text[512];
+		snprintf(text, sizeof(text), ROUTE("\"prefix\":\"198.51.100.3/32\",\"firstPort\":%s"), no_slices[i]);
+		expect_errors(&api_kind_endpoint, text,
+		              "spec.routes[0]: must have 2^k ports, at most 32768, and firstPort be a multiple of "
+		              "their number");
+	}
 }
 
 static void test_dom(void **state) {

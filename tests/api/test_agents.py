@@ -222,6 +222,19 @@ def test_endpoints(addressed):
     refused(ask("PATCH", mine, {"spec": {"owner": None}}))
 
 
+def test_slices_of_endpoints(server):
+    """Whoever writes it, an Endpoint has only slices as AddressPools hand them out."""
+    def post(first, last):
+        ports = {k: v for k, v in (("firstPort", first), ("lastPort", last)) if v is not None}
+        route = {"prefix": "198.51.100.7/32", **ports}
+        return server.request("POST", f"{G}/endpoints?dryRun=All", endpoint("h1", routes=[route], name="slices"))
+    for first, last in ((1024, 1535), (0, 32767), (32768, 65535), (65535, 65535), (0, 0)):
+        allowed(post(first, last))
+    for first, last in ((0, 65535), (1024, 1534), (1100, 1611), (1280, 1791), (1024, 33791), (1535, 1024), (1024, None), (None, 1535)):
+        a = post(first, last)
+        assert (a.status, a.json["reason"]) == (422, "Invalid"), a.text
+
+
 def test_edge_endpoints(addressed):
     server, a, _ = addressed
     ask, E = as_user(server, EDGE), f"{G}/endpoints"
