@@ -12,6 +12,7 @@
 
 struct run {
 	const char *commands;
+	unsigned hide; /* flags of nft_ctx_output_set_flags() */
 	struct buf *out;
 };
 
@@ -22,7 +23,7 @@ static int run_here(void *arg, struct error *err) {
 	if (!ctx)
 		return error_oom(err);
 	int res = 0;
-	nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_STATELESS);
+	nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_STATELESS | r->hide);
 	if (nft_ctx_buffer_output(ctx) != 0 || nft_ctx_buffer_error(ctx) != 0) {
 		res = error_oom(err);
 	} else if (nft_run_cmd_from_buffer(ctx, r->commands) != 0) {
@@ -41,15 +42,21 @@ int nft_apply(int netns_fd, const char *commands, struct error *err) {
 	return netns_run(netns_fd, run_here, &r, err);
 }
 
-int nft_list(int netns_fd, const char *family, const char *table, struct buf *out, struct error *err) {
+static int list_table(int netns_fd, const char *family, const char *table, unsigned hide, struct buf *out,
+                      struct error *err) {
 	char command[128];
-	struct run r = {.commands = command, .out = out};
+	struct run r = {.commands = command, .hide = hide, .out = out};
 	snprintf(command, sizeof(command), "list table %s %s", family, table);
 	return netns_run(netns_fd, run_here, &r, err);
 }
 
+int nft_list(int netns_fd, const char *family, const char *table, struct buf *out, struct error *err) {
+	return list_table(netns_fd, family, table, 0, out, err);
+}
+
 /*
- * A hash of the wanted text and of the text that the kernel has. Both come from root, so no attacker chooses them.
+ * A hash of the wanted text and of the text that the kernel has, without what packets have put into sets. Both come
+ * from root, so no attacker chooses them.
  * Each table is a run of its own: of several list commands nft 1.0.6 carries out only the last.
  */
 static int fingerprint(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *ret, struct error *err) {
@@ -58,7 +65,9 @@ static int fingerprint(int netns_fd, const struct nft_table *tables, size_t n, u
 
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		_buf_free_ struct buf now = {.max = RULESET_MAX};
-		r = nft_list(netns_fd, tables[i].family, tables[i].name, &now, err);
+		/* A terse listing shows the elements of anonymous sets. */
+		r = list_table(netns_fd, tables[i].family, tables[i].name, tables[i].dynamic ? NFT_CTX_OUTPUT_TERSE : 0,
+		               &now, err);
 		hash = fnv1a(hash, tables[i].body, strlen(tables[i].body) + 1);
 		if (r >= 0)
 			hash = fnv1a(hash, now.data, now.len);
@@ -102,5 +111,5 @@ int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, ui
 
 int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
                bool *ret_changed, struct error *err) {
-	return nft_ensure_tables(netns_fd, &(struct nft_table){family, table, body}, 1, state, ret_changed, err);
+	return nft_ensure_tables(netns_fd, &(struct nft_table){family, table, body, false}, 1, state, ret_changed, err);
 }

@@ -22,6 +22,7 @@ int nft_list(int netns_fd, const char *family, const char *table, struct buf *ou
 struct nft_table {
 	const char *family, *name;
 	const char *body; /* the text between the braces of `table FAMILY NAME { }` */
+	bool dynamic;     /* packets fill its named sets, so the elements of these sets are not compared */
 };
 
 /*

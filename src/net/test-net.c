@@ -344,8 +344,8 @@ static void test_nft(void **state) {
 	_buf_free_ struct buf text = {0};
 	const char *body = "chain in { type filter hook input priority 0; policy accept; ip6 saddr ::1 drop; }";
 	const struct nft_table tables[] = {
-		{"inet", "nacre", body},
-		{"arp", "nacre", "chain in { type filter hook input priority 0; policy drop; }"},
+		{"inet", "nacre", body, false},
+		{"arp", "nacre", "chain in { type filter hook input priority 0; policy drop; }", false},
 	};
 	uint64_t st = 0;
 	bool changed = false;
@@ -371,6 +371,30 @@ static void test_nft(void **state) {
 	OK(nft_apply(fd_a, "delete table arp nacre", &error));
 	OK(nft_ensure_tables(fd_a, tables, 2, &st, &changed, &error));
 	assert_true(changed);
+}
+
+/* What packets add to a set is no change; what somebody adds to any other set is. */
+static void test_nft_dynamic_sets(void **state) {
+	struct nft_table table = {"inet", "full",
+	                          "set seen {\ntype ipv6_addr\nsize 4\nflags dynamic,timeout\ntimeout 10m\n}\n"
+	                          "set own {\ntype ipv6_addr\nelements = { 2001:db8::1 }\n}\n"
+	                          "chain in {\nip6 saddr { ::1, ::2 } drop\n}",
+	                          true};
+	uint64_t st = 0;
+	bool changed;
+	OK(nft_ensure_tables(fd_a, &table, 1, &st, &changed, &error));
+	OK(nft_apply(fd_a, "add element inet full seen { 2001:db8::7 }", &error));
+	OK(nft_ensure_tables(fd_a, &table, 1, &st, &changed, &error));
+	assert_false(changed);
+	OK(nft_apply(fd_a, "flush chain inet full in\nadd rule inet full in ip6 saddr { ::1, ::3 } drop", &error));
+	OK(nft_ensure_tables(fd_a, &table, 1, &st, &changed, &error));
+	assert_true(changed);
+	table.dynamic = false;
+	OK(nft_ensure_tables(fd_a, &table, 1, &st, &changed, &error));
+	OK(nft_apply(fd_a, "delete element inet full own { 2001:db8::1 }", &error));
+	OK(nft_ensure_tables(fd_a, &table, 1, &st, &changed, &error));
+	assert_true(changed);
+	OK(nft_apply(fd_a, "delete table inet full", &error));
 }
 
 /* A route of IPv4 whose gateway is IPv6, and the source of what the host itself sends by it. */
@@ -464,6 +488,7 @@ int main(void) {
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_nft),
+		cmocka_unit_test(test_nft_dynamic_sets),
 		cmocka_unit_test(test_ipv4_by_ipv6),
 		cmocka_unit_test(test_conntrack),
 		cmocka_unit_test(test_subscription),

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 #include "base/vtep.h"
 #include "net/conntrack.h"
@@ -210,38 +211,38 @@ static int cut_strays(const struct instnet_config *c, int fd, struct error *err)
  * After the rules: they have made the kernel track connections, without which it has no such setting. An idle
  * connection keeps its port for two hours and four minutes (RFC 5382, REQ-5), not for five days.
  */
-static int ensure_tracking(const struct instnet_config *c, int fd, bool changed, struct error *err) {
+static int ensure_tracking(const struct instnet_config *c, int fd, bool cut, struct error *err) {
 	static const struct netns_sysctl timeout = {"netfilter/nf_conntrack_tcp_timeout_established", "7440"};
 	int r = netns_sysctl(fd, &timeout, 1, err);
 
-	return r < 0 || !changed ? r : cut_strays(c, fd, err);
+	return r < 0 || !cut ? r : cut_strays(c, fd, err);
 }
 
-static int ensure_rules(const struct instnet_config *c, int fd, uint64_t *nft_state, struct error *err) {
+static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_state *state, struct error *err) {
 	struct instnet_rules rules;
-	uint64_t state = *nft_state;
-	bool changed;
+	struct instnet_state new = *state;
 	int r = instnet_rules(c, &rules, err);
 
 	if (r < 0)
 		return r;
 	const struct nft_table tables[] = {
-		{"inet", "nacre", rules.filter.data},
-		{"ip", "nacre", rules.nat.data},
-		{"arp", "nacre", rules.arp.data},
+		{"inet", "nacre", rules.filter.data, true},
+		{"ip", "nacre", rules.nat.data, false},
+		{"arp", "nacre", rules.arp.data, false},
 	};
-	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &state, &changed, err);
+	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &new.rules, NULL, err);
+	new.ports = fnv1a(FNV1A_BASIS, rules.nat.data, strlen(rules.nat.data));
 	instnet_rules_done(&rules);
 	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED)
-		r = ensure_tracking(c, fd, changed, err);
+		r = ensure_tracking(c, fd, new.ports != state->ports, err);
 	/* Otherwise the next look does it all again. */
 	if (r >= 0)
-		*nft_state = state;
+		*state = new;
 	return r;
 }
 
 static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, int public_fd, int fd,
-                         uint64_t *nft_state, struct error *err) {
+                         struct instnet_state *state, struct error *err) {
 	/* Devices that an earlier version made have their own values. */
 	static const struct netns_sysctl quiet[] = {{"ipv4/conf/" INSTNET_TAP "/send_redirects", "0"},
 	                                            {"ipv4/conf/" INSTNET_UPLINK "/send_redirects", "0"}};
@@ -254,7 +255,7 @@ static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, i
 		r = nl_open(&nl, fd, err);
 	/* The rules are in place before anything can come in. */
 	if (r >= 0)
-		r = ensure_rules(c, fd, nft_state, err);
+		r = ensure_rules(c, fd, state, err);
 	if (r >= 0)
 		r = ensure_veth(c, public_nl, public_fd, nl, fd, &uplink, err);
 	if (r >= 0)
@@ -266,7 +267,7 @@ static int ensure_inside(const struct instnet_config *c, struct nl *public_nl, i
 	return r;
 }
 
-int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int public_fd, uint64_t *nft_state,
+int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int public_fd, struct instnet_state *state,
                    struct error *err) {
 	char name[INSTNET_NAME_MAX];
 	_close_ int fd = -1;
@@ -277,10 +278,10 @@ int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int pub
 	if (r < 0)
 		return r;
 	if (created)
-		*nft_state = 0;
+		*state = (struct instnet_state){0};
 	r = netns_open(name, &fd, err);
 	if (r >= 0)
-		r = ensure_inside(c, public_nl, public_fd, fd, nft_state, err);
+		r = ensure_inside(c, public_nl, public_fd, fd, state, err);
 	return r < 0 ? error_prefix(err, "network `%s`", name) : 0;
 }
 

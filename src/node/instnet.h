@@ -95,14 +95,20 @@ const char *instnet_id_of_netns(const char *prefix, const char *name);
 const char *instnet_netns_begin(const char *prefix, char out[static INSTNET_NAME_MAX]);
 const char *instnet_netns(const char *prefix, const char *id, char out[static INSTNET_NAME_MAX]);
 
+/* What was applied to the namespace; all zero at first. */
+struct instnet_state {
+	uint64_t rules; /* net/nft.h */
+	uint64_t ports; /* a hash of the translation, slices and forwards; all other connections have been cut */
+};
+
 /*
- * Makes the network as C says and repairs what differs; changes nothing if all is right. *NFT_STATE is 0 at first and
- * is then kept by the caller (net/nft.h). After a failure, what was made stays; another call carries on.
+ * Makes the network as C says and repairs what differs; changes nothing if all is right. The caller keeps *STATE. After
+ * a failure, what was made stays; another call carries on.
  *
  * Other slices or forwards are one change of the rules. Connections of slices and forwards that stay go on; those of
  * slices and forwards that are gone are cut before this returns.
  */
-int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int public_fd, uint64_t *nft_state,
+int instnet_ensure(const struct instnet_config *c, struct nl *public_nl, int public_fd, struct instnet_state *state,
                    struct error *err) _must_use_;
 /* Deletes the namespace, and all devices with it. */
 int instnet_remove(const char *prefix, const char *id, struct nl *public_nl, struct error *err);

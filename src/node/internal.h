@@ -52,7 +52,7 @@ struct guest {
 		char reason[32];
 		char *message; /* NULL: there is none */
 	} untold;
-	uint64_t nft_state; /* net/nft.h */
+	struct instnet_state network;
 
 	sd_event_source *wake; /* look at it again */
 	struct job *job;       /* the look at it; NULL: no look is under way */

@@ -87,7 +87,7 @@ static bool look_may_start(const struct guest *i) {
 }
 
 struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret) {
-	ret->nft_state = i->nft_state;
+	ret->network = i->network;
 	ret->specs = i->specs;
 	return (struct guest_look){.host = &i->h->host,
 	                           .uid = i->uid,
@@ -164,7 +164,7 @@ static void look_settle(struct guest *i) {
 }
 
 static void look_ensured(struct guest *i, int r, const struct guest_result *l, const struct error *err) {
-	i->nft_state = l->nft_state;
+	i->network = l->network;
 	bool current = l->connected && l->specs == i->specs;
 	if (l->connected && (!i->state.connected || current != i->state.current)) {
 		i->state.connected = true;

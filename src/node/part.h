@@ -59,7 +59,7 @@ struct guest_result {
 	bool connected;    /* its network is there, as the spec says */
 	uint64_t specs;    /* which spec: how often it had been changed */
 	bool network_lost; /* its container is in another network namespace than the one with its name */
-	uint64_t nft_state;
+	struct instnet_state network;
 	bool end;        /* the look only found out why the machine ended */
 	char grown[208]; /* how its UEFI variables have grown; "": they have not */
 };

@@ -76,7 +76,7 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	int r = nl_open(&public, l->host->public_fd, err);
 
 	if (r >= 0)
-		r = instnet_ensure(&c, public, l->host->public_fd, &l->ret->nft_state, err);
+		r = instnet_ensure(&c, public, l->host->public_fd, &l->ret->network, err);
 	if (r < 0)
 		return r;
 	l->ret->connected = true;

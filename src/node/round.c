@@ -23,7 +23,7 @@ struct round {
 
 struct round_result {
 	uint64_t need_look; /* a bit for each guest: it needs a look of its own */
-	uint64_t nft_state[ROUND_GUESTS];
+	struct instnet_state network[ROUND_GUESTS];
 };
 _Static_assert(sizeof(struct round_result) <= JOB_RESULT_MAX, "a job returns no more");
 
@@ -36,14 +36,14 @@ static int round_in_worker(void *arg, void *result, _unused_ struct error *err) 
 		struct guest_result ret = {0};
 		struct guest_look l = guest_look_of(i, &ret);
 		struct error scratch;
-		found->nft_state[k] = i->nft_state;
+		found->network[k] = i->network;
 		/* If something happened to the guest while the round waited for its turn, it gets a look of its own. */
 		if (i->again || !i->pid)
 			continue;
-		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.nft_state != i->nft_state ||
+		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.network.rules != i->network.rules ||
 		    ret.connected != i->state.connected)
 			found->need_look |= UINT64_C(1) << k;
-		found->nft_state[k] = ret.nft_state;
+		found->network[k] = ret.network;
 	}
 	return 0;
 }
@@ -72,7 +72,7 @@ static void on_round_done(void *userdata, int r, const void *result, _unused_ co
 		i->in_round = false;
 		/* Otherwise the next look would replace a table that was repaired. */
 		if (found)
-			i->nft_state = found->nft_state[k];
+			i->network = found->network[k];
 		/* One of the guests must be removed, so the round was cancelled: the others join the next round. */
 		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
 			round_add(i);

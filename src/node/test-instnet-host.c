@@ -24,7 +24,7 @@ static int spec_read(const char *text, struct instnet_spec *ret, struct error *e
 	return jt_read(&jt_instnet_spec, &r, ret, err);
 }
 
-static int host_apply(const char *prefix, char *line, struct nl *public_nl, int public_fd, uint64_t *nft_state,
+static int host_apply(const char *prefix, char *line, struct nl *public_nl, int public_fd, struct instnet_state *state,
                       struct error *err) {
 	struct instnet_spec spec;
 	char *rest;
@@ -32,14 +32,14 @@ static int host_apply(const char *prefix, char *line, struct nl *public_nl, int 
 		.prefix = prefix, .id = ID, .spec = &spec, .open_slices = strtoul(line, &rest, 10), .mtu = 1500};
 	int r = spec_read(rest, &spec, err);
 
-	return r < 0 ? r : instnet_ensure(&c, public_nl, public_fd, nft_state, err);
+	return r < 0 ? r : instnet_ensure(&c, public_nl, public_fd, state, err);
 }
 
 int main(int argc, char **argv) {
 	_free_ char *public_name = argc == 2 ? strf("%spublic", argv[1]) : NULL, *line = NULL;
 	_nl_free_ struct nl *public_nl = NULL;
 	_close_ int public_fd = -1;
-	uint64_t nft_state = 0;
+	struct instnet_state state = {0};
 	struct error err = {0};
 	size_t room = 0;
 
@@ -48,11 +48,11 @@ int main(int argc, char **argv) {
 		return 1;
 	}
 	while (getline(&line, &room, stdin) > 0) {
-		uint64_t before = nft_state;
-		if (host_apply(argv[1], line, public_nl, public_fd, &nft_state, &err) < 0)
+		const struct instnet_state before = state;
+		if (host_apply(argv[1], line, public_nl, public_fd, &state, &err) < 0)
 			printf("failed: %s\n", err.msg);
 		else
-			puts(nft_state == before ? "same" : "changed");
+			puts(state.rules == before.rules ? "same" : "changed");
 		fflush(stdout);
 	}
 	return 0;

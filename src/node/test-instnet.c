@@ -45,20 +45,20 @@ static void network_is_made_repaired_and_removed(void **state) {
 	const struct instnet_spec spec = network();
 	const struct instnet_config c = {.prefix = prefix, .id = ID, .spec = &spec, .uid = 200001, .mtu = 1500};
 	struct link before, after;
-	uint64_t nft = 0, same;
+	struct instnet_state made = {0}, same;
 
 	if (geteuid() != 0)
 		skip();
-	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	OK(link_get(public_nl, "i-" ID, &before, &error));
-	same = nft;
-	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
+	same = made;
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	OK(link_get(public_nl, "i-" ID, &after, &error));
 	assert_int_equal(before.index, after.index);
-	assert_int_equal(nft, same);
+	assert_memory_equal(&made, &same, sizeof(made));
 	/* A veth that somebody deletes is made again, with everything that depended on it. */
 	OK(link_delete(public_nl, "i-" ID, &error));
-	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	OK(link_get(public_nl, "i-" ID, &after, &error));
 	assert_int_not_equal(before.index, after.index);
 	OK(instnet_remove(prefix, ID, public_nl, &error));
@@ -150,7 +150,7 @@ static void rules_of_the_largest_spec(void **state) {
 	(void)state;
 	struct instnet_spec spec = sharing();
 	const struct instnet_config c = {.prefix = prefix, .id = ID, .spec = &spec, .uid = 200001, .mtu = 1500};
-	uint64_t nft = 0, same;
+	struct instnet_state made = {0}, same;
 
 	if (geteuid() != 0)
 		skip();
@@ -163,10 +163,10 @@ static void rules_of_the_largest_spec(void **state) {
 	for (; spec.n_ingress < INSTNET_INGRESS_MAX; spec.n_ingress++)
 		spec.ingress[spec.n_ingress] =
 			(struct instnet_ingress){.proto = INSTNET_TCP, .port = 100 + (int64_t)spec.n_ingress};
-	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
-	same = nft;
-	OK(instnet_ensure(&c, public_nl, public_fd, &nft, &error));
-	assert_int_equal(nft, same);
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	same = made;
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	assert_memory_equal(&made, &same, sizeof(made));
 	OK(instnet_remove(prefix, ID, public_nl, &error));
 }
 

@@ -23,6 +23,7 @@ from harness import BIN, MORTAL, output as run, patient, until
 from nodelib import inside, open_packet
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP, IPerror, UDPerror, fragment
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
@@ -316,6 +317,21 @@ def test_translation(shared):
         run("ip", "netns", "exec", shared.guest, "ping", "-c2", "-i0.1", "-W5", FAR)
         sent = [p for p in f.outside(ICMP) if ICMP in p]
         assert len(sent) == 2 and all(p[IP].src == SHARED and inside_slice(p[ICMP].id) for p in sent)
+
+
+def test_the_guest_cannot_have_its_rules_replaced(shared):
+    """That would empty the sets that limit how many neighbours it can make, at each look of the agent."""
+    def handles():
+        return run("ip", "netns", "exec", shared.container, "nft", "-a", "-t", "list", "table", "inet", "nacre")
+
+    before = handles()
+    with frames(shared) as f:
+        for n in range(40):
+            f.send(IPv6(src=f"2001:db8:1:1::{n + 5:x}", dst="fe80::1", hlim=255) / ICMPv6ND_NS(tgt="fe80::1")
+                   / ICMPv6NDOptSrcLLAddr(lladdr=MAC))
+            assert shared.apply() == "same"
+    listed = run("ip", "netns", "exec", shared.container, "nft", "-s", "list", "set", "inet", "nacre", "neighbours")
+    assert listed.count("2001:db8:1:1::") == 12 and handles() == before
 
 
 def test_a_socket_keeps_its_port(shared):
