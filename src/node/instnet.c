@@ -208,14 +208,15 @@ static int cut_strays(const struct instnet_config *c, int fd, struct error *err)
 }
 
 /*
- * After the rules: they have made the kernel track connections, without which it has no such setting. An idle
- * connection keeps its port for two hours and four minutes (RFC 5382, REQ-5), not for five days.
+ * After the rules: they have made the kernel track connections, without which it has no such settings. A connection of
+ * TCP begins with a SYN: otherwise each ACK would make one that lasts as long as an established one. An idle connection
+ * keeps its port for two hours and four minutes (RFC 5382, REQ-5), not for five days.
  */
-static int ensure_tracking(const struct instnet_config *c, int fd, bool cut, struct error *err) {
-	static const struct netns_sysctl timeout = {"netfilter/nf_conntrack_tcp_timeout_established", "7440"};
-	int r = netns_sysctl(fd, &timeout, 1, err);
+static int ensure_tracking(const struct instnet_config *c, int fd, struct error *err) {
+	static const struct netns_sysctl settings[] = {{"netfilter/nf_conntrack_tcp_loose", "0"},
+	                                               {"netfilter/nf_conntrack_tcp_timeout_established", "7440"}};
 
-	return r < 0 || !cut ? r : cut_strays(c, fd, err);
+	return netns_sysctl(fd, settings, c->spec->ipv4 == INSTNET_SHARED ? 2 : 1, err);
 }
 
 static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_state *state, struct error *err) {
@@ -233,8 +234,10 @@ static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_s
 	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &new.rules, NULL, err);
 	new.ports = fnv1a(FNV1A_BASIS, rules.nat.data, strlen(rules.nat.data));
 	instnet_rules_done(&rules);
-	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED)
-		r = ensure_tracking(c, fd, new.ports != state->ports, err);
+	if (r >= 0)
+		r = ensure_tracking(c, fd, err);
+	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED && new.ports != state->ports)
+		r = cut_strays(c, fd, err);
 	/* Otherwise the next look does it all again. */
 	if (r >= 0)
 		*state = new;

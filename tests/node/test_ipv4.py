@@ -304,6 +304,15 @@ def test_the_gateway(dedicated):
         assert not [p for p in f.outside() if IP in p]
 
 
+def test_only_a_syn_makes_a_tcp_connection(dedicated):
+    """Each stray ACK would otherwise make an established one, which lasts for five days."""
+    with frames(dedicated) as f:
+        for n, flags in enumerate(("A", "PA", "FA", "R", "S")):
+            f.send(IP(src=OWN, dst=FAR) / TCP(sport=4000 + n, dport=9, flags=flags))
+        assert {p[TCP].sport for p in f.outside(TCP) if TCP in p and p[IP].src == OWN} == {4004}
+    assert not [line for line in dedicated.connections() if "ESTABLISHED" in line and "dport=9 " in line]
+
+
 # ---- shared ----
 
 
