@@ -19,7 +19,7 @@ import time
 
 import leftovers
 import pytest
-from harness import BIN, MORTAL, output as run, patient, until
+from harness import BIN, MORTAL, ROOT, output as run, patient, until
 from nodelib import inside, open_packet
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP, IPerror, UDPerror, fragment
@@ -326,6 +326,41 @@ def test_translation(shared):
         run("ip", "netns", "exec", shared.guest, "ping", "-c2", "-i0.1", "-W5", FAR)
         sent = [p for p in f.outside(ICMP) if ICMP in p]
         assert len(sent) == 2 and all(p[IP].src == SHARED and inside_slice(p[ICMP].id) for p in sent)
+
+
+@contextlib.contextmanager
+def host_setting(name):
+    """With the value that deploy/sysctl.d has for hosts."""
+    with open(f"{ROOT}/deploy/sysctl.d/nacre.conf", encoding="ascii") as f:
+        value, = [line.split("=")[1].strip() for line in f if line.startswith(f"{name} =")]
+    if not os.access(f"/proc/sys/{name.replace('.', '/')}", os.W_OK):
+        pytest.skip("only the initial network namespace may set it")
+    before = run("sysctl", "-n", name).strip()
+    run("sysctl", "-qw", f"{name}={value}")
+    try:
+        yield int(value)
+    finally:
+        run("sysctl", "-qw", f"{name}={before}")
+
+
+def test_connections_are_bounded(shared):
+    """Of each container by itself. Those that are answered stay; others make room for new ones."""
+    def tracked():
+        with inside(shared.container, lambda: open("/proc/thread-self/net/stat/nf_conntrack", encoding="ascii")) as f:
+            return int(f.read().split("\n")[1].split()[0], 16)
+
+    shared.ip(shared.public, "route", "replace", "blackhole", "10.0.0.0/8")
+    with host_setting("net.netfilter.nf_conntrack_max") as most, \
+            server(shared.far, socket.SOCK_STREAM, FAR, 80), \
+            connected(shared.guest, socket.SOCK_STREAM, PRIVATE, (FAR, 80)) as s, \
+            bound(shared.guest, socket.SOCK_DGRAM, PRIVATE, 4444) as flood:
+        assert ask(s)[0] == SHARED
+        for n in range(most + 5000):
+            flood.sendto(b"x", (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 53))
+        assert 0.9 * most <= tracked() <= most + 1
+        ask(s)
+        with connected(shared.guest, socket.SOCK_STREAM, PRIVATE, (FAR, 80)) as other:
+            assert ask(other)[0] == SHARED
 
 
 def test_the_guest_cannot_have_its_rules_replaced(shared):
