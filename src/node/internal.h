@@ -163,5 +163,23 @@ void guest_note_end(struct guest *i, const struct vm_status *end);
 int host_events_start(struct hypervisor *h, struct error *err) _must_use_;
 void host_events_stop(struct hypervisor *h);
 
+/*
+ * slices.c: one worker looks at many guests. It ends after the guest at which the time UNTIL_NS (monotonic) has come,
+ * so that a host where looks are slow gets to all guests in turn.
+ */
+#define SLICES_GUESTS 64
+struct slices_look {
+	struct hypervisor *h;
+	uint64_t now_ns;
+	size_t n;
+	char uid[SLICES_GUESTS][37];
+};
+struct slices_seen {
+	size_t n;    /* it looked at so many of them */
+	uint64_t ok; /* a bit for each guest */
+	struct ports_look look[SLICES_GUESTS];
+};
+void slices_see(const struct slices_look *l, uint64_t until_ns, struct slices_seen *ret);
+
 /* slices.c: looks at the guests' use of ports after DELAY_US microseconds, and then again and again. */
 void slices_watch(struct hypervisor *h, uint64_t delay_us);

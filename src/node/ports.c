@@ -93,15 +93,16 @@ static bool is_draining(const struct ports *p, const struct instnet_spec *spec) 
 	return p->open_slices && p->open_slices < spec->n_slices;
 }
 
-/* True if it matters how many ports the connections use. */
-static bool must_count(const struct instnet_spec *spec, const struct ports *p, const struct ports_look *look,
-                       uint64_t now_ns) {
+bool ports_must_count(const struct instnet_spec *spec, const struct ports *p, const struct ports_look *look,
+                      uint64_t now_ns) {
 	size_t total = ports_total(spec, spec->n_slices);
 	bool can_ask_for_fewer = spec->n_slices > 1 || p->wanted > (int64_t)spec->n_slices;
 
 	if (!look->entries)
 		return false;
-	if (p->wanted && look->refused != p->last.refused)
+	/* A guest can have its connections refused whenever it likes. */
+	if (p->wanted && look->refused != p->listed_refused && is_share(look->entries, total, HALF_PERCENT) &&
+	    now_ns >= p->busy_count_at_ns)
 		return true;
 	return now_ns >= p->count_at_ns && (is_share(look->entries, total, HALF_PERCENT) || is_draining(p, spec) ||
 	                                    (can_ask_for_fewer && is_share(look->entries, total, LOW_PERCENT)));
@@ -119,7 +120,7 @@ int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports
 		return r;
 	struct ports_look look = {.entries = (uint32_t)stats.entries, .refused = stats.refused};
 	look.used = (uint32_t)MIN(stats.entries, ports_total(spec, spec->n_slices));
-	if (must_count(spec, p, &look, now_ns))
+	if (ports_must_count(spec, p, &look, now_ns))
 		r = ports_count(nl, spec, p->open_slices ? p->open_slices : spec->n_slices, &look, err);
 	if (r >= 0)
 		*ret = look;
@@ -166,6 +167,8 @@ uint32_t ports_note(struct ports *p, const struct instnet_spec *spec, const stru
 	/* A smaller number is that of a new namespace. At the first look nothing is known about the time before. */
 	uint32_t refused = p->wanted && look->refused > p->last.refused ? look->refused - p->last.refused : 0;
 
+	if (!p->wanted || look->refused < p->last.refused)
+		p->listed_refused = look->refused;
 	if (!p->wanted)
 		p->wanted = n;
 	if (p->n != spec->n_slices) {
@@ -175,7 +178,8 @@ uint32_t ports_note(struct ports *p, const struct instnet_spec *spec, const stru
 	}
 	p->total = ports_total(spec, spec->n_slices);
 	/* Two packets of one connection that race count as a refusal, too, so it isn't believed when ports are free. */
-	bool starving = refused && look->counted && is_share(look->used, p->total, HALF_PERCENT);
+	bool starving =
+		look->refused != p->listed_refused && look->counted && is_share(look->used, p->total, HALF_PERCENT);
 	bool busy = look->counted && is_share(look->used, p->total, BUSY_PERCENT);
 	ports_note_exhaustion(p, starving, look->used, now_ns);
 	if (is_draining(p, spec) && look->counted &&
@@ -192,10 +196,12 @@ uint32_t ports_note(struct ports *p, const struct instnet_spec *spec, const stru
 		p->low_since_ns = now_ns;
 	else if (now_ns - p->low_since_ns >= PORTS_LOW_S * NSEC_PER_SEC)
 		ports_give_back(p, spec, look);
-	if (look->counted)
-		p->count_at_ns =
-			now_ns +
-			(is_share(look->used, p->total, HALF_PERCENT) ? PORTS_BUSY_S : PORTS_COUNT_S) * NSEC_PER_SEC;
+	if (look->counted) {
+		p->listed_refused = look->refused;
+		p->busy_count_at_ns = now_ns + PORTS_BUSY_S * NSEC_PER_SEC;
+		p->count_at_ns = is_share(look->used, p->total, HALF_PERCENT) ? p->busy_count_at_ns
+		                                                              : now_ns + PORTS_COUNT_S * NSEC_PER_SEC;
+	}
 	p->last = *look;
 	return refused;
 }

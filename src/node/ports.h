@@ -17,7 +17,7 @@
 
 #define PORTS_LOOK_S      5   /* between looks */
 #define PORTS_COUNT_S     60  /* between lists of an instance that has enough ports */
-#define PORTS_BUSY_S      10  /* and of one that uses half of them */
+#define PORTS_BUSY_S      10  /* and of one that uses half of them, or whose connections are refused */
 #define PORTS_LOW_S       600 /* a slice is given back after so long a time of little use */
 #define PORTS_EXHAUSTED_S 60  /* for at least so long after a refusal the instance counts as out of ports */
 
@@ -39,8 +39,13 @@ struct ports {
 
 	size_t n, total; /* slices, and their ports, at the last look */
 	struct ports_look last;
-	uint64_t low_since_ns, exhausted_until_ns, count_at_ns; /* 0: not */
+	uint32_t listed_refused; /* what a look had seen of refusals when the list was last read */
+	uint64_t low_since_ns, exhausted_until_ns, count_at_ns, busy_count_at_ns; /* 0: not */
 };
+
+/* True if the list must be read: it matters how many ports are used, and the last list is old enough. */
+bool ports_must_count(const struct instnet_spec *spec, const struct ports *p, const struct ports_look *look,
+                      uint64_t now_ns);
 
 /*
  * Looks at the namespace of NETNS_FD. P is what is known so far, NOW_NS the monotonic time; neither decides anything

@@ -11,35 +11,26 @@
 #include "net/netns.h"
 #include "node/internal.h"
 
-#define SLICES_GUESTS 64
-#define SLICES_MAX_MS 60000
+#define SLICES_BATCH_S 10
+#define SLICES_MAX_MS  60000
 
-struct slices_look {
-	struct hypervisor *h;
-	uint64_t now_ns;
-	size_t n;
-	char uid[SLICES_GUESTS][37];
-};
-
-struct slices_seen {
-	uint64_t ok; /* a bit for each guest */
-	struct ports_look look[SLICES_GUESTS];
-};
 _Static_assert(sizeof(struct slices_seen) <= JOB_RESULT_MAX, "a job returns no more");
 
-static int slices_in_worker(void *arg, void *result, _unused_ struct error *err) {
-	const struct slices_look *l = arg;
-	struct slices_seen *seen = result;
-
-	for (size_t k = 0; k < l->n; k++) {
+void slices_see(const struct slices_look *l, uint64_t until_ns, struct slices_seen *ret) {
+	do {
+		size_t k = ret->n++;
 		const struct guest *i = hypervisor_find(l->h, l->uid[k]);
 		_close_ int fd = -1;
 		struct error ignored;
 		/* A namespace that is missing is the business of a look at the guest's parts. */
 		if (i && netns_open(i->name, &fd, &ignored) >= 0 &&
-		    ports_look(fd, &i->spec.net, &i->ports, l->now_ns, &seen->look[k], &ignored) >= 0)
-			seen->ok |= UINT64_C(1) << k;
-	}
+		    ports_look(fd, &i->spec.net, &i->ports, l->now_ns, &ret->look[k], &ignored) >= 0)
+			ret->ok |= UINT64_C(1) << k;
+	} while (ret->n < l->n && now_monotonic_ns() < until_ns);
+}
+
+static int slices_in_worker(void *arg, void *result, _unused_ struct error *err) {
+	slices_see(arg, now_monotonic_ns() + SLICES_BATCH_S * NSEC_PER_SEC, result);
 	return 0;
 }
 
@@ -72,14 +63,17 @@ static void on_slices_looked(void *userdata, _unused_ int r, const void *result,
 	const struct slices_seen *seen = result;
 	struct hypervisor *h = l->h;
 
-	for (size_t k = 0; seen && k < l->n; k++) {
+	/* A worker that was killed has told nothing: the look goes on with the guests after these. */
+	size_t n = seen ? seen->n : l->n;
+
+	for (size_t k = 0; seen && k < n; k++) {
 		struct guest *i = hypervisor_find(h, l->uid[k]);
 		if (i && has_slices(i) && seen->ok & UINT64_C(1) << k)
 			slices_note(i, &seen->look[k], l->now_ns);
 	}
-	/* A full look may not have had room for all. */
-	bool more = l->n == SLICES_GUESTS;
-	snprintf(h->slices_after, sizeof(h->slices_after), "%s", more ? l->uid[l->n - 1] : "");
+	/* A full look may not have had room for all, and a slow one no time. */
+	bool more = n == SLICES_GUESTS || n < l->n;
+	snprintf(h->slices_after, sizeof(h->slices_after), "%s", more ? l->uid[n - 1] : "");
 	slices_watch(h, more ? 0 : PORTS_LOOK_S * USEC_PER_SEC);
 }
 

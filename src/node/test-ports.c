@@ -85,6 +85,34 @@ static void refusals(void **state) {
 	assert_int_equal(p.last.refused, 2);
 }
 
+/* A guest can have its connections refused whenever it likes, and the list costs much. */
+static void refusals_are_looked_into_now_and_then(void **state) {
+	(void)state;
+	struct ports p = {0};
+	const struct instnet_spec s = sharing(1);
+	struct ports_look l = {.entries = 300, .refused = 5};
+	note(&p, 1, 9, 0, 5);
+	assert_true(ports_must_count(&s, &p, &l, now + PORTS_BUSY_S * NSEC_PER_SEC));
+	now += 5 * NSEC_PER_SEC;
+	assert_false(ports_must_count(&s, &p, &l, now));
+	assert_int_equal(ports_note(&p, &s, &l, now), 5);
+	/* No new ones: those have not been looked into yet. */
+	now += 5 * NSEC_PER_SEC;
+	assert_true(ports_must_count(&s, &p, &l, now));
+	l = (struct ports_look){.entries = 512, .used = 512, .open = 512, .refused = 5, .counted = true};
+	assert_int_equal(ports_note(&p, &s, &l, now), 0);
+	assert_true(p.exhausted);
+	/* They have been looked into. */
+	l.counted = false;
+	assert_false(ports_must_count(&s, &p, &l, now + PORTS_BUSY_S * NSEC_PER_SEC - 1));
+	l = (struct ports_look){.entries = 9, .refused = 6};
+	assert_false(ports_must_count(&s, &p, &l, now + PORTS_COUNT_S * NSEC_PER_SEC));
+	/* A new namespace counts from 0. */
+	l.refused = 0;
+	ports_note(&p, &s, &l, now);
+	assert_int_equal(p.listed_refused, 0);
+}
+
 static void fewer_when_idle(void **state) {
 	(void)state;
 	struct ports p = {0};
@@ -166,6 +194,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(more_when_busy),
 		cmocka_unit_test(refusals),
+		cmocka_unit_test(refusals_are_looked_into_now_and_then),
 		cmocka_unit_test(fewer_when_idle),
 		cmocka_unit_test(use_that_returns),
 		cmocka_unit_test(a_slice_with_a_forward_stays),
