@@ -238,6 +238,7 @@ static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_s
 		r = ensure_tracking(c, fd, err);
 	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED && new.ports != state->ports)
 		r = cut_strays(c, fd, err);
+	new.open_slices = c->open_slices;
 	/* Otherwise the next look does it all again. */
 	if (r >= 0)
 		*state = new;

@@ -97,8 +97,9 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 
 /* What was applied to the namespace; all zero at first. */
 struct instnet_state {
-	uint64_t rules; /* net/nft.h */
-	uint64_t ports; /* a hash of the translation, slices and forwards; all other connections have been cut */
+	size_t open_slices; /* as in instnet_config */
+	uint64_t rules;     /* net/nft.h */
+	uint64_t ports;     /* a hash of the translation, slices and forwards; all other connections have been cut */
 };
 
 /*

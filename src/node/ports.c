@@ -108,7 +108,7 @@ bool ports_must_count(const struct instnet_spec *spec, const struct ports *p, co
 	                                    (can_ask_for_fewer && is_share(look->entries, total, LOW_PERCENT)));
 }
 
-int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports *p, uint64_t now_ns,
+int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports *p, size_t applied, uint64_t now_ns,
                struct ports_look *ret, struct error *err) {
 	_nl_free_ struct nl *nl = NULL;
 	struct conntrack_stats stats;
@@ -118,7 +118,9 @@ int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports
 		r = conntrack_stats(nl, &stats, err);
 	if (r < 0)
 		return r;
-	struct ports_look look = {.entries = (uint32_t)stats.entries, .refused = stats.refused};
+	struct ports_look look = {.entries = (uint32_t)stats.entries,
+	                          .refused = stats.refused,
+	                          .drained = is_draining(p, spec) && applied == p->open_slices};
 	look.used = (uint32_t)MIN(stats.entries, ports_total(spec, spec->n_slices));
 	if (ports_must_count(spec, p, &look, now_ns))
 		r = ports_count(nl, spec, p->open_slices ? p->open_slices : spec->n_slices, &look, err);
@@ -149,7 +151,7 @@ static void ports_give_back(struct ports *p, const struct instnet_spec *spec, co
 		return;
 	else if (!is_draining(p, spec))
 		p->open_slices = spec->n_slices - 1;
-	else if (!look->entries || (look->counted && !look->last))
+	else if (look->drained && (!look->entries || (look->counted && !look->last)))
 		p->wanted = n - 1;
 }
 

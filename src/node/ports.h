@@ -29,6 +29,7 @@ struct ports_look {
 	uint32_t open; /* of these, of slices that are open for new connections */
 	uint32_t last; /* ports in use of the last slice, of all protocols */
 	bool counted;  /* the list was read; otherwise OPEN and LAST are 0 */
+	bool drained;  /* before that, the rules that keep new connections from the last slice were in the kernel */
 };
 
 /* What is known about one instance; all zero at first. */
@@ -48,10 +49,10 @@ bool ports_must_count(const struct instnet_spec *spec, const struct ports *p, co
                       uint64_t now_ns);
 
 /*
- * Looks at the namespace of NETNS_FD. P is what is known so far, NOW_NS the monotonic time; neither decides anything
- * but whether the list is read. May block: for a worker.
+ * Looks at the namespace of NETNS_FD. P is what is known so far, NOW_NS the monotonic time; they decide whether the
+ * list is read. The rules in the kernel were made for APPLIED open slices (instnet_state). May block: for a worker.
  */
-int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports *p, uint64_t now_ns,
+int ports_look(int netns_fd, const struct instnet_spec *spec, const struct ports *p, size_t applied, uint64_t now_ns,
                struct ports_look *ret, struct error *err) _must_use_;
 
 /* Changes P by what the look at an instance with SPEC saw. Returns how many packets were refused since the last look.

@@ -24,7 +24,8 @@ void slices_see(const struct slices_look *l, uint64_t until_ns, struct slices_se
 		struct error ignored;
 		/* A namespace that is missing is the business of a look at the guest's parts. */
 		if (i && netns_open(i->name, &fd, &ignored) >= 0 &&
-		    ports_look(fd, &i->spec.net, &i->ports, l->now_ns, &ret->look[k], &ignored) >= 0)
+		    ports_look(fd, &i->spec.net, &i->ports, i->state.current ? i->network.open_slices : 0, l->now_ns,
+		               &ret->look[k], &ignored) >= 0)
 			ret->ok |= UINT64_C(1) << k;
 	} while (ret->n < l->n && now_monotonic_ns() < until_ns);
 }

@@ -149,7 +149,8 @@ static void rules_of_slices(void **state) {
 static void rules_of_the_largest_spec(void **state) {
 	(void)state;
 	struct instnet_spec spec = sharing();
-	const struct instnet_config c = {.prefix = prefix, .id = ID, .spec = &spec, .uid = 200001, .mtu = 1500};
+	const struct instnet_config c = {
+		.prefix = prefix, .id = ID, .spec = &spec, .open_slices = 3, .uid = 200001, .mtu = 1500};
 	struct instnet_state made = {0}, same;
 
 	if (geteuid() != 0)
@@ -165,6 +166,7 @@ static void rules_of_the_largest_spec(void **state) {
 			(struct instnet_ingress){.proto = INSTNET_TCP, .port = 100 + (int64_t)spec.n_ingress};
 	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	same = made;
+	assert_int_equal(made.open_slices, 3);
 	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	assert_memory_equal(&made, &same, sizeof(made));
 	OK(instnet_remove(prefix, ID, public_nl, &error));

@@ -31,7 +31,8 @@ static uint32_t note(struct ports *p, size_t n, uint32_t used, uint32_t refused,
 	                             .open = used,
 	                             .last = 0,
 	                             .refused = p->last.refused + refused,
-	                             .counted = true};
+	                             .counted = true,
+	                             .drained = p->open_slices != 0};
 	now += seconds * NSEC_PER_SEC;
 	return ports_note(p, &s, &l, now);
 }
@@ -117,13 +118,19 @@ static void fewer_when_idle(void **state) {
 	(void)state;
 	struct ports p = {0};
 	struct instnet_spec s = sharing(2);
-	struct ports_look busy = {.entries = 9, .used = 9, .open = 9, .last = 1, .counted = true};
+	struct ports_look busy = {.entries = 9, .used = 9, .open = 9, .last = 1, .counted = true, .drained = true};
 	note(&p, 2, 9, 0, 5);
 	note(&p, 2, 9, 0, PORTS_LOW_S - 1);
 	assert_int_equal(p.open_slices, 0);
 	/* First new connections avoid the slice, */
 	note(&p, 2, 9, 0, 5);
 	assert_int_equal(p.open_slices, 1);
+	assert_int_equal(p.wanted, 2);
+	/* once the rules say so, */
+	const struct ports_look early = {.entries = 9, .used = 9, .open = 9, .last = 0, .counted = true};
+	now += 5 * NSEC_PER_SEC;
+	ports_note(&p, &s, &early, now);
+	ports_note(&p, &s, &(struct ports_look){0}, now);
 	assert_int_equal(p.wanted, 2);
 	/* then its last connection ends. Without a list nothing is known about it. */
 	now += 5 * NSEC_PER_SEC;
