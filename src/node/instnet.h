@@ -61,7 +61,7 @@ enum instnet_ipv4 { INSTNET_NO_IPV4, INSTNET_DEDICATED, INSTNET_SHARED };
 	F(T, prefix, delegated, "delegated") /* family 0: none */ \
 	F(T, list, ingress, "ingress", instnet_ingress, INSTNET_INGRESS_MAX) \
 	F(T, word, ipv4, "ipv4", instnet_ipv4) \
-	F(T, addr, address4, "address4")     /* the guest's own; family 0: it has no IPv4 */ \
+	F(T, addr, address4, "address4")     /* the guest's own; without meaning if it has no IPv4 */ \
 	F(T, list, slices, "slices", instnet_slice, INSTNET_SLICES_MAX)        /* shared */ \
 	F(T, list, forwards, "forwards", instnet_forward, INSTNET_FORWARDS_MAX) /* shared */
 /* clang-format on */

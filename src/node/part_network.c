@@ -14,7 +14,8 @@ static int network_read_ingress(const struct instance_ingress *in, struct instne
 
 /*
  * The IPv4 part. An instance that shares public addresses but has no slice has no IPv4: the cloud had no pool of shared
- * addresses when it was placed.
+ * addresses when it was placed. Its machine knows the private address all the same, and answers DHCPv4, which the rules
+ * let through once there is a slice.
  */
 static int network_read_ipv4(const struct instance *inst, struct instnet_spec *net, struct error *err) {
 	const struct instance_status *st = inst->status;
@@ -25,10 +26,12 @@ static int network_read_ipv4(const struct instance *inst, struct instnet_spec *n
 		net->ipv4 = INSTNET_DEDICATED;
 		return addr_parse(st->public_ipv4, &net->address4, err);
 	}
-	if (how != INSTANCE_IPV4_SHARED || !st->port_slices.n)
+	if (how != INSTANCE_IPV4_SHARED)
+		return 0;
+	net->address4 = instnet_shared_address();
+	if (!st->port_slices.n)
 		return 0;
 	net->ipv4 = INSTNET_SHARED;
-	net->address4 = instnet_shared_address();
 	for (size_t i = 0; i < st->port_slices.n && i < INSTNET_SLICES_MAX && r >= 0; i++) {
 		const struct instance_slice *from = &st->port_slices.v[i];
 		struct instnet_slice *to = &net->slices[net->n_slices++];

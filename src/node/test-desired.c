@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the agent writes about the IPv4 of an Instance. */
+/* What the agent writes about the IPv4 of an Instance, and what it tells the machine. */
 
 #include "base/testing.h"
 
@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "node/desired.h"
+#include "node/part.h"
 
 #define TEXT(ipv4, more)                                                                                             \
 	"{\"apiVersion\":\"nacre.dev/"                                                                               \
@@ -85,7 +86,39 @@ static void status_of_ports(void **state) {
 	api_free(&api_kind_instance, inst);
 }
 
+/* The address that the machine's DHCPv4 server gives; "": it has none. */
+static void told_to_machine(const char *json, enum instnet_ipv4 now, const char *address) {
+	struct instance *inst = instance(json);
+	const struct part_source source = {.inst = inst};
+	struct guest_spec spec;
+	struct error error;
+	char text[ADDR_STR_MAX] = "";
+	jt_init(&jt_guest_spec, &spec);
+	OK(part_network.desire(&source, &spec, &error));
+	struct guest_look l = {.spec = &spec};
+	OK(part_network.configure(&l, &error));
+	assert_int_equal(spec.net.ipv4, now);
+	if (l.vm.ipv4.family)
+		addr_str(&l.vm.ipv4, text);
+	assert_string_equal(text, address);
+	assert_int_equal(l.vm.ipv4_router.family, l.vm.ipv4.family);
+	api_free(&api_kind_instance, inst);
+}
+
+/* An instance that gets its first slice while its machine runs has IPv4 from then on. */
+static void machine_has_dhcp_before_it_has_a_slice(void **state) {
+	(void)state;
+	told_to_machine(TEXT("none", "\"restarts\":0"), INSTNET_NO_IPV4, "");
+	told_to_machine(TEXT("shared", "\"restarts\":0"), INSTNET_NO_IPV4, "192.0.0.2");
+	told_to_machine(SHARED(SLICE(1024, 1535)), INSTNET_SHARED, "192.0.0.2");
+	told_to_machine(TEXT("dedicated", "\"publicIPv4\":\"203.0.113.7\""), INSTNET_DEDICATED, "203.0.113.7");
+}
+
 int main(void) {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(routes), cmocka_unit_test(status_of_ports)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(routes),
+		cmocka_unit_test(status_of_ports),
+		cmocka_unit_test(machine_has_dhcp_before_it_has_a_slice),
+	};
 	return cmocka_run_group_tests_name("desired", tests, NULL, NULL);
 }
