@@ -10,9 +10,10 @@
  *
  * The owner is found by the destination port of TCP and UDP, by the identifier of an ICMP echo reply, and for an ICMP
  * error by the source port (or identifier) of the packet that it quotes. The program then changes the inner destination
- * MAC to the instance's, the outer addresses, the UDP checksum and the hop limit, and sends the packet out of the same
- * NIC; a packet for an instance on this host goes on to the stack, with the inner MAC changed. The length of a packet
- * never changes, nor anything from the inner source MAC on.
+ * MAC to the instance's, the inner source MAC to this host's, the outer addresses, the UDP checksum and the hop limit,
+ * and sends the packet out of the same NIC. (A packet may come from the very host to which it goes, and a VXLAN device
+ * drops frames whose source is its own MAC.) A packet for an instance on this host goes on to the stack, with only the
+ * inner destination MAC changed. The length of a packet never changes, nor anything from the inner EtherType on.
  */
 
 #include <linux/bpf.h>
@@ -244,26 +245,42 @@ static __always_inline union atomic64 find_owner(struct balancer_address address
 	return found;
 }
 
+/* The Internet checksum's sum of a MAC. */
+static __always_inline __u64 sum6(const void *mac) {
+	const __u16 *w = mac;
+	return (__u64)w[0] + w[1] + w[2];
+}
+
+static __always_inline void copy6(void *to, const void *from) {
+	const __u16 *x = from;
+	__u16 *y = to;
+	y[0] = x[0];
+	y[1] = x[1];
+	y[2] = x[2];
+}
+
 static __always_inline int forward(void *h, union atomic64 owner, const struct balancer_host *to) {
 	bool local = equal16(to->vtep, settings.vtep);
-	/* This host's VTEP leaves the destination and comes to the source, so it doesn't change the sum; but if the
-	 * packet stays here, it is neither. */
-	__u64 removed =
-		sum16(local ? settings.vtep : (const volatile __u8 *)&AT(__u8, h, ip6.saddr)) + settings.router_sum;
-	__u64 added = (__u64)owner.words[0] + owner.words[1] + owner.words[2] + to->sum;
+	__u64 removed = settings.router_sum, added = sum6(owner.words);
+	/* This host's VTEP leaves the destination and comes to the source, so it doesn't change the sum, nor does its
+	 * router MAC, for the same reason. */
+	if (!local) {
+		removed = sum16(&AT(__u8, h, ip6.saddr)) + sum6(&AT(__u8, h, inner.h_source));
+		added += to->sum;
+	}
 	AT(__u16, h, udp.check) = checksum_after(AT(__u16, h, udp.check), removed, added);
-	AT(__u16, h, inner.h_dest) = owner.words[0];
-	AT(__u16, h, inner.h_dest[2]) = owner.words[1];
-	AT(__u16, h, inner.h_dest[4]) = owner.words[2];
+	if (!local)
+		copy6(&AT(__u8, h, inner.h_source), &AT(__u8, h, inner.h_dest));
+	copy6(&AT(__u8, h, inner.h_dest), owner.words);
 	if (local)
 		return count(BALANCER_LOCAL, XDP_PASS);
 	AT(__u8, h, ip6.hop_limit) = HOP_LIMIT;
 	copy16(&AT(__u8, h, ip6.saddr), settings.vtep);
 	copy16(&AT(__u8, h, ip6.daddr), to->vtep);
-	__u8 mac[6];
-	__builtin_memcpy(mac, &AT(__u8, h, outer.h_dest), 6);
-	__builtin_memcpy(&AT(__u8, h, outer.h_dest), &AT(__u8, h, outer.h_source), 6);
-	__builtin_memcpy(&AT(__u8, h, outer.h_source), mac, 6);
+	__u16 mac[3];
+	copy6(mac, &AT(__u8, h, outer.h_dest));
+	copy6(&AT(__u8, h, outer.h_dest), &AT(__u8, h, outer.h_source));
+	copy6(&AT(__u8, h, outer.h_source), mac);
 	return count(BALANCER_FORWARDED, XDP_TX);
 }
 

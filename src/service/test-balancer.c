@@ -132,6 +132,7 @@ static void forwarded_(const struct packet *p, unsigned n, int line) {
 	memcpy(want.data + AT_IP6_SOURCE, own.bytes, 16);
 	memcpy(want.data + AT_IP6_DEST, e.vtep.bytes, 16);
 	memcpy(want.data + AT_INNER, e.mac.bytes, 6);
+	memcpy(want.data + AT_INNER_SOURCE, p->data + AT_INNER, 6);
 	want.data[AT_IP6_HOPS] = 64;
 	memcpy(want.data + AT_UDP_CHECK, out.data + AT_UDP_CHECK, 2);
 	assert_int_equal(out.len, want.len);
@@ -429,6 +430,7 @@ static void test_random(void **state) {
 			fail_msg("seed %u, packet %u: length %u became %u", seed, i, p.len, out.len);
 		if (v == XDP_TX) {
 			memcpy(want.data, out.data, 12);
+			memcpy(want.data + AT_INNER_SOURCE, p.data + AT_INNER, 6);
 			want.data[AT_IP6_HOPS] = 64;
 			memcpy(want.data + AT_IP6_SOURCE, own.bytes, 16);
 			memcpy(want.data + AT_IP6_DEST, endpoint(out.data[AT_IP6_DEST + 15]).vtep.bytes, 16);
