@@ -10,10 +10,10 @@
 # the same kernel and initramfs by UEFI (a unified kernel image on a FAT partition).
 # Nothing is done when OUTDIR is newer than this script. Packages stay in OUTDIR/.cache.
 #
-# The guest takes its address from router advertisements, adds the first address of each
-# nacre.prefix= on its kernel's command line, answers HTTP on port 80 with its name
-# (nacre.name=) and addresses, has a shell on the serial console, and powers off when
-# the ACPI button is pressed.
+# The guest takes its IPv6 address from router advertisements and its IPv4 address by DHCP,
+# adds the first address of each nacre.prefix= on its kernel's command line, answers HTTP on
+# port 80 with its name (nacre.name=) and addresses, has a shell on the serial console, and
+# powers off when the ACPI button is pressed.
 set -euo pipefail
 
 die() { echo "guest-image: $*" >&2; exit 1; }
@@ -60,7 +60,7 @@ make_initrd() {
 	# Only the names in use: installing all 300 links at boot takes time.
 	for m in acpid ash awk cat chmod cut date dd df dmesg echo free grep head hostname httpd id init insmod ip kill \
 		ln ls md5sum mkdir mount nc ping ping6 poweroff printf ps reboot rm sed seq sh sleep stty sync \
-		tail tee timeout top touch traceroute6 true uname uptime vi wc wget; do
+		tail tee timeout top touch traceroute traceroute6 true udhcpc uname uptime vi wc wget; do
 		ln -s busybox "$root/bin/$m"
 	done
 	# In the order of their dependencies, so that a plain insmod does.
@@ -110,6 +110,7 @@ INIT
 	chmod 755 "$root/init"
 	cat >"$root/etc/inittab" <<'INITTAB'
 ::sysinit:/etc/rc
+::respawn:/bin/udhcpc -f -i eth0 -s /etc/udhcpc -O staticroutes -O mtu >/dev/null 2>&1
 ::respawn:/bin/acpid -f -l /dev/null
 ttyS0::respawn:-/bin/sh
 ::ctrlaltdel:/bin/reboot
@@ -121,6 +122,26 @@ INITTAB
 cd /lib
 insmod button.ko; insmod evdev.ko; insmod virtio-rng.ko; insmod virtio_blk.ko
 RC
+	# The gateway is outside the prefix of the address, and only classless routes (RFC 3442) tell how to reach it.
+	cat >"$root/etc/udhcpc" <<'DHCP'
+#!/bin/sh
+case $1 in
+deconfig) ip -4 addr flush dev $interface ;;
+bound | renew)
+	[ -z "$mtu" ] || ip link set $interface mtu $mtu
+	ip -4 addr add $ip/${mask:-32} dev $interface 2>/dev/null
+	set -- $staticroutes
+	while [ -n "$2" ]; do
+		case $2 in
+		0.0.0.0) ip -4 route replace $1 dev $interface ;;
+		*) ip -4 route replace $1 via $2 dev $interface ;;
+		esac
+		shift 2
+	done
+	;;
+esac
+DHCP
+	chmod 755 "$root/etc/udhcpc"
 	printf '#!/bin/sh\nexec poweroff\n' >"$root/etc/acpi/PWRF/00000080"
 	chmod 755 "$root/etc/rc" "$root/etc/acpi/PWRF/00000080"
 	printf 'PS1="\\h:\\w# "; export PATH=/bin HOME=/\n' >"$root/etc/profile"
@@ -129,7 +150,7 @@ RC
 #!/bin/sh
 printf 'Content-Type: text/plain\r\n\r\n'
 hostname
-ip -6 -o addr show scope global
+ip -o addr show scope global
 CGI
 	chmod 755 "$root/www/cgi-bin/info"
 	# Uncompressed: reading 3 MB is faster than unpacking 1 MB, above all under TCG.
