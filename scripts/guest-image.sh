@@ -59,7 +59,7 @@ make_initrd() {
 	cp "$busybox" "$root/bin/busybox"
 	# Only the names in use: installing all 300 links at boot takes time.
 	for m in acpid ash awk cat chmod cut date dd df dmesg echo free grep head hostname httpd id init insmod ip kill \
-		ln ls md5sum mkdir mount nc ping ping6 poweroff printf ps reboot rm sed seq sh sleep stty sync \
+		ln ls md5sum mkdir mount nc nslookup ping ping6 poweroff printf ps reboot rm sed seq sh sleep stty sync \
 		tail tee timeout top touch traceroute traceroute6 true udhcpc uname uptime vi wc wget; do
 		ln -s busybox "$root/bin/$m"
 	done
