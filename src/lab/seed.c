@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lab/seed.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/instance.h"
@@ -46,16 +47,25 @@ static const struct seed seeds[] = {
          "\"},\"spec\":{\"instances\":1000,\"vcpus\":2000,\"memoryMiB\":1048576}}"},
 	{GROUP "images", "{" GROUP_VERSION "\"kind\":\"Image\",\"metadata\":{\"name\":\"lab\"},\"spec\":{\"kernel\":"
                          "{\"kernel\":\"vmlinuz\",\"initrd\":\"initrd\",\"cmdline\":\"console=ttyS0 quiet\"}}}"},
-	{GROUP "namespaces/" LAB_TENANT "/instances",
-         "{" GROUP_VERSION "\"kind\":\"Instance\",\"metadata\":{\"name\":\"" LAB_INSTANCE
-         "\",\"namespace\":\"" LAB_TENANT "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\","
-         "\"ingress\":[{\"protocol\":\"icmp\"},{\"protocol\":\"tcp\",\"port\":80}]}}"},
 };
 
 /* Only in a lab with balancers, as its slices work only there. */
 static const struct seed shared_pool = {
 	GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"shared4\"},"
 			      "\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\"}}"};
+
+/* The first instance, without and with shared IPv4 addresses. */
+#define FIRST_INSTANCE(more)                                                                                        \
+	{                                                                                                           \
+		GROUP "namespaces/" LAB_TENANT "/instances",                                                        \
+			"{" GROUP_VERSION "\"kind\":\"Instance\",\"metadata\":{\"name\":\"" LAB_INSTANCE            \
+			"\",\"namespace\":\"" LAB_TENANT "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\"," more \
+			"\"ingress\":[{\"protocol\":\"icmp\"},{\"protocol\":\"tcp\",\"port\":80}]}}"                \
+	}
+static const struct seed instances[] = {
+	FIRST_INSTANCE(""),
+	FIRST_INSTANCE("\"forwards\":[{\"protocol\":\"tcp\",\"targetPort\":80}],"),
+};
 
 static int post(struct lab_api *a, const char *path, const char *json, struct error *err) {
 	struct kube_spec spec = {.method = "POST", .path = path, .body = json, .len = strlen(json)};
@@ -120,6 +130,8 @@ int lab_seed(const struct lab *lab, struct error *err) {
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(seeds); i++)
 		r = post(&a, seeds[i].path, seeds[i].json, err);
 	if (r >= 0)
+		r = post(&a, instances[lab->balancers > 0].path, instances[lab->balancers > 0].json, err);
+	if (r >= 0)
 		r = post_tenant(&a, lab, LAB_TENANT_RED, err);
 	return r < 0 ? r : post_tenant(&a, lab, LAB_TENANT_BLUE, err);
 }
@@ -132,6 +144,10 @@ static void seed_describe(const struct instance *in, struct lab_instance *ret) {
 		out.ready = api_condition_is_true(st->conditions.v, st->conditions.n, "Ready");
 		snprintf(out.address, sizeof(out.address), "%s", st->address ? st->address : "");
 		snprintf(out.host, sizeof(out.host), "%s", st->host ? st->host : "");
+	}
+	if (st && st->forwards.n) {
+		const struct instance_forwarded *f = &st->forwards.v[0];
+		snprintf(out.forward, sizeof(out.forward), "%s:%" PRId64, f->address, f->port.v);
 	}
 	for (size_t i = 0; st && !out.ready && i < st->conditions.n; i++) {
 		const struct api_condition *c = &st->conditions.v[i];

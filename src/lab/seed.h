@@ -16,6 +16,7 @@ int lab_seed(const struct lab *lab, struct error *err) _must_use_;
 struct lab_instance {
 	bool ready;
 	char address[46]; /* "" until the instance has one */
+	char forward[24]; /* "198.51.100.3:1024", the first of its spec.forwards; "" until it has one */
 	char host[64];    /* "" until the instance has one */
 	char id[64];
 	char waiting[256]; /* the message of its conditions while it is not ready */

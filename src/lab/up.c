@@ -167,7 +167,11 @@ static int instance_ready(struct up *u, struct error *err) {
 	int r = lab_instance_get(u->lab, LAB_TENANT, LAB_INSTANCE, &u->instance, err);
 	if (r < 0)
 		return r;
-	return u->instance.ready ? 0 : error_set(err, EAGAIN, "%s", u->instance.waiting);
+	if (!u->instance.ready)
+		return error_set(err, EAGAIN, "%s", u->instance.waiting);
+	if (u->lab->balancers && !u->instance.forward[0])
+		return error_set(err, EAGAIN, "it has no port of a shared IPv4 address yet");
+	return 0;
 }
 
 static int run_quietly(struct up *u, const char *const *argv, struct error *err) {
@@ -184,13 +188,23 @@ static int answers_ping(struct up *u, struct error *err) {
 	return 0;
 }
 
-static int answers_http(struct up *u, struct error *err) {
-	char url[64];
+static int url_answers(struct up *u, const char *url, struct error *err) {
 	const char *argv[] = {"curl", "-sf", "-m", "3", "-o", "/dev/null", url, NULL};
-	snprintf(url, sizeof(url), "http://[%s]/", u->instance.address);
 	if (run_quietly(u, argv, err) < 0)
 		return error_set(err, EAGAIN, "%s does not answer HTTP from the internet", url);
 	return 0;
+}
+
+static int answers_http(struct up *u, struct error *err) {
+	char url[64];
+	snprintf(url, sizeof(url), "http://[%s]/", u->instance.address);
+	return url_answers(u, url, err);
+}
+
+static int answers_http4(struct up *u, struct error *err) {
+	char url[64];
+	snprintf(url, sizeof(url), "http://%s/", u->instance.forward);
+	return url_answers(u, url, err);
 }
 
 static int build_fabric(struct up *u, struct error *err) {
@@ -249,7 +263,12 @@ static int await_instance(struct up *u, struct error *err) {
 		return r;
 	progress_step(&u->progress, "it answers from the internet");
 	r = wait_for(u, answers_ping, 180, err);
-	return r < 0 ? r : wait_for(u, answers_http, 120, err);
+	if (r >= 0)
+		r = wait_for(u, answers_http, 120, err);
+	if (r < 0 || !u->lab->balancers)
+		return r;
+	progress_step(&u->progress, "it answers by IPv4, too");
+	return wait_for(u, answers_http4, 120, err);
 }
 
 /* Runs ARGV in the internet's namespace and prints the command and its output. */
@@ -270,7 +289,7 @@ static void demonstrate(struct up *u, const char *const *argv) {
 
 static void show(struct up *u) {
 	const struct lab *lab = u->lab;
-	char url[64], kubeconfig[LAB_PATH_MAX], red[LAB_PATH_MAX], me[300], name[32];
+	char url[64], url4[64], kubeconfig[LAB_PATH_MAX], red[LAB_PATH_MAX], me[300], name[32];
 	snprintf(me, sizeof(me), "%s/nacre", lab->bindir);
 	bool usual = streq(lab->name, "lab");
 	snprintf(name, sizeof(name), "%s%s", usual ? "" : " --name ", usual ? "" : lab->name);
@@ -279,21 +298,32 @@ static void show(struct up *u) {
 	printf("\nInstance %s/%s runs on %s and answers from the internet:\n\n", LAB_TENANT, LAB_INSTANCE,
 	       u->instance.host);
 	const char *ping[] = {"ping", "-6", "-n", "-c", "3", "-i", "0.2", u->instance.address, NULL};
-	const char *curl[] = {"curl", "-s", url, NULL};
+	const char *curl[] = {"curl", "-s", url, NULL}, *curl4[] = {"curl", "-s", url4, NULL};
 	snprintf(url, sizeof(url), "http://[%s]/", u->instance.address);
+	snprintf(url4, sizeof(url4), "http://%s/", u->instance.forward);
 	demonstrate(u, ping);
 	demonstrate(u, curl);
+	if (lab->balancers) {
+		printf("A port of a shared IPv4 address is forwarded to its port 80:\n\n");
+		demonstrate(u, curl4);
+	}
 	printf("The lab is up after %.1f s. Try next:\n"
 	       "  export KUBECONFIG=%s\n"
 	       "  kubectl get hosts,endpoints.nacre.dev,edgepeers\n"
 	       "  kubectl -n %s describe instance %s\n"
 	       "  kubectl --kubeconfig %s apply -f - ...   # a tenant, red (or blue), in its namespace\n"
 	       "  %s console%s %s/%s        # its serial console; Ctrl-] ends\n"
-	       "  %s lab exec%s internet -- ping %s\n"
-	       "  %s lab status%s\n"
-	       "  %s lab down%s\n",
+	       "  %s lab exec%s internet -- ping %s\n",
 	       progress_total(&u->progress), kubeconfig, LAB_TENANT, LAB_INSTANCE, red, me, name, LAB_TENANT,
-	       LAB_INSTANCE, me, name, u->instance.address, me, name, me, name);
+	       LAB_INSTANCE, me, name, u->instance.address);
+	if (lab->balancers)
+		printf("  %s lab exec%s internet -- curl %s\n"
+		       "  %s whois %.*s %s        # which instance has that port\n",
+		       me, name, url4, me, (int)strcspn(u->instance.forward, ":"), u->instance.forward,
+		       strchr(u->instance.forward, ':') + 1);
+	printf("  %s lab status%s\n"
+	       "  %s lab down%s\n",
+	       me, name, me, name);
 }
 
 /* Copies the logs of a failed lab to a place that `down` does not remove. */

@@ -15,7 +15,8 @@ from scapy.layers.vxlan import VXLAN
 def test_up_shows_it(lab, hello):
     address = hello["status"]["address"]
     assert f"bytes from {address}" in lab.shown
-    assert "hello from demo/hello" in lab.shown
+    assert re.search(r"curl -s http://198\.51\.100\.\d+:\d+/\n", lab.shown)
+    assert len(re.findall(r"^hello from demo/hello$", lab.shown, re.M)) == 2
 
 
 def test_second_up_says_so(lab):
