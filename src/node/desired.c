@@ -112,7 +112,8 @@ struct instance *desired_status(const struct instance *inst, const struct desire
 	st->port_slices_wanted = API_I64(d->ports->wanted);
 	bool out = d->ports->exhausted;
 	if (api_condition_set(&st->conditions.v, &st->conditions.n, "PortsAvailable", out ? "False" : "True",
-	                      out ? "PortsExhausted" : "Available", out ? d->ports->message : "", n->meta.generation.v,
+	                      out ? "PortsExhausted" : "Available",
+	                      out ? d->ports->message : "new connections find a free port", n->meta.generation.v,
 	                      now) < 0)
 		goto failed;
 	return n;

@@ -73,6 +73,7 @@ static void status_of_ports(void **state) {
 	d.ports = &ports;
 	struct instance *well = desired_status(inst, &d);
 	assert_string_equal(ports_condition(well)->status, "True");
+	assert_string_equal(ports_condition(well)->message, "new connections find a free port");
 	assert_int_equal(well->status->port_slices_wanted.v, 1);
 	ports = (struct guest_ports){.wanted = 2, .exhausted = true, .message = "none is free"};
 	struct instance *out = desired_status(well, &d);
