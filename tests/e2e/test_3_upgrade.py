@@ -7,9 +7,11 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import BIN, KUBERNETES, Lab, Ping, eventually, instance
+from conftest import BIN, KUBERNETES, Console, Lab, Ping, eventually, instance
 from harness import ROOT, run
 from test_2_disturb import kill_and_restart, qemu_pids
+
+from scapy.layers.inet import ICMP, IP
 
 # The new programs must adopt guests of this version.
 OLDEST = os.environ.get("NACRE_UPGRADE_FROM", "dba7e5a6")
@@ -75,6 +77,27 @@ def machines(lab, names):
     return found
 
 
+def await_ipv4(lab, name):
+    """The instance has a slice; its guest is configured by DHCP and sends from the slice's ports. (There are no answers:
+    the older version's lab has no balancers.)"""
+    eventually(f"{name} has a slice", 30, lambda: lab.instance("demo", name)["status"].get("portSlices"))
+    status = lab.instance("demo", name)["status"]
+    (part,) = status["portSlices"]
+    console = Console(lab, f"demo/{name}")
+    try:
+        console.await_shell()
+        # udhcpc, which has had no answer so far, asks every 20 s.
+        eventually(f"{name}'s guest has an address", 60, lambda: "inet 192.0.0.2/32" in console.run(
+            "ip -4 addr; echo shown-$((1+1))", "shown-2"), 0.5)
+        with lab.capture(f"demo/{name}", "uplink", "icmp") as packets:
+            console.run("ping -c 2 -W 1 192.0.2.1; echo sent-$((1+1))", "sent-2")
+    finally:
+        console.close()
+    assert len(packets) == 2
+    assert all(p[IP].src == status["publicIPv4"] == part["address"] and part["firstPort"] <= p[ICMP].id <= part["lastPort"]
+               for p in packets)
+
+
 def test_upgrade(old_lab):
     lab = old_lab
     names = ["hello", "beside", "third"]
@@ -98,6 +121,18 @@ def test_upgrade(old_lab):
     for name, ping in pings.items():
         ping.stop()
         ping.note_gap(f"upgrade, {name}")
+        assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
+
+    # IPv4 comes to running guests with the first pool of shared addresses.
+    pings = {name: Ping(lab, "internet", address) for name, address in addresses.items()}
+    lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "AddressPool", "metadata": {"name": "shared"},
+               "spec": {"use": "shared", "prefix": "198.51.100.0/30"}})
+    for name in names:
+        await_ipv4(lab, name)
+    assert machines(lab, names) == before
+    for name, ping in pings.items():
+        ping.stop()
+        ping.note_gap(f"IPv4 comes to {name}")
         assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
 
     # The new programs can do everything with guests of the old ones: add another guest, power off and on, delete

@@ -77,12 +77,9 @@ ADDRESS, GATEWAY = "203.0.113.7", "169.254.0.1"
 
 @pytest.fixture
 def port(cloud):
-    cloud.create("port", "lab", running=False, ipv4="dedicated")
-    cloud.wait("port", "Stopped")
-    status, data = cloud.request("PATCH", f"{GROUP}/namespaces/t/instances/port/status", {"status": {"publicIPv4": ADDRESS}},
-                                 "application/merge-patch+json")
-    assert status == 200, data
-    cloud.patch("port", {"running": True})
+    if cloud.request("GET", f"{GROUP}/addresspools/own")[0] == 404:
+        cloud.post(f"{GROUP}/addresspools", "AddressPool", "own", {"use": "dedicated", "prefix": f"{ADDRESS}/32"})
+    cloud.create("port", "lab", ipv4="dedicated")
     p = Port(cloud, cloud.wait("port", "Running"))
     try:
         yield p
@@ -122,3 +119,24 @@ def test_dhclient(port):
 def test_udhcpc(port):
     with port.client("udhcpc", "-f", "-i", "eth0", "-O", "mtu", "-s", "/etc/udhcpc/default.script") as c:
         has_network(c)
+
+
+def test_slice_that_comes_later(cloud):
+    """The cloud had no pool of shared addresses when the machine started. Once there is a slice, its guest gets its
+    address without a restart."""
+    cloud.create("late", "lab", ipv4="shared")
+    p = Port(cloud, cloud.wait("late", "Running"))
+    try:
+        with p.client("udhcpc", "-f", "-i", "eth0", "-t", "2", "-T", "1", "-A", "1", "-s", "/etc/udhcpc/default.script") as c:
+            until("it asks", lambda: "broadcasting discover" in open(f"{cloud.dir}/client.log").read())
+            assert c.addresses() == []
+            part = {"address": "198.51.100.3", "firstPort": 1024, "lastPort": 1535}
+            status, data = cloud.request("PATCH", f"{GROUP}/namespaces/t/instances/late/status",
+                                         {"status": {"publicIPv4": part["address"], "portSlices": [part]}},
+                                         "application/merge-patch+json")
+            assert status == 200, data
+            until("it has a default route", lambda: ("default", GATEWAY) in c.routes())
+            assert c.addresses() == [("192.0.0.2", 32)]
+    finally:
+        p.close()
+        cloud.delete("late")
