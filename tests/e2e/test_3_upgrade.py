@@ -77,23 +77,29 @@ def machines(lab, names):
     return found
 
 
-def await_ipv4(lab, name):
-    """The instance has a slice; its guest is configured by DHCP and sends from the slice's ports. (There are no answers:
-    the older version's lab has no balancers.)"""
+def sends_from_its_slice(lab, name, configure=None):
+    """The instance has a slice; its guest, configured by DHCP or by the commands CONFIGURE, sends from the slice's ports.
+    (There are no answers: the older version's lab has no balancers.)"""
     eventually(f"{name} has a slice", 30, lambda: lab.instance("demo", name)["status"].get("portSlices"))
     status = lab.instance("demo", name)["status"]
     (part,) = status["portSlices"]
     console = Console(lab, f"demo/{name}")
     try:
         console.await_shell()
-        # udhcpc, which has had no answer so far, asks every 20 s.
+        if configure:
+            console.run(f"{configure}; echo done-$((1+1))", "done-2")
+        # A udhcpc that had no answer asks again after 20 s.
         eventually(f"{name}'s guest has an address", 60, lambda: "inet 192.0.0.2/32" in console.run(
             "ip -4 addr; echo shown-$((1+1))", "shown-2"), 0.5)
-        with lab.capture(f"demo/{name}", "uplink", "icmp") as packets:
-            console.run("ping -c 2 -W 1 192.0.2.1; echo sent-$((1+1))", "sent-2")
+
+        def pings():
+            with lab.capture(f"demo/{name}", "uplink", "icmp") as packets:
+                console.run("ping -c 2 -W 1 192.0.2.1; echo sent-$((1+1))", "sent-2")
+            return packets
+
+        packets = eventually(f"{name}'s container translates", 30, pings)
     finally:
         console.close()
-    assert len(packets) == 2
     assert all(p[IP].src == status["publicIPv4"] == part["address"] and part["firstPort"] <= p[ICMP].id <= part["lastPort"]
                for p in packets)
 
@@ -123,28 +129,33 @@ def test_upgrade(old_lab):
         ping.note_gap(f"upgrade, {name}")
         assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
 
-    # IPv4 comes to running guests with the first pool of shared addresses.
+    # The new programs can do everything with guests of the old ones: add another guest, ...
+    lab.apply(instance("new"))
+    lab.wait_ready("demo", "new")
+    addresses["new"] = lab.instance("demo", "new")["status"]["address"]
+    lab.await_answer("internet", addresses["new"])
+    # ... give all of them IPv4 when the first pool of shared addresses comes, ...
+    names.append("new")
+    before = machines(lab, names)
     pings = {name: Ping(lab, "internet", address) for name, address in addresses.items()}
     lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "AddressPool", "metadata": {"name": "shared"},
                "spec": {"use": "shared", "prefix": "198.51.100.0/30"}})
-    for name in names:
-        await_ipv4(lab, name)
+    sends_from_its_slice(lab, "new")
+    # An old nacre-vm, which runs as long as the guest, doesn't tell it.
+    sends_from_its_slice(lab, "hello", "ip addr add 192.0.0.2/32 dev eth0; ip route add 169.254.0.1 dev eth0; "
+                                       "ip route add default via 169.254.0.1")
     assert machines(lab, names) == before
     for name, ping in pings.items():
         ping.stop()
         ping.note_gap(f"IPv4 comes to {name}")
         assert ping.lost == [], f"{name}: lost {len(ping.lost)} of {ping.sent}, longest gap {ping.gap:.3f} s"
-
-    # The new programs can do everything with guests of the old ones: add another guest, power off and on, delete
-    # completely.
-    lab.apply(instance("new"))
-    lab.wait_ready("demo", "new")
-    lab.await_answer("internet", lab.instance("demo", "new")["status"]["address"])
+    # ... power off and on, delete completely.
     lab.kubectl("-n", "demo", "patch", "instance", "beside", "--type=merge", "-p", '{"spec":{"running":false}}')
     eventually("it is off", 60, lambda: lab.instance("demo", "beside")["status"]["phase"] == "Stopped")
     lab.kubectl("-n", "demo", "patch", "instance", "beside", "--type=merge", "-p", '{"spec":{"running":true}}')
     lab.wait_ready("demo", "beside")
     lab.await_answer("internet", addresses["beside"])
+    sends_from_its_slice(lab, "beside")
     obj = lab.instance("demo", "third")
     lab.delete_instances("demo", "third")
     netns = f"nl-{lab.name}-{obj['status']['host']}-i-{obj['metadata']['uid'].replace('-', '')[:12]}"
