@@ -262,7 +262,7 @@ static const struct access_rule agent_rules[] = {
          check_of_balancer,
          "object.metadata.name == '" ENDPOINT_OF_BALANCER "' + variables.host && !has(object.spec.owner) && "
          "(!has(object.spec.routes) || object.spec.routes.all(r, !r.prefix.contains(':') && "
-         "!r.prefix.endsWith('/0') && !has(r.firstPort)))"},
+         "r.prefix.matches('/(1[89]|2[0-9]|3[0-2])$') && !has(r.firstPort)))"},
 	{0},
 };
 static const struct api_access endpoint_access = {

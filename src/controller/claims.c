@@ -2,17 +2,93 @@
 
 #include "controller/claims.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "api/addresspool.h"
 #include "api/host.h"
 #include "api/instance.h"
 #include "base/log.h"
+#include "base/tree.h"
 #include "base/util.h"
 #include "controller/addresses.h"
 #include "controller/slices.h"
 
 #define LATER_US (10 * USEC_PER_SEC)
+#define DOUBT_US (20 * USEC_PER_SEC) /* a balancer may announce a prefix of no pool for so long */
 
 enum claim { CLAIM_GOOD, CLAIM_WRONG, CLAIM_UNKNOWN };
+
+/* A balancer's Endpoint that has a prefix of no pool. */
+struct doubt {
+	RB_ENTRY(doubt) node;
+	uint64_t since_us; /* monotonic */
+	char endpoint[];
+};
+
+static int doubt_cmp(const struct doubt *a, const struct doubt *b) {
+	return strcmp(a->endpoint, b->endpoint);
+}
+
+RB_HEAD(claims, doubt);
+RB_GENERATE_INTERNAL(claims, doubt, node, doubt_cmp, _unused_ static)
+
+static struct doubt *doubt_find(const struct controller *c, const char *endpoint) {
+	const struct claims *all = concern_state(c, &concern_endpoints);
+	return TREE_FIND_STRING(doubt, all, node, endpoint, endpoint);
+}
+
+static void doubt_begin(const struct controller *c, const char *endpoint) {
+	struct claims *all = concern_state(c, &concern_endpoints);
+	if (doubt_find(c, endpoint))
+		return;
+	struct doubt *d = calloc(1, sizeof(*d) + strlen(endpoint) + 1);
+	if (!d)
+		abort(); /* the Endpoint would stay for ever */
+	strcpy(d->endpoint, endpoint);
+	d->since_us = now_monotonic_ns() / 1000;
+	RB_INSERT(claims, all, d);
+}
+
+static bool doubt_is_over(const struct controller *c, const char *endpoint) {
+	const struct doubt *d = doubt_find(c, endpoint);
+	return d && now_monotonic_ns() / 1000 - d->since_us >= DOUBT_US;
+}
+
+void claims_forget(const struct controller *c, const char *endpoint) {
+	struct claims *all = concern_state(c, &concern_endpoints);
+	struct doubt *d = doubt_find(c, endpoint);
+	if (d)
+		RB_REMOVE(claims, all, d);
+	free(d);
+}
+
+int claims_open(_unused_ struct controller *c, _unused_ const struct controller_options *o, void **ret,
+                struct error *err) {
+	struct claims *all = calloc(1, sizeof(*all));
+	if (!all)
+		return error_oom(err);
+	RB_INIT(all);
+	*ret = all;
+	return 0;
+}
+
+static void claims_clear(struct claims *all) {
+	struct doubt *d;
+	while ((d = RB_MIN(claims, all))) {
+		RB_REMOVE(claims, all, d);
+		free(d);
+	}
+}
+
+void claims_stopped(struct controller *c) {
+	claims_clear(concern_state(c, &concern_endpoints));
+}
+
+void claims_close(void *state) {
+	claims_clear(state);
+	free(state);
+}
 
 static const struct instance *claims_owner(const struct controller *c, const struct endpoint *e) {
 	const struct api_object_ref *o = e->spec->owner;
@@ -72,21 +148,36 @@ static enum claim claims_judge_instance(const struct controller *c, const struct
 	return CLAIM_GOOD;
 }
 
-/* A prefix that is in no pool that the cache has may be that of a new pool. */
-static enum claim claims_judge_balancer(const struct controller *c, const struct endpoint *e, char why[static 256]) {
-	for (size_t i = 0; i < e->spec->routes.n; i++) {
-		const struct addresspool *pool;
-		struct prefix p, route;
-		if (prefix_parse(e->spec->routes.v[i].prefix, &route, NULL) < 0)
+/* Judges a route of a balancer. */
+static enum claim claims_judge_shared(const struct controller *c, const struct endpoint *e, const char *text,
+                                      char why[static 256]) {
+	const struct addresspool *pool, *other = NULL;
+	struct prefix p, route;
+	if (prefix_parse(text, &route, NULL) < 0)
+		return WRONG("spec.routes has %s, which can't be read", text);
+	KUBE_CACHE_FOREACH(pool, controller_cache(c, &api_kind_addresspool)) {
+		if (!pool->spec->prefix || prefix_parse(pool->spec->prefix, &p, NULL) < 0)
 			continue;
-		KUBE_CACHE_FOREACH(pool, controller_cache(c, &api_kind_addresspool)) {
-			if (!streq(pool->spec->use, "shared") && pool->spec->prefix &&
-			    prefix_parse(pool->spec->prefix, &p, NULL) == 0 && prefix_overlaps(&p, &route))
-				return WRONG("spec.routes has %s, but the use of AddressPool %.63s is %s",
-				             e->spec->routes.v[i].prefix, pool->meta.name, pool->spec->use);
-		}
+		if (streq(pool->spec->use, "shared") && prefix_cmp(&p, &route) == 0)
+			return CLAIM_GOOD;
+		if (!streq(pool->spec->use, "shared") && prefix_overlaps(&p, &route))
+			other = pool;
 	}
-	return CLAIM_GOOD;
+	if (other)
+		return WRONG("spec.routes has %s, but the use of AddressPool %.63s is %s", text, other->meta.name,
+		             other->spec->use);
+	return doubt_is_over(c, e->meta.name)
+	               ? WRONG("spec.routes has %s, but no AddressPool with use shared has that prefix", text)
+	               : CLAIM_UNKNOWN;
+}
+
+static enum claim claims_judge_balancer(const struct controller *c, const struct endpoint *e, char why[static 256]) {
+	enum claim all = CLAIM_GOOD;
+	for (size_t i = 0; i < e->spec->routes.n && all != CLAIM_WRONG; i++) {
+		enum claim one = claims_judge_shared(c, e, e->spec->routes.v[i].prefix, why);
+		all = one == CLAIM_GOOD ? all : one;
+	}
+	return all;
 }
 
 static enum claim claims_judge(const struct controller *c, const struct endpoint *e, char why[static 256]) {
@@ -155,8 +246,13 @@ static void claims_host_asked(struct work *w, const struct kube_response *r, _un
 bool claims_check(struct work *w, const struct endpoint *e) {
 	char why[256];
 	enum claim found = claims_judge(work_controller(w), e, why);
-	if (found == CLAIM_UNKNOWN)
+	if (found == CLAIM_UNKNOWN) {
+		if (starts_with(e->meta.name, ENDPOINT_OF_BALANCER))
+			doubt_begin(work_controller(w), e->meta.name);
 		work_again(w, LATER_US);
+	}
+	if (found == CLAIM_GOOD)
+		claims_forget(work_controller(w), e->meta.name);
 	if (found != CLAIM_WRONG)
 		return false;
 	work_get(w, &api_kind_host, NULL, e->spec->host, WORK_THEN(claims_host_asked));

@@ -48,6 +48,8 @@ static bool endpoint_serves_instance(const struct controller *c, const struct en
 static void endpoint_reconcile(struct work *w, const void *obj) {
 	const struct controller *c = work_controller(w);
 	const struct endpoint *e = obj;
+	if (!e)
+		claims_forget(c, work_key(w));
 	if (!e || e->meta.deletion_timestamp)
 		return;
 	if (!kube_cache_get(controller_cache(c, &api_kind_host), NULL, e->spec->host)) {
@@ -69,12 +71,26 @@ static void endpoints_host_changed(struct controller *c, const struct kube_chang
 		concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 }
 
+/* What balancers may announce depends on the AddressPools. */
+static void endpoints_pool_changed(struct controller *c, const struct kube_change *ch) {
+	const struct endpoint *e;
+	if (ch->type == KUBE_MODIFIED)
+		return;
+	KUBE_CACHE_FOREACH(e, controller_cache(c, &api_kind_endpoint)) {
+		if (starts_with(e->meta.name, ENDPOINT_OF_BALANCER))
+			concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
+	}
+}
+
 const struct concern concern_endpoints = {
 	.name = "endpoints",
 	.kind = &api_kind_endpoint,
 	.watches = {{.kind = &api_kind_host, .changed = endpoints_host_changed},
                     {.kind = &api_kind_instance},
-                    {.kind = &api_kind_addresspool},
+                    {.kind = &api_kind_addresspool, .changed = endpoints_pool_changed},
                     {.kind = &api_kind_allocation}},
+	.open = claims_open,
 	.reconcile = endpoint_reconcile,
+	.stopped = claims_stopped,
+	.close = claims_close,
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/addresspool.h"
+#include "api/endpoint.h"
 #include "base/util.h"
 #include "base/vtep.h"
 #include "edge/edge-internal.h"
@@ -39,16 +40,20 @@ static int add_pools(const struct edge *e, struct list *l) {
 	return 0;
 }
 
-/* A route of an endpoint: default routes come from edges and are not announced; others are announced unless a pool
- * holds them. */
-static int look_at_prefix(const struct prefix *p, void *userdata) {
+/*
+ * A route of an endpoint: default routes come from edges and are not announced; others are announced unless a pool
+ * holds them. Nothing of a balancer is announced: its routes are pools, and it must not draw the traffic of addresses
+ * that are no pool's.
+ */
+static int look_at_prefix(const struct prefix *p, const char *endpoint, void *userdata) {
 	struct list *l = userdata;
-	if (p->len == 0)
+	if (p->len == 0 || starts_with(endpoint, ENDPOINT_OF_BALANCER))
 		return 0;
 	for (size_t i = 0; i < l->pools; i++)
 		if (prefix_contains(&l->v[i], p))
 			return 0;
-	return wanted_add(l, p);
+	/* Endpoints that have the same prefix come one after the other. */
+	return l->n > l->pools && prefix_cmp(&l->v[l->n - 1], p) == 0 ? 0 : wanted_add(l, p);
 }
 
 int edge_pool_prefixes(const struct edge *e, struct prefix **ret, size_t *ret_n, struct error *err) {

@@ -421,14 +421,17 @@ struct overlay *overlay_free(struct overlay *o) {
 	return NULL;
 }
 
-int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, void *userdata), void *userdata) {
+int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, const char *endpoint, void *userdata),
+                    void *userdata) {
 	struct rt *rt;
-	int r = 0;
 	RB_FOREACH (rt, rt_tree, (struct rt_tree *)&o->rts) {
-		if (rt->paths && (r = fn(&rt->dst, userdata)) < 0)
-			break;
+		for (const struct path *p = rt->paths; p; p = p->next) {
+			int r = fn(&rt->dst, p->ep->name, userdata);
+			if (r < 0)
+				return r;
+		}
 	}
-	return r;
+	return 0;
 }
 
 void overlay_foreach_local(const struct overlay *o, void (*fn)(const struct mac *mac, int index, void *userdata),

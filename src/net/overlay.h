@@ -88,10 +88,11 @@ int overlay_start(struct overlay *o, struct error *err) _must_use_;
 void overlay_keep(struct overlay *o, bool keep);
 
 /*
- * Calls FN once for each ip and prefix of the endpoints, in order. A negative result of FN ends the loop and is
- * returned. FN must not change the overlay.
+ * Calls FN for each ip and prefix of the endpoints, in order; for one that several endpoints have, once for each of
+ * these. ENDPOINT is the endpoint's name. A negative result of FN ends the loop and is returned. FN must not change
+ * the overlay.
  */
-int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, void *userdata),
+int overlay_foreach(const struct overlay *o, int (*fn)(const struct prefix *dst, const char *endpoint, void *userdata),
                     void *userdata) _must_use_;
 
 /* Calls FN once for each endpoint of this host whose device is there and up, with the index of the device. */

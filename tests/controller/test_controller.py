@@ -561,6 +561,20 @@ def test_endpoints_of_balancers(cloud):
     eventually("what is wrong goes", 60, lambda: names() == ["lb-l1"])
     eventually("an Event says why", 60, lambda: any("203.0.113.7/32, but the use of AddressPool public4 is dedicated" in e["message"]
                                                     for e in cloud.list("events")))
+    # A prefix of no pool may be that of a pool which the controller doesn't know yet, but not for long.
+    cloud.endpoint("lb-l2", "l2", ip="fd00:e::21", routes=[{"prefix": "192.0.2.0/24"}])
+    time.sleep(12)
+    assert names() == ["lb-l1", "lb-l2"]
+    eventually("it goes", 60, lambda: names() == ["lb-l1"])
+    eventually("an Event says why", 60, lambda: any("192.0.2.0/24, but no AddressPool with use shared has that prefix" in e["message"]
+                                                    for e in cloud.list("events")))
+    # A pool came while it was in doubt, and goes again.
+    cloud.endpoint("lb-l2", "l2", ip="fd00:e::21", routes=[{"prefix": "192.0.2.0/24"}])
+    cloud.create("AddressPool", "more4", {"use": "shared", "prefix": "192.0.2.0/24"})
+    time.sleep(32)
+    assert names() == ["lb-l1", "lb-l2"]
+    cloud.delete("addresspools", "more4")
+    eventually("it goes", 60, lambda: names() == ["lb-l1"])
     cloud.silence("l1")
     eventually("it goes", 60, lambda: names() == [])
 

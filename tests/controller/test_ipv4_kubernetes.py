@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Public IPv4 on a real kube-apiserver, with the roles that the controller has there."""
 
+import json
 import os
 import subprocess
+import time
 
-from conftest import BIN, GROUP, eventually
+from conftest import BIN, GROUP, ROOT, eventually
 from harness import MORTAL, patient
 from test_quota_kubernetes import INSTANCES, ask, inventory, kube, thing  # noqa: F401 (kube: a fixture)
 
@@ -61,6 +63,50 @@ def test_addresses_slices_and_records(kube, tmp_path):  # noqa: F811
         eventually("there is quota again", 20, lambda: "host" in status(waits))
         p = whois(ip, "1100")
         assert p.returncode == 3 and "default/a had it until" in p.stderr
+    finally:
+        controller.terminate()
+        controller.wait(patient(15))
+
+
+def test_balancers_announce_shared_pools_only(kube, tmp_path):  # noqa: F811
+    """The policy refuses what no pool can be; the controller removes what no pool with use shared is."""
+    conn = kube.connect()
+    inventory(conn, 1000)
+    kube.kubectl("apply", "--server-side", "-f", os.path.join(ROOT, "deploy", "admission.yaml"))
+    for obj in (thing("Host", "l1", {"vtep": "fd00:a::9", "role": "balancer"}),
+                thing("AddressPool", "s", {"use": "shared", "prefix": "198.51.100.0/24"}),
+                thing("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.0/24"})):
+        ask(conn, "POST", f"{GROUP}/{obj['kind'].lower()}s", obj)
+
+    ask(conn, "POST", "/apis/coordination.k8s.io/v1/namespaces/nacre-system/leases", {
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "host-l1"},
+        "spec": {"holderIdentity": "l1", "leaseDurationSeconds": 600}})
+
+    def announce(*prefixes):
+        p = kube.kubectl("apply", "--server-side", "-f", "-", check=False, user="system:nacre:balancer:l1", groups=("system:nacre:balancers",),
+                         input=json.dumps(thing("Endpoint", "lb-l1", {
+                             "host": "l1", "vtep": "fd00:a::9", "ip": "fd00:bbbb::1", "mac": "02:4e:01:00:99:01",
+                             "routes": [{"prefix": p} for p in prefixes]})))
+        return p.stderr
+
+    def announced():
+        return [[r["prefix"] for r in e["spec"]["routes"]] for e in ask(conn, "GET", f"{GROUP}/endpoints")["items"]]
+
+    def said():
+        return [e.get("message", "") for e in ask(conn, "GET", "/api/v1/events")["items"]]
+    for prefix in ("0.0.0.0/0", "0.0.0.0/1", "192.0.0.0/9", "192.168.0.0/17", "2001:db8::/32"):
+        eventually(f"{prefix} is refused", 30, lambda p=prefix: "may announce only" in announce("198.51.100.0/24", p))
+    with open(tmp_path / "controller.log", "w") as log:
+        controller = subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
+                                       kube.kubeconfig("system:nacre:controller", ()), "--identity", "c"], stderr=log)
+    try:
+        for prefix in ("8.8.8.0/24", "203.0.113.0/24", "198.51.100.7/32"):
+            assert not announce("198.51.100.0/24", prefix)
+            eventually(f"{prefix} goes", 60, lambda: not announced())
+            eventually("an Event says why", 10, lambda p=prefix: any(f"spec.routes has {p}, but " in s for s in said()))
+        assert not announce("198.51.100.0/24")
+        time.sleep(25)
+        assert announced() == [["198.51.100.0/24"]]
     finally:
         controller.terminate()
         controller.wait(patient(15))

@@ -69,8 +69,9 @@ class Edge:
     def pool(self, name, prefix):
         self.post("addresspools", "AddressPool", name, {"use": "instance", "prefix": prefix})
 
-    def endpoint(self, name, address):
-        self.post("endpoints", "Endpoint", name, {"host": "h9", "vtep": "fd5c::9", "ip": address, "mac": "02:00:00:00:00:09"})
+    def endpoint(self, name, address, *prefixes, mac="02:00:00:00:00:09"):
+        self.post("endpoints", "Endpoint", name, {"host": "h9", "vtep": "fd5c::9", "ip": address, "mac": mac,
+                                                  "routes": [{"prefix": p} for p in prefixes]})
 
     def delete(self, path):
         status, text = self.http(self.sock, "DELETE", f"{GROUP}/{path}")
@@ -293,6 +294,15 @@ def test_endpoint_outside_pools(edge):
     heal(edge, "endpoints/outside")
     edge.delete("endpoints/outside")
     until("its prefix is withdrawn", lambda: OUTSIDE not in edge.routes())
+
+
+def test_balancers_announce_nothing(edge):
+    """A balancer that announces what is no pool's gets no traffic of it; what others have, too, is announced."""
+    edge.endpoint("lb-h9", "2001:db8:f::9", "2001:db8:e::/48", "2001:db8:d::/48", mac="02:00:00:00:00:0a")
+    edge.endpoint("other", "2001:db8:f::a", "2001:db8:d::/48", mac="02:00:00:00:00:0b")
+    until("the other is announced", lambda: {"2001:db8:f::a/128", "2001:db8:d::/48"} <= set(edge.routes()))
+    time.sleep(3)
+    assert set(edge.routes()) == {*POOLS, OUTSIDE, "2001:db8:f::a/128", "2001:db8:d::/48"}
 
 
 def test_boot(edge):
