@@ -42,9 +42,11 @@ uint32_t addresspool_slice_ports(const struct addresspool_spec *spec) {
 	return spec->slice_ports.set ? (uint32_t)spec->slice_ports.v : 512;
 }
 
-uint64_t addresspool_shared_addresses(const struct addresspool_spec *spec) {
+static uint64_t pool_window(const struct addresspool_spec *spec) {
 	struct prefix p;
-	return spec->prefix && prefix_parse(spec->prefix, &p, NULL) == 0 ? prefix_count(&p, 32) : 0;
+	return spec->prefix && prefix_parse(spec->prefix, &p, NULL) == 0
+	               ? MIN(prefix_count(&p, 32), (uint64_t)ADDRESSPOOL_WINDOW)
+	               : 0;
 }
 
 int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec) {
@@ -68,6 +70,16 @@ static void pool_slices(const struct addresspool_spec *spec, uint64_t *ret_first
 	uint64_t last = spec->last_port.set ? (uint64_t)spec->last_port.v : 65535;
 	*ret_first = (first + size - 1) / size;
 	*ret_end = MAX((last + 1) / size, *ret_first);
+}
+
+struct addresspool_numbers addresspool_slices_beside(const struct addresspool_spec *spec, uint64_t index) {
+	struct addresspool_numbers numbers = {.step = pool_window(spec)};
+	uint64_t first, end;
+	pool_slices(spec, &first, &end);
+	numbers.n = end - first;
+	const uint64_t all = numbers.step * numbers.n; /* slices of a window */
+	numbers.first = index / all * all + index % numbers.step;
+	return numbers;
 }
 
 /*
@@ -110,11 +122,13 @@ int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char 
 	if (prefix_parse(spec->prefix, &p, NULL) < 0)
 		return -ERANGE;
 	if (streq(spec->use, "shared")) {
-		uint64_t first, end, n = prefix_count(&p, 32), size = addresspool_slice_ports(spec);
+		const uint64_t window = pool_window(spec), size = addresspool_slice_ports(spec);
+		uint64_t first, end;
 		pool_slices(spec, &first, &end);
-		if (index / n >= end - first || prefix_nth(&p, 32, index % n, &v) < 0)
+		const uint64_t all = window * (end - first); /* slices of a window */
+		if (!all || prefix_nth(&p, 32, index / all * window + index % window, &v) < 0)
 			return -ERANGE;
-		first = (first + index / n) * size;
+		first = (first + index % all / window) * size;
 		const struct port_slice s = {v.addr, (uint16_t)first, (uint16_t)(first + size - 1)};
 		port_slice_str(&s, out);
 		return 0;
@@ -167,9 +181,10 @@ bool addresspool_index(const struct addresspool_spec *spec, const char *value, u
 			v = v << 1 | (p.addr.bytes[bit / 8] >> (7 - bit % 8) & 1);
 		if (streq(spec->use, "shared")) {
 			pool_slices(spec, &first, &end);
-			if (s.first / addresspool_slice_ports(spec) < first)
+			const uint64_t window = pool_window(spec), k = s.first / addresspool_slice_ports(spec);
+			if (k < first || k >= end)
 				return false;
-			v += (s.first / addresspool_slice_ports(spec) - first) * prefix_count(&pool, 32);
+			v = v / window * window * (end - first) + (k - first) * window + v % window;
 		}
 	}
 	if (skips_first(spec) && v-- == 0)
@@ -313,8 +328,8 @@ static const struct api_rule rules[] = {
          "prefix must be IPv4 for use dedicated and shared, and IPv6 for all other uses"},
 	{"spec",
          "self.use != 'shared' || !has(self.prefix) || !isCIDR(self.prefix) || "
-         "cidr(self.prefix).prefixLength() >= 16",
-         "prefix must be a /16 or smaller for use shared"},
+         "cidr(self.prefix).prefixLength() >= 18",
+         "prefix must be a /18 or smaller for use shared"},
 	{"spec",
          "self.use == 'shared' || !has(self.slicePorts) && !has(self.firstPort) && !has(self.lastPort) && "
          "!has(self.slicesPerInstance)",

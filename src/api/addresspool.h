@@ -13,8 +13,8 @@
 #define ADDRESSPOOL_SLICE_MIN  64
 #define ADDRESSPOOL_SLICE_MAX  32768
 #define ADDRESSPOOL_SLICES_MAX 16
-/* The shortest prefix of a pool with use shared: balancers hold an entry for each slice. */
-#define ADDRESSPOOL_SHARED_MIN 16
+/* The shortest prefix of a pool with use shared: balancers hold no more addresses (bpf/balancer.h). */
+#define ADDRESSPOOL_SHARED_MIN 18
 /* How many AllocationRecords of a pool may be kept: each takes about 400 bytes of the controller's memory. */
 #define ADDRESSPOOL_HISTORY_MAX 1000000
 
@@ -64,8 +64,11 @@ extern const struct api_kind api_kind_addresspool;
 uint8_t addresspool_length(const char *use);
 /* The number of ports of a slice, for use shared. */
 uint32_t addresspool_slice_ports(const struct addresspool_spec *spec);
-/* The number of addresses in the prefix, for use shared; 0: there is no valid prefix. */
-uint64_t addresspool_shared_addresses(const struct addresspool_spec *spec);
+/* The numbers of all slices of the address whose slice has number INDEX: FIRST, FIRST + STEP, ..., N of them. */
+struct addresspool_numbers {
+	uint64_t first, step, n;
+};
+struct addresspool_numbers addresspool_slices_beside(const struct addresspool_spec *spec, uint64_t index);
 /* How many slices an instance may have, for use shared. */
 int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec);
 /* How long and how many AllocationRecords are kept of the pool. Either may be 0: none. */
@@ -78,10 +81,13 @@ int64_t addresspool_history_records(const struct addresspool_spec *spec);
 int64_t addresspool_total(const struct addresspool_spec *spec);
 /*
  * Writes value number INDEX as text: "2001:db8:1:1::/64", "fd00::1" (overlay), "02:4e:01:00:00:01", "203.0.113.7"
- * (dedicated), "198.51.100.3:1024-1535" (shared: a slice). The slices of a pool are counted so that each address gives
- * one before any gives a second; so instances spread over the addresses, and another slice of an address that an
- * instance has already is likely to be free. -ERANGE: the pool has fewer values.
+ * (dedicated), "198.51.100.3:1024-1535" (shared: a slice). The slices of a pool are counted in windows of up to
+ * ADDRESSPOOL_WINDOW addresses. In a window each address gives one before any gives a second; so instances spread over
+ * these addresses, and another slice of an address that an instance has already is likely to be free. The next window
+ * follows when a window is full, because balancers hold a limited number of addresses. -ERANGE: the pool has fewer
+ * values.
  */
+#define ADDRESSPOOL_WINDOW 256
 int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char out[static PREFIX_STR_MAX]) _must_use_;
 /* The number of VALUE, the inverse of addresspool_value(). False: it isn't a value of this pool. */
 bool addresspool_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret);

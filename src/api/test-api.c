@@ -167,6 +167,27 @@ static void test_ipv4_pools(void **state) {
 		assert_true(addresspool_index(&s, value, &n));
 		assert_int_equal(n, i);
 	}
+	struct addresspool_numbers all = addresspool_slices_beside(&s, 251);
+	assert_true(all.first == 1 && all.step == 2 && all.n == 126);
+
+	/* A large pool: a window of 256 addresses is full before the next one begins. */
+	struct addresspool_spec l = {.use = (char *)"shared", .prefix = (char *)"198.51.0.0/20"};
+	static const struct {
+		uint64_t index;
+		const char *value;
+	} large[] = {{0, "198.51.0.0:1024-1535"},         {255, "198.51.0.255:1024-1535"},
+	             {256, "198.51.0.0:1536-2047"},       {126 * 256 - 1, "198.51.0.255:65024-65535"},
+	             {126 * 256, "198.51.1.0:1024-1535"}, {16 * 126 * 256 - 1, "198.51.15.255:65024-65535"}};
+	for (size_t i = 0; i < ARRAY_SIZE(large); i++) {
+		assert_int_equal(addresspool_value(&l, large[i].index, value), 0);
+		assert_string_equal(value, large[i].value);
+		assert_true(addresspool_index(&l, value, &n));
+		assert_int_equal(n, large[i].index);
+	}
+	assert_int_equal(addresspool_value(&l, 16 * 126 * 256, value), -ERANGE);
+	all = addresspool_slices_beside(&l, 126 * 256 + 3 * 256 + 7);
+	assert_true(all.first == 126 * 256 + 7 && all.step == 256 && all.n == 126);
+
 	assert_false(addresspool_index(&s, "198.51.100.3:512-1023", &n));
 	assert_false(addresspool_index(&s, "198.51.100.3:1024-2047", &n));
 	assert_false(addresspool_index(&s, "198.51.100.3:1025-1536", &n));
@@ -218,7 +239,7 @@ static void test_ipv4_pools(void **state) {
 	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"overlay\",\"prefix\":\"10.0.0.0/8\"}}",
 	              "spec.prefix: `10.0.0.0/8` is not IPv6, which use overlay needs");
 	expect_errors(&api_kind_addresspool, "{\"spec\":{\"use\":\"shared\",\"prefix\":\"10.0.0.0/15\"}}",
-	              "spec.prefix: `10.0.0.0/15` is larger than a /16, the most for use shared");
+	              "spec.prefix: `10.0.0.0/15` is larger than a /18, the most for use shared");
 	expect_errors(&api_kind_addresspool,
 	              "{\"spec\":{\"use\":\"dedicated\",\"prefix\":\"10.0.0.0/8\",\"slicePorts\":64}}",
 	              "spec.slicePorts: must only be set for use shared");

@@ -341,13 +341,10 @@ static struct pool *pool_with_slice_beside(const struct addresses *a, const stru
 	uint64_t v;
 	if (!p || !obj || !pool_is_usable(obj) || !addresspool_index(obj->spec, al->spec->value, &v))
 		return NULL;
-	/* The slices of an address are so many values apart. The search begins after the slice of AL and wraps. */
-	const uint64_t step = addresspool_shared_addresses(obj->spec);
-	for (uint64_t u = v + step; u != v; u += step) {
-		if (u >= p->ranges.total)
-			u = v % step;
-		if (u == v)
-			break;
+	/* The search begins after the slice of AL and wraps. */
+	const struct addresspool_numbers all = addresspool_slices_beside(obj->spec, v);
+	for (uint64_t k = (v - all.first) / all.step, i = 1; i < all.n; i++) {
+		const uint64_t u = all.first + (k + i) % all.n * all.step;
 		if (ranges_is_free(&p->ranges, u)) {
 			*ret = u;
 			return p;

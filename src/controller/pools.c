@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "bpf/balancer.h"
 #include "controller/addresses.h"
 
 static bool pool_in_use(const struct controller *c, const char *pool) {
@@ -39,14 +40,88 @@ static const struct addresspool *pool_overlapped_by(const struct controller *c, 
 	return NULL;
 }
 
+_Static_assert(1U << (32 - ADDRESSPOOL_SHARED_MIN) <= BALANCER_ADDRESSES, "balancers hold the largest pool");
+_Static_assert((uint64_t)BALANCER_ADDRESSES *(65536 >> BALANCER_SHIFT_MAX) <= BALANCER_OWNERS,
+               "the groups of ports limit only pools with small slices");
+
+/* How much of a balancer's maps pools need when all their values are used (bpf/balancer.h). */
+struct pool_share {
+	uint64_t addresses, groups;
+};
+
+static void pool_share_add(struct pool_share *s, const struct addresspool *p) {
+	const int shift = MIN(__builtin_ctz(addresspool_slice_ports(p->spec)), BALANCER_SHIFT_MAX);
+	struct prefix prefix;
+	if (!p->spec->prefix || prefix_parse(p->spec->prefix, &prefix, NULL) < 0)
+		return;
+	s->addresses += prefix_count(&prefix, 32);
+	s->groups += prefix_count(&prefix, 32) * (65536U >> shift);
+}
+
+static bool pool_share_is_too_large(const struct pool_share *s) {
+	return s->addresses > BALANCER_ADDRESSES || s->groups > BALANCER_OWNERS;
+}
+
+static int pool_age_cmp(const void *a, const void *b) {
+	const struct addresspool *x = *(const struct addresspool *const *)a;
+	const struct addresspool *y = *(const struct addresspool *const *)b;
+	return pool_is_older(x, y) ? -1 : pool_is_older(y, x);
+}
+
+/*
+ * 1: balancers hold the slices of P, a pool with use shared, besides those of the older pools that they hold. 0: they
+ * don't, and MSG says so. -ENOMEM.
+ */
+static int pool_fits_balancers(const struct controller *c, const struct addresspool *p, char *msg, size_t size) {
+	const struct kube_cache *pools = controller_cache(c, &api_kind_addresspool);
+	const struct addresspool *q;
+	struct pool_share had = {0}, own = {0};
+	size_t n = 0, i = 0;
+	KUBE_CACHE_FOREACH(q, pools) {
+		n += streq(q->spec->use, "shared") && pool_is_older(q, p);
+	}
+	_free_ const struct addresspool **older = calloc(n + 1, sizeof(const struct addresspool *));
+	if (!older)
+		return -ENOMEM;
+	KUBE_CACHE_FOREACH(q, pools) {
+		if (streq(q->spec->use, "shared") && pool_is_older(q, p))
+			older[i++] = q;
+	}
+	qsort(older, n, sizeof(const struct addresspool *), pool_age_cmp);
+	for (i = 0; i < n; i++) {
+		struct pool_share with = had;
+		pool_share_add(&with, older[i]);
+		if (!pool_share_is_too_large(&with))
+			had = with;
+	}
+	pool_share_add(&own, p);
+	const struct pool_share all = {had.addresses + own.addresses, had.groups + own.groups};
+	if (!pool_share_is_too_large(&all))
+		return 1;
+	snprintf(msg, size,
+	         "balancers hold %d addresses and %u groups of ports; older AddressPools with use shared have %llu and "
+	         "%llu of them, and this one has %llu and %llu; nothing is allocated from it",
+	         BALANCER_ADDRESSES, BALANCER_OWNERS, (unsigned long long)had.addresses, (unsigned long long)had.groups,
+	         (unsigned long long)own.addresses, (unsigned long long)own.groups);
+	return 0;
+}
+
 static int pool_set_conditions(const struct controller *c, const struct addresspool *p, struct addresspool *n) {
 	const struct addresspool *q = pool_overlapped_by(c, p);
-	char msg[400];
-	if (q)
+	const char *reason = "Ready";
+	char msg[400] = "";
+	if (q) {
+		reason = "Overlap";
 		snprintf(msg, sizeof(msg), "overlaps the older AddressPool `%s`; nothing is allocated from it",
 		         q->meta.name);
-	return api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", q ? "False" : "True",
-	                         q ? "Overlap" : "Ready", q ? msg : "", p->meta.generation.v, now_realtime_us());
+	} else if (streq(p->spec->use, "shared")) {
+		int fits = pool_fits_balancers(c, p, msg, sizeof(msg));
+		if (fits < 0)
+			return fits;
+		reason = fits ? reason : "BalancersFull";
+	}
+	return api_condition_set(&n->status->conditions.v, &n->status->conditions.n, "Ready", *msg ? "False" : "True",
+	                         reason, msg, p->meta.generation.v, now_realtime_us());
 }
 
 static void pool_update_status(struct work *w, const struct addresspool *p) {

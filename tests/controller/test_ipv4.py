@@ -328,6 +328,30 @@ def test_overlaps(cloud):
             cloud.create("AddressPool", "own", {"use": use, "prefix": prefix})
 
 
+def test_pools_that_balancers_cannot_hold(cloud):
+    """Nothing is allocated from them; what balancers hold is for the oldest pools."""
+    cloud.pools()
+    with pytest.raises(ApiError, match="larger than a /18"):
+        cloud.create("AddressPool", "huge", {"use": "shared", "prefix": "10.0.0.0/17"})
+    ready = lambda name: eventually("it is judged", 10, lambda: cloud.condition("addresspools", name, "Ready"))
+    # 1,024 groups of ports for each address: 2,048 addresses at most.
+    cloud.create("AddressPool", "fine", {"use": "shared", "prefix": "10.0.0.0/20", "slicePorts": 64})
+    assert ready("fine")["reason"] == "BalancersFull"
+    assert "2097152 groups of ports" in ready("fine")["message"] and "this one has 4096 and 4194304" in ready("fine")["message"]
+    make(cloud, "a")
+    eventually("it waits", 10, lambda: cloud.of_instance("a", "Scheduled").get("reason") == "PoolMissing")
+    cloud.create("AddressPool", "half", {"use": "shared", "prefix": "10.1.0.0/19"})
+    assert ready("half")["reason"] == "Ready"
+    time.sleep(1.1)
+    cloud.create("AddressPool", "more", {"use": "shared", "prefix": "10.2.0.0/18"})
+    assert ready("more")["reason"] == "BalancersFull" and "16384 addresses" in ready("more")["message"]
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    assert slices(cloud, "a") == ["10.1.0.0:1024-1535"]
+    go(cloud, "a")
+    cloud.delete("addresspools", "half")
+    eventually("there is room for it", 20, lambda: ready("more")["reason"] == "Ready")
+
+
 def test_claims(cloud):
     """An Endpoint may announce only the IPv4 that its Instance has."""
     cloud.pools()
