@@ -249,11 +249,16 @@ static int whois_ask(struct whois *w, struct error *err) {
 
 /* ---- the answer ---- */
 
-/* Times of the API are whole seconds: whoever had it at some time in that second is meant. */
+/*
+ * Times of the API are whole seconds: whoever had it at some time in that second is meant. Who has it now needs no
+ * comparison of times, because this machine's clock may differ.
+ */
 static bool holder_had_it(const struct whois *w, const struct holder *h) {
 	uint64_t from = 0, until = UINT64_MAX;
+	if (w->now)
+		return !h->until;
 	(void)!time_parse(h->from, &from);
-	if (h->until && (w->now || time_parse(h->until, &until) < 0))
+	if (h->until && time_parse(h->until, &until) < 0)
 		return false;
 	return from <= w->at_us && w->at_us / USEC_PER_SEC * USEC_PER_SEC <= until;
 }
@@ -286,7 +291,7 @@ static int whois_nobody(const struct whois *w, const char *prog, const char *tim
 	char address[ADDR_STR_MAX], port[32] = "";
 	for (size_t i = 0; i < w->n; i++) {
 		uint64_t until;
-		if (w->v[i].until && time_parse(w->v[i].until, &until) == 0 && until <= w->at_us)
+		if (w->v[i].until && time_parse(w->v[i].until, &until) == 0 && (w->now || until <= w->at_us))
 			before = before && strcmp(before->until, w->v[i].until) > 0 ? before : &w->v[i];
 	}
 	if (w->port >= 0)

@@ -677,6 +677,24 @@ def test_whois(cloud):
     assert sorted(r[0] for r in whois(cloud, a["publicIPv4"], 1100, spec["until"])[1]) == ["default/a", "default/z"]
 
 
+def test_whois_with_a_wrong_clock(cloud):
+    """Who has an address now doesn't depend on the clock of the machine that asks."""
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    make(cloud, "a")
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    ip = status(cloud, "a")["publicIPv4"]
+
+    def ask(shift):
+        return subprocess.run(["faketime", "-f", shift, os.path.join(BIN, "nacre"), "whois", "--api", "unix:" + cloud.sock, ip, "1100"],
+                              capture_output=True, text=True, timeout=60, check=False)
+    for shift in ("-60s", "+60s"):
+        assert "default/a" in ask(shift).stdout
+    go(cloud, "a")
+    for shift in ("-60s", "+60s"):
+        eventually("it had it", 10, lambda: "nobody has" in ask(shift).stderr and "default/a had it until" in ask(shift).stderr)
+
+
 def test_history_is_bounded(cloud):
     cloud.pools()
     record = {"pool": "s", "value": "198.51.100.2:1024-1535", "address": "198.51.100.2",
