@@ -43,7 +43,8 @@
 	  "Days for which AllocationRecords say who had the pool's values; 0: there are none; default 180. Uses "     \
 	  "overlay and mac have none.")                                                                               \
 	F(T, i64, history_records, "historyRecords", 0, _, 0, ADDRESSPOOL_HISTORY_MAX, NULL,                          \
-	  "The most AllocationRecords that are kept of the pool, the newest; 0: there are none; default 100000.")
+	  "The most AllocationRecords that are kept of the pool, the newest; 0: there are none; default 100000. Of "  \
+	  "the namespace that has the most the oldest go first.")
 API_DECLARE(addresspool_spec, ADDRESSPOOL_SPEC)
 
 #define ADDRESSPOOL_STATUS(F, T)                                                             \

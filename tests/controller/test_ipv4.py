@@ -695,14 +695,18 @@ def test_whois_with_a_wrong_clock(cloud):
         eventually("it had it", 10, lambda: "nobody has" in ask(shift).stderr and "default/a had it until" in ask(shift).stderr)
 
 
+def add_record(cloud, name, days, pool="s", ns="default"):
+    when = at(-days * 86400)
+    cloud.create("AllocationRecord", name, {
+        "pool": pool, "value": "198.51.100.2:1024-1535", "address": "198.51.100.2", "from": when, "until": when,
+        "owner": {"kind": "Instance", "namespace": ns, "name": "a", "uid": "u"}})
+
+
 def test_history_is_bounded(cloud):
     cloud.pools()
-    record = {"pool": "s", "value": "198.51.100.2:1024-1535", "address": "198.51.100.2",
-              "owner": {"kind": "Instance", "namespace": "default", "name": "a", "uid": "u"}}
 
-    def add(name, days, pool="s"):
-        when = at(-days * 86400)
-        cloud.create("AllocationRecord", name, {**record, "pool": pool, "from": when, "until": when})
+    def add(*words):
+        add_record(cloud, *words)
 
     def left(pool="s"):
         return sorted(r["metadata"]["name"] for r in cloud.list("allocationrecords") if r["spec"]["pool"] == pool)
@@ -726,3 +730,42 @@ def test_history_is_bounded(cloud):
     go(cloud, "a")
     eventually("it is free", 10, lambda: not cloud.list("allocations"))
     assert not left()
+
+
+def test_history_of_others_stays(cloud):
+    """Who makes most records loses the oldest of its own."""
+    cloud.create("AddressPool", "s", {**SHARED, "historyRecords": 30})
+    for n in range(5):
+        add_record(cloud, f"few{n}", 100 + n, ns="few")
+    for n in range(60):
+        add_record(cloud, f"many{n:02}", 60 - n, ns="many")
+    left = lambda: sorted(r["metadata"]["name"] for r in cloud.list("allocationrecords"))
+    want = [f"few{n}" for n in range(5)] + [f"many{n:02}" for n in range(35, 60)]
+    eventually("its newest and those of others are left", 20, lambda: left() == want)
+    for n in range(40):
+        add_record(cloud, f"new{n:02}", 50, ns=f"ns{n % 4}")
+    eventually("all have their share", 20, lambda: len(left()) == 30)
+    shares = collections.Counter(r["spec"]["owner"]["namespace"] for r in cloud.list("allocationrecords"))
+    assert shares["few"] == 5 and all(4 <= n <= 6 for n in shares.values()), shares
+
+
+def test_deletion_of_a_record_fails(bare):
+    """It is tried again."""
+    sock, failed = os.path.join(bare.dir, "proxy.sock"), []
+
+    def rule(method, path, _):
+        if method == "DELETE" and "/allocationrecords/" in path and len(failed) < 5:
+            failed.append(path)
+            return b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+        return None
+    bare.create("AddressPool", "s", {**SHARED, "historyRecords": 5})
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+        for n in range(10):
+            add_record(bare, f"r{n}", 10 - n)
+        eventually("they go", 90, lambda: sorted(r["metadata"]["name"] for r in bare.list("allocationrecords"))
+                   == [f"r{n}" for n in range(5, 10)])
+        assert len(failed) == 5
+    finally:
+        proxy.close()
