@@ -431,7 +431,8 @@ static void gang_place(struct look *l) {
 	if (!l->want_room.n)
 		return;
 	l->want_room.spec = l->cl->spec->template;
-	l->want_room.first = l->want > l->unbound;
+	const bool slices = l->want_room.sort == ROOM_VALUES && streq(l->want_room.of, use_names[USE_SHARED]);
+	l->want_room.rank = (slices ? ROOM_RANK_NO_HOST : 0) + (l->want > l->unbound ? ROOM_RANK_BEGUN : 0);
 	room_wait(c, &concern_clusters, m, &l->want_room);
 }
 

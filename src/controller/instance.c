@@ -160,12 +160,11 @@ static const char *instance_find_seat(struct work *w, const struct instance *i, 
 	for (enum use u = 0; u < N_USES; u++)
 		if (addresses_lacks(addresses_of(c), i, u) && !addresses_room(addresses_of(c), use_names[u])) {
 			h->reason = addresses_explain(addresses_of(c), u, h->msg, sizeof(h->msg));
-			/* A first slice of ports comes before a further one of another instance. */
 			h->want = (struct room_want){.sort = ROOM_VALUES,
 			                             .of = use_names[u],
 			                             .spec = i->spec,
 			                             .n = 1,
-			                             .first = u == USE_SHARED};
+			                             .rank = u == USE_SHARED ? ROOM_RANK_NO_HOST : 0};
 			return NULL;
 		}
 	seats_keep(seats_of(c), i, host, type);

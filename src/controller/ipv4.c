@@ -188,8 +188,11 @@ static void ipv4_take(struct work *w, const struct ipv4_look *l, struct instance
 	}
 	if (addresses_allocate(addresses_of(c), w, USE_SHARED, l->i, l->first, &reason, msg, sizeof(msg)) == 0)
 		return; /* the answer causes the next look */
-	const struct room_want want = {
-		.sort = ROOM_VALUES, .of = use_names[USE_SHARED], .spec = l->i->spec, .n = 1, .first = !l->have};
+	const struct room_want want = {.sort = ROOM_VALUES,
+	                               .of = use_names[USE_SHARED],
+	                               .spec = l->i->spec,
+	                               .n = 1,
+	                               .rank = l->have ? 0 : ROOM_RANK_FIRST_SLICE};
 	room_wait(c, &concern_ipv4, &l->i->meta, &want);
 	/* A pool that was just made gets ready at once; all instances that have no slice need not be told before. */
 	if (l->have || streq(reason, "PoolExhausted"))

@@ -99,7 +99,7 @@ void room_wait(struct controller *c, const struct concern *concern, const struct
 	                         .class = class.data,
 	                         .tag = want->spec->type,
 	                         .amount = want->n,
-	                         .first = want->first,
+	                         .rank = want->rank,
 	                         .created_us = created};
 	waiters_add(room_of(c)->waiters, &w);
 }

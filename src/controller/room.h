@@ -17,13 +17,22 @@ enum room_sort {
 	ROOM_NAME,   /* that no Instance has the name "NAMESPACE/NAME" OF */
 };
 
+/*
+ * Ranks of those who wait for slices of ports: without one an instance that has no host can't run, and one that has a
+ * host has run without so far. Others have rank 0; so has an instance that wants a further slice.
+ */
+#define ROOM_RANK_FIRST_SLICE 1
+#define ROOM_RANK_NO_HOST     2
+/* Added for a Cluster of which some members have a place. */
+#define ROOM_RANK_BEGUN 1
+
 struct room_want {
 	enum room_sort sort;
 	const char *of;
 	const struct instance_spec *spec;
 	const struct instancetype *size;
 	size_t n;
-	bool first; /* woken before all waiters without this flag, whatever their age */
+	unsigned rank; /* waiters of a higher rank are woken first, whatever their age */
 };
 
 /*

@@ -49,8 +49,8 @@ static int waiter_key_cmp(const struct waiter_item *a, const struct waiter_item 
 }
 
 static int waiter_age_cmp(const struct waiter_item *a, const struct waiter_item *b) {
-	if (a->w.first != b->w.first)
-		return a->w.first ? -1 : 1;
+	if (a->w.rank != b->w.rank)
+		return a->w.rank > b->w.rank ? -1 : 1;
 	if (a->w.created_us != b->w.created_us)
 		return a->w.created_us < b->w.created_us ? -1 : 1;
 	return waiter_key_cmp(a, b);

@@ -41,7 +41,7 @@ struct waiter {
 	const char *topic, *class;
 	const char *tag;     /* for waiters_each() */
 	uint64_t amount;     /* how much, for usable(); all of a class have the same */
-	bool first;          /* woken before all waiters without this flag */
+	unsigned rank;       /* waiters of a higher rank are woken first */
 	uint64_t created_us; /* the older one comes first; of equal ones the name decides */
 };
 

@@ -208,6 +208,26 @@ def test_full_shared_pool(cloud):
     eventually("the pool goes", 10, lambda: cloud.get("addresspools", "s") is None)
 
 
+def test_too_small_a_first_pool(cloud):
+    """An instance that has run without IPv4 so far comes after those that can't run without."""
+    cloud.pools()
+    old = [f"old{n}" for n in range(4)]
+    make(cloud, *old)
+    eventually("they run without IPv4", 10, lambda: all(placed(cloud, n) for n in old))
+    cloud.create("AddressPool", "s", {**SHARED, "prefix": "198.51.100.2/32", "lastPort": 2047})
+    eventually("two have a slice", 10, lambda: sum(bool(slices(cloud, n)) for n in old) == 2)
+    cloud.instance("new")
+    cloud.create("Cluster", "c", {"replicas": 1, "template": {"type": "small", "image": "lab"}}, "default")
+    eventually("it waits", 10, lambda: cloud.of_instance("new", "Scheduled").get("reason") == "PoolExhausted")
+    eventually("it waits", 10, lambda: cloud.condition("clusters", "c", "Scheduled", "default").get("reason") == "PoolExhausted")
+    cloud.create("AddressPool", "t", {**SHARED, "prefix": "198.51.100.9/32", "lastPort": 2047})
+    eventually("it is placed", 10, lambda: placed(cloud, "new"))
+    eventually("it is placed", 10, lambda: placed(cloud, "c-0"))
+    assert sum(bool(slices(cloud, n)) for n in old) == 2
+    cloud.create("AddressPool", "u", {**SHARED, "prefix": "198.51.100.10/32", "lastPort": 2047})
+    eventually("all have one", 10, lambda: all(slices(cloud, n) for n in old))
+
+
 def test_further_slices(cloud):
     cloud.pools()
     cloud.create("AddressPool", "s", {**SHARED, "slicesPerInstance": 3})
