@@ -246,8 +246,24 @@ void allocation_name(const char *value, char out[static 64]) {
 			*p = '-';
 }
 
+static bool allocation_since_us(const struct allocation *al, uint64_t *ret) {
+	const char *since = al->spec->since && *al->spec->since ? al->spec->since : al->meta.creation_timestamp;
+	return since && time_parse(since, ret) == 0;
+}
+
+bool allocation_since(const struct allocation *al, char out[static TIME_STR_MAX]) {
+	uint64_t us;
+	if (!allocation_since_us(al, &us))
+		return false;
+	time_str(us, false, out);
+	return true;
+}
+
 void allocationrecord_name(const struct allocation *al, char out[static ALLOCATIONRECORD_NAME_MAX]) {
-	snprintf(out, ALLOCATIONRECORD_NAME_MAX, "%.63s.%.63s", al->meta.name, al->meta.uid);
+	uint64_t us = 0;
+	(void)!allocation_since_us(al, &us);
+	snprintf(out, ALLOCATIONRECORD_NAME_MAX, "%.63s.%.63s.%llu", al->meta.name, al->spec->owner->uid,
+	         (unsigned long long)us);
 }
 
 bool allocation_address(const char *value, char out[static ADDR_STR_MAX]) {

@@ -8,6 +8,7 @@
 
 #include "api/meta.h"
 #include "base/inet.h"
+#include "base/util.h"
 
 /* Bounds of slices: the number of ports of one, and how many an instance can have. */
 #define ADDRESSPOOL_SLICE_MIN  64
@@ -115,10 +116,8 @@ API_DECLARE(allocation_status, ALLOCATION_STATUS)
 API_DECLARE(allocation, ALLOCATION)
 extern const struct api_kind api_kind_allocation;
 
-/* When the value of AL was handed out. Borrowed; NULL: not known. */
-static inline const char *allocation_since(const struct allocation *al) {
-	return al->spec->since && *al->spec->since ? al->spec->since : al->meta.creation_timestamp;
-}
+/* Writes when the value of AL was handed out, in whole seconds as in AllocationRecords. False: that isn't known. */
+bool allocation_since(const struct allocation *al, char out[static TIME_STR_MAX]);
 
 #define ALLOCATIONRECORD_SPEC(F, T)                                                                                \
 	F(T, str, pool, "pool", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "AddressPool that the value is of.") \
@@ -136,8 +135,11 @@ API_DECLARE(allocationrecord_spec, ALLOCATIONRECORD_SPEC)
 API_DECLARE(allocationrecord, ALLOCATIONRECORD)
 extern const struct api_kind api_kind_allocationrecord;
 
-/* Writes the name that the record of AL has: that of AL and its uid. */
-#define ALLOCATIONRECORD_NAME_MAX 128
+/*
+ * Writes the name that the record of AL has: that of AL, the owner's uid and spec.since in microseconds. It doesn't
+ * change when a move to another API server makes AL anew, and an owner that has a value twice has two records.
+ */
+#define ALLOCATIONRECORD_NAME_MAX 160
 void allocationrecord_name(const struct allocation *al, char out[static ALLOCATIONRECORD_NAME_MAX]);
 
 /* A slice of the ports of a shared address, both ends inclusive. */

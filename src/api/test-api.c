@@ -135,6 +135,24 @@ static void test_allocation(void **state) {
 	assert_false(addresspool_overlaps(&s, &m));
 }
 
+static void test_allocation_records(void **state) {
+	struct api_object_ref owner = {.uid = (char *)"0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab"};
+	struct allocation_spec spec = {.owner = &owner, .since = (char *)"2026-01-01T00:00:01.500000Z"};
+	struct allocation al = {.meta = {.name = (char *)"ip4-203-0-113-7", .uid = (char *)"x"}, .spec = &spec};
+	char name[ALLOCATIONRECORD_NAME_MAX], since[TIME_STR_MAX];
+	(void)state;
+	allocationrecord_name(&al, name);
+	assert_string_equal(name, "ip4-203-0-113-7.0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab.1767225601500000");
+	assert_true(allocation_since(&al, since));
+	assert_string_equal(since, "2026-01-01T00:00:01Z");
+	/* Of an earlier version. */
+	spec.since = NULL;
+	assert_false(allocation_since(&al, since));
+	al.meta.creation_timestamp = (char *)"2026-01-01T00:00:01Z";
+	allocationrecord_name(&al, name);
+	assert_string_equal(name, "ip4-203-0-113-7.0b5ac4a8-4b0e-4c1f-9d6e-0123456789ab.1767225601000000");
+}
+
 static void test_ipv4_pools(void **state) {
 	char name[64], value[PREFIX_STR_MAX];
 	struct addresspool_spec d = {.use = (char *)"dedicated", .prefix = (char *)"203.0.113.0/24"};
@@ -512,17 +530,12 @@ static void test_copy_with_status(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_reject),
-		cmocka_unit_test(test_allocation),
-		cmocka_unit_test(test_ipv4_pools),
-		cmocka_unit_test(test_dom),
-		cmocka_unit_test(test_jsonpath),
-		cmocka_unit_test(test_condition),
-		cmocka_unit_test(test_every_kind),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_quota),
-		cmocka_unit_test(test_copy_with_status),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),
+		cmocka_unit_test(test_allocation), cmocka_unit_test(test_allocation_records),
+		cmocka_unit_test(test_ipv4_pools), cmocka_unit_test(test_dom),
+		cmocka_unit_test(test_jsonpath),   cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_quota),      cmocka_unit_test(test_copy_with_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,11 +192,12 @@ static int whois_ask_allocation(struct whois *w, const char *value, struct error
 		*err = r.err;
 	kube_response_clear(&r);
 	const struct allocation *al = obj;
-	char record[ALLOCATIONRECORD_NAME_MAX];
+	char record[ALLOCATIONRECORD_NAME_MAX], since[TIME_STR_MAX];
 	if (al) {
 		allocationrecord_name(al, record);
-		e = whois_add(w, al->spec->value, al->spec->pool, al->spec->owner, allocation_since(al),
-		              al->status ? al->status->released_at : NULL, record, err);
+		e = whois_add(w, al->spec->value, al->spec->pool, al->spec->owner,
+		              allocation_since(al, since) ? since : NULL, al->status ? al->status->released_at : NULL,
+		              record, err);
 	}
 	api_free(&api_kind_allocation, obj);
 	return e;

@@ -206,7 +206,7 @@ static struct allocation *allocation_new(const char *pool, const char *value, co
 	if (al->spec) {
 		al->spec->pool = strdup(pool);
 		al->spec->value = strdup(value);
-		al->spec->since = strdup(time_str(now_realtime_us(), false, now));
+		al->spec->since = strdup(time_str(now_realtime_us(), true, now));
 		al->spec->owner = calloc(1, sizeof(*al->spec->owner));
 	}
 	if (al->spec && al->spec->owner) {
@@ -413,9 +413,8 @@ static void release_recorded(struct work *w, const struct kube_response *r, cons
 
 static struct allocationrecord *record_new(const struct allocation *al) {
 	struct allocationrecord *rec = api_new(&api_kind_allocationrecord);
-	char name[ALLOCATIONRECORD_NAME_MAX], address[ADDR_STR_MAX], now[TIME_STR_MAX];
+	char name[ALLOCATIONRECORD_NAME_MAX], address[ADDR_STR_MAX], from[TIME_STR_MAX], now[TIME_STR_MAX];
 	const struct api_object_ref *of = al->spec->owner;
-	const char *from = allocation_since(al);
 	time_str(now_realtime_us(), false, now);
 	if (!rec || !allocation_address(al->spec->value, address)) {
 		api_free(&api_kind_allocationrecord, rec);
@@ -430,7 +429,7 @@ static struct allocationrecord *record_new(const struct allocation *al) {
 		                                    .value = strdup(al->spec->value),
 		                                    .address = strdup(address),
 		                                    .owner = o,
-		                                    .from = strdup(from ? from : now),
+		                                    .from = strdup(allocation_since(al, from) ? from : now),
 		                                    .until = strdup(now)};
 		*o = (struct api_object_ref){.kind = strdup(of->kind),
 		                             .ns = of->ns ? strdup(of->ns) : NULL,
