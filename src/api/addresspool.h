@@ -105,8 +105,10 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 	  "Default: when the object was created.")
 API_DECLARE(allocation_spec, ALLOCATION_SPEC)
 
-#define ALLOCATION_STATUS(F, T) \
-	F(T, str, released_at, "releasedAt", 0, time, 0, 40, NULL, "When it was given back; it is in quarantine.")
+#define ALLOCATION_STATUS(F, T)                                                                                    \
+	F(T, str, released_at, "releasedAt", 0, time, 0, 40, NULL, "When it was given back; it is in quarantine.") \
+	F(T, str, taken_for, "takenFor", 0, any, 0, 63, NULL,                                                      \
+	  "The version of the Instance to whose status the slice was last being added.")
 API_DECLARE(allocation_status, ALLOCATION_STATUS)
 
 #define ALLOCATION(F, T)                                                                           \

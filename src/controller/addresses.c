@@ -374,6 +374,16 @@ int addresses_allocate(struct addresses *a, struct work *w, enum use use, const 
 	return -ENOSPC;
 }
 
+void addresses_restore(struct addresses *a, struct work *w, const char *value, const struct instance *owner) {
+	const struct addresspool *obj;
+	uint64_t v;
+	for (struct pool *p = NULL; (p = pool_next(a, use_names[value_use(value)], p, &obj));)
+		if (addresspool_index(obj->spec, value, &v) && ranges_is_free(&p->ranges, v)) {
+			allocation_begin(w, p, obj, v, owner);
+			return;
+		}
+}
+
 /* ---- giving back ---- */
 
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al) {
@@ -385,7 +395,7 @@ int64_t addresses_quarantine(const struct controller *c, const struct allocation
 static void release_finish(struct work *w, const struct allocation *al) {
 	char now[TIME_STR_MAX];
 	if (addresses_quarantine(work_controller(w), al) <= 0) {
-		work_delete(w, &api_kind_allocation, &al->meta);
+		work_delete_exact(w, &api_kind_allocation, &al->meta);
 		return;
 	}
 	struct allocation *n = api_copy_with_status(&api_kind_allocation, al);
@@ -396,9 +406,9 @@ static void release_finish(struct work *w, const struct allocation *al) {
 	api_free(&api_kind_allocation, n);
 }
 
-/* The Allocation whose record is being written. */
+/* The Allocation whose record is being written, and its version. */
 struct release {
-	char name[64], uid[64];
+	char name[64], version[64];
 };
 
 WORK_THEN_DEFINE(release_recorded, struct release)
@@ -407,7 +417,8 @@ static void release_recorded(struct work *w, const struct kube_response *r, cons
 	const struct kube_cache *cache = controller_cache(work_controller(w), &api_kind_allocation);
 	const struct allocation *al = kube_cache_get(cache, NULL, what->name);
 	/* It exists if this release was begun before. */
-	if ((r->error == 0 || r->error == -EEXIST) && al && streq(al->meta.uid, what->uid) && addresses_in_use(al))
+	if ((r->error == 0 || r->error == -EEXIST) && al && streq(al->meta.resource_version, what->version) &&
+	    addresses_in_use(al))
 		release_finish(w, al);
 }
 
@@ -460,7 +471,7 @@ void addresses_release(struct work *w, const struct allocation *al) {
 	struct release what;
 	struct allocationrecord *rec = record_new(al);
 	snprintf(what.name, sizeof(what.name), "%s", al->meta.name);
-	snprintf(what.uid, sizeof(what.uid), "%s", al->meta.uid);
+	snprintf(what.version, sizeof(what.version), "%s", al->meta.resource_version);
 	if (rec)
 		work_create(w, &api_kind_allocationrecord, rec, release_recorded_then(&what));
 	else

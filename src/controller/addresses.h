@@ -46,6 +46,9 @@ bool addresses_lacks(const struct addresses *a, const struct instance *i, enum u
 int addresses_allocate(struct addresses *a, struct work *w, enum use use, const struct instance *owner,
                        const struct allocation *beside, const char **reason, char *msg, size_t size) _must_use_;
 
+/* Begins to create the Allocation of VALUE for OWNER, whose status has it, if it is a free value of a pool. */
+void addresses_restore(struct addresses *a, struct work *w, const char *value, const struct instance *owner);
+
 /* How many values for USE are free in all usable pools, and not promised. */
 uint64_t addresses_room(const struct addresses *a, const char *use);
 /* Why there is no room: a REASON ("PoolExhausted", "PoolMissing") and MSG. */
@@ -67,6 +70,7 @@ int64_t addresses_quarantine(const struct controller *c, const struct allocation
 /*
  * Begins to release AL, which must not be released yet: deletes it, or marks it released if its pool has a quarantine.
  * If the pool keeps a history, an AllocationRecord is written first. Its name is made from AL and its uid, so a release
- * that is begun again writes no second one.
+ * that is begun again writes no second one. A release applies to this version of AL and fails as a lost race if another
+ * write came first.
  */
 void addresses_release(struct work *w, const struct allocation *al);

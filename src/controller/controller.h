@@ -37,9 +37,8 @@
  *
  * With leader election one controller acts at a time. If two act all the same (--no-leader-election, or a leader that
  * stood still past its lease), no value is handed out twice (Allocations are named by value), and no instance is placed
- * twice or gets two values (one status patch wins by resourceVersion; the loser's Allocations are deleted again). Two
- * rules need the leader: two instances that are placed at the same moment must not overcommit a host, and a slice of
- * ports that one controller releases must not be added to its instance again by the other at the same moment.
+ * twice or gets two values (one status patch wins by resourceVersion; the loser's Allocations are deleted again). One
+ * rule needs the leader: two instances that are placed at the same moment must not overcommit a host.
  */
 
 #include "kube/cache.h"

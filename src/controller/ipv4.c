@@ -14,7 +14,12 @@
  *
  * The agent stops using a slice that has left the status, and then withdraws it from the Endpoint. So while the
  * Endpoint announces it, it may be in use; after that it isn't. An Allocation that isn't in the status may be left over
- * or new: nothing is done with it before the server has been asked, because the caches may be behind.
+ * or new: nothing is done with it before the server has been asked, because the caches may be behind. And a write of a
+ * controller that was killed or is slow may come late:
+ *
+ *   a late release   names the version of the Allocation. Whoever takes the slice writes the Allocation first.
+ *   a late taking    names the version of the Instance, which the Allocation names, too (status.takenFor). While the
+ *                    Instance still has that version, it is written before anything is released.
  */
 
 #include <string.h>
@@ -114,13 +119,14 @@ static void ipv4_set_ready(const struct ipv4_look *l, struct instance *n) {
 		instance_set_condition(n, READY, "True", "Sufficient", "has as many slices of ports as it asks for");
 }
 
-static void ipv4_patch(struct work *w, const struct instance *i, struct instance *n) {
+/* True if there is something to write, or W has failed. */
+static bool ipv4_patch(struct work *w, const struct instance *i, struct instance *n) {
 	if (!instance_update_forwards(n)) {
 		work_fail_oom(w);
-		return;
+		return true;
 	}
 	if (!work_patch_status(w, &api_kind_instance, i, n, WORK_NO_THEN))
-		return;
+		return !work_may_go_on(w);
 	static const char *const types[] = {READY, "ForwardsReady"};
 	for (size_t k = 0; k < ARRAY_SIZE(types); k++) {
 		const struct api_condition *is = instance_condition(n, types[k]);
@@ -128,41 +134,61 @@ static void ipv4_patch(struct work *w, const struct instance *i, struct instance
 			kube_event(controller_recorder(work_controller(w)), &api_kind_instance, n, KUBE_EVENT_WARNING,
 			           is->reason, "%s", is->message);
 	}
+	return true;
 }
 
-/* ---- a slice more ---- */
+/* ---- a slice that is over ---- */
 
-/* The name of an Allocation. */
+/* What is about to happen with an Allocation that the status doesn't name, and to which versions that applies. */
 struct ipv4_spare {
 	char name[64];
+	char version[64];  /* of the Allocation, before the server was asked for the Instance */
+	char instance[64]; /* the Instance's, which the server has told; empty: not asked yet */
 };
 
+WORK_THEN_DEFINE(ipv4_instance_asked, struct ipv4_spare)
+WORK_THEN_DEFINE(ipv4_endpoint_asked, struct ipv4_spare)
+WORK_THEN_DEFINE(ipv4_marked, struct ipv4_spare)
 WORK_THEN_DEFINE(ipv4_record_asked, struct ipv4_spare)
-WORK_THEN_DEFINE(ipv4_spare_asked, struct ipv4_spare)
 
-/*
- * The server has been asked for the AllocationRecord of an Allocation that may be added to the status. There is one if
- * the slice was being given back when a controller died. It goes, for it would say too early an end.
- */
-static void ipv4_record_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
-	void *record = NULL;
-	if (r->error == 0 && kube_response_parse(r, &api_kind_allocationrecord, &record, NULL) == 0) {
-		work_delete(w, &api_kind_allocationrecord, api_meta(record));
-		work_again(w, 0);
-	} else if (r->error == -ENOENT)
-		work_get(w, &api_kind_allocation, NULL, spare->name, ipv4_spare_asked_then(spare));
-	api_free(&api_kind_allocationrecord, record);
+static void ipv4_ask(struct work *w, const struct ipv4_look *l) {
+	struct ipv4_spare spare = {.instance = ""};
+	snprintf(spare.name, sizeof(spare.name), "%s", l->spare->meta.name);
+	snprintf(spare.version, sizeof(spare.version), "%s", l->spare->meta.resource_version);
+	work_get(w, &api_kind_instance, l->i->meta.ns, l->i->meta.name, ipv4_instance_asked_then(&spare));
 }
 
-/* The server has been asked for an Allocation that may be added to the status. */
-static void ipv4_spare_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+/*
+ * Looks once more after an answer. Returns the Allocation of SPARE; NULL: it, or the Instance since the server was
+ * asked for it, has changed, which causes the next look.
+ */
+static const struct allocation *ipv4_look_again(struct work *w, const struct kube_response *r,
+                                                const struct ipv4_spare *spare, struct ipv4_look *l) {
 	const struct controller *c = work_controller(w);
 	const struct allocation *al = kube_cache_get(controller_cache(c, &api_kind_allocation), NULL, spare->name);
+	if ((r->error < 0 && r->error != -ENOENT) || !work_may_go_on(w) || !ipv4_look(c, work_object(w), l) || !al ||
+	    !streq(al->meta.resource_version, spare->version) || !addresses_in_use(al) ||
+	    !streq(al->spec->owner->uid, instance_id(l->i)) || slices_have(l->i->status, al->spec->value) ||
+	    (*spare->instance && !streq(l->i->meta.resource_version, spare->instance)))
+		return NULL;
+	return al;
+}
+
+/* The server has been asked for the AllocationRecord of an Allocation that names this version of the Instance. */
+static void ipv4_record_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	void *record = NULL;
 	struct ipv4_look l;
-	if (r->error < 0 || !al || !addresses_in_use(al) || !work_may_go_on(w) || !ipv4_look(c, work_object(w), &l) ||
-	    l.have >= l.want || !streq(al->spec->owner->uid, instance_id(l.i)) ||
-	    slices_have(l.i->status, al->spec->value))
+	const struct allocation *al = ipv4_look_again(w, r, spare, &l);
+	if (!al || l.have >= l.want)
 		return;
+	/* A controller died when it was giving the slice back. The record would say too early an end. */
+	if (r->error == 0 && kube_response_parse(r, &api_kind_allocationrecord, &record, NULL) == 0)
+		work_delete(w, &api_kind_allocationrecord, api_meta(record));
+	api_free(&api_kind_allocationrecord, record);
+	if (r->error == 0) {
+		work_again(w, 0);
+		return;
+	}
 	struct instance *n = api_copy_with_status(&api_kind_instance, l.i);
 	if (n && slices_add(n->status, al->spec->value) == 0) {
 		l.have++;
@@ -173,19 +199,92 @@ static void ipv4_spare_asked(struct work *w, const struct kube_response *r, cons
 	api_free(&api_kind_instance, n);
 }
 
-/* Takes a slice, or waits for one; then N says so. */
-static void ipv4_take(struct work *w, const struct ipv4_look *l, struct instance *n) {
+static void ipv4_ask_record(struct work *w, const struct allocation *al, const struct ipv4_spare *spare) {
+	struct ipv4_spare marked = *spare;
+	char name[ALLOCATIONRECORD_NAME_MAX];
+	snprintf(marked.version, sizeof(marked.version), "%s", al->meta.resource_version);
+	allocationrecord_name(al, name);
+	work_get(w, &api_kind_allocationrecord, NULL, name, ipv4_record_asked_then(&marked));
+}
+
+static void ipv4_marked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	const struct kube_cache *cache = controller_cache(work_controller(w), &api_kind_allocation);
+	const struct allocation *al = kube_cache_get(cache, NULL, spare->name);
+	if (r->error == 0 && al && al->status && streq(al->status->taken_for, spare->instance))
+		ipv4_ask_record(w, al, spare);
+}
+
+/* Begins to add the slice of AL to the status of the Instance: writes its version into AL. */
+static void ipv4_take_spare(struct work *w, const struct allocation *al, const struct ipv4_spare *spare) {
+	if (al->status && streq(al->status->taken_for, spare->instance)) {
+		ipv4_ask_record(w, al, spare);
+		return;
+	}
+	struct allocation *n = api_copy_with_status(&api_kind_allocation, al);
+	if (n && string_set(&n->status->taken_for, spare->instance) >= 0)
+		work_patch_status(w, &api_kind_allocation, al, n, ipv4_marked_then(spare));
+	else
+		work_fail_oom(w);
+	api_free(&api_kind_allocation, n);
+}
+
+/* A write that adds the slice of AL to this version of the Instance may come yet. It fails after this one. */
+static void ipv4_fence(struct work *w, const struct instance *i, const struct allocation *al) {
+	struct instance *n = api_copy_with_status(&api_kind_instance, i);
+	if (n) {
+		instance_set_condition(n, READY, "False", "GivingBack", "gives slice %s back", al->spec->value);
+		work_patch_status(w, &api_kind_instance, i, n, WORK_NO_THEN);
+	} else
+		work_fail_oom(w);
+	api_free(&api_kind_instance, n);
+}
+
+static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
+	char text[PORT_SLICE_STR_MAX];
+	for (size_t i = 0; e && i < e->spec->routes.n; i++)
+		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
+			return true;
+	return false;
+}
+
+/* The server has been asked for the Instance and after that for its Endpoint. */
+static void ipv4_endpoint_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	struct ipv4_look l;
+	void *e = NULL;
+	const struct allocation *al = ipv4_look_again(w, r, spare, &l);
+	if (!al || (r->error == 0 && kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0))
+		return;
+	if (l.have < l.want)
+		ipv4_take_spare(w, al, spare);
+	else if (ipv4_is_announced(e, al->spec->value))
+		; /* a change of the Endpoint causes the next look */
+	else if (al->status && streq(al->status->taken_for, spare->instance))
+		ipv4_fence(w, l.i, al);
+	else {
+		log_info("slice given back", "instance=%s slice=%s", work_key(w), al->spec->value);
+		addresses_release(w, al);
+	}
+	api_free(&api_kind_endpoint, e);
+}
+
+static void ipv4_instance_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
+	struct ipv4_spare asked = *spare;
+	struct ipv4_look l;
+	char name[128];
+	if (r->error < 0 || !ipv4_look_again(w, r, spare, &l))
+		return;
+	snprintf(asked.instance, sizeof(asked.instance), "%s", l.i->meta.resource_version);
+	snprintf(name, sizeof(name), ENDPOINT_OF_INSTANCE "%.63s", instance_id(l.i));
+	work_get(w, &api_kind_endpoint, NULL, name, ipv4_endpoint_asked_then(&asked));
+}
+
+/* ---- a slice that is missing ---- */
+
+/* Begins to make an Allocation, or waits until there is room for one; then N says so. */
+static void ipv4_allocate(struct work *w, const struct ipv4_look *l, struct instance *n) {
 	struct controller *c = work_controller(w);
 	const char *reason;
 	char msg[512];
-	if (l->spare) {
-		struct ipv4_spare spare;
-		char record[ALLOCATIONRECORD_NAME_MAX];
-		snprintf(spare.name, sizeof(spare.name), "%s", l->spare->meta.name);
-		allocationrecord_name(l->spare, record);
-		work_get(w, &api_kind_allocationrecord, NULL, record, ipv4_record_asked_then(&spare));
-		return;
-	}
 	if (addresses_allocate(addresses_of(c), w, USE_SHARED, l->i, l->first, &reason, msg, sizeof(msg)) == 0)
 		return; /* the answer causes the next look */
 	const struct room_want want = {.sort = ROOM_VALUES,
@@ -200,43 +299,53 @@ static void ipv4_take(struct work *w, const struct ipv4_look *l, struct instance
 		                       msg);
 }
 
-/* ---- a slice less ---- */
+/* ---- a slice without an Allocation ---- */
 
-static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
-	char text[PORT_SLICE_STR_MAX];
-	for (size_t i = 0; e && i < e->spec->routes.n; i++)
-		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
-			return true;
-	return false;
+/* A slice of the status of which the cache has no Allocation that is in use and the instance's. */
+struct ipv4_bare {
+	char value[PORT_SLICE_STR_MAX];
+};
+
+WORK_THEN_DEFINE(ipv4_bare_asked, struct ipv4_bare)
+WORK_THEN_DEFINE(ipv4_bare_confirmed, struct ipv4_bare)
+
+static bool ipv4_is_bare(const struct controller *c, const struct instance *i, const char *value) {
+	char name[64];
+	allocation_name(value, name);
+	const struct allocation *al = kube_cache_get(controller_cache(c, &api_kind_allocation), NULL, name);
+	return !al || !addresses_in_use(al) || !streq(al->spec->owner->uid, instance_id(i));
 }
 
-/* The server has been asked for the Instance and after that for its Endpoint. */
-static void ipv4_endpoint_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+/* The server has no Allocation of such a slice, and was asked for the Instance after that. */
+static void ipv4_bare_confirmed(struct work *w, const struct kube_response *r, const struct ipv4_bare *bare) {
+	struct controller *c = work_controller(w);
+	struct ipv4_look l;
+	if (r->error < 0 || !work_may_go_on(w) || !ipv4_look(c, work_object(w), &l) ||
+	    !slices_have(l.i->status, bare->value))
+		return;
+	log_warn("the Allocation of a slice is missing and is made anew", "instance=%s slice=%s", work_key(w),
+	         bare->value);
+	addresses_restore(addresses_of(c), w, bare->value, l.i);
+}
+
+static void ipv4_bare_asked(struct work *w, const struct kube_response *r, const struct ipv4_bare *bare) {
+	const struct instance *i = work_object(w);
+	if (r->error == -ENOENT && i)
+		work_get(w, &api_kind_instance, i->meta.ns, i->meta.name, ipv4_bare_confirmed_then(bare));
+}
+
+/* True if the Allocation of a slice is missing; asks for it. */
+static bool ipv4_ask_bare(struct work *w, const struct instance *i) {
 	const struct controller *c = work_controller(w);
-	struct ipv4_look l;
-	void *e = NULL;
-	if ((r->error < 0 && r->error != -ENOENT) || !work_may_go_on(w) || !ipv4_look(c, work_object(w), &l) ||
-	    l.have < l.want || (r->error == 0 && kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0))
-		return;
-	unsigned room = work_room(w) / ADDRESSES_RELEASE_OPS;
-	for (const struct allocation *al = l.spare; al && room; al = ipv4_next_spare(c, l.i, al)) {
-		if (ipv4_is_announced(e, al->spec->value))
-			continue; /* a change of the Endpoint causes the next look */
-		log_info("slice given back", "instance=%s slice=%s", work_key(w), al->spec->value);
-		addresses_release(w, al);
-		room--;
-	}
-	api_free(&api_kind_endpoint, e);
-}
-
-static void ipv4_instance_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
-	struct ipv4_look l;
-	char name[128];
-	if (r->error < 0 || !work_may_go_on(w) || !ipv4_look(work_controller(w), work_object(w), &l) || !l.spare ||
-	    l.have < l.want)
-		return;
-	snprintf(name, sizeof(name), ENDPOINT_OF_INSTANCE "%.63s", instance_id(l.i));
-	work_get(w, &api_kind_endpoint, NULL, name, WORK_THEN(ipv4_endpoint_asked));
+	struct ipv4_bare bare;
+	char name[64];
+	for (size_t k = 0; k < i->status->port_slices.n; k++)
+		if (ipv4_is_bare(c, i, slices_value(&i->status->port_slices.v[k], bare.value))) {
+			allocation_name(bare.value, name);
+			work_get(w, &api_kind_allocation, NULL, name, ipv4_bare_asked_then(&bare));
+			return true;
+		}
+	return false;
 }
 
 /* ---- ---- */
@@ -245,6 +354,7 @@ static void ipv4_reconcile(struct work *w, const void *obj) {
 	struct ipv4_look l;
 	if (!ipv4_look(work_controller(w), obj, &l))
 		return;
+	const bool bare = ipv4_ask_bare(w, l.i);
 	/* Nothing to do for nearly all instances at nearly all times. */
 	if (l.have == l.want && !l.spare && l.asked <= MAX((int64_t)l.have, 1) && !l.i->spec->forwards.n &&
 	    !instance_condition(l.i, READY) && !instance_condition(l.i, "ForwardsReady"))
@@ -254,14 +364,14 @@ static void ipv4_reconcile(struct work *w, const void *obj) {
 		work_fail_oom(w);
 		return;
 	}
-	if (l.have < l.want)
-		ipv4_take(w, &l, n);
+	if (l.have < l.want && !l.spare)
+		ipv4_allocate(w, &l, n);
 	else if (l.have > l.want)
 		slices_trim(n->status, l.have = l.want);
-	else if (l.spare)
-		work_get(w, &api_kind_instance, l.i->meta.ns, l.i->meta.name, WORK_THEN(ipv4_instance_asked));
 	ipv4_set_ready(&l, n);
-	ipv4_patch(w, l.i, n);
+	/* What is written causes the next look. */
+	if (!ipv4_patch(w, l.i, n) && l.spare && !bare)
+		ipv4_ask(w, &l);
 	api_free(&api_kind_instance, n);
 }
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -630,6 +631,113 @@ def test_had_again_after_it_was_recorded(bare):
     go(bare, "a")
     records = {r["spec"]["value"]: r["spec"]["until"] for r in bare.list("allocationrecords")}
     assert all(records[v] >= end for v in had)
+
+
+def hold(when):
+    """A rule of a Proxy that delays the first request of which WHEN(method, path, body); the event that lets it pass; and
+    what it has seen."""
+    event, seen = threading.Event(), []
+
+    def rule(method, path, body):
+        if seen or not when(method, path, body):
+            return None
+        seen.append(path)
+        return event
+    return rule, event, seen
+
+
+def two_slices(cloud):
+    eventually("a is placed", 10, lambda: placed(cloud, "a"))
+    announce(cloud, "a")
+    wants(cloud, "a", 2)
+    eventually("a has two", 10, lambda: len(slices(cloud, "a")) == 2)
+    announce(cloud, "a")
+
+
+def back_to_one(cloud):
+    wants(cloud, "a", 1)
+    eventually("a has one", 10, lambda: len(slices(cloud, "a")) == 1)
+    announce(cloud, "a")
+
+
+TWO = {**SHARED, "prefix": "198.51.100.2/32", "lastPort": 2047}
+
+
+@pytest.mark.parametrize("more", [{}, {"historyRecords": 0}, {"quarantineSeconds": 2}], ids=["delete", "no-history", "rest"])
+def test_late_release(bare, more):
+    """A controller dies when it releases a slice, which the instance gets again; then the server gets the release."""
+    rule, event, seen = hold(lambda method, path, body: "/allocations/port-" in path and (
+        method == "DELETE" or method == "PATCH" and b'"releasedAt"' in body))
+    sock = os.path.join(bare.dir, "proxy.sock")
+    bare.pools()
+    bare.create("AddressPool", "s", {**TWO, **more})
+    make(bare, "a")
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("one", "--no-leader-election", "--api", "unix:" + sock)
+        two_slices(bare)
+        back_to_one(bare)
+        eventually("the release is on its way", 10, lambda: seen)
+        bare.stop("one", signal.SIGKILL)
+        wants(bare, "a", 2)
+        bare.start_controller("two", "--no-leader-election")
+        eventually("a has two again", 10, lambda: len(slices(bare, "a")) == 2)
+        announce(bare, "a")
+        event.set()
+        time.sleep(1)
+        assert set(values(bare)) == set(slices(bare, "a"))
+        bare.instance("b")
+        bare.wait_condition("b", "Scheduled", "False", "PoolExhausted")
+        sound(bare)
+    finally:
+        event.set()
+        proxy.close()
+
+
+def test_late_slice(bare):
+    """The limit drops, and rises and drops, while the write that adds a slice is on its way."""
+    rule, event, seen = hold(lambda method, path, body: method == "PATCH" and path.endswith("/instances/a/status")
+                             and b'"portSlices"' in body and b"1536" in body)
+    sock = os.path.join(bare.dir, "proxy.sock")
+    bare.pools()
+    bare.create("AddressPool", "s", {**TWO, "slicesPerInstance": 1})
+    make(bare, "a")
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("one", "--no-leader-election", "--api", "unix:" + sock)
+        eventually("a is placed", 10, lambda: placed(bare, "a"))
+        announce(bare, "a")
+        wants(bare, "a", 2)
+        bare.wait_condition("a", "PortSlicesReady", "False", "LimitReached")
+        bare.patch("addresspools", "s", {"spec": {"slicesPerInstance": 2}})
+        eventually("the write is on its way", 10, lambda: seen)
+        bare.patch("addresspools", "s", {"spec": {"slicesPerInstance": 1}})
+        bare.stop("one", signal.SIGKILL)
+        bare.start_controller("two", "--no-leader-election")
+        eventually("the slice is released", 10, lambda: len(values(bare)) == 1)
+        event.set()
+        time.sleep(1)
+        assert len(slices(bare, "a")) == 1
+        bare.wait_condition("a", "PortSlicesReady", "False", "LimitReached")
+        bare.instance("b")
+        eventually("b is placed", 10, lambda: placed(bare, "b"))
+        sound(bare)
+    finally:
+        event.set()
+        proxy.close()
+
+
+def test_allocation_is_lost(cloud):
+    cloud.pools()
+    cloud.create("AddressPool", "s", TWO)
+    make(cloud, "a")
+    two_slices(cloud)
+    had = set(slices(cloud, "a"))
+    for a in cloud.list("allocations"):
+        if a["metadata"]["name"].startswith("port-"):
+            cloud.delete("allocations", a["metadata"]["name"])
+    eventually("they are made anew", 10, lambda: set(values(cloud)) == had and set(values(cloud).values()) == {"a"})
+    assert set(slices(cloud, "a")) == had
 
 
 def test_two_controllers_act(bare):
