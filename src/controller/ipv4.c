@@ -78,6 +78,9 @@ static void ipv4_set_limit(const struct controller *c, struct ipv4_look *l) {
 		return;
 	}
 	l->limit = addresspool_slices_per_instance(pool ? pool->spec : &standard);
+	/* Without the object that sets the limit, the instance keeps what it has. */
+	if (!type || !pool)
+		l->limit = MAX(l->limit, (int64_t)l->have);
 	if (pool)
 		snprintf(l->limited_by, sizeof(l->limited_by), "slicesPerInstance of AddressPool `%.253s`",
 		         pool->meta.name);

@@ -279,6 +279,24 @@ def test_further_slices(cloud):
     assert set(values(cloud).values()) == {"b"}
 
 
+def test_type_is_deleted(cloud):
+    """An instance keeps its slices without the InstanceType that allows them."""
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    cloud.create("InstanceType", "big", {"vcpus": 1, "memoryMiB": 256, "portSlices": 4})
+    make(cloud, "a", type="big")
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    announce(cloud, "a")
+    wants(cloud, "a", 4)
+    eventually("it has four", 10, lambda: len(slices(cloud, "a")) == 4)
+    announce(cloud, "a")
+    cloud.delete("instancetypes", "big")
+    time.sleep(1)
+    assert len(slices(cloud, "a")) == 4
+    cloud.create("InstanceType", "big", {"vcpus": 1, "memoryMiB": 256, "portSlices": 3})
+    eventually("it has three", 10, lambda: len(slices(cloud, "a")) == 3)
+
+
 def test_forwards(cloud):
     cloud.pools()
     cloud.create("AddressPool", "s", {**SHARED, "slicePorts": 64})
