@@ -9,7 +9,7 @@
  *   an Allocation is left over it is released as soon as the Endpoint doesn't announce its slice any more
  *
  * An instance that was bound before there was a pool gets its first slice when there is one. It keeps its first slice
- * as long as it lives, and every slice with a port that spec.forwards names. How many more it has is what the host's
+ * as long as it lives, and every slice with a port of one of its forwards. How many more it has is what the host's
  * agent asks for (status.portSlicesWanted), up to the limit of its InstanceType or of the AddressPool.
  *
  * The agent stops using a slice that has left the status, and then withdraws it from the Endpoint. So while the

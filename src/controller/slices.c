@@ -51,16 +51,6 @@ static size_t slice_with_port(const struct instance_status *s, int64_t port) {
 	return i;
 }
 
-size_t slices_pinned(const struct instance_spec *spec, const struct instance_status *s) {
-	size_t n = 1;
-	for (size_t i = 0; i < spec->forwards.n; i++) {
-		size_t k = spec->forwards.v[i].port.set ? slice_with_port(s, spec->forwards.v[i].port.v) : 0;
-		if (k < s->port_slices.n)
-			n = MAX(n, k + 1);
-	}
-	return MIN(n, s->port_slices.n);
-}
-
 const char *slices_print(const struct instance_status *s, char out[static SLICES_TEXT_MAX]) {
 	char text[PORT_SLICE_STR_MAX];
 	size_t n = (size_t)snprintf(out, SLICES_TEXT_MAX, "%s", s->port_slices.n ? "" : "none");
@@ -93,6 +83,20 @@ static struct place forward_kept(const struct instance_status *s, const struct i
 		}
 	}
 	return (struct place){0};
+}
+
+size_t slices_pinned(const struct instance_spec *spec, const struct instance_status *s) {
+	size_t n = 1;
+	for (size_t i = 0; i < spec->forwards.n; i++) {
+		const struct instance_forward *f = &spec->forwards.v[i];
+		const struct place kept = forward_kept(s, f);
+		size_t k = f->port.set ? slice_with_port(s, f->port.v)
+		           : kept.port ? (size_t)(kept.slice - s->port_slices.v)
+		                       : 0;
+		if (k < s->port_slices.n)
+			n = MAX(n, k + 1);
+	}
+	return MIN(n, s->port_slices.n);
 }
 
 /* True if a forward other than number I has this place. */

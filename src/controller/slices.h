@@ -16,7 +16,7 @@ bool slices_have(const struct instance_status *s, const char *value);
 int slices_add(struct instance_status *s, const char *value) _must_use_;
 /* Removes all slices after the first N. */
 void slices_trim(struct instance_status *s, size_t n);
-/* How many of the slices, counted from the first, must stay: up to the last one that a forward of SPEC names. */
+/* How many of the slices, counted from the first, must stay: up to the last one that has a forward of SPEC. */
 size_t slices_pinned(const struct instance_spec *spec, const struct instance_status *s);
 
 /* Writes "198.51.100.3:1024-1535, 198.51.100.3:1536-2047", or "none". Returns OUT. */

@@ -273,6 +273,10 @@ def test_further_slices(cloud):
     wants(cloud, "a", 0)
     time.sleep(1)
     assert slices(cloud, "a") == [first, f"{address}:1536-2047"]
+    # Nor if it names the port no more and keeps it.
+    cloud.patch("instances", "a", {"spec": {"forwards": [{"protocol": "tcp", "targetPort": 80}]}}, "default")
+    time.sleep(1)
+    assert slices(cloud, "a") == [first, f"{address}:1536-2047"] and forwards(cloud, "a") == {("tcp", 80): f"{address}:1700"}
     cloud.patch("instances", "a", {"spec": {"forwards": None}}, "default")
     eventually("one is left", 10, lambda: slices(cloud, "a") == [first] and not forwards(cloud, "a"))
     go(cloud, "a")
