@@ -5,7 +5,7 @@
  * dedicated address, if there are AddressPools for that: instance.c.) Each look takes it one step further:
  *
  *   a slice is missing         an Allocation is made; when it is there the slice is added to the status
- *   there is one too many      the last slice leaves the status
+ *   there is one too many      the last slice leaves the status as soon as the Endpoint announces it
  *   an Allocation is left over it is released as soon as the Endpoint doesn't announce its slice any more
  *
  * An instance that was bound before there was a pool gets its first slice when there is one. It keeps its first slice
@@ -13,7 +13,11 @@
  * agent asks for (status.portSlicesWanted), up to the limit of its InstanceType or of the AddressPool.
  *
  * The agent stops using a slice that has left the status, and then withdraws it from the Endpoint. So while the
- * Endpoint announces it, it may be in use; after that it isn't. An Allocation that isn't in the status may be left over
+ * Endpoint announces it, it may be in use; after that it isn't. That holds because no slice leaves the status before it
+ * was announced, and none is added again before it was withdrawn. Without an Endpoint nothing is known, and no slice
+ * leaves or is released.
+ *
+ * An Allocation that isn't in the status may be left over
  * or new: nothing is done with it before the server has been asked, because the caches may be behind. And a write of a
  * controller that was killed or is slow may come late:
  *
@@ -140,6 +144,53 @@ static bool ipv4_patch(struct work *w, const struct instance *i, struct instance
 	return true;
 }
 
+/* ---- a slice less ---- */
+
+static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
+	char text[PORT_SLICE_STR_MAX];
+	for (size_t i = 0; e && i < e->spec->routes.n; i++)
+		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
+			return true;
+	return false;
+}
+
+/* The version of the Instance for which the server was asked. */
+struct ipv4_trim {
+	char instance[64];
+};
+
+WORK_THEN_DEFINE(ipv4_trim_asked, struct ipv4_trim)
+
+static void ipv4_ask_trim(struct work *w, const struct instance *i) {
+	struct ipv4_trim trim;
+	char name[128];
+	snprintf(trim.instance, sizeof(trim.instance), "%s", i->meta.resource_version);
+	snprintf(name, sizeof(name), ENDPOINT_OF_INSTANCE "%.63s", instance_id(i));
+	work_get(w, &api_kind_endpoint, NULL, name, ipv4_trim_asked_then(&trim));
+}
+
+/* The server has been asked for the Endpoint: the last slices leave the status, as far as it announces them. */
+static void ipv4_trim_asked(struct work *w, const struct kube_response *r, const struct ipv4_trim *trim) {
+	struct ipv4_look l;
+	void *e = NULL;
+	char text[PORT_SLICE_STR_MAX];
+	if (r->error < 0 || !work_may_go_on(w) || !ipv4_look(work_controller(w), work_object(w), &l) ||
+	    !streq(l.i->meta.resource_version, trim->instance) ||
+	    kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0)
+		return;
+	struct instance *n = api_copy_with_status(&api_kind_instance, l.i);
+	if (n) {
+		while (l.have > l.want &&
+		       ipv4_is_announced(e, slices_value(&n->status->port_slices.v[l.have - 1], text)))
+			slices_trim(n->status, --l.have);
+		ipv4_set_ready(&l, n);
+		ipv4_patch(w, l.i, n);
+	} else
+		work_fail_oom(w);
+	api_free(&api_kind_instance, n);
+	api_free(&api_kind_endpoint, e);
+}
+
 /* ---- a slice that is over ---- */
 
 /* What is about to happen with an Allocation that the status doesn't name, and to which versions that applies. */
@@ -242,14 +293,6 @@ static void ipv4_fence(struct work *w, const struct instance *i, const struct al
 	api_free(&api_kind_instance, n);
 }
 
-static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
-	char text[PORT_SLICE_STR_MAX];
-	for (size_t i = 0; e && i < e->spec->routes.n; i++)
-		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
-			return true;
-	return false;
-}
-
 /* The server has been asked for the Instance and after that for its Endpoint. */
 static void ipv4_endpoint_asked(struct work *w, const struct kube_response *r, const struct ipv4_spare *spare) {
 	struct ipv4_look l;
@@ -257,10 +300,10 @@ static void ipv4_endpoint_asked(struct work *w, const struct kube_response *r, c
 	const struct allocation *al = ipv4_look_again(w, r, spare, &l);
 	if (!al || (r->error == 0 && kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0))
 		return;
-	if (l.have < l.want)
-		ipv4_take_spare(w, al, spare);
-	else if (ipv4_is_announced(e, al->spec->value))
+	if (ipv4_is_announced(e, al->spec->value) || (!e && l.have >= l.want))
 		; /* a change of the Endpoint causes the next look */
+	else if (l.have < l.want)
+		ipv4_take_spare(w, al, spare);
 	else if (al->status && streq(al->status->taken_for, spare->instance))
 		ipv4_fence(w, l.i, al);
 	else {
@@ -369,11 +412,13 @@ static void ipv4_reconcile(struct work *w, const void *obj) {
 	}
 	if (l.have < l.want && !l.spare)
 		ipv4_allocate(w, &l, n);
-	else if (l.have > l.want)
-		slices_trim(n->status, l.have = l.want);
 	ipv4_set_ready(&l, n);
 	/* What is written causes the next look. */
-	if (!ipv4_patch(w, l.i, n) && l.spare && !bare)
+	if (ipv4_patch(w, l.i, n))
+		;
+	else if (l.have > l.want)
+		ipv4_ask_trim(w, l.i);
+	else if (l.spare && !bare)
 		ipv4_ask(w, &l);
 	api_free(&api_kind_instance, n);
 }
@@ -389,14 +434,18 @@ static void ipv4_allocation_changed(struct controller *c, const struct kube_chan
 		ipv4_enqueue_owner(c, al->spec->owner);
 }
 
-/* An Endpoint may announce a slice no longer. */
+static bool ipv4_announces_slices(const struct endpoint *e) {
+	for (size_t i = 0; e && i < e->spec->routes.n; i++)
+		if (endpoint_route_is_slice(&e->spec->routes.v[i]))
+			return true;
+	return false;
+}
+
+/* An Endpoint may announce a slice, or no longer. */
 static void ipv4_endpoint_changed(struct controller *c, const struct kube_change *ch) {
-	const struct endpoint *was = ch->type == KUBE_DELETED ? ch->obj : ch->old;
-	for (size_t i = 0; was && i < was->spec->routes.n; i++)
-		if (endpoint_route_is_slice(&was->spec->routes.v[i])) {
-			ipv4_enqueue_owner(c, was->spec->owner);
-			return;
-		}
+	const struct endpoint *e = ch->obj;
+	if (ipv4_announces_slices(e) || ipv4_announces_slices(ch->old))
+		ipv4_enqueue_owner(c, e->spec->owner);
 }
 
 /* All instances are queued when the controller begins to act. */

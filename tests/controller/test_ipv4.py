@@ -262,11 +262,15 @@ def test_further_slices(cloud):
     assert sum(owner == "a" for owner in values(cloud).values()) == 4 and cloud.get("endpoints", "i-" + id)
     announce(cloud, "a")
     eventually("they are released", 10, lambda: sum(owner == "a" for owner in values(cloud).values()) == 2)
-    # Asked for again while they are still announced: it has them back.
+    # Asked for again while it is still announced: it has it back when it was withdrawn.
     wants(cloud, "a", 1)
     eventually("one is left", 10, lambda: slices(cloud, "a") == [first])
     wants(cloud, "a", 2)
+    time.sleep(1)
+    assert slices(cloud, "a") == [first]
+    announce(cloud, "a")
     eventually("there are two again", 10, lambda: slices(cloud, "a") == [first, f"{address}:1536-2047"])
+    announce(cloud, "a")
     # The first one is never given back, nor one with a port that a forward names.
     cloud.patch("instances", "a", {"spec": {"forwards": [{"protocol": "tcp", "targetPort": 80, "port": 1700}]}}, "default")
     cloud.wait_condition("a", "ForwardsReady", "True", "Ready")
@@ -299,6 +303,28 @@ def test_type_is_deleted(cloud):
     assert len(slices(cloud, "a")) == 4
     cloud.create("InstanceType", "big", {"vcpus": 1, "memoryMiB": 256, "portSlices": 3})
     eventually("it has three", 10, lambda: len(slices(cloud, "a")) == 3)
+
+
+def test_slice_that_was_never_announced(cloud):
+    """The agent may use a slice before it announces it."""
+    cloud.pools()
+    cloud.create("AddressPool", "s", SHARED)
+    make(cloud, "a")
+    eventually("it is placed", 10, lambda: placed(cloud, "a"))
+    wants(cloud, "a", 2)
+    eventually("it has two", 10, lambda: len(slices(cloud, "a")) == 2)
+    had = slices(cloud, "a")
+    wants(cloud, "a", 1)
+    time.sleep(1)
+    assert slices(cloud, "a") == had and set(values(cloud)) == set(had)
+    announce(cloud, "a")
+    eventually("it has one", 10, lambda: slices(cloud, "a") == had[:1])
+    # The Endpoint is gone, but the slice may be in use.
+    cloud.delete("endpoints", "i-" + cloud.get("instances", "a", "default")["metadata"]["uid"])
+    time.sleep(1)
+    assert set(values(cloud)) == set(had)
+    announce(cloud, "a")
+    eventually("it is released", 10, lambda: set(values(cloud)) == set(had[:1]))
 
 
 def test_forwards(cloud):
@@ -639,7 +665,8 @@ def test_had_again_after_it_was_recorded(bare):
         wants(bare, "a", 2)
         eventually("it has two", 10, lambda: len(slices(bare, "a")) == 2)
         had = slices(bare, "a")
-        wants(bare, "a", 1)
+        announce(bare, "a")
+        back_to_one(bare)
         eventually("the end is recorded", 10, lambda: bare.list("allocationrecords"))
         bare.stop("controller")
         wants(bare, "a", 2)

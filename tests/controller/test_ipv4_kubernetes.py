@@ -35,6 +35,20 @@ def test_addresses_slices_and_records(kube, tmp_path):  # noqa: F811
         ask(conn, "PATCH", f"{INSTANCES}/a/status", {"status": {"portSlicesWanted": n}}, MERGE)
         eventually(f"it has {n}", 20, lambda: len(status("a")["portSlices"]) == n)
 
+    def announce():
+        """As the agent: makes a's Endpoint what its status says."""
+        st = status("a")
+        name = "i-" + st["id"]
+        routes = [{"prefix": s["address"] + "/32", "firstPort": s["firstPort"], "lastPort": s["lastPort"]}
+                  for s in st["portSlices"]]
+        if any(e["metadata"]["name"] == name for e in ask(conn, "GET", f"{GROUP}/endpoints")["items"]):
+            ask(conn, "PATCH", f"{GROUP}/endpoints/{name}", {"spec": {"routes": routes}}, MERGE)
+            return
+        vtep = ask(conn, "GET", f"{GROUP}/hosts/{st['host']}")["spec"]["vtep"]
+        ask(conn, "POST", f"{GROUP}/endpoints", thing("Endpoint", name, {
+            "host": st["host"], "vtep": vtep, "ip": st["overlayAddress"], "mac": st["mac"], "routes": routes,
+            "owner": {"kind": "Instance", "namespace": "default", "name": "a", "uid": st["id"]}}))
+
     def records():
         return {r["spec"]["value"]: r["spec"]["owner"]["name"] for r in ask(conn, "GET", f"{GROUP}/allocationrecords")["items"]}
 
@@ -51,7 +65,9 @@ def test_addresses_slices_and_records(kube, tmp_path):  # noqa: F811
         ip = status("a")["publicIPv4"]
         assert status("a")["forwards"] == [{"protocol": "tcp", "targetPort": 22, "address": ip, "port": 1024}]
         wants(2)
+        announce()
         wants(1)
+        announce()
         second = f"{ip}:1536-2047"
         eventually("the second is recorded", 10, lambda: second in records())
         assert "default/a  " in whois(ip, "1100").stdout
