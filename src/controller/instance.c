@@ -278,30 +278,45 @@ static void instance_withdraw_endpoints(struct controller *c, const struct insta
 			concern_enqueue(c, &concern_endpoints, NULL, e->meta.name);
 }
 
-static void instance_finish(struct work *w, const struct instance *i) {
-	struct controller *c = work_controller(w);
+/* Releases the values of an instance that can't be reached any more. */
+static void instance_release(struct work *w, const struct instance *i) {
+	const struct controller *c = work_controller(w);
 	const struct allocation *al = NULL;
 	bool clean = true;
-	bool removed = i->status && streq(i->status->phase, "Removed");
-	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE))
-		return;
-	/* As long as the VM may run and be reached, its values are not free. */
-	if (instance_is_bound(i) && !removed) {
-		if (!host_is_lost(c, i->status->host))
-			return;
-		instance_withdraw_endpoints(c, i);
-	}
 	unsigned begun = 0;
 	while ((al = addresses_owned_next(addresses_of(c), instance_id(i), al))) {
 		if (!addresses_in_use(al))
 			continue;
 		clean = false;
-		if (begun++ < WORK_OPS_MAX / ADDRESSES_RELEASE_OPS)
+		if (begun++ < (WORK_OPS_MAX - 1) / ADDRESSES_RELEASE_OPS)
 			addresses_release(w, al);
 	}
 	/* The watch shows each deletion; the look after the last deletion gets here. */
 	if (clean)
 		work_patch_finalizers(w, &api_kind_instance, &i->meta, FINALIZER_INSTANCE, false);
+}
+
+/* The server has been asked for the Endpoint of an instance whose host is lost. */
+static void instance_endpoint_asked(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	const struct instance *i = work_object(w);
+	if (r->error == -ENOENT && i && i->meta.deletion_timestamp && has_finalizer(&i->meta, FINALIZER_INSTANCE) &&
+	    work_may_go_on(w))
+		instance_release(w, i);
+	else if (r->error == 0 && i)
+		instance_withdraw_endpoints(work_controller(w), i); /* its deletion causes the next look */
+}
+
+static void instance_finish(struct work *w, const struct instance *i) {
+	char name[128];
+	if (!has_finalizer(&i->meta, FINALIZER_INSTANCE))
+		return;
+	/* As long as the VM may run and be reached, its values are not free. */
+	if (!instance_is_bound(i) || streq(i->status->phase, "Removed"))
+		instance_release(w, i);
+	else if (host_is_lost(work_controller(w), i->status->host)) {
+		snprintf(name, sizeof(name), ENDPOINT_OF_INSTANCE "%.63s", instance_id(i));
+		work_get(w, &api_kind_endpoint, NULL, name, WORK_THEN(instance_endpoint_asked));
+	}
 }
 
 /* ---- ---- */
@@ -585,6 +600,13 @@ static void instances_allocation_changed(struct controller *c, const struct kube
 		concern_enqueue(c, &concern_instances, o->ns, o->name);
 }
 
+/* The Endpoint of an instance that is being deleted is gone. */
+static void instances_endpoint_changed(struct controller *c, const struct kube_change *ch) {
+	const struct api_object_ref *o = ((const struct endpoint *)ch->obj)->spec->owner;
+	if (ch->type == KUBE_DELETED && o && streq(o->kind, "Instance") && o->ns)
+		concern_enqueue(c, &concern_instances, o->ns, o->name);
+}
+
 static struct metric n_instances = METRIC_GAUGE("nacre_controller_instances", "Instances there are.");
 
 const struct concern concern_instances = {
@@ -594,7 +616,7 @@ const struct concern concern_instances = {
 	.watches = {{.kind = &api_kind_allocation, .changed = instances_allocation_changed},
                     {.kind = &api_kind_instancetype},
                     {.kind = &api_kind_host},
-                    {.kind = &api_kind_endpoint}},
+                    {.kind = &api_kind_endpoint, .changed = instances_endpoint_changed}},
 	.reconcile = instance_reconcile,
 	.failed = instances_failed,
 };

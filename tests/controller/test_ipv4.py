@@ -327,6 +327,31 @@ def test_slice_that_was_never_announced(cloud):
     eventually("it is released", 10, lambda: set(values(cloud)) == set(had[:1]))
 
 
+def test_host_is_lost(bare):
+    """Nothing of an instance is released before its Endpoint is gone."""
+    rule, event, seen = hold(lambda method, path, _: method == "DELETE" and "/endpoints/i-" in path)
+    sock = os.path.join(bare.dir, "proxy.sock")
+    bare.pools()
+    bare.create("AddressPool", "s", SHARED)
+    make(bare, "a")
+    proxy = Proxy(sock, bare.sock, rule)
+    try:
+        bare.start_controller("controller", "--no-leader-election", "--api", "unix:" + sock)
+        eventually("it is placed", 10, lambda: placed(bare, "a"))
+        announce(bare, "a")
+        had = set(slices(bare, "a"))
+        bare.delete("hosts", "h1")
+        bare.delete("instances", "a", "default")
+        eventually("the deletion is on its way", 10, lambda: seen)
+        time.sleep(1)
+        assert set(values(bare)) == had
+        event.set()
+        eventually("a is gone", 10, lambda: not bare.get("instances", "a", "default") and not bare.list("allocations"))
+    finally:
+        event.set()
+        proxy.close()
+
+
 def test_forwards(cloud):
     cloud.pools()
     cloud.create("AddressPool", "s", {**SHARED, "slicePorts": 64})
