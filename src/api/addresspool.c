@@ -129,8 +129,8 @@ int addresspool_value(const struct addresspool_spec *spec, uint64_t index, char 
 		if (!all || prefix_nth(&p, 32, index / all * window + index % window, &v) < 0)
 			return -ERANGE;
 		first = (first + index % all / window) * size;
-		const struct port_slice s = {v.addr, (uint16_t)first, (uint16_t)(first + size - 1)};
-		port_slice_str(&s, out);
+		const struct slice s = {v.addr, (uint16_t)first, (uint16_t)(first + size - 1)};
+		slice_str(&s, out);
 		return 0;
 	}
 	if (prefix_nth(&p, addresspool_length(spec->use), index, &v) < 0)
@@ -153,7 +153,7 @@ bool addresspool_overlaps(const struct addresspool_spec *a, const struct address
 bool addresspool_index(const struct addresspool_spec *spec, const char *value, uint64_t *ret) {
 	char again[PREFIX_STR_MAX];
 	struct prefix pool, p;
-	struct port_slice s;
+	struct slice s;
 	struct mac m;
 	uint64_t v = 0, first, end;
 	uint8_t len = addresspool_length(spec->use);
@@ -165,9 +165,9 @@ bool addresspool_index(const struct addresspool_spec *spec, const char *value, u
 		if (!spec->prefix || prefix_parse(spec->prefix, &pool, NULL) < 0)
 			return false;
 		if (streq(spec->use, "shared")) {
-			if (!port_slice_parse(value, &s))
+			if (slice_parse(value, &s, NULL) < 0)
 				return false;
-			p = (struct prefix){s.address, len = 32};
+			p = (struct prefix){s.addr, len = 32};
 		} else if (len == addr_bits(pool.addr.family)) {
 			p.len = len;
 			if (addr_parse(value, &p.addr, NULL) < 0)
@@ -195,31 +195,6 @@ bool addresspool_index(const struct addresspool_spec *spec, const char *value, u
 	return true;
 }
 
-const char *port_slice_str(const struct port_slice *s, char out[static PORT_SLICE_STR_MAX]) {
-	char text[ADDR_STR_MAX];
-	snprintf(out, PORT_SLICE_STR_MAX, "%.15s:%u-%u", addr_str(&s->address, text), s->first, s->last);
-	return out;
-}
-
-bool port_slice_parse(const char *text, struct port_slice *ret) {
-	const char *colon = strchr(text, ':');
-	char address[16], again[PORT_SLICE_STR_MAX];
-	unsigned first, last;
-	struct port_slice s;
-	if (!colon || (size_t)(colon - text) >= sizeof(address))
-		return false;
-	snprintf(address, sizeof(address), "%.*s", (int)(colon - text), text);
-	if (addr_parse(address, &s.address, NULL) < 0 || sscanf(colon, ":%5u-%5u", &first, &last) != 2 ||
-	    first > last || last > 65535)
-		return false;
-	s.first = (uint16_t)first;
-	s.last = (uint16_t)last;
-	if (!streq(port_slice_str(&s, again), text))
-		return false;
-	*ret = s;
-	return true;
-}
-
 void allocation_name(const char *value, char out[static 64]) {
 	/*
 	 * Values only contain 0-9a-f, ':', '/', '.' and '-'. The name of an IPv6 value always ends with the prefix
@@ -229,10 +204,10 @@ void allocation_name(const char *value, char out[static 64]) {
 	bool mac = strlen(value) == 17 && value[2] == ':' && value[5] == ':' && value[8] == ':' && value[11] == ':';
 	const char *slash = strchr(value, '/');
 	int n = (int)(slash ? slash - value : (ptrdiff_t)strlen(value));
-	struct port_slice s;
+	struct slice s;
 	char address[ADDR_STR_MAX];
-	if (port_slice_parse(value, &s))
-		snprintf(out, 64, "port-%.15s-%u", addr_str(&s.address, address), s.first);
+	if (slice_parse(value, &s, NULL) == 0)
+		snprintf(out, 64, "port-%.15s-%u", addr_str(&s.addr, address), s.first);
 	else if (mac)
 		snprintf(out, 64, "mac-%s", value);
 	else if (!strchr(value, ':'))
@@ -267,10 +242,10 @@ void allocationrecord_name(const struct allocation *al, char out[static ALLOCATI
 }
 
 bool allocation_address(const char *value, char out[static ADDR_STR_MAX]) {
-	struct port_slice s;
+	struct slice s;
 	struct prefix p;
-	if (port_slice_parse(value, &s))
-		p.addr = s.address;
+	if (slice_parse(value, &s, NULL) == 0)
+		p.addr = s.addr;
 	else if (prefix_parse(value, &p, NULL) < 0 && addr_parse(value, &p.addr, NULL) < 0)
 		return false;
 	addr_str(&p.addr, out);

@@ -8,6 +8,7 @@
 
 #include "api/meta.h"
 #include "base/inet.h"
+#include "base/slice.h"
 #include "base/util.h"
 
 /* Bounds of slices: the number of ports of one, and how many an instance can have. */
@@ -143,18 +144,6 @@ extern const struct api_kind api_kind_allocationrecord;
  */
 #define ALLOCATIONRECORD_NAME_MAX 160
 void allocationrecord_name(const struct allocation *al, char out[static ALLOCATIONRECORD_NAME_MAX]);
-
-/* A slice of the ports of a shared address, both ends inclusive. */
-struct port_slice {
-	struct addr address; /* IPv4 */
-	uint16_t first, last;
-};
-
-/* "198.51.100.3:1024-1535" */
-#define PORT_SLICE_STR_MAX 28
-const char *port_slice_str(const struct port_slice *s, char out[static PORT_SLICE_STR_MAX]);
-/* False if TEXT is no such slice, or isn't written as port_slice_str() writes it. */
-bool port_slice_parse(const char *text, struct port_slice *ret);
 
 /*
  * Writes the name of the Allocation of VALUE: "ip6-2001-db8-1-1--64", "mac-02-4e-01-00-00-01", "ip4-203-0-113-7",

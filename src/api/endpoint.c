@@ -314,10 +314,10 @@ bool endpoint_name_is_reserved(const char *name) {
 	return reserved;
 }
 
-bool endpoint_route_value(const struct endpoint_route *r, char out[static PORT_SLICE_STR_MAX]) {
+bool endpoint_route_value(const struct endpoint_route *r, char out[static SLICE_STR_MAX]) {
 	struct prefix p;
 	if (!endpoint_route_is_slice(r) || prefix_parse(r->prefix, &p, NULL) < 0)
 		return false;
-	port_slice_str(&(struct port_slice){p.addr, (uint16_t)r->first_port.v, (uint16_t)r->last_port.v}, out);
+	slice_str(&(struct slice){p.addr, (uint16_t)r->first_port.v, (uint16_t)r->last_port.v}, out);
 	return true;
 }

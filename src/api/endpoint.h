@@ -39,7 +39,7 @@ static inline bool endpoint_route_is_slice(const struct endpoint_route *r) {
 }
 
 /* Writes the slice of such a route as in an Allocation: "198.51.100.3:1024-1535". False: R is no such route. */
-bool endpoint_route_value(const struct endpoint_route *r, char out[static PORT_SLICE_STR_MAX]);
+bool endpoint_route_value(const struct endpoint_route *r, char out[static SLICE_STR_MAX]);
 
 #define ENDPOINT(F, T) \
 	API_META(F, T) \

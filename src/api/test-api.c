@@ -157,7 +157,7 @@ static void test_ipv4_pools(void **state) {
 	char name[64], value[PREFIX_STR_MAX];
 	struct addresspool_spec d = {.use = (char *)"dedicated", .prefix = (char *)"203.0.113.0/24"};
 	struct addresspool_spec s = {.use = (char *)"shared", .prefix = (char *)"198.51.100.2/31"};
-	struct port_slice slice;
+	struct slice slice;
 	uint64_t n;
 	(void)state;
 	assert_int_equal(addresspool_total(&d), 256);
@@ -212,13 +212,13 @@ static void test_ipv4_pools(void **state) {
 	assert_false(addresspool_index(&s, "198.51.100.4:1024-1535", &n));
 	allocation_name("198.51.100.3:1024-1535", name);
 	assert_string_equal(name, "port-198-51-100-3-1024");
-	assert_true(port_slice_parse("198.51.100.3:0-63", &slice));
+	assert_int_equal(slice_parse("198.51.100.3:0-63", &slice, NULL), 0);
 	static const char *const bad[] = {
 		"198.51.100.3",         "198.51.100.3:1-",      "198.51.100.3:2-1",  "198.51.100.3:01-2",
 		"198.51.100.3:1-65536", "198.51.100.3:1-2 ",    "198.51.100.3:-1-2", ":1-2",
 		"2001:db8::1:1-2",      "1198.151.100.103:1-2", "198.51.100.3: 1-2"};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_false(port_slice_parse(bad[i], &slice));
+		assert_int_equal(slice_parse(bad[i], &slice, NULL), -EINVAL);
 
 	static const char *const of[][2] = {{"198.51.100.3:1024-1535", "198.51.100.3"},
 	                                    {"203.0.113.7", "203.0.113.7"},

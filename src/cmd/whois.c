@@ -48,12 +48,12 @@ static int holder_cmp(const void *a, const void *b) {
 
 /* True if VALUE holds the address and port that are asked for. */
 static bool whois_matches(struct whois *w, const char *value) {
-	struct port_slice s;
+	struct slice s;
 	struct prefix p;
 	struct addr a;
-	if (port_slice_parse(value, &s)) {
+	if (slice_parse(value, &s, NULL) == 0) {
 		w->is_shared |= w->port < 0;
-		return addr_cmp(&s.address, &w->address) == 0 && w->port >= s.first && w->port <= s.last;
+		return slice_contains(&s, &w->address, w->port);
 	}
 	if (prefix_parse(value, &p, NULL) == 0)
 		return prefix_contains_addr(&p, &w->address);
@@ -206,7 +206,7 @@ static int whois_ask_allocation(struct whois *w, const char *value, struct error
 /* If POOL has slices of the address: looks up that with the port. */
 static int whois_ask_pool(struct whois *w, const void *obj, struct error *err) {
 	const struct addresspool_spec *s = ((const struct addresspool *)obj)->spec;
-	char value[PORT_SLICE_STR_MAX];
+	char value[SLICE_STR_MAX];
 	struct prefix p;
 	if (!streq(s->use, "shared") || !s->prefix || prefix_parse(s->prefix, &p, NULL) < 0 ||
 	    !prefix_contains_addr(&p, &w->address))
@@ -215,7 +215,7 @@ static int whois_ask_pool(struct whois *w, const void *obj, struct error *err) {
 	if (w->port < 0)
 		return 0;
 	const int64_t size = addresspool_slice_ports(s), first = w->port / size * size;
-	port_slice_str(&(struct port_slice){w->address, (uint16_t)first, (uint16_t)(first + size - 1)}, value);
+	slice_str(&(struct slice){w->address, (uint16_t)first, (uint16_t)(first + size - 1)}, value);
 	return whois_ask_allocation(w, value, err);
 }
 

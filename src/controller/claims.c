@@ -137,7 +137,7 @@ static enum claim claims_judge_instance(const struct controller *c, const struct
 		return WRONG("spec.mac %s is not that of Instance %s/%s, %s", s->mac, i->meta.ns, i->meta.name,
 		             st->mac);
 	for (size_t k = 0; k < s->routes.n; k++) {
-		char slice[PORT_SLICE_STR_MAX];
+		char slice[SLICE_STR_MAX];
 		const char *p = s->routes.v[k].prefix;
 		if (endpoint_route_value(&s->routes.v[k], slice) ? claims_has_slice(c, i, slice)
 		                                                 : claims_has_prefix(i, p))

@@ -59,7 +59,7 @@ static const struct allocation *ipv4_next_spare(const struct controller *c, cons
 
 static const struct allocation *ipv4_first(const struct controller *c, const struct instance *i) {
 	const struct allocation *al = NULL;
-	char text[PORT_SLICE_STR_MAX];
+	char text[SLICE_STR_MAX];
 	if (!i->status->port_slices.n)
 		return NULL;
 	slices_value(&i->status->port_slices.v[0], text);
@@ -147,7 +147,7 @@ static bool ipv4_patch(struct work *w, const struct instance *i, struct instance
 /* ---- a slice less ---- */
 
 static bool ipv4_is_announced(const struct endpoint *e, const char *value) {
-	char text[PORT_SLICE_STR_MAX];
+	char text[SLICE_STR_MAX];
 	for (size_t i = 0; e && i < e->spec->routes.n; i++)
 		if (endpoint_route_value(&e->spec->routes.v[i], text) && streq(text, value))
 			return true;
@@ -173,7 +173,7 @@ static void ipv4_ask_trim(struct work *w, const struct instance *i) {
 static void ipv4_trim_asked(struct work *w, const struct kube_response *r, const struct ipv4_trim *trim) {
 	struct ipv4_look l;
 	void *e = NULL;
-	char text[PORT_SLICE_STR_MAX];
+	char text[SLICE_STR_MAX];
 	if (r->error < 0 || !work_may_go_on(w) || !ipv4_look(work_controller(w), work_object(w), &l) ||
 	    !streq(l.i->meta.resource_version, trim->instance) ||
 	    kube_response_parse(r, &api_kind_endpoint, &e, NULL) < 0)
@@ -349,7 +349,7 @@ static void ipv4_allocate(struct work *w, const struct ipv4_look *l, struct inst
 
 /* A slice of the status of which the cache has no Allocation that is in use and the instance's. */
 struct ipv4_bare {
-	char value[PORT_SLICE_STR_MAX];
+	char value[SLICE_STR_MAX];
 };
 
 WORK_THEN_DEFINE(ipv4_bare_asked, struct ipv4_bare)

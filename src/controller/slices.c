@@ -6,14 +6,14 @@
 
 #include "base/util.h"
 
-const char *slices_value(const struct instance_slice *s, char out[static PORT_SLICE_STR_MAX]) {
-	snprintf(out, PORT_SLICE_STR_MAX, "%.15s:%u-%u", s->address, (unsigned)s->first_port.v & 0xffff,
+const char *slices_value(const struct instance_slice *s, char out[static SLICE_STR_MAX]) {
+	snprintf(out, SLICE_STR_MAX, "%.15s:%u-%u", s->address, (unsigned)s->first_port.v & 0xffff,
 	         (unsigned)s->last_port.v & 0xffff);
 	return out;
 }
 
 bool slices_have(const struct instance_status *s, const char *value) {
-	char text[PORT_SLICE_STR_MAX];
+	char text[SLICE_STR_MAX];
 	for (size_t i = 0; s && i < s->port_slices.n; i++)
 		if (streq(slices_value(&s->port_slices.v[i], text), value))
 			return true;
@@ -22,10 +22,10 @@ bool slices_have(const struct instance_status *s, const char *value) {
 
 int slices_add(struct instance_status *s, const char *value) {
 	char text[ADDR_STR_MAX];
-	struct port_slice p;
-	if (!port_slice_parse(value, &p))
+	struct slice p;
+	if (slice_parse(value, &p, NULL) < 0)
 		return -EINVAL;
-	addr_str(&p.address, text);
+	addr_str(&p.addr, text);
 	struct instance_slice *v = reallocarray(s->port_slices.v, s->port_slices.n + 1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
@@ -52,14 +52,14 @@ static size_t slice_with_port(const struct instance_status *s, int64_t port) {
 }
 
 const char *slices_print(const struct instance_status *s, char out[static SLICES_TEXT_MAX]) {
-	char text[PORT_SLICE_STR_MAX];
+	char text[SLICE_STR_MAX];
 	size_t n = (size_t)snprintf(out, SLICES_TEXT_MAX, "%s", s->port_slices.n ? "" : "none");
 	for (size_t i = 0; i < s->port_slices.n; i++)
 		n += (size_t)snprintf(out + n, SLICES_TEXT_MAX - n, "%s%s", i ? ", " : "",
 		                      slices_value(&s->port_slices.v[i], text));
 	return out;
 }
-_Static_assert((PORT_SLICE_STR_MAX + 2) * ADDRESSPOOL_SLICES_MAX < SLICES_TEXT_MAX, "all slices fit into a text");
+_Static_assert((SLICE_STR_MAX + 2) * ADDRESSPOOL_SLICES_MAX < SLICES_TEXT_MAX, "all slices fit into a text");
 
 /* ---- forwards ---- */
 

@@ -9,7 +9,7 @@
 #include "api/instance.h"
 
 /* Writes the value of S as in an Allocation: "198.51.100.3:1024-1535". Returns OUT. */
-const char *slices_value(const struct instance_slice *s, char out[static PORT_SLICE_STR_MAX]);
+const char *slices_value(const struct instance_slice *s, char out[static SLICE_STR_MAX]);
 /* True if the status lists VALUE, a slice as in an Allocation. S: NULL: there is no status. */
 bool slices_have(const struct instance_status *s, const char *value);
 /* Appends VALUE. The address of the first slice is also the instance's publicIPv4. -ENOMEM; -EINVAL: not a slice. */

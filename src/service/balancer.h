@@ -24,8 +24,8 @@
  * limit (-ENOSPC). Needs Linux 6.1 or newer, CAP_SYS_ADMIN (tables are found by their numbers) and CAP_NET_ADMIN.
  */
 
+#include "base/slice.h"
 #include "bpf/balancer.h"
-#include "service/slice.h"
 
 struct balancer;
 
