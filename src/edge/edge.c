@@ -24,22 +24,6 @@ static void tell_object(struct edge *e, const struct kube_cache *c, const char *
 		e->c.state(what, err, e->c.userdata);
 }
 
-static int check_overlay_ip(const struct edge *e, struct error *err) {
-	const struct addresspool *pool;
-	KUBE_CACHE_FOREACH(pool, e->pools) {
-		struct prefix p;
-		char text[ADDR_STR_MAX];
-		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 &&
-		    prefix_contains_addr(&p, &e->c.overlay_ip))
-			return error_set(
-				err, EADDRINUSE,
-				"--overlay-ip %s lies in AddressPool %s, whose addresses are given to others; choose "
-				"an address outside all pools",
-				addr_str(&e->c.overlay_ip, text), pool->meta.name);
-	}
-	return 0;
-}
-
 static int want_endpoint(struct edge *e, struct error *err) {
 	struct endpoint_route routes[2] = {0};
 	size_t n = 0;
@@ -118,7 +102,7 @@ void edge_looked(struct edge *e, int r, const struct bgp_session *sessions, cons
 		e->ready |= r >= 0;
 		/* This is a mistake in the configuration: report it and go on. */
 		if (r >= 0)
-			r = check_overlay_ip(e, &err);
+			r = announcer_check_ip(e->pools, &e->c.overlay_ip, &err);
 	}
 	say(e, r < 0 ? &err : NULL);
 	edge_look_clear(&e->look);

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "api/addresspool.h"
 #include "base/loop.h"
 #include "base/util.h"
-#include "kube/cache.h"
 
 #define RETRY_MIN_US (200 * USEC_PER_MSEC)
 #define RETRY_MAX_US (5 * USEC_PER_SEC)
@@ -172,5 +172,21 @@ int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct
 	a->wanted = wanted;
 	a->decided = true;
 	announcer_reconcile(a);
+	return 0;
+}
+
+int announcer_check_ip(const struct kube_cache *pools, const struct addr *ip, struct error *err) {
+	const struct addresspool *pool;
+	KUBE_CACHE_FOREACH(pool, pools) {
+		struct prefix p;
+		char text[ADDR_STR_MAX];
+		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 &&
+		    prefix_contains_addr(&p, ip))
+			return error_set(
+				err, EADDRINUSE,
+				"--overlay-ip %s lies in AddressPool %s, whose addresses are given to others; choose "
+				"an address outside all pools",
+				addr_str(ip, text), pool->meta.name);
+	}
 	return 0;
 }

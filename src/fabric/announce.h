@@ -8,6 +8,7 @@
  */
 
 #include "api/endpoint.h"
+#include "kube/cache.h"
 #include "kube/client.h"
 
 struct announcer;
@@ -23,3 +24,9 @@ struct announcer *announcer_free(struct announcer *a);
 /* Sets the wanted content to a copy of SPEC. NULL: the object must not exist. On -ENOMEM the former content stays
  * wanted. */
 int announcer_want(struct announcer *a, const struct endpoint_spec *spec, struct error *err) _must_use_;
+
+/*
+ * Checks the address of an edge's or balancer's Endpoint, which --overlay-ip gives: -EADDRINUSE if one of POOLS, a
+ * cache of AddressPools, hands it out.
+ */
+int announcer_check_ip(const struct kube_cache *pools, const struct addr *ip, struct error *err) _must_use_;

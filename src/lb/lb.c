@@ -182,24 +182,12 @@ static int lb_attach(struct lb *l, struct error *err) {
 
 /* Mistakes in the configuration, with which the balancer works as well as it can. */
 static int lb_check_pools(const struct lb *l, struct error *err) {
-	const struct addresspool *pool;
 	if (l->n_prefixes > LB_ROUTES_MAX)
 		return error_set(err, E2BIG,
 		                 "more than %d AddressPools have use shared: only the prefixes of the first ones, by "
 		                 "address, are announced",
 		                 LB_ROUTES_MAX);
-	KUBE_CACHE_FOREACH(pool, l->pools) {
-		struct prefix p;
-		char text[ADDR_STR_MAX];
-		if (pool->spec->prefix && prefix_parse(pool->spec->prefix, &p, NULL) == 0 &&
-		    prefix_contains_addr(&p, &l->c.overlay_ip))
-			return error_set(
-				err, EADDRINUSE,
-				"--overlay-ip %s lies in AddressPool %s, whose addresses are given to others; choose "
-				"an address outside all pools",
-				addr_str(&l->c.overlay_ip, text), pool->meta.name);
-	}
-	return 0;
+	return announcer_check_ip(l->pools, &l->c.overlay_ip, err);
 }
 
 static int lb_announce(struct lb *l, struct error *err) {
