@@ -386,9 +386,20 @@ static void make_image(struct guest_spec *s, const char *path, off_t size) {
 	snprintf(s->disk, sizeof(s->disk), "%s", path);
 }
 
+/* As begin_guest(), with SPEC filled in and a disk made from a new image. */
+static struct hypervisor *begin_guest_with_disk(sd_event **loop, struct guest_spec *spec, const char *image,
+                                                pid_t *pid) {
+	_free_ char *program = strf("%s/program", dir);
+
+	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
+	fill_spec(spec);
+	make_image(spec, image, 1 << 20);
+	return begin_guest(loop, spec, pid);
+}
+
 /* An API that knows no instances removes no disk, because it may be the wrong API. */
 static void disk_survives_a_wrong_api(void **state) {
-	_free_ char *program = strf("%s/program", dir), *disk = strf("%s/state/instances/" UID "/disk.qcow2", dir),
+	_free_ char *disk = strf("%s/state/instances/" UID "/disk.qcow2", dir),
 		    *removed = strf("%s/state/removed", dir), *image = strf("%s/raw", dir),
 		    *kept = strf("%s/state/removed/" UID "/disk.qcow2", dir);
 	struct stat before, after;
@@ -399,10 +410,7 @@ static void disk_survives_a_wrong_api(void **state) {
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
-	fill_spec(&spec);
-	make_image(&spec, image, 1 << 20);
-	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
+	struct hypervisor *h = begin_guest_with_disk(&loop, &spec, image, &pid);
 	assert_int_equal(stat(disk, &before), 0);
 	hypervisor_free(h);
 	h = new_hypervisor(loop);
@@ -488,8 +496,7 @@ static void begin_removal(sd_event *loop, struct hypervisor *h, int *lock) {
 }
 
 static void deleted_while_it_goes(void **state) {
-	_free_ char *program = strf("%s/program", dir), *image = strf("%s/raw", dir),
-		    *kept = strf("%s/state/removed/" UID, dir);
+	_free_ char *image = strf("%s/raw", dir), *kept = strf("%s/state/removed/" UID, dir);
 	struct guest_spec spec;
 	sd_event *loop = NULL;
 	int lock = -1;
@@ -498,10 +505,7 @@ static void deleted_while_it_goes(void **state) {
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
-	fill_spec(&spec);
-	make_image(&spec, image, 1 << 20);
-	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
+	struct hypervisor *h = begin_guest_with_disk(&loop, &spec, image, &pid);
 	begin_removal(loop, h, &lock);
 	/* The instance was only missing; now it is deleted. */
 	hypervisor_remove(h, UID, true);
@@ -515,8 +519,7 @@ static void deleted_while_it_goes(void **state) {
 
 /* If an instance is wanted again, a failed removal is no failure of the instance. */
 static void wanted_again_though_it_cannot_go(void **state) {
-	_free_ char *program = strf("%s/program", dir), *image = strf("%s/raw", dir),
-		    *mounted = strf("%s/instances/" UID "/mounted", dir);
+	_free_ char *image = strf("%s/raw", dir), *mounted = strf("%s/instances/" UID "/mounted", dir);
 	struct guest_spec spec;
 	sd_event *loop = NULL;
 	int lock = -1;
@@ -525,10 +528,7 @@ static void wanted_again_though_it_cannot_go(void **state) {
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	OK(write_file_atomic(program, pausing, strlen(pausing), 0755, &error));
-	fill_spec(&spec);
-	make_image(&spec, image, 1 << 20);
-	struct hypervisor *h = begin_guest(&loop, &spec, &pid);
+	struct hypervisor *h = begin_guest_with_disk(&loop, &spec, image, &pid);
 	OK(mkdir_p(mounted, 0700, &error));
 	assert_int_equal(mount("tmpfs", mounted, "tmpfs", 0, NULL), 0);
 	told_by = h;

@@ -5,7 +5,7 @@
  * killed at any call. Skipped without root.
  */
 
-#include "base/testing.h"
+#include "service/testing.h"
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
@@ -24,7 +24,6 @@
 #include "service/deliver.h"
 #include "service/testpacket.h"
 
-static struct error error;
 static int netns = -1;
 static const char *const nics[] = {"missing", "a0", "b0"};
 
@@ -34,18 +33,6 @@ static const char *const nics[] = {"missing", "a0", "b0"};
 		if (res_ != -(want))                                                     \
 			fail_msg("%s: %d, not -" #want " (%s)", #call, res_, error.msg); \
 	} while (0)
-
-static struct addr addr(const char *s) {
-	struct addr a;
-	OK(addr_parse(s, &a, &error));
-	return a;
-}
-
-static struct slice slice(const char *s) {
-	struct slice r;
-	OK(slice_parse(s, &r, &error));
-	return r;
-}
 
 static struct mac mac(const char *s) {
 	struct mac m;

@@ -2,7 +2,7 @@
 
 /* What the balancer's program does with packets (BPF_PROG_TEST_RUN), and its tables. Skipped without root. */
 
-#include "base/testing.h"
+#include "service/testing.h"
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
@@ -15,22 +15,9 @@
 
 #define SHARED "198.51.100.3"
 
-static struct error error;
 static struct addr own;
 static struct balancer *table;
 static int netns = -1;
-
-static struct addr addr(const char *s) {
-	struct addr a;
-	OK(addr_parse(s, &a, &error));
-	return a;
-}
-
-static struct slice slice(const char *s) {
-	struct slice r;
-	OK(slice_parse(s, &r, &error));
-	return r;
-}
 
 static struct balancer_endpoint endpoint(unsigned n) {
 	struct balancer_endpoint e = {.vtep = addr("fd5c:a1ab:e::1000"), .mac = {{2, 0, 0}}};
@@ -688,17 +675,22 @@ static void test_full_hosts(void **state) {
 	assert_int_equal(stats().hosts + stats().groups, 0);
 }
 
+/* Gives N addresses of 10.0.0.0/8 one slice of 64 ports each. */
+static void fill_addresses(uint32_t n, const struct balancer_endpoint *e) {
+	struct prefix p;
+	OK(prefix_parse("10.0.0.0/8", &p, &error));
+	OK(balancer_set_prefix(table, &p, &error));
+	for (uint32_t i = 0; i < n; i++) {
+		struct slice s = nth_slice(i, 1024, 64);
+		OK(balancer_set(table, &s, e, &error));
+	}
+}
+
 /* A full table refuses thousands of slices in no time, and finds what becomes free. */
 static void test_full_again(void **state) {
 	enum { ADDRESSES = BALANCER_OWNERS / 1024, MORE = 4096 };
 	struct balancer_endpoint e = endpoint(1);
-	struct prefix p;
-	OK(prefix_parse("10.0.0.0/8", &p, &error));
-	OK(balancer_set_prefix(table, &p, &error));
-	for (uint32_t i = 0; i < ADDRESSES; i++) {
-		struct slice s = nth_slice(i, 1024, 64);
-		OK(balancer_set(table, &s, &e, &error));
-	}
+	fill_addresses(ADDRESSES, &e);
 	for (uint32_t round = 0; round < 3; round++) {
 		const uint64_t begin = now_monotonic_ns();
 		for (uint32_t i = 0; i < MORE; i++) {
@@ -735,13 +727,7 @@ static uint32_t rival_of(uint32_t address, uint32_t from) {
 static void test_full_place(void **state) {
 	enum { ADDRESSES = BALANCER_OWNERS / 1024 };
 	struct balancer_endpoint e = endpoint(1);
-	struct prefix p;
-	OK(prefix_parse("10.0.0.0/8", &p, &error));
-	OK(balancer_set_prefix(table, &p, &error));
-	for (uint32_t i = 0; i < ADDRESSES; i++) {
-		struct slice s = nth_slice(i, 1024, 64);
-		OK(balancer_set(table, &s, &e, &error));
-	}
+	fill_addresses(ADDRESSES, &e);
 	for (uint32_t i = 0; i < 16; i++) {
 		char text[ADDR_STR_MAX];
 		struct slice gone = nth_slice(i, 1024, 64), rival = nth_slice(rival_of(i, ADDRESSES), 1024, 64);

@@ -3,68 +3,30 @@
 What may belong to them stays as it was, also after a restart of the edge; all else is added and changed. The underlay
 has no leaves: a route in it stands for them."""
 
-import http.client
 import json
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
 
-import leftovers
 import pytest
-from harness import BIN, MORTAL, output as run, until
+from agentrig import AgentRig, FRR, GROUP
+from harness import BIN, output as run, until
 from rewriter import Rewriter
-from unixhttp import UnixConnection
 
-FRR = os.path.join(BIN, "../net/test-host")
-GROUP = "/apis/nacre.dev/v1alpha1"
 REMEDY = "; correct the object or, if a newer program wrote it, upgrade this agent"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-class Edge:
+class Edge(AgentRig):
     def __init__(self):
-        self.prefix = f"ne{os.getpid()}-"
-        self.dir = tempfile.mkdtemp(prefix="nacre-test-")
-        os.chmod(self.dir, 0o755)  # FRR's user must reach it
-        leftovers.claim("dir", self.dir)
-        leftovers.claim("netns", self.prefix)
+        super().__init__("ne", "edge")
         self.host, self.leaf, self.router = (self.prefix + n for n in ("e1", "leaf", "router"))
         self.underlay, self.public = f"{self.host}-underlay", f"{self.host}-public"
-        self.sock, self.daemons, self.rewriter = f"{self.dir}/api.sock", {}, None
+        self.rewriter = None
         self.frr = {self.underlay: f"{self.dir}/e1/frr-underlay", self.public: f"{self.dir}/e1/frr-public",
                     self.router: f"{self.dir}/router"}
-
-    def spawn(self, name, *argv):
-        with open(f"{self.dir}/{name}.log", "ab") as log:
-            self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def kill(self, name):
-        p = self.daemons.pop(name)
-        p.kill()
-        p.wait()
-
-    def http(self, sock, method, path, body=None, content="application/json"):
-        c = UnixConnection(sock)
-        c.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": content})
-        r = c.getresponse()
-        text = r.read().decode()
-        c.close()
-        return r.status, text
-
-    def is_ready(self, sock):
-        try:
-            return self.http(sock, "GET", "/readyz")[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def post(self, path, kind, name, spec):
-        status, text = self.http(self.sock, "POST", f"{GROUP}/{path}", {
-            "apiVersion": "nacre.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-        assert status == 201, text
 
     def pool(self, name, prefix):
         self.post("addresspools", "AddressPool", name, {"use": "instance", "prefix": prefix})
@@ -73,23 +35,14 @@ class Edge:
         self.post("endpoints", "Endpoint", name, {"host": "h9", "vtep": "fd5c::9", "ip": address, "mac": mac,
                                                   "routes": [{"prefix": p} for p in prefixes]})
 
-    def delete(self, path):
-        status, text = self.http(self.sock, "DELETE", f"{GROUP}/{path}")
-        assert status == 200, text
-
-    def touch(self, path):
-        status, text = self.http(self.sock, "PATCH", f"{GROUP}/{path}", {
-            "metadata": {"annotations": {"touched": str(time.time())}}}, "application/merge-patch+json")
-        assert status == 200, text
-
     def start_edge(self, sock=None):
         self.spawn("edge", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-edge", f"--api=unix:{sock or self.sock}",
                    "--host=e1", "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
                    f"--run-dir={self.dir}/e1", "--uplink=wan1", "--uplink=wan2", "--overlay-ip=fd10::1",
-                   f"--metrics=unix:{self.dir}/edge.sock")
+                   f"--metrics=unix:{self.metrics}")
 
     def wait_edge(self):
-        until("the edge is ready", lambda: self.is_ready(f"{self.dir}/edge.sock"))
+        until("the edge is ready", lambda: self.is_ready(self.metrics))
 
     def restart(self, changes, before=lambda: None):
         """Starts the edge again, and only it hears the changed answers."""
@@ -130,8 +83,7 @@ class Edge:
                               f" neighbor fd0{i}::1 timers connect 1\n" for i in (1, 2))
                     + " address-family ipv6 unicast\n  neighbor fd01::1 activate\n  neighbor fd02::1 activate\n")
         run(FRR, "frr", self.router, self.frr[self.router], f"{self.dir}/zebra.conf", f"{self.dir}/bgpd.conf")
-        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
-        until("the API is ready", lambda: self.is_ready(self.sock))
+        self.start_api()
         self.start_edge()
         self.pool("one", "2001:db8:1000::/40")
         self.pool("two", "2001:db8:2000::/40")
@@ -142,25 +94,9 @@ class Edge:
         self.join()
 
     def stop(self):
-        for name in list(self.daemons):
-            with open(f"{self.dir}/{name}.log") as f:
-                print(f"--- {name}\n" + "".join(f.readlines()[-30:]))
-            self.kill(name)
+        self.clean(self.frr)
         if self.rewriter:
             self.rewriter.close()
-        for netns, d in self.frr.items():
-            run(FRR, "frr-stop", netns, d)
-        leftovers.remove_namespaces(self.prefix)
-        shutil.rmtree(self.dir)
-
-    def log(self):
-        with open(f"{self.dir}/edge.log") as f:
-            return f.read()
-
-    def metric(self, name):
-        text = self.http(f"{self.dir}/edge.sock", "GET", "/metrics")[1]
-        (line,) = [s for s in text.splitlines() if s.startswith(f"{name} ")]
-        return int(line.split()[1])
 
     def vtysh(self, netns, command):
         return run("vtysh", "--vty_socket", self.frr[netns], "-d", "bgpd", "-c", command)

@@ -2,64 +2,25 @@
 """A balancer, and objects that another version wrote and that it can't read. After a restart of nacre-lb what may belong
 to them is still in the table and announced; all else is added and changed. The underlay has no leaves."""
 
-import http.client
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 import time
 
-import leftovers
 import pytest
-from harness import BIN, MORTAL, output as run, until
+from agentrig import AgentRig, GROUP
+from harness import BIN, output as run, until
 from rewriter import Rewriter
-from unixhttp import UnixConnection
 
-FRR = os.path.join(BIN, "../net/test-host")
-GROUP = "/apis/nacre.dev/v1alpha1"
 ONE, TWO, THREE = "198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/25"
 MORE = {b'"ip":"2001:db8:9::2"': b'"ip":"z001:db8:9::2"'}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-class Balancer:
+class Balancer(AgentRig):
     def __init__(self):
-        self.prefix = f"nb{os.getpid()}-"
-        self.dir = tempfile.mkdtemp(prefix="nacre-test-")
-        os.chmod(self.dir, 0o755)  # FRR's user must reach it
-        leftovers.claim("dir", self.dir)
-        leftovers.claim("netns", self.prefix)
-        self.host, self.sock, self.daemons, self.rewriters = f"{self.prefix}b1", f"{self.dir}/api.sock", {}, []
-
-    def spawn(self, name, *argv):
-        with open(f"{self.dir}/{name}.log", "ab") as log:
-            self.daemons[name] = subprocess.Popen([*MORTAL, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def kill(self, name):
-        p = self.daemons.pop(name)
-        p.kill()
-        p.wait()
-
-    def http(self, sock, method, path, body=None, content="application/json"):
-        c = UnixConnection(sock)
-        c.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": content})
-        r = c.getresponse()
-        text = r.read().decode()
-        c.close()
-        return r.status, text
-
-    def is_ready(self, sock):
-        try:
-            return self.http(sock, "GET", "/readyz")[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def post(self, path, kind, name, spec):
-        status, text = self.http(self.sock, "POST", f"{GROUP}/{path}", {
-            "apiVersion": "nacre.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-        assert status == 201, text
+        super().__init__("nb", "lb")
+        self.host, self.rewriters = f"{self.prefix}b1", []
 
     def pool(self, name, prefix):
         self.post("addresspools", "AddressPool", name, {"use": "shared", "prefix": prefix})
@@ -69,19 +30,10 @@ class Balancer:
             "host": "h9", "vtep": "fd5c::9", "ip": f"2001:db8:9::{n}", "mac": f"02:00:00:00:00:0{n}",
             "routes": [{"prefix": f"{a}/32", "firstPort": 1024, "lastPort": 1535} for a in addresses]})
 
-    def delete(self, path):
-        status, text = self.http(self.sock, "DELETE", f"{GROUP}/{path}")
-        assert status == 200, text
-
-    def touch(self, path):
-        status, text = self.http(self.sock, "PATCH", f"{GROUP}/{path}", {
-            "metadata": {"annotations": {"touched": str(time.time())}}}, "application/merge-patch+json")
-        assert status == 200, text
-
     def start_lb(self, sock):
         self.spawn("lb", "nsenter", f"--net=/run/netns/{self.host}", f"{BIN}/nacre-lb", f"--api=unix:{sock}", "--host=b1",
                    "--vtep=fd5c::1", "--asn=4200000001", "--nic=eth0", f"--netns-prefix={self.host}-",
-                   f"--run-dir={self.dir}/b1", "--overlay-ip=fd10::1", "--xdp=generic", f"--metrics=unix:{self.dir}/lb.sock")
+                   f"--run-dir={self.dir}/b1", "--overlay-ip=fd10::1", "--xdp=generic", f"--metrics=unix:{self.metrics}")
 
     def restart(self, changes):
         """Starts nacre-lb again, and only it hears the changed answers."""
@@ -89,7 +41,7 @@ class Balancer:
         self.rewriters.append(Rewriter(f"{self.dir}/rewrite-{len(self.rewriters)}.sock", self.sock))
         self.rewriters[-1].changes = changes
         self.start_lb(self.rewriters[-1].path)
-        until("it is ready again", lambda: self.is_ready(f"{self.dir}/lb.sock"))
+        until("it is ready again", lambda: self.is_ready(self.metrics))
 
     def heal(self, path):
         self.rewriters[-1].changes = {}
@@ -101,35 +53,19 @@ class Balancer:
         for netns in (self.host, f"{self.prefix}leaf"):
             run("ip", "netns", "add", netns)
         run("ip", "-n", self.host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", f"{self.prefix}leaf")
-        self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
-        until("the API is ready", lambda: self.is_ready(self.sock))
+        self.start_api()
         self.pool("one", ONE)
         self.pool("two", TWO)
         self.endpoint("some", 1, "198.51.100.7")
         self.endpoint("more", 2, "203.0.113.7", "203.0.113.8")
         self.start_lb(self.sock)
-        until("the balancer is ready", lambda: self.is_ready(f"{self.dir}/lb.sock"))
+        until("the balancer is ready", lambda: self.is_ready(self.metrics))
         until("all is in the table and announced", lambda: self.table() == 3 and self.announced() == [ONE, TWO])
 
     def stop(self):
-        for name in list(self.daemons):
-            with open(f"{self.dir}/{name}.log") as f:
-                print(f"--- {name}\n" + "".join(f.readlines()[-30:]))
-            self.kill(name)
+        self.clean({f"{self.host}-underlay": f"{self.dir}/b1/frr-underlay"})
         for r in self.rewriters:
             r.close()
-        run(FRR, "frr-stop", f"{self.host}-underlay", f"{self.dir}/b1/frr-underlay")
-        leftovers.remove_namespaces(self.prefix)
-        shutil.rmtree(self.dir)
-
-    def log(self):
-        with open(f"{self.dir}/lb.log") as f:
-            return f.read()
-
-    def metric(self, name):
-        text = self.http(f"{self.dir}/lb.sock", "GET", "/metrics")[1]
-        (line,) = [s for s in text.splitlines() if s.startswith(f"{name} ")]
-        return int(line.split()[1])
 
     def table(self):
         """How many slices have an owner in the kernel's table."""
