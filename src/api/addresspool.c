@@ -53,6 +53,11 @@ int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec) {
 	return spec->slices_per_instance.set ? spec->slices_per_instance.v : 2;
 }
 
+int64_t addresspool_quarantine(const struct addresspool_spec *spec) {
+	bool public4 = streq(spec->use, "dedicated") || streq(spec->use, "shared");
+	return spec->quarantine.set ? spec->quarantine.v : public4 ? 300 : 0;
+}
+
 int64_t addresspool_history_days(const struct addresspool_spec *spec) {
 	bool none = streq(spec->use, "overlay") || streq(spec->use, "mac");
 	return none ? 0 : spec->history_days.set ? spec->history_days.v : 180;

@@ -39,8 +39,9 @@
 	F(T, i64, slices_per_instance, "slicesPerInstance", 0, _, 1, ADDRESSPOOL_SLICES_MAX, NULL,                    \
 	  "Use shared: a busy instance gets up to so many slices, unless its InstanceType says otherwise; default "   \
 	  "2.")                                                                                                       \
-	F(T, i64, quarantine, "quarantineSeconds", 0, _, 0, 86400, "0",                                               \
-	  "Seconds for which a value that was given back is not handed out again.")                                   \
+	F(T, i64, quarantine, "quarantineSeconds", 0, _, 0, 86400, NULL,                                              \
+	  "Seconds for which a value that was given back is not handed out again; default 300 for uses dedicated "    \
+	  "and shared, 0 for all others.")                                                                            \
 	F(T, i64, history_days, "historyDays", 0, _, 0, 3650, NULL,                                                   \
 	  "Days for which AllocationRecords say who had the pool's values; 0: there are none; default 180. Uses "     \
 	  "overlay and mac have none.")                                                                               \
@@ -74,6 +75,8 @@ struct addresspool_numbers {
 struct addresspool_numbers addresspool_slices_beside(const struct addresspool_spec *spec, uint64_t index);
 /* How many slices an instance may have, for use shared. */
 int64_t addresspool_slices_per_instance(const struct addresspool_spec *spec);
+/* Seconds for which a value that was given back is not handed out again. */
+int64_t addresspool_quarantine(const struct addresspool_spec *spec);
 /* How long and how many AllocationRecords are kept of the pool. Either may be 0: none. */
 int64_t addresspool_history_days(const struct addresspool_spec *spec);
 int64_t addresspool_history_records(const struct addresspool_spec *spec);

@@ -232,8 +232,15 @@ static void test_ipv4_pools(void **state) {
 	s.history_days = API_I64(0);
 	assert_int_equal(addresspool_history_days(&s), 0);
 	assert_int_equal(addresspool_history_records(&s), 100000);
-	struct addresspool_spec mac = {.use = (char *)"mac"};
+	struct addresspool_spec mac = {.use = (char *)"mac"}, own = {.use = (char *)"dedicated"};
 	assert_int_equal(addresspool_history_days(&mac), 0);
+	assert_int_equal(addresspool_quarantine(&s), 300);
+	assert_int_equal(addresspool_quarantine(&own), 300);
+	assert_int_equal(addresspool_quarantine(&mac), 0);
+	own.quarantine = API_I64(0);
+	mac.quarantine = API_I64(7);
+	assert_int_equal(addresspool_quarantine(&own), 0);
+	assert_int_equal(addresspool_quarantine(&mac), 7);
 
 	/* The whole of the ports, and a range that isn't aligned. */
 	s.first_port = API_I64(1000);

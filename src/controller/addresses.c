@@ -388,7 +388,7 @@ void addresses_restore(struct addresses *a, struct work *w, const char *value, c
 
 int64_t addresses_quarantine(const struct controller *c, const struct allocation *al) {
 	const struct addresspool *p = kube_cache_get(controller_cache(c, &api_kind_addresspool), NULL, al->spec->pool);
-	return p ? p->spec->quarantine.v : 0;
+	return p ? addresspool_quarantine(p->spec) : 0;
 }
 
 /* Deletes AL, or marks it released. */

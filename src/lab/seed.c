@@ -24,7 +24,7 @@ struct seed {
 #define NAMESPACE(name) \
 	{ CORE, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name "\"}}" }
 /* Prefixes of RFC 3849 and RFC 5737. The overlay's pool does not contain the addresses of edges and balancers
- * (lab_machine()). */
+ * (lab_machine()). What an instance gives back is free at once, so that tests see whether something is left of it. */
 static const struct seed seeds[] = {
 	NAMESPACE(KUBE_SYSTEM_NS),
 	NAMESPACE(LAB_TENANT),
@@ -38,8 +38,9 @@ static const struct seed seeds[] = {
                                "\"spec\":{\"use\":\"overlay\",\"prefix\":\"2001:db8:0:1::/64\"}}"},
 	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"macs\"},"
                                "\"spec\":{\"use\":\"mac\",\"macPrefix\":\"02:4e:01\"}}"},
-	{GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"public4\"},"
-                               "\"spec\":{\"use\":\"dedicated\",\"prefix\":\"203.0.113.0/24\"}}"},
+	{GROUP "addresspools",
+         "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"public4\"},"
+         "\"spec\":{\"use\":\"dedicated\",\"prefix\":\"203.0.113.0/24\",\"quarantineSeconds\":0}}"},
 	{GROUP "instancetypes", "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"small\"},"
                                 "\"spec\":{\"vcpus\":1,\"memoryMiB\":256}}"},
 	{GROUP "namespaces/" TENANTQUOTA_DEFAULT_NS "/tenantquotas",
@@ -52,7 +53,7 @@ static const struct seed seeds[] = {
 /* Only in a lab with balancers, as its slices work only there. */
 static const struct seed shared_pool = {
 	GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"shared4\"},"
-			      "\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\"}}"};
+			      "\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\",\"quarantineSeconds\":0}}"};
 
 /* The first instance, without and with shared IPv4 addresses. */
 #define FIRST_INSTANCE(more)                                                                                        \

@@ -14,7 +14,7 @@ import pytest
 from conftest import BIN, ApiError, eventually
 from proxy import LOSE, Proxy
 
-SHARED = {"use": "shared", "prefix": "198.51.100.2/31"}
+SHARED = {"use": "shared", "prefix": "198.51.100.2/31", "quarantineSeconds": 0}
 SSH = [{"protocol": "tcp", "targetPort": 22}]
 
 
@@ -96,7 +96,7 @@ def test_dedicated(cloud):
     make(cloud, "a", ipv4="dedicated", hosts=1)
     c = cloud.wait_condition("a", "Scheduled", "False", "PoolMissing")
     assert c["message"] == "there is no AddressPool with use dedicated" and not placed(cloud, "a")
-    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.6/31"})
+    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.6/31", "quarantineSeconds": 0})
     eventually("a is placed", 10, lambda: placed(cloud, "a"))
     for name in ("b", "c"):
         cloud.instance(name, ipv4="dedicated")
@@ -414,6 +414,23 @@ def test_quarantine(cloud):
     eventually("it has it again", 15, lambda: len(slices(cloud, "b")) == 2)
 
 
+def test_default_quarantine(cloud):
+    """Values of public pools rest unless the pool says otherwise."""
+    cloud.pools()
+    spec = cloud.create("AddressPool", "s", {"use": "shared", "prefix": "198.51.100.2/32"})["spec"]
+    assert "quarantineSeconds" not in spec
+    cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.7/32"})
+    make(cloud, "a")
+    cloud.instance("b", ipv4="dedicated")
+    eventually("both are placed", 10, lambda: all(placed(cloud, n) for n in "ab"))
+    had = set(values(cloud))
+    for name in "ab":
+        go(cloud, name)
+    resting = lambda: {a["spec"]["value"] for a in cloud.list("allocations")}
+    eventually("all is given back", 10, lambda: not values(cloud))
+    assert resting() == had and len(had) == 2
+
+
 def test_overlaps(cloud):
     cloud.pools()
     cloud.create("AddressPool", "s", SHARED)
@@ -434,7 +451,7 @@ def test_pools_that_balancers_cannot_hold(cloud):
     assert "2097152 groups of ports" in ready("fine")["message"] and "this one has 4096 and 4194304" in ready("fine")["message"]
     make(cloud, "a")
     eventually("it waits", 10, lambda: cloud.of_instance("a", "Scheduled").get("reason") == "PoolMissing")
-    cloud.create("AddressPool", "half", {"use": "shared", "prefix": "10.1.0.0/19"})
+    cloud.create("AddressPool", "half", {"use": "shared", "prefix": "10.1.0.0/19", "quarantineSeconds": 0})
     assert ready("half")["reason"] == "Ready"
     time.sleep(1.1)
     cloud.create("AddressPool", "more", {"use": "shared", "prefix": "10.2.0.0/18"})

@@ -118,7 +118,7 @@ def test_a_pool_comes_and_goes(lab, both):
                 if e["metadata"]["name"].startswith("lb-")]
 
     lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "AddressPool", "metadata": {"name": "more"},
-               "spec": {"use": "shared", "prefix": more, "slicePorts": 64}})
+               "spec": {"use": "shared", "prefix": more, "slicePorts": 64, "quarantineSeconds": 0}})
     try:
         eventually("both announce it", 10, lambda: announced() == [[more, SHARED]] * 2)
         eventually("it reaches the internet", 10, lambda: "edge1" in lab.exec("internet", "ip", "-4", "route", "show", more))

@@ -16,7 +16,7 @@ from scapy.layers.inet import ICMP, TCP, UDP
 INTERNET, FAR = "192.0.2.1", "192.0.2.50"
 # Slices as small as can be, of one address, so that all instances share it. It comes before the lab's own pool by name.
 POOL = {"apiVersion": "nacre.dev/v1alpha1", "kind": "AddressPool", "metadata": {"name": "few"},
-        "spec": {"use": "shared", "prefix": "198.51.101.0/32", "slicePorts": 64}}
+        "spec": {"use": "shared", "prefix": "198.51.101.0/32", "slicePorts": 64, "quarantineSeconds": 0}}
 SHARED = "198.51.101.0"
 GUESTS = ["own", "one", "two", "three"]
 

@@ -139,7 +139,7 @@ def test_upgrade(old_lab):
     before = machines(lab, names)
     pings = {name: Ping(lab, "internet", address) for name, address in addresses.items()}
     lab.apply({"apiVersion": "nacre.dev/v1alpha1", "kind": "AddressPool", "metadata": {"name": "shared"},
-               "spec": {"use": "shared", "prefix": "198.51.100.0/30"}})
+               "spec": {"use": "shared", "prefix": "198.51.100.0/30", "quarantineSeconds": 0}})
     sends_from_its_slice(lab, "new")
     # An old nacre-vm, which runs as long as the guest, doesn't tell it.
     sends_from_its_slice(lab, "hello", "ip addr add 192.0.0.2/32 dev eth0; ip route add 169.254.0.1 dev eth0; "

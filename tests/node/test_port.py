@@ -78,7 +78,7 @@ ADDRESS, GATEWAY = "203.0.113.7", "169.254.0.1"
 @pytest.fixture
 def port(cloud):
     if cloud.request("GET", f"{GROUP}/addresspools/own")[0] == 404:
-        cloud.post(f"{GROUP}/addresspools", "AddressPool", "own", {"use": "dedicated", "prefix": f"{ADDRESS}/32"})
+        cloud.post(f"{GROUP}/addresspools", "AddressPool", "own", {"use": "dedicated", "prefix": f"{ADDRESS}/32", "quarantineSeconds": 0})
     cloud.create("port", "lab", ipv4="dedicated")
     p = Port(cloud, cloud.wait("port", "Running"))
     try:
