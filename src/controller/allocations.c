@@ -47,12 +47,27 @@ static void allocations_instance_changed(struct controller *c, const struct kube
 		concern_enqueue(c, &concern_allocations, NULL, al->meta.name);
 }
 
+/* A quarantine that has changed is for values that rest already, too. */
+static void allocations_pool_changed(struct controller *c, const struct kube_change *ch) {
+	const struct kube_cache *cache = controller_cache(c, &api_kind_allocation);
+	const struct addresspool *now = ch->obj, *old = ch->old;
+	const struct allocation *al;
+	if (ch->type != KUBE_MODIFIED || addresspool_quarantine(now->spec) == addresspool_quarantine(old->spec))
+		return;
+	KUBE_CACHE_FOREACH(al, cache) {
+		if (streq(al->spec->pool, now->meta.name) && al->status && al->status->released_at)
+			concern_enqueue(c, &concern_allocations, NULL, al->meta.name);
+	}
+}
+
 static struct metric n_allocations = METRIC_GAUGE("nacre_controller_allocations", "Allocations there are.");
 
 const struct concern concern_allocations = {
 	.name = "allocations",
 	.kind = &api_kind_allocation,
 	.count = &n_allocations,
-	.watches = {{.kind = &api_kind_instance, .changed = allocations_instance_changed}, {.kind = &api_kind_host}},
+	.watches = {{.kind = &api_kind_instance, .changed = allocations_instance_changed},
+                    {.kind = &api_kind_addresspool, .changed = allocations_pool_changed},
+                    {.kind = &api_kind_host}},
 	.reconcile = allocation_reconcile,
 };

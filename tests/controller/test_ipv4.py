@@ -429,6 +429,9 @@ def test_default_quarantine(cloud):
     resting = lambda: {a["spec"]["value"] for a in cloud.list("allocations")}
     eventually("all is given back", 10, lambda: not values(cloud))
     assert resting() == had and len(had) == 2
+    for pool in ("s", "own"):
+        cloud.patch("addresspools", pool, {"spec": {"quarantineSeconds": 0}})
+    eventually("0 is kept, and for what rests already", 10, lambda: not resting())
 
 
 def test_overlaps(cloud):
