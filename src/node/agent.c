@@ -176,7 +176,8 @@ static const struct api_meta *endpoint_meta(const struct agent *a, const char *n
 /*
  * Returns true if a request is under way. CURRENT: the container's network is as INST says. Before that the container
  * may still use a slice of ports that INST has no more, so the slice stays in the Endpoint. When it is gone from there,
- * the controller gives it to another instance.
+ * the controller gives it to another instance. An Endpoint that is lost meanwhile is made anew only after that, since
+ * nobody knows such a slice any more; without an Endpoint the controller releases none. Nothing else waits.
  */
 static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst, bool current) {
 	char name[DESIRED_NAME_MAX];
@@ -184,6 +185,8 @@ static bool ensure_endpoint(struct agent *a, const char *key, const struct insta
 	struct endpoint *want;
 
 	if (kube_cache_get_bad(a->endpoints, NULL, name))
+		return false;
+	if (!now && !current && instance_ipv4(inst->spec) == INSTANCE_IPV4_SHARED)
 		return false;
 	want = desired_endpoint(inst, a->c.host, a->c.vtep);
 	if (!want)
@@ -318,7 +321,8 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 		return write_status(a, key, inst, "Failed", false, reason, err.msg);
 	if (!s || s->phase == GUEST_PENDING)
 		return false;
-	if (s->connected && ensure_endpoint(a, key, inst, s->current))
+	/* If R < 0, the hypervisor was not told what INST says. */
+	if (s->connected && ensure_endpoint(a, key, inst, r >= 0 && s->current))
 		return true;
 	return write_status(a, key, inst, guest_phase_name(s->phase), s->phase == GUEST_RUNNING, s->reason, s->message);
 }

@@ -34,8 +34,10 @@ class Slices:
         assert code == 200, data
 
     def announced(self):
-        """The slices in the Endpoint."""
-        _, endpoint = self.cloud.request("GET", f"{GROUP}/endpoints/i-{self.guest.uid}")
+        """The slices in the Endpoint; None if there is no Endpoint."""
+        code, endpoint = self.cloud.request("GET", f"{GROUP}/endpoints/i-{self.guest.uid}")
+        if code == 404:
+            return None
         return [(r["firstPort"], r["lastPort"]) for r in endpoint["spec"]["routes"] if r["prefix"] == f"{ADDRESS}/32"]
 
     def is_announced(self, *slices):
@@ -110,6 +112,47 @@ def test_an_agent_that_cannot_change_the_container_withdraws_nothing(cloud, slic
     finally:
         run("umount", path)
     until("the second is withdrawn", lambda: slices.is_announced(FIRST), 60)
+
+
+def test_an_endpoint_that_is_lost_meanwhile_is_made_later(cloud, slices):
+    """It would not have the slice that the container still uses, which would look as if it was given back."""
+    slices.give(FIRST, SECOND)
+    until("both are announced", lambda: slices.is_announced(FIRST, SECOND))
+    path = f"/run/netns/{slices.guest.netns}"
+    run("mount", "--bind", "/proc/self/ns/uts", path)
+    try:
+        slices.give(FIRST)
+        until("the agent has tried", lambda: "NetworkFailed" in [r for r, _ in cloud.events("off")])
+        assert cloud.request("DELETE", f"{GROUP}/endpoints/i-{slices.guest.uid}")[0] == 200
+        # Nothing but the Endpoint waits: the status is written.
+        slices.give(FIRST, phase="Running")
+        until("the agent has written the status", lambda: slices.status()["phase"] != "Running")
+        time.sleep(1)
+        assert slices.announced() is None
+    finally:
+        run("umount", path)
+    until("the first is announced", lambda: slices.is_announced(FIRST), 60)
+    slices.use(range(5100, 5140))
+    assert {port // 64 for port in slices.left()} == {16}
+
+
+def test_a_container_that_was_not_told_withdraws_nothing(cloud, slices):
+    """While an object that the Instance needs is missing, its container stays as it was."""
+    slices.give(FIRST, SECOND)
+    until("both are announced", lambda: slices.is_announced(FIRST, SECOND))
+    _, image = cloud.request("GET", f"{GROUP}/images/lab")
+    assert cloud.request("DELETE", f"{GROUP}/images/lab")[0] == 200
+    try:
+        time.sleep(1)
+        slices.give(FIRST, phase="Running")
+        until("the agent has written the status", lambda: slices.status()["phase"] != "Running")
+        time.sleep(1)
+        assert slices.is_announced(FIRST, SECOND)
+    finally:
+        cloud.post(f"{GROUP}/images", "Image", "lab", image["spec"])
+    until("the second is withdrawn", lambda: slices.is_announced(FIRST))
+    slices.use(range(5100, 5140))
+    assert {port // 64 for port in slices.left()} == {16}
 
 
 def test_a_busy_instance_asks_for_more_and_says_so(cloud, slices):
