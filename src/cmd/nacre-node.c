@@ -14,6 +14,7 @@
 #include "fabric/fabric.h"
 #include "node/agent.h"
 #include "node/cgroup.h"
+#include "node/conntrack.h"
 
 #define RESERVED_MIB INT64_C(1024) /* for the host itself, unless --memory-mib says otherwise */
 
@@ -22,7 +23,8 @@ struct node {
 	struct fabric *fabric;
 	struct agent *agent;
 	bool told_accel;
-	struct error failed; /* the error with which the program ends */
+	struct error connections; /* what was said last about their limit; code 0: nothing, or that it is good */
+	struct error failed;      /* the error with which the program ends */
 };
 
 static struct metric guests = METRIC_GAUGE("nacre_node_guests", "Instances on this host.");
@@ -37,6 +39,9 @@ static struct metric ports_used = METRIC_GAUGE(
 	"so many.");
 static struct metric refused = METRIC_COUNTER("nacre_node_connections_refused_total",
                                               "Packets of new connections for which no port was free.");
+static struct metric connections_max =
+	METRIC_GAUGE("nacre_node_connections_max",
+                     "Connections of a guest that the kernel tracks at most (nf_conntrack_max); 0: not known.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static struct metric not_understood =
@@ -81,6 +86,21 @@ static bool is_ready(void *userdata) {
 	return n->fabric && fabric_ready(n->fabric) && is_able(n);
 }
 
+/* Says what is wrong with the limits of connection tracking when that changes. */
+static void nacre_node_look_at_connections(struct node *n) {
+	struct conntrack_limits limits = {0};
+	struct error err = {0};
+
+	int r = conntrack_read(CONNTRACK_DIR, &limits, &err);
+	if (r >= 0)
+		r = conntrack_judge(&limits, &err);
+	metric_set(&connections_max, limits.max);
+	if (streq(err.msg, n->connections.msg))
+		return;
+	n->connections = err;
+	nacre_node_on_state("connection tracking", r < 0 ? &err : NULL, n);
+}
+
 static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)usec;
 	struct node *n = userdata;
@@ -91,6 +111,7 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 		log_warn("guests run with software emulation", "why=\"%s\"", why_not);
 		n->told_accel = true;
 	}
+	nacre_node_look_at_connections(n);
 	agent_stats(n->agent, &stats);
 	metric_set(&not_understood, (int64_t)agent_not_understood(n->agent));
 	metric_set(&guests, (int64_t)stats.guests);
@@ -270,6 +291,7 @@ int main(int argc, char **argv) {
 	metric_register(&ports);
 	metric_register(&ports_used);
 	metric_register(&refused);
+	metric_register(&connections_max);
 	metric_register(&problems);
 	metric_register(&not_understood);
 	metric_register(&unbounded);

@@ -283,3 +283,10 @@ def test_it_says_what_is_missing(cloud, guest):
     cloud.start_node()
     cloud.wait_node()
     assert qemu(guest)
+
+
+def test_it_says_how_many_connections_a_guest_can_have(cloud):
+    """All of them are in the host's memory (src/node/conntrack.h)."""
+    cloud.wait_node()
+    limit = int(read("/proc/sys/net/netfilter/nf_conntrack_max"))
+    until("a metric says so", lambda: metric(cloud, "nacre_node_connections_max") == [limit])
