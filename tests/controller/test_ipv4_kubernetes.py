@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 
+import pytest
 from conftest import BIN, GROUP, ROOT, eventually
 from harness import MORTAL, patient
 from test_quota_kubernetes import INSTANCES, ask, inventory, kube, thing  # noqa: F401 (kube: a fixture)
@@ -126,3 +127,52 @@ def test_balancers_announce_shared_pools_only(kube, tmp_path):  # noqa: F811
     finally:
         controller.terminate()
         controller.wait(patient(15))
+
+
+def test_overlapping_pools_of_the_same_second(kube, tmp_path):  # noqa: F811
+    """Times of creation have whole seconds; the first by name counts as the older one, also after a restart."""
+    conn = kube.connect()
+    inventory(conn, 1000)
+    pools = f"{GROUP}/addresspools"
+    for _ in range(60):
+        made = [ask(conn, "POST", pools, thing("AddressPool", name, {"use": use, "prefix": prefix}))["metadata"]
+                for name, use, prefix in (("b", "dedicated", "203.0.113.0/24"), ("a", "shared", "203.0.113.64/26"))]
+        if made[0]["creationTimestamp"] == made[1]["creationTimestamp"]:
+            break
+        for m in made:
+            ask(conn, "DELETE", f"{pools}/{m['name']}")
+    else:
+        pytest.fail("two creates never fall into the same second")
+
+    def start():
+        with open(tmp_path / "controller.log", "a") as log:
+            return subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
+                                     kube.kubeconfig("system:nacre:controller", ()), "--identity", "c"], stderr=log)
+
+    def ready(name):
+        conditions = ask(conn, "GET", f"{pools}/{name}").get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == "Ready"), {})
+
+    def stop():
+        controller.terminate()
+        controller.wait(patient(15))
+
+    def answer():
+        return ready("a").get("status"), ready("b").get("status"), ready("b").get("reason"), ready("b").get("message")
+    expected = ("True", "False", "Overlap", "overlaps the older AddressPool `a`; nothing is allocated from it")
+    controller = start()
+    try:
+        eventually("b loses", 30, lambda: answer() == expected)
+        ask(conn, "POST", INSTANCES, thing("Instance", "i", {"type": "small", "image": "i", "ipv4": "dedicated"}, namespace="default"))
+        versions = {n: ask(conn, "GET", f"{pools}/{n}")["metadata"]["resourceVersion"] for n in "ab"}
+        stop()
+        controller = start()
+        eventually("it waits", 30, lambda: [c for c in ask(conn, "GET", f"{INSTANCES}/i").get("status", {}).get("conditions", [])
+                                            if c["type"] == "Scheduled" and c["status"] == "False"])
+        assert answer() == expected
+        assert versions == {n: ask(conn, "GET", f"{pools}/{n}")["metadata"]["resourceVersion"] for n in "ab"}
+        ask(conn, "DELETE", f"{pools}/a")
+        eventually("b is used", 30, lambda: ready("b").get("status") == "True" and
+                   "host" in ask(conn, "GET", f"{INSTANCES}/i").get("status", {}))
+    finally:
+        stop()
