@@ -14,6 +14,7 @@
 #include "net/nft.h"
 #include "net/route.h"
 #include "net/underlay.h"
+#include "service/offload.h"
 
 static const char *const jt_words_instnet_proto[] = {"tcp", "udp", "icmp", NULL};
 static const char *const jt_words_instnet_ipv4[] = {"none", "dedicated", "shared", NULL};
@@ -87,6 +88,8 @@ static int ensure_tap(const struct instnet_config *c, struct nl *nl, int fd, str
 	}
 	if (r >= 0)
 		r = netns_sysctl(fd, quiet, ARRAY_SIZE(quiet), err);
+	if (r >= 0)
+		r = offload_guard(fd, INSTNET_TAP, err);
 	if (r < 0)
 		return r;
 	bool differs = memcmp(&ret->mac, &mac, sizeof(mac)) != 0 || ret->mtu != c->mtu || !(ret->flags & IFF_UP);
