@@ -159,8 +159,9 @@ static int ensure_routes(const struct instnet_config *c, struct nl *nl, int upli
 
 /*
  * The container routes IPv4 only if the guest has it. `default` holds for devices that are made later, so it comes
- * before them. ICMP errors have the gateway's address towards the guest, and 192.0.0.8 towards the outside (RFC 7600),
- * since the gateway's address has link scope.
+ * before them. A namespace begins with the IPv4 settings of the host's first one (devconf_inherit_init_net), so what
+ * matters is set here. ICMP errors have the gateway's address towards the guest, and 192.0.0.8 towards the outside (RFC
+ * 7600), since the gateway's address has link scope.
  */
 static int ensure_router(const struct instnet_config *c, int fd, struct error *err) {
 	const struct netns_sysctl router[] = {
@@ -173,6 +174,7 @@ static int ensure_router(const struct instnet_config *c, int fd, struct error *e
 		{"ipv4/conf/all/rp_filter", "1"},
 		{"ipv4/conf/all/arp_ignore", "1"},
 		{"ipv4/conf/all/accept_redirects", "0"},
+		{"ipv4/conf/all/accept_source_route", "0"},
 		{"ipv4/conf/all/send_redirects", "0"},
 		{"ipv4/conf/default/send_redirects", "0"},
 		{"ipv4/icmp_errors_use_inbound_ifaddr", "1"},

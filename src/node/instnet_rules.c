@@ -91,9 +91,10 @@ static void put_guest(const struct facts *f, struct buf *b) {
 	buf_printf(b, "\tchain guest {\n\t\tether saddr != %s drop\n", f->mac);
 	if (has_ipv4(f))
 		buf_puts(b, "\t\tmeta nfproto ipv4 goto guest4\n");
-	/* The kernel drops fragments of neighbour discovery (RFC 6980). */
+	/* The kernel drops fragments of neighbour discovery (RFC 6980), but forwards to the unspecified address. */
 	buf_printf(
 		b,
+		"\t\tip6 daddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10 } ip6 daddr != fe80::1 drop\n"
 		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
 		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
 		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
@@ -108,7 +109,8 @@ static void put_guest(const struct facts *f, struct buf *b) {
 
 /*
  * A client of DHCP without an address has the source 0.0.0.0. A fragment of such a message would wait for the others,
- * so there may be none.
+ * so there may be none. Fragments keep their sizes, so one that isn't the last must have room for the largest headers
+ * of IPv4 and TCP (RFC 1858).
  */
 static void put_guest4(const struct facts *f, struct buf *b) {
 	buf_printf(b,
@@ -116,6 +118,7 @@ static void put_guest4(const struct facts *f, struct buf *b) {
 	           "\t\tip saddr { 0.0.0.0, %s } ip daddr 255.255.255.255 udp sport 68 udp dport 67 "
 	           "ip frag-off & 0x3fff == 0 accept\n"
 	           "\t\tip saddr != %s drop\n"
+	           "\t\tip frag-off & 0x2000 != 0 ip length < 120 drop\n"
 	           "\t\tip daddr %s accept\n"
 	           "\t\tip daddr != { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept\n"
 	           "\t\tdrop\n\t}\n",
@@ -126,7 +129,8 @@ static void put_input(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n"
 	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" ip6 hoplimit 255 icmpv6 type "
-	            "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept\n");
+	            "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } "
+	            "limit rate 100/second burst 50 packets accept\n");
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\tiifname \"" INSTNET_TAP "\" ip daddr %s icmp type echo-request "
@@ -146,6 +150,9 @@ static void put_output(const struct facts *f, struct buf *b) {
 		           "udp sport 67 udp dport 68 accept\n",
 		           f->gateway4, f->own4);
 	buf_puts(b, "\t\tmeta skuid != 4294967295 drop\n"
+	            "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr fe80::/10 drop\n"
+	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } "
+	            "ip6 daddr fe80::/10 drop\n"
 	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
 	            "echo-reply } accept\n"
 	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n");
@@ -155,9 +162,27 @@ static void put_output(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\t}\n");
 }
 
+/*
+ * What a guest can't send out although the source is its own: to the address of metadata; with a routing
+ * header (RFC 5095, RFC 8754); with a fragment header that is still there after reassembly, because the first fragment
+ * lacks headers (RFC 7112), or within another fragment, where it would hide ports and types, or without need (RFC
+ * 8021); messages that are only for neighbours (RFC 4890, section 4.3.3); DHCP.
+ */
+static void put_never(struct buf *b) {
+	buf_puts(b, "\tchain never {\n"
+	            "\t\tip6 daddr fd00:ec2::254 drop\n"
+	            "\t\texthdr rt exists drop\n"
+	            "\t\texthdr frag exists drop\n"
+	            "\t\ticmpv6 type { 130-137, 141-143, 148-149, 151-153 } drop\n"
+	            "\t\tudp sport { 67-68, 546-547 } drop\n"
+	            "\t\tudp dport { 67-68, 546-547 } drop\n"
+	            "\t}\n");
+}
+
 static void put_forward(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
 	            "\t\tct state invalid drop\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" jump never\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" accept\n"
 	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" jump ingress\n");
 	/* The guest reaches its own forwards. */
@@ -186,7 +211,9 @@ static void put_forward(const struct facts *f, struct buf *b) {
  * `output` is for programs in the container. nacre-vm sends router advertisements and answers of DHCP; QEMU must not
  * use the network. A socket that is bound to the tap sends elsewhere if an address names another device
  * (sin6_scope_id, ipv6(7)). So everything else that a process sends is dropped. What the kernel itself sends has no
- * user, so skuid doesn't match it.
+ * user, so skuid doesn't match it. The kernel complains about hop-by-hop options before `antispoof`, to whatever source
+ * the packet has: such an error may not have a link-local source outside, and may not make it ask for a forged
+ * neighbour.
  */
 static void put_filter(const struct facts *f, struct buf *b) {
 	instnet_put_set("linklocal", 4, b);
@@ -197,6 +224,7 @@ static void put_filter(const struct facts *f, struct buf *b) {
 		put_guest4(f, b);
 	put_input(f, b);
 	put_output(f, b);
+	put_never(b);
 	put_forward(f, b);
 }
 

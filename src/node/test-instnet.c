@@ -40,8 +40,20 @@ static void names_are_as_documented(void **state) {
 	assert_false(instnet_id("../../../../../../etc/passwd--------", id));
 }
 
+static int source_route_is_off(void *arg, struct error *err) {
+	_free_ char *text = NULL;
+	size_t len;
+
+	OK(read_file("/proc/sys/net/ipv4/conf/all/accept_source_route", 16, &text, &len, err));
+	assert_string_equal(text, "0\n");
+	return 0;
+}
+
 static void network_is_made_repaired_and_removed(void **state) {
 	(void)state;
+	static const struct netns_sysctl source_route = {"ipv4/conf/all/accept_source_route", "1"};
+	char name[INSTNET_NAME_MAX];
+	int fd;
 	const struct instnet_spec spec = network();
 	const struct instnet_config c = {.prefix = prefix, .id = ID, .spec = &spec, .uid = 200001, .mtu = 1500};
 	struct link before, after;
@@ -52,7 +64,12 @@ static void network_is_made_repaired_and_removed(void **state) {
 	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
 	OK(link_get(public_nl, "i-" ID, &before, &error));
 	same = made;
+	/* A host may have this on, and a new namespace begins with the host's settings. */
+	OK(netns_open(instnet_netns(prefix, ID, name), &fd, &error));
+	OK(netns_sysctl(fd, &source_route, 1, &error));
 	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	OK(netns_run(fd, source_route_is_off, NULL, &error));
+	safe_close(fd);
 	OK(link_get(public_nl, "i-" ID, &after, &error));
 	assert_int_equal(before.index, after.index);
 	assert_memory_equal(&made, &same, sizeof(made));
