@@ -10,18 +10,22 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "vm/bucket.h"
+#include "vm/guestdns.h"
 
 #define ND_ROUTER_SOLICIT 133
 #define ND_ROUTER_ADVERT  134
 #define OPT_SOURCE_LLA    1
 #define OPT_PREFIX        3
 #define OPT_MTU           5
+#define OPT_RDNSS         25
+#define OPT_DNSSL         31
 #define REFILL_NS         (3 * NSEC_PER_SEC)
 #define ICMPV6_FILTER_OPT 1 /* ICMP6_FILTER of RFC 3542 */
 
 struct ra {
 	int fd;
-	struct ra_config config;
+	struct vm_config config;
+	struct mac router;
 	sd_event *loop; /* borrowed */
 	sd_event_source *io, *timer;
 	struct bucket answers;
@@ -33,7 +37,21 @@ static uint8_t *put_u32(uint8_t *p, uint32_t v) {
 	return p + 4;
 }
 
-size_t ra_build(const struct ra_config *config, uint8_t out[static RA_MESSAGE_MAX]) {
+/* Resolvers or search list: LEN bytes that are already at P + 8, padded with zeros to whole units of 8 bytes. */
+static uint8_t *put_dns_option(uint8_t *p, uint8_t type, size_t len) {
+	const size_t units = 1 + (len + 7) / 8;
+
+	if (!len)
+		return p;
+	p[0] = type;
+	p[1] = (uint8_t)units;
+	put_u32(p + 4, RA_LIFETIME_S);
+	return p + 8 * units;
+}
+_Static_assert(1 + RA_SEARCH_MAX / 8 <= UINT8_MAX, "the length of an option");
+
+size_t ra_build(const struct vm_config *c, const struct mac *router, uint8_t out[static RA_MESSAGE_MAX]) {
+	struct in6_addr dns[VM_DNS_MAX];
 	uint8_t *p = out;
 
 	memset(out, 0, RA_MESSAGE_MAX);
@@ -44,21 +62,26 @@ size_t ra_build(const struct ra_config *config, uint8_t out[static RA_MESSAGE_MA
 	p += 16; /* reachable time and retransmission timer stay 0: the host uses its own values */
 	p[0] = OPT_SOURCE_LLA;
 	p[1] = 1;
-	memcpy(p + 2, config->mac.bytes, 6);
+	memcpy(p + 2, router->bytes, 6);
 	p += 8;
 	p[0] = OPT_MTU;
 	p[1] = 1;
-	p = put_u32(p + 4, config->mtu);
+	p = put_u32(p + 4, (uint32_t)c->mtu);
 	p[0] = OPT_PREFIX;
 	p[1] = 4;
-	p[2] = config->prefix.len;
+	p[2] = c->prefix.len;
 	p[3] = 0x40; /* A */
 	p = put_u32(p + 4, RA_PREFIX_S);
 	p = put_u32(p, RA_PREFIX_S);
-	memcpy(p + 4, config->prefix.addr.bytes, 16);
-	return (size_t)(p + 20 - out);
+	memcpy(p + 4, c->prefix.addr.bytes, 16);
+	p += 20;
+	const size_t len = guestdns_servers6(c, dns) * sizeof(dns[0]);
+	memcpy(p + 8, dns, len);
+	p = put_dns_option(p, OPT_RDNSS, len);
+	p = put_dns_option(p, OPT_DNSSL, guestdns_search(c, p + 8, RA_SEARCH_MAX));
+	return (size_t)(p - out);
 }
-_Static_assert(16 + 8 + 8 + 32 == RA_MESSAGE_MAX, "header and three options");
+_Static_assert(16 + 8 + 8 + 32 == RA_HEAD, "header and three options");
 
 bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr *src, int hop_limit) {
 	if (hop_limit != 255 || len < 8 || msg[0] != ND_ROUTER_SOLICIT || msg[1] != 0)
@@ -76,7 +99,7 @@ bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr
 static int send_advert(struct ra *ra) {
 	uint8_t msg[RA_MESSAGE_MAX];
 	struct sockaddr_in6 to = {.sin6_family = AF_INET6}; /* the socket is bound to the interface */
-	size_t len = ra_build(&ra->config, msg);
+	size_t len = ra_build(&ra->config, &ra->router, msg);
 
 	inet_pton(AF_INET6, "ff02::1", &to.sin6_addr);
 	if (sendto(ra->fd, msg, len, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to)) < 0)
@@ -165,14 +188,15 @@ int ra_open(const char *ifname, int *ret_fd, struct error *err) {
 	return 0;
 }
 
-int ra_new(struct ra **ret, sd_event *loop, int fd, const struct ra_config *config, struct error *err) {
+int ra_new(struct ra **ret, sd_event *loop, int fd, const struct vm_config *config, const struct mac *router,
+           struct error *err) {
 	_cleanup_(cleanup_ra) struct ra *ra = calloc(1, sizeof(*ra));
 
 	if (!ra) {
 		safe_close(fd);
 		return error_oom(err);
 	}
-	*ra = (struct ra){.fd = fd, .config = *config, .loop = loop};
+	*ra = (struct ra){.fd = fd, .config = *config, .router = *router, .loop = loop};
 	ra->answers = bucket_new(RA_BURST, REFILL_NS, now_monotonic_ns());
 	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, ra_on_io, ra);
 	if (r >= 0)

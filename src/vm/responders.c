@@ -31,12 +31,12 @@ static int interface_mac(int fd, const char *ifname, struct mac *ret, struct err
 }
 
 static int start_ra(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd, struct error *err) {
-	struct ra_config ra = {.prefix = c->prefix, .mtu = (uint32_t)c->mtu};
+	struct mac router;
 
 	if (!c->prefix.addr.family)
 		return 0;
-	int res = interface_mac(*fd, c->tap, &ra.mac, err);
-	return res < 0 ? res : ra_new(&r->ra, loop, TAKE_FD(*fd), &ra, err);
+	int res = interface_mac(*fd, c->tap, &router, err);
+	return res < 0 ? res : ra_new(&r->ra, loop, TAKE_FD(*fd), c, &router, err);
 }
 
 static int start_dhcp4(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd, struct error *err) {

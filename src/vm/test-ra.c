@@ -22,19 +22,77 @@
 
 static struct error error;
 
+static const struct mac router = {{0, 0, 0x5e, 0, 2, 1}};
+
+static void configure(struct vm_config *c) {
+	vm_config_init(c);
+	OK(prefix_parse("2001:db8:1:2::/64", &c->prefix, &error));
+}
+
 static void advertisement(void **state) {
 	(void)state;
-	static const uint8_t want[RA_MESSAGE_MAX] = {
+	static const uint8_t want[RA_HEAD] = {
 		134, 0, 0,  0,    64,   0, 0x07, 0x08, 0, 0, 0,    0,    0, 0, 0, 0, /* lifetime 1800 */
 		1,   1, 0,  0,    0x5e, 0, 2,    1,                                  /* source link-layer address */
 		5,   1, 0,  0,    0,    0, 0x05, 0xdc,                               /* MTU 1500 */
 		3,   4, 64, 0x40, 0,    1, 0x51, 0x80, 0, 1, 0x51, 0x80, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2};
-	struct ra_config c = {.mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
 	uint8_t msg[RA_MESSAGE_MAX];
+	struct vm_config c;
 
-	OK(prefix_parse("2001:db8:1:2::/64", &c.prefix, &error));
-	assert_int_equal(ra_build(&c, msg), RA_MESSAGE_MAX);
-	assert_memory_equal(msg, want, RA_MESSAGE_MAX);
+	configure(&c);
+	/* No resolver of this family, and no name */
+	OK(addr_parse("9.9.9.9", &c.dns[c.n_dns++].address, &error));
+	assert_int_equal(ra_build(&c, &router, msg), RA_HEAD);
+	assert_memory_equal(msg, want, RA_HEAD);
+}
+
+static void resolvers_and_search_list(void **state) {
+	(void)state;
+	static const uint8_t want[] = {
+		25,   5,    0,   0,    0,   0,   0x07, 0x08, /* RDNSS: two resolvers for 1800 s */
+		0x26, 0x20, 0,   0xfe, 0,   0,   0,    0,    0,   0,   0, 0, 0,   0, 0,   0xfe, /* */
+		0x26, 0x20, 0,   0xfe, 0,   0,   0,    0,    0,   0,   0, 0, 0,   0, 0,   0x09, /* */
+		31,   4,    0,   0,    0,   0,   0x07, 0x08,                                    /* DNSSL, padded */
+		1,    'a',  7,   'e',  'x', 'a', 'm',  'p',  'l', 'e', 0, 1, 'b', 7, 'e', 'x',
+		'a',  'm',  'p', 'l',  'e', 0,   0,    0};
+	uint8_t msg[RA_MESSAGE_MAX];
+	struct vm_config c;
+
+	configure(&c);
+	OK(addr_parse("2620:fe::fe", &c.dns[c.n_dns++].address, &error));
+	OK(addr_parse("9.9.9.9", &c.dns[c.n_dns++].address, &error));
+	OK(addr_parse("2620:fe::9", &c.dns[c.n_dns++].address, &error));
+	/* The domain comes first, and each name once. */
+	strcpy(c.domain, "a.example");
+	strcpy(c.search[c.n_search++].domain, "b.example");
+	strcpy(c.search[c.n_search++].domain, "a.example");
+	strcpy(c.search[c.n_search++].domain, "b.example");
+	assert_int_equal(ra_build(&c, &router, msg), RA_HEAD + sizeof(want));
+	assert_memory_equal(msg + RA_HEAD, want, sizeof(want));
+	c.n_dns = 0;
+	assert_int_equal(ra_build(&c, &router, msg), RA_HEAD + 32);
+	assert_memory_equal(msg + RA_HEAD, want + 40, 32);
+}
+
+/* More than there is room for: the message still fits in a packet, and holds whole names. */
+static void long_search_list(void **state) {
+	(void)state;
+	uint8_t msg[RA_MESSAGE_MAX];
+	struct vm_config c;
+
+	configure(&c);
+	for (c.n_search = 0; c.n_search < VM_SEARCH_MAX; c.n_search++) {
+		char *name = c.search[c.n_search].domain;
+		for (size_t i = 0; i < 250; i++)
+			name[i] = i % 50 == 49 ? '.' : (char)('a' + c.n_search);
+		strcpy(name + 250, "end");
+		assert_true(dnsname_valid(name));
+	}
+	while (c.n_dns < VM_DNS_MAX)
+		OK(addr_parse("2620:fe::fe", &c.dns[c.n_dns++].address, &error));
+	/* Four names of 255 bytes, and four bytes of padding */
+	assert_int_equal(ra_build(&c, &router, msg), RA_MESSAGE_MAX);
+	assert_memory_equal(msg + RA_MESSAGE_MAX - 4 - 5, "\3end\0\0\0\0\0", 9);
 }
 
 static void solicitations(void **state) {
@@ -93,7 +151,7 @@ static int advertisements(sd_event *loop, int fd, int least) {
 	for (int quiet = 0; quiet < 10 || (n < least && now_monotonic_ns() < deadline); quiet++) {
 		sd_event_run(loop, 10000);
 		for (ssize_t len; (len = recv(fd, got, sizeof(got), MSG_DONTWAIT)) > 0;)
-			if (len == 54 + RA_MESSAGE_MAX && got[54] == 134 && got[21] == 255) {
+			if (len == 54 + RA_HEAD && got[54] == 134 && got[21] == 255) {
 				n++;
 				quiet = 0;
 			}
@@ -116,7 +174,7 @@ static void solicitations_are_answered(void **state) {
 			  *const up_a[] = {"ip", "link", "set", "tap", "up", NULL}, *const up_b[] = {"ip",  "link",
 	                                                                                             "set", "guest",
 	                                                                                             "up",  NULL};
-	struct ra_config c = {.mac = {{0, 0, 0x5e, 0, 2, 1}}, .mtu = 1500};
+	struct vm_config c;
 	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IPV6)};
 	uint8_t out[256];
 	sd_event *loop;
@@ -133,9 +191,9 @@ static void solicitations_are_answered(void **state) {
 	sa.sll_ifindex = (int)if_nametoindex("guest");
 	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	OK(sd_event_new(&loop));
-	OK(prefix_parse("2001:db8:1:2::/64", &c.prefix, &error));
+	configure(&c);
 	OK(ra_open("tap", &ra_fd, &error));
-	OK(ra_new(&ra, loop, ra_fd, &c, &error));
+	OK(ra_new(&ra, loop, ra_fd, &c, &router, &error));
 	assert_int_equal(advertisements(loop, fd, 1), 1); /* unasked for */
 	assert_int_equal(send(fd, out, frame(out, rs, sizeof(rs), 255, 0), 0), 54 + sizeof(rs));
 	assert_int_equal(advertisements(loop, fd, 1), 1);
@@ -157,6 +215,8 @@ static void solicitations_are_answered(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(advertisement),
+		cmocka_unit_test(resolvers_and_search_list),
+		cmocka_unit_test(long_search_list),
 		cmocka_unit_test(solicitations),
 		cmocka_unit_test(solicitations_are_answered),
 	};
