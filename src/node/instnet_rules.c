@@ -91,7 +91,10 @@ static void put_guest(const struct facts *f, struct buf *b) {
 	buf_printf(b, "\tchain guest {\n\t\tether saddr != %s drop\n", f->mac);
 	if (has_ipv4(f))
 		buf_puts(b, "\t\tmeta nfproto ipv4 goto guest4\n");
-	/* The kernel drops fragments of neighbour discovery (RFC 6980), but forwards to the unspecified address. */
+	/*
+	 * Link-local sources are for neighbour discovery and DHCPv6, which need no fragments (RFC 6980). The kernel
+	 * forwards to the unspecified address.
+	 */
 	buf_printf(
 		b,
 		"\t\tip6 daddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10 } ip6 daddr != fe80::1 drop\n"
@@ -100,6 +103,7 @@ static void put_guest(const struct facts *f, struct buf *b) {
 		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
 		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
 		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
+		"\t\texthdr frag exists drop\n"
 		"\t\tip6 saddr %s accept\n"
 		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
 		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
@@ -130,7 +134,9 @@ static void put_input(const struct facts *f, struct buf *b) {
 	            "\t\ticmpv6 type echo-request limit rate 100/second accept\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" ip6 hoplimit 255 icmpv6 type "
 	            "{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } "
-	            "limit rate 100/second burst 50 packets accept\n");
+	            "limit rate 100/second burst 50 packets accept\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" ip6 saddr fe80::/64 ip6 daddr { fe80::1, ff02::1:2 } "
+	            "udp sport 546 udp dport 547 limit rate 50/second accept\n");
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\tiifname \"" INSTNET_TAP "\" ip daddr %s icmp type echo-request "
@@ -143,7 +149,9 @@ static void put_input(const struct facts *f, struct buf *b) {
 
 static void put_output(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n"
-	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type nd-router-advert accept\n");
+	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type nd-router-advert accept\n"
+	            "\t\toifname \"" INSTNET_TAP "\" ip6 saddr fe80::1 ip6 daddr fe80::/64 "
+	            "udp sport 547 udp dport 546 accept\n");
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ip daddr { 255.255.255.255, %s } "

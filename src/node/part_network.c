@@ -93,6 +93,7 @@ static int network_configure(struct guest_look *l, _unused_ struct error *err) {
 	snprintf(l->vm.tap, sizeof(l->vm.tap), "%s", INSTNET_TAP);
 	l->vm.mac = l->spec->net.mac;
 	l->vm.prefix = l->spec->net.net;
+	l->vm.delegated = l->spec->net.delegated;
 	l->vm.ipv4 = l->spec->net.address4;
 	if (l->vm.ipv4.family)
 		l->vm.ipv4_router = instnet_gateway4();

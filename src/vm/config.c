@@ -59,6 +59,8 @@ static int vm_config_check(const struct vm_config *c, struct error *err) {
 		return error_set(err, EINVAL, "prefix: must be an IPv6 /64");
 	if (c->prefix.addr.family && !c->tap[0])
 		return error_set(err, EINVAL, "prefix: needs a tap to be announced on");
+	if (c->delegated.addr.family && (c->delegated.addr.family != AF_INET6 || !c->prefix.addr.family))
+		return error_set(err, EINVAL, "delegated: must be an IPv6 prefix, and needs `prefix`");
 	if (c->ipv4.family != c->ipv4_router.family || (c->ipv4.family && c->ipv4.family != AF_INET))
 		return error_set(err, EINVAL, "ipv4, ipv4Router: must be IPv4 addresses and given together");
 	if (c->ipv4.family && !c->tap[0])

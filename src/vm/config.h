@@ -52,6 +52,7 @@ enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 	F(T, mac, mac, "mac") \
 	F(T, text, tap, "tap", 15) \
 	F(T, prefix, prefix, "prefix") /* announced on the tap, /64; family 0 = no announcements */ \
+	F(T, prefix, delegated, "delegated") /* to the guest by DHCPv6; family 0 = none */ \
 	F(T, i64, mtu, "mtu", 1280, 65535, 1500) \
 	F(T, addr, ipv4, "ipv4")                /* given to the guest by DHCPv4; family 0 = it has no IPv4 */ \
 	F(T, addr, ipv4_router, "ipv4Router")   /* an address of the tap: the guest's router and DHCPv4 server */ \

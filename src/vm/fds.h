@@ -16,6 +16,7 @@ enum vm_fd {
 	VM_FD_TAP,     /* vm/qemu.h */
 	VM_FD_RA,      /* vm/ra.h */
 	VM_FD_DHCP4,   /* vm/dhcp4.h */
+	VM_FD_DHCP6,   /* vm/dhcp6.h */
 	VM_FDS,
 };
 
@@ -26,7 +27,7 @@ struct vm_fds {
 	int fd[VM_FDS]; /* -1: none */
 };
 
-#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1, -1}})
+#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1, -1, -1}})
 
 /*
  * Opens DIR/control.sock, DIR/console.sock and DIR/exit.json. With TAP it also opens the tap of that name in this

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What a guest is told about the DNS over IPv6. */
+/* What a guest is told about the DNS over IPv6: the same by router advertisements (RFC 8106) and DHCPv6 (RFC 3646). */
 
 #include "vm/config.h"
 

@@ -19,6 +19,7 @@
 #define OPT_MTU           5
 #define OPT_RDNSS         25
 #define OPT_DNSSL         31
+#define MANAGED           0xc0 /* M: addresses by DHCPv6; O: other configuration */
 #define REFILL_NS         (3 * NSEC_PER_SEC)
 #define ICMPV6_FILTER_OPT 1 /* ICMP6_FILTER of RFC 3542 */
 
@@ -57,6 +58,7 @@ size_t ra_build(const struct vm_config *c, const struct mac *router, uint8_t out
 	memset(out, 0, RA_MESSAGE_MAX);
 	p[0] = ND_ROUTER_ADVERT;
 	p[4] = 64; /* hop limit */
+	p[5] = MANAGED;
 	p[6] = RA_LIFETIME_S >> 8;
 	p[7] = RA_LIFETIME_S & 0xff;
 	p += 16; /* reachable time and retransmission timer stay 0: the host uses its own values */

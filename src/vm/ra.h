@@ -3,7 +3,8 @@
 
 /*
  * Router advertisements (RFC 4861, section 6.2) on the tap of one guest: one prefix for stateless address
- * configuration, the MTU, the router's MAC, and the resolvers and search list (RFC 8106) that the guest has.
+ * configuration, the MTU, the router's MAC, and the resolvers and search list (RFC 8106) that the guest has. The flags
+ * M and O say that there is DHCPv6, too (vm/dhcp6.h).
  *
  * A solicitation is answered at once and to all nodes: the random delay of up to 0.5 s in RFC 4861, 6.2.6 keeps several
  * routers from answering together, and here is one router and one host. For the same reason multicast answers are not

@@ -6,17 +6,23 @@
 #include <sys/ioctl.h>
 
 #include "vm/dhcp4.h"
+#include "vm/dhcp6.h"
 #include "vm/ra.h"
 
 struct responders {
 	struct ra *ra;
 	struct dhcp4 *dhcp4;
+	struct dhcp6 *dhcp6;
 };
 
 int responders_open(const char *ifname, struct vm_fds *fds, struct error *err) {
 	int r = ra_open(ifname, &fds->fd[VM_FD_RA], err);
 
-	return r < 0 ? r : dhcp4_open(ifname, &fds->fd[VM_FD_DHCP4], err);
+	if (r >= 0)
+		r = dhcp4_open(ifname, &fds->fd[VM_FD_DHCP4], err);
+	if (r >= 0)
+		r = dhcp6_open(ifname, &fds->fd[VM_FD_DHCP6], err);
+	return r;
 }
 
 /* Reads the MAC of an interface in the namespace of the socket FD. */
@@ -43,9 +49,14 @@ static int start_dhcp4(struct responders *r, sd_event *loop, const struct vm_con
 	return c->ipv4.family ? dhcp4_new(&r->dhcp4, loop, TAKE_FD(*fd), c, err) : 0;
 }
 
+static int start_dhcp6(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd, struct error *err) {
+	return c->prefix.addr.family ? dhcp6_new(&r->dhcp6, loop, TAKE_FD(*fd), c, err) : 0;
+}
+
 int responders_new(struct responders **ret, sd_event *loop, const struct vm_config *config, struct vm_fds *fds,
                    struct error *err) {
 	_close_ int ra = TAKE_FD(fds->fd[VM_FD_RA]), dhcp4 = TAKE_FD(fds->fd[VM_FD_DHCP4]);
+	_close_ int dhcp6 = TAKE_FD(fds->fd[VM_FD_DHCP6]);
 	_cleanup_(cleanup_responders) struct responders *r = calloc(1, sizeof(*r));
 
 	if (!r)
@@ -53,6 +64,8 @@ int responders_new(struct responders **ret, sd_event *loop, const struct vm_conf
 	int res = start_ra(r, loop, config, &ra, err);
 	if (res >= 0)
 		res = start_dhcp4(r, loop, config, &dhcp4, err);
+	if (res >= 0)
+		res = start_dhcp6(r, loop, config, &dhcp6, err);
 	if (res < 0)
 		return res;
 	*ret = TAKE_PTR(r);
@@ -64,6 +77,7 @@ struct responders *responders_free(struct responders *r) {
 		return NULL;
 	ra_free(r->ra);
 	dhcp4_free(r->dhcp4);
+	dhcp6_free(r->dhcp6);
 	free(r);
 	return NULL;
 }

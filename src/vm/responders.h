@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What answers the guest on its tap, from the configuration alone: router advertisements (vm/ra.h) and DHCPv4
- * (vm/dhcp4.h). A protocol is one file with the same four functions (open, new, free, and one that makes the answer and
- * touches memory only), a descriptor of vm/fds.h, and a line in each function here.
+ * What answers the guest on its tap, from the configuration alone: router advertisements (vm/ra.h), DHCPv4
+ * (vm/dhcp4.h) and DHCPv6 (vm/dhcp6.h). A protocol is one file with the same four functions (open, new, free, and one
+ * that makes the answer and touches memory only), a descriptor of vm/fds.h, and a line in each function here.
  */
 
 #include <systemd/sd-event.h>

@@ -26,7 +26,8 @@ static void config_round_trip(void **state) {
 		"\"vcpus\":2,\"memoryMiB\":512,\"accel\":\"kvm\",\"boot\":\"uefi\",\"disk\":\"/instance/disk.qcow2\","
 		"\"image\":\"/image/disk\",\"imageFormat\":\"qcow2\",\"firmware\":\"/fw\",\"firmwareVars\":\"/vars\","
 		"\"mac\":\"02:00:00:00:00:05\",\"tap\":\"tap\",\"prefix\":\"2001:db8:1::/"
-		"64\",\"mtu\":1500,\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\",\"leaseSeconds\":600,"
+		"64\",\"delegated\":\"2001:db8:2::/"
+		"60\",\"mtu\":1500,\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\",\"leaseSeconds\":600,"
 		"\"hostname\":\"web\",\"domain\":\"a.example\",\"search\":[{\"domain\":\"b.example\"}],"
 		"\"dns\":[{\"address\":\"9.9.9.9\"},{\"address\":\"2620:fe::fe\"}],\"uid\":200001,"
 		"\"gid\":200001,\"graceSeconds\":10}";
@@ -59,6 +60,8 @@ static void config_rejects(void **state) {
 		{"\"kernel\":\"/k\",\"prefix\":\"2001:db8:1::/64\"}", "prefix: needs a tap"},
 		{"\"kernel\":\"/k\",\"tap\":\"t\",\"mac\":\"02:00:00:00:00:05\",\"prefix\":\"2001:db8::/60\"}",
 	         "an IPv6 /64"},
+		{"\"kernel\":\"/k\"," NIC ",\"delegated\":\"2001:db8::/60\"}", "delegated"},
+		{"\"kernel\":\"/k\"," NIC ",\"prefix\":\"2001:db8::/64\",\"delegated\":\"192.0.2.0/24\"}", "delegated"},
 		{"\"kernel\":\"/k\"," NIC ",\"ipv4\":\"192.0.0.2\"}", "ipv4, ipv4Router"},
 		{"\"kernel\":\"/k\"," NIC ",\"ipv4Router\":\"169.254.0.1\"}", "ipv4, ipv4Router"},
 		{"\"kernel\":\"/k\"," NIC ",\"ipv4\":\"fe80::1\",\"ipv4Router\":\"fe80::2\"}", "ipv4, ipv4Router"},

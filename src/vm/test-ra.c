@@ -31,11 +31,12 @@ static void configure(struct vm_config *c) {
 
 static void advertisement(void **state) {
 	(void)state;
-	static const uint8_t want[RA_HEAD] = {
-		134, 0, 0,  0,    64,   0, 0x07, 0x08, 0, 0, 0,    0,    0, 0, 0, 0, /* lifetime 1800 */
-		1,   1, 0,  0,    0x5e, 0, 2,    1,                                  /* source link-layer address */
-		5,   1, 0,  0,    0,    0, 0x05, 0xdc,                               /* MTU 1500 */
-		3,   4, 64, 0x40, 0,    1, 0x51, 0x80, 0, 1, 0x51, 0x80, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2};
+	static const uint8_t want[RA_HEAD] = {134, 0, 0,  0,    64,   0xc0, 0x07, 0x08, 0, 0, 0,    0,
+	                                      0,   0, 0,  0,                            /* M, O, lifetime 1800 */
+	                                      1,   1, 0,  0,    0x5e, 0,    2,    1,    /* source link-layer address */
+	                                      5,   1, 0,  0,    0,    0,    0x05, 0xdc, /* MTU 1500 */
+	                                      3,   4, 64, 0x40, 0,    1,    0x51, 0x80, 0, 1, 0x51, 0x80,
+	                                      0,   0, 0,  0,    0x20, 1,    0x0d, 0xb8, 0, 1, 0,    2};
 	uint8_t msg[RA_MESSAGE_MAX];
 	struct vm_config c;
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest can send and receive. The test plays the guest: it uses the tap of an instance that is powered off."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import random
 import socket
+import struct
 import time
 
 import pytest
@@ -360,6 +362,49 @@ def test_the_socket_for_advertisements_sends_nothing_else(wire):
     assert not wire.outside()
     # The kernel may solicit neighbours that earlier tests made it remember, with its own link-layer address.
     assert not [p for p in wire.guest_got() if ICMPv6NDOptSrcLLAddr not in p]
+
+
+def dhcp6_server():
+    """A socket as nacre-vm has it (src/vm/dhcp6.c)."""
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"tap\0")
+    index = struct.pack("@I", socket.if_nametoindex("tap"))
+    for group in ("ff02::1:2", "ff05::1:3"):
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + index)
+    s.bind(("::", 547))
+    s.settimeout(patient(5))
+    return s
+
+
+def test_dhcpv6_reaches_a_server_in_the_container(wire):
+    """Messages of the guest from a link-local address come in, answers go out, and no others."""
+    g = wire.guest
+    with inside(g.netns, dhcp6_server) as s:
+        for src, dst in ((wire.link_local, "ff02::1:2"), (wire.link_local, "fe80::1")):
+            wire.send(IPv6(src=src, dst=dst) / UDP(sport=546, dport=547) / Raw(b"whole"))
+            assert s.recvfrom(2000)[1][:2] == (src, 546)
+        # The permanent neighbour stands for all others, which would have to answer a solicitation first.
+        for source, to, port, passes in (("fe80::1", "fe80::2", 546, True), ("fe80::1", "fe80::2", 547, False),
+                                         ("fe80::1", g.address, 546, False), ("fe80::1", "ff02::1", 546, False)):
+            index = struct.pack("@I", inside(g.netns, lambda: socket.if_nametoindex("tap")))
+            info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, source) + index)
+            wire.guest_got(seconds=0.05)
+            with contextlib.suppress(PermissionError):
+                s.sendmsg([b"answer"], [info], 0, (to, port))
+            assert [(p[IPv6].src, p[IPv6].dst) for p in wire.guest_got(UDP if passes else None) if UDP in p] == (
+                [(source, to)] if passes else [])
+        s.settimeout(0.2)
+        whole_packet = UDP(sport=546, dport=547) / Raw(b"x" * 2000)
+        for f in fragments(IPv6(src=wire.link_local, dst="ff02::1:2") / IPv6ExtHdrFragment(id=0x6000) / whole_packet):
+            wire.send(f)
+        for src, dst, sport in ((g.address, "ff02::1:2", 546), (g.address, "fe80::1", 546), ("::", "ff02::1:2", 546),
+                                (wire.link_local, "ff02::1:2", 547), (wire.link_local, "ff05::1:3", 546)):
+            wire.send(IPv6(src=src, dst=dst) / UDP(sport=sport, dport=547) / Raw(b"other"))
+        wire.send(IPv6(src=wire.link_local, dst="ff02::1:2") / UDP(sport=546, dport=547) / Raw(b"forged"), mac="02:4e:01:ff:ff:ff")
+        wire.send_in(IPv6(src="fe80::5", dst="ff02::1:2") / UDP(sport=546, dport=547) / Raw(b"outside"))
+        with pytest.raises(TimeoutError):
+            print(s.recv(2000))
+    assert not [p for p in wire.outside() if UDP in p]
 
 
 def fragments(packet, size=1280):

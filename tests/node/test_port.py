@@ -95,13 +95,49 @@ DHCP=yes
 IPv6AcceptRA=yes
 """
 
+# A network behind the guest, which gets a /64 of its delegated prefix
+LAN = """[Match]
+Name=lan
+[Network]
+DHCPPrefixDelegation=yes
+IPv6AcceptRA=no
+[DHCPPrefixDelegation]
+UplinkInterface=eth0
+SubnetId=1
+Token=::7
+"""
+
+
+def has_address(c, guest):
+    """The one that DHCPv6 gives."""
+    until("it has the address", lambda: str(guest.net[2]) in [a for a, _ in c.addresses("-6")])
+
 
 def test_networkd(port):
-    with port.client("/lib/systemd/systemd-networkd", files=[("/run/systemd/network/eth0.network", NETWORK)]) as c:
+    run("ip", "-n", port.netns, "link", "add", "lan", "type", "veth", "peer", "name", "lan-peer")
+    run("ip", "-n", port.netns, "link", "set", "lan-peer", "up")
+    with port.client("/lib/systemd/systemd-networkd", files=[("/run/systemd/network/eth0.network", NETWORK),
+                                                             ("/run/systemd/network/lan.network", LAN)]) as c:
         until("it has a default route", lambda: ("default", "fe80::1") in c.routes("-6"))
         until("it has an address of the prefix", lambda: any(ipaddress.ip_address(a) in port.guest.net for a, _ in c.addresses("-6")))
         until("it has a default route", lambda: ("default", GATEWAY) in c.routes())
         assert c.addresses() == [(ADDRESS, 32)]
+        has_address(c, port.guest)
+        lan = str(port.guest.delegated[(1 << 64) + 7])
+        until("the network behind it has its /64", lambda: lan in str(c.ip("-6", "addr", "show", "dev", "lan")))
+
+
+def test_dhclient6_from_another_link_local_address(port):
+    """Guests need not make their link-local address from the MAC."""
+    for change in (["down"], ["addrgenmode", "random"], ["up"]):
+        run("ip", "-n", port.netns, "link", "set", "eth0", *change)
+    until("it has a link-local address", lambda: "fe80::" in run(
+        "ip", "-n", port.netns, "-6", "addr", "show", "dev", "eth0", "scope", "link", "-tentative"))
+    with port.client("dhclient", "-6", "-N", "-P", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
+        (link_local,) = [a for a, _ in c.addresses("-6") if a.startswith("fe80::")]
+        assert "ff:fe" not in link_local
+        has_address(c, port.guest)
+        until("it has the prefix", lambda: f"iaprefix {port.guest.delegated}" in c.read("/run/leases"))
 
 
 def has_network(c):

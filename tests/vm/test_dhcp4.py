@@ -33,11 +33,6 @@ def lease(seconds):
     return pytest.mark.parametrize("port", [{"leaseSeconds": seconds}], indirect=True, ids=["lease"])
 
 
-def restart(port):
-    port.stop_responders()
-    port.start_responders()
-
-
 @lease(12)
 def test_dhclient(port):
     with port.client("dhclient", "-4", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
@@ -48,7 +43,7 @@ def test_dhclient(port):
         assert set(c.read("/etc/resolv.conf").splitlines()) == {"domain a.example", "search a.example. b.example.", "nameserver 9.9.9.9",
                                                                 "nameserver 149.112.112.112"}
         until("it has set the host name", lambda: c.hostname() == "web")
-        restart(port)
+        port.restart_responders()
         await_renewal(port)
         assert c.addresses() == [(ADDRESS, 32)] and DEFAULT in c.routes()
 
@@ -60,7 +55,7 @@ def test_udhcpc(port):
         assert c.mtu() == 1400
         until("it has written resolv.conf", lambda: "nameserver" in c.read("/etc/resolv.conf"))
         assert c.read("/etc/resolv.conf").split() == ["domain", "a.example", "nameserver", "9.9.9.9", "nameserver", "149.112.112.112"]
-        restart(port)
+        port.restart_responders()
         port.messages()
         c.process.send_signal(signal.SIGUSR1)
         await_renewal(port)
@@ -94,7 +89,7 @@ def test_networkd(port):
         assert got["DNS"] == "9.9.9.9 149.112.112.112" and got["HOSTNAME"] == "web" and got["MTU"] == "1400"
         assert got["DOMAINNAME"] == "a.example" and got["DOMAIN_SEARCH_LIST"] == "a.example b.example"
         assert f"{ROUTER}/32,0.0.0.0" in got["CLASSLESS_ROUTES"] and f"0.0.0.0/0,{ROUTER}" in got["CLASSLESS_ROUTES"], got
-        restart(port)
+        port.restart_responders()
         await_renewal(port)
         assert (ADDRESS, 32) in c.addresses() and {DEFAULT, (ROUTER, None)} <= c.routes()
 
@@ -196,7 +191,7 @@ def test_release_and_decline_change_nothing(asker):
 
 def test_a_restart_changes_nothing(port, asker):
     first = asker.ask([("message-type", "discover"), ("client_id", b"\1abc")], xid=7)
-    restart(port)
+    port.restart_responders()
     assert bytes(asker.ask([("message-type", "discover"), ("client_id", b"\1abc")], xid=7)[BOOTP]) == bytes(first[BOOTP])
 
 

@@ -17,6 +17,7 @@ import leftovers
 from harness import BIN, MORTAL, run, until
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 PROGRAM = os.path.join(BIN, "../vm/test-responders")
@@ -28,7 +29,12 @@ CONFIG = {"name": "t/web", "uuid": "0b5ac4a8-4b0e-4c35-9c3d-000000000001", "kern
           "search": [{"domain": "a.example"}, {"domain": "b.example"}],
           "dns": [{"address": "9.9.9.9"}, {"address": "2620:fe::fe"}, {"address": "149.112.112.112"}]}
 
-# Of the rules of a container, those for DHCPv4. Processes may send nothing else.
+# For a guest that has IPv6, too
+PREFIX, DELEGATED = "2001:db8:1:2::/64", "2001:db8:2::/60"
+IPV6 = {"prefix": PREFIX, "delegated": DELEGATED}
+
+# Of the rules of a container, those for DHCPv4 and IPv6's neighbours. Processes may send nothing else. All of DHCPv6 may
+# pass, so that the responder has to choose itself.
 RULES = f"""table inet nacre {{
     chain antispoof {{
         type filter hook prerouting priority -450; policy accept;
@@ -37,16 +43,23 @@ RULES = f"""table inet nacre {{
     chain guest {{
         ether saddr != {MAC} drop
         ip saddr {{ 0.0.0.0, {ADDRESS} }} ip daddr {{ {ROUTER}, 255.255.255.255 }} udp sport 68 udp dport 67 accept
+        ip6 saddr {{ ::, fe80::/64 }} ip6 daddr {{ fe80::1, ff02::/16 }} accept
+        meta nfproto ipv6 udp dport 547 accept
         drop
     }}
     chain input {{
         type filter hook input priority filter; policy drop;
         iifname "tap" ip daddr {{ {ROUTER}, 255.255.255.255 }} udp sport 68 udp dport 67 accept
+        iifname "tap" icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} accept
+        iifname "tap" meta nfproto ipv6 udp dport 547 accept
     }}
     chain output {{
         type filter hook output priority filter; policy drop;
         oifname "tap" ip saddr {ROUTER} ip daddr {{ {ADDRESS}, 255.255.255.255 }} udp sport 67 udp dport 68 accept
+        oifname "tap" icmpv6 type nd-router-advert accept
+        oifname "tap" meta nfproto ipv6 udp sport 547 accept
         meta skuid != 4294967295 drop
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     }}
 }}"""
 
@@ -91,6 +104,7 @@ class Port:
         run("ip", "-n", self.router, "addr", "add", f"{ROUTER}/32", "dev", "tap", "scope", "link")
         run("ip", "-n", self.router, "neigh", "add", "fe80::2", "lladdr", MAC, "dev", "tap", "nud", "permanent")
         run("ip", "-n", self.router, "route", "add", f"{ADDRESS}/32", "via", "inet6", "fe80::2", "dev", "tap")
+        run("ip", "-n", self.router, "route", "add", PREFIX, "via", "fe80::2", "dev", "tap")
         self.wire = open_packet(self.guest, "eth0")
         self.start_responders()
 
@@ -118,15 +132,25 @@ class Port:
             leftovers.remove_namespaces(self.prefix)
             shutil.rmtree(self.dir)
 
-    def messages(self):
-        """DHCPv4 messages that were on the wire since the last call."""
+    def frames(self):
+        """What was on the wire since the last call."""
         got = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                frame = Ether(self.wire.recv(65536))
-                if DHCP in frame and UDP in frame:
-                    got.append(frame)
+                got.append(Ether(self.wire.recv(65536)))
         return got
+
+    def messages(self):
+        """DHCPv4 messages that were on the wire since the last call."""
+        return [f for f in self.frames() if DHCP in f and UDP in f]
+
+    def messages6(self):
+        """DHCPv6 messages since the last call: frames, whose UDP payload the caller reads."""
+        return [f for f in self.frames() if IPv6 in f and UDP in f and 547 in (f[UDP].sport, f[UDP].dport)]
+
+    def restart_responders(self):
+        self.stop_responders()
+        self.start_responders()
 
     def client(self, *argv, files=()):
         return guestclients.running(self.guest, self.dir, *argv, files=files)
