@@ -65,6 +65,8 @@ static int vm_config_check(const struct vm_config *c, struct error *err) {
 		return error_set(err, EINVAL, "ipv4, ipv4Router: must be IPv4 addresses and given together");
 	if (c->ipv4.family && !c->tap[0])
 		return error_set(err, EINVAL, "ipv4: needs a tap");
+	if (c->public4.family && c->public4.family != AF_INET)
+		return error_set(err, EINVAL, "public4: must be an IPv4 address");
 	return vm_config_check_names(c, err);
 }
 

@@ -17,12 +17,13 @@
 /* The limit of each file that nacre-vm itself writes (log and exit.json), in bytes. */
 #define VM_OWN_FILE_MAX ((uint64_t)1 << 20)
 
-#define VM_PATH_MAX    255
-#define VM_NAME_MAX    127 /* namespace/name, at most 63 each */
-#define VM_CMDLINE_MAX 2000
-#define VM_DNS_MAX     8
-#define VM_SEARCH_MAX  6
-#define VM_CONFIG_MAX  16384 /* bytes of config.json */
+#define VM_PATH_MAX       255
+#define VM_NAME_MAX       127 /* namespace/name, at most 63 each */
+#define VM_CMDLINE_MAX    2000
+#define VM_IMAGE_NAME_MAX 253
+#define VM_DNS_MAX        8
+#define VM_SEARCH_MAX     6
+#define VM_CONFIG_MAX     16384 /* bytes of config.json */
 
 enum vm_accel { VM_ACCEL_TCG, VM_ACCEL_KVM };
 enum vm_boot { VM_BOOT_KERNEL, VM_BOOT_BIOS, VM_BOOT_UEFI };
@@ -47,6 +48,7 @@ enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 	F(T, text, disk, "disk", VM_PATH_MAX)   /* the machine's own qcow2, written to; "" = none */ \
 	F(T, text, image, "image", VM_PATH_MAX) /* the image below it, only read */ \
 	F(T, word, image_format, "imageFormat", vm_format) \
+	F(T, text, image_name, "imageName", VM_IMAGE_NAME_MAX) /* told to the guest; may be empty */ \
 	F(T, text, firmware, "firmware", VM_PATH_MAX)          /* with boot "uefi": code, only read */ \
 	F(T, text, firmware_vars, "firmwareVars", VM_PATH_MAX) /* the machine's own copy of the variables */ \
 	F(T, mac, mac, "mac") \
@@ -56,11 +58,13 @@ enum vm_format { VM_FORMAT_RAW, VM_FORMAT_QCOW2 };
 	F(T, i64, mtu, "mtu", 1280, 65535, 1500) \
 	F(T, addr, ipv4, "ipv4")                /* given to the guest by DHCPv4; family 0 = it has no IPv4 */ \
 	F(T, addr, ipv4_router, "ipv4Router")   /* an address of the tap: the guest's router and DHCPv4 server */ \
+	F(T, addr, public4, "public4")          /* its public IPv4 address at the start; family 0 = none */ \
 	F(T, i64, lease_s, "leaseSeconds", 4, INT32_MAX, 3600) \
 	F(T, text, hostname, "hostname", 63)    /* these are told to the guest; each may be empty */ \
 	F(T, text, domain, "domain", DNSNAME_MAX) \
 	F(T, list, search, "search", vm_search, VM_SEARCH_MAX) \
 	F(T, list, dns, "dns", vm_dns, VM_DNS_MAX) /* resolvers, of both families */ \
+	F(T, text, seed, "seed", VM_PATH_MAX)   /* a folder (vm/seed.h); "" = none */ \
 	F(T, i64, uid, "uid", 0, INT32_MAX, 0) /* QEMU runs as these; 0 = as the caller */ \
 	F(T, i64, gid, "gid", 0, INT32_MAX, 0) \
 	F(T, i64, grace_s, "graceSeconds", 0, 3600, 30) /* seconds from the power button until nacre-vm ends the machine */

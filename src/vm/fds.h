@@ -10,13 +10,15 @@
 #include "base/error.h"
 
 enum vm_fd {
-	VM_FD_CONTROL, /* listening socket of vm/control.h */
-	VM_FD_CONSOLE, /* listening socket of vm/console.h */
-	VM_FD_END,     /* exit.json: empty, and written once */
-	VM_FD_TAP,     /* vm/qemu.h */
-	VM_FD_RA,      /* vm/ra.h */
-	VM_FD_DHCP4,   /* vm/dhcp4.h */
-	VM_FD_DHCP6,   /* vm/dhcp6.h */
+	VM_FD_CONTROL,   /* listening socket of vm/control.h */
+	VM_FD_CONSOLE,   /* listening socket of vm/console.h */
+	VM_FD_END,       /* exit.json: empty, and written once */
+	VM_FD_TAP,       /* vm/qemu.h */
+	VM_FD_RA,        /* vm/ra.h */
+	VM_FD_DHCP4,     /* vm/dhcp4.h */
+	VM_FD_DHCP6,     /* vm/dhcp6.h */
+	VM_FD_METADATA4, /* listening sockets of vm/metadata.h */
+	VM_FD_METADATA6,
 	VM_FDS,
 };
 
@@ -27,7 +29,7 @@ struct vm_fds {
 	int fd[VM_FDS]; /* -1: none */
 };
 
-#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1, -1, -1}})
+#define VM_FDS_NONE ((struct vm_fds){{-1, -1, -1, -1, -1, -1, -1, -1, -1}})
 
 /*
  * Opens DIR/control.sock, DIR/console.sock and DIR/exit.json. With TAP it also opens the tap of that name in this

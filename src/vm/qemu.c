@@ -17,6 +17,7 @@
 #include "base/jsonwrite.h"
 #include "base/util.h"
 #include "vm/filter.h"
+#include "vm/metadata.h"
 
 #define ARGS_MAX 128
 
@@ -56,9 +57,26 @@ static void _printf_(3, 4) arg(struct args *a, const char *option, const char *f
 	qemu_take(a, s);
 }
 
+/*
+ * What a guest learns from SMBIOS before it has a network: whose machine it is, and where cloud-init finds its metadata
+ * (vm/metadata.h). cloud-init up to 23 takes `ds=nocloud` as a source that needs no network unless `dsmode=net` says
+ * otherwise; from 24.1 on, `ds=nocloud-net` is deprecated. Without a public address at the start, IPv4 may never come.
+ */
+static void add_smbios(struct args *a, const struct vm_config *c) {
+	const char *host = c->ipv4.family && c->public4.family ? METADATA_ADDRESS4 : "[" METADATA_ADDRESS6 "]";
+
+	if (c->tap[0])
+		arg(a, "-smbios",
+		    "type=1,manufacturer=Nacre,product=Instance,serial=ds=nocloud;dsmode=net;s=http://%s/nocloud/",
+		    host);
+	else
+		arg(a, "-smbios", "type=1,manufacturer=Nacre,product=Instance");
+}
+
 static void add_machine(struct args *a, const struct vm_config *c) {
 	arg(a, "-name", "guest=%s,debug-threads=on", c->name);
 	arg(a, "-uuid", "%s", c->uuid);
+	add_smbios(a, c);
 	/* QEMU reads no configuration file: these arguments describe the whole machine. */
 	arg(a, "-no-user-config", NULL);
 	arg(a, "-nodefaults", NULL);

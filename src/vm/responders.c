@@ -7,12 +7,14 @@
 
 #include "vm/dhcp4.h"
 #include "vm/dhcp6.h"
+#include "vm/metadata.h"
 #include "vm/ra.h"
 
 struct responders {
 	struct ra *ra;
 	struct dhcp4 *dhcp4;
 	struct dhcp6 *dhcp6;
+	struct metadata *metadata;
 };
 
 int responders_open(const char *ifname, struct vm_fds *fds, struct error *err) {
@@ -22,7 +24,9 @@ int responders_open(const char *ifname, struct vm_fds *fds, struct error *err) {
 		r = dhcp4_open(ifname, &fds->fd[VM_FD_DHCP4], err);
 	if (r >= 0)
 		r = dhcp6_open(ifname, &fds->fd[VM_FD_DHCP6], err);
-	return r;
+	if (r >= 0)
+		r = metadata_open(ifname, AF_INET, &fds->fd[VM_FD_METADATA4], err);
+	return r < 0 ? r : metadata_open(ifname, AF_INET6, &fds->fd[VM_FD_METADATA6], err);
 }
 
 /* Reads the MAC of an interface in the namespace of the socket FD. */
@@ -53,10 +57,19 @@ static int start_dhcp6(struct responders *r, sd_event *loop, const struct vm_con
 	return c->prefix.addr.family ? dhcp6_new(&r->dhcp6, loop, TAKE_FD(*fd), c, err) : 0;
 }
 
+/* A guest that an older agent prepared has no sockets for it. */
+static int start_metadata(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd4, int *fd6,
+                          struct error *err) {
+	int four = c->ipv4.family ? TAKE_FD(*fd4) : -1;
+
+	return c->tap[0] ? metadata_new(&r->metadata, loop, four, TAKE_FD(*fd6), c, err) : 0;
+}
+
 int responders_new(struct responders **ret, sd_event *loop, const struct vm_config *config, struct vm_fds *fds,
                    struct error *err) {
 	_close_ int ra = TAKE_FD(fds->fd[VM_FD_RA]), dhcp4 = TAKE_FD(fds->fd[VM_FD_DHCP4]);
 	_close_ int dhcp6 = TAKE_FD(fds->fd[VM_FD_DHCP6]);
+	_close_ int metadata4 = TAKE_FD(fds->fd[VM_FD_METADATA4]), metadata6 = TAKE_FD(fds->fd[VM_FD_METADATA6]);
 	_cleanup_(cleanup_responders) struct responders *r = calloc(1, sizeof(*r));
 
 	if (!r)
@@ -66,6 +79,8 @@ int responders_new(struct responders **ret, sd_event *loop, const struct vm_conf
 		res = start_dhcp4(r, loop, config, &dhcp4, err);
 	if (res >= 0)
 		res = start_dhcp6(r, loop, config, &dhcp6, err);
+	if (res >= 0)
+		res = start_metadata(r, loop, config, &metadata4, &metadata6, err);
 	if (res < 0)
 		return res;
 	*ret = TAKE_PTR(r);
@@ -78,6 +93,7 @@ struct responders *responders_free(struct responders *r) {
 	ra_free(r->ra);
 	dhcp4_free(r->dhcp4);
 	dhcp6_free(r->dhcp6);
+	metadata_free(r->metadata);
 	free(r);
 	return NULL;
 }

@@ -24,12 +24,14 @@ static void config_round_trip(void **state) {
 	(void)state;
 	static const char json[] = HEAD
 		"\"vcpus\":2,\"memoryMiB\":512,\"accel\":\"kvm\",\"boot\":\"uefi\",\"disk\":\"/instance/disk.qcow2\","
-		"\"image\":\"/image/disk\",\"imageFormat\":\"qcow2\",\"firmware\":\"/fw\",\"firmwareVars\":\"/vars\","
+		"\"image\":\"/image/disk\",\"imageFormat\":\"qcow2\",\"imageName\":\"debian\",\"firmware\":\"/"
+		"fw\",\"firmwareVars\":\"/vars\","
 		"\"mac\":\"02:00:00:00:00:05\",\"tap\":\"tap\",\"prefix\":\"2001:db8:1::/"
 		"64\",\"delegated\":\"2001:db8:2::/"
-		"60\",\"mtu\":1500,\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\",\"leaseSeconds\":600,"
+		"60\",\"mtu\":1500,\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\",\"public4\":\"198.51.100.3\","
+		"\"leaseSeconds\":600,"
 		"\"hostname\":\"web\",\"domain\":\"a.example\",\"search\":[{\"domain\":\"b.example\"}],"
-		"\"dns\":[{\"address\":\"9.9.9.9\"},{\"address\":\"2620:fe::fe\"}],\"uid\":200001,"
+		"\"dns\":[{\"address\":\"9.9.9.9\"},{\"address\":\"2620:fe::fe\"}],\"seed\":\"/seed\",\"uid\":200001,"
 		"\"gid\":200001,\"graceSeconds\":10}";
 	_buf_free_ struct buf out = {0};
 	struct vm_config c, again;
@@ -66,6 +68,7 @@ static void config_rejects(void **state) {
 		{"\"kernel\":\"/k\"," NIC ",\"ipv4Router\":\"169.254.0.1\"}", "ipv4, ipv4Router"},
 		{"\"kernel\":\"/k\"," NIC ",\"ipv4\":\"fe80::1\",\"ipv4Router\":\"fe80::2\"}", "ipv4, ipv4Router"},
 		{"\"kernel\":\"/k\",\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\"}", "ipv4: needs a tap"},
+		{"\"kernel\":\"/k\"," NIC ",\"public4\":\"2001:db8::1\"}", "public4"},
 		{"\"kernel\":\"/k\",\"hostname\":\"a b\"}", "hostname"},
 		{"\"kernel\":\"/k\",\"domain\":\"a..b\"}", "domain"},
 		{"\"kernel\":\"/k\",\"search\":[{\"domain\":\"a.\"}]}", "search: `a.`"},
@@ -122,6 +125,9 @@ static void arguments(void **state) {
 	assert_true(has(v, "-chardev", "fd=6"));
 	assert_true(has(v, "-chardev", "fd=7"));
 	assert_false(has(v, "-blockdev", NULL));
+	assert_true(has(v, "-smbios",
+	                "type=1,manufacturer=Nacre,product=Instance,"
+	                "serial=ds=nocloud;dsmode=net;s=http://[fd00:ec2::254]/nocloud/"));
 
 	/* No character of a path has a meaning to QEMU, and no image makes QEMU open another file. */
 	OK(parse(HEAD
@@ -135,6 +141,26 @@ static void arguments(void **state) {
 	assert_true(has(w, "-accel", "kvm"));
 	assert_false(has(w, "-netdev", NULL));
 	assert_false(has(w, "-kernel", NULL));
+	assert_true(has(w, "-smbios", "product=Instance"));
+	assert_false(has(w, "-smbios", "serial"));
+}
+
+/* cloud-init asks by IPv4 only if the instance has a public address. */
+static void seed_of_cloud_init(void **state) {
+	(void)state;
+	static const char *const more[] = {"", ",\"public4\":\"198.51.100.3\""};
+
+	for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
+		_free_ char *json =
+			strf(HEAD "\"kernel\":\"/k\"," NIC ",\"ipv4\":\"192.0.0.2\",\"ipv4Router\":\"169.254.0.1\"%s}",
+		             more[i]);
+		_strv_free_ char **v = NULL;
+		struct vm_config c;
+		OK(parse(json, &c));
+		OK(qemu_argv(&c, &(struct qemu_fds){.tap = 5, .qmp = 6, .serial = 7}, &v, &error));
+		assert_true(has(v, "-smbios",
+		                i ? "s=http://169.254.169.254/nocloud/" : "s=http://[fd00:ec2::254]/nocloud/"));
+	}
 }
 
 static void status_round_trip(void **state) {
@@ -161,10 +187,8 @@ static void status_round_trip(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(config_round_trip),
-		cmocka_unit_test(config_rejects),
-		cmocka_unit_test(arguments),
-		cmocka_unit_test(status_round_trip),
+		cmocka_unit_test(config_round_trip),  cmocka_unit_test(config_rejects),    cmocka_unit_test(arguments),
+		cmocka_unit_test(seed_of_cloud_init), cmocka_unit_test(status_round_trip),
 	};
 	return cmocka_run_group_tests_name("vm-config", tests, NULL, NULL);
 }
