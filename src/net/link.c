@@ -167,7 +167,8 @@ static bool is_link_local4(const struct addr *a) {
 	return a->family == AF_INET && a->bytes[0] == 169 && a->bytes[1] == 254;
 }
 
-int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) {
+static int link_put_addr(struct nl *n, int index, const struct addr *addr, uint8_t len,
+                         const struct ifa_cacheinfo *lifetime, struct error *err) {
 	char text[ADDR_STR_MAX];
 	struct ifaddrmsg m = {.ifa_family = (uint8_t)addr->family,
 	                      .ifa_prefixlen = len,
@@ -177,7 +178,19 @@ int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t l
 	struct nlmsghdr *h = nl_request(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &m, sizeof(m));
 	mnl_attr_put(h, IFA_LOCAL, addr_bits(addr->family) / 8, addr->bytes);
 	mnl_attr_put(h, IFA_ADDRESS, addr_bits(addr->family) / 8, addr->bytes);
+	if (lifetime)
+		mnl_attr_put(h, IFA_CACHEINFO, sizeof(*lifetime), lifetime);
 	return nl_send(n, h, err, "add address %s/%u to network device %d", addr_str(addr, text), len, index);
+}
+
+int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) {
+	return link_put_addr(n, index, addr, len, NULL, err);
+}
+
+int link_ensure_deprecated(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) {
+	const struct ifa_cacheinfo not_preferred = {.ifa_valid = UINT32_MAX};
+
+	return link_put_addr(n, index, addr, len, &not_preferred, err);
 }
 
 #define SWEEP_MAX 64

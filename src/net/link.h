@@ -93,5 +93,7 @@ int link_open_tap(int netns_fd, const char *name, uid_t owner, uint32_t mtu, int
  * the kernel uses them as a source only on their device.
  */
 int link_ensure_addr(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) _must_use_;
+/* The same for an IPv6 address that the kernel never chooses as a source: it is deprecated (RFC 4862). */
+int link_ensure_deprecated(struct nl *n, int index, const struct addr *addr, uint8_t len, struct error *err) _must_use_;
 /* Removes addresses of global scope that are not in KEEP. */
 int link_sweep_addrs(struct nl *n, int index, const struct addr *keep, size_t n_keep, struct error *err) _must_use_;

@@ -96,6 +96,17 @@ static int mount_files(const struct container_config *c, struct error *err) {
 	return 0;
 }
 
+/* What the agent writes into the folder later is seen inside, so the folder must exist now. */
+static int mount_seed(const struct container_config *c, struct error *err) {
+	_free_ char *seed = strf("%s/" CONTAINER_SEED, c->dir);
+
+	if (!seed)
+		return error_oom(err);
+	if ((mkdir(seed, 0755) < 0 && errno != EEXIST) || mkdir(CONTAINER_SEED, 0755) < 0)
+		return error_errno(err, errno, "mkdir `%s`", seed);
+	return bind_read_only(seed, CONTAINER_SEED, err);
+}
+
 /* Makes the root. The caller has its own mount namespace; its working directory becomes the new root. */
 static int make_root(const struct container_config *c, const char *root, struct error *err) {
 	static const char *const links[][2] = {
@@ -119,7 +130,7 @@ static int make_root(const struct container_config *c, const char *root, struct 
 	if ((r = bind_read_only("/usr", "usr", err)) < 0 || (r = touch("init", err)) < 0 ||
 	    (r = bind_read_only(c->program, "init", err)) < 0 || (r = make_devices(c->user, err)) < 0 ||
 	    (r = mount_files(c, err)) < 0 || (r = touch(CONTAINER_CONFIG, err)) < 0 ||
-	    (r = bind_read_only(config, CONTAINER_CONFIG, err)) < 0)
+	    (r = bind_read_only(config, CONTAINER_CONFIG, err)) < 0 || (r = mount_seed(c, err)) < 0)
 		return r;
 	if (c->state && (r = bind_folder(c->state, "state", err)) < 0)
 		return r;

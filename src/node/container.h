@@ -12,9 +12,9 @@
  *
  * DIR, which root owns, has `pid`, which says which process is the first (base/proc.h); `log`, which the program
  * prints; `config.json`, which it reads; its sockets and `exit.json` (vm/fds.h). Inside the container are /usr of the
- * host, read-only; /dev with the few nodes that QEMU needs; DIR/config.json, read-only; the disks' folder as /state,
- * whose files are QEMU's and which itself is root's; the given files below /image, read-only; and nothing else of the
- * host. No file can be made in the container.
+ * host, read-only; /dev with the few nodes that QEMU needs; DIR/config.json and the folder DIR/seed, read-only; the
+ * disks' folder as /state, whose files are QEMU's and which itself is root's; the given files below /image, read-only;
+ * and nothing else of the host. No file can be made in the container.
  */
 
 #include <stdbool.h>
@@ -26,6 +26,7 @@
 #define CONTAINER_FILES_MAX 4
 #define CONTAINER_ROOT      "root"        /* in DIR: where the root is put together */
 #define CONTAINER_CONFIG    "config.json" /* in DIR; for the users inside to read */
+#define CONTAINER_SEED      "seed"        /* the same, a folder (vm/seed.h) */
 
 /*
  * QEMU's users are a range of CONTAINER_USERS numbers (node/hypervisor.h); the containers' roots are the range after

@@ -6,6 +6,7 @@
  *
  * RUN_DIR/instances/UID, the agent's own, gone when the host boots:
  *   config.json   for nacre-vm; also tells a restarted agent the uid of QEMU
+ *   seed          user data and SSH keys, for nacre-vm (vm/seed.h)
  *   pid, log, root (node/container.h)
  *   control.sock, console.sock, exit.json (vm/fds.h)
  * STATE_DIR/instances/UID, which survives a boot; its files are QEMU's, except for the last one:

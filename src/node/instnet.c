@@ -32,6 +32,14 @@ struct addr instnet_gateway4(void) {
 	return (struct addr){.family = AF_INET, .bytes = {169, 254, 0, 1}};
 }
 
+struct addr instnet_metadata4(void) {
+	return (struct addr){.family = AF_INET, .bytes = {169, 254, 169, 254}};
+}
+
+struct addr instnet_metadata6(void) {
+	return (struct addr){.family = AF_INET6, .bytes = {0xfd, 0, 0x0e, 0xc2, [14] = 0x02, 0x54}};
+}
+
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]) {
 	size_t n = 0;
 
@@ -121,6 +129,29 @@ static int ensure_veth(const struct instnet_config *c, struct nl *public_nl, int
 	return link_ensure_addr(public_nl, out.index, &gateway, 64, err);
 }
 
+/*
+ * Each device has its addresses from here. The gateway's is the first IPv4 address of the tap, which makes it the
+ * source of ICMP errors.
+ */
+static int ensure_addresses(const struct instnet_config *c, struct nl *nl, int uplink, int tap, struct error *err) {
+	const struct addr gateway = vtep_anycast_gateway(), gateway4 = instnet_gateway4();
+	const struct addr metadata4 = instnet_metadata4(), metadata6 = instnet_metadata6();
+	struct link lo;
+	int r = link_get(nl, "lo", &lo, err);
+
+	if (r >= 0)
+		r = link_ensure_deprecated(nl, lo.index, &metadata6, 128, err);
+	if (r >= 0)
+		r = link_ensure_addr(nl, tap, &gateway, 64, err);
+	if (r >= 0)
+		r = link_ensure_addr(nl, uplink, &c->spec->ip, 128, err);
+	if (r >= 0 && c->spec->ipv4 != INSTNET_NO_IPV4)
+		r = link_ensure_addr(nl, tap, &gateway4, 32, err);
+	if (r >= 0 && c->spec->ipv4 != INSTNET_NO_IPV4)
+		r = link_ensure_addr(nl, tap, &metadata4, 32, err);
+	return r;
+}
+
 static int ensure_routes(const struct instnet_config *c, struct nl *nl, int uplink, int tap, struct error *err) {
 	const struct addr gateway = vtep_anycast_gateway();
 	const struct addr guest = {.family = AF_INET6, .bytes = {0xfe, 0x80, [15] = 2}};
@@ -143,11 +174,7 @@ static int ensure_routes(const struct instnet_config *c, struct nl *nl, int upli
 	         .oif = tap,
 	         .src = gateway4},
 	};
-	int r = link_ensure_addr(nl, tap, &gateway, 64, err);
-	if (r >= 0)
-		r = link_ensure_addr(nl, uplink, &c->spec->ip, 128, err);
-	if (r >= 0 && four)
-		r = link_ensure_addr(nl, tap, &gateway4, 32, err);
+	int r = ensure_addresses(c, nl, uplink, tap, err);
 	for (size_t i = 0; i < ARRAY_SIZE(neighbours) && r >= 0; i++)
 		if (neighbours[i].addr.family)
 			r = neigh_put(nl, &neighbours[i], err);

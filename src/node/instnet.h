@@ -13,6 +13,10 @@
  * drops packets from addresses that are not the guest's own, and packets that the outside may not send in
  * (node/instnet_rules.c).
  *
+ * nacre-vm serves metadata (vm/metadata.h) to the guest on 169.254.169.254 and fd00:ec2::254. The IPv6 address is on
+ * `lo` and deprecated: on the tap it would be the source of the kernel's solicitations of the guest, and otherwise that
+ * of its ICMP errors.
+ *
  * The guest's IPv4 gateway is 169.254.0.1, on the tap. An instance with a public address of its own has that address
  * (dedicated). One that shares public addresses (shared) has the private address 192.0.0.2, which no tenant's network
  * uses (RFC 7335), and slices of the ports of shared addresses, to which its connections are translated.
@@ -82,6 +86,9 @@ struct instnet_config {
 /* The address of every guest that shares public addresses, and the IPv4 gateway of every guest. */
 struct addr instnet_shared_address(void);
 struct addr instnet_gateway4(void);
+/* Where the guest asks for its metadata, by IPv4 (the address is on the tap) and by IPv6 (on `lo`). */
+struct addr instnet_metadata4(void);
+struct addr instnet_metadata6(void);
 
 /* The ID of a uid ("0b5ac4a8-4b0e-…"). False if UID is not a UUID. */
 bool instnet_id(const char *uid, char out[static INSTNET_ID_LEN + 1]);

@@ -23,11 +23,13 @@ struct facts {
 	char mac[MAC_STR_MAX];
 	char own[2 * PREFIX_STR_MAX + 2]; /* the guest's IPv6 prefixes, as elements of a set */
 	char own4[ADDR_STR_MAX], gateway4[ADDR_STR_MAX];
+	char metadata4[ADDR_STR_MAX], metadata6[ADDR_STR_MAX];
 };
 
 static struct facts facts_of(const struct instnet_config *c) {
 	const struct instnet_spec *s = c->spec;
 	const struct addr gateway4 = instnet_gateway4();
+	const struct addr metadata4 = instnet_metadata4(), metadata6 = instnet_metadata6();
 	struct facts f = {.c = c, .spec = s, .shared = s->ipv4 == INSTNET_SHARED};
 	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
 	bool two = s->delegated.addr.family != 0;
@@ -38,6 +40,8 @@ static struct facts facts_of(const struct instnet_config *c) {
 	if (s->ipv4 != INSTNET_NO_IPV4)
 		addr_str(&s->address4, f.own4);
 	addr_str(&gateway4, f.gateway4);
+	addr_str(&metadata4, f.metadata4);
+	addr_str(&metadata6, f.metadata6);
 	return f;
 }
 
@@ -74,7 +78,11 @@ static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
 static void put_antispoof(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" jump guest\n");
-	buf_printf(b, "\t\tiifname \"" INSTNET_UPLINK "\" ip6 saddr { %s } drop\n", f->own);
+	buf_printf(b,
+	           "\t\tiifname \"" INSTNET_UPLINK "\" ip6 saddr { %s } drop\n"
+	           "\t\tiifname \"" INSTNET_UPLINK "\" ip6 daddr %s drop\n"
+	           "\t\tiifname \"" INSTNET_UPLINK "\" ip daddr %s drop\n",
+	           f->own, f->metadata6, f->metadata4);
 	if (has_ipv4(f))
 		buf_printf(b, "\t\tiifname \"" INSTNET_UPLINK "\" ip saddr %s drop\n", f->own4);
 	/* Nobody outside knows the private address: only what translation makes of a packet has it. */
@@ -92,8 +100,8 @@ static void put_guest(const struct facts *f, struct buf *b) {
 	if (has_ipv4(f))
 		buf_puts(b, "\t\tmeta nfproto ipv4 goto guest4\n");
 	/*
-	 * Link-local sources are for neighbour discovery and DHCPv6, which need no fragments (RFC 6980). The kernel
-	 * forwards to the unspecified address.
+	 * Link-local sources are for neighbour discovery and DHCPv6, which need no fragments (RFC 6980), and for the
+	 * metadata of a guest that has no other address yet. The kernel forwards to the unspecified address.
 	 */
 	buf_printf(
 		b,
@@ -102,13 +110,15 @@ static void put_guest(const struct facts *f, struct buf *b) {
 		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
 		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
 		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
-		"\t\tip6 daddr != { fe80::1, ff02::/16 } drop\n"
+		"\t\tip6 daddr %s meta l4proto != 6 drop\n"
+		"\t\tip6 daddr %s tcp dport != 80 drop\n"
+		"\t\tip6 daddr != { fe80::1, %s, ff02::/16 } drop\n"
 		"\t\texthdr frag exists drop\n"
 		"\t\tip6 saddr %s accept\n"
 		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
 		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
 		"\t\tdrop\n\t}\n",
-		f->own, f->own, f->own, addr_str(&derived, ip), f->own);
+		f->own, f->own, f->own, f->metadata6, f->metadata6, f->metadata6, addr_str(&derived, ip), f->own);
 }
 
 /*
@@ -123,10 +133,16 @@ static void put_guest4(const struct facts *f, struct buf *b) {
 	           "ip frag-off & 0x3fff == 0 accept\n"
 	           "\t\tip saddr != %s drop\n"
 	           "\t\tip frag-off & 0x2000 != 0 ip length < 120 drop\n"
-	           "\t\tip daddr %s accept\n"
+	           "\t\tip daddr { %s, %s } accept\n"
 	           "\t\tip daddr != { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept\n"
 	           "\t\tdrop\n\t}\n",
-	           f->own4, f->own4, f->gateway4);
+	           f->own4, f->own4, f->gateway4, f->metadata4);
+}
+
+/* The limit is for new connections. How many there may be at once is nacre-vm's to say. */
+static void put_metadata(struct buf *b) {
+	buf_puts(b, "\tchain metadata {\n\t\tct state established accept\n"
+	            "\t\tct state new limit rate 50/second burst 50 packets accept\n\t\tdrop\n\t}\n");
 }
 
 static void put_input(const struct facts *f, struct buf *b) {
@@ -137,6 +153,9 @@ static void put_input(const struct facts *f, struct buf *b) {
 	            "limit rate 100/second burst 50 packets accept\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" ip6 saddr fe80::/64 ip6 daddr { fe80::1, ff02::1:2 } "
 	            "udp sport 546 udp dport 547 limit rate 50/second accept\n");
+	buf_printf(b, "\t\tiifname \"" INSTNET_TAP "\" ip6 daddr %s tcp dport 80 goto metadata\n", f->metadata6);
+	if (has_ipv4(f))
+		buf_printf(b, "\t\tiifname \"" INSTNET_TAP "\" ip daddr %s tcp dport 80 goto metadata\n", f->metadata4);
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\tiifname \"" INSTNET_TAP "\" ip daddr %s icmp type echo-request "
@@ -152,6 +171,9 @@ static void put_output(const struct facts *f, struct buf *b) {
 	            "\t\toifname \"" INSTNET_TAP "\" icmpv6 type nd-router-advert accept\n"
 	            "\t\toifname \"" INSTNET_TAP "\" ip6 saddr fe80::1 ip6 daddr fe80::/64 "
 	            "udp sport 547 udp dport 546 accept\n");
+	buf_printf(b, "\t\toifname \"" INSTNET_TAP "\" ip6 saddr %s tcp sport 80 accept\n", f->metadata6);
+	if (has_ipv4(f))
+		buf_printf(b, "\t\toifname \"" INSTNET_TAP "\" ip saddr %s tcp sport 80 accept\n", f->metadata4);
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ip daddr { 255.255.255.255, %s } "
@@ -216,8 +238,8 @@ static void put_forward(const struct facts *f, struct buf *b) {
  * The whole host shares one neighbour table. With two sets, many addresses of the guest's prefixes don't crowd out its
  * link-local addresses, by which it checks whether the gateway is still there.
  *
- * `output` is for programs in the container. nacre-vm sends router advertisements and answers of DHCP; QEMU must not
- * use the network. A socket that is bound to the tap sends elsewhere if an address names another device
+ * `output` is for programs in the container. nacre-vm sends router advertisements, answers of DHCP and metadata; QEMU
+ * must not use the network. A socket that is bound to the tap sends elsewhere if an address names another device
  * (sin6_scope_id, ipv6(7)). So everything else that a process sends is dropped. What the kernel itself sends has no
  * user, so skuid doesn't match it. The kernel complains about hop-by-hop options before `antispoof`, to whatever source
  * the packet has: such an error may not have a link-local source outside, and may not make it ask for a forged
@@ -230,6 +252,7 @@ static void put_filter(const struct facts *f, struct buf *b) {
 	put_guest(f, b);
 	if (has_ipv4(f))
 		put_guest4(f, b);
+	put_metadata(b);
 	put_input(f, b);
 	put_output(f, b);
 	put_never(b);
@@ -346,8 +369,8 @@ static void put_arp(const struct facts *f, struct buf *b) {
 	if (has_ipv4(f))
 		buf_printf(b,
 		           "\t\tiifname \"" INSTNET_TAP "\" arp operation request arp saddr ether %s arp saddr ip %s "
-		           "arp daddr ip %s limit rate 20/second accept\n",
-		           f->mac, f->own4, f->gateway4);
+		           "arp daddr ip { %s, %s } limit rate 20/second accept\n",
+		           f->mac, f->own4, f->gateway4, f->metadata4);
 	buf_puts(b, "\t}\n\tchain output {\n\t\ttype filter hook output priority filter; policy drop;\n");
 	if (has_ipv4(f))
 		buf_puts(b, "\t\toifname \"" INSTNET_TAP "\" arp operation reply accept\n");

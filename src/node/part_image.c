@@ -81,6 +81,7 @@ static int image_configure(struct guest_look *l, struct error *err) {
 
 	if (r < 0)
 		return r;
+	snprintf(l->vm.image_name, sizeof(l->vm.image_name), "%s", s->image);
 	if (s->vm.boot != VM_BOOT_KERNEL) {
 		image_add(l, s->disk, "disk", l->vm.image);
 		return 0;

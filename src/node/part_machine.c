@@ -89,6 +89,7 @@ static int machine_configure(struct guest_look *l, struct error *err) {
 
 	snprintf(l->hostname, sizeof(l->hostname), "%.63s", name);
 	snprintf(l->vm.hostname, sizeof(l->vm.hostname), "%.*s", (int)MIN(strcspn(name, "."), (size_t)63), name);
+	snprintf(l->vm.seed, sizeof(l->vm.seed), "/" CONTAINER_SEED);
 	l->container.dir = l->dir;
 	l->container.hostname = l->hostname;
 	l->container.program = l->host->program;

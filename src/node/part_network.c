@@ -97,6 +97,10 @@ static int network_configure(struct guest_look *l, _unused_ struct error *err) {
 	l->vm.ipv4 = l->spec->net.address4;
 	if (l->vm.ipv4.family)
 		l->vm.ipv4_router = instnet_gateway4();
+	if (l->spec->net.ipv4 == INSTNET_DEDICATED)
+		l->vm.public4 = l->spec->net.address4;
+	else if (l->spec->net.n_slices)
+		l->vm.public4 = l->spec->net.slices[0].address;
 	l->container.tap = INSTNET_TAP;
 	return 0;
 }

@@ -94,7 +94,7 @@ static void container_sees_what_it_should(void **state) {
 	assert_non_null(strstr(text, "args /init --config /config.json\n"));
 	assert_non_null(strstr(text, "pid 1\n"));
 	assert_non_null(strstr(text, "host web\n"));
-	assert_non_null(strstr(text, "root bin config.json dev image init lib lib64 proc sbin state tmp usr\n"));
+	assert_non_null(strstr(text, "root bin config.json dev image init lib lib64 proc sbin seed state tmp usr\n"));
 	assert_non_null(strstr(text, "\nuid=0 gid=0 groups=0\n"));
 	assert_non_null(strstr(text, "given 1 3 control:console:end\n"));
 	/* The last descriptor belongs to ls. */

@@ -98,6 +98,8 @@ static void rules_without_ipv4(void **state) {
 	assert_true(has(&r.filter, "ip6 saddr 2001:db8:9::/48 udp dport 53 accept"));
 	assert_false(has(&r.filter, "ip saddr"));
 	assert_false(has(&r.filter, "\ticmp "));
+	assert_true(has(&r.filter, "iifname \"tap\" ip6 daddr fd00:ec2::254 tcp dport 80 goto metadata"));
+	assert_false(has(&r.filter, "ip daddr 169.254.169.254 tcp"));
 	assert_string_equal(r.nat.data, "");
 	assert_false(has(&r.arp, "accept;") || has(&r.arp, " accept\n"));
 	instnet_rules_done(&r);
@@ -115,10 +117,13 @@ static void rules_of_a_dedicated_address(void **state) {
 	assert_true(has(&r.filter, "\t\tip saddr != 203.0.113.7 drop\n"));
 	assert_true(has(&r.filter, "iifname \"uplink\" ip saddr 203.0.113.7 drop"));
 	assert_true(has(&r.filter, "\t\ticmp type echo-request accept\n"));
+	assert_true(has(&r.filter, "iifname \"tap\" ip daddr 169.254.169.254 tcp dport 80 goto metadata"));
 	assert_false(has(&r.filter, "ct status dnat"));
 	assert_true(has(&r.nat, "\tchain leaving {\n\t\tip saddr 203.0.113.7 accept\n"));
 	assert_false(has(&r.nat, "type nat"));
-	assert_true(has(&r.arp, "arp saddr ether 02:00:00:00:00:05 arp saddr ip 203.0.113.7 arp daddr ip 169.254.0.1"));
+	assert_true(has(&r.arp,
+	                "arp saddr ether 02:00:00:00:00:05 arp saddr ip 203.0.113.7 arp daddr ip { 169.254.0.1, "
+	                "169.254.169.254 }"));
 	instnet_rules_done(&r);
 }
 

@@ -73,6 +73,7 @@ class Port:
 
 
 ADDRESS, GATEWAY = "203.0.113.7", "169.254.0.1"
+NOCLOUD = "http://169.254.169.254/nocloud/"
 
 
 @pytest.fixture
@@ -155,6 +156,27 @@ def test_dhclient(port):
 def test_udhcpc(port):
     with port.client("udhcpc", "-f", "-i", "eth0", "-O", "mtu", "-s", "/etc/udhcpc/default.script") as c:
         has_network(c)
+
+
+def test_metadata(port):
+    """What the agent writes into the instance's seed, while the guest runs, is told by the machine that SMBIOS names."""
+    with open(f"/proc/{port.qemu}/cmdline") as f:
+        argv = f.read().split("\0")
+    (smbios,) = [b for a, b in zip(argv, argv[1:]) if a == "-smbios"]
+    assert smbios.endswith(f"serial=ds=nocloud;dsmode=net;s={NOCLOUD}")
+    with port.client("dhclient", "-4", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
+        has_network(c)
+        curl = ("nsenter", f"--net=/run/netns/{c.netns}", "curl", "-sf", "--max-time", "60")
+        assert run(*curl, f"{NOCLOUD}user-data") == ""
+        with open(f"{port.guest.dir}/seed/user-data", "w") as f:
+            f.write("#!/bin/sh\n")
+        assert run(*curl, f"{NOCLOUD}user-data") == "#!/bin/sh\n"
+        token = run(*curl, "-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", "http://169.254.169.254/latest/api/token")
+        got = {name: run(*curl, "-H", f"X-aws-ec2-metadata-token: {token}", f"http://169.254.169.254/latest/meta-data/{name}")
+               for name in ("instance-id", "ami-id", "hostname", "mac", "local-ipv4", "public-ipv4", "ipv6")}
+    g = port.guest
+    assert got == {"instance-id": g.uid, "ami-id": "lab", "hostname": "port", "mac": g.mac, "local-ipv4": ADDRESS,
+                   "public-ipv4": ADDRESS, "ipv6": g.address}
 
 
 def test_slice_that_comes_later(cloud):
