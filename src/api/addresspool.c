@@ -296,6 +296,10 @@ static void addresspool_check(const void *obj, struct api_errors *errs) {
 	if (!mac && !s->prefix)
 		api_errors_add(errs, API_REQUIRED, "spec.prefix", "is required for use %s", s->use);
 	pool_check_slices(s, errs);
+	if (!streq(s->use, "instance") && s->dns_servers.n)
+		api_errors_add(errs, API_FORBIDDEN, "spec.dnsServers", "must only be set for use instance");
+	if (!streq(s->use, "instance") && s->dns_search.n)
+		api_errors_add(errs, API_FORBIDDEN, "spec.dnsSearch", "must only be set for use instance");
 	if (mac || !s->prefix || prefix_parse(s->prefix, &p, NULL) < 0)
 		return;
 	bool v4 = streq(s->use, "dedicated") || streq(s->use, "shared");
@@ -338,6 +342,10 @@ static const struct api_rule rules[] = {
          "self.slicePorts : 512) - 1) / (has(self.slicePorts) ? self.slicePorts : 512) < ((has(self.lastPort) ? "
          "self.lastPort : 65535) + 1) / (has(self.slicePorts) ? self.slicePorts : 512)",
          "the ports from firstPort to lastPort must hold an aligned slice of slicePorts ports"},
+	{"spec",
+         "self.use == 'instance' || (!has(self.dnsServers) || size(self.dnsServers) == 0) && (!has(self.dnsSearch) || "
+         "size(self.dnsSearch) == 0)",
+         "dnsServers and dnsSearch are only for use instance"},
 	{0},
 };
 static const char *const pool_short[] = {"pool", NULL};

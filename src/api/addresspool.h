@@ -19,6 +19,9 @@
 #define ADDRESSPOOL_SHARED_MIN 18
 /* How many AllocationRecords of a pool may be kept: each takes about 400 bytes of the controller's memory. */
 #define ADDRESSPOOL_HISTORY_MAX 1000000
+/* How many resolvers and domains instances are told (vm/config.h). */
+#define ADDRESSPOOL_DNS_MAX    8
+#define ADDRESSPOOL_SEARCH_MAX 6
 
 #define ADDRESSPOOL_SPEC(F, T)                                                                                        \
 	F(T, str, use, "use", API_REQ | API_IMMUT, pool_use, 1, 15, NULL,                                             \
@@ -47,7 +50,11 @@
 	  "overlay and mac have none.")                                                                               \
 	F(T, i64, history_records, "historyRecords", 0, _, 0, ADDRESSPOOL_HISTORY_MAX, NULL,                          \
 	  "The most AllocationRecords that are kept of the pool, the newest; 0: there are none; default 100000. Of "  \
-	  "the namespace that has the most the oldest go first.")
+	  "the namespace that has the most the oldest go first.")                                                     \
+	F(T, strs, dns_servers, "dnsServers", 0, ip, 0, ADDRESSPOOL_DNS_MAX, NULL,                                    \
+	  "Use instance: addresses of resolvers, of both families, that the instances of the pool are told.")         \
+	F(T, strs, dns_search, "dnsSearch", 0, domain, 0, ADDRESSPOOL_SEARCH_MAX, NULL,                               \
+	  "Use instance: domains in which the instances of the pool are told to search for names.")
 API_DECLARE(addresspool_spec, ADDRESSPOOL_SPEC)
 
 #define ADDRESSPOOL_STATUS(F, T)                                                             \

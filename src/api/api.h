@@ -15,7 +15,7 @@
  * obj    struct ARG *          (NULL absent) object      a declared type  -
  * inl    struct ARG (in place)               object      a declared type  -
  * list   struct { struct ARG *v; size_t n; } array       a declared type  count
- * strs   struct { char **v; size_t n; }      array       a format         count (each at most 253 bytes)
+ * strs   struct { char **v; size_t n; }      array       a format         count (each at most format.max bytes)
  * map    struct api_map                      object      _                count (of string to string)
  * raw    char * (JSON text)                  anything    _                -
  * def is the default as JSON text, or NULL. An absent field is distinct from 0, false and "". An empty list or map is
@@ -83,6 +83,8 @@ enum {
 
 /* The longest string in bytes of a field without a smaller limit. */
 #define API_STR_MAX 4096
+/* The longest element of a list of strings whose format has no other limit. */
+#define API_ELEM_MAX 253
 
 /* The valid values of a string: a check, or a list of values; and how a schema says so. */
 struct api_format {
@@ -92,6 +94,7 @@ struct api_format {
 	const char *const *values; /* enumeration, NULL-terminated; or NULL */
 	int (*check)(const char *s, struct error *err);
 	const char *rule; /* CEL over `self` for what pattern and format don't express; may be NULL */
+	size_t max;       /* strs: the longest element in bytes; 0: API_ELEM_MAX */
 };
 
 struct api_field {
@@ -112,6 +115,11 @@ static inline const char *api_list_key(const struct api_field *f) {
 	       : f->flags & API_KEY_TYPE ? "type"
 	       : f->flags & API_KEY_UID  ? "uid"
 	                                 : NULL;
+}
+
+/* The longest element in bytes of F, a list of strings. */
+static inline int64_t api_elem_max(const struct api_field *f) {
+	return (int64_t)(f->format->max ? f->format->max : API_ELEM_MAX);
 }
 
 struct api_desc {

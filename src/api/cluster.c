@@ -24,6 +24,9 @@ static const struct api_rule rules[] = {
 	{"spec.template", INSTANCE_FORWARDS_CEL, INSTANCE_FORWARDS_RULE},
 	{"spec.template", INSTANCE_TARGETS_CEL, INSTANCE_TARGETS_RULE},
 	{"spec.template", INSTANCE_PORTS_CEL, INSTANCE_PORTS_RULE},
+	{"spec.template", INSTANCE_USER_DATA_CEL, INSTANCE_USER_DATA_RULE},
+	{"spec.template.sshKeys", SSHKEY_PRIVATE_CEL, SSHKEY_PRIVATE_RULE},
+	{"spec.template.sshKeys", SSHKEY_FORM_CEL, SSHKEY_FORM_RULE},
 	{0},
 };
 static const char *const short_names[] = {"ncl", NULL};

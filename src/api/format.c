@@ -152,6 +152,27 @@ static int check_file(const char *s, struct error *err) {
 	                 s);
 }
 
+static int check_domain(const char *s, struct error *err) {
+	const char *p = s;
+	bool ok = strlen(s) <= 253;
+	while (ok) {
+		size_t n = 0;
+		while (is_alnum((char)(p[n] | 32)) || (p[n] && strchr("-_", p[n])))
+			n++;
+		ok = n > 0 && n <= 63 && (!p[n] || p[n] == '.');
+		if (!p[n])
+			break;
+		p += n + 1;
+	}
+	if (ok)
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"`%.80s` must be a domain name: at most 253 characters, parts of 1 to 63 letters, digits, `-` and "
+		"`_` with dots between them",
+		s);
+}
+
 #define LABEL "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 const struct api_format api_format_any = {.name = "text"};
@@ -175,6 +196,8 @@ const struct api_format api_format_mac = {"MAC address", "^[0-9a-f][02468ace](:[
                                           check_mac};
 const struct api_format api_format_time = {"time", NULL, "date-time", NULL, check_time};
 const struct api_format api_format_microtime = {"time", NULL, "date-time", NULL, check_microtime};
+const struct api_format api_format_domain = {"domain name", "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$", NULL,
+                                             NULL, check_domain};
 const struct api_format api_format_file = {"file name", "^[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*$",
                                            NULL,        NULL,
                                            check_file,  "self.split('/').all(part, part != '.' && part != '..')"};

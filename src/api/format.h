@@ -19,7 +19,8 @@ extern const struct api_format api_format_prefix6;
 extern const struct api_format api_format_mac;
 extern const struct api_format api_format_time;
 extern const struct api_format api_format_microtime;
-extern const struct api_format api_format_file; /* relative file name without ".." */
+extern const struct api_format api_format_domain; /* a name of the DNS without a dot at the end (vm/dnsname.h) */
+extern const struct api_format api_format_file;   /* relative file name without ".." */
 extern const struct api_format api_format_condition_status;
 
 #define API_ENUM(id, label, ...)                                          \

@@ -12,6 +12,8 @@ API_ENUM(disk_format, "disk format", "qcow2", "raw")
 API_ENUM(firmware, "firmware", "uefi", "bios")
 API_DEFINE(instance_ingress, INSTANCE_INGRESS)
 API_DEFINE(instance_forward, INSTANCE_FORWARD)
+API_DEFINE(instance_keys_from, INSTANCE_KEYS_FROM)
+API_DEFINE(instance_data_from, INSTANCE_DATA_FROM)
 API_DEFINE(instance_spec, INSTANCE_SPEC)
 API_DEFINE(instance_slice, INSTANCE_SLICE)
 API_DEFINE(instance_forwarded, INSTANCE_FORWARDED)
@@ -56,6 +58,24 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 	for (size_t i = 0; i < s->forwards.n; i++)
 		for (size_t k = 0; k < i; k++)
 			check_two_forwards(s, k, i, at, errs);
+	if (s->user_data && s->user_data_from)
+		api_errors_add(errs, API_FORBIDDEN, at, INSTANCE_USER_DATA_RULE);
+}
+
+static bool instance_secret_set(struct instance_secret *ret, const char *field, const char *secret, const char *key,
+                                const char *or_key) {
+	*ret = (struct instance_secret){field, secret, key && *key ? key : or_key};
+	return true;
+}
+
+bool instance_secret(const struct instance_spec *s, unsigned what, struct instance_secret *ret) {
+	if (what == INSTANCE_SECRET_KEYS && s->ssh_keys_from)
+		return instance_secret_set(ret, "sshKeysFrom", s->ssh_keys_from->secret, s->ssh_keys_from->key,
+		                           INSTANCE_KEYS_KEY);
+	if (what == INSTANCE_SECRET_USER_DATA && s->user_data_from)
+		return instance_secret_set(ret, "userDataFrom", s->user_data_from->secret, s->user_data_from->key,
+		                           INSTANCE_USER_DATA_KEY);
+	return false;
 }
 
 enum instance_ipv4 instance_ipv4(const struct instance_spec *s) {
@@ -108,6 +128,9 @@ static const struct api_rule instance_rules[] = {
 	{"spec", INSTANCE_FORWARDS_CEL, INSTANCE_FORWARDS_RULE},
 	{"spec", INSTANCE_TARGETS_CEL, INSTANCE_TARGETS_RULE},
 	{"spec", INSTANCE_PORTS_CEL, INSTANCE_PORTS_RULE},
+	{"spec", INSTANCE_USER_DATA_CEL, INSTANCE_USER_DATA_RULE},
+	{"spec.sshKeys", SSHKEY_PRIVATE_CEL, SSHKEY_PRIVATE_RULE},
+	{"spec.sshKeys", SSHKEY_FORM_CEL, SSHKEY_FORM_RULE},
 	{"status", "!has(oldSelf.id) || has(self.id) && self.id == oldSelf.id", "id can't change once it is set"},
 	{0},
 };

@@ -6,6 +6,7 @@
 #include "api/addresspool.h"
 #include "api/meta.h"
 #include "api/resources.h"
+#include "api/sshkey.h"
 
 #define INSTANCE_INGRESS(F, T)                                                                        \
 	F(T, str, protocol, "protocol", API_REQ, ip_protocol, 1, 7, NULL, "tcp, udp or icmp (echo).") \
@@ -23,18 +24,48 @@ API_DECLARE(instance_forward, INSTANCE_FORWARD)
 
 #define INSTANCE_FORWARDS_MAX 32
 
-#define INSTANCE_SPEC(F, T)                                                                                         \
-	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")            \
-	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")             \
-	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off; it keeps its host and addresses.")  \
-	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                            \
-	  "Traffic that may come in from outside; all other is dropped.")                                           \
-	F(T, str, ipv4, "ipv4", API_IMMUT, instance_ipv4, 1, 15, "\"shared\"",                                      \
-	  "Public IPv4. none: the instance has only IPv6. dedicated: a public address of its own, which the guest " \
-	  "configures. shared: the guest has a private address, behind a slice of the ports of a shared public "    \
-	  "address; if the cloud has no AddressPool with use shared, the instance has no IPv4.")                    \
-	F(T, list, forwards, "forwards", 0, instance_forward, 0, INSTANCE_FORWARDS_MAX, NULL,                       \
-	  "ipv4 shared: public ports that lead to ports of the guest, such as 22 for SSH.")                         \
+/* What an instance is given as SSH keys and user data: numbers of keys, and bytes in the object and in a Secret. */
+#define INSTANCE_KEYS_MAX        16
+#define INSTANCE_USER_DATA_MAX   16384
+#define INSTANCE_SECRET_DATA_MAX 65536
+#define INSTANCE_KEYS_KEY        "ssh-keys"
+#define INSTANCE_USER_DATA_KEY   "user-data"
+
+#define INSTANCE_SECRET_FIELDS(F, T, DEFAULT, DOC)                                                                     \
+	F(T, str, secret, "secret", API_REQ, subdomain, 1, 253, NULL, "Name of a Secret of the instance's namespace.") \
+	F(T, str, key, "key", 0, key, 1, 253, DEFAULT, DOC)
+#define INSTANCE_KEYS_FROM(F, T)                                  \
+	INSTANCE_SECRET_FIELDS(F, T, "\"" INSTANCE_KEYS_KEY "\"", \
+	                       "Key of the Secret whose value has a public key a line; up to 64 KiB.")
+API_DECLARE(instance_keys_from, INSTANCE_KEYS_FROM)
+#define INSTANCE_DATA_FROM(F, T)                                       \
+	INSTANCE_SECRET_FIELDS(F, T, "\"" INSTANCE_USER_DATA_KEY "\"", \
+	                       "Key of the Secret whose value is the user data; up to 64 KiB.")
+API_DECLARE(instance_data_from, INSTANCE_DATA_FROM)
+
+#define INSTANCE_SPEC(F, T)                                                                                          \
+	F(T, str, type, "type", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "InstanceType: its size.")             \
+	F(T, str, image, "image", API_REQ | API_IMMUT, subdomain, 1, 253, NULL, "Image that it boots.")              \
+	F(T, flag, running, "running", 0, _, 0, 0, "true", "False: powered off; it keeps its host and addresses.")   \
+	F(T, list, ingress, "ingress", 0, instance_ingress, 0, 64, NULL,                                             \
+	  "Traffic that may come in from outside; all other is dropped.")                                            \
+	F(T, str, ipv4, "ipv4", API_IMMUT, instance_ipv4, 1, 15, "\"shared\"",                                       \
+	  "Public IPv4. none: the instance has only IPv6. dedicated: a public address of its own, which the guest "  \
+	  "configures. shared: the guest has a private address, behind a slice of the ports of a shared public "     \
+	  "address; if the cloud has no AddressPool with use shared, the instance has no IPv4.")                     \
+	F(T, list, forwards, "forwards", 0, instance_forward, 0, INSTANCE_FORWARDS_MAX, NULL,                        \
+	  "ipv4 shared: public ports that lead to ports of the guest, such as 22 for SSH.")                          \
+	F(T, strs, ssh_keys, "sshKeys", 0, ssh_key, 0, INSTANCE_KEYS_MAX, NULL,                                      \
+	  "Public keys of OpenSSH, each TYPE BASE64 [COMMENT], that may log in to the guest. The guest sees a "      \
+	  "change when it asks next.")                                                                               \
+	F(T, obj, ssh_keys_from, "sshKeysFrom", 0, instance_keys_from, 0, 0, NULL,                                   \
+	  "More public keys, which a Secret has. Without the Secret the instance doesn't start for the first time.") \
+	F(T, str, user_data, "userData", 0, any, 0, INSTANCE_USER_DATA_MAX, NULL,                                    \
+	  "User data for the guest, such as a #cloud-config for cloud-init. The guest sees a change when it asks "   \
+	  "next.")                                                                                                   \
+	F(T, obj, user_data_from, "userDataFrom", 0, instance_data_from, 0, 0, NULL,                                 \
+	  "A Secret that has the user data, instead of userData. Without the Secret the instance doesn't start for " \
+	  "the first time.")                                                                                         \
 	F(T, map, host_selector, "hostSelector", API_IMMUT, _, 0, 16, NULL, "Labels that the host must have.")
 API_DECLARE(instance_spec, INSTANCE_SPEC)
 
@@ -53,7 +84,9 @@ void instance_spec_check(const struct instance_spec *s, const char *at, struct a
 #define INSTANCE_PORTS_CEL                                                                         \
 	"!has(self.forwards) || self.forwards.all(f, !has(f.port) || self.forwards.exists_one(g, " \
 	"g.protocol == f.protocol && has(g.port) && g.port == f.port))"
-#define INSTANCE_PORTS_RULE "two forwards must not have the same port"
+#define INSTANCE_PORTS_RULE     "two forwards must not have the same port"
+#define INSTANCE_USER_DATA_CEL  "!has(self.userData) || !has(self.userDataFrom)"
+#define INSTANCE_USER_DATA_RULE "only one of userData and userDataFrom may be set"
 
 #define INSTANCE_SLICE(F, T)                                                                   \
 	F(T, str, address, "address", API_REQ, ip4, 7, 15, NULL, "The shared public address.") \
@@ -88,6 +121,10 @@ API_DECLARE(instance_forwarded, INSTANCE_FORWARDED)
 	  "The public ports that lead to ports of the guest.")                                                       \
 	F(T, i64, port_slices_wanted, "portSlicesWanted", 0, _, 0, ADDRESSPOOL_SLICES_MAX, NULL,                     \
 	  "How many slices the host's agent asks for, by the connections that it sees.")                             \
+	F(T, strs, dns_servers, "dnsServers", 0, ip, 0, ADDRESSPOOL_DNS_MAX, NULL,                                   \
+	  "Resolvers that the guest is told, those of the AddressPool of its prefix.")                               \
+	F(T, strs, dns_search, "dnsSearch", 0, domain, 0, ADDRESSPOOL_SEARCH_MAX, NULL,                              \
+	  "Domains that the guest is told to search for names in, those of the AddressPool of its prefix.")          \
 	F(T, str, phase, "phase", 0, instance_phase, 0, 15, NULL,                                                    \
 	  "The state that the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed "   \
 	  "(nothing of it is left on the host).")                                                                    \
@@ -127,6 +164,16 @@ extern const struct api_kind api_kind_instancetype;
 /* How an instance with spec S gets public IPv4. Objects of earlier versions don't say it and count as shared. */
 enum instance_ipv4 { INSTANCE_IPV4_NONE, INSTANCE_IPV4_DEDICATED, INSTANCE_IPV4_SHARED };
 enum instance_ipv4 instance_ipv4(const struct instance_spec *s);
+
+/* A Secret that an Instance names: of its own namespace. All strings are borrowed. */
+struct instance_secret {
+	const char *field;  /* of the spec, for messages: "sshKeysFrom" */
+	const char *secret; /* its name */
+	const char *key;
+};
+enum { INSTANCE_SECRET_KEYS, INSTANCE_SECRET_USER_DATA, N_INSTANCE_SECRETS };
+/* False: S names no Secret for this. */
+bool instance_secret(const struct instance_spec *s, unsigned what, struct instance_secret *ret);
 
 /* What an instance of type T takes; RESOURCE_instances is 1. */
 struct resources instancetype_size(const struct instancetype *t);

@@ -146,7 +146,7 @@ static int parse_elem_struct(struct parser *p, const struct at *at, const struct
 }
 
 static int parse_elem_str(struct parser *p, const struct at *at, const struct api_field *f, void *slot) {
-	int r = parse_str(p, at, f->format, f->flags & API_MAY_BE_EMPTY ? 0 : API_REQ, 0, 253, slot);
+	int r = parse_str(p, at, f->format, f->flags & API_MAY_BE_EMPTY ? 0 : API_REQ, 0, api_elem_max(f), slot);
 	/* List elements must not be NULL, so that callers need no check. */
 	if (r == 0 && !*(char **)slot && !(*(char **)slot = strdup("")))
 		return -ENOMEM;
