@@ -72,6 +72,14 @@ struct access_write {
 	                    bool (*fits)(const json_t *obj, const void *of), const void *of);
 };
 
+/* A read of one object by an agent, which its role allows. NS is "" for a cluster-scoped kind. */
+struct access_read {
+	const struct access_agent *agent;
+	const char *ns, *name;
+	const void *store; /* the first argument of load */
+	json_t *(*load)(const void *store, const struct api_kind *k, const char *ns, const char *name);
+};
+
 /*
  * A rule about writes that the table can't express: as a C function `check` for nacre-apiserver, and in CEL for a
  * kube-apiserver. Neither is evaluated for deletions. CEL may be NULL: a policy can't look up other objects.
@@ -100,7 +108,13 @@ struct access_agents {
 	const char *own_prefix; /* NULL: no prefix */
 	const char *ns;         /* NULL: any namespace. The grants of the agents are limited to this namespace */
 	bool sees_all;          /* agents also see objects that are not their own */
-	const char *reads;      /* verbs for reading in the roles of the agents; NULL: none */
+	/*
+	 * In place of OWN and SEES_ALL: whether the agent may get this object, even if a role gives it more. Nobody may
+	 * list or watch then. A kube-apiserver asks only the roles. SEES_ONLY, for people: "Secrets that …".
+	 */
+	bool (*sees)(const struct access_read *r);
+	const char *sees_only;
+	const char *reads; /* verbs for reading in the roles of the agents; NULL: none */
 	/*
 	 * The members of spec (for `status`: of status) that a create may set and an update may change. "*": the whole
 	 * object; "": the write is allowed, but may change no member; NULL: the write is not allowed.

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "api/access.h"
+#include "api/rbac.h"
+#include "api/roles.h"
 #include "base/util.h"
 
 API_DEFINE(configmap, CONFIGMAP)
@@ -149,11 +151,34 @@ const struct api_kind api_kind_configmap = {
 	.columns = configmap_columns,
 };
 
+/* The Role that the controller keeps for the host's agent names the Secrets. */
+static bool secret_is_seen(const struct access_read *r) {
+	char name[ROLES_NAME_MAX];
+	json_t *role = r->load(r->store, &api_kind_role, r->ns, roles_secrets_name(r->agent->host, name));
+	size_t i, j;
+	json_t *rule, *v;
+	bool seen = false;
+	json_array_foreach(json_object_get(role, "rules"), i, rule) {
+		json_array_foreach(json_object_get(rule, "resourceNames"), j, v) {
+			seen |= streq(json_string_value(v), r->name);
+		}
+	}
+	json_decref(role);
+	return seen;
+}
+
 static const struct access_grant secret_grants[] = {
+	{ACCESS_CONTROLLER, ".", "get"}, /* which it never uses: nobody grants rights that he doesn't have */
 	{ACCESS_KUBE_EDIT, ".", ACCESS_READ " " ACCESS_WRITE},
 	{0},
 };
-static const struct api_access secret_access = {.grants = secret_grants};
+static const struct api_access secret_access = {
+	.grants = secret_grants,
+	.agents = {.whose = ACCESS_OF_HOST,
+                   .sees = secret_is_seen,
+                   .sees_only = "the Secrets that Instances on its host name, by Role " ROLES_SECRETS
+                                "HOST of their namespace"},
+};
 
 const struct api_kind api_kind_secret = {
 	.group = "",

@@ -101,6 +101,10 @@ static void agents(const struct api_kind *k, struct buf *out) {
 		return;
 	buf_puts(out, "\nThe agents of ");
 	agents_print_plural(out, g->whose);
+	if (g->sees) {
+		buf_printf(out, " get only %s.\n", g->sees_only);
+		return;
+	}
 	if (!g->own) {
 		buf_puts(out, " see all.\n");
 		return;

@@ -177,6 +177,7 @@ static const struct api_column binding_columns[] = {
 
 /* A tenant's admin grants rights in his namespace, as far as he has them himself (apiserver/auth/escalate.h). */
 static const struct access_grant admin_grants[] = {
+	{ACCESS_CONTROLLER, ".", ACCESS_READ " create patch delete"}, /* which Secrets agents may get */
 	{ACCESS_KUBE_ADMIN, ".", ACCESS_READ " " ACCESS_WRITE},
 	{0},
 };

@@ -5,6 +5,7 @@
 
 #include "api/rbac.h"
 #include "api/schema.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 #define LABEL "rbac.authorization.k8s.io/aggregate-to-"
@@ -85,6 +86,16 @@ const char *roles_name(enum access_role role) {
 		if (kubernetes_roles[i].role == role)
 			return kubernetes_roles[i].name;
 	return "";
+}
+
+const char *roles_secrets_name(const char *host, char out[static ROLES_NAME_MAX]) {
+	const size_t n = strlen(host), room = ROLES_NAME_MAX - sizeof(ROLES_SECRETS);
+	if (n <= room)
+		snprintf(out, ROLES_NAME_MAX, ROLES_SECRETS "%s", host);
+	else
+		snprintf(out, ROLES_NAME_MAX, ROLES_SECRETS "%.*s_%016llx", (int)room - 17, host,
+		         (unsigned long long)fnv1a(FNV1A_BASIS, host, n));
+	return out;
 }
 
 /* A list of the words; NULL if TEXT is NULL. */

@@ -88,7 +88,8 @@ static void check_agents(const struct api_kind *k, const struct access_agents *g
 		assert_true(!g->own && !g->reads && !access_agents_write(g));
 		return;
 	}
-	assert_true((g->own || g->sees_all) && (g->own || !access_agents_write(g)));
+	assert_true((g->own || g->sees_all || g->sees) && (g->own || !access_agents_write(g)));
+	assert_true(!g->sees == !g->sees_only && !(g->sees && (g->own || g->sees_all || g->reads)));
 	if (g->own && !is_string_at(k->desc, g->own))
 		fail_msg("%s has no %s", k->kind, g->own);
 	if (!g->sees_all && g->reads && access_has_word(g->reads, "list") && !may_list(k, g->own))
@@ -114,6 +115,25 @@ static void test_every_kind(void **state) {
 		access_each_grant(*k, check_grants, NULL);
 		check_agents(*k, &(*k)->access->agents);
 	}
+}
+
+static void test_secrets_name(void **state) {
+	char name[ROLES_NAME_MAX], other[ROLES_NAME_MAX], host[254];
+	(void)state;
+	assert_string_equal(roles_secrets_name("h1.example", name), "nacre-host-h1.example");
+	/* The longest host that fits is written out; longer ones are cut, and still have names of their own. */
+	memset(host, 'a', 253);
+	host[242] = 0;
+	assert_int_equal(strlen(roles_secrets_name(host, name)), 253);
+	assert_null(strchr(name, '_'));
+	host[242] = 'a';
+	host[253] = 0;
+	assert_int_equal(strlen(roles_secrets_name(host, name)), 253);
+	assert_non_null(strchr(name, '_'));
+	host[252] = 'b';
+	roles_secrets_name(host, other);
+	assert_string_not_equal(name, other);
+	assert_int_equal(api_format_segment.check(name, NULL), 0);
 }
 
 static void count_grant(_unused_ const struct api_kind *k, const struct access_grant *g, void *userdata) {
@@ -234,13 +254,10 @@ static void test_reference(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_kind),
-		cmocka_unit_test(test_grants),
-		cmocka_unit_test(test_own),
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_kinds_of_agents),
-		cmocka_unit_test(test_policies),
-		cmocka_unit_test(test_reference),
+		cmocka_unit_test(test_secrets_name), cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_grants),       cmocka_unit_test(test_own),
+		cmocka_unit_test(test_words),        cmocka_unit_test(test_kinds_of_agents),
+		cmocka_unit_test(test_policies),     cmocka_unit_test(test_reference),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

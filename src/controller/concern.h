@@ -20,6 +20,7 @@
 #define CONCERNS(F)    \
 	F(room)        \
 	F(addresses)   \
+	F(dns)         \
 	F(placement)   \
 	F(seats)       \
 	F(gangs)       \
@@ -31,6 +32,7 @@
 	F(ipv4)        \
 	F(pools)       \
 	F(records)     \
+	F(secrets)     \
 	F(allocations) \
 	F(endpoints)
 

@@ -17,11 +17,13 @@
  *     allocations  those past their quarantine or without an owner are deleted        allocations.c (owner.c)
  *     endpoints    those without an owner, or of a lost host, or that claim what
  *                  is not their host's, are deleted                                   endpoints.c (claims.c, owner.c)
+ *     secrets      which agents may read which Secrets that instances name             secrets.c
  *     quotas       what the instances of a namespace take together; an instance
  *                  that exceeds a TenantQuota waits                                   quota.c
  *     hosts        heartbeats, and the condition Ready of lost hosts                   hosts.c
  *   indexes, which others ask
  *     addresses    which values of a pool are free, who owns which Allocations        addresses.c (ranges.c)
+ *     dns          which instances have the DNS settings of a pool                    dns.c
  *     placement    what is promised on each host                                      placement.c (fit.c)
  *     seats        hosts and values kept for instances that are being bound           seats.c
  *     gangs        members of Clusters, and why the server refused one                gang.c

@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/util.h"
 #include "controller/addresses.h"
+#include "controller/dns.h"
 #include "controller/gang.h"
 #include "controller/hosts.h"
 #include "controller/instance.h"
@@ -79,7 +80,7 @@ static bool instance_allocate(struct work *w, const struct instance *i, const ch
 	return complete;
 }
 
-/* Writes the values of I's Allocations into the status of N. False without memory. */
+/* Writes the values of I's Allocations, and the DNS, into the status of N. False without memory. */
 static bool instance_fill_addresses(struct work *w, struct instance *n) {
 	for (enum use u = 0; u < N_USES; u++) {
 		char **out = instance_status_value(n->status, u);
@@ -99,7 +100,7 @@ static bool instance_fill_addresses(struct work *w, struct instance *n) {
 		if (string_set(&n->status->address, addr_str(&a, text)) < 0)
 			return false;
 	}
-	return true;
+	return dns_fill(work_controller(w), n) == 0;
 }
 
 /*

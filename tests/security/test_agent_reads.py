@@ -4,7 +4,7 @@
 import itertools
 
 import pytest
-from agents import E1, H1, I, LEASES, as_user, cloud
+from agents import E1, H1, H2, I, LEASES, as_user, cloud
 from apilib import JSONPATCH, MERGE, G, V, instance
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -135,3 +135,83 @@ def test_nothing_else_however_much_a_role_gives(server):
         refused(ask("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", {}))
         refused(ask("PATCH", "/api/v1/namespaces/default/secrets/s", {}))
         refused(ask("POST", f"{G}/clusters", {"apiVersion": V}))
+
+
+CONTROLLER = ("system:nacre:controller", "system:authenticated")
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+SECRETS = "/api/v1/namespaces/{}/secrets"
+
+
+def grant(ask, ns, host, *names, **rule):
+    """As the controller does; returns the answers."""
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": f"nacre-host-{host}", "labels": {"nacre.dev/grant": "host-secrets"}}}
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": list(names), "verbs": ["get"], **rule}]
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"nacre-host-{host}"}
+    subjects = [{"kind": "User", "name": f"system:nacre:host:{host}", "apiGroup": "rbac.authorization.k8s.io"}]
+    return (ask("POST", f"{RBAC}/namespaces/{ns}/roles", {**rbac, "kind": "Role", "rules": rules}),
+            ask("POST", f"{RBAC}/namespaces/{ns}/rolebindings", {**rbac, "kind": "RoleBinding", "roleRef": ref, "subjects": subjects}))
+
+
+def test_secrets_that_instances_name(server):
+    """Exactly those that the controller grants, one by one, however much another role gives; none before and after."""
+    cloud(server)
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    for ns, name in itertools.product(("default", "other"), ("named", "unnamed")):
+        server.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": ns}, "stringData": {"k": "of-b"}})
+    paths = [f"{SECRETS.format(ns)}/{name}" for ns, name in itertools.product(("default", "other"), ("named", "unnamed", "none"))]
+    h1, h2, e1, controller = (as_user(server, user) for user in (H1, H2, E1, CONTROLLER))
+    named = paths[0]
+
+    def readable(ask):
+        return [p for p in paths if ask("GET", p).status == 200]
+    assert not readable(h1)
+    assert [a.status for a in grant(controller, "default", "h1", "named")] == [201, 201]
+    assert server.post(f"{RBAC}/clusterrolebindings", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "too-much"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "Group", "name": g, "apiGroup": "rbac.authorization.k8s.io"} for g in (H1[1], E1[1])]}).status == 201
+    assert readable(h1) == [named] and not readable(h2) and not readable(e1)
+    # Neither a list nor a watch leads to it, and it can't be written.
+    for query in ("", "?watch=1", "?fieldSelector=metadata.name=named", "?watch=1&fieldSelector=metadata.name=named"):
+        for path in ("/api/v1/secrets", SECRETS.format("default")):
+            refused(h1("GET", path + query))
+    for method, body in (("PATCH", {}), ("PUT", {"metadata": {"name": "named"}}), ("DELETE", None)):
+        refused(h1(method, named, body))
+    # The answer is the same whether a Secret exists or not.
+    assert h1("GET", paths[1]).text.replace("unnamed", "") == h1("GET", paths[2]).text.replace("none", "")
+    for kind in ("roles", "rolebindings"):
+        refused(h1("GET", f"{RBAC}/namespaces/default/{kind}/nacre-host-h1"))
+    assert controller("DELETE", f"{RBAC}/namespaces/default/roles/nacre-host-h1").status == 200
+    assert not readable(h1)
+
+
+def test_a_role_of_a_tenant_gives_agents_no_more(server):
+    """A tenant may grant what is his; other namespaces have nothing to do with that."""
+    cloud(server)
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    for ns in ("default", "other"):
+        server.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": ns}, "stringData": {"k": "of-b"}})
+    assert server.post(f"{RBAC}/namespaces/default/rolebindings", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "t"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+        "subjects": [{"kind": "User", "name": "tenant", "apiGroup": "rbac.authorization.k8s.io"}]}).status == 201
+    tenant, h1 = as_user(server, ("tenant", "system:authenticated")), as_user(server, H1)
+    assert {a.status for a in grant(tenant, "other", "h1", "s")} == {403}
+    assert [a.status for a in grant(tenant, "default", "h1", "s")] == [201, 201]
+    assert h1("GET", f"{SECRETS.format('default')}/s").status == 200
+    refused(h1("GET", f"{SECRETS.format('other')}/s"))
+
+
+def test_the_controller_grants_only_that(server):
+    """It may get Secrets, since nobody grants what he may not do, and so can grant nothing else of them."""
+    cloud(server)
+    controller = as_user(server, CONTROLLER)
+    for more in ({"verbs": ["list"]}, {"verbs": ["get", "watch"]}, {"verbs": ["*"]}, {"resources": ["*"]}, {"apiGroups": ["*"]},
+                 {"resources": ["configmaps"]}, {"verbs": ["update"]}):
+        role, _ = grant(controller, "default", "h1", "s", **more)
+        assert role.status == 403 and "attempting to grant RBAC permissions not currently held" in role.text, role.text
+    for path in ("/api/v1/secrets", SECRETS.format("default")):
+        for query in ("", "?watch=1"):
+            assert controller("GET", path + query).status == 403
+    assert controller("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "x"}}).status == 403
+    assert controller("POST", f"{RBAC}/clusterrolebindings", {"metadata": {"name": "x"}}).status == 403

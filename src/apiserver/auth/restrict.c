@@ -78,11 +78,21 @@ int restrict_stored(struct request *r, const json_t *old) {
 	return !g->own || (old ? access_is_own(g, &a, old) : g->creates != NULL) ? 0 : refuse_foreign(r, &a, g);
 }
 
+static json_t *rule_load(const void *store, const struct api_kind *k, const char *ns, const char *name) {
+	const struct object *o = ns && name ? store_get(store, api_kind_index(k), ns, name) : NULL;
+	return o ? object_load(o->value->data, o->value->len) : NULL;
+}
+
 static int check_read(const struct auth *auth, struct request *r, const struct access_agent *a,
                       const struct access_agents *g) {
 	const struct route *rt = &r->route;
+	const struct access_read seen = {a, rt->ns, rt->name, auth->store, rule_load};
 	if (g->sees_all)
 		return 0;
+	if (g->sees)
+		return rt->verb == VERB_GET && g->sees(&seen)
+		               ? 0
+		               : refuse(r, NULL, NULL, "%s %s may get only %s", a->what, a->host, g->sees_only);
 	if (rt->verb != VERB_GET)
 		return check_list(r, a, g);
 	const struct object *o = store_get(auth->store, rt->kind_index, rt->ns, rt->name);
@@ -212,11 +222,6 @@ static int check_members(const struct access_agent *a, const struct access_agent
 	access_print_words(&list, words, "");
 	return refuse(r, old, obj, "%s %s may %s only %s in the %s of its %s", a->what, a->host, old ? "change" : "set",
 	              list.failed ? words : list.data, part, kind);
-}
-
-static json_t *rule_load(const void *store, const struct api_kind *k, const char *ns, const char *name) {
-	const struct object *o = ns && name ? store_get(store, api_kind_index(k), ns, name) : NULL;
-	return o ? object_load(o->value->data, o->value->len) : NULL;
 }
 
 static const char *rule_find(const void *store, const struct api_kind *k,

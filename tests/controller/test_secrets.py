@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Secrets the agents of hosts may read, on nacre-apiserver and on a real kube-apiserver; and the DNS that
+instances are told."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from conftest import BIN, GROUP, ApiError, eventually
+from harness import MORTAL, patient
+from test_quota_kubernetes import inventory, kube, thing  # noqa: F401 (kube: a fixture)
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+MERGE = "application/merge-patch+json"
+LABEL = {"nacre.dev/grant": "host-secrets"}
+
+
+class Api:
+    """The same questions to either server. ASK(method, path, body, content type) returns the object; it fails if the
+    server refuses."""
+
+    def __init__(self, ask):
+        self.ask = ask
+        for ns in ("default", "other"):
+            if ns == "other":
+                ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns}})
+            for name in ("keys", "data", "more"):
+                ask("POST", f"/api/v1/namespaces/{ns}/secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
+
+    def may(self, host, ns, name, verb="get"):
+        user = {"user": f"system:nacre:host:{host}", "groups": ["system:nacre:hosts", "system:authenticated"]}
+        what = {"verb": verb, "version": "v1", "resource": "secrets", "namespace": ns, "name": name}
+        return self.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {**user, "resourceAttributes": what}})["status"]["allowed"]
+
+    def readable(self, host="h1"):
+        return {f"{ns}/{name}" for ns in ("default", "other") for name in ("keys", "data", "more") if self.may(host, ns, name)}
+
+    def wait(self, *names, host="h1"):
+        eventually(f"{host} may read {names}, not {self.readable(host)}", 20, lambda: self.readable(host) == set(names))
+
+    def grants(self):
+        return {(kind, o["metadata"]["namespace"], o["metadata"]["name"]) for kind in ("roles", "rolebindings")
+                for o in self.ask("GET", f"{RBAC}/{kind}")["items"] if o["metadata"]["name"].startswith("nacre-host-")}
+
+    def create(self, name, ns="default", **spec):
+        self.ask("POST", f"{GROUP}/namespaces/{ns}/instances", thing("Instance", name, {
+            "type": "small", "image": "i", "ipv4": "none", **spec}, namespace=ns))
+        eventually(f"{name} is placed", 20, lambda: self.instance(name, ns).get("status", {}).get("host"))
+
+    def instance(self, name, ns="default"):
+        return self.ask("GET", f"{GROUP}/namespaces/{ns}/instances/{name}")
+
+    def patch(self, path, body):
+        return self.ask("PATCH", path, body, MERGE)
+
+    def delete(self, name, ns="default"):
+        self.ask("DELETE", f"{GROUP}/namespaces/{ns}/instances/{name}")
+
+
+def keys_from(secret):
+    return {"sshKeysFrom": {"secret": secret}}
+
+
+def data_from(secret):
+    return {"userDataFrom": {"secret": secret}}
+
+
+def on_nacre(cloud, method, path, body=None, ctype="application/json"):
+    return cloud.request(method, path, body, ctype)
+
+
+def on_kubernetes(conn, method, path, body=None, ctype="application/json"):
+    conn.request(method, path, json.dumps(body) if body else None, {"Content-Type": ctype})
+    r = conn.getresponse()
+    text = r.read().decode()
+    if r.status >= 300:
+        raise ApiError(r.status, text)
+    return json.loads(text)
+
+
+@pytest.fixture
+def nacre(cloud):
+    cloud.pools()
+    cloud.host("h1", vcpus=100, memory=100000, duration=600)
+    return Api(lambda *args: on_nacre(cloud, *args))
+
+
+@pytest.fixture
+def kubernetes(kube, tmp_path):  # noqa: F811
+    conn = kube.connect()
+    inventory(conn, 1000)
+    with open(tmp_path / "controller.log", "w") as log:
+        controller = subprocess.Popen([*MORTAL, os.path.join(BIN, "nacre-controller"), "--kubeconfig",
+                                       kube.kubeconfig("system:nacre:controller", ()), "--identity", "c"], stderr=log)
+    try:
+        yield Api(lambda *args: on_kubernetes(conn, *args))
+    finally:
+        controller.terminate()
+        controller.wait(patient(15))
+        print((tmp_path / "controller.log").read_text()[-3000:])
+
+
+@pytest.fixture(params=["nacre", "kubernetes"])
+def api(request):
+    return request.getfixturevalue(request.param)
+
+
+def role(ns="default", kind="roles"):
+    return f"{RBAC}/namespaces/{ns}/{kind}/nacre-host-h1"
+
+
+def test_agents_may_get_what_instances_of_their_host_name(api):
+    api.create("a")
+    api.create("b", **keys_from("keys"))
+    api.wait("default/keys")
+    assert not any(api.may("h1", "default", "keys", verb) for verb in ("list", "watch", "update", "patch", "delete"))
+    assert not api.readable("h2") and not api.may("h1", "default", "none")
+    # The Secrets of all instances add up, each once; a namespace says nothing about another.
+    api.create("c", **keys_from("keys"), **data_from("data"))
+    api.wait("default/keys", "default/data")
+    assert api.ask("GET", role())["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["data", "keys"], "verbs": ["get"]}]
+    api.create("o", "other", **data_from("more"))
+    api.wait("default/keys", "default/data", "other/more")
+    # An instance names another Secret, is deleted, is the last one.
+    api.patch(f"{GROUP}/namespaces/default/instances/c", {"spec": data_from("more")})
+    api.wait("default/keys", "default/more", "other/more")
+    api.delete("c")
+    api.wait("default/keys", "other/more")
+    api.patch(f"{GROUP}/namespaces/default/instances/b", {"spec": {"sshKeysFrom": None}})
+    api.delete("o", "other")
+    api.wait()
+    eventually("nothing is left", 20, lambda: not api.grants())
+
+
+def test_an_instance_on_another_host(api):
+    api.create("a", **keys_from("keys"))
+    api.wait("default/keys")
+    api.patch(f"{GROUP}/namespaces/default/instances/a/status", {"status": {"host": "h2"}})
+    api.wait("default/keys", host="h2")
+    api.wait()
+    assert api.grants() == {(kind, "default", "nacre-host-h2") for kind in ("roles", "rolebindings")}
+
+
+def test_what_somebody_changes_is_put_back(api):
+    api.create("a", **keys_from("keys"))
+    api.wait("default/keys")
+    wanted = {kind: {k: v for k, v in api.ask("GET", role(kind=kind)).items() if k not in ("metadata", "apiVersion", "kind")}
+              for kind in ("roles", "rolebindings")}
+
+    def mended():
+        try:
+            return all(all(o.get(k) == v for k, v in wanted[kind].items()) and o["metadata"].get("labels") == LABEL
+                       for kind in wanted for o in (api.ask("GET", role(kind=kind)),))
+        except ApiError as e:
+            assert e.code == 404
+            return False
+    for path, change in ((role(), {"rules": None}), (role(), {"rules": [{**wanted["roles"]["rules"][0], "resourceNames": ["more"]}]}),
+                         (role(), {"rules": [{**wanted["roles"]["rules"][0], "resourceNames": None}]}),
+                         (role(), {"metadata": {"labels": None}}), (role(kind="rolebindings"), {"metadata": {"labels": None}}),
+                         (role(kind="rolebindings"), {"subjects": None}),
+                         (role(kind="rolebindings"), {"subjects": [{"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"}]})):
+        before = api.ask("GET", path)["metadata"]["resourceVersion"]
+        api.patch(path, change)
+        eventually(f"{path} {change} is put back", 20, lambda p=path, b=before: mended() and api.ask("GET", p)["metadata"]["resourceVersion"] != b)
+    for kind in ("roles", "rolebindings"):
+        api.ask("DELETE", role(kind=kind))
+        eventually(f"{kind} is there again", 20, mended)
+    # A roleRef can't be changed, so somebody makes the binding anew.
+    api.ask("DELETE", role(kind="rolebindings"))
+    eventually("it is there again", 20, mended)
+    api.wait("default/keys")
+
+
+def test_a_role_of_a_tenant_with_such_a_name(api):
+    """It is left alone until its name is needed."""
+    for kind, name in (("Role", "nacre-host-h1"), ("Role", "nacre-host-h9")):
+        api.ask("POST", f"{RBAC}/namespaces/default/roles", {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "labels": {"mine": "yes"}},
+            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]})
+    api.ask("POST", f"{RBAC}/namespaces/default/rolebindings", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "nacre-host-h1"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "nacre-host-h9"}, "subjects": []})
+    api.create("a", **keys_from("keys"))
+    api.wait("default/keys")
+    assert api.ask("GET", role(kind="rolebindings"))["roleRef"]["name"] == "nacre-host-h1"
+    api.delete("a")
+    api.wait()
+    eventually("only the other is left", 20, lambda: api.grants() == {("roles", "default", "nacre-host-h9")})
+
+
+def test_after_the_controller_was_away(cloud, nacre):
+    """What changed meanwhile is found: grants that are missing, changed, and needed no more."""
+    nacre.create("a", **keys_from("keys"))
+    nacre.create("o", "other", **keys_from("keys"))
+    nacre.wait("default/keys", "other/keys")
+    cloud.stop("controller")
+    nacre.ask("DELETE", role(kind="rolebindings"))
+    nacre.ask("DELETE", role())
+    nacre.patch(f"{GROUP}/namespaces/other/instances/o", {"spec": {"sshKeysFrom": None}})
+    cloud.start_controller()
+    nacre.wait("default/keys")
+    eventually("nothing else is left", 10, lambda: {g[1] for g in nacre.grants()} == {"default"})
+
+
+def test_more_secrets_than_a_rule_holds(cloud, nacre):
+    for n in range(150):
+        nacre.ask("POST", f"{GROUP}/namespaces/default/instances", thing("Instance", f"i{n}", {
+            "type": "small", "image": "i", "ipv4": "none", **keys_from(f"k{n}"), **data_from(f"d{n}")}))
+        if n == 99:  # the host has room for 100
+            cloud.host("h2", vcpus=100, memory=100000, duration=600)
+    names = {f"{k}{n}" for k in "kd" for n in range(150)}
+
+    def granted():
+        rules = [r for o in nacre.ask("GET", f"{RBAC}/namespaces/default/roles")["items"] for r in o["rules"]]
+        assert all(len(r["resourceNames"]) <= 256 for r in rules)
+        return {n for r in rules for n in r["resourceNames"]} == names
+    eventually("all are granted", 60, granted)
+
+
+KEY, OTHER = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{c * 43}" for c in "AB")
+
+
+BAD = {"-----BEGIN OPENSSH PRIVATE KEY-----\nswordfish": "is a private key, which must stay where it was made",
+       "-----BEGIN RSA PRIVATE KEY----- swordfish": "is a private key, which must stay where it was made",
+       "no-pty ssh-ed25519 AAAA": "must be a public key of OpenSSH", "ssh-ed25519 AAAA x\ny": "must be a public key of OpenSSH",
+       "ssh-ed25519 AAAA\tx": "must be a public key of OpenSSH", "ssh-ed25519 AAAAA": "must be a public key of OpenSSH"}
+
+
+def test_what_is_no_public_key_is_refused(api):
+    """By either server, in Instances and Clusters, with the same words, which don't show it."""
+    def refused(spec, text):
+        for kind, whole in (("Instance", spec), ("Cluster", {"template": spec})):
+            with pytest.raises(ApiError) as e:
+                api.ask("POST", f"{GROUP}/namespaces/default/{kind.lower()}s", thing(kind, "a", whole))
+            assert text in str(e.value) and "swordfish" not in str(e.value)
+    for key, text in BAD.items():
+        refused({"type": "t", "image": "i", "sshKeys": [KEY, key]}, text)
+    refused({"type": "t", "image": "i", "userData": "x", "userDataFrom": {"secret": "s"}}, "only one of userData and userDataFrom may be set")
+    api.ask("POST", f"{GROUP}/namespaces/default/instances", thing("Instance", "a", {
+        "type": "t", "image": "i", "sshKeys": [f"{KEY} Jürgen (work) <a@b>", "sk-ssh-ed25519@openssh.com AAAA"], "userData": "#cloud-config\n"}))
+
+
+def dns(cloud, name):
+    status = cloud.get("instances", name, "default")["status"]
+    return status.get("dnsServers"), status.get("dnsSearch")
+
+
+def test_dns_of_the_pool(cloud):
+    cloud.pools()
+    cloud.host("h1", vcpus=100, memory=100000, duration=600)
+    cloud.patch("addresspools", "inst", {"spec": {"dnsServers": ["192.0.2.53", "2001:db8::53"], "dnsSearch": ["a.example", "b.example"]}})
+    for name in "ab":
+        cloud.instance(name)
+        eventually(f"{name} is placed", 20, lambda n=name: "host" in cloud.get("instances", n, "default").get("status", {}))
+        assert dns(cloud, name) == (["192.0.2.53", "2001:db8::53"], ["a.example", "b.example"])
+    cloud.patch("addresspools", "inst", {"spec": {"dnsServers": ["2001:db8::54"], "dnsSearch": None}})
+    eventually("both are told", 20, lambda: dns(cloud, "a") == dns(cloud, "b") == (["2001:db8::54"], None))
+    # No other change of the pool costs a look at its instances.
+    before = cloud.metric("nacre_controller_reconciles_total")
+    for n in range(5):
+        cloud.patch("addresspools", "inst", {"spec": {"quarantineSeconds": n}})
+    cloud.patch("addresspools", "inst", {"spec": {"dnsServers": None}})
+    eventually("both are told", 20, lambda: dns(cloud, "a") == dns(cloud, "b") == (None, None))
+    assert json.dumps(cloud.list("instances", "default")).count("2001:db8::54") == 0
+    assert cloud.metric("nacre_controller_reconciles_total") - before < 60
