@@ -448,6 +448,31 @@ static bool carry_list(struct buf *b, const char *name, size_t n) {
 	return n;
 }
 
+/* Writes VALUE, which has type D, or null in its place. */
+static void carry_value(struct buf *b, const char *name, const struct api_desc *d, const void *value) {
+	jw_key(b, name);
+	if (value)
+		api_print_value(d, value, b);
+	else
+		jw_null(b);
+}
+
+/* SSH keys and user data. */
+static void carry_guest_data(struct buf *b, const struct instance_spec *t) {
+	if (carry_list(b, "sshKeys", t->ssh_keys.n)) {
+		for (size_t k = 0; k < t->ssh_keys.n; k++)
+			jw_string(b, t->ssh_keys.v[k]);
+		jw_end(b, ']');
+	}
+	carry_value(b, "sshKeysFrom", &api_desc_instance_keys_from, t->ssh_keys_from);
+	carry_value(b, "userDataFrom", &api_desc_instance_data_from, t->user_data_from);
+	jw_key(b, "userData");
+	if (t->user_data)
+		jw_string(b, t->user_data);
+	else
+		jw_null(b);
+}
+
 /* Patches the fields of the template that an Instance lets change. */
 static void member_carry_over(struct look *l, const struct instance *i) {
 	const struct instance_spec *t = l->cl->spec->template;
@@ -471,17 +496,25 @@ static void member_carry_over(struct look *l, const struct instance *i) {
 			api_print_value(&api_desc_instance_forward, &t->forwards.v[k], &b);
 		jw_end(&b, ']');
 	}
+	carry_guest_data(&b, t);
 	jw_end(&b, '}');
 	jw_end(&b, '}');
 	work_patch(l->w, &api_kind_instance, &i->meta, &b);
 }
 
-/* True if I has the fields of the template that an Instance lets change. */
+/* The fields of S that an Instance lets change; borrowed. */
+static struct instance_spec changeable(const struct instance_spec *s) {
+	return (struct instance_spec){.running = s->running,
+	                              .ingress = s->ingress,
+	                              .forwards = s->forwards,
+	                              .ssh_keys = s->ssh_keys,
+	                              .ssh_keys_from = s->ssh_keys_from,
+	                              .user_data = s->user_data,
+	                              .user_data_from = s->user_data_from};
+}
+
 static bool member_is_alike(const struct look *l, const struct instance *i) {
-	const struct instance_spec *t = l->cl->spec->template;
-	const struct instance_spec want = {.running = t->running, .ingress = t->ingress, .forwards = t->forwards};
-	const struct instance_spec is = {
-		.running = i->spec->running, .ingress = i->spec->ingress, .forwards = i->spec->forwards};
+	const struct instance_spec want = changeable(l->cl->spec->template), is = changeable(i->spec);
 	return api_equal(&api_desc_instance_spec, &want, &is);
 }
 

@@ -224,6 +224,23 @@ def test_more_secrets_than_a_rule_holds(cloud, nacre):
 KEY, OTHER = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{c * 43}" for c in "AB")
 
 
+def test_a_cluster_gives_its_members_what_the_template_says(cloud, nacre):
+    def are(**want):
+        fields = ("sshKeys", "sshKeysFrom", "userData", "userDataFrom")
+        specs = [{k: v for k, v in i["spec"].items() if k in fields} for i in cloud.list("instances", "default")]
+        return specs == [want] * 3
+    cloud.create("Cluster", "c", {"replicas": 3, "template": {"type": "small", "image": "i", "sshKeys": [KEY], "userDataFrom": {"secret": "data"}}}, "default")
+    eventually("all have it", 20, lambda: are(sshKeys=[KEY], userDataFrom={"secret": "data", "key": "user-data"}))
+    nacre.wait("default/data")
+    for change, want in (({"userDataFrom": None, "userData": "x", "sshKeys": [KEY, OTHER], "sshKeysFrom": {"secret": "keys", "key": "k"}},
+                          {"userData": "x", "sshKeys": [KEY, OTHER], "sshKeysFrom": {"secret": "keys", "key": "k"}}),
+                         ({"userData": None, "sshKeys": None, "sshKeysFrom": None}, {})):
+        cloud.patch("clusters", "c", {"spec": {"template": change}}, "default")
+        eventually(f"all have {want}", 20, lambda w=want: are(**w))
+    cloud.patch("instances", "c-1", {"spec": {"userData": "mine"}}, "default")
+    eventually("it is undone", 20, lambda: are())
+
+
 BAD = {"-----BEGIN OPENSSH PRIVATE KEY-----\nswordfish": "is a private key, which must stay where it was made",
        "-----BEGIN RSA PRIVATE KEY----- swordfish": "is a private key, which must stay where it was made",
        "no-pty ssh-ed25519 AAAA": "must be a public key of OpenSSH", "ssh-ed25519 AAAA x\ny": "must be a public key of OpenSSH",
