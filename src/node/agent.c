@@ -56,6 +56,8 @@ struct agent {
 	size_t n_readings;
 	struct kube_workqueue *queue;
 	struct kube_recorder *recorder;
+	struct secrets *secrets;
+	struct seeds *seeds;
 	struct records records;
 	TAILQ_HEAD(, work) work;
 };
@@ -255,6 +257,7 @@ static bool is_gone(struct agent *a, const char *key, const char *id, bool asked
 	char name[DESIRED_NAME_MAX];
 
 	/* The Endpoint is deleted before the guest, so that no packets are sent to a guest that is gone. */
+	seeds_drop(a->seeds, id);
 	*request = delete_endpoint(a, key, id);
 	if (*request || endpoint_meta(a, desired_endpoint_name(id, name)))
 		return false;
@@ -301,8 +304,14 @@ static const void *get_read(const struct part_source *s, const struct api_kind *
 }
 
 static bool reconcile_live(struct agent *a, const char *key, const struct instance *inst) {
-	const struct part_source source = {.inst = inst, .image_dir = a->c.image_dir, .get = get_read, .userdata = a};
-	const struct guest_state *s;
+	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
+	const struct part_source source = {.inst = inst,
+	                                   .image_dir = a->c.image_dir,
+	                                   .get = get_read,
+	                                   .userdata = a,
+	                                   .known = s != NULL,
+	                                   .secrets = a->secrets,
+	                                   .seeds = a->seeds};
 	const char *reason = NULL;
 	struct guest_spec spec;
 	struct error err = {0};
@@ -440,6 +449,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		check_synced(a);
 		return;
 	}
+	secrets_follow(a->secrets, ch->type == KUBE_DELETED ? inst : ch->old, ch->type == KUBE_DELETED ? NULL : inst);
 	kube_key(ch->ns, ch->name, key);
 	if (ch->type == KUBE_MODIFIED && !streq(instance_id(ch->old), instance_id(inst)))
 		add_id(a, instance_id(ch->old));
@@ -456,6 +466,34 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		add_id(a, instance_id(inst));
 	else
 		kube_workqueue_add(a->queue, key);
+}
+
+/* Tells the users of a running guest that a Secret can't be read any more. */
+static void tell_secret_problem(struct agent *a, const struct instance *inst, const struct instance_secret *what) {
+	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
+	const char *value, *reason;
+	struct error err;
+	size_t len;
+	int r = secrets_get(a->secrets, inst->meta.ns, what, &value, &len, &reason, &err);
+
+	if (r < 0 && r != -EAGAIN && s && s->phase == GUEST_RUNNING)
+		kube_event(a->recorder, &api_kind_instance, inst, KUBE_EVENT_WARNING, reason,
+		           "%s; the instance goes on with what it has", err.msg);
+}
+
+static void on_secret_changed(void *userdata, const char *ns, const char *secret) {
+	struct agent *a = userdata;
+	struct instance_secret what;
+	const struct instance *inst;
+	char key[KUBE_KEY_MAX];
+
+	for (inst = kube_cache_first_in(a->instances, ns); inst && streq(inst->meta.ns, ns);
+	     inst = kube_cache_next(a->instances, inst))
+		for (unsigned k = 0; k < N_INSTANCE_SECRETS; k++)
+			if (instance_secret(inst->spec, k, &what) && streq(what.secret, secret)) {
+				kube_workqueue_add(a->queue, kube_key(ns, inst->meta.name, key));
+				tell_secret_problem(a, inst, &what);
+			}
 }
 
 static bool reads_object(const struct instance *inst, const struct api_kind *k, const char *ns, const char *name) {
@@ -617,7 +655,12 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	                                .settled = on_hypervisor_settled,
 	                                .failed = on_hypervisor_failed};
 	h.userdata = a;
-	int r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
+	int r = seeds_new(&a->seeds, err);
+	h.seeds = a->seeds;
+	if (r >= 0)
+		r = secrets_new(&a->secrets, c->client, on_secret_changed, a, err);
+	if (r >= 0)
+		r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
 	if (r >= 0)
 		r = kube_recorder_new(&a->recorder, c->client, "nacre-node", c->host, err);
 	if (r >= 0)
@@ -640,7 +683,9 @@ struct agent *agent_free(struct agent *a) {
 	kube_cache_free(a->endpoints);
 	for (size_t i = 0; i < a->n_readings; i++)
 		kube_cache_free(a->readings[i].cache);
+	secrets_free(a->secrets);
 	hypervisor_free(a->hypervisor);
+	seeds_free(a->seeds);
 	TAILQ_FOREACH_SAFE (w, &a->work, entry, next)
 		work_free(w);
 	kube_recorder_free(a->recorder);

@@ -26,7 +26,12 @@
 	/* Where the Image is on this host. */ \
 	F(T, text, kernel, "kernel", VM_PATH_MAX) /* VM_BOOT_KERNEL */ \
 	F(T, text, initrd, "initrd", VM_PATH_MAX) /* "" = none */ \
-	F(T, text, disk, "disk", VM_PATH_MAX)     /* with any other boot */
+	F(T, text, disk, "disk", VM_PATH_MAX)     /* with any other boot */ \
+	/* What it is told about users and setup: the number of the content (node/seeds.h), and why a part of it is not \
+	 * known, which keeps it from its first start; "": all is known. */ \
+	F(T, i64, seed, "seed", 0, INT64_MAX, 0) \
+	F(T, text, seed_reason, "seedReason", 31) \
+	F(T, text, seed_problem, "seedProblem", 300)
 /* clang-format on */
 extern const struct jt_table jt_resources;
 JT_DECLARE(guest_spec, GUEST_SPEC_FIELDS)

@@ -284,7 +284,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	                             .public_fd = config->public_fd,
 	                             .disk_overcommit = config->disk_overcommit,
 	                             .cgroups = h->cgroups,
-	                             .removed = h->removed};
+	                             .removed = h->removed,
+	                             .seeds = config->seeds};
 	r = choose_accel(h, err);
 	if (r >= 0)
 		r = host_events_start(h, err);

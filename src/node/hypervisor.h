@@ -18,6 +18,7 @@
 
 #include "base/loop.h"
 #include "node/guest.h"
+#include "node/seeds.h"
 
 enum guest_phase {
 	GUEST_PENDING, /* it was not looked at yet, so there is nothing to report */
@@ -80,7 +81,8 @@ struct hypervisor_config {
 	bool require_cgroups;
 	uid_t uid_base; /* QEMU of slot N runs as uid_base + N, below CONTAINER_USERS (node/container.h) */
 	enum hypervisor_accel accel;
-	int public_fd; /* namespace `public`; borrowed */
+	int public_fd;             /* namespace `public`; borrowed */
+	const struct seeds *seeds; /* what guests are told; borrowed; NULL: nothing */
 	struct hypervisor_ops ops;
 	void *userdata;
 };

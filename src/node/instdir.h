@@ -6,7 +6,7 @@
  *
  * RUN_DIR/instances/UID, the agent's own, gone when the host boots:
  *   config.json   for nacre-vm; also tells a restarted agent the uid of QEMU
- *   seed          user data and SSH keys, for nacre-vm (vm/seed.h)
+ *   seed/user-data, seed/ssh-keys (node/part_seed.c)   absent: there is none; for nacre-vm (vm/seed.h), not QEMU
  *   pid, log, root (node/container.h)
  *   control.sock, console.sock, exit.json (vm/fds.h)
  * STATE_DIR/instances/UID, which survives a boot; its files are QEMU's, except for the last one:
@@ -18,6 +18,8 @@
 #include <sys/types.h>
 
 #include "vm/status.h"
+
+#define INSTDIR_SEED "seed"
 
 /* The uid of QEMU at the last start; -ENOENT if there was none. */
 int instdir_uid(const char *dir, uid_t *ret) _must_use_;

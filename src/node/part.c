@@ -19,7 +19,7 @@ int parts_desire(const struct part_source *s, struct guest_spec *ret, const char
 			r = parts[i]->desire(s, ret, err);
 			*ret_reason = r == -ENOENT ? parts[i]->missing : "Invalid";
 		}
-	return MIN(r, 0);
+	return r == -EAGAIN ? 1 : MIN(r, 0);
 }
 
 /* The reason for a failure of the steps that follow. */

@@ -13,7 +13,10 @@
 #include "api/instance.h"
 #include "node/container.h"
 #include "node/guest.h"
+#include "node/instdir.h"
 #include "node/removed.h"
+#include "node/secrets.h"
+#include "node/seeds.h"
 
 /* In the order in which they are made. */
 #define PARTS(F)   \
@@ -22,6 +25,7 @@
 	F(disk)    \
 	F(group)   \
 	F(network) \
+	F(seed)    \
 	F(machine)
 
 /* An Instance of this host, and what its parts look up about it. */
@@ -35,6 +39,9 @@ struct part_source {
 	const void *(*get)(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name,
 	                   struct error *err);
 	void *userdata; /* of `get` */
+	bool known;     /* something of the instance is on the host */
+	struct secrets *secrets;
+	struct seeds *seeds; /* NULL: what the guest is told is not looked after */
 };
 
 /* What all guests of the host share. */
@@ -46,6 +53,7 @@ struct part_host {
 	bool kvm;
 	const struct cgroups *cgroups;
 	const struct removed *removed; /* NULL: removed disks are not given back */
+	const struct seeds *seeds;     /* what guests are told; NULL: nothing */
 };
 
 /* What a look found and did; also filled in when the look fails. */
@@ -95,7 +103,10 @@ struct part {
 	const struct api_kind *reads;
 	/* True if INST names that object of this kind. Then INST is reconciled when the object changes. */
 	bool (*names)(const struct instance *inst, const char *ns, const char *name);
-	/* Fills in this part's share of SPEC from the API. The message of an error names object and field. */
+	/*
+	 * Fills in this part's share of SPEC from the API. The message of an error names object and field. -EAGAIN: not
+	 * everything is known yet, and the Instance will be reconciled when it is.
+	 */
 	int (*desire)(const struct part_source *s, struct guest_spec *spec, struct error *err);
 	/*
 	 * Finds what an earlier agent left running. Called before all other functions if no process of the guest is
@@ -125,8 +136,8 @@ enum { N_PARTS = 0 PARTS(PART_COUNT) };
 extern const struct part *const parts[N_PARTS];
 
 /*
- * Fills in what the guest of S->inst must be. 1: the controller has not yet given it everything that it needs. On an
- * error *RET_REASON is one word for a condition.
+ * Fills in what the guest of S->inst must be. 1: not everything that it needs is known yet. On an error *RET_REASON is
+ * one word for a condition.
  */
 int parts_desire(const struct part_source *s, struct guest_spec *ret, const char **ret_reason,
                  struct error *err) _must_use_;

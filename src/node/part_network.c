@@ -50,6 +50,19 @@ static int network_read_ipv4(const struct instance *inst, struct instnet_spec *n
 	return r;
 }
 
+/* What the guest is told about the DNS when it starts. The domain of its own name is the first one to search. */
+static int network_read_dns(const struct instance_status *st, struct vm_config *vm, struct error *err) {
+	int r = 0;
+
+	for (size_t i = 0; i < st->dns_servers.n && i < VM_DNS_MAX && r >= 0; i++)
+		r = addr_parse(st->dns_servers.v[i], &vm->dns[vm->n_dns++].address, err);
+	for (size_t i = 0; i < st->dns_search.n && i < VM_SEARCH_MAX; i++)
+		snprintf(vm->search[vm->n_search++].domain, sizeof(vm->search[0].domain), "%s", st->dns_search.v[i]);
+	if (vm->n_search)
+		snprintf(vm->domain, sizeof(vm->domain), "%s", vm->search[0].domain);
+	return r;
+}
+
 static int network_desire(const struct part_source *s, struct guest_spec *spec, struct error *err) {
 	const struct instance_status *st = s->inst->status;
 	const struct instance_spec *is = s->inst->spec;
@@ -64,7 +77,9 @@ static int network_desire(const struct part_source *s, struct guest_spec *spec, 
 		r = prefix_parse(st->delegated_prefix, &net->delegated, err);
 	for (size_t i = 0; i < is->ingress.n && i < INSTNET_INGRESS_MAX && r >= 0; i++)
 		r = network_read_ingress(&is->ingress.v[i], &net->ingress[net->n_ingress++], err);
-	return r < 0 ? r : network_read_ipv4(s->inst, net, err);
+	if (r >= 0)
+		r = network_read_ipv4(s->inst, net, err);
+	return r < 0 ? r : network_read_dns(st, &spec->vm, err);
 }
 
 static int network_ensure(struct guest_look *l, struct error *err) {

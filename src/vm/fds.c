@@ -12,7 +12,7 @@
 #include "vm/responders.h"
 
 static const char *const names[VM_FDS] = {"control", "console", "end",       "tap",      "ra",
-                                         "dhcp4",   "dhcp6",   "metadata4", "metadata6"};
+                                          "dhcp4",   "dhcp6",   "metadata4", "metadata6"};
 _Static_assert(VM_FDS_FIRST == SD_LISTEN_FDS_START, "the same first descriptor as in sd_listen_fds(3)");
 
 void vm_fds_close(struct vm_fds *fds) {
