@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/instance.h"
 #include "api/tenantquota.h"
@@ -54,6 +55,17 @@ static const struct seed seeds[] = {
 static const struct seed shared_pool = {
 	GROUP "addresspools", "{" GROUP_VERSION "\"kind\":\"AddressPool\",\"metadata\":{\"name\":\"shared4\"},"
 			      "\"spec\":{\"use\":\"shared\",\"prefix\":\"198.51.100.0/24\",\"quarantineSeconds\":0}}"};
+
+/* Only if the lab's directory of images has the disk, which ./dev image debian makes. Debian doesn't fit into the
+ * memory of `small`. */
+#define DEBIAN_DISK "debian-12.qcow2"
+static const struct seed debian_seeds[] = {
+	{GROUP "instancetypes", "{" GROUP_VERSION "\"kind\":\"InstanceType\",\"metadata\":{\"name\":\"medium\"},"
+                                "\"spec\":{\"vcpus\":1,\"memoryMiB\":1024}}"},
+	{GROUP "images",
+         "{" GROUP_VERSION "\"kind\":\"Image\",\"metadata\":{\"name\":\"debian-12\"},\"spec\":{\"disk\":"
+         "{\"file\":\"" DEBIAN_DISK "\",\"format\":\"qcow2\",\"firmware\":\"uefi\"}}}"},
+};
 
 /* The first instance, without and with shared IPv4 addresses. */
 #define FIRST_INSTANCE(more)                                                                                        \
@@ -121,6 +133,17 @@ static int post_tenant(struct lab_api *a, const struct lab *lab, const char *ten
 	return r;
 }
 
+static int post_debian(struct lab_api *a, const struct lab *lab, struct error *err) {
+	char disk[sizeof(lab->images) + sizeof("/" DEBIAN_DISK)];
+	int r = 0;
+	snprintf(disk, sizeof(disk), "%s/" DEBIAN_DISK, lab->images);
+	if (access(disk, R_OK) < 0)
+		return 0;
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(debian_seeds); i++)
+		r = post(a, debian_seeds[i].path, debian_seeds[i].json, err);
+	return r;
+}
+
 int lab_seed(const struct lab *lab, struct error *err) {
 	_lab_api_ struct lab_api a = {0};
 	int r = lab_api_open(lab, &a, err);
@@ -130,6 +153,8 @@ int lab_seed(const struct lab *lab, struct error *err) {
 		r = post(&a, shared_pool.path, shared_pool.json, err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(seeds); i++)
 		r = post(&a, seeds[i].path, seeds[i].json, err);
+	if (r >= 0)
+		r = post_debian(&a, lab, err);
 	if (r >= 0)
 		r = post(&a, instances[lab->balancers > 0].path, instances[lab->balancers > 0].json, err);
 	if (r >= 0)

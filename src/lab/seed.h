@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The first objects of a lab: pools, BGP sessions of the edges, an InstanceType, an image, tenants and the first
+/* The first objects of a lab: pools, BGP sessions of the edges, InstanceTypes, images, tenants and the first
  * instance. */
 
 #include "lab/lab.h"

@@ -164,6 +164,18 @@ def test_interrupted_up_cleans_up(lab):
                 shutil.rmtree(line.split()[-1].rstrip("."))
 
 
+def test_offers_debian(lab, tmp_path):
+    """The directory of images has what ./dev image debian makes."""
+    for name in ("vmlinuz", "initrd"):
+        os.symlink(f"{IMAGES}/{name}", tmp_path / name)
+    with another(lab, "g") as other:
+        (tmp_path / "debian-12.qcow2").touch()
+        other.up("--no-instance", "--images", str(tmp_path))
+        (image,) = [i for i in other.items("images") if i["metadata"]["name"] == "debian-12"]
+        assert image["spec"]["disk"]["file"] == "debian-12.qcow2"
+        assert "medium" in [t["metadata"]["name"] for t in other.items("instancetypes")]
+
+
 def test_down_from_a_wreck(lab):
     """All daemons are killed and the lab's files deleted: `down` finds the rest by name."""
     with another(lab, "f") as other:
