@@ -66,14 +66,20 @@ RULES = f"""table inet nacre {{
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_packet(netns, device):
-    """A packet socket. It stays in the namespace in which it was made."""
-    with open("/proc/self/ns/net") as home, open(f"/run/netns/{netns}") as away:
+@contextlib.contextmanager
+def enter_netns(netns):
+    """The thread is in the namespace. A socket stays in the namespace in which it was made."""
+    with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{netns}") as away:
         assert libc.setns(away.fileno(), 0x40000000) == 0
         try:
-            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+            yield
         finally:
             assert libc.setns(home.fileno(), 0x40000000) == 0
+
+
+def open_packet(netns, device):
+    with enter_netns(netns):
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     s.bind((device, 0))
     s.setblocking(False)
     return s
