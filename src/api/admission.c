@@ -11,10 +11,9 @@
 #define WIDTH 120
 
 static const char agents_begin[] =
-	"# Made by `nacre admission` for a kube-apiserver: limits agents to their own host, where RBAC can't, and "
-	"keeps "
+	"# Made by `nacre admission` for a kube-apiserver: limits agents to their own host, where RBAC can't, keeps "
 	"Nacre's\n"
-	"# finalizers on its objects:\n"
+	"# finalizers on its objects, and checks the prefixes of Firewalls:\n"
 	"#   kubectl apply --server-side -f deploy/crds.yaml -f deploy/rbac.yaml -f deploy/admission.yaml\n"
 	"# nacre-apiserver has these rules built in and needs none of this.\n"
 	"---\n"
@@ -69,6 +68,41 @@ static const char finalizers[] =
 	"change (user \" +\n"
 	"      request.userInfo.username + \" may not update \" + request.resource.resource + \"/finalizers)\"\n"
 	"    reason: Forbidden\n";
+
+/*
+ * The cost of these expressions grows with the prefixes that a Firewall has. In a CRD it would be estimated from the
+ * bounds of its lists, and be too high.
+ */
+static const char firewalls[] =
+	"---\n"
+	"# What the schema of Firewall can't say about the prefixes of its rules.\n"
+	"apiVersion: admissionregistration.k8s.io/v1\n"
+	"kind: ValidatingAdmissionPolicy\n"
+	"metadata:\n"
+	"  name: firewalls.nacre.dev\n"
+	"spec:\n"
+	"  failurePolicy: Fail\n"
+	"  matchConstraints:\n"
+	"    resourceRules:\n"
+	"    - apiGroups: [nacre.dev]\n"
+	"      apiVersions: [\"*\"]\n"
+	"      operations: [CREATE, UPDATE]\n"
+	"      resources: [firewalls]\n"
+	"  variables:\n"
+	"  - name: rules\n"
+	"    expression: >-\n"
+	"      ((has(object.spec.ingress) ? object.spec.ingress : []) + (has(object.spec.egress) ? object.spec.egress "
+	": "
+	"[]))\n"
+	"      .filter(r, has(r.prefixes))\n"
+	"  validations:\n"
+	"  - expression: >-\n"
+	"      variables.rules.all(r, r.prefixes.all(p, isCIDR(p) && string(cidr(p).masked()) == p))\n"
+	"    message: spec.ingress and spec.egress must have prefixes in canonical form, with host bits 0\n"
+	"  - expression: >-\n"
+	"      variables.rules.all(r, !has(r.protocol) || !(r.protocol in ['icmp', 'icmpv6']) ||\n"
+	"      r.prefixes.all(p, p.contains(':') == (r.protocol == 'icmpv6')))\n"
+	"    message: rules for protocol icmp must have IPv4 prefixes, and those for icmpv6 IPv6 prefixes\n";
 
 static void binding(struct buf *out, const char *policy) {
 	buf_printf(out,
@@ -392,5 +426,7 @@ int admission_yaml(struct buf *out, struct error *err) {
 	binding(out, "agents.nacre.dev");
 	buf_puts(out, finalizers);
 	binding(out, "finalizers.nacre.dev");
+	buf_puts(out, firewalls);
+	binding(out, "firewalls.nacre.dev");
 	return buf_error(out, "the admission policies", err);
 }

@@ -12,8 +12,16 @@
 #include "base/inet.h"
 #include "base/util.h"
 
+static int check_group_id(const char *s, struct error *err) {
+	if (strlen(s) == ENDPOINT_GROUP_LENGTH && strspn(s, "0123456789abcdef") == ENDPOINT_GROUP_LENGTH)
+		return 0;
+	return error_set(err, EINVAL, "`%.80s` must be %d hexadecimal digits", s, ENDPOINT_GROUP_LENGTH);
+}
+
+static const struct api_format api_format_group_id = {"group id", "^[0-9a-f]{32}$", NULL, NULL, check_group_id};
 API_DEFINE(endpoint_route, ENDPOINT_ROUTE)
 API_DEFINE(endpoint_spec, ENDPOINT_SPEC)
+API_DEFINE(endpoint_status, ENDPOINT_STATUS)
 API_DEFINE(endpoint, ENDPOINT)
 
 /* As AddressPools hand slices out: 2^k ports, and the first one is a multiple of that. */
@@ -69,6 +77,7 @@ static const struct api_column columns[] = {
 
 static const struct access_grant grants[] = {
 	{ACCESS_CONTROLLER, ".", ACCESS_READ " delete"},
+	{ACCESS_CONTROLLER, "status", "get update patch"},
 	{0},
 };
 
@@ -285,6 +294,7 @@ const struct api_kind api_kind_endpoint = {
 	.plural = "endpoints",
 	.singular = "endpoint",
 	.short_names = short_names,
+	.has_status = true,
 	.doc = "An instance, edge or balancer in the public overlay, and the prefixes that are reached through it.",
 	.desc = &api_desc_endpoint,
 	.access = &endpoint_access,

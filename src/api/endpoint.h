@@ -4,15 +4,15 @@
 /*
  * Endpoint: an instance, edge or balancer in the public overlay, and what can be reached through it. The agent of its
  * host announces it; every host and edge turns all Endpoints into routes, and every balancer the slices in them into
- * its table.
+ * its table. The controller writes the status: the groups that a rule of a Firewall can name.
  */
 
 #include "api/addresspool.h"
 #include "api/meta.h"
 
 /*
- * The limit in bytes, since every host holds all Endpoints: enough for 64 routes, the rest of the spec and some
- * metadata.
+ * The limit in bytes, since every host holds all Endpoints: enough for 64 routes, the rest of the spec, 64 groups and
+ * some metadata.
  */
 #define ENDPOINT_MAX ((size_t)16 << 10)
 
@@ -41,9 +41,19 @@ static inline bool endpoint_route_is_slice(const struct endpoint_route *r) {
 /* Writes the slice of such a route as in an Allocation: "198.51.100.3:1024-1535". False: R is no such route. */
 bool endpoint_route_value(const struct endpoint_route *r, char out[static SLICE_STR_MAX]);
 
-#define ENDPOINT(F, T) \
-	API_META(F, T) \
-	F(T, obj, spec, "spec", API_REQ, endpoint_spec, 0, 0, NULL, "The place of the endpoint and its routes.")
+/* How many groups an Endpoint can be in, and the length in bytes of the id of a group (firewall.h). */
+#define ENDPOINT_GROUPS_MAX   64
+#define ENDPOINT_GROUP_LENGTH 32
+
+#define ENDPOINT_STATUS(F, T)                                                   \
+	F(T, strs, groups, "groups", 0, group_id, 0, ENDPOINT_GROUPS_MAX, NULL, \
+	  "The ids of the groups that its instance is in: those that the peers of Firewalls match, in order.")
+API_DECLARE(endpoint_status, ENDPOINT_STATUS)
+
+#define ENDPOINT(F, T)                                                                                           \
+	API_META(F, T)                                                                                           \
+	F(T, obj, spec, "spec", API_REQ, endpoint_spec, 0, 0, NULL, "The place of the endpoint and its routes.") \
+	F(T, obj, status, "status", 0, endpoint_status, 0, 0, NULL, "What the controller says about its instance.")
 API_DECLARE(endpoint, ENDPOINT)
 extern const struct api_kind api_kind_endpoint;
 

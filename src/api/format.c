@@ -202,3 +202,5 @@ const struct api_format api_format_file = {"file name", "^[A-Za-z0-9_.+@-]+(/[A-
                                            NULL,        NULL,
                                            check_file,  "self.split('/').all(part, part != '.' && part != '..')"};
 API_ENUM(condition_status, "status", "True", "False", "Unknown")
+API_ENUM(direction, "direction", "ingress", "egress")
+API_ENUM(selector_operator, "operator", "In", "NotIn", "Exists", "DoesNotExist")

@@ -22,6 +22,8 @@ extern const struct api_format api_format_microtime;
 extern const struct api_format api_format_domain; /* a name of the DNS without a dot at the end (vm/dnsname.h) */
 extern const struct api_format api_format_file;   /* relative file name without ".." */
 extern const struct api_format api_format_condition_status;
+extern const struct api_format api_format_selector_operator;
+extern const struct api_format api_format_direction; /* of traffic, as an instance sees it: ingress, egress */
 
 #define API_ENUM(id, label, ...)                                          \
 	static const char *const api_values_##id[] = {__VA_ARGS__, NULL}; \

@@ -17,6 +17,8 @@ API_DEFINE(instance_data_from, INSTANCE_DATA_FROM)
 API_DEFINE(instance_spec, INSTANCE_SPEC)
 API_DEFINE(instance_slice, INSTANCE_SLICE)
 API_DEFINE(instance_forwarded, INSTANCE_FORWARDED)
+API_DEFINE(instance_counter, INSTANCE_COUNTER)
+API_DEFINE(instance_firewall, INSTANCE_FIREWALL)
 API_DEFINE(instance_status, INSTANCE_STATUS)
 API_DEFINE(instance, INSTANCE)
 API_DEFINE(instancetype_spec, INSTANCETYPE_SPEC)
@@ -180,7 +182,7 @@ static const struct api_access instance_access = {
 	.agents = {.whose = ACCESS_OF_HOST,
                    .own = "status.host",
                    .reads = ACCESS_READ,
-                   .status = "phase restarts portSlicesWanted conditions"},
+                   .status = "phase restarts portSlicesWanted firewall conditions"},
 };
 
 const struct api_kind api_kind_instance = {

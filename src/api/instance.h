@@ -101,6 +101,26 @@ API_DECLARE(instance_slice, INSTANCE_SLICE)
 	F(T, i64, target_port, "targetPort", API_REQ, _, 1, 65535, NULL, "Port of the guest.")
 API_DECLARE(instance_forwarded, INSTANCE_FORWARDED)
 
+/* How many rows an instance's counters of rules have. */
+#define INSTANCE_COUNTERS_MAX 64
+
+#define INSTANCE_COUNTER(F, T)                                                                                        \
+	F(T, str, firewall, "firewall", API_REQ, subdomain, 1, 253, NULL, "The Firewall.")                            \
+	F(T, str, direction, "direction", API_REQ, direction, 1, 7, NULL, "ingress or egress.")                       \
+	F(T, str, rule, "rule", API_REQ, any, 1, 63, NULL, "Name of the rule, or its index, from 0.")                 \
+	F(T, i64, packets, "packets", 0, _, 0, INT64_MAX, NULL,                                                       \
+	  "Packets that the rule allowed: the first of each connection, and one more of it after each change of the " \
+	  "rules.")                                                                                                   \
+	F(T, i64, bytes, "bytes", 0, _, 0, INT64_MAX, NULL, "Bytes of these packets.")
+API_DECLARE(instance_counter, INSTANCE_COUNTER)
+
+#define INSTANCE_FIREWALL(F, T)                                                                                      \
+	F(T, i64, dropped_in, "droppedIn", 0, _, 0, INT64_MAX, NULL, "Packets to the instance that were dropped.")   \
+	F(T, i64, dropped_out, "droppedOut", 0, _, 0, INT64_MAX, NULL, "Packets of the instance that were dropped.") \
+	F(T, list, rules, "rules", 0, instance_counter, 0, INSTANCE_COUNTERS_MAX, NULL,                              \
+	  "What the rules of its Firewalls allowed, the most packets first.")
+API_DECLARE(instance_firewall, INSTANCE_FIREWALL)
+
 #define INSTANCE_STATUS(F, T)                                                                                        \
 	F(T, str, id, "id", 0, any, 0, 63, NULL,                                                                     \
 	  "The id by which hosts, Endpoints and Allocations know it: its uid when the controller first saw it. "     \
@@ -128,6 +148,8 @@ API_DECLARE(instance_forwarded, INSTANCE_FORWARDED)
 	F(T, str, phase, "phase", 0, instance_phase, 0, 15, NULL,                                                    \
 	  "The state that the host's agent last saw: Starting, Running, Stopped (powered off), Failed or Removed "   \
 	  "(nothing of it is left on the host).")                                                                    \
+	F(T, obj, firewall, "firewall", 0, instance_firewall, 0, 0, NULL,                                            \
+	  "What its firewall counted since its host made it; the host's agent writes it at most once a minute.")     \
 	F(T, i64, restarts, "restarts", 0, _, 0, INT64_MAX, NULL, "How often it was started again after a failure.") \
 	API_CONDITIONS(F, T)
 API_DECLARE(instance_status, INSTANCE_STATUS)

@@ -7,6 +7,7 @@
 #include "api/core.h"
 #include "api/edgepeer.h"
 #include "api/endpoint.h"
+#include "api/firewall.h"
 #include "api/host.h"
 #include "api/instance.h"
 #include "api/rbac.h"
@@ -15,6 +16,7 @@
 const struct api_kind *const api_kinds[] = {
 	&api_kind_instance,
 	&api_kind_cluster,
+	&api_kind_firewall,
 	&api_kind_instancetype,
 	&api_kind_image,
 	&api_kind_host,

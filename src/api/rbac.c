@@ -7,7 +7,6 @@
 #include "base/jsonwrite.h"
 #include "base/util.h"
 
-API_ENUM(selector_operator, "operator", "In", "NotIn", "Exists", "DoesNotExist")
 API_DEFINE(policy_rule, POLICY_RULE)
 API_DEFINE(selector_term, SELECTOR_TERM)
 API_DEFINE(label_selector, LABEL_SELECTOR)

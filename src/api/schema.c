@@ -112,7 +112,7 @@ static json_t *field_schema(struct builder *b, const struct api_field *f) {
 	case API_TYPE_strs:
 		set(b, s, "type", json_string("array"));
 		items = json_object();
-		add_string_rules(b, items, f->format, 1, api_elem_max(f), true);
+		add_string_rules(b, items, f->format, f->flags & API_MAY_BE_EMPTY ? 0 : 1, api_elem_max(f), true);
 		set(b, s, "items", items);
 		add_list_type(b, s, f);
 		break;

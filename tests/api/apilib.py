@@ -262,7 +262,7 @@ class Kube(Client):
 
 
 KINDS = ("instances", "clusters", "instancetypes", "images", "hosts", "endpoints", "addresspools", "allocations",
-         "allocationrecords", "edgepeers", "tenantquotas")
+         "allocationrecords", "edgepeers", "tenantquotas", "firewalls")
 PLURALS = {"Namespace": "namespaces", "Event": "events", "Lease": "leases"}
 
 

@@ -228,7 +228,7 @@ def test_hosts(cloud):
     h1.may_not("PATCH", mine + "/status", {"status": {"host": "h2"}}, **MERGE)
     h1.may_not("PATCH", mine + "/status", {"status": {"host": None}}, **MERGE)
     h1.may_not("PATCH", other + "/status", {"status": {"host": "h1"}}, **MERGE)
-    h1.may_not("PATCH", mine + "/status", {"status": {"mac": "02:00:00:00:00:02"}}, **MERGE, says="only phase, restarts, portSlicesWanted and")
+    h1.may_not("PATCH", mine + "/status", {"status": {"mac": "02:00:00:00:00:02"}}, **MERGE, says="only phase, restarts, portSlicesWanted, firewall and")
     for method, path in (("PATCH", mine), ("DELETE", mine), ("PUT", mine), ("POST", path_of("t1", "instances"))):
         h1.may_not(method, path, None if method == "DELETE" else {}, **({} if method == "DELETE" else MERGE))
 
