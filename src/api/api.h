@@ -162,7 +162,8 @@ struct api_kind {
 	const struct api_format *name_format; /* of metadata.name; NULL: api_format_subdomain */
 	const struct api_desc *desc;          /* first member: struct api_meta meta */
 	const struct api_access *access;      /* who may do what with the kind, see access.h; never NULL */
-	size_t max_bytes; /* of one object as JSON, for all users; a CRD can't say it. 0: only the general limit */
+	size_t max_bytes;  /* of one object as JSON, for all users; a CRD can't say it. 0: only the general limit */
+	size_t max_values; /* of one object's JSON without managedFields, for nacre-apiserver; 0: the general limit */
 	/* Checks rules about several fields and adds to ERRS. It is called only if all fields are valid. */
 	void (*check)(const void *obj, struct api_errors *errs);
 	/*

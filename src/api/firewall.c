@@ -338,6 +338,7 @@ const struct api_kind api_kind_firewall = {
 	       "everything.",
 	.namespaced = true,
 	.has_status = true,
+	.max_values = FIREWALL_VALUES_MAX,
 	.desc = &api_desc_firewall,
 	.access = &firewall_access,
 	.check = firewall_check,

@@ -21,6 +21,12 @@
 #define FIREWALL_MEMBERS_MAX  131072 /* instances of a group */
 #define FIREWALL_COUNTERS_MAX 256    /* rows of status.rules */
 
+/*
+ * The limit of JSON values of one: a list of 10,000 rules with name, protocol, ports and a prefix, and a list of as
+ * many that are simpler. Besides, it has at most 1.5 MiB.
+ */
+#define FIREWALL_VALUES_MAX 100000
+
 #define FIREWALL_RULE(F, T)                                                                                           \
 	F(T, str, name, "name", 0, rule_name, 0, 63, NULL,                                                            \
 	  "A name for status.rules and for logs: lower-case letters, digits and `-`, beginning with a letter. Rules " \

@@ -267,7 +267,7 @@ class Script:
 
     def clean(self):
         """Deletes all objects of a topic; removes their finalizers first."""
-        for kind in [f"{G}/{k}" for k in CLUSTER_KINDS] + [f"{G}/namespaces/{self.ns}/{k}" for k in ("instances", "clusters")]:
+        for kind in [f"{G}/{k}" for k in CLUSTER_KINDS] + [f"{G}/namespaces/{self.ns}/{k}" for k in ("instances", "clusters", "firewalls")]:
             items = json.loads(self.send("GET", kind).read()).get("items", [])
             for o in items:
                 path = f"{kind}/{o['metadata']['name']}"

@@ -7,6 +7,10 @@
 #include "apiserver/json/tree.h"
 #include "base/util.h"
 
+size_t object_values_max(const struct api_kind *k) {
+	return k && k->max_values ? k->max_values : TREE_VALUES_MAX;
+}
+
 json_t *object_meta(const json_t *obj) {
 	json_t *m = json_object_get(obj, "metadata");
 	return json_is_object(m) ? m : NULL;

@@ -9,6 +9,9 @@
 
 #include "api/api.h"
 
+/* How many values (tree.h) an object of K may have, besides managedFields. K NULL: the general limit. */
+size_t object_values_max(const struct api_kind *k);
+
 /* Returns a borrowed string, or NULL if the member is absent or "". */
 const char *object_meta_str(const json_t *obj, const char *key);
 json_t *object_meta(const json_t *obj); /* borrowed; NULL if OBJ has no metadata object */

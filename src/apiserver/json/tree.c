@@ -14,7 +14,9 @@ int tree_charge(const json_t *v, size_t depth, size_t *values, size_t *bytes, st
 	int r = 0;
 
 	if (!*values)
-		return error_set(err, EMSGSIZE, "too many values: a body or a patch may have %d, an object %zu",
+		return error_set(err, EMSGSIZE,
+		                 "too many values: a body or a patch may have %d, an object %zu, unless its "
+		                 "kind may have more",
 		                 TREE_VALUES_MAX, OBJECT_VALUES_MAX);
 	--*values;
 	if ((object || list) && depth >= TREE_DEPTH_MAX)

@@ -24,7 +24,7 @@ DEFINE_CLEANUP(json, json_t *, json_decref)
  * object could not be read back.
  */
 #define TREE_DEPTH_MAX  JR_DEPTH_MAX
-#define TREE_VALUES_MAX 10000
+#define TREE_VALUES_MAX 10000 /* of some kinds more: object_values_max() */
 /* for an object with its managedFields, which name each of its fields */
 #define OBJECT_VALUES_MAX ((size_t)2 * TREE_VALUES_MAX)
 

@@ -94,28 +94,28 @@ static int parse_protobuf(struct request *r, bool options) {
 	return e;
 }
 
-/* A client may send a whole object as it read it, with managedFields, which have up to as many values again. */
-static int check_values(const json_t *body, struct error *err) {
-	size_t values = TREE_VALUES_MAX, managed = OBJECT_VALUES_MAX;
+/* A client may send a whole object as it read it, with managedFields, which have up to TREE_VALUES_MAX values again. */
+static int check_values(const json_t *body, size_t max, struct error *err) {
+	size_t values = max, managed = max + TREE_VALUES_MAX;
 	struct error ignored;
 	const json_t *list = json_object_get(object_meta(body), "managedFields");
-	/* This is cheap: the body has at most OBJECT_VALUES_MAX values. */
+	/* This is cheap: the body has no more values than that. */
 	if (list && tree_charge(list, 2, &managed, NULL, &ignored) == 0)
-		values += OBJECT_VALUES_MAX - managed;
+		values += max + TREE_VALUES_MAX - managed;
 	return tree_charge(body, 0, &values, NULL, err) == 0
 	               ? 0
-	               : error_set(err, EINVAL, "more than %d values besides metadata.managedFields", TREE_VALUES_MAX);
+	               : error_set(err, EINVAL, "more than %zu values besides metadata.managedFields", max);
 }
 
 static int parse_json(struct request *r, bool yaml, struct error *err) {
 	const char *text = r->body.data ? r->body.data : "";
 	const bool whole = (r->route.verb == VERB_CREATE || r->route.verb == VERB_UPDATE) && !r->route.review;
+	const size_t max = object_values_max(r->route.kind);
 	bool twice;
-	int e = tree_load_foreign(text, r->body.len, whole ? OBJECT_VALUES_MAX : TREE_VALUES_MAX, &r->json, &twice,
-	                          err);
+	int e = tree_load_foreign(text, r->body.len, whole ? max + TREE_VALUES_MAX : max, &r->json, &twice, err);
 	/* A value takes at least two bytes, so a shorter body has few enough. */
-	if (e == 0 && whole && r->body.len / 2 >= TREE_VALUES_MAX)
-		e = check_values(r->json, err);
+	if (e == 0 && whole && r->body.len / 2 >= max)
+		e = check_values(r->json, max, err);
 	if (e == 0 && twice && yaml)
 		e = error_set(err, EINVAL, "an object has a member twice");
 	if (e < 0) {

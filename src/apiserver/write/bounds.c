@@ -37,7 +37,7 @@ int bounds_check_lengths(struct request *r, const json_t *obj, size_t stored_ent
 int bounds_check_values(struct request *r, const json_t *old, const json_t *managed, const json_t *obj,
                         const struct tree_size *size) {
 	const bool deep = size->depth > TREE_DEPTH_MAX;
-	size_t left = OBJECT_VALUES_MAX, before = SIZE_MAX;
+	size_t left = object_values_max(r->route.kind) + TREE_VALUES_MAX, before = SIZE_MAX;
 	struct error err, ignored;
 	if (!deep && size->values <= left)
 		return 0;
