@@ -34,7 +34,10 @@
 	F(records)     \
 	F(secrets)     \
 	F(allocations) \
-	F(endpoints)
+	F(endpoints)   \
+	F(walls)       \
+	F(firewalls)   \
+	F(groups)
 
 struct metric;
 struct work;

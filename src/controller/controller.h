@@ -18,6 +18,8 @@
  *     endpoints    those without an owner, or of a lost host, or that claim what
  *                  is not their host's, are deleted                                   endpoints.c (claims.c, owner.c)
  *     secrets      which agents may read which Secrets that instances name             secrets.c
+ *     firewalls    the status of Firewalls                                            firewalls.c
+ *     groups       which groups an instance is in, in the status of its Endpoint      groups.c (evaluation.c)
  *     quotas       what the instances of a namespace take together; an instance
  *                  that exceeds a TenantQuota waits                                   quota.c
  *     hosts        heartbeats, and the condition Ready of lost hosts                   hosts.c
@@ -28,14 +30,16 @@
  *     seats        hosts and values kept for instances that are being bound           seats.c
  *     gangs        members of Clusters, and why the server refused one                gang.c
  *     vteps        which Host a VTEP belongs to if two Hosts name it                  vteps.c
+ *     walls        Firewalls, the instances that they select, and groups              walls.c (sums.c)
  *     room         instances and clusters that wait for room, and which of them is
  *                  looked at when something becomes free                              room.c (waiters.c)
  *
  * Who writes what in an Instance's status: the agent of the host that the instance is placed on writes phase, restarts,
- * portSlicesWanted and the condition Ready. The controller writes everything else, and Ready while the instance is not
- * placed. Two exceptions: while the host is lost the controller writes Ready=Unknown (HostLost), and with the placement
- * itself Ready=False (Placed). The agent overwrites both with what it sees. Every status patch carries the
- * resourceVersion that it is based on, so neither undoes the other's changes.
+ * portSlicesWanted, firewall and the conditions Ready, PortsAvailable and FirewallApplied. The controller writes
+ * everything else, and Ready while the instance is not placed. Two exceptions: while the host is lost the controller
+ * writes Ready=Unknown (HostLost), and with the placement itself Ready=False (Placed). The agent overwrites both with
+ * what it sees. Every status patch carries the resourceVersion that it is based on, so neither undoes the other's
+ * changes.
  *
  * With leader election one controller acts at a time. If two act all the same (--no-leader-election, or a leader that
  * stood still past its lease), no value is handed out twice (Allocations are named by value), and no instance is placed
