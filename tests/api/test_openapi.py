@@ -150,7 +150,7 @@ def test_custom_resource_definitions(server):
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     listed = server.get(path, conn=server.connection(("alice",))).json
     names = {c["metadata"]["name"] for c in listed["items"]}
-    assert listed["kind"] == "CustomResourceDefinitionList" and f"instances.{V.split('/')[0]}" in names and len(names) == 11
+    assert listed["kind"] == "CustomResourceDefinitionList" and f"instances.{V.split('/')[0]}" in names and len(names) == 12
     for name in names:
         crd = server.get(f"{path}/{name}").json
         assert crd in listed["items"] and crd["status"]["conditions"][0]["type"] == "Established"
