@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The firewall of one instance in the kernel: the table `inet nacre_firewall` of its namespace (node/firewall_rules.c).
+ *
+ * A look compares what is wanted with what was put there, by the number of the namespace's last nftables transaction
+ * and a hash. What differs is one transaction: a few elements of sets if only members of groups have come or gone, else
+ * the whole table. The kernel has the old rules or the new ones, never a mixture.
+ *
+ * Connections are remembered by their mark: the generation of the rules that allowed them. A change that may take
+ * something away begins a new generation. Each connection is then looked up again with its next packet: it goes on
+ * without loss, or it is cut at that packet.
+ */
+
+#include "api/firewall.h"
+#include "base/inet.h"
+#include "node/groups.h"
+
+struct instnet_spec;
+
+/* The Firewalls that select an instance, in order of name. They and GROUPS are the caller's. */
+struct firewall_attached {
+	const struct firewall *const *v;
+	size_t n;
+	const struct groups *groups; /* NULL: groups have no members */
+};
+
+/* What was put into the namespace; all zero at first. A bit in a mask is a Firewall, by its place in `attached`. */
+struct firewall_state {
+	uint64_t hash;       /* of the rules without members */
+	uint64_t seq;        /* as of which change of groups (groups_seq()) */
+	uint32_t generation; /* the mark of connections that were allowed by these rules */
+	uint32_t limited;    /* mask: not applied, since they exceed a limit of the instance (api/firewall.h) */
+	uint32_t deep;       /* mask: not applied, since their rules overlap those before them too often */
+	uint64_t dropped_in, dropped_out; /* packets that were dropped by tables that have been replaced since */
+};
+
+/*
+ * Makes the table. CURRENT: the namespace's tables are as after the last call with this *STATE. *RET_CHANGED is set if
+ * there was a transaction. After a failure the old table is in force, and *STATE is unchanged.
+ */
+int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct firewall_attached *attached,
+                    bool current, struct firewall_state *state, bool *ret_changed, struct error *err) _must_use_;
+
+/* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change. */
+struct firewall_count {
+	uint8_t firewall; /* its place in `attached` */
+	bool out;
+	uint32_t rule; /* its place in spec.ingress or spec.egress */
+	uint64_t packets, bytes;
+};
+
+/* Packets of one kind that were dropped; it is forgotten after five minutes without a further one. */
+struct firewall_drop {
+	bool out;
+	struct addr addr; /* the one outside */
+	uint8_t protocol; /* IPPROTO_* */
+	uint16_t port;    /* destination; ICMP: type and code, type first */
+	uint64_t packets, bytes;
+};
+
+#define FIREWALL_DROPS_MAX 512 /* 128 of each family and direction; what is beyond is in the totals only */
+
+struct firewall_seen {
+	uint64_t dropped_in, dropped_out; /* packets, since the network was made or the agent started */
+	size_t n_counts;                  /* rules that have counted packets, most packets first */
+	struct firewall_count *counts;
+	size_t n_drops;
+	struct firewall_drop drops[FIREWALL_DROPS_MAX];
+};
+/* Reads the counters. -ENOENT: the table is not there. The caller calls firewall_seen_done(). */
+int firewall_read(int netns_fd, const struct firewall_state *state, struct firewall_seen *ret,
+                  struct error *err) _must_use_;
+void firewall_seen_done(struct firewall_seen *s);

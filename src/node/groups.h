@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The addresses of the members of groups: which addresses the instances have that a `peers` selector of a Firewall
+ * matches (api/firewall.h). The status of an Endpoint names the groups of its instance, and its routes are the
+ * instance's addresses.
+ *
+ * It is fed with every change of an Endpoint. Several Endpoints may have the same address: the address is in the group
+ * until the last one of them is gone. Changes are numbered by one counter, and the last GROUPS_RING of them are
+ * remembered, so that a namespace that has the state as of a number can be brought up to date by a few elements.
+ *
+ * Without memory the process ends (abort), as with the cache.
+ */
+
+#include "api/endpoint.h"
+#include "base/inet.h"
+
+#define GROUPS_RING       4096
+#define GROUP_ID_LEN      32 /* hex digits */
+#define GROUP_CLASSES_MAX 66 /* 49 lengths of IPv6 prefixes, whole IPv4 addresses, 16 sizes of slices */
+
+/*
+ * A prefix, or an aligned slice of the ports of an IPv4 address. A route with a slice that is not aligned is several
+ * elements.
+ *
+ * The class of elements says how a packet is compared with them: one lookup for each class. To bound the lookups,
+ * elements are IPv6 prefixes of /16 to /64 and IPv4 addresses (/32); other routes give none.
+ */
+struct group_element {
+	struct prefix prefix;
+	uint8_t port_bits; /* 0: all ports; otherwise the slice has 65536 >> port_bits ports, from PORT */
+	uint16_t port;
+};
+
+struct groups;
+
+int groups_new(struct groups **ret, struct error *err) _must_use_;
+struct groups *groups_free(struct groups *g);
+
+/* An Endpoint was added (OLD is NULL), changed, or deleted (NEW is NULL). */
+void groups_endpoint(struct groups *g, const struct endpoint *old, const struct endpoint *new);
+
+/* The number of the last change; 0: there was none. */
+uint64_t groups_seq(const struct groups *g);
+
+/* How many elements the group has. */
+size_t groups_count(const struct groups *g, const char *id);
+
+typedef void (*groups_fn)(const struct group_element *e, void *userdata);
+/* Calls FN for each element of the group, by class: family, then prefix length, then size of slices. */
+void groups_each(const struct groups *g, const char *id, groups_fn fn, void *userdata);
+
+struct group_change {
+	uint64_t seq;
+	char id[GROUP_ID_LEN + 1];
+	bool removed;
+	struct group_element element;
+};
+/* The change number SEQ, which is at most groups_seq(). NULL: it is no longer remembered. */
+const struct group_change *groups_change(const struct groups *g, uint64_t seq);
