@@ -229,6 +229,50 @@ int nl_dump(struct nl *n, struct nlmsghdr *h, nl_handler handler, void *userdata
 	return error_set(err, EAGAIN, "the kernel's tables kept changing while they were read");
 }
 
+/* Numbers the messages, and asks for an acknowledgement of the last one before the end. */
+static uint32_t nl_number(struct nl *n, void *messages, size_t len) {
+	struct nlmsghdr *last = NULL;
+	int left = (int)len;
+
+	for (struct nlmsghdr *h = messages; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+		h->nlmsg_seq = ++n->seq;
+		if (left > (int)MNL_ALIGN(h->nlmsg_len))
+			last = h;
+	}
+	last->nlmsg_flags |= NLM_F_ACK;
+	return last->nlmsg_seq;
+}
+
+/*
+ * The kernel reports when all is done or undone: first a failure of the whole, then what it has to say about each
+ * message, in order.
+ */
+int nl_transact(struct nl *n, void *messages, size_t len, struct error *err) {
+	int size = 2 * NL_TRANSACTION_MAX, failed = 0;
+	uint32_t first = n->seq + 1, last = nl_number(n, messages, len);
+
+	if (setsockopt(nl_fd(n), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		return error_errno(err, errno, "set the send buffer of a netlink socket");
+	int r = nl_send_all(n, messages, len, err);
+	while (r >= 0) {
+		ssize_t got = receive(n);
+		if (got < 0)
+			return error_errno(err, (int)got, "receive from a netlink socket");
+		int left = (int)got;
+		for (struct nlmsghdr *h = (void *)n->in; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+			const char *text = NULL;
+			if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_seq - first > last - first)
+				continue;
+			int code = ack_code(h, &text);
+			if (code && !failed)
+				failed = error_set(err, code, "%s", text);
+			if (h->nlmsg_seq == last)
+				return failed;
+		}
+	}
+	return r;
+}
+
 static int nl_join(struct nl *n, const unsigned *groups, struct error *err) {
 	for (; *groups; groups++)
 		if (mnl_socket_setsockopt(n->sock, NETLINK_ADD_MEMBERSHIP, (void *)groups, sizeof(*groups)) < 0)

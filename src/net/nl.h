@@ -101,6 +101,14 @@ void nl_put_fields(struct nlmsghdr *h, const struct nl_field *fields, const void
  * stay unchanged. */
 void nl_read_fields(const struct nlmsghdr *h, size_t hdrlen, const struct nl_field *fields, void *to);
 
+/*
+ * Sends a transaction of netfilter (linux/netfilter/nfnetlink.h): LEN bytes of whole messages, the first of which
+ * begins the batch and the last of which ends it; there is one between them at least. Sequence numbers are given here.
+ * The kernel carries out all of it or nothing. At most NL_TRANSACTION_MAX bytes.
+ */
+#define NL_TRANSACTION_MAX (2U << 20)
+int nl_transact(struct nl *n, void *messages, size_t len, struct error *err) _must_use_;
+
 /* -- batches -- */
 
 #define NL_BATCH_MSGS  1024
