@@ -21,11 +21,11 @@
 #define GROUP_CLASSES_MAX 66 /* 49 lengths of IPv6 prefixes, whole IPv4 addresses, 16 sizes of slices */
 
 /*
- * A prefix, or an aligned slice of the ports of an IPv4 address. A route with a slice that is not aligned is several
- * elements.
+ * A prefix, or an aligned slice of the ports of an IPv4 address (base/slice.h).
  *
- * The class of elements says how a packet is compared with them: one lookup for each class. To bound the lookups,
- * elements are IPv6 prefixes of /16 to /64 and IPv4 addresses (/32); other routes give none.
+ * Elements of one class have the same family, length and size of slices: a packet is compared with all of them by one
+ * lookup. To bound the lookups, elements are IPv6 prefixes of /16 to /64, IPv4 addresses (/32) and aligned slices;
+ * other routes give none.
  */
 struct group_element {
 	struct prefix prefix;
