@@ -22,7 +22,7 @@
 
 #include "base/loop.h"
 
-#define JOB_RESULT_MAX 2048 /* bytes */
+#define JOB_RESULT_MAX 3072 /* bytes */
 #define JOB_KEEP_MAX   4
 
 struct jobs; /* a pool */

@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * The firewall of one instance in the kernel: the table `inet nacre_firewall` of its namespace (node/firewall_rules.c).
+ * The firewall of one instance in the kernel: a table of its namespace (node/firewall_rules.c).
  *
  * A look compares what is wanted with what was put there, by the number of the namespace's last nftables transaction
- * and a hash. What differs is one transaction: a few elements of sets if only members of groups have come or gone, else
- * the whole table. The kernel has the old rules or the new ones, never a mixture.
+ * and a hash. If only members of groups have come or gone, a few elements of sets are changed by one transaction; else
+ * the whole table is made anew and put in force by one. The kernel has the old rules or the new ones, never a mixture.
  *
  * Connections are remembered by their mark: the generation of the rules that allowed them. A change that may take
  * something away begins a new generation. Each connection is then looked up again with its next packet: it goes on
@@ -19,10 +19,15 @@
 
 struct instnet_spec;
 
-/* The Firewalls that select an instance, in order of name. They and GROUPS are the caller's. */
+/*
+ * The Firewalls that select an instance, in order of name. They and GROUPS are the caller's. UNKNOWN: they may not be
+ * all. Then the table that is there stays; if there is none, one is made that lets in and out only what the instance's
+ * own ingress and forwards say.
+ */
 struct firewall_attached {
 	const struct firewall *const *v;
 	size_t n;
+	bool unknown;
 	const struct groups *groups; /* NULL: groups have no members */
 };
 
@@ -30,7 +35,8 @@ struct firewall_attached {
 struct firewall_state {
 	uint64_t hash;       /* of the rules without members */
 	uint64_t seq;        /* as of which change of groups (groups_seq()) */
-	uint32_t generation; /* the mark of connections that were allowed by these rules */
+	uint32_t generation; /* the mark of connections that were allowed by these rules; 0: nothing is known */
+	uint32_t table;      /* which of two names the table has (node/firewall_rules.h) */
 	uint32_t limited;    /* mask: not applied, since they exceed a limit of the instance (api/firewall.h) */
 	uint32_t deep;       /* mask: not applied, since their rules overlap those before them too often */
 	uint64_t dropped_in, dropped_out; /* packets that were dropped by tables that have been replaced since */
@@ -38,12 +44,14 @@ struct firewall_state {
 
 /*
  * Makes the table. CURRENT: the namespace's tables are as after the last call with this *STATE. *RET_CHANGED is set if
- * there was a transaction. After a failure the old table is in force, and *STATE is unchanged.
+ * there was a transaction. After a failure the old table is in force, or in rare cases the new one, and *STATE is
+ * unchanged; the next call without CURRENT makes it anew.
  */
 int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct firewall_attached *attached,
                     bool current, struct firewall_state *state, bool *ret_changed, struct error *err) _must_use_;
 
-/* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change. */
+/* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change.
+ */
 struct firewall_count {
 	uint8_t firewall; /* its place in `attached` */
 	bool out;
@@ -56,11 +64,13 @@ struct firewall_drop {
 	bool out;
 	struct addr addr; /* the one outside */
 	uint8_t protocol; /* IPPROTO_* */
-	uint16_t port;    /* destination; ICMP: type and code, type first */
+	uint16_t port;    /* to which the connection was made; 0: the protocol is neither TCP nor UDP */
+	uint32_t age_ms;  /* since the last such packet */
 	uint64_t packets, bytes;
 };
 
-#define FIREWALL_DROPS_MAX 512 /* 128 of each family and direction; what is beyond is in the totals only */
+#define FIREWALL_LAYERS_MAX 8   /* of rules that overlap each other partly */
+#define FIREWALL_DROPS_MAX  512 /* 128 of each family and direction; what is beyond them is in the totals only */
 
 struct firewall_seen {
 	uint64_t dropped_in, dropped_out; /* packets, since the network was made or the agent started */
@@ -69,7 +79,10 @@ struct firewall_seen {
 	size_t n_drops;
 	struct firewall_drop drops[FIREWALL_DROPS_MAX];
 };
-/* Reads the counters. -ENOENT: the table is not there. The caller calls firewall_seen_done(). */
-int firewall_read(int netns_fd, const struct firewall_state *state, struct firewall_seen *ret,
+/*
+ * Reads what was dropped and, with COUNTS, the counters of rules. -ENOENT: the table is not there. The caller calls
+ * firewall_seen_done().
+ */
+int firewall_read(int netns_fd, const struct firewall_state *state, bool counts, struct firewall_seen *ret,
                   struct error *err) _must_use_;
 void firewall_seen_done(struct firewall_seen *s);

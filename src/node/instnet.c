@@ -12,6 +12,7 @@
 #include "net/link.h"
 #include "net/netns.h"
 #include "net/nft.h"
+#include "net/nftset.h"
 #include "net/route.h"
 #include "net/underlay.h"
 #include "service/offload.h"
@@ -251,25 +252,62 @@ static int ensure_tracking(const struct instnet_config *c, int fd, struct error 
 	return netns_sysctl(fd, settings, c->spec->ipv4 == INSTNET_SHARED ? 2 : 1, err);
 }
 
+static uint64_t rules_hash(const struct instnet_rules *r) {
+	const struct buf *all[] = {&r->filter, &r->nat, &r->arp};
+	uint64_t hash = FNV1A_BASIS;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		hash = fnv1a(hash, all[i]->data, all[i]->len + 1);
+	return hash;
+}
+
+/*
+ * CURRENT: nobody has changed nftables since *STATE was written. The firewall's table comes first: without it the table
+ * `nacre` lets nothing pass.
+ */
+static int ensure_tables(const struct instnet_config *c, int fd, const struct instnet_rules *rules, bool current,
+                         struct instnet_state *state, bool *ret_changed, struct error *err) {
+	const struct nft_table tables[] = {
+		{"inet", "nacre", rules->filter.data, true},
+		{"ip", "nacre", rules->nat.data, false},
+		{"arp", "nacre", rules->arp.data, false},
+	};
+	uint64_t wanted = rules_hash(rules);
+	static const struct firewall_attached none = {0};
+	bool changed = false;
+	int r = firewall_ensure(fd, c->spec, c->firewalls ? c->firewalls : &none, current, &state->firewall,
+	                        ret_changed, err);
+
+	if (r < 0 || (current && state->wanted == wanted))
+		return r;
+	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &state->rules, &changed, err);
+	state->wanted = wanted;
+	*ret_changed |= changed;
+	return r;
+}
+
 static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_state *state, struct error *err) {
 	struct instnet_rules rules;
 	struct instnet_state new = *state;
-	int r = instnet_rules(c, &rules, err);
+	_nl_free_ struct nl *nl = NULL;
+	bool changed = false;
+	int r = nl_open_netfilter(&nl, fd, err);
 
+	if (r >= 0)
+		r = nftset_genid(nl, &new.genid, err);
+	if (r >= 0)
+		r = instnet_rules(c, &rules, err);
 	if (r < 0)
 		return r;
-	const struct nft_table tables[] = {
-		{"inet", "nacre", rules.filter.data, true},
-		{"ip", "nacre", rules.nat.data, false},
-		{"arp", "nacre", rules.arp.data, false},
-	};
-	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &new.rules, NULL, err);
+	r = ensure_tables(c, fd, &rules, state->genid && new.genid == state->genid, &new, &changed, err);
 	new.ports = fnv1a(FNV1A_BASIS, rules.nat.data, strlen(rules.nat.data));
 	instnet_rules_done(&rules);
 	if (r >= 0)
 		r = ensure_tracking(c, fd, err);
 	if (r >= 0 && c->spec->ipv4 == INSTNET_SHARED && new.ports != state->ports)
 		r = cut_strays(c, fd, err);
+	if (r >= 0 && changed)
+		r = nftset_genid(nl, &new.genid, err);
 	new.open_slices = c->open_slices;
 	/* Otherwise the next look does it all again. */
 	if (r >= 0)

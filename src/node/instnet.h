@@ -10,8 +10,8 @@
  * Nothing in the namespace is learnt. Towards the guest, the /64, the delegated prefix and the IPv4 address are routed
  * to the neighbour fe80::2, which is permanently the guest's MAC, so that a scan of a prefix makes no state and the
  * namespace never asks by ARP. Towards the outside, everything is routed to the permanent neighbour fe80::1. nftables
- * drops packets from addresses that are not the guest's own, and packets that the outside may not send in
- * (node/instnet_rules.c).
+ * drops packets from addresses that are not the guest's own (node/instnet_rules.c), and packets that the outside may
+ * not send in or the guest may not send out (node/firewall.h).
  *
  * nacre-vm serves metadata (vm/metadata.h) to the guest on 169.254.169.254 and fd00:ec2::254. The IPv6 address is on
  * `lo` and deprecated: on the tap it would be the source of the kernel's solicitations of the guest, and otherwise that
@@ -27,6 +27,7 @@
 
 #include "base/jsontable.h"
 #include "net/nl.h"
+#include "node/firewall.h"
 
 #define INSTNET_ID_LEN      12
 #define INSTNET_INGRESS_MAX 64
@@ -78,6 +79,7 @@ struct instnet_config {
 	const char *prefix; /* of namespace names; "" on a real host */
 	const char *id;
 	const struct instnet_spec *spec;
+	const struct firewall_attached *firewalls; /* node/firewall.h; NULL: none */
 	size_t open_slices; /* so many of the slices, the first ones, are used for new connections; 0: all */
 	uid_t uid;          /* may open the tap */
 	uint32_t mtu;
@@ -106,7 +108,10 @@ const char *instnet_netns(const char *prefix, const char *id, char out[static IN
 struct instnet_state {
 	size_t open_slices; /* as in instnet_config */
 	uint64_t rules;     /* net/nft.h */
+	uint64_t wanted;    /* a hash of the rules without the firewall's */
 	uint64_t ports;     /* a hash of the translation, slices and forwards; all other connections have been cut */
+	uint32_t genid;     /* the namespace's last nftables transaction (net/nftset.h); 0: unknown */
+	struct firewall_state firewall;
 };
 
 /*

@@ -51,23 +51,6 @@ static bool has_ipv4(const struct facts *f) {
 
 /* ---- table inet: what may pass ---- */
 
-/* Without `from` a rule is for both families. */
-static void put_ingress(const struct facts *f, const struct instnet_ingress *in, struct buf *b) {
-	char text[PREFIX_STR_MAX], from[PREFIX_STR_MAX + 16] = "";
-
-	if (in->from.addr.family)
-		snprintf(from, sizeof(from), "ip6 saddr %s ", prefix_str(&in->from, text));
-	switch (in->proto) {
-	case INSTNET_TCP: buf_printf(b, "\t\t%stcp dport %lld accept\n", from, (long long)in->port); break;
-	case INSTNET_UDP: buf_printf(b, "\t\t%sudp dport %lld accept\n", from, (long long)in->port); break;
-	case INSTNET_ICMP:
-		buf_printf(b, "\t\t%sicmpv6 type echo-request accept\n", from);
-		if (!*from && has_ipv4(f))
-			buf_puts(b, "\t\ticmp type echo-request accept\n");
-		break;
-	}
-}
-
 /* A set of addresses, each of which is forgotten after ten minutes without use. */
 static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
 	buf_printf(b, "\tset %s {\n\t\ttype ipv6_addr\n\t\tsize %u\n\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n",
@@ -209,21 +192,21 @@ static void put_never(struct buf *b) {
 	            "\t}\n");
 }
 
+/*
+ * What may pass is the firewall's to say (node/firewall_rules.c), whose chain comes between these two. Its mark is
+ * proof that it was asked: without its table nothing passes.
+ */
 static void put_forward(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
 	            "\t\tct state invalid drop\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" jump never\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" accept\n"
-	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" jump ingress\n");
+	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" accept\n");
 	/* The guest reaches its own forwards. */
 	if (f->shared)
 		buf_puts(b, "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_TAP "\" ct status dnat accept\n");
-	buf_puts(b, "\t}\n\tchain ingress {\n\t\tct state established,related accept\n");
-	if (f->shared)
-		buf_puts(b, "\t\tct status dnat accept\n");
-	for (size_t i = 0; i < f->spec->n_ingress; i++)
-		put_ingress(f, &f->spec->ingress[i], b);
-	buf_puts(b, "\t}\n");
+	buf_puts(b, "\t}\n\tchain approved {\n\t\ttype filter hook forward priority filter + 20; policy drop;\n"
+	            "\t\tct mark != 0 accept\n\t}\n");
 }
 
 /*
@@ -231,7 +214,7 @@ static void put_forward(const struct facts *f, struct buf *b) {
  *
  * `antispoof` comes before reassembly, which the kernel does at priority -400 for connection tracking, and so also
  * before tracking itself. It checks the MAC and the source address of every fragment, so forged packets leave no trace.
- * `input`, `forward` and `ingress` come after reassembly and see whole packets, with their ports and ICMP types.
+ * `input` and `forward` come after reassembly and see whole packets, with their ports and ICMP types.
  *
  * The two sets limit how many addresses a guest can make the kernel remember, beside the link-local address made from
  * its MAC: a solicitation from a new source makes a neighbour entry, and so does an answer to a new link-local address.

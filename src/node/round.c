@@ -11,7 +11,7 @@
 #include "node/internal.h"
 
 #define ROUND_US     USEC_PER_SEC
-#define ROUND_GUESTS 64
+#define ROUND_GUESTS 32
 /* One look that hangs must not delay the others for long: after this time each guest gets a look of its own. */
 #define ROUND_MAX_MS 10000
 
@@ -22,7 +22,7 @@ struct round {
 };
 
 struct round_result {
-	uint64_t need_look; /* a bit for each guest: it needs a look of its own */
+	uint32_t need_look; /* a bit for each guest: it needs a look of its own */
 	struct instnet_state network[ROUND_GUESTS];
 };
 _Static_assert(sizeof(struct round_result) <= JOB_RESULT_MAX, "a job returns no more");
@@ -42,7 +42,7 @@ static int round_in_worker(void *arg, void *result, _unused_ struct error *err) 
 			continue;
 		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.network.rules != i->network.rules ||
 		    ret.connected != i->state.connected)
-			found->need_look |= UINT64_C(1) << k;
+			found->need_look |= UINT32_C(1) << k;
 		found->network[k] = ret.network;
 	}
 	return 0;
@@ -76,7 +76,7 @@ static void on_round_done(void *userdata, int r, const void *result, _unused_ co
 		/* One of the guests must be removed, so the round was cancelled: the others join the next round. */
 		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
 			round_add(i);
-		else if (!found || i->again || found->need_look & (UINT64_C(1) << k))
+		else if (!found || i->again || found->need_look & (UINT32_C(1) << k))
 			guest_wake(i, 0);
 		else
 			guest_wake_quietly(i);

@@ -94,8 +94,7 @@ static void rules_without_ipv4(void **state) {
 	struct instnet_rules r;
 
 	OK(instnet_rules(&c, &r, &error));
-	assert_true(has(&r.filter, "tcp dport 80 accept"));
-	assert_true(has(&r.filter, "ip6 saddr 2001:db8:9::/48 udp dport 53 accept"));
+	assert_true(has(&r.filter, "chain approved"));
 	assert_false(has(&r.filter, "ip saddr"));
 	assert_false(has(&r.filter, "\ticmp "));
 	assert_true(has(&r.filter, "iifname \"tap\" ip6 daddr fd00:ec2::254 tcp dport 80 goto metadata"));
@@ -116,7 +115,6 @@ static void rules_of_a_dedicated_address(void **state) {
 	OK(instnet_rules(&c, &r, &error));
 	assert_true(has(&r.filter, "\t\tip saddr != 203.0.113.7 drop\n"));
 	assert_true(has(&r.filter, "iifname \"uplink\" ip saddr 203.0.113.7 drop"));
-	assert_true(has(&r.filter, "\t\ticmp type echo-request accept\n"));
 	assert_true(has(&r.filter, "iifname \"tap\" ip daddr 169.254.169.254 tcp dport 80 goto metadata"));
 	assert_false(has(&r.filter, "ct status dnat"));
 	assert_true(has(&r.nat, "\tchain leaving {\n\t\tip saddr 203.0.113.7 accept\n"));

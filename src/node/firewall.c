@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/firewall.h"
+
+#include <linux/netfilter.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/hash.h"
+#include "base/util.h"
+#include "net/nft.h"
+#include "net/nftset.h"
+#include "node/firewall_rules.h"
+#include "node/instnet.h"
+
+/* ---- what is wanted ---- */
+
+/* Firewalls are what the API says they are: another generation means another text. */
+static uint64_t firewall_hash(const struct instnet_spec *spec, const struct firewall_attached *a) {
+	uint64_t hash = FNV1A_BASIS;
+
+	for (size_t i = 0; i < a->n; i++) {
+		const char *uid = a->v[i]->meta.uid ? a->v[i]->meta.uid : "";
+		hash = fnv1a(hash, uid, strlen(uid) + 1);
+		hash = fnv1a(hash, &a->v[i]->meta.generation.v, sizeof(a->v[i]->meta.generation.v));
+	}
+	for (size_t i = 0; i < spec->n_ingress; i++) {
+		const struct instnet_ingress *in = &spec->ingress[i];
+		char from[PREFIX_STR_MAX] = "";
+		if (in->from.addr.family)
+			prefix_str(&in->from, from);
+		hash = fnv1a(hash, &in->proto, sizeof(in->proto));
+		hash = fnv1a(hash, &in->port, sizeof(in->port));
+		hash = fnv1a(hash, from, strlen(from) + 1);
+	}
+	return hash;
+}
+
+/* ---- generations ---- */
+
+static void generation_seen(const struct nftset_element *e, void *userdata) {
+	if (e->key_len == sizeof(uint32_t))
+		memcpy(userdata, e->key, sizeof(uint32_t));
+}
+
+static uint32_t generation_after(uint32_t generation) {
+	return generation == UINT32_MAX ? 1 : generation + 1;
+}
+
+static void nothing_seen(_unused_ const struct nftset_element *e, _unused_ void *userdata) {
+}
+
+/* Which table is in force, and its generation. -ENOENT: there is none. */
+static int firewall_find(struct nl *nl, uint32_t *ret_table, uint32_t *ret_generation, struct error *err) {
+	int r = -ENOENT;
+
+	for (uint32_t i = 0; i < FIREWALL_TABLES && r == -ENOENT; i++) {
+		*ret_table = i;
+		r = nftset_each(nl, firewall_tables[i], FIREWALL_IN_FORCE, nothing_seen, NULL, err);
+	}
+	return r < 0 ? r
+	             : nftset_each(nl, firewall_tables[*ret_table], "current", generation_seen, ret_generation, err);
+}
+
+static void generation_swap(struct nftset_batch *b, uint32_t from, uint32_t to) {
+	static const uint8_t families[] = {NFPROTO_IPV4, NFPROTO_IPV6};
+
+	nftset_change(b, "current", false, &from, sizeof(from), NULL, 0);
+	nftset_change(b, "current", true, &to, sizeof(to), NULL, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		nftset_change(b, "generation", false, &families[i], sizeof(families[i]), NULL, 0);
+		nftset_change(b, "generation", true, &families[i], sizeof(families[i]), &to, sizeof(to));
+	}
+}
+
+/* ---- members come and go ---- */
+
+static void firewall_change_member(struct nftset_batch *b, size_t group, const struct group_change *c) {
+	char names[2][FIREWALL_NAME_MAX];
+	const struct group_element *e = &c->element;
+	size_t len = e->prefix.addr.family == AF_INET6 ? 16 : 4, sets = firewall_sets_of(group, e, names);
+	uint8_t key[16] = {0};
+
+	memcpy(key, e->prefix.addr.bytes, len);
+	if (sets == 2) {
+		key[len] = (uint8_t)(e->port >> 8);
+		key[len + 1] = (uint8_t)e->port;
+		len += 4;
+	}
+	for (size_t i = 0; i < sets; i++)
+		nftset_change(b, names[i], !c->removed, key, len, NULL, 0);
+}
+
+/* 1: the changes are no longer remembered. */
+static int firewall_collect(const struct firewall_plan *p, const struct groups *g, uint64_t seq, struct nftset_batch *b,
+                            bool *ret_removed) {
+	while (seq < groups_seq(g)) {
+		const struct group_change *c = groups_change(g, ++seq);
+		int group = c ? firewall_plan_group(p, c->id) : -1;
+		if (!c)
+			return 1;
+		if (group < 0)
+			continue;
+		firewall_change_member(b, (size_t)group, c);
+		*ret_removed |= c->removed;
+	}
+	return 0;
+}
+
+/* Brings the sets up to date. 1: that can't be done by changing elements. */
+static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
+                           bool *ret_changed, struct error *err) {
+	struct nftset_batch b = {.table = firewall_tables[state->table]};
+	struct firewall_state new = *state;
+	struct firewall_plan p;
+	bool removed = false;
+	int r = firewall_plan_groups(a, &p, err);
+
+	if (r < 0)
+		return r;
+	r = firewall_collect(&p, a->groups, state->seq, &b, &removed);
+	if (r == 0 && removed) {
+		new.generation = generation_after(state->generation);
+		generation_swap(&b, state->generation, new.generation);
+	}
+	if (r == 0 && b.n) {
+		/* A set that isn't there, or an element that isn't: what the kernel has is not what we think. */
+		r = nftset_commit(nl, &b, err) < 0;
+		*ret_changed |= r == 0;
+	}
+	nftset_batch_done(&b);
+	if (r == 0) {
+		new.seq = groups_seq(a->groups);
+		*state = new;
+	}
+	return r;
+}
+
+/* ---- the whole table ---- */
+
+/* What the table has dropped that is about to be replaced. */
+static void firewall_keep_totals(struct nl *nl, const char *table, struct firewall_state *state) {
+	struct error ignored;
+	uint64_t in = 0, out = 0;
+
+	if (nftset_counter(nl, table, "dropped_in", &in, &ignored) < 0 ||
+	    nftset_counter(nl, table, "dropped_out", &out, &ignored) < 0)
+		return;
+	state->dropped_in += in;
+	state->dropped_out += out;
+}
+
+static int firewall_apply(int fd, struct buf *text, struct error *err) {
+	int r = buf_error(text, "rules", err);
+
+	if (r >= 0)
+		r = nft_apply(fd, text->data, err);
+	buf_reset(text);
+	return r;
+}
+
+/* STATE has the table and the generation to make. REPLACES: the other table is in force. */
+static int firewall_load(int fd, struct nl *nl, const struct firewall_plan *p, const struct groups *groups,
+                         bool replaces, struct firewall_state *state, struct error *err) {
+	_buf_free_ struct buf text = {.max = FIREWALL_TEXT_MAX};
+
+	firewall_rules(p, groups, state->table, state->generation, &text);
+	int r = firewall_apply(fd, &text, err);
+	if (r < 0)
+		return r;
+	firewall_keep_totals(nl, firewall_tables[!state->table], state);
+	firewall_rules_switch(p, state->table, replaces, &text);
+	r = firewall_apply(fd, &text, err);
+	if (r < 0)
+		return r;
+	firewall_rules_delete(!state->table, &text);
+	return firewall_apply(fd, &text, err);
+}
+
+/*
+ * If there is no table, connections may still have marks of one that somebody has deleted, so the generation is a
+ * random one.
+ */
+static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *spec, const struct firewall_attached *a,
+                            uint64_t hash, struct firewall_state *state, struct error *err) {
+	struct firewall_state new = *state;
+	struct firewall_plan p;
+	uint32_t table = 0, generation = 0;
+	int r = firewall_find(nl, &table, &generation, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	bool replaces = r >= 0;
+	if (!generation)
+		random_bytes(&generation, sizeof(generation));
+	r = firewall_plan(spec, a, &p, err);
+	if (r < 0)
+		return error_prefix(err, "firewall");
+	new.table = !table;
+	new.generation = generation_after(generation);
+	new.hash = hash;
+	new.seq = a->groups ? groups_seq(a->groups) : 0;
+	new.limited = p.limited;
+	new.deep = p.deep;
+	r = firewall_load(fd, nl, &p, a->groups, replaces, &new, err);
+	firewall_plan_done(&p);
+	if (r < 0)
+		return error_prefix(err, "firewall");
+	*state = new;
+	return 0;
+}
+
+int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct firewall_attached *a, bool current,
+                    struct firewall_state *state, bool *ret_changed, struct error *err) {
+	static const struct firewall_attached closed = {.unknown = true};
+	uint64_t hash = firewall_hash(spec, a), seq = a->groups ? groups_seq(a->groups) : 0;
+	bool same = current && state->generation && state->hash == hash && state->seq <= seq;
+	_nl_free_ struct nl *nl = NULL;
+
+	if (same && state->seq == seq)
+		return 0;
+	int r = nl_open_netfilter(&nl, netns_fd, err);
+	if (a->unknown) {
+		r = firewall_find(nl, &(uint32_t){0}, &(uint32_t){0}, err);
+		if (r != -ENOENT)
+			return r;
+		same = false;
+		a = &closed;
+		hash = 0;
+	}
+	r = same ? firewall_follow(nl, a, state, ret_changed, err) : 1;
+	if (r == 1) {
+		r = firewall_replace(netns_fd, nl, spec, a, hash, state, err);
+		*ret_changed |= r >= 0;
+	}
+	return r;
+}
+
+/* ---- what it counted ---- */
+
+/* Of each direction: those of both families and of all groups, of each layer, and the sets of drops. */
+#define MAPS_MAX \
+	((size_t)2 * (2 * (2 * FIREWALL_LAYERS_MAX + 1) + FIREWALL_GROUPS_MAX * (3 * FIREWALL_LAYERS_MAX + 1) + 4))
+
+struct reading_counters {
+	struct firewall_seen *seen;
+	size_t room;
+	bool failed;
+	char names[MAPS_MAX][FIREWALL_NAME_MAX];
+	size_t n_names;
+	const char *table;
+	const char *name; /* the set that is being read */
+	bool counts;
+};
+
+static bool is_out(const char *name) {
+	return starts_with(name, "out") || starts_with(name, "dropped_out");
+}
+
+static void counters_name(const char *name, void *userdata) {
+	struct reading_counters *c = userdata;
+
+	bool wanted = starts_with(name, "dropped_") || (c->counts && (starts_with(name, "in") || is_out(name)));
+
+	if (wanted && c->n_names < ARRAY_SIZE(c->names))
+		snprintf(c->names[c->n_names++], FIREWALL_NAME_MAX, "%s", name);
+}
+
+static void counters_add(struct reading_counters *c, const struct firewall_count *count) {
+	struct firewall_seen *s = c->seen;
+
+	if (s->n_counts == c->room) {
+		size_t room = c->room ? 2 * c->room : 64;
+		struct firewall_count *more = reallocarray(s->counts, room, sizeof(*more));
+		if (!more) {
+			c->failed = true;
+			return;
+		}
+		s->counts = more;
+		c->room = room;
+	}
+	s->counts[s->n_counts++] = *count;
+}
+
+/* An element of a rule: the comment is "FIREWALL.RULE". */
+static void counters_rule(const struct nftset_element *e, void *userdata) {
+	struct reading_counters *c = userdata;
+	struct firewall_count count = {.out = is_out(c->name), .packets = e->packets, .bytes = e->bytes};
+
+	if (e->packets && e->comment && sscanf(e->comment, "%hhu.%u", &count.firewall, &count.rule) == 2)
+		counters_add(c, &count);
+}
+
+static void counters_drop(const struct nftset_element *e, void *userdata) {
+	struct reading_counters *c = userdata;
+	struct firewall_drop d = {.out = is_out(c->name), .packets = e->packets, .bytes = e->bytes};
+	bool six = strchr(c->name, '6') != NULL;
+	size_t len = six ? 16 : 4;
+
+	if (c->seen->n_drops == FIREWALL_DROPS_MAX || e->key_len < len + 4)
+		return;
+	d.addr.family = six ? AF_INET6 : AF_INET;
+	memcpy(d.addr.bytes, e->key, len);
+	d.protocol = e->key[len];
+	if (e->key_len >= len + 8)
+		d.port = (uint16_t)(e->key[len + 4] << 8 | e->key[len + 5]);
+	if (e->expires_ms < FIREWALL_DROP_MS)
+		d.age_ms = (uint32_t)(FIREWALL_DROP_MS - e->expires_ms);
+	c->seen->drops[c->seen->n_drops++] = d;
+}
+
+static int count_by_rule(const void *x, const void *y) {
+	const struct firewall_count *a = x, *b = y;
+
+	if (a->firewall != b->firewall)
+		return a->firewall < b->firewall ? -1 : 1;
+	if (a->out != b->out)
+		return a->out ? 1 : -1;
+	return a->rule < b->rule ? -1 : a->rule > b->rule;
+}
+
+static int count_by_packets(const void *x, const void *y) {
+	const struct firewall_count *a = x, *b = y;
+
+	if (a->packets != b->packets)
+		return a->packets > b->packets ? -1 : 1;
+	return count_by_rule(a, b);
+}
+
+/* A rule may have several elements. */
+static void counters_sum(struct firewall_seen *s) {
+	size_t n = 0;
+
+	if (!s->n_counts)
+		return;
+	qsort(s->counts, s->n_counts, sizeof(*s->counts), count_by_rule);
+	for (size_t i = 1; i < s->n_counts; i++) {
+		if (count_by_rule(&s->counts[n], &s->counts[i]) != 0) {
+			s->counts[++n] = s->counts[i];
+			continue;
+		}
+		s->counts[n].packets += s->counts[i].packets;
+		s->counts[n].bytes += s->counts[i].bytes;
+	}
+	s->n_counts = n + 1;
+	qsort(s->counts, s->n_counts, sizeof(*s->counts), count_by_packets);
+}
+
+static int counters_read(struct nl *nl, struct reading_counters *c, struct error *err) {
+	struct firewall_seen *s = c->seen;
+	uint64_t in = 0, out = 0;
+	int r = nftset_counter(nl, c->table, "dropped_in", &in, err);
+
+	if (r >= 0)
+		r = nftset_counter(nl, c->table, "dropped_out", &out, err);
+	if (r >= 0)
+		r = nftset_names(nl, c->table, counters_name, c, err);
+	for (size_t i = 0; i < c->n_names && r >= 0; i++) {
+		c->name = c->names[i];
+		bool drops = starts_with(c->name, "dropped_");
+		r = nftset_each(nl, c->table, c->name, drops ? counters_drop : counters_rule, c, err);
+	}
+	s->dropped_in += in;
+	s->dropped_out += out;
+	return r < 0 || !c->failed ? r : error_oom(err);
+}
+
+int firewall_read(int netns_fd, const struct firewall_state *state, bool counts, struct firewall_seen *ret,
+                  struct error *err) {
+	_free_ struct firewall_seen *s = calloc(1, sizeof(*s));
+	_free_ struct reading_counters *c = calloc(1, sizeof(*c));
+	_nl_free_ struct nl *nl = NULL;
+
+	if (!s || !c)
+		return error_oom(err);
+	c->seen = s;
+	c->counts = counts;
+	c->table = firewall_tables[state->table];
+	s->dropped_in = state->dropped_in;
+	s->dropped_out = state->dropped_out;
+	int r = nl_open_netfilter(&nl, netns_fd, err);
+	if (r >= 0)
+		r = counters_read(nl, c, err);
+	if (r < 0) {
+		firewall_seen_done(s);
+		return r;
+	}
+	counters_sum(s);
+	*ret = *s;
+	return 0;
+}
+
+void firewall_seen_done(struct firewall_seen *s) {
+	free(s->counts);
+	s->counts = NULL;
+	s->n_counts = 0;
+}

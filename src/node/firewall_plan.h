@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * The rules of an instance as elements of maps: the first step of node/firewall_rules.c. An element says that
+ * connections of one protocol are allowed, to a range of ports, with the addresses of a prefix or the members of a
+ * group.
+ *
+ * The kernel refuses elements of one map that overlap in part, such as ports 1 to 100 of ::/0 and ports 50 to 150 of
+ * 2001:db8::/32. So an element that lies within another one is left out, and one that overlaps another in part goes
+ * into another map, the next layer.
+ */
+
+#include <stdint.h>
+
+#include "node/firewall.h"
+
+/* What an element compares the address of a packet with. */
+enum { FIREWALL_IPV6, FIREWALL_IPV4, FIREWALL_GROUP0 };
+
+#define FIREWALL_OWN 0 /* the owner of the elements of the instance's spec.ingress */
+#define FIREWALL_ANY 0 /* the protocol of an element that is for all protocols */
+
+struct firewall_element {
+	bool out;
+	uint8_t target;   /* FIREWALL_IPV6, FIREWALL_IPV4, or FIREWALL_GROUP0 and the number of the group */
+	uint8_t protocol; /* IPPROTO_*, or FIREWALL_ANY */
+	uint8_t owner;    /* FIREWALL_OWN, or 1 and the place of the Firewall in `attached` */
+	uint8_t layer;
+	uint16_t first, last; /* destination ports; ICMP: types; without meaning for FIREWALL_ANY */
+	uint32_t rule;        /* its place in the list that it comes from */
+	struct prefix prefix; /* of groups: all zero */
+};
+
+struct firewall_plan {
+	bool deny_out;
+	uint32_t limited, deep; /* as in struct firewall_state */
+	size_t n;               /* in order of direction, target, protocol and prefix */
+	struct firewall_element *v;
+	size_t n_groups;
+	char groups[FIREWALL_GROUPS_MAX][GROUP_ID_LEN + 1]; /* in order of id; their numbers are their places */
+};
+
+/*
+ * Makes the plan. The time grows with the number of elements, times the depth of nested prefixes. The caller frees it
+ * with firewall_plan_done().
+ */
+int firewall_plan(const struct instnet_spec *spec, const struct firewall_attached *attached, struct firewall_plan *ret,
+                  struct error *err) _must_use_;
+/* The same without the elements: which Firewalls are within the limits, and their groups. */
+int firewall_plan_groups(const struct firewall_attached *attached, struct firewall_plan *ret,
+                         struct error *err) _must_use_;
+void firewall_plan_done(struct firewall_plan *p);
+
+/* The number of the group; -1: no rule uses it. */
+int firewall_plan_group(const struct firewall_plan *p, const char *id);
