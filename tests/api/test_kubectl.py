@@ -99,6 +99,9 @@ def test_explain(kubectl):
     assert "spec" in kubectl("explain", "inst")
     assert "ownerReferences" in kubectl("explain", "inst.metadata")
     assert "use" in kubectl("explain", "addresspools.spec")
+    out = kubectl("explain", "firewall.spec")
+    assert "defaultEgress" in out and "add up" in out
+    assert "endPort" in kubectl("explain", "firewall.spec.ingress")
     assert "resourceNames" in kubectl("explain", "role.rules")
     if kubectl.minor >= 27:
         old = kubectl("explain", "instance.spec.ingress", "--output=plaintext-openapiv2")
