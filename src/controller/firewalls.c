@@ -2,7 +2,8 @@
 
 /*
  * The status of Firewalls: how many instances each selects, whether it is applied to all of them, and what its rules
- * counted. It is written at most every 5 s, and the counters in it at most every minute.
+ * counted. It is written at most every 5 s, a large Firewall less often, because each write costs the server the whole
+ * object; and the counters in it at most every minute.
  */
 
 #include <stdlib.h>
@@ -11,8 +12,9 @@
 #include "base/util.h"
 #include "controller/walls.h"
 
-#define STATUS_US (5 * USEC_PER_SEC)
-#define COUNTS_US (60 * USEC_PER_SEC)
+#define STATUS_US         (5 * USEC_PER_SEC)
+#define STATUS_ELEMENT_US (2 * USEC_PER_MSEC) /* longer for each element (struct firewall_size): 20 s for 10,000 */
+#define COUNTS_US         (60 * USEC_PER_SEC)
 
 static int firewall_set_applied(const struct controller *c, const struct wall_ns *n, const struct wall *w,
                                 struct firewall *f) {
@@ -62,6 +64,14 @@ static int firewall_fill(const struct controller *c, const struct wall_ns *n, st
 	return firewall_set_applied(c, n, w, f);
 }
 
+static void firewall_written(struct work *w, const struct kube_response *r, _unused_ const void *arg) {
+	const struct firewall *f = work_object(w);
+	struct wall_ns *n = f ? wall_ns_find(walls_of(work_controller(w)), f->meta.ns) : NULL;
+	struct wall *wall = n ? wall_find(n, f->meta.name) : NULL;
+	if (wall && r->error == 0)
+		wall->status_us = now_monotonic_ns() / 1000;
+}
+
 static void firewall_reconcile(struct work *w, const void *obj) {
 	struct controller *c = work_controller(w);
 	const struct firewall *f = obj;
@@ -75,16 +85,17 @@ static void firewall_reconcile(struct work *w, const void *obj) {
 		groups_queue(c, n);
 		return;
 	}
-	if (wall->status_us && now - wall->status_us < STATUS_US) {
-		work_again(w, wall->status_us + STATUS_US - now);
+	const uint64_t pause = STATUS_US + (wall->size.ingress + wall->size.egress) * STATUS_ELEMENT_US;
+	if (wall->status_us && now - wall->status_us < pause) {
+		work_again(w, wall->status_us + pause - now);
 		return;
 	}
 	const bool counts = !wall->counted_us || now - wall->counted_us >= COUNTS_US;
 	struct firewall *changed = api_copy_with_status(&api_kind_firewall, f);
 	if (!changed || firewall_fill(c, n, wall, changed, now) < 0)
 		work_fail_oom(w);
-	else if (work_patch_status(w, &api_kind_firewall, f, changed, WORK_NO_THEN))
-		wall->status_us = now;
+	else
+		work_patch_status(w, &api_kind_firewall, f, changed, WORK_THEN(firewall_written));
 	api_free(&api_kind_firewall, changed);
 	if (!counts)
 		work_again(w, wall->counted_us + COUNTS_US - now);

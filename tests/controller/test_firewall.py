@@ -177,11 +177,11 @@ def test_limit_of_elements(h1):
     assert applied(h1, "g")["message"] == (
         "instance a: with it and the Firewalls before it in order of name it has 20020 prefixes in ingress rules, and the "
         "limit is 20000; merge prefixes, or select fewer instances (and 1 other instances)")
-    assert applied(h1, "f")["status"] == "True"
+    eventually("f is applied", 60, lambda: applied(h1, "f").get("status") == "True")
     label(h1, "a", app="db")
-    eventually("the next instance is named", 20, lambda: applied(h1, "g")["message"].startswith("instance b: "))
+    eventually("the next instance is named", 60, lambda: applied(h1, "g")["message"].startswith("instance b: "))
     h1.patch("firewalls", "f", {"spec": {"ingress": prefixes(11980)}}, "default")
-    eventually("both are applied", 20, lambda: applied(h1, "g")["status"] == "True")
+    eventually("both are applied", 60, lambda: applied(h1, "g")["status"] == "True")
 
 
 def test_limit_of_firewalls(h1):
