@@ -2,6 +2,8 @@
 
 /* nacre-node: the agent of a compute host. Joins the fabric and runs the host's instances. */
 
+#include <inttypes.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
@@ -42,6 +44,10 @@ static struct metric refused = METRIC_COUNTER("nacre_node_connections_refused_to
 static struct metric connections_max =
 	METRIC_GAUGE("nacre_node_connections_max",
                      "Connections of a guest that the kernel tracks at most (nf_conntrack_max); 0: not known.");
+static struct metric dropped_in = METRIC_COUNTER("nacre_node_firewall_dropped_in_packets_total",
+                                                 "Packets to instances that their firewalls dropped.");
+static struct metric dropped_out = METRIC_COUNTER("nacre_node_firewall_dropped_out_packets_total",
+                                                  "Packets of instances that their firewalls dropped.");
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static struct metric not_understood =
@@ -101,6 +107,31 @@ static void nacre_node_look_at_connections(struct node *n) {
 	nacre_node_on_state("connection tracking", r < 0 ? &err : NULL, n);
 }
 
+static const char *protocol_name(uint8_t protocol, char out[static 4]) {
+	switch (protocol) {
+	case IPPROTO_TCP: return "tcp";
+	case IPPROTO_UDP: return "udp";
+	case IPPROTO_ICMP: return "icmp";
+	case IPPROTO_ICMPV6: return "icmpv6";
+	default: snprintf(out, 4, "%u", protocol); return out;
+	}
+}
+
+static void nacre_node_on_dropped(const struct instance *inst, const struct firewall_drop *d, _unused_ void *userdata) {
+	char address[ADDR_STR_MAX], protocol[4];
+
+	log_info("packets dropped by the firewall",
+	         "namespace=%s instance=%s direction=%s protocol=%s address=%s port=%u packets=%" PRIu64, inst->meta.ns,
+	         inst->meta.name, d->out ? "egress" : "ingress", protocol_name(d->protocol, protocol),
+	         addr_str(&d->addr, address), (unsigned)d->port, d->packets);
+}
+
+static void nacre_node_on_endpoint(const struct kube_change *ch, void *userdata) {
+	struct node *n = userdata;
+
+	agent_endpoint(n->agent, ch);
+}
+
 static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
 	(void)usec;
 	struct node *n = userdata;
@@ -120,6 +151,8 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	metric_set(&ports, (int64_t)stats.ports);
 	metric_set(&ports_used, (int64_t)stats.ports_used);
 	metric_set(&refused, (int64_t)stats.refused);
+	metric_set(&dropped_in, (int64_t)stats.dropped_in);
+	metric_set(&dropped_out, (int64_t)stats.dropped_out);
 	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -188,6 +221,7 @@ static int nacre_node_run(const struct options *o, struct error *err) {
 	struct fabric_config fc = {.role = "compute",
 	                           .capacity = o->capacity,
 	                           .device = agent_device,
+	                           .endpoint = nacre_node_on_endpoint,
 	                           .able = is_able,
 	                           .state = nacre_node_on_state,
 	                           .userdata = &node};
@@ -195,6 +229,7 @@ static int nacre_node_run(const struct options *o, struct error *err) {
 	                          .vtep = o->fabric.vtep,
 	                          .image_dir = o->images,
 	                          .problem = nacre_node_on_state,
+	                          .dropped = nacre_node_on_dropped,
 	                          .ready = on_able,
 	                          .failed = on_failed,
 	                          .userdata = &node,

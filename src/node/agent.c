@@ -10,6 +10,7 @@
 #include "kube/event.h"
 #include "kube/workqueue.h"
 #include "node/desired.h"
+#include "node/firewalls.h"
 #include "node/part.h"
 
 #define PARALLEL 4
@@ -51,6 +52,7 @@ struct reading {
 struct agent {
 	struct agent_config c;
 	struct hypervisor *hypervisor;
+	struct firewalls *firewalls;
 	struct kube_cache *instances, *endpoints;
 	struct reading readings[N_PARTS];
 	size_t n_readings;
@@ -230,7 +232,8 @@ static bool write_status(struct agent *a, const char *key, const struct instance
 	                                 .ready = ready,
 	                                 .reason = reason,
 	                                 .message = message,
-	                                 .ports = s && s->ports.wanted ? &s->ports : NULL};
+	                                 .ports = s && s->ports.wanted ? &s->ports : NULL,
+	                                 .firewall = s && s->firewall.known ? &s->firewall : NULL};
 	struct instance *want = desired_status(inst, &d);
 
 	if (!want)
@@ -319,6 +322,9 @@ static bool reconcile_live(struct agent *a, const char *key, const struct instan
 	struct record *rec = record_find(a, instance_id(inst));
 	if (rec)
 		rec->removal = REMOVAL_UNTOLD;
+	/* Before that, a new instance isn't started, and one that runs is left as it is. */
+	if (!firewalls_known(a->firewalls, inst->meta.ns))
+		return false;
 	int r = parts_desire(&source, &spec, &reason, &err);
 	if (r == 0)
 		r = hypervisor_put(a->hypervisor, &spec, &err);
@@ -376,6 +382,17 @@ static void reconcile(const char *key, void *userdata) {
 
 /* ---- what the hypervisor says ---- */
 
+/* Called in a worker, too. */
+static void on_guest_guarded(void *userdata, const char *id, struct firewalls_attached *ret) {
+	struct agent *a = userdata;
+	const struct instance *inst = instance_of(a, record_find(a, id));
+
+	if (inst)
+		firewalls_attached(a->firewalls, inst->meta.ns, &inst->meta.labels, ret);
+	else
+		*ret = (struct firewalls_attached){.is = {.unknown = true}};
+}
+
 static void on_guest_changed(void *userdata, const char *id) {
 	struct agent *a = userdata;
 	struct record *rec = record_find(a, id);
@@ -391,6 +408,14 @@ static void on_guest_event(void *userdata, const char *id, bool warning, const c
 	if (inst)
 		kube_event(a->recorder, &api_kind_instance, inst, warning ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
 		           reason, "%s", message);
+}
+
+static void on_guest_dropped(void *userdata, const char *id, const struct firewall_drop *drop) {
+	struct agent *a = userdata;
+	const struct instance *inst = instance_of(a, record_find(a, id));
+
+	if (inst)
+		a->c.dropped(inst, drop, a->c.userdata);
 }
 
 static void on_guest_gone(void *userdata, const char *id) {
@@ -436,8 +461,64 @@ static void check_synced(struct agent *a) {
 	for (size_t i = 0; i < a->n_readings; i++)
 		if (!kube_cache_synced(a->readings[i].cache))
 			return;
+	/* Before that no instance is put, and a sweep would remove the networks of those that are off. */
+	if (!firewalls_known_all(a->firewalls))
+		return;
 	hypervisor_sweep(a->hypervisor, agent_knows, a);
 	kube_workqueue_run(a->queue, true);
+}
+
+static void on_firewalls_known(void *userdata) {
+	check_synced(userdata);
+}
+
+static void on_firewalls(void *userdata, const char *ns) {
+	struct agent *a = userdata;
+	const struct instance *inst;
+	char key[KUBE_KEY_MAX];
+
+	for (inst = kube_cache_first_in(a->instances, ns); inst && streq(inst->meta.ns, ns);
+	     inst = kube_cache_next(a->instances, inst)) {
+		/* Those that waited until the Firewalls are known have not been put yet. */
+		kube_workqueue_add(a->queue, kube_key(inst->meta.ns, inst->meta.name, key));
+		hypervisor_look(a->hypervisor, instance_id(inst));
+	}
+}
+
+static void on_firewall_problem(void *userdata, const char *ns, const char *name, const struct error *why) {
+	struct agent *a = userdata;
+	char key[KUBE_KEY_MAX];
+	_free_ char *what = strf("Firewall %s", kube_key(ns, name, key));
+	struct error err;
+
+	if (why)
+		error_set(
+			&err, EBADMSG,
+			"not understood: %.300s; the firewalls of its namespace's instances stay as they are; correct "
+			"the object or, if a newer program wrote it, upgrade this agent",
+			why->msg);
+	if (what)
+		a->c.problem(what, why ? &err : NULL, a->c.userdata);
+}
+
+static bool labels_equal(const struct api_map *a, const struct api_map *b) {
+	bool same = a->n == b->n;
+
+	for (size_t i = 0; i < a->n && same; i++)
+		same = streq(a->v[i].key, b->v[i].key) && streq(a->v[i].value, b->v[i].value);
+	return same;
+}
+
+/* Which Firewalls select the instance may be others now. */
+static void on_labels(struct agent *a, const struct kube_change *ch) {
+	const struct instance *inst = ch->obj, *old = ch->old;
+
+	if (ch->type == KUBE_ADDED)
+		firewalls_hold(a->firewalls, ch->ns);
+	else if (ch->type == KUBE_DELETED)
+		firewalls_release(a->firewalls, ch->ns);
+	else if (!labels_equal(&inst->meta.labels, &old->meta.labels))
+		hypervisor_look(a->hypervisor, instance_id(inst));
 }
 
 static void on_instance(const struct kube_change *ch, void *userdata) {
@@ -450,6 +531,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 		return;
 	}
 	secrets_follow(a->secrets, ch->type == KUBE_DELETED ? inst : ch->old, ch->type == KUBE_DELETED ? NULL : inst);
+	on_labels(a, ch);
 	kube_key(ch->ns, ch->name, key);
 	if (ch->type == KUBE_MODIFIED && !streq(instance_id(ch->old), instance_id(inst)))
 		add_id(a, instance_id(ch->old));
@@ -582,6 +664,10 @@ static void on_good(const struct kube_cache *c, const char *ns, const char *name
 		add_readers(a, kube_cache_kind(c), ns, name);
 }
 
+void agent_endpoint(struct agent *a, const struct kube_change *ch) {
+	firewalls_endpoint(a->firewalls, ch);
+}
+
 const char *agent_device(const struct endpoint *ep, char out[static 16], void *userdata) {
 	(void)userdata;
 	const char *uid = desired_endpoint_id(ep->meta.name);
@@ -640,6 +726,11 @@ static int start_caches(struct agent *a, struct error *err) {
 int agent_new(struct agent **ret, const struct agent_config *c, struct error *err) {
 	_cleanup_(cleanup_agent) struct agent *a = calloc(1, sizeof(*a));
 	struct hypervisor_config h;
+	const struct firewalls_config fw = {.client = c->client,
+	                                    .changed = on_firewalls,
+	                                    .known = on_firewalls_known,
+	                                    .problem = on_firewall_problem,
+	                                    .userdata = a};
 
 	if (!a)
 		return error_oom(err);
@@ -649,8 +740,10 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	h = c->hypervisor;
 	h.loop = c->loop;
 	h.public_fd = fabric_underlay(c->fabric)->public_fd;
-	h.ops = (struct hypervisor_ops){.changed = on_guest_changed,
+	h.ops = (struct hypervisor_ops){.guarded = on_guest_guarded,
+	                                .changed = on_guest_changed,
 	                                .event = on_guest_event,
+	                                .dropped = on_guest_dropped,
 	                                .gone = on_guest_gone,
 	                                .settled = on_hypervisor_settled,
 	                                .failed = on_hypervisor_failed};
@@ -663,6 +756,8 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 		r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
 	if (r >= 0)
 		r = kube_recorder_new(&a->recorder, c->client, "nacre-node", c->host, err);
+	if (r >= 0)
+		r = firewalls_new(&a->firewalls, &fw, err);
 	if (r >= 0)
 		r = hypervisor_new(&a->hypervisor, &h, err);
 	if (r >= 0)
@@ -686,6 +781,7 @@ struct agent *agent_free(struct agent *a) {
 	secrets_free(a->secrets);
 	hypervisor_free(a->hypervisor);
 	seeds_free(a->seeds);
+	firewalls_free(a->firewalls);
 	TAILQ_FOREACH_SAFE (w, &a->work, entry, next)
 		work_free(w);
 	kube_recorder_free(a->recorder);
@@ -699,7 +795,8 @@ struct agent *agent_free(struct agent *a) {
 }
 
 size_t agent_not_understood(const struct agent *a) {
-	size_t n = kube_cache_count_bad(a->instances) + kube_cache_count_bad(a->endpoints);
+	size_t n = kube_cache_count_bad(a->instances) + kube_cache_count_bad(a->endpoints) +
+	           firewalls_not_understood(a->firewalls);
 
 	for (size_t i = 0; i < a->n_readings; i++)
 		n += kube_cache_count_bad(a->readings[i].cache);

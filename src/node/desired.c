@@ -93,6 +93,38 @@ bool desired_endpoint_loses_slice(const struct endpoint *now, const struct endpo
 	return false;
 }
 
+static bool copy_counts(struct instance_firewall *to, const struct instance_firewall *from) {
+	api_clear(&api_desc_instance_firewall, to);
+	to->dropped_in = from->dropped_in;
+	to->dropped_out = from->dropped_out;
+	to->rules.v = calloc(from->rules.n + 1, sizeof(*to->rules.v));
+	for (size_t i = 0; to->rules.v && i < from->rules.n; i++) {
+		const struct instance_counter *row = &from->rules.v[i];
+		struct instance_counter *copy = &to->rules.v[to->rules.n++];
+		*copy = (struct instance_counter){.firewall = strdup(row->firewall),
+		                                  .direction = strdup(row->direction),
+		                                  .rule = strdup(row->rule),
+		                                  .packets = row->packets,
+		                                  .bytes = row->bytes};
+		if (!copy->firewall || !copy->direction || !copy->rule)
+			return false;
+	}
+	return to->rules.v != NULL;
+}
+
+static bool put_firewall(struct instance *n, const struct guest_firewall *f, uint64_t now) {
+	struct instance_status *st = n->status;
+
+	if (api_condition_set(&st->conditions.v, &st->conditions.n, FIREWALL_INSTANCE_CONDITION,
+	                      f->whole ? "True" : "False", f->reason, f->message, n->meta.generation.v, now) < 0)
+		return false;
+	if (!f->counts)
+		return true;
+	if (!st->firewall)
+		st->firewall = calloc(1, sizeof(*st->firewall));
+	return st->firewall && copy_counts(st->firewall, f->counts);
+}
+
 struct instance *desired_status(const struct instance *inst, const struct desired_status *d) {
 	struct instance *n = api_copy_with_status(&api_kind_instance, inst);
 
@@ -106,6 +138,8 @@ struct instance *desired_status(const struct instance *inst, const struct desire
 		st->restarts = API_I64((st->restarts.set ? st->restarts.v : 0) + d->restarts);
 	if (api_condition_set(&st->conditions.v, &st->conditions.n, "Ready", d->ready ? "True" : "False", d->reason,
 	                      d->message, n->meta.generation.v, now) < 0)
+		goto failed;
+	if (d->firewall && !put_firewall(n, d->firewall, now))
 		goto failed;
 	if (!d->ports)
 		return n;

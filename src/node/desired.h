@@ -21,8 +21,9 @@ struct desired_status {
 	const char *phase;
 	int64_t restarts; /* in addition to those in the status */
 	bool ready;
-	const char *reason, *message;    /* of Ready */
-	const struct guest_ports *ports; /* NULL: nothing is said about them */
+	const char *reason, *message;          /* of Ready */
+	const struct guest_ports *ports;       /* NULL: nothing is said about them */
+	const struct guest_firewall *firewall; /* NULL: nothing is said about it */
 };
 
 /*

@@ -219,6 +219,8 @@ int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct 
 	if (same && state->seq == seq)
 		return 0;
 	int r = nl_open_netfilter(&nl, netns_fd, err);
+	if (r < 0)
+		return r;
 	if (a->unknown) {
 		r = firewall_find(nl, &(uint32_t){0}, &(uint32_t){0}, err);
 		if (r != -ENOENT)

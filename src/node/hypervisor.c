@@ -29,6 +29,13 @@ struct guest *hypervisor_find(const struct hypervisor *h, const char *uid) {
 	return TREE_FIND_STRING(guest, &h->all, entry, uid, uid);
 }
 
+void guest_free_counts(struct guest *i) {
+	if (i->state.firewall.counts)
+		api_clear(&api_desc_instance_firewall, i->state.firewall.counts);
+	free(i->state.firewall.counts);
+	i->state.firewall.counts = NULL;
+}
+
 void guest_free(struct guest *i) {
 	if (!i)
 		return;
@@ -36,11 +43,18 @@ void guest_free(struct guest *i) {
 	guest_forget_process(i);
 	sd_event_source_disable_unref(i->wake);
 	free(i->untold.message);
+	guest_free_counts(i);
 	free(i->dir);
 	free(i->state_dir);
 	free(i);
 }
 DEFINE_CLEANUP(guest, struct guest *, guest_free)
+
+void guest_firewalls(const struct guest *i, struct firewalls_attached *ret) {
+	*ret = (struct firewalls_attached){0};
+	if (i->h->c.ops.guarded)
+		i->h->c.ops.guarded(i->h->c.userdata, i->uid, ret);
+}
 
 static int hypervisor_add(struct hypervisor *h, const char *uid, struct guest **ret, struct error *err) {
 	_cleanup_(cleanup_guest) struct guest *i = calloc(1, sizeof(*i));
@@ -83,6 +97,16 @@ int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct e
 	return 0;
 }
 
+void hypervisor_look(struct hypervisor *h, const char *uid) {
+	struct guest *i = hypervisor_find(h, uid);
+
+	if (!i)
+		return;
+	i->guard_changes++;
+	if (i->want == WANT_YES)
+		guest_wake(i, 0);
+}
+
 void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	struct guest *i = hypervisor_find(h, uid);
 
@@ -120,7 +144,10 @@ unsigned hypervisor_missing_controllers(const struct hypervisor *h) {
 void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) {
 	struct guest *i;
 
-	*ret = (struct hypervisor_stats){.restarts = h->restarts, .refused = h->refused};
+	*ret = (struct hypervisor_stats){.restarts = h->restarts,
+	                                 .refused = h->refused,
+	                                 .dropped_in = h->dropped_in,
+	                                 .dropped_out = h->dropped_out};
 	RB_FOREACH (i, guests, (struct guests *)&h->all) {
 		ret->guests++;
 		if (i->spec.net.ipv4 == INSTNET_SHARED) {
@@ -294,6 +321,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r < 0)
 		return r;
 	slices_watch(h, PORTS_LOOK_S * USEC_PER_SEC);
+	firewall_watch(h, USEC_PER_SEC);
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -314,6 +342,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	round_free(h);
 	host_events_stop(h);
 	sd_event_source_disable_unref(h->slices_timer);
+	sd_event_source_disable_unref(h->watch_timer);
 	cgroups_free(h->cgroups);
 	removed_free(h->removed);
 	safe_close(h->lock);

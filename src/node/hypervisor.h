@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/loop.h"
+#include "node/firewalls.h"
 #include "node/guest.h"
 #include "node/seeds.h"
 
@@ -37,6 +38,16 @@ struct guest_ports {
 	char message[400]; /* a sentence; only if it is exhausted */
 };
 
+/* What is known about its firewall (node/firewall.h). */
+struct guest_firewall {
+	bool known;                       /* the kernel has the rules */
+	bool whole;                       /* of all Firewalls that select it */
+	char reason[32];                  /* one word in CamelCase */
+	char message[400];                /* a sentence, which names those that are not applied */
+	uint64_t dropped_in, dropped_out; /* packets */
+	struct instance_firewall *counts; /* as last reported; NULL: nothing was counted yet */
+};
+
 struct guest_state {
 	enum guest_phase phase;
 	char reason[32];   /* one word in CamelCase */
@@ -44,16 +55,21 @@ struct guest_state {
 	bool connected;    /* its network exists, so its Endpoint may be announced */
 	bool current;      /* and is as the last hypervisor_put() says */
 	struct guest_ports ports;
+	struct guest_firewall firewall;
 	int64_t restarts;
 };
 
 enum hypervisor_accel { HYPERVISOR_AUTO, HYPERVISOR_KVM, HYPERVISOR_TCG };
 
 struct hypervisor_ops {
+	/* Says which Firewalls select the instance; NULL: none does. Called in a worker, too. */
+	void (*guarded)(void *userdata, const char *uid, struct firewalls_attached *ret);
 	/* hypervisor_state() of the instance has changed. */
 	void (*changed)(void *userdata, const char *uid);
 	/* An event for people. REASON and MESSAGE as above. */
 	void (*event)(void *userdata, const char *uid, bool warning, const char *reason, const char *message);
+	/* Its firewall dropped packets. Called at most 20 times a minute for an instance. */
+	void (*dropped)(void *userdata, const char *uid, const struct firewall_drop *drop);
 	/* Nothing of the instance is left on the host. */
 	void (*gone)(void *userdata, const char *uid);
 	/* hypervisor_is_settled() has become true. */
@@ -103,6 +119,8 @@ DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
 
 /* The instance must exist as SPEC says. A repeated call with the same spec costs little and repairs what differs. */
 int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) _must_use_;
+/* Looks at the instance soon, because what it must be may have changed. Nothing happens if nobody has put it. */
+void hypervisor_look(struct hypervisor *h, const char *uid);
 /*
  * The instance must not exist. After a boot of the host an unknown instance may still have a disk, so it is also
  * removed, and `gone` is called. Without memory, or if UID is not a UUID, an unknown instance stays unknown. ASKED:
@@ -123,9 +141,10 @@ const struct guest_state *hypervisor_state(const struct hypervisor *h, const cha
 
 struct hypervisor_stats {
 	size_t guests, running;
-	uint64_t restarts;          /* since this process began */
-	uint64_t ports, ports_used; /* of slices of all guests */
-	uint64_t refused;           /* connections for which no port was free, since this process began */
+	uint64_t restarts;                /* since this process began */
+	uint64_t ports, ports_used;       /* of slices of all guests */
+	uint64_t dropped_in, dropped_out; /* packets, by the guests' firewalls, since this process began */
+	uint64_t refused;                 /* connections for which no port was free, since this process began */
 };
 /* Decided once, by the option or the probe. *RET_WHY_NOT is "" before that, and if there was no need to probe. */
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);

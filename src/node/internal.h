@@ -10,6 +10,7 @@
  *   guest_process.c  watches, stops and kills the first process of a container; hears nacre-vm
  *   guest_state.c    what is reported about a guest: its state, its events, why it ended
  *   host_events.c    what happens behind the agent's back: devices that go, files that grow
+ *   firewall_watch.c what the firewalls of guests drop and let pass
  *   slices.c         how much guests use their slices of ports, and what follows (node/ports.h)
  *   sweep.c          removes what is left of instances that are gone
  */
@@ -42,6 +43,10 @@ struct guest {
 	struct guest_spec spec;
 	uint64_t specs; /* how often the spec was changed */
 	struct guest_state state;
+	uint64_t guard_changes; /* how often its Firewalls or members of their groups may have changed */
+	uint64_t counted_ns;    /* when its rules' counters were last told; 0: never */
+	unsigned lines;         /* of dropped packets, since LINES_SINCE_NS */
+	uint64_t lines_since_ns;
 	struct ports ports;
 	/*
 	 * The last event before anybody has asked for the guest; the receiver of events doesn't know its Instance by
@@ -114,21 +119,29 @@ struct hypervisor {
 	sd_event_source *links_io;
 	sd_event_source *room_timer;
 	sd_event_source *slices_timer;
-	char slices_after[37]; /* the next look at slices is at guests with a greater uid */
-	uint64_t refused;      /* connections for which there was no port */
+	sd_event_source *watch_timer;
+	char watch_after[37];             /* the next look at firewalls is at guests with a greater uid */
+	uint64_t counted_ns;              /* when the counters of a guest's rules were last read */
+	uint64_t dropped_in, dropped_out; /* packets, since this process began */
+	char slices_after[37];            /* the next look at slices is at guests with a greater uid */
+	uint64_t refused;                 /* connections for which there was no port */
 };
 
 /* hypervisor.c */
 struct guest *hypervisor_find(const struct hypervisor *h, const char *uid);
+/* The Firewalls that select the guest now. */
+void guest_firewalls(const struct guest *i, struct firewalls_attached *ret);
 /* Frees the guest, which must be in no list. */
 void guest_free(struct guest *i);
+/* Forgets the counters of its rules. */
+void guest_free_counts(struct guest *i);
 
 /* look.c: looks at the guest after DELAY_US microseconds, or earlier if an earlier look is due. */
 void guest_wake(struct guest *i, uint64_t delay_us);
 /* Looks at a guest to which nothing has happened, at the next regular time. */
 void guest_wake_quietly(struct guest *i);
-/* What a look in a worker process is given; may_start is false. */
-struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret);
+/* Fills in what a look in a worker process is given; may_start is false. */
+void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest_look *l);
 
 /* round.c: the guest is looked at together with others. */
 void round_add(struct guest *i);
@@ -183,3 +196,6 @@ void slices_see(const struct slices_look *l, uint64_t until_ns, struct slices_se
 
 /* slices.c: looks at the guests' use of ports after DELAY_US microseconds, and then again and again. */
 void slices_watch(struct hypervisor *h, uint64_t delay_us);
+
+/* firewall_watch.c: looks at the guests' firewalls after DELAY_US microseconds, and then again and again. */
+void firewall_watch(struct hypervisor *h, uint64_t delay_us);

@@ -86,29 +86,31 @@ static bool look_may_start(const struct guest *i) {
 	       now_monotonic_ns() >= i->not_before_ns;
 }
 
-struct guest_look guest_look_of(const struct guest *i, struct guest_result *ret) {
+void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest_look *l) {
 	ret->network = i->network;
 	ret->specs = i->specs;
-	return (struct guest_look){.host = &i->h->host,
-	                           .uid = i->uid,
-	                           .id = i->id,
-	                           .name = i->name,
-	                           .dir = i->dir,
-	                           .state_dir = i->state_dir,
-	                           .user = i->user,
-	                           .pid = i->pid,
-	                           .asked = i->asked,
-	                           .spec = &i->spec,
-	                           .open_slices = i->ports.open_slices,
-	                           .ret = ret};
+	*l = (struct guest_look){.host = &i->h->host,
+	                         .uid = i->uid,
+	                         .id = i->id,
+	                         .name = i->name,
+	                         .dir = i->dir,
+	                         .state_dir = i->state_dir,
+	                         .user = i->user,
+	                         .pid = i->pid,
+	                         .asked = i->asked,
+	                         .spec = &i->spec,
+	                         .open_slices = i->ports.open_slices,
+	                         .ret = ret};
+	guest_firewalls(i, &l->firewalls);
 }
 
 /* The worker sees the guest as it is when the worker starts. */
 static int look_in_worker(void *arg, void *result, struct error *err) {
 	const struct guest *i = arg;
 	struct guest_result *ret = result;
-	struct guest_look l = guest_look_of(i, ret);
+	struct guest_look l;
 
+	guest_look_of(i, ret, &l);
 	l.may_start = i->may_start;
 	if (i->ended && !i->going) {
 		struct error grown;
@@ -163,8 +165,30 @@ static void look_settle(struct guest *i) {
 	}
 }
 
+/* Notes whether all Firewalls of the guest are applied. */
+static void look_note_firewall(struct guest *i, const struct error *why) {
+	struct guest_firewall *f = &i->state.firewall;
+	const char *reason = why->code == 0         ? "Applied"
+	                     : why->code == E2BIG   ? "LimitExceeded"
+	                     : why->code == EBADMSG ? "NotUnderstood"
+	                                            : "TooManyOverlaps";
+	const char *message = why->code ? why->msg : "all Firewalls that select it are applied";
+
+	if (f->known && streq(f->reason, reason) && strncmp(f->message, message, sizeof(f->message) - 1) == 0)
+		return;
+	f->known = true;
+	f->whole = why->code == 0;
+	snprintf(f->reason, sizeof(f->reason), "%s", reason);
+	snprintf(f->message, sizeof(f->message), "%.*s", (int)sizeof(f->message) - 1, message);
+	if (why->code)
+		guest_event(i, true, "FirewallNotApplied", f->message);
+	i->h->c.ops.changed(i->h->c.userdata, i->uid);
+}
+
 static void look_ensured(struct guest *i, int r, const struct guest_result *l, const struct error *err) {
 	i->network = l->network;
+	if (l->connected)
+		look_note_firewall(i, &l->firewall);
 	bool current = l->connected && l->specs == i->specs;
 	if (l->connected && (!i->state.connected || current != i->state.current)) {
 		i->state.connected = true;

@@ -12,6 +12,7 @@
 
 #include "api/instance.h"
 #include "node/container.h"
+#include "node/firewalls.h"
 #include "node/guest.h"
 #include "node/instdir.h"
 #include "node/removed.h"
@@ -68,8 +69,9 @@ struct guest_result {
 	uint64_t specs;    /* which spec: how often it had been changed */
 	bool network_lost; /* its container is in another network namespace than the one with its name */
 	struct instnet_state network;
-	bool end;        /* the look only found out why the machine ended */
-	char grown[208]; /* how its UEFI variables have grown; "": they have not */
+	struct error firewall; /* which Firewalls are not applied, and why; code 0: all are */
+	bool end;              /* the look only found out why the machine ended */
+	char grown[208];       /* how its UEFI variables have grown; "": they have not */
 };
 
 struct guest_look {
@@ -82,7 +84,8 @@ struct guest_look {
 	bool may_start;
 	bool asked;                    /* parts_remove(): somebody deleted it */
 	const struct guest_spec *spec; /* parts_ensure() and parts_start() */
-	size_t open_slices;            /* node/instnet.h */
+	struct firewalls_attached firewalls;
+	size_t open_slices; /* node/instnet.h */
 	struct guest_result *ret;
 
 	/* The machine and the container that will be started; `configure` fills them in. */

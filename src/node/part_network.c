@@ -82,12 +82,51 @@ static int network_desire(const struct part_source *s, struct guest_spec *spec, 
 	return r < 0 ? r : network_read_dns(st, &spec->vm, err);
 }
 
+/* Says which of the Firewalls that select the instance are not applied, and why: the first one, and how many more. */
+static int network_check_firewalls(const struct guest_look *l, struct error *err) {
+	const struct firewall_attached *a = &l->firewalls.is;
+	const struct firewall_state *now = &l->ret->network.firewall;
+	struct firewall_size sizes[FIREWALL_ATTACHED_MAX] = {0};
+	const struct firewall_size *v[FIREWALL_ATTACHED_MAX];
+	struct firewall_verdict verdicts[FIREWALL_ATTACHED_MAX];
+	char message[FIREWALL_MESSAGE_MAX];
+	int r = 0;
+
+	if (a->unknown)
+		return error_set(err, EBADMSG,
+		                 "a Firewall of the namespace is not understood by the host's agent, whose log names "
+		                 "the field; until that is mended the rules stay as they are");
+	for (size_t k = 0; k < a->n && now->limited && r >= 0; k++) {
+		v[k] = &sizes[k];
+		r = firewall_measure(a->v[k], &sizes[k]);
+	}
+	if (now->limited && r >= 0)
+		firewall_judge(v, a->n, verdicts);
+	for (size_t k = 0; k < a->n && r >= 0; k++)
+		if (now->limited & UINT32_C(1) << k)
+			r = error_set(err, E2BIG, "Firewall `%s` is not applied: %s", a->v[k]->meta.name,
+			              firewall_verdict_message(&verdicts[k], message));
+		else if (now->deep & UINT32_C(1) << k)
+			r = error_set(err, EOVERFLOW,
+			              "Firewall `%s` is not applied: its rules overlap those of the instance's "
+			              "Firewalls more than %d times; use rules whose prefixes or ports contain each "
+			              "other or are apart",
+			              a->v[k]->meta.name, FIREWALL_LAYERS_MAX);
+	for (size_t k = 0; k < a->n; k++)
+		firewall_size_clear(&sizes[k]);
+	if (r >= 0 && l->firewalls.beyond)
+		r = error_set(err, E2BIG, "%zu Firewalls select it, and only the first %d in order of name are applied",
+		              a->n + l->firewalls.beyond, FIREWALL_ATTACHED_MAX);
+	return r;
+}
+
 static int network_ensure(struct guest_look *l, struct error *err) {
 	_nl_free_ struct nl *public = NULL;
 	const struct instnet_config c = {.prefix = l->host->prefix,
 	                                 .id = l->id,
 	                                 .spec = &l->spec->net,
 	                                 .open_slices = l->open_slices,
+	                                 .firewalls = &l->firewalls.is,
 	                                 .uid = l->user,
 	                                 .mtu = (uint32_t)l->spec->vm.mtu};
 	char netns[NETNS_PATH_MAX];
@@ -98,6 +137,7 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	if (r < 0)
 		return r;
 	l->ret->connected = true;
+	(void)!network_check_firewalls(l, &l->ret->firewall);
 	l->ret->network_lost = l->pid && container_is_in(l->pid, netns_path(l->name, netns)) == 0;
 	return 0;
 }

@@ -34,14 +34,15 @@ static int round_in_worker(void *arg, void *result, _unused_ struct error *err) 
 	for (size_t k = 0; k < round->n; k++) {
 		const struct guest *i = round->guests[k];
 		struct guest_result ret = {0};
-		struct guest_look l = guest_look_of(i, &ret);
+		struct guest_look l;
 		struct error scratch;
 		found->network[k] = i->network;
+		guest_look_of(i, &ret, &l);
 		/* If something happened to the guest while the round waited for its turn, it gets a look of its own. */
 		if (i->again || !i->pid)
 			continue;
 		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.network.rules != i->network.rules ||
-		    ret.connected != i->state.connected)
+		    ret.connected != i->state.connected || (ret.firewall.code == 0) != i->state.firewall.whole)
 			found->need_look |= UINT32_C(1) << k;
 		found->network[k] = ret.network;
 	}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Looks every few seconds at what the firewalls of guests have dropped, and, of one guest in each look, at what each
+ * rule has let pass. One worker looks at many guests, and the loop notes what it saw.
+ */
+
+#include <string.h>
+
+#include "base/util.h"
+#include "net/netns.h"
+#include "node/internal.h"
+
+#define WATCH_S        10
+#define WATCH_BATCH_S  5
+#define WATCH_MAX_MS   60000
+#define WATCH_GUESTS   16
+#define WATCH_DROPS    24
+#define COUNTS_S       60 /* at least so long between two reports of the counters of a guest */
+#define LINES_A_MINUTE 20 /* of dropped packets, for each guest */
+
+struct watch_guest {
+	char uid[37];
+	uint64_t changes; /* see struct guest */
+};
+
+struct watch_look {
+	struct hypervisor *h;
+	uint64_t now_ns;
+	size_t n, counted; /* COUNTED: the place of the guest whose counters are read; N: none */
+	struct watch_guest guests[WATCH_GUESTS];
+};
+
+struct watch_result {
+	size_t n; /* it looked at so many of them */
+	struct {
+		bool ok;
+		uint64_t in, out; /* packets dropped since its network was made */
+	} guests[WATCH_GUESTS];
+	size_t n_drops, n_counts;
+	struct watch_drop {
+		struct addr addr;
+		uint8_t guest, protocol;
+		bool out;
+		uint16_t port;
+		uint64_t packets;
+	} drops[WATCH_DROPS];
+	struct firewall_count counts[INSTANCE_COUNTERS_MAX];
+};
+_Static_assert(sizeof(struct watch_result) <= JOB_RESULT_MAX, "a job returns no more");
+
+/* ---- in the worker ---- */
+
+/* Flows of which packets were dropped since the last look, at most as many as a guest may have lines in a minute. */
+static void watch_drops(size_t k, const struct firewall_seen *seen, struct watch_result *ret) {
+	size_t lines = 0;
+
+	for (size_t i = 0; i < seen->n_drops && lines < LINES_A_MINUTE && ret->n_drops < WATCH_DROPS; i++) {
+		const struct firewall_drop *d = &seen->drops[i];
+		if (d->age_ms >= WATCH_S * 1000)
+			continue;
+		ret->drops[ret->n_drops++] = (struct watch_drop){.guest = (uint8_t)k,
+		                                                 .out = d->out,
+		                                                 .addr = d->addr,
+		                                                 .protocol = d->protocol,
+		                                                 .port = d->port,
+		                                                 .packets = d->packets};
+		lines++;
+	}
+}
+
+static void watch_one(const struct watch_look *l, size_t k, struct watch_result *ret) {
+	const struct guest *i = hypervisor_find(l->h, l->guests[k].uid);
+	struct firewall_seen seen = {0};
+	_close_ int fd = -1;
+	struct error ignored;
+
+	/* A namespace that is missing is the business of a look at the guest's parts. */
+	if (!i || netns_open(i->name, &fd, &ignored) < 0 ||
+	    firewall_read(fd, &i->network.firewall, k == l->counted, &seen, &ignored) < 0)
+		return;
+	ret->guests[k].ok = true;
+	ret->guests[k].in = seen.dropped_in;
+	ret->guests[k].out = seen.dropped_out;
+	watch_drops(k, &seen, ret);
+	if (k == l->counted) {
+		ret->n_counts = MIN(seen.n_counts, ARRAY_SIZE(ret->counts));
+		memcpy(ret->counts, seen.counts, ret->n_counts * sizeof(*seen.counts));
+	}
+	firewall_seen_done(&seen);
+}
+
+static int watch_in_worker(void *arg, void *result, _unused_ struct error *err) {
+	const struct watch_look *l = arg;
+	struct watch_result *ret = result;
+	uint64_t until_ns = now_monotonic_ns() + WATCH_BATCH_S * NSEC_PER_SEC;
+
+	while (ret->n < l->n && (ret->n == 0 || now_monotonic_ns() < until_ns))
+		watch_one(l, ret->n++, ret);
+	return 0;
+}
+
+/* ---- in the loop ---- */
+
+static bool is_guarded(const struct guest *i) {
+	return i->want == WANT_YES && i->state.connected;
+}
+
+static void watch_note_drop(struct guest *i, const struct watch_drop *d, uint64_t now_ns) {
+	const struct firewall_drop drop = {
+		.out = d->out, .addr = d->addr, .protocol = d->protocol, .port = d->port, .packets = d->packets};
+
+	if (now_ns - i->lines_since_ns >= 60 * NSEC_PER_SEC) {
+		i->lines_since_ns = now_ns;
+		i->lines = 0;
+	}
+	if (i->lines++ < LINES_A_MINUTE)
+		i->h->c.ops.dropped(i->h->c.userdata, i->uid, &drop);
+}
+
+static void watch_note_totals(struct guest *i, uint64_t in, uint64_t out) {
+	struct guest_firewall *f = &i->state.firewall;
+
+	/* A network that was made anew, after a failure or by somebody else, counts from 0. */
+	i->h->dropped_in += in >= f->dropped_in ? in - f->dropped_in : in;
+	i->h->dropped_out += out >= f->dropped_out ? out - f->dropped_out : out;
+	f->dropped_in = in;
+	f->dropped_out = out;
+}
+
+/* Returns the counters in the API's form; NULL: no memory. */
+static struct instance_firewall *watch_report(const struct guest *i, const struct watch_result *seen) {
+	const struct guest_firewall *f = &i->state.firewall;
+	struct instance_firewall *ret = calloc(1, sizeof(*ret));
+	struct firewalls_attached now;
+
+	if (!ret || !(ret->rules.v = calloc(seen->n_counts + 1, sizeof(*ret->rules.v))))
+		goto failed;
+	ret->dropped_in = API_I64((int64_t)MIN(f->dropped_in, (uint64_t)INT64_MAX));
+	ret->dropped_out = API_I64((int64_t)MIN(f->dropped_out, (uint64_t)INT64_MAX));
+	guest_firewalls(i, &now);
+	for (size_t k = 0; k < seen->n_counts; k++) {
+		const struct firewall_count *c = &seen->counts[k];
+		const struct firewall_spec *spec = c->firewall < now.is.n ? now.v[c->firewall]->spec : NULL;
+		char label[FIREWALL_RULE_LABEL_MAX];
+		if (!spec || c->rule >= (c->out ? spec->egress.n : spec->ingress.n))
+			continue;
+		struct instance_counter *row = &ret->rules.v[ret->rules.n++];
+		const struct firewall_rule *rule = &(c->out ? spec->egress.v : spec->ingress.v)[c->rule];
+		row->firewall = strdup(now.v[c->firewall]->meta.name);
+		row->direction = strdup(c->out ? "egress" : "ingress");
+		row->rule = strdup(firewall_rule_label(rule, c->rule, label));
+		row->packets = API_I64((int64_t)MIN(c->packets, (uint64_t)INT64_MAX));
+		row->bytes = API_I64((int64_t)MIN(c->bytes, (uint64_t)INT64_MAX));
+		if (!row->firewall || !row->direction || !row->rule)
+			goto failed;
+	}
+	return ret;
+failed:
+	api_clear(&api_desc_instance_firewall, ret);
+	free(ret);
+	return NULL;
+}
+
+static void watch_note_counts(struct guest *i, const struct watch_result *seen, uint64_t now_ns) {
+	struct instance_firewall *counts = watch_report(i, seen);
+
+	i->counted_ns = now_ns;
+	if (!counts)
+		return;
+	bool same =
+		i->state.firewall.counts && api_equal(&api_desc_instance_firewall, i->state.firewall.counts, counts);
+	guest_free_counts(i);
+	i->state.firewall.counts = counts;
+	if (!same)
+		i->h->c.ops.changed(i->h->c.userdata, i->uid);
+}
+
+static void on_watched(void *userdata, _unused_ int r, const void *result, _unused_ const struct error *err) {
+	_free_ struct watch_look *l = userdata;
+	const struct watch_result *seen = result;
+	struct hypervisor *h = l->h;
+	struct guest *guests[WATCH_GUESTS] = {NULL};
+	/* A worker that was killed has told nothing: the look goes on with the guests after these. */
+	size_t n = seen ? seen->n : l->n;
+
+	for (size_t k = 0; seen && k < n; k++) {
+		struct guest *i = hypervisor_find(h, l->guests[k].uid);
+		if (!i || !is_guarded(i) || !seen->guests[k].ok)
+			continue;
+		guests[k] = i;
+		watch_note_totals(i, seen->guests[k].in, seen->guests[k].out);
+		/* The counters name Firewalls by their order, so that must still be what the worker saw. */
+		if (k == l->counted && i->guard_changes == l->guests[k].changes)
+			watch_note_counts(i, seen, l->now_ns);
+	}
+	for (size_t k = 0; seen && k < seen->n_drops; k++)
+		if (guests[seen->drops[k].guest])
+			watch_note_drop(guests[seen->drops[k].guest], &seen->drops[k], l->now_ns);
+	bool more = n == WATCH_GUESTS || n < l->n;
+	snprintf(h->watch_after, sizeof(h->watch_after), "%s", more ? l->guests[n - 1].uid : "");
+	firewall_watch(h, more ? USEC_PER_SEC : WATCH_S * USEC_PER_SEC);
+}
+
+static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
+	struct hypervisor *h = userdata;
+	struct watch_look *l = calloc(1, sizeof(*l));
+	uint64_t oldest_ns = UINT64_MAX;
+	struct guest *i;
+	struct job *job;
+
+	if (!l)
+		abort();
+	l->h = h;
+	l->now_ns = now_monotonic_ns();
+	l->counted = WATCH_GUESTS;
+	RB_FOREACH (i, guests, &h->all) {
+		if (l->n == WATCH_GUESTS)
+			break;
+		if (!is_guarded(i) || strcmp(i->uid, h->watch_after) <= 0)
+			continue;
+		/* Of those that are due, the one whose counters were told the longest time ago. */
+		bool due = !i->counted_ns || l->now_ns - i->counted_ns >= COUNTS_S * NSEC_PER_SEC;
+		if (due && h->counted_ns + WATCH_S * NSEC_PER_SEC <= l->now_ns && i->counted_ns < oldest_ns) {
+			oldest_ns = i->counted_ns;
+			l->counted = l->n;
+		}
+		memcpy(l->guests[l->n].uid, i->uid, sizeof(i->uid));
+		l->guests[l->n++].changes = i->guard_changes;
+	}
+	if (l->counted < l->n)
+		h->counted_ns = l->now_ns;
+	const struct job_spec spec = {.fn = watch_in_worker,
+	                              .arg = l,
+	                              .result_size = sizeof(struct watch_result),
+	                              .timeout_ms = WATCH_MAX_MS,
+	                              .done = on_watched,
+	                              .userdata = l};
+	if (l->n == 0 || job_start(h->jobs, &spec, &job, NULL) < 0)
+		on_watched(l, 0, NULL, NULL);
+	return 0;
+}
+
+void firewall_watch(struct hypervisor *h, uint64_t delay_us) {
+	if (loop_timer(h->c.loop, &h->watch_timer, delay_us, on_watch, h) < 0)
+		abort();
+}

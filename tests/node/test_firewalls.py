@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent does with the Firewalls of its instances' namespaces: what it waits for, what it does with one that it
+does not understand, and what a restart or an absent API changes. tests/node/test_firewall.py has the packets."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+from nodelib import GROUP, cloud, images, run, until  # noqa: F401 (two are fixtures)
+from rewriter import Rewriter
+from test_not_understood import log_of, not_understood, start_node
+
+FIREWALLS = f"{GROUP}/namespaces/t/firewalls"
+
+
+class Misleader(Rewriter):
+    """Also changes what the agent asks."""
+
+    questions = {}
+
+    def hear(self, data):
+        for old, new in self.questions.items():
+            assert len(old) == len(new)
+            data = data.replace(old, new)
+        return super().hear(data)
+
+
+@pytest.fixture
+def rewriter(cloud):
+    direct = cloud.sock
+    r = Misleader(f"{cloud.dir}/mislead.sock", direct)
+    cloud.wait_node()
+    yield r
+    cloud.kill("node")
+    r.close()
+    os.unlink(r.path)
+    cloud.start_node()
+    cloud.wait_node()
+
+
+def firewall(cloud, name, *ingress, labels=None, **spec):
+    body = {"apiVersion": "nacre.dev/v1alpha1", "kind": "Firewall", "metadata": {"name": name},
+            "spec": {"instances": {"matchLabels": labels} if labels else {}, "ingress": list(ingress), **spec}}
+    status, data = cloud.request("POST", FIREWALLS, body)
+    assert status == 201, data
+
+
+def change(cloud, name, spec):
+    status, data = cloud.request("PATCH", f"{FIREWALLS}/{name}", {"spec": spec}, "application/merge-patch+json")
+    assert status == 200, data
+
+
+def delete(cloud, *names):
+    for name in names:
+        cloud.request("DELETE", f"{FIREWALLS}/{name}")
+
+
+def table(guest):
+    """The rules, without what changes by itself."""
+    for name in ("nacre_firewall", "nacre_firewall2"):
+        try:
+            text = run("ip", "netns", "exec", guest.netns, "nft", "-s", "list", "table", "inet", name)
+        except Exception:  # noqa: BLE001 (there is no such table)
+            continue
+        return re.sub(r"nacre_firewall2?|0x[0-9a-f]{8}|expires \S+", "", text)
+    return ""
+
+
+def opens(guest, port):
+    return f"tcp . {port} " in table(guest)
+
+
+def applied(cloud, name):
+    found = [c for c in cloud.instance(name)["status"].get("conditions", []) if c["type"] == "FirewallApplied"]
+    return found[0] if found else {"status": "", "reason": "", "message": ""}
+
+
+def label(cloud, name, labels):
+    status, data = cloud.request("PATCH", f"{GROUP}/namespaces/t/instances/{name}", {"metadata": {"labels": labels}},
+                                 "application/merge-patch+json")
+    assert status == 200, data
+
+
+@pytest.fixture
+def web(cloud):
+    cloud.create("web", "lab", running=False)
+    yield cloud.wait("web", "Stopped", 60)
+    cloud.delete("web")
+
+
+def test_follows_firewalls_and_labels(cloud, web):
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001}, labels={"app": "web"})
+    firewall(cloud, "b", {"protocol": "tcp", "port": 4002})
+    until("the one that selects all is applied", lambda: opens(web, 4002))
+    assert not opens(web, 4001)
+    label(cloud, "web", {"app": "web"})
+    until("a label lets another one select it", lambda: opens(web, 4001))
+    change(cloud, "b", {"ingress": [{"protocol": "tcp", "port": 4003}]})
+    until("a change is applied", lambda: opens(web, 4003) and not opens(web, 4002))
+    until("the instance says so", lambda: applied(cloud, "web")["status"] == "True")
+    label(cloud, "web", {"app": None})
+    until("without the label it is gone", lambda: not opens(web, 4001))
+    delete(cloud, "a", "b")
+    until("what is deleted allows nothing", lambda: not opens(web, 4003))
+
+
+def test_restarts_and_an_absent_api_change_nothing(cloud, web):
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
+    until("it is applied", lambda: opens(web, 4001))
+    before = table(web)
+    cloud.kill("node", signal.SIGKILL)
+    cloud.start_node()
+    cloud.wait_node()
+    until("the rules are the same", lambda: table(web) == before)
+    cloud.kill("node")
+    cloud.kill("api")
+    cloud.start_node()
+    assert table(web) == before
+    cloud.start_api()
+    cloud.wait_node()
+    until("the rules are the same", lambda: table(web) == before)
+    delete(cloud, "a")
+    until("changes are followed again", lambda: not opens(web, 4001))
+
+
+def test_waits_until_firewalls_are_known(cloud, rewriter, web):
+    """A new instance isn't started before, and one that exists keeps its rules."""
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
+    until("it is applied", lambda: opens(web, 4001))
+    before = table(web)
+    cloud.kill("node")
+    rewriter.questions = {b"/firewalls?": b"/firewallz?"}
+    direct, cloud.sock = cloud.sock, rewriter.path
+    cloud.start_node()
+    cloud.sock = direct
+    cloud.create("new", "lab", running=False)
+    until("the new instance has its host", lambda: cloud.instance("new").get("status", {}).get("host"))
+    delete(cloud, "a")
+    until("the agent has asked in vain", lambda: rewriter.asked.count(b"/firewallz?") > 1)
+    assert table(web) == before and cloud.ready("new")["reason"] == "Placed"
+    assert not os.path.exists(f"{cloud.dir}/h1/instances/{cloud.instance('new')['metadata']['uid']}")
+    rewriter.questions = {}
+    new = cloud.wait("new", "Stopped", 60)
+    until("all follow", lambda: not opens(web, 4001) and table(new))
+    cloud.delete("new")
+
+
+def test_not_understood(cloud, rewriter, web):
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
+    until("it is applied", lambda: opens(web, 4001))
+    before = table(web)
+    cloud.kill("node")
+    firewall(cloud, "b", {"protocol": "udp", "port": 4002})
+    start_node(cloud, rewriter, {b'"protocol":"udp"': b'"protocol":"udq"'})
+    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
+    assert 'what="Firewall t/b" error="not understood: spec.ingress[0].protocol: must be one of ' in log_of(cloud)
+    until("the instance says so", lambda: applied(cloud, "web")["reason"] == "NotUnderstood")
+    cloud.create("new", "lab", running=False, ingress=[{"protocol": "tcp", "port": 4009}])
+    new = cloud.wait("new", "Stopped", 60)
+    assert table(web) == before
+    # Of a new one only what it says itself is open, and nothing goes out.
+    assert opens(new, 4009) and not opens(new, 4001)
+    assert '"tap" . original : goto ok' not in table(new)
+    rewriter.changes = {}
+    status, data = cloud.request("PATCH", f"{FIREWALLS}/b", {"metadata": {"annotations": {"touched": "1"}}},
+                                 "application/merge-patch+json")
+    assert status == 200, data
+    until("all are applied", lambda: all("udp . 4002 " in table(g) and opens(g, 4001) for g in (web, new)))
+    until("the instance says so", lambda: applied(cloud, "web")["status"] == "True")
+    assert '"tap" . original : goto ok' in table(new)
+    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
+    delete(cloud, "a", "b")
+    cloud.delete("new")
+
+
+def test_what_exceeds_a_limit_is_not_applied(cloud, web):
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
+    # Ports overlap each other in part, with prefixes that are apart from none.
+    deep = [{"protocol": "tcp", "port": 100 + k, "endPort": 200 + k, "prefixes": [f"2001:db8::/{32 + k}"]} for k in range(10)]
+    firewall(cloud, "b", *deep)
+    until("the instance says so", lambda: applied(cloud, "web")["reason"] == "TooManyOverlaps")
+    assert "Firewall `b` is not applied" in applied(cloud, "web")["message"]
+    assert any(reason == "FirewallNotApplied" for reason, _ in cloud.events("web"))
+    assert opens(web, 4001)
+    _, obj = cloud.request("GET", f"{FIREWALLS}/b")
+    until("the Firewall says so, too", lambda: "TooManyOverlaps" in json.dumps(
+        cloud.request("GET", f"{FIREWALLS}/b")[1].get("status", {})), 60)
+    change(cloud, "b", {"ingress": deep[:1]})
+    until("the instance says so", lambda: applied(cloud, "web")["status"] == "True")
+    delete(cloud, "a", "b")
