@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import Ping, condition, eventually, instance
+from conftest import GAPS, Ping, condition, eventually, instance
 from harness import patient
 from renewals import Renewals
 
@@ -128,6 +128,34 @@ def test_frr_of_an_edge_hangs(lab, hello):
     ping.note_gap("an edge's FRR hangs")
     assert ping.lost == []
     renewals.check(LEASE_S)
+
+
+def test_edge_without_its_daemon_is_withdrawn(lab, hello):
+    """Its routes get old, so it loses its Endpoint when its heartbeat runs out. Its kernel and FRR go on until then."""
+    address = hello["status"]["address"]
+
+    def announced():
+        return {e["metadata"]["uid"] for e in lab.items("endpoints.nacre.dev") if e["metadata"]["name"] == "edge-edge2"}
+
+    lab.await_answer("internet", address)
+    before, ping = announced(), Ping(lab, "internet", address)
+    assert len(before) == 1
+    os.kill(lab.pid("edge2"), signal.SIGKILL)
+    since = time.monotonic()
+    try:
+        eventually("edge2 is withdrawn", LEASE_S + 5, lambda: not announced())
+        GAPS.append(f"an edge's daemon is dead: its Endpoint is withdrawn after {time.monotonic() - since:.1f} s")
+        ping.await_answers(100)
+    finally:
+        lab.restart("edge2")
+    back = eventually("edge2 is back", 30, announced)
+    assert back != before
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert announced() == back, "it is announced once and stays"
+    ping.stop()
+    ping.note_gap("an edge's daemon is dead")
+    assert ping.lost == []
 
 
 def qemu_pids(lab, host, uid):
