@@ -243,13 +243,16 @@ static int cut_strays(const struct instnet_config *c, int fd, struct error *err)
 /*
  * After the rules: they have made the kernel track connections, without which it has no such settings. A connection of
  * TCP begins with a SYN: otherwise each ACK would make one that lasts as long as an established one. An idle connection
- * keeps its port for two hours and four minutes (RFC 5382, REQ-5), not for five days.
+ * keeps its port for two hours and four minutes, not for five days, and one that one side has closed for four minutes,
+ * not for one or two: the other side may still answer (RFC 5382, REQ-5).
  */
 static int ensure_tracking(const struct instnet_config *c, int fd, struct error *err) {
 	static const struct netns_sysctl settings[] = {{"netfilter/nf_conntrack_tcp_loose", "0"},
-	                                               {"netfilter/nf_conntrack_tcp_timeout_established", "7440"}};
+	                                               {"netfilter/nf_conntrack_tcp_timeout_established", "7440"},
+	                                               {"netfilter/nf_conntrack_tcp_timeout_fin_wait", "240"},
+	                                               {"netfilter/nf_conntrack_tcp_timeout_close_wait", "240"}};
 
-	return netns_sysctl(fd, settings, c->spec->ipv4 == INSTNET_SHARED ? 2 : 1, err);
+	return netns_sysctl(fd, settings, c->spec->ipv4 == INSTNET_SHARED ? ARRAY_SIZE(settings) : 1, err);
 }
 
 static uint64_t rules_hash(const struct instnet_rules *r) {

@@ -393,6 +393,21 @@ def test_a_socket_keeps_its_port(shared):
                 assert len(seen) == 1
 
 
+def test_a_connection_that_one_side_has_closed_keeps_its_port(shared):
+    """For four minutes (RFC 5382, REQ-5): the other side may still answer."""
+    with bound(shared.far, socket.SOCK_STREAM, FAR, 8080) as listener, \
+            bound(shared.guest, socket.SOCK_STREAM, PRIVATE) as client:
+        listener.listen(1)
+        client.connect((FAR, 8080))
+        client.shutdown(socket.SHUT_WR)
+
+        def left():
+            return [int(line.split()[4]) for line in shared.connections() if " CLOSE_WAIT " in line]
+
+        until("the container has seen it", left)
+        assert 120 < left()[0] <= 240
+
+
 def flows(net, count, to):
     """How many of COUNT UDP sockets of the guest get an answer, and the ports that the server saw."""
     ports, sockets = set(), [connected(net.guest, socket.SOCK_DGRAM, PRIVATE, to) for _ in range(count)]
