@@ -11,6 +11,7 @@ import threading
 import time
 
 import leftovers
+import sshclient
 from harness import IMAGES, MORTAL, Failed, eventually, run
 from scapy.layers.dhcp6 import (DHCP6_Advertise, DHCP6_Reply, DHCP6_Request, DHCP6_Solicit, DHCP6OptClientId, DHCP6OptIA_NA,
                                 DHCP6OptIAAddress, DHCP6OptRapidCommit, DHCP6OptServerId, DUID_LL)
@@ -55,16 +56,13 @@ class Guest:
 
     def __init__(self, directory, enter, netdev, address, port=22):
         self.dir, self.enter, self.netdev, self.process = directory, list(enter), netdev, None
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{directory}/key")
-        self.ssh = [*self.enter, "ssh", "-i", f"{directory}/key", "-p", str(port), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
-                    "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        self.public_key = sshclient.make_key(f"{directory}/key")
+        self.ssh = [*self.enter, *sshclient.argv(f"{directory}/key", port)]
         self.address = address
 
     def seed(self):
         """What the metadata server answers."""
-        with open(f"{self.dir}/key.pub") as f:
-            key = f.read().strip()
-        return {"/meta-data": f"instance-id: i-1\nlocal-hostname: web\npublic-keys: ['{key}']\n",
+        return {"/meta-data": f"instance-id: i-1\nlocal-hostname: web\npublic-keys: ['{self.public_key}']\n",
                 "/user-data": "#cloud-config\nruncmd: [[touch, /run/user-data-ran]]\n", "/vendor-data": ""}
 
     def start(self, boot, url):
