@@ -239,9 +239,10 @@ int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct 
 
 /* ---- what it counted ---- */
 
-/* Of each direction: those of both families and of all groups, of each layer, and the sets of drops. */
-#define MAPS_MAX \
-	((size_t)2 * (2 * (2 * FIREWALL_LAYERS_MAX + 1) + FIREWALL_GROUPS_MAX * (3 * FIREWALL_LAYERS_MAX + 1) + 4))
+/* Of each direction: those of both families and of all groups, of each layer and length, and the sets of drops. */
+#define MAPS_MAX                                                             \
+	((size_t)2 * (2 * (2 * FIREWALL_LAYERS_MAX + 1 + FIREWALL_LENGTHS) + \
+	              FIREWALL_GROUPS_MAX * (3 * FIREWALL_LAYERS_MAX + 1) + 4))
 
 struct reading_counters {
 	struct firewall_seen *seen;

@@ -345,6 +345,25 @@ static int plan_place_all(struct firewall_plan *p, struct error *err) {
 	return 0;
 }
 
+/* ---- maps of hashes ---- */
+
+static bool element_is_exact(const struct firewall_element *e) {
+	return e->target < FIREWALL_GROUP0 && (e->protocol == IPPROTO_TCP || e->protocol == IPPROTO_UDP) &&
+	       e->first == e->last;
+}
+
+/* No two exact elements with prefixes of one length are equal: the second one would lie within the first. */
+static void plan_choose_hashed(struct firewall_plan *p) {
+	size_t counts[2][FIREWALL_GROUP0][FIREWALL_LENGTHS] = {0};
+
+	for (size_t i = 0; i < p->n; i++)
+		if (element_is_exact(&p->v[i]))
+			counts[p->v[i].out][p->v[i].target][p->v[i].prefix.len]++;
+	for (size_t i = 0; i < p->n; i++)
+		p->v[i].hashed = element_is_exact(&p->v[i]) &&
+		                 counts[p->v[i].out][p->v[i].target][p->v[i].prefix.len] >= FIREWALL_HASHED_MIN;
+}
+
 /* ---- limits and groups ---- */
 
 static void plan_note_group(struct firewall_plan *p, const char *id) {
@@ -408,11 +427,13 @@ int firewall_plan(const struct instnet_spec *spec, const struct firewall_attache
 			r = plan_read(&c, a->v[i], (uint8_t)(i + 1), err);
 	if (r >= 0)
 		r = c.failed ? error_oom(err) : plan_place_all(&p, err);
-	if (r < 0)
+	if (r < 0) {
 		firewall_plan_done(&p);
-	else
-		*ret = p;
-	return r;
+		return r;
+	}
+	plan_choose_hashed(&p);
+	*ret = p;
+	return 0;
 }
 
 void firewall_plan_done(struct firewall_plan *p) {

@@ -9,6 +9,9 @@
  * The kernel refuses elements of one map that overlap in part, such as ports 1 to 100 of ::/0 and ports 50 to 150 of
  * 2001:db8::/32. So an element that lies within another one is left out, and one that overlaps another in part goes
  * into another map, the next layer.
+ *
+ * Elements of one port each, if there are many whose prefixes have the same length, are in a map of hashes: its lookup
+ * costs the same whatever their number is, while that of a map of intervals costs more with each element.
  */
 
 #include <stdint.h>
@@ -21,12 +24,20 @@ enum { FIREWALL_IPV6, FIREWALL_IPV4, FIREWALL_GROUP0 };
 #define FIREWALL_OWN 0 /* the owner of the elements of the instance's spec.ingress */
 #define FIREWALL_ANY 0 /* the protocol of an element that is for all protocols */
 
+/*
+ * So many elements of one port, with prefixes of one length, have a map of hashes. Each such map costs a packet about
+ * as much as so many elements in a map of intervals do.
+ */
+#define FIREWALL_HASHED_MIN 256
+#define FIREWALL_LENGTHS    129 /* lengths that a prefix may have */
+
 struct firewall_element {
 	bool out;
 	uint8_t target;   /* FIREWALL_IPV6, FIREWALL_IPV4, or FIREWALL_GROUP0 and the number of the group */
 	uint8_t protocol; /* IPPROTO_*, or FIREWALL_ANY */
 	uint8_t owner;    /* FIREWALL_OWN, or 1 and the place of the Firewall in `attached` */
 	uint8_t layer;
+	bool hashed;          /* it is in the map of its prefix's length, not in that of its layer */
 	uint16_t first, last; /* destination ports; ICMP: types; without meaning for FIREWALL_ANY */
 	uint32_t rule;        /* its place in the list that it comes from */
 	struct prefix prefix; /* of groups: all zero */

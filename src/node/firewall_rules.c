@@ -14,9 +14,9 @@
  * a way to mark a connection that is not allowed.
  *
  * The names of maps are, one part after the other: in or out · 6, 4 or gN (members of group N) · p (protocol and port),
- * i (type of ICMP; of groups i4 and i6) or a (all protocols) · the layer (node/firewall_plan.h). Sets of members:
- * gN_6_LEN, gN_4, and for slices of 65536 >> BITS ports gN_s_BITS and gN_i_BITS. Numbers of protocols are used since
- * names would be looked up in /etc/protocols.
+ * i (type of ICMP; of groups i4 and i6) or a (all protocols) · the layer; or h (protocol and port, hashed) · the length
+ * of the prefix (node/firewall_plan.h). Sets of members: gN_6_LEN, gN_4, and for slices of 65536 >> BITS ports
+ * gN_s_BITS and gN_i_BITS. Numbers of protocols are used since names would be looked up in /etc/protocols.
  */
 
 #include "node/firewall_rules.h"
@@ -47,35 +47,44 @@ static const char *kind_of(const struct firewall_element *e) {
 	case FIREWALL_ANY: return "a";
 	case IPPROTO_ICMP: return group ? "i4_" : "i";
 	case IPPROTO_ICMPV6: return group ? "i6_" : "i";
-	default: return "p";
+	default: return e->hashed ? "h" : "p";
 	}
+}
+
+static int number_of(const struct firewall_element *e) {
+	return e->hashed ? e->prefix.len : e->layer;
 }
 
 static void put_map_name(const struct firewall_element *e, struct buf *b) {
 	buf_puts(b, e->out ? "out" : "in");
 	put_target(e->target, b);
-	buf_printf(b, "%s%d", kind_of(e), e->layer);
+	buf_printf(b, "%s%d", kind_of(e), number_of(e));
+}
+
+/* False for groups, whose sets have the addresses, and for hashed elements that are for all addresses. */
+static bool map_has_address(const struct firewall_element *e) {
+	return e->target < FIREWALL_GROUP0 && !(e->hashed && e->prefix.len == 0);
 }
 
 static void put_map_type(const struct firewall_element *e, struct buf *b) {
-	bool group = e->target >= FIREWALL_GROUP0;
+	bool address = map_has_address(e);
 	const char *protocol = e->protocol == FIREWALL_ANY     ? ""
 	                       : e->protocol == IPPROTO_ICMP   ? "icmp_type"
 	                       : e->protocol == IPPROTO_ICMPV6 ? "icmpv6_type"
 	                                                       : "inet_proto . inet_service";
 
-	buf_puts(b, group ? *protocol ? "" : "nf_proto" : e->target == FIREWALL_IPV6 ? "ipv6_addr" : "ipv4_addr");
-	buf_printf(b, "%s%s", !group && *protocol ? " . " : "", protocol);
+	buf_puts(b, !address ? *protocol ? "" : "nf_proto" : e->target == FIREWALL_IPV6 ? "ipv6_addr" : "ipv4_addr");
+	buf_printf(b, "%s%s", address && *protocol ? " . " : "", protocol);
 }
 
 /* The rule that allowed a packet is told by the comment of the element that counted it. */
 static void put_element(const struct firewall_element *e, struct buf *b) {
-	char prefix[PREFIX_STR_MAX];
-	bool group = e->target >= FIREWALL_GROUP0, ports = e->protocol == IPPROTO_TCP || e->protocol == IPPROTO_UDP;
+	char prefix[PREFIX_STR_MAX], addr[ADDR_STR_MAX];
+	bool address = map_has_address(e), ports = e->protocol == IPPROTO_TCP || e->protocol == IPPROTO_UDP;
 
-	if (!group)
-		buf_puts(b, prefix_str(&e->prefix, prefix));
-	if (!group && e->protocol != FIREWALL_ANY)
+	if (address)
+		buf_puts(b, e->hashed ? addr_str(&e->prefix.addr, addr) : prefix_str(&e->prefix, prefix));
+	if (address && e->protocol != FIREWALL_ANY)
 		buf_puts(b, " . ");
 	if (ports)
 		buf_printf(b, "%d . ", e->protocol);
@@ -104,13 +113,14 @@ static int map_order(const void *x, const void *y) {
 	order = strcmp(kind_of(a), kind_of(b));
 	if (order)
 		return order;
-	if (a->layer != b->layer)
-		return a->layer < b->layer ? -1 : 1;
+	if (number_of(a) != number_of(b))
+		return number_of(a) < number_of(b) ? -1 : 1;
 	return a < b ? -1 : a > b;
 }
 
 static bool is_same_map(const struct firewall_element *a, const struct firewall_element *b) {
-	return a->out == b->out && a->target == b->target && a->layer == b->layer && streq(kind_of(a), kind_of(b));
+	return a->out == b->out && a->target == b->target && number_of(a) == number_of(b) &&
+	       streq(kind_of(a), kind_of(b));
 }
 
 /* The elements in the order of their maps; for a map its first element stands. */
@@ -129,7 +139,7 @@ static void put_maps(const struct layout *l, struct buf *b) {
 			buf_puts(b, " {\n\t\ttype ");
 			put_map_type(e, b);
 			buf_printf(b, " : verdict\n%s\t\tcounter\n\t\telements = { ",
-			           any_of_group ? "" : "\t\tflags interval\n");
+			           any_of_group || e->hashed ? "" : "\t\tflags interval\n");
 		}
 		if (any_of_group)
 			put_any_of_group(e, b);
@@ -250,14 +260,32 @@ static const char *family_word(uint8_t target) {
 	return target == FIREWALL_IPV6 ? "ip6" : "ip";
 }
 
+static void put_mask(uint8_t family, uint8_t len, struct buf *b) {
+	struct addr ones = {.family = family};
+	char text[ADDR_STR_MAX];
+
+	memset(ones.bytes, 0xff, family == AF_INET6 ? 16 : 4);
+	const struct prefix mask = prefix_of(&ones, len);
+	buf_puts(b, addr_str(&mask.addr, text));
+}
+
+/* The address outside, of which a map of hashes has the first bits only. */
+static void put_lookup_address(const struct way *w, const struct firewall_element *e, struct buf *b) {
+	const uint8_t family = e->prefix.addr.family;
+
+	buf_printf(b, "%s %s", family_word(e->target), other_address(w));
+	if (e->hashed && e->prefix.len < (family == AF_INET6 ? 128 : 32)) {
+		buf_puts(b, " & ");
+		put_mask(family, e->prefix.len, b);
+	}
+	buf_puts(b, e->protocol == FIREWALL_ANY ? "" : " . ");
+}
+
 /* Looks a packet up in the map that E is in. */
 static void put_lookup(const struct way *w, const struct firewall_element *e, struct buf *b) {
-	bool group = e->target >= FIREWALL_GROUP0;
-
 	buf_puts(b, "\t\t");
-	if (!group)
-		buf_printf(b, "%s %s%s", family_word(e->target), other_address(w),
-		           e->protocol == FIREWALL_ANY ? "" : " . ");
+	if (map_has_address(e))
+		put_lookup_address(w, e, b);
 	else if (e->protocol == FIREWALL_ANY)
 		buf_puts(b, "meta nfproto");
 	if (e->protocol == IPPROTO_ICMP || e->protocol == IPPROTO_ICMPV6)
@@ -276,15 +304,6 @@ static void put_lookups(const struct way *w, const struct layout *l, uint8_t tar
 			put_lookup(w, l->v[i], b);
 }
 
-static void put_prefix_mask(uint8_t len, struct buf *b) {
-	struct addr ones = {.family = AF_INET6};
-	char text[ADDR_STR_MAX];
-
-	memset(ones.bytes, 0xff, sizeof(ones.bytes));
-	const struct prefix mask = prefix_of(&ones, len);
-	buf_puts(b, addr_str(&mask.addr, text));
-}
-
 /* Goes to the chain of the group if the packet is from or to a member of this class. */
 static void put_class(const struct way *w, size_t group, const struct group_element *class, struct buf *b) {
 	const char *address = other_address(w);
@@ -294,7 +313,7 @@ static void put_class(const struct way *w, size_t group, const struct group_elem
 	firewall_sets_of(group, class, names);
 	if (class->prefix.addr.family == AF_INET6) {
 		buf_printf(b, "\t\tip6 %s & ", address);
-		put_prefix_mask(class->prefix.len, b);
+		put_mask(AF_INET6, class->prefix.len, b);
 		buf_printf(b, " @%s", names[0]);
 	} else if (!class->port_bits) {
 		buf_printf(b, "\t\tip %s @%s", address, names[0]);

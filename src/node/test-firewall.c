@@ -349,6 +349,36 @@ static void beyond_a_limit(void **state) {
 		free_firewall(v[i]);
 }
 
+/* ---- maps of hashes ---- */
+
+/* N rules of one port each for both families, one of two ports, and one of a prefix of another length. */
+static void expect_hashed(unsigned n, bool hashed) {
+	_buf_free_ struct buf b = {0};
+	size_t found = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		buf_printf(&b, "{\"protocol\":\"%s\",\"port\":%u,\"prefixes\":[\"2001:db8::/32\",\"10.0.0.0/8\"]},",
+		           i % 2 ? "tcp" : "udp", 1 + i);
+	buf_puts(&b, "{\"protocol\":\"tcp\",\"port\":60000,\"endPort\":60001,\"prefixes\":[\"10.0.0.0/8\"]},"
+	             "{\"protocol\":\"tcp\",\"port\":60000,\"prefixes\":[\"192.0.2.0/24\"]}");
+	struct firewall *f = firewall_with("a", b.data, "");
+	struct firewall_plan p = plan_of(&nothing, (const struct firewall *const[]){f}, 1);
+	assert_int_equal(p.n, 2 * n + 2);
+	for (size_t i = 0; i < p.n; i++) {
+		found += p.v[i].hashed;
+		assert_false(p.v[i].hashed && p.v[i].first == 60000);
+	}
+	assert_int_equal(found, hashed ? 2 * n : 0);
+	firewall_plan_done(&p);
+	free_firewall(f);
+}
+
+static void many_elements_of_one_port_are_hashed(void **state) {
+	(void)state;
+	expect_hashed(FIREWALL_HASHED_MIN - 1, false);
+	expect_hashed(FIREWALL_HASHED_MIN, true);
+}
+
 /* ---- hostile and large ---- */
 
 /* 10,000 rules with ports of their own, at a hundred prefixes each within the one before. */
@@ -629,8 +659,8 @@ static void the_largest_table(void **state) {
 	              (unsigned long long)((t[1] - t[0]) / NSEC_PER_MSEC), (unsigned long long)((t[2] - t[1]) / 1000),
 	              (unsigned long long)((t[3] - t[2]) / 1000), (unsigned long long)((t[4] - t[3]) / NSEC_PER_MSEC));
 	assert_int_equal(elements_of("g0_6_64"), 100000);
-	assert_int_equal(elements_of("in6p0"), 10000);
-	assert_int_equal(elements_of("in4p0"), 10000);
+	assert_int_equal(elements_of("in6h48"), 10000);
+	assert_int_equal(elements_of("in4h24"), 10000);
 	groups_free(g);
 	free_firewall(large);
 	free_firewall(f);
@@ -666,6 +696,7 @@ int main(void) {
 		cmocka_unit_test(an_element_within_another_is_left_out),
 		cmocka_unit_test(too_many_layers),
 		cmocka_unit_test(beyond_a_limit),
+		cmocka_unit_test(many_elements_of_one_port_are_hashed),
 		cmocka_unit_test(plans_of_ten_thousand_rules),
 		cmocka_unit_test(a_member_is_one_element),
 		cmocka_unit_test(other_rules_replace_the_table),

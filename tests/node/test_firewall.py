@@ -242,6 +242,34 @@ def test_layers(net):
         assert may(into, net, TCP, 80, source) and may(into, net, TCP, 81, source)
 
 
+def test_many_rules_of_one_port(net):
+    """So many, for prefixes of three lengths, that each length has a map of hashes."""
+    kinds = ((TCP, "tcp", 80, ["192.0.2.1/32", f"{FAR6}/128"], ["198.51.100.9/32", "2001:db8:9::9/128"]),
+             (UDP, "udp", 53, ["192.0.2.0/24", "2001:db8:f::/48"], ["198.51.100.0/24", "2001:db8:9::/48"]),
+             (TCP, "tcp", 81, [], []))
+    rules = [{"protocol": word, "port": port, "prefixes": prefixes} for _, word, port, prefixes, _ in kinds] + [
+        {"protocol": word, "port": k * 1000 + i, "prefixes": others} for k, (_, word, _, _, others) in enumerate(kinds, 1)
+        for i in range(300)]
+    net.firewall(ingress=rules, egress=rules)
+    maps = {name for name in net.nft("-t", "list", "table", "inet", net.table()).split() if "h" in name and name[0] in "io"}
+    assert {f"{d}{m}" for d in ("in", "out") for m in ("6h128", "6h48", "6h0", "4h32", "4h24", "4h0")} <= maps
+    for call in (into, out_of):
+        for source, other in ((FAR, OTHER), (FAR6, OTHER6)):
+            assert may(call, net, TCP, 80, source) and may(call, net, UDP, 53, source) and may(call, net, TCP, 81, source)
+            assert may(call, net, UDP, 53, other) and may(call, net, TCP, 81, other)
+            assert not call(net, TCP, 80, other) and not call(net, UDP, 54, source)
+        assert not call(net, UDP, 53, IN_60)
+    assert {rule: packets for _, direction, rule, packets in net.read()["rules"] if direction == "in"} == {0: 2, 1: 4, 2: 4}
+    # A connection goes on after a change, by whichever of its packets comes first.
+    with opened(net.far, TCP, FAR6) as s:
+        s.settimeout(patient(5))
+        s.connect((GUEST6, 80))
+        net.firewall(ingress=rules, egress=rules)
+        assert answers(s)
+        net.firewall(ingress=rules[1:], egress=rules)
+        assert not answers(s, seconds=WAIT)
+
+
 def test_several_add_up(net):
     net.apply(ingress=[{"proto": "udp", "port": 54}, {"proto": "icmp"}])
     net.firewall(ingress=[{"protocol": "tcp", "port": 80}])
