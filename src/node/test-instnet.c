@@ -114,7 +114,7 @@ static void rules_of_a_dedicated_address(void **state) {
 	spec.address4 = addr("203.0.113.7");
 	OK(instnet_rules(&c, &r, &error));
 	assert_true(has(&r.filter, "\t\tip saddr != 203.0.113.7 drop\n"));
-	assert_true(has(&r.filter, "iifname \"uplink\" ip saddr 203.0.113.7 drop"));
+	assert_true(has(&r.filter, "\tip saddr 203.0.113.7 drop"));
 	assert_true(has(&r.filter, "iifname \"tap\" ip daddr 169.254.169.254 tcp dport 80 goto metadata"));
 	assert_false(has(&r.filter, "ct status dnat"));
 	assert_true(has(&r.nat, "\tchain leaving {\n\t\tip saddr 203.0.113.7 accept\n"));
@@ -149,7 +149,7 @@ static void rules_of_slices(void **state) {
 	assert_true(has(&r.nat, "ip daddr 198.51.100.3 tcp dport 1100 dnat to 192.0.0.2:22\n"));
 	assert_true(has(&r.nat, "ip daddr 198.51.100.3 udp dport 1100 dnat to 192.0.0.2:53\n"));
 	assert_true(has(&r.nat, "\t\tip saddr 198.51.100.3 th sport 1024-1535 accept\n\t\tdrop\n"));
-	assert_true(has(&r.filter, "iifname \"uplink\" ip daddr 192.0.0.2 drop"));
+	assert_true(has(&r.filter, "\tip daddr 192.0.0.2 drop"));
 	instnet_rules_done(&r);
 
 	/* Of two slices, each may be used by what exists; new connections use those that are open. */
