@@ -2,9 +2,12 @@
 #include "net/nl.h"
 
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/inet.h"
@@ -64,6 +67,17 @@ int nl_open(struct nl **ret, int netns_fd, struct error *err) {
 
 int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) {
 	return nl_open_protocol(ret, NETLINK_NETFILTER, netns_fd, err);
+}
+
+bool nl_inherit(struct nl *n, int netns_fd) {
+	_close_ int own = ioctl(nl_fd(n), SIOCGSKNS);
+	struct stat a, b;
+
+	if (own < 0 || fstat(own, &a) < 0 || fstat(netns_fd, &b) < 0 || a.st_ino != b.st_ino || a.st_dev != b.st_dev)
+		return false;
+	while (recv(nl_fd(n), n->in, sizeof(n->in), MSG_DONTWAIT) > 0)
+		;
+	return true;
 }
 
 struct nl *nl_free(struct nl *n) {

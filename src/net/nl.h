@@ -33,6 +33,11 @@ struct nl;
 int nl_open(struct nl **ret, int netns_fd, struct error *err) _must_use_;
 /* The same for netfilter's subsystems (net/conntrack.h). */
 int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) _must_use_;
+/*
+ * Takes over a socket that was opened before this process was forked, and that other forks may have used: throws away
+ * answers that they left unread. False: the socket doesn't belong to the namespace of NETNS_FD.
+ */
+bool nl_inherit(struct nl *n, int netns_fd);
 struct nl *nl_free(struct nl *n);
 DEFINE_CLEANUP(nl, struct nl *, nl_free)
 #define _nl_free_ _cleanup_(cleanup_nl)

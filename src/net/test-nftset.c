@@ -5,6 +5,10 @@
 #include "base/testing.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <sys/socket.h>
 
 #include "base/util.h"
 #include "net/netns.h"
@@ -185,11 +189,35 @@ static void counters_and_comments(void **state) {
 	assert_int_equal(nftset_names(nl, "nosuch", see_name, &seen, &error), -ENOENT);
 }
 
+static void a_socket_is_inherited(void **state) {
+	(void)state;
+	const struct {
+		uint8_t family, version;
+		uint16_t resource;
+	} header = {0};
+	_close_ int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	uint32_t genid;
+	char byte;
+
+	if (geteuid() != 0)
+		skip();
+	/* Somebody has asked and ended before the answer was read. */
+	const struct nlmsghdr *h =
+		nl_request(nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, NLM_F_ACK, &header, sizeof(header));
+	assert_int_equal(send(nl_fd(nl), h, h->nlmsg_len, 0), h->nlmsg_len);
+	assert_true(recv(nl_fd(nl), &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0);
+	assert_true(nl_inherit(nl, fd));
+	assert_true(recv(nl_fd(nl), &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+	OK(nftset_genid(nl, &genid, &error));
+	/* A name may lead to another namespace by now. */
+	assert_false(nl_inherit(nl, here));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elements_come_and_go),  cmocka_unit_test(a_batch_is_all_or_nothing),
 		cmocka_unit_test(a_batch_of_thousands),  cmocka_unit_test(maps_have_values),
-		cmocka_unit_test(counters_and_comments),
+		cmocka_unit_test(counters_and_comments), cmocka_unit_test(a_socket_is_inherited),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -42,7 +42,7 @@ static void generation_seen(const struct nftset_element *e, void *userdata) {
 		memcpy(userdata, e->key, sizeof(uint32_t));
 }
 
-static uint32_t generation_after(uint32_t generation) {
+uint32_t firewall_generation_after(uint32_t generation) {
 	return generation == UINT32_MAX ? 1 : generation + 1;
 }
 
@@ -119,7 +119,7 @@ static int firewall_follow(struct nl *nl, const struct firewall_attached *a, str
 		return r;
 	r = firewall_collect(&p, a->groups, state->seq, &b, &removed);
 	if (r == 0 && removed) {
-		new.generation = generation_after(state->generation);
+		new.generation = firewall_generation_after(state->generation);
 		generation_swap(&b, state->generation, new.generation);
 	}
 	if (r == 0 && b.n) {
@@ -196,7 +196,7 @@ static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *sp
 	if (r < 0)
 		return error_prefix(err, "firewall");
 	new.table = !table;
-	new.generation = generation_after(generation);
+	new.generation = firewall_generation_after(generation);
 	new.hash = hash;
 	new.seq = a->groups ? groups_seq(a->groups) : 0;
 	new.limited = p.limited;
@@ -209,18 +209,15 @@ static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *sp
 	return 0;
 }
 
-int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct firewall_attached *a, bool current,
-                    struct firewall_state *state, bool *ret_changed, struct error *err) {
+int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec, const struct firewall_attached *a,
+                    bool current, struct firewall_state *state, bool *ret_changed, struct error *err) {
 	static const struct firewall_attached closed = {.unknown = true};
 	uint64_t hash = firewall_hash(spec, a), seq = a->groups ? groups_seq(a->groups) : 0;
 	bool same = current && state->generation && state->hash == hash && state->seq <= seq;
-	_nl_free_ struct nl *nl = NULL;
+	int r;
 
 	if (same && state->seq == seq)
 		return 0;
-	int r = nl_open_netfilter(&nl, netns_fd, err);
-	if (r < 0)
-		return r;
 	if (a->unknown) {
 		r = firewall_find(nl, &(uint32_t){0}, &(uint32_t){0}, err);
 		if (r != -ENOENT)

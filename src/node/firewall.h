@@ -18,6 +18,7 @@
 #include "node/groups.h"
 
 struct instnet_spec;
+struct nl;
 
 /*
  * The Firewalls that select an instance, in order of name. They and GROUPS are the caller's. UNKNOWN: they may not be
@@ -42,13 +43,18 @@ struct firewall_state {
 	uint64_t dropped_in, dropped_out; /* packets that were dropped by tables that have been replaced since */
 };
 
+/* The generation that a change begins which takes something away, with the same table. */
+uint32_t firewall_generation_after(uint32_t generation);
+
 /*
- * Makes the table. CURRENT: the namespace's tables are as after the last call with this *STATE. *RET_CHANGED is set if
- * there was a transaction. After a failure the old table is in force, or in rare cases the new one, and *STATE is
- * unchanged; the next call without CURRENT makes it anew.
+ * Makes the table in the namespace of NETNS_FD, where NL is a socket of nl_open_netfilter(). CURRENT: the namespace's
+ * tables are as after the last call with this *STATE. *RET_CHANGED is set if there was a transaction. After a failure
+ * the old table is in force, or in rare cases the new one, and *STATE is unchanged; the next call without CURRENT makes
+ * it anew.
  */
-int firewall_ensure(int netns_fd, const struct instnet_spec *spec, const struct firewall_attached *attached,
-                    bool current, struct firewall_state *state, bool *ret_changed, struct error *err) _must_use_;
+int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec,
+                    const struct firewall_attached *attached, bool current, struct firewall_state *state,
+                    bool *ret_changed, struct error *err) _must_use_;
 
 /* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change.
  */

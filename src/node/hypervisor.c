@@ -44,6 +44,7 @@ void guest_free(struct guest *i) {
 	sd_event_source_disable_unref(i->wake);
 	free(i->untold.message);
 	guest_free_counts(i);
+	nl_free(i->netfilter);
 	free(i->dir);
 	free(i->state_dir);
 	free(i);

@@ -268,8 +268,8 @@ static uint64_t rules_hash(const struct instnet_rules *r) {
  * CURRENT: nobody has changed nftables since *STATE was written. The firewall's table comes first: without it the table
  * `nacre` lets nothing pass.
  */
-static int ensure_tables(const struct instnet_config *c, int fd, const struct instnet_rules *rules, bool current,
-                         struct instnet_state *state, bool *ret_changed, struct error *err) {
+static int ensure_tables(const struct instnet_config *c, int fd, struct nl *nl, const struct instnet_rules *rules,
+                         bool current, struct instnet_state *state, bool *ret_changed, struct error *err) {
 	const struct nft_table tables[] = {
 		{"inet", "nacre", rules->filter.data, true},
 		{"ip", "nacre", rules->nat.data, false},
@@ -278,7 +278,7 @@ static int ensure_tables(const struct instnet_config *c, int fd, const struct in
 	uint64_t wanted = rules_hash(rules);
 	static const struct firewall_attached none = {0};
 	bool changed = false;
-	int r = firewall_ensure(fd, c->spec, c->firewalls ? c->firewalls : &none, current, &state->firewall,
+	int r = firewall_ensure(fd, nl, c->spec, c->firewalls ? c->firewalls : &none, current, &state->firewall,
 	                        ret_changed, err);
 
 	if (r < 0 || (current && state->wanted == wanted))
@@ -292,17 +292,22 @@ static int ensure_tables(const struct instnet_config *c, int fd, const struct in
 static int ensure_rules(const struct instnet_config *c, int fd, struct instnet_state *state, struct error *err) {
 	struct instnet_rules rules;
 	struct instnet_state new = *state;
-	_nl_free_ struct nl *nl = NULL;
+	_nl_free_ struct nl *own = NULL;
+	struct nl *nl = c->netfilter;
 	bool changed = false;
-	int r = nl_open_netfilter(&nl, fd, err);
+	int r = 0;
 
+	if (!nl || !nl_inherit(nl, fd)) {
+		r = nl_open_netfilter(&own, fd, err);
+		nl = own;
+	}
 	if (r >= 0)
 		r = nftset_genid(nl, &new.genid, err);
 	if (r >= 0)
 		r = instnet_rules(c, &rules, err);
 	if (r < 0)
 		return r;
-	r = ensure_tables(c, fd, &rules, state->genid && new.genid == state->genid, &new, &changed, err);
+	r = ensure_tables(c, fd, nl, &rules, state->genid && new.genid == state->genid, &new, &changed, err);
 	new.ports = fnv1a(FNV1A_BASIS, rules.nat.data, strlen(rules.nat.data));
 	instnet_rules_done(&rules);
 	if (r >= 0)

@@ -80,6 +80,8 @@ struct instnet_config {
 	const char *id;
 	const struct instnet_spec *spec;
 	const struct firewall_attached *firewalls; /* node/firewall.h; NULL: none */
+	/* A socket of nl_open_netfilter() in the namespace, which the caller keeps (struct guest). NULL: none. */
+	struct nl *netfilter;
 	size_t open_slices; /* so many of the slices, the first ones, are used for new connections; 0: all */
 	uid_t uid;          /* may open the tap */
 	uint32_t mtu;

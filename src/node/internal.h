@@ -58,6 +58,13 @@ struct guest {
 		char *message; /* NULL: there is none */
 	} untold;
 	struct instnet_state network;
+	/*
+	 * A netfilter socket in the guest's namespace, once members of its groups have gone. Workers use it one after
+	 * the other and needn't close it: the kernel frees what a transaction has removed after a grace period of RCU,
+	 * and whoever closes a netfilter socket earlier waits for that with the namespace's rules locked, which would
+	 * hold up the next change. NULL: none.
+	 */
+	struct nl *netfilter;
 
 	sd_event_source *wake; /* look at it again */
 	struct job *job;       /* the look at it; NULL: no look is under way */
@@ -140,7 +147,9 @@ void guest_free_counts(struct guest *i);
 void guest_wake(struct guest *i, uint64_t delay_us);
 /* Looks at a guest to which nothing has happened, at the next regular time. */
 void guest_wake_quietly(struct guest *i);
-/* Fills in what a look in a worker process is given; may_start is false. */
+/* Notes what a look has found in the guest's namespace. */
+void guest_set_network(struct guest *i, const struct instnet_state *now);
+/* Fills in what a look in a worker process is given; may_start is false and there is no netfilter socket. */
 void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest_look *l);
 
 /* round.c: the guest is looked at together with others. */

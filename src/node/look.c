@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "net/netns.h"
+#include "net/nl.h"
 #include "node/instdir.h"
 #include "node/internal.h"
 #include "node/room.h"
@@ -112,6 +114,7 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 
 	guest_look_of(i, ret, &l);
 	l.may_start = i->may_start;
+	l.netfilter = i->netfilter;
 	if (i->ended && !i->going) {
 		struct error grown;
 		ret->end = true;
@@ -185,8 +188,23 @@ static void look_note_firewall(struct guest *i, const struct error *why) {
 	i->h->c.ops.changed(i->h->c.userdata, i->uid);
 }
 
+/* See struct guest. The netfilter socket would keep a namespace that was replaced, whose firewall is another one. */
+void guest_set_network(struct guest *i, const struct instnet_state *now) {
+	const struct firewall_state before = i->network.firewall, *after = &now->firewall;
+	_close_ int fd = -1;
+	struct error ignored;
+
+	i->network = *now;
+	if (after->generation == before.generation)
+		return;
+	if (after->table != before.table || after->generation != firewall_generation_after(before.generation))
+		i->netfilter = nl_free(i->netfilter);
+	else if (!i->netfilter && netns_open(i->name, &fd, &ignored) >= 0)
+		(void)!nl_open_netfilter(&i->netfilter, fd, &ignored);
+}
+
 static void look_ensured(struct guest *i, int r, const struct guest_result *l, const struct error *err) {
-	i->network = l->network;
+	guest_set_network(i, &l->network);
 	if (l->connected)
 		look_note_firewall(i, &l->firewall);
 	bool current = l->connected && l->specs == i->specs;
@@ -275,8 +293,8 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	struct job_spec spec = {.fn = look_in_worker,
 	                        .arg = i,
 	                        .result_size = sizeof(struct guest_result),
-	                        .keep = {i->h->host.public_fd},
-	                        .n_keep = 1,
+	                        .keep = {i->h->host.public_fd, i->netfilter ? nl_fd(i->netfilter) : -1},
+	                        .n_keep = 2,
 	                        .timeout_ms = LOOK_MAX_MS,
 	                        .done = on_look,
 	                        .userdata = i};
@@ -290,6 +308,7 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 		if (i->pid)
 			guest_kill(i);
 		guest_forget_process(i);
+		i->netfilter = nl_free(i->netfilter);
 	} else if (i->pid && !i->spec.running) {
 		int r = guest_stop(i, &err);
 		if (r < 0)

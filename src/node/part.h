@@ -85,7 +85,8 @@ struct guest_look {
 	bool asked;                    /* parts_remove(): somebody deleted it */
 	const struct guest_spec *spec; /* parts_ensure() and parts_start() */
 	struct firewalls_attached firewalls;
-	size_t open_slices; /* node/instnet.h */
+	size_t open_slices;   /* node/instnet.h */
+	struct nl *netfilter; /* node/instnet.h */
 	struct guest_result *ret;
 
 	/* The machine and the container that will be started; `configure` fills them in. */

@@ -126,6 +126,7 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	                                 .id = l->id,
 	                                 .spec = &l->spec->net,
 	                                 .open_slices = l->open_slices,
+	                                 .netfilter = l->netfilter,
 	                                 .firewalls = &l->firewalls.is,
 	                                 .uid = l->user,
 	                                 .mtu = (uint32_t)l->spec->vm.mtu};

@@ -73,7 +73,7 @@ static void on_round_done(void *userdata, int r, const void *result, _unused_ co
 		i->in_round = false;
 		/* Otherwise the next look would replace a table that was repaired. */
 		if (found)
-			i->network = found->network[k];
+			guest_set_network(i, &found->network[k]);
 		/* One of the guests must be removed, so the round was cancelled: the others join the next round. */
 		if (r == -ECANCELED && i->want == WANT_YES && !i->again)
 			round_add(i);

@@ -455,7 +455,7 @@ static void kernel_end(void) {
 static bool ensure(const struct firewall_attached *a, bool current, struct firewall_state *s) {
 	bool changed = false;
 
-	OK(firewall_ensure(fd, &nothing, a, current, s, &changed, &error));
+	OK(firewall_ensure(fd, nl, &nothing, a, current, s, &changed, &error));
 	return changed;
 }
 
@@ -606,7 +606,7 @@ static void a_refused_table_changes_nothing(void **state) {
 	f->spec->ingress.v[0].port = API_I64(10);
 	f->spec->ingress.v[0].end_port = API_I64(5);
 	f->meta.generation = API_I64(2);
-	assert_true(firewall_ensure(fd, &nothing, &a, true, &s, &changed, &error) < 0);
+	assert_true(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error) < 0);
 	assert_false(changed);
 	assert_memory_equal(&s, &before, sizeof(s));
 	OK(nftset_genid(nl, &now, &error));

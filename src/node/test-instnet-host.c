@@ -34,6 +34,7 @@ struct host {
 	struct nl *public_nl;
 	int public_fd;
 	struct instnet_state state;
+	struct nl *netfilter; /* as the agent keeps one (node/internal.h) */
 	struct objects firewalls, endpoints;
 	struct groups *groups;
 };
@@ -93,6 +94,14 @@ static int spec_read(const char *text, struct instnet_spec *ret, struct error *e
 	return jt_read(&jt_instnet_spec, &r, ret, err);
 }
 
+static int host_keep_socket(struct host *h, struct error *err) {
+	char name[INSTNET_NAME_MAX];
+	_close_ int fd = -1;
+	int r = netns_open(instnet_netns(h->prefix, ID, name), &fd, err);
+
+	return r < 0 ? r : nl_open_netfilter(&h->netfilter, fd, err);
+}
+
 static int host_apply(struct host *h, char *line, struct error *err) {
 	const struct firewall *v[OBJECTS_MAX];
 	const struct firewall_attached attached = {.v = v, .n = h->firewalls.n, .groups = h->groups};
@@ -102,13 +111,16 @@ static int host_apply(struct host *h, char *line, struct error *err) {
 	                           .id = ID,
 	                           .spec = &spec,
 	                           .firewalls = &attached,
+	                           .netfilter = h->netfilter,
 	                           .open_slices = strtoul(line, &rest, 10),
 	                           .mtu = 1500};
 	int r = spec_read(rest, &spec, err);
 
 	for (size_t i = 0; i < h->firewalls.n; i++)
 		v[i] = h->firewalls.v[i];
-	return r < 0 ? r : instnet_ensure(&c, h->public_nl, h->public_fd, &h->state, err);
+	if (r >= 0)
+		r = instnet_ensure(&c, h->public_nl, h->public_fd, &h->state, err);
+	return r < 0 || h->netfilter ? r : host_keep_socket(h, err);
 }
 
 static int host_group(const struct host *h, const char *name, struct error *err) {
@@ -200,6 +212,7 @@ int main(int argc, char **argv) {
 	while (h.endpoints.n)
 		host_remove(&h, &h.endpoints, name_of(&h.endpoints, h.endpoints.v[0]));
 	groups_free(h.groups);
+	nl_free(h.netfilter);
 	nl_free(h.public_nl);
 	close(h.public_fd);
 	return 0;
