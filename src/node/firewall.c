@@ -74,10 +74,17 @@ static void generation_swap(struct nftset_batch *b, uint32_t from, uint32_t to) 
 
 /* ---- members come and go ---- */
 
-static void firewall_change_member(struct nftset_batch *b, size_t group, const struct group_change *c) {
+struct following {
+	struct nftset_batch batch;
+	size_t group; /* the number of the one whose changes are read */
+	bool removed;
+};
+
+static void firewall_change_member(const struct group_change *c, void *userdata) {
+	struct following *f = userdata;
 	char names[2][FIREWALL_NAME_MAX];
 	const struct group_element *e = &c->element;
-	size_t len = e->prefix.addr.family == AF_INET6 ? 16 : 4, sets = firewall_sets_of(group, e, names);
+	size_t len = e->prefix.addr.family == AF_INET6 ? 16 : 4, sets = firewall_sets_of(f->group, e, names);
 	uint8_t key[16] = {0};
 
 	memcpy(key, e->prefix.addr.bytes, len);
@@ -87,47 +94,40 @@ static void firewall_change_member(struct nftset_batch *b, size_t group, const s
 		len += 4;
 	}
 	for (size_t i = 0; i < sets; i++)
-		nftset_change(b, names[i], !c->removed, key, len, NULL, 0);
+		nftset_change(&f->batch, names[i], !c->removed, key, len, NULL, 0);
+	f->removed |= c->removed;
 }
 
-/* 1: the changes are no longer remembered. */
-static int firewall_collect(const struct firewall_plan *p, const struct groups *g, uint64_t seq, struct nftset_batch *b,
-                            bool *ret_removed) {
-	while (seq < groups_seq(g)) {
-		const struct group_change *c = groups_change(g, ++seq);
-		int group = c ? firewall_plan_group(p, c->id) : -1;
-		if (!c)
+/* The changes of the groups that the rules are about. 1: they are no longer all remembered. */
+static int firewall_collect(const struct firewall_plan *p, const struct groups *g, uint64_t seq, struct following *f) {
+	for (f->group = 0; f->group < p->n_groups; f->group++)
+		if (groups_changes(g, p->groups[f->group], seq, firewall_change_member, f) == 1)
 			return 1;
-		if (group < 0)
-			continue;
-		firewall_change_member(b, (size_t)group, c);
-		*ret_removed |= c->removed;
-	}
 	return 0;
 }
 
 /* Brings the sets up to date. 1: that can't be done by changing elements. */
 static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
                            bool *ret_changed, struct error *err) {
-	struct nftset_batch b = {.table = firewall_tables[state->table]};
+	struct following f = {.batch.table = firewall_tables[state->table]};
+	struct nftset_batch *b = &f.batch;
 	struct firewall_state new = *state;
 	struct firewall_plan p;
-	bool removed = false;
 	int r = firewall_plan_groups(a, &p, err);
 
 	if (r < 0)
 		return r;
-	r = firewall_collect(&p, a->groups, state->seq, &b, &removed);
-	if (r == 0 && removed) {
+	r = firewall_collect(&p, a->groups, state->seq, &f);
+	if (r == 0 && f.removed) {
 		new.generation = firewall_generation_after(state->generation);
-		generation_swap(&b, state->generation, new.generation);
+		generation_swap(b, state->generation, new.generation);
 	}
-	if (r == 0 && b.n) {
+	if (r == 0 && b->n) {
 		/* A set that isn't there, or an element that isn't: what the kernel has is not what we think. */
-		r = nftset_commit(nl, &b, err) < 0;
+		r = nftset_commit(nl, b, err) < 0;
 		*ret_changed |= r == 0;
 	}
-	nftset_batch_done(&b);
+	nftset_batch_done(b);
 	if (r == 0) {
 		new.seq = groups_seq(a->groups);
 		*state = new;

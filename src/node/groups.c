@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/groups.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "base/slice.h"
@@ -22,15 +24,23 @@ RB_HEAD(members, member);
 struct group {
 	RB_ENTRY(group) entry;
 	char id[GROUP_ID_LEN + 1];
+	TAILQ_ENTRY(group) empty_entry; /* without members: in `empty` */
 	struct members members;
 	size_t n;
+	struct group_change *changes; /* change number N of the group, from 0, is at N % ROOM */
+	size_t room;
+	uint64_t noted;  /* changes of the group, since they are remembered */
+	uint64_t before; /* changes up to this number are forgotten */
+	uint64_t last;   /* the number of its last change */
 };
 RB_HEAD(group_tree, group);
 
 struct groups {
 	struct group_tree all;
+	TAILQ_HEAD(, group) empty; /* those that lost their last member first come first */
+	size_t n_empty;
 	uint64_t seq;
-	struct group_change ring[GROUPS_RING]; /* change number N is at N % GROUPS_RING */
+	uint64_t forgotten; /* groups that are forgotten had no change after this */
 };
 
 /* By class first, so that a class is one stretch of the tree. */
@@ -60,6 +70,7 @@ int groups_new(struct groups **ret, struct error *err) {
 	if (!g)
 		return error_oom(err);
 	RB_INIT(&g->all);
+	TAILQ_INIT(&g->empty);
 	*ret = g;
 	return 0;
 }
@@ -72,6 +83,7 @@ static void group_free(struct groups *g, struct group *x) {
 		free(m);
 	}
 	RB_REMOVE(group_tree, &g->all, x);
+	free(x->changes);
 	free(x);
 }
 
@@ -86,19 +98,37 @@ static struct group *group_find(const struct groups *g, const char *id) {
 	return TREE_FIND_STRING(group, &g->all, entry, id, id);
 }
 
-static void groups_note(struct groups *g, const struct group *x, const struct group_element *e, bool removed) {
-	struct group_change *c = &g->ring[++g->seq % GROUPS_RING];
-
-	*c = (struct group_change){.seq = g->seq, .removed = removed, .element = *e};
-	memcpy(c->id, x->id, sizeof(c->id));
-}
-
 static void *groups_allocate(size_t size) {
 	void *p = calloc(1, size);
 
 	if (!p)
 		abort();
 	return p;
+}
+
+/* What a group remembers takes no more memory than its members did. */
+static void group_make_room(struct group *x) {
+	size_t most = MAX(x->n, (size_t)GROUPS_CHANGES), room = x->room ? 2 * x->room : 4;
+
+	if (x->noted < x->room || x->room >= most || room > GROUPS_RING)
+		return;
+	struct group_change *v = groups_allocate(room * sizeof(*v));
+	for (uint64_t k = x->noted - x->room; k < x->noted; k++)
+		v[k % room] = x->changes[k % x->room];
+	free(x->changes);
+	x->changes = v;
+	x->room = room;
+}
+
+static void groups_note(struct groups *g, struct group *x, const struct group_element *e, bool removed) {
+	group_make_room(x);
+	struct group_change *c = &x->changes[x->noted % x->room];
+
+	if (x->noted >= x->room)
+		x->before = MAX(x->before, c->seq);
+	*c = (struct group_change){.seq = ++g->seq, .removed = removed, .element = *e};
+	x->last = g->seq;
+	x->noted++;
 }
 
 static void groups_add(struct groups *g, const char *id, const struct group_element *e) {
@@ -109,7 +139,11 @@ static void groups_add(struct groups *g, const char *id, const struct group_elem
 		x = groups_allocate(sizeof(*x));
 		snprintf(x->id, sizeof(x->id), "%s", id);
 		RB_INIT(&x->members);
+		x->before = g->forgotten;
 		RB_INSERT(group_tree, &g->all, x);
+	} else if (!x->n) {
+		TAILQ_REMOVE(&g->empty, x, empty_entry);
+		g->n_empty--;
 	}
 	m = RB_FIND(members, &x->members, &key);
 	if (!m) {
@@ -120,6 +154,26 @@ static void groups_add(struct groups *g, const char *id, const struct group_elem
 		groups_note(g, x, e, false);
 	}
 	m->count++;
+}
+
+/* The group has lost its last member. */
+static void groups_keep_empty(struct groups *g, struct group *x) {
+	struct group *oldest = TAILQ_FIRST(&g->empty);
+
+	if (x->room > GROUPS_CHANGES) {
+		free(x->changes);
+		x->changes = NULL;
+		x->room = 0;
+		x->noted = 0;
+		x->before = x->last;
+	}
+	TAILQ_INSERT_TAIL(&g->empty, x, empty_entry);
+	if (g->n_empty++ < GROUPS_EMPTY)
+		return;
+	g->n_empty--;
+	g->forgotten = oldest->last;
+	TAILQ_REMOVE(&g->empty, oldest, empty_entry);
+	group_free(g, oldest);
 }
 
 static void groups_remove(struct groups *g, const char *id, const struct group_element *e) {
@@ -133,7 +187,7 @@ static void groups_remove(struct groups *g, const char *id, const struct group_e
 	free(m);
 	groups_note(g, x, e, true);
 	if (!--x->n)
-		group_free(g, x);
+		groups_keep_empty(g, x);
 }
 
 /* False: the route gives no element. */
@@ -198,8 +252,13 @@ void groups_each(const struct groups *g, const char *id, groups_fn fn, void *use
 		fn(&m->element, userdata);
 }
 
-const struct group_change *groups_change(const struct groups *g, uint64_t seq) {
-	const struct group_change *c = &g->ring[seq % GROUPS_RING];
+int groups_changes(const struct groups *g, const char *id, uint64_t since, groups_change_fn fn, void *userdata) {
+	const struct group *x = group_find(g, id);
 
-	return seq && c->seq == seq ? c : NULL;
+	if (since < (x ? x->before : g->forgotten))
+		return 1;
+	for (uint64_t k = x ? x->noted - MIN(x->noted, x->room) : 0; x && k < x->noted; k++)
+		if (x->changes[k % x->room].seq > since)
+			fn(&x->changes[k % x->room], userdata);
+	return 0;
 }

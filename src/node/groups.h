@@ -7,8 +7,9 @@
  * instance's addresses.
  *
  * It is fed with every change of an Endpoint. Several Endpoints may have the same address: the address is in the group
- * until the last one of them is gone. Changes are numbered by one counter, and the last GROUPS_RING of them are
- * remembered, so that a namespace that has the state as of a number can be brought up to date by a few elements.
+ * until the last one of them is gone. Changes are numbered by one counter, and each group remembers its own last ones,
+ * so that a namespace that has the state as of a number can be brought up to date by a few elements, whatever has
+ * happened to other groups.
  *
  * Without memory the process ends (abort), as with the cache.
  */
@@ -16,9 +17,11 @@
 #include "api/endpoint.h"
 #include "base/inet.h"
 
-#define GROUPS_RING       4096
-#define GROUP_ID_LEN      32 /* hex digits */
-#define GROUP_CLASSES_MAX 66 /* 49 lengths of IPv6 prefixes, whole IPv4 addresses, 16 sizes of slices */
+#define GROUPS_CHANGES    64   /* each group remembers so many, or as many as it had members if these were more */
+#define GROUPS_RING       4096 /* but no more than this */
+#define GROUPS_EMPTY      1024 /* so many groups without members are remembered with their changes */
+#define GROUP_ID_LEN      32   /* hex digits */
+#define GROUP_CLASSES_MAX 66   /* 49 lengths of IPv6 prefixes, whole IPv4 addresses, 16 sizes of slices */
 
 /*
  * A prefix, or an aligned slice of the ports of an IPv4 address (base/slice.h).
@@ -53,9 +56,13 @@ void groups_each(const struct groups *g, const char *id, groups_fn fn, void *use
 
 struct group_change {
 	uint64_t seq;
-	char id[GROUP_ID_LEN + 1];
 	bool removed;
 	struct group_element element;
 };
-/* The change number SEQ, which is at most groups_seq(). NULL: it is no longer remembered. */
-const struct group_change *groups_change(const struct groups *g, uint64_t seq);
+typedef void (*groups_change_fn)(const struct group_change *c, void *userdata);
+/*
+ * Calls FN for each change of the group after number SINCE, in their order. 1: they are no longer all remembered, and
+ * FN wasn't called.
+ */
+int groups_changes(const struct groups *g, const char *id, uint64_t since, groups_change_fn fn,
+                   void *userdata) _must_use_;

@@ -543,6 +543,14 @@ static void a_member_is_one_element(void **state) {
 	endpoint_change(g, id, "2001:db8:1:2::/64", false, false);
 	assert_true(ensure(&a, true, &s));
 	assert_int_equal(elements_of("g0_6_64"), 1);
+	/* However much other groups change, nothing happens here. */
+	generation = s.generation;
+	for (int i = 0; i < GROUPS_RING; i++) {
+		endpoint_change(g, "cccccccccccccccccccccccccccccccc", "2001:db8:1:9::/64", false, true);
+		endpoint_change(g, "cccccccccccccccccccccccccccccccc", "2001:db8:1:9::/64", false, false);
+	}
+	assert_false(ensure(&a, true, &s));
+	assert_int_equal(s.generation, generation);
 	/* More changes than are remembered. */
 	for (int i = 0; i < GROUPS_RING; i++) {
 		endpoint_change(g, id, "2001:db8:1:9::/64", false, true);

@@ -131,6 +131,19 @@ static void duplicates_are_counted(void **state) {
 	groups_free(g);
 }
 
+struct changed {
+	size_t n;
+	struct group_change last;
+};
+
+static void take_change(const struct group_change *c, void *userdata) {
+	struct changed *all = userdata;
+
+	assert_true(c->seq > all->last.seq);
+	all->last = *c;
+	all->n++;
+}
+
 static void a_change_is_what_differs(void **state) {
 	(void)state;
 	struct groups *g = new_groups();
@@ -142,14 +155,28 @@ static void a_change_is_what_differs(void **state) {
 	groups_endpoint(g, &before.e, &after.e);
 	/* Two in B, .8 into A, .7 out of A. */
 	assert_int_equal(groups_seq(g), 2 + 4);
-	const struct group_change *c = groups_change(g, 6);
-	assert_non_null(c);
-	assert_true(c->removed);
-	assert_string_equal(c->id, A);
-	assert_int_equal(c->element.prefix.addr.bytes[3], 7);
+	struct changed c = {0};
+	assert_int_equal(groups_changes(g, A, 5, take_change, &c), 0);
+	assert_int_equal(c.n, 1);
+	assert_true(c.last.removed);
+	assert_int_equal(c.last.seq, 6);
+	assert_int_equal(c.last.element.prefix.addr.bytes[3], 7);
 	groups_endpoint(g, &after.e, &after.e);
 	assert_int_equal(groups_seq(g), 6);
 	groups_free(g);
+}
+
+static size_t count_changes(const struct groups *g, const char *id, uint64_t since) {
+	struct changed c = {0};
+
+	return groups_changes(g, id, since, take_change, &c) == 0 ? c.n : SIZE_MAX;
+}
+
+static void come_and_go(struct groups *g, const struct made *m, int times) {
+	for (int i = 0; i < times; i++) {
+		groups_endpoint(g, NULL, &m->e);
+		groups_endpoint(g, &m->e, NULL);
+	}
 }
 
 static void old_changes_are_forgotten(void **state) {
@@ -158,16 +185,49 @@ static void old_changes_are_forgotten(void **state) {
 	struct made m;
 
 	endpoint_make(&m, (const char *[]){"2001:db8:1:1::/64", NULL}, A, NULL);
-	assert_null(groups_change(g, 0));
-	assert_null(groups_change(g, 1));
-	for (int i = 0; i < GROUPS_RING; i++) {
-		groups_endpoint(g, NULL, &m.e);
-		groups_endpoint(g, &m.e, NULL);
+	assert_int_equal(count_changes(g, A, 0), 0);
+	come_and_go(g, &m, GROUPS_CHANGES);
+	assert_int_equal(groups_seq(g), 2 * GROUPS_CHANGES);
+	assert_int_equal(count_changes(g, A, GROUPS_CHANGES - 1), SIZE_MAX);
+	assert_int_equal(count_changes(g, A, GROUPS_CHANGES), GROUPS_CHANGES);
+	assert_int_equal(count_changes(g, A, 2 * GROUPS_CHANGES), 0);
+	groups_free(g);
+}
+
+/* However much others change, what a group remembers is its own. */
+static void other_groups_change(void **state) {
+	(void)state;
+	struct groups *g = new_groups();
+	struct made one, other;
+
+	endpoint_make(&one, (const char *[]){"2001:db8:1:1::/64", NULL}, A, NULL);
+	endpoint_make(&other, (const char *[]){"2001:db8:1:2::/64", NULL}, B, NULL);
+	groups_endpoint(g, NULL, &one.e);
+	come_and_go(g, &other, GROUPS_RING);
+	assert_int_equal(count_changes(g, A, 0), 1);
+	assert_int_equal(count_changes(g, A, 1), 0);
+	/* Nor does it matter whether it has members. */
+	groups_endpoint(g, &one.e, NULL);
+	come_and_go(g, &other, GROUPS_RING);
+	assert_int_equal(count_changes(g, A, 1), 1);
+	groups_free(g);
+}
+
+/* Groups without members are forgotten at some time, and then nobody knows whether one had changes. */
+static void empty_groups_are_forgotten(void **state) {
+	(void)state;
+	struct groups *g = new_groups();
+	struct made m;
+	char id[GROUP_ID_LEN + 1];
+
+	for (int i = 0; i < GROUPS_EMPTY + 2; i++) {
+		snprintf(id, sizeof(id), "%032x", (unsigned)i);
+		endpoint_make(&m, (const char *[]){"2001:db8:1:1::/64", NULL}, id, NULL);
+		come_and_go(g, &m, 1);
 	}
-	assert_int_equal(groups_seq(g), 2 * GROUPS_RING);
-	assert_null(groups_change(g, GROUPS_RING));
-	assert_non_null(groups_change(g, GROUPS_RING + 1));
-	assert_null(groups_change(g, 2 * GROUPS_RING + 1));
+	assert_int_equal(count_changes(g, "00000000000000000000000000000001", 3), SIZE_MAX);
+	assert_int_equal(count_changes(g, "00000000000000000000000000000001", 4), 0);
+	assert_int_equal(count_changes(g, "00000000000000000000000000000002", 0), 2);
 	groups_free(g);
 }
 
@@ -208,7 +268,8 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_are_listed_by_class), cmocka_unit_test(other_routes_are_no_elements),
 		cmocka_unit_test(duplicates_are_counted),        cmocka_unit_test(a_change_is_what_differs),
-		cmocka_unit_test(old_changes_are_forgotten),     cmocka_unit_test(a_hundred_thousand_members),
+		cmocka_unit_test(old_changes_are_forgotten),     cmocka_unit_test(other_groups_change),
+		cmocka_unit_test(empty_groups_are_forgotten),    cmocka_unit_test(a_hundred_thousand_members),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
