@@ -139,8 +139,9 @@ static void group_id_of_text(const struct buf *text, char out[static FIREWALL_GR
 	unsigned char sum[32];
 	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text->data, text->len, sum) < 0)
 		abort(); /* the arguments are valid, and without an id a rule would be for other instances */
-	for (size_t i = 0; i < ENDPOINT_GROUP_LENGTH / 2; i++)
-		snprintf(out + 2 * i, 3, "%02x", sum[i]);
+	for (size_t i = 0; i < ENDPOINT_GROUP_LENGTH; i++)
+		out[i] = "0123456789abcdef"[i % 2 ? sum[i / 2] & 15 : sum[i / 2] >> 4];
+	out[ENDPOINT_GROUP_LENGTH] = '\0';
 }
 
 int firewall_group_id(const char *ns, const struct api_selector *peers, char out[static FIREWALL_GROUP_ID_MAX]) {
@@ -157,7 +158,7 @@ int firewall_group_id(const char *ns, const struct api_selector *peers, char out
 
 static size_t rule_elements(const struct firewall_rule *r) {
 	if (r->prefixes.n || r->peers)
-		return r->prefixes.n;
+		return r->prefixes.n + (r->peers != NULL);
 	return rule_family(r) ? 1 : 2;
 }
 
@@ -286,8 +287,8 @@ const char *firewall_verdict_message(const struct firewall_verdict *v, char out[
 	case FIREWALL_OVER_EGRESS:
 		snprintf(
 			out, FIREWALL_MESSAGE_MAX,
-			"with it and the Firewalls before it in order of name it has %zu prefixes in %s rules, and the "
-			"limit is %d; merge prefixes, or select fewer instances",
+			"with it and the Firewalls before it in order of name it has %zu prefixes and peers in %s rules, "
+			"and the limit is %d; merge prefixes, or select fewer instances",
 			v->figure, v->limit == FIREWALL_OVER_INGRESS ? "ingress" : "egress", FIREWALL_ELEMENTS_MAX);
 		break;
 	case FIREWALL_OVER_GROUPS:

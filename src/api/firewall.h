@@ -113,8 +113,8 @@ struct firewall_group {
 };
 
 /*
- * What a Firewall adds to an instance. Elements: one for each prefix of a rule, two for a rule for every address (of
- * icmp and icmpv6: one), none for the peers of a rule.
+ * What a Firewall adds to an instance. Elements: one for each prefix of a rule, one for its peers, two for a rule for
+ * every address (of icmp and icmpv6: one).
  */
 struct firewall_size {
 	size_t ingress, egress;        /* elements */

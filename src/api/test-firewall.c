@@ -175,8 +175,8 @@ static void test_measure(void **state) {
 	struct firewall_size s;
 	(void)state;
 	assert_int_equal(firewall_measure(f, &s), 0);
-	assert_int_equal(s.ingress, 2 + 1 + 3 + 0 + 1);
-	assert_int_equal(s.egress, 0);
+	assert_int_equal(s.ingress, 2 + 1 + 3 + 1 + 2);
+	assert_int_equal(s.egress, 1);
 	assert_int_equal(s.n_groups, 2);
 	assert_true(strcmp(s.groups[0].id, s.groups[1].id) < 0);
 	firewall_size_clear(&s);

@@ -21,12 +21,13 @@ struct instnet_spec;
 struct nl;
 
 /*
- * The Firewalls that select an instance, in order of name. They and GROUPS are the caller's. UNKNOWN: they may not be
+ * The Firewalls that select an instance, in order of name. They, their sizes and GROUPS are the caller's. UNKNOWN: they may not be
  * all. Then the table that is there stays; if there is none, one is made that lets in and out only what the instance's
  * own ingress and forwards say.
  */
 struct firewall_attached {
 	const struct firewall *const *v;
+	const struct firewall_size *const *sizes; /* of each; NULL: they are measured when they are needed */
 	size_t n;
 	bool unknown;
 	const struct groups *groups; /* NULL: groups have no members */

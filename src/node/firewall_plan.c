@@ -390,23 +390,34 @@ static void plan_judge(const struct firewall_size *const *sizes, size_t n, struc
 	}
 }
 
-int firewall_plan_groups(const struct firewall_attached *a, struct firewall_plan *ret, struct error *err) {
-	struct firewall_size sizes[FIREWALL_ATTACHED_MAX] = {0};
-	const struct firewall_size *order[FIREWALL_ATTACHED_MAX] = {0};
-	struct firewall_plan p = {.deny_out = a->unknown};
-	size_t n = MIN(a->n, (size_t)FIREWALL_ATTACHED_MAX);
+int firewall_sizes(const struct firewall_attached *a, struct firewall_sizes *ret) {
 	int r = 0;
+
+	*ret = (struct firewall_sizes){.n = MIN(a->n, (size_t)FIREWALL_ATTACHED_MAX)};
+	for (size_t i = 0; i < ret->n && r >= 0; i++) {
+		ret->v[i] = a->sizes ? a->sizes[i] : &ret->measured[i];
+		if (!a->sizes)
+			r = firewall_measure(a->v[i], &ret->measured[i]);
+	}
+	return r;
+}
+
+void firewall_sizes_done(struct firewall_sizes *s) {
+	for (size_t i = 0; i < s->n; i++)
+		firewall_size_clear(&s->measured[i]);
+	s->n = 0;
+}
+
+int firewall_plan_groups(const struct firewall_attached *a, struct firewall_plan *ret, struct error *err) {
+	struct firewall_sizes sizes;
+	struct firewall_plan p = {.deny_out = a->unknown};
+	int r = firewall_sizes(a, &sizes);
 
 	for (size_t i = 0; i < a->n; i++)
 		p.deny_out |= firewall_denies_egress(a->v[i]);
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		order[i] = &sizes[i];
-		r = firewall_measure(a->v[i], &sizes[i]);
-	}
 	if (r >= 0)
-		plan_judge(order, n, &p);
-	for (size_t i = 0; i < n; i++)
-		firewall_size_clear(&sizes[i]);
+		plan_judge(sizes.v, sizes.n, &p);
+	firewall_sizes_done(&sizes);
 	if (r < 0)
 		return error_oom(err);
 	*ret = p;

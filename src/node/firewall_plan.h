@@ -63,5 +63,17 @@ int firewall_plan_groups(const struct firewall_attached *attached, struct firewa
                          struct error *err) _must_use_;
 void firewall_plan_done(struct firewall_plan *p);
 
+/*
+ * The sizes of the first N Firewalls, FIREWALL_ATTACHED_MAX at most, in V; those that are not known already are measured.
+ * The caller frees what was measured with firewall_sizes_done(), after a failure, too. 0 or -ENOMEM.
+ */
+struct firewall_sizes {
+	size_t n;
+	const struct firewall_size *v[FIREWALL_ATTACHED_MAX];
+	struct firewall_size measured[FIREWALL_ATTACHED_MAX];
+};
+int firewall_sizes(const struct firewall_attached *attached, struct firewall_sizes *ret) _must_use_;
+void firewall_sizes_done(struct firewall_sizes *s);
+
 /* The number of the group; -1: no rule uses it. */
 int firewall_plan_group(const struct firewall_plan *p, const char *id);

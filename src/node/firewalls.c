@@ -7,6 +7,14 @@
 #include "base/util.h"
 #include "kube/cache.h"
 
+/* What a Firewall of the cache adds to an instance: it is measured once, not at each look at one. */
+struct measured {
+	RB_ENTRY(measured) entry;
+	struct firewall_size size; /* without its groups' selectors */
+	char name[];
+};
+RB_HEAD(measured_tree, measured);
+
 /* The Firewalls of one namespace. */
 struct guarded {
 	RB_ENTRY(guarded) entry;
@@ -14,6 +22,7 @@ struct guarded {
 	char ns[64];
 	size_t instances; /* of this host; more than 0 */
 	struct kube_cache *cache;
+	struct measured_tree measured; /* those of the cache */
 };
 RB_HEAD(guardeds, guarded);
 
@@ -46,13 +55,61 @@ static int member_compare(const struct member *a, const struct member *b) {
 }
 RB_GENERATE_INTERNAL(members, member, entry, member_compare, _unused_ static);
 
+static int measured_compare(const struct measured *a, const struct measured *b) {
+	return strcmp(a->name, b->name);
+}
+RB_GENERATE_INTERNAL(measured_tree, measured, entry, measured_compare, _unused_ static);
+
 static struct guarded *guarded_find(const struct firewalls *f, const char *ns) {
 	return TREE_FIND_STRING(guarded, (struct guardeds *)&f->all, entry, ns, ns);
 }
 
+/* ---- what Firewalls add to an instance ---- */
+
+static struct measured *measured_find(const struct guarded *g, const char *name) {
+	return TREE_FIND_STRING(measured, (struct measured_tree *)&g->measured, entry, name, name);
+}
+
+static void measured_free(struct guarded *g, struct measured *m) {
+	RB_REMOVE(measured_tree, &g->measured, m);
+	firewall_size_clear(&m->size);
+	free(m);
+}
+
+static void measured_put(struct guarded *g, const char *name, const struct firewall *fw) {
+	struct measured *m = measured_find(g, name);
+
+	if (!m) {
+		m = calloc(1, sizeof(*m) + strlen(name) + 1);
+		if (!m)
+			abort();
+		strcpy(m->name, name);
+		RB_INSERT(measured_tree, &g->measured, m);
+	}
+	firewall_size_clear(&m->size);
+	if (firewall_measure(fw, &m->size) < 0)
+		abort();
+	/* They belong to FW, which the cache may exchange for an equal one. */
+	for (size_t i = 0; m->size.groups && i < m->size.n_groups; i++)
+		m->size.groups[i].peers = NULL;
+}
+
+/* ---- the Firewalls of a namespace ---- */
+
+/* A change of the status, the labels or the annotations of a Firewall is none of its rules. */
+static bool firewall_is_same(const struct firewall *a, const struct firewall *b) {
+	return a && a->meta.generation.set && b->meta.generation.set && a->meta.generation.v == b->meta.generation.v &&
+	       streq(a->meta.uid, b->meta.uid);
+}
+
 static void on_firewall(const struct kube_change *ch, void *userdata) {
 	struct guarded *g = userdata;
+	struct measured *m;
 
+	if (ch->type == KUBE_DELETED && (m = measured_find(g, ch->name)))
+		measured_free(g, m);
+	if (ch->type == KUBE_ADDED || (ch->type == KUBE_MODIFIED && !firewall_is_same(ch->old, ch->obj)))
+		measured_put(g, ch->name, ch->obj);
 	/* Before all are known, each change would only be repeated when they are. */
 	if (g->f->endpoints_known && kube_cache_synced(g->cache))
 		g->f->c.changed(g->f->c.userdata, g->ns);
@@ -76,6 +133,10 @@ static void on_good_firewall(_unused_ const struct kube_cache *c, const char *ns
 }
 
 static void guarded_free(struct guarded *g) {
+	struct measured *m;
+
+	while ((m = RB_ROOT(&g->measured)))
+		measured_free(g, m);
 	kube_cache_free(g->cache);
 	free(g);
 }
@@ -92,6 +153,7 @@ void firewalls_hold(struct firewalls *f, const char *ns) {
 		abort();
 	g->f = f;
 	g->instances = 1;
+	RB_INIT(&g->measured);
 	snprintf(g->ns, sizeof(g->ns), "%s", ns);
 	const struct kube_cache_options o = {
 		.select.ns = g->ns, .bad = on_bad_firewall, .good = on_good_firewall, .userdata = g};
@@ -195,17 +257,19 @@ void firewalls_attached(const struct firewalls *f, const char *ns, const struct 
 	const struct guarded *g = guarded_find(f, ns);
 	const struct firewall *fw;
 
-	*ret = (struct firewalls_attached){.is = {.v = ret->v, .groups = f->groups}};
+	*ret = (struct firewalls_attached){.is = {.v = ret->v, .sizes = ret->sizes, .groups = f->groups}};
 	ret->is.unknown = !g || kube_cache_count_bad(g->cache) > 0;
 	if (!g)
 		return;
 	KUBE_CACHE_FOREACH(fw, g->cache) {
 		if (!api_selector_matches(fw->spec->instances, labels))
 			continue;
-		if (ret->is.n < FIREWALL_ATTACHED_MAX)
-			ret->v[ret->is.n++] = fw;
-		else
+		if (ret->is.n == FIREWALL_ATTACHED_MAX) {
 			ret->beyond++;
+			continue;
+		}
+		ret->sizes[ret->is.n] = &measured_find(g, fw->meta.name)->size;
+		ret->v[ret->is.n++] = fw;
 	}
 }
 

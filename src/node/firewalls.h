@@ -55,8 +55,9 @@ bool firewalls_known_all(const struct firewalls *f);
 /* The Firewalls that select an instance; all pointers are valid until control returns to the loop. */
 struct firewalls_attached {
 	const struct firewall *v[FIREWALL_ATTACHED_MAX]; /* in order of name */
-	struct firewall_attached is;                     /* these, for firewall_ensure() */
-	size_t beyond; /* so many more select it, which is more than an instance may have */
+	const struct firewall_size *sizes[FIREWALL_ATTACHED_MAX];
+	struct firewall_attached is; /* these, for firewall_ensure() */
+	size_t beyond;               /* so many more select it, which is more than an instance may have */
 };
 /* LABELS are those of the instance; NULL: it has none. */
 void firewalls_attached(const struct firewalls *f, const char *ns, const struct api_map *labels,

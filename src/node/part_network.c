@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "net/netns.h"
+#include "node/firewall_plan.h"
 #include "node/part.h"
 
 static int network_read_ingress(const struct instance_ingress *in, struct instnet_ingress *out, struct error *err) {
@@ -86,8 +87,7 @@ static int network_desire(const struct part_source *s, struct guest_spec *spec, 
 static int network_check_firewalls(const struct guest_look *l, struct error *err) {
 	const struct firewall_attached *a = &l->firewalls.is;
 	const struct firewall_state *now = &l->ret->network.firewall;
-	struct firewall_size sizes[FIREWALL_ATTACHED_MAX] = {0};
-	const struct firewall_size *v[FIREWALL_ATTACHED_MAX];
+	struct firewall_sizes sizes = {0};
 	struct firewall_verdict verdicts[FIREWALL_ATTACHED_MAX];
 	char message[FIREWALL_MESSAGE_MAX];
 	int r = 0;
@@ -96,12 +96,10 @@ static int network_check_firewalls(const struct guest_look *l, struct error *err
 		return error_set(err, EBADMSG,
 		                 "a Firewall of the namespace is not understood by the host's agent, whose log names "
 		                 "the field; until that is mended the rules stay as they are");
-	for (size_t k = 0; k < a->n && now->limited && r >= 0; k++) {
-		v[k] = &sizes[k];
-		r = firewall_measure(a->v[k], &sizes[k]);
-	}
+	if (now->limited)
+		r = firewall_sizes(a, &sizes);
 	if (now->limited && r >= 0)
-		firewall_judge(v, a->n, verdicts);
+		firewall_judge(sizes.v, sizes.n, verdicts);
 	for (size_t k = 0; k < a->n && r >= 0; k++)
 		if (now->limited & UINT32_C(1) << k)
 			r = error_set(err, E2BIG, "Firewall `%s` is not applied: %s", a->v[k]->meta.name,
@@ -112,8 +110,7 @@ static int network_check_firewalls(const struct guest_look *l, struct error *err
 			              "Firewalls more than %d times; use rules whose prefixes or ports contain each "
 			              "other or are apart",
 			              a->v[k]->meta.name, FIREWALL_LAYERS_MAX);
-	for (size_t k = 0; k < a->n; k++)
-		firewall_size_clear(&sizes[k]);
+	firewall_sizes_done(&sizes);
 	if (r >= 0 && l->firewalls.beyond)
 		r = error_set(err, E2BIG, "%zu Firewalls select it, and only the first %d in order of name are applied",
 		              a->n + l->firewalls.beyond, FIREWALL_ATTACHED_MAX);

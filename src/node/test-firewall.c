@@ -636,7 +636,7 @@ static void fill(struct groups *g, const char *id, unsigned n) {
 /* 10,000 rules, 100,000 members. Times are printed; that nothing is lost is asserted. */
 static void the_largest_table(void **state) {
 	(void)state;
-	struct firewall *large = ten_thousand(), *f = firewall_with("peers", PEERS, "");
+	struct firewall *large = ten_thousand(), *f = firewall_with("peers", "", PEERS);
 	const struct firewall *v[] = {large, f};
 	struct firewall_state s = {0};
 	struct firewall_seen seen;
@@ -647,7 +647,7 @@ static void the_largest_table(void **state) {
 		skip();
 	kernel_begin();
 	OK(groups_new(&g, &error));
-	OK(firewall_group_id(NS, f->spec->ingress.v[0].peers, id));
+	OK(firewall_group_id(NS, f->spec->egress.v[0].peers, id));
 	fill(g, id, 100000);
 	const struct firewall_attached a = {.v = v, .n = 2, .groups = g};
 	uint64_t t[5] = {now_monotonic_ns()};
