@@ -285,11 +285,11 @@ const char *firewall_verdict_message(const struct firewall_verdict *v, char out[
 		break;
 	case FIREWALL_OVER_INGRESS:
 	case FIREWALL_OVER_EGRESS:
-		snprintf(
-			out, FIREWALL_MESSAGE_MAX,
-			"with it and the Firewalls before it in order of name it has %zu prefixes and peers in %s rules, "
-			"and the limit is %d; merge prefixes, or select fewer instances",
-			v->figure, v->limit == FIREWALL_OVER_INGRESS ? "ingress" : "egress", FIREWALL_ELEMENTS_MAX);
+		snprintf(out, FIREWALL_MESSAGE_MAX,
+		         "with it and the Firewalls before it in order of name it has %zu prefixes and peers in %s "
+		         "rules, "
+		         "and the limit is %d; merge prefixes, or select fewer instances",
+		         v->figure, v->limit == FIREWALL_OVER_INGRESS ? "ingress" : "egress", FIREWALL_ELEMENTS_MAX);
 		break;
 	case FIREWALL_OVER_GROUPS:
 		snprintf(out, FIREWALL_MESSAGE_MAX,

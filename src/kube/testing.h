@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * A scripted server for the tests of this folder: a thread that answers one request after the other, each on its own
+ * A scripted server for tests: a thread that answers one request after the other, each on its own
  * connection. Only for test-*.c files.
  */
 

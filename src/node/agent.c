@@ -485,6 +485,16 @@ static void on_firewalls(void *userdata, const char *ns) {
 	}
 }
 
+static void on_members(void *userdata, const char *ns, const char *const *ids, size_t n) {
+	struct agent *a = userdata;
+	const struct instance *inst;
+
+	for (inst = kube_cache_first_in(a->instances, ns); inst && streq(inst->meta.ns, ns);
+	     inst = kube_cache_next(a->instances, inst))
+		if (firewalls_use(a->firewalls, ns, &inst->meta.labels, ids, n))
+			hypervisor_look(a->hypervisor, instance_id(inst));
+}
+
 static void on_firewall_problem(void *userdata, const char *ns, const char *name, const struct error *why) {
 	struct agent *a = userdata;
 	char key[KUBE_KEY_MAX];
@@ -728,6 +738,7 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	struct hypervisor_config h;
 	const struct firewalls_config fw = {.client = c->client,
 	                                    .changed = on_firewalls,
+	                                    .members = on_members,
 	                                    .known = on_firewalls_known,
 	                                    .problem = on_firewall_problem,
 	                                    .userdata = a};

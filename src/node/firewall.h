@@ -21,9 +21,9 @@ struct instnet_spec;
 struct nl;
 
 /*
- * The Firewalls that select an instance, in order of name. They, their sizes and GROUPS are the caller's. UNKNOWN: they may not be
- * all. Then the table that is there stays; if there is none, one is made that lets in and out only what the instance's
- * own ingress and forwards say.
+ * The Firewalls that select an instance, in order of name. They, their sizes and GROUPS are the caller's. UNKNOWN: they
+ * may not be all. Then the table that is there stays; if there is none, one is made that lets in and out only what the
+ * instance's own ingress and forwards say.
  */
 struct firewall_attached {
 	const struct firewall *const *v;

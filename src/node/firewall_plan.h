@@ -64,8 +64,8 @@ int firewall_plan_groups(const struct firewall_attached *attached, struct firewa
 void firewall_plan_done(struct firewall_plan *p);
 
 /*
- * The sizes of the first N Firewalls, FIREWALL_ATTACHED_MAX at most, in V; those that are not known already are measured.
- * The caller frees what was measured with firewall_sizes_done(), after a failure, too. 0 or -ENOMEM.
+ * The sizes of the first N Firewalls, FIREWALL_ATTACHED_MAX at most, in V; those that are not known already are
+ * measured. The caller frees what was measured with firewall_sizes_done(), after a failure, too. 0 or -ENOMEM.
  */
 struct firewall_sizes {
 	size_t n;

@@ -106,9 +106,12 @@ static void on_firewall(const struct kube_change *ch, void *userdata) {
 	struct guarded *g = userdata;
 	struct measured *m;
 
-	if (ch->type == KUBE_DELETED && (m = measured_find(g, ch->name)))
-		measured_free(g, m);
-	if (ch->type == KUBE_ADDED || (ch->type == KUBE_MODIFIED && !firewall_is_same(ch->old, ch->obj)))
+	if (ch->type == KUBE_MODIFIED && firewall_is_same(ch->old, ch->obj))
+		return;
+	if (ch->type == KUBE_DELETED) {
+		if ((m = measured_find(g, ch->name)))
+			measured_free(g, m);
+	} else if (ch->type != KUBE_SYNCED)
 		measured_put(g, ch->name, ch->obj);
 	/* Before all are known, each change would only be repeated when they are. */
 	if (g->f->endpoints_known && kube_cache_synced(g->cache))
@@ -199,12 +202,40 @@ static bool endpoint_has_groups(const struct endpoint *ep) {
 	return ep->status && ep->status->groups.n > 0;
 }
 
-/* A group has members of its own namespace only. */
-static void member_changed(struct firewalls *f, const struct endpoint *ep) {
-	const char *ns = ep->spec->owner ? ep->spec->owner->ns : NULL;
+static bool size_has_group(const struct firewall_size *s, const char *const *ids, size_t n) {
+	for (size_t i = 0; s->groups && i < s->n_groups; i++)
+		for (size_t k = 0; k < n; k++)
+			if (streq(s->groups[i].id, ids[k]))
+				return true;
+	return false;
+}
 
-	if (ns && firewalls_known(f, ns))
-		f->c.changed(f->c.userdata, ns);
+static void count_change(_unused_ const struct group_change *c, void *userdata) {
+	++*(size_t *)userdata;
+}
+
+/*
+ * The Endpoint may have brought members into its groups, or taken them away, since change number BEFORE. A group has
+ * members of its own namespace only.
+ */
+static void member_changed(struct firewalls *f, const struct endpoint *ep, uint64_t before) {
+	const char *ns = ep->spec->owner ? ep->spec->owner->ns : NULL, *ids[ENDPOINT_GROUPS_MAX];
+	struct guarded *g = ns && firewalls_known(f, ns) ? guarded_find(f, ns) : NULL;
+	struct measured *m;
+	size_t n = 0;
+
+	if (!g)
+		return;
+	for (size_t i = 0; i < ep->status->groups.n && n < ENDPOINT_GROUPS_MAX; i++) {
+		size_t changes = 0;
+		ids[n] = ep->status->groups.v[i];
+		n += groups_changes(f->groups, ids[n], before, count_change, &changes) == 1 || changes > 0;
+	}
+	RB_FOREACH (m, measured_tree, &g->measured)
+		if (size_has_group(&m->size, ids, n)) {
+			f->c.members(f->c.userdata, ns, ids, n);
+			return;
+		}
 }
 
 static void member_put(struct firewalls *f, const char *name, const struct endpoint *ep) {
@@ -214,9 +245,8 @@ static void member_put(struct firewalls *f, const char *name, const struct endpo
 	if (!m && (!ep || !endpoint_has_groups(ep)))
 		return;
 	groups_endpoint(f->groups, m ? m->ep : NULL, ep);
-	bool news = groups_seq(f->groups) != before;
-	if (m && news)
-		member_changed(f, m->ep);
+	if (m)
+		member_changed(f, m->ep, before);
 	if (m) {
 		RB_REMOVE(members, &f->members, m);
 		member_free(m);
@@ -228,8 +258,7 @@ static void member_put(struct firewalls *f, const char *name, const struct endpo
 		abort();
 	m->name = m->ep->meta.name;
 	RB_INSERT(members, &f->members, m);
-	if (news)
-		member_changed(f, m->ep);
+	member_changed(f, m->ep, before);
 }
 
 void firewalls_endpoint(struct firewalls *f, const struct kube_change *ch) {
@@ -271,6 +300,20 @@ void firewalls_attached(const struct firewalls *f, const char *ns, const struct 
 		ret->sizes[ret->is.n] = &measured_find(g, fw->meta.name)->size;
 		ret->v[ret->is.n++] = fw;
 	}
+}
+
+bool firewalls_use(const struct firewalls *f, const char *ns, const struct api_map *labels, const char *const *ids,
+                   size_t n) {
+	const struct guarded *g = guarded_find(f, ns);
+	const struct firewall *fw;
+
+	if (!g)
+		return false;
+	KUBE_CACHE_FOREACH(fw, g->cache)
+	if (size_has_group(&measured_find(g, fw->meta.name)->size, ids, n) &&
+	    api_selector_matches(fw->spec->instances, labels))
+		return true;
+	return false;
 }
 
 size_t firewalls_not_understood(const struct firewalls *f) {

@@ -21,10 +21,12 @@ struct firewalls;
 struct firewalls_config {
 	struct kube_client *client;
 	/*
-	 * The Firewalls of the namespace, or members of groups of its instances, are others than before, or are now
-	 * known for the first time (firewalls_known()).
+	 * The rules of Firewalls of the namespace are others than before, or are now known for the first time
+	 * (firewalls_known()).
 	 */
 	void (*changed)(void *userdata, const char *ns);
+	/* Members have come into groups IDS, or left them, which Firewalls of the namespace name (firewalls_use()). */
+	void (*members)(void *userdata, const char *ns, const char *const *ids, size_t n);
 	/* firewalls_known_all() may have become true. */
 	void (*known)(void *userdata);
 	/* Firewall NAME of the namespace is not understood; ERR NULL: it is understood now, or gone. */
@@ -62,6 +64,10 @@ struct firewalls_attached {
 /* LABELS are those of the instance; NULL: it has none. */
 void firewalls_attached(const struct firewalls *f, const char *ns, const struct api_map *labels,
                         struct firewalls_attached *ret);
+
+/* True if a Firewall that selects an instance with these LABELS names one of the groups IDS. */
+bool firewalls_use(const struct firewalls *f, const char *ns, const struct api_map *labels, const char *const *ids,
+                   size_t n);
 
 /* How many Firewalls are not understood (kube/cache.h). */
 size_t firewalls_not_understood(const struct firewalls *f);
