@@ -256,12 +256,12 @@ static void sum_add(struct firewall_sum *sum, const struct firewall_size *s) {
 
 void firewall_judge(const struct firewall_size *const *v, size_t n, struct firewall_verdict *ret) {
 	struct firewall_sum sum = {0};
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = FIREWALL_ATTACHED_MAX; i < n; i++)
+		ret[i] = (struct firewall_verdict){FIREWALL_OVER_ATTACHED, n};
+	for (size_t i = 0; i < MIN(n, (size_t)FIREWALL_ATTACHED_MAX); i++) {
 		const size_t ingress = sum.ingress + v[i]->ingress, egress = sum.egress + v[i]->egress;
 		const size_t groups = sum_groups_with(&sum, v[i]);
-		if (i >= FIREWALL_ATTACHED_MAX)
-			ret[i] = (struct firewall_verdict){FIREWALL_OVER_ATTACHED, n};
-		else if (ingress > FIREWALL_ELEMENTS_MAX)
+		if (ingress > FIREWALL_ELEMENTS_MAX)
 			ret[i] = (struct firewall_verdict){FIREWALL_OVER_INGRESS, ingress};
 		else if (egress > FIREWALL_ELEMENTS_MAX)
 			ret[i] = (struct firewall_verdict){FIREWALL_OVER_EGRESS, egress};

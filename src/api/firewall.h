@@ -16,6 +16,7 @@
 #define FIREWALL_RULES_MAX    10000  /* of a list */
 #define FIREWALL_PREFIXES_MAX 1000   /* of a rule */
 #define FIREWALL_ELEMENTS_MAX 20000  /* of an instance and direction, see struct firewall_size */
+#define FIREWALL_STORED_MAX   100    /* Firewalls of a namespace */
 #define FIREWALL_ATTACHED_MAX 32     /* Firewalls of an instance */
 #define FIREWALL_GROUPS_MAX   32     /* different peers in the rules of an instance */
 #define FIREWALL_MEMBERS_MAX  131072 /* instances of a group */

@@ -346,6 +346,29 @@ def test_events_of_a_namespace(tenants):
     assert server.request("POST", OF_RED, instance("a", "red"), conn=server.connection(RED)).status == 201
 
 
+def test_firewalls_of_a_namespace(tenants):
+    server, _ = tenants
+    at, red = f"{G}/namespaces/red/firewalls", server.connection(RED)
+    firewall = lambda n: {"apiVersion": "nacre.dev/v1alpha1", "kind": "Firewall", "metadata": {"name": f"f{n}"},
+                          "spec": {"instances": {}}}
+    for n in range(100):
+        a = server.request("POST", at, firewall(n), conn=red)
+        assert a.status == 201, a.text
+    a = server.request("POST", at, firewall(100), conn=red)
+    assert a.status == 403 and "100 Firewalls of 16 MiB" in a.json["message"], a.text
+    # What exists may be changed, and other objects and namespaces have their own room.
+    change = {"spec": {"ingress": [{"protocol": "tcp", "port": 22}]}}
+    assert server.request("PATCH", f"{at}/f0", change, "application/merge-patch+json", conn=red).status == 200
+    assert server.request("POST", OF_RED, instance("a", "red"), conn=red).status == 201
+    assert server.request("DELETE", f"{at}/f1", conn=red).status == 200
+    assert server.request("POST", at, firewall(100), conn=red).status == 201
+    # Their bytes have a limit, too.
+    large = {"metadata": {"annotations": {"x": "y" * 250_000}}}
+    codes = [server.request("PATCH", f"{at}/f{n}", large, "application/merge-patch+json", conn=red).status for n in range(2, 72)]
+    n = codes.count(200)
+    assert codes == [200] * n + [403] * (70 - n) and n == (16 << 20) // 250_700, codes
+
+
 @pytest.mark.skipif(not ALL, reason="makes 50,000 objects")
 def test_objects_of_a_namespace(tenants):
     server, _ = tenants

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "api/firewall.h"
 #include "api/instance.h"
 #include "apiserver/json/selector.h"
 #include "base/util.h"
@@ -13,7 +14,7 @@ struct stored {
 	int64_t objects, bytes;
 };
 
-enum class { OBJECTS, EVENTS, CLASSES };
+enum class { OBJECTS, EVENTS, FIREWALLS, CLASSES };
 
 struct tenant {
 	RB_ENTRY(tenant) node;
@@ -35,7 +36,7 @@ struct quota {
 	const struct store *store;
 	struct tenants tenants;
 	TAILQ_HEAD(, tenant) staged;
-	unsigned instances, types, quotas, events; /* indexes of kinds */
+	unsigned instances, types, quotas, events, firewalls; /* indexes of kinds */
 };
 
 static struct tenant *quota_find(const struct quota *q, const char *ns) {
@@ -111,13 +112,17 @@ static struct resources takes(const struct quota *q, const char *json, size_t le
 
 /* Forgets a namespace that stores nothing. */
 static void quota_drop_empty(struct quota *q, struct tenant *t) {
-	if (t->is_staged || t->all[OBJECTS].objects || t->all[EVENTS].objects)
+	if (t->is_staged || t->all[OBJECTS].objects || t->all[EVENTS].objects || t->all[FIREWALLS].objects)
 		return;
 	RB_REMOVE(tenants, &q->tenants, t);
 	free(t);
 }
 
-static enum class class_of(const struct quota *q, unsigned kind) { return kind == q->events ? EVENTS : OBJECTS; }
+static enum class class_of(const struct quota *q, unsigned kind) {
+	return kind == q->events      ? EVENTS
+	       : kind == q->firewalls ? FIREWALLS
+	                              : OBJECTS;
+}
 
 static void quota_count(struct quota *q, struct tenant *t, unsigned kind, const struct blob *b, int sign) {
 	struct stored *all = &t->all[class_of(q, kind)];
@@ -207,7 +212,8 @@ bool quota_stores(const struct quota *q, unsigned kind, const char *ns, size_t w
 		const char *what;
 		size_t objects, bytes;
 	} max[] = {[OBJECTS] = {"objects", STORED_OBJECTS_MAX, STORED_BYTES_MAX},
-	           [EVENTS] = {"Events", STORED_EVENTS_MAX, EVENT_BYTES_MAX}};
+	           [EVENTS] = {"Events", STORED_EVENTS_MAX, EVENT_BYTES_MAX},
+	           [FIREWALLS] = {"Firewalls", FIREWALL_STORED_MAX, FIREWALL_BYTES_MAX}};
 	const enum class c = class_of(q, kind);
 	const struct tenant *t = *ns ? quota_find(q, ns) : NULL;
 	if (!t || n <= was)
@@ -273,6 +279,7 @@ int quota_new(struct quota **ret, const struct store *store, struct error *err) 
 	q->types = api_kind_index(&api_kind_instancetype);
 	q->quotas = api_kind_index(&api_kind_tenantquota);
 	q->events = api_kind_index(&api_kind_event);
+	q->firewalls = api_kind_index(&api_kind_firewall);
 	RB_INIT(&q->tenants);
 	TAILQ_INIT(&q->staged);
 	for (unsigned k = 0; api_kinds[k]; k++)

@@ -15,11 +15,16 @@
 #include "api/tenantquota.h"
 #include "apiserver/store/store.h"
 
-/* What a namespace may store. Events are limited separately, so that a flood of them blocks nothing else. */
+/*
+ * What a namespace may store. Events are limited separately, so that a flood of them blocks nothing else, and
+ * Firewalls, since each host with an instance of the namespace keeps them all in its memory, in about four times their
+ * bytes.
+ */
 #define STORED_OBJECTS_MAX ((size_t)50000)
 #define STORED_BYTES_MAX   ((size_t)256 << 20)
 #define STORED_EVENTS_MAX  ((size_t)20000)
 #define EVENT_BYTES_MAX    ((size_t)32 << 20)
+#define FIREWALL_BYTES_MAX ((size_t)16 << 20) /* of FIREWALL_STORED_MAX */
 
 struct quota;
 
