@@ -243,6 +243,11 @@ static void claims_host_asked(struct work *w, const struct kube_response *r, _un
 		claims_settle(w, e);
 }
 
+bool claims_are_wrong(const struct controller *c, const struct endpoint *e) {
+	char why[256];
+	return claims_judge(c, e, why) == CLAIM_WRONG;
+}
+
 bool claims_check(struct work *w, const struct endpoint *e) {
 	char why[256];
 	enum claim found = claims_judge(work_controller(w), e, why);

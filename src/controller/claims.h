@@ -20,6 +20,8 @@
 
 /* True if E seems to claim what isn't its Host's. Then the server is being asked, and E may be deleted after that. */
 bool claims_check(struct work *w, const struct endpoint *e);
+/* True if E seems to claim what isn't its Host's, by what the caches know now. */
+bool claims_are_wrong(const struct controller *c, const struct endpoint *e);
 /* The Endpoint of that name is gone. */
 void claims_forget(const struct controller *c, const char *endpoint);
 

@@ -12,6 +12,7 @@
 
 #include "api/endpoint.h"
 #include "base/util.h"
+#include "controller/claims.h"
 #include "controller/owner.h"
 #include "controller/walls.h"
 
@@ -39,12 +40,14 @@ static const struct endpoint *groups_endpoint(const struct controller *c, const 
 	return own && !e->meta.deletion_timestamp ? e : NULL;
 }
 
-/* The ids of the groups that the Endpoint E of M is to be in. Returns their number. */
-static size_t groups_wanted(const struct instance *i, const struct endpoint *e, const struct wall_member *m,
-                            const char *ids[static ENDPOINT_GROUPS_MAX]) {
+/*
+ * The ids of the groups that the Endpoint E of M is to be in. Returns their number: none if E claims what its instance
+ * wasn't given, or is another host's; claims.c removes it then.
+ */
+static size_t groups_wanted(const struct controller *c, const struct instance *i, const struct endpoint *e,
+                            const struct wall_member *m, const char *ids[static ENDPOINT_GROUPS_MAX]) {
 	size_t count = 0;
-	/* The agent of another host may have announced it (claims.c removes it then). */
-	if (!instance_is_bound(i) || !streq(i->status->host, e->spec->host))
+	if (!instance_is_bound(i) || !streq(i->status->host, e->spec->host) || claims_are_wrong(c, e))
 		return 0;
 	for (size_t k = 0; k < m->n_groups; k++)
 		if (m->groups[k]->users)
@@ -68,7 +71,7 @@ static const struct endpoint *groups_outdated(const struct controller *c, const 
 	const struct endpoint *e = i ? groups_endpoint(c, i) : NULL;
 	if (!e)
 		return NULL;
-	*ret_n = groups_wanted(i, e, m, ids);
+	*ret_n = groups_wanted(c, i, e, m, ids);
 	return groups_are(e, ids, *ret_n) ? NULL : e;
 }
 
@@ -111,14 +114,24 @@ static int endpoint_set_groups(struct endpoint *e, const char *const *ids, size_
 	return 0;
 }
 
+/* An Endpoint that seems wrong is looked at again: what it claims may have come to the caches later than it. */
+static void groups_doubt(const struct controller *c, struct wall_ns *n, struct wall_member *m) {
+	const struct instance *i = kube_cache_get(controller_cache(c, &api_kind_instance), n->name, m->name);
+	const struct endpoint *e = i ? groups_endpoint(c, i) : NULL;
+	if (e && m->n_groups && claims_are_wrong(c, e))
+		wall_member_later(n, m, groups_now_us() + WRITE_US);
+}
+
 /* Writes the groups of M if its Endpoint has others, or notes that this is to be done later. */
 static void groups_write(struct work *w, struct wall_ns *n, struct wall_member *m) {
 	const char *ids[ENDPOINT_GROUPS_MAX];
 	size_t count;
 	struct groups_write of;
 	const struct endpoint *e = groups_outdated(work_controller(w), n, m, ids, &count);
-	if (!e)
+	if (!e) {
+		groups_doubt(work_controller(w), n, m);
 		return;
+	}
 	if (m->due_us > groups_now_us()) {
 		wall_member_later(n, m, m->due_us);
 		return;
@@ -132,6 +145,7 @@ static void groups_write(struct work *w, struct wall_ns *n, struct wall_member *
 	else
 		work_fail_oom(w);
 	api_free(&api_kind_endpoint, changed);
+	groups_doubt(work_controller(w), n, m);
 }
 
 /* ---- a pass ---- */

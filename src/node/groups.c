@@ -10,8 +10,8 @@
 #include "base/tree.h"
 #include "base/util.h"
 
-#define IPV6_LEN_MIN 16
-#define IPV6_LEN_MAX 64
+#define OWN_LEN       64 /* of an instance's IPv6 prefix */
+#define DELEGATED_LEN 60 /* of the one that it may delegate */
 
 /* How often routes of Endpoints of the group give the element. */
 struct member {
@@ -199,7 +199,7 @@ static bool group_element_of(const struct endpoint_route *r, struct group_elemen
 		return false;
 	if (e.prefix.addr.family == AF_INET6) {
 		*ret = e;
-		return e.prefix.len >= IPV6_LEN_MIN && e.prefix.len <= IPV6_LEN_MAX && !endpoint_route_is_slice(r);
+		return (e.prefix.len == OWN_LEN || e.prefix.len == DELEGATED_LEN) && !endpoint_route_is_slice(r);
 	}
 	if (endpoint_route_is_slice(r)) {
 		const struct slice s = {e.prefix.addr, (uint16_t)r->first_port.v, (uint16_t)r->last_port.v};

@@ -27,8 +27,8 @@
  * A prefix, or an aligned slice of the ports of an IPv4 address (base/slice.h).
  *
  * Elements of one class have the same family, length and size of slices: a packet is compared with all of them by one
- * lookup. To bound the lookups, elements are IPv6 prefixes of /16 to /64, IPv4 addresses (/32) and aligned slices;
- * other routes give none.
+ * lookup. Elements are what an instance can be given: IPv6 prefixes of /60 and /64, IPv4 addresses (/32) and aligned
+ * slices. Other routes give none, whoever announced them.
  */
 struct group_element {
 	struct prefix prefix;

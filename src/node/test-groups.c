@@ -94,11 +94,11 @@ static void other_routes_are_no_elements(void **state) {
 	struct groups *g = new_groups();
 	struct made m;
 
-	endpoint_make(
-		&m,
-		(const char *[]){"::/0", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::1/128", "x", "198.51.100.3/32", NULL}, A,
-		"short");
-	set_ports(&m, 5, 1025, 1535); /* not aligned */
+	endpoint_make(&m,
+	              (const char *[]){"::/0", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::1/128", "2000::/16", "x",
+	                               "198.51.100.3/32", NULL},
+	              A, "short");
+	set_ports(&m, 6, 1025, 1535); /* not aligned */
 	groups_endpoint(g, NULL, &m.e);
 	assert_int_equal(groups_count(g, A), 0);
 	assert_int_equal(groups_seq(g), 0);

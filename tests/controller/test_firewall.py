@@ -145,6 +145,26 @@ def test_only_the_instance_on_its_host(h1):
     eventually("it is in none", 10, lambda: not (h1.get("endpoints", "i-" + uid) or {}).get("status", {}).get("groups"))
 
 
+def test_none_for_a_false_claim(h1):
+    """On a kube-apiserver an agent may announce what its instance wasn't given, until the controller removes it."""
+    made = h1.create("Instance", "a", {"type": "small", "image": "lab"}, "default", labels={"app": "web"})
+    h1.patch("instances", "a", {"status": {"id": made["metadata"]["uid"], "host": "h1", "overlayAddress": "fd00:1::7777",
+                                           "mac": "02:4e:01:77:77:77", "prefix": "2001:db8:1:77::/64"}}, "default", "/status")
+    uid = made["metadata"]["uid"]
+    h1.endpoint(f"i-{uid}", "h1", {"kind": "Instance", "namespace": "default", "name": "a", "uid": uid},
+                routes=[{"prefix": "2001:db8:1:77::/64"}, {"prefix": "2001:db8:1:66::/64"}])
+    firewall(h1, "f", **peers(WEB))
+    writes = []
+    proxy = Proxy(os.path.join(h1.dir, "proxy.sock"), h1.sock, lambda method, path, body: writes.append(
+        (method, path)) if "/endpoints/" in path else None)
+    try:
+        start(h1, "--api", "unix:" + os.path.join(h1.dir, "proxy.sock"))
+        eventually("it goes", 60, lambda: endpoint(h1, "a") is None)
+    finally:
+        proxy.close()
+    assert {method for method, _ in writes} & {"PUT", "PATCH"} == set(), writes
+
+
 def test_status(h1):
     for name in ("a", "b"):
         bare_instance(h1, name, {"app": "web"})
