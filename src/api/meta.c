@@ -10,6 +10,13 @@ API_DEFINE(api_meta, API_META_FIELDS)
 API_DEFINE(api_condition, API_CONDITION)
 API_DEFINE(api_object_ref, API_OBJECT_REF)
 
+bool api_labels_equal(const struct api_map *a, const struct api_map *b) {
+	bool equal = a->n == b->n;
+	for (size_t i = 0; equal && i < a->n; i++)
+		equal = streq(api_map_get(b, a->v[i].key), a->v[i].value);
+	return equal;
+}
+
 struct api_condition *api_condition_find(struct api_condition *v, size_t n, const char *type) {
 	for (size_t i = 0; i < n; i++)
 		if (streq(v[i].type, type))

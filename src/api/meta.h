@@ -61,6 +61,9 @@ API_DECLARE(api_condition, API_CONDITION)
 	F(T, str, uid, "uid", API_REQ, any, 1, 63, NULL, "UID of the object; of an Instance its status.id.")
 API_DECLARE(api_object_ref, API_OBJECT_REF)
 
+/* True if both have the same labels, in whatever order. */
+bool api_labels_equal(const struct api_map *a, const struct api_map *b);
+
 /* The condition TYPE in a list of N, borrowed; NULL: there is none. */
 struct api_condition *api_condition_find(struct api_condition *v, size_t n, const char *type);
 /* True if the condition TYPE exists and its status is "True". */

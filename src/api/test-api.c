@@ -400,6 +400,15 @@ static void test_jsonpath(void **state) {
 	json_decref(o);
 }
 
+static void test_labels_equal(void **state) {
+	(void)state;
+	struct api_kv ab[] = {{"a", "1"}, {"b", "2"}}, ba[] = {{"b", "2"}, {"a", "1"}},
+		      other[] = {{"a", "1"}, {"c", "2"}};
+	const struct api_map x = {ab, 2}, y = {ba, 2}, less = {ab, 1}, z = {other, 2}, none = {0};
+	assert_true(api_labels_equal(&x, &y) && api_labels_equal(&none, &none));
+	assert_false(api_labels_equal(&x, &less) || api_labels_equal(&less, &x) || api_labels_equal(&x, &z));
+}
+
 static void test_condition(void **state) {
 	struct api_condition *v = NULL;
 	size_t n = 0;
@@ -537,12 +546,13 @@ static void test_copy_with_status(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_reject),
-		cmocka_unit_test(test_allocation), cmocka_unit_test(test_allocation_records),
-		cmocka_unit_test(test_ipv4_pools), cmocka_unit_test(test_dom),
-		cmocka_unit_test(test_jsonpath),   cmocka_unit_test(test_condition),
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_quota),      cmocka_unit_test(test_copy_with_status),
+		cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_reject),
+		cmocka_unit_test(test_allocation),       cmocka_unit_test(test_allocation_records),
+		cmocka_unit_test(test_ipv4_pools),       cmocka_unit_test(test_dom),
+		cmocka_unit_test(test_jsonpath),         cmocka_unit_test(test_condition),
+		cmocka_unit_test(test_labels_equal),     cmocka_unit_test(test_every_kind),
+		cmocka_unit_test(test_resources),        cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_copy_with_status),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

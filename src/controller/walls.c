@@ -353,13 +353,6 @@ static void wall_member_remove(struct controller *c, struct wall_ns *n, struct w
 	free(m);
 }
 
-static bool walls_labels_equal(const struct api_map *a, const struct api_map *b) {
-	bool equal = a->n == b->n;
-	for (size_t i = 0; equal && i < a->n; i++)
-		equal = streq(api_map_get(b, a->v[i].key), a->v[i].value);
-	return equal;
-}
-
 const struct api_condition *wall_refusal(const struct instance *i) {
 	const struct api_condition *c = i->status ? api_condition_find(i->status->conditions.v, i->status->conditions.n,
 	                                                               FIREWALL_INSTANCE_CONDITION)
@@ -370,7 +363,7 @@ const struct api_condition *wall_refusal(const struct instance *i) {
 /* True if what Firewalls are to OLD they may not be to NOW. */
 static bool walls_concern(const struct instance *old, const struct instance *now) {
 	const struct api_condition *a = wall_refusal(old), *b = wall_refusal(now);
-	return !streq(old->meta.uid, now->meta.uid) || !walls_labels_equal(&old->meta.labels, &now->meta.labels) ||
+	return !streq(old->meta.uid, now->meta.uid) || !api_labels_equal(&old->meta.labels, &now->meta.labels) ||
 	       !streq(instance_id(old), instance_id(now)) ||
 	       !streq(old->status ? old->status->host : NULL, now->status ? now->status->host : NULL) || !a != !b ||
 	       (a && (!streq(a->reason, b->reason) || !streq(a->message, b->message)));

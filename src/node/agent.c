@@ -511,14 +511,6 @@ static void on_firewall_problem(void *userdata, const char *ns, const char *name
 		a->c.problem(what, why ? &err : NULL, a->c.userdata);
 }
 
-static bool labels_equal(const struct api_map *a, const struct api_map *b) {
-	bool same = a->n == b->n;
-
-	for (size_t i = 0; i < a->n && same; i++)
-		same = streq(a->v[i].key, b->v[i].key) && streq(a->v[i].value, b->v[i].value);
-	return same;
-}
-
 /* Which Firewalls select the instance may be others now. */
 static void on_labels(struct agent *a, const struct kube_change *ch) {
 	const struct instance *inst = ch->obj, *old = ch->old;
@@ -527,7 +519,7 @@ static void on_labels(struct agent *a, const struct kube_change *ch) {
 		firewalls_hold(a->firewalls, ch->ns);
 	else if (ch->type == KUBE_DELETED)
 		firewalls_release(a->firewalls, ch->ns);
-	else if (!labels_equal(&inst->meta.labels, &old->meta.labels))
+	else if (!api_labels_equal(&inst->meta.labels, &old->meta.labels))
 		hypervisor_look(a->hypervisor, instance_id(inst));
 }
 
