@@ -156,10 +156,25 @@ int firewall_group_id(const char *ns, const struct api_selector *peers, char out
 
 /* ---- limits of an instance ---- */
 
+/* The number of aligned blocks of ports that R is for. */
+static size_t rule_blocks(const struct firewall_rule *r) {
+	uint32_t at = r->port.set ? (uint32_t)r->port.v : 0, end = UINT16_MAX + 1;
+	size_t n = 0;
+	if (r->port.set)
+		end = (r->end_port.set ? (uint32_t)r->end_port.v : at) + 1;
+	for (; at < end; n++) {
+		uint32_t size = at ? at & -at : UINT16_MAX + 1;
+		while (size > end - at)
+			size /= 2;
+		at += size;
+	}
+	return n;
+}
+
 static size_t rule_elements(const struct firewall_rule *r) {
-	if (r->prefixes.n || r->peers)
-		return r->prefixes.n + (r->peers != NULL);
-	return rule_family(r) ? 1 : 2;
+	const size_t places = r->prefixes.n + (r->peers != NULL),
+		     times = (rule_blocks(r) + FIREWALL_BLOCKS - 1) / FIREWALL_BLOCKS;
+	return times * (places ? places : rule_family(r) ? 1 : 2);
 }
 
 /* The groups of a Firewall while they are collected. */
@@ -287,8 +302,9 @@ const char *firewall_verdict_message(const struct firewall_verdict *v, char out[
 	case FIREWALL_OVER_EGRESS:
 		snprintf(out, FIREWALL_MESSAGE_MAX,
 		         "with it and the Firewalls before it in order of name it has %zu prefixes and peers in %s "
-		         "rules, "
-		         "and the limit is %d; merge prefixes, or select fewer instances",
+		         "rules "
+		         "(some ranges of ports count several times), and the limit is %d; merge rules, or select "
+		         "fewer instances",
 		         v->figure, v->limit == FIREWALL_OVER_INGRESS ? "ingress" : "egress", FIREWALL_ELEMENTS_MAX);
 		break;
 	case FIREWALL_OVER_GROUPS:

@@ -115,8 +115,11 @@ struct firewall_group {
 
 /*
  * What a Firewall adds to an instance. Elements: one for each prefix of a rule, one for its peers, two for a rule for
- * every address (of icmp and icmpv6: one).
+ * every address (of icmp and icmpv6: one). The kernel splits a range of ports into aligned blocks, at most 30 of them,
+ * and the time to load an element grows with these (pipapo_expand() of net/netfilter/nft_set_pipapo.c); so each element
+ * counts once for each FIREWALL_BLOCKS of them or less.
  */
+#define FIREWALL_BLOCKS 4
 struct firewall_size {
 	size_t ingress, egress;        /* elements */
 	size_t n_groups;               /* different peers of all rules */

@@ -184,6 +184,31 @@ static void test_measure(void **state) {
 	api_free(&api_kind_firewall, f);
 }
 
+/* What a range of ports costs the kernel counts. */
+static void test_measure_ranges(void **state) {
+	static const struct {
+		const char *ports;
+		size_t want;
+	} cases[] = {{"\"port\":80", 1},
+	             {"\"port\":32768,\"endPort\":65535", 1},
+	             {"\"port\":1,\"endPort\":15", 1},      /* 1, 2-3, 4-7, 8-15 */
+	             {"\"port\":1,\"endPort\":16", 2},      /* and 16 */
+	             {"\"port\":8000,\"endPort\":8999", 2}, /* 6 blocks */
+	             {"\"port\":1,\"endPort\":65534", 8}};  /* 30 blocks */
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_free_ char *json = strf(
+			FIREWALL_WITH("\"ingress\":[{\"protocol\":\"tcp\",%s,\"prefixes\":[\"::/0\",\"0.0.0.0/0\"]}]"),
+			cases[i].ports);
+		struct firewall *f = parse(json);
+		struct firewall_size s;
+		assert_int_equal(firewall_measure(f, &s), 0);
+		assert_int_equal(s.ingress, 2 * cases[i].want);
+		firewall_size_clear(&s);
+		api_free(&api_kind_firewall, f);
+	}
+}
+
 static void test_measure_too_many_groups(void **state) {
 	_buf_free_ struct buf json = {0};
 	struct firewall_size s;
@@ -300,6 +325,7 @@ int main(void) {
 		cmocka_unit_test(test_selector_text),
 		cmocka_unit_test(test_group_id),
 		cmocka_unit_test(test_measure),
+		cmocka_unit_test(test_measure_ranges),
 		cmocka_unit_test(test_measure_too_many_groups),
 		cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_judge_attached),

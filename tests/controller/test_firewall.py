@@ -195,8 +195,8 @@ def test_limit_of_elements(h1):
     firewall(h1, "g", instances=WEB, ingress=prefixes(8020))
     eventually("it exceeds the limit", 20, lambda: applied(h1, "g").get("reason") == "LimitExceeded")
     assert applied(h1, "g")["message"] == (
-        "instance a: with it and the Firewalls before it in order of name it has 20020 prefixes and peers in ingress rules, and the "
-        "limit is 20000; merge prefixes, or select fewer instances (and 1 other instances)")
+        "instance a: with it and the Firewalls before it in order of name it has 20020 prefixes and peers in ingress rules "
+        "(some ranges of ports count several times), and the limit is 20000; merge rules, or select fewer instances (and 1 other instances)")
     eventually("f is applied", 60, lambda: applied(h1, "f").get("status") == "True")
     label(h1, "a", app="db")
     eventually("the next instance is named", 60, lambda: applied(h1, "g")["message"].startswith("instance b: "))
