@@ -21,7 +21,9 @@
 
 struct watch_guest {
 	char uid[37];
-	uint64_t changes; /* see struct guest */
+	uint64_t changes;    /* see struct guest */
+	uint64_t watched_ns; /* see struct guest */
+	size_t lines;        /* so many it may still have in its minute */
 };
 
 struct watch_look {
@@ -35,6 +37,7 @@ struct watch_result {
 	size_t n; /* it looked at so many of them */
 	struct {
 		bool ok;
+		uint64_t at_ns;   /* when it was read (monotonic) */
 		uint64_t in, out; /* packets dropped since its network was made */
 	} guests[WATCH_GUESTS];
 	size_t n_drops, n_counts;
@@ -51,38 +54,69 @@ _Static_assert(sizeof(struct watch_result) <= JOB_RESULT_MAX, "a job returns no 
 
 /* ---- in the worker ---- */
 
-/* Flows of which packets were dropped since the last look, at most as many as a guest may have lines in a minute. */
-static void watch_drops(size_t k, const struct firewall_seen *seen, struct watch_result *ret) {
-	size_t lines = 0;
+/* Of each guest: the flows of which packets were dropped since the last look at it. */
+struct watch_news {
+	size_t n[WATCH_GUESTS];
+	struct firewall_drop drops[WATCH_GUESTS][LINES_A_MINUTE];
+};
 
-	for (size_t i = 0; i < seen->n_drops && lines < LINES_A_MINUTE && ret->n_drops < WATCH_DROPS; i++) {
-		const struct firewall_drop *d = &seen->drops[i];
-		if (d->age_ms >= WATCH_S * 1000)
-			continue;
-		ret->drops[ret->n_drops++] = (struct watch_drop){.guest = (uint8_t)k,
-		                                                 .out = d->out,
-		                                                 .addr = d->addr,
-		                                                 .protocol = d->protocol,
-		                                                 .port = d->port,
-		                                                 .packets = d->packets};
-		lines++;
+bool watch_is_news(uint32_t age_ms, uint64_t now_ns, uint64_t last_ns) {
+	const uint64_t since_ns = last_ns ? now_ns - last_ns : WATCH_S * NSEC_PER_SEC;
+
+	return age_ms * NSEC_PER_MSEC < since_ns;
+}
+
+static void watch_drops(const struct watch_guest *g, uint64_t now_ns, const struct firewall_seen *seen,
+                        struct watch_news *news, size_t k) {
+	for (size_t i = 0; i < seen->n_drops && news->n[k] < g->lines; i++)
+		if (watch_is_news(seen->drops[i].age_ms, now_ns, g->watched_ns))
+			news->drops[k][news->n[k]++] = seen->drops[i];
+}
+
+size_t watch_turns(const size_t *len, size_t n, struct watch_turn *ret, size_t max) {
+	size_t chosen = 0, before = SIZE_MAX;
+
+	for (size_t place = 0; before != chosen && chosen < max; place++) {
+		before = chosen;
+		for (size_t k = 0; k < n && chosen < max; k++)
+			if (place < len[k])
+				ret[chosen++] = (struct watch_turn){k, place};
+	}
+	return chosen;
+}
+
+/* No guest takes the room of the others: each has a row before one has two. */
+static void watch_share(const struct watch_news *news, size_t n, struct watch_result *ret) {
+	struct watch_turn turns[WATCH_DROPS];
+
+	ret->n_drops = watch_turns(news->n, n, turns, WATCH_DROPS);
+	for (size_t i = 0; i < ret->n_drops; i++) {
+		const struct firewall_drop *d = &news->drops[turns[i].list][turns[i].place];
+		ret->drops[i] = (struct watch_drop){.guest = (uint8_t)turns[i].list,
+		                                    .out = d->out,
+		                                    .addr = d->addr,
+		                                    .protocol = d->protocol,
+		                                    .port = d->port,
+		                                    .packets = d->packets};
 	}
 }
 
-static void watch_one(const struct watch_look *l, size_t k, struct watch_result *ret) {
+static void watch_one(const struct watch_look *l, size_t k, struct watch_news *news, struct watch_result *ret) {
 	const struct guest *i = hypervisor_find(l->h, l->guests[k].uid);
 	struct firewall_seen seen = {0};
 	_close_ int fd = -1;
 	struct error ignored;
+	uint64_t now_ns = now_monotonic_ns();
 
 	/* A namespace that is missing is the business of a look at the guest's parts. */
 	if (!i || netns_open(i->name, &fd, &ignored) < 0 ||
 	    firewall_read(fd, &i->network.firewall, k == l->counted, &seen, &ignored) < 0)
 		return;
 	ret->guests[k].ok = true;
+	ret->guests[k].at_ns = now_ns;
 	ret->guests[k].in = seen.dropped_in;
 	ret->guests[k].out = seen.dropped_out;
-	watch_drops(k, &seen, ret);
+	watch_drops(&l->guests[k], now_ns, &seen, news, k);
 	if (k == l->counted) {
 		ret->n_counts = MIN(seen.n_counts, ARRAY_SIZE(ret->counts));
 		memcpy(ret->counts, seen.counts, ret->n_counts * sizeof(*seen.counts));
@@ -90,13 +124,17 @@ static void watch_one(const struct watch_look *l, size_t k, struct watch_result 
 	firewall_seen_done(&seen);
 }
 
-static int watch_in_worker(void *arg, void *result, _unused_ struct error *err) {
+static int watch_in_worker(void *arg, void *result, struct error *err) {
 	const struct watch_look *l = arg;
+	_free_ struct watch_news *news = calloc(1, sizeof(*news));
 	struct watch_result *ret = result;
 	uint64_t until_ns = now_monotonic_ns() + WATCH_BATCH_S * NSEC_PER_SEC;
 
+	if (!news)
+		return error_oom(err);
 	while (ret->n < l->n && (ret->n == 0 || now_monotonic_ns() < until_ns))
-		watch_one(l, ret->n++, ret);
+		watch_one(l, ret->n++, news, ret);
+	watch_share(news, ret->n, ret);
 	return 0;
 }
 
@@ -104,6 +142,12 @@ static int watch_in_worker(void *arg, void *result, _unused_ struct error *err) 
 
 static bool is_guarded(const struct guest *i) {
 	return i->want == WANT_YES && i->state.connected;
+}
+
+static size_t watch_lines_left(const struct guest *i, uint64_t now_ns) {
+	if (now_ns - i->lines_since_ns >= 60 * NSEC_PER_SEC)
+		return LINES_A_MINUTE;
+	return LINES_A_MINUTE - MIN(i->lines, (unsigned)LINES_A_MINUTE);
 }
 
 static void watch_note_drop(struct guest *i, const struct watch_drop *d, uint64_t now_ns) {
@@ -189,6 +233,7 @@ static void on_watched(void *userdata, _unused_ int r, const void *result, _unus
 		if (!i || !is_guarded(i) || !seen->guests[k].ok)
 			continue;
 		guests[k] = i;
+		i->watched_ns = seen->guests[k].at_ns;
 		watch_note_totals(i, seen->guests[k].in, seen->guests[k].out);
 		/* The counters name Firewalls by their order, so that must still be what the worker saw. */
 		if (k == l->counted && i->guard_changes == l->guests[k].changes)
@@ -225,8 +270,11 @@ static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 			oldest_ns = i->counted_ns;
 			l->counted = l->n;
 		}
-		memcpy(l->guests[l->n].uid, i->uid, sizeof(i->uid));
-		l->guests[l->n++].changes = i->guard_changes;
+		struct watch_guest *g = &l->guests[l->n++];
+		memcpy(g->uid, i->uid, sizeof(i->uid));
+		g->changes = i->guard_changes;
+		g->watched_ns = i->watched_ns;
+		g->lines = watch_lines_left(i, l->now_ns);
 	}
 	if (l->counted < l->n)
 		h->counted_ns = l->now_ns;

@@ -47,6 +47,7 @@ struct guest {
 	uint64_t counted_ns;    /* when its rules' counters were last told; 0: never */
 	unsigned lines;         /* of dropped packets, since LINES_SINCE_NS */
 	uint64_t lines_since_ns;
+	uint64_t watched_ns; /* when what its firewall has dropped was last read; 0: never */
 	struct ports ports;
 	/*
 	 * The last event before anybody has asked for the guest; the receiver of events doesn't know its Instance by
@@ -208,3 +209,12 @@ void slices_watch(struct hypervisor *h, uint64_t delay_us);
 
 /* firewall_watch.c: looks at the guests' firewalls after DELAY_US microseconds, and then again and again. */
 void firewall_watch(struct hypervisor *h, uint64_t delay_us);
+
+/* True if the last packet of a flow, AGE_MS before NOW_NS, came after the last look (0: there was none). */
+bool watch_is_news(uint32_t age_ms, uint64_t now_ns, uint64_t last_ns);
+/* A place in one of several lists. */
+struct watch_turn {
+	size_t list, place;
+};
+/* Chooses up to MAX entries of N lists with LEN[] entries each: in turn one of each list. Returns how many. */
+size_t watch_turns(const size_t *len, size_t n, struct watch_turn *ret, size_t max);
