@@ -16,7 +16,7 @@
 
 /* Firewalls are what the API says they are: another generation means another text. */
 static uint64_t firewall_hash(const struct instnet_spec *spec, const struct firewall_attached *a) {
-	uint64_t hash = FNV1A_BASIS;
+	uint64_t hash = fnv1a(FNV1A_BASIS, &a->deny_beyond, sizeof(a->deny_beyond));
 
 	for (size_t i = 0; i < a->n; i++) {
 		const char *uid = a->v[i]->meta.uid ? a->v[i]->meta.uid : "";

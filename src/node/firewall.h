@@ -29,6 +29,7 @@ struct firewall_attached {
 	const struct firewall *const *v;
 	const struct firewall_size *const *sizes; /* of each; NULL: they are measured when they are needed */
 	size_t n;
+	bool deny_beyond; /* one that is not among them, since the instance may have no more, denies egress */
 	bool unknown;
 	const struct groups *groups; /* NULL: groups have no members */
 };

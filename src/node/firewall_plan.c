@@ -410,7 +410,7 @@ void firewall_sizes_done(struct firewall_sizes *s) {
 
 int firewall_plan_groups(const struct firewall_attached *a, struct firewall_plan *ret, struct error *err) {
 	struct firewall_sizes sizes;
-	struct firewall_plan p = {.deny_out = a->unknown};
+	struct firewall_plan p = {.deny_out = a->unknown || a->deny_beyond};
 	int r = firewall_sizes(a, &sizes);
 
 	for (size_t i = 0; i < a->n; i++)

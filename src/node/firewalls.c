@@ -295,6 +295,7 @@ void firewalls_attached(const struct firewalls *f, const char *ns, const struct 
 			continue;
 		if (ret->is.n == FIREWALL_ATTACHED_MAX) {
 			ret->beyond++;
+			ret->is.deny_beyond |= firewall_denies_egress(fw);
 			continue;
 		}
 		ret->sizes[ret->is.n] = &measured_find(g, fw->meta.name)->size;

@@ -405,6 +405,23 @@ static struct firewall *ten_thousand(void) {
 	return firewall_with("large", b.data, "");
 }
 
+/* A Firewall that is one too many for the instance allows nothing there, but its defaultEgress holds. */
+static void a_firewall_beyond_the_limit_denies(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", "{\"protocol\":\"tcp\",\"port\":22}", "");
+	const struct firewall *v[] = {f};
+	const struct firewall_attached open = {.v = v, .n = 1}, closed = {.v = v, .n = 1, .deny_beyond = true};
+	struct firewall_plan p;
+
+	OK(firewall_plan(&nothing, &open, &p, &error));
+	assert_false(p.deny_out);
+	firewall_plan_done(&p);
+	OK(firewall_plan(&nothing, &closed, &p, &error));
+	assert_true(p.deny_out);
+	firewall_plan_done(&p);
+	free_firewall(f);
+}
+
 static uint64_t plan_ms(const struct firewall *f, size_t *ret_n, uint32_t *ret_deep) {
 	uint64_t began = now_thread_cpu_ns();
 	struct firewall_plan p = plan_of(&nothing, &f, 1);
@@ -567,7 +584,8 @@ static void other_rules_replace_the_table(void **state) {
 	(void)state;
 	struct firewall *f = firewall_with("a", "{\"protocol\":\"tcp\",\"port\":22}", "");
 	const struct firewall *v[] = {f};
-	const struct firewall_attached a = {.v = v, .n = 1}, unknown = {.v = v, .n = 0, .unknown = true};
+	const struct firewall_attached a = {.v = v, .n = 1}, unknown = {.v = v, .n = 0, .unknown = true},
+				       denied = {.v = v, .n = 1, .deny_beyond = true};
 	struct firewall_state s = {0};
 
 	if (geteuid() != 0)
@@ -582,6 +600,10 @@ static void other_rules_replace_the_table(void **state) {
 	assert_false(ensure(&unknown, true, &s));
 	assert_false(ensure(&unknown, false, &s));
 	assert_int_equal(elements_of("in6p0"), 1);
+	/* One more denies egress. */
+	assert_true(ensure(&denied, true, &s));
+	assert_false(ensure(&denied, true, &s));
+	assert_true(ensure(&a, true, &s));
 	uint32_t generation = s.generation;
 	f->meta.generation = API_I64(2);
 	assert_true(ensure(&a, true, &s));
@@ -705,6 +727,7 @@ int main(void) {
 		cmocka_unit_test(too_many_layers),
 		cmocka_unit_test(beyond_a_limit),
 		cmocka_unit_test(many_elements_of_one_port_are_hashed),
+		cmocka_unit_test(a_firewall_beyond_the_limit_denies),
 		cmocka_unit_test(plans_of_ten_thousand_rules),
 		cmocka_unit_test(a_member_is_one_element),
 		cmocka_unit_test(other_rules_replace_the_table),
