@@ -390,7 +390,7 @@ static void on_guest_guarded(void *userdata, const char *id, struct firewalls_at
 	if (inst)
 		firewalls_attached(a->firewalls, inst->meta.ns, &inst->meta.labels, ret);
 	else
-		*ret = (struct firewalls_attached){.is = {.unknown = true}};
+		*ret = (struct firewalls_attached){.is = {.unknown = true}, .pending = true};
 }
 
 static void on_guest_changed(void *userdata, const char *id) {

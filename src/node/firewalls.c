@@ -287,7 +287,8 @@ void firewalls_attached(const struct firewalls *f, const char *ns, const struct 
 	const struct firewall *fw;
 
 	*ret = (struct firewalls_attached){.is = {.v = ret->v, .sizes = ret->sizes, .groups = f->groups}};
-	ret->is.unknown = !g || kube_cache_count_bad(g->cache) > 0;
+	ret->pending = !firewalls_known(f, ns);
+	ret->is.unknown = ret->pending || kube_cache_count_bad(g->cache) > 0;
 	if (!g)
 		return;
 	KUBE_CACHE_FOREACH(fw, g->cache) {

@@ -177,6 +177,8 @@ static void look_note_firewall(struct guest *i, const struct error *why) {
 	                                            : "TooManyOverlaps";
 	const char *message = why->code ? why->msg : "all Firewalls that select it are applied";
 
+	if (why->code == EAGAIN)
+		return;
 	if (f->known && streq(f->reason, reason) && strncmp(f->message, message, sizeof(f->message) - 1) == 0)
 		return;
 	f->known = true;

@@ -69,7 +69,7 @@ struct guest_result {
 	uint64_t specs;    /* which spec: how often it had been changed */
 	bool network_lost; /* its container is in another network namespace than the one with its name */
 	struct instnet_state network;
-	struct error firewall; /* which Firewalls are not applied, and why; code 0: all are */
+	struct error firewall; /* which Firewalls are not applied, and why; code 0: all are; EAGAIN: no news */
 	bool end;              /* the look only found out why the machine ended */
 	char grown[208];       /* how its UEFI variables have grown; "": they have not */
 };

@@ -92,6 +92,8 @@ static int network_check_firewalls(const struct guest_look *l, struct error *err
 	char message[FIREWALL_MESSAGE_MAX];
 	int r = 0;
 
+	if (l->firewalls.pending)
+		return error_set(err, EAGAIN, "the Firewalls of the namespace are not known yet");
 	if (a->unknown)
 		return error_set(err, EBADMSG,
 		                 "a Firewall of the namespace is not understood by the host's agent, whose log names "
