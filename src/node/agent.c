@@ -504,8 +504,9 @@ static void on_firewall_problem(void *userdata, const char *ns, const char *name
 	if (why)
 		error_set(
 			&err, EBADMSG,
-			"not understood: %.300s; the firewalls of its namespace's instances stay as they are; correct "
-			"the object or, if a newer program wrote it, upgrade this agent",
+			"not understood: %.300s; the last version that was understood holds or, if there was none, the "
+			"firewalls of its namespace's instances stay as they are; correct the object or, if a newer "
+			"program wrote it, upgrade this agent",
 			why->msg);
 	if (what)
 		a->c.problem(what, why ? &err : NULL, a->c.userdata);

@@ -35,6 +35,11 @@ static uint64_t firewall_hash(const struct instnet_spec *spec, const struct fire
 	return hash;
 }
 
+/* Of the groups and their numbers, which are in the names of sets. */
+static uint32_t firewall_groups_hash(const struct firewall_plan *p) {
+	return (uint32_t)fnv1a(FNV1A_BASIS, p->groups, p->n_groups * sizeof(p->groups[0]));
+}
+
 /* ---- generations ---- */
 
 static void generation_seen(const struct nftset_element *e, void *userdata) {
@@ -106,7 +111,7 @@ static int firewall_collect(const struct firewall_plan *p, const struct groups *
 	return 0;
 }
 
-/* Brings the sets up to date. 1: that can't be done by changing elements. */
+/* Brings the sets up to date. 1: that can't be done by changing elements. The rules may be others than those of A. */
 static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
                            bool *ret_changed, struct error *err) {
 	struct following f = {.batch.table = firewall_tables[state->table]};
@@ -117,6 +122,8 @@ static int firewall_follow(struct nl *nl, const struct firewall_attached *a, str
 
 	if (r < 0)
 		return r;
+	if (firewall_groups_hash(&p) != state->groups)
+		return 1;
 	r = firewall_collect(&p, a->groups, state->seq, &f);
 	if (r == 0 && f.removed) {
 		new.generation = firewall_generation_after(state->generation);
@@ -198,6 +205,7 @@ static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *sp
 	new.table = !table;
 	new.generation = firewall_generation_after(generation);
 	new.hash = hash;
+	new.groups = firewall_groups_hash(&p);
 	new.seq = a->groups ? groups_seq(a->groups) : 0;
 	new.limited = p.limited;
 	new.deep = p.deep;
@@ -209,20 +217,32 @@ static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *sp
 	return 0;
 }
 
+/* The rules in the kernel stay. Members come and go if that takes no other table. */
+static int firewall_stay(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
+                         bool *ret_changed, struct error *err) {
+	int r = a->groups && state->seq < groups_seq(a->groups) ? firewall_follow(nl, a, state, ret_changed, err) : 0;
+
+	return r == 1 ? 0 : r;
+}
+
 int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec, const struct firewall_attached *a,
                     bool current, struct firewall_state *state, bool *ret_changed, struct error *err) {
 	static const struct firewall_attached closed = {.unknown = true};
 	uint64_t hash = firewall_hash(spec, a), seq = a->groups ? groups_seq(a->groups) : 0;
-	bool same = current && state->generation && state->hash == hash && state->seq <= seq;
+	bool ours = current && state->generation && state->seq <= seq, same = ours && state->hash == hash;
+	/* What is unknown has no part in a table that is of what is known. */
+	const struct firewall_attached all = {
+		.v = a->v, .sizes = a->sizes, .n = a->n, .deny_beyond = a->deny_beyond, .groups = a->groups};
 	int r;
 
 	if (same && state->seq == seq)
 		return 0;
-	if (a->unknown) {
+	if (a->unknown && same) {
+		a = &all;
+	} else if (a->unknown) {
 		r = firewall_find(nl, &(uint32_t){0}, &(uint32_t){0}, err);
 		if (r != -ENOENT)
-			return r;
-		same = false;
+			return r < 0 || !ours ? r : firewall_stay(nl, a, state, ret_changed, err);
 		a = &closed;
 		hash = 0;
 	}

@@ -22,8 +22,9 @@ struct nl;
 
 /*
  * The Firewalls that select an instance, in order of name. They, their sizes and GROUPS are the caller's. UNKNOWN: they
- * may not be all. Then the table that is there stays; if there is none, one is made that lets in and out only what the
- * instance's own ingress and forwards say.
+ * may not be all. Then the rules of the table that is there stay, and only members of its groups come and go, as long
+ * as its state is known and its groups are those of these Firewalls; if there is no table, one is made that lets in and
+ * out only what the instance's own ingress and forwards say.
  */
 struct firewall_attached {
 	const struct firewall *const *v;
@@ -39,6 +40,7 @@ struct firewall_state {
 	uint64_t hash;       /* of the rules without members */
 	uint64_t seq;        /* as of which change of groups (groups_seq()) */
 	uint32_t generation; /* the mark of connections that were allowed by these rules; 0: nothing is known */
+	uint32_t groups;     /* a hash of the groups and their numbers */
 	uint32_t table;      /* which of two names the table has (node/firewall_rules.h) */
 	uint32_t limited;    /* mask: not applied, since they exceed a limit of the instance (api/firewall.h) */
 	uint32_t deep;       /* mask: not applied, since their rules overlap those before them too often */

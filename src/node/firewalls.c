@@ -281,6 +281,16 @@ void firewalls_endpoint(struct firewalls *f, const struct kube_change *ch) {
 
 /* ---- what an instance is guarded by ---- */
 
+/* True if one was never understood, or at least not by this process. */
+static bool guarded_lacks_one(const struct guarded *g) {
+	const struct firewall *bad;
+
+	KUBE_CACHE_FOREACH_BAD(bad, g->cache)
+	if (!kube_cache_get(g->cache, bad->meta.ns, bad->meta.name))
+		return true;
+	return false;
+}
+
 void firewalls_attached(const struct firewalls *f, const char *ns, const struct api_map *labels,
                         struct firewalls_attached *ret) {
 	const struct guarded *g = guarded_find(f, ns);
@@ -288,7 +298,8 @@ void firewalls_attached(const struct firewalls *f, const char *ns, const struct 
 
 	*ret = (struct firewalls_attached){.is = {.v = ret->v, .sizes = ret->sizes, .groups = f->groups}};
 	ret->pending = !firewalls_known(f, ns);
-	ret->is.unknown = ret->pending || kube_cache_count_bad(g->cache) > 0;
+	ret->is.unknown = ret->pending || guarded_lacks_one(g);
+	ret->stale = g && kube_cache_count_bad(g->cache) > 0;
 	if (!g)
 		return;
 	KUBE_CACHE_FOREACH(fw, g->cache) {

@@ -60,7 +60,8 @@ struct firewalls_attached {
 	const struct firewall_size *sizes[FIREWALL_ATTACHED_MAX];
 	struct firewall_attached is; /* these, for firewall_ensure() */
 	size_t beyond;               /* so many more select it, which is more than an instance may have */
-	bool pending;  /* they are unknown since the API hasn't told all of them yet (firewalls_known()) */
+	bool stale;   /* one that isn't understood counts as the version of it that was understood last */
+	bool pending; /* they are unknown since the API hasn't told all of them yet (firewalls_known()) */
 };
 /* LABELS are those of the instance; NULL: it has none. */
 void firewalls_attached(const struct firewalls *f, const char *ns, const struct api_map *labels,

@@ -98,6 +98,10 @@ static int network_check_firewalls(const struct guest_look *l, struct error *err
 		return error_set(err, EBADMSG,
 		                 "a Firewall of the namespace is not understood by the host's agent, whose log names "
 		                 "the field; until that is mended the rules stay as they are");
+	if (l->firewalls.stale)
+		return error_set(err, EBADMSG,
+		                 "a Firewall of the namespace is not understood by the host's agent, whose log names "
+		                 "the field; until that is mended its last version that was understood holds");
 	if (now->limited)
 		r = firewall_sizes(a, &sizes);
 	if (now->limited && r >= 0)

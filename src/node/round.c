@@ -11,7 +11,7 @@
 #include "node/internal.h"
 
 #define ROUND_US     USEC_PER_SEC
-#define ROUND_GUESTS 32
+#define ROUND_GUESTS 24
 /* One look that hangs must not delay the others for long: after this time each guest gets a look of its own. */
 #define ROUND_MAX_MS 10000
 

@@ -580,6 +580,62 @@ static void a_member_is_one_element(void **state) {
 	kernel_end();
 }
 
+/* Somebody wrote a Firewall that is not understood: the rules stay, and members come and go. */
+static void members_of_a_table_that_stays(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", PEERS, ""), *other = firewall_with("b", "{\"protocol\":\"tcp\"}", "");
+	struct firewall *more = firewall_with("c", "{\"peers\":{\"matchLabels\":{\"team\":\"b\"}}}", "");
+	const struct firewall *v[] = {f, other}, *w[] = {f, more};
+	struct firewall_state s = {0};
+	struct groups *g;
+	char id[FIREWALL_GROUP_ID_MAX];
+
+	if (geteuid() != 0)
+		skip();
+	kernel_begin();
+	OK(groups_new(&g, &error));
+	OK(firewall_group_id(NS, f->spec->ingress.v[0].peers, id));
+	const struct firewall_attached a = {.v = v, .n = 1, .groups = g},
+				       unknown = {.v = v, .n = 1, .groups = g, .unknown = true},
+				       changed = {.v = v, .n = 2, .groups = g, .unknown = true},
+				       regrouped = {.v = w, .n = 2, .groups = g, .unknown = true};
+	endpoint_change(g, id, "2001:db8:1:1::/64", false, true);
+	endpoint_change(g, id, "2001:db8:1:2::/64", false, true);
+	endpoint_change(g, id, "2001:db8:1:3::/64", false, true);
+	assert_true(ensure(&a, false, &s));
+	endpoint_change(g, id, "2001:db8:1:1::/64", false, false);
+	uint32_t generation = s.generation;
+	assert_true(ensure(&unknown, true, &s));
+	assert_int_equal(elements_of("g0_6_64"), 2);
+	assert_int_equal(s.generation, generation + 1);
+	/* A class that is new makes another table of the same rules. */
+	endpoint_change(g, id, "2001:db8:2::/60", false, true);
+	assert_true(ensure(&unknown, true, &s));
+	assert_int_equal(elements_of("g0_6_60"), 1);
+	assert_int_equal(nftset_each(nl, table(), "out6p0", count_element, &(size_t){0}, &error), -ENOENT);
+	/* The others have changed meanwhile. */
+	endpoint_change(g, id, "2001:db8:1:2::/64", false, false);
+	assert_true(ensure(&changed, true, &s));
+	assert_int_equal(elements_of("g0_6_64"), 1);
+	assert_int_equal(nftset_each(nl, table(), "in6p0", count_element, &(size_t){0}, &error), -ENOENT);
+	/* Their groups have other numbers, or another process made the table. */
+	endpoint_change(g, id, "2001:db8:1:3::/64", false, false);
+	assert_false(ensure(&regrouped, true, &s));
+	assert_false(ensure(&unknown, false, &s));
+	assert_int_equal(elements_of("g0_6_64"), 1);
+	/* Now it is understood. */
+	assert_true(ensure(&a, true, &s));
+	assert_int_equal(nftset_each(nl, table(), "g0_6_64", count_element, &(size_t){0}, &error) < 0
+	                         ? 0
+	                         : elements_of("g0_6_64"),
+	                 0);
+	groups_free(g);
+	free_firewall(f);
+	free_firewall(other);
+	free_firewall(more);
+	kernel_end();
+}
+
 static void other_rules_replace_the_table(void **state) {
 	(void)state;
 	struct firewall *f = firewall_with("a", "{\"protocol\":\"tcp\",\"port\":22}", "");
@@ -730,6 +786,7 @@ int main(void) {
 		cmocka_unit_test(a_firewall_beyond_the_limit_denies),
 		cmocka_unit_test(plans_of_ten_thousand_rules),
 		cmocka_unit_test(a_member_is_one_element),
+		cmocka_unit_test(members_of_a_table_that_stays),
 		cmocka_unit_test(other_rules_replace_the_table),
 		cmocka_unit_test(a_refused_table_changes_nothing),
 		cmocka_unit_test(the_largest_table),

@@ -175,6 +175,21 @@ def test_not_understood(cloud, rewriter, web):
     cloud.delete("new")
 
 
+def test_the_last_version_that_was_understood_holds(cloud, rewriter, web):
+    """And what else changes in the namespace is followed."""
+    firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
+    firewall(cloud, "b", {"protocol": "tcp", "port": 4002})
+    cloud.kill("node")
+    start_node(cloud, rewriter, {b'"protocol":"udp"': b'"protocol":"udq"'})
+    until("both are applied", lambda: opens(web, 4001) and opens(web, 4002))
+    change(cloud, "b", {"ingress": [{"protocol": "udp", "port": 4002}]})
+    until("the instance says so", lambda: applied(cloud, "web")["reason"] == "NotUnderstood")
+    change(cloud, "a", {"ingress": [{"protocol": "tcp", "port": 4003}]})
+    until("the other one is followed", lambda: opens(web, 4003) and not opens(web, 4001))
+    assert opens(web, 4002) and "last version" in applied(cloud, "web")["message"]
+    delete(cloud, "a", "b")
+
+
 def test_what_exceeds_a_limit_is_not_applied(cloud, web):
     firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
     # Ports overlap each other in part, with prefixes that are apart from none.
