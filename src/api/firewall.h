@@ -13,14 +13,15 @@
 #include "api/meta.h"
 #include "api/selector.h"
 
-#define FIREWALL_RULES_MAX    10000  /* of a list */
-#define FIREWALL_PREFIXES_MAX 1000   /* of a rule */
-#define FIREWALL_ELEMENTS_MAX 20000  /* of an instance and direction, see struct firewall_size */
-#define FIREWALL_STORED_MAX   100    /* Firewalls of a namespace */
-#define FIREWALL_ATTACHED_MAX 32     /* Firewalls of an instance */
-#define FIREWALL_GROUPS_MAX   32     /* different peers in the rules of an instance */
-#define FIREWALL_MEMBERS_MAX  131072 /* instances of a group */
-#define FIREWALL_COUNTERS_MAX 256    /* rows of status.rules */
+#define FIREWALL_RULES_MAX     10000  /* of a list */
+#define FIREWALL_PREFIXES_MAX  1000   /* of a rule */
+#define FIREWALL_ELEMENTS_MAX  20000  /* of an instance and direction, see struct firewall_size */
+#define FIREWALL_STORED_MAX    100    /* Firewalls of a namespace */
+#define FIREWALL_ATTACHED_MAX  32     /* Firewalls of an instance */
+#define FIREWALL_GROUPS_MAX    32     /* different peers in the rules of an instance */
+#define FIREWALL_MEMBERS_MAX   131072 /* instances of a group */
+#define FIREWALL_ADDRESSES_MAX 262144 /* of the members of all groups of an instance */
+#define FIREWALL_COUNTERS_MAX  256    /* rows of status.rules */
 
 /*
  * The limit of JSON values of one: a list of 10,000 rules with name, protocol, ports and a prefix, and a list of as

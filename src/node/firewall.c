@@ -122,7 +122,7 @@ static int firewall_follow(struct nl *nl, const struct firewall_attached *a, str
 
 	if (r < 0)
 		return r;
-	if (firewall_groups_hash(&p) != state->groups)
+	if (firewall_groups_hash(&p) != state->groups || p.crowded != state->crowded)
 		return 1;
 	r = firewall_collect(&p, a->groups, state->seq, &f);
 	if (r == 0 && f.removed) {
@@ -209,12 +209,32 @@ static int firewall_replace(int fd, struct nl *nl, const struct instnet_spec *sp
 	new.seq = a->groups ? groups_seq(a->groups) : 0;
 	new.limited = p.limited;
 	new.deep = p.deep;
+	new.crowded = p.crowded;
+	new.failures = 0;
 	r = firewall_load(fd, nl, &p, a->groups, replaces, &new, err);
 	firewall_plan_done(&p);
 	if (r < 0)
 		return error_prefix(err, "firewall");
 	*state = new;
 	return 0;
+}
+
+/* The new table could not be made. Notes when to try again, and whether *STATE is still what is in force. */
+static void firewall_failed(struct nl *nl, uint64_t hash, struct firewall_state *state) {
+	uint64_t doubled_s = UINT64_C(1) << MIN(state->failures, 20U);
+	uint32_t table = 0, generation = 0;
+	struct error ignored;
+
+	state->failures++;
+	state->failed = (uint32_t)hash;
+	state->retry_ns = now_monotonic_ns() + MIN(doubled_s, (uint64_t)FIREWALL_RETRY_MAX_S) * NSEC_PER_SEC;
+	if (firewall_find(nl, &table, &generation, &ignored) < 0 || table != state->table ||
+	    generation != state->generation)
+		state->generation = 0;
+}
+
+static bool firewall_must_wait(const struct firewall_state *state, uint64_t hash) {
+	return state->failures && state->failed == (uint32_t)hash && now_monotonic_ns() < state->retry_ns;
 }
 
 /* The rules in the kernel stay. Members come and go if that takes no other table. */
@@ -247,8 +267,14 @@ int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec
 		hash = 0;
 	}
 	r = same ? firewall_follow(nl, a, state, ret_changed, err) : 1;
+	if (r == 1 && firewall_must_wait(state, hash)) {
+		r = ours ? firewall_stay(nl, a, state, ret_changed, err) : 0;
+		return r < 0 ? r : error_set(err, EAGAIN, "the firewall's table could not be made a short time ago");
+	}
 	if (r == 1) {
 		r = firewall_replace(netns_fd, nl, spec, a, hash, state, err);
+		if (r < 0)
+			firewall_failed(nl, hash, state);
 		*ret_changed |= r >= 0;
 	}
 	return r;

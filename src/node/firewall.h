@@ -44,6 +44,10 @@ struct firewall_state {
 	uint32_t table;      /* which of two names the table has (node/firewall_rules.h) */
 	uint32_t limited;    /* mask: not applied, since they exceed a limit of the instance (api/firewall.h) */
 	uint32_t deep;       /* mask: not applied, since their rules overlap those before them too often */
+	uint32_t crowded;    /* mask: not applied, since their groups have too many members */
+	uint32_t failures;   /* so often the table could not be made since it was last made */
+	uint32_t failed;     /* the table with this hash; it is tried again at RETRY_NS (now_monotonic_ns()) */
+	uint64_t retry_ns;
 	uint64_t dropped_in, dropped_out; /* packets that were dropped by tables that have been replaced since */
 };
 
@@ -52,10 +56,13 @@ uint32_t firewall_generation_after(uint32_t generation);
 
 /*
  * Makes the table in the namespace of NETNS_FD, where NL is a socket of nl_open_netfilter(). CURRENT: the namespace's
- * tables are as after the last call with this *STATE. *RET_CHANGED is set if there was a transaction. After a failure
- * the old table is in force, or in rare cases the new one, and *STATE is unchanged; the next call without CURRENT makes
- * it anew.
+ * tables are as after the last call with this *STATE. *RET_CHANGED is set if
+ * there was a transaction. After a failure the old table is in force, or in rare cases the new one; *STATE says so, and
+ * nothing else has changed in it. The same table is tried again after a second, and after each further failure after
+ * twice as long, up to FIREWALL_RETRY_MAX_S; until then -EAGAIN is returned, and members come and go as long as the old
+ * table has the same groups.
  */
+#define FIREWALL_RETRY_MAX_S 300
 int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec,
                     const struct firewall_attached *attached, bool current, struct firewall_state *state,
                     bool *ret_changed, struct error *err) _must_use_;

@@ -378,14 +378,34 @@ static void plan_note_group(struct firewall_plan *p, const char *id) {
 	p->n_groups++;
 }
 
-static void plan_judge(const struct firewall_size *const *sizes, size_t n, struct firewall_plan *p) {
+/* How many addresses the groups of S have that aren't in the plan yet. */
+static size_t plan_count_members(const struct firewall_plan *p, const struct groups *g, const struct firewall_size *s) {
+	size_t n = 0;
+
+	for (size_t k = 0; k < s->n_groups && g; k++)
+		if (firewall_plan_group(p, s->groups[k].id) < 0)
+			n += groups_count(g, s->groups[k].id);
+	return n;
+}
+
+static void plan_judge(const struct firewall_size *const *sizes, size_t n, const struct groups *g,
+                       struct firewall_plan *p) {
 	struct firewall_verdict verdicts[FIREWALL_ATTACHED_MAX];
+	size_t members = 0;
 
 	firewall_judge(sizes, n, verdicts);
 	for (size_t i = 0; i < n; i++) {
-		if (verdicts[i].limit != FIREWALL_FITS)
+		if (verdicts[i].limit != FIREWALL_FITS) {
 			p->limited |= UINT32_C(1) << i;
-		for (size_t k = 0; k < sizes[i]->n_groups && verdicts[i].limit == FIREWALL_FITS; k++)
+			continue;
+		}
+		size_t more = plan_count_members(p, g, sizes[i]);
+		if (more > FIREWALL_ADDRESSES_MAX - members) {
+			p->crowded |= UINT32_C(1) << i;
+			continue;
+		}
+		members += more;
+		for (size_t k = 0; k < sizes[i]->n_groups; k++)
 			plan_note_group(p, sizes[i]->groups[k].id);
 	}
 }
@@ -416,7 +436,7 @@ int firewall_plan_groups(const struct firewall_attached *a, struct firewall_plan
 	for (size_t i = 0; i < a->n; i++)
 		p.deny_out |= firewall_denies_egress(a->v[i]);
 	if (r >= 0)
-		plan_judge(sizes.v, sizes.n, &p);
+		plan_judge(sizes.v, sizes.n, a->groups, &p);
 	firewall_sizes_done(&sizes);
 	if (r < 0)
 		return error_oom(err);
@@ -434,7 +454,7 @@ int firewall_plan(const struct instnet_spec *spec, const struct firewall_attache
 		return r;
 	plan_read_own(&c, spec);
 	for (size_t i = 0; i < a->n && i < FIREWALL_ATTACHED_MAX && r >= 0; i++)
-		if (!(p.limited & UINT32_C(1) << i))
+		if (!((p.limited | p.crowded) & UINT32_C(1) << i))
 			r = plan_read(&c, a->v[i], (uint8_t)(i + 1), err);
 	if (r >= 0)
 		r = c.failed ? error_oom(err) : plan_place_all(&p, err);

@@ -45,8 +45,8 @@ struct firewall_element {
 
 struct firewall_plan {
 	bool deny_out;
-	uint32_t limited, deep; /* as in struct firewall_state */
-	size_t n;               /* in order of direction, target, protocol and prefix */
+	uint32_t limited, deep, crowded; /* as in struct firewall_state */
+	size_t n;                        /* in order of direction, target, protocol and prefix */
 	struct firewall_element *v;
 	size_t n_groups;
 	char groups[FIREWALL_GROUPS_MAX][GROUP_ID_LEN + 1]; /* in order of id; their numbers are their places */

@@ -281,6 +281,13 @@ static int ensure_tables(const struct instnet_config *c, int fd, struct nl *nl, 
 	int r = firewall_ensure(fd, nl, c->spec, c->firewalls ? c->firewalls : &none, current, &state->firewall,
 	                        ret_changed, err);
 
+	if (r < 0 && c->firewall_failed) {
+		*c->firewall_failed = *err;
+		c->firewall_failed->code = r == -EAGAIN ? EAGAIN : EIO;
+		/* There may have been transactions before it failed. */
+		*ret_changed = true;
+		r = 0;
+	}
 	if (r < 0 || (current && state->wanted == wanted))
 		return r;
 	r = nft_ensure_tables(fd, tables, ARRAY_SIZE(tables), &state->rules, &changed, err);

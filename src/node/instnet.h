@@ -82,6 +82,11 @@ struct instnet_config {
 	const struct firewall_attached *firewalls; /* node/firewall.h; NULL: none */
 	/* A socket of nl_open_netfilter() in the namespace, which the caller keeps (struct guest). NULL: none. */
 	struct nl *netfilter;
+	/*
+	 * Where it is told why the firewall's table could not be made: EIO, or EAGAIN if it was not tried again yet.
+	 * All else goes on. NULL: the whole call fails.
+	 */
+	struct error *firewall_failed;
 	size_t open_slices; /* so many of the slices, the first ones, are used for new connections; 0: all */
 	uid_t uid;          /* may open the tap */
 	uint32_t mtu;

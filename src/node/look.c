@@ -171,10 +171,11 @@ static void look_settle(struct guest *i) {
 /* Notes whether all Firewalls of the guest are applied. */
 static void look_note_firewall(struct guest *i, const struct error *why) {
 	struct guest_firewall *f = &i->state.firewall;
-	const char *reason = why->code == 0         ? "Applied"
-	                     : why->code == E2BIG   ? "LimitExceeded"
-	                     : why->code == EBADMSG ? "NotUnderstood"
-	                                            : "TooManyOverlaps";
+	const char *reason = why->code == 0           ? "Applied"
+	                     : why->code == E2BIG     ? "LimitExceeded"
+	                     : why->code == EBADMSG   ? "NotUnderstood"
+	                     : why->code == EOVERFLOW ? "TooManyOverlaps"
+	                                              : "Failed";
 	const char *message = why->code ? why->msg : "all Firewalls that select it are applied";
 
 	if (why->code == EAGAIN)

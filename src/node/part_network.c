@@ -110,6 +110,12 @@ static int network_check_firewalls(const struct guest_look *l, struct error *err
 		if (now->limited & UINT32_C(1) << k)
 			r = error_set(err, E2BIG, "Firewall `%s` is not applied: %s", a->v[k]->meta.name,
 			              firewall_verdict_message(&verdicts[k], message));
+		else if (now->crowded & UINT32_C(1) << k)
+			r = error_set(err, E2BIG,
+			              "Firewall `%s` is not applied: with it and those before it in order of name the "
+			              "instances that peers match have more than %d addresses; let peers match fewer "
+			              "instances, or write their prefixes",
+			              a->v[k]->meta.name, FIREWALL_ADDRESSES_MAX);
 		else if (now->deep & UINT32_C(1) << k)
 			r = error_set(err, EOVERFLOW,
 			              "Firewall `%s` is not applied: its rules overlap those of the instance's "
@@ -131,6 +137,7 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	                                 .open_slices = l->open_slices,
 	                                 .netfilter = l->netfilter,
 	                                 .firewalls = &l->firewalls.is,
+	                                 .firewall_failed = &l->ret->firewall,
 	                                 .uid = l->user,
 	                                 .mtu = (uint32_t)l->spec->vm.mtu};
 	char netns[NETNS_PATH_MAX];
@@ -141,7 +148,8 @@ static int network_ensure(struct guest_look *l, struct error *err) {
 	if (r < 0)
 		return r;
 	l->ret->connected = true;
-	(void)!network_check_firewalls(l, &l->ret->firewall);
+	if (!l->ret->firewall.code)
+		(void)!network_check_firewalls(l, &l->ret->firewall);
 	l->ret->network_lost = l->pid && container_is_in(l->pid, netns_path(l->name, netns)) == 0;
 	return 0;
 }

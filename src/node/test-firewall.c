@@ -14,6 +14,9 @@
 #define NS        "t"
 #define FIREWALLS 3
 
+static void fill(struct groups *g, const char *id, unsigned n);
+static void endpoint_change(struct groups *g, const char *id, const char *route, bool slice, bool add);
+
 static struct firewall *firewall_of(const char *json) {
 	struct api_errors errs = {0};
 	void *f = NULL;
@@ -405,6 +408,37 @@ static struct firewall *ten_thousand(void) {
 	return firewall_with("large", b.data, "");
 }
 
+/* All members together are what the kernel must hold. */
+static void too_many_members(void **state) {
+	(void)state;
+	struct firewall *v[3];
+	char id[3][FIREWALL_GROUP_ID_MAX];
+	struct firewall_plan p;
+	struct groups *g;
+
+	OK(groups_new(&g, &error));
+	for (int i = 0; i < 3; i++) {
+		_free_ char *json = strf("{\"peers\":{\"matchLabels\":{\"team\":\"%s\"}}}", teams[i]);
+		v[i] = firewall_with(teams[i], json, "");
+		OK(firewall_group_id(NS, v[i]->spec->ingress.v[0].peers, id[i]));
+		fill(g, id[i], i < 2 ? FIREWALL_ADDRESSES_MAX / 2 : 1);
+	}
+	const struct firewall_attached a = {.v = (const struct firewall *const *)v, .n = 3, .groups = g};
+	OK(firewall_plan(&nothing, &a, &p, &error));
+	assert_int_equal(p.crowded, 4);
+	assert_int_equal(p.limited, 0);
+	assert_int_equal(p.n_groups, 2);
+	firewall_plan_done(&p);
+	endpoint_change(g, id[0], "2001:db8:1:5::/64", false, false);
+	OK(firewall_plan(&nothing, &a, &p, &error));
+	assert_int_equal(p.crowded, 0);
+	assert_int_equal(p.n_groups, 3);
+	firewall_plan_done(&p);
+	groups_free(g);
+	for (int i = 0; i < 3; i++)
+		free_firewall(v[i]);
+}
+
 /* A Firewall that is one too many for the instance allows nothing there, but its defaultEgress holds. */
 static void a_firewall_beyond_the_limit_denies(void **state) {
 	(void)state;
@@ -554,6 +588,15 @@ static void a_member_is_one_element(void **state) {
 	assert_true(ensure(&a, true, &s));
 	assert_int_equal(elements_of("g0_6_60"), 1);
 	assert_int_equal(s.generation, generation + 2);
+	/* One more member lets a Firewall in that had too many. */
+	s.crowded = 2;
+	generation = s.generation;
+	endpoint_change(g, id, "2001:db8:1:5::/64", false, true);
+	assert_true(ensure(&a, true, &s));
+	assert_int_equal(s.generation, generation + 1);
+	assert_int_equal(s.crowded, 0);
+	endpoint_change(g, id, "2001:db8:1:5::/64", false, false);
+	assert_true(ensure(&a, true, &s));
 	/* An element that isn't there as it should be. */
 	_free_ char *flush = strf("flush set inet %s g0_6_64", table());
 	OK(nft_apply(fd, flush, &error));
@@ -694,10 +737,26 @@ static void a_refused_table_changes_nothing(void **state) {
 	f->meta.generation = API_I64(2);
 	assert_true(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error) < 0);
 	assert_false(changed);
-	assert_memory_equal(&s, &before, sizeof(s));
 	OK(nftset_genid(nl, &now, &error));
 	assert_int_equal(now, genid);
 	assert_int_equal(elements_of("in6p0"), 1);
+	/* It is not tried again at once, unless something else is wanted. */
+	assert_int_equal(s.failures, 1);
+	uint64_t retry_ns = s.retry_ns;
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error), -EAGAIN);
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, false, &s, &changed, &error), -EAGAIN);
+	assert_int_equal(s.retry_ns, retry_ns);
+	s.retry_ns = now_monotonic_ns();
+	assert_true(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error) < 0);
+	assert_int_equal(s.failures, 2);
+	assert_true(s.retry_ns > retry_ns);
+	s.failures = s.failed = 0;
+	s.retry_ns = 0;
+	assert_memory_equal(&s, &before, sizeof(s));
+	f->spec->ingress.v[0].end_port = API_I64(10);
+	f->meta.generation = API_I64(3);
+	assert_true(ensure(&a, true, &s));
+	assert_int_equal(s.failures, 0);
 	free_firewall(f);
 	kernel_end();
 }
@@ -783,6 +842,7 @@ int main(void) {
 		cmocka_unit_test(too_many_layers),
 		cmocka_unit_test(beyond_a_limit),
 		cmocka_unit_test(many_elements_of_one_port_are_hashed),
+		cmocka_unit_test(too_many_members),
 		cmocka_unit_test(a_firewall_beyond_the_limit_denies),
 		cmocka_unit_test(plans_of_ten_thousand_rules),
 		cmocka_unit_test(a_member_is_one_element),

@@ -87,6 +87,60 @@ static bool has(const struct buf *b, const char *text) {
 	return b->data && strstr(b->data, text);
 }
 
+static struct firewall *firewall_of(const char *json) {
+	struct api_errors errs = {0};
+	void *f = NULL;
+
+	assert_true(api_parse(&api_kind_firewall, json, strlen(json), &f, &errs) >= 0);
+	return f;
+}
+
+/* What the firewall's table is refused for keeps nothing else from being done, and is told. */
+static void a_refused_firewall_is_told_apart(void **state) {
+	(void)state;
+	struct firewall *f =
+		firewall_of("{\"metadata\":{\"name\":\"a\",\"namespace\":\"t\",\"uid\":\"a\",\"generation\":1},"
+	                    "\"spec\":{\"instances\":{},\"ingress\":[{\"protocol\":\"tcp\",\"port\":5}]}}");
+	const struct firewall *v[] = {f};
+	const struct firewall_attached attached = {.v = v, .n = 1};
+	struct instnet_spec spec = network();
+	struct error failed = {0};
+	const struct instnet_config c = {.prefix = prefix,
+	                                 .id = ID,
+	                                 .spec = &spec,
+	                                 .firewalls = &attached,
+	                                 .firewall_failed = &failed,
+	                                 .uid = 200001,
+	                                 .mtu = 1500};
+	struct instnet_state made = {0};
+
+	if (geteuid() != 0)
+		skip();
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	assert_int_equal(failed.code, 0);
+	const struct instnet_state before = made;
+	/* Rules that the API would not have accepted, and another address. */
+	f->spec->ingress.v[0].port = API_I64(10);
+	f->spec->ingress.v[0].end_port = API_I64(5);
+	f->meta.generation = API_I64(2);
+	spec.ipv4 = INSTNET_DEDICATED;
+	spec.address4 = addr("198.51.100.7");
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	assert_int_equal(failed.code, EIO);
+	assert_true(*failed.msg);
+	assert_true(made.wanted != before.wanted);
+	assert_int_equal(made.firewall.generation, before.firewall.generation);
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	assert_int_equal(failed.code, EAGAIN);
+	f->spec->ingress.v[0].end_port = API_I64(10);
+	f->meta.generation = API_I64(3);
+	failed = (struct error){0};
+	OK(instnet_ensure(&c, public_nl, public_fd, &made, &error));
+	assert_int_equal(failed.code, 0);
+	OK(instnet_remove(prefix, ID, public_nl, &error));
+	api_free(&api_kind_firewall, f);
+}
+
 static void rules_without_ipv4(void **state) {
 	(void)state;
 	const struct instnet_spec spec = network();
@@ -194,9 +248,13 @@ static void rules_of_the_largest_spec(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_are_as_documented), cmocka_unit_test(network_is_made_repaired_and_removed),
-		cmocka_unit_test(rules_without_ipv4),      cmocka_unit_test(rules_of_a_dedicated_address),
-		cmocka_unit_test(rules_of_slices),         cmocka_unit_test(rules_of_the_largest_spec),
+		cmocka_unit_test(names_are_as_documented),
+		cmocka_unit_test(network_is_made_repaired_and_removed),
+		cmocka_unit_test(a_refused_firewall_is_told_apart),
+		cmocka_unit_test(rules_without_ipv4),
+		cmocka_unit_test(rules_of_a_dedicated_address),
+		cmocka_unit_test(rules_of_slices),
+		cmocka_unit_test(rules_of_the_largest_spec),
 	};
 	return cmocka_run_group_tests_name("instnet", tests, setup, teardown);
 }
