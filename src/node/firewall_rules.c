@@ -332,11 +332,15 @@ static void put_class(const struct way *w, size_t group, const struct group_elem
 	}
 }
 
+/*
+ * A connection that is cut loses its mark, so that nothing of it passes by the mark alone while tables are replaced.
+ */
 static void put_drop(const struct way *w, uint8_t target, struct buf *b) {
 	const char *name = w->out ? "out" : "in", *family = family_word(target), *address = other_address(w);
 	int digit = target == FIREWALL_IPV6 ? 6 : 4;
 
 	buf_printf(b,
+	           "\t\tct mark set 0\n"
 	           "\t\tcounter name dropped_%s\n"
 	           "\t\tmeta l4proto { 6, 17 } update @dropped_%s%d { %s %s . meta l4proto . th %s } drop\n"
 	           "\t\tmeta l4proto != { 6, 17 } update @dropped_%s%d_other { %s %s . meta l4proto } drop\n"
@@ -406,7 +410,7 @@ static void put_drop_sets(const char *direction, struct buf *b) {
 /*
  * The policy is `accept`, and the last rule drops. While the kernel changes from one table to the other, a packet may
  * meet the chain of one that has no rules yet, or none any more. A packet that meets only such chains has no mark, and
- * is dropped after them, or belongs to a connection that was allowed until now.
+ * is dropped after them, or belongs to a connection that was allowed until now: one that has been cut has none.
  *
  * A forwarded port is open to all; `dnat` also has the guest's way to its own forwards, from tap to tap.
  */

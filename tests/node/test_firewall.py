@@ -379,6 +379,21 @@ def test_what_is_no_longer_allowed_is_cut(net):
         assert answers(open_[2], b"new")
 
 
+@pytest.mark.parametrize("source", [FAR, FAR6])
+def test_what_was_cut_does_not_pass_between_two_tables(net, source):
+    """While one table takes the other's place, a packet may meet chains without rules."""
+    net.firewall(ingress=[{"protocol": "udp", "port": 53}])
+    with opened(net.far, UDP, source) as cut, opened(net.far, UDP, source) as idle:
+        for s in (cut, idle):
+            s.connect((GUEST6 if ":" in source else OWN, 53))
+            assert may(answers, s)
+        net.firewall(ingress=[{"protocol": "udp", "port": 54}])
+        assert not answers(cut, seconds=WAIT)
+        net.nft("flush", "chain", "inet", net.table(), "forward")
+        assert not answers(cut, seconds=WAIT)
+        assert may(answers, idle)
+
+
 def test_a_connection_without_memory_does_not_come_back(net):
     """The kernel has forgotten a connection of TCP. Its next packet is not the beginning of another one."""
     net.firewall(ingress=[{"protocol": "tcp"}])
