@@ -10,6 +10,11 @@
  * What allows its first packet allows an answer, too, with the addresses and ports the other way round. So after a
  * change whichever packet comes first decides.
  *
+ * A connection that was cut has no mark. Of protocols without a beginning and an end, such as UDP, the kernel keeps it
+ * as long as either side sends, with the direction in which it began. If both ends use the same port (WireGuard, IKE,
+ * NTP), packets of a connection the other way round would belong to it. So its further packets against its direction
+ * are also looked up as the first ones of a connection of their own direction.
+ *
  * An ICMP error about a connection has the connection's mark, but its own addresses. It is never looked up: it would be
  * a way to mark a connection that is not allowed.
  *
@@ -335,10 +340,15 @@ static void put_class(const struct way *w, size_t group, const struct group_elem
 /*
  * A connection that is cut loses its mark, so that nothing of it passes by the mark alone while tables are replaced.
  */
-static void put_drop(const struct way *w, uint8_t target, struct buf *b) {
+static void put_drop(const struct way *w, uint8_t target, bool deny_out, struct buf *b) {
 	const char *name = w->out ? "out" : "in", *family = family_word(target), *address = other_address(w);
 	int digit = target == FIREWALL_IPV6 ? 6 : 4;
 
+	if (w->reply)
+		buf_printf(b, "\t\tct mark 0 meta l4proto != { 1, 6, 33, 58, 132 } goto %s\n",
+		           w->out     ? "in_f"
+		           : deny_out ? "out_f"
+		                      : "ok");
 	buf_printf(b,
 	           "\t\tct mark set 0\n"
 	           "\t\tcounter name dropped_%s\n"
@@ -349,29 +359,29 @@ static void put_drop(const struct way *w, uint8_t target, struct buf *b) {
 }
 
 static void put_family(const struct way *w, const struct layout *l, uint8_t target, const struct classes *classes,
-                       size_t n_groups, struct buf *b) {
+                       const struct firewall_plan *p, struct buf *b) {
 	buf_puts(b, "\tchain ");
 	put_way(w, b);
 	buf_printf(b, "%c {\n", target == FIREWALL_IPV6 ? '6' : '4');
 	put_lookups(w, l, target, b);
-	for (size_t i = 0; i < n_groups; i++)
+	for (size_t i = 0; i < p->n_groups; i++)
 		for (size_t k = 0; k < classes[i].n; k++)
 			if ((classes[i].v[k].prefix.addr.family == AF_INET6) == (target == FIREWALL_IPV6))
 				put_class(w, i, &classes[i].v[k], b);
-	put_drop(w, target, b);
+	put_drop(w, target, p->deny_out, b);
 }
 
-static void put_chains(const struct way *w, const struct layout *l, const struct classes *classes, size_t n_groups,
-                       struct buf *b) {
-	for (size_t i = 0; i < n_groups; i++) {
+static void put_chains(const struct way *w, const struct layout *l, const struct classes *classes,
+                       const struct firewall_plan *p, struct buf *b) {
+	for (size_t i = 0; i < p->n_groups; i++) {
 		buf_puts(b, "\tchain ");
 		put_way(w, b);
 		buf_printf(b, "_g%zu {\n", i);
 		put_lookups(w, l, (uint8_t)(FIREWALL_GROUP0 + i), b);
 		buf_puts(b, "\t}\n");
 	}
-	put_family(w, l, FIREWALL_IPV6, classes, n_groups, b);
-	put_family(w, l, FIREWALL_IPV4, classes, n_groups, b);
+	put_family(w, l, FIREWALL_IPV6, classes, p, b);
+	put_family(w, l, FIREWALL_IPV4, classes, p, b);
 	buf_puts(b, "\tchain ");
 	put_way(w, b);
 	buf_puts(b, " {\n\t\tmeta nfproto ipv4 goto ");
@@ -446,7 +456,7 @@ static void put_table(const struct firewall_plan *p, const struct groups *groups
 	for (size_t i = 0; i < p->n_groups; i++)
 		put_members(p, groups, i, &classes[i], b);
 	for (int i = 0; i < (p->deny_out ? 4 : 2); i++)
-		put_chains(&(struct way){.out = i / 2, .reply = i % 2}, l, classes, p->n_groups, b);
+		put_chains(&(struct way){.out = i / 2, .reply = i % 2}, l, classes, p, b);
 	buf_puts(b, "}\n");
 }
 

@@ -379,6 +379,65 @@ def test_what_is_no_longer_allowed_is_cut(net):
         assert answers(open_[2], b"new")
 
 
+def resumes(sender, receiver, to):
+    """True if a datagram arrives, of several."""
+    receiver.settimeout(WAIT)
+    for _ in range(int(patient(5) / WAIT)):
+        sender.sendto(b"again", to)
+        with contextlib.suppress(TimeoutError):
+            return receiver.recv(100) == b"again"
+    return False
+
+
+@pytest.mark.parametrize("source", [FAR, FAR6])
+@pytest.mark.parametrize("began, port", [("guest", 5282), ("outside", 5283)])
+def test_one_port_at_both_ends(net, source, began, port):
+    """WireGuard: after a change only the other side may begin. Both go on sending, so the kernel keeps the connection."""
+    rule, own = [{"protocol": "udp", "port": port}], GUEST6 if ":" in source else OWN
+    net.firewall(ingress=[] if began == "guest" else rule, egress=rule if began == "guest" else [], deny=True)
+    with opened(net.guest, UDP, own, port) as guest, opened(net.far, UDP, source, port) as far:
+        to_far, to_guest = (guest, far, (source, port)), (far, guest, (own, port))
+        first, second = (to_far, to_guest) if began == "guest" else (to_guest, to_far)
+        assert resumes(*first) and resumes(*second)
+        net.firewall(ingress=rule if began == "guest" else [], egress=[] if began == "guest" else rule, deny=True)
+        assert not passes_once(*first)
+        assert resumes(*second) and resumes(*first)
+        # Neither may begin any more.
+        net.firewall(deny=True)
+        for _ in range(3):
+            assert not passes_once(*first) and not passes_once(*second)
+        # The rules of the beginning: the old connection goes on, whoever sends.
+        net.firewall(ingress=[] if began == "guest" else rule, egress=rule if began == "guest" else [], deny=True)
+        assert resumes(*second) and resumes(*first)
+
+
+def passes_once(sender, receiver, to):
+    receiver.settimeout(WAIT)
+    sender.sendto(b"once", to)
+    with contextlib.suppress(TimeoutError):
+        return receiver.recv(100) == b"once"
+    return False
+
+
+def test_egress_without_rules_begins_the_other_way_round(net):
+    net.firewall(ingress=[{"protocol": "udp", "port": 5284}])
+    with opened(net.guest, UDP, OWN, 5284) as guest, opened(net.far, UDP, FAR, 5284) as far:
+        assert resumes(far, guest, (OWN, 5284))
+        net.firewall()
+        assert not passes_once(far, guest, (OWN, 5284)) and not passes_once(far, guest, (OWN, 5284))
+        assert resumes(guest, far, (FAR, 5284)) and resumes(far, guest, (OWN, 5284))
+
+
+def test_tcp_does_not_begin_the_other_way_round(net):
+    net.firewall(egress=[{"protocol": "tcp", "port": 80}])
+    with opened(net.guest, TCP, OWN) as s:
+        s.settimeout(patient(5))
+        s.connect((FAR, 80))
+        assert may(answers, s)
+        net.firewall(ingress=[{"protocol": "tcp"}], deny=True)
+        assert not answers(s, seconds=WAIT) and not answers(s, seconds=WAIT)
+
+
 @pytest.mark.parametrize("source", [FAR, FAR6])
 def test_what_was_cut_does_not_pass_between_two_tables(net, source):
     """While one table takes the other's place, a packet may meet chains without rules."""
