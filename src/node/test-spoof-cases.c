@@ -12,7 +12,7 @@
 struct spoof_case {
 	const char *name, *dst;
 	uint16_t sport, dport;
-	uint8_t icmp;         /* type of ICMPv6, instead of UDP */
+	uint8_t icmp;         /* type of ICMP or ICMPv6, instead of UDP */
 	uint8_t protocol;     /* what the last header says that it is; 0: what it is */
 	uint8_t headers[3];   /* of IPv6 in front of it */
 	uint16_t fragment[2]; /* offset and more of each fragment header */
@@ -56,7 +56,9 @@ static const struct spoof_case cases[] = {
 	{"a checksum in the port behind options", FAR6, 9, 9, .headers = {OPTIONS}, .sum_at = UDP_AT6 + 8},
 	{"a checksum in the source of IPv4", FAR4, 9, 9, .sum_at = ETH_LEN + 14},
 	{"a checksum in the port of IPv4", FAR4, 9, 9, .sum_at = UDP_AT4 + 2},
-	{"tiny pieces", FAR6, 9, 9, .sum_at = UDP_AT6 + 6, .piece = 8},
+	{"a checksum in the packet that ICMPv6 quotes", FAR6, .icmp = 128, .sum_at = UDP_AT6 + 8 + 26},
+	{"a checksum in the packet that ICMP quotes", FAR4, .icmp = 8, .sum_at = UDP_AT4 + 8 + 22},
+	{"tiny pieces", FAR6, 9, 9, .sum_at = UDP_AT6 + 6, .piece = 7},
 };
 
 size_t n_cases(void) {
@@ -65,6 +67,12 @@ size_t n_cases(void) {
 
 const char *case_name(size_t number) {
 	return cases[number].name;
+}
+
+static uint8_t case_protocol(const struct spoof_case *c, const struct addr *dst) {
+	if (!c->icmp)
+		return 17;
+	return dst->family == AF_INET ? 1 : PROTO_ICMP6;
 }
 
 static void put_case_headers(struct packet *p, const struct spoof_case *c, uint8_t protocol) {
@@ -100,7 +108,7 @@ static void put_case_upper(struct packet *p, const struct spoof_case *c, uint32_
 	put32(p, tag);
 	put8(p, 64);
 	put_random(p, 64);
-	finish_sum(p, start, c->icmp ? PROTO_ICMP6 : 17, src, dst);
+	finish_sum(p, start, case_protocol(c, dst), src, dst);
 }
 
 static void put_case_offload(const struct spoof_case *c, struct burst *b) {
@@ -118,7 +126,7 @@ bool make_case(struct maker *m, size_t number, uint32_t tag, struct burst *b) {
 	const struct mac gateway = vtep_anycast_mac();
 	const struct addr dst = text_addr(c->dst), src = dst.family == AF_INET ? own4(m->from) : m->from->spec.net.addr;
 	struct packet p = {.m = m};
-	uint8_t protocol = c->icmp ? PROTO_ICMP6 : 17;
+	uint8_t protocol = case_protocol(c, &dst);
 	size_t body;
 
 	put_ethernet(&p, &gateway, &m->from->spec.mac, dst.family == AF_INET ? 0x0800 : 0x86dd);

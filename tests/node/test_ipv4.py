@@ -304,6 +304,31 @@ def test_the_gateway(dedicated):
         assert not [p for p in f.outside() if IP in p]
 
 
+def test_large_frames_that_the_host_cuts(dedicated):
+    """A peer with the least MSS that Linux uses, 48, gets all that the guest has to say; 8 bytes are the least."""
+    far = bound(dedicated.far, socket.SOCK_DGRAM, FAR, 5300)
+    far.settimeout(patient(1))
+    raw = inside(dedicated.guest, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+    with far, raw:
+        raw.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
+        inside(dedicated.guest, lambda: raw.bind(("eth0", 0)))
+        for piece, arrives in ((36, True), (8, True), (7, False)):
+            body = bytes([piece]) * (piece * 10)
+            packet = Ether(src=MAC, dst=GATEWAY_MAC) / IP(src=OWN, dst=FAR) / UDP(sport=5300, dport=5300, chksum=0) / Raw(body)
+            frame = bytearray(bytes(packet))
+            words = struct.unpack("!6H", bytes(frame[26:34]) + bytes([0, 17]) + struct.pack("!H", len(body) + 8))
+            pseudo = sum(words)
+            while pseudo >> 16:
+                pseudo = (pseudo & 0xffff) + (pseudo >> 16)
+            frame[40:42] = struct.pack("!H", pseudo)
+            raw.send(struct.pack("=BBHHHH", 1, 5, 42, piece, 34, 6) + frame)  # VIRTIO_NET_HDR_GSO_UDP_L4
+            if arrives:
+                assert [far.recv(2000) for _ in range(10)] == [body[:piece]] * 10
+            else:  # what is sent after it arrives instead
+                raw.send(bytes(10) + bytes(Ether(src=MAC, dst=GATEWAY_MAC) / IP(src=OWN, dst=FAR) / UDP(sport=5300, dport=5300) / Raw(b"next")))
+                assert far.recv(2000) == b"next"
+
+
 def test_only_a_syn_makes_a_tcp_connection(dedicated):
     """Each stray ACK would otherwise make an established one, which lasts for five days."""
     with frames(dedicated) as f:
