@@ -53,11 +53,11 @@ static int start_dhcp4(struct responders *r, sd_event *loop, const struct vm_con
 	return c->ipv4.family ? dhcp4_new(&r->dhcp4, loop, TAKE_FD(*fd), c, err) : 0;
 }
 
+/* A guest that an older agent prepared has no sockets for DHCPv6 and metadata. */
 static int start_dhcp6(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd, struct error *err) {
-	return c->prefix.addr.family ? dhcp6_new(&r->dhcp6, loop, TAKE_FD(*fd), c, err) : 0;
+	return c->prefix.addr.family && *fd >= 0 ? dhcp6_new(&r->dhcp6, loop, TAKE_FD(*fd), c, err) : 0;
 }
 
-/* A guest that an older agent prepared has no sockets for it. */
 static int start_metadata(struct responders *r, sd_event *loop, const struct vm_config *c, int *fd4, int *fd6,
                           struct error *err) {
 	int four = c->ipv4.family ? TAKE_FD(*fd4) : -1;

@@ -16,6 +16,7 @@
 #include "vm/console.h"
 #include "vm/control.h"
 #include "vm/fds.h"
+#include "vm/responders.h"
 #include "vm/status.h"
 
 /* Runs the loop until nothing is left to do. */
@@ -202,11 +203,33 @@ static void descriptors_are_given(void **state) {
 	assert_int_equal(vm_fds_take(&f, &error), -EBADF);
 }
 
+/* An older agent prepares a guest without the sockets of DHCPv6 and metadata, and a newer nacre-vm starts it. */
+static void descriptors_of_an_older_agent(void **state) {
+	(void)state;
+	static const char json[] =
+		"{\"name\":\"t/a\",\"uuid\":\"0b5ac4a8-4b0e-4c35-9c3d-000000000001\",\"kernel\":\"/k\",\"tap\":\"lo\","
+		"\"mac\":\"02:4e:01:00:00:05\",\"prefix\":\"2001:db8:1:1::/64\",\"ipv4\":\"192.0.0.2\","
+		"\"ipv4Router\":\"169.254.0.1\"}";
+	struct vm_fds fds = VM_FDS_NONE;
+	struct responders *responders;
+	struct vm_config c;
+	sd_event *loop;
+
+	OK(vm_config_parse(json, sizeof(json) - 1, &c, &error));
+	fds.fd[VM_FD_RA] = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fds.fd[VM_FD_DHCP4] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	OK(sd_event_new(&loop));
+	OK(responders_new(&responders, loop, &c, &fds, &error));
+	responders_free(responders);
+	sd_event_unref(loop);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(console_keeps_and_passes),
 		cmocka_unit_test(control_answers),
 		cmocka_unit_test(descriptors_are_given),
+		cmocka_unit_test(descriptors_of_an_older_agent),
 	};
 	return cmocka_run_group_tests_name("vm-sockets", tests, setup, teardown);
 }
