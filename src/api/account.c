@@ -151,10 +151,17 @@ const struct api_kind api_kind_configmap = {
 	.columns = configmap_columns,
 };
 
-/* The Role that the controller keeps for the host's agent names the Secrets. */
+/*
+ * The Role that the host's RoleBinding names has the Secret. Both can be written by whoever may grant these rights, not
+ * only by the controller.
+ */
 static bool secret_is_seen(const struct access_read *r) {
 	char name[ROLES_NAME_MAX];
-	json_t *role = r->load(r->store, &api_kind_role, r->ns, roles_secrets_name(r->agent->host, name));
+	json_t *binding = r->load(r->store, &api_kind_rolebinding, r->ns, roles_secrets_name(r->agent->host, name));
+	const json_t *ref = json_object_get(binding, "roleRef");
+	const char *role_name = json_string_value(json_object_get(ref, "name"));
+	bool is_role = streq(json_string_value(json_object_get(ref, "kind")), "Role");
+	json_t *role = is_role ? r->load(r->store, &api_kind_role, r->ns, role_name) : NULL;
 	size_t i, j;
 	json_t *rule, *v;
 	bool seen = false;
@@ -164,6 +171,7 @@ static bool secret_is_seen(const struct access_read *r) {
 		}
 	}
 	json_decref(role);
+	json_decref(binding);
 	return seen;
 }
 
@@ -176,8 +184,10 @@ static const struct api_access secret_access = {
 	.grants = secret_grants,
 	.agents = {.whose = ACCESS_OF_HOST,
                    .sees = secret_is_seen,
-                   .sees_only = "the Secrets that Instances on its host name, by Role " ROLES_SECRETS
-                                "HOST of their namespace"},
+                   .sees_only =
+                           "the Secrets of a namespace that the Role has which RoleBinding " ROLES_SECRETS
+                           "HOST names there; the controller writes both for the Secrets that Instances on the host "
+                           "name, and whoever may grant these rights can"},
 };
 
 const struct api_kind api_kind_secret = {

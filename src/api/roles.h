@@ -26,15 +26,16 @@
 #define ROLES_CONTROLLER      "system:nacre:controller"
 
 /*
- * The Role, and the RoleBinding of the same name, by which the agent of a host may get the Secrets that the Instances
- * of a namespace name which are bound to the host. The controller keeps them (controller/secrets.c). Writes
+ * The RoleBinding by which the agent of a host may get the Secrets that the Instances of a namespace name which are
+ * bound to the host. The controller keeps it, and the Role that it names (controller/secrets.c). Writes
  * "nacre-host-HOST"; if that were too long for a name, HOST is cut and a hash follows, after a character that no Host's
- * name has.
+ * name has. Both objects have the label, and HOST as annotation.
  */
 #define ROLES_NAME_MAX      254
 #define ROLES_SECRETS       "nacre-host-"
 #define ROLES_SECRETS_LABEL "nacre.dev/grant"
 #define ROLES_SECRETS_VALUE "host-secrets"
+#define ROLES_SECRETS_HOST  "nacre.dev/host"
 const char *roles_secrets_name(const char *host, char out[static ROLES_NAME_MAX]);
 
 #define ROLES_AUTOUPDATE "rbac.authorization.kubernetes.io/autoupdate"

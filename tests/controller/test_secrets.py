@@ -4,6 +4,7 @@ instances are told."""
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -14,6 +15,13 @@ from test_quota_kubernetes import inventory, kube, thing  # noqa: F401 (kube: a 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 MERGE = "application/merge-patch+json"
 LABEL = {"nacre.dev/grant": "host-secrets"}
+
+
+BINDING = f"{RBAC}/namespaces/default/rolebindings/nacre-host-h1"
+
+
+def user_subject(name):
+    return {"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}
 
 
 class Api:
@@ -28,8 +36,9 @@ class Api:
             for name in ("keys", "data", "more"):
                 ask("POST", f"/api/v1/namespaces/{ns}/secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}})
 
-    def may(self, host, ns, name, verb="get"):
-        user = {"user": f"system:nacre:host:{host}", "groups": ["system:nacre:hosts", "system:authenticated"]}
+    def may(self, host, ns, name, verb="get", user=None):
+        user = ({"user": user, "groups": ["system:authenticated"]} if user else
+                {"user": f"system:nacre:host:{host}", "groups": ["system:nacre:hosts", "system:authenticated"]})
         what = {"verb": verb, "version": "v1", "resource": "secrets", "namespace": ns, "name": name}
         return self.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -41,9 +50,22 @@ class Api:
     def wait(self, *names, host="h1"):
         eventually(f"{host} may read {names}, not {self.readable(host)}", 20, lambda: self.readable(host) == set(names))
 
-    def grants(self):
-        return {(kind, o["metadata"]["namespace"], o["metadata"]["name"]) for kind in ("roles", "rolebindings")
+    def grants(self, kinds=("roles", "rolebindings")):
+        """Without the random end of the names of Roles."""
+        return {(kind, o["metadata"]["namespace"], re.sub("-[0-9a-f]{32}$", "-", o["metadata"]["name"])) for kind in kinds
                 for o in self.ask("GET", f"{RBAC}/{kind}")["items"] if o["metadata"]["name"].startswith("nacre-host-")}
+
+    def role(self):
+        """The path of the Role that the RoleBinding names."""
+        return f"{RBAC}/namespaces/default/roles/{self.ask('GET', BINDING)['roleRef']['name']}"
+
+    def post(self, kind, name, **more):
+        return self.ask("POST", f"{RBAC}/namespaces/default/{kind.lower()}s", {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, **more, "metadata": {"name": name, **more.get("metadata", {})}})
+
+    def bind(self, name, role, user, **metadata):
+        self.post("RoleBinding", name, metadata=metadata, subjects=[user_subject(user)],
+                  roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role})
 
     def create(self, name, ns="default", **spec):
         self.ask("POST", f"{GROUP}/namespaces/{ns}/instances", thing("Instance", name, {
@@ -108,10 +130,6 @@ def api(request):
     return request.getfixturevalue(request.param)
 
 
-def role(ns="default", kind="roles"):
-    return f"{RBAC}/namespaces/{ns}/{kind}/nacre-host-h1"
-
-
 def test_agents_may_get_what_instances_of_their_host_name(api):
     api.create("a")
     api.create("b", **keys_from("keys"))
@@ -121,7 +139,7 @@ def test_agents_may_get_what_instances_of_their_host_name(api):
     # The Secrets of all instances add up, each once; a namespace says nothing about another.
     api.create("c", **keys_from("keys"), **data_from("data"))
     api.wait("default/keys", "default/data")
-    assert api.ask("GET", role())["rules"] == [
+    assert api.ask("GET", api.role())["rules"] == [
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["data", "keys"], "verbs": ["get"]}]
     api.create("o", "other", **data_from("more"))
     api.wait("default/keys", "default/data", "other/more")
@@ -142,54 +160,80 @@ def test_an_instance_on_another_host(api):
     api.patch(f"{GROUP}/namespaces/default/instances/a/status", {"status": {"host": "h2"}})
     api.wait("default/keys", host="h2")
     api.wait()
-    assert api.grants() == {(kind, "default", "nacre-host-h2") for kind in ("roles", "rolebindings")}
+    assert api.grants() == {("roles", "default", "nacre-host-h2-"), ("rolebindings", "default", "nacre-host-h2")}
 
 
 def test_what_somebody_changes_is_put_back(api):
     api.create("a", **keys_from("keys"))
     api.wait("default/keys")
-    wanted = {kind: {k: v for k, v in api.ask("GET", role(kind=kind)).items() if k not in ("metadata", "apiVersion", "kind")}
-              for kind in ("roles", "rolebindings")}
+    rules = api.ask("GET", api.role())["rules"]
 
     def mended():
+        """One Role, one RoleBinding that names it, and both as they were."""
         try:
-            return all(all(o.get(k) == v for k, v in wanted[kind].items()) and o["metadata"].get("labels") == LABEL
-                       for kind in wanted for o in (api.ask("GET", role(kind=kind)),))
+            binding, role = api.ask("GET", BINDING), api.ask("GET", api.role())
         except ApiError as e:
             assert e.code == 404
             return False
-    for path, change in ((role(), {"rules": None}), (role(), {"rules": [{**wanted["roles"]["rules"][0], "resourceNames": ["more"]}]}),
-                         (role(), {"rules": [{**wanted["roles"]["rules"][0], "resourceNames": None}]}),
-                         (role(), {"metadata": {"labels": None}}), (role(kind="rolebindings"), {"metadata": {"labels": None}}),
-                         (role(kind="rolebindings"), {"subjects": None}),
-                         (role(kind="rolebindings"), {"subjects": [{"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"}]})):
-        before = api.ask("GET", path)["metadata"]["resourceVersion"]
+        return (role.get("rules") == rules and binding.get("subjects") == [user_subject("system:nacre:host:h1")] and len(api.grants(["roles"])) == 1 and
+                all(o["metadata"].get("labels") == LABEL for o in (role, binding)))
+    eventually("it is there", 20, mended)
+    for change in ({"rules": None}, {"rules": [{**rules[0], "resourceNames": ["more"]}]}, {"rules": [{**rules[0], "resourceNames": None}]}):
+        path = api.role()
         api.patch(path, change)
-        eventually(f"{path} {change} is put back", 20, lambda p=path, b=before: mended() and api.ask("GET", p)["metadata"]["resourceVersion"] != b)
-    for kind in ("roles", "rolebindings"):
-        api.ask("DELETE", role(kind=kind))
-        eventually(f"{kind} is there again", 20, mended)
-    # A roleRef can't be changed, so somebody makes the binding anew.
-    api.ask("DELETE", role(kind="rolebindings"))
-    eventually("it is there again", 20, mended)
+        # The name isn't used again: somebody may have bound it.
+        eventually(f"{change} is replaced", 20, lambda p=path: mended() and api.role() != p)
+        with pytest.raises(ApiError):
+            api.ask("GET", path)
+    for change in ({"metadata": {"labels": None}}, {"subjects": None}, {"subjects": [user_subject("mallory")]}):
+        before = api.ask("GET", BINDING)["metadata"]["resourceVersion"]
+        api.patch(BINDING, change)
+        eventually(f"{change} is put back", 20, lambda b=before: mended() and api.ask("GET", BINDING)["metadata"]["resourceVersion"] != b)
+    for path in (api.role(), BINDING):
+        uid = api.ask("GET", path)["metadata"]["uid"]
+        api.ask("DELETE", path)
+        eventually(f"{path} is there again", 20, lambda u=uid: mended() and u not in [api.ask("GET", p)["metadata"]["uid"] for p in (BINDING, api.role())])
     api.wait("default/keys")
 
 
-def test_a_role_of_a_tenant_with_such_a_name(api):
-    """It is left alone until its name is needed."""
-    for kind, name in (("Role", "nacre-host-h1"), ("Role", "nacre-host-h9")):
-        api.ask("POST", f"{RBAC}/namespaces/default/roles", {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "labels": {"mine": "yes"}},
-            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]})
-    api.ask("POST", f"{RBAC}/namespaces/default/rolebindings", {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "nacre-host-h1"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "nacre-host-h9"}, "subjects": []})
+def test_roles_and_bindings_of_a_tenant_with_such_names(api):
+    """Whoever binds a Role before the controller needs its name, or one that the controller has made, gets nothing."""
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+    for host in ("h1", "h9"):
+        api.post("Role", f"nacre-host-{host}", rules=rules)
+    # One looks like the controller's own.
+    api.post("Role", "nacre-host-h1-0", rules=rules, metadata={"labels": LABEL, "annotations": {"nacre.dev/host": "h1"}})
+    for name in ("nacre-host-h1", "nacre-host-h1-0"):
+        api.bind(f"evil-{name}", name, "mallory")
+    api.bind("nacre-host-h1", "nacre-host-h9", "mallory")
     api.create("a", **keys_from("keys"))
     api.wait("default/keys")
-    assert api.ask("GET", role(kind="rolebindings"))["roleRef"]["name"] == "nacre-host-h1"
+    # Now it is bound with what it has; what is added isn't added to it.
+    seen = api.role()
+    api.bind("evil-role", seen.rsplit("/", 1)[1], "knows-keys")
+    api.create("b", **data_from("data"))
+    api.wait("default/keys", "default/data")
+    assert api.role() != seen
+    assert not any(api.may(None, "default", name, user=user) for user in ("mallory", "knows-keys") for name in ("keys", "data"))
     api.delete("a")
+    api.delete("b")
     api.wait()
-    eventually("only the other is left", 20, lambda: api.grants() == {("roles", "default", "nacre-host-h9")})
+    eventually("only the tenant's are left", 20, lambda: api.grants() == {("roles", "default", f"nacre-host-{h}") for h in ("h1", "h9")})
+
+
+def test_a_finalizer_that_keeps_a_binding(cloud, nacre):
+    """The instance says what is in the way."""
+    nacre.post("Role", "r", rules=[])
+    nacre.bind("nacre-host-h1", "r", "mallory", finalizers=["example.com/mine"])
+    nacre.create("a", **keys_from("keys"))
+
+    def said():
+        return [e["message"] for e in nacre.ask("GET", "/api/v1/namespaces/default/events")["items"]
+                if e["reason"] == "SecretForbidden" and e["involvedObject"]["name"] == "a"]
+    eventually("an event says so", 20, said)
+    assert "RoleBinding `nacre-host-h1`" in said()[0] and "finalizer" in said()[0]
+    nacre.patch(BINDING, {"metadata": {"finalizers": None}})
+    nacre.wait("default/keys")
 
 
 def test_after_the_controller_was_away(cloud, nacre):
@@ -198,8 +242,8 @@ def test_after_the_controller_was_away(cloud, nacre):
     nacre.create("o", "other", **keys_from("keys"))
     nacre.wait("default/keys", "other/keys")
     cloud.stop("controller")
-    nacre.ask("DELETE", role(kind="rolebindings"))
-    nacre.ask("DELETE", role())
+    nacre.ask("DELETE", nacre.role())
+    nacre.ask("DELETE", BINDING)
     nacre.patch(f"{GROUP}/namespaces/other/instances/o", {"spec": {"sshKeysFrom": None}})
     cloud.start_controller()
     nacre.wait("default/keys")

@@ -69,8 +69,7 @@ def test_the_agent_gets_what_the_controller_grants(strict):
     assert not [e for e in strict.events("a") if e[0].startswith("Secret")]
     # Without the controller there is no grant, and the condition says so.
     strict.kill("controller")
-    for kind in ("rolebindings", "roles"):
-        assert strict.request("DELETE", f"{RBAC}/{kind}/nacre-host-h1")[0] == 200
+    assert strict.request("DELETE", f"{RBAC}/rolebindings/nacre-host-h1")[0] == 200
     secret(strict, "s", user_data=b"second")
     strict.restart_node(*strict.node_options)
     until("an event says so", lambda: "SecretForbidden" in [e[0] for e in strict.events("a")], 30)

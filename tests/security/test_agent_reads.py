@@ -144,12 +144,13 @@ SECRETS = "/api/v1/namespaces/{}/secrets"
 
 def grant(ask, ns, host, *names, **rule):
     """As the controller does; returns the answers."""
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": f"nacre-host-{host}", "labels": {"nacre.dev/grant": "host-secrets"}}}
+    def rbac(name):
+        return {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name, "labels": {"nacre.dev/grant": "host-secrets"}}}
     rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": list(names), "verbs": ["get"], **rule}]
-    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"nacre-host-{host}"}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"nacre-host-{host}-r"}
     subjects = [{"kind": "User", "name": f"system:nacre:host:{host}", "apiGroup": "rbac.authorization.k8s.io"}]
-    return (ask("POST", f"{RBAC}/namespaces/{ns}/roles", {**rbac, "kind": "Role", "rules": rules}),
-            ask("POST", f"{RBAC}/namespaces/{ns}/rolebindings", {**rbac, "kind": "RoleBinding", "roleRef": ref, "subjects": subjects}))
+    return (ask("POST", f"{RBAC}/namespaces/{ns}/roles", {**rbac(f"nacre-host-{host}-r"), "kind": "Role", "rules": rules}),
+            ask("POST", f"{RBAC}/namespaces/{ns}/rolebindings", {**rbac(f"nacre-host-{host}"), "kind": "RoleBinding", "roleRef": ref, "subjects": subjects}))
 
 
 def test_secrets_that_instances_name(server):
@@ -180,8 +181,8 @@ def test_secrets_that_instances_name(server):
     # The answer is the same whether a Secret exists or not.
     assert h1("GET", paths[1]).text.replace("unnamed", "") == h1("GET", paths[2]).text.replace("none", "")
     for kind in ("roles", "rolebindings"):
-        refused(h1("GET", f"{RBAC}/namespaces/default/{kind}/nacre-host-h1"))
-    assert controller("DELETE", f"{RBAC}/namespaces/default/roles/nacre-host-h1").status == 200
+        refused(h1("GET", f"{RBAC}/namespaces/default/{kind}/nacre-host-h1{'-r' if kind == 'roles' else ''}"))
+    assert controller("DELETE", f"{RBAC}/namespaces/default/roles/nacre-host-h1-r").status == 200
     assert not readable(h1)
 
 
