@@ -16,7 +16,7 @@ static bool sshkey_has_form(const char *s, size_t n) {
 	static const char head[] = "AAAA"; /* the length of the name of the type, as 32 bits (RFC 4253, section 6.6) */
 	size_t type = 0, at;
 	for (size_t i = 0; i < n; i++)
-		if (iscntrl((unsigned char)s[i]))
+		if ((unsigned char)s[i] < 0x20 || (unsigned char)s[i] > 0x7e)
 			return false;
 	while (type < n &&
 	       (islower((unsigned char)s[type]) || isdigit((unsigned char)s[type]) || strchr("@.-", s[type])))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Public keys of OpenSSH: a line of authorized_keys (sshd(8)) without options, "TYPE BASE64 [COMMENT]". */
+/* Public keys of OpenSSH: a line of authorized_keys (sshd(8)) without options, "TYPE BASE64 [COMMENT]".
+ * In ASCII: a limit of a string is in bytes here and in characters on a kube-apiserver, which must mean the same. */
 
 #include "api/format.h"
 
@@ -17,13 +18,14 @@ extern const struct api_format api_format_ssh_key;
 #define SSHKEY_PRIVATE                                                                                               \
 	"is a private key, which must stay where it was made: give the public key, the line in the file whose name " \
 	"ends in .pub, and replace the key, which others may have seen now"
-#define SSHKEY_FORM \
-	"must be a public key of OpenSSH, TYPE BASE64 [COMMENT], in one line without options and control characters"
+#define SSHKEY_FORM                                                                                                 \
+	"must be a public key of OpenSSH, TYPE BASE64 [COMMENT], in one line of ASCII without options and control " \
+	"characters"
 
 /* For a kube-apiserver, of the list: in a message about an element it would show the element. */
 #define SSHKEY_PRIVATE_CEL  "self.all(k, !k.contains('PRIVATE KEY') && !k.startsWith('PuTTY-User-Key-File'))"
 #define SSHKEY_PRIVATE_RULE "an element " SSHKEY_PRIVATE
 #define SSHKEY_FORM_CEL                                                                                            \
 	"self.all(k, k.matches('^[a-z][a-z0-9@.-]* AAAA([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?" \
-	"( .*)?$') && !k.matches('[[:cntrl:]]'))"
+	"( [ -~]*)?$'))"
 #define SSHKEY_FORM_RULE "an element " SSHKEY_FORM
