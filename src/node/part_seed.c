@@ -14,12 +14,16 @@
 
 #include "base/util.h"
 #include "node/part.h"
+#include "vm/seed.h"
 
 /* ---- in the loop ---- */
 
-/* Appends the public keys in TEXT, one a line; empty lines and those that begin with # are left out. */
-static int seed_add_lines(struct buf *keys, const char *text, size_t len, const struct instance_secret *what,
-                          struct error *err) {
+/*
+ * Appends the public keys in TEXT, one a line; empty lines and those that begin with # are left out. *COUNT is how many
+ * there are.
+ */
+static int seed_add_lines(struct buf *keys, size_t *count, const char *text, size_t len,
+                          const struct instance_secret *what, struct error *err) {
 	const char *end = text + len;
 	struct error why;
 
@@ -35,6 +39,11 @@ static int seed_add_lines(struct buf *keys, const char *text, size_t len, const 
 		if (sshkey_check(key, n, &why) < 0)
 			return error_set(err, EINVAL, "line %u of key `%s` of Secret `%s` of spec.%s %.200s", line,
 			                 what->key, what->secret, what->field, why.msg);
+		if (++*count > SEED_KEYS_MAX)
+			return error_set(err, EINVAL,
+			                 "key `%s` of Secret `%s` of spec.%s and spec.sshKeys have more than %d "
+			                 "public keys together: remove some",
+			                 what->key, what->secret, what->field, SEED_KEYS_MAX);
 		buf_add(keys, key, n);
 		buf_putc(keys, '\n');
 	}
@@ -46,7 +55,7 @@ static int seed_gather_keys(const struct part_source *s, struct buf *keys, const
 	const struct instance *inst = s->inst;
 	struct instance_secret what;
 	const char *text;
-	size_t len;
+	size_t count = inst->spec->ssh_keys.n, len;
 
 	for (size_t i = 0; i < inst->spec->ssh_keys.n; i++) {
 		buf_puts(keys, inst->spec->ssh_keys.v[i]);
@@ -57,7 +66,7 @@ static int seed_gather_keys(const struct part_source *s, struct buf *keys, const
 	int r = secrets_get(s->secrets, inst->meta.ns, &what, &text, &len, reason, err);
 	if (r < 0)
 		return r;
-	r = seed_add_lines(keys, text, len, &what, err);
+	r = seed_add_lines(keys, &count, text, len, &what, err);
 	if (r < 0) {
 		*reason = "SecretInvalid";
 		secrets_refuse(s->secrets, inst->meta.ns, &what);
@@ -145,7 +154,7 @@ static int seed_write_file(const char *folder, const char *name, const char *byt
 		return unlink(path) < 0 && errno != ENOENT ? error_errno(err, errno, "remove `%s`", path) : 0;
 	if (seed_file_is(path, bytes, len, group))
 		return 0;
-	_close_ int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_close_ int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_errno(err, errno, "open `%s`", temporary);
 	int r = write_all(fd, bytes, len, err);
@@ -156,11 +165,24 @@ static int seed_write_file(const char *folder, const char *name, const char *byt
 	return rename(temporary, path) < 0 ? error_errno(err, errno, "rename `%s`", temporary) : 0;
 }
 
+/* An agent that was killed may have left a part of a content in FOLDER/.NAME. */
+static int seed_remove_temporary(const char *folder, const char *name, struct error *err) {
+	_free_ char *temporary = strf("%s/.%s", folder, name);
+
+	if (!temporary)
+		return error_oom(err);
+	return unlink(temporary) < 0 && errno != ENOENT ? error_errno(err, errno, "remove `%s`", temporary) : 0;
+}
+
 static int seed_write_files(const struct guest_look *l, const char *folder, const struct seed *seed,
                             struct error *err) {
 	const gid_t group = container_root(l->user);
-	int r = 0;
+	int r = seed_remove_temporary(folder, "user-data", err);
 
+	if (r >= 0)
+		r = seed_remove_temporary(folder, "ssh-keys", err);
+	if (r < 0)
+		return r;
 	if (chown(folder, 0, group) < 0 || chmod(folder, 0750) < 0)
 		return error_errno(err, errno, "set who may read `%s`", folder);
 	if (!seed->keep_user_data)

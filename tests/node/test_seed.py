@@ -108,6 +108,8 @@ def test_a_secret_that_is_missing(cloud):
         secret(cloud, "s", ssh_keys=b"# mine\n\n" + OTHER.encode() + b"\r\n-----BEGIN OPENSSH PRIVATE KEY-----\n")
         until("the line is named", lambda: cloud.ready("a")["reason"] == "SecretInvalid")
         assert cloud.ready("a")["message"].startswith("line 4 of key `ssh-keys` of Secret `s` of spec.sshKeysFrom is a private key")
+        secret(cloud, "s", ssh_keys=f"{OTHER}\n".encode() * 64)
+        until("the limit is named", lambda: "have more than 64 public keys together: remove some" in cloud.ready("a")["message"])
         secret(cloud, "s", ssh_keys=b"# mine\n\n" + OTHER.encode() + b"\r\n")
         until("the Secret `u` is named", lambda: cloud.ready("a")["message"].startswith("Secret `u` of spec.userDataFrom does not exist"))
         secret(cloud, "u", cloud=bytes(range(256)) * 257)
@@ -133,7 +135,13 @@ def test_a_running_instance_goes_on_with_what_it_has(cloud):
         cloud.patch("a", {"sshKeys": [OTHER]})
         until("an event says so", lambda: ("SecretMissing", "Secret `s` of spec.userDataFrom does not exist: create it with key "
                                            "`user-data`; the instance goes on with what it has") in cloud.events("a"))
+        # What an agent leaves that is killed while it writes.
+        rests = [f"{guest.dir}/seed/.{name}" for name in ("user-data", "ssh-keys")]
+        for path in rests:
+            with open(path, "w") as f:
+                f.write(HIDDEN)
         cloud.restart_node()
+        until("the rests are gone", lambda: not any(map(os.path.exists, rests)))
         time.sleep(1)
         # All else of the instance still follows the API.
         cloud.patch("a", {"ingress": [{"protocol": "tcp", "port": 4321}]})
