@@ -194,7 +194,7 @@ static int metadata_on_listen(sd_event_source *s, int fd, uint32_t revents, void
 int metadata_open(const char *ifname, int family, int *ret_fd, struct error *err) {
 	const struct linger reset = {.l_onoff = 1};
 	const bool six = family == AF_INET6;
-	const int on = 1;
+	const int on = 1, hops = 1;
 	union {
 		struct sockaddr any;
 		struct sockaddr_in v4;
@@ -211,11 +211,13 @@ int metadata_open(const char *ifname, int family, int *ret_fd, struct error *err
 		at.v4.sin_port = htons(METADATA_PORT);
 		inet_pton(AF_INET, METADATA_ADDRESS4, &at.v4.sin_addr);
 	}
-	/* Accepted sockets inherit the device and SO_LINGER. */
+	/* Accepted sockets inherit the device, SO_LINGER and the limit of hops. */
 	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname) + 1) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) < 0 ||
 	    setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_UNICAST_HOPS : IP_TTL, &hops, sizeof(hops)) <
+	            0 ||
 	    bind(fd, &at.any, six ? sizeof(at.v6) : sizeof(at.v4)) < 0 || listen(fd, METADATA_CONNECTIONS_MAX) < 0)
 		return error_errno(err, errno, "prepare to serve metadata on `%s`", ifname);
 	*ret_fd = TAKE_FD(fd);

@@ -6,7 +6,8 @@
  * the guest what the configuration and the seed say (vm/imds.h), to whatever process of the guest asks. Paths in EC2's
  * shape need a token (IMDSv2, vm/imdstoken.h); those of NoCloud don't, since cloud-init sends none. A request that went
  * through a proxy (X-Forwarded-For) is refused as in EC2, and so is one whose Host isn't one of the two addresses: a
- * web page whose name leads here (DNS rebinding) can't read anything.
+ * web page whose name leads here (DNS rebinding) can't read anything. Answers have a TTL or hop limit of 1, as in EC2,
+ * so that no container or machine behind the guest gets one.
  *
  * The service has its own small parser (vm/http1.h) although nacre-apiserver uses libmicrohttpd. nacre-vm is the first
  * process of a container and has a filter of few system calls, one thread, one loop, and a hostile client. What is

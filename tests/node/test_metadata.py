@@ -130,6 +130,24 @@ def both(guest):
     return [guest.http(SIX), guest.http(FOUR)]
 
 
+def test_answers_end_at_the_guest(seeded):
+    """A container or a machine behind the guest, to which it would forward them, gets none."""
+    seeded.connect()
+    wire = inside(seeded.guest, lambda: open_packet("eth0"))
+    with wire:
+        wire.settimeout(0.2)
+        for connection in both(seeded):
+            assert ask(connection, "GET", "/nocloud/user-data") == (200, USER_DATA)
+            connection.close()
+        hops = set()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                packet = Ether(wire.recv(2000))
+                if TCP in packet and packet[TCP].sport == 80:
+                    hops.add((4, packet[IP].ttl) if IP in packet else (6, packet[IPv6].hlim))
+    assert hops == {(4, 1), (6, 1)}
+
+
 # What cloud-init 22.4 asked in each of its two stages: its data source Ec2 on a machine that looks like EC2's. It asks for
 # another token if it raced the two families for the first.
 EC2 = """instance-id user-data meta-data/ meta-data/network/ meta-data/network/interfaces/ meta-data/network/interfaces/macs/ MAC/
