@@ -13,6 +13,12 @@ void buf_free(struct buf *b) {
 	*b = (struct buf){.max = b->max};
 }
 
+void buf_free_wiped(struct buf *b) {
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	buf_free(b);
+}
+
 void *buf_reserve(struct buf *b, size_t len) {
 	size_t need;
 	if (b->failed)

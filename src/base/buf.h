@@ -26,6 +26,8 @@ struct buf {
 
 void buf_free(struct buf *b);
 #define _buf_free_ _cleanup_(buf_free)
+/* The same, for a secret: overwrites the content first. What growing has moved elsewhere is not overwritten. */
+void buf_free_wiped(struct buf *b);
 
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_puts(struct buf *b, const char *s);

@@ -194,7 +194,7 @@ static void request_free(struct kube_request *r) {
 		curl_easy_cleanup(r->easy);
 	curl_slist_free_all(r->headers);
 	curl_slist_free_all(r->connect_to);
-	buf_free(&r->in);
+	buf_free_wiped(&r->in);
 	free(r->body);
 	free(r->what);
 	free(r);

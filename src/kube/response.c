@@ -66,7 +66,7 @@ bool kube_response_retriable(const struct kube_response *r) {
 }
 
 void kube_response_clear(struct kube_response *r) {
-	buf_free(&r->data);
+	buf_free_wiped(&r->data); /* it may be a Secret */
 	*r = (struct kube_response){0};
 }
 
