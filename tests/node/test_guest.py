@@ -95,7 +95,7 @@ def test_qemu_has_no_privileges(guest):
     assert not [n for n in host if os.readlink(f"/proc/{pid}/ns/{n}") == host[n]]
     # All that it can see. tests/node/test_users.py tests where it can write.
     assert sorted(os.listdir(f"/proc/{pid}/root")) == ["bin", "config.json", "dev", "image", "init", "lib", "lib64", "proc",
-                                                       "sbin", "state", "tmp", "usr"]
+                                                       "sbin", "seed", "state", "tmp", "usr"]
 
 
 def test_console(guest):
