@@ -209,15 +209,17 @@ failed:
 static void watch_note_counts(struct guest *i, const struct watch_result *seen, uint64_t now_ns) {
 	struct instance_firewall *counts = watch_report(i, seen);
 
-	i->counted_ns = now_ns;
 	if (!counts)
 		return;
-	bool same =
-		i->state.firewall.counts && api_equal(&api_desc_instance_firewall, i->state.firewall.counts, counts);
+	/* Nothing is told before a rule has counted, so that the first connection is told soon. */
+	bool same = i->state.firewall.counts ? api_equal(&api_desc_instance_firewall, i->state.firewall.counts, counts)
+	                                     : counts->rules.n == 0;
 	guest_free_counts(i);
 	i->state.firewall.counts = counts;
-	if (!same)
-		i->h->c.ops.changed(i->h->c.userdata, i->uid);
+	if (same)
+		return;
+	i->told_ns = now_ns;
+	i->h->c.ops.changed(i->h->c.userdata, i->uid);
 }
 
 static void on_watched(void *userdata, _unused_ int r, const void *result, _unused_ const struct error *err) {
@@ -247,10 +249,24 @@ static void on_watched(void *userdata, _unused_ int r, const void *result, _unus
 	firewall_watch(h, more ? USEC_PER_SEC : WATCH_S * USEC_PER_SEC);
 }
 
+/* The guest whose counters are read next: of those that may be told again, the one that was read the longest ago. */
+static const struct guest *watch_next_counted(const struct hypervisor *h, uint64_t now_ns) {
+	const struct guest *next = NULL;
+	struct guest *i;
+
+	if (h->counted_ns && now_ns - h->counted_ns < WATCH_S * NSEC_PER_SEC)
+		return NULL;
+	RB_FOREACH (i, guests, (struct guests *)&h->all) {
+		bool due = !i->told_ns || now_ns - i->told_ns >= COUNTS_S * NSEC_PER_SEC;
+		if (due && is_guarded(i) && (!next || i->counted_ns < next->counted_ns))
+			next = i;
+	}
+	return next;
+}
+
 static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata) {
 	struct hypervisor *h = userdata;
 	struct watch_look *l = calloc(1, sizeof(*l));
-	uint64_t oldest_ns = UINT64_MAX;
 	struct guest *i;
 	struct job *job;
 
@@ -258,17 +274,16 @@ static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 		abort();
 	l->h = h;
 	l->now_ns = now_monotonic_ns();
+	const struct guest *counted = watch_next_counted(h, l->now_ns);
 	l->counted = WATCH_GUESTS;
 	RB_FOREACH (i, guests, &h->all) {
 		if (l->n == WATCH_GUESTS)
 			break;
 		if (!is_guarded(i) || strcmp(i->uid, h->watch_after) <= 0)
 			continue;
-		/* Of those that are due, the one whose counters were told the longest time ago. */
-		bool due = !i->counted_ns || l->now_ns - i->counted_ns >= COUNTS_S * NSEC_PER_SEC;
-		if (due && h->counted_ns + WATCH_S * NSEC_PER_SEC <= l->now_ns && i->counted_ns < oldest_ns) {
-			oldest_ns = i->counted_ns;
+		if (i == counted) {
 			l->counted = l->n;
+			h->counted_ns = i->counted_ns = l->now_ns;
 		}
 		struct watch_guest *g = &l->guests[l->n++];
 		memcpy(g->uid, i->uid, sizeof(i->uid));
@@ -276,8 +291,6 @@ static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 		g->watched_ns = i->watched_ns;
 		g->lines = watch_lines_left(i, l->now_ns);
 	}
-	if (l->counted < l->n)
-		h->counted_ns = l->now_ns;
 	const struct job_spec spec = {.fn = watch_in_worker,
 	                              .arg = l,
 	                              .result_size = sizeof(struct watch_result),

@@ -44,7 +44,8 @@ struct guest {
 	uint64_t specs; /* how often the spec was changed */
 	struct guest_state state;
 	uint64_t guard_changes; /* how often its Firewalls or members of their groups may have changed */
-	uint64_t counted_ns;    /* when its rules' counters were last told; 0: never */
+	uint64_t counted_ns;    /* when its rules' counters were last read; 0: never */
+	uint64_t told_ns;       /* when they were last told, since they had changed; 0: never */
 	unsigned lines;         /* of dropped packets, since LINES_SINCE_NS */
 	uint64_t lines_since_ns;
 	uint64_t watched_ns; /* when what its firewall has dropped was last read; 0: never */
