@@ -4,77 +4,22 @@
 #include <string.h>
 
 #include "api/access.h"
-#include "base/tree.h"
 #include "base/util.h"
-#include "kube/cache.h"
-#include "kube/event.h"
-#include "kube/workqueue.h"
+#include "node/agent-internal.h"
 #include "node/desired.h"
-#include "node/firewalls.h"
-#include "node/part.h"
 
 #define PARALLEL 4
-
-/*
- * The queue has two kinds of keys: "NAMESPACE/NAME" of an Instance, and "@ID" for what may be left of an Instance that
- * is gone: its guest and its Endpoint.
- */
-
-/* Which Instance has an id (status.id): the hypervisor knows guests by their id. */
-struct record {
-	RB_ENTRY(record) entry;
-	char id[37];
-	char key[KUBE_KEY_MAX];
-	int64_t restarts_told; /* how many of the hypervisor's restarts were reported */
-	/* For an Instance that was deleted: whether the hypervisor was told, and has removed everything since. */
-	enum { REMOVAL_UNTOLD, REMOVAL_TOLD, REMOVAL_DONE } removal;
-};
-RB_HEAD(records, record);
-
-/* A request under way for a key. */
-struct work {
-	TAILQ_ENTRY(work) entry;
-	struct agent *a;
-	struct kube_cache *cache; /* the cache for the object in the answer; NULL: none */
-	struct kube_request *request;
-	char id[37];
-	int64_t restarts; /* the hypervisor's count at the request */
-	char key[KUBE_KEY_MAX];
-};
-
-/* A kind that parts read (node/part.h). */
-struct reading {
-	struct agent *a;
-	const struct api_kind *kind;
-	struct kube_cache *cache;
-};
-
-struct agent {
-	struct agent_config c;
-	struct hypervisor *hypervisor;
-	struct firewalls *firewalls;
-	struct kube_cache *instances, *endpoints;
-	struct reading readings[N_PARTS];
-	size_t n_readings;
-	struct kube_workqueue *queue;
-	struct kube_recorder *recorder;
-	struct secrets *secrets;
-	struct seeds *seeds;
-	struct records records;
-	TAILQ_HEAD(, work) work;
-};
 
 static int record_compare(const struct record *a, const struct record *b) {
 	return strcmp(a->id, b->id);
 }
-RB_GENERATE_INTERNAL(records, record, entry, record_compare, _unused_ static);
+RB_GENERATE(records, record, entry, record_compare)
 
-static struct record *record_find(struct agent *a, const char *id) {
+struct record *agent_record(struct agent *a, const char *id) {
 	return TREE_FIND_STRING(record, &a->records, entry, id, id);
 }
 
-/* The Instance with that id, if it belongs to this host. */
-static const struct instance *instance_of(struct agent *a, const struct record *rec) {
+const struct instance *agent_instance(struct agent *a, const struct record *rec) {
 	char buf[KUBE_KEY_MAX];
 	const char *ns, *name;
 
@@ -85,16 +30,12 @@ static const struct instance *instance_of(struct agent *a, const struct record *
 	return inst && streq(instance_id(inst), rec->id) ? inst : NULL;
 }
 
-/*
- * True if the Instance with that id (NULL: with any id) may exist although no cache has it, because this agent does not
- * understand it. After a move its id differs from its uid, so only status.id tells it.
- */
-static bool agent_holds(struct agent *a, const char *id) {
+bool agent_holds(struct agent *a, const char *id) {
 	const struct instance *inst;
 
 	KUBE_CACHE_FOREACH_BAD(inst, a->instances) {
 		const char *is = inst->status ? inst->status->id : NULL;
-		if (!id || (is && *is ? streq(is, id) : !record_find(a, id)))
+		if (!id || (is && *is ? streq(is, id) : !agent_record(a, id)))
 			return true;
 	}
 	return false;
@@ -107,277 +48,11 @@ static void add_id(struct agent *a, const char *id) {
 	kube_workqueue_add(a->queue, key);
 }
 
-/* ---- requests ---- */
-
-static void work_free(struct work *w) {
-	kube_request_cancel(&w->request);
-	TAILQ_REMOVE(&w->a->work, w, entry);
-	free(w);
-}
-
-static struct work *work_new(struct agent *a, const char *key, const char *id, struct kube_cache *cache) {
-	struct work *w = calloc(1, sizeof(*w));
-
-	/* As in kube/workqueue.h: a lost change is worse than a new start. */
-	if (!w)
-		abort();
-	w->a = a;
-	w->cache = cache;
-	snprintf(w->key, sizeof(w->key), "%s", key);
-	snprintf(w->id, sizeof(w->id), "%s", id);
-	TAILQ_INSERT_TAIL(&a->work, w, entry);
-	return w;
-}
-
-static void on_answer(const struct kube_response *r, void *userdata) {
-	struct work *w = userdata;
-	struct agent *a = w->a;
-	char key[KUBE_KEY_MAX];
-	int result = r->error;
-	void *obj;
-
-	memcpy(key, w->key, sizeof(key));
-	if (r->error == 0 && w->cache && kube_response_parse(r, kube_cache_kind(w->cache), &obj, NULL) == 0) {
-		struct record *rec = record_find(a, w->id);
-		/* The guest may be gone by now, and a new guest counts from 0. */
-		const struct guest_state *s = hypervisor_state(a->hypervisor, w->id);
-		if (rec && w->cache == a->instances)
-			rec->restarts_told = MIN(w->restarts, s ? s->restarts : 0);
-		kube_cache_feed(w->cache, obj);
-	}
-	/* An object that is gone needs no change; an invalid request would be invalid again. */
-	if (r->error == -ENOENT)
-		result = 0;
-	if (r->error == -EINVAL)
-		a->c.problem(key, &r->err, a->c.userdata);
-	work_free(w);
-	if (r->error == 0)
-		kube_workqueue_add(a->queue, key);
-	kube_workqueue_done(a->queue, key, result);
-}
-
-#define CALL(w) KUBE_CALL(on_answer, (w), &(w)->request)
-
-/* Ends the work on W's key if its request could not begin (R < 0). */
-static void work_begun(struct work *w, int r) {
-	struct agent *a = w->a;
-	char key[KUBE_KEY_MAX];
-
-	if (r == 0)
-		return;
-	memcpy(key, w->key, sizeof(key));
-	work_free(w);
-	kube_workqueue_done(a->queue, key, r);
-}
-
-/* An Endpoint that is not understood exists, too; NULL: there is none. */
-static const struct api_meta *endpoint_meta(const struct agent *a, const char *name) {
-	const void *ep = kube_cache_get(a->endpoints, NULL, name);
-
-	return ep ? ep : kube_cache_get_bad(a->endpoints, NULL, name);
-}
-
-/*
- * Returns true if a request is under way. CURRENT: the container's network is as INST says. Before that the container
- * may still use a slice of ports that INST has no more, so the slice stays in the Endpoint. When it is gone from there,
- * the controller gives it to another instance. An Endpoint that is lost meanwhile is made anew only after that, since
- * nobody knows such a slice any more; without an Endpoint the controller releases none. Nothing else waits.
- */
-static bool ensure_endpoint(struct agent *a, const char *key, const struct instance *inst, bool current) {
-	char name[DESIRED_NAME_MAX];
-	const struct endpoint *now = kube_cache_get(a->endpoints, NULL, desired_endpoint_name(instance_id(inst), name));
-	struct endpoint *want;
-
-	if (kube_cache_get_bad(a->endpoints, NULL, name))
-		return false;
-	if (!now && !current && instance_ipv4(inst->spec) == INSTANCE_IPV4_SHARED)
-		return false;
-	want = desired_endpoint(inst, a->c.host, a->c.vtep);
-	if (!want)
-		abort();
-	if (now && (api_equal(&api_desc_endpoint_spec, now->spec, want->spec) ||
-	            (!current && desired_endpoint_loses_slice(now, want)))) {
-		api_free(&api_kind_endpoint, want);
-		return false;
-	}
-	struct work *w = work_new(a, key, instance_id(inst), a->endpoints);
-	if (!now) {
-		work_begun(w, kube_create(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
-	} else {
-		want->meta.resource_version = strdup(now->meta.resource_version);
-		work_begun(w, kube_update(a->c.client, &api_kind_endpoint, want, CALL(w), NULL));
-	}
-	api_free(&api_kind_endpoint, want);
-	return true;
-}
-
-static bool delete_endpoint(struct agent *a, const char *key, const char *id) {
-	char name[DESIRED_NAME_MAX];
-	const struct api_meta *now = endpoint_meta(a, desired_endpoint_name(id, name));
-
-	if (!now || now->deletion_timestamp)
-		return false;
-	struct work *w = work_new(a, key, id, NULL);
-	work_begun(w, kube_delete(a->c.client, &api_kind_endpoint, NULL, name, now->uid, CALL(w), NULL));
-	return true;
-}
-
-static bool write_status(struct agent *a, const char *key, const struct instance *inst, const char *phase, bool ready,
-                         const char *reason, const char *message) {
-	struct record *rec = record_find(a, instance_id(inst));
-	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
-	int64_t restarts = s ? s->restarts : 0, more = rec ? restarts - rec->restarts_told : 0;
-	const struct desired_status d = {.phase = phase,
-	                                 .restarts = more,
-	                                 .ready = ready,
-	                                 .reason = reason,
-	                                 .message = message,
-	                                 .ports = s && s->ports.wanted ? &s->ports : NULL,
-	                                 .firewall = s && s->firewall.known ? &s->firewall : NULL};
-	struct instance *want = desired_status(inst, &d);
-
-	if (!want)
-		abort();
-	struct work *w = work_new(a, key, instance_id(inst), a->instances);
-	w->restarts = restarts;
-	int r = kube_patch_status(a->c.client, &api_kind_instance, inst, want, CALL(w), NULL);
-	api_free(&api_kind_instance, want);
-	if (r == -EALREADY) {
-		work_free(w);
-		return false;
-	}
-	work_begun(w, r);
-	return true;
-}
-
-/* ---- one instance ---- */
-
-/*
- * True if nothing of the instance is left on the host and in the API. Otherwise its removal is under way; *REQUEST says
- * whether by a request for this key. ASKED: the API says that the Instance was deleted.
- */
-static bool is_gone(struct agent *a, const char *key, const char *id, bool asked, bool *request) {
-	char name[DESIRED_NAME_MAX];
-
-	/* The Endpoint is deleted before the guest, so that no packets are sent to a guest that is gone. */
-	seeds_drop(a->seeds, id);
-	*request = delete_endpoint(a, key, id);
-	if (*request || endpoint_meta(a, desired_endpoint_name(id, name)))
-		return false;
-	struct record *rec = asked ? record_find(a, id) : NULL;
-	/* After a boot of the host the hypervisor doesn't know the guest, but there may be a disk. */
-	if (!hypervisor_state(a->hypervisor, id) && (!rec || rec->removal == REMOVAL_DONE))
-		return true;
-	if (rec)
-		rec->removal = REMOVAL_TOLD;
-	hypervisor_remove(a->hypervisor, id, asked);
-	/* An id that is not a UUID is never known. */
-	return !hypervisor_state(a->hypervisor, id);
-}
-
-/* These functions return whether a request is under way; its answer then ends the work on the key. */
-static bool reconcile_deleted(struct agent *a, const char *key, const struct instance *inst) {
-	bool request;
-
-	if (!is_gone(a, key, instance_id(inst), true, &request))
-		return request;
-	return write_status(a, key, inst, "Removed", false, "Removed", "nothing of it is left on its host");
-}
-
-static struct reading *reading_of(struct agent *a, const struct api_kind *k) {
+struct reading *agent_reading(struct agent *a, const struct api_kind *k) {
 	for (size_t i = 0; i < a->n_readings; i++)
 		if (a->readings[i].kind == k)
 			return &a->readings[i];
 	return NULL;
-}
-
-static const void *get_read(const struct part_source *s, const struct api_kind *k, const char *ns, const char *name,
-                            struct error *err) {
-	const struct kube_cache *c = reading_of(s->userdata, k)->cache;
-	const void *obj = kube_cache_get(c, ns, name);
-
-	if (obj)
-		return obj;
-	if (kube_cache_get_bad(c, ns, name))
-		error_set(err, EBADMSG, "%s `%s` is not understood by the host's agent, whose log names the field",
-		          k->kind, name);
-	else
-		error_set(err, ENOENT, "%s `%s` does not exist", k->kind, name);
-	return NULL;
-}
-
-static bool reconcile_live(struct agent *a, const char *key, const struct instance *inst) {
-	const struct guest_state *s = hypervisor_state(a->hypervisor, instance_id(inst));
-	const struct part_source source = {.inst = inst,
-	                                   .image_dir = a->c.image_dir,
-	                                   .get = get_read,
-	                                   .userdata = a,
-	                                   .known = s != NULL,
-	                                   .secrets = a->secrets,
-	                                   .seeds = a->seeds};
-	const char *reason = NULL;
-	struct guest_spec spec;
-	struct error err = {0};
-
-	struct record *rec = record_find(a, instance_id(inst));
-	if (rec)
-		rec->removal = REMOVAL_UNTOLD;
-	/* Before that, a new instance isn't started, and one that runs is left as it is. */
-	if (!firewalls_known(a->firewalls, inst->meta.ns))
-		return false;
-	int r = parts_desire(&source, &spec, &reason, &err);
-	if (r == 0)
-		r = hypervisor_put(a->hypervisor, &spec, &err);
-	if (r > 0)
-		return false;
-	s = hypervisor_state(a->hypervisor, instance_id(inst));
-	/* A guest that runs goes on, whatever happened to its image. */
-	if (r < 0 && (!s || s->phase == GUEST_FAILED))
-		return write_status(a, key, inst, "Failed", false, reason, err.msg);
-	if (!s || s->phase == GUEST_PENDING)
-		return false;
-	/* If R < 0, the hypervisor was not told what INST says. */
-	if (s->connected && ensure_endpoint(a, key, inst, r >= 0 && s->current))
-		return true;
-	return write_status(a, key, inst, guest_phase_name(s->phase), s->phase == GUEST_RUNNING, s->reason, s->message);
-}
-
-static bool reconcile_id(struct agent *a, const char *key) {
-	const char *id = key + 1;
-	struct record *rec = record_find(a, id);
-	const struct instance *inst = instance_of(a, rec);
-	bool request;
-
-	if (inst) {
-		kube_workqueue_add(a->queue, rec->key);
-		return false;
-	}
-	if (agent_holds(a, id))
-		return false;
-	if (is_gone(a, key, id, false, &request) && rec) {
-		RB_REMOVE(records, &a->records, rec);
-		free(rec);
-	}
-	return request;
-}
-
-static void reconcile(const char *key, void *userdata) {
-	struct agent *a = userdata;
-	char buf[KUBE_KEY_MAX];
-	const char *ns, *name;
-	bool request = false;
-
-	if (key[0] == '@') {
-		request = reconcile_id(a, key);
-	} else {
-		kube_key_split(key, buf, &ns, &name);
-		const struct instance *inst = kube_cache_get(a->instances, ns, name);
-		if (inst)
-			request = inst->meta.deletion_timestamp ? reconcile_deleted(a, key, inst)
-			                                        : reconcile_live(a, key, inst);
-	}
-	if (!request)
-		kube_workqueue_done(a->queue, key, 0);
 }
 
 /* ---- what the hypervisor says ---- */
@@ -385,7 +60,7 @@ static void reconcile(const char *key, void *userdata) {
 /* Called in a worker, too. */
 static void on_guest_guarded(void *userdata, const char *id, struct firewalls_attached *ret) {
 	struct agent *a = userdata;
-	const struct instance *inst = instance_of(a, record_find(a, id));
+	const struct instance *inst = agent_instance(a, agent_record(a, id));
 
 	if (inst)
 		firewalls_attached(a->firewalls, inst->meta.ns, &inst->meta.labels, ret);
@@ -395,7 +70,7 @@ static void on_guest_guarded(void *userdata, const char *id, struct firewalls_at
 
 static void on_guest_changed(void *userdata, const char *id) {
 	struct agent *a = userdata;
-	struct record *rec = record_find(a, id);
+	struct record *rec = agent_record(a, id);
 
 	if (rec)
 		kube_workqueue_add(a->queue, rec->key);
@@ -403,7 +78,7 @@ static void on_guest_changed(void *userdata, const char *id) {
 
 static void on_guest_event(void *userdata, const char *id, bool warning, const char *reason, const char *message) {
 	struct agent *a = userdata;
-	const struct instance *inst = instance_of(a, record_find(a, id));
+	const struct instance *inst = agent_instance(a, agent_record(a, id));
 
 	if (inst)
 		kube_event(a->recorder, &api_kind_instance, inst, warning ? KUBE_EVENT_WARNING : KUBE_EVENT_NORMAL,
@@ -412,7 +87,7 @@ static void on_guest_event(void *userdata, const char *id, bool warning, const c
 
 static void on_guest_dropped(void *userdata, const char *id, const struct firewall_drop *drop) {
 	struct agent *a = userdata;
-	const struct instance *inst = instance_of(a, record_find(a, id));
+	const struct instance *inst = agent_instance(a, agent_record(a, id));
 
 	if (inst)
 		a->c.dropped(inst, drop, a->c.userdata);
@@ -420,7 +95,7 @@ static void on_guest_dropped(void *userdata, const char *id, const struct firewa
 
 static void on_guest_gone(void *userdata, const char *id) {
 	struct agent *a = userdata;
-	struct record *rec = record_find(a, id);
+	struct record *rec = agent_record(a, id);
 
 	if (rec) {
 		rec->restarts_told = 0;
@@ -448,7 +123,7 @@ static void on_hypervisor_failed(void *userdata, const struct error *err) {
 static bool agent_knows(void *userdata, const char *id) {
 	struct agent *a = userdata;
 
-	return (id && instance_of(a, record_find(a, id))) || agent_holds(a, id);
+	return (id && agent_instance(a, agent_record(a, id))) || agent_holds(a, id);
 }
 
 bool agent_ready(const struct agent *a) {
@@ -538,7 +213,7 @@ static void on_instance(const struct kube_change *ch, void *userdata) {
 	kube_key(ch->ns, ch->name, key);
 	if (ch->type == KUBE_MODIFIED && !streq(instance_id(ch->old), instance_id(inst)))
 		add_id(a, instance_id(ch->old));
-	struct record *rec = record_find(a, instance_id(inst));
+	struct record *rec = agent_record(a, instance_id(inst));
 	if (!rec) {
 		rec = calloc(1, sizeof(*rec));
 		if (!rec)
@@ -687,7 +362,7 @@ static int start_reading(struct agent *a, const struct api_kind *k, struct error
 	struct kube_cache_options mine = {.bad = on_bad, .good = on_good, .userdata = a};
 	_free_ char *own = NULL;
 
-	if (!k || reading_of(a, k))
+	if (!k || agent_reading(a, k))
 		return 0;
 	const struct access_agents *g = access_agents(k, ACCESS_OF_HOST);
 	if (g && g->own && !g->sees_all) {
@@ -757,7 +432,7 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	if (r >= 0)
 		r = secrets_new(&a->secrets, c->client, on_secret_changed, a, err);
 	if (r >= 0)
-		r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, reconcile, a, err);
+		r = kube_workqueue_new(&a->queue, c->loop, PARALLEL, agent_reconcile, a, err);
 	if (r >= 0)
 		r = kube_recorder_new(&a->recorder, c->client, "nacre-node", c->host, err);
 	if (r >= 0)
@@ -787,7 +462,7 @@ struct agent *agent_free(struct agent *a) {
 	seeds_free(a->seeds);
 	firewalls_free(a->firewalls);
 	TAILQ_FOREACH_SAFE (w, &a->work, entry, next)
-		work_free(w);
+		agent_work_free(w);
 	kube_recorder_free(a->recorder);
 	kube_workqueue_free(a->queue);
 	RB_FOREACH_SAFE (rec, records, &a->records, next_rec) {
