@@ -215,6 +215,13 @@ static void controller_on_state(const struct kube_cache *cache, bool up, const s
 	for (size_t i = 0; up && i < N_CONCERNS; i++)
 		if (concerns[i]->kind && concerns[i]->kind == kube_cache_kind(cache))
 			kube_workqueue_retry(c->rows[i].queue);
+	/* One kind is missing, or the role has no right to it: an older CRD or role. */
+	if (!up && err && (err->code == EACCES || err->code == ENOENT)) {
+		log_error("this kind can't be followed, so nothing is done",
+		          "kind=%s error=\"%s\" remedy=\"apply `nacre crds` and `nacre rbac` of this version\"",
+		          kube_cache_kind(cache)->kind, err->msg);
+		return;
+	}
 	if (cache != c->caches[0].cache)
 		return; /* the other caches would log the same */
 	if (up)

@@ -170,6 +170,20 @@ static void on_members(void *userdata, const char *ns, const char *const *ids, s
 			hypervisor_look(a->hypervisor, instance_id(inst));
 }
 
+static void on_firewalls_refused(void *userdata, const char *ns, const struct error *why) {
+	struct agent *a = userdata;
+	_free_ char *what = strf("Firewalls of namespace %s", ns);
+	struct error err;
+
+	if (why)
+		error_set(&err, why->code,
+		          "%.350s; its instances can't be started or changed meanwhile; apply `nacre crds` and `nacre "
+		          "rbac` of this version",
+		          why->msg);
+	if (what)
+		a->c.problem(what, why ? &err : NULL, a->c.userdata);
+}
+
 static void on_firewall_problem(void *userdata, const char *ns, const char *name, const struct error *why) {
 	struct agent *a = userdata;
 	char key[KUBE_KEY_MAX];
@@ -408,6 +422,7 @@ int agent_new(struct agent **ret, const struct agent_config *c, struct error *er
 	                                    .changed = on_firewalls,
 	                                    .members = on_members,
 	                                    .known = on_firewalls_known,
+	                                    .refused = on_firewalls_refused,
 	                                    .problem = on_firewall_problem,
 	                                    .userdata = a};
 

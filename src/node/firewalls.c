@@ -21,6 +21,7 @@ struct guarded {
 	struct firewalls *f;
 	char ns[64];
 	size_t instances; /* of this host; more than 0 */
+	bool refused;     /* the last answer of the API was that it refuses */
 	struct kube_cache *cache;
 	struct measured_tree measured; /* those of the cache */
 };
@@ -135,6 +136,16 @@ static void on_good_firewall(_unused_ const struct kube_cache *c, const char *ns
 	g->f->c.changed(g->f->c.userdata, g->ns);
 }
 
+static void on_firewalls_state(_unused_ const struct kube_cache *c, bool connected, const struct error *err,
+                               void *userdata) {
+	struct guarded *g = userdata;
+	bool refused = !connected && err && (err->code == EACCES || err->code == ENOENT);
+
+	if (refused || g->refused)
+		g->f->c.refused(g->f->c.userdata, g->ns, refused ? err : NULL);
+	g->refused = refused;
+}
+
 static void guarded_free(struct guarded *g) {
 	struct measured *m;
 
@@ -158,8 +169,11 @@ void firewalls_hold(struct firewalls *f, const char *ns) {
 	g->instances = 1;
 	RB_INIT(&g->measured);
 	snprintf(g->ns, sizeof(g->ns), "%s", ns);
-	const struct kube_cache_options o = {
-		.select.ns = g->ns, .bad = on_bad_firewall, .good = on_good_firewall, .userdata = g};
+	const struct kube_cache_options o = {.select.ns = g->ns,
+	                                     .bad = on_bad_firewall,
+	                                     .good = on_good_firewall,
+	                                     .state = on_firewalls_state,
+	                                     .userdata = g};
 	if (kube_cache_new(&g->cache, f->c.client, &api_kind_firewall, &o, NULL) < 0 ||
 	    kube_cache_on_change(g->cache, on_firewall, g) < 0)
 		abort();

@@ -29,6 +29,8 @@ struct firewalls_config {
 	void (*members)(void *userdata, const char *ns, const char *const *ids, size_t n);
 	/* firewalls_known_all() may have become true. */
 	void (*known)(void *userdata);
+	/* The API refuses to tell the Firewalls of the namespace; ERR NULL: it tells them again. */
+	void (*refused)(void *userdata, const char *ns, const struct error *err);
 	/* Firewall NAME of the namespace is not understood; ERR NULL: it is understood now, or gone. */
 	void (*problem)(void *userdata, const char *ns, const char *name, const struct error *err);
 	void *userdata;

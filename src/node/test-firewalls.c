@@ -44,6 +44,10 @@ static void on_known(void *userdata) {
 	((struct told *)userdata)->known++;
 }
 
+static void on_refused(_unused_ void *userdata, _unused_ const char *ns, const struct error *err) {
+	assert_null(err);
+}
+
 static void on_problem(_unused_ void *userdata, _unused_ const char *ns, _unused_ const char *name,
                        _unused_ const struct error *err) {
 	fail();
@@ -92,6 +96,7 @@ static void rig_begin(struct rig *r, struct told *t, const struct step *steps) {
 	                                   .changed = on_changed,
 	                                   .members = on_members,
 	                                   .known = on_known,
+	                                   .refused = on_refused,
 	                                   .problem = on_problem,
 	                                   .userdata = t};
 	OK(firewalls_new(&t->f, &c, &error));

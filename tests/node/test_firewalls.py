@@ -139,10 +139,12 @@ def test_waits_until_firewalls_are_known(cloud, rewriter, web):
     until("the new instance has its host", lambda: cloud.instance("new").get("status", {}).get("host"))
     delete(cloud, "a")
     until("the agent has asked in vain", lambda: rewriter.asked.count(b"/firewallz?") > 1)
+    until("an operator can learn of it", lambda: 'msg="not well" what="Firewalls of namespace t"' in log_of(cloud))
     assert table(web) == before and cloud.ready("new")["reason"] == "Placed"
     assert not os.path.exists(f"{cloud.dir}/h1/instances/{cloud.instance('new')['metadata']['uid']}")
     rewriter.questions = {}
     new = cloud.wait("new", "Stopped", 60)
+    assert 'msg="well" what="Firewalls of namespace t"' in log_of(cloud)
     until("all follow", lambda: not opens(web, 4001) and table(new))
     cloud.delete("new")
 
