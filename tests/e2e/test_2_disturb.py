@@ -130,6 +130,7 @@ def test_frr_of_an_edge_hangs(lab, hello):
     renewals.check(LEASE_S)
 
 
+@pytest.mark.skipif("NACRE_TEST_ALL" not in os.environ, reason="takes long; in --all")
 def test_edge_without_its_daemon_is_withdrawn(lab, hello):
     """Its routes get old, so it loses its Endpoint when its heartbeat runs out. Its kernel and FRR go on until then."""
     address = hello["status"]["address"]

@@ -125,7 +125,7 @@ def test_twenty_instances_three_times(lab):
     for round in range(3):
         lab.apply(*(instance(n, type="mini") for n in names))
         eventually("all are placed and started", 120, lambda: all(
-            i["status"].get("phase") in ("Starting", "Running") for i in lab.items("-n", "demo", "instances.nacre.dev")
+            i.get("status", {}).get("phase") in ("Starting", "Running") for i in lab.items("-n", "demo", "instances.nacre.dev")
             if i["metadata"]["name"] in names), interval=1)
         lab.delete_instances("demo", *names, timeout=120)
         assert_same(lab, before, 60)

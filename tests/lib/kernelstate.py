@@ -4,6 +4,7 @@ numbers of devices, nor what packets have put there."""
 
 import json
 import os
+import re
 
 from harness import output as run
 
@@ -52,6 +53,12 @@ LISTS = {"nexthops": "nexthop", "routes": "route show table all", "neighbours": 
          "devices": "addr"}
 
 
+def rules(netns):
+    """The tables in the order of their names. The firewall's has one of two names in turn (src/node/firewall.h)."""
+    listed = run("nsenter", f"--net=/run/netns/{netns}", "nft", "-s", "-t", "list", "ruleset")
+    return sorted(re.split(r"^(?=table )", listed.replace("nacre_firewall2", "nacre_firewall"), flags=re.M))
+
+
 def of_netns(netns, inside):
     """INSIDE is a function that calls another in a namespace."""
     listed = run("ip", "-n", netns, "-d", "-j", "-batch", "-", input="\n".join(LISTS.values())).splitlines()
@@ -60,6 +67,6 @@ def of_netns(netns, inside):
     nexthops = names_of_nexthops(found["nexthops"])
     return {
         **{what: sorted(json.dumps(clean(row, nexthops), sort_keys=True) for row in rows) for what, rows in found.items()},
-        "rules": run("nsenter", f"--net=/run/netns/{netns}", "nft", "-s", "-t", "list", "ruleset"),
+        "rules": rules(netns),
         "settings": inside(netns, settings),
     }
