@@ -167,8 +167,8 @@ static void put_output(const struct facts *f, struct buf *b) {
 		           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ip daddr { 255.255.255.255, %s } "
 		           "udp sport 67 udp dport 68 accept\n",
 		           f->gateway4, f->own4);
+	buf_printf(b, "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr { fe80::/10, %s } drop\n", f->metadata6);
 	buf_puts(b, "\t\tmeta skuid != 4294967295 drop\n"
-	            "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr fe80::/10 drop\n"
 	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } "
 	            "ip6 daddr fe80::/10 drop\n"
 	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, "
@@ -229,8 +229,8 @@ static void put_forward(const struct facts *f, struct buf *b) {
  * must not use the network. A socket that is bound to the tap sends elsewhere if an address names another device
  * (sin6_scope_id, ipv6(7)). So everything else that a process sends is dropped. What the kernel itself sends has no
  * user, so skuid doesn't match it. The kernel complains about hop-by-hop options before `antispoof`, to whatever source
- * the packet has: such an error may not have a link-local source outside, and may not make it ask for a forged
- * neighbour.
+ * the packet has: such an error may not have a link-local source outside, nor the address of metadata, and may not make
+ * it ask for a forged neighbour.
  */
 static void put_filter(const struct facts *f, struct buf *b) {
 	instnet_put_set("linklocal", 4, b);

@@ -217,6 +217,15 @@ static const char *judge_macs(const struct judge *j, enum place place, const str
 	return "another destination MAC";
 }
 
+static bool is_metadata(const struct addr *a) {
+	return is_addr(a, "169.254.169.254") || is_addr(a, "fd00:ec2::254");
+}
+
+/* The metadata service refuses a connection, as none runs here, or the kernel answers in its name. */
+static bool is_from_metadata(const struct seen *s) {
+	return is_metadata(&s->src) && (s->protocol == IPPROTO_TCP || is_icmp_error(s) || is_echo_reply(s));
+}
+
 /* What the guest itself is told: by its container, and by routers outside. */
 static const char *judge_told(const struct judge *j, const struct guest *g, const struct seen *s) {
 	if (s->ethertype == 0x0806)
@@ -226,6 +235,8 @@ static const char *judge_told(const struct judge *j, const struct guest *g, cons
 	if (s->src.family && is_from(g, s)) /* to its own forward, or to itself */
 		return NULL;
 	if (s->src.family == AF_INET && is_addr(&s->src, "169.254.0.1") && (is_icmp_error(s) || is_echo_reply(s)))
+		return NULL;
+	if (s->src.family && is_from_metadata(s))
 		return NULL;
 	return s->src.family && (is_answer(j->world, s) || is_addr(&s->src, "fe80::1")) ? NULL
 	                                                                                : "nobody may send it this";
@@ -295,6 +306,12 @@ const char *judge_local(const struct guest *g, uint8_t protocol, const struct ad
                         int hops, const uint8_t *upper, size_t len) {
 	bool six = src->family == AF_INET6;
 
+	/* Requests of metadata, from an address of the guest. */
+	if (protocol == IPPROTO_TCP && is_metadata(dst) && len >= 4 && upper[2] == 0 && upper[3] == 80)
+		return (six ? guest_has6(g, src) || is_below(src, "fe80::/64")
+		            : g->spec.ipv4 != INSTNET_NO_IPV4 && addr_cmp(src, &g->spec.address4) == 0)
+		               ? NULL
+		               : "a request of metadata with another source";
 	if (six && protocol == PROTO_ICMP6 && len >= 8) {
 		bool neighbour = upper[0] == 133 || upper[0] == 135 || upper[0] == 136;
 		bool own = guest_has6(g, src) || is_below(src, "fe80::/64") || (neighbour && is_addr(src, "::"));
@@ -302,6 +319,11 @@ const char *judge_local(const struct guest *g, uint8_t protocol, const struct ad
 			return "not a message for the router";
 		return own ? NULL : "not its source";
 	}
+	/* Requests of DHCPv6. */
+	if (six && protocol == IPPROTO_UDP && len >= 8 && memcmp(upper, "\x02\x22\x02\x23", 4) == 0)
+		return is_below(src, "fe80::/64") && (is_addr(dst, "ff02::1:2") || is_addr(dst, "fe80::1"))
+		               ? NULL
+		               : "a request of DHCPv6 with another address";
 	if (six || g->spec.ipv4 == INSTNET_NO_IPV4 || len < 8)
 		return "nothing that the container reads";
 	bool own = addr_cmp(src, &g->spec.address4) == 0, gateway = is_addr(dst, "169.254.0.1");
