@@ -170,11 +170,12 @@ def test_descriptors(cloud, guest):
     cloud.create("poor", "idle")
     poor = cloud.wait("poor", "Running")
     (init,) = poor.init()
-    for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir) + r"/(log|exit\.json)")):
+    for pid, own in ((qemu(poor), r"/state/disk\.qcow2|/image/disk|/dev/(net/tun|urandom|kvm)"), (init, re.escape(poor.dir) + r"/(log|exit\.json)|/seed")):
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         assert not [l for l in links if not re.fullmatch(rf"({own}|/dev/null|pipe:.*|socket:.*|anon_inode:.*)", l)]
-        # QEMU: monitor and serial port. nacre-vm: also its listening sockets, router advertisements and the agent.
-        assert len([l for l in links if l.startswith("socket:")]) <= (2 if pid != init else 8), links
+        # QEMU: monitor and serial port. nacre-vm: also its listening sockets, two for metadata among them, router
+        # advertisements, DHCPv4, DHCPv6 and the agent.
+        assert len([l for l in links if l.startswith("socket:")]) <= (2 if pid != init else 11), links
     cloud.delete("poor")
 
 
