@@ -25,8 +25,9 @@
 #define VTY_TIMEOUT_S 20
 #define STOP_STEP_MS  10
 #define STOP_MAX_MS   5000
-/* How long zebra keeps the routes of a killed predecessor, until bgpd has announced them again; seconds. */
-#define STALE_ROUTES_S "60"
+/* How long zebra keeps the routes of a killed predecessor, until bgpd has given them to it; seconds. A bgpd that has
+ * lost zebra may try only once a minute to connect to the new one. */
+#define STALE_ROUTES_S "120"
 
 static const char *const daemons[FRRCONF_DAEMONS] = {[FRRCONF_ZEBRA] = "zebra", [FRRCONF_BGPD] = "bgpd"};
 
@@ -42,6 +43,11 @@ static const char *config_of(const struct frr *f, const char *daemon, const char
                              char out[static PATH_LEN_MAX]) {
 	snprintf(out, PATH_LEN_MAX, "%s.conf/%s%s", f->dir, daemon, suffix);
 	return out;
+}
+
+/* This file exists while bgpd has not given its routes to a zebra that was started after it. */
+static const char *routes_owed(const struct frr *f, char out[static PATH_LEN_MAX]) {
+	return config_of(f, "bgpd", ".owes", out);
 }
 
 static int frr_prepare_dir(const struct frr *f, struct error *err) {
@@ -237,7 +243,7 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 /* Starts the daemon; first ends any that runs or is starting under the same name. */
 static int frr_start_daemon(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
-	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8];
+	char pid[PATH_LEN_MAX], zserv[PATH_LEN_MAX], log[PATH_LEN_MAX], log_arg[PATH_LEN_MAX + 8], owed[PATH_LEN_MAX];
 	char netns[NETNS_PATH_MAX];
 	_close_ int lock = -1;
 	_close_ int made = open(config_of(f, daemon, ".lock", lock_path), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -254,6 +260,14 @@ static int frr_start_daemon(const struct frr *f, const char *daemon, const struc
 		return r;
 	unlink(config_of(f, daemon, ".conf", conf));
 	unlink(config_of(f, daemon, ".next", next));
+	/* A new bgpd gives its routes to zebra as it learns them. */
+	routes_owed(f, owed);
+	if (streq(daemon, "bgpd"))
+		unlink(owed);
+	else if (running(f, "bgpd"))
+		r = write_file_atomic(owed, "", 0, 0600, err);
+	if (r < 0)
+		return r;
 	remove_old_traces(f, daemon);
 	/* With -d the call returns once the sockets are open. Commands are answered after the configuration was read.
 	 */
@@ -366,13 +380,49 @@ static int ensure_daemon(const struct frr *f, enum frrconf_daemon d, const struc
 	return started ? configure(f, d, c, &config, err) : frr_start_daemon(f, daemons[d], &config, err);
 }
 
+/* True if bgpd is connected to zebra, so that zebra gets what bgpd announces. */
+static int bgpd_is_connected(const struct frr *f, bool *ret, struct error *err) {
+	static const char *const command[] = {"show zebra client summary", NULL};
+	_buf_free_ struct buf out = {.max = ANSWER_MAX};
+	int r = frr_command(f, "zebra", command, &out, err);
+	if (r >= 0)
+		*ret = out.data && strstr(out.data, "\nbgp ");
+	return r;
+}
+
+/*
+ * After zebra alone has died, bgpd connects to the new zebra by itself, but gives it no route that it had given to the
+ * dead one. The new zebra would keep the old routes for STALE_ROUTES_S and then delete them.
+ */
+static int give_routes(const struct frr *f, const struct frrconf *c, struct error *err) {
+	char owed[PATH_LEN_MAX];
+	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
+	bool connected = false;
+	if (access(routes_owed(f, owed), F_OK) < 0)
+		return 0;
+	int r = bgpd_is_connected(f, &connected, err);
+	if (r >= 0 && !connected)
+		return 0;
+	if (r >= 0)
+		r = frrconf_give_routes(c, &steps, err);
+	if (r >= 0 && steps.len)
+		r = take_steps(f, "bgpd", steps.data, err);
+	if (r >= 0)
+		unlink(owed);
+	return r < 0 ? error_prefix(err, "give bgpd's routes to the new zebra in `%s`", f->netns) : 0;
+}
+
 int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) {
 	int r = frrconf_error(c, err);
 	if (r >= 0)
 		r = frr_prepare_dir(f, err);
+	if (r < 0)
+		return r;
 	for (int d = 0; r >= 0 && d < FRRCONF_DAEMONS; d++)
 		r = ensure_daemon(f, d, c, err);
-	return r;
+	/* Also if a line of the configuration is refused: the old routes are deleted soon. */
+	int q = give_routes(f, c, r < 0 ? NULL : err);
+	return r < 0 ? r : q;
 }
 
 int frr_told(const struct frr *f, enum frrconf_daemon daemon, struct frrconf **ret, struct error *err) {

@@ -29,6 +29,9 @@ struct frr {
  * sent as commands: first removed lines with "no", then new lines. A daemon that died is started. If C has an error,
  * the error is returned and nothing is done. After any other failure a part may have been applied; the next call
  * continues.
+ *
+ * If zebra alone died, its routes stay in the kernel for two minutes. bgpd connects to the new zebra after up to one
+ * minute, and the first call after that makes bgpd give its routes to the new zebra. So call this every few seconds.
  */
 int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) _must_use_;
 

@@ -111,3 +111,17 @@ int frrconf_diff(const struct frrconf *old, const struct frrconf *new, enum frrc
 	frrconf_say_additions(&s, to, from);
 	return buf_error(out, "FRR configuration", err);
 }
+
+int frrconf_give_routes(const struct frrconf *c, struct buf *out, struct error *err) {
+	const struct frrconf_line *root = c->root[FRRCONF_BGPD], *bgp, *family;
+	struct frrconf_steps s = {.context = root, .out = out};
+	TAILQ_FOREACH (bgp, &root->lines, link)
+		TAILQ_FOREACH (family, &bgp->lines, link)
+			if (frrconf_is_family(family)) {
+				frrconf_enter(&s, family);
+				/* We use no table map. FRR has no other command that gives zebra routes that have not
+				 * changed, and ends no session. */
+				frrconf_say("+", "no table-map none", out);
+			}
+	return buf_error(out, "FRR configuration", err);
+}

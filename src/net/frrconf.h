@@ -137,3 +137,9 @@ int frrconf_parse(struct frrconf *c, enum frrconf_daemon daemon, const char *tex
  */
 int frrconf_diff(const struct frrconf *old, const struct frrconf *new, enum frrconf_daemon daemon, struct buf *out,
                  struct error *err) _must_use_;
+
+/*
+ * Appends the steps, in the same form, that make a bgpd with configuration C give zebra all its routes again. They
+ * change nothing in the configuration. Appends nothing if no address family has statements.
+ */
+int frrconf_give_routes(const struct frrconf *c, struct buf *out, struct error *err) _must_use_;

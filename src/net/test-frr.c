@@ -108,6 +108,7 @@ static void test_pair(void **state) {
 	const char *bad =
 		"router bgp 65001\n bgp router-id 1.1.1.1\n address-family ipv6 unicast\n  network fd00::3/128\n"
 		" bgp nonsense\n";
+	char owes[96];
 	OK(ensure(zebra, one, &error));
 	pid_t z = pid_of("zebra"), b = pid_of("bgpd");
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
@@ -131,6 +132,27 @@ static void test_pair(void **state) {
 	assert_int_equal(pid_of("zebra"), z);
 	assert_int_not_equal(pid_of("bgpd"), b);
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
+	/* A new bgpd gives its routes to zebra as it learns them, so it owes it nothing. */
+	snprintf(owes, sizeof(owes), "%s.conf/bgpd.owes", dir);
+	assert_int_equal(access(owes, F_OK), -1);
+	OK(write_file_atomic(owes, "", 0, 0600, &error));
+	OK(proc_stop(pid_of("bgpd"), 0, &error));
+	OK(ensure(zebra, one, &error));
+	assert_int_equal(access(owes, F_OK), -1);
+	/* A bgpd that outlives zebra gives its routes to the next one, also if a line is refused meanwhile. */
+	b = pid_of("bgpd");
+	OK(proc_stop(z, 0, &error));
+	for (int i = 0; i < 1200; i++) {
+		assert_int_equal(ensure(zebra, bad, &error), -EREMOTEIO);
+		if (access(owes, F_OK) < 0)
+			break;
+		usleep(100000);
+	}
+	assert_int_equal(access(owes, F_OK), -1);
+	assert_true(says("zebra", "show zebra client summary", "\nbgp "));
+	OK(ensure(zebra, one, &error));
+	assert_int_equal(pid_of("bgpd"), b);
+	z = pid_of("zebra");
 	/* The namespace was deleted and created again: the daemons must run in the new one. */
 	OK(netns_delete(netns, &error));
 	OK(netns_ensure(netns, NULL, &error));

@@ -55,6 +55,22 @@ static void test_diff(void **state) {
 	     "+router bgp 1\n+neighbor a\n+address-family x\n+activate a\n\n router bgp 1\n+neighbor b\n");
 }
 
+static void test_give_routes(void **state) {
+	_frrconf_free_ struct frrconf *c = NULL;
+	_buf_free_ struct buf out = {0};
+	OK(frrconf_new(&c, FRRCONF_EMPTY, &error));
+	OK(frrconf_parse(c, FRRCONF_BGPD, "router bgp 1\n neighbor a\n", &error));
+	OK(frrconf_give_routes(c, &out, &error));
+	assert_int_equal(out.len, 0);
+	OK(frrconf_parse(c, FRRCONF_BGPD,
+	                 "router bgp 1\n address-family ipv4 unicast\n  network a\n address-family ipv6 unicast\n"
+	                 "  network b\n",
+	                 &error));
+	OK(frrconf_give_routes(c, &out, &error));
+	assert_string_equal(out.data, "\n router bgp 1\n address-family ipv4 unicast\n+no table-map none\n"
+	                              "\n router bgp 1\n address-family ipv6 unicast\n+no table-map none\n");
+}
+
 /* When FRR removes the first line of a neighbor, it forgets all its lines. Other neighbors stay as they are. */
 static void test_diff_neighbor(void **state) {
 	const char *before = "router bgp 1\n"
@@ -417,10 +433,15 @@ static void test_refused_others(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_diff),           cmocka_unit_test(test_diff_neighbor),
-		cmocka_unit_test(test_parse),          cmocka_unit_test(test_underlay),
-		cmocka_unit_test(test_keep),           cmocka_unit_test(test_order),
-		cmocka_unit_test(test_refused_words),  cmocka_unit_test(test_refused_neighbors),
+		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_diff_neighbor),
+		cmocka_unit_test(test_give_routes),
+		cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_underlay),
+		cmocka_unit_test(test_keep),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_refused_words),
+		cmocka_unit_test(test_refused_neighbors),
 		cmocka_unit_test(test_refused_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

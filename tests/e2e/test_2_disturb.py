@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from bgproutes import routes_given
 from conftest import GAPS, Ping, condition, eventually, instance
 from harness import patient
 from renewals import Renewals
@@ -88,6 +89,8 @@ def test_frr_of_an_edge_dies(lab, hello):
             "internet", "ip", "-6", "route", "show", "2001:db8:1000::/40") and any(
             e["metadata"]["name"] == "edge-edge1" for e in lab.items("endpoints.nacre.dev")))
         eventually("pings go through", 10, lambda: all(lab.answers("internet", address) for _ in range(3)))
+    # Otherwise the new zebra would delete the default routes two minutes later.
+    eventually("bgpd gave the default routes to the new zebra", 30, lambda: min(routes_given(directory)) > 0)
     ping.stop()
     ping.note_gap("death of an edge's FRR")
     assert ping.gap < patient(5)
@@ -135,12 +138,13 @@ def test_edge_without_its_daemon_is_withdrawn(lab, hello):
     """Its routes get old, so it loses its Endpoint when its heartbeat runs out. Its kernel and FRR go on until then."""
     address = hello["status"]["address"]
 
-    def announced():
-        return {e["metadata"]["uid"] for e in lab.items("endpoints.nacre.dev") if e["metadata"]["name"] == "edge-edge2"}
+    def announced(edge="edge2"):
+        return {e["metadata"]["uid"] for e in lab.items("endpoints.nacre.dev") if e["metadata"]["name"] == f"edge-{edge}"}
 
     lab.await_answer("internet", address)
     before, ping = announced(), Ping(lab, "internet", address)
     assert len(before) == 1
+    assert announced("edge1"), "the other edge takes what goes out"
     os.kill(lab.pid("edge2"), signal.SIGKILL)
     since = time.monotonic()
     try:
