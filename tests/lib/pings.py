@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends pings during a test, and reports which were lost."""
 
+import os
 import re
 import signal
 import subprocess
@@ -21,8 +22,9 @@ class Ping:
         self.await_answers(1)
 
     def output(self):
-        self.out.seek(0)
-        return self.out.read()
+        # Without seek(): ping writes at the position of the same open file, over what it has written before.
+        fd = self.out.fileno()
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode()
 
     def answered(self):
         return [int(s) for s in re.findall(r"icmp_seq=(\d+) ttl", self.output())]
