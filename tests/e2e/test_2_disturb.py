@@ -163,6 +163,29 @@ def test_edge_without_its_daemon_is_withdrawn(lab, hello):
     assert ping.lost == []
 
 
+@pytest.mark.skipif("NACRE_TEST_ALL" not in os.environ, reason="takes long; in --all")
+def test_edge_without_its_daemon_is_taken_out(lab, hello):
+    """By its uplink, as docs/public-network.md says. The daemon brings it back."""
+    address = hello["status"]["address"]
+
+    def attracts():
+        return "edge2" in lab.exec("internet", "ip", "-6", "route", "show", "2001:db8:1000::/40")
+
+    lab.await_answer("internet", address)
+    assert attracts()
+    os.kill(lab.pid("edge2"), signal.SIGKILL)
+    try:
+        assert attracts()
+        lab.exec("edge2/public", "ip", "link", "set", "wan", "down")
+        eventually("nothing goes to edge2", 10, lambda: not attracts())
+        lab.await_answer("internet", address)
+    finally:
+        lab.restart("edge2")
+    eventually("edge2 is back", 60, lambda: attracts() and any(
+        e["metadata"]["name"] == "edge-edge2" for e in lab.items("endpoints.nacre.dev")))
+    lab.await_answer("internet", address)
+
+
 def qemu_pids(lab, host, uid):
     """Processes named qemu in the container of the instance."""
     pids = []
