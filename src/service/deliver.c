@@ -5,16 +5,10 @@
 #include <net/if.h>
 #include <string.h>
 
-#include "base/netns.h"
 #include "base/tree.h"
 #include "base/util.h"
 #include "bpf/deliver.skel.h"
-#include "service/program.h"
-
-#define PROGRAM_NAME "nacre_deliver"
-/* Which of the filters of the device's ingress is ours. */
-#define HANDLE   0x4e43
-#define PRIORITY 0x4e43
+#include "service/tcfilter.h"
 
 struct delivery {
 	RB_ENTRY(delivery) link;
@@ -40,59 +34,8 @@ struct deliver {
 	size_t n_deliveries;
 };
 
-/* -- the device -- */
-
-struct filter_call {
-	const char *device;
-	int ifindex;
-	uint32_t id; /* of the program; 0: none */
-	int fd;      /* the program to attach */
-};
-
-static int filter_query(void *arg, struct error *err) {
-	struct filter_call *c = arg;
-	c->ifindex = (int)if_nametoindex(c->device);
-	if (!c->ifindex)
-		return error_errno(err, errno, "network device `%s`", c->device);
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = c->ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .handle = HANDLE, .priority = PRIORITY);
-	int r = bpf_tc_query(&hook, &o);
-	/* Without a clsact qdisc the kernel says -EINVAL. */
-	if (r < 0 && r != -ENOENT && r != -EINVAL)
-		return error_errno(err, r, "filter of `%s`", c->device);
-	c->id = r < 0 ? 0 : o.prog_id;
-	return 0;
-}
-
-static int filter_attach(void *arg, struct error *err) {
-	const struct filter_call *c = arg;
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = c->ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .prog_fd = c->fd, .handle = HANDLE, .priority = PRIORITY,
-	            .flags = BPF_TC_F_REPLACE);
-	int r = bpf_tc_hook_create(&hook);
-	if (r >= 0 || r == -EEXIST)
-		r = bpf_tc_attach(&hook, &o);
-	return r < 0 ? error_errno(err, r, "attach the delivery of frames to `%s`", c->device) : 0;
-}
-
-static int filter_detach(void *arg, struct error *err) {
-	const struct filter_call *c = arg;
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = c->ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .handle = HANDLE, .priority = PRIORITY);
-	int r = bpf_tc_detach(&hook, &o);
-	return r < 0 && r != -ENOENT ? error_errno(err, r, "detach the delivery of frames from `%s`", c->device) : 0;
-}
-
-/* Opens the program of the device; RET->fd is -1 if there is none, or not one like this. */
-static int filter_open(struct deliver *d, struct filter_call *c, struct program *ret, struct error *err) {
-	*c = (struct filter_call){.device = d->device, .fd = d->program.fd};
-	*ret = (struct program){.fd = -1};
-	int r = netns_run(d->netns_fd, filter_query, c, err);
-	if (r >= 0 && c->id)
-		r = program_open(ret, c->id, err);
-	if (r >= 0 && ret->fd >= 0 && !streq(ret->info.name, PROGRAM_NAME))
-		program_close(ret);
-	return r;
+static struct tcfilter deliver_filter(const struct deliver *d) {
+	return (struct tcfilter){.netns_fd = d->netns_fd, .device = d->device, .program = "nacre_deliver"};
 }
 
 /* -- opening -- */
@@ -130,12 +73,12 @@ static int deliver_read(struct deliver *d, struct error *err) {
 }
 
 static int deliver_load(struct deliver *d, struct error *err) {
-	struct filter_call c;
+	const struct tcfilter filter = deliver_filter(d);
 	struct program running;
 	d->skel = deliver_bpf__open();
 	if (!d->skel)
 		return error_errno(err, errno, "open the program for the delivery of frames");
-	int r = filter_open(d, &c, &running, err);
+	int r = tcfilter_open(&filter, &running, err);
 	if (r == -ENODEV)
 		r = 0;
 	if (r >= 0 && running.fd >= 0)
@@ -178,23 +121,19 @@ struct deliver *deliver_free(struct deliver *d) {
 }
 
 int deliver_attach(struct deliver *d, struct error *err) {
-	struct filter_call c;
+	const struct tcfilter filter = deliver_filter(d);
 	struct program running;
-	int r = filter_open(d, &c, &running, err);
+	int r = tcfilter_open(&filter, &running, err);
 	if (r >= 0 && (running.fd < 0 || !program_equal(&running, &d->program)))
-		r = netns_run(d->netns_fd, filter_attach, &c, err);
+		r = tcfilter_attach(&filter, d->program.fd, err);
 	program_close(&running);
 	return r;
 }
 
 int deliver_detach(struct deliver *d, struct error *err) {
-	struct filter_call c;
-	struct program running;
+	const struct tcfilter filter = deliver_filter(d);
 	struct error e = {0};
-	int r = filter_open(d, &c, &running, &e);
-	if (r >= 0 && running.fd >= 0)
-		r = netns_run(d->netns_fd, filter_detach, &c, &e);
-	program_close(&running);
+	int r = tcfilter_detach(&filter, &e);
 	if (r == -ENODEV)
 		r = 0;
 	if (r < 0 && err)
