@@ -19,8 +19,6 @@
 
 #include "vm/status.h"
 
-#define INSTDIR_SEED "seed"
-
 /* The uid of QEMU at the last start; -ENOENT if there was none. */
 int instdir_uid(const char *dir, uid_t *ret) _must_use_;
 

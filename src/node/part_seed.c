@@ -195,7 +195,7 @@ static int seed_write_files(const struct guest_look *l, const char *folder, cons
 /* The folder appears with all its files, so one that is there is complete. */
 static int seed_write(const struct guest_look *l, struct error *err) {
 	const struct seed *seed = l->host->seeds ? seeds_get(l->host->seeds, l->uid) : NULL;
-	_free_ char *folder = strf("%s/" INSTDIR_SEED, l->dir), *new = strf("%s/" INSTDIR_SEED ".new", l->dir);
+	_free_ char *folder = strf("%s/" CONTAINER_SEED, l->dir), *new = strf("%s/" CONTAINER_SEED ".new", l->dir);
 
 	if (!folder || !new)
 		return error_oom(err);
@@ -220,7 +220,7 @@ static int seed_ensure(struct guest_look *l, struct error *err) {
 }
 
 static int seed_configure(struct guest_look *l, struct error *err) {
-	_free_ char *folder = strf("%s/" INSTDIR_SEED, l->dir);
+	_free_ char *folder = strf("%s/" CONTAINER_SEED, l->dir);
 
 	if (!folder)
 		return error_oom(err);
