@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An API that says something else to one agent than to all others."""
+"""An API that says something else to one agent than to all others, or hears something else from it."""
 
 import socket
 import threading
 
 
 class Rewriter:
-    """Stands between an agent and the API, and changes what the API says. Both texts are equally long, so that
-    all else of an answer remains true."""
+    """Stands between an agent and the API, and changes what the API says (`changes`) and what the agent asks
+    (`questions`). Both texts are equally long, so that all else of a message remains true."""
 
     def __init__(self, path, upstream):
-        self.path, self.upstream, self.changes = path, upstream, {}
+        self.path, self.upstream, self.changes, self.questions = path, upstream, {}, {}
         self.asked = b""  # what the agent has sent
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -18,15 +18,20 @@ class Rewriter:
         self.sockets = []
         threading.Thread(target=self.serve, daemon=True).start()
 
+    @staticmethod
+    def replace(data, changes):
+        for old, new in changes.items():
+            assert len(old) == len(new)
+            data = data.replace(old, new)
+        return data
+
     def hear(self, data):
+        data = self.replace(data, self.questions)
         self.asked += data
         return data
 
     def change(self, data):
-        for old, new in self.changes.items():
-            assert len(old) == len(new)
-            data = data.replace(old, new)
-        return data
+        return self.replace(data, self.changes)
 
     def pump(self, a, b, change):
         try:

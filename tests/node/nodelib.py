@@ -20,6 +20,7 @@ import leftovers
 import pytest
 import renewals
 from harness import BIN, IMAGES, MORTAL, output as run, until
+from rewriter import Rewriter
 from unixhttp import UnixConnection
 
 GROUP = "/apis/nacre.dev/v1alpha1"
@@ -106,6 +107,25 @@ class Cloud:
         """BEFORE: a command that runs the agent."""
         self.spawn("node", *before, *self.node_argv())
 
+    def start_node_behind(self, rewriter):
+        """The agent hears the API through REWRITER; all others hear the API itself."""
+        direct, self.sock = self.sock, rewriter.path
+        self.start_node()
+        self.sock = direct
+
+    def node_log(self):
+        with open(f"{self.dir}/node.log") as f:
+            return f.read()
+
+    def not_understood(self):
+        """How many objects the agent can't read."""
+        c = UnixConnection(f"{self.dir}/node.sock")
+        c.request("GET", "/metrics")
+        text = c.getresponse().read().decode()
+        c.close()
+        (line,) = [s for s in text.splitlines() if s.startswith("nacre_node_objects_not_understood ")]
+        return int(line.split()[1])
+
     def start_api(self):
         self.spawn("api", f"{BIN}/nacre-apiserver", f"--database={self.dir}/db", f"--listen=unix:{self.sock}")
         until("the API is ready", lambda: self.is_ready(self.sock))
@@ -165,8 +185,7 @@ class Cloud:
         for name in list(self.daemons):
             self.kill(name, signal.SIGTERM)
         leftovers.remove_namespaces(self.prefix)
-        with open(f"{self.dir}/node.log") as f:
-            log = f.read()
+        log = self.node_log()
         shutil.rmtree(self.dir)
         assert node is None or node.returncode == 0, log
 
@@ -259,3 +278,18 @@ def cloud(images):
         yield c
     finally:
         c.stop()
+
+
+@pytest.fixture
+def rewriter(cloud):
+    """For cloud.start_node_behind(). After the test the agent hears the API itself again, and there is a controller."""
+    r = Rewriter(f"{cloud.dir}/rewrite.sock", cloud.sock)
+    cloud.wait_node()
+    yield r
+    cloud.kill("node")
+    r.close()
+    os.unlink(r.path)
+    cloud.start_node()
+    cloud.wait_node()
+    if "controller" not in cloud.daemons:
+        cloud.start_controller()

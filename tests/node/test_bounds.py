@@ -266,16 +266,14 @@ def test_it_says_what_is_missing(cloud, guest):
     groups_of(guest, "memory.max", "memory.limit_in_bytes")
     cloud.wait_node()
     (missing,) = metric(cloud, "nacre_node_cgroup_controllers_missing")
-    with open(f"{cloud.dir}/node.log") as f:
-        assert ("missing_controllers=" in f.read()) == bool(missing)
+    assert ("missing_controllers=" in cloud.node_log()) == bool(missing)
     cloud.kill("node")
     (memory,) = [os.path.dirname(os.path.dirname(d)) for d in leftovers.cgroups(guest.netns)
                  if os.path.exists(f"{d}/memory.max") or os.path.exists(f"{d}/memory.limit_in_bytes")]
     # A mount namespace without the host's control groups, as in a Pod.
     cloud.start_node("unshare", "--mount", "sh", "-c", "umount $0; exec \"$@\"", memory)
     cloud.wait_node()
-    with open(f"{cloud.dir}/node.log") as f:
-        assert 'missing_controllers="memory' in f.read()
+    assert 'missing_controllers="memory' in cloud.node_log()
     assert metric(cloud, "nacre_node_cgroup_controllers_missing") > [missing]
     cloud.kill("node")
     required = subprocess.run(["unshare", "--mount", "sh", "-c", "umount $0; exec \"$@\"", memory, *cloud.node_argv(),

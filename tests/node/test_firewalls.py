@@ -8,36 +8,9 @@ import re
 import signal
 
 import pytest
-from nodelib import GROUP, cloud, images, run, until  # noqa: F401 (two are fixtures)
-from rewriter import Rewriter
-from test_not_understood import log_of, not_understood, start_node
+from nodelib import GROUP, cloud, images, rewriter, run, until  # noqa: F401 (three are fixtures)
 
 FIREWALLS = f"{GROUP}/namespaces/t/firewalls"
-
-
-class Misleader(Rewriter):
-    """Also changes what the agent asks."""
-
-    questions = {}
-
-    def hear(self, data):
-        for old, new in self.questions.items():
-            assert len(old) == len(new)
-            data = data.replace(old, new)
-        return super().hear(data)
-
-
-@pytest.fixture
-def rewriter(cloud):
-    direct = cloud.sock
-    r = Misleader(f"{cloud.dir}/mislead.sock", direct)
-    cloud.wait_node()
-    yield r
-    cloud.kill("node")
-    r.close()
-    os.unlink(r.path)
-    cloud.start_node()
-    cloud.wait_node()
 
 
 def firewall(cloud, name, *ingress, labels=None, **spec):
@@ -132,19 +105,17 @@ def test_waits_until_firewalls_are_known(cloud, rewriter, web):
     before = table(web)
     cloud.kill("node")
     rewriter.questions = {b"/firewalls?": b"/firewallz?"}
-    direct, cloud.sock = cloud.sock, rewriter.path
-    cloud.start_node()
-    cloud.sock = direct
+    cloud.start_node_behind(rewriter)
     cloud.create("new", "lab", running=False)
     until("the new instance has its host", lambda: cloud.instance("new").get("status", {}).get("host"))
     delete(cloud, "a")
     until("the agent has asked in vain", lambda: rewriter.asked.count(b"/firewallz?") > 1)
-    until("an operator can learn of it", lambda: 'msg="not well" what="Firewalls of namespace t"' in log_of(cloud))
+    until("an operator can learn of it", lambda: 'msg="not well" what="Firewalls of namespace t"' in cloud.node_log())
     assert table(web) == before and cloud.ready("new")["reason"] == "Placed"
     assert not os.path.exists(f"{cloud.dir}/h1/instances/{cloud.instance('new')['metadata']['uid']}")
     rewriter.questions = {}
     new = cloud.wait("new", "Stopped", 60)
-    assert 'msg="well" what="Firewalls of namespace t"' in log_of(cloud)
+    assert 'msg="well" what="Firewalls of namespace t"' in cloud.node_log()
     until("all follow", lambda: not opens(web, 4001) and table(new))
     cloud.delete("new")
 
@@ -155,9 +126,11 @@ def test_not_understood(cloud, rewriter, web):
     before = table(web)
     cloud.kill("node")
     firewall(cloud, "b", {"protocol": "udp", "port": 4002})
-    start_node(cloud, rewriter, {b'"protocol":"udp"': b'"protocol":"udq"'})
-    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
-    assert 'what="Firewall t/b" error="not understood: spec.ingress[0].protocol: must be one of ' in log_of(cloud)
+    rewriter.changes = {b'"protocol":"udp"': b'"protocol":"udq"'}
+    cloud.start_node_behind(rewriter)
+    cloud.wait_node()
+    until("an operator can learn of it", lambda: cloud.not_understood() == 1)
+    assert 'what="Firewall t/b" error="not understood: spec.ingress[0].protocol: must be one of ' in cloud.node_log()
     until("the instance says so", lambda: applied(cloud, "web")["reason"] == "NotUnderstood")
     cloud.create("new", "lab", running=False, ingress=[{"protocol": "tcp", "port": 4009}])
     new = cloud.wait("new", "Stopped", 60)
@@ -172,7 +145,7 @@ def test_not_understood(cloud, rewriter, web):
     until("all are applied", lambda: all("udp . 4002 " in table(g) and opens(g, 4001) for g in (web, new)))
     until("the instance says so", lambda: applied(cloud, "web")["status"] == "True")
     assert '"tap" . original : goto ok' in table(new)
-    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
+    until("an operator can learn of it", lambda: cloud.not_understood() == 0)
     delete(cloud, "a", "b")
     cloud.delete("new")
 
@@ -182,7 +155,9 @@ def test_the_last_version_that_was_understood_holds(cloud, rewriter, web):
     firewall(cloud, "a", {"protocol": "tcp", "port": 4001})
     firewall(cloud, "b", {"protocol": "tcp", "port": 4002})
     cloud.kill("node")
-    start_node(cloud, rewriter, {b'"protocol":"udp"': b'"protocol":"udq"'})
+    rewriter.changes = {b'"protocol":"udp"': b'"protocol":"udq"'}
+    cloud.start_node_behind(rewriter)
+    cloud.wait_node()
     until("both are applied", lambda: opens(web, 4001) and opens(web, 4002))
     change(cloud, "b", {"ingress": [{"protocol": "udp", "port": 4002}]})
     until("the instance says so", lambda: applied(cloud, "web")["reason"] == "NotUnderstood")

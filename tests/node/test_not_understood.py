@@ -10,48 +10,9 @@ import time
 
 import netns
 import pytest
-from nodelib import GROUP, UnixConnection, cloud, images, run, until  # noqa: F401 (two are fixtures)
-from rewriter import Rewriter
+from nodelib import GROUP, cloud, images, rewriter, run, until  # noqa: F401 (three are fixtures)
 
 INSTANCES = f"{GROUP}/namespaces/t/instances"
-
-
-@pytest.fixture
-def rewriter(cloud):
-    direct = cloud.sock
-    r = Rewriter(f"{cloud.dir}/rewrite.sock", direct)
-    cloud.wait_node()
-    yield r
-    cloud.kill("node")
-    r.close()
-    os.unlink(r.path)
-    cloud.start_node()
-    cloud.wait_node()
-    if "controller" not in cloud.daemons:
-        cloud.start_controller()
-
-
-def start_node(cloud, rewriter, changes):
-    """Only the agent hears the changed answers."""
-    rewriter.changes, direct = changes, cloud.sock
-    cloud.sock = rewriter.path
-    cloud.start_node()
-    cloud.sock = direct
-    cloud.wait_node()
-
-
-def log_of(cloud):
-    with open(f"{cloud.dir}/node.log") as f:
-        return f.read()
-
-
-def not_understood(cloud):
-    c = UnixConnection(f"{cloud.dir}/node.sock")
-    c.request("GET", "/metrics")
-    text = c.getresponse().read().decode()
-    c.close()
-    (line,) = [s for s in text.splitlines() if s.startswith("nacre_node_objects_not_understood ")]
-    return int(line.split()[1])
 
 
 def touch(cloud, path):
@@ -106,19 +67,21 @@ def test_instance(cloud, rewriter, has_id):
     cloud.kill("node")
     cloud.kill("controller")
     vanish(cloud, other)
-    start_node(cloud, rewriter, {b'"protocol":"tcp"': b'"protocol":"tcq"', **({} if has_id else {b'"id":"': b'"xd":"'})})
-    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
+    rewriter.changes = {b'"protocol":"tcp"': b'"protocol":"tcq"', **({} if has_id else {b'"id":"': b'"xd":"'})}
+    cloud.start_node_behind(rewriter)
+    cloud.wait_node()
+    until("an operator can learn of it", lambda: cloud.not_understood() == 1)
     fault = f'what="Instance t/{name}" error="not understood, left as it was: spec.ingress[0].protocol: must be one of '
-    assert fault in log_of(cloud)
+    assert fault in cloud.node_log()
     if has_id:
         until("what can't be the Instance is removed", lambda: is_removed(cloud, orphan))
     run("ip", "netns", "add", f"{cloud.host}-i-0123456789ab")
     touch(cloud, f"{INSTANCES}/{name}")
-    assert not_understood(cloud) == 1
+    assert cloud.not_understood() == 1
     assert machines(web) == before[:1] and endpoint_of(cloud, web) == endpoint
     assert has_id or machines(orphan) == before[1:]
     # The reason is the same in each version of the object.
-    assert log_of(cloud).count(fault) == 1
+    assert cloud.node_log().count(fault) == 1
     if has_id:
         vanish(cloud, name)
     else:
@@ -126,8 +89,8 @@ def test_instance(cloud, rewriter, has_id):
         touch(cloud, f"{INSTANCES}/{name}")
     until("what was kept for it is removed", lambda: is_removed(cloud, web if has_id else orphan))
     until("leftovers are removed", lambda: netns.is_gone(f"{cloud.host}-i-0123456789ab"))
-    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
-    assert f'msg="well" what="Instance t/{name}"' in log_of(cloud)
+    until("an operator can learn of it", lambda: cloud.not_understood() == 0)
+    assert f'msg="well" what="Instance t/{name}"' in cloud.node_log()
     if not has_id:
         assert machines(web) == before[:1] and endpoint_of(cloud, web) == endpoint
         cloud.start_controller()
@@ -141,9 +104,11 @@ def test_endpoint(cloud, rewriter):
     mac = cloud.instance("end")["status"]["mac"]
     until("frames are delivered to it", lambda: mac in deliveries(cloud))
     cloud.kill("node")
-    start_node(cloud, rewriter, {b'{"prefix":"2001': b'{"prefix":"z001'})
-    until("an operator can learn of it", lambda: not_understood(cloud) == 1)
-    assert f'what="Endpoint i-{web.uid}" error="not understood, left as it was: spec.routes[0].prefix: ' in log_of(cloud)
+    rewriter.changes = {b'{"prefix":"2001': b'{"prefix":"z001'}
+    cloud.start_node_behind(rewriter)
+    cloud.wait_node()
+    until("an operator can learn of it", lambda: cloud.not_understood() == 1)
+    assert f'what="Endpoint i-{web.uid}" error="not understood, left as it was: spec.routes[0].prefix: ' in cloud.node_log()
     assert routes_of(cloud, web) == routes
     time.sleep(4)  # a look or two of the agent at its host
     assert mac in deliveries(cloud)
@@ -157,7 +122,7 @@ def test_endpoint(cloud, rewriter):
     assert is_removed(cloud, web)
     until("its routes are gone", lambda: not routes_of(cloud, web))
     until("nothing is delivered to it", lambda: mac not in deliveries(cloud))
-    until("an operator can learn of it", lambda: not_understood(cloud) == 0)
+    until("an operator can learn of it", lambda: cloud.not_understood() == 0)
 
 
 def test_image(cloud, rewriter):
@@ -165,11 +130,13 @@ def test_image(cloud, rewriter):
     web = cloud.wait("old", "Running", 90)
     before = machines(web)
     cloud.kill("node")
-    start_node(cloud, rewriter, {b'"kernel":"vmlinuz"': b'"kernel":700000000'})
+    rewriter.changes = {b'"kernel":"vmlinuz"': b'"kernel":700000000'}
+    cloud.start_node_behind(rewriter)
+    cloud.wait_node()
     cloud.create("new", "lab")
     cloud.wait("new", "Invalid")
     assert cloud.ready("new")["message"] == "Image `lab` is not understood by the host's agent, whose log names the field"
-    assert 'what="Image lab" error="not understood, left as it was: spec.kernel.kernel: must be a string' in log_of(cloud)
+    assert 'what="Image lab" error="not understood, left as it was: spec.kernel.kernel: must be a string' in cloud.node_log()
     rewriter.changes = {}
     touch(cloud, f"{GROUP}/images/lab")
     cloud.wait("new", "Running", 90)
