@@ -67,7 +67,7 @@ static void test_write_among_reads(void **state) {
 	struct server *server = NULL;
 	struct http *http = NULL, *other = NULL;
 	size_t reads = 0;
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	_free_ char *path = strf("%s/sock", dir), *listen = strf("unix:%s", path);
 	_free_ char *path2 = strf("%s/other", dir), *listen2 = strf("unix:%s", path2);
 	/* The writer uses the same listener as the readers, or another one. */

@@ -220,6 +220,7 @@ static void test_proc(void **state) {
 	int fd = mkstemp(path);
 	assert_true(fd >= 0);
 	close(fd);
+	test_claim("dir", path);
 	assert_int_equal(proc_pidfile_write(path, pid, &err), 0);
 	assert_int_equal(proc_pidfile_read(path, &again), 0);
 	assert_int_equal(pid, again);
@@ -311,7 +312,7 @@ static void *knock(void *arg) {
 static void test_listen(void **state) {
 	(void)state;
 	char dir[] = "/tmp/nacre-test-XXXXXX", path[64], url[80];
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(url, sizeof(url), "unix:%s", path);
 	struct knocker k = {.path = path};
@@ -392,7 +393,7 @@ static void test_durable(void **state) {
 	_free_ char *text = NULL, *path = NULL;
 	struct error err = {0};
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	path = strf("%s/key", dir);
 	memset(&disk, 0, sizeof(disk));
 	assert_int_equal(write_file_atomic(path, "one", 3, 0600, &err), 0);
@@ -443,7 +444,7 @@ static void test_lock_path(void **state) {
 	struct error err = {0};
 	int one = -1, two = -1;
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	_free_ char *file = strf("%s/lock", dir);
 	struct {
 		const char *path;

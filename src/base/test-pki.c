@@ -10,7 +10,7 @@
 
 static int set_up(void **state) {
 	char dir[] = "/tmp/nacre-pki-XXXXXX";
-	*state = mkdtemp(dir) ? strdup(dir) : NULL;
+	*state = test_mkdtemp(dir) ? strdup(dir) : NULL;
 	return *state ? 0 : -1;
 }
 

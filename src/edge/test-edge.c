@@ -135,7 +135,8 @@ static int make_namespace(_unused_ void **state) {
 	struct error err = {0};
 	if (geteuid() != 0)
 		return 0;
-	snprintf(ns_name, sizeof(ns_name), "te%d", getpid());
+	snprintf(ns_name, sizeof(ns_name), "te%d-device", getpid());
+	test_claim("netns", ns_name);
 	return netns_ensure(ns_name, NULL, &err);
 }
 
@@ -245,6 +246,7 @@ static void test_filter(_unused_ void **state) {
 	if (geteuid() != 0)
 		skip();
 	snprintf(name, sizeof(name), "te%d-filter", getpid());
+	test_claim("netns", name);
 	assert_int_equal(netns_ensure(name, NULL, &err), 0);
 	assert_int_equal(netns_open(name, &fd, &err), 0);
 	for (size_t n = 0; n <= ARRAY_SIZE(pools); n++) {

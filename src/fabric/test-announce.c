@@ -30,6 +30,7 @@ static int set_up(void **state) {
 	char url[80];
 	snprintf(a.path, sizeof(a.path), "/tmp/nacre-test-announce-%d", getpid());
 	snprintf(url, sizeof(url), "unix:%s", a.path);
+	test_claim("dir", a.path);
 	assert_true(sd_event_new(&a.loop) >= 0);
 	assert_int_equal(listen_socket(url, &a.fd, &err), 0);
 	assert_int_equal(kube_client_new(&a.client, a.loop, url, "test", &err), 0);

@@ -335,6 +335,7 @@ static void test_moved(void **state) {
 	struct server s, t;
 	struct seen seen = {0};
 	struct error err;
+	test_claim("dir", config);
 	assert_int_equal(sd_event_new(&loop), 0);
 	server_start(&s, first);
 	server_start(&t, second);

@@ -93,7 +93,7 @@ static void test_files(_unused_ void **state) {
 	_kube_config_ struct kube_config c = {0};
 	_kube_config_ struct kube_config fresh = {0};
 	_kube_config_ struct kube_config none = {0};
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	_free_ char *path = strf("%s/config", dir);
 	struct kube_access a = {.kubeconfig = path};
 	assert_int_equal(kube_config_load(&a, &none, &err), -ENOENT);

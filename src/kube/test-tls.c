@@ -78,7 +78,7 @@ static int setup(void **state) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	assert_non_null(w);
 	strcpy(w->dir, "/tmp/nacre-test-tls-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_non_null(test_mkdtemp(w->dir));
 	assert_int_equal(pki_init(w->dir, "test", NULL), 0);
 	issue(w, "server", "api.test");
 	issue(w, "alice", NULL);

@@ -84,6 +84,7 @@ static void server_start(struct server *s, const struct step *steps) {
 	*s = (struct server){.steps = steps};
 	snprintf(s->path, sizeof(s->path), "/tmp/nacre-test-kube-%d-%d", getpid(), count++);
 	snprintf(s->url, sizeof(s->url), "unix:%s", s->path);
+	test_claim("dir", s->path);
 	assert_int_equal(listen_socket(s->url, &s->fd, &err), 0);
 	int flags = fcntl(s->fd, F_GETFL);
 	fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK);

@@ -170,6 +170,8 @@ static void test_archive(void **state) {
 	json_t *list;
 	size_t len;
 	(void)state;
+	test_claim("dir", path);
+	test_claim("dir", part);
 	json_t *obj = load(INSTANCE_LINE);
 	/* An archive that is freed without finish leaves no file. */
 	assert_int_equal(archive_create(&a, path, "here", &err), 0);

@@ -35,8 +35,14 @@ static int teardown(void **state) {
 }
 
 static int setup(void **state) {
-	snprintf(netns, sizeof(netns), "tf%d", getpid());
+	char conf[sizeof(dir) + 8];
+
+	snprintf(netns, sizeof(netns), "tf%d-frr", getpid());
 	snprintf(dir, sizeof(dir), "/run/nacre-tf%d", getpid());
+	snprintf(conf, sizeof(conf), "%s.conf", dir);
+	test_claim("dir", conf);
+	test_claim("dir", dir);
+	test_claim("netns", netns);
 	OK(netns_ensure(netns, NULL, &error));
 	return 0;
 }

@@ -65,6 +65,7 @@ static int teardown(void **state) {
 
 static int setup(void **state) {
 	snprintf(prefix, sizeof(prefix), "tn%d-", getpid());
+	test_claim("netns", prefix);
 	snprintf(name_a, sizeof(name_a), "%sa", prefix);
 	snprintf(name_b, sizeof(name_b), "%sb", prefix);
 	OK(netns_ensure(name_a, NULL, &error));

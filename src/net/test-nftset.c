@@ -35,6 +35,7 @@ static int setup(void **state) {
 	if (geteuid() != 0)
 		return 0;
 	snprintf(name, sizeof(name), "ts%d-a", getpid());
+	test_claim("netns", name);
 	OK(netns_ensure(name, NULL, &error));
 	OK(netns_open(name, &fd, &error));
 	OK(nl_open_netfilter(&nl, fd, &error));

@@ -14,6 +14,7 @@ static struct error error;
 
 static int setup(_unused_ void **state) {
 	snprintf(dir, sizeof(dir), "/tmp/nacre-test-conntrack-%d", getpid());
+	test_claim("dir", dir);
 	return mkdir_p(dir, 0755, &error);
 }
 

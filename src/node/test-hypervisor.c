@@ -530,6 +530,7 @@ static void wanted_again_though_it_cannot_go(void **state) {
 		skip();
 	struct hypervisor *h = begin_guest_with_disk(&loop, &spec, image, &pid);
 	OK(mkdir_p(mounted, 0700, &error));
+	test_claim("mount", mounted);
 	assert_int_equal(mount("tmpfs", mounted, "tmpfs", 0, NULL), 0);
 	told_by = h;
 	begin_removal(loop, h, &lock);

@@ -36,6 +36,7 @@ static int setup(_unused_ void **state) {
 		return 0;
 	snprintf(dir, sizeof(dir), "/tmp/nacre-test-removed-%d", getpid());
 	snprintf(space, sizeof(space), "%s/space", dir);
+	test_claim("dir", dir);
 	OK(mkdir_p(space, 0755, &error));
 	assert_int_equal(unshare(CLONE_NEWNS), 0);
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);

@@ -44,6 +44,7 @@ static int setup(_unused_ void **state) {
 	snprintf(space, sizeof(space), "%s/space", dir);
 	snprintf(image, sizeof(image), "%s/image", dir);
 	snprintf(options, sizeof(options), "size=%dm,mode=755", SPACE);
+	test_claim("dir", dir);
 	OK(mkdir_p(space, 0755, &error));
 	assert_int_equal(unshare(CLONE_NEWNS), 0);
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);

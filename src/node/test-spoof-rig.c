@@ -2,6 +2,8 @@
 
 /* The host of test-spoof.c. All but BGP is made by the code that a real host runs. */
 
+#include "base/testing.h"
+
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -177,6 +179,7 @@ int world_make(struct world *w, struct error *err) {
 
 	*w = (struct world){.leaf_fd = -1, .edge = spoof_addr("fd4e::9:1")};
 	snprintf(w->prefix, sizeof(w->prefix), "ts%d-", getpid());
+	test_claim("netns", w->prefix);
 	w->config = (struct underlay_config){.prefix = w->prefix,
 	                                     .run_dir = "/nonexistent",
 	                                     .vtep = spoof_addr("fd4e::1:1"),

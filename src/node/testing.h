@@ -54,6 +54,8 @@ _unused_ static int setup(void **state) {
 	snprintf(prefix, sizeof(prefix), "tn%d-", getpid());
 	snprintf(public_name, sizeof(public_name), "%spublic", prefix);
 	snprintf(dir, sizeof(dir), "/tmp/nacre-test-node-%d", getpid());
+	test_claim("dir", dir);
+	test_claim("netns", prefix);
 	OK(mkdir_p(dir, 0755, &error));
 	OK(netns_ensure(public_name, NULL, &error));
 	OK(netns_open(public_name, &public_fd, &error));

@@ -12,6 +12,7 @@ static char dir[64];
 
 static int setup(_unused_ void **state) {
 	snprintf(dir, sizeof(dir), "/tmp/nacre-test-vm-%d", getpid());
+	test_claim("dir", dir);
 	return mkdir_p(dir, 0755, &error);
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records by name what a run of tests makes besides processes, so that the next run removes what a killed run left.
-Each run has a file in /run/nacre-tests, named by its pid: its start time, then a line for each thing."""
+Each run has a file in /run/nacre-tests, named by its pid: its start time, then a line for each thing. The tests in C
+write such files, too (test_claim() in src/base/testing.h)."""
 
 import atexit
 import contextlib
@@ -25,7 +26,7 @@ def start_time(pid):
 
 
 def claim(kind, name):
-    """Records NAME. KIND is "netns" (namespaces whose names begin with NAME), "dir", "mount" or "lab"."""
+    """Records NAME. KIND is "netns" (namespaces whose names begin with NAME), "dir" (a folder or a file), "mount" or "lab"."""
     path = f"{DIRECTORY}/{os.getpid()}"
     if not os.path.exists(path):
         os.makedirs(DIRECTORY, exist_ok=True)
@@ -43,15 +44,21 @@ def sweep():
         fcntl.flock(lock, fcntl.LOCK_EX)
         for pid in filter(str.isdigit, os.listdir(DIRECTORY)):
             path = f"{DIRECTORY}/{pid}"
-            with open(path) as f:
-                alive = start_time(pid) == f.readline().strip()
+            try:
+                with open(path) as f:
+                    alive = start_time(pid) == f.readline().strip()
+            except FileNotFoundError:  # the test has ended
+                continue
             if not alive:
                 remove(path)
 
 
 def remove(path):
-    with open(path) as f:
-        things = [line.rstrip("\n").split(" ", 1) for line in f.readlines()[1:]]
+    try:
+        with open(path) as f:
+            things = [line.rstrip("\n").split(" ", 1) for line in f.readlines()[1:]]
+    except FileNotFoundError:  # the test has ended since it was looked at
+        return
     for kind, name in reversed(things):
         REMOVERS[kind](name)
     os.unlink(path)
@@ -94,11 +101,18 @@ def remove_mount(path):
     run("umount", "-l", path, check=False)
 
 
+def remove_dir(path):
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+
+
 def remove_lab(name):
     if os.path.exists(f"/run/nacre-lab/{name}"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             run(os.path.join(BIN, "nacre"), "lab", "down", "--name", name, check=False)
 
 
-REMOVERS = {"netns": remove_namespaces, "mount": remove_mount, "lab": remove_lab,
-            "dir": lambda path: shutil.rmtree(path, ignore_errors=True)}
+REMOVERS = {"netns": remove_namespaces, "mount": remove_mount, "lab": remove_lab, "dir": remove_dir}

@@ -90,7 +90,7 @@ static void test_key_file(void **state) {
 	struct stat st;
 	json_t *claims = json_object(), *out = NULL;
 	(void)state;
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	_free_ char *path = strf("%s/key", dir);
 	assert_int_equal(token_key_load(&a, path, &err), 0);
 	assert_int_equal(stat(path, &st), 0);

@@ -137,7 +137,7 @@ static void test_events(void **state) {
 
 static char *temp_dir(char dir[static 64]) {
 	snprintf(dir, 64, "/tmp/nacre-test-store-XXXXXX");
-	return mkdtemp(dir);
+	return test_mkdtemp(dir);
 }
 
 static void test_reopen(void **state) {
