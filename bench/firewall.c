@@ -14,12 +14,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/util.h"
 #include "net/link.h"
-#include "net/netns.h"
 #include "net/nft.h"
 #include "net/route.h"
 #include "node/instnet.h"
+#include "spaces.h"
 
 #define ID      "0b5ac4a84b0e"
 #define ROUNDS  5
@@ -28,30 +27,6 @@
 #define BATCH   64
 #define MEMBERS 100000
 #define CHANGES 500
-
-static struct error error;
-
-#define OK(call)                                                       \
-	do {                                                           \
-		if ((call) < 0) {                                      \
-			fprintf(stderr, "%s: %s\n", #call, error.msg); \
-			cleanup();                                     \
-			exit(1);                                       \
-		}                                                      \
-	} while (0)
-
-static char prefix[24];
-
-static void cleanup(void) {
-	char **names;
-	size_t n;
-
-	if (netns_list(prefix, &names, &n, NULL) < 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		netns_delete(names[i], NULL);
-	netns_list_free(names, n);
-}
 
 struct bench {
 	int public_fd, inside_fd, guest_fd;
@@ -76,21 +51,14 @@ static void make_spec(struct instnet_spec *s) {
 	s->n_slices = 1;
 }
 
-static void make_space(const char *name, int *ret_fd) {
-	char full[INSTNET_NAME_MAX];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	OK(netns_ensure(full, NULL, &error));
-	OK(netns_open(full, ret_fd, &error));
-}
-
 static void make(struct bench *b) {
 	struct nl *inside, *guest;
+	char name[64];
 	int index;
 
-	make_space("public", &b->public_fd);
-	make_space("i-" ID, &b->inside_fd);
-	make_space("guest", &b->guest_fd);
+	make_netns("public", name, &b->public_fd);
+	make_netns("i-" ID, name, &b->inside_fd);
+	make_netns("guest", name, &b->guest_fd);
 	OK(nl_open(&b->public_nl, b->public_fd, &error));
 	OK(nl_open(&inside, b->inside_fd, &error));
 	OK(nl_open(&guest, b->guest_fd, &error));
@@ -298,17 +266,11 @@ static void member(struct groups *g, const char *id, unsigned i, bool add) {
 	groups_endpoint(g, add ? NULL : &e, add ? &e : NULL);
 }
 
-static int by_value(const void *x, const void *y) {
-	double a = *(const double *)x, b = *(const double *)y;
-
-	return a < b ? -1 : a > b;
-}
-
 static void members(struct bench *b) {
 	static const char json[] =
 		"{\"metadata\":{\"name\":\"a\",\"namespace\":\"t\",\"uid\":\"m\"},\"spec\":{\"instances\":{},"
 		"\"ingress\":[{\"peers\":{}}]}}";
-	static double ms[CHANGES];
+	static uint64_t took[CHANGES];
 	char id[FIREWALL_GROUP_ID_MAX];
 	struct api_errors errs = {0};
 	struct groups *g;
@@ -328,11 +290,10 @@ static void members(struct bench *b) {
 		began = now_monotonic_ns();
 		member(g, id, MEMBERS + i / 2, i % 2 == 0);
 		OK(instnet_ensure(&b->c, b->public_nl, b->public_fd, &b->state, &error));
-		ms[i] = (double)(now_monotonic_ns() - began) / 1e6;
+		took[i] = now_monotonic_ns() - began;
 	}
-	qsort(ms, CHANGES, sizeof(ms[0]), by_value);
-	printf("; one more or one less, with the look at the network: p50 %.2f ms, p99 %.2f ms\n", ms[CHANGES / 2],
-	       ms[CHANGES * 99 / 100]);
+	printf("; one more or one less, with the look at the network: p50 %.2f ms, p99 %.2f ms\n",
+	       percentile_ms(took, CHANGES, 50), percentile_ms(took, CHANGES, 99));
 	groups_free(g);
 	api_free(&api_kind_firewall, f);
 }

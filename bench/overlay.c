@@ -11,39 +11,15 @@
 
 #include "base/loop.h"
 #include "base/proc.h"
-#include "base/util.h"
 #include "base/vtep.h"
 #include "net/link.h"
-#include "net/netns.h"
 #include "net/overlay.h"
 #include "net/route.h"
 #include "net/underlay.h"
+#include "spaces.h"
 
 #define HOSTS  100
 #define SINGLE 1000
-
-static struct error error;
-
-#define OK(call)                                                       \
-	do {                                                           \
-		if ((call) < 0) {                                      \
-			fprintf(stderr, "%s: %s\n", #call, error.msg); \
-			cleanup();                                     \
-			exit(1);                                       \
-		}                                                      \
-	} while (0)
-
-static char prefix[32];
-
-static void cleanup(void) {
-	char **names;
-	size_t n;
-	if (netns_list(prefix, &names, &n, NULL) < 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		netns_delete(names[i], NULL);
-	netns_list_free(names, n);
-}
 
 struct space {
 	char name[64];
@@ -59,9 +35,7 @@ static void make_space(struct space *s, const char *name, struct space *underlay
 	const struct netns_sysctl compat = {"ipv4/nexthop_compat_mode", "0"};
 	OK(addr_parse("fd00::1", &v.local, &error));
 	v.mac = vtep_router_mac(&v.local);
-	snprintf(s->name, sizeof(s->name), "%s%s", prefix, name);
-	OK(netns_ensure(s->name, NULL, &error));
-	OK(netns_open(s->name, &s->fd, &error));
+	make_netns(name, s->name, &s->fd);
 	OK(nl_open(&s->nl, s->fd, &error));
 	OK(netns_sysctl(s->fd, &compat, 1, &error));
 	if (underlay)
@@ -202,11 +176,6 @@ static double ip_batch(struct space *s, unsigned n) {
 	return took;
 }
 
-static int by_value(const void *a, const void *b) {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return x < y ? -1 : x > y;
-}
-
 /* Adds single endpoints, one after the other, until each is in the kernel. */
 static void single(struct overlay *o, sd_event *loop, unsigned n) {
 	static uint64_t took[SINGLE];
@@ -225,10 +194,8 @@ static void single(struct overlay *o, sd_event *loop, unsigned n) {
 		} while (st.pending);
 		took[i] = now_monotonic_ns() - t;
 	}
-	qsort(took, SINGLE, sizeof(took[0]), by_value);
-	uint64_t p50 = took[SINGLE / 2], p99 = took[SINGLE * 99 / 100];
-	printf("  one endpoint more, %u times:      p50 %.3f ms, p99 %.3f ms\n", SINGLE, (double)p50 / 1e6,
-	       (double)p99 / 1e6);
+	printf("  one endpoint more, %u times:      p50 %.3f ms, p99 %.3f ms\n", SINGLE,
+	       percentile_ms(took, SINGLE, 50), percentile_ms(took, SINGLE, 99));
 }
 
 int main(int argc, char **argv) {
