@@ -15,6 +15,9 @@
 #define INST(name, uid, rv) "{" META(name, uid, rv) ",\"spec\":{\"type\":\"small\",\"image\":\"lab\"}}"
 #define BAD(name, uid, rv)  "{" META(name, uid, rv) ",\"spec\":{\"type\":7}}"
 #define EV(type, obj)       "{\"type\":\"" type "\",\"object\":" obj "}\n"
+#define TOO_OLD             EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")
+#define LIST(rv, items)     "{\"metadata\":{\"resourceVersion\":\"" rv "\"},\"items\":[" items "]}"
+#define GET_LIST            "GET /apis/nacre.dev/v1alpha1/instances?limit=2000 "
 
 struct seen {
 	char log[2048];
@@ -86,15 +89,43 @@ static void on_state(const struct kube_cache *c, bool connected, const struct er
 	((struct seen *)userdata)->states++;
 }
 
+/* A cache against a server that follows a script. */
+struct rig {
+	struct server server;
+	sd_event *loop;
+	struct kube_client *client;
+	struct kube_cache *cache;
+	struct seen seen; /* what HANDLER and the options' functions get */
+};
+
+static void rig_begin(struct rig *r, const struct step *steps, const struct api_kind *kind, struct kube_cache_options o,
+                      kube_change_fn handler) {
+	struct error err;
+	*r = (struct rig){0};
+	o.userdata = &r->seen;
+	assert_int_equal(sd_event_new(&r->loop), 0);
+	server_start(&r->server, steps);
+	assert_int_equal(kube_client_new(&r->client, r->loop, r->server.url, "test", &err), 0);
+	assert_int_equal(kube_cache_new(&r->cache, r->client, kind, &o, &err), 0);
+	assert_int_equal(kube_cache_on_change(r->cache, handler, &r->seen), 0);
+}
+
+/* The test has stopped the server. */
+static void rig_end(struct rig *r) {
+	kube_cache_free(r->cache);
+	kube_client_free(r->client);
+	sd_event_unref(r->loop);
+}
+
 static void test_cache(void **state) {
 	(void)state;
 	static const struct step steps[] = {
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+		{GET_LIST, NULL,
 	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
 	         "b\"},\"items\":[" INST("z", "u0", "2") "," INST("a", "u1", "5") "]}"},
 		/* The second page fails, so the list begins anew; objects that were only on its first page are gone. */
 		{"limit=2000&continue=a%20b ", "410 Gone", "{\"reason\":\"Expired\"}"},
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
+		{GET_LIST, NULL,
 	         "{\"kind\":\"InstanceList\",\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"a "
 	         "b\"},\"items\":[" INST("a", "u1", "5") "]}"},
 		{"limit=2000&continue=a%20b ", NULL,
@@ -103,79 +134,66 @@ static void test_cache(void **state) {
 	         EV("ADDED", INST("c", "u3", "11")) EV("MODIFIED", INST("a", "u1", "12"))
 	                 EV("MODIFIED", BAD("c", "u3", "13")) EV("DELETED", INST("b", "u2", "14"))
 	                         EV("BOOKMARK", "{\"kind\":\"Instance\",\"metadata\":{\"resourceVersion\":\"20\"}}")},
-		{"resourceVersion=20", NULL,
-	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
-	         "{\"metadata\":{\"resourceVersion\":\"30\"},\"items\":[" BAD("c", "u3", "13") "," INST("d", "u4",
-	                                                                                                "25") "]}"},
+		{"resourceVersion=20", NULL, TOO_OLD},
+		{GET_LIST, NULL, LIST("30", BAD("c", "u3", "13") "," INST("d", "u4", "25"))},
 		{"resourceVersion=30", NULL, EV("ADDED", INST("e", "u5", "31")), true},
 		{NULL},
 	};
-	_cleanup_(cleanup_event) sd_event *loop = NULL;
-	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
-	struct server s;
-	struct seen seen = {0};
-	struct error err;
-	assert_int_equal(sd_event_new(&loop), 0);
-	server_start(&s, steps);
-	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
-	struct kube_cache *c;
-	struct kube_cache_options o = {.bad = on_bad, .state = on_state, .userdata = &seen};
-	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
-	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
-	assert_int_equal(kube_index_new(&seen.odd, c, odd_version, &err), 0);
-	assert_int_equal(kube_cache_on_change_first(c, on_change_early, &seen), 0);
-	run_until(loop, &seen.events, 12);
+	struct rig r;
+	rig_begin(&r, steps, &api_kind_instance, (struct kube_cache_options){.bad = on_bad, .state = on_state},
+	          on_change);
+	assert_int_equal(kube_index_new(&r.seen.odd, r.cache, odd_version, NULL), 0);
+	assert_int_equal(kube_cache_on_change_first(r.cache, on_change_early, &r.seen), 0);
+	run_until(r.loop, &r.seen.events, 12);
 	/* The vanished "a" is reported as deleted; the unreadable "c" stays as it was. */
-	assert_string_equal(seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
-	assert_int_equal(seen.bad, 1);    /* twice for the same reason */
-	assert_int_equal(seen.states, 3); /* connected, disconnected, connected */
-	assert_true(kube_cache_synced(c) && kube_cache_connected(c));
-	assert_true(kube_client_last_contact(client) > 0);
-	assert_int_equal(kube_cache_count(c), 3);
-	const struct instance *i = kube_cache_get(c, "t", "c");
+	assert_string_equal(r.seen.log, "add:z add:a add:b del:z sync add:c mod:a del:b add:d del:a sync add:e ");
+	assert_int_equal(r.seen.bad, 1);    /* twice for the same reason */
+	assert_int_equal(r.seen.states, 3); /* connected, disconnected, connected */
+	assert_true(kube_cache_synced(r.cache) && kube_cache_connected(r.cache));
+	assert_true(kube_client_last_contact(r.client) > 0);
+	assert_int_equal(kube_cache_count(r.cache), 3);
+	const struct instance *i = kube_cache_get(r.cache, "t", "c");
 	assert_string_equal(i->meta.resource_version, "11");
 	size_t n = 0;
-	KUBE_CACHE_FOREACH(i, c)
+	KUBE_CACHE_FOREACH(i, r.cache)
 	n++;
 	assert_int_equal(n, 3);
 	char names[16];
-	assert_string_equal(odd_names(seen.odd, names), "cde"); /* 11, 25 and 31 */
-	assert_null(kube_index_first(seen.odd, "even"));
+	assert_string_equal(odd_names(r.seen.odd, names), "cde"); /* 11, 25 and 31 */
+	assert_null(kube_index_first(r.seen.odd, "even"));
 
 	/* Feeding: a newer object is stored, an older or deleted one is not; a late event does not bring the older one
 	 * back. */
 	void *obj;
 	struct api_errors errs = {0};
 	const char *newer = INST("e", "u5", "40"), *older = INST("e", "u5", "35"), *gone = INST("b", "u2", "13");
-	seen.log[0] = '\0';
+	r.seen.log[0] = '\0';
 	for (int k = 0; k < 3; k++) {
 		const char *text = k == 0 ? newer : k == 1 ? older : gone;
 		assert_int_equal(api_parse(&api_kind_instance, text, strlen(text), &obj, &errs), 0);
-		kube_cache_feed(c, obj);
+		kube_cache_feed(r.cache, obj);
 	}
-	assert_string_equal(seen.log, "mod:e ");
-	assert_int_equal(kube_cache_count(c), 3);
-	assert_string_equal(odd_names(seen.odd, names), "cd");
-	int before = seen.events;
-	dprintf(s.held[0], "%s%s", EV("MODIFIED", INST("e", "u5", "38")), EV("MODIFIED", INST("e", "u5", "41")));
-	run_until(loop, &seen.events, before + 1);
-	i = kube_cache_get(c, "t", "e");
+	assert_string_equal(r.seen.log, "mod:e ");
+	assert_int_equal(kube_cache_count(r.cache), 3);
+	assert_string_equal(odd_names(r.seen.odd, names), "cd");
+	int before = r.seen.events;
+	dprintf(r.server.held[0], "%s%s", EV("MODIFIED", INST("e", "u5", "38")), EV("MODIFIED", INST("e", "u5", "41")));
+	run_until(r.loop, &r.seen.events, before + 1);
+	i = kube_cache_get(r.cache, "t", "e");
 	assert_string_equal(i->meta.resource_version, "41");
-	assert_string_equal(odd_names(seen.odd, names), "cde");
-	dprintf(s.held[0], "%s", EV("DELETED", INST("c", "u3", "42")));
-	run_until(loop, &seen.events, before + 2);
-	assert_string_equal(odd_names(seen.odd, names), "de");
+	assert_string_equal(odd_names(r.seen.odd, names), "cde");
+	dprintf(r.server.held[0], "%s", EV("DELETED", INST("c", "u3", "42")));
+	run_until(r.loop, &r.seen.events, before + 2);
+	assert_string_equal(odd_names(r.seen.odd, names), "de");
 	/* The server stops: the cache keeps everything. */
-	server_stop(&s);
-	run_until(loop, &seen.states, 4);
-	assert_false(kube_cache_connected(c));
-	assert_int_equal(kube_cache_count(c), 2);
-	kube_cache_free(c);
-	kube_index_free(seen.odd);
+	server_stop(&r.server);
+	run_until(r.loop, &r.seen.states, 4);
+	assert_false(kube_cache_connected(r.cache));
+	assert_int_equal(kube_cache_count(r.cache), 2);
+	rig_end(&r);
+	kube_index_free(r.seen.odd);
 }
 
-#define LIST(rv, items) "{\"metadata\":{\"resourceVersion\":\"" rv "\"},\"items\":[" items "]}"
 /* Its protocol is unknown. Its name follows what can't be read. */
 #define PARTIAL(name, id, rv)                                                                                        \
 	"{\"status\":{\"id\":\"" id "\"},\"spec\":{\"type\":\"small\",\"image\":\"lab\",\"ingress\":[{\"protocol\":" \
@@ -212,43 +230,32 @@ static void test_not_understood(void **state) {
 		{"watch=true", NULL,
 	         EV("MODIFIED", INST("a", "u-a", "11")) EV("DELETED", PARTIAL("b", "id-b", "12"))
 	                 EV("ADDED", MISLABELED("d", "u4", "13"))},
-		{"resourceVersion=13", NULL,
-	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
+		{"resourceVersion=13", NULL, TOO_OLD},
 		/* "d" is gone. The nameless object may be "a" or "c". */
 		{"instances?limit=", NULL, LIST("20", "{\"metadata\":{\"name\":7}}")},
-		{"watch=true", NULL,
-	         EV("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}")},
+		{"watch=true", NULL, TOO_OLD},
 		{"instances?limit=", NULL, LIST("30", INST("c", "u3", "3"))},
 		{"watch=true", NULL, "", true},
 		{NULL}};
-	_cleanup_(cleanup_event) sd_event *loop = NULL;
-	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
-	struct kube_cache *c;
-	struct server s;
-	struct seen seen = {0};
-	struct error err;
-	struct kube_cache_options o = {.bad = note_bad, .good = note_good, .userdata = &seen};
-	assert_int_equal(sd_event_new(&loop), 0);
-	server_start(&s, steps);
-	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
-	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, &o, &err), 0);
-	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
-	run_until(loop, &seen.syncs, 1);
-	assert_int_equal(kube_cache_count_bad(c), 2);
-	const struct instance *i = kube_cache_first_bad(c);
+	struct rig r;
+	rig_begin(&r, steps, &api_kind_instance, (struct kube_cache_options){.bad = note_bad, .good = note_good},
+	          on_change);
+	run_until(r.loop, &r.seen.syncs, 1);
+	assert_int_equal(kube_cache_count_bad(r.cache), 2);
+	const struct instance *i = kube_cache_first_bad(r.cache);
 	assert_string_equal(i->status->id, "id-a");
-	i = kube_cache_next_bad(c, i);
+	i = kube_cache_next_bad(r.cache, i);
 	assert_string_equal(i->status->id, "id-b");
-	assert_null(kube_cache_next_bad(c, i));
-	run_until(loop, &seen.syncs, 2);
-	assert_int_equal(kube_cache_count_bad(c), 1);
-	assert_int_equal(kube_cache_count(c), 2);
-	run_until(loop, &seen.syncs, 3);
-	assert_string_equal(seen.log,
+	assert_null(kube_cache_next_bad(r.cache, i));
+	run_until(r.loop, &r.seen.syncs, 2);
+	assert_int_equal(kube_cache_count_bad(r.cache), 1);
+	assert_int_equal(kube_cache_count(r.cache), 2);
+	run_until(r.loop, &r.seen.syncs, 3);
+	assert_string_equal(r.seen.log,
 	                    "bad:a bad:b add:c sync add:a good:a good:b bad:d bad: good:d sync del:a good: sync ");
-	assert_null(kube_cache_first_bad(c));
-	kube_cache_free(c);
-	server_stop(&s);
+	assert_null(kube_cache_first_bad(r.cache));
+	server_stop(&r.server);
+	rig_end(&r);
 }
 
 static void on_too_large(_unused_ const struct kube_cache *c, _unused_ const char *ns, const char *name,
@@ -271,13 +278,7 @@ static void test_too_large(void **state) {
 	const struct step steps[] = {{"endpoints?limit=", NULL, list}, {"watch=true", NULL, event, true}, {NULL}};
 	const char *spec =
 		"\"spec\":{\"host\":\"h\",\"vtep\":\"fd00::1\",\"ip\":\"fd01::1\",\"mac\":\"02:00:00:00:00:01\"}";
-	_cleanup_(cleanup_event) sd_event *loop = NULL;
-	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
-	struct kube_cache *c;
-	struct server s;
-	struct seen seen = {0};
-	struct error err;
-	struct kube_cache_options o = {.bad = on_too_large, .userdata = &seen};
+	struct rig r;
 	memset(filler, 'x', sizeof(filler) - 1);
 	snprintf(
 		list, sizeof(list),
@@ -291,18 +292,14 @@ static void test_too_large(void **state) {
 	         "{\"a\":\"%s\"}},%s}}\n"
 	         "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"more\",\"resourceVersion\":\"5\"},%s}}\n",
 	         filler, spec, spec);
-	assert_int_equal(sd_event_new(&loop), 0);
-	server_start(&s, steps);
-	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
-	assert_int_equal(kube_cache_new(&c, client, &api_kind_endpoint, &o, &err), 0);
-	assert_int_equal(kube_cache_on_change(c, count_endpoint, &seen), 0);
-	run_until(loop, &seen.events, 2);
-	assert_int_equal(seen.bad, 1);
-	assert_int_equal(kube_cache_count(c), 2);
-	assert_non_null(kube_cache_get(c, NULL, "good"));
-	assert_non_null(kube_cache_get(c, NULL, "more"));
-	kube_cache_free(c);
-	server_stop(&s);
+	rig_begin(&r, steps, &api_kind_endpoint, (struct kube_cache_options){.bad = on_too_large}, count_endpoint);
+	run_until(r.loop, &r.seen.events, 2);
+	assert_int_equal(r.seen.bad, 1);
+	assert_int_equal(kube_cache_count(r.cache), 2);
+	assert_non_null(kube_cache_get(r.cache, NULL, "good"));
+	assert_non_null(kube_cache_get(r.cache, NULL, "more"));
+	server_stop(&r.server);
+	rig_end(&r);
 }
 
 static void write_kubeconfig(const char *path, const char *server) {
@@ -316,16 +313,12 @@ static void write_kubeconfig(const char *path, const char *server) {
 static void test_moved(void **state) {
 	(void)state;
 	static const struct step first[] = {
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
-	         "{\"metadata\":{\"resourceVersion\":\"900\"},\"items\":[" INST("a", "u1", "800") "," INST("b", "u2",
-	                                                                                                   "801") "]}"},
+		{GET_LIST, NULL, LIST("900", INST("a", "u1", "800") "," INST("b", "u2", "801"))},
 		{"resourceVersion=900", NULL, EV("MODIFIED", INST("a", "u1", "901")), true},
 		{NULL},
 	};
 	static const struct step second[] = {
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
-	         "{\"metadata\":{\"resourceVersion\":\"6\"},\"items\":[" INST("a", "v1", "5") "," INST("b", "u2",
-	                                                                                               "4") "]}"},
+		{GET_LIST, NULL, LIST("6", INST("a", "v1", "5") "," INST("b", "u2", "4"))},
 		{"resourceVersion=6", NULL, EV("MODIFIED", INST("a", "v1", "8")), true},
 		{NULL},
 	};
@@ -381,10 +374,9 @@ static void test_moved(void **state) {
 static void test_patience(void **state) {
 	(void)state;
 	static const struct step steps[] = {
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", "429 Too Many Requests\r\nRetry-After: 3",
+		{GET_LIST, "429 Too Many Requests\r\nRetry-After: 3",
 	         "{\"kind\":\"Status\",\"code\":429,\"reason\":\"TooManyRequests\",\"message\":\"wait\"}"},
-		{"GET /apis/nacre.dev/v1alpha1/instances?limit=2000 ", NULL,
-	         "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[" INST("a", "u1", "5") "]}"},
+		{GET_LIST, NULL, LIST("10", INST("a", "u1", "5"))},
 		{"resourceVersion=10", "429 Too Many Requests\r\nRetry-After: 1", "{}"},
 		/* The watch resumes at its last version: nothing is listed again. */
 		{"resourceVersion=10", NULL,
@@ -393,25 +385,17 @@ static void test_patience(void **state) {
 		{"resourceVersion=11", NULL, EV("ADDED", INST("c", "u3", "12")), true},
 		{NULL},
 	};
-	_cleanup_(cleanup_event) sd_event *loop = NULL;
-	_cleanup_(cleanup_kube_client) struct kube_client *client = NULL;
-	struct server s;
-	struct seen seen = {0};
-	struct error err;
-	struct kube_cache *c;
-	assert_int_equal(sd_event_new(&loop), 0);
-	server_start(&s, steps);
-	assert_int_equal(kube_client_new(&client, loop, s.url, "test", &err), 0);
-	assert_int_equal(kube_cache_new(&c, client, &api_kind_instance, NULL, &err), 0);
-	assert_int_equal(kube_cache_on_change(c, on_change, &seen), 0);
+	struct rig r;
+	rig_begin(&r, steps, &api_kind_instance, (struct kube_cache_options){0}, on_change);
 	uint64_t began = now_monotonic_ns();
-	run_until(loop, &seen.syncs, 1);
+	run_until(r.loop, &r.seen.syncs, 1);
 	assert_true(now_monotonic_ns() - began >= 3 * NSEC_PER_SEC);
-	run_until(loop, &seen.events, 4);
-	assert_string_equal(seen.log, "add:a sync add:b add:c ");
-	kube_cache_free(c);
-	server_stop(&s);
+	run_until(r.loop, &r.seen.events, 4);
+	assert_string_equal(r.seen.log, "add:a sync add:b add:c ");
+	server_stop(&r.server);
+	rig_end(&r);
 }
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cache), cmocka_unit_test(test_not_understood), cmocka_unit_test(test_too_large),
