@@ -15,21 +15,17 @@
  * Answers are bounded by a bucket of DHCP4_BURST, which gets one back every 100 ms.
  */
 
-#include <systemd/sd-event.h>
-
-#include "vm/config.h"
+#include "vm/responder.h"
 
 #define DHCP4_BURST       20
 #define DHCP4_MESSAGE_MAX 1472 /* 1500 bytes less the headers of IP and UDP */
-
-struct dhcp4;
 
 /* Opens the socket for one interface of this network namespace. Needs CAP_NET_BIND_SERVICE; a user of the descriptor
  * needs no privilege. */
 int dhcp4_open(const char *ifname, int *ret_fd, struct error *err) _must_use_;
 /* Takes ownership of FD, from dhcp4_open(), even on failure. Copies CONFIG, which has an IPv4 address. */
-int dhcp4_new(struct dhcp4 **ret, sd_event *loop, int fd, const struct vm_config *config, struct error *err) _must_use_;
-struct dhcp4 *dhcp4_free(struct dhcp4 *d);
+int dhcp4_new(struct responder **ret, sd_event *loop, int fd, const struct vm_config *config,
+              struct error *err) _must_use_;
 
 /*
  * Answers the LEN bytes at MSG, the payload of a UDP packet. Returns the length of the reply in OUT, and in *RET_TO
@@ -38,5 +34,3 @@ struct dhcp4 *dhcp4_free(struct dhcp4 *d);
  */
 size_t dhcp4_answer(const struct vm_config *c, const uint8_t *msg, size_t len, uint8_t out[static DHCP4_MESSAGE_MAX],
                     struct in_addr *ret_to);
-
-DEFINE_CLEANUP(dhcp4, struct dhcp4 *, dhcp4_free)

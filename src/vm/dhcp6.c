@@ -4,23 +4,14 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/util.h"
-#include "vm/bucket.h"
 
 #define SERVER_PORT 547
 #define CLIENT_PORT 546
 #define REFILL_NS   (100 * NSEC_PER_MSEC)
 #define ALL_SERVERS "ff02::1:2" /* All_DHCP_Relay_Agents_and_Servers (RFC 8415, section 7.1) */
-
-struct dhcp6 {
-	int fd;
-	struct vm_config config;
-	sd_event_source *io;
-	struct bucket answers;
-};
 
 union dhcp6_control {
 	char space[CMSG_SPACE(sizeof(struct in6_pktinfo))];
@@ -28,7 +19,7 @@ union dhcp6_control {
 };
 
 /* From fe80::1, so that the source doesn't depend on which addresses the interface has beside it. */
-static void dhcp6_send(const struct dhcp6 *d, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to) {
+static void dhcp6_send(const struct responder *d, const uint8_t *msg, size_t len, const struct sockaddr_in6 *to) {
 	const struct in6_pktinfo from = {.ipi6_addr = {.s6_addr = {0xfe, 0x80, [15] = 1}},
 	                                 .ipi6_ifindex = to->sin6_scope_id};
 	union dhcp6_control control = {{0}};
@@ -52,7 +43,7 @@ static void dhcp6_send(const struct dhcp6 *d, const uint8_t *msg, size_t len, co
 static int dhcp6_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)revents;
-	struct dhcp6 *d = userdata;
+	struct responder *d = userdata;
 	uint8_t msg[DHCP6_MESSAGE_MAX], out[DHCP6_MESSAGE_MAX];
 	struct in6_pktinfo to = {0};
 	struct sockaddr_in6 from;
@@ -82,53 +73,28 @@ int dhcp6_open(const char *ifname, int *ret_fd, struct error *err) {
 	const struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(SERVER_PORT)};
 	struct ipv6_mreq servers = {.ipv6mr_interface = if_nametoindex(ifname)};
 	const int on = 1;
-	const struct {
-		int level, name;
-		const void *value;
-		socklen_t len;
-	} options[] = {
-		{SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname) + 1},
+	const struct responder_option options[] = {
 		{IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)},
 		{IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)},
 		{IPPROTO_IPV6, IPV6_JOIN_GROUP, &servers, sizeof(servers)},
 	};
+	const struct responder_socket s = {.what = "serve DHCPv6",
+	                                   .family = AF_INET6,
+	                                   .type = SOCK_DGRAM,
+	                                   .options = options,
+	                                   .n_options = ARRAY_SIZE(options),
+	                                   .address = &any,
+	                                   .address_len = sizeof(any)};
 
 	if (!servers.ipv6mr_interface)
 		return error_errno(err, errno, "interface `%s`", ifname);
 	inet_pton(AF_INET6, ALL_SERVERS, &servers.ipv6mr_multiaddr);
-	_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_errno(err, errno, "open a UDP socket");
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (setsockopt(fd, options[i].level, options[i].name, options[i].value, options[i].len) < 0)
-			return error_errno(err, errno, "prepare to serve DHCPv6 on `%s`", ifname);
-	if (bind(fd, (const struct sockaddr *)&any, sizeof(any)) < 0)
-		return error_errno(err, errno, "bind to the port of DHCPv6 on `%s`", ifname);
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	return responder_open(&s, ifname, ret_fd, err);
 }
 
-int dhcp6_new(struct dhcp6 **ret, sd_event *loop, int fd, const struct vm_config *config, struct error *err) {
-	_cleanup_(cleanup_dhcp6) struct dhcp6 *d = calloc(1, sizeof(*d));
+int dhcp6_new(struct responder **ret, sd_event *loop, int fd, const struct vm_config *config, struct error *err) {
+	static const struct responder_kind kind = {
+		.what = "DHCPv6 messages", .burst = DHCP6_BURST, .every_ns = REFILL_NS, .on_io = dhcp6_on_io};
 
-	if (!d) {
-		safe_close(fd);
-		return error_oom(err);
-	}
-	*d = (struct dhcp6){.fd = fd, .config = *config};
-	d->answers = bucket_new(DHCP6_BURST, REFILL_NS, now_monotonic_ns());
-	int r = sd_event_add_io(loop, &d->io, d->fd, EPOLLIN, dhcp6_on_io, d);
-	if (r < 0)
-		return error_errno(err, r, "watch for DHCPv6 messages");
-	*ret = TAKE_PTR(d);
-	return 0;
-}
-
-struct dhcp6 *dhcp6_free(struct dhcp6 *d) {
-	if (!d)
-		return NULL;
-	sd_event_source_disable_unref(d->io);
-	safe_close(d->fd);
-	free(d);
-	return NULL;
+	return responder_new(ret, &kind, loop, fd, config, NULL, err);
 }

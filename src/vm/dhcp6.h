@@ -18,22 +18,18 @@
  * Answers are bounded by a bucket of DHCP6_BURST, which gets one back every 100 ms.
  */
 
-#include <systemd/sd-event.h>
-
-#include "vm/config.h"
+#include "vm/responder.h"
 
 #define DHCP6_BURST       20
 #define DHCP6_MESSAGE_MAX 1452 /* 1500 bytes less the headers of IPv6 and UDP */
 #define DHCP6_IAS_MAX     8
 
-struct dhcp6;
-
 /* Opens the socket for one interface of this network namespace. Needs CAP_NET_BIND_SERVICE; a user of the descriptor
  * needs no privilege. */
 int dhcp6_open(const char *ifname, int *ret_fd, struct error *err) _must_use_;
 /* Takes ownership of FD, from dhcp6_open(), even on failure. Copies CONFIG, which has a prefix. */
-int dhcp6_new(struct dhcp6 **ret, sd_event *loop, int fd, const struct vm_config *config, struct error *err) _must_use_;
-struct dhcp6 *dhcp6_free(struct dhcp6 *d);
+int dhcp6_new(struct responder **ret, sd_event *loop, int fd, const struct vm_config *config,
+              struct error *err) _must_use_;
 
 /*
  * Answers the LEN bytes at MSG, the payload of a UDP packet that came to a MULTICAST address or to the server's own.
@@ -41,5 +37,3 @@ struct dhcp6 *dhcp6_free(struct dhcp6 *d);
  */
 size_t dhcp6_answer(const struct vm_config *c, const uint8_t *msg, size_t len, bool multicast,
                     uint8_t out[static DHCP6_MESSAGE_MAX]);
-
-DEFINE_CLEANUP(dhcp6, struct dhcp6 *, dhcp6_free)

@@ -11,6 +11,7 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "vm/responder.h"
 
 /* After everything else in the loop. */
 #define PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
@@ -193,33 +194,33 @@ static int metadata_on_listen(sd_event_source *s, int fd, uint32_t revents, void
 
 int metadata_open(const char *ifname, int family, int *ret_fd, struct error *err) {
 	const struct linger reset = {.l_onoff = 1};
-	const bool six = family == AF_INET6;
 	const int on = 1, hops = 1;
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} at = {.any.sa_family = (sa_family_t)family};
-	_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return error_errno(err, errno, "open a TCP socket");
-	if (six) {
-		at.v6.sin6_port = htons(METADATA_PORT);
-		inet_pton(AF_INET6, METADATA_ADDRESS6, &at.v6.sin6_addr);
-	} else {
-		at.v4.sin_port = htons(METADATA_PORT);
-		inet_pton(AF_INET, METADATA_ADDRESS4, &at.v4.sin_addr);
-	}
+	const bool six = family == AF_INET6;
+	struct sockaddr_in at4 = {.sin_family = AF_INET, .sin_port = htons(METADATA_PORT)};
+	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6, .sin6_port = htons(METADATA_PORT)};
 	/* Accepted sockets inherit the device, SO_LINGER and the limit of hops. */
-	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname) + 1) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) < 0 ||
-	    setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof(on)) < 0 ||
-	    setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_UNICAST_HOPS : IP_TTL, &hops, sizeof(hops)) <
-	            0 ||
-	    bind(fd, &at.any, six ? sizeof(at.v6) : sizeof(at.v4)) < 0 || listen(fd, METADATA_CONNECTIONS_MAX) < 0)
-		return error_errno(err, errno, "prepare to serve metadata on `%s`", ifname);
+	const struct responder_option options[] = {
+		{SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)},
+		{SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)},
+		{six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof(on)},
+		{six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_UNICAST_HOPS : IP_TTL, &hops, sizeof(hops)},
+	};
+	const struct responder_socket s = {.what = "serve metadata",
+	                                   .family = family,
+	                                   .type = SOCK_STREAM,
+	                                   .options = options,
+	                                   .n_options = ARRAY_SIZE(options),
+	                                   .address = six ? (void *)&at6 : &at4,
+	                                   .address_len = six ? sizeof(at6) : sizeof(at4)};
+	_close_ int fd = -1;
+
+	inet_pton(AF_INET, METADATA_ADDRESS4, &at4.sin_addr);
+	inet_pton(AF_INET6, METADATA_ADDRESS6, &at6.sin6_addr);
+	int r = responder_open(&s, ifname, &fd, err);
+	if (r < 0)
+		return r;
+	if (listen(fd, METADATA_CONNECTIONS_MAX) < 0)
+		return error_errno(err, errno, "listen for requests of metadata on `%s`", ifname);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

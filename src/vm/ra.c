@@ -4,13 +4,12 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/loop.h"
 #include "base/util.h"
-#include "vm/bucket.h"
 #include "vm/guestdns.h"
+#include "vm/responder.h"
 
 #define ND_ROUTER_SOLICIT 133
 #define ND_ROUTER_ADVERT  134
@@ -24,12 +23,10 @@
 #define ICMPV6_FILTER_OPT 1 /* ICMP6_FILTER of RFC 3542 */
 
 struct ra {
-	int fd;
-	struct vm_config config;
+	struct responder *in; /* its socket is for advertisements, too */
 	struct mac router;
 	sd_event *loop; /* borrowed */
-	sd_event_source *io, *timer;
-	struct bucket answers;
+	sd_event_source *timer;
 };
 
 static uint8_t *put_u32(uint8_t *p, uint32_t v) {
@@ -101,10 +98,10 @@ bool ra_solicitation_valid(const uint8_t *msg, size_t len, const struct in6_addr
 static int send_advert(struct ra *ra) {
 	uint8_t msg[RA_MESSAGE_MAX];
 	struct sockaddr_in6 to = {.sin6_family = AF_INET6}; /* the socket is bound to the interface */
-	size_t len = ra_build(&ra->config, &ra->router, msg);
+	size_t len = ra_build(&ra->in->config, &ra->router, msg);
 
 	inet_pton(AF_INET6, "ff02::1", &to.sin6_addr);
-	if (sendto(ra->fd, msg, len, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to)) < 0)
+	if (sendto(ra->in->fd, msg, len, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to)) < 0)
 		return -errno;
 	return 0;
 }
@@ -136,7 +133,7 @@ static int ra_on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata
 		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)
 			memcpy(&hop_limit, CMSG_DATA(c), sizeof(hop_limit));
 	if (ra_solicitation_valid(msg, (size_t)n, &from.sin6_addr, hop_limit) &&
-	    bucket_take(&ra->answers, now_monotonic_ns()))
+	    bucket_take(&ra->in->answers, now_monotonic_ns()))
 		(void)!send_advert(ra);
 	return 0;
 }
@@ -160,12 +157,7 @@ int ra_open(const char *ifname, int *ret_fd, struct error *err) {
 		uint32_t blocked[8];
 	} filter;
 	struct ipv6_mreq routers = {.ipv6mr_interface = ifindex};
-	struct {
-		int level, name;
-		const void *value;
-		socklen_t len;
-	} options[] = {
-		{SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname) + 1},
+	const struct responder_option options[] = {
 		{IPPROTO_ICMPV6, ICMPV6_FILTER_OPT, &filter, sizeof(filter)},
 		{IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)},
 		{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof(hops)},
@@ -173,6 +165,12 @@ int ra_open(const char *ifname, int *ret_fd, struct error *err) {
 		{IPPROTO_IPV6, IPV6_MULTICAST_IF, &ifindex, sizeof(ifindex)},
 		{IPPROTO_IPV6, IPV6_JOIN_GROUP, &routers, sizeof(routers)},
 	};
+	const struct responder_socket s = {.what = "send router advertisements",
+	                                   .family = AF_INET6,
+	                                   .type = SOCK_RAW,
+	                                   .protocol = IPPROTO_ICMPV6,
+	                                   .options = options,
+	                                   .n_options = ARRAY_SIZE(options)};
 
 	if (!ifindex)
 		return error_errno(err, errno, "interface `%s`", ifname);
@@ -180,31 +178,26 @@ int ra_open(const char *ifname, int *ret_fd, struct error *err) {
 	memset(&filter, 0xff, sizeof(filter));
 	filter.blocked[ND_ROUTER_SOLICIT >> 5] &= ~(1U << (ND_ROUTER_SOLICIT & 31));
 	inet_pton(AF_INET6, "ff02::2", &routers.ipv6mr_multiaddr);
-	_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
-	if (fd < 0)
-		return error_errno(err, errno, "open a raw ICMPv6 socket");
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-		if (setsockopt(fd, options[i].level, options[i].name, options[i].value, options[i].len) < 0)
-			return error_errno(err, errno, "prepare to send router advertisements on `%s`", ifname);
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	return responder_open(&s, ifname, ret_fd, err);
 }
 
 int ra_new(struct ra **ret, sd_event *loop, int fd, const struct vm_config *config, const struct mac *router,
            struct error *err) {
+	static const struct responder_kind kind = {
+		.what = "router solicitations", .burst = RA_BURST, .every_ns = REFILL_NS, .on_io = ra_on_io};
 	_cleanup_(cleanup_ra) struct ra *ra = calloc(1, sizeof(*ra));
 
 	if (!ra) {
 		safe_close(fd);
 		return error_oom(err);
 	}
-	*ra = (struct ra){.fd = fd, .config = *config, .router = *router, .loop = loop};
-	ra->answers = bucket_new(RA_BURST, REFILL_NS, now_monotonic_ns());
-	int r = sd_event_add_io(loop, &ra->io, ra->fd, EPOLLIN, ra_on_io, ra);
-	if (r >= 0)
-		r = loop_timer(loop, &ra->timer, 0, ra_on_timer, ra);
+	*ra = (struct ra){.router = *router, .loop = loop};
+	int r = responder_new(&ra->in, &kind, loop, fd, config, ra, err);
 	if (r < 0)
-		return error_errno(err, r, "watch for router solicitations");
+		return r;
+	r = loop_timer(loop, &ra->timer, 0, ra_on_timer, ra);
+	if (r < 0)
+		return error_errno(err, r, "timer of router advertisements");
 	*ret = TAKE_PTR(ra);
 	return 0;
 }
@@ -212,9 +205,8 @@ int ra_new(struct ra **ret, sd_event *loop, int fd, const struct vm_config *conf
 struct ra *ra_free(struct ra *ra) {
 	if (!ra)
 		return NULL;
-	sd_event_source_disable_unref(ra->io);
 	sd_event_source_disable_unref(ra->timer);
-	safe_close(ra->fd);
+	responder_free(ra->in);
 	free(ra);
 	return NULL;
 }

@@ -12,8 +12,7 @@
 
 struct responders {
 	struct ra *ra;
-	struct dhcp4 *dhcp4;
-	struct dhcp6 *dhcp6;
+	struct responder *dhcp4, *dhcp6;
 	struct metadata *metadata;
 };
 
@@ -91,8 +90,8 @@ struct responders *responders_free(struct responders *r) {
 	if (!r)
 		return NULL;
 	ra_free(r->ra);
-	dhcp4_free(r->dhcp4);
-	dhcp6_free(r->dhcp6);
+	responder_free(r->dhcp4);
+	responder_free(r->dhcp6);
 	metadata_free(r->metadata);
 	free(r);
 	return NULL;

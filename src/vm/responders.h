@@ -3,9 +3,9 @@
 
 /*
  * What answers the guest on its tap, from the configuration alone: router advertisements (vm/ra.h), DHCPv4
- * (vm/dhcp4.h), DHCPv6 (vm/dhcp6.h) and metadata (vm/metadata.h). A protocol is one file with the same four functions
- * (open, new, free, and one that makes the answer and touches memory only), a descriptor of vm/fds.h, and a line in
- * each function here.
+ * (vm/dhcp4.h), DHCPv6 (vm/dhcp6.h) and metadata (vm/metadata.h). A protocol is one file with the same functions (open,
+ * new, and one that makes the answer and touches memory only), which vm/responder.h helps to write, a descriptor of
+ * vm/fds.h, and a line in each function here.
  */
 
 #include <systemd/sd-event.h>
