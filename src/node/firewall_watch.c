@@ -227,6 +227,7 @@ static void on_watched(void *userdata, _unused_ int r, const void *result, _unus
 	const struct watch_result *seen = result;
 	struct hypervisor *h = l->h;
 	struct guest *guests[WATCH_GUESTS] = {NULL};
+	h->watch_look = NULL;
 	/* A worker that was killed has told nothing: the look goes on with the guests after these. */
 	size_t n = seen ? seen->n : l->n;
 
@@ -272,6 +273,7 @@ static int on_watch(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 
 	if (!l)
 		abort();
+	h->watch_look = l;
 	l->h = h;
 	l->now_ns = now_monotonic_ns();
 	const struct guest *counted = watch_next_counted(h, l->now_ns);

@@ -344,6 +344,8 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	host_events_stop(h);
 	sd_event_source_disable_unref(h->slices_timer);
 	sd_event_source_disable_unref(h->watch_timer);
+	free(h->slices_look);
+	free(h->watch_look);
 	cgroups_free(h->cgroups);
 	removed_free(h->removed);
 	safe_close(h->lock);

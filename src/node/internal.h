@@ -129,6 +129,8 @@ struct hypervisor {
 	sd_event_source *room_timer;
 	sd_event_source *slices_timer;
 	sd_event_source *watch_timer;
+	struct slices_look *slices_look;  /* under way; NULL: none */
+	struct watch_look *watch_look;    /* under way; NULL: none */
 	char watch_after[37];             /* the next look at firewalls is at guests with a greater uid */
 	uint64_t counted_ns;              /* when the counters of a guest's rules were last read */
 	uint64_t dropped_in, dropped_out; /* packets, since this process began */

@@ -64,6 +64,7 @@ static void on_slices_looked(void *userdata, _unused_ int r, const void *result,
 	const struct slices_seen *seen = result;
 	struct hypervisor *h = l->h;
 
+	h->slices_look = NULL;
 	/* A worker that was killed has told nothing: the look goes on with the guests after these. */
 	size_t n = seen ? seen->n : l->n;
 
@@ -86,6 +87,7 @@ static int on_slices(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *
 
 	if (!l)
 		abort();
+	h->slices_look = l;
 	l->h = h;
 	l->now_ns = now_monotonic_ns();
 	RB_FOREACH (i, guests, &h->all) {
