@@ -134,6 +134,29 @@ def test_fails_twice_or_may_not_be_run_again(tree):
     assert not tree.has("build/test-logs/tests-api-once-more.log") and not tree.has("build/test-logs/tests-e2e-once-more.log")
 
 
+# Waits for the test of tests/controller.
+AFTER_IT = """
+import os
+import time
+
+def test_it():
+    end = time.monotonic() + %f
+    while not os.path.exists("it.ran"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+"""
+
+
+def test_tests_that_wait_keep_no_place_from_others(tree):
+    """They run beside as many other parts as may run side by side."""
+    others = [f"tests/x{n}" for n in range(max(2, os.cpu_count()) + 1)]
+    for folder in others:
+        tree.write(f"{folder}/test_x.py", AFTER_IT % patient(30))
+    tree.write("tests/controller/test_x.py", "def test_it():\n    open('it.ran', 'w').close()\n")
+    rc, said = tree.run(*others, "tests/controller")
+    assert rc == 0, said
+
+
 def test_no_results(tree):
     """An exit status 0 without results is a failure."""
     tree.write("tests/net/test_x.py", "import os\ndef test_it():\n    os._exit(0)\n")
