@@ -191,8 +191,9 @@ def test_limit_of_elements(h1):
     for name in ("a", "b"):
         bare_instance(h1, name, {"app": "web"})
     start(h1)
-    firewall(h1, "f", ingress=prefixes(12000))
-    firewall(h1, "g", instances=WEB, ingress=prefixes(8020))
+    # The more rules the more time between two writes of a status, so the Firewall whose status is read again is the small one.
+    firewall(h1, "f", ingress=prefixes(19900))
+    firewall(h1, "g", instances=WEB, ingress=prefixes(120))
     eventually("it exceeds the limit", 20, lambda: applied(h1, "g").get("reason") == "LimitExceeded")
     assert applied(h1, "g")["message"] == (
         "instance a: with it and the Firewalls before it in order of name it has 20020 prefixes and peers in ingress rules "
@@ -200,7 +201,7 @@ def test_limit_of_elements(h1):
     eventually("f is applied", 60, lambda: applied(h1, "f").get("status") == "True")
     label(h1, "a", app="db")
     eventually("the next instance is named", 60, lambda: applied(h1, "g")["message"].startswith("instance b: "))
-    h1.patch("firewalls", "f", {"spec": {"ingress": prefixes(11980)}}, "default")
+    h1.patch("firewalls", "f", {"spec": {"ingress": prefixes(19880)}}, "default")
     eventually("both are applied", 60, lambda: applied(h1, "g")["status"] == "True")
 
 
