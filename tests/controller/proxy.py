@@ -4,7 +4,6 @@
 import json
 import socket
 import threading
-import time
 
 LOSE = "lose"  # the server gets the request, the client gets no answer
 
@@ -77,12 +76,13 @@ class Proxy:
         if isinstance(does, bytes):
             client.sendall(does)
             return rest[length:]
-        held = does and does != LOSE
-        if held:
+        if does and does != LOSE:
             does.wait()
+        how["answered"] = threading.Event()
         server.sendall(head + b"\r\n\r\n" + rest[:length])
-        if held:
-            time.sleep(0.5)  # the client may be gone, and the server drops what it hasn't begun when it sees that
+        if does:
+            # The client may be gone. The server drops what it hasn't begun when its connection ends.
+            how["answered"].wait()
         return rest[length:]
 
     @staticmethod
@@ -95,7 +95,8 @@ class Proxy:
     def bring(self, server, client, how):
         try:
             while data := server.recv(65536):
-                if how.get("lose"):
+                how["answered"].set()
+                if how["lose"]:
                     break
                 if how.get("watch"):
                     self.flow.wait()
@@ -103,3 +104,5 @@ class Proxy:
         except OSError:
             pass
         end(client, server)
+        if "answered" in how:
+            how["answered"].set()

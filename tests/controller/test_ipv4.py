@@ -94,8 +94,9 @@ def at(seconds=0):
 def test_dedicated(cloud):
     cloud.pools()
     make(cloud, "a", ipv4="dedicated", hosts=1)
-    c = cloud.wait_condition("a", "Scheduled", "False", "PoolMissing")
-    assert c["message"] == "there is no AddressPool with use dedicated" and not placed(cloud, "a")
+    eventually("it says what is missing", 10,
+               lambda: cloud.of_instance("a", "Scheduled").get("message") == "there is no AddressPool with use dedicated")
+    assert cloud.of_instance("a", "Scheduled")["reason"] == "PoolMissing" and not placed(cloud, "a")
     cloud.create("AddressPool", "own", {"use": "dedicated", "prefix": "203.0.113.6/31", "quarantineSeconds": 0})
     eventually("a is placed", 10, lambda: placed(cloud, "a"))
     for name in ("b", "c"):
