@@ -3,6 +3,7 @@
 and for which runs it records that the commit passed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,19 @@ def test_tests_that_wait_keep_no_place_from_others(tree):
     tree.write("tests/controller/test_x.py", "def test_it():\n    open('it.ran', 'w').close()\n")
     rc, said = tree.run(*others, "tests/controller")
     assert rc == 0, said
+
+
+def test_e2e_is_two_parts(tree):
+    """Each test of tests/e2e runs once, except for those that look whether anything is left of a lab."""
+    tree.write("meson.build", "project('small')\ntest('unit', find_program('true'))\n")
+    for name in ("test_1_x", "test_2_disturb"):
+        tree.write(f"tests/e2e/{name}.py", WELL)
+    tree.write("tests/e2e/test_4_leaks.py", "".join(f"def test_{name}():\n    pass\n" for name in ("it", "delete_instance", "lab_down_leaves_nothing")))
+    rc, said = tree.run()
+    assert rc == 0, said
+    passed = {name: re.findall(r"::(\w+) PASSED", tree.read(f"build/test-logs/{name}.log")) for name in ("tests-e2e", "tests-e2e-disturbed")}
+    assert passed == {"tests-e2e": ["test_it", "test_it", "test_delete_instance", "test_lab_down_leaves_nothing"],
+                      "tests-e2e-disturbed": ["test_it", "test_delete_instance", "test_lab_down_leaves_nothing"]}
 
 
 def test_no_results(tree):
