@@ -205,6 +205,10 @@ class Rig:
     def rules(self):
         return run("nsenter", f"--net=/run/netns/{self.guest.netns}", "nft", "-s", "list", "ruleset")
 
+    def has_one_firewall(self):
+        """While the rules are being replaced there are two tables."""
+        return self.rules().count("table inet nacre_firewall") == 1
+
     def strays(self):
         """Connections of the second slice, if the instance doesn't have it."""
         return [] if len(self.cloud.instance("off")["status"]["portSlices"]) > 1 else self.connections_of_second()
@@ -265,8 +269,9 @@ def rounds(rig):
     def run_rounds(phase, *changes):
         stream = Stream(rig.inner, rig.far)
         pings = Ping(["ip", "netns", "exec", rig.far], rig.guest.address)
+        settled = [Change(c.name, c.do, lambda c=c: c.is_done() and rig.has_one_firewall()) for c in changes]
         try:
-            counts = Rounds(rig, *changes).run(MOST, phase)
+            counts = Rounds(rig, *settled).run(MOST, phase)
         finally:
             pings.stop()
             stream.close()
