@@ -36,35 +36,54 @@ static int open_console(const struct lab *lab, const char *instance, int *ret_fd
 	return 0;
 }
 
-/* Returns 1 to continue, 0 at the end. FILTER: NULL, or the filter for the bytes. */
-static int pass_on(int from, int to, bool typed, struct harmless *filter, struct error *err) {
+/* Returns 1 to continue, 0 if the console has ended. FILTER: NULL, or the filter for the bytes. */
+static int console_show(int fd, int out, struct harmless *filter, struct error *err) {
 	char bytes[4096];
-	ssize_t n = read(from, bytes, sizeof(bytes));
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+	int r;
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
 	if (filter) {
-		_buf_free_ struct buf out = {0};
-		harmless_add(filter, bytes, (size_t)n, &out);
-		int r = buf_error(&out, "output", err);
-		r = r < 0 ? r : write_all(to, out.data, out.len, err);
-		return r < 0 ? r : 1;
+		_buf_free_ struct buf text = {0};
+		harmless_add(filter, bytes, (size_t)n, &text);
+		r = buf_error(&text, "output", err);
+		r = r < 0 ? r : write_all(out, text.data, text.len, err);
+	} else {
+		r = write_all(out, bytes, (size_t)n, err);
 	}
-	char *end = typed ? memchr(bytes, ESCAPE, (size_t)n) : NULL;
-	int r = write_all(to, bytes, end ? (size_t)(end - bytes) : (size_t)n, err);
+	return r < 0 ? r : 1;
+}
+
+/* Returns 1 to continue, 0 after Ctrl-]. At the end of the input, the console is told so, and *INPUT becomes -1. */
+static int console_type(int *input, int fd, struct error *err) {
+	char bytes[4096];
+	ssize_t n = read(*input, bytes, sizeof(bytes));
+	if (n < 0 && errno == EINTR)
+		return 1;
+	if (n <= 0) {
+		*input = -1;
+		shutdown(fd, SHUT_WR);
+		return 1;
+	}
+	char *end = memchr(bytes, ESCAPE, (size_t)n);
+	int r = write_all(fd, bytes, end ? (size_t)(end - bytes) : (size_t)n, err);
 	return r < 0 ? r : !end;
 }
 
-static int lab_console_pump(int fd, bool raw, struct error *err) {
+int lab_console_pump(int input, int out, int fd, bool raw, struct error *err) {
 	struct harmless filter = {0};
-	struct pollfd p[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+	struct pollfd p[2] = {{.fd = input, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	for (;;) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return error_errno(err, errno, "poll");
 		int r = 1;
+		if (poll(p, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			return error_errno(err, errno, "poll");
+		}
 		if (p[1].revents)
-			r = pass_on(fd, 1, false, raw ? NULL : &filter, err);
+			r = console_show(fd, out, raw ? NULL : &filter, err);
 		if (r > 0 && p[0].revents)
-			r = pass_on(0, fd, true, NULL, err);
+			r = console_type(&p[0].fd, fd, err);
 		if (r <= 0)
 			return r;
 	}
@@ -83,7 +102,7 @@ int lab_console(const struct lab *lab, const char *instance, bool raw_output, st
 		tcsetattr(0, TCSANOW, &raw);
 		fprintf(stderr, "Connected to the console of %s; Ctrl-] ends.\r\n", instance);
 	}
-	r = lab_console_pump(fd, raw_output, err);
+	r = lab_console_pump(0, 1, fd, raw_output, err);
 	if (tty) {
 		tcsetattr(0, TCSANOW, &before);
 		fprintf(stderr, "\n");

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/testing.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/util.h"
+#include "lab/console.h"
 #include "lab/daemon.h"
 #include "lab/down.h"
 #include "lab/harmless.h"
@@ -94,6 +99,65 @@ static void test_names(_unused_ void **state) {
 			assert_true(a.asn != b.asn);
 			assert_int_equal(addr_parse(a.vtep, &addr, &err), 0);
 		}
+}
+
+/* A console with SIZE bytes of output, which it gives to a client only when that client has typed EXPECTED and ended.
+ */
+static void be_console(int fd, const char *expected, size_t size) {
+	char typed[64] = "";
+	ssize_t n;
+	for (size_t len = 0; (n = read(fd, typed + len, sizeof(typed) - 1 - len)) > 0; len += (size_t)n)
+		;
+	for (size_t i = 0; n == 0 && i < size; i++)
+		if (write(fd, "x", 1) != 1)
+			_exit(2);
+	_exit(n < 0 || !streq(typed, expected));
+}
+
+static void test_console_at_the_end_of_input(_unused_ void **state) {
+	enum { SIZE = 10000 };
+	int input[2], sv[2], status, out = memfd_create("out", MFD_CLOEXEC);
+	struct error err = {0};
+	struct stat st;
+	assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+	assert_int_equal(write(input[1], "typed", 5), 5);
+	close(input[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(sv[0]);
+		be_console(sv[1], "typed", SIZE);
+	}
+	close(sv[1]);
+	assert_int_equal(lab_console_pump(input[0], out, sv[0], false, &err), 0);
+	close(sv[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(fstat(out, &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+	close(input[0]);
+	close(out);
+}
+
+static void test_console_at_the_escape(_unused_ void **state) {
+	int input[2], sv[2], out = memfd_create("out", MFD_CLOEXEC);
+	struct error err = {0};
+	char typed[8] = "";
+	assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+	assert_int_equal(write(input[1],
+	                       "ab\x1d"
+	                       "cd",
+	                       5),
+	                 5);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(lab_console_pump(input[0], out, sv[0], false, &err), 0);
+	assert_int_equal(read(sv[1], typed, sizeof(typed)), 2);
+	assert_string_equal(typed, "ab");
+	for (int i = 0; i < 2; i++) {
+		close(input[i]);
+		close(sv[i]);
+	}
+	close(out);
 }
 
 static void test_daemons(_unused_ void **state) {
@@ -249,9 +313,14 @@ static int teardown(_unused_ void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),    cmocka_unit_test(test_routers),
-		cmocka_unit_test(test_harmless), cmocka_unit_test(test_daemons),
-		cmocka_unit_test(test_state),    cmocka_unit_test_teardown(test_topology, teardown),
+		cmocka_unit_test(test_console_at_the_end_of_input),
+		cmocka_unit_test(test_console_at_the_escape),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_routers),
+		cmocka_unit_test(test_harmless),
+		cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_state),
+		cmocka_unit_test_teardown(test_topology, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, teardown);
 }

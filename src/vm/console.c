@@ -9,7 +9,8 @@
 
 struct client {
 	struct console *console;
-	int fd; /* -1 = free slot */
+	int fd;     /* -1 = free slot */
+	bool ended; /* it types nothing more: once it has what is in `out`, it is disconnected */
 	sd_event_source *io;
 	struct buf out;
 };
@@ -25,6 +26,7 @@ struct console {
 static void console_drop(struct client *c) {
 	c->io = sd_event_source_disable_unref(c->io);
 	c->fd = safe_close(c->fd);
+	c->ended = false;
 	buf_free(&c->out);
 }
 
@@ -41,7 +43,10 @@ static void send_client(struct client *c) {
 		}
 		buf_consume(&c->out, (size_t)n);
 	}
-	sd_event_source_set_io_events(c->io, EPOLLIN | (c->out.len ? EPOLLOUT : 0));
+	if (c->ended && !c->out.len)
+		console_drop(c);
+	else
+		sd_event_source_set_io_events(c->io, (c->ended ? 0 : EPOLLIN) | (c->out.len ? EPOLLOUT : 0));
 }
 
 static void console_give(struct client *c, const char *data, size_t len) {
@@ -74,9 +79,11 @@ static int console_on_client(sd_event_source *s, int fd, uint32_t revents, void 
 	if (c->fd < 0 || !(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return 0;
 	ssize_t n = recv(fd, text, sizeof(text), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		console_drop(c);
-		return 0;
+	if (n == 0) {
+		c->ended = true;
+		send_client(c);
 	}
 	if (n > 0 && c->console->serial_io) {
 		struct buf *typed = &c->console->typed;
@@ -125,7 +132,7 @@ static int on_serial(sd_event_source *s, int fd, uint32_t revents, void *userdat
 		buf_consume(&con->kept, MAX(CONSOLE_KEEP / 2, (size_t)n));
 	buf_add(&con->kept, text, (size_t)n);
 	for (size_t i = 0; i < CONSOLE_CLIENTS_MAX; i++)
-		if (con->clients[i].fd >= 0)
+		if (con->clients[i].fd >= 0 && !con->clients[i].ended)
 			console_give(&con->clients[i], text, (size_t)n);
 	return 0;
 }

@@ -5,8 +5,9 @@
  * The serial console: reads the guest's output, keeps its last CONSOLE_KEEP bytes, and passes bytes in both directions
  * between the guest and the clients of a UNIX socket.
  *
- * A client that connects gets the kept bytes first, then new output. The guest never waits for a client: a client that
- * is CONSOLE_BEHIND bytes behind is disconnected. Input of clients is dropped while CONSOLE_TYPED bytes of it wait for
+ * A client that connects gets the kept bytes first, then new output. A client that ends its input, with shutdown(2), is
+ * disconnected when it has all output until then. The guest never waits for a client: a client that is CONSOLE_BEHIND
+ * bytes behind is disconnected. Input of clients is dropped while CONSOLE_TYPED bytes of it wait for
  * the guest.
  */
 

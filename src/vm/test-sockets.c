@@ -101,6 +101,56 @@ static void console_keeps_and_passes(void **state) {
 	sd_event_unref(loop);
 }
 
+/* A client that types nothing more gets all that was said until then, more than its socket holds, and then the end. */
+static void console_ends_after_the_backlog(void **state) {
+	(void)state;
+	static char text[CONSOLE_BEHIND];
+	struct console *con;
+	sd_event *loop;
+	int sv[2];
+	size_t said = 0, got = 0;
+
+	OK(sd_event_new(&loop));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	OK(console_new(&con, loop, sv[0], listen_at("ending"), &error));
+	int a = connect_to("ending"), early = connect_to("ending");
+	assert_int_equal(shutdown(early, SHUT_WR), 0);
+	turn(loop);
+	assert_int_equal(read(early, text, sizeof(text)), 0);
+	memset(text, 'x', sizeof(text));
+	for (ssize_t n; said < CONSOLE_BEHIND; said += (size_t)n) {
+		assert_true((n = write(sv[1], text, MIN((size_t)1000, CONSOLE_BEHIND - said))) > 0);
+		turn(loop);
+	}
+	assert_int_equal(write(a, "last", 4), 4);
+	assert_int_equal(shutdown(a, SHUT_WR), 0);
+	turn(loop);
+	assert_int_equal(read(sv[1], text, sizeof(text)), 4);
+	assert_int_equal(write(sv[1], "later", 5), 5);
+	turn(loop);
+	for (ssize_t n; (n = read(a, text, sizeof(text))) != 0; turn(loop))
+		got += n > 0 ? (size_t)n : 0;
+	assert_int_equal(got, said);
+	/* One that goes away meanwhile leaves its place. */
+	for (int i = 0; i < CONSOLE_CLIENTS_MAX + 1; i++) {
+		int gone = connect_to("ending");
+		shutdown(gone, SHUT_WR);
+		turn(loop);
+		close(gone);
+		turn(loop);
+	}
+	int b = connect_to("ending");
+	turn(loop);
+	assert_true(read(b, text, sizeof(text)) > 0);
+	close(a);
+	close(b);
+	close(early);
+	turn(loop);
+	console_free(con);
+	close(sv[1]);
+	sd_event_unref(loop);
+}
+
 static void print_status(void *userdata, struct buf *out) {
 	vm_status_print(userdata, out);
 }
@@ -227,6 +277,7 @@ static void descriptors_of_an_older_agent(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(console_keeps_and_passes),
+		cmocka_unit_test(console_ends_after_the_backlog),
 		cmocka_unit_test(control_answers),
 		cmocka_unit_test(descriptors_are_given),
 		cmocka_unit_test(descriptors_of_an_older_agent),

@@ -232,9 +232,8 @@ class Console:
         return out.decode("utf-8", "replace")
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=patient(10))
-        self.process.stdout.close()
+        """Ends its input; it then prints what the console has said until then, and ends."""
+        self.process.communicate(timeout=patient(10))
 
 
 def instance(name, ns="demo", **spec):

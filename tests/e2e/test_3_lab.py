@@ -28,6 +28,13 @@ def test_console(console):
     assert "answer-42" in console.run("echo answer-$((6*7))", "answer-42")
 
 
+def test_console_without_input(lab, console):
+    """It prints what the console has said until then, and ends."""
+    console.run("echo said-$((6*7))", "said-42")
+    for _ in range(5):
+        assert "said-42" in run(lab.program, "console", "--name", lab.name, "demo/hello", stdin=subprocess.DEVNULL).stdout
+
+
 def test_spoofed_sources_are_dropped(lab, hello, console):
     """Packets with the guest's own address leave; packets with another, even another instance's, don't."""
     host, address = hello["status"]["host"], hello["status"]["address"]
