@@ -217,7 +217,9 @@ static void controller_on_state(const struct kube_cache *cache, bool up, const s
 			kube_workqueue_retry(c->rows[i].queue);
 	/* One kind is missing, or the role has no right to it: an older CRD or role. */
 	if (!up && err && (err->code == EACCES || err->code == ENOENT)) {
-		log_error("this kind can't be followed, so nothing is done",
+		log_error(kube_cache_synced(cache)
+		                  ? "this kind can't be followed, so its changes are seen late or not at all"
+		                  : "this kind can't be followed, so nothing is done",
 		          "kind=%s error=\"%s\" remedy=\"apply `nacre crds` and `nacre rbac` of this version\"",
 		          kube_cache_kind(cache)->kind, err->msg);
 		return;
