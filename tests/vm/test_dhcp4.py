@@ -12,7 +12,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from vmlib import ADDRESS, GATEWAY_MAC, MAC, ROUTER, Port, await_renewal, kind
+from vmlib import ADDRESS, GATEWAY_MAC, MAC, ROUTER, SLOW, Port, await_renewal, kind
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -92,6 +92,26 @@ def test_networkd(port):
         port.restart_responders()
         await_renewal(port)
         assert (ADDRESS, 32) in c.addresses() and {DEFAULT, (ROUTER, None)} <= c.routes()
+
+
+@SLOW
+@lease(12)
+def test_rebinding(port):
+    """A client that can't renew its lease with its server asks all servers, and keeps its address."""
+    port.lose(f"ip daddr {ROUTER} udp dport 67")
+    with port.client("dhclient", "-4", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
+        until("the routes are there", lambda: DEFAULT in c.routes())
+        frames = []
+
+        def rebound():
+            frames.extend(port.messages())
+            asked = {f[BOOTP].xid for f in frames if kind(f) == 3 and f[BOOTP].ciaddr == ADDRESS and f[IP].dst == "255.255.255.255"}
+            return [f for f in frames if kind(f) == 5 and f[BOOTP].xid in asked]
+
+        ack = until("the client has rebound its lease", rebound, 40)[0]
+        assert ack[BOOTP].yiaddr == ADDRESS and ack[IP].dst == ADDRESS
+        assert [f for f in frames if kind(f) == 3 and f[IP].dst == ROUTER]
+        until("it keeps its address", lambda: c.addresses() == [(ADDRESS, 32)] and DEFAULT in c.routes())
 
 
 class Asker:

@@ -12,7 +12,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-from vmlib import DELEGATED, GATEWAY_MAC, IPV6, MAC, PREFIX, Port
+from vmlib import DELEGATED, GATEWAY_MAC, IPV6, MAC, PREFIX, SLOW, Port
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -47,14 +47,14 @@ def options(data):
     return found
 
 
-def await_renewal(port):
-    """A renewal is answered by a reply with the address and the prefix."""
+def await_renewal(port, kind=RENEW):
+    """A renewal, or rebinding, is answered by a reply with the address and the prefix."""
     port.messages6()
     frames = []
 
     def renewed():
         frames.extend(port.messages6())
-        asked = {payload(f)[1:4] for f in frames if payload(f)[0] == RENEW}
+        asked = {payload(f)[1:4] for f in frames if payload(f)[0] == kind}
         return [f for f in frames if payload(f)[0] == REPLY and payload(f)[1:4] in asked]
 
     reply = until("the client has renewed its lease", renewed, 40)[-1]
@@ -84,6 +84,19 @@ def test_dhclient(port):
         port.restart_responders()
         await_renewal(port)
         assert OWN in global_addresses(c)
+
+
+@SLOW
+@pytest.mark.parametrize("port", [{"leaseSeconds": 30}], indirect=True, ids=["lease"])
+def test_rebinding(port):
+    """A client whose renewals get lost asks all servers, and keeps its address and prefix. dhclient notices that it is time
+    to do so when it would repeat its renewal, ten seconds after the first."""
+    await_link_local(port)
+    port.lose(f"udp dport 547 @th,64,8 {RENEW}")
+    with port.client("dhclient", "-6", "-N", "-P", "-d", "-lf", "/run/leases", "-pf", "/run/pid", "eth0") as c:
+        until("it has the address", lambda: OWN in global_addresses(c))
+        await_renewal(port, REBIND)
+        until("it keeps its address", lambda: OWN in global_addresses(c) and f"iaprefix {DELEGATED}" in c.read("/run/leases"))
 
 
 NETWORK = """[Match]

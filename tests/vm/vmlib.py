@@ -14,6 +14,7 @@ import tempfile
 
 import guestclients
 import leftovers
+import pytest
 from harness import BIN, MORTAL, run, until
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import UDP
@@ -62,6 +63,8 @@ RULES = f"""table inet nacre {{
         icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
     }}
 }}"""
+
+SLOW = pytest.mark.skipif(not os.environ.get("NACRE_TEST_ALL"), reason="waits for half a minute; only with --all")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -153,6 +156,15 @@ class Port:
     def messages6(self):
         """DHCPv6 messages since the last call: frames, whose UDP payload the caller reads."""
         return [f for f in self.frames() if IPv6 in f and UDP in f and 547 in (f[UDP].sport, f[UDP].dport)]
+
+    def lose(self, match):
+        """What the guest sends and MATCH fits gets lost from now on."""
+        run("ip", "netns", "exec", self.router, "nft", "-f", "-", input=f"""table inet lost {{
+            chain lost {{
+                type filter hook prerouting priority -460
+                iifname "tap" {match} drop
+            }}
+        }}""")
 
     def restart_responders(self):
         self.stop_responders()
