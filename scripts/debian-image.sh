@@ -80,6 +80,18 @@ configure_cloud_init() {
 	write etc/cloud/cloud.cfg.d/90_datasources.cfg <<-'CFG'
 		datasource_list: [NoCloud, Ec2, None]
 	CFG
+	write etc/cloud/cloud.cfg.d/90_hosts.cfg <<-'CFG'
+		# The host name has a line in /etc/hosts, which is written anew at each boot.
+		manage_etc_hosts: true
+	CFG
+	write etc/cloud/cloud.cfg.d/90_ssh.cfg <<-'CFG'
+		# User data with `ssh_pwauth: true` override this.
+		ssh_pwauth: false
+	CFG
+	# cloud-init sets ssh_pwauth in this file. Where the line is right already, it needn't write it and restart sshd.
+	write etc/ssh/sshd_config.d/50-cloud-init.conf <<-'CFG'
+		PasswordAuthentication no
+	CFG
 	# Without network configuration from the metadata, cloud-init 22.4 would write one that names DHCPv4 only.
 	write etc/cloud/cloud.cfg.d/90_network.cfg <<-'CFG'
 		# Metadata with a network configuration overrides this; without it /etc/systemd/network/90-default.network is used.
@@ -154,10 +166,16 @@ configure_boot() {
 		GRUB_TERMINAL=console
 		GRUB_DISABLE_OS_PROBER=true
 	GRUB
-	# update-grub replaces this when a kernel is installed; it needs the real disk.
+	# update-grub replaces this when a kernel is installed; it needs the real disk. With UEFI `linux` looks for a graphics
+	# mode and complains if the machine has no display; `linuxefi` leaves that to the kernel.
 	write boot/grub/grub.cfg <<-GRUB
-		linux /vmlinuz root=PARTUUID=$root_partuuid ro $parameters
-		initrd /initrd.img
+		if [ "\$grub_platform" = efi ]; then
+		  linuxefi /vmlinuz root=PARTUUID=$root_partuuid ro $parameters
+		  initrdefi /initrd.img
+		else
+		  linux /vmlinuz root=PARTUUID=$root_partuuid ro $parameters
+		  initrd /initrd.img
+		fi
 		boot
 	GRUB
 	chroot "$root" update-initramfs -u -k all >/dev/null
@@ -178,7 +196,7 @@ make_esp() {
 		configfile \$prefix/grub.cfg
 	CFG
 	chroot "$root" grub-mkimage -O x86_64-efi -o /boot/grub/core.efi -p /boot/grub -c /boot/grub/early.cfg \
-		part_gpt ext2 search search_fs_uuid configfile linux normal boot echo test
+		part_gpt ext2 search search_fs_uuid configfile linux linuxefi normal boot echo test
 	chroot "$root" grub-mkimage -O i386-pc -o /boot/grub/core.img -p /boot/grub -c /boot/grub/early.cfg \
 		biosdisk part_gpt ext2 search search_fs_uuid configfile linux normal boot echo test
 	mv "$root/boot/grub/core.efi" "$root/boot/grub/core.img" "$work"

@@ -34,7 +34,9 @@ FACTS = {
     "cloud-init status --wait | tail -n 1": "status: done",
     "hostname": "web",
     "ls /run/user-data-ran": "/run/user-data-ran",
+    "getent hosts $(hostname) | cut -d' ' -f1": "127.0.1.1",
     "sudo id -u": "0",
+    "sudo /usr/sbin/sshd -T | grep -E '^(password|kbdinteractive)authentication' | xargs": "passwordauthentication no kbdinteractiveauthentication no",
     "sudo grep -c '^root:!' /etc/shadow": "1",
     "echo /etc/ssh/ssh_host_*_key": "/etc/ssh/ssh_host_ed25519_key",
     # The root file system has grown to the disk.
@@ -60,6 +62,8 @@ def test_boot(work, boot):
             guest.await_ssh()
             check_is_cloud_image(guest)
             assert metadata.asked == ["/meta-data", "/user-data", "/vendor-data"]
+            # Neither GRUB nor the kernel complains, about the missing display or anything else.
+            assert "error" not in guest.console() and "blind mode" not in guest.console()
         finally:
             guest.stop()
             metadata.shutdown()
