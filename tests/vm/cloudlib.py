@@ -2,6 +2,7 @@
 """A guest of the Debian cloud image under software emulation, its metadata by HTTP, and a network of IPv6 only."""
 
 import http.server
+import json
 import os
 import shutil
 import socket
@@ -12,7 +13,7 @@ import time
 
 import leftovers
 import sshclient
-from harness import IMAGES, MORTAL, Failed, eventually, run
+from harness import IMAGES, MORTAL, Failed, eventually, patient, run
 from scapy.layers.dhcp6 import (DHCP6_Advertise, DHCP6_Reply, DHCP6_Request, DHCP6_Solicit, DHCP6OptClientId, DHCP6OptIA_NA,
                                 DHCP6OptIAAddress, DHCP6OptRapidCommit, DHCP6OptServerId, DUID_LL)
 from scapy.layers.inet import UDP
@@ -65,11 +66,14 @@ class Guest:
         return {"/meta-data": f"instance-id: i-1\nlocal-hostname: web\npublic-keys: ['{self.public_key}']\n",
                 "/user-data": "#cloud-config\nruncmd: [[touch, /run/user-data-ran]]\n", "/vendor-data": ""}
 
-    def start(self, boot, url):
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", f"{NAME}.qcow2", "-F", "qcow2", f"{self.dir}/disk.qcow2", "4G")
+    def start(self, boot, url, saved=None):
+        """SAVED: the state from which the machine goes on; start() must have had the same BOOT and URL before."""
+        if not saved:
+            run("qemu-img", "create", "-q", "-f", "qcow2", "-b", f"{NAME}.qcow2", "-F", "qcow2", f"{self.dir}/disk.qcow2", "4G")
         argv = ["qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-accel", "tcg", "-m", "1024", "-nodefaults", "-display", "none",
                 "-serial", f"file:{self.dir}/console", "-netdev", self.netdev, "-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile=",
                 "-drive", f"file={self.dir}/disk.qcow2,if=virtio", "-device", "virtio-rng-pci",
+                "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off",
                 # cloud-init 22.4 takes `ds=nocloud` alone for a seed on a disk and never uses what it reads by HTTP.
                 "-smbios", f"type=1,serial=ds=nocloud;dsmode=net;s={url}"]
         if boot == "kernel":
@@ -77,8 +81,37 @@ class Guest:
                 argv += ["-kernel", f"{NAME}.vmlinuz", "-initrd", f"{NAME}.initrd", "-append", f.read().strip()]
         if boot == "uefi":
             argv += ["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd"]
+        if saved:
+            argv += ["-incoming", f"exec:cat {saved}"]
         self.started = time.monotonic()
         self.process = subprocess.Popen([*MORTAL, *self.enter, *argv])
+
+    def qmp(self, *commands):
+        """The answers of QEMU's monitor to commands, each a name and its arguments."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{self.dir}/qmp")
+            s.settimeout(patient(60))
+            lines, answers = s.makefile("rw"), []
+            for name, arguments in (("qmp_capabilities", {}), *commands):
+                json.dump({"execute": name, "arguments": arguments}, lines)
+                lines.flush()
+                answer = next(a for a in map(json.loads, lines) if "return" in a or "error" in a)
+                assert "return" in answer, (name, answer)
+                answers.append(answer["return"])
+            return answers[1:]
+
+    def save(self, path):
+        """Stops the machine and writes its state to a file. Its disk stays as it is; QEMU ends."""
+        self.qmp(("stop", {}), ("migrate-set-parameters", {"max-bandwidth": 1 << 40}), ("migrate", {"uri": f"exec:cat >{path}"}))
+
+        def saved():
+            (answer,) = self.qmp(("query-migrate", {}))
+            assert answer["status"] != "failed", answer
+            return answer["status"] == "completed"
+
+        eventually("the state is saved", 60, saved)
+        self.qmp(("quit", {}))
+        self.process.wait(patient(20))
 
     def console(self):
         with open(f"{self.dir}/console", errors="replace") as f:
