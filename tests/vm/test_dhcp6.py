@@ -125,7 +125,8 @@ Token=::7
 
 
 def test_networkd(port):
-    """It is not asked to renew: its timers are late by up to ten seconds, so that would take half a minute."""
+    """It is not asked to renew: its timers are late by up to ten seconds, so that would take half a minute.
+    test_saved_state.py does that."""
     run("ip", "-n", port.guest, "link", "add", "lan", "type", "veth", "peer", "name", "lan-peer")
     run("ip", "-n", port.guest, "link", "set", "lan-peer", "up")
     with port.client("/lib/systemd/systemd-networkd", files=[("/run/systemd/network/eth0.network", NETWORK),
