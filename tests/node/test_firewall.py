@@ -496,8 +496,8 @@ def backlog_drops():
 
 
 class Stream:
-    """Numbered datagrams one way, paced, and how many of them arrived. What a busy machine has dropped by itself counts as
-    arrived, since no rule had to do with it."""
+    """Numbered datagrams one way, paced, and which of them didn't arrive. Packets that the kernel dropped because its
+    processors had too much to do are not counted as lost: no rule has seen them."""
 
     def __init__(self, netns, source, to_netns, to, port):
         self.out = opened(netns, UDP, source)
@@ -506,9 +506,9 @@ class Stream:
         self.back.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self.back.settimeout(0.05)
         self.sent, self.stop, self.got, self.dropped_before = 0, threading.Event(), set(), backlog_drops()
-        self.threads = [threading.Thread(target=fn) for fn in (self.send, self.receive)]
-        for t in self.threads:
-            t.start()
+        self.sender, self.receiver = (threading.Thread(target=fn) for fn in (self.send, self.receive))
+        self.sender.start()
+        self.receiver.start()
 
     def send(self):
         while not self.stop.is_set():
@@ -518,21 +518,26 @@ class Stream:
             time.sleep(0.001)
 
     def receive(self):
-        while not self.stop.is_set() or len(self.got) < self.sent:
+        """Until nothing has come for a while after the last datagram was sent: while the sender runs, that all have
+        arrived means nothing, since it may be amid five of them."""
+        while self.sender.is_alive() or len(self.got) < self.sent:
+            sent_all = not self.sender.is_alive()
+            self.back.settimeout(5 if sent_all else 0.05)
             try:
                 self.got.add(int.from_bytes(self.back.recv(10), "big"))
             except TimeoutError:
-                if self.stop.is_set():
+                if sent_all:
                     return
 
     def end(self):
+        """How many were sent, and the numbers of those that are lost."""
         self.stop.set()
-        for t in self.threads:
-            t.join()
+        self.sender.join()
+        self.receiver.join()
         self.out.close()
         self.back.close()
-        lost = self.sent - len(self.got)
-        return self.sent, len(self.got) + min(lost, backlog_drops() - self.dropped_before)
+        lost = sorted(set(range(self.sent)) - self.got)
+        return self.sent, lost[backlog_drops() - self.dropped_before:]
 
 
 def test_a_hundred_changes_under_traffic(net):
@@ -555,9 +560,7 @@ def test_a_hundred_changes_under_traffic(net):
                 refused.send(b"x")
         finally:
             results = [stream.end() for stream in streams]
-        # A packet that is just passing when a whole table is replaced may be lost: at most one in five replacements.
-        for sent, got in results:
-            assert sent - got <= 20 and sent > 500, results
+        assert all(sent > 500 and not lost for sent, lost in results), results
         with pytest.raises(TimeoutError):
             none.recv(10)
 
@@ -683,8 +686,8 @@ def test_another_process_goes_on(net):
         net.start()
         net.firewall(ingress=ingress)
     finally:
-        sent, got = stream.end()
-    assert sent - got <= 1 and got > 0, (sent, got)
+        sent, lost = stream.end()
+    assert sent > 0 and not lost, (sent, lost)
 
 
 # What the version before Firewalls had in its table, as far as it decides what comes in.
@@ -725,4 +728,4 @@ def test_an_instance_of_an_earlier_version(net):
             assert answers(kept) and answers(out) and not answers(cut, seconds=WAIT)
         finally:
             results = [s.end() for s in streams]
-        assert all(sent - got <= 1 for sent, got in results), results
+        assert not any(lost for _, lost in results), results
