@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The nftables rules of an instance's firewall (node/firewall.h). The chain `forward` comes after that of the table
- * `nacre`, which lets pass only packets between tap and uplink whose connection the kernel knows
- * (node/instnet_rules.c).
+ * The nftables rules of an instance's firewall (node/firewall.h). The chain `forward` comes before that of the table
+ * `nacre`, which lets pass only packets with a mark between tap and uplink (node/instnet_rules.c). A packet without a
+ * connection has neither mark nor direction and is dropped here at the last rule.
  *
  * Packets of a connection that these rules have allowed pass by its mark. Others are looked up, whatever their state:
  * as packets of a connection that came in or went out, in the direction in which it began (`f`) or the other one (`r`).
@@ -397,7 +397,7 @@ const char *const firewall_tables[FIREWALL_TABLES] = {"nacre_firewall", "nacre_f
 
 static void put_generation(uint32_t generation, struct buf *b) {
 	buf_printf(b,
-	           "\tset current {\n\t\ttype mark\n\t\telements = { %u }\n\t}\n"
+	           "\tset current {\n\t\ttype mark\n\t\tsize 2\n\t\telements = { %u }\n\t}\n"
 	           "\tmap generation {\n\t\ttype nf_proto : mark\n\t\telements = { ipv4 : %u, ipv6 : %u }\n\t}\n"
 	           "\tchain ok {\n\t\tct mark set meta nfproto map @generation accept\n\t}\n",
 	           generation, generation, generation);

@@ -14,6 +14,8 @@
 #define ICMP_ERRORS "{ destination-unreachable, time-exceeded, parameter-problem }"
 /* The kernel's source for ICMP errors of a router that has no public address (RFC 7600). */
 #define DUMMY4 "192.0.0.8"
+/* The ports of DHCP, one by one: a set without intervals is cheaper. */
+#define DHCP_PORTS "{ 67, 68, 546, 547 }"
 
 /* What the texts of the rules are made from. */
 struct facts {
@@ -21,7 +23,8 @@ struct facts {
 	const struct instnet_spec *spec;
 	bool shared;
 	char mac[MAC_STR_MAX];
-	char own[2 * PREFIX_STR_MAX + 2]; /* the guest's IPv6 prefixes, as elements of a set */
+	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
+	char own[2 * PREFIX_STR_MAX + 2]; /* both, as elements of a set */
 	char own4[ADDR_STR_MAX], gateway4[ADDR_STR_MAX];
 	char metadata4[ADDR_STR_MAX], metadata6[ADDR_STR_MAX];
 };
@@ -31,12 +34,13 @@ static struct facts facts_of(const struct instnet_config *c) {
 	const struct addr gateway4 = instnet_gateway4();
 	const struct addr metadata4 = instnet_metadata4(), metadata6 = instnet_metadata6();
 	struct facts f = {.c = c, .spec = s, .shared = s->ipv4 == INSTNET_SHARED};
-	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
 	bool two = s->delegated.addr.family != 0;
 
 	mac_str(&s->mac, f.mac);
-	snprintf(f.own, sizeof(f.own), "%s%s%s", prefix_str(&s->net, net), two ? ", " : "",
-	         two ? prefix_str(&s->delegated, delegated) : "");
+	prefix_str(&s->net, f.net);
+	if (two)
+		prefix_str(&s->delegated, f.delegated);
+	snprintf(f.own, sizeof(f.own), "%s%s%s", f.net, two ? ", " : "", f.delegated);
 	if (s->ipv4 != INSTNET_NO_IPV4)
 		addr_str(&s->address4, f.own4);
 	addr_str(&gateway4, f.gateway4);
@@ -65,12 +69,14 @@ static void put_antispoof(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" goto guest\n"
 	            "\t\tiifname \"" INSTNET_UPLINK "\" goto outside\n\t}\n");
+	/* One comparison of a prefix is cheaper than a set of intervals. */
+	buf_printf(b, "\tchain outside {\n\t\tip6 saddr %s drop\n", f->net);
+	if (f->spec->delegated.addr.family)
+		buf_printf(b, "\t\tip6 saddr %s drop\n", f->delegated);
 	buf_printf(b,
-	           "\tchain outside {\n"
-	           "\t\tip6 saddr { %s } drop\n"
 	           "\t\tip6 daddr %s drop\n"
 	           "\t\tip daddr %s drop\n",
-	           f->own, f->metadata6, f->metadata4);
+	           f->metadata6, f->metadata4);
 	if (has_ipv4(f))
 		buf_printf(b, "\t\tip saddr %s drop\n", f->own4);
 	/* Nobody outside knows the private address: only what translation makes of a packet has it. */
@@ -89,10 +95,12 @@ static void put_guest(const struct facts *f, struct buf *b) {
 		buf_puts(b, "\t\tmeta nfproto ipv4 goto guest4\n");
 	/*
 	 * Link-local sources are for neighbour discovery and DHCPv6, which need no fragments (RFC 6980), and for the
-	 * metadata of a guest that has no other address yet. The kernel forwards to the unspecified address.
+	 * metadata of a guest that has no other address yet. The kernel forwards to the unspecified address. The first
+	 * rule accepts nothing that the others would not: it is there because most packets end at it.
 	 */
 	buf_printf(
 		b,
+		"\t\tip6 daddr 2000::/3 ip6 saddr %s meta l4proto != 58 accept\n"
 		"\t\tip6 daddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10 } ip6 daddr != fe80::1 drop\n"
 		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
 		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
@@ -106,17 +114,21 @@ static void put_guest(const struct facts *f, struct buf *b) {
 		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
 		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
 		"\t\tdrop\n\t}\n",
-		f->own, f->own, f->own, f->metadata6, f->metadata6, f->metadata6, addr_str(&derived, ip), f->own);
+		f->net, f->own, f->own, f->own, f->metadata6, f->metadata6, f->metadata6, addr_str(&derived, ip),
+		f->own);
 }
 
 /*
  * A client of DHCP without an address has the source 0.0.0.0. A fragment of such a message would wait for the others,
  * so there may be none. Fragments keep their sizes, so one that isn't the last must have room for the largest headers
- * of IPv4 and TCP (RFC 1858).
+ * of IPv4 and TCP (RFC 1858). The first rule accepts nothing that the others would not: it is there because
+ * most packets end at it.
  */
 static void put_guest4(const struct facts *f, struct buf *b) {
 	buf_printf(b,
 	           "\tchain guest4 {\n"
+	           "\t\tip saddr %s ip frag-off & 0x2000 == 0 ip daddr & 224.0.0.0 != 224.0.0.0 "
+	           "ip daddr & 255.0.0.0 != { 0.0.0.0, 127.0.0.0, 169.0.0.0 } accept\n"
 	           "\t\tip saddr { 0.0.0.0, %s } ip daddr 255.255.255.255 udp sport 68 udp dport 67 "
 	           "ip frag-off & 0x3fff == 0 accept\n"
 	           "\t\tip saddr != %s drop\n"
@@ -124,7 +136,7 @@ static void put_guest4(const struct facts *f, struct buf *b) {
 	           "\t\tip daddr { %s, %s } accept\n"
 	           "\t\tip daddr != { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept\n"
 	           "\t\tdrop\n\t}\n",
-	           f->own4, f->own4, f->gateway4, f->metadata4);
+	           f->own4, f->own4, f->own4, f->gateway4, f->metadata4);
 }
 
 /* The limit is for new connections. How many there may be at once is nacre-vm's to say. */
@@ -184,33 +196,37 @@ static void put_output(const struct facts *f, struct buf *b) {
  * What a guest can't send out although the source is its own: to the address of metadata; with a routing
  * header (RFC 5095, RFC 8754); with a fragment header that is still there after reassembly, because the first fragment
  * lacks headers (RFC 7112), or within another fragment, where it would hide ports and types, or without need (RFC
- * 8021); messages that are only for neighbours (RFC 4890, section 4.3.3); DHCP.
+ * 8021); messages that are only for neighbours (RFC 4890, section 4.3.3); DHCP. Searching
+ * a packet for a header is dear, and there is none if TCP or UDP follows the IPv6 header at once.
  */
 static void put_never(struct buf *b) {
 	buf_puts(b, "\tchain never {\n"
+	            "\t\tmeta nfproto ipv6 jump never6\n"
+	            "\t\tmeta l4proto != 17 accept\n"
+	            "\t\tth sport " DHCP_PORTS " drop\n"
+	            "\t\tth dport " DHCP_PORTS " drop\n"
+	            "\t\taccept\n\t}\n"
+	            "\tchain never6 {\n"
 	            "\t\tip6 daddr fd00:ec2::254 drop\n"
+	            "\t\tip6 nexthdr { 6, 17 } return\n"
 	            "\t\texthdr rt exists drop\n"
 	            "\t\texthdr frag exists drop\n"
-	            "\t\ticmpv6 type { 130-137, 141-143, 148-149, 151-153 } drop\n"
-	            "\t\tudp sport { 67-68, 546-547 } drop\n"
-	            "\t\tudp dport { 67-68, 546-547 } drop\n"
-	            "\t\taccept\n\t}\n");
+	            "\t\ticmpv6 type { 130-137, 141-143, 148-149, 151-153 } drop\n\t}\n");
 }
 
 /*
- * What may pass is the firewall's to say (node/firewall_rules.c), whose chain comes between these two. Its mark is
- * proof that it was asked: without its table nothing passes.
+ * What may pass is the firewall's to say (node/firewall_rules.c), whose chain comes before this one. Its mark is proof
+ * that it was asked: without its table nothing passes. Invalid packets have no connection and so no mark.
  */
 static void put_forward(const struct facts *f, struct buf *b) {
-	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n"
-	            "\t\tct state invalid drop\n"
-	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" accept\n"
-	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" goto never\n");
+	buf_puts(b, "\tchain forward {\n\t\ttype filter hook forward priority filter + 20; policy drop;\n"
+	            "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_UPLINK "\" ct mark != 0 goto never\n"
+	            "\t\tiifname \"" INSTNET_UPLINK "\" oifname \"" INSTNET_TAP "\" ct mark != 0 accept\n");
 	/* The guest reaches its own forwards. */
 	if (f->shared)
-		buf_puts(b, "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_TAP "\" ct status dnat accept\n");
-	buf_puts(b, "\t}\n\tchain approved {\n\t\ttype filter hook forward priority filter + 20; policy drop;\n"
-	            "\t\tct mark != 0 accept\n\t}\n");
+		buf_puts(b, "\t\tiifname \"" INSTNET_TAP "\" oifname \"" INSTNET_TAP
+		            "\" ct status dnat ct mark != 0 accept\n");
+	buf_puts(b, "\t}\n");
 }
 
 /*
@@ -301,20 +317,32 @@ static void put_dnat(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\t}\n");
 }
 
-/*
- * After translation: what leaves has a source of the instance. Translation leaves alone what it doesn't know, such as
- * other protocols and errors about unknown connections, and such packets would leave with the private address.
- */
-static void put_leaving(const struct facts *f, struct buf *b) {
+static void put_ports(const struct instnet_slice *s, struct buf *b) {
 	char ports[16], address[ADDR_STR_MAX];
 
-	buf_puts(b, "\tchain egress {\n\t\ttype filter hook postrouting priority 300; policy accept;\n"
-	            "\t\toifname \"" INSTNET_UPLINK "\" jump leaving\n\t}\n\tchain leaving {\n");
+	buf_printf(b, "\t\tip saddr %s meta l4proto { 6, 17 } th sport %s accept\n", addr_str(&s->address, address),
+	           slice_ports(s, ports));
+}
+
+/*
+ * After translation: what leaves has a source of the instance. Translation leaves alone what it doesn't know, such as
+ * other protocols and errors about unknown connections, and such packets would leave with the private address. The
+ * first slice comes before the name of the device, which is dearer to compare: most instances have one slice,
+ * and what goes to the guest may pass in any case.
+ */
+static void put_egress(const struct facts *f, struct buf *b) {
+	size_t n = f->shared ? f->spec->n_slices : 0;
+	char ports[16], address[ADDR_STR_MAX];
+
+	buf_puts(b, "\tchain egress {\n\t\ttype filter hook postrouting priority 300; policy accept;\n");
+	if (n)
+		put_ports(&f->spec->slices[0], b);
+	buf_puts(b, "\t\toifname != \"" INSTNET_UPLINK "\" accept\n");
 	if (!f->shared)
 		buf_printf(b, "\t\tip saddr %s accept\n", f->own4);
-	else
-		buf_puts(b, "\t\tmeta l4proto { 6, 17 } goto ports\n");
-	for (size_t i = 0; i < f->spec->n_slices && f->shared; i++)
+	for (size_t i = 1; i < n; i++)
+		put_ports(&f->spec->slices[i], b);
+	for (size_t i = 0; i < n; i++)
 		buf_printf(b,
 		           "\t\tip saddr %s icmp type echo-request icmp id %s accept\n"
 		           "\t\tip saddr %s icmp type " ICMP_ERRORS " accept\n",
@@ -323,26 +351,14 @@ static void put_leaving(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\t\tip saddr " DUMMY4 " icmp type " ICMP_ERRORS " accept\n\t\tdrop\n\t}\n");
 }
 
-/* Of packets of TCP and UDP. */
-static void put_ports(const struct facts *f, struct buf *b) {
-	char ports[16], address[ADDR_STR_MAX];
-
-	buf_puts(b, "\tchain ports {\n");
-	for (size_t i = 0; i < f->spec->n_slices; i++)
-		buf_printf(b, "\t\tip saddr %s th sport %s accept\n", addr_str(&f->spec->slices[i].address, address),
-		           slice_ports(&f->spec->slices[i], ports));
-	buf_puts(b, "\t\tdrop\n\t}\n");
-}
-
 static void put_nat(const struct facts *f, struct buf *b) {
 	if (!has_ipv4(f))
 		return;
 	if (f->shared) {
 		put_snat(f, b);
 		put_dnat(f, b);
-		put_ports(f, b);
 	}
-	put_leaving(f, b);
+	put_egress(f, b);
 }
 
 /* ---- table arp ---- */

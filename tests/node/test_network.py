@@ -187,7 +187,7 @@ def test_the_rules_follow_the_spec(wire):
     until("ssh is not let in", lambda: not passes(22))
     until("http is", lambda: passes(80))
     # The agent repairs foreign changes when it applies the next change.
-    run("ip", "netns", "exec", g.netns, "nft", "flush", "chain", "inet", "nacre", "approved")
+    run("ip", "netns", "exec", g.netns, "nft", "flush", "chain", "inet", "nacre", "forward")
     assert not passes(80)
     wire.cloud.patch("off", {"ingress": rules + [ssh]})
     until("both are let in", lambda: passes(80) and passes(22))
