@@ -23,8 +23,7 @@ struct facts {
 	const struct instnet_spec *spec;
 	bool shared;
 	char mac[MAC_STR_MAX];
-	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX];
-	char own[2 * PREFIX_STR_MAX + 2]; /* both, as elements of a set */
+	char net[PREFIX_STR_MAX], delegated[PREFIX_STR_MAX]; /* the guest's IPv6 prefixes; the second may be none */
 	char own4[ADDR_STR_MAX], gateway4[ADDR_STR_MAX];
 	char metadata4[ADDR_STR_MAX], metadata6[ADDR_STR_MAX];
 };
@@ -34,13 +33,11 @@ static struct facts facts_of(const struct instnet_config *c) {
 	const struct addr gateway4 = instnet_gateway4();
 	const struct addr metadata4 = instnet_metadata4(), metadata6 = instnet_metadata6();
 	struct facts f = {.c = c, .spec = s, .shared = s->ipv4 == INSTNET_SHARED};
-	bool two = s->delegated.addr.family != 0;
 
 	mac_str(&s->mac, f.mac);
 	prefix_str(&s->net, f.net);
-	if (two)
+	if (s->delegated.addr.family)
 		prefix_str(&s->delegated, f.delegated);
-	snprintf(f.own, sizeof(f.own), "%s%s%s", f.net, two ? ", " : "", f.delegated);
 	if (s->ipv4 != INSTNET_NO_IPV4)
 		addr_str(&s->address4, f.own4);
 	addr_str(&gateway4, f.gateway4);
@@ -62,6 +59,16 @@ static void instnet_put_set(const char *name, unsigned size, struct buf *b) {
 }
 
 /*
+ * A rule for each of the guest's IPv6 prefixes. These comparisons are cheaper than a set of intervals. And while the
+ * kernel replaces a table, a packet may meet the new rules before such a set has its elements.
+ */
+static void put_each_prefix(const struct facts *f, const char *before, const char *after, struct buf *b) {
+	buf_printf(b, "\t\t%s %s %s\n", before, f->net, after);
+	if (f->spec->delegated.addr.family)
+		buf_printf(b, "\t\t%s %s %s\n", before, f->delegated, after);
+}
+
+/*
  * Before reassembly and tracking: `guest` is for packets out of the tap, `outside` for those of the uplink. Every
  * packet passes here, and a comparison of names is the dearest one, so there are few.
  */
@@ -69,10 +76,8 @@ static void put_antispoof(const struct facts *f, struct buf *b) {
 	buf_puts(b, "\tchain antispoof {\n\t\ttype filter hook prerouting priority -450; policy accept;\n"
 	            "\t\tiifname \"" INSTNET_TAP "\" goto guest\n"
 	            "\t\tiifname \"" INSTNET_UPLINK "\" goto outside\n\t}\n");
-	/* One comparison of a prefix is cheaper than a set of intervals. */
-	buf_printf(b, "\tchain outside {\n\t\tip6 saddr %s drop\n", f->net);
-	if (f->spec->delegated.addr.family)
-		buf_printf(b, "\t\tip6 saddr %s drop\n", f->delegated);
+	buf_puts(b, "\tchain outside {\n");
+	put_each_prefix(f, "ip6 saddr", "drop", b);
 	buf_printf(b,
 	           "\t\tip6 daddr %s drop\n"
 	           "\t\tip daddr %s drop\n",
@@ -83,6 +88,14 @@ static void put_antispoof(const struct facts *f, struct buf *b) {
 	if (f->shared)
 		buf_printf(b, "\t\tip daddr %s drop\n", f->own4);
 	buf_puts(b, "\t}\n");
+}
+
+/* Solicitations and advertisements of the guest's addresses return from here. */
+static void put_own(struct buf *b) {
+	buf_puts(b, "\tchain own {\n"
+	            "\t\tmeta l4proto != 58 accept\n"
+	            "\t\texthdr frag exists accept\n"
+	            "\t\ticmpv6 type != 133-137 accept\n\t}\n");
 }
 
 static void put_guest(const struct facts *f, struct buf *b) {
@@ -101,21 +114,22 @@ static void put_guest(const struct facts *f, struct buf *b) {
 	buf_printf(
 		b,
 		"\t\tip6 daddr 2000::/3 ip6 saddr %s meta l4proto != 58 accept\n"
-		"\t\tip6 daddr { ::/127, ::ffff:0.0.0.0/96, fe80::/10 } ip6 daddr != fe80::1 drop\n"
-		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n"
-		"\t\tip6 saddr { %s } meta l4proto != 58 accept\n"
-		"\t\tip6 saddr { %s } exthdr frag exists accept\n"
-		"\t\tip6 saddr { %s } icmpv6 type != 133-137 accept\n"
-		"\t\tip6 daddr %s meta l4proto != 6 drop\n"
-		"\t\tip6 daddr %s tcp dport != 80 drop\n"
-		"\t\tip6 daddr != { fe80::1, %s, ff02::/16 } drop\n"
-		"\t\texthdr frag exists drop\n"
-		"\t\tip6 saddr %s accept\n"
-		"\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n"
-		"\t\tip6 saddr { %s } update @neighbours { ip6 saddr } accept\n"
-		"\t\tdrop\n\t}\n",
-		f->net, f->own, f->own, f->own, f->metadata6, f->metadata6, f->metadata6, addr_str(&derived, ip),
-		f->own);
+		"\t\tip6 daddr ::/127 drop\n"
+		"\t\tip6 daddr ::ffff:0.0.0.0/96 drop\n"
+		"\t\tip6 daddr fe80::/10 ip6 daddr != fe80::1 drop\n"
+		"\t\tip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { nd-router-solicit, nd-neighbor-solicit } accept\n",
+		f->net);
+	put_each_prefix(f, "ip6 saddr", "jump own", b);
+	buf_printf(b,
+	           "\t\tip6 daddr %s meta l4proto != 6 drop\n"
+	           "\t\tip6 daddr %s tcp dport != 80 drop\n"
+	           "\t\tip6 daddr != { fe80::1, %s, ff02::/16 } drop\n"
+	           "\t\texthdr frag exists drop\n"
+	           "\t\tip6 saddr %s accept\n"
+	           "\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n",
+	           f->metadata6, f->metadata6, f->metadata6, addr_str(&derived, ip));
+	put_each_prefix(f, "ip6 saddr", "update @neighbours { ip6 saddr } accept", b);
+	buf_puts(b, "\t\tdrop\n\t}\n");
 }
 
 /*
@@ -134,8 +148,11 @@ static void put_guest4(const struct facts *f, struct buf *b) {
 	           "\t\tip saddr != %s drop\n"
 	           "\t\tip frag-off & 0x2000 != 0 ip length < 120 drop\n"
 	           "\t\tip daddr { %s, %s } accept\n"
-	           "\t\tip daddr != { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } accept\n"
-	           "\t\tdrop\n\t}\n",
+	           "\t\tip daddr 0.0.0.0/8 drop\n"
+	           "\t\tip daddr 127.0.0.0/8 drop\n"
+	           "\t\tip daddr 169.254.0.0/16 drop\n"
+	           "\t\tip daddr 224.0.0.0/3 drop\n"
+	           "\t\taccept\n\t}\n",
 	           f->own4, f->own4, f->own4, f->gateway4, f->metadata4);
 }
 
@@ -202,7 +219,7 @@ static void put_output(const struct facts *f, struct buf *b) {
 static void put_never(struct buf *b) {
 	buf_puts(b, "\tchain never {\n"
 	            "\t\tmeta nfproto ipv6 jump never6\n"
-	            "\t\tmeta l4proto != 17 accept\n"
+	            "\t\tmeta l4proto != 17 goto other\n"
 	            "\t\tth sport " DHCP_PORTS " drop\n"
 	            "\t\tth dport " DHCP_PORTS " drop\n"
 	            "\t\taccept\n\t}\n"
@@ -210,8 +227,13 @@ static void put_never(struct buf *b) {
 	            "\t\tip6 daddr fd00:ec2::254 drop\n"
 	            "\t\tip6 nexthdr { 6, 17 } return\n"
 	            "\t\texthdr rt exists drop\n"
-	            "\t\texthdr frag exists drop\n"
-	            "\t\ticmpv6 type { 130-137, 141-143, 148-149, 151-153 } drop\n\t}\n");
+	            "\t\texthdr frag exists drop\n\t}\n"
+	            "\tchain other {\n"
+	            "\t\ticmpv6 type 130-137 drop\n"
+	            "\t\ticmpv6 type 141-143 drop\n"
+	            "\t\ticmpv6 type 148-149 drop\n"
+	            "\t\ticmpv6 type 151-153 drop\n"
+	            "\t\taccept\n\t}\n");
 }
 
 /*
@@ -252,6 +274,7 @@ static void put_filter(const struct facts *f, struct buf *b) {
 	instnet_put_set("linklocal", 4, b);
 	instnet_put_set("neighbours", 12, b);
 	put_antispoof(f, b);
+	put_own(b);
 	put_guest(f, b);
 	if (has_ipv4(f))
 		put_guest4(f, b);

@@ -565,6 +565,21 @@ def test_a_hundred_changes_under_traffic(net):
             none.recv(10)
 
 
+def test_the_containers_own_rules_are_replaced_under_traffic(net):
+    """The rules about addresses, which an agent that starts writes anew."""
+    net.firewall(ingress=[{"protocol": "udp", "port": 70}], egress=[{"protocol": "udp", "port": 71}, {"protocol": "udp", "port": 53}])
+    assert may(out_of, net, UDP, 53, FAR6) and may(out_of, net, UDP, 53, FAR)  # neighbours know each other now
+    streams = [Stream(net.far, FAR6, net.guest, GUEST6, 70), Stream(net.far, FAR, net.guest, OWN, 70),
+               Stream(net.guest, GUEST6, net.far, FAR6, 71), Stream(net.guest, OWN, net.far, FAR, 71)]
+    try:
+        for i in range(200):
+            assert net.apply(delegated=f"2001:db8:{0x5000 + i:x}::/60") == "changed"
+    finally:
+        results = [stream.end() for stream in streams]
+        del net.spec["delegated"]
+    assert all(sent > 500 and not lost for sent, lost in results), results
+
+
 # ---- members of groups ----
 
 PEERS = {"peers": {"matchLabels": {"team": "a"}}}
