@@ -69,14 +69,35 @@ int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) {
 	return nl_open_protocol(ret, NETLINK_NETFILTER, netns_fd, err);
 }
 
+/* Throws away answers that others have left unread. */
+static void nl_drain(struct nl *n) {
+	while (recv(nl_fd(n), n->in, sizeof(n->in), MSG_DONTWAIT) > 0)
+		;
+}
+
+int nl_adopt(struct nl **ret, int fd, struct error *err) {
+	_nl_free_ struct nl *n = calloc(1, sizeof(*n));
+
+	if (n)
+		n->sock = mnl_socket_fdopen(fd);
+	if (!n || !n->sock) {
+		safe_close(fd);
+		return error_oom(err);
+	}
+	n->portid = mnl_socket_get_portid(n->sock);
+	n->seq = 1;
+	nl_drain(n);
+	*ret = TAKE_PTR(n);
+	return 0;
+}
+
 bool nl_inherit(struct nl *n, int netns_fd) {
 	_close_ int own = ioctl(nl_fd(n), SIOCGSKNS);
 	struct stat a, b;
 
 	if (own < 0 || fstat(own, &a) < 0 || fstat(netns_fd, &b) < 0 || a.st_ino != b.st_ino || a.st_dev != b.st_dev)
 		return false;
-	while (recv(nl_fd(n), n->in, sizeof(n->in), MSG_DONTWAIT) > 0)
-		;
+	nl_drain(n);
 	return true;
 }
 

@@ -38,6 +38,8 @@ int nl_open_netfilter(struct nl **ret, int netns_fd, struct error *err) _must_us
  * answers that they left unread. False: the socket doesn't belong to the namespace of NETNS_FD.
  */
 bool nl_inherit(struct nl *n, int netns_fd);
+/* Takes over FD, a netlink socket that another process has opened and passed on; closes it if that fails. */
+int nl_adopt(struct nl **ret, int fd, struct error *err) _must_use_;
 struct nl *nl_free(struct nl *n);
 DEFINE_CLEANUP(nl, struct nl *, nl_free)
 #define _nl_free_ _cleanup_(cleanup_nl)

@@ -167,7 +167,7 @@ static void on_members(void *userdata, const char *ns, const char *const *ids, s
 	for (inst = kube_cache_first_in(a->instances, ns); inst && streq(inst->meta.ns, ns);
 	     inst = kube_cache_next(a->instances, inst))
 		if (firewalls_use(a->firewalls, ns, &inst->meta.labels, ids, n))
-			hypervisor_look(a->hypervisor, instance_id(inst));
+			hypervisor_members(a->hypervisor, instance_id(inst));
 }
 
 static void on_firewalls_refused(void *userdata, const char *ns, const struct error *why) {

@@ -111,11 +111,12 @@ static int firewall_collect(const struct firewall_plan *p, const struct groups *
 	return 0;
 }
 
-/* Brings the sets up to date. 1: that can't be done by changing elements. The rules may be others than those of A. */
-static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
-                           bool *ret_changed, struct error *err) {
-	struct following f = {.batch.table = firewall_tables[state->table]};
-	struct nftset_batch *b = &f.batch;
+/*
+ * Collects in F, which has an empty batch, what brings the sets up to date, and in *RET what is known after that. 1:
+ * that can't be done by changing elements.
+ */
+static int firewall_plan_changes(const struct firewall_attached *a, const struct firewall_state *state,
+                                 struct following *f, struct firewall_state *ret, struct error *err) {
 	struct firewall_state new = *state;
 	struct firewall_plan p;
 	int r = firewall_plan_groups(a, &p, err);
@@ -124,21 +125,48 @@ static int firewall_follow(struct nl *nl, const struct firewall_attached *a, str
 		return r;
 	if (firewall_groups_hash(&p) != state->groups || p.crowded != state->crowded)
 		return 1;
-	r = firewall_collect(&p, a->groups, state->seq, &f);
-	if (r == 0 && f.removed) {
+	if (firewall_collect(&p, a->groups, state->seq, f) == 1)
+		return 1;
+	if (f->removed) {
 		new.generation = firewall_generation_after(state->generation);
-		generation_swap(b, state->generation, new.generation);
+		generation_swap(&f->batch, state->generation, new.generation);
 	}
-	if (r == 0 && b->n) {
+	new.seq = groups_seq(a->groups);
+	*ret = new;
+	return 0;
+}
+
+/* Brings the sets up to date. 1: that can't be done by changing elements. The rules may be others than those of A. */
+static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
+                           bool *ret_changed, struct error *err) {
+	struct following f = {.batch.table = firewall_tables[state->table]};
+	struct firewall_state new;
+	int r = firewall_plan_changes(a, state, &f, &new, err);
+
+	if (r == 0 && f.batch.n) {
 		/* A set that isn't there, or an element that isn't: what the kernel has is not what we think. */
-		r = nftset_commit(nl, b, err) < 0;
+		r = nftset_commit(nl, &f.batch, err) < 0;
 		*ret_changed |= r == 0;
 	}
-	nftset_batch_done(b);
-	if (r == 0) {
-		new.seq = groups_seq(a->groups);
+	nftset_batch_done(&f.batch);
+	if (r == 0)
 		*state = new;
-	}
+	return r;
+}
+
+int firewall_members(const struct instnet_spec *spec, const struct firewall_attached *a,
+                     const struct firewall_state *state, struct nftset_batch *b, struct firewall_state *ret,
+                     struct error *err) {
+	struct following f = {.batch.table = firewall_tables[state->table]};
+
+	if (a->unknown || !a->groups || !state->generation || state->seq > groups_seq(a->groups) ||
+	    state->hash != firewall_hash(spec, a))
+		return 1;
+	int r = firewall_plan_changes(a, state, &f, ret, err);
+	if (r != 0)
+		nftset_batch_done(&f.batch);
+	else
+		*b = f.batch;
 	return r;
 }
 

@@ -18,6 +18,7 @@
 #include "node/groups.h"
 
 struct instnet_spec;
+struct nftset_batch;
 struct nl;
 
 /*
@@ -66,6 +67,15 @@ uint32_t firewall_generation_after(uint32_t generation);
 int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec,
                     const struct firewall_attached *attached, bool current, struct firewall_state *state,
                     bool *ret_changed, struct error *err) _must_use_;
+
+/*
+ * Collects in *B, which the caller sends by nftset_commit() and frees, the changes of elements by which members come
+ * and go, and in *RET what *STATE is after that. There may be none. 1: that takes firewall_ensure(). Nothing is read or
+ * changed in the kernel.
+ */
+int firewall_members(const struct instnet_spec *spec, const struct firewall_attached *attached,
+                     const struct firewall_state *state, struct nftset_batch *b, struct firewall_state *ret,
+                     struct error *err) _must_use_;
 
 /* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change.
  */

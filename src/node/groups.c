@@ -257,8 +257,10 @@ int groups_changes(const struct groups *g, const char *id, uint64_t since, group
 
 	if (since < (x ? x->before : g->forgotten))
 		return 1;
-	for (uint64_t k = x ? x->noted - MIN(x->noted, x->room) : 0; x && k < x->noted; k++)
-		if (x->changes[k % x->room].seq > since)
-			fn(&x->changes[k % x->room], userdata);
+	uint64_t k = x ? x->noted : 0, oldest = x ? x->noted - MIN(x->noted, x->room) : 0;
+	while (k > oldest && x->changes[(k - 1) % x->room].seq > since)
+		k--;
+	for (; x && k < x->noted; k++)
+		fn(&x->changes[k % x->room], userdata);
 	return 0;
 }

@@ -108,6 +108,16 @@ void hypervisor_look(struct hypervisor *h, const char *uid) {
 		guest_wake(i, 0);
 }
 
+void hypervisor_members(struct hypervisor *h, const char *uid) {
+	struct guest *i = hypervisor_find(h, uid);
+
+	if (!i)
+		return;
+	i->guard_changes++;
+	if (i->want == WANT_YES)
+		members_changed(i);
+}
+
 void hypervisor_remove(struct hypervisor *h, const char *uid, bool asked) {
 	struct guest *i = hypervisor_find(h, uid);
 
@@ -303,6 +313,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = jobs_new(&h->removals, config->loop, REMOVALS_MAX, LOOK_PRIORITY, err);
 	if (r >= 0)
+		r = members_new(&h->members, h, err);
+	if (r >= 0)
 		r = jobs_new(&h->jobs, config->loop, OTHERS_MAX, LOOK_PRIORITY, err);
 	if (r < 0)
 		return r;
@@ -335,6 +347,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	/* Nothing is reported after this. */
 	jobs_free(h->starts);
 	jobs_free(h->removals);
+	members_free(h->members);
 	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {
 		RB_REMOVE(guests, &h->all, i);

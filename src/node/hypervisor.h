@@ -121,6 +121,8 @@ DEFINE_CLEANUP(hypervisor, struct hypervisor *, hypervisor_free)
 int hypervisor_put(struct hypervisor *h, const struct guest_spec *spec, struct error *err) _must_use_;
 /* Looks at the instance soon, because what it must be may have changed. Nothing happens if nobody has put it. */
 void hypervisor_look(struct hypervisor *h, const char *uid);
+/* Members of groups that its Firewalls name have come or gone: the same, but at less cost where that is possible. */
+void hypervisor_members(struct hypervisor *h, const char *uid);
 /*
  * The instance must not exist. After a boot of the host an unknown instance may still have a disk, so it is also
  * removed, and `gone` is called. Without memory, or if UID is not a UUID, an unknown instance stays unknown. ASKED:

@@ -6,6 +6,7 @@
  *
  *   hypervisor.c     the hypervisor's life: folders, locks, adoption, KVM or not; requests
  *   look.c           when a guest is looked at, by which worker, and what follows from the result
+ *   members.c        members of groups come and go, without a look
  *   round.c          one worker looks at many guests to which nothing has happened
  *   guest_process.c  watches, stops and kills the first process of a container; hears nacre-vm
  *   guest_state.c    what is reported about a guest: its state, its events, why it ended
@@ -61,22 +62,25 @@ struct guest {
 	} untold;
 	struct instnet_state network;
 	/*
-	 * A netfilter socket in the guest's namespace, once members of its groups have gone. Workers use it one after
-	 * the other and needn't close it: the kernel frees what a transaction has removed after a grace period of RCU,
-	 * and whoever closes a netfilter socket earlier waits for that with the namespace's rules locked, which would
-	 * hold up the next change. NULL: none.
+	 * A netfilter socket in the guest's namespace, once members of its groups have changed. Workers use it one
+	 * after the other and needn't close it: the kernel frees what a transaction has removed after a grace period of
+	 * RCU, and whoever closes a netfilter socket earlier waits for that with the namespace's rules locked, which
+	 * would hold up the next change. NULL: none.
 	 */
 	struct nl *netfilter;
 
-	sd_event_source *wake; /* look at it again */
-	struct job *job;       /* the look at it; NULL: no look is under way */
-	bool may_start;        /* that look may start its machine */
-	bool going;            /* its removal has begun, and must end before it is made again */
-	bool again;            /* something happened that this look has not seen */
-	unsigned failures;     /* of looks at it, in a row */
-	bool quiet;            /* nothing has happened; only the interval is over */
-	bool in_round;         /* that look is part of a round */
-	bool due;              /* in the list of guests for the next round */
+	sd_event_source *wake;          /* look at it again */
+	struct job *job;                /* the look at it; NULL: no look is under way */
+	bool may_start;                 /* that look may start its machine */
+	bool going;                     /* its removal has begun, and must end before it is made again */
+	bool again;                     /* something happened that this look has not seen */
+	uint64_t following;             /* node/members.c: the number of the request that is under way; 0: none is */
+	bool more;                      /* members have changed since that request */
+	struct firewall_state followed; /* what is in the kernel once that request is answered */
+	unsigned failures;              /* of looks at it, in a row */
+	bool quiet;                     /* nothing has happened; only the interval is over */
+	bool in_round;                  /* that look is part of a round */
+	bool due;                       /* in the list of guests for the next round */
 	TAILQ_ENTRY(guest) due_entry;
 
 	pid_t pid; /* first process of its container; 0: none */
@@ -108,9 +112,10 @@ struct hypervisor {
 	int lock, state_lock;
 	struct cgroups *cgroups;
 	struct removed *removed;
-	struct jobs *starts;    /* looks that may start a machine */
-	struct jobs *removals;  /* looks that remove a guest, and the search for disks without a guest */
-	struct jobs *jobs;      /* all other jobs: repairs, the sweep, the probe */
+	struct jobs *starts;   /* looks that may start a machine */
+	struct jobs *removals; /* looks that remove a guest, and the search for disks without a guest */
+	struct jobs *jobs;     /* all other jobs: repairs, the sweep, the probe */
+	struct members *members;
 	struct job *probe;      /* the probe of KVM; NULL: it is decided whether KVM is used */
 	struct job *sweep;      /* no guest is looked at while it runs */
 	struct job *find_disks; /* disks of instances that nobody knows; NULL: all have been found */
@@ -155,6 +160,16 @@ void guest_wake_quietly(struct guest *i);
 void guest_set_network(struct guest *i, const struct instnet_state *now);
 /* Fills in what a look in a worker process is given; may_start is false and there is no netfilter socket. */
 void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest_look *l);
+
+/*
+ * members.c: one process that lives as long as this one changes the elements of sets, one guest after the other. A
+ * worker for each change would cost more the more members there are, since the kernel copies the tables of all this
+ * process's memory for it.
+ */
+int members_new(struct members **ret, struct hypervisor *h, struct error *err) _must_use_;
+struct members *members_free(struct members *m);
+/* Members of the guest's groups have changed. */
+void members_changed(struct guest *i);
 
 /* round.c: the guest is looked at together with others. */
 void round_add(struct guest *i);

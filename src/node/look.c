@@ -322,6 +322,10 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	/* The end of the sweep wakes all guests. */
 	if (i->h->sweep)
 		return 0;
+	if (i->following) {
+		i->again = true;
+		return 0;
+	}
 	if (i->job) {
 		/* The look waits among the starts, but may start nothing any more. */
 		if (i->may_start && !job_is_running(i->job) && !look_may_start(i))

@@ -102,7 +102,7 @@ static int on_round(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	while (round->n < ROUND_GUESTS && (i = TAILQ_FIRST(&h->due))) {
 		round_drop(i);
 		/* If something has happened meanwhile, the guest has had a look of its own, or has one now. */
-		if (!i->job && i->want == WANT_YES && i->pid)
+		if (!i->job && !i->following && i->want == WANT_YES && i->pid)
 			round->guests[round->n++] = i;
 	}
 	if (round->n == 0) {

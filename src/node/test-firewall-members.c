@@ -79,6 +79,50 @@ static void a_member_is_one_element(void **state) {
 	kernel_end();
 }
 
+/* What firewall_members() collects, sent by somebody else, is what firewall_ensure() would have done. */
+static void members_are_collected(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", OF_TEAM("a"), ""),
+			*second = firewall_with("b", "{\"protocol\":\"tcp\"}", "");
+	const struct firewall *v[] = {f, second};
+	struct firewall_state s = {0}, then;
+	struct nftset_batch b = {0};
+
+	kernel_begin();
+	struct members m = members_of(f->spec->ingress.v[0].peers),
+		       other = {m.groups, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"};
+	const struct firewall_attached a = {.v = v, .n = 1, .groups = m.groups},
+				       more = {.v = v, .n = 2, .groups = m.groups},
+				       unknown = {.v = v, .n = 1, .groups = m.groups, .unknown = true};
+	member_add(&m, "2001:db8:1:1::/64");
+	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 1);
+	assert_true(ensure(&a, false, &s));
+	member_add(&m, "2001:db8:1:2::/64");
+	member_remove(&m, "2001:db8:1:1::/64");
+	/* Other rules, or rules that may not be all, take more than that. */
+	assert_int_equal(firewall_members(&nothing, &more, &s, &b, &then, &error), 1);
+	assert_int_equal(firewall_members(&nothing, &unknown, &s, &b, &then, &error), 1);
+	assert_int_equal(b.n, 0);
+	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 0);
+	assert_true(b.n > 0);
+	OK(nftset_commit(nl, &b, &error));
+	nftset_batch_done(&b);
+	assert_int_equal(set_size("g0_6_64"), 1);
+	assert_int_equal(then.generation, s.generation + 1);
+	assert_false(ensure(&a, true, &then));
+	/* What happens in another group is no change here. */
+	member_add(&other, "2001:db8:1:3::/64");
+	b = (struct nftset_batch){0};
+	assert_int_equal(firewall_members(&nothing, &a, &then, &b, &s, &error), 0);
+	assert_int_equal(b.n, 0);
+	assert_int_equal(s.seq, groups_seq(m.groups));
+	nftset_batch_done(&b);
+	groups_free(m.groups);
+	free_firewall(f);
+	free_firewall(second);
+	kernel_end();
+}
+
 /* Somebody wrote a Firewall that is not understood: the rules stay, and members come and go. */
 static void members_of_a_table_that_stays(void **state) {
 	(void)state;
@@ -167,9 +211,8 @@ static void the_largest_table(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_member_is_one_element),
-		cmocka_unit_test(members_of_a_table_that_stays),
-		cmocka_unit_test(the_largest_table),
+		cmocka_unit_test(a_member_is_one_element),       cmocka_unit_test(members_are_collected),
+		cmocka_unit_test(members_of_a_table_that_stays), cmocka_unit_test(the_largest_table),
 	};
 	return cmocka_run_group_tests_name("node-firewall-members", tests, setup, teardown);
 }

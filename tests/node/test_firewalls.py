@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import pytest
 from nodelib import GROUP, cloud, images, rewriter, run, until  # noqa: F401 (three are fixtures)
@@ -182,3 +183,69 @@ def test_what_exceeds_a_limit_is_not_applied(cloud, web):
     change(cloud, "b", {"ingress": deep[:1]})
     until("the instance says so", lambda: applied(cloud, "web")["status"] == "True")
     delete(cloud, "a", "b")
+
+
+# ---- changes of members ----
+
+
+def comm(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def long_lived(cloud):
+    """The agent's process that changes the members of sets: the one that stays while workers come and go."""
+    first = children(cloud)
+    time.sleep(1)
+    found = [p for p in first & children(cloud) if comm(p) == "nacre-node"]
+    return found[0] if len(found) == 1 else None
+
+
+def children(cloud):
+    pid = cloud.daemons["node"].pid
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return set(map(int, f.read().split()))
+
+
+def switches(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", f.read(), re.M).group(1))
+
+
+def test_members_change_without_a_look(cloud, web):
+    """A process that is there already changes them; without it, or if it hangs, a look does."""
+    cloud.create("peer", "lab", running=False)
+    peer = cloud.wait("peer", "Stopped", 60)
+    label(cloud, "web", {"app": "web"})
+    rule = {"protocol": "tcp", "port": 443, "peers": {"matchLabels": {"role": "peer"}}}
+    firewall(cloud, "a", rule, labels={"app": "web"})
+
+    def has():
+        return str(peer.net.network_address) in table(web)
+
+    def member(is_one):
+        label(cloud, "peer", {"role": "peer" if is_one else None})
+        until(f"the peer is a member: {is_one}", lambda: has() == is_one, 30)
+
+    member(True)  # the first one makes the sets
+    member(False)
+    pid = until("there is such a process", lambda: long_lived(cloud), 60)
+    before = switches(pid)
+    member(True)
+    assert switches(pid) > before
+    os.kill(pid, signal.SIGSTOP)
+    member(False)
+    until("it was ended", lambda: not comm(pid), 30)
+    member(True)
+    pid = until("there is another one", lambda: long_lived(cloud), 60)
+    before = switches(pid)
+    member(False)
+    assert switches(pid) > before
+    os.kill(pid, signal.SIGKILL)
+    member(True)
+    cloud.delete("peer")
+    until("who is gone is no member", lambda: not has())
+    delete(cloud, "a")
