@@ -170,6 +170,25 @@ int firewall_members(const struct instnet_spec *spec, const struct firewall_atta
 	return r;
 }
 
+static void no_change(_unused_ const struct group_change *c, _unused_ void *userdata) {
+}
+
+bool firewall_loads_much(const struct instnet_spec *spec, const struct firewall_attached *a,
+                         const struct firewall_state *state) {
+	bool loads = !state->generation || state->hash != firewall_hash(spec, a);
+	size_t n = 0;
+
+	for (size_t i = 0; a->sizes && i < a->n; i++) {
+		const struct firewall_size *s = a->sizes[i];
+		n += s->ingress + s->egress;
+		for (size_t k = 0; a->groups && s->groups && k < s->n_groups; k++) {
+			n += groups_count(a->groups, s->groups[k].id);
+			loads |= groups_changes(a->groups, s->groups[k].id, state->seq, no_change, NULL) == 1;
+		}
+	}
+	return loads && n > FIREWALL_MUCH;
+}
+
 /* ---- the whole table ---- */
 
 /* What the table has dropped that is about to be replaced. */

@@ -77,6 +77,12 @@ int firewall_members(const struct instnet_spec *spec, const struct firewall_atta
                      const struct firewall_state *state, struct nftset_batch *b, struct firewall_state *ret,
                      struct error *err) _must_use_;
 
+/* True if firewall_ensure() would load a table of more than FIREWALL_MUCH elements, which takes longer than other
+ * looks. */
+#define FIREWALL_MUCH 2000
+bool firewall_loads_much(const struct instnet_spec *spec, const struct firewall_attached *attached,
+                         const struct firewall_state *state);
+
 /* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change.
  */
 struct firewall_count {

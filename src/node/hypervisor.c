@@ -17,6 +17,7 @@
 /* Worker processes, each of which works for one guest. They mostly wait for disks. */
 #define STARTS_MAX   16
 #define REMOVALS_MAX 8
+#define LOADS_MAX    4
 #define OTHERS_MAX   8
 #define PROBE_MAX_MS (KVMPROBE_MS + 60000) /* including what the probe makes and removes */
 
@@ -313,6 +314,8 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	if (r >= 0)
 		r = jobs_new(&h->removals, config->loop, REMOVALS_MAX, LOOK_PRIORITY, err);
 	if (r >= 0)
+		r = jobs_new(&h->loads, config->loop, LOADS_MAX, LOOK_PRIORITY, err);
+	if (r >= 0)
 		r = members_new(&h->members, h, err);
 	if (r >= 0)
 		r = jobs_new(&h->jobs, config->loop, OTHERS_MAX, LOOK_PRIORITY, err);
@@ -347,6 +350,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *h) {
 	/* Nothing is reported after this. */
 	jobs_free(h->starts);
 	jobs_free(h->removals);
+	jobs_free(h->loads);
 	members_free(h->members);
 	jobs_free(h->jobs);
 	RB_FOREACH_SAFE (i, guests, &h->all, next) {

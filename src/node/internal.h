@@ -114,6 +114,7 @@ struct hypervisor {
 	struct removed *removed;
 	struct jobs *starts;   /* looks that may start a machine */
 	struct jobs *removals; /* looks that remove a guest, and the search for disks without a guest */
+	struct jobs *loads;    /* looks that load a large firewall, so that many of them hold up no other look */
 	struct jobs *jobs;     /* all other jobs: repairs, the sweep, the probe */
 	struct members *members;
 	struct job *probe;      /* the probe of KVM; NULL: it is decided whether KVM is used */

@@ -5,7 +5,7 @@
  * its result changes the guest's state here. A failed look is repeated with a delay, for ever.
  *
  * Looks that may start a machine have workers of their own, and so have those that remove a guest, so that slow disks
- * hold up no repair, and new disks no removal.
+ * hold up no repair, and new disks no removal. So have looks that load a large firewall, which takes seconds.
  */
 
 #include <string.h>
@@ -104,6 +104,13 @@ void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest
 	                         .open_slices = i->ports.open_slices,
 	                         .ret = ret};
 	guest_firewalls(i, &l->firewalls);
+}
+
+static bool look_loads_much(const struct guest *i) {
+	struct firewalls_attached a;
+
+	guest_firewalls(i, &a);
+	return firewall_loads_much(&i->spec.net, &a.is, &i->network.firewall);
 }
 
 /* The worker sees the guest as it is when the worker starts. */
@@ -340,7 +347,10 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	if (!i->going)
 		look_choose_user(i);
 	i->may_start = look_may_start(i);
-	struct jobs *pool = i->may_start ? i->h->starts : i->going ? i->h->removals : i->h->jobs;
+	struct jobs *pool = i->may_start         ? i->h->starts
+	                    : i->going           ? i->h->removals
+	                    : look_loads_much(i) ? i->h->loads
+	                                         : i->h->jobs;
 	if (job_start(pool, &spec, &i->job, &err) < 0)
 		look_failed(i, "WorkerFailed", &err);
 	return 0;

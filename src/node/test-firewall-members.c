@@ -209,10 +209,46 @@ static void the_largest_table(void **state) {
 	kernel_end();
 }
 
+static void large_tables_are_told(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
+	const struct firewall *v[] = {f};
+	struct firewall_size size = {0};
+	const struct firewall_size *sizes[] = {&size};
+	struct firewall_state s = {0};
+
+	kernel_begin();
+	struct members m = members_of(f->spec->ingress.v[0].peers);
+	OK(firewall_measure(f, &size));
+	const struct firewall_attached a = {.v = v, .sizes = sizes, .n = 1, .groups = m.groups};
+	member_add(&m, "2001:db8::/64");
+	assert_false(firewall_loads_much(&nothing, &a, &s));
+	members_fill(&m, FIREWALL_MUCH + 1);
+	assert_true(firewall_loads_much(&nothing, &a, &s));
+	assert_true(ensure(&a, false, &s));
+	assert_false(firewall_loads_much(&nothing, &a, &s));
+	/* A member more is no load, but other rules are, and more changes than are remembered. */
+	member_add(&m, "2001:db8:ffff::/64");
+	assert_false(firewall_loads_much(&nothing, &a, &s));
+	s.hash++;
+	assert_true(firewall_loads_much(&nothing, &a, &s));
+	s.hash--;
+	for (int i = 0; i < GROUPS_RING; i++) {
+		member_add(&m, "2001:db8:eeee::/64");
+		member_remove(&m, "2001:db8:eeee::/64");
+	}
+	assert_true(firewall_loads_much(&nothing, &a, &s));
+	groups_free(m.groups);
+	firewall_size_clear(&size);
+	free_firewall(f);
+	kernel_end();
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_member_is_one_element),       cmocka_unit_test(members_are_collected),
 		cmocka_unit_test(members_of_a_table_that_stays), cmocka_unit_test(the_largest_table),
+		cmocka_unit_test(large_tables_are_told),
 	};
 	return cmocka_run_group_tests_name("node-firewall-members", tests, setup, teardown);
 }

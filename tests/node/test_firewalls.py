@@ -185,7 +185,7 @@ def test_what_exceeds_a_limit_is_not_applied(cloud, web):
     delete(cloud, "a", "b")
 
 
-# ---- changes of members ----
+# ---- changes of members, and large tables ----
 
 
 def comm(pid):
@@ -208,6 +208,15 @@ def children(cloud):
     pid = cloud.daemons["node"].pid
     with open(f"/proc/{pid}/task/{pid}/children") as f:
         return set(map(int, f.read().split()))
+
+
+def worked(pid):
+    """Ticks on a processor."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    except OSError:
+        return 0
 
 
 def switches(pid):
@@ -249,3 +258,41 @@ def test_members_change_without_a_look(cloud, web):
     cloud.delete("peer")
     until("who is gone is no member", lambda: not has())
     delete(cloud, "a")
+
+
+def test_large_tables_hold_up_nobody(cloud, web):
+    """While more of them than there are workers are to be loaded, and none gets on, another instance's rules change."""
+    names = [f"large{k}" for k in range(10)]
+    for name in names:
+        cloud.create(name, "lab", running=False)
+        label(cloud, name, {"app": "large"})
+    large = [cloud.wait(name, "Stopped", 120) for name in names]
+    label(cloud, "web", {"app": "web"})
+    rules = [{"protocol": "tcp", "port": 1000 + k} for k in range(9000)]
+    firewall(cloud, "small", {"protocol": "tcp", "port": 4001}, labels={"app": "web"})
+    until("the small one is applied", lambda: opens(web, 4001), 60)
+    stopped, others = set(), children(cloud)
+
+    def stop():
+        for pid in children(cloud) - others - stopped:
+            if worked(pid) >= 3:  # a look that loads nothing takes less
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+
+    firewall(cloud, "large", *rules, labels={"app": "large"})
+    try:
+        until("large ones are being loaded", lambda: stop() or len(stopped) >= 4, 60)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            stop()
+        change(cloud, "small", {"ingress": [{"protocol": "tcp", "port": 4002}]})
+        until("the small one is changed", lambda: opens(web, 4002), 30)
+        assert stopped <= children(cloud)
+    finally:
+        for pid in stopped & children(cloud):
+            os.kill(pid, signal.SIGCONT)
+    for g in large:
+        until("a large one is loaded", lambda: opens(g, 1000), 120)
+    delete(cloud, "large", "small")
+    for name in names:
+        cloud.delete(name)
