@@ -4,6 +4,7 @@
 import ctypes
 import http.client
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 
 BUILD = os.environ.get("NACRE_BUILD", "build")
 IMAGES = os.environ.get("NACRE_IMAGES", "/var/cache/nacre/images")
@@ -48,6 +50,62 @@ class Api:
 
     def json(self, *a, **kw):
         return json.loads(self.request(*a, **kw))
+
+
+def _answer(sock):
+    """The status of the next response on a connection, and its text if it is an error."""
+    data = bytearray()
+    while (head := data.find(b"\r\n\r\n")) < 0:
+        if not (more := sock.recv(1 << 16)):
+            raise ConnectionError("the API server has closed a connection")
+        data += more
+    length = int(data[:head].lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+    while len(data) < head + 4 + length:
+        data += sock.recv(1 << 16)
+    return int(data[9:12]), bytes(data[head + 4:])
+
+
+def _bulk_part(path, requests, connections=64):
+    free, sent = [], deque()
+    for _ in range(connections):
+        free.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        free[-1].connect(path)
+
+    def collect():
+        sock, what = sent.popleft()
+        code, text = _answer(sock)
+        if code >= 300:
+            raise RuntimeError(f"{what}: {code} {text[:300]!r}")
+        free.append(sock)
+
+    for method, url, body in requests:
+        if not free:
+            collect()
+        sock = free.pop()
+        ctype = b"application/merge-patch+json" if method == "PATCH" else b"application/json"
+        data = json.dumps(body).encode()
+        sock.sendall(b"%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+                     % (method.encode(), url.encode(), ctype, len(data), data))
+        sent.append((sock, f"{method} {url}"))
+    while sent:
+        collect()
+
+
+def bulk(path, requests_of, n, processes=2):
+    """
+    Makes many requests as fast as the server takes them: REQUESTS_OF(numbers) yields (method, URL, body) for each of the
+    numbers, which are those below N. Returns how long it took.
+    """
+    began = time.monotonic()
+    parts = [multiprocessing.Process(target=_bulk_part, args=(path, requests_of(range(k, n, processes))))
+             for k in range(processes)]
+    for p in parts:
+        p.start()
+    for p in parts:
+        p.join()
+        if p.exitcode:
+            raise RuntimeError("a request failed")
+    return time.monotonic() - began
 
 
 def wait(what, fn, timeout=60.0, interval=0.02):
@@ -132,8 +190,13 @@ class Bench:
         self.procs.append(p)
         return p
 
-    def apiserver(self):
+    def stop(self, p):
+        p.terminate()
+        p.wait(60)
+        self.procs.remove(p)
+
+    def apiserver(self, database=None):
         sock = self.path("api.sock")
-        p = self.start(program("nacre-apiserver"), "--listen", f"unix:{sock}", "--database", self.path("nacre.db"))
+        p = self.start(program("nacre-apiserver"), "--listen", f"unix:{sock}", "--database", database or self.path("nacre.db"))
         wait("nacre-apiserver to answer", lambda: Api(sock).request("GET", "/readyz"))
         return sock, p
