@@ -2,8 +2,10 @@
 
 /*
  * The nftables rules of an instance's firewall (node/firewall.h). The chain `forward` comes before that of the table
- * `nacre`, which lets pass only packets with a mark between tap and uplink (node/instnet_rules.c). A packet without a
- * connection has neither mark nor direction and is dropped here at the last rule.
+ * `nacre`, which lets pass only packets with a mark between tap and uplink (node/instnet_rules.c). The last rule drops,
+ * without counting, what is not for the guest or from it to the outside: a packet without a connection, which has
+ * neither mark nor direction; one from outside to a port of a slice that no forward leads to the guest, which would go
+ * from the uplink back to the uplink; one of the guest to an address of its own prefixes.
  *
  * Packets of a connection that these rules have allowed pass by its mark. Others are looked up, whatever their state:
  * as packets of a connection that came in or went out, in the direction in which it began (`f`) or the other one (`r`).
@@ -417,6 +419,9 @@ static void put_drop_sets(const char *direction, struct buf *b) {
 	buf_printf(b, "\tcounter dropped_%s {\n\t}\n", direction);
 }
 
+#define COMES_IN "\"" INSTNET_UPLINK "\" . \"" INSTNET_TAP "\""
+#define GOES_OUT "\"" INSTNET_TAP "\" . \"" INSTNET_UPLINK "\""
+
 /*
  * The policy is `accept`, and the last rule drops. While the kernel changes from one table to the other, a packet may
  * meet the chain of one that has no rules yet, or none any more. A packet that meets only such chains has no mark, and
@@ -434,9 +439,9 @@ void firewall_rules_switch(const struct firewall_plan *p, size_t table, bool rep
 	           "\t\tct mark @current accept\n"
 	           "\t\tct state related drop\n"
 	           "\t\tct status dnat goto ok\n"
-	           "\t\tiifname . ct direction vmap { \"" INSTNET_UPLINK "\" . original : goto in_f, \"" INSTNET_TAP
-	           "\" . reply : goto in_r, \"" INSTNET_TAP "\" . original : goto %s, \"" INSTNET_UPLINK
-	           "\" . reply : goto %s }\n\t\tdrop\n\t}\n}\n",
+	           "\t\tiifname . oifname . ct direction vmap { " COMES_IN " . original : goto in_f, " GOES_OUT
+	           " . reply : goto in_r, " GOES_OUT " . original : goto %s, " COMES_IN
+	           " . reply : goto %s }\n\t\tdrop\n\t}\n}\n",
 	           name, p->deny_out ? "out_f" : "ok", p->deny_out ? "out_r" : "ok");
 	if (replaces)
 		buf_printf(b, "flush chain inet %s forward\ndelete set inet %s " FIREWALL_IN_FORCE "\n", other, other);

@@ -71,6 +71,7 @@ class Net:
         for n in range(1, 10):
             self.ip(self.far, "addr", "add", f"192.0.2.{n}/32", "dev", "lo")
         self.ip(self.public, "route", "add", "192.0.2.0/24", "via", "100.64.0.1")
+        self.generation = 0
         self.host, self.spec = None, {"mac": MAC, "ip": "fd10::5", "net": "2001:db8:1:1::/64", "address4": address}
         self.start()
 
@@ -87,6 +88,24 @@ class Net:
         answer = self.host.stdout.readline().strip()
         assert answer in ("changed", "same"), answer
         return answer
+
+    def command(self, line):
+        self.host.stdin.write(line + "\n")
+        self.host.stdin.flush()
+        answer = self.host.stdout.readline().strip()
+        assert not answer.startswith("failed"), answer
+        return answer
+
+    def firewall(self, name="fw", ingress=(), egress=(), deny=False):
+        self.generation += 1
+        spec = {"instances": {}, "ingress": list(ingress), "egress": list(egress),
+                "defaultEgress": "deny" if deny or egress else "allow"}
+        self.command("firewall " + json.dumps({"metadata": {
+            "name": name, "namespace": "t", "uid": name, "generation": self.generation}, "spec": spec}))
+        return self.apply()
+
+    def read(self):
+        return json.loads(self.command("read"))
 
     def connect(self):
         """What the guest does after DHCP, and what the overlay does in `public`."""
@@ -520,6 +539,9 @@ def test_the_guest_reaches_its_own_forwards(shared):
 
 
 def test_nothing_goes_from_the_uplink_to_the_uplink(shared):
+    """Nor is it a packet for the guest, which the firewall would count and log."""
+    shared.firewall(ingress=[{"protocol": "udp"}])
+    before = shared.read()
     with frames(shared) as f:
         for n in range(40):
             f.send_in(IP(src=FAR, dst=SHARED) / UDP(sport=9, dport=1200 + n))
@@ -529,6 +551,12 @@ def test_nothing_goes_from_the_uplink_to_the_uplink(shared):
         assert not [p for p in f.outside() if IP in p]
         assert not [p for p in f.guest_got() if IP in p]
         assert not shared.connections()
+        f.send_in(IP(src=FAR, dst=SHARED) / UDP(sport=9, dport=1101))
+        assert [p for p in f.guest_got(UDP) if UDP in p]
+    now = shared.read()
+    shared.command("nofirewall fw")
+    assert (now["in"], now["out"], now["drops"]) == (before["in"], before["out"], [])
+    assert not any(packets for *_, packets in now["rules"])
 
 
 def test_what_cannot_be_translated_stays(shared):
