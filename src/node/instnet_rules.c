@@ -123,7 +123,7 @@ static void put_guest(const struct facts *f, struct buf *b) {
 	buf_printf(b,
 	           "\t\tip6 daddr %s meta l4proto != 6 drop\n"
 	           "\t\tip6 daddr %s tcp dport != 80 drop\n"
-	           "\t\tip6 daddr != { fe80::1, %s, ff02::/16 } drop\n"
+	           "\t\tip6 daddr != fe80::1 ip6 daddr != %s ip6 daddr != ff02::/16 drop\n"
 	           "\t\texthdr frag exists drop\n"
 	           "\t\tip6 saddr %s accept\n"
 	           "\t\tip6 saddr fe80::/64 update @linklocal { ip6 saddr } accept\n",
@@ -196,7 +196,10 @@ static void put_output(const struct facts *f, struct buf *b) {
 		           "\t\toifname \"" INSTNET_TAP "\" ip saddr %s ip daddr { 255.255.255.255, %s } "
 		           "udp sport 67 udp dport 68 accept\n",
 		           f->gateway4, f->own4);
-	buf_printf(b, "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr { fe80::/10, %s } drop\n", f->metadata6);
+	buf_printf(b,
+	           "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr fe80::/10 drop\n"
+	           "\t\toifname \"" INSTNET_UPLINK "\" ip6 saddr %s drop\n",
+	           f->metadata6);
 	buf_puts(b, "\t\tmeta skuid != 4294967295 drop\n"
 	            "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } "
 	            "ip6 daddr fe80::/10 drop\n"

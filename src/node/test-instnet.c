@@ -219,6 +219,23 @@ static void rules_of_slices(void **state) {
 	instnet_rules_done(&r);
 }
 
+/*
+ * While the kernel replaces a table, a packet may meet the new rules before a set of intervals has its elements: there
+ * is none of prefixes.
+ */
+static void rules_have_no_set_of_prefixes(void **state) {
+	(void)state;
+	struct instnet_spec spec = sharing();
+	const struct instnet_config c = {.spec = &spec};
+	struct instnet_rules r;
+
+	spec.delegated = (struct prefix){addr("2001:db8:5000::"), 60};
+	OK(instnet_rules(&c, &r, &error));
+	for (const char *set = r.filter.data; (set = strstr(set, " { ")); set++)
+		assert_true(strcspn(set, "/") > strcspn(set, "}"));
+	instnet_rules_done(&r);
+}
+
 /* The kernel takes the rules of as many slices, forwards and rules as there can be. */
 static void rules_of_the_largest_spec(void **state) {
 	(void)state;
@@ -254,6 +271,7 @@ int main(void) {
 		cmocka_unit_test(rules_without_ipv4),
 		cmocka_unit_test(rules_of_a_dedicated_address),
 		cmocka_unit_test(rules_of_slices),
+		cmocka_unit_test(rules_have_no_set_of_prefixes),
 		cmocka_unit_test(rules_of_the_largest_spec),
 	};
 	return cmocka_run_group_tests_name("instnet", tests, setup, teardown);

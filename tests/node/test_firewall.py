@@ -137,6 +137,8 @@ def opened(netns, kind, source, port=0):
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     s = inside(netns, lambda: socket.socket(family, kind))
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if source.startswith("fe80:"):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
     s.bind((source, port))
     return s
 
@@ -492,12 +494,13 @@ def backlog_drops():
 
 class Stream:
     """Numbered datagrams one way, paced, and which of them didn't arrive. No more than IN_FLIGHT are on their way, so
-    that those of several streams fit into the backlog of one processor (1,000) that has too much to do."""
+    that those of several streams fit into the backlog of one processor (1,000) that has too much to do. AIM: where they
+    are sent, if a rule on the way gives them the destination TO."""
     IN_FLIGHT, QUIET = 100, 5
 
-    def __init__(self, netns, source, to_netns, to, port):
+    def __init__(self, netns, source, to_netns, to, port, aim=None):
         self.out = opened(netns, UDP, source)
-        self.out.connect((to, port))
+        self.out.connect((aim or to, port))
         self.back = opened(to_netns, UDP, to, port)
         self.back.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self.back.settimeout(0.05)
@@ -601,20 +604,40 @@ def test_a_hundred_changes_under_traffic(net):
             none.recv(10)
 
 
+# Packets to the gateway that `antispoof` (-450) has let pass go to FAR6, where they can be counted.
+TURNED = f"""
+table inet turned {{
+	chain prerouting {{
+		type filter hook prerouting priority -440; policy accept;
+		ip6 daddr fe80::1 udp dport 73 ip6 saddr set {GUEST6} ip6 daddr set {FAR6}
+	}}
+}}
+"""
+
+
 def test_the_containers_own_rules_are_replaced_under_traffic(net):
     """The rules about addresses, which an agent that starts writes anew."""
-    net.firewall(ingress=[{"protocol": "udp", "port": 70}], egress=[{"protocol": "udp", "port": 71}, {"protocol": "udp", "port": 53}])
+    egress = [{"protocol": "udp", "port": port} for port in (53, 71, 72, 73)]
+    delegated, wider, in_delegated = "2001:db8:5000::/60", "2001:db8:5000::/59", "2001:db8:5000:7::5"
+    net.firewall(ingress=[{"protocol": "udp", "port": 70}], egress=egress)
     assert may(out_of, net, UDP, 53, FAR6) and may(out_of, net, UDP, 53, FAR)  # neighbours know each other now
+    net.apply(delegated=delegated)
+    net.ip(net.guest, "addr", "replace", f"{in_delegated}/128", "dev", "eth0", "nodad")
+    subprocess.run(["ip", "netns", "exec", net.container, "nft", "-f", "-"], input=TURNED, text=True, check=True)
 
     def replace(_):
         for i in range(200):
-            assert net.apply(delegated=f"2001:db8:{0x5000 + i:x}::/60") == "changed"
+            assert net.apply(delegated=delegated if i % 2 else wider) == "changed"
 
     try:
         loses_nothing(lambda: [
             Stream(net.far, FAR6, net.guest, GUEST6, 70), Stream(net.far, FAR, net.guest, OWN, 70),
-            Stream(net.guest, GUEST6, net.far, FAR6, 71), Stream(net.guest, OWN, net.far, FAR, 71)], replace, least=500)
+            Stream(net.guest, GUEST6, net.far, FAR6, 71), Stream(net.guest, OWN, net.far, FAR, 71),
+            Stream(net.guest, in_delegated, net.far, FAR6, 72),
+            Stream(net.guest, link_local(MAC), net.far, FAR6, 73, aim="fe80::1")], replace, least=500)
     finally:
+        net.nft("delete", "table", "inet", "turned")
+        net.ip(net.guest, "addr", "del", f"{in_delegated}/128", "dev", "eth0")
         del net.spec["delegated"]
 
 
