@@ -397,6 +397,10 @@ static void put_chains(const struct way *w, const struct layout *l, const struct
 
 const char *const firewall_tables[FIREWALL_TABLES] = {"nacre_firewall", "nacre_firewall2"};
 
+/*
+ * With a size, the kernel keeps the set in a hash that can't grow, which is the cheapest one to look up; without one it
+ * takes a hash that can. There is one generation, and two while one takes the other's place.
+ */
 static void put_generation(uint32_t generation, struct buf *b) {
 	buf_printf(b,
 	           "\tset current {\n\t\ttype mark\n\t\tsize 2\n\t\telements = { %u }\n\t}\n"
