@@ -353,6 +353,19 @@ static int curl_errno(CURLcode code) {
 	}
 }
 
+/* Why the request got no answer. Of a UNIX socket curl would say "localhost port 80". */
+static const char *request_failure(const struct kube_request *r, CURLcode code) {
+	long reason = 0;
+	if (code == CURLE_COULDNT_CONNECT && r->c->target.unix_path)
+		curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &reason);
+	if (reason == ENOENT)
+		return "no such socket: is nacre-apiserver running here? Use --kubeconfig or $KUBECONFIG for another "
+		       "server";
+	if (reason)
+		return strerror((int)reason);
+	return *r->text ? r->text : curl_easy_strerror(code);
+}
+
 /* Fills RET from the ended request and takes over its bytes. ERROR is what the data callback returned, or 0. */
 static void request_result(struct kube_request *r, CURLcode code, int error, struct kube_response *ret) {
 	long http = 0;
@@ -365,7 +378,7 @@ static void request_result(struct kube_request *r, CURLcode code, int error, str
 		                       r->in.max);
 	else if (code != CURLE_OK)
 		ret->error = error_set(&ret->err, curl_errno(code), "%s at %s: %s", r->what, r->c->config.server,
-		                       *r->text ? r->text : curl_easy_strerror(code));
+		                       request_failure(r, code));
 	else
 		ret->http = (int)http;
 	ret->data = r->in;

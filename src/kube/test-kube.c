@@ -98,6 +98,13 @@ static void test_requests(void **state) {
 	run_until(loop, &a.n, 5);
 	assert_int_equal(a.error, -ECONNREFUSED);
 	assert_int_equal(a.http, 0);
+	assert_non_null(
+		strstr(a.msg, ": no such socket: is nacre-apiserver running here? Use --kubeconfig or $KUBECONFIG"));
+	assert_int_equal(close(open(s.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+	assert_true(kube_perform(c, &(struct kube_spec){.method = "GET", .path = "/"}, &resp) < 0);
+	assert_non_null(strstr(resp.err.msg, ": Connection refused"));
+	kube_response_clear(&resp);
+	unlink(s.path);
 	/* Cancelled: no callback is called, nothing leaks. */
 	assert_int_equal(kube_get(c, &api_kind_host, NULL, "h1", call, &err), 0);
 	kube_request_cancel(&slot);
