@@ -93,21 +93,34 @@ static int console_on_client(sd_event_source *s, int fd, uint32_t revents, void 
 	return 0;
 }
 
+/* A free place, made free if need be: a client that has ended its input may never read the rest. NULL: there is none.
+ */
+static struct client *console_place(struct console *con) {
+	struct client *ended = NULL;
+
+	for (size_t i = 0; i < CONSOLE_CLIENTS_MAX; i++) {
+		struct client *c = &con->clients[i];
+		if (c->fd < 0)
+			return c;
+		if (c->ended && !ended)
+			ended = c;
+	}
+	if (ended)
+		console_drop(ended);
+	return ended;
+}
+
 static int console_on_listen(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
 	(void)s;
 	(void)revents;
 	struct console *con = userdata;
 	_close_ int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	for (size_t i = 0; conn >= 0 && i < CONSOLE_CLIENTS_MAX; i++) {
-		struct client *c = &con->clients[i];
-		if (c->fd >= 0)
-			continue;
-		if (sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, console_on_client, c) < 0)
-			return 0;
-		c->fd = TAKE_FD(conn);
-		console_give(c, con->kept.data, con->kept.len);
-	}
+	struct client *c = conn >= 0 ? console_place(con) : NULL;
+	if (!c || sd_event_add_io(con->loop, &c->io, conn, EPOLLIN, console_on_client, c) < 0)
+		return 0;
+	c->fd = TAKE_FD(conn);
+	console_give(c, con->kept.data, con->kept.len);
 	return 0;
 }
 

@@ -6,9 +6,10 @@
  * between the guest and the clients of a UNIX socket.
  *
  * A client that connects gets the kept bytes first, then new output. A client that ends its input, with shutdown(2), is
- * disconnected when it has all output until then. The guest never waits for a client: a client that is CONSOLE_BEHIND
- * bytes behind is disconnected. Input of clients is dropped while CONSOLE_TYPED bytes of it wait for
- * the guest.
+ * disconnected when it has all output until then. It may take as long as it likes to read that; but if all
+ * CONSOLE_CLIENTS_MAX places are taken, such a client loses its place to the next client that connects. A client that
+ * finds no place is disconnected at once. The guest never waits for a client: a client that is CONSOLE_BEHIND bytes
+ * behind is disconnected. Input of clients is dropped while CONSOLE_TYPED bytes of it wait for the guest.
  */
 
 #include <systemd/sd-event.h>

@@ -151,6 +151,56 @@ static void console_ends_after_the_backlog(void **state) {
 	sd_event_unref(loop);
 }
 
+/* A client that never reads what it gets after the end of its input takes no place from another one. */
+static void console_has_a_place_beside_ended_clients(void **state) {
+	(void)state;
+	static char text[CONSOLE_BEHIND];
+	struct console *con;
+	sd_event *loop;
+	int sv[2], idle[CONSOLE_CLIENTS_MAX], new[CONSOLE_CLIENTS_MAX];
+
+	OK(sd_event_new(&loop));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	OK(console_new(&con, loop, sv[0], listen_at("places"), &error));
+	for (int i = 0; i < CONSOLE_CLIENTS_MAX; i++)
+		idle[i] = connect_to("places");
+	turn(loop);
+	/* More than a socket holds. */
+	memset(text, 'x', sizeof(text));
+	for (size_t said = 0; said < CONSOLE_BEHIND; said += 1024) {
+		assert_int_equal(write(sv[1], text, 1024), 1024);
+		turn(loop);
+	}
+	/* The last one may type more. */
+	for (int i = 0; i < CONSOLE_CLIENTS_MAX - 1; i++)
+		shutdown(idle[i], SHUT_WR);
+	turn(loop);
+	/* Each new client takes the place of an ended one. */
+	for (int i = 0; i < CONSOLE_CLIENTS_MAX - 1; i++) {
+		new[i] = connect_to("places");
+		turn(loop);
+		assert_true(read(new[i], text, sizeof(text)) > 0);
+		assert_int_equal(write(new[i], "typed", 5), 5);
+		turn(loop);
+		assert_int_equal(drain(sv[1], text, sizeof(text)), 5);
+	}
+	/* Now none has ended, so there is no place. */
+	new[CONSOLE_CLIENTS_MAX - 1] = connect_to("places");
+	turn(loop);
+	assert_int_equal(read(new[CONSOLE_CLIENTS_MAX - 1], text, sizeof(text)), 0);
+	assert_int_equal(write(idle[CONSOLE_CLIENTS_MAX - 1], "typed", 5), 5);
+	turn(loop);
+	assert_int_equal(drain(sv[1], text, sizeof(text)), 5);
+	for (int i = 0; i < CONSOLE_CLIENTS_MAX; i++) {
+		close(idle[i]);
+		close(new[i]);
+	}
+	turn(loop);
+	console_free(con);
+	close(sv[1]);
+	sd_event_unref(loop);
+}
+
 static void print_status(void *userdata, struct buf *out) {
 	vm_status_print(userdata, out);
 }
@@ -278,6 +328,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(console_keeps_and_passes),
 		cmocka_unit_test(console_ends_after_the_backlog),
+		cmocka_unit_test(console_has_a_place_beside_ended_clients),
 		cmocka_unit_test(control_answers),
 		cmocka_unit_test(descriptors_are_given),
 		cmocka_unit_test(descriptors_of_an_older_agent),
