@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * cmocka and the headers that it needs before it, and what a killed test leaves behind. Only for test-*.c files, each
- * of which is a program.
+ * cmocka and the headers that it needs before it, and what a killed or failed test leaves behind. Only for test-*.c
+ * files, each of which is a program.
  */
 
 /* clang-format off */
@@ -34,9 +34,9 @@
 static char test_claims[64];
 static pid_t test_claimer;
 
-/* What was claimed has been removed by the test itself. */
-static void test_end(void) {
-	if (getpid() == test_claimer)
+/* A test that succeeds has removed by itself what it claimed. After a failure some of it may be left. */
+static void test_end(int status, _unused_ void *arg) {
+	if (status == 0 && getpid() == test_claimer)
 		unlink(test_claims);
 }
 
@@ -52,7 +52,7 @@ static FILE *test_begin(void) {
 		return NULL;
 	/* Who sweeps sees a whole file or none. */
 	if (proc_start_time(getpid(), &start) < 0 || fprintf(f, "%llu\n", (unsigned long long)start) < 0 ||
-	    fflush(f) != 0 || rename(fresh, path) < 0 || atexit(test_end) != 0) {
+	    fflush(f) != 0 || rename(fresh, path) < 0 || on_exit(test_end, NULL) != 0) {
 		fclose(f);
 		unlink(fresh);
 		return NULL;
@@ -64,8 +64,8 @@ static FILE *test_begin(void) {
 
 /*
  * Records something that this test makes outside its process, by the kinds of tests/lib/leftovers.py, which removes it
- * if the test is killed: "netns" (a prefix of names), "dir" (a folder or a file), "mount". Call it before the thing is
- * made. Without root nothing is recorded.
+ * if the test is killed or fails: "netns" (a prefix of names), "dir" (a folder or a file), "mount". Call it before the
+ * thing is made. Without root nothing is recorded.
  */
 _unused_ static void test_claim(const char *kind, const char *name) {
 	FILE *f = *test_claims ? fopen(test_claims, "ae") : test_begin();
