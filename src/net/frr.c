@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,6 +23,7 @@
 #define CONFIG_MAX    (16U << 20)
 #define ANSWER_MAX    (4U << 20)
 #define LOG_MAX       (1L << 20)
+#define OWED_MAX      64U
 #define VTY_TIMEOUT_S 20
 #define STOP_STEP_MS  10
 #define STOP_MAX_MS   5000
@@ -45,7 +47,8 @@ static const char *config_of(const struct frr *f, const char *daemon, const char
 	return out;
 }
 
-/* This file exists while bgpd has not given its routes to a zebra that was started after it. */
+/* This file exists while bgpd has not given its routes to a zebra that was started after it. Its text is another one
+ * for each start of zebra. */
 static const char *routes_owed(const struct frr *f, char out[static PATH_LEN_MAX]) {
 	return config_of(f, "bgpd", ".owes", out);
 }
@@ -159,7 +162,7 @@ static const char *show_command(const char *command, char out[static 128]) {
 
 static int vty_open(const struct frr *f, const char *daemon, int *ret, struct error *err) {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct timeval timeout = {.tv_sec = VTY_TIMEOUT_S};
+	struct timeval timeout = {.tv_sec = f->patience_s ? f->patience_s : VTY_TIMEOUT_S};
 	char path[PATH_LEN_MAX];
 	frr_path_of(f, daemon, ".vty", path);
 	if (strlen(path) >= sizeof(sa.sun_path))
@@ -240,6 +243,12 @@ static void remove_old_traces(const struct frr *f, const char *daemon) {
 		frr_remove_traces(daemon, atoi(text));
 }
 
+static int routes_owe(const char *path, struct error *err) {
+	char text[64];
+	snprintf(text, sizeof(text), "%d %" PRIu64 "\n", getpid(), now_monotonic_ns());
+	return write_file_atomic(path, text, strlen(text), 0600, err);
+}
+
 /* Starts the daemon; first ends any that runs or is starting under the same name. */
 static int frr_start_daemon(const struct frr *f, const char *daemon, const struct buf *config, struct error *err) {
 	char program[64], conf[PATH_LEN_MAX], first[PATH_LEN_MAX], next[PATH_LEN_MAX], lock_path[PATH_LEN_MAX];
@@ -265,9 +274,9 @@ static int frr_start_daemon(const struct frr *f, const char *daemon, const struc
 	if (streq(daemon, "bgpd"))
 		unlink(owed);
 	else if (running(f, "bgpd"))
-		r = write_file_atomic(owed, "", 0, 0600, err);
+		r = routes_owe(owed, err);
 	if (r < 0)
-		return r;
+		return error_prefix(err, "start %s in `%s`", daemon, f->netns);
 	remove_old_traces(f, daemon);
 	/* With -d the call returns once the sockets are open. Commands are answered after the configuration was read.
 	 */
@@ -397,17 +406,21 @@ static int bgpd_is_connected(const struct frr *f, bool *ret, struct error *err) 
 static int give_routes(const struct frr *f, const struct frrconf *c, struct error *err) {
 	char owed[PATH_LEN_MAX];
 	_buf_free_ struct buf steps = {.max = CONFIG_MAX};
+	_free_ char *before = NULL, *after = NULL;
 	bool connected = false;
-	if (access(routes_owed(f, owed), F_OK) < 0)
+	int r = read_file(routes_owed(f, owed), OWED_MAX, &before, NULL, err);
+	if (r == -ENOENT)
 		return 0;
-	int r = bgpd_is_connected(f, &connected, err);
+	if (r >= 0)
+		r = bgpd_is_connected(f, &connected, err);
 	if (r >= 0 && !connected)
 		return 0;
 	if (r >= 0)
 		r = frrconf_give_routes(c, &steps, err);
 	if (r >= 0 && steps.len)
 		r = take_steps(f, "bgpd", steps.data, err);
-	if (r >= 0)
+	/* Meanwhile another process may have started another zebra, which has got nothing. */
+	if (r >= 0 && read_file(owed, OWED_MAX, &after, NULL, NULL) >= 0 && streq(before, after))
 		unlink(owed);
 	return r < 0 ? error_prefix(err, "give bgpd's routes to the new zebra in `%s`", f->netns) : 0;
 }
@@ -420,6 +433,9 @@ int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) 
 		return r;
 	for (int d = 0; r >= 0 && d < FRRCONF_DAEMONS; d++)
 		r = ensure_daemon(f, d, c, err);
+	/* A daemon that gave no answer in time would be waited for once more. */
+	if (r == -EAGAIN || r == -ETIMEDOUT)
+		return r;
 	/* Also if a line of the configuration is refused: the old routes are deleted soon. */
 	int q = give_routes(f, c, r < 0 ? NULL : err);
 	return r < 0 ? r : q;

@@ -19,9 +19,10 @@
 #include "net/frrconf.h"
 
 struct frr {
-	const char *netns; /* name of the namespace */
-	const char *dir;   /* made by frr_ensure(), owner frr, who must be able to reach it (no 0700 above), in a
-	                      directory   that only root can change; at most 80 characters */
+	const char *netns;   /* name of the namespace */
+	const char *dir;     /* made by frr_ensure(), owner frr, who must be able to reach it (no 0700 above), in a
+	                        directory that only root can change; at most 80 characters */
+	unsigned patience_s; /* how long a daemon may take for an answer; 0 = 20 s */
 };
 
 /*
@@ -31,7 +32,8 @@ struct frr {
  * continues.
  *
  * If zebra alone died, its routes stay in the kernel for two minutes. bgpd connects to the new zebra after up to one
- * minute, and the first call after that makes bgpd give its routes to the new zebra. So call this every few seconds.
+ * minute, and the first call after that makes bgpd give its routes to the new zebra, unless a daemon gave no answer in
+ * time. So call this every few seconds.
  */
 int frr_ensure(const struct frr *f, const struct frrconf *c, struct error *err) _must_use_;
 

@@ -6,10 +6,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,9 +25,10 @@
 static struct error error;
 
 static char netns[64], dir[64];
+static unsigned patience_s;
 
 static int teardown(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	OK(frr_stop(&f, &error));
 	OK(frr_stop(&f, &error));
 	OK(netns_delete(netns, &error));
@@ -49,7 +53,7 @@ static int setup(void **state) {
 
 /* frr_ensure() with a configuration that is given as text. */
 static int ensure(const char *zebra, const char *bgpd, struct error *err) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir, .patience_s = patience_s};
 	_frrconf_free_ struct frrconf *c = NULL;
 	OK(frrconf_new(&c, FRRCONF_EMPTY, err));
 	OK(frrconf_parse(c, FRRCONF_ZEBRA, zebra, err));
@@ -67,7 +71,7 @@ static pid_t pid_of(const char *daemon) {
 
 static bool says(const char *daemon, const char *command, const char *what) {
 	const char *const commands[] = {command, NULL};
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	_buf_free_ struct buf out = {0};
 	OK(frr_command(&f, daemon, commands, &out, &error));
 	return out.data && strstr(out.data, what);
@@ -75,7 +79,7 @@ static bool says(const char *daemon, const char *command, const char *what) {
 
 /* Files that FRR's user can change have no effect on us: neither a configuration, nor a log that is a link. */
 static void test_hostile_frr(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	char conf[96], log[96], victim[96];
 	_buf_free_ struct buf big = {0};
 	struct stat st;
@@ -145,17 +149,25 @@ static void test_pair(void **state) {
 	OK(proc_stop(pid_of("bgpd"), 0, &error));
 	OK(ensure(zebra, one, &error));
 	assert_int_equal(access(owes, F_OK), -1);
-	/* A bgpd that outlives zebra gives its routes to the next one, also if a line is refused meanwhile. */
+	/* A zebra that can't be started is named. */
 	b = pid_of("bgpd");
 	OK(proc_stop(z, 0, &error));
-	for (int i = 0; i < 1200; i++) {
-		assert_int_equal(ensure(zebra, bad, &error), -EREMOTEIO);
-		if (access(owes, F_OK) < 0)
-			break;
+	assert_int_equal(mkdir(owes, 0700), 0);
+	assert_true(ensure(zebra, one, &error) < 0);
+	assert_non_null(strstr(error.msg, "start zebra in"));
+	assert_int_equal(rmdir(owes), 0);
+	/* A bgpd that outlives zebra gives its routes to the next one, also if a line is refused meanwhile. Here bgpd
+	 * has no route to give; test_routes_owed() shows that it is told to, tests/net and tests/e2e that zebra gets
+	 * the routes. A bgpd that found no zebra would try again only ten seconds later, so it doesn't look meanwhile.
+	 */
+	assert_int_equal(kill(b, SIGSTOP), 0);
+	OK(ensure(zebra, one, &error));
+	assert_int_equal(access(owes, F_OK), 0);
+	assert_int_equal(kill(b, SIGCONT), 0);
+	for (int i = 0; i < 1200 && !says("zebra", "show zebra client summary", "\nbgp "); i++)
 		usleep(100000);
-	}
+	assert_int_equal(ensure(zebra, bad, &error), -EREMOTEIO);
 	assert_int_equal(access(owes, F_OK), -1);
-	assert_true(says("zebra", "show zebra client summary", "\nbgp "));
 	OK(ensure(zebra, one, &error));
 	assert_int_equal(pid_of("bgpd"), b);
 	z = pid_of("zebra");
@@ -167,9 +179,85 @@ static void test_pair(void **state) {
 	assert_true(says("bgpd", "show running-config", "network fd00::1/128"));
 }
 
+/* Takes the place of bgpd's socket. The real one is at *RET_REAL then. */
+static int be_bgpd(char ret_real[static 96]) {
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/bgpd.vty", dir);
+	snprintf(ret_real, 96, "%s/bgpd.real", dir);
+	assert_int_equal(rename(sa.sun_path, ret_real), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 10), 0);
+	return fd;
+}
+
+static void be_bgpd_no_more(int fd, const char *real) {
+	char path[96];
+	snprintf(path, sizeof(path), "%s/bgpd.vty", dir);
+	close(fd);
+	assert_int_equal(rename(real, path), 0);
+}
+
+/* bgpd is told once to give its routes to a zebra that was started after it, and owes them to the next zebra again. */
+static void test_routes_owed(void **state) {
+	const char *one = "router bgp 65001\n address-family ipv6 unicast\n  network fd00::1/128\n";
+	const char *two = "router bgp 65001\n address-family ipv6 unicast\n  network fd00::2/128\n";
+	char owes[96], real[96], said[512] = "";
+	int fd, status;
+	OK(ensure("", one, &error));
+	for (int i = 0; i < 1200 && !says("zebra", "show zebra client summary", "\nbgp "); i++)
+		usleep(100000);
+	snprintf(owes, sizeof(owes), "%s.conf/bgpd.owes", dir);
+	for (int again = 0; again < 2; again++) {
+		OK(write_file_atomic(owes, "first", 5, 0600, &error));
+		fd = be_bgpd(real);
+		pid_t agent = fork();
+		if (agent == 0) {
+			struct error e;
+			_exit(ensure("", one, &e) < 0);
+		}
+		assert_true(agent > 0);
+		assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 60000), 1);
+		int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		assert_true(conn >= 0);
+		/* Another process starts zebra again, while bgpd is told to give its routes to the one before. */
+		if (again)
+			OK(write_file_atomic(owes, "second", 6, 0600, &error));
+		size_t len = 0;
+		for (ssize_t n; (n = read(conn, said + len, sizeof(said) - 1 - len)) > 0;) {
+			/* Each command ends in NUL; the next one comes after the answer. */
+			len += (size_t)n;
+			if (said[len - 1] == 0) {
+				said[len - 1] = '\n';
+				assert_int_equal(write(conn, "\0\0\0", 4), 4);
+			}
+		}
+		said[len] = 0;
+		close(conn);
+		assert_int_equal(waitpid(agent, &status, 0), agent);
+		assert_int_equal(status, 0);
+		assert_non_null(strstr(said, "address-family ipv6 unicast\nno table-map none\n"));
+		assert_int_equal(access(owes, F_OK), again ? 0 : -1);
+		be_bgpd_no_more(fd, real);
+	}
+	/* A bgpd that hangs is waited for once. */
+	fd = be_bgpd(real);
+	patience_s = 1;
+	assert_int_equal(ensure("", two, &error), -EAGAIN);
+	patience_s = 0;
+	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(conn >= 0);
+	close(conn);
+	assert_int_equal(accept4(fd, NULL, NULL, SOCK_CLOEXEC), -1);
+	assert_int_equal(access(owes, F_OK), 0);
+	be_bgpd_no_more(fd, real);
+	OK(ensure("", two, &error));
+	assert_int_equal(access(owes, F_OK), -1);
+}
+
 /* An agent of the version before started the daemons, with the lines in another order. No session may be reset. */
 static void test_old_version(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	const struct prefix vtep = {.addr.family = AF_INET6, .addr.v6.s6_addr = {0xfd, [15] = 1}, .len = 128};
 	_frrconf_free_ struct frrconf *c = NULL;
 	char path[96];
@@ -245,13 +333,13 @@ static void fill_peers(struct frrconf *c, uint32_t asn) {
 
 static void running_config(struct buf *out) {
 	static const char *const commands[] = {"show running-config", NULL};
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	OK(frr_command(&f, "bgpd", commands, out, &error));
 }
 
 /* FRR forgets a neighbor whose AS number is removed. Afterwards its password and lists must be configured again. */
 static void test_changed_neighbor(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	_frrconf_free_ struct frrconf *before = NULL, *after = NULL;
 	_buf_free_ struct buf changed = {0}, started = {0};
 	OK(frrconf_new(&before, FRRCONF_DATACENTER, &error));
@@ -274,7 +362,7 @@ static void test_changed_neighbor(void **state) {
 
 /* All characters that passwords may have are accepted, from the file and as a command. */
 static void test_words(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	char all[96] = "", line[128];
 	static const char *const passwords[] = {"|include", "!", "#", "?", "no", "\\", "a|grep"};
 	for (int ch = '!'; ch <= '~'; ch++)
@@ -318,7 +406,7 @@ static unsigned processes(void) {
 
 /* A killed agent left a bgpd that gets no processor time for half a second. */
 static void test_slow_to_start(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	char conf[96], pid[96], zserv[96], lock[96];
 	int ready[2];
 	snprintf(conf, sizeof(conf), "%s.late", dir);
@@ -359,7 +447,7 @@ static void test_slow_to_start(void **state) {
 
 /* The agent is killed at some moment of the start. The next one finds a daemon that is still starting, or none. */
 static void test_killed_while_starting(void **state) {
-	struct frr f = {netns, dir};
+	struct frr f = {.netns = netns, .dir = dir};
 	OK(frr_stop(&f, &error));
 	for (unsigned ms = 0; ms < 60; ms += 3) {
 		pid_t agent = fork();
@@ -389,10 +477,14 @@ static void test_bounded_log(void **state) {
 }
 
 int main(void) {
-	const struct CMUnitTest live[] = {
-		cmocka_unit_test(test_pair),          cmocka_unit_test(test_bounded_log),
-		cmocka_unit_test(test_old_version),   cmocka_unit_test(test_changed_neighbor),
-		cmocka_unit_test(test_words),         cmocka_unit_test(test_hostile_frr),
-		cmocka_unit_test(test_slow_to_start), cmocka_unit_test(test_killed_while_starting)};
+	const struct CMUnitTest live[] = {cmocka_unit_test(test_pair),
+	                                  cmocka_unit_test(test_routes_owed),
+	                                  cmocka_unit_test(test_bounded_log),
+	                                  cmocka_unit_test(test_old_version),
+	                                  cmocka_unit_test(test_changed_neighbor),
+	                                  cmocka_unit_test(test_words),
+	                                  cmocka_unit_test(test_hostile_frr),
+	                                  cmocka_unit_test(test_slow_to_start),
+	                                  cmocka_unit_test(test_killed_while_starting)};
 	return geteuid() == 0 ? cmocka_run_group_tests(live, setup, teardown) : 0;
 }
