@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy between a controller and the API server that delays, refuses or loses what a test chooses."""
 
+import collections
 import json
 import socket
 import threading
+
+from harness import patient
 
 LOSE = "lose"  # the server gets the request, the client gets no answer
 
@@ -51,7 +54,7 @@ class Proxy:
 
     def serve(self, client):
         server = socket.socket(socket.AF_UNIX)
-        how = {}
+        how = {"pending": collections.deque()}  # an event for each request whose answer has not begun
         try:
             server.connect(self.upstream)
             threading.Thread(target=self.bring, args=(server, client, how), daemon=True).start()
@@ -59,6 +62,8 @@ class Proxy:
             while True:
                 data = self.pass_request(client, server, how, data)
         except OSError:
+            pass
+        finally:
             end(client, server)
 
     def pass_request(self, client, server, how, data):
@@ -78,11 +83,12 @@ class Proxy:
             return rest[length:]
         if does and does != LOSE:
             does.wait()
-        how["answered"] = threading.Event()
+        answered = threading.Event()
+        how["pending"].append(answered)
         server.sendall(head + b"\r\n\r\n" + rest[:length])
         if does:
             # The client may be gone. The server drops what it hasn't begun when its connection ends.
-            how["answered"].wait()
+            assert answered.wait(patient(30)), f"no answer to {method} {path}"
         return rest[length:]
 
     @staticmethod
@@ -95,7 +101,9 @@ class Proxy:
     def bring(self, server, client, how):
         try:
             while data := server.recv(65536):
-                how["answered"].set()
+                # An answer begins so, and none of its later parts does.
+                if data.startswith(b"HTTP/1.") and how["pending"]:
+                    how["pending"].popleft().set()
                 if how["lose"]:
                     break
                 if how.get("watch"):
@@ -104,5 +112,5 @@ class Proxy:
         except OSError:
             pass
         end(client, server)
-        if "answered" in how:
-            how["answered"].set()
+        while how["pending"]:
+            how["pending"].popleft().set()
