@@ -164,7 +164,7 @@ def test_edge_without_its_daemon_is_withdrawn(lab, hello):
     assert ping.lost == []
 
 
-@pytest.mark.skipif("NACRE_TEST_ALL" not in os.environ, reason="takes long; in --all")
+@pytest.mark.skipif(not ALL, reason="takes long; in --all")
 def test_edge_without_its_daemon_is_taken_out(lab, hello):
     """By its uplink, as docs/public-network.md says. The daemon brings it back."""
     address = hello["status"]["address"]
