@@ -42,5 +42,7 @@ int filter_ensure(int netns_fd, const char *const *uplinks, size_t n_uplinks, co
 
 	filter_ruleset(uplinks, n_uplinks, prefixes, n_prefixes, &rules);
 	int r = buf_error(&rules, "filter of the uplinks", err);
-	return r < 0 ? r : nft_ensure(netns_fd, "inet", "nacre-edge", rules.data, state, NULL, err);
+	const struct nft_table table = {
+		.family = "inet", .name = "nacre-edge", .body = rules.data, .cover = "nacre-edge-cover"};
+	return r < 0 ? r : nft_ensure_tables(netns_fd, &table, 1, state, NULL, err);
 }

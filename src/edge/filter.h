@@ -12,7 +12,8 @@
 
 /*
  * Makes table `inet nacre-edge` of the namespace drop packets from UPLINKS with a source in PREFIXES, of both families.
- * Prefixes may overlap. *STATE is 0 at first; the caller keeps it between calls (net/nft.h). On failure the old rules
+ * Prefixes may overlap. While the table is replaced, `inet nacre-edge-cover` drops the same, so no such packet passes.
+ * *STATE is 0 at first; the caller keeps it between calls (net/nft.h). On failure the old rules
  * stay.
  */
 int filter_ensure(int netns_fd, const char *const *uplinks, size_t n_uplinks, const struct prefix *prefixes,

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/testing.h"
 
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/loop.h"
 #include "base/proc.h"
 #include "base/util.h"
@@ -9,7 +16,9 @@
 #include "edge/filter.h"
 #include "net/bgp-watch.h"
 #include "net/frrconf-testing.h"
+#include "net/link.h"
 #include "net/netns.h"
+#include "net/nft.h"
 #include "net/route.h"
 
 static struct prefix prefix(const char *text) {
@@ -263,10 +272,177 @@ static void test_filter(_unused_ void **state) {
 	assert_int_equal(netns_delete(name, &err), 0);
 }
 
+/* ---- the filter under traffic ---- */
+
+#define FORGED_PORT  9
+#define ALLOWED_PORT 10
+
+/* Two namespaces with a cable between them; the sender has an address inside the pools and one outside them. */
+struct traffic {
+	char name[2][32];
+	int fd[2];           /* sender, edge */
+	int forged, allowed; /* sockets of the edge */
+	pid_t sender;
+};
+
+static void ip_addr(const char *netns, const char *address, const char *device) {
+	const char *argv[] = {"ip", "-n", netns, "addr", "add", address, "dev", device, "nodad", NULL};
+	struct proc_spec spec = {.argv = argv};
+	struct error err = {0};
+
+	assert_int_equal(proc_run(&spec, NULL, &err), 0);
+}
+
+static struct sockaddr_in6 socket_address(const char *ip, uint16_t port) {
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+
+	a.sin6_addr = prefix(ip).addr.v6;
+	return a;
+}
+
+struct opening {
+	const char *source;
+	uint16_t port;
+	int fd;
+};
+
+static int open_datagrams(void *arg, struct error *err) {
+	struct opening *o = arg;
+	const struct sockaddr_in6 a = socket_address(o->source, o->port);
+
+	o->fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (o->fd < 0 || bind(o->fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+		return error_errno(err, errno, "open a socket");
+	return 0;
+}
+
+static int open_at(int netns_fd, const char *source, uint16_t port) {
+	struct opening o = {source, port, -1};
+	struct error err = {0};
+
+	assert_int_equal(netns_run(netns_fd, open_datagrams, &o, &err), 0);
+	return o.fd;
+}
+
+/* Sends from both addresses until it is killed. */
+static pid_t start_sender(const struct traffic *t) {
+	const struct sockaddr_in6 to[] = {socket_address("2001:db8:9::1/128", FORGED_PORT),
+	                                  socket_address("2001:db8:9::1/128", ALLOWED_PORT)};
+	const int from[] = {open_at(t->fd[0], "2001:db8:1000::7/128", 0), open_at(t->fd[0], "2001:db8:9::2/128", 0)};
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	while (pid == 0)
+		for (size_t i = 0; i < ARRAY_SIZE(to); i++)
+			(void)!sendto(from[i], "x", 1, 0, (const struct sockaddr *)&to[i], sizeof(to[i]));
+	close(from[0]);
+	close(from[1]);
+	return pid;
+}
+
+static size_t count_received(int fd) {
+	char byte;
+	size_t n = 0;
+
+	while (recv(fd, &byte, 1, 0) >= 0)
+		n++;
+	return n;
+}
+
+static void traffic_start(struct traffic *t) {
+	struct error err = {0};
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(t->name[i], sizeof(t->name[i]), "te%d-%s", getpid(), i ? "edge" : "sender");
+		test_claim("netns", t->name[i]);
+		assert_int_equal(netns_ensure(t->name[i], NULL, &err), 0);
+		assert_int_equal(netns_open(t->name[i], &t->fd[i], &err), 0);
+	}
+	_nl_free_ struct nl *sender = NULL, *edge = NULL;
+	assert_int_equal(nl_open(&sender, t->fd[0], &err), 0);
+	assert_int_equal(nl_open(&edge, t->fd[1], &err), 0);
+	const struct link_end a = {.nl = sender, .netns_fd = t->fd[0], .name = "wan0"};
+	const struct link_end b = {.nl = edge, .netns_fd = t->fd[1], .name = "wan0"};
+	assert_int_equal(link_ensure_veth(&a, &b, 1500, NULL, &err), 0);
+	ip_addr(t->name[0], "2001:db8:9::2/64", "wan0");
+	ip_addr(t->name[0], "2001:db8:1000::7/128", "lo");
+	ip_addr(t->name[1], "2001:db8:9::1/64", "wan0");
+	t->forged = open_at(t->fd[1], "2001:db8:9::1/128", FORGED_PORT);
+	t->allowed = open_at(t->fd[1], "2001:db8:9::1/128", ALLOWED_PORT);
+	t->sender = start_sender(t);
+}
+
+static void traffic_stop(struct traffic *t) {
+	kill(t->sender, SIGKILL);
+	waitpid(t->sender, NULL, 0);
+	const int fds[] = {t->fd[0], t->fd[1], t->forged, t->allowed};
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	for (size_t i = 0; i < 2; i++)
+		netns_delete(t->name[i], NULL);
+}
+
+/* Replaces the filter N times, in turn for one prefix less and as an edge that has just started. */
+static void replace_filter(const struct traffic *t, const struct prefix *pools, size_t n_pools, size_t n) {
+	static const char *const uplinks[] = {"wan0"};
+	struct error err = {0};
+	uint64_t filter = 0;
+	size_t forged = 0, allowed = 0;
+	int r = filter_ensure(t->fd[1], uplinks, 1, pools, n_pools, &filter, &err);
+
+	(void)count_received(t->forged);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		if (i % 3 == 0)
+			filter = 0;
+		r = filter_ensure(t->fd[1], uplinks, 1, pools, n_pools - (i & 1), &filter, &err);
+		forged += count_received(t->forged);
+		allowed += count_received(t->allowed);
+	}
+	print_message("%zu prefixes, replaced %zu times: %zu packets passed, %zu forged ones\n", n_pools, n, allowed,
+	              forged);
+	assert_int_equal(r, 0);
+	assert_int_equal(forged, 0);
+	assert_true(allowed > 100);
+}
+
+static struct traffic traffic;
+
+/* A packet from a pool that stays is dropped, also while the filter is replaced. */
+static void test_filter_under_traffic(_unused_ void **state) {
+	struct prefix pools[BGP_PREFIXES_MAX] = {prefix("2001:db8:1000::/40")};
+	_buf_free_ struct buf cover = {.max = 4096};
+	struct error err = {0};
+
+	if (geteuid() != 0)
+		skip();
+	for (size_t i = 1; i < ARRAY_SIZE(pools); i++) {
+		pools[i] = prefix("2001:db9::/48");
+		pools[i].addr.bytes[4] = (uint8_t)(i >> 7);
+		pools[i].addr.bytes[5] = (uint8_t)(i << 1); /* none is beside another */
+	}
+	traffic_start(&traffic);
+	/* What an agent left that was killed amid a replacement. */
+	assert_int_equal(nft_apply(traffic.fd[1],
+	                           "table inet nacre-edge-cover {\nchain uplink {\n"
+	                           "type filter hook prerouting priority -450; policy drop;\n}\n}\n",
+	                           &err),
+	                 0);
+	replace_filter(&traffic, pools, 2, 150);
+	replace_filter(&traffic, pools, ARRAY_SIZE(pools), 6);
+	assert_int_equal(nft_list(traffic.fd[1], "inet", "nacre-edge-cover", &cover, &err), -ENOENT);
+}
+
+static int end_traffic(_unused_ void **state) {
+	if (traffic.sender)
+		traffic_stop(&traffic);
+	return 0;
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_config),     cmocka_unit_test(test_filter), cmocka_unit_test(test_session),
-		cmocka_unit_test(test_aggregates), cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_config),  cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_session), cmocka_unit_test(test_aggregates),
+		cmocka_unit_test(test_routes),  cmocka_unit_test_teardown(test_filter_under_traffic, end_traffic),
 	};
 	return cmocka_run_group_tests(tests, make_namespace, remove_namespace);
 }

@@ -77,16 +77,34 @@ static int fingerprint(int netns_fd, const struct nft_table *tables, size_t n, u
 	return r;
 }
 
-static int replace_tables(int netns_fd, const struct nft_table *tables, size_t n, struct error *err) {
+enum replace_step { COVER, REPLACE, UNCOVER };
+
+static int replace_step(int netns_fd, const struct nft_table *tables, size_t n, enum replace_step step,
+                        struct error *err) {
 	_buf_free_ struct buf text = {.max = RULESET_MAX};
 
-	/* Adding a table first makes its deletion succeed even if it did not exist. */
-	for (size_t i = 0; i < n; i++)
-		buf_printf(&text, "table %s %s {}\ndelete table %s %s\ntable %s %s {\n%s\n}\n", tables[i].family,
-		           tables[i].name, tables[i].family, tables[i].name, tables[i].family, tables[i].name,
-		           tables[i].body);
+	for (size_t i = 0; i < n; i++) {
+		const char *family = tables[i].family, *name = step == REPLACE ? tables[i].name : tables[i].cover;
+		if (!name)
+			continue;
+		/* Adding a table first makes its deletion succeed even if it did not exist. */
+		buf_printf(&text, "table %s %s {}\ndelete table %s %s\n", family, name, family, name);
+		if (step != UNCOVER)
+			buf_printf(&text, "table %s %s {\n%s\n}\n", family, name, tables[i].body);
+	}
 	int r = buf_error(&text, "nftables ruleset", err);
-	return r < 0 ? r : nft_apply(netns_fd, text.data, err);
+	return r < 0 || !text.len ? r : nft_apply(netns_fd, text.data, err);
+}
+
+static int replace_tables(int netns_fd, const struct nft_table *tables, size_t n, struct error *err) {
+	struct error ignored;
+	int r = replace_step(netns_fd, tables, n, COVER, err);
+
+	if (r < 0)
+		return r;
+	r = replace_step(netns_fd, tables, n, REPLACE, err);
+	int uncovered = replace_step(netns_fd, tables, n, UNCOVER, r < 0 ? &ignored : err);
+	return r < 0 ? r : uncovered;
 }
 
 int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *state, bool *ret_changed,
@@ -111,5 +129,6 @@ int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, ui
 
 int nft_ensure(int netns_fd, const char *family, const char *table, const char *body, uint64_t *state,
                bool *ret_changed, struct error *err) {
-	return nft_ensure_tables(netns_fd, &(struct nft_table){family, table, body, false}, 1, state, ret_changed, err);
+	return nft_ensure_tables(netns_fd, &(struct nft_table){family, table, body, .dynamic = false}, 1, state,
+	                         ret_changed, err);
 }

@@ -3,7 +3,8 @@
 
 /*
  * nftables, through libnftables, for tables of ours in a namespace. A ruleset is applied as one transaction: the
- * kernel has the old ruleset or the new one, never a mixture, and tracked connections continue.
+ * kernel has the old ruleset or the new one, never a mixture (except for sets of intervals, see `cover`), and tracked
+ * connections continue.
  */
 
 #include <stdbool.h>
@@ -23,13 +24,20 @@ struct nft_table {
 	const char *family, *name;
 	const char *body; /* the text between the braces of `table FAMILY NAME { }` */
 	bool dynamic;     /* packets fill its named sets, so the elements of these sets are not compared */
+	/*
+	 * NULL, or the name of a second table with the same body, which is there while the first one is replaced. A
+	 * table with sets of intervals needs it: for an instant its new rules are in force before these sets have their
+	 * elements. Only for rules that may see a packet twice, such as those that only drop.
+	 */
+	const char *cover;
 };
 
 /*
  * Makes the N tables equal to what they say. *STATE is 0 at first, and the caller keeps it between calls; it stores a
  * hash of how the kernel listed the tables. If neither the kernel's tables nor their bodies have changed since, nothing
- * is done; otherwise all of them are replaced in one transaction. *RET_CHANGED (may be NULL) says whether they were
- * replaced.
+ * is done; otherwise all of them are replaced in one transaction. (The covers are loaded in one before it and deleted
+ * in one after it.) After a failure the old tables stay, unless only a cover could not be deleted, which the next call
+ * tries again. *RET_CHANGED (may be NULL) says whether they were replaced.
  */
 int nft_ensure_tables(int netns_fd, const struct nft_table *tables, size_t n, uint64_t *state, bool *ret_changed,
                       struct error *err) _must_use_;
