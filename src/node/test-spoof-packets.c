@@ -57,10 +57,21 @@ static void put_link(struct packet *p, unsigned type) {
 }
 
 /*
- * Mostly all zero: no offload. Otherwise a checksum to complete, anywhere, and a large frame to cut. (Pieces of UDP
- * that aren't whole units of fragments become fragments that nobody can put together.)
+ * The kernel cuts such a packet of UDP into fragments of IP. With extension headers it counts these in the offsets, so
+ * that the fragments leave gaps.
  */
-static void put_offload(struct maker *m, uint8_t out[static VNET_LEN]) {
+static bool can_be_cut(const struct packet *p) {
+	bool six = p->data[12] == 0x86 && p->data[13] == 0xdd;
+
+	return six ? p->data[ETH_LEN + 6] == 17 : p->data[12] == 0x08 && p->data[13] == 0;
+}
+
+/*
+ * Mostly all zero: no offload. Otherwise a checksum to complete, anywhere, and a large frame to cut. (Pieces of UDP
+ * that aren't whole units of fragments, or are behind extension headers, become fragments that nobody can put
+ * together.)
+ */
+static void put_offload(struct maker *m, const struct packet *p, uint8_t out[static VNET_LEN]) {
 	static const uint8_t types[] = {0, 1, 3, 4, 5, 0x81, 0x84, 2, 0xff};
 	struct virtio_net_hdr h = {0};
 
@@ -69,8 +80,11 @@ static void put_offload(struct maker *m, uint8_t out[static VNET_LEN]) {
 		h.gso_type = percent(m, 50) ? 0 : ONE_OF(m, types);
 		h.hdr_len = (uint16_t)below(m, 200);
 		h.gso_size = (uint16_t)(1 + below(m, 1400));
-		if ((h.gso_type & 0x7f) == VIRTIO_NET_HDR_GSO_UDP)
+		if ((h.gso_type & 0x7f) == VIRTIO_NET_HDR_GSO_UDP) {
 			h.gso_size = (uint16_t)(h.gso_size & ~7U);
+			if (!can_be_cut(p))
+				h.gso_type = 0;
+		}
 		h.csum_start = (uint16_t)(percent(m, 40) ? 34 + 20 * below(m, 2) : 14 + below(m, 90));
 		h.csum_offset = (uint16_t)(percent(m, 40) ? (percent(m, 50) ? 6 : 16) : below(m, 30));
 	}
@@ -180,7 +194,7 @@ void make_any(struct maker *m, struct burst *b) {
 	if (percent(m, 10) && p.len > ETH_LEN)
 		for (unsigned n = 1 + below(m, 4); n > 0; n--)
 			p.data[12 + below(m, (unsigned)p.len - 12)] = (uint8_t)any64(m);
-	put_offload(m, add_frame(b, &p, p.len)->data);
+	put_offload(m, &p, add_frame(b, &p, p.len)->data);
 }
 
 /* ---- questions ---- */
