@@ -216,8 +216,10 @@ static void put_output(const struct facts *f, struct buf *b) {
  * What a guest can't send out although the source is its own: to the address of metadata; with a routing
  * header (RFC 5095, RFC 8754); with a fragment header that is still there after reassembly, because the first fragment
  * lacks headers (RFC 7112), or within another fragment, where it would hide ports and types, or without need (RFC
- * 8021); messages that are only for neighbours (RFC 4890, section 4.3.3); DHCP. Searching
- * a packet for a header is dear, and there is none if TCP or UDP follows the IPv6 header at once.
+ * 8021); with a length of zero before hop-by-hop options, which the kernel takes for a jumbogram without looking for
+ * its option, while others find nothing in it (RFC 2675); messages that are only for neighbours (RFC 4890,
+ * section 4.3.3); DHCP. Searching a packet for a header is dear, and there is none if TCP or UDP follows the IPv6
+ * header at once.
  */
 static void put_never(struct buf *b) {
 	buf_puts(b, "\tchain never {\n"
@@ -229,6 +231,7 @@ static void put_never(struct buf *b) {
 	            "\tchain never6 {\n"
 	            "\t\tip6 daddr fd00:ec2::254 drop\n"
 	            "\t\tip6 nexthdr { 6, 17 } return\n"
+	            "\t\tip6 nexthdr 0 ip6 length 0 drop\n"
 	            "\t\texthdr rt exists drop\n"
 	            "\t\texthdr frag exists drop\n\t}\n"
 	            "\tchain other {\n"

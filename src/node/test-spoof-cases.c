@@ -14,6 +14,10 @@ struct spoof_case {
 	uint16_t sport, dport;
 	uint8_t icmp;         /* type of ICMP or ICMPv6, instead of UDP */
 	uint8_t protocol;     /* what the last header says that it is; 0: what it is */
+	bool shared;          /* only of the guest that shares an address */
+	bool link_local;      /* with a link-local source */
+	bool foreign_mac;     /* from the MAC of another guest */
+	bool no_length;       /* with a length of zero; the header in front is of hop-by-hop options */
 	uint8_t headers[3];   /* of IPv6 in front of it */
 	uint16_t fragment[2]; /* offset and more of each fragment header */
 	uint8_t routing;      /* type of the routing header */
@@ -58,6 +62,31 @@ static const struct spoof_case cases[] = {
 	{"a checksum in the port of IPv4", FAR4, 9, 9, .sum_at = UDP_AT4 + 2},
 	{"a checksum in the packet that ICMPv6 quotes", FAR6, .icmp = 128, .sum_at = UDP_AT6 + 8 + 26},
 	{"a checksum in the packet that ICMP quotes", FAR4, .icmp = 8, .sum_at = UDP_AT4 + 8 + 22},
+	{"a length of zero before options", FAR6, 9, 9, .headers = {OPTIONS}, .no_length = true},
+	{"a length of zero before options and a fragment", FAR6, 9, 9, .headers = {OPTIONS, FRAGMENT},
+         .no_length = true},
+	{"a length of zero before a neighbour solicitation", FAR6, .icmp = 135, .headers = {OPTIONS},
+         .no_length = true},
+	{"a query of multicast listeners", FAR6, .icmp = 130},
+	{"a report of multicast listeners behind options", FAR6, .icmp = 143, .headers = {OPTIONS}},
+	{"a router solicitation", FAR6, .icmp = 133},
+	{"a neighbour solicitation behind options", FAR6, .icmp = 135, .headers = {OPTIONS}},
+	{"a redirect", FAR6, .icmp = 137},
+	{"an inverse neighbour solicitation", FAR6, .icmp = 141},
+	{"a certification path solicitation", FAR6, .icmp = 148},
+	{"a multicast router advertisement", FAR6, .icmp = 151},
+	{"a question of a DHCPv6 client", FAR6, 546, 547},
+	{"an answer of a DHCPv6 server behind options", FAR6, 547, 546, .headers = {OPTIONS}},
+	{"a question of a DHCPv4 client", FAR4, 68, 67},
+	{"DHCPv6 in IPv4", FAR4, 547, 546},
+	{"from a link-local address", FAR6, 9, 9, .link_local = true},
+	{"from a link-local address to the one of metadata", METADATA6, 9, 80, .link_local = true},
+	{"from a link-local address behind options", FAR6, 9, 9, .headers = {OPTIONS}, .link_local = true},
+	{"from the MAC of another guest", FAR6, 9, 9, .foreign_mac = true},
+	{"from the MAC of another guest, of IPv4", FAR4, 9, 9, .foreign_mac = true},
+	{"IPv6 in IPv4, which nothing translates", FAR4, 9, 9, .protocol = 41, .shared = true},
+	{"ICMPv6 in IPv4, which nothing translates", FAR4, .icmp = 134, .protocol = 58, .shared = true},
+	{"ESP in IPv4, which nothing translates", FAR4, 9, 9, .protocol = 50, .shared = true},
 	{"tiny pieces", FAR6, 9, 9, .sum_at = UDP_AT6 + 6, .piece = 7},
 };
 
@@ -70,6 +99,8 @@ const char *case_name(size_t number) {
 }
 
 static uint8_t case_protocol(const struct spoof_case *c, const struct addr *dst) {
+	if (dst->family == AF_INET && c->protocol)
+		return c->protocol;
 	if (!c->icmp)
 		return 17;
 	return dst->family == AF_INET ? 1 : PROTO_ICMP6;
@@ -121,15 +152,33 @@ static void put_case_offload(const struct spoof_case *c, struct burst *b) {
 	memcpy(b->frames[0].data, &h, VNET_LEN);
 }
 
+static struct addr case_source(const struct spoof_case *c, const struct guest *g, int family) {
+	if (family == AF_INET)
+		return own4(g);
+	return c->link_local ? link_local_of(g) : g->spec.net.addr;
+}
+
+static void put_case_lengths(struct packet *p, const struct spoof_case *c, size_t body, int family) {
+	if (family == AF_INET) {
+		set16(p, ETH_LEN + 2, (unsigned)(p->len - ETH_LEN));
+		finish_header4(p, ETH_LEN, 20);
+		return;
+	}
+	set16(p, ETH_LEN + 4, c->no_length ? 0 : (unsigned)(p->len - body));
+	if (c->no_length)
+		p->data[ETH_LEN + 6] = 0; /* hop-by-hop options */
+}
+
 bool make_case(struct maker *m, size_t number, uint32_t tag, struct burst *b) {
 	const struct spoof_case *c = &cases[number];
-	const struct mac gateway = vtep_anycast_mac();
-	const struct addr dst = text_addr(c->dst), src = dst.family == AF_INET ? own4(m->from) : m->from->spec.net.addr;
+	const struct mac gateway = vtep_anycast_mac(), *mac = &(c->foreign_mac ? other(m) : m->from)->spec.mac;
+	const struct addr dst = text_addr(c->dst), src = case_source(c, m->from, dst.family);
+	const enum instnet_ipv4 ipv4 = m->from->spec.ipv4;
 	struct packet p = {.m = m};
 	uint8_t protocol = case_protocol(c, &dst);
 	size_t body;
 
-	put_ethernet(&p, &gateway, &m->from->spec.mac, dst.family == AF_INET ? 0x0800 : 0x86dd);
+	put_ethernet(&p, &gateway, mac, dst.family == AF_INET ? 0x0800 : 0x86dd);
 	put32(&p, dst.family == AF_INET ? 0x45000000 : 0x60000000);
 	put32(&p, dst.family == AF_INET ? tag << 16 : (uint32_t)(c->headers[0] ? c->headers[0] : protocol) << 8 | 64);
 	if (dst.family == AF_INET)
@@ -141,12 +190,7 @@ bool make_case(struct maker *m, size_t number, uint32_t tag, struct burst *b) {
 	put_case_upper(&p, c, tag, &src, &dst);
 	b->n = 0;
 	b->arrival = NOWHERE;
-	if (dst.family == AF_INET) {
-		set16(&p, ETH_LEN + 2, (unsigned)(p.len - ETH_LEN));
-		finish_header4(&p, ETH_LEN, 20);
-	} else {
-		set16(&p, ETH_LEN + 4, (unsigned)(p.len - body));
-	}
+	put_case_lengths(&p, c, body, dst.family);
 	if (c->cut) {
 		add_fragment(b, &p, ETH_LEN, body, ETH_LEN + 6, 0, c->cut, true, tag);
 		add_fragment(b, &p, ETH_LEN, body, ETH_LEN + 6, c->cut, p.len - body, false, tag);
@@ -154,7 +198,7 @@ bool make_case(struct maker *m, size_t number, uint32_t tag, struct burst *b) {
 		add_frame(b, &p, p.len);
 		put_case_offload(c, b);
 	}
-	return dst.family == AF_INET6 || m->from->spec.ipv4 != INSTNET_NO_IPV4;
+	return c->shared ? ipv4 == INSTNET_SHARED : dst.family == AF_INET6 || ipv4 != INSTNET_NO_IPV4;
 }
 
 void make_complaint(struct maker *m, bool link_local, struct burst *b) {

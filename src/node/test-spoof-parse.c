@@ -113,6 +113,8 @@ static const char *parse_v6(const uint8_t *p, size_t len, struct seen *s) {
 
 	if (len < 40 || p[0] >> 4 != 6 || end > len)
 		return "malformed IPv6";
+	if (end == 40 && next == HOP_BY_HOP)
+		return "a length of zero before hop-by-hop options";
 	s->src = get_addr(AF_INET6, p + 8);
 	s->dst = get_addr(AF_INET6, p + 24);
 	s->hops = p[7];
