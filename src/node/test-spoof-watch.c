@@ -241,7 +241,7 @@ static void look_at_local(struct watch *w, const struct guest *g, bool six, uint
 		complain(w, g == w->from ? "at a socket of the container" : "at a socket of another container", wrong,
 		         data, len);
 	else if (protocol == IPPROTO_UDP)
-		w->counts[DHCP_REQUESTS]++;
+		w->counts[six ? DHCP6_REQUESTS : DHCP4_REQUESTS]++;
 	else if (g == w->from)
 		w->counts[protocol == IPPROTO_ICMP || upper[0] == 128 ? ECHO_REQUESTS : DISCOVERY]++;
 }

@@ -8,7 +8,7 @@
 
 #include "node/test-spoof.h"
 
-enum limited { ARP_REPLIES, ECHO_REQUESTS, DHCP_REQUESTS, DISCOVERY, N_LIMITED };
+enum limited { ARP_REPLIES, ECHO_REQUESTS, DHCP4_REQUESTS, DHCP6_REQUESTS, DISCOVERY, N_LIMITED };
 
 struct watch {
 	const struct world *world;

@@ -126,7 +126,8 @@ static void check_rates(const struct watch *w, double seconds) {
 		double rate, burst;
 	} limits[N_LIMITED] = {[ARP_REPLIES] = {"answers by ARP", 20, 5},
 	                       [ECHO_REQUESTS] = {"echo requests", 200, 10}, /* of both families */
-	                       [DHCP_REQUESTS] = {"requests of DHCP", 50, 5},
+	                       [DHCP4_REQUESTS] = {"requests of DHCPv4", 50, 5},
+	                       [DHCP6_REQUESTS] = {"requests of DHCPv6", 50, 5},
 	                       [DISCOVERY] = {"messages of neighbour discovery", 100, 50}};
 
 	for (size_t i = 0; i < N_LIMITED; i++)
@@ -163,8 +164,9 @@ static void run_guest(size_t number) {
 	              r->permitted);
 	for (size_t i = 0; i < N_PLACES; i++)
 		print_message(" %llu", (unsigned long long)r->watch.seen[i]);
-	print_message("; ARP, echo, DHCP, discovery: %u %u %u %u\n", r->watch.counts[0], r->watch.counts[1],
-	              r->watch.counts[2], r->watch.counts[3]);
+	print_message("; ARP, echo, DHCPv4, DHCPv6, discovery: %u %u %u %u %u\n", r->watch.counts[ARP_REPLIES],
+	              r->watch.counts[ECHO_REQUESTS], r->watch.counts[DHCP4_REQUESTS], r->watch.counts[DHCP6_REQUESTS],
+	              r->watch.counts[DISCOVERY]);
 	watch_end(&r->watch);
 	free(r);
 }
