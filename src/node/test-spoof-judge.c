@@ -187,15 +187,21 @@ static bool is_own_solicitation(const struct seen *s) {
 	       is_addr(&s->src, "fe80::1");
 }
 
-/* A container tells its guest, half a minute or a minute later, that fragments that it sent before were not complete.
+static bool is_metadata(const struct addr *a) {
+	return is_addr(a, "169.254.169.254") || is_addr(a, "fd00:ec2::254");
+}
+
+/*
+ * A container tells its guest, half a minute or a minute later, that fragments that it sent before were not complete:
+ * in the name of metadata, if they were for it.
  */
 static bool is_own_expiry(const struct guest *g, const struct seen *s) {
 	if (!is_icmp_error(s) || s->upper[1] != 1)
 		return false;
 	if (s->src.family == AF_INET)
-		return s->icmp_type == 11 && is_addr(&s->src, "169.254.0.1") &&
+		return s->icmp_type == 11 && (is_addr(&s->src, "169.254.0.1") || is_metadata(&s->src)) &&
 		       addr_cmp(&s->dst, &g->spec.address4) == 0;
-	bool container = addr_cmp(&s->src, &g->spec.ip) == 0 || is_addr(&s->src, "fe80::1");
+	bool container = addr_cmp(&s->src, &g->spec.ip) == 0 || is_addr(&s->src, "fe80::1") || is_metadata(&s->src);
 	return s->icmp_type == 3 && container && guest_has6(g, &s->dst);
 }
 
@@ -215,10 +221,6 @@ static const char *judge_macs(const struct judge *j, enum place place, const str
 	if (is_own_report(s) || is_own_solicitation(s) || place == TAP_OWN || is_mac(s->dst_mac, dst))
 		return NULL;
 	return "another destination MAC";
-}
-
-static bool is_metadata(const struct addr *a) {
-	return is_addr(a, "169.254.169.254") || is_addr(a, "fd00:ec2::254");
 }
 
 /* The metadata service refuses a connection, as none runs here, or the kernel answers in its name. */
