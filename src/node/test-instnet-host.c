@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/* clang-format off */
 /*
  * The network of one instance without an API, for tests/node. The argument is the prefix of namespaces; the namespace
  * `PREFIXpublic` exists. Each line of the input is a command, and each answer is a line:
  *
  *     N SPEC            makes the network: N slices are open for new connections (0: all), SPEC is the JSON of a struct
- *                       instnet_spec: "changed" if rules or members were changed, "same", or "failed: …"
- *     firewall OBJECT   attaches a Firewall, or changes it: its "ok", as the others', takes effect with the next
- * network nofirewall NAME   detaches it endpoint OBJECT   an Endpoint was added or changed noendpoint NAME   it was
- * deleted group NAME        the id of the peers of the first ingress rule of that Firewall read              what the
- * firewall has counted, as JSON
+ *                       instnet_spec: "changed" if rules or members were changed, "same", or "failed: ..."
+ *     firewall OBJECT   attaches a Firewall, or changes it: its "ok", as the others', takes effect with the next network
+ *     nofirewall NAME   detaches it
+ *     endpoint OBJECT   an Endpoint was added or changed
+ *     noendpoint NAME   it was deleted
+ *     group NAME        the id of the peers of the first ingress rule of that Firewall
+ *     read              what the firewall has counted, as JSON
  */
+/* clang-format on */
 
 #include <stdlib.h>
 #include <string.h>
