@@ -579,17 +579,23 @@ def churn(cloud, rng, names):
 
 
 def settle_down(cloud, names):
-    for n in names:
-        if cloud.get("instances", n, "default") and placed(cloud, n):
-            wants(cloud, n, 2)
-
-    def calm():
+    def each(act, act_on_deleted):
         for n in names:
             i = cloud.get("instances", n, "default")
-            if i and i["metadata"].get("deletionTimestamp"):
-                cloud.removed(n)
-            elif i and i.get("status", {}).get("host"):
-                announce(cloud, n)
+            try:
+                if i and i["metadata"].get("deletionTimestamp"):
+                    act_on_deleted(n)
+                elif i and i.get("status", {}).get("host"):
+                    act(n)
+            except ApiError as e:
+                # One that is deleted may go at any moment.
+                if e.code != 404 or not i["metadata"].get("deletionTimestamp"):
+                    raise
+
+    each(lambda n: wants(cloud, n, 2), lambda n: None)
+
+    def calm():
+        each(lambda n: announce(cloud, n), cloud.removed)
         return exact(cloud)
     eventually("status and Allocations are the same", 60, calm, 0.5)
 
