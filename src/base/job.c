@@ -240,13 +240,13 @@ static int job_fork(struct job *job, struct error *err) {
 		r = -errno;
 	if (r >= 0)
 		r = sd_event_add_io(j->loop, &job->end, job->pidfd, EPOLLIN, on_end, job);
-	if (r >= 0)
+	if (r >= 0 && job->spec.timeout_ms)
 		r = loop_timer(j->loop, &job->timer, job->spec.timeout_ms * USEC_PER_MSEC, on_timeout, job);
 	if (r >= 0)
 		r = sd_event_source_set_priority(job->end, j->priority);
 	/* The timer is handled after the end of the worker: a worker that ended in time must not be reported as too
 	 * late. */
-	if (r >= 0)
+	if (r >= 0 && job->timer)
 		r = sd_event_source_set_priority(job->timer, j->priority + 1);
 	if (r >= 0)
 		return 0;

@@ -39,7 +39,7 @@ struct job_spec {
 	size_t result_size;     /* at most JOB_RESULT_MAX */
 	int keep[JOB_KEEP_MAX]; /* descriptors that the worker keeps, under the same numbers */
 	size_t n_keep;
-	uint32_t timeout_ms; /* counted from the start of the worker */
+	uint32_t timeout_ms; /* counted from the start of the worker; 0: the worker may run for ever */
 	/*
 	 * Called once, when no process of the job runs any more; always from the loop, never from job_start() or
 	 * job_cancel(). The job is freed when `done` returns. R is what the function returned, with its ERR, or the

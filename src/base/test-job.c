@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -219,6 +220,20 @@ static void a_timeout_ends_it_and_its_children(void **state) {
 	assert_true(shared->worker > 0 && is_gone(shared->worker) && is_gone(shared->child));
 }
 
+static int be_slow(_unused_ void *arg, void *result, _unused_ struct error *err) {
+	poll(NULL, 0, 300);
+	*(int *)result = 3;
+	return 0;
+}
+
+static void without_a_timeout_it_may_take_long(void **state) {
+	(void)state;
+	start(0, be_slow, NULL, 0);
+	RUN_UNTIL(outcome[0].n);
+	assert_int_equal(outcome[0].r, 0);
+	assert_int_equal(outcome[0].result, 3);
+}
+
 static void no_child_outlives_its_worker(void **state) {
 	(void)state;
 	int arg = 1;
@@ -400,6 +415,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(an_error_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_early_end_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_timeout_ends_it_and_its_children, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_a_timeout_it_may_take_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_child_outlives_its_worker, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_cancelled_one_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(so_many_at_once_and_in_their_order, setup, teardown),
