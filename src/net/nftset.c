@@ -34,6 +34,10 @@ int nftset_genid(struct nl *nl, uint32_t *ret, struct error *err) {
 	return nl_get(nl, h, genid_seen, ret, err, "read the generation of nftables");
 }
 
+uint32_t nftset_genid_after(uint32_t genid) {
+	return genid == UINT32_MAX ? 1 : genid + 1;
+}
+
 /* ---- changes ---- */
 
 static struct nlmsghdr *nftset_message(struct buf *b, uint16_t type, uint16_t flags, const struct nfgenmsg *hdr) {
@@ -57,8 +61,11 @@ static void nftset_put_value(struct nlmsghdr *h, uint16_t attr, const void *valu
 
 void nftset_change(struct nftset_batch *b, const char *set, bool add, const void *key, size_t key_len, const void *data,
                    size_t data_len) {
-	b->messages.max = NL_TRANSACTION_MAX;
+	if (!b->messages.max)
+		b->messages.max = NL_TRANSACTION_MAX;
 	struct nlmsghdr *h = b->n ? NULL : nftset_message(&b->messages, NFNL_MSG_BATCH_BEGIN, 0, &of_batch);
+	if (h && b->genid)
+		mnl_attr_put_u32(h, NFNL_BATCH_GENID, htonl(b->genid));
 	if (h)
 		b->messages.len += h->nlmsg_len;
 	h = nftset_message(&b->messages, MESSAGE(add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM), add ? NLM_F_CREATE : 0,
@@ -86,6 +93,8 @@ int nftset_commit(struct nl *nl, struct nftset_batch *b, struct error *err) {
 	int r = buf_error(&b->messages, "change of nftables sets", err);
 	if (r >= 0 && b->n)
 		r = nl_transact(nl, b->messages.data, b->messages.len, err);
+	if (r == -ERESTART)
+		r = error_set(err, ESTALE, "somebody else has changed nftables");
 	buf_reset(&b->messages);
 	b->n = 0;
 	return r < 0 ? error_prefix(err, "change elements of sets in table inet %s", b->table) : 0;

@@ -21,10 +21,16 @@
 
 /* The number of the namespace's last transaction: whoever commits another, this number changes. */
 int nftset_genid(struct nl *nl, uint32_t *ret, struct error *err) _must_use_;
+/* The number of the transaction that follows number GENID. */
+uint32_t nftset_genid_after(uint32_t genid);
 
-/* Changes that are made together: all zero at first, except the name of the table. */
+/*
+ * Changes that are made together: all zero at first, except the name of the table, GENID, and messages.max if the batch
+ * is to stay smaller than NL_TRANSACTION_MAX. If messages.failed is set, changes are missing.
+ */
 struct nftset_batch {
 	const char *table;
+	uint32_t genid; /* nothing is changed unless this is the number of the last transaction; 0: it may be any */
 	struct buf messages;
 	size_t n;
 };
@@ -34,8 +40,10 @@ struct nftset_batch {
  */
 void nftset_change(struct nftset_batch *b, const char *set, bool add, const void *key, size_t key_len, const void *data,
                    size_t data_len);
-/* Carries out the batch as one transaction. -EMSGSIZE: it is longer than NL_TRANSACTION_MAX. After a failure nothing
- * has changed. Empties the batch. */
+/*
+ * Carries out the batch as one transaction. -EMSGSIZE: it is longer than it may be. -ESTALE: somebody else has
+ * committed a transaction after number GENID. After a failure nothing has changed. Empties the batch.
+ */
 int nftset_commit(struct nl *nl, struct nftset_batch *b, struct error *err) _must_use_;
 void nftset_batch_done(struct nftset_batch *b);
 

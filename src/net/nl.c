@@ -280,7 +280,7 @@ static uint32_t nl_number(struct nl *n, void *messages, size_t len) {
 
 /*
  * The kernel reports when all is done or undone: first a failure of the whole, then what it has to say about each
- * message, in order.
+ * message, in order. If NFNL_BATCH_GENID isn't its number, it has looked at no message and says only ERESTART.
  */
 int nl_transact(struct nl *n, void *messages, size_t len, struct error *err) {
 	int size = 2 * NL_TRANSACTION_MAX, failed = 0;
@@ -301,7 +301,7 @@ int nl_transact(struct nl *n, void *messages, size_t len, struct error *err) {
 			int code = ack_code(h, &text);
 			if (code && !failed)
 				failed = error_set(err, code, "%s", text);
-			if (h->nlmsg_seq == last)
+			if (h->nlmsg_seq == last || code == ERESTART)
 				return failed;
 		}
 	}

@@ -129,6 +129,30 @@ static void a_batch_is_all_or_nothing(void **state) {
 	nftset_batch_done(&b);
 }
 
+static void only_after_a_certain_transaction(void **state) {
+	(void)state;
+	const uint8_t four[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 4};
+	struct nftset_batch b = {.table = "t"};
+
+	if (geteuid() != 0)
+		skip();
+	size_t n = count("addresses");
+	OK(nftset_genid(nl, &b.genid, &error));
+	nftset_change(&b, "addresses", true, four, sizeof(four), NULL, 0);
+	OK(nftset_commit(nl, &b, &error));
+	assert_int_equal(count("addresses"), n + 1);
+	/* That was another transaction. */
+	nftset_change(&b, "addresses", false, four, sizeof(four), NULL, 0);
+	assert_int_equal(nftset_commit(nl, &b, &error), -ESTALE);
+	assert_int_equal(count("addresses"), n + 1);
+	b.genid = nftset_genid_after(b.genid);
+	nftset_change(&b, "addresses", false, four, sizeof(four), NULL, 0);
+	OK(nftset_commit(nl, &b, &error));
+	assert_int_equal(count("addresses"), n);
+	assert_int_equal(nftset_genid_after(UINT32_MAX), 1);
+	nftset_batch_done(&b);
+}
+
 static void a_batch_of_thousands(void **state) {
 	(void)state;
 	struct nftset_batch b = {.table = "t"};
@@ -216,9 +240,13 @@ static void a_socket_is_inherited(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elements_come_and_go),  cmocka_unit_test(a_batch_is_all_or_nothing),
-		cmocka_unit_test(a_batch_of_thousands),  cmocka_unit_test(maps_have_values),
-		cmocka_unit_test(counters_and_comments), cmocka_unit_test(a_socket_is_inherited),
+		cmocka_unit_test(elements_come_and_go),
+		cmocka_unit_test(a_batch_is_all_or_nothing),
+		cmocka_unit_test(only_after_a_certain_transaction),
+		cmocka_unit_test(a_batch_of_thousands),
+		cmocka_unit_test(maps_have_values),
+		cmocka_unit_test(counters_and_comments),
+		cmocka_unit_test(a_socket_is_inherited),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
