@@ -49,6 +49,13 @@ static struct metric dropped_in = METRIC_COUNTER("nacre_node_firewall_dropped_in
                                                  "Packets to instances that their firewalls dropped.");
 static struct metric dropped_out = METRIC_COUNTER("nacre_node_firewall_dropped_out_packets_total",
                                                   "Packets of instances that their firewalls dropped.");
+static struct metric members[] = {
+	{.name = "nacre_node_firewall_members_total",
+         .help = "Changes of members of a firewall's groups that were made without a worker.",
+         .type = "counter",
+         .labels = "result=\"done\""},
+	{.name = "nacre_node_firewall_members_total", .type = "counter", .labels = "result=\"failed\""},
+};
 static struct metric problems = METRIC_COUNTER("nacre_node_problems_total", "Problems that were logged.");
 
 static struct metric not_understood =
@@ -154,6 +161,8 @@ static int nacre_node_on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 	metric_set(&refused, (int64_t)stats.refused);
 	metric_set(&dropped_in, (int64_t)stats.dropped_in);
 	metric_set(&dropped_out, (int64_t)stats.dropped_out);
+	metric_set(&members[0], (int64_t)stats.members_sent);
+	metric_set(&members[1], (int64_t)stats.members_refused);
 	int r = sd_event_source_set_time_relative(s, USEC_PER_SEC);
 	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -330,6 +339,10 @@ int main(int argc, char **argv) {
 	metric_register(&ports_used);
 	metric_register(&refused);
 	metric_register(&connections_max);
+	metric_register(&dropped_in);
+	metric_register(&dropped_out);
+	metric_register(&members[0]);
+	metric_register(&members[1]);
 	metric_register(&problems);
 	metric_register(&not_understood);
 	metric_register(&unbounded);

@@ -105,7 +105,7 @@ static void firewall_change_member(const struct group_change *c, void *userdata)
 
 /* The changes of the groups that the rules are about. 1: they are no longer all remembered. */
 static int firewall_collect(const struct firewall_plan *p, const struct groups *g, uint64_t seq, struct following *f) {
-	for (f->group = 0; f->group < p->n_groups; f->group++)
+	for (f->group = 0; f->group < p->n_groups && !f->batch.messages.failed; f->group++)
 		if (groups_changes(g, p->groups[f->group], seq, firewall_change_member, f) == 1)
 			return 1;
 	return 0;
@@ -131,6 +131,9 @@ static int firewall_plan_changes(const struct firewall_attached *a, const struct
 		new.generation = firewall_generation_after(state->generation);
 		generation_swap(&f->batch, state->generation, new.generation);
 	}
+	r = buf_error(&f->batch.messages, "changes of members", err);
+	if (r < 0)
+		return r == -EMSGSIZE ? 1 : r;
 	new.seq = groups_seq(a->groups);
 	*ret = new;
 	return 0;
@@ -138,15 +141,16 @@ static int firewall_plan_changes(const struct firewall_attached *a, const struct
 
 /* Brings the sets up to date. 1: that can't be done by changing elements. The rules may be others than those of A. */
 static int firewall_follow(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
-                           bool *ret_changed, struct error *err) {
-	struct following f = {.batch.table = firewall_tables[state->table]};
+                           uint32_t *genid, struct error *err) {
+	struct following f = {.batch = {.table = firewall_tables[state->table], .genid = *genid}};
 	struct firewall_state new;
 	int r = firewall_plan_changes(a, state, &f, &new, err);
 
 	if (r == 0 && f.batch.n) {
-		/* A set that isn't there, or an element that isn't: what the kernel has is not what we think. */
+		/* A set or an element isn't there, or somebody else has changed something. */
 		r = nftset_commit(nl, &f.batch, err) < 0;
-		*ret_changed |= r == 0;
+		if (r == 0)
+			*genid = nftset_genid_after(*genid);
 	}
 	nftset_batch_done(&f.batch);
 	if (r == 0)
@@ -157,8 +161,9 @@ static int firewall_follow(struct nl *nl, const struct firewall_attached *a, str
 int firewall_members(const struct instnet_spec *spec, const struct firewall_attached *a,
                      const struct firewall_state *state, struct nftset_batch *b, struct firewall_state *ret,
                      struct error *err) {
-	struct following f = {.batch.table = firewall_tables[state->table]};
+	struct following f = {.batch = *b};
 
+	f.batch.table = firewall_tables[state->table];
 	if (a->unknown || !a->groups || !state->generation || state->seq > groups_seq(a->groups) ||
 	    state->hash != firewall_hash(spec, a))
 		return 1;
@@ -168,25 +173,6 @@ int firewall_members(const struct instnet_spec *spec, const struct firewall_atta
 	else
 		*b = f.batch;
 	return r;
-}
-
-static void no_change(_unused_ const struct group_change *c, _unused_ void *userdata) {
-}
-
-bool firewall_loads_much(const struct instnet_spec *spec, const struct firewall_attached *a,
-                         const struct firewall_state *state) {
-	bool loads = !state->generation || state->hash != firewall_hash(spec, a);
-	size_t n = 0;
-
-	for (size_t i = 0; a->sizes && i < a->n; i++) {
-		const struct firewall_size *s = a->sizes[i];
-		n += s->ingress + s->egress;
-		for (size_t k = 0; a->groups && s->groups && k < s->n_groups; k++) {
-			n += groups_count(a->groups, s->groups[k].id);
-			loads |= groups_changes(a->groups, s->groups[k].id, state->seq, no_change, NULL) == 1;
-		}
-	}
-	return loads && n > FIREWALL_MUCH;
 }
 
 /* ---- the whole table ---- */
@@ -286,20 +272,44 @@ static bool firewall_must_wait(const struct firewall_state *state, uint64_t hash
 
 /* The rules in the kernel stay. Members come and go if that takes no other table. */
 static int firewall_stay(struct nl *nl, const struct firewall_attached *a, struct firewall_state *state,
-                         bool *ret_changed, struct error *err) {
-	int r = a->groups && state->seq < groups_seq(a->groups) ? firewall_follow(nl, a, state, ret_changed, err) : 0;
+                         uint32_t *genid, struct error *err) {
+	int r = a->groups && state->seq < groups_seq(a->groups) ? firewall_follow(nl, a, state, genid, err) : 0;
 
 	return r == 1 ? 0 : r;
 }
 
+static bool firewall_is_large(const struct firewall_attached *a) {
+	size_t n = 0;
+
+	for (size_t i = 0; a->sizes && i < a->n; i++) {
+		const struct firewall_size *s = a->sizes[i];
+		n += s->ingress + s->egress;
+		for (size_t k = 0; a->groups && s->groups && k < s->n_groups; k++)
+			n += groups_count(a->groups, s->groups[k].id);
+	}
+	return n > FIREWALL_MUCH;
+}
+
+/* OURS: *STATE is what the kernel has, so members can come and go. */
+static int firewall_postpone(struct nl *nl, const struct firewall_attached *a, bool ours, struct firewall_state *state,
+                             uint32_t *genid, const char *why, struct error *err) {
+	int r = ours ? firewall_stay(nl, a, state, genid, err) : 0;
+
+	return r < 0 ? r : error_set(err, EAGAIN, "%s", why);
+}
+
 int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec, const struct firewall_attached *a,
-                    bool current, struct firewall_state *state, bool *ret_changed, struct error *err) {
+                    uint32_t *genid, struct firewall_state *state, bool *ret_changed, struct error *err) {
 	static const struct firewall_attached closed = {.unknown = true};
 	uint64_t hash = firewall_hash(spec, a), seq = a->groups ? groups_seq(a->groups) : 0;
-	bool ours = current && state->generation && state->seq <= seq, same = ours && state->hash == hash;
+	bool ours = *genid && state->generation && state->seq <= seq, same = ours && state->hash == hash;
 	/* What is unknown has no part in a table that is of what is known. */
-	const struct firewall_attached all = {
-		.v = a->v, .sizes = a->sizes, .n = a->n, .deny_beyond = a->deny_beyond, .groups = a->groups};
+	const struct firewall_attached all = {.v = a->v,
+	                                      .sizes = a->sizes,
+	                                      .n = a->n,
+	                                      .deny_beyond = a->deny_beyond,
+	                                      .groups = a->groups,
+	                                      .ret_postponed = a->ret_postponed};
 	int r;
 
 	if (same && state->seq == seq)
@@ -309,14 +319,20 @@ int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec
 	} else if (a->unknown) {
 		r = firewall_find(nl, &(uint32_t){0}, &(uint32_t){0}, err);
 		if (r != -ENOENT)
-			return r < 0 || !ours ? r : firewall_stay(nl, a, state, ret_changed, err);
+			return r < 0 || !ours ? r : firewall_stay(nl, a, state, genid, err);
 		a = &closed;
 		hash = 0;
 	}
-	r = same ? firewall_follow(nl, a, state, ret_changed, err) : 1;
-	if (r == 1 && firewall_must_wait(state, hash)) {
-		r = ours ? firewall_stay(nl, a, state, ret_changed, err) : 0;
-		return r < 0 ? r : error_set(err, EAGAIN, "the firewall's table could not be made a short time ago");
+	r = same ? firewall_follow(nl, a, state, genid, err) : 1;
+	if (r == 1 && firewall_must_wait(state, hash))
+		return firewall_postpone(nl, a, ours, state, genid,
+		                         "the firewall's table could not be made a short time ago", err);
+	if (r == 1 && a->ret_postponed && firewall_is_large(a)) {
+		*a->ret_postponed = true;
+		/* The caller notes that nothing has changed since, so what was unknown must stay unknown. */
+		if (!ours)
+			state->generation = 0;
+		return firewall_postpone(nl, a, ours, state, genid, "the firewall's table is large", err);
 	}
 	if (r == 1) {
 		r = firewall_replace(netns_fd, nl, spec, a, hash, state, err);

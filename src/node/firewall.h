@@ -34,6 +34,7 @@ struct firewall_attached {
 	bool deny_beyond; /* one that is not among them, since the instance may have no more, denies egress */
 	bool unknown;
 	const struct groups *groups; /* NULL: groups have no members */
+	bool *ret_postponed;         /* NULL: firewall_ensure() also loads tables of more than FIREWALL_MUCH elements */
 };
 
 /* What was put into the namespace; all zero at first. A bit in a mask is a Firewall, by its place in `attached`. */
@@ -56,32 +57,30 @@ struct firewall_state {
 uint32_t firewall_generation_after(uint32_t generation);
 
 /*
- * Makes the table in the namespace of NETNS_FD, where NL is a socket of nl_open_netfilter(). CURRENT: the namespace's
- * tables are as after the last call with this *STATE. *RET_CHANGED is set if
- * there was a transaction. After a failure the old table is in force, or in rare cases the new one; *STATE says so, and
- * nothing else has changed in it. The same table is tried again after a second, and after each further failure after
- * twice as long, up to FIREWALL_RETRY_MAX_S; until then -EAGAIN is returned, and members come and go as long as the old
- * table has the same groups.
+ * Makes the table in the namespace of NETNS_FD, where NL is a socket of nl_open_netfilter(). *GENID is the number of
+ * the namespace's last transaction if nothing has changed since the last call with this *STATE, else 0. A transaction
+ * that only changes elements adds 1 to it; if another process commits one before that, the table is made anew.
+ * *RET_CHANGED is set if there was any other transaction. After a failure the old table is in force, or in rare cases
+ * the new one; *STATE says so, and nothing else has changed in it. The same table is tried again after a second, and
+ * after each further failure after twice as long, up to FIREWALL_RETRY_MAX_S; until then -EAGAIN is returned, and
+ * members come and go as long as the old table has the same groups. The same happens if a table is to be loaded that
+ * has more than FIREWALL_MUCH elements, which may take seconds, and ATTACHED has a RET_POSTPONED; it is then set.
  */
 #define FIREWALL_RETRY_MAX_S 300
+#define FIREWALL_MUCH        2000
 int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec,
-                    const struct firewall_attached *attached, bool current, struct firewall_state *state,
+                    const struct firewall_attached *attached, uint32_t *genid, struct firewall_state *state,
                     bool *ret_changed, struct error *err) _must_use_;
 
 /*
  * Collects in *B, which the caller sends by nftset_commit() and frees, the changes of elements by which members come
- * and go, and in *RET what *STATE is after that. There may be none. 1: that takes firewall_ensure(). Nothing is read or
- * changed in the kernel.
+ * and go, and in *RET what *STATE is after that. There may be none. *B is empty, with the GENID and the maximum that it
+ * is to have. 1: that takes firewall_ensure(), also because the maximum would be exceeded. Nothing is read or changed
+ * in the kernel.
  */
 int firewall_members(const struct instnet_spec *spec, const struct firewall_attached *attached,
                      const struct firewall_state *state, struct nftset_batch *b, struct firewall_state *ret,
                      struct error *err) _must_use_;
-
-/* True if firewall_ensure() would load a table of more than FIREWALL_MUCH elements, which takes longer than other
- * looks. */
-#define FIREWALL_MUCH 2000
-bool firewall_loads_much(const struct instnet_spec *spec, const struct firewall_attached *attached,
-                         const struct firewall_state *state);
 
 /* The packets that a rule has let pass which were looked up: the first of each connection, and one after each change.
  */

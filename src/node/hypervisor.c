@@ -14,7 +14,8 @@
 #include "node/internal.h"
 #include "node/kvmprobe.h"
 
-/* Worker processes, each of which works for one guest. They mostly wait for disks. */
+/* Worker processes, each of which works for one guest. They mostly wait for disks; those of LOADS_MAX need a processor.
+ */
 #define STARTS_MAX   16
 #define REMOVALS_MAX 8
 #define LOADS_MAX    4
@@ -41,6 +42,7 @@ void guest_free(struct guest *i) {
 	if (!i)
 		return;
 	round_drop(i);
+	members_drop(i);
 	guest_forget_process(i);
 	sd_event_source_disable_unref(i->wake);
 	free(i->untold.message);
@@ -158,6 +160,8 @@ void hypervisor_stats(const struct hypervisor *h, struct hypervisor_stats *ret) 
 
 	*ret = (struct hypervisor_stats){.restarts = h->restarts,
 	                                 .refused = h->refused,
+	                                 .members_sent = h->members_sent,
+	                                 .members_refused = h->members_refused,
 	                                 .dropped_in = h->dropped_in,
 	                                 .dropped_out = h->dropped_out};
 	RB_FOREACH (i, guests, (struct guests *)&h->all) {
@@ -292,6 +296,7 @@ int hypervisor_new(struct hypervisor **ret, const struct hypervisor_config *conf
 	h->lock = h->state_lock = -1;
 	RB_INIT(&h->all);
 	TAILQ_INIT(&h->due);
+	TAILQ_INIT(&h->unsent);
 	h->run_dir = strdup(config->run_dir);
 	h->state_dir = strdup(config->state_dir);
 	h->prefix = strdup(config->prefix);

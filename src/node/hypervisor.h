@@ -147,6 +147,8 @@ struct hypervisor_stats {
 	uint64_t ports, ports_used;       /* of slices of all guests */
 	uint64_t dropped_in, dropped_out; /* packets, by the guests' firewalls, since this process began */
 	uint64_t refused;                 /* connections for which no port was free, since this process began */
+	/* Requests that change members of a guest's groups without a worker, since this process began; by result. */
+	uint64_t members_sent, members_refused;
 };
 /* Decided once, by the option or the probe. *RET_WHY_NOT is "" before that, and if there was no need to probe. */
 bool hypervisor_uses_kvm(const struct hypervisor *h, const char **ret_why_not);

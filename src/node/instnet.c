@@ -265,8 +265,9 @@ static uint64_t rules_hash(const struct instnet_rules *r) {
 }
 
 /*
- * CURRENT: nobody has changed nftables since *STATE was written. The firewall's table comes first: without it the table
- * `nacre` lets nothing pass.
+ * CURRENT: nobody has changed nftables since *STATE was written, and the last transaction is number STATE->genid. The
+ * firewall's table comes first: without it the table `nacre` lets nothing pass. *RET_CHANGED is set if the number must
+ * be read anew.
  */
 static int ensure_tables(const struct instnet_config *c, int fd, struct nl *nl, const struct instnet_rules *rules,
                          bool current, struct instnet_state *state, bool *ret_changed, struct error *err) {
@@ -278,14 +279,17 @@ static int ensure_tables(const struct instnet_config *c, int fd, struct nl *nl, 
 	uint64_t wanted = rules_hash(rules);
 	static const struct firewall_attached none = {0};
 	bool changed = false;
-	int r = firewall_ensure(fd, nl, c->spec, c->firewalls ? c->firewalls : &none, current, &state->firewall,
+	uint32_t genid = current ? state->genid : 0;
+	int r = firewall_ensure(fd, nl, c->spec, c->firewalls ? c->firewalls : &none, &genid, &state->firewall,
 	                        ret_changed, err);
 
+	if (current)
+		state->genid = genid;
 	if (r < 0 && c->firewall_failed) {
 		*c->firewall_failed = *err;
 		c->firewall_failed->code = r == -EAGAIN ? EAGAIN : EIO;
 		/* There may have been transactions before it failed. */
-		*ret_changed = true;
+		*ret_changed |= r != -EAGAIN;
 		r = 0;
 	}
 	if (r < 0 || (current && state->wanted == wanted))

@@ -6,7 +6,7 @@
  *
  *   hypervisor.c     the hypervisor's life: folders, locks, adoption, KVM or not; requests
  *   look.c           when a guest is looked at, by which worker, and what follows from the result
- *   members.c        members of groups come and go, without a look
+ *   members.c        members of groups come and go, mostly without a look
  *   round.c          one worker looks at many guests to which nothing has happened
  *   guest_process.c  watches, stops and kills the first process of a container; hears nacre-vm
  *   guest_state.c    what is reported about a guest: its state, its events, why it ended
@@ -69,13 +69,17 @@ struct guest {
 	 */
 	struct nl *netfilter;
 
-	sd_event_source *wake;          /* look at it again */
-	struct job *job;                /* the look at it; NULL: no look is under way */
-	bool may_start;                 /* that look may start its machine */
-	bool going;                     /* its removal has begun, and must end before it is made again */
-	bool again;                     /* something happened that this look has not seen */
-	uint64_t following;             /* node/members.c: the number of the request that is under way; 0: none is */
-	bool more;                      /* members have changed since that request */
+	sd_event_source *wake; /* look at it again */
+	struct job *job;       /* the look at it; NULL: no look is under way */
+	struct jobs *pool;     /* whose workers do that look */
+	bool may_start;        /* that look may start its machine */
+	bool large;            /* its firewall's table must be loaded, and has many elements */
+	bool going;            /* its removal has begun, and must end before it is made again */
+	bool again;            /* something happened that this look has not seen */
+	uint64_t following;    /* node/members.c: the number of the request that is under way; 0: none is */
+	bool more;             /* members have changed since that request */
+	bool unsent;           /* in the list of guests for which a request has had no room */
+	TAILQ_ENTRY(guest) unsent_entry;
 	struct firewall_state followed; /* what is in the kernel once that request is answered */
 	unsigned failures;              /* of looks at it, in a row */
 	bool quiet;                     /* nothing has happened; only the interval is over */
@@ -114,9 +118,12 @@ struct hypervisor {
 	struct removed *removed;
 	struct jobs *starts;   /* looks that may start a machine */
 	struct jobs *removals; /* looks that remove a guest, and the search for disks without a guest */
-	struct jobs *loads;    /* looks that load a large firewall, so that many of them hold up no other look */
-	struct jobs *jobs;     /* all other jobs: repairs, the sweep, the probe */
+	struct jobs
+		*loads;    /* looks that load a large table of a firewall, so that many of them hold up no other look */
+	struct jobs *jobs; /* all other jobs: repairs, the sweep, the probe */
 	struct members *members;
+	TAILQ_HEAD(, guest) unsent; /* node/members.c: guests whose requests wait for room */
+	uint64_t members_sent, members_refused;
 	struct job *probe;      /* the probe of KVM; NULL: it is decided whether KVM is used */
 	struct job *sweep;      /* no guest is looked at while it runs */
 	struct job *find_disks; /* disks of instances that nobody knows; NULL: all have been found */
@@ -163,14 +170,16 @@ void guest_set_network(struct guest *i, const struct instnet_state *now);
 void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest_look *l);
 
 /*
- * members.c: one process that lives as long as this one changes the elements of sets, one guest after the other. A
- * worker for each change would cost more the more members there are, since the kernel copies the tables of all this
- * process's memory for it.
+ * members.c: one process changes the elements of sets, one guest after the other. It is started with this one, and
+ * again if it should end. A worker for each change would cost more the more members there are, since the kernel copies
+ * the tables of all this process's memory for it.
  */
 int members_new(struct members **ret, struct hypervisor *h, struct error *err) _must_use_;
 struct members *members_free(struct members *m);
 /* Members of the guest's groups have changed. */
 void members_changed(struct guest *i);
+/* The guest goes. */
+void members_drop(struct guest *i);
 
 /* round.c: the guest is looked at together with others. */
 void round_add(struct guest *i);

@@ -5,7 +5,9 @@
  * its result changes the guest's state here. A failed look is repeated with a delay, for ever.
  *
  * Looks that may start a machine have workers of their own, and so have those that remove a guest, so that slow disks
- * hold up no repair, and new disks no removal. So have looks that load a large firewall, which takes seconds.
+ * hold up no repair, and new disks no removal. A large table of a firewall takes seconds to load, so other workers
+ * don't load one: they leave it to a further look, which has a worker of its own, too. (A look that may start a machine
+ * loads the table itself, for the machine needs its rules.)
  */
 
 #include <string.h>
@@ -20,6 +22,7 @@
 #define RESYNC_US    (30 * USEC_PER_SEC) /* between looks at an instance to which nothing happened */
 #define RETRY_MAX_US (30 * USEC_PER_SEC)
 #define LOOK_MAX_MS  120000
+#define FOLLOWING_US USEC_PER_SEC /* a quiet look finds a request under way and comes again after so long */
 
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata);
 
@@ -104,13 +107,15 @@ void guest_look_of(const struct guest *i, struct guest_result *ret, struct guest
 	                         .open_slices = i->ports.open_slices,
 	                         .ret = ret};
 	guest_firewalls(i, &l->firewalls);
+	l->firewalls.is.ret_postponed = &ret->postponed;
 }
 
-static bool look_loads_much(const struct guest *i) {
-	struct firewalls_attached a;
-
-	guest_firewalls(i, &a);
-	return firewall_loads_much(&i->spec.net, &a.is, &i->network.firewall);
+static struct jobs *look_pool(const struct guest *i) {
+	if (look_may_start(i))
+		return i->h->starts;
+	if (i->going)
+		return i->h->removals;
+	return i->large && !i->ended ? i->h->loads : i->h->jobs;
 }
 
 /* The worker sees the guest as it is when the worker starts. */
@@ -122,6 +127,8 @@ static int look_in_worker(void *arg, void *result, struct error *err) {
 	guest_look_of(i, ret, &l);
 	l.may_start = i->may_start;
 	l.netfilter = i->netfilter;
+	if (i->pool != i->h->jobs)
+		l.firewalls.is.ret_postponed = NULL;
 	if (i->ended && !i->going) {
 		struct error grown;
 		ret->end = true;
@@ -218,7 +225,10 @@ static void look_ensured(struct guest *i, int r, const struct guest_result *l, c
 	if (l->connected)
 		look_note_firewall(i, &l->firewall);
 	bool current = l->connected && l->specs == i->specs;
-	if (l->connected && (!i->state.connected || current != i->state.current)) {
+	i->large = l->postponed;
+	if (l->postponed) {
+		guest_wake(i, 0);
+	} else if (l->connected && (!i->state.connected || current != i->state.current)) {
 		i->state.connected = true;
 		i->state.current = current;
 		i->h->c.ops.changed(i->h->c.userdata, i->uid);
@@ -330,12 +340,21 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	if (i->h->sweep)
 		return 0;
 	if (i->following) {
-		i->again = true;
+		if (i->quiet) {
+			guest_wake(i, FOLLOWING_US);
+			i->quiet = true;
+		} else {
+			i->again = true;
+		}
 		return 0;
 	}
+	struct jobs *pool = look_pool(i);
 	if (i->job) {
-		/* The look waits among the starts, but may start nothing any more. */
-		if (i->may_start && !job_is_running(i->job) && !look_may_start(i))
+		/*
+		 * The look waits among the starts, but may start nothing any more; or it waits for others to load their
+		 * tables, but must now remove, start or end its guest.
+		 */
+		if (i->pool != pool && !job_is_running(i->job) && (i->pool == i->h->starts || i->pool == i->h->loads))
 			job_cancel(i->job);
 		i->again |= i->in_round || job_is_running(i->job);
 		return 0;
@@ -346,11 +365,8 @@ static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
 	}
 	if (!i->going)
 		look_choose_user(i);
-	i->may_start = look_may_start(i);
-	struct jobs *pool = i->may_start         ? i->h->starts
-	                    : i->going           ? i->h->removals
-	                    : look_loads_much(i) ? i->h->loads
-	                                         : i->h->jobs;
+	i->may_start = pool == i->h->starts;
+	i->pool = pool;
 	if (job_start(pool, &spec, &i->job, &err) < 0)
 		look_failed(i, "WorkerFailed", &err);
 	return 0;

@@ -2,7 +2,8 @@
 
 /*
  * Members of groups come and go (node/internal.h). The process that changes the sets is a job that is started while
- * this process is small, and again if it should end. It gets a guest's netfilter socket with each request. While a
+ * this process is small, and again if it should end: the later ones are copies of this process as it is then, and
+ * keep its memory alive as long as they live. The process gets a guest's netfilter socket with each request. While a
  * request is under way for a guest, the guest is not looked at. What can't be done so, or fails, is left to a look.
  */
 
@@ -35,7 +36,7 @@ struct members {
 struct members_request {
 	char uid[37], table[32];
 	uint64_t number;
-	uint32_t genid; /* nothing is changed if the namespace has another one */
+	uint32_t genid; /* as in the messages: nothing is changed if the namespace has another one */
 	uint32_t n;     /* messages that follow this header */
 };
 
@@ -51,16 +52,13 @@ struct members_answer {
 static int members_commit(struct nl *nl, const struct members_request *q, const char *messages, size_t len,
                           uint32_t *ret_genid, struct error *err) {
 	struct nftset_batch b = {.table = q->table, .messages.max = NL_TRANSACTION_MAX, .n = q->n};
-	int r = nftset_genid(nl, ret_genid, err);
 
-	if (r >= 0 && *ret_genid != q->genid)
-		r = error_set(err, ESTALE, "somebody else has changed nftables");
-	if (r >= 0) {
-		buf_add(&b.messages, messages, len);
-		r = nftset_commit(nl, &b, err);
-	}
+	buf_add(&b.messages, messages, len);
+	int r = nftset_commit(nl, &b, err);
 	if (r >= 0)
 		r = nftset_genid(nl, ret_genid, err);
+	if (r >= 0 && *ret_genid != nftset_genid_after(q->genid))
+		r = error_set(err, ESTALE, "somebody else has changed nftables");
 	nftset_batch_done(&b);
 	return r;
 }
@@ -106,7 +104,9 @@ static int members_in_worker(void *arg, _unused_ void *result, struct error *err
 static int members_on_timer(sd_event_source *s, uint64_t usec, void *userdata);
 
 static void members_arm(struct members *m, uint64_t delay_us) {
-	if (loop_timer(m->h->c.loop, &m->timer, delay_us, members_on_timer, m) < 0)
+	/* After the answers: one that has come in time is not too late. */
+	if (loop_timer(m->h->c.loop, &m->timer, delay_us, members_on_timer, m) < 0 ||
+	    sd_event_source_set_priority(m->timer, SD_EVENT_PRIORITY_NORMAL + 1) < 0)
 		abort();
 }
 
@@ -117,6 +117,10 @@ static void members_answered(struct guest *i, int r, uint32_t genid) {
 
 	i->following = 0;
 	i->again = i->more = false;
+	if (r >= 0)
+		i->h->members_sent++;
+	else
+		i->h->members_refused++;
 	now.firewall = i->followed;
 	now.genid = genid;
 	if (r >= 0)
@@ -126,6 +130,18 @@ static void members_answered(struct guest *i, int r, uint32_t genid) {
 		guest_wake(i, 0);
 	else if (more)
 		members_changed(i);
+}
+
+/* There is room for requests again. */
+static void members_send_unsent(struct members *m) {
+	struct guest *i;
+
+	while ((i = TAILQ_FIRST(&m->h->unsent))) {
+		members_drop(i);
+		members_changed(i);
+		if (i->unsent)
+			return;
+	}
 }
 
 static int members_on_answer(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata) {
@@ -141,6 +157,7 @@ static int members_on_answer(_unused_ sd_event_source *s, int fd, _unused_ uint3
 		if (i && i->following == a.number)
 			members_answered(i, a.r, a.genid);
 	}
+	members_send_unsent(m);
 	return 0;
 }
 
@@ -162,6 +179,7 @@ static void members_ended(void *userdata, _unused_ int r, _unused_ const void *r
 	RB_FOREACH (i, guests, &m->h->all)
 		if (i->following)
 			members_answered(i, -EPIPE, 0);
+	members_send_unsent(m);
 }
 
 static int members_start(struct members *m, struct error *err) {
@@ -176,13 +194,8 @@ static int members_start(struct members *m, struct error *err) {
 	int r = sd_event_add_io(m->h->c.loop, &m->io, m->near, EPOLLIN, members_on_answer, m);
 	if (r < 0)
 		return error_errno(err, r, "watch the process that changes sets");
-	const struct job_spec spec = {.fn = members_in_worker,
-	                              .arg = m,
-	                              .keep = {m->far},
-	                              .n_keep = 1,
-	                              .timeout_ms = UINT32_MAX,
-	                              .done = members_ended,
-	                              .userdata = m};
+	const struct job_spec spec = {
+		.fn = members_in_worker, .arg = m, .keep = {m->far}, .n_keep = 1, .done = members_ended, .userdata = m};
 	return job_start(m->jobs, &spec, &m->job, err);
 }
 
@@ -235,7 +248,7 @@ static bool members_open_socket(struct guest *i) {
 	       (netns_open(i->name, &fd, &ignored) >= 0 && nl_open_netfilter(&i->netfilter, fd, &ignored) >= 0);
 }
 
-/* False if the process doesn't run, or has too much to do. */
+/* False: it can't be sent. If only the socket is full at present, it will be sent later. */
 static bool members_send(struct guest *i, const struct nftset_batch *b) {
 	struct members *m = i->h->members;
 	struct members_request q = {.number = m->number + 1, .genid = i->network.genid, .n = (uint32_t)b->n};
@@ -250,8 +263,13 @@ static bool members_send(struct guest *i, const struct nftset_batch *b) {
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	if (sendmsg(m->near, &msg, MSG_NOSIGNAL) < 0)
-		return false;
+	if (sendmsg(m->near, &msg, MSG_NOSIGNAL) < 0) {
+		if (errno != EAGAIN || !m->waiting)
+			return false;
+		i->unsent = true;
+		TAILQ_INSERT_TAIL(&i->h->unsent, i, unsent_entry);
+		return true;
+	}
 	i->following = ++m->number;
 	if (!m->waiting++)
 		members_arm(m, ANSWER_US);
@@ -260,19 +278,20 @@ static bool members_send(struct guest *i, const struct nftset_batch *b) {
 
 /* False: a look has to do it. */
 static bool members_follow(struct guest *i) {
-	struct nftset_batch b = {0};
+	struct nftset_batch b = {.genid = i->network.genid, .messages.max = MESSAGES_MAX};
+	const struct job *process = i->h->members->job;
 	struct firewalls_attached a;
 	struct error ignored;
 
-	if (!i->h->members->job || i->job || i->h->sweep || i->going || i->ended || i->failures || !i->network.genid)
+	if (!process || !job_is_running(process) || i->job || i->h->sweep || i->going || i->ended || i->failures ||
+	    !i->network.genid)
 		return false;
 	guest_firewalls(i, &a);
 	if (firewall_members(&i->spec.net, &a.is, &i->network.firewall, &b, &i->followed, &ignored) != 0)
 		return false;
 	if (!b.n)
 		i->network.firewall = i->followed;
-	bool done = !b.n || (!b.messages.failed && b.messages.len <= MESSAGES_MAX && members_open_socket(i) &&
-	                     members_send(i, &b));
+	bool done = !b.n || (members_open_socket(i) && members_send(i, &b));
 	nftset_batch_done(&b);
 	return done;
 }
@@ -280,6 +299,13 @@ static bool members_follow(struct guest *i) {
 void members_changed(struct guest *i) {
 	if (i->following)
 		i->more = true;
-	else if (!members_follow(i))
+	else if (!i->unsent && !members_follow(i))
 		guest_wake(i, 0);
+}
+
+void members_drop(struct guest *i) {
+	if (!i->unsent)
+		return;
+	i->unsent = false;
+	TAILQ_REMOVE(&i->h->unsent, i, unsent_entry);
 }

@@ -70,6 +70,7 @@ struct guest_result {
 	bool network_lost; /* its container is in another network namespace than the one with its name */
 	struct instnet_state network;
 	struct error firewall; /* which Firewalls are not applied, and why; code 0: all are; EAGAIN: no news */
+	bool postponed;        /* a look in the pool `loads` must load the firewall's table (node/firewall.h) */
 	bool end;              /* the look only found out why the machine ended */
 	char grown[208];       /* how its UEFI variables have grown; "": they have not */
 };

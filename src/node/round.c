@@ -41,8 +41,9 @@ static int round_in_worker(void *arg, void *result, _unused_ struct error *err) 
 		/* If something happened to the guest while the round waited for its turn, it gets a look of its own. */
 		if (i->again || !i->pid)
 			continue;
-		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.network.rules != i->network.rules ||
-		    ret.connected != i->state.connected || (ret.firewall.code == 0) != i->state.firewall.whole)
+		if (parts_ensure(&l, &scratch) < 0 || ret.network_lost || ret.postponed ||
+		    ret.network.rules != i->network.rules || ret.connected != i->state.connected ||
+		    (ret.firewall.code == 0) != i->state.firewall.whole)
 			found->need_look |= UINT32_C(1) << k;
 		found->network[k] = ret.network;
 	}
@@ -124,6 +125,7 @@ static int on_round(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 	for (size_t k = 0; k < round->n; k++) {
 		i = round->guests[k];
 		i->job = job;
+		i->pool = h->jobs;
 		i->in_round = true;
 		i->may_start = false;
 	}

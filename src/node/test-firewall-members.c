@@ -209,46 +209,125 @@ static void the_largest_table(void **state) {
 	kernel_end();
 }
 
-static void large_tables_are_told(void **state) {
+/* The caller loads large tables elsewhere: what comes and goes does so, and nothing is loaded. */
+static void large_tables_are_postponed(void **state) {
 	(void)state;
 	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
 	const struct firewall *v[] = {f};
 	struct firewall_size size = {0};
 	const struct firewall_size *sizes[] = {&size};
 	struct firewall_state s = {0};
+	bool postponed = false, changed = false;
 
 	kernel_begin();
 	struct members m = members_of(f->spec->ingress.v[0].peers);
 	OK(firewall_measure(f, &size));
-	const struct firewall_attached a = {.v = v, .sizes = sizes, .n = 1, .groups = m.groups};
+	const struct firewall_attached here = {.v = v, .sizes = sizes, .n = 1, .groups = m.groups},
+				       elsewhere = {.v = v,
+	                                            .sizes = sizes,
+	                                            .n = 1,
+	                                            .groups = m.groups,
+	                                            .ret_postponed = &postponed};
 	member_add(&m, "2001:db8::/64");
-	assert_false(firewall_loads_much(&nothing, &a, &s));
-	members_fill(&m, FIREWALL_MUCH + 1);
-	assert_true(firewall_loads_much(&nothing, &a, &s));
-	assert_true(ensure(&a, false, &s));
-	assert_false(firewall_loads_much(&nothing, &a, &s));
-	/* A member more is no load, but other rules are, and more changes than are remembered. */
-	member_add(&m, "2001:db8:ffff::/64");
-	assert_false(firewall_loads_much(&nothing, &a, &s));
+	assert_true(ensure(&elsewhere, false, &s));
+	members_fill(&m, FIREWALL_MUCH);
+	/* Members are elements. */
+	assert_true(ensure(&elsewhere, true, &s));
+	assert_int_equal(set_size("g0_6_64"), FIREWALL_MUCH + 1);
+	assert_false(postponed);
+	/* A class that is new, other rules, and a namespace that another process has changed take another table. */
+	uint32_t generation = s.generation, genid = genid_if(true);
+	member_add(&m, "2001:db8:ffff::/60");
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &elsewhere, &genid, &s, &changed, &error), -EAGAIN);
+	assert_true(postponed);
+	assert_false(changed);
+	assert_true(ensure(&here, true, &s));
+	assert_int_equal(s.generation, generation + 1);
+	postponed = false;
 	s.hash++;
-	assert_true(firewall_loads_much(&nothing, &a, &s));
-	s.hash--;
-	for (int i = 0; i < GROUPS_RING; i++) {
-		member_add(&m, "2001:db8:eeee::/64");
-		member_remove(&m, "2001:db8:eeee::/64");
-	}
-	assert_true(firewall_loads_much(&nothing, &a, &s));
+	member_remove(&m, "2001:db8::/64");
+	genid = genid_if(true);
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &elsewhere, &genid, &s, &changed, &error), -EAGAIN);
+	assert_true(postponed);
+	assert_int_equal(set_size("g0_6_64"), FIREWALL_MUCH);
+	assert_int_equal(genid, genid_if(true));
+	assert_true(ensure(&here, true, &s));
+	postponed = false;
+	genid = 0;
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &elsewhere, &genid, &s, &changed, &error), -EAGAIN);
+	assert_true(postponed);
+	assert_true(ensure(&here, true, &s));
 	groups_free(m.groups);
 	firewall_size_clear(&size);
 	free_firewall(f);
 	kernel_end();
 }
 
+/* Another process changes nftables between the check and the change. */
+static void somebody_else_was_faster(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
+	const struct firewall *v[] = {f};
+	struct firewall_state s = {0}, then;
+	bool changed = false;
+
+	kernel_begin();
+	struct members m = members_of(f->spec->ingress.v[0].peers);
+	const struct firewall_attached a = {.v = v, .n = 1, .groups = m.groups};
+	member_add(&m, "2001:db8:1:1::/64");
+	assert_true(ensure(&a, false, &s));
+	member_add(&m, "2001:db8:1:2::/64");
+	uint32_t genid = genid_if(true);
+	struct nftset_batch b = {.genid = genid};
+	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 0);
+	OK(nft_apply(fd, "add table inet other", &error));
+	assert_int_equal(nftset_commit(nl, &b, &error), -ESTALE);
+	assert_int_equal(set_size("g0_6_64"), 1);
+	/* The table is made anew. */
+	uint32_t generation = s.generation;
+	OK(firewall_ensure(fd, nl, &nothing, &a, &genid, &s, &changed, &error));
+	assert_true(changed);
+	assert_int_equal(s.generation, generation + 1);
+	assert_int_equal(set_size("g0_6_64"), 2);
+	nftset_batch_done(&b);
+	groups_free(m.groups);
+	free_firewall(f);
+	kernel_end();
+}
+
+/* Changes for which there is no memory, or no room, are not taken for none. */
+static void no_change_is_lost(void **state) {
+	(void)state;
+	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
+	const struct firewall *v[] = {f};
+	struct firewall_state s = {0}, then;
+
+	kernel_begin();
+	struct members m = members_of(f->spec->ingress.v[0].peers);
+	const struct firewall_attached a = {.v = v, .n = 1, .groups = m.groups};
+	member_add(&m, "2001:db8:1:1::/64");
+	assert_true(ensure(&a, false, &s));
+	member_add(&m, "2001:db8:1:2::/64");
+	/* Too little for the first message, as if memory had failed then. */
+	struct nftset_batch b = {.messages.max = 100};
+	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), -ENOMEM);
+	members_fill(&m, 100);
+	b = (struct nftset_batch){.messages.max = 4096};
+	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 1);
+	groups_free(m.groups);
+	free_firewall(f);
+	kernel_end();
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_member_is_one_element),       cmocka_unit_test(members_are_collected),
-		cmocka_unit_test(members_of_a_table_that_stays), cmocka_unit_test(the_largest_table),
-		cmocka_unit_test(large_tables_are_told),
+		cmocka_unit_test(a_member_is_one_element),
+		cmocka_unit_test(members_are_collected),
+		cmocka_unit_test(members_of_a_table_that_stays),
+		cmocka_unit_test(the_largest_table),
+		cmocka_unit_test(large_tables_are_postponed),
+		cmocka_unit_test(somebody_else_was_faster),
+		cmocka_unit_test(no_change_is_lost),
 	};
 	return cmocka_run_group_tests_name("node-firewall-members", tests, setup, teardown);
 }

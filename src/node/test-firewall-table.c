@@ -46,7 +46,7 @@ static void a_refused_table_changes_nothing(void **state) {
 	const struct firewall_attached a = {.v = v, .n = 1};
 	struct firewall_state s = {0}, before;
 	bool changed = false;
-	uint32_t genid, now;
+	uint32_t genid, now, current;
 
 	kernel_begin();
 	assert_true(ensure(&a, false, &s));
@@ -56,7 +56,8 @@ static void a_refused_table_changes_nothing(void **state) {
 	f->spec->ingress.v[0].port = API_I64(10);
 	f->spec->ingress.v[0].end_port = API_I64(5);
 	f->meta.generation = API_I64(2);
-	assert_true(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error) < 0);
+	current = genid_if(true);
+	assert_true(firewall_ensure(fd, nl, &nothing, &a, &current, &s, &changed, &error) < 0);
 	assert_false(changed);
 	OK(nftset_genid(nl, &now, &error));
 	assert_int_equal(now, genid);
@@ -64,11 +65,13 @@ static void a_refused_table_changes_nothing(void **state) {
 	/* It is not tried again at once, unless something else is wanted. */
 	assert_int_equal(s.failures, 1);
 	uint64_t retry_ns = s.retry_ns;
-	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error), -EAGAIN);
-	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, false, &s, &changed, &error), -EAGAIN);
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, &current, &s, &changed, &error), -EAGAIN);
+	current = 0;
+	assert_int_equal(firewall_ensure(fd, nl, &nothing, &a, &current, &s, &changed, &error), -EAGAIN);
 	assert_int_equal(s.retry_ns, retry_ns);
 	s.retry_ns = now_monotonic_ns();
-	assert_true(firewall_ensure(fd, nl, &nothing, &a, true, &s, &changed, &error) < 0);
+	current = genid_if(true);
+	assert_true(firewall_ensure(fd, nl, &nothing, &a, &current, &s, &changed, &error) < 0);
 	assert_int_equal(s.failures, 2);
 	assert_true(s.retry_ns > retry_ns);
 	s.failures = s.failed = 0;

@@ -178,11 +178,23 @@ _unused_ static void kernel_end(void) {
 	OK(netns_delete(netns, &error));
 }
 
+/* The number that firewall_ensure() is given. */
+_unused_ static uint32_t genid_if(bool current) {
+	uint32_t genid;
+
+	OK(nftset_genid(nl, &genid, &error));
+	return current ? genid : 0;
+}
+
+/* True if something was changed. */
 _unused_ static bool ensure(const struct firewall_attached *a, bool current, struct firewall_state *s) {
+	uint32_t before = genid_if(current), genid = before, now = genid_if(true);
 	bool changed = false;
 
-	OK(firewall_ensure(fd, nl, &nothing, a, current, s, &changed, &error));
-	return changed;
+	OK(firewall_ensure(fd, nl, &nothing, a, &genid, s, &changed, &error));
+	if (current && !changed)
+		assert_int_equal(genid, genid_if(true));
+	return now != genid_if(true);
 }
 
 _unused_ static void count_element(const struct nftset_element *e, void *userdata) {

@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from nodelib import GROUP, cloud, images, rewriter, run, until  # noqa: F401 (three are fixtures)
+from nodelib import GROUP, UnixConnection, cloud, images, rewriter, run, until  # noqa: F401 (three are fixtures)
 
 FIREWALLS = f"{GROUP}/namespaces/t/firewalls"
 
@@ -219,9 +219,14 @@ def worked(pid):
         return 0
 
 
-def switches(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", f.read(), re.M).group(1))
+def counted(cloud):
+    """How many changes of members the agent has made without a worker, and how many of those have failed."""
+    c = UnixConnection(f"{cloud.dir}/node.sock")
+    c.request("GET", "/metrics")
+    text = c.getresponse().read().decode()
+    c.close()
+    return [int(re.search(rf'^nacre_node_firewall_members_total{{result="{r}"}} (\d+)$', text, re.M).group(1))
+            for r in ("done", "failed")]
 
 
 def test_members_change_without_a_look(cloud, web):
@@ -239,60 +244,160 @@ def test_members_change_without_a_look(cloud, web):
         label(cloud, "peer", {"role": "peer" if is_one else None})
         until(f"the peer is a member: {is_one}", lambda: has() == is_one, 30)
 
+    def counts_one():
+        """The process makes a change. (While a look at the instance is under way, the look makes it.)"""
+        for _ in range(5):
+            done, failed = counted(cloud)
+            for is_one in (not has(), has()):
+                member(is_one)
+            try:
+                until("it is counted", lambda: counted(cloud)[0] >= done + 2, 3)
+            except AssertionError:
+                continue
+            assert counted(cloud) == [done + 2, failed]
+            return
+        assert False, "looks have made all changes"
+
     member(True)  # the first one makes the sets
-    member(False)
     pid = until("there is such a process", lambda: long_lived(cloud), 60)
-    before = switches(pid)
-    member(True)
-    assert switches(pid) > before
+    counts_one()
+    failed = counted(cloud)[1]
     os.kill(pid, signal.SIGSTOP)
-    member(False)
+    member(not has())
     until("it was ended", lambda: not comm(pid), 30)
-    member(True)
+    until("that is counted", lambda: counted(cloud)[1] == failed + 1)
+    member(not has())
     pid = until("there is another one", lambda: long_lived(cloud), 60)
-    before = switches(pid)
-    member(False)
-    assert switches(pid) > before
+    counts_one()
     os.kill(pid, signal.SIGKILL)
-    member(True)
+    member(not has())
+    if not has():
+        member(True)
     cloud.delete("peer")
     until("who is gone is no member", lambda: not has())
     delete(cloud, "a")
 
 
-def test_large_tables_hold_up_nobody(cloud, web):
-    """While more of them than there are workers are to be loaded, and none gets on, another instance's rules change."""
-    names = [f"large{k}" for k in range(10)]
-    for name in names:
+def test_members_of_many_instances_change_without_a_look(cloud):
+    """Requests for more instances than the process has room for wait until there is some."""
+    n = 36
+    teams = {f"team{k}": "a" for k in range(32)}
+    rules = [{"protocol": "tcp", "port": 1000 + k, "peers": {"matchLabels": {t: "a"}}} for k, t in enumerate(teams)]
+    firewall(cloud, "a", *rules, labels={"app": "many"})
+    for name in ["first", "peer"] + [f"many{k}" for k in range(n)]:
         cloud.create(name, "lab", running=False)
-        label(cloud, name, {"app": "large"})
+    label(cloud, "first", teams)
+    for k in range(n):
+        label(cloud, f"many{k}", {"app": "many"})
+    first, peer = [cloud.wait(name, "Stopped", 120) for name in ("first", "peer")]
+    many = [cloud.wait(f"many{k}", "Stopped", 120) for k in range(n)]
+    # The first member makes the sets.
+    until("they have the first member", lambda: all(table(g).count(str(first.net.network_address)) == 32 for g in many), 120)
+
+    def unread():
+        """Bytes in the socket of the process that changes members."""
+        lines = run("nsenter", f"--net=/run/netns/{cloud.host}", "ss", "-xanH").splitlines()
+        return sum(int(line.split()[2]) for line in lines if line.startswith("u_seq"))
+
+    def have(times):
+        return all(table(g).count(str(peer.net.network_address)) == times for g in many)
+
+    for _ in range(5):
+        pid = until("there is a process for members", lambda: long_lived(cloud), 60)
+        done, failed = counted(cloud)
+        os.kill(pid, signal.SIGSTOP)
+        label(cloud, "peer", teams)
+        until("the agent has sent the first requests", unread)
+        os.kill(pid, signal.SIGCONT)
+        until("all have the change", lambda: have(32), 60)
+        try:
+            until("the changes are counted", lambda: counted(cloud) == [done + n, failed], 3)
+            break
+        except AssertionError:  # looks at some of the instances were under way
+            label(cloud, "peer", dict.fromkeys(teams))
+            until("all have the change", lambda: have(0), 60)
+    else:
+        assert False, "not all changes were made without a look"
+    delete(cloud, "a")
+    for name in ["first", "peer"] + [f"many{k}" for k in range(n)]:
+        cloud.delete(name)
+
+
+class Stopper:
+    """Stops workers that load a table, so that they get no further. A look that loads nothing takes less."""
+
+    def __init__(self, cloud):
+        self.cloud, self.others, self.stopped = cloud, children(cloud), set()
+
+    def stop(self):
+        """Returns how many workers it has stopped."""
+        for pid in children(self.cloud) - self.others - self.stopped:
+            if worked(pid) >= 5:
+                os.kill(pid, signal.SIGSTOP)
+                self.stopped.add(pid)
+        return len(self.stopped)
+
+    def alive(self):
+        return self.stopped & children(self.cloud)
+
+    def until(self, what, condition, seconds=30):
+        until(what, lambda: self.stop() >= 0 and condition(), seconds)
+
+    def go_on(self):
+        for pid in self.alive():
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_large_tables_hold_up_nobody(cloud, web):
+    """While more of them than there are workers are to be loaded, and none gets on, other instances are looked at."""
+    names = [f"large{k}" for k in range(10)]
+    for name in names + ["peer"]:
+        cloud.create(name, "lab", running=False)
+        label(cloud, name, {"app": "large" if name in names else "peer"})
+    peer = cloud.wait("peer", "Stopped", 120)
     large = [cloud.wait(name, "Stopped", 120) for name in names]
     label(cloud, "web", {"app": "web"})
     rules = [{"protocol": "tcp", "port": 1000 + k} for k in range(9000)]
+    of_peers = {"protocol": "tcp", "port": 443, "peers": {"matchLabels": {"role": "peer"}}}
     firewall(cloud, "small", {"protocol": "tcp", "port": 4001}, labels={"app": "web"})
     until("the small one is applied", lambda: opens(web, 4001), 60)
-    stopped, others = set(), children(cloud)
 
-    def stop():
-        for pid in children(cloud) - others - stopped:
-            if worked(pid) >= 3:  # a look that loads nothing takes less
-                os.kill(pid, signal.SIGSTOP)
-                stopped.add(pid)
+    def holds_up_nobody(change_all, port):
+        stopper = Stopper(cloud)
+        change_all()
+        try:
+            stopper.until("large ones are being loaded", lambda: stopper.stop() >= 4, 60)
+            change(cloud, "small", {"ingress": [{"protocol": "tcp", "port": port}]})
+            stopper.until("the small one is changed", lambda: opens(web, port))
+            assert len(stopper.alive()) >= 4
+        except BaseException:
+            stopper.go_on()
+            raise
+        return stopper
 
-    firewall(cloud, "large", *rules, labels={"app": "large"})
-    try:
-        until("large ones are being loaded", lambda: stop() or len(stopped) >= 4, 60)
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            stop()
-        change(cloud, "small", {"ingress": [{"protocol": "tcp", "port": 4002}]})
-        until("the small one is changed", lambda: opens(web, 4002), 30)
-        assert stopped <= children(cloud)
-    finally:
-        for pid in stopped & children(cloud):
-            os.kill(pid, signal.SIGCONT)
+    stopper = holds_up_nobody(lambda: firewall(cloud, "large", of_peers, *rules, labels={"app": "large"}), 4002)
+    stopper.go_on()
     for g in large:
         until("a large one is loaded", lambda: opens(g, 1000), 120)
+    # The first member of a group needs sets, so the table is made anew.
+    stopper = holds_up_nobody(lambda: label(cloud, "peer", {"role": "peer"}), 4003)
+    try:
+        # The first one that goes or starts while no worker has ended has waited.
+        rest = list(names)
+        while True:
+            before = stopper.alive()
+            cloud.delete(rest.pop())
+            if before <= children(cloud):
+                break
+            stopper.until("another one is being loaded", lambda: len(stopper.alive()) >= 4)
+        for name in rest:
+            cloud.patch(name, {"running": True})
+        until("one that waits starts", lambda: any(cloud.ready(n).get("reason") != "Stopped" for n in rest), 60)
+        assert len(stopper.alive()) >= 4
+    finally:
+        stopper.go_on()
+    for g in large:
+        until("a large one has the member", lambda: not table(g) or str(peer.net.network_address) in table(g), 120)
     delete(cloud, "large", "small")
-    for name in names:
+    for name in names + ["peer"]:
         cloud.delete(name)
