@@ -371,7 +371,7 @@ def test_wrong_use(server, tmp_path):
     out = export(server, tmp_path / "no" / "file", status=1)
     assert "No such file" in out
     server.stop()
-    assert "onnect" in nacre("export", f"--api=unix:{server.dir}/sock", str(tmp_path / "x"), status=1)
+    assert "no such socket" in nacre("export", f"--api=unix:{server.dir}/sock", str(tmp_path / "x"), status=1)
     assert not os.path.exists(tmp_path / "x") and not os.path.exists(tmp_path / "x.part")
 
 
