@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hw/build.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "hw/models.h"
+
+#define NONE SIZE_MAX
+
+void hw_raws_clear(struct hw_raws *r) {
+	free(r->v);
+	*r = (struct hw_raws){0};
+}
+
+int hw_raws_add(struct hw_raws *r, struct hw_raw **ret, struct error *err) {
+	if (r->n == HW_RAW_MAX)
+		return error_set(err, EFBIG, "there are more than %d PCI functions and root complexes", HW_RAW_MAX);
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 64;
+		struct hw_raw *v = reallocarray(r->v, cap, sizeof(*v));
+		if (!v)
+			return error_oom(err);
+		r->v = v;
+		r->cap = cap;
+	}
+	struct hw_raw *raw = &r->v[r->n++];
+	memset(raw, 0, sizeof(*raw));
+	raw->parent = -1;
+	raw->node = -1;
+	raw->type = HW_RAW_ENDPOINT;
+	jt_init(&jt_hw_device, &raw->found);
+	*ret = raw;
+	return 0;
+}
+
+struct build {
+	struct hw_raws *raws;
+	struct hw_host *h;
+	struct error *err;
+	size_t *order;              /* indexes, sorted by address */
+	size_t *first, *next, *end; /* children of each raw, as lists in the order of their addresses */
+	bool *wanted;               /* it, or something below it, is a device of the model */
+};
+
+/* -EINVAL with "line 7: 0000:01:00.0: …" or without the line. */
+static int raw_fail(const struct build *b, const struct hw_raw *raw, const char *fmt, ...) _printf_(3, 4);
+static int raw_fail(const struct build *b, const struct hw_raw *raw, const char *fmt, ...) {
+	char msg[300];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	const char *what = raw->type == HW_RAW_ROOT ? "root complex " : "";
+	if (raw->line)
+		return error_set(b->err, EINVAL, "line %u: %s%s: %s", raw->line, what, raw->name, msg);
+	return error_set(b->err, EINVAL, "%s%s: %s", what, raw->name, msg);
+}
+
+static int address_cmp(const struct hw_address *a, const struct hw_address *b) {
+	if (a->domain != b->domain)
+		return a->domain < b->domain ? -1 : 1;
+	uint32_t x = (uint32_t)(a->bus << 16 | a->device << 8 | a->function);
+	uint32_t y = (uint32_t)(b->bus << 16 | b->device << 8 | b->function);
+	return x < y ? -1 : x > y;
+}
+
+/* Root complexes first. Those without an address keep the order of the source. */
+static int raw_cmp(const void *pa, const void *pb, void *arg) {
+	const struct hw_raws *raws = arg;
+	size_t i = *(const size_t *)pa, k = *(const size_t *)pb;
+	const struct hw_raw *a = &raws->v[i], *b = &raws->v[k];
+	int c = (a->type != HW_RAW_ROOT) - (b->type != HW_RAW_ROOT);
+	if (c == 0)
+		c = address_cmp(&a->address, &b->address);
+	return c ? c : (i > k) - (i < k);
+}
+
+static int build_sort(struct build *b) {
+	struct hw_raws *raws = b->raws;
+	for (size_t i = 0; i < raws->n; i++)
+		b->order[i] = i;
+	qsort_r(b->order, raws->n, sizeof(*b->order), raw_cmp, raws);
+	for (size_t i = 1; i < raws->n; i++) {
+		const struct hw_raw *one = &raws->v[b->order[i - 1]], *two = &raws->v[b->order[i]];
+		if (two->name[0] && streq(one->name, two->name)) {
+			if (one->line)
+				return raw_fail(b, two, "the address is there twice, first in line %u", one->line);
+			return raw_fail(b, two, "the address is there twice");
+		}
+	}
+	return 0;
+}
+
+/* Checks one function against what it is below, and appends it to the children of that. */
+static int build_link(struct build *b, size_t index) {
+	struct hw_raw *raw = &b->raws->v[index];
+	if (raw->type == HW_RAW_ROOT)
+		return 0;
+	if (raw->parent < 0 || (size_t)raw->parent >= b->raws->n)
+		return raw_fail(b, raw, "it is below nothing");
+	const struct hw_raw *above = &b->raws->v[raw->parent];
+	if (above->type == HW_RAW_ENDPOINT)
+		return raw_fail(b, raw, "it is below %s, which is no bridge", above->name);
+	if (above->has_bus_range && (raw->address.domain != above->address.domain ||
+	                             raw->address.bus < above->first_bus || raw->address.bus > above->last_bus))
+		return raw_fail(b, raw, "it is below %s%s, which has buses %02x to %02x of domain %04x",
+		                above->type == HW_RAW_ROOT ? "root complex " : "", above->name, above->first_bus,
+		                above->last_bus, above->address.domain);
+	unsigned depth = 0;
+	for (int p = raw->parent; p >= 0; p = b->raws->v[p].parent)
+		if (++depth > HW_DEPTH_MAX)
+			return raw_fail(b, raw, "there are more than %d bridges above it, or a loop", HW_DEPTH_MAX);
+	size_t p = (size_t)raw->parent;
+	b->next[index] = NONE;
+	if (b->first[p] == NONE)
+		b->first[p] = index;
+	else
+		b->next[b->end[p]] = index;
+	b->end[p] = index;
+	return 0;
+}
+
+/* Displays that hypervisors make up: virtio, Bochs, QXL, VMware, Hyper-V. */
+static bool is_emulated(const char *ids) {
+	static const char *const vendors[] = {"1af4:", "1234:", "1b36:", "15ad:", "1414:"};
+	for (size_t i = 0; i < ARRAY_SIZE(vendors); i++)
+		if (starts_with(ids, vendors[i]))
+			return true;
+	return false;
+}
+
+static int raw_kind(const struct hw_raw *raw) {
+	uint32_t class = raw->class >> 8;
+	const char *ids = raw->found.ids;
+	if (raw->type != HW_RAW_ENDPOINT)
+		return -1;
+	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))
+		return HW_NVSWITCH;
+	/* A VGA controller is mostly that of the BMC. NVIDIA's and AMD's on PCIe are GPUs. */
+	bool vga_is_gpu = (starts_with(ids, "10de:") || starts_with(ids, "1002:")) &&
+	                  (raw->found.link.width || raw->found.link.max_width || raw->found.link.throughput);
+	bool is_gpu = class == 0x0302 || class == 0x0380 || class == 0x1200 || (class == 0x0300 && vga_is_gpu);
+	if (raw->is_gpu || (is_gpu && !is_emulated(ids)))
+		return HW_GPU;
+	/* 0c06 is how InfiniBand was classed before 0207. */
+	if (class >> 8 == 0x02 || class == 0x0c06)
+		return HW_NIC;
+	return class == 0x0108 ? HW_NVME : -1;
+}
+
+static void build_mark_wanted(struct build *b) {
+	for (size_t i = 0; i < b->raws->n; i++)
+		if (raw_kind(&b->raws->v[i]) >= 0)
+			for (int p = (int)i; p >= 0 && !b->wanted[p]; p = b->raws->v[p].parent)
+				b->wanted[p] = true;
+}
+
+/* Root complexes whose node nobody tells have that of their functions, if those agree. */
+static void build_root_nodes(struct build *b) {
+	struct hw_raw *v = b->raws->v;
+	for (size_t i = 0; i < b->raws->n; i++)
+		if (v[i].type == HW_RAW_ROOT && v[i].node == -1)
+			v[i].node = -2; /* nobody has told yet */
+	for (size_t i = 0; i < b->raws->n; i++) {
+		if (v[i].type == HW_RAW_ROOT || v[i].node < 0 || !hw_node_find(b->h, v[i].node))
+			continue;
+		size_t root = i;
+		while (v[root].parent >= 0)
+			root = (size_t)v[root].parent;
+		if (v[root].node == -2)
+			v[root].node = v[i].node;
+		else if (v[root].node != v[i].node)
+			v[root].node = -1;
+	}
+	/* On a host with one node there is no question. */
+	int64_t other = b->h->n_nodes == 1 ? b->h->nodes[0].id : -1;
+	for (size_t i = 0; i < b->raws->n; i++)
+		if (v[i].node == -2 || (v[i].node == -1 && v[i].type == HW_RAW_ROOT))
+			v[i].node = other;
+}
+
+/* NCCL sees two levels of some Broadcom switches as one; these are the ids by which it knows them. */
+static int broadcom_generation(const char *ids, const char *subids, int level) {
+	if (streq(ids, "1000:c010") && starts_with(subids, "1000:a"))
+		return 4;
+	if (streq(ids, "1000:c030") && starts_with(subids, level ? "1000:1" : "1000:0"))
+		return 5;
+	return 0;
+}
+
+static int64_t least_known(int64_t a, int64_t b) {
+	return !a || (b && b < a) ? b : a;
+}
+
+static struct hw_link link_below(const struct hw_link *own, const struct hw_raw *port) {
+	struct hw_link l = *own;
+	if (port) {
+		l.max_speed = least_known(l.max_speed, port->found.link.max_speed);
+		l.max_width = least_known(l.max_width, port->found.link.max_width);
+	}
+	if (!l.throughput)
+		l.throughput = hw_throughput(l.speed, l.width);
+	return l;
+}
+
+static void port_fill(struct hw_port *to, const struct hw_raw *port) {
+	if (!port)
+		return;
+	snprintf(to->address, sizeof(to->address), "%s", port->name);
+	to->acs = port->acs;
+	to->acs_capability = port->acs_capability;
+	to->acs_control = port->acs_control;
+}
+
+/* Where the functions below a bridge go. */
+struct spot {
+	int64_t root, above, node;
+	const struct hw_raw *port; /* right above, or NULL */
+};
+
+static int emit_children(struct build *b, size_t index, struct spot spot);
+
+static int emit_switch(struct build *b, size_t index, struct spot spot) {
+	struct hw_host *h = b->h;
+	const struct hw_raw *raw = &b->raws->v[index];
+	struct hw_switch *above = spot.above >= 0 ? &h->switches[spot.above] : NULL;
+	int generation = above ? broadcom_generation(above->ids, above->subids, 0) : 0;
+	if (generation && generation == broadcom_generation(raw->found.ids, raw->found.subids, 1)) {
+		above->levels = 2;
+		spot.port = NULL;
+		return emit_children(b, index, spot);
+	}
+	if (h->n_switches == HW_SWITCHES_MAX)
+		return raw_fail(b, raw, "the host has more than %d PCIe switches", HW_SWITCHES_MAX);
+	struct hw_switch *s = &h->switches[h->n_switches];
+	jt_init(&jt_hw_switch, s);
+	snprintf(s->address, sizeof(s->address), "%s", raw->name);
+	s->root = spot.root;
+	s->above = spot.above;
+	snprintf(s->ids, sizeof(s->ids), "%s", raw->found.ids);
+	snprintf(s->subids, sizeof(s->subids), "%s", raw->found.subids);
+	hw_model(s->ids, s->model, sizeof(s->model));
+	s->link = link_below(&raw->found.link, spot.port);
+	port_fill(&s->port, spot.port);
+	spot.above = (int64_t)h->n_switches++;
+	spot.port = NULL;
+	return emit_children(b, index, spot);
+}
+
+static int emit_device(struct build *b, const struct hw_raw *raw, struct spot spot) {
+	struct hw_host *h = b->h;
+	if (h->n_devices == HW_DEVICES_MAX)
+		return raw_fail(b, raw, "the host has more than %d GPUs, NICs, NVMes and NVSwitches", HW_DEVICES_MAX);
+	struct hw_device *d = &h->devices[h->n_devices++];
+	*d = raw->found;
+	d->kind = (enum hw_kind)raw_kind(raw);
+	snprintf(d->address, sizeof(d->address), "%s", raw->name);
+	d->root = spot.root;
+	d->above = spot.above;
+	d->node = raw->node >= 0 ? raw->node : spot.node;
+	if (d->node >= 0 && !hw_node_find(h, d->node))
+		return raw_fail(b, raw, "it is on NUMA node %lld, which does not exist", (long long)d->node);
+	d->link = link_below(&raw->found.link, spot.port);
+	port_fill(&d->port, spot.port);
+	if (!d->model[0])
+		hw_model(d->ids, d->model, sizeof(d->model));
+	return 0;
+}
+
+/* A bridge of unknown type is a root port below a root complex; below that, upstream and downstream ports alternate. */
+static enum hw_raw_type bridge_type_below(enum hw_raw_type above) {
+	switch (above) {
+	case HW_RAW_ROOT: return HW_RAW_ROOT_PORT;
+	case HW_RAW_UPSTREAM:
+	case HW_RAW_SWITCH: return HW_RAW_DOWNSTREAM;
+	default: return HW_RAW_UPSTREAM;
+	}
+}
+
+static int emit_children(struct build *b, size_t index, struct spot spot) {
+	for (size_t i = b->first[index]; i != NONE; i = b->next[i]) {
+		struct hw_raw *raw = &b->raws->v[i];
+		int r = 0;
+		if (!b->wanted[i])
+			continue;
+		if (raw->type == HW_RAW_BRIDGE)
+			raw->type = bridge_type_below(b->raws->v[index].type);
+		if (raw->type == HW_RAW_ROOT_PORT || raw->type == HW_RAW_DOWNSTREAM) {
+			struct spot below = spot;
+			below.port = raw;
+			r = emit_children(b, i, below);
+		} else if (raw->type == HW_RAW_ENDPOINT) {
+			r = emit_device(b, raw, spot);
+		} else {
+			r = emit_switch(b, i, spot);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int64_t node_socket(const struct hw_host *h, int64_t node) {
+	const struct hw_node *n = hw_node_find(h, node);
+	return n ? n->socket : -1;
+}
+
+static int emit_root(struct build *b, size_t index) {
+	struct hw_host *h = b->h;
+	const struct hw_raw *raw = &b->raws->v[index];
+	if (h->n_roots == HW_ROOTS_MAX)
+		return raw_fail(b, raw, "the host has more than %d root complexes with devices", HW_ROOTS_MAX);
+	if (raw->node >= 0 && !hw_node_find(h, raw->node))
+		return raw_fail(b, raw, "it is on NUMA node %lld, which does not exist", (long long)raw->node);
+	struct hw_root *root = &h->roots[h->n_roots];
+	jt_init(&jt_hw_root, root);
+	snprintf(root->address, sizeof(root->address), "%s", raw->name);
+	root->node = raw->node;
+	root->socket = node_socket(h, raw->node);
+	return emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL});
+}
+
+/* The socket of a node is that of its first core. */
+static void build_node_sockets(struct hw_host *h) {
+	for (size_t i = 0; i < h->n_nodes; i++)
+		for (size_t k = 0; h->nodes[i].socket < 0 && k < h->n_cores; k++)
+			if (h->cores[k].node == h->nodes[i].id)
+				h->nodes[i].socket = h->cores[k].socket;
+}
+
+static int build_tree(struct build *b) {
+	int r = build_sort(b);
+	for (size_t i = 0; r == 0 && i < b->raws->n; i++)
+		b->first[i] = NONE;
+	for (size_t i = 0; r == 0 && i < b->raws->n; i++)
+		r = build_link(b, b->order[i]);
+	if (r < 0)
+		return r;
+	build_mark_wanted(b);
+	build_root_nodes(b);
+	build_node_sockets(b->h);
+	for (size_t i = 0; r == 0 && i < b->raws->n && b->raws->v[b->order[i]].type == HW_RAW_ROOT; i++)
+		if (b->wanted[b->order[i]])
+			r = emit_root(b, b->order[i]);
+	return r < 0 ? r : hw_check(b->h, b->err);
+}
+
+int hw_build(struct hw_raws *raws, struct hw_host *h, struct error *err) {
+	size_t n = raws->n + 1;
+	struct build b = {.raws = raws, .h = h, .err = err};
+	b.order = calloc(4 * n, sizeof(*b.order));
+	b.wanted = calloc(n, sizeof(*b.wanted));
+	int r = 0;
+	if (b.order && b.wanted) {
+		b.first = b.order + n;
+		b.next = b.first + n;
+		b.end = b.next + n;
+		r = build_tree(&b);
+	} else {
+		r = error_oom(err);
+	}
+	free(b.order);
+	free(b.wanted);
+	return r;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Pictures of a host: a tree for the terminal and an SVG. docs/topology.md says what they mean. */
+
+#include "hw/hw.h"
+
+#define HW_DRAW_COLUMNS 100 /* no line is longer */
+
+/* Appends the tree to OUT, which records a failure (base/buf.h). Without UTF8 it is plain ASCII. -ENOMEM without
+ * memory. */
+int hw_draw(const struct hw_host *h, bool utf8, struct buf *out, struct error *err) _must_use_;
+/* The same as an SVG document. */
+int hw_draw_svg(const struct hw_host *h, struct buf *out, struct error *err) _must_use_;
+
+/*
+ * What both pictures say about things, at most SIZE - 1 bytes of ASCII. "8 GPUs, 8 NICs, …" of the whole host; CPUs,
+ * memory and hugepages of a node; names and ports of a device; "gen5 x16", or "gen4 x8 ! of gen5 x16" for a link that
+ * runs below its maximum, or "63.0 GB/s" where only that is known.
+ */
+void hw_text_host(const struct hw_host *h, char *out, size_t size);
+void hw_text_node(const struct hw_node *n, char *out, size_t size);
+void hw_text_device(const struct hw_device *d, char *out, size_t size);
+void hw_text_link(const struct hw_link *l, char *out, size_t size);
+const char *hw_text_kind(enum hw_kind kind);
+
+/* The switches and devices right below a root complex (SW -1) or a switch, in the order of their addresses. */
+struct hw_child {
+	bool is_switch;
+	size_t index;
+	const char *address;
+};
+size_t hw_children(const struct hw_host *h, int64_t root, int64_t sw,
+                   struct hw_child out[static HW_SWITCHES_MAX + HW_DEVICES_MAX]);

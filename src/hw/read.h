@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Readers of a host: live, or as others have written it down. What they read may be hostile or wrong: sizes, counts and
+ * depths are bounded (hw.h, build.h, xml.h, fs.h), and whatever does not fit together is an error that names the
+ * element and, for XML, the line. A reader returns a whole model or none.
+ *
+ * All return 0 or a negative errno, and write *RET, which the caller frees (hw_free()), only on success.
+ */
+
+#include "hw/fs.h"
+#include "hw/hw.h"
+
+/* The machine that we run on. If a device goes away meanwhile this may fail: read again. Config space past 64 bytes
+ * (ACS, ATS, types of ports) needs root. */
+int hw_read_live(struct hw_host **ret, struct error *err) _must_use_;
+/*
+ * What a user names: a directory (a captured sysfs), a file with an hwloc XML (version 2), with NCCL's or RCCL's XML,
+ * or with our own JSON. The content decides, not the name.
+ */
+int hw_read_path(const char *path, struct hw_host **ret, struct error *err) _must_use_;
+
+/* The readers themselves. */
+int hw_read_fs(const struct hw_fs *fs, struct hw_host **ret, struct error *err) _must_use_;
+int hw_read_text(const char *text, size_t len, struct hw_host **ret, struct error *err) _must_use_;

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * PCI functions from sysfs. What a function is below is told by the target of its link in bus/pci/devices, such as
+ * "../../../devices/pci0000:15/0000:15:01.0/0000:16:00.0": its text is taken apart, the tree of devices is never
+ * walked, so neither loops nor odd links in a captured tree matter. That each function has the same opinion as those
+ * above it is checked.
+ */
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/tree.h"
+#include "base/util.h"
+#include "hw/pcicap.h"
+#include "hw/readers.h"
+
+#define CHAIN_MAX (HW_DEPTH_MAX + 2)
+
+/* A function or a root complex that has been seen, by its name. */
+struct seen {
+	RB_ENTRY(seen) entry;
+	char name[HW_ADDRESS_MAX + 1];
+	char *above; /* the path of what it is below: "pci0000:15/0000:15:01.0"; "" for a root complex */
+	int raw;
+};
+
+RB_HEAD(seens, seen);
+
+static int seen_cmp(const struct seen *a, const struct seen *b) {
+	return strcmp(a->name, b->name);
+}
+
+RB_GENERATE_INTERNAL(seens, seen, entry, seen_cmp, _unused_ static)
+
+struct pci {
+	const struct hw_fs *fs;
+	struct hw_raws *raws;
+	struct error *err;
+	struct seens seens;
+	const char *name;             /* of the function that is being read */
+	char dir[HW_FS_PATH_MAX / 2]; /* its directory */
+	char text[8192];              /* config space has at most 4096 bytes, `resource` about 1000 */
+};
+
+static int get(struct pci *p, const char *file) {
+	char path[HW_FS_PATH_MAX];
+	snprintf(path, sizeof(path), "%s/%s", p->dir, file);
+	return hw_fs_text(p->fs, path, p->text, sizeof(p->text), p->err);
+}
+
+static int fail(const struct pci *p, const char *fmt, ...) _printf_(2, 3);
+static int fail(const struct pci *p, const char *fmt, ...) {
+	char msg[300];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	return error_set(p->err, EINVAL, "%s: %s", p->name, msg);
+}
+
+static int need_hex(struct pci *p, const char *file, unsigned digits, uint32_t *ret) {
+	int r = get(p, file);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return fail(p, "its file %s is missing", file);
+	return hw_hex_parse(p->text, digits, ret) ? 0 : fail(p, "%s: `%.20s` is no hexadecimal number", file, p->text);
+}
+
+/* *RET is unchanged if there is no such file. */
+static int want_number(struct pci *p, const char *file, int64_t min, int64_t max, int64_t *ret) {
+	int r = get(p, file);
+	if (r <= 0)
+		return r;
+	return parse_i64(p->text, min, max, ret, NULL) < 0
+	               ? fail(p, "%s: `%.20s` must be %lld..%lld", file, p->text, (long long)min, (long long)max)
+	               : 0;
+}
+
+/* The last part of the target of a link, "" if there is none. */
+static int link_name(struct pci *p, const char *file, char *out, size_t size) {
+	char path[HW_FS_PATH_MAX], target[HW_FS_PATH_MAX];
+	snprintf(path, sizeof(path), "%s/%s", p->dir, file);
+	int r = p->fs->link(p->fs, path, target, sizeof(target), p->err);
+	out[0] = 0;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	const char *last = strrchr(target, '/');
+	return hw_name_copy(out, size - 1, last ? last + 1 : target)
+	               ? 0
+	               : fail(p, "the link %s leads to `%.60s`, which is no name", file, target);
+}
+
+static int read_ids(struct pci *p, const char *vendor, const char *device, bool needed, char out[static 10]) {
+	uint32_t a = 0, b = 0;
+	int r = needed ? 1 : get(p, vendor);
+	if (r <= 0)
+		return r;
+	r = need_hex(p, vendor, 4, &a);
+	if (r == 0)
+		r = need_hex(p, device, 4, &b);
+	if (r == 0 && a)
+		hw_ids_print(a, b, out);
+	return r;
+}
+
+static int read_speed(struct pci *p, const char *file, int64_t *ret) {
+	int r = get(p, file);
+	if (r <= 0)
+		return r;
+	return hw_speed_parse(p->text, ret) < 0 ? fail(p, "%s: `%.40s` is no speed of PCIe", file, p->text) : 0;
+}
+
+static int read_width(struct pci *p, const char *file, int64_t *ret) {
+	int r = get(p, file);
+	if (r <= 0)
+		return r;
+	return hw_width_parse(p->text, ret) < 0 ? fail(p, "%s: `%.20s` is no width of PCIe", file, p->text) : 0;
+}
+
+static int read_link(struct pci *p, struct hw_link *l) {
+	int r = read_speed(p, "current_link_speed", &l->speed);
+	if (r == 0)
+		r = read_speed(p, "max_link_speed", &l->max_speed);
+	if (r == 0)
+		r = read_width(p, "current_link_width", &l->width);
+	return r == 0 ? read_width(p, "max_link_width", &l->max_width) : r;
+}
+
+/* Lines of "0x00000000fb000000 0x00000000fbffffff 0x0000000000140204": first and last address and flags, where bit 13
+ * is prefetchable and bit 20 is 64 bits wide. */
+static int read_bars(struct pci *p, struct hw_device *d) {
+	int r = get(p, "resource");
+	if (r <= 0)
+		return r;
+	char *save = NULL;
+	int index = 0;
+	for (char *line = strtok_r(p->text, "\n", &save); line && index < 6;
+	     line = strtok_r(NULL, "\n", &save), index++) {
+		unsigned long long first, last, flags;
+		char more;
+		if (sscanf(line, "0x%16llx 0x%16llx 0x%16llx %c", &first, &last, &flags, &more) != 3)
+			return fail(p, "resource: line %d is not three numbers", index + 1);
+		if (!flags || !(flags & 0x200) || (!first && !last))
+			continue; /* not memory, or not there */
+		if (last < first || last - first >= INT64_MAX)
+			return fail(p, "resource: BAR %d ends before it begins", index);
+		d->bars[d->n_bars++] =
+			(struct hw_bar){index, (int64_t)(last - first + 1), flags & 0x2000, flags & 0x100000};
+	}
+	return 0;
+}
+
+#define NAMES_MAX 256
+
+/* What a directory of a device holds: network interfaces, RDMA devices, their ports. */
+struct names {
+	unsigned n;
+	char first[HW_NAME_MAX + 1];
+	struct hw_set numbers;
+	const struct pci *p;
+};
+
+/* Keeps the first name of a directory in the order of strcmp(). */
+static int first_name(void *arg, const char *name) {
+	struct names *n = arg;
+	char copy[HW_NAME_MAX + 1];
+	int64_t number;
+	if (++n->n > NAMES_MAX)
+		return fail(n->p, "a directory of it has more than %d entries", NAMES_MAX);
+	if (!hw_name_copy(copy, HW_NAME_MAX, name))
+		return fail(n->p, "`%.60s` is no name of a device", name);
+	if (!n->first[0] || strcmp(copy, n->first) < 0)
+		memcpy(n->first, copy, sizeof(copy));
+	if (parse_i64(copy, 1, 255, &number, NULL) == 0)
+		hw_set_add(&n->numbers, (unsigned)number);
+	return 0;
+}
+
+static int names_in(struct pci *p, const char *dir, struct names *ret) {
+	char path[HW_FS_PATH_MAX];
+	*ret = (struct names){.p = p};
+	snprintf(path, sizeof(path), "%s/%s", p->dir, dir);
+	int r = p->fs->list(p->fs, path, first_name, ret, p->err);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* "400 Gb/sec (4X NDR)" */
+static int64_t rate_mbit(const char *s) {
+	char *end;
+	if (!strspn(s, "0123456789."))
+		return 0;
+	double v = strtod(s, &end);
+	return v > 0 && v <= 10000 && starts_with(end, " Gb/sec") ? (int64_t)(v * 1000 + 0.5) : 0;
+}
+
+static int read_port(struct pci *p, struct hw_device *d, int number) {
+	char file[128];
+	struct hw_rdma_port *port = &d->ports[d->n_ports++];
+	jt_init(&jt_hw_rdma_port, port);
+	port->number = number;
+	snprintf(file, sizeof(file), "infiniband/%s/ports/%d/link_layer", d->name, number);
+	int r = get(p, file);
+	if (r > 0)
+		port->layer = streq(p->text, "InfiniBand") ? HW_INFINIBAND
+		              : streq(p->text, "Ethernet") ? HW_ETHERNET
+		                                           : HW_LAYER_UNKNOWN;
+	if (r < 0)
+		return r;
+	snprintf(file, sizeof(file), "infiniband/%s/ports/%d/rate", d->name, number);
+	r = get(p, file);
+	if (r > 0)
+		port->mbit = rate_mbit(p->text);
+	return MIN(r, 0);
+}
+
+static int read_nic(struct pci *p, struct hw_device *d) {
+	struct names n;
+	char dir[128];
+	int r = names_in(p, "net", &n);
+	if (r < 0)
+		return r;
+	if (strlen(n.first) >= sizeof(d->netdev))
+		return fail(p, "`%s` is too long for a network interface", n.first);
+	memcpy(d->netdev, n.first, sizeof(d->netdev));
+	d->netdev[sizeof(d->netdev) - 1] = 0;
+	r = names_in(p, "infiniband", &n);
+	if (r < 0 || !n.first[0])
+		return r;
+	snprintf(d->name, sizeof(d->name), "%s", n.first);
+	snprintf(dir, sizeof(dir), "infiniband/%s/ports", d->name);
+	r = names_in(p, dir, &n);
+	if (r == 0 && hw_set_count(&n.numbers) > ARRAY_SIZE(d->ports))
+		return fail(p, "%s has more than %zu ports", d->name, ARRAY_SIZE(d->ports));
+	for (int i = hw_set_first(&n.numbers); r == 0 && i >= 0; i = hw_set_next(&n.numbers, i))
+		r = read_port(p, d, i);
+	return r;
+}
+
+static int read_device(struct pci *p, struct hw_raw *raw) {
+	struct hw_device *d = &raw->found;
+	struct names n;
+	char group[HW_NAME_MAX + 1];
+	int r = link_name(p, "iommu_group", group, sizeof(group));
+	if (r == 0 && group[0] && parse_i64(group, 0, INT32_MAX, &d->iommu_group, NULL) < 0)
+		return fail(p, "its IOMMU group `%s` is no number", group);
+	if (r == 0)
+		r = link_name(p, "driver", d->driver, sizeof(d->driver));
+	if (r == 0)
+		r = read_bars(p, d);
+	if (r == 0)
+		r = want_number(p, "sriov_totalvfs", 0, 65535, &d->vfs_total);
+	if (r == 0)
+		r = want_number(p, "sriov_numvfs", 0, 65535, &d->vfs);
+	if (r == 0 && d->vfs > d->vfs_total)
+		return fail(p, "it has %lld virtual functions of at most %lld", (long long)d->vfs,
+		            (long long)d->vfs_total);
+	if (r == 0)
+		r = read_nic(p, d);
+	if (r == 0 && raw->class >> 8 == 0x0108) {
+		r = names_in(p, "nvme", &n);
+		if (r == 0)
+			snprintf(d->name, sizeof(d->name), "%s", n.first);
+	}
+	return r;
+}
+
+static int read_function(struct pci *p, struct hw_raw *raw) {
+	char path[HW_FS_PATH_MAX];
+	int r = need_hex(p, "class", 6, &raw->class);
+	if (r == 0)
+		r = read_ids(p, "vendor", "device", true, raw->found.ids);
+	if (r == 0)
+		r = read_ids(p, "subsystem_vendor", "subsystem_device", false, raw->found.subids);
+	if (r == 0)
+		r = want_number(p, "numa_node", -1, 1023, &raw->node);
+	if (r == 0)
+		r = read_link(p, &raw->found.link);
+	if (r < 0)
+		return r;
+	if (raw->class >> 8 == 0x0604)
+		raw->type = HW_RAW_BRIDGE;
+	snprintf(path, sizeof(path), "%s/config", p->dir);
+	r = p->fs->read(p->fs, path, p->text, sizeof(p->text), p->err);
+	if (r > 0)
+		hw_pcicap_read(raw, (const unsigned char *)p->text, (size_t)r);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	return raw->type == HW_RAW_ENDPOINT ? read_device(p, raw) : 0;
+}
+
+static struct seen *seen_find(struct pci *p, const char *name) {
+	return TREE_FIND_STRING(seen, &p->seens, entry, name, name);
+}
+
+/* CHAIN: the N parts of the path of what it is below. */
+static int seen_add(struct pci *p, const char *name, char **chain, int n, int raw) {
+	_buf_free_ struct buf path = {.max = 4096};
+	for (int i = 0; i < n; i++)
+		buf_printf(&path, "%s%s", i ? "/" : "", chain[i]);
+	struct seen *s = calloc(1, sizeof(*s));
+	char *text = buf_steal(&path);
+	if (!s || !text) {
+		free(s);
+		free(text);
+		return error_oom(p->err);
+	}
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->above = text;
+	s->raw = raw;
+	RB_INSERT(seens, &p->seens, s);
+	return 0;
+}
+
+/* A root complex: "pci0000:15" in the path of a function. */
+static int add_root(struct pci *p, const char *part) {
+	struct hw_raw *raw;
+	if (seen_find(p, part + 3))
+		return 0;
+	int r = hw_raws_add(p->raws, &raw, p->err);
+	if (r < 0)
+		return r;
+	raw->type = HW_RAW_ROOT;
+	hw_bus_parse(part + 3, &raw->address.domain, &raw->address.bus);
+	snprintf(raw->name, sizeof(raw->name), "%s", part + 3);
+	raw->has_bus_range = true;
+	raw->first_bus = raw->address.bus;
+	raw->last_bus = 255;
+	return seen_add(p, raw->name, NULL, 0, (int)p->raws->n - 1);
+}
+
+/* The parts of the path of a function from its root complex on. Returns their number. */
+static int split_chain(struct pci *p, char *target, char **chain) {
+	uint32_t domain;
+	uint8_t bus;
+	struct hw_address a;
+	char *save = NULL;
+	int n = 0;
+	for (char *part = strtok_r(target, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		if (starts_with(part, "pci") && hw_bus_parse(part + 3, &domain, &bus))
+			n = 0; /* one inside another is a domain of its own, as VMD has them */
+		else if (n == 0)
+			continue;
+		else if (!hw_address_parse(part, &a))
+			return fail(p, "its path has the part `%.40s`, which is no PCI address", part);
+		if (n == CHAIN_MAX)
+			return fail(p, "there are more than %d bridges above it", HW_DEPTH_MAX);
+		chain[n++] = part;
+	}
+	if (n < 2 || strlen(chain[n - 2]) > HW_ADDRESS_MAX + 3)
+		return fail(p, "its path has no root complex");
+	if (!streq(chain[n - 1], p->name))
+		return fail(p, "its link leads to %s", chain[n - 1]);
+	return n;
+}
+
+static int read_entry(void *arg, const char *name) {
+	struct pci *p = arg;
+	char path[HW_FS_PATH_MAX], target[2048], *chain[CHAIN_MAX] = {0};
+	struct hw_address address;
+	struct hw_raw *raw = NULL;
+	p->name = name;
+	if (!hw_address_parse(name, &address))
+		return error_set(p->err, EINVAL, "bus/pci/devices: `%.60s` is no PCI address", name);
+	snprintf(path, sizeof(path), "bus/pci/devices/%s", name);
+	int r = p->fs->link(p->fs, path, target, sizeof(target), p->err);
+	if (r < 0)
+		return r == -ENOENT ? fail(p, "it is no link") : r;
+	/* "../../../devices/…" is the same as "devices/…"; without ".." no rename elsewhere can disturb us (fs.c). */
+	const char *real = starts_with(target, "../../../devices/") ? target + strlen("../../../") : path;
+	if ((size_t)snprintf(p->dir, sizeof(p->dir), "%s", real) >= sizeof(p->dir))
+		return fail(p, "its path is too long");
+	snprintf(path, sizeof(path), "%s/physfn", p->dir);
+	char physical[HW_FS_PATH_MAX];
+	r = p->fs->link(p->fs, path, physical, sizeof(physical), p->err);
+	if (r != -ENOENT)
+		return r; /* a virtual function: what has it tells how many there are */
+	int n = split_chain(p, target, chain);
+	if (n < 0)
+		return n;
+	r = add_root(p, chain[0]);
+	if (r < 0)
+		return r;
+	r = hw_raws_add(p->raws, &raw, p->err);
+	if (r < 0)
+		return r;
+	raw->address = address;
+	snprintf(raw->name, sizeof(raw->name), "%s", name);
+	if (seen_find(p, name))
+		return fail(p, "the address is there twice");
+	r = seen_add(p, name, chain, n - 1, (int)p->raws->n - 1);
+	return r < 0 ? r : read_function(p, raw);
+}
+
+/* Connects each function with what it is below, once all have been seen. Both must tell the same path. */
+static int connect_all(struct pci *p) {
+	struct seen *s;
+	RB_FOREACH (s, seens, &p->seens) {
+		const char *last = strrchr(s->above, '/');
+		if (!s->above[0])
+			continue;
+		const char *name = last ? last + 1 : s->above + strlen("pci");
+		const struct seen *above = seen_find(p, name);
+		if (!above)
+			return error_set(p->err, EINVAL, "%s: it is below %s, which does not exist", s->name, name);
+		size_t n = last ? (size_t)(last - s->above) : 0;
+		if (strlen(above->above) != n || memcmp(above->above, s->above, n) != 0)
+			return error_set(p->err, EINVAL, "%s: its path is below %s, but %s says that it is below %s",
+			                 s->name, s->above, name, above->above);
+		p->raws->v[s->raw].parent = above->raw;
+	}
+	return 0;
+}
+
+static int pci_read(struct pci *p) {
+	int r = p->fs->list(p->fs, "bus/pci/devices", read_entry, p, p->err);
+	if (r == -ENOENT)
+		return 0; /* a machine without PCI */
+	return r < 0 ? r : connect_all(p);
+}
+
+int hw_sysfs_read_pci(const struct hw_fs *fs, struct hw_raws *raws, struct error *err) {
+	_free_ struct pci *p = calloc(1, sizeof(*p));
+	if (!p)
+		return error_oom(err);
+	p->fs = fs;
+	p->raws = raws;
+	p->err = err;
+	RB_INIT(&p->seens);
+	int r = pci_read(p);
+	for (struct seen *s = RB_MIN(seens, &p->seens), *next; s; s = next) {
+		next = RB_NEXT(seens, &p->seens, s);
+		RB_REMOVE(seens, &p->seens, s);
+		free(s->above);
+		free(s);
+	}
+	return r;
+}

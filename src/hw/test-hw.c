@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Reading and drawing hosts: our own fixtures, and the files of real machines where they are at hand. */
+
+#include "base/testing.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "hw/models.h"
+#include "hw/testing.h"
+#include "hw/xml.h"
+
+static const char *const fixtures[] = {"hgx-h100", "hgx-b200", "pcie-1switch", "pcie-2switch", "mi300x"};
+
+/* With HW_GOLDEN=write in the environment the drawings are written instead. */
+static void drawings_are_as_recorded(void **state) {
+	(void)state;
+	const char *golden = getenv("HW_GOLDEN");
+	for (size_t i = 0; i < ARRAY_SIZE(fixtures); i++) {
+		_hw_free_ struct hw_host *h = host_of_fixture(fixtures[i]);
+		_buf_free_ struct buf out = {0}, ascii = {0};
+		OK(hw_draw(h, true, &out, &error));
+		OK(hw_draw(h, false, &ascii, &error));
+		if (golden && streq(golden, "write")) {
+			_free_ char *path = strf("%s/tests/hw/fixtures/%s.txt", SOURCE_ROOT, fixtures[i]);
+			OK(write_file_atomic(path, out.data, out.len, 0644, &error));
+		}
+		_free_ char *want = fixture(fixtures[i], "txt");
+		assert_string_equal(out.data, want);
+		for (const char *p = ascii.data; *p; p += strcspn(p, "\n") + 1) {
+			assert_true(strcspn(p, "\n") <= HW_DRAW_COLUMNS);
+			for (const char *c = p; *c && *c != '\n'; c++)
+				assert_true(*c >= ' ' && *c <= '~');
+		}
+	}
+}
+
+static void json_is_read_back(void **state) {
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(fixtures); i++) {
+		_hw_free_ struct hw_host *h = host_of_fixture(fixtures[i]), *again = NULL;
+		_buf_free_ struct buf one = {0}, two = {0};
+		hw_print(h, &one);
+		OK(hw_read_text(one.data, one.len, &again, &error));
+		hw_print(again, &two);
+		assert_string_equal(one.data, two.data);
+	}
+}
+
+static void pictures_are_xml(void **state) {
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(fixtures); i++) {
+		_hw_free_ struct hw_host *h = host_of_fixture(fixtures[i]);
+		_buf_free_ struct buf out = {0};
+		_xml_clear_ struct xml_doc d = {0};
+		OK(hw_draw_svg(h, &out, &error));
+		OK(xml_parse(out.data, out.len, &d, &error));
+		assert_string_equal(d.els[0].name, "svg");
+		size_t rects = 0;
+		for (const char *p = out.data; (p = strstr(p, "<rect ")); p++)
+			rects++;
+		assert_int_equal(rects, 1 + h->n_sockets + h->n_nodes + h->n_roots + h->n_switches + h->n_devices);
+	}
+}
+
+static size_t find(const struct hw_host *h, const char *address) {
+	for (size_t i = 0; i < h->n_devices; i++)
+		if (streq(h->devices[i].address, address))
+			return i;
+	fail_msg("no device %s", address);
+	return 0;
+}
+
+static const char *relation(const struct hw_host *h, const char *a, const char *b) {
+	assert_int_equal(hw_relation(h, find(h, a), find(h, b)), hw_relation(h, find(h, b), find(h, a)));
+	return hw_relation_name(hw_relation(h, find(h, a), find(h, b)));
+}
+
+static void relations(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host *hgx = host_of_fixture("hgx-h100"), *one = host_of_fixture("pcie-1switch"),
+				 *two = host_of_fixture("pcie-2switch"), *amd = host_of_fixture("mi300x");
+	assert_string_equal(relation(hgx, "0000:19:00.0", "0000:19:00.0"), "X");
+	assert_string_equal(relation(hgx, "0000:19:00.0", "0000:18:00.0"), "PIX");
+	assert_string_equal(relation(hgx, "0000:19:00.0", "0000:3b:00.0"), "NODE");
+	assert_string_equal(relation(hgx, "0000:19:00.0", "0000:db:00.0"), "SYS");
+	/* Both levels of the folded switch are one. */
+	assert_string_equal(relation(one, "0000:25:00.0", "0000:2a:00.0"), "PIX");
+	assert_string_equal(relation(two, "0000:33:00.0", "0000:34:00.0"), "PIX");
+	assert_string_equal(relation(two, "0000:33:00.0", "0000:38:00.0"), "PHB");
+	assert_string_equal(relation(two, "0000:33:00.0", "0000:b3:00.0"), "SYS");
+	assert_string_equal(relation(amd, "0000:0a:00.0", "0000:07:00.0"), "PXB");
+}
+
+static void what_is_read_from_sysfs(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host *h = host_of_fixture("hgx-h100"), *folded = host_of_fixture("pcie-1switch");
+	const struct hw_device *gpu = &h->devices[find(h, "0000:19:00.0")], *nic = &h->devices[find(h, "0000:18:00.0")],
+			       *nvme = &h->devices[find(h, "0000:01:00.0")],
+			       *slow = &h->devices[find(h, "0000:4c:00.0")];
+	assert_int_equal(h->n_sockets, 2);
+	assert_int_equal(h->n_nodes, 2);
+	assert_int_equal(h->n_cores, 112);
+	assert_string_equal(h->cores[1].cpus, "1,113");
+	assert_string_equal(h->nodes[1].cpus, "56-111,168-223");
+	assert_int_equal(h->nodes[1].socket, 1);
+	assert_int_equal(h->nodes[0].memory, 1056000000LL << 10);
+	assert_int_equal(h->nodes[0].hugepages[0].total, 524288);
+	assert_int_equal(h->nodes[0].hugepages[0].free, 131072);
+	assert_int_equal(hw_distance(h, 0, 1), 21);
+	assert_int_equal(hw_distance(h, 1, 1), 10);
+	assert_int_equal(hw_distance(h, 0, 7), 0);
+	assert_int_equal(hw_count(h, HW_GPU), 8);
+	assert_int_equal(hw_count(h, HW_NVSWITCH), 4);
+	assert_string_equal(gpu->model, "h100-sxm5-80gb");
+	assert_string_equal(gpu->driver, "vfio-pci");
+	assert_int_equal(gpu->iommu_group, 12);
+	assert_int_equal(gpu->n_bars, 3);
+	assert_int_equal(gpu->bars[1].index, 2);
+	assert_int_equal(gpu->bars[1].size, 1LL << 37);
+	assert_true(gpu->bars[1].prefetchable && gpu->bars[1].bits64);
+	assert_int_equal(gpu->ats, HW_OFF);
+	assert_string_equal(gpu->port.address, "0000:17:01.0");
+	assert_int_equal(gpu->port.acs, HW_ON);
+	assert_int_equal(gpu->port.acs_control, 0x5d);
+	assert_int_equal(gpu->link.throughput, 63015);
+	assert_false(hw_link_is_below(&gpu->link));
+	assert_true(hw_link_is_below(&slow->link));
+	assert_int_equal(nic->ats, HW_ON);
+	assert_string_equal(nic->name, "mlx5_0");
+	assert_string_equal(nic->netdev, "ib0");
+	assert_int_equal(nic->ports[0].layer, HW_INFINIBAND);
+	assert_int_equal(nic->ports[0].mbit, 400000);
+	assert_int_equal(nic->vfs_total, 16);
+	/* Its numa_node is -1; other functions of its root complex tell. */
+	assert_int_equal(nvme->node, 0);
+	assert_string_equal(nvme->name, "nvme0");
+	assert_int_equal(folded->n_switches, 2);
+	assert_int_equal(folded->switches[0].levels, 2);
+}
+
+#define CPU            "cores 0 +0 package=0\n"
+#define NODES          CPU "cores 1 +0 package=1\nnode 0 cpus=0\nnode 1 cpus=1\n"
+#define NIC(bus, more) "pci pci0000:" bus "/0000:" bus ":00.0 class=0x020000 vendor=0x1af4 device=0x1000 " more "\n"
+
+static void nodes_that_are_not_told(void **state) {
+	(void)state;
+	static const char one[] = CPU NIC("00", "numa_node=-1"), unknown[] = NODES NIC("00", "numa_node=-1");
+	static const char by_root[] = NODES NIC(
+		"00",
+		"numa_node=-1") "pci pci0000:00/0000:00:01.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=1\n";
+	static const char torn[] = NODES NIC(
+		"00",
+		"numa_node=-1") "pci pci0000:00/0000:00:01.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=1\n"
+				"pci pci0000:00/0000:00:02.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=0\n";
+	const struct {
+		const char *text;
+		int node;
+	} cases[] = {{one, 0}, {unknown, -1}, {by_root, 1}, {torn, -1}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_hw_free_ struct hw_host *h = host_of(cases[i].text, strlen(cases[i].text));
+		assert_non_null(h);
+		assert_int_equal(h->devices[0].node, cases[i].node);
+	}
+}
+
+/* Which of these are GPUs. The first stands in for one in tests: QEMU's bochs-display with other ids. */
+static void kinds_of_displays(void **state) {
+	(void)state;
+	static const struct {
+		const char *function;
+		size_t gpus;
+	} cases[] = {
+		{"class=0x038000 vendor=0x10de device=0x2330", 1},
+		{"class=0x038000 vendor=0x1234 device=0x1111", 0},
+		{"class=0x038000 vendor=0x1af4 device=0x1050", 0},
+		{"class=0x030000 vendor=0x1a03 device=0x2000", 0}, /* a BMC */
+		{"class=0x030000 vendor=0x1002 device=0x515e", 0}, /* a BMC, conventional PCI */
+		{"class=0x030000 vendor=0x10de device=0x2bb5 current_link_width=16", 1},
+		{"class=0x120000 vendor=0x1002 device=0x74a1", 1},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_free_ char *text = strf(CPU "pci pci0000:00/0000:00:00.0 %s\n", cases[i].function);
+		_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+		assert_non_null(h);
+		assert_int_equal(hw_count(h, HW_GPU), cases[i].gpus);
+	}
+}
+
+/* Virtual functions are counted at their physical function and left out; VMD has a root complex inside another. */
+static void odd_but_right(void **state) {
+	(void)state;
+	static const char text[] = CPU NIC(
+		"00", "sriov_totalvfs=8 sriov_numvfs=1") "pci pci0000:00/0000:00:00.1 class=0x020000 vendor=0x1af4 "
+							 "device=0x1000 physfn=../0000:00:00.0\n"
+							 "pci pci0000:00/0000:00:0e.0 class=0x010400 vendor=0x8086 "
+							 "device=0x28c0\n"
+							 "pci pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:02.0 "
+							 "class=0x060400 vendor=0x8086 device=0x347c "
+							 "type=root buses=e1-e1\n"
+							 "pci "
+							 "pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:02.0/"
+							 "10000:e1:00.0 class=0x010802 vendor=0x8086 "
+							 "device=0x0a54 type=end nvme=nvme0\n";
+	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+	assert_non_null(h);
+	assert_int_equal(h->n_devices, 2);
+	assert_int_equal(h->devices[0].vfs, 1);
+	assert_string_equal(h->devices[1].address, "10000:e1:00.0");
+	assert_string_equal(h->roots[1].address, "10000:e0");
+}
+
+static void identifiers_of_models(void **state) {
+	(void)state;
+	static const char *const names[][2] = {{"GH100 [H100 PCIe]", "h100-pcie"},
+	                                       {"GH100[H100 SXM5 80GB]", "h100-sxm5-80gb"},
+	                                       {"NetXtreme II BCM5709 Gigabit", "netxtreme-ii-bcm5709-gigabit"},
+	                                       {"[]", ""},
+	                                       {"", ""},
+	                                       {"x [", "x"}};
+	char out[HW_MODEL_MAX + 1];
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		hw_model_slug(names[i][0], out, sizeof(out));
+		assert_string_equal(out, names[i][1]);
+	}
+	hw_model("10de:2330", out, sizeof(out));
+	assert_string_equal(out, "h100-sxm5-80gb");
+	hw_model("ffff:0001", out, sizeof(out));
+	assert_string_equal(out, "");
+	hw_model("nonsense!", out, sizeof(out));
+	assert_string_equal(out, "");
+}
+
+static void this_machine_can_be_read(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host *h = NULL;
+	OK(hw_read_live(&h, &error));
+	assert_true(h->n_sockets >= 1 && h->n_nodes >= 1 && h->n_cores >= 1);
+	assert_true(h->nodes[0].memory > 0);
+}
+
+/* While files are renamed anywhere, the kernel refuses to follow ".." (fs.c). */
+static void renames_do_not_disturb(void **state) {
+	(void)state;
+	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
+	assert_non_null(mkdtemp(dir));
+	_free_ char *one = strf("%s/1", dir), *two = strf("%s/2", dir);
+	OK(mkdir_p(one, 0755, &error));
+	pid_t child = fork();
+	if (child == 0)
+		for (;;) {
+			if (rename(one, two) < 0 || rename(two, one) < 0)
+				_exit(1);
+		}
+	int r = 0;
+	for (int i = 0; r == 0 && i < 10; i++) {
+		struct hw_host *h = NULL;
+		r = hw_read_live(&h, &error);
+		hw_free(h);
+	}
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(remove_tree(dir, NULL), 0);
+	OK(r);
+}
+
+/* Whether switch I is below switch ABOVE, or is it. */
+static bool is_below(const struct hw_host *h, int64_t i, size_t above) {
+	while (i >= 0 && (size_t)i != above)
+		i = h->switches[i].above;
+	return i >= 0;
+}
+
+/* Each switch right below a root complex, has so many GPUs and NICs below it. */
+static void each_outer_switch_has(const struct hw_host *h, size_t gpus, size_t nics) {
+	for (size_t i = 0; i < h->n_switches; i++) {
+		size_t n[HW_KINDS] = {0};
+		if (h->switches[i].above >= 0)
+			continue;
+		for (size_t k = 0; k < h->n_devices; k++)
+			n[h->devices[k].kind] += is_below(h, h->devices[k].above, i);
+		assert_int_equal(n[HW_GPU], gpus);
+		assert_int_equal(n[HW_NIC], nics);
+	}
+}
+
+/* Each node has so many GPUs; four of the eight nodes of Turin have none. */
+static void each_node_has(const struct hw_host *h, size_t gpus) {
+	for (size_t i = 0; i < h->n_nodes; i++) {
+		size_t n = 0;
+		for (size_t k = 0; k < h->n_devices; k++)
+			n += h->devices[k].kind == HW_GPU && h->devices[k].node == h->nodes[i].id;
+		assert_true(n == gpus || (n == 0 && h->n_nodes == 8));
+	}
+}
+
+/* What ../shared/topologies/README.md says about each file. */
+static void real_machines(void **state) {
+	(void)state;
+	static const struct {
+		const char *file;
+		size_t nodes, gpus, nics, switches, nvswitches;
+		const char *gpu, *near, *relation; /* a GPU, a device near it, and how they relate */
+		size_t switch_gpus, switch_nics, node_gpus;
+	} hosts[] = {
+		{"azure-ndv5-topo.xml", 2, 8, 8, 8, 0, "0001:00:00.0", "0101:00:00.0", "PIX", 1, 1, 4},
+		{"azure-ndv4-topo.xml", 4, 8, 8, 4, 0, "0003:00:00.0", "0104:00:00.0", "PIX", 2, 2, 2},
+		{"aws-p4d-24xl-topo.xml", 2, 8, 4, 4, 0, "0000:10:1c.0", "0000:10:1b.0", "PIX", 2, 1, 4},
+		{"nvidiaDGX2.hwloc2.xml", 2, 16, 0, 14, 12, "0000:34:00.0", "0000:39:00.0", "PXB", 4, 0, 8},
+		{"turin-4gpu.xml", 8, 4, 7, 8, 0, "0000:06:00.0", "0000:03:00.0", "PXB", 1, 1, 1},
+		{"topo_8p_940.xml", 2, 8, 8, 24, 0, "0000:0c:00.0", "0000:07:00.0", "PXB", 1, 1, 4},
+		{"topo_8p_940vm.xml", 2, 8, 8, 0, 0, "0021:00:00.0", "0020:00:00.0", "PHB", 0, 0, 4},
+		{"topo_8p_rome_4nics.xml", 4, 8, 4, 20, 0, "0000:4a:00.0", "0000:45:00.0", "PXB", 2, 1, 2},
+	};
+	if (access(SHARED, R_OK) < 0)
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		_free_ char *path = strf("%s/%s", SHARED, hosts[i].file);
+		_hw_free_ struct hw_host *h = NULL;
+		_buf_free_ struct buf out = {0};
+		OK(hw_read_path(path, &h, &error));
+		assert_int_equal(h->n_nodes, hosts[i].nodes);
+		assert_int_equal(hw_count(h, HW_GPU), hosts[i].gpus);
+		assert_int_equal(hw_count(h, HW_NIC), hosts[i].nics);
+		assert_int_equal(hw_count(h, HW_NVSWITCH), hosts[i].nvswitches);
+		assert_int_equal(h->n_switches, hosts[i].switches);
+		assert_string_equal(relation(h, hosts[i].gpu, hosts[i].near), hosts[i].relation);
+		each_outer_switch_has(h, hosts[i].switch_gpus, hosts[i].switch_nics);
+		each_node_has(h, hosts[i].node_gpus);
+		OK(hw_draw(h, true, &out, &error));
+	}
+}
+
+static void turin(void **state) {
+	(void)state;
+	static const int64_t nodes[] = {1, 2, 6, 7};
+	_hw_free_ struct hw_host *h = NULL;
+	size_t n = 0;
+	if (access(SHARED, R_OK) < 0)
+		skip();
+	OK(hw_read_path(SHARED "/turin-4gpu.xml", &h, &error));
+	for (size_t i = 0; i < h->n_devices; i++)
+		if (h->devices[i].kind == HW_GPU) {
+			assert_string_equal(h->devices[i].model, "h200-sxm5-141gb");
+			assert_int_equal(h->devices[i].node, nodes[n++]);
+		}
+	assert_int_equal(h->n_sockets, 2);
+	assert_int_equal(h->n_cores, 128);
+	assert_int_equal(hw_distance(h, 1, 6), 32);
+}
+
+static void captured_directory(void **state) {
+	(void)state;
+	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
+	_hw_free_ struct hw_host *h = NULL;
+	if (access(SHARED, R_OK) < 0)
+		skip();
+	assert_non_null(mkdtemp(dir));
+	unpack_captured(dir);
+	_free_ char *path = strf("%s/40intel64-2g2n4c+pci", dir);
+	int r = hw_read_path(path, &h, &error);
+	assert_int_equal(remove_tree(dir, NULL), 0);
+	OK(r);
+	assert_non_null(h);
+	assert_int_equal(h->n_sockets, 4);
+	assert_int_equal(h->n_nodes, 4);
+	assert_int_equal(h->n_cores, 40);
+	assert_int_equal(hw_count(h, HW_NIC), 5);
+	assert_string_equal(h->devices[find(h, "0000:43:00.0")].name, "qib0");
+	assert_int_equal(h->devices[find(h, "0000:43:00.0")].node, 2);
+	assert_int_equal(h->devices[find(h, "0000:02:00.0")].node, -1);
+	assert_string_equal(relation(h, "0000:02:00.0", "0000:02:00.1"), "PIX");
+	assert_string_equal(relation(h, "0000:02:00.0", "0000:03:00.0"), "PHB");
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(drawings_are_as_recorded),
+		cmocka_unit_test(json_is_read_back),
+		cmocka_unit_test(pictures_are_xml),
+		cmocka_unit_test(relations),
+		cmocka_unit_test(what_is_read_from_sysfs),
+		cmocka_unit_test(nodes_that_are_not_told),
+		cmocka_unit_test(odd_but_right),
+		cmocka_unit_test(kinds_of_displays),
+		cmocka_unit_test(identifiers_of_models),
+		cmocka_unit_test(this_machine_can_be_read),
+		cmocka_unit_test(renames_do_not_disturb),
+		cmocka_unit_test(real_machines),
+		cmocka_unit_test(turin),
+		cmocka_unit_test(captured_directory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

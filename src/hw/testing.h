@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the tests of hw share. Included after base/testing.h. */
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/proc.h"
+#include "base/util.h"
+#include "hw/draw.h"
+#include "hw/memfs.h"
+#include "hw/read.h"
+
+static struct error error;
+
+/* Real machines' files, which are not part of the sources; tests skip what needs them where they are missing. */
+#define SHARED SOURCE_ROOT "/../shared/topologies"
+
+/* The host that a text of memfs.h describes; NULL with `error` if it is refused. */
+static inline struct hw_host *host_of(const char *text, size_t len) {
+	_hw_memfs_clear_ struct hw_fs fs = {0};
+	struct hw_host *h = NULL;
+	memset(&error, 0, sizeof(error));
+	if (hw_memfs_parse(text, len, &fs, &error) < 0)
+		fail_msg("%s", error.msg);
+	return hw_read_fs(&fs, &h, &error) < 0 ? NULL : h;
+}
+
+static inline char *fixture(const char *name, const char *suffix) {
+	_free_ char *path = strf("%s/tests/hw/fixtures/%s.%s", SOURCE_ROOT, name, suffix);
+	char *text;
+	OK(read_file(path, 1 << 20, &text, NULL, &error));
+	return text;
+}
+
+static inline struct hw_host *host_of_fixture(const char *name) {
+	_free_ char *text = fixture(name, "sysfs");
+	struct hw_host *h = host_of(text, strlen(text));
+	if (!h)
+		fail_msg("%s: %s", name, error.msg);
+	return h;
+}
+
+/* Unpacks the captured sysfs of a real machine into DIR, a new directory that the caller removes. */
+static inline void unpack_captured(const char *dir) {
+	static const char file[] = SHARED "/40intel64-2g2n4c+pcilocality.tar.bz2";
+	const char *const argv[] = {"tar", "-xjf", file, "-C", dir, NULL};
+	const struct proc_spec spec = {.argv = argv, .timeout_ms = 300000};
+	OK(proc_run(&spec, NULL, &error));
+}
