@@ -12,6 +12,7 @@
 #include "cmd/command.h"
 #include "cmd/move.h"
 #include "cmd/pki.h"
+#include "cmd/topology.h"
 #include "cmd/whois.h"
 #include "lab/console.h"
 #include "lab/daemon.h"
@@ -268,6 +269,7 @@ int main(int argc, char **argv) {
 		{"export", "write all objects of a cloud into a file", cmd_export},
 		{"import", "create the objects of such a file on another server", cmd_import},
 		{"whois", "who has or had a public address or port", cmd_whois},
+		{"topology", "draw what a host has, from a file or a captured sysfs", cmd_topology},
 		{"console", "the serial console of an instance", cmd_console},
 		{"crds", "print the CustomResourceDefinitions", cmd_crds},
 		{"rbac", "print the roles and bindings that Nacre needs", cmd_rbac},
