@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hw/draw.h"
+#include "hw/models.h"
 #include "hw/text.h"
 
 const char *hw_text_kind(enum hw_kind kind) {
@@ -83,6 +84,25 @@ void hw_text_node(const struct hw_node *n, char *out, size_t size) {
 		if (p->free >= 0)
 			add(out, size, " (%lld free)", (long long)p->free);
 	}
+}
+
+static void text_model(const char *model, const char *ids, char *out, size_t size) {
+	char name[HW_MODEL_MAX + 1] = "";
+	if (!model[0])
+		hw_model_from_pci_ids(ids, name, sizeof(name));
+	snprintf(out, size, "%s", model[0] ? model : name[0] ? name : ids);
+}
+
+/* A name from pci.ids would look like the model of a GPU that InstanceTypes can ask for. */
+void hw_text_device_model(const struct hw_device *d, char *out, size_t size) {
+	if (d->kind == HW_GPU)
+		snprintf(out, size, "%s", d->model[0] ? d->model : d->ids);
+	else
+		text_model(d->model, d->ids, out, size);
+}
+
+void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size) {
+	text_model(s->model, s->ids, out, size);
 }
 
 void hw_text_device(const struct hw_device *d, char *out, size_t size) {

@@ -53,7 +53,7 @@ static void draw_device(struct drawing *d, const struct hw_device *dev, unsigned
 	if (!r)
 		return;
 	snprintf(r->label, sizeof(r->label), "%-4s %s", hw_text_kind(dev->kind), dev->address);
-	snprintf(r->cells[0], CELL_SIZE, "%s", dev->model[0] ? dev->model : dev->ids);
+	hw_text_device_model(dev, r->cells[0], CELL_SIZE);
 	hw_text_device(dev, r->cells[1], CELL_SIZE);
 	hw_text_link(&dev->link, r->cells[2], CELL_SIZE);
 }
@@ -75,7 +75,7 @@ static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned 
 		if (!r)
 			break;
 		snprintf(r->label, sizeof(r->label), "switch %s", s->address);
-		snprintf(r->cells[0], CELL_SIZE, "%s", s->model[0] ? s->model : s->ids);
+		hw_text_switch_model(s, r->cells[0], CELL_SIZE);
 		snprintf(r->cells[1], CELL_SIZE, "%s", s->levels > 1 ? "2 levels" : "");
 		hw_text_link(&s->link, r->cells[2], CELL_SIZE);
 		draw_children(d, root, (int64_t)v[i].index, level + 1);

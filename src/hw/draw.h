@@ -20,6 +20,9 @@ int hw_draw_svg(const struct hw_host *h, struct buf *out, struct error *err) _mu
  */
 void hw_text_host(const struct hw_host *h, char *out, size_t size);
 void hw_text_node(const struct hw_node *n, char *out, size_t size);
+/* The model. Without one: of a GPU its ids, of others the name in pci.ids or else their ids. */
+void hw_text_device_model(const struct hw_device *d, char *out, size_t size);
+void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size);
 void hw_text_device(const struct hw_device *d, char *out, size_t size);
 void hw_text_link(const struct hw_link *l, char *out, size_t size);
 const char *hw_text_kind(enum hw_kind kind);

@@ -96,7 +96,7 @@ static int device_box(struct picture *p, const struct hw_device *d) {
 		return i;
 	struct box *b = &p->boxes[i];
 	snprintf(b->lines[0], sizeof(b->lines[0]), "%s %s", hw_text_kind(d->kind), d->address);
-	snprintf(b->lines[1], LEAF_CHARS + 1, "%s", d->model[0] ? d->model : d->ids);
+	hw_text_device_model(d, b->lines[1], LEAF_CHARS + 1);
 	hw_text_device(d, b->lines[2], LEAF_CHARS + 1);
 	hw_text_link(&d->link, b->lines[3], sizeof(b->lines[3]));
 	b->is_slow = hw_link_is_below(&d->link);
@@ -109,12 +109,13 @@ static int children_boxes(struct picture *p, int box, int64_t root, int64_t sw);
 
 static int switch_box(struct picture *p, size_t index) {
 	const struct hw_switch *s = &p->h->switches[index];
-	char link[48];
+	char link[48], model[HW_MODEL_MAX + 1];
 	int i = box_add(p, STYLE_SWITCH);
 	if (i < 0)
 		return i;
+	hw_text_switch_model(s, model, sizeof(model));
 	hw_text_link(&s->link, link, sizeof(link));
-	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s", s->address, s->model, link);
+	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s", s->address, model, link);
 	p->boxes[i].is_slow = hw_link_is_below(&s->link);
 	return children_boxes(p, i, s->root, (int64_t)index) < 0 ? -1 : i;
 }

@@ -226,10 +226,32 @@ static void identifiers_of_models(void **state) {
 	}
 	hw_model("10de:2330", out, sizeof(out));
 	assert_string_equal(out, "h100-sxm5-80gb");
+	hw_model("10de:31c2", out, sizeof(out));
+	assert_string_equal(out, "gb300");
+	hw_model("11f8:5184", out, sizeof(out));
+	assert_string_equal(out, "switchtec-psx-g5");
 	hw_model("ffff:0001", out, sizeof(out));
 	assert_string_equal(out, "");
-	hw_model("nonsense!", out, sizeof(out));
+	hw_model_from_pci_ids("nonsense!", out, sizeof(out));
 	assert_string_equal(out, "");
+}
+
+/* A GPU that pci.ids knows (GeForce 8800 GTS, since 2006) but the table does not has no model, on any host. */
+static void models_are_those_of_the_table(void **state) {
+	(void)state;
+	static const char text[] = CPU "pci pci0000:00/0000:00:01.0 class=0x030200 vendor=0x10de device=0x0193\n"
+				       "pci pci0000:00/0000:00:02.0 class=0x020000 vendor=0x8086 device=0x1521\n";
+	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+	_buf_free_ struct buf out = {0};
+	char name[HW_MODEL_MAX + 1];
+	assert_non_null(h);
+	assert_string_equal(h->devices[0].model, "");
+	assert_string_equal(h->devices[1].model, "");
+	OK(hw_draw(h, false, &out, &error));
+	assert_non_null(strstr(out.data, "GPU  0000:00:01.0  10de:0193"));
+	hw_model_from_pci_ids("8086:1521", name, sizeof(name));
+	if (name[0]) /* pci.ids is installed */
+		assert_non_null(strstr(out.data, name));
 }
 
 static void this_machine_can_be_read(void **state) {
@@ -385,6 +407,7 @@ int main(void) {
 		cmocka_unit_test(odd_but_right),
 		cmocka_unit_test(kinds_of_displays),
 		cmocka_unit_test(identifiers_of_models),
+		cmocka_unit_test(models_are_those_of_the_table),
 		cmocka_unit_test(this_machine_can_be_read),
 		cmocka_unit_test(renames_do_not_disturb),
 		cmocka_unit_test(real_machines),
