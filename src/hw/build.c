@@ -122,13 +122,36 @@ static int build_link(struct build *b, size_t index) {
 	return 0;
 }
 
-/* Displays that hypervisors make up: virtio, Bochs, QXL, VMware, Hyper-V. */
-static bool is_emulated(const char *ids) {
-	static const char *const vendors[] = {"1af4:", "1234:", "1b36:", "15ad:", "1414:"};
-	for (size_t i = 0; i < ARRAY_SIZE(vendors); i++)
-		if (starts_with(ids, vendors[i]))
+static bool has_prefix_of(const char *ids, const char *const *prefixes) {
+	for (; *prefixes; prefixes++)
+		if (starts_with(ids, *prefixes))
 			return true;
 	return false;
+}
+
+/*
+ * Many displays and accelerators are no GPUs to rent: those of a BMC, of a hypervisor or inside a processor, FPGAs,
+ * NPUs. AMD's graphics inside processors have these ids (Kaveri to Gorgon Point), Intel's GPUs for data centres those
+ * (Max, Flex).
+ */
+static bool is_gpu(const struct hw_raw *raw) {
+	static const char *const integrated[] = {"1002:11", "1002:13", "1002:15", "1002:16",
+	                                         "1002:19", "1002:98", NULL};
+	static const char *const intel[] = {"8086:0b69", "8086:0b6e", "8086:0bd", "8086:56c", NULL};
+	const char *ids = raw->found.ids;
+	const struct hw_link *l = &raw->found.link;
+	uint32_t class = raw->class >> 8;
+	if (class != 0x0300 && class != 0x0302 && class != 0x0380 && class != 0x1200)
+		return false;
+	if (starts_with(ids, "8086:"))
+		return has_prefix_of(ids, intel);
+	if (!ids[0]) /* topology files of clouds leave ids out */
+		return class != 0x0300;
+	if (!starts_with(ids, "10de:") && !starts_with(ids, "1002:"))
+		return false;
+	if (class == 0x0300 && !l->width && !l->max_width && !l->throughput)
+		return false; /* a VGA controller on conventional PCI */
+	return !has_prefix_of(ids, integrated);
 }
 
 static int raw_kind(const struct hw_raw *raw) {
@@ -138,11 +161,7 @@ static int raw_kind(const struct hw_raw *raw) {
 		return -1;
 	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))
 		return HW_NVSWITCH;
-	/* A VGA controller is mostly that of the BMC. NVIDIA's and AMD's on PCIe are GPUs. */
-	bool vga_is_gpu = (starts_with(ids, "10de:") || starts_with(ids, "1002:")) &&
-	                  (raw->found.link.width || raw->found.link.max_width || raw->found.link.throughput);
-	bool is_gpu = class == 0x0302 || class == 0x0380 || class == 0x1200 || (class == 0x0300 && vga_is_gpu);
-	if (raw->is_gpu || (is_gpu && !is_emulated(ids)))
+	if (raw->is_gpu || is_gpu(raw))
 		return HW_GPU;
 	/* 0c06 is how InfiniBand was classed before 0207. */
 	if (class >> 8 == 0x02 || class == 0x0c06)
@@ -218,6 +237,7 @@ static void port_fill(struct hw_port *to, const struct hw_raw *port) {
 struct spot {
 	int64_t root, above, node;
 	const struct hw_raw *port; /* right above, or NULL */
+	bool is_folded;            /* `above` has its second level here */
 };
 
 static int emit_children(struct build *b, size_t index, struct spot spot);
@@ -227,9 +247,10 @@ static int emit_switch(struct build *b, size_t index, struct spot spot) {
 	const struct hw_raw *raw = &b->raws->v[index];
 	struct hw_switch *above = spot.above >= 0 ? &h->switches[spot.above] : NULL;
 	int generation = above ? broadcom_generation(above->ids, above->subids, 0) : 0;
-	if (generation && generation == broadcom_generation(raw->found.ids, raw->found.subids, 1)) {
+	if (generation && !spot.is_folded && generation == broadcom_generation(raw->found.ids, raw->found.subids, 1)) {
 		above->levels = 2;
 		spot.port = NULL;
+		spot.is_folded = true;
 		return emit_children(b, index, spot);
 	}
 	if (h->n_switches == HW_SWITCHES_MAX)
@@ -246,6 +267,7 @@ static int emit_switch(struct build *b, size_t index, struct spot spot) {
 	port_fill(&s->port, spot.port);
 	spot.above = (int64_t)h->n_switches++;
 	spot.port = NULL;
+	spot.is_folded = false;
 	return emit_children(b, index, spot);
 }
 
@@ -319,7 +341,7 @@ static int emit_root(struct build *b, size_t index) {
 	snprintf(root->address, sizeof(root->address), "%s", raw->name);
 	root->node = raw->node;
 	root->socket = node_socket(h, raw->node);
-	return emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL});
+	return emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL, false});
 }
 
 /* The socket of a node is that of its first core. */

@@ -179,6 +179,11 @@ static void kinds_of_displays(void **state) {
 		{"class=0x030000 vendor=0x1002 device=0x515e", 0}, /* a BMC, conventional PCI */
 		{"class=0x030000 vendor=0x10de device=0x2bb5 current_link_width=16", 1},
 		{"class=0x120000 vendor=0x1002 device=0x74a1", 1},
+		{"class=0x120000 vendor=0x10ee device=0x5000", 0},                       /* an FPGA */
+		{"class=0x120000 vendor=0x8086 device=0x7d1d", 0},                       /* an NPU */
+		{"class=0x038000 vendor=0x8086 device=0x4680", 0},                       /* UHD graphics */
+		{"class=0x038000 vendor=0x8086 device=0x0bda", 1},                       /* Max 1100 */
+		{"class=0x038000 vendor=0x1002 device=0x164e current_link_width=16", 0}, /* in a Ryzen */
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_free_ char *text = strf(CPU "pci pci0000:00/0000:00:00.0 %s\n", cases[i].function);
@@ -209,6 +214,33 @@ static void odd_but_right(void **state) {
 	assert_int_equal(h->devices[0].vfs, 1);
 	assert_string_equal(h->devices[1].address, "10000:e1:00.0");
 	assert_string_equal(h->roots[1].address, "10000:e0");
+}
+
+/* Two levels of a Broadcom switch are one, as to NCCL; a third is another switch. */
+static void folding_ends_at_two_levels(void **state) {
+	(void)state;
+#define LEVEL(path, type, bus, sub)                                                                   \
+	"pci pci0000:00/" path " class=0x060400 vendor=0x1000 device=0xc030 subsystem_vendor=0x1000 " \
+	"subsystem_device=0x" sub " type=" type " buses=" bus "\n"
+#define ROOT_PORT "0000:00:01.0"
+#define UP_1      ROOT_PORT "/0000:01:00.0"
+#define DOWN_1    UP_1 "/0000:02:00.0"
+#define UP_2      DOWN_1 "/0000:03:00.0"
+#define DOWN_2    UP_2 "/0000:04:00.0"
+#define UP_3      DOWN_2 "/0000:05:00.0"
+#define DOWN_3    UP_3 "/0000:06:00.0"
+	static const char text[] = CPU LEVEL(ROOT_PORT, "root", "01-09", "0000") LEVEL(UP_1, "up", "02-09", "0144")
+		LEVEL(DOWN_1, "down", "03-09", "0144") LEVEL(UP_2, "up", "04-09", "1144")
+			LEVEL(DOWN_2, "down", "05-09", "1144") LEVEL(UP_3, "up", "06-09", "1144")
+				LEVEL(DOWN_3, "down", "07-09",
+	                              "1144") "pci pci0000:00/" DOWN_3
+					      "/0000:07:00.0 class=0x020000 vendor=0x15b3 device=0x1021 type=end\n";
+	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+	assert_non_null(h);
+	assert_int_equal(h->n_switches, 2);
+	assert_int_equal(h->switches[0].levels, 2);
+	assert_int_equal(h->switches[1].above, 0);
+	assert_int_equal(h->devices[0].above, 1);
 }
 
 static void identifiers_of_models(void **state) {
@@ -406,6 +438,7 @@ int main(void) {
 		cmocka_unit_test(nodes_that_are_not_told),
 		cmocka_unit_test(odd_but_right),
 		cmocka_unit_test(kinds_of_displays),
+		cmocka_unit_test(folding_ends_at_two_levels),
 		cmocka_unit_test(identifiers_of_models),
 		cmocka_unit_test(models_are_those_of_the_table),
 		cmocka_unit_test(this_machine_can_be_read),
