@@ -215,6 +215,8 @@ static int64_t least_known(int64_t a, int64_t b) {
 
 static struct hw_link link_below(const struct hw_link *own, const struct hw_raw *port) {
 	struct hw_link l = *own;
+	l.own_max_speed = own->max_speed;
+	l.own_max_width = own->max_width;
 	if (port) {
 		l.max_speed = least_known(l.max_speed, port->found.link.max_speed);
 		l.max_width = least_known(l.max_width, port->found.link.max_width);

@@ -65,13 +65,16 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, i64, node, "node", -1, 1023, -1) \
 	F(T, text, cpus, "cpus", 63) /* its threads: "0,112" */
 
-/* The link between a device and what is above it. The maximum is the smaller one of both ends. */
+/* The link between a device and what is above it. The maximum is the smaller one of both ends. The device's own maximum
+ * is greater where the port above has fewer lanes than the card, or is slower. */
 #define HW_LINK_FIELDS(F, T) \
 	F(T, i64, speed, "speed", 0, 128000, 0) \
 	F(T, i64, width, "width", 0, 32, 0) \
 	F(T, i64, max_speed, "maxSpeed", 0, 128000, 0) \
 	F(T, i64, max_width, "maxWidth", 0, 32, 0) \
-	F(T, i64, throughput, "throughput", 0, 1000000, 0) /* now; all that an hwloc XML knows about a link */
+	F(T, i64, throughput, "throughput", 0, 1000000, 0) /* now; all that an hwloc XML knows about a link */ \
+	F(T, i64, own_max_speed, "ownMaxSpeed", 0, 128000, 0) \
+	F(T, i64, own_max_width, "ownMaxWidth", 0, 32, 0)
 
 /* The root port or the downstream port of a switch right above. Empty where there is none or it is not told. */
 #define HW_PORT_FIELDS(F, T) \

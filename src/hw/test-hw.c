@@ -165,6 +165,25 @@ static void nodes_that_are_not_told(void **state) {
 	}
 }
 
+/* A card with 16 lanes in a slot with 8: the link can't be better, but the card can. */
+static void what_the_card_could(void **state) {
+	(void)state;
+	static const char text[] =
+		CPU "pci pci0000:00/0000:00:01.0 class=0x060400 vendor=0x8086 device=0x352a buses=01-01 "
+		    "max_link_speed=32.0_GT/s_PCIe max_link_width=8\n"
+		    "pci pci0000:00/0000:00:01.0/0000:01:00.0 class=0x030200 vendor=0x10de device=0x2330 "
+		    "current_link_speed=32.0_GT/s_PCIe current_link_width=8 "
+		    "max_link_speed=64.0_GT/s_PCIe max_link_width=16\n";
+	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+	assert_non_null(h);
+	const struct hw_link *l = &h->devices[0].link;
+	assert_int_equal(l->max_speed, 32000);
+	assert_int_equal(l->max_width, 8);
+	assert_int_equal(l->own_max_speed, 64000);
+	assert_int_equal(l->own_max_width, 16);
+	assert_false(hw_link_is_below(l));
+}
+
 /* Which of these are GPUs. The first stands in for one in tests: QEMU's bochs-display with other ids. */
 static void kinds_of_displays(void **state) {
 	(void)state;
@@ -439,6 +458,7 @@ int main(void) {
 		cmocka_unit_test(odd_but_right),
 		cmocka_unit_test(kinds_of_displays),
 		cmocka_unit_test(folding_ends_at_two_levels),
+		cmocka_unit_test(what_the_card_could),
 		cmocka_unit_test(identifiers_of_models),
 		cmocka_unit_test(models_are_those_of_the_table),
 		cmocka_unit_test(this_machine_can_be_read),
