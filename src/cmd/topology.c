@@ -27,7 +27,7 @@ int cmd_topology(int argc, char **argv) {
 		"[OPTIONS] FILE|DIR",
 		"FILE is an XML of hwloc 2 (lstopo host.xml), a topology XML of NCCL or RCCL, or what --json printed.\n"
 		"DIR is /sys, or a directory with a captured copy of it. Only root sees ACS and ATS in /sys.\n"
-		"A link marked with ! runs below its maximum; an idle GPU lowers the speed of its own.\n"
+		"A link marked with ! runs below its maximum, or below that of the same devices.\n"
 		"docs/topology.md explains the drawing.\n",
 		opts};
 	_hw_free_ struct hw_host *h = NULL;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "hw/draw.h"
 #include "hw/models.h"
 #include "hw/text.h"
@@ -15,8 +16,8 @@ const char *hw_text_kind(enum hw_kind kind) {
 }
 
 /* Appends to OUT what still fits. */
-static void add(char *out, size_t size, const char *fmt, ...) _printf_(3, 4);
-static void add(char *out, size_t size, const char *fmt, ...) {
+static void text_add(char *out, size_t size, const char *fmt, ...) _printf_(3, 4);
+static void text_add(char *out, size_t size, const char *fmt, ...) {
 	size_t n = strlen(out);
 	va_list ap;
 	va_start(ap, fmt);
@@ -24,12 +25,12 @@ static void add(char *out, size_t size, const char *fmt, ...) {
 	va_end(ap);
 }
 
-static void add_count(char *out, size_t size, size_t n, const char *one, const char *many) {
+static void text_add_count(char *out, size_t size, size_t n, const char *one, const char *many) {
 	if (n)
-		add(out, size, "%s%zu %s", out[0] ? ", " : "", n, n == 1 ? one : many);
+		text_add(out, size, "%s%zu %s", out[0] ? ", " : "", n, n == 1 ? one : many);
 }
 
-static void add_bytes(char *out, size_t size, int64_t bytes) {
+static void text_add_bytes(char *out, size_t size, int64_t bytes) {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
 	double v = (double)bytes;
 	size_t u = 0;
@@ -37,56 +38,112 @@ static void add_bytes(char *out, size_t size, int64_t bytes) {
 		v /= 1024;
 	int64_t tenths = (int64_t)(v * 10 + 0.5);
 	if (tenths % 10)
-		add(out, size, "%lld.%lld %s", (long long)tenths / 10, (long long)tenths % 10, units[u]);
+		text_add(out, size, "%lld.%lld %s", (long long)tenths / 10, (long long)tenths % 10, units[u]);
 	else
-		add(out, size, "%lld %s", (long long)tenths / 10, units[u]);
+		text_add(out, size, "%lld %s", (long long)tenths / 10, units[u]);
+}
+
+/* Nodes without CPUs have the memory of GPUs or of CXL, which is not for instances. */
+static bool node_is_extra(const struct hw_host *h, const struct hw_node *n) {
+	for (size_t i = 0; !n->cpus[0] && i < h->n_nodes; i++)
+		if (h->nodes[i].cpus[0])
+			return true;
+	return false; /* it has CPUs, or the source tells none */
+}
+
+bool hw_text_node_is_empty(const struct hw_host *h, const struct hw_node *n) {
+	for (size_t i = 0; i < h->n_roots; i++)
+		if (h->roots[i].node == n->id)
+			return false;
+	return !n->cpus[0] && !n->memory;
+}
+
+/* The count and the memory of the nodes that are extra, or of those that are not. Returns the count. */
+static size_t text_add_nodes(char *out, size_t size, const struct hw_host *h, bool is_extra, int64_t *ret_bytes) {
+	int64_t mib = 0; /* no sum of 64 nodes overflows */
+	size_t n = 0;
+	for (size_t i = 0; i < h->n_nodes; i++)
+		if (node_is_extra(h, &h->nodes[i]) == is_extra) {
+			mib += h->nodes[i].memory >> 20;
+			n++;
+		}
+	text_add_count(out, size, n, "NUMA node", "NUMA nodes");
+	*ret_bytes = mib > INT64_MAX >> 20 ? INT64_MAX : mib << 20;
+	return n;
 }
 
 void hw_text_host(const struct hw_host *h, char *out, size_t size) {
-	int64_t memory = 0;
+	int64_t memory;
 	size_t threads = 0;
 	out[0] = 0;
-	for (size_t i = 0; i < h->n_nodes; i++)
-		memory += h->nodes[i].memory >> 20; /* in MiB: no sum of 64 nodes overflows */
 	for (size_t i = 0; i < h->n_cores; i++) {
 		struct hw_set cpus;
 		if (hw_set_parse_list(h->cores[i].cpus, &cpus) == 0)
 			threads += hw_set_count(&cpus);
 	}
-	add_count(out, size, h->n_sockets, "socket", "sockets");
-	add_count(out, size, h->n_nodes, "NUMA node", "NUMA nodes");
-	add_count(out, size, h->n_cores, "core", "cores");
-	add_count(out, size, threads, "thread", "threads");
+	text_add_count(out, size, h->n_sockets, "socket", "sockets");
+	text_add_nodes(out, size, h, false, &memory);
+	text_add_count(out, size, h->n_cores, "core", "cores");
+	text_add_count(out, size, threads, "thread", "threads");
 	if (memory) {
-		add(out, size, ", ");
-		add_bytes(out, size, memory > INT64_MAX >> 20 ? INT64_MAX : memory << 20);
+		text_add(out, size, ", ");
+		text_add_bytes(out, size, memory);
 	}
-	add_count(out, size, hw_count(h, HW_GPU), "GPU", "GPUs");
-	add_count(out, size, hw_count(h, HW_NIC), "NIC", "NICs");
-	add_count(out, size, hw_count(h, HW_NVME), "NVMe", "NVMes");
-	add_count(out, size, hw_count(h, HW_NVSWITCH), "NVSwitch", "NVSwitches");
+	text_add_count(out, size, hw_count(h, HW_GPU), "GPU", "GPUs");
+	text_add_count(out, size, hw_count(h, HW_NIC), "NIC", "NICs");
+	text_add_count(out, size, hw_count(h, HW_NVME), "NVMe", "NVMes");
+	text_add_count(out, size, hw_count(h, HW_NVSWITCH), "NVSwitch", "NVSwitches");
+}
+
+bool hw_text_extra_nodes(const struct hw_host *h, char *out, size_t size) {
+	int64_t memory;
+	out[0] = 0;
+	if (!text_add_nodes(out, size, h, true, &memory))
+		return false;
+	text_add(out, size, " more without CPUs");
+	if (memory) {
+		text_add(out, size, ", with ");
+		text_add_bytes(out, size, memory);
+	}
+	return true;
+}
+
+bool hw_text_empty_nodes(const struct hw_host *h, int64_t socket, char *out, size_t size) {
+	struct hw_set nodes = {0};
+	char list[64];
+	for (size_t i = 0; i < h->n_nodes; i++)
+		if (h->nodes[i].socket == socket && hw_text_node_is_empty(h, &h->nodes[i]))
+			hw_set_add(&nodes, (unsigned)h->nodes[i].id);
+	if (hw_set_is_empty(&nodes))
+		return false;
+	bool fits = hw_set_print(&nodes, list, sizeof(list)) == 0 && strlen(list) < 24;
+	if (fits)
+		snprintf(out, size, "%s %s", hw_set_count(&nodes) == 1 ? "node" : "nodes", list);
+	else
+		snprintf(out, size, "%u more nodes", hw_set_count(&nodes));
+	return true;
 }
 
 void hw_text_node(const struct hw_node *n, char *out, size_t size) {
 	out[0] = 0;
-	add(out, size, n->cpus[0] ? "CPUs %.40s%s" : "no CPUs%s%s", n->cpus[0] ? n->cpus : "",
-	    strlen(n->cpus) > 40 ? "..." : "");
+	text_add(out, size, n->cpus[0] ? "CPUs %.40s%s" : "no CPUs%s%s", n->cpus[0] ? n->cpus : "",
+	         strlen(n->cpus) > 40 ? "..." : "");
 	if (n->memory) {
-		add(out, size, ", ");
-		add_bytes(out, size, n->memory);
+		text_add(out, size, ", ");
+		text_add_bytes(out, size, n->memory);
 	}
 	for (size_t i = 0; i < n->n_hugepages; i++) {
 		const struct hw_hugepages *p = &n->hugepages[i];
 		if (!p->total)
 			continue;
-		add(out, size, ", %lld pages of ", (long long)p->total);
-		add_bytes(out, size, p->size_kib << 10);
+		text_add(out, size, ", %lld pages of ", (long long)p->total);
+		text_add_bytes(out, size, p->size_kib << 10);
 		if (p->free >= 0)
-			add(out, size, " (%lld free)", (long long)p->free);
+			text_add(out, size, " (%lld free)", (long long)p->free);
 	}
 }
 
-static void text_model(const char *model, const char *ids, char *out, size_t size) {
+static void text_add_model(const char *model, const char *ids, char *out, size_t size) {
 	char name[HW_MODEL_MAX + 1] = "";
 	if (!model[0])
 		hw_model_from_pci_ids(ids, name, sizeof(name));
@@ -98,56 +155,133 @@ void hw_text_device_model(const struct hw_device *d, char *out, size_t size) {
 	if (d->kind == HW_GPU)
 		snprintf(out, size, "%s", d->model[0] ? d->model : d->ids);
 	else
-		text_model(d->model, d->ids, out, size);
+		text_add_model(d->model, d->ids, out, size);
 }
 
 void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size) {
-	text_model(s->model, s->ids, out, size);
+	text_add_model(s->model, s->ids, out, size);
 }
 
 void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 	static const char *const layers[] = {"", " IB", " Eth"};
 	out[0] = 0;
 	if (d->kind == HW_GPU && d->module)
-		add(out, size, "module %lld", (long long)d->module);
-	add(out, size, "%s", d->name[0] ? d->name : d->netdev);
+		text_add(out, size, "module %lld", (long long)d->module);
+	text_add(out, size, "%s", d->name[0] ? d->name : d->netdev);
 	for (size_t i = 0; i < d->n_ports; i++) {
 		const struct hw_rdma_port *p = &d->ports[i];
-		add(out, size, "%s", i ? "," : "");
-		add(out, size, "%s", layers[p->layer]);
+		text_add(out, size, "%s", i ? "," : "");
+		text_add(out, size, "%s", layers[p->layer]);
 		if (p->mbit >= 1000)
-			add(out, size, " %lldG", (long long)p->mbit / 1000);
+			text_add(out, size, " %lldG", (long long)p->mbit / 1000);
 		else if (p->mbit)
-			add(out, size, " %lldM", (long long)p->mbit);
+			text_add(out, size, " %lldM", (long long)p->mbit);
 	}
 	if (d->kind == HW_NIC && d->vfs_total)
-		add(out, size, "%sVFs %lld/%lld", out[0] ? " " : "", (long long)d->vfs, (long long)d->vfs_total);
+		text_add(out, size, "%sVFs %lld/%lld", out[0] ? " " : "", (long long)d->vfs, (long long)d->vfs_total);
 }
 
-static void add_generation(char *out, size_t size, int64_t speed, int64_t width) {
+static void text_add_generation(char *out, size_t size, int64_t speed, int64_t width) {
 	int generation = speed == 2500 ? 1 : speed == 5000 ? 2 : 3;
 	for (int64_t s = 8000; s < speed; s *= 2)
 		generation++;
 	if (speed)
-		add(out, size, "gen%d", generation);
+		text_add(out, size, "gen%d", generation);
 	if (width)
-		add(out, size, "%sx%lld", speed ? " " : "", (long long)width);
+		text_add(out, size, "%sx%lld", speed ? " " : "", (long long)width);
 }
 
-void hw_text_link(const struct hw_link *l, char *out, size_t size) {
-	out[0] = 0;
+static void text_add_throughput(char *out, size_t size, int64_t mb) {
+	text_add(out, size, "%lld.%lld GB/s", (long long)mb / 1000, (long long)mb / 100 % 10);
+}
+
+/* The other device of D's model with the fastest link, if that is faster than D's. NULL if there is none. */
+static const struct hw_link *link_of_faster_peer(const struct hw_host *h, const struct hw_device *d,
+                                                 int64_t (*rate)(const struct hw_link *)) {
+	const struct hw_link *best = &d->link;
+	for (size_t i = 0; d->ids[0] && i < h->n_devices; i++) {
+		const struct hw_device *p = &h->devices[i];
+		if (p->kind == d->kind && streq(p->ids, d->ids) && rate(&p->link) > rate(best))
+			best = &p->link;
+	}
+	return best == &d->link ? NULL : best;
+}
+
+static int64_t link_speed(const struct hw_link *l) {
+	return l->speed;
+}
+
+static int64_t link_throughput(const struct hw_link *l) {
+	return l->throughput;
+}
+
+static int64_t link_max_throughput(const struct hw_link *l) {
+	return hw_throughput(l->max_speed, l->max_width);
+}
+
+/* H and D are NULL for the link of a switch, which has no peers. */
+static bool text_add_link(char *out, size_t size, const struct hw_link *l, const struct hw_host *h,
+                          const struct hw_device *d) {
+	const struct hw_link *peer;
 	if (l->speed || l->width) {
-		add_generation(out, size, l->speed, l->width);
-		if (hw_link_is_below(l)) {
-			add(out, size, " ! of ");
-			add_generation(out, size, l->max_speed, l->max_width);
+		text_add_generation(out, size, l->speed, l->width);
+		if (!hw_link_is_below(l))
+			return false;
+		bool has_width = !l->width || l->max_width <= l->width;
+		if (d && d->kind == HW_GPU && has_width && !link_of_faster_peer(h, d, link_speed)) {
+			text_add(out, size, " idle? of ");
+			text_add_generation(out, size, l->max_speed, 0);
+			return false;
 		}
-	} else if (l->throughput) {
-		add(out, size, "%lld.%lld GB/s", (long long)l->throughput / 1000, (long long)l->throughput / 100 % 10);
+		text_add(out, size, " ! of ");
+		text_add_generation(out, size, l->max_speed, l->max_width);
+		return true;
+	}
+	if (l->max_speed || l->max_width) {
+		text_add(out, size, "at most ");
+		text_add_generation(out, size, l->max_speed, l->max_width);
+		peer = d ? link_of_faster_peer(h, d, link_max_throughput) : NULL;
+		if (peer) {
+			text_add(out, size, " ! of ");
+			text_add_generation(out, size, peer->max_speed, peer->max_width);
+		}
+		return peer != NULL;
+	}
+	if (!l->throughput)
+		return false;
+	text_add_throughput(out, size, l->throughput);
+	peer = d ? link_of_faster_peer(h, d, link_throughput) : NULL;
+	if (peer) {
+		text_add(out, size, " ! of ");
+		text_add_throughput(out, size, peer->throughput);
+	}
+	return peer != NULL;
+}
+
+bool hw_text_device_link(const struct hw_host *h, const struct hw_device *d, char *out, size_t size) {
+	out[0] = 0;
+	return text_add_link(out, size, &d->link, h, d);
+}
+
+bool hw_text_switch_link(const struct hw_switch *s, char *out, size_t size) {
+	out[0] = 0;
+	return text_add_link(out, size, &s->link, NULL, NULL);
+}
+
+void hw_text_device_notes(const struct hw_host *h, const struct hw_device *d, char *out, size_t size) {
+	const struct hw_link *l = &d->link;
+	bool speed = l->max_speed && l->own_max_speed > l->max_speed;
+	bool width = l->max_width && l->own_max_width > l->max_width;
+	out[0] = 0;
+	if (d->node != h->roots[d->root].node)
+		text_add(out, size, d->node < 0 ? "node unknown" : "node %lld", (long long)d->node);
+	if (speed || width) {
+		text_add(out, size, "%scard can ", out[0] ? ", " : "");
+		text_add_generation(out, size, speed ? l->own_max_speed : 0, width ? l->own_max_width : 0);
 	}
 }
 
-static int child_cmp(const void *a, const void *b) {
+static int text_child_cmp(const void *a, const void *b) {
 	const struct hw_child *x = a, *y = b;
 	size_t n = strlen(x->address), m = strlen(y->address);
 	return n != m ? (n < m ? -1 : 1) : strcmp(x->address, y->address);
@@ -162,6 +296,6 @@ size_t hw_children(const struct hw_host *h, int64_t root, int64_t sw,
 	for (size_t i = 0; i < h->n_devices; i++)
 		if (h->devices[i].root == root && h->devices[i].above == sw)
 			out[n++] = (struct hw_child){false, i, h->devices[i].address};
-	qsort(out, n, sizeof(*out), child_cmp);
+	qsort(out, n, sizeof(*out), text_child_cmp);
 	return n;
 }

@@ -6,10 +6,11 @@
 
 #include <string.h>
 
-#define LEVELS    14 /* deeper ones are drawn at this level, so that lines keep their room */
-#define CELLS     3  /* model, names, link */
-#define CELL_SIZE 64
-#define MODEL_MAX 32 /* columns of a model */
+#define LEVELS        14 /* deeper ones are drawn at this level, so that lines keep their room */
+#define CELLS         3  /* model, names, link */
+#define CELL_SIZE     64
+#define MODEL_MAX     32 /* columns of a model */
+#define DISTANCES_MAX 16
 
 struct row {
 	unsigned level;
@@ -50,12 +51,16 @@ static struct row *row_add(struct drawing *d, unsigned level, bool is_last) {
 
 static void draw_device(struct drawing *d, const struct hw_device *dev, unsigned level, bool is_last) {
 	struct row *r = row_add(d, level, is_last);
+	char notes[CELL_SIZE];
 	if (!r)
 		return;
 	snprintf(r->label, sizeof(r->label), "%-4s %s", hw_text_kind(dev->kind), dev->address);
 	hw_text_device_model(dev, r->cells[0], CELL_SIZE);
 	hw_text_device(dev, r->cells[1], CELL_SIZE);
-	hw_text_link(&dev->link, r->cells[2], CELL_SIZE);
+	hw_text_device_link(d->h, dev, r->cells[2], CELL_SIZE);
+	hw_text_device_notes(d->h, dev, notes, sizeof(notes));
+	size_t used = strlen(r->cells[2]);
+	snprintf(r->cells[2] + used, CELL_SIZE - used, "%s%s", used && notes[0] ? ", " : "", notes);
 }
 
 static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned level) {
@@ -77,7 +82,7 @@ static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned 
 		snprintf(r->label, sizeof(r->label), "switch %s", s->address);
 		hw_text_switch_model(s, r->cells[0], CELL_SIZE);
 		snprintf(r->cells[1], CELL_SIZE, "%s", s->levels > 1 ? "2 levels" : "");
-		hw_text_link(&s->link, r->cells[2], CELL_SIZE);
+		hw_text_switch_link(s, r->cells[2], CELL_SIZE);
 		draw_children(d, root, (int64_t)v[i].index, level + 1);
 	}
 	free(v);
@@ -105,12 +110,14 @@ static void draw_roots(struct drawing *d, int64_t node, unsigned level) {
 }
 
 static void draw_nodes(struct drawing *d, int64_t socket, unsigned level) {
-	size_t left = 0;
+	char empty[40];
+	bool has_empty = hw_text_empty_nodes(d->h, socket, empty, sizeof(empty));
+	size_t left = has_empty;
 	for (size_t i = 0; i < d->h->n_nodes; i++)
-		left += d->h->nodes[i].socket == socket;
+		left += d->h->nodes[i].socket == socket && !hw_text_node_is_empty(d->h, &d->h->nodes[i]);
 	for (size_t i = 0; i < d->h->n_nodes; i++) {
 		const struct hw_node *n = &d->h->nodes[i];
-		if (n->socket != socket)
+		if (n->socket != socket || hw_text_node_is_empty(d->h, n))
 			continue;
 		struct row *r = row_add(d, level, --left == 0);
 		if (!r)
@@ -118,6 +125,11 @@ static void draw_nodes(struct drawing *d, int64_t socket, unsigned level) {
 		snprintf(r->label, sizeof(r->label), "node %lld", (long long)n->id);
 		hw_text_node(n, r->rest, sizeof(r->rest));
 		draw_roots(d, n->id, level + 1);
+	}
+	struct row *r = has_empty ? row_add(d, level, true) : NULL;
+	if (r) {
+		snprintf(r->label, sizeof(r->label), "%s", empty);
+		snprintf(r->rest, sizeof(r->rest), "no CPUs, no memory");
 	}
 }
 
@@ -173,7 +185,7 @@ static void put_row(const struct row *r, const size_t *widths, bool utf8, struct
 	buf_putc(out, '\n');
 }
 
-/* Widths of the label with its tree, and of the cells. If all is too wide, names and then models give way. */
+/* Widths of the label with its tree, and of the cells. If all is too wide, models and names give way, then the rest. */
 static void measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
 	size_t total = 0;
 	memset(widths, 0, (CELLS + 1) * sizeof(*widths));
@@ -188,7 +200,7 @@ static void measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
 	widths[1] = MIN(widths[1], (size_t)MODEL_MAX);
 	for (size_t k = 0; k <= CELLS; k++)
 		total += widths[k] ? widths[k] + 2 : 0;
-	static const size_t gives_way[] = {1, 2, 1, 2, 0}, least[] = {15, 16, 8, 6, 40};
+	static const size_t gives_way[] = {1, 2, 1, 2, 0, 3}, least[] = {15, 16, 8, 6, 40, 38};
 	for (size_t k = 0; k < ARRAY_SIZE(gives_way) && total > HW_DRAW_COLUMNS + 2; k++) {
 		size_t *w = &widths[gives_way[k]];
 		size_t cut = *w > least[k] ? MIN(*w - least[k], total - HW_DRAW_COLUMNS - 2) : 0;
@@ -197,17 +209,28 @@ static void measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
 	}
 }
 
+/* Of more nodes than fit into a line, those with CPUs. */
 static void put_distances(const struct hw_host *h, struct buf *out) {
-	if (h->n_nodes < 2 || h->n_nodes > 16 || !h->nodes[0].n_distances)
-		return;
-	buf_puts(out, "\nNUMA distances\n       ");
+	const struct hw_node *v[DISTANCES_MAX];
+	size_t n = 0, left_out = 0;
 	for (size_t i = 0; i < h->n_nodes; i++)
-		buf_printf(out, " %4lld", (long long)h->nodes[i].id);
+		if (n < DISTANCES_MAX && (h->n_nodes <= DISTANCES_MAX || h->nodes[i].cpus[0]))
+			v[n++] = &h->nodes[i];
+		else
+			left_out++;
+	if (n < 2 || !v[0]->n_distances)
+		return;
+	buf_puts(out, "\nNUMA distances");
+	if (left_out)
+		buf_printf(out, " (those of %zu more nodes: --json)", left_out);
+	buf_puts(out, "\n       ");
+	for (size_t i = 0; i < n; i++)
+		buf_printf(out, " %4lld", (long long)v[i]->id);
 	buf_putc(out, '\n');
-	for (size_t i = 0; i < h->n_nodes; i++) {
-		buf_printf(out, "%7lld", (long long)h->nodes[i].id);
-		for (size_t k = 0; k < h->n_nodes; k++)
-			buf_printf(out, " %4lld", (long long)hw_distance(h, h->nodes[i].id, h->nodes[k].id));
+	for (size_t i = 0; i < n; i++) {
+		buf_printf(out, "%7lld", (long long)v[i]->id);
+		for (size_t k = 0; k < n; k++)
+			buf_printf(out, " %4lld", (long long)hw_distance(h, v[i]->id, v[k]->id));
 		buf_putc(out, '\n');
 	}
 }
@@ -220,6 +243,8 @@ int hw_draw(const struct hw_host *h, bool utf8, struct buf *out, struct error *e
 	measure(&d, widths);
 	hw_text_host(h, text, sizeof(text));
 	buf_printf(out, "%s\n", text);
+	if (hw_text_extra_nodes(h, text, sizeof(text)))
+		buf_printf(out, "%s\n", text);
 	for (size_t i = 0; i < d.n; i++)
 		put_row(&d.rows[i], widths, utf8, out);
 	put_distances(h, out);

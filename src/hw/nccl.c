@@ -31,11 +31,12 @@ static int nccl_ids(const struct xml_doc *d, unsigned el, const char *vendor, co
 	return 0;
 }
 
+/* NCCL takes them from max_link_speed and max_link_width. */
 static int nccl_link(const struct xml_doc *d, unsigned el, struct hw_link *l, struct error *err) {
 	const char *speed = xml_get(d, el, "link_speed"), *width = xml_get(d, el, "link_width");
-	if (speed && hw_speed_parse(speed, &l->speed) < 0)
+	if (speed && hw_speed_parse(speed, &l->max_speed) < 0)
 		return xml_fail(d, el, err, "link_speed: `%.40s` is no speed of PCIe, such as `32.0 GT/s PCIe`", speed);
-	if (width && hw_width_parse(width, &l->width) < 0)
+	if (width && hw_width_parse(width, &l->max_width) < 0)
 		return xml_fail(d, el, err, "link_width: `%.20s` is no width of PCIe, such as 16", width);
 	return 0;
 }

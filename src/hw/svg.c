@@ -8,11 +8,12 @@
 
 #define LEAF_WIDTH  176
 #define LEAF_CHARS  25
-#define LEAF_HEIGHT 66
+#define LEAF_HEIGHT 80
 #define GAP         8
 #define TITLE       22
 #define WIDTH_MAX   1240 /* boxes side by side wrap here */
-#define LINES       4
+#define LINES       5
+#define LINK_LINE   3
 
 enum style {
 	STYLE_GPU,
@@ -28,8 +29,8 @@ enum style {
 
 struct box {
 	enum style style;
-	bool is_slow; /* the last line is about a link that runs below its maximum */
-	char lines[LINES][128];
+	bool is_slow; /* its link runs below what it could */
+	char lines[LINES][200];
 	int x, y, width, height; /* x and y within the box around it */
 	int first, next;         /* children; -1 ends */
 };
@@ -98,8 +99,8 @@ static int device_box(struct picture *p, const struct hw_device *d) {
 	snprintf(b->lines[0], sizeof(b->lines[0]), "%s %s", hw_text_kind(d->kind), d->address);
 	hw_text_device_model(d, b->lines[1], LEAF_CHARS + 1);
 	hw_text_device(d, b->lines[2], LEAF_CHARS + 1);
-	hw_text_link(&d->link, b->lines[3], sizeof(b->lines[3]));
-	b->is_slow = hw_link_is_below(&d->link);
+	b->is_slow = hw_text_device_link(p->h, d, b->lines[LINK_LINE], LEAF_CHARS + 1);
+	hw_text_device_notes(p->h, d, b->lines[LINK_LINE + 1], LEAF_CHARS + 1);
 	b->width = LEAF_WIDTH;
 	b->height = LEAF_HEIGHT;
 	return i;
@@ -114,9 +115,8 @@ static int switch_box(struct picture *p, size_t index) {
 	if (i < 0)
 		return i;
 	hw_text_switch_model(s, model, sizeof(model));
-	hw_text_link(&s->link, link, sizeof(link));
+	p->boxes[i].is_slow = hw_text_switch_link(s, link, sizeof(link));
 	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s", s->address, model, link);
-	p->boxes[i].is_slow = hw_link_is_below(&s->link);
 	return children_boxes(p, i, s->root, (int64_t)index) < 0 ? -1 : i;
 }
 
@@ -154,7 +154,7 @@ static bool node_boxes(struct picture *p, int box, int64_t socket) {
 	for (size_t k = 0; k < p->h->n_nodes; k++) {
 		const struct hw_node *n = &p->h->nodes[k];
 		char text[100];
-		if (n->socket != socket)
+		if (n->socket != socket || hw_text_node_is_empty(p->h, n))
 			continue;
 		int i = box_add(p, STYLE_NODE);
 		if (i < 0)
@@ -164,14 +164,26 @@ static bool node_boxes(struct picture *p, int box, int64_t socket) {
 		if (!root_boxes(p, i, n->id) || !box_hold(p, box, i))
 			return false;
 	}
-	return true;
+	char empty[40];
+	if (!hw_text_empty_nodes(p->h, socket, empty, sizeof(empty)))
+		return true;
+	int i = box_add(p, STYLE_NODE);
+	if (i < 0)
+		return false;
+	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "%s: no CPUs, no memory", empty);
+	box_fit(p, i, WIDTH_MAX - 40);
+	return box_hold(p, box, i);
 }
 
 static int host_box(struct picture *p) {
 	int host = box_add(p, STYLE_HOST);
 	if (host < 0)
 		return host;
-	hw_text_host(p->h, p->boxes[host].lines[0], sizeof(p->boxes[host].lines[0]));
+	char text[120], extra[70];
+	hw_text_host(p->h, text, sizeof(text));
+	bool has_extra = hw_text_extra_nodes(p->h, extra, sizeof(extra));
+	snprintf(p->boxes[host].lines[0], sizeof(p->boxes[host].lines[0]), "%s%s%s", text, has_extra ? ", " : "",
+	         has_extra ? extra : "");
 	for (size_t k = 0; k < p->h->n_sockets; k++) {
 		int i = box_add(p, STYLE_SOCKET);
 		if (i < 0)
@@ -221,7 +233,7 @@ static void put_box(struct picture *p, int index, int x, int y) {
 		if (!b->lines[i][0])
 			continue;
 		bool is_title = i == 0;
-		bool is_red = b->is_slow && (b->style == STYLE_SWITCH || i == LINES - 1);
+		bool is_red = b->is_slow && (b->style == STYLE_SWITCH || i == LINK_LINE);
 		buf_printf(p->out, "<text x=\"%d\" y=\"%d\"%s%s>", x + GAP, y + 15 + i * 14,
 		           is_title ? " font-weight=\"bold\"" : "", is_red ? " fill=\"#b00000\"" : "");
 		put_text(p->out, b->lines[i]);

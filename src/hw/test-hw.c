@@ -305,6 +305,117 @@ static void models_are_those_of_the_table(void **state) {
 		assert_non_null(strstr(out.data, name));
 }
 
+/* The drawing of H has each text of WANT, and not WITHOUT, if that is given. */
+static void drawing_has(struct hw_host *h, const char *const *want, const char *without) {
+	_buf_free_ struct buf out = {0}, svg = {0};
+	assert_non_null(h);
+	OK(hw_draw(h, false, &out, &error));
+	OK(hw_draw_svg(h, &svg, &error));
+	for (; *want; want++)
+		if (!strstr(out.data, *want))
+			fail_msg("`%s` is not in:\n%s", *want, out.data);
+	if (without && strstr(out.data, without))
+		fail_msg("`%s` is in:\n%s", without, out.data);
+	for (const char *p = out.data; *p; p += strcspn(p, "\n") + 1)
+		assert_true(strcspn(p, "\n") <= HW_DRAW_COLUMNS);
+}
+
+#define GPU(slot, speed, width)                                                                                  \
+	"pci pci0000:00/0000:00:" slot ".0 class=0x030200 vendor=0x10de device=0x26b9 current_link_speed=" speed \
+	"_GT/s_PCIe current_link_width=" width " max_link_speed=16.0_GT/s_PCIe max_link_width=16\n"
+
+static void links_below_their_maximum(void **state) {
+	(void)state;
+	static const char idle[] = CPU GPU("01", "2.5", "16") GPU("02", "2.5", "16"),
+			  narrow[] = CPU GPU("01", "2.5", "8") GPU("02", "2.5", "16"),
+			  slow[] = CPU GPU("01", "8.0", "16") GPU("02", "16.0", "16");
+	const char *const idle_has[] = {"01.0  l40s-48gb  gen1 x16 idle? of gen4\n", NULL};
+	const char *const narrow_has[] = {"gen1 x8 ! of gen4 x16\n", "gen1 x16 idle? of gen4\n", NULL};
+	const char *const slow_has[] = {"gen3 x16 ! of gen4 x16\n", NULL};
+	_hw_free_ struct hw_host *a = host_of(idle, strlen(idle)), *b = host_of(narrow, strlen(narrow)),
+				 *c = host_of(slow, strlen(slow));
+	_buf_free_ struct buf red = {0}, black = {0};
+	drawing_has(a, idle_has, "!");
+	drawing_has(b, narrow_has, NULL);
+	drawing_has(c, slow_has, "idle");
+	OK(hw_draw_svg(a, &black, &error));
+	OK(hw_draw_svg(b, &red, &error));
+	assert_null(strstr(black.data, "#b00000"));
+	assert_non_null(strstr(red.data, "#b00000"));
+}
+
+static void devices_at_another_node_and_cards_in_short_slots(void **state) {
+	(void)state;
+	static const char text[] =
+		NODES "pci pci0000:00/0000:00:01.0 class=0x060400 vendor=0x8086 device=0x352a type=root buses=01-01 "
+		      "numa_node=0 max_link_width=8 max_link_speed=16.0_GT/s_PCIe\n"
+		      "pci pci0000:00/0000:00:01.0/0000:01:00.0 class=0x020000 vendor=0x15b3 device=0x1021 numa_node=0 "
+		      "type=end current_link_speed=16.0_GT/s_PCIe current_link_width=8 max_link_speed=32.0_GT/s_PCIe "
+		      "max_link_width=16\n"
+		      "pci pci0000:00/0000:00:02.0 class=0x020000 vendor=0x15b3 device=0x1019 numa_node=1\n"
+		      "pci pci0000:00/0000:00:03.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=0\n"
+		      "file devices/pci0000:00/numa_node 0\n";
+	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
+	assert_non_null(h);
+	h->roots[0].node = 0;
+	const char *const want[] = {"gen4 x8, card can gen5 x16\n", "connectx-5-ex  node 1\n", NULL};
+	drawing_has(h, want, "node 0\n");
+}
+
+static struct hw_host *host_of_xml(const char *text) {
+	struct hw_host *h = NULL;
+	OK(hw_read_text(text, strlen(text), &h, &error));
+	return h;
+}
+
+/* What NCCL writes down is the maximum. Without a maximum of its own a device is compared with others of its model. */
+static void links_without_a_reference(void **state) {
+	(void)state;
+#define PCI(busid, width)                                                                                      \
+	"<pci busid='" busid "' class='0x030200' vendor='0x10de' device='0x2331' link_speed='32.0 GT/s PCIe' " \
+	"link_width='" width "'/>"
+#define DEV(busid, speed)                         \
+	"<object type='PCIDev' pci_busid='" busid \
+	"' pci_type='0302 [10de:2331] [10de:1626] a1' pci_link_speed='" speed "'/>"
+	_hw_free_ struct hw_host *nccl = host_of_xml("<system version='1'><cpu numaid='0'>" PCI("0000:01:00.0", "16")
+	                                                     PCI("0000:02:00.0", "8") "</cpu></system>"),
+				 *hwloc = host_of_xml(
+					 "<topology version='2.0'><object type='Machine' os_index='0' nodeset='0x1'>"
+					 "<object type='NUMANode' os_index='0' cpuset='0x1'/>"
+					 "<object type='Bridge' bridge_type='0-1' bridge_pci='0000:[00-02]'>" DEV(
+						 "0000:01:00.0", "63.0")
+						 DEV("0000:02:00.0", "31.5") "</object></object></topology>");
+	const char *const nccl_has[] = {"01:00.0  h100-pcie-80gb  at most gen5 x16\n",
+	                                "at most gen5 x8 ! of gen5 x16\n", NULL};
+	const char *const hwloc_has[] = {"01:00.0  h100-pcie-80gb  63.0 GB/s\n", "31.5 GB/s ! of 63.0 GB/s\n", NULL};
+	drawing_has(nccl, nccl_has, NULL);
+	drawing_has(hwloc, hwloc_has, NULL);
+	assert_int_equal(nccl->devices[0].link.max_width, 16);
+	assert_int_equal(nccl->devices[0].link.width, 0);
+}
+
+/* A tray of the GB200 kind: 32 nodes are for the memory of GPUs, and few of them have any. */
+static void nodes_without_cpus(void **state) {
+	(void)state;
+	_buf_free_ struct buf text = {0};
+	buf_puts(&text, CPU "cores 1 +0 package=1\n");
+	for (int i = 0; i < 34; i++) {
+		if (i < 2)
+			buf_printf(&text, "node %d cpus=%d memory=503316480 distance=", i, i);
+		else
+			buf_printf(&text, "node %d cpus= memory=%d distance=", i, i == 2 || i == 10 ? 196608000 : 0);
+		for (int k = 0; k < 34; k++)
+			buf_printf(&text, "%s%d", k ? "," : "", k == i ? 10 : 40);
+		buf_putc(&text, '\n');
+	}
+	_hw_free_ struct hw_host *h = host_of(text.data, text.len);
+	const char *const want[] = {"2 sockets, 2 NUMA nodes, 2 cores, 2 threads, 960 GiB\n"
+	                            "32 NUMA nodes more without CPUs, with 375 GiB\n",
+	                            "node 2  no CPUs, 187.5 GiB\n", "nodes 3-9,11-33  no CPUs, no memory\n",
+	                            "NUMA distances (those of 32 more nodes: --json)\n           0    1\n", NULL};
+	drawing_has(h, want, "node 3 ");
+}
+
 static void this_machine_can_be_read(void **state) {
 	(void)state;
 	_hw_free_ struct hw_host *h = NULL;
@@ -461,6 +572,10 @@ int main(void) {
 		cmocka_unit_test(what_the_card_could),
 		cmocka_unit_test(identifiers_of_models),
 		cmocka_unit_test(models_are_those_of_the_table),
+		cmocka_unit_test(links_below_their_maximum),
+		cmocka_unit_test(devices_at_another_node_and_cards_in_short_slots),
+		cmocka_unit_test(links_without_a_reference),
+		cmocka_unit_test(nodes_without_cpus),
 		cmocka_unit_test(this_machine_can_be_read),
 		cmocka_unit_test(renames_do_not_disturb),
 		cmocka_unit_test(real_machines),

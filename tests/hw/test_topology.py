@@ -30,16 +30,16 @@ def test_the_drawing_follows_the_locale(tmp_path):
     assert topology(tmp_path / "topo") == (0, """1 NUMA node, 1 GPU, 1 NIC
 node 0  CPUs 0-15
 └─ root complex
-   └─ switch ffff:ff:01.0                   gen5 x16
-      ├─ GPU  0001:00:00.0  h100-sxm5-80gb  gen5 x16
-      └─ NIC  0101:00:00.0                  gen5 x16
+   └─ switch ffff:ff:01.0                   at most gen5 x16
+      ├─ GPU  0001:00:00.0  h100-sxm5-80gb  at most gen5 x16
+      └─ NIC  0101:00:00.0                  at most gen5 x16
 """, "")
     assert topology(tmp_path / "topo", locale="C") == (0, """1 NUMA node, 1 GPU, 1 NIC
 node 0  CPUs 0-15
 `- root complex
-   `- switch ffff:ff:01.0                   gen5 x16
-      |- GPU  0001:00:00.0  h100-sxm5-80gb  gen5 x16
-      `- NIC  0101:00:00.0                  gen5 x16
+   `- switch ffff:ff:01.0                   at most gen5 x16
+      |- GPU  0001:00:00.0  h100-sxm5-80gb  at most gen5 x16
+      `- NIC  0101:00:00.0                  at most gen5 x16
 """, "")
 
 
