@@ -26,6 +26,8 @@ static inline void check(const struct hw_host *h) {
 			CHECK(*c >= ' ' && *c <= '~');
 	}
 	CHECK(hw_draw_svg(h, &svg, &err) == 0);
+	if (hw_count(h, HW_GPU) + hw_count(h, HW_NIC))
+		CHECK(hw_draw_matrix(h, &svg, &err) == 0);
 	for (size_t i = 0; i < h->n_devices && i < 8; i++)
 		for (size_t k = 0; k < h->n_devices && k < 8; k++)
 			CHECK(hw_relation(h, i, k) == hw_relation(h, k, i));

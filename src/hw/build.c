@@ -58,14 +58,6 @@ static int raw_fail(const struct build *b, const struct hw_raw *raw, const char 
 	return error_set(b->err, EINVAL, "%s%s: %s", what, raw->name, msg);
 }
 
-static int address_cmp(const struct hw_address *a, const struct hw_address *b) {
-	if (a->domain != b->domain)
-		return a->domain < b->domain ? -1 : 1;
-	uint32_t x = (uint32_t)(a->bus << 16 | a->device << 8 | a->function);
-	uint32_t y = (uint32_t)(b->bus << 16 | b->device << 8 | b->function);
-	return x < y ? -1 : x > y;
-}
-
 /* Root complexes first. Those without an address keep the order of the source. */
 static int raw_cmp(const void *pa, const void *pb, void *arg) {
 	const struct hw_raws *raws = arg;
@@ -73,7 +65,7 @@ static int raw_cmp(const void *pa, const void *pb, void *arg) {
 	const struct hw_raw *a = &raws->v[i], *b = &raws->v[k];
 	int c = (a->type != HW_RAW_ROOT) - (b->type != HW_RAW_ROOT);
 	if (c == 0)
-		c = address_cmp(&a->address, &b->address);
+		c = hw_address_cmp(&a->address, &b->address);
 	return c ? c : (i > k) - (i < k);
 }
 
@@ -122,7 +114,7 @@ static int build_link(struct build *b, size_t index) {
 	return 0;
 }
 
-static bool has_prefix_of(const char *ids, const char *const *prefixes) {
+static bool raw_has_prefix(const char *ids, const char *const *prefixes) {
 	for (; *prefixes; prefixes++)
 		if (starts_with(ids, *prefixes))
 			return true;
@@ -134,7 +126,7 @@ static bool has_prefix_of(const char *ids, const char *const *prefixes) {
  * NPUs. AMD's graphics inside processors have these ids (Kaveri to Gorgon Point), Intel's GPUs for data centres those
  * (Max, Flex).
  */
-static bool is_gpu(const struct hw_raw *raw) {
+static bool raw_is_gpu(const struct hw_raw *raw) {
 	static const char *const integrated[] = {"1002:11", "1002:13", "1002:15", "1002:16",
 	                                         "1002:19", "1002:98", NULL};
 	static const char *const intel[] = {"8086:0b69", "8086:0b6e", "8086:0bd", "8086:56c", NULL};
@@ -144,14 +136,14 @@ static bool is_gpu(const struct hw_raw *raw) {
 	if (class != 0x0300 && class != 0x0302 && class != 0x0380 && class != 0x1200)
 		return false;
 	if (starts_with(ids, "8086:"))
-		return has_prefix_of(ids, intel);
+		return raw_has_prefix(ids, intel);
 	if (!ids[0]) /* topology files of clouds leave ids out */
 		return class != 0x0300;
 	if (!starts_with(ids, "10de:") && !starts_with(ids, "1002:"))
 		return false;
 	if (class == 0x0300 && !l->width && !l->max_width && !l->throughput)
 		return false; /* a VGA controller on conventional PCI */
-	return !has_prefix_of(ids, integrated);
+	return !raw_has_prefix(ids, integrated);
 }
 
 static int raw_kind(const struct hw_raw *raw) {
@@ -161,7 +153,7 @@ static int raw_kind(const struct hw_raw *raw) {
 		return -1;
 	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))
 		return HW_NVSWITCH;
-	if (raw->is_gpu || is_gpu(raw))
+	if (raw->is_gpu || raw_is_gpu(raw))
 		return HW_GPU;
 	/* 0c06 is how InfiniBand was classed before 0207. */
 	if (class >> 8 == 0x02 || class == 0x0c06)

@@ -15,12 +15,12 @@
 #define HW_RAW_MAX 4096 /* PCI functions and root complexes, without virtual functions */
 
 enum hw_raw_type {
-	HW_RAW_ROOT,       /* a root complex (host bridge) */
-	HW_RAW_BRIDGE,     /* a bridge whose place in a switch is unknown: it is told by what is above it */
-	HW_RAW_ROOT_PORT,  /* these are known from config space */
-	HW_RAW_UPSTREAM,   /* also a bridge to conventional PCI */
-	HW_RAW_DOWNSTREAM, /* */
-	HW_RAW_SWITCH,     /* a whole switch: NCCL has one element for its upstream and downstream ports */
+	HW_RAW_ROOT,      /* a root complex (host bridge) */
+	HW_RAW_BRIDGE,    /* a bridge whose place in a switch is unknown: it is told by what is above it */
+	HW_RAW_ROOT_PORT, /* these are known from config space */
+	HW_RAW_UPSTREAM,  /* also a bridge to conventional PCI */
+	HW_RAW_DOWNSTREAM,
+	HW_RAW_SWITCH, /* a whole switch: NCCL has one element for its upstream and downstream ports */
 	HW_RAW_ENDPOINT,
 };
 

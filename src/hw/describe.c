@@ -44,7 +44,7 @@ static void text_add_bytes(char *out, size_t size, int64_t bytes) {
 }
 
 /* Nodes without CPUs have the memory of GPUs or of CXL, which is not for instances. */
-static bool node_is_extra(const struct hw_host *h, const struct hw_node *n) {
+static bool text_node_is_extra(const struct hw_host *h, const struct hw_node *n) {
 	for (size_t i = 0; !n->cpus[0] && i < h->n_nodes; i++)
 		if (h->nodes[i].cpus[0])
 			return true;
@@ -63,7 +63,7 @@ static size_t text_add_nodes(char *out, size_t size, const struct hw_host *h, bo
 	int64_t mib = 0; /* no sum of 64 nodes overflows */
 	size_t n = 0;
 	for (size_t i = 0; i < h->n_nodes; i++)
-		if (node_is_extra(h, &h->nodes[i]) == is_extra) {
+		if (text_node_is_extra(h, &h->nodes[i]) == is_extra) {
 			mib += h->nodes[i].memory >> 20;
 			n++;
 		}
@@ -196,8 +196,8 @@ static void text_add_throughput(char *out, size_t size, int64_t mb) {
 }
 
 /* The other device of D's model with the fastest link, if that is faster than D's. NULL if there is none. */
-static const struct hw_link *link_of_faster_peer(const struct hw_host *h, const struct hw_device *d,
-                                                 int64_t (*rate)(const struct hw_link *)) {
+static const struct hw_link *text_faster_peer(const struct hw_host *h, const struct hw_device *d,
+                                              int64_t (*rate)(const struct hw_link *)) {
 	const struct hw_link *best = &d->link;
 	for (size_t i = 0; d->ids[0] && i < h->n_devices; i++) {
 		const struct hw_device *p = &h->devices[i];
@@ -207,15 +207,15 @@ static const struct hw_link *link_of_faster_peer(const struct hw_host *h, const 
 	return best == &d->link ? NULL : best;
 }
 
-static int64_t link_speed(const struct hw_link *l) {
+static int64_t text_link_speed(const struct hw_link *l) {
 	return l->speed;
 }
 
-static int64_t link_throughput(const struct hw_link *l) {
+static int64_t text_link_throughput(const struct hw_link *l) {
 	return l->throughput;
 }
 
-static int64_t link_max_throughput(const struct hw_link *l) {
+static int64_t text_link_max_throughput(const struct hw_link *l) {
 	return hw_throughput(l->max_speed, l->max_width);
 }
 
@@ -228,7 +228,7 @@ static bool text_add_link(char *out, size_t size, const struct hw_link *l, const
 		if (!hw_link_is_below(l))
 			return false;
 		bool has_width = !l->width || l->max_width <= l->width;
-		if (d && d->kind == HW_GPU && has_width && !link_of_faster_peer(h, d, link_speed)) {
+		if (d && d->kind == HW_GPU && has_width && !text_faster_peer(h, d, text_link_speed)) {
 			text_add(out, size, " idle? of ");
 			text_add_generation(out, size, l->max_speed, 0);
 			return false;
@@ -240,7 +240,7 @@ static bool text_add_link(char *out, size_t size, const struct hw_link *l, const
 	if (l->max_speed || l->max_width) {
 		text_add(out, size, "at most ");
 		text_add_generation(out, size, l->max_speed, l->max_width);
-		peer = d ? link_of_faster_peer(h, d, link_max_throughput) : NULL;
+		peer = d ? text_faster_peer(h, d, text_link_max_throughput) : NULL;
 		if (peer) {
 			text_add(out, size, " ! of ");
 			text_add_generation(out, size, peer->max_speed, peer->max_width);
@@ -250,7 +250,7 @@ static bool text_add_link(char *out, size_t size, const struct hw_link *l, const
 	if (!l->throughput)
 		return false;
 	text_add_throughput(out, size, l->throughput);
-	peer = d ? link_of_faster_peer(h, d, link_throughput) : NULL;
+	peer = d ? text_faster_peer(h, d, text_link_throughput) : NULL;
 	if (peer) {
 		text_add(out, size, " ! of ");
 		text_add_throughput(out, size, peer->throughput);
@@ -283,8 +283,13 @@ void hw_text_device_notes(const struct hw_host *h, const struct hw_device *d, ch
 
 static int text_child_cmp(const void *a, const void *b) {
 	const struct hw_child *x = a, *y = b;
-	size_t n = strlen(x->address), m = strlen(y->address);
-	return n != m ? (n < m ? -1 : 1) : strcmp(x->address, y->address);
+	return hw_address_cmp(&x->address, &y->address);
+}
+
+/* hw_check() has seen that the addresses are such. */
+static void text_child_add(struct hw_child *v, size_t *n, bool is_switch, size_t index, const char *address) {
+	v[*n] = (struct hw_child){.is_switch = is_switch, .index = index};
+	*n += hw_address_parse(address, &v[*n].address);
 }
 
 size_t hw_children(const struct hw_host *h, int64_t root, int64_t sw,
@@ -292,10 +297,10 @@ size_t hw_children(const struct hw_host *h, int64_t root, int64_t sw,
 	size_t n = 0;
 	for (size_t i = 0; i < h->n_switches; i++)
 		if (h->switches[i].root == root && h->switches[i].above == sw)
-			out[n++] = (struct hw_child){true, i, h->switches[i].address};
+			text_child_add(out, &n, true, i, h->switches[i].address);
 	for (size_t i = 0; i < h->n_devices; i++)
 		if (h->devices[i].root == root && h->devices[i].above == sw)
-			out[n++] = (struct hw_child){false, i, h->devices[i].address};
+			text_child_add(out, &n, false, i, h->devices[i].address);
 	qsort(out, n, sizeof(*out), text_child_cmp);
 	return n;
 }

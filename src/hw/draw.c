@@ -29,7 +29,7 @@ struct drawing {
 };
 
 /* A new row below the one at LEVEL - 1. The pointer is valid until the next call; NULL without memory. */
-static struct row *row_add(struct drawing *d, unsigned level, bool is_last) {
+static struct row *draw_row_add(struct drawing *d, unsigned level, bool is_last) {
 	level = MIN(level, (unsigned)LEVELS);
 	d->is_last[level] = is_last;
 	if (d->n == d->cap) {
@@ -50,7 +50,7 @@ static struct row *row_add(struct drawing *d, unsigned level, bool is_last) {
 }
 
 static void draw_device(struct drawing *d, const struct hw_device *dev, unsigned level, bool is_last) {
-	struct row *r = row_add(d, level, is_last);
+	struct row *r = draw_row_add(d, level, is_last);
 	char notes[CELL_SIZE];
 	if (!r)
 		return;
@@ -76,7 +76,7 @@ static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned 
 			continue;
 		}
 		const struct hw_switch *s = &d->h->switches[v[i].index];
-		struct row *r = row_add(d, level, i + 1 == n);
+		struct row *r = draw_row_add(d, level, i + 1 == n);
 		if (!r)
 			break;
 		snprintf(r->label, sizeof(r->label), "switch %s", s->address);
@@ -88,19 +88,19 @@ static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned 
 	free(v);
 }
 
-static bool is_at(const struct hw_root *r, int64_t node) {
+static bool draw_is_at(const struct hw_root *r, int64_t node) {
 	return r->node == node;
 }
 
 static void draw_roots(struct drawing *d, int64_t node, unsigned level) {
 	size_t left = 0;
 	for (size_t i = 0; i < d->h->n_roots; i++)
-		left += is_at(&d->h->roots[i], node);
+		left += draw_is_at(&d->h->roots[i], node);
 	for (size_t i = 0; i < d->h->n_roots; i++) {
 		const struct hw_root *root = &d->h->roots[i];
-		if (!is_at(root, node))
+		if (!draw_is_at(root, node))
 			continue;
-		struct row *r = row_add(d, level, --left == 0);
+		struct row *r = draw_row_add(d, level, --left == 0);
 		if (!r)
 			return;
 		snprintf(r->label, sizeof(r->label), root->address[0] ? "root complex %s" : "root complex%s",
@@ -119,14 +119,14 @@ static void draw_nodes(struct drawing *d, int64_t socket, unsigned level) {
 		const struct hw_node *n = &d->h->nodes[i];
 		if (n->socket != socket || hw_text_node_is_empty(d->h, n))
 			continue;
-		struct row *r = row_add(d, level, --left == 0);
+		struct row *r = draw_row_add(d, level, --left == 0);
 		if (!r)
 			return;
 		snprintf(r->label, sizeof(r->label), "node %lld", (long long)n->id);
 		hw_text_node(n, r->rest, sizeof(r->rest));
 		draw_roots(d, n->id, level + 1);
 	}
-	struct row *r = has_empty ? row_add(d, level, true) : NULL;
+	struct row *r = has_empty ? draw_row_add(d, level, true) : NULL;
 	if (r) {
 		snprintf(r->label, sizeof(r->label), "%s", empty);
 		snprintf(r->rest, sizeof(r->rest), "no CPUs, no memory");
@@ -136,7 +136,7 @@ static void draw_nodes(struct drawing *d, int64_t socket, unsigned level) {
 static void draw_host(struct drawing *d) {
 	const struct hw_host *h = d->h;
 	for (size_t i = 0; i < h->n_sockets; i++) {
-		struct row *r = row_add(d, 0, true);
+		struct row *r = draw_row_add(d, 0, true);
 		if (r)
 			snprintf(r->label, sizeof(r->label), "socket %lld", (long long)h->sockets[i].id);
 		draw_nodes(d, h->sockets[i].id, 1);
@@ -144,7 +144,7 @@ static void draw_host(struct drawing *d) {
 	draw_nodes(d, -1, 0);
 	for (size_t i = 0; i < h->n_roots; i++)
 		if (h->roots[i].node < 0) {
-			struct row *r = row_add(d, 0, true);
+			struct row *r = draw_row_add(d, 0, true);
 			if (r)
 				snprintf(r->label, sizeof(r->label), "NUMA node unknown");
 			draw_roots(d, -1, 1);
@@ -153,7 +153,7 @@ static void draw_host(struct drawing *d) {
 }
 
 /* TEXT in WIDTH columns: cut, or filled up with spaces. */
-static void put_cell(struct buf *out, const char *text, size_t width) {
+static void draw_put_cell(struct buf *out, const char *text, size_t width) {
 	size_t n = strlen(text);
 	if (n > width && width > 3)
 		buf_printf(out, "%.*s...", (int)width - 3, text);
@@ -161,7 +161,7 @@ static void put_cell(struct buf *out, const char *text, size_t width) {
 		buf_printf(out, "%-*.*s", (int)width, (int)width, text);
 }
 
-static void put_row(const struct row *r, const size_t *widths, bool utf8, struct buf *out) {
+static void draw_put_row(const struct row *r, const size_t *widths, bool utf8, struct buf *out) {
 	size_t start = out->len, left = HW_DRAW_COLUMNS, used = (size_t)r->level * 3;
 	for (unsigned i = 1; i <= r->level; i++)
 		if (i < r->level)
@@ -170,12 +170,12 @@ static void put_row(const struct row *r, const size_t *widths, bool utf8, struct
 			buf_puts(out, r->is_last[i] ? (utf8 ? "└─ " : "`- ") : utf8 ? "├─ " : "|- ");
 	if (r->rest[0]) {
 		buf_printf(out, "%s  ", r->label);
-		put_cell(out, r->rest, MIN(strlen(r->rest), left - used - strlen(r->label) - 2));
+		draw_put_cell(out, r->rest, MIN(strlen(r->rest), left - used - strlen(r->label) - 2));
 	} else if (r->cells[0][0] || r->cells[1][0] || r->cells[2][0]) {
-		put_cell(out, r->label, MAX(widths[0], used) - used);
+		draw_put_cell(out, r->label, MAX(widths[0], used) - used);
 		for (size_t i = 0; i < CELLS; i++) {
 			buf_puts(out, widths[i + 1] ? "  " : "");
-			put_cell(out, r->cells[i], widths[i + 1]);
+			draw_put_cell(out, r->cells[i], widths[i + 1]);
 		}
 	} else {
 		buf_puts(out, r->label);
@@ -186,7 +186,7 @@ static void put_row(const struct row *r, const size_t *widths, bool utf8, struct
 }
 
 /* Widths of the label with its tree, and of the cells. If all is too wide, models and names give way, then the rest. */
-static void measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
+static void draw_measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
 	size_t total = 0;
 	memset(widths, 0, (CELLS + 1) * sizeof(*widths));
 	for (size_t i = 0; i < d->n; i++) {
@@ -210,7 +210,7 @@ static void measure(const struct drawing *d, size_t widths[static CELLS + 1]) {
 }
 
 /* Of more nodes than fit into a line, those with CPUs. */
-static void put_distances(const struct hw_host *h, struct buf *out) {
+static void draw_put_distances(const struct hw_host *h, struct buf *out) {
 	const struct hw_node *v[DISTANCES_MAX];
 	size_t n = 0, left_out = 0;
 	for (size_t i = 0; i < h->n_nodes; i++)
@@ -240,14 +240,14 @@ int hw_draw(const struct hw_host *h, bool utf8, struct buf *out, struct error *e
 	size_t widths[CELLS + 1];
 	char text[HW_DRAW_COLUMNS + 1];
 	draw_host(&d);
-	measure(&d, widths);
+	draw_measure(&d, widths);
 	hw_text_host(h, text, sizeof(text));
 	buf_printf(out, "%s\n", text);
 	if (hw_text_extra_nodes(h, text, sizeof(text)))
 		buf_printf(out, "%s\n", text);
 	for (size_t i = 0; i < d.n; i++)
-		put_row(&d.rows[i], widths, utf8, out);
-	put_distances(h, out);
+		draw_put_row(&d.rows[i], widths, utf8, out);
+	draw_put_distances(h, out);
 	free(d.rows);
 	return d.failed ? error_oom(err) : buf_error(out, "the drawing", err);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Pictures of a host: a tree for the terminal and an SVG. docs/topology.md says what they mean. */
+/* Pictures of a host: a tree for the terminal, an SVG and a table. docs/topology.md says what they mean. */
 
-#include "hw/hw.h"
+#include "hw/text.h"
 
 #define HW_DRAW_COLUMNS 100 /* no line is longer */
 
@@ -12,6 +12,9 @@
 int hw_draw(const struct hw_host *h, bool utf8, struct buf *out, struct error *err) _must_use_;
 /* The same as an SVG document. */
 int hw_draw_svg(const struct hw_host *h, struct buf *out, struct error *err) _must_use_;
+
+/* How close GPUs and NICs are to each other (hw_relation()), as a table. Lines are as long as they have to be. */
+int hw_draw_matrix(const struct hw_host *h, struct buf *out, struct error *err) _must_use_;
 
 /*
  * What both pictures say about things, at most SIZE - 1 bytes of ASCII. "8 GPUs, 8 NICs, ..." of the whole host; CPUs,
@@ -43,7 +46,7 @@ const char *hw_text_kind(enum hw_kind kind);
 struct hw_child {
 	bool is_switch;
 	size_t index;
-	const char *address;
+	struct hw_address address;
 };
 size_t hw_children(const struct hw_host *h, int64_t root, int64_t sw,
                    struct hw_child out[static HW_SWITCHES_MAX + HW_DEVICES_MAX]);

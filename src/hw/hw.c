@@ -51,13 +51,19 @@ static bool hw_share_switch(const struct hw_host *h, const struct hw_device *a, 
 	return i >= 0 && i == k;
 }
 
+/* Whether they have the same domain, bus and device. */
+static bool hw_share_card(const struct hw_device *a, const struct hw_device *b) {
+	size_t n = strcspn(a->address, ".");
+	return strncmp(a->address, b->address, n + 1) == 0;
+}
+
 enum hw_relation hw_relation(const struct hw_host *h, size_t index_a, size_t index_b) {
 	const struct hw_device *a = &h->devices[index_a], *b = &h->devices[index_b];
 	if (a == b)
 		return HW_SELF;
 	if (a->above >= 0 && a->above == b->above)
 		return HW_PIX;
-	if (a->port.address[0] && streq(a->port.address, b->port.address))
+	if (hw_share_card(a, b) || (a->port.address[0] && streq(a->port.address, b->port.address)))
 		return HW_PIX;
 	if (hw_share_switch(h, a, b))
 		return HW_PXB;

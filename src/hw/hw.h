@@ -9,8 +9,8 @@
  * Ownership: the structs have no pointers (base/jsontable.h). hw_new() allocates the one large struct, hw_free()
  * releases it; there is nothing else to free.
  *
- * References: a socket, a node and a core are referred to by the number that the kernel gave it (`id`), since these
- * have gaps. Roots, switches and devices are referred to by their index in the lists of struct hw_host. A switch comes
+ * References: sockets and nodes are referred to by the number that the kernel gave them (`id`), since these have gaps.
+ * Roots, switches and devices are referred to by their index in the lists of struct hw_host. A switch comes
  * after the switch that it is below. -1 means none or unknown. Every reader checks all of this (build.h).
  *
  * Units: memory and BARs in bytes; speed of a link in MT/s a lane (2500, 5000, 8000, 16000, 32000, 64000, 128000),

@@ -21,45 +21,45 @@ struct reader {
 	struct hw_set *node_cpus; /* of h->nodes[i] */
 };
 
-static const char *get_type(const struct reader *r, unsigned el) {
+static const char *hwlocxml_get_type(const struct reader *r, unsigned el) {
 	const char *type = streq(r->d->els[el].name, "object") ? xml_get(r->d, el, "type") : NULL;
 	return type ? type : "";
 }
 
-static int get_id(const struct reader *r, unsigned el, int64_t max, int64_t *ret) {
+static int hwlocxml_get_id(const struct reader *r, unsigned el, int64_t max, int64_t *ret) {
 	const char *s = xml_get(r->d, el, "os_index");
 	if (!s || parse_i64(s, 0, max, ret, NULL) < 0)
-		return xml_fail(r->d, el, r->err, "%s: os_index `%.20s` must be 0..%lld", get_type(r, el), s ? s : "",
-		                (long long)max);
+		return xml_fail(r->d, el, r->err, "%s: os_index `%.20s` must be 0..%lld", hwlocxml_get_type(r, el),
+		                s ? s : "", (long long)max);
 	return 0;
 }
 
 /* The innermost object that holds EL and is of TYPE; -1 if there is none. */
-static int holder(const struct reader *r, unsigned el, const char *type) {
+static int hwlocxml_holder(const struct reader *r, unsigned el, const char *type) {
 	for (int p = r->d->els[el].parent; p >= 0; p = r->d->els[p].parent)
-		if (streq(get_type(r, (unsigned)p), type))
+		if (streq(hwlocxml_get_type(r, (unsigned)p), type))
 			return p;
 	return -1;
 }
 
-static int64_t holder_id(const struct reader *r, unsigned el, const char *type) {
-	int p = holder(r, el, type);
+static int64_t hwlocxml_holder_id(const struct reader *r, unsigned el, const char *type) {
+	int p = hwlocxml_holder(r, el, type);
 	int64_t id;
-	return p >= 0 && get_id(r, (unsigned)p, 65535, &id) == 0 ? id : -1;
+	return p >= 0 && hwlocxml_get_id(r, (unsigned)p, 65535, &id) == 0 ? id : -1;
 }
 
-static int read_set(const struct reader *r, unsigned el, const char *name, struct hw_set *ret) {
+static int hwlocxml_read_set(const struct reader *r, unsigned el, const char *name, struct hw_set *ret) {
 	const char *s = xml_get(r->d, el, name);
 	if (!s || hw_set_parse_hwloc(s, ret) < 0)
-		return xml_fail(r->d, el, r->err, "%s: %s `%.40s` is not a set of at most %d", get_type(r, el), name,
-		                s ? s : "", HW_SET_BITS);
+		return xml_fail(r->d, el, r->err, "%s: %s `%.40s` is not a set of at most %d", hwlocxml_get_type(r, el),
+		                name, s ? s : "", HW_SET_BITS);
 	return 0;
 }
 
-static int read_package(struct reader *r, unsigned el) {
+static int hwlocxml_read_package(struct reader *r, unsigned el) {
 	struct hw_host *h = r->h;
 	int64_t id;
-	int e = get_id(r, el, 65535, &id);
+	int e = hwlocxml_get_id(r, el, 65535, &id);
 	if (e < 0)
 		return e;
 	for (size_t i = 0; i < h->n_sockets; i++)
@@ -71,7 +71,7 @@ static int read_package(struct reader *r, unsigned el) {
 	return 0;
 }
 
-static int read_pages(struct reader *r, unsigned el, struct hw_node *n) {
+static int hwlocxml_read_pages(struct reader *r, unsigned el, struct hw_node *n) {
 	const char *size = xml_get(r->d, el, "size"), *count = xml_get(r->d, el, "count");
 	int64_t bytes, pages;
 	if (!size || !count || parse_i64(size, 4096, (int64_t)1 << 35, &bytes, NULL) < 0 ||
@@ -86,12 +86,12 @@ static int read_pages(struct reader *r, unsigned el, struct hw_node *n) {
 	return 0;
 }
 
-static int read_node(struct reader *r, unsigned el) {
+static int hwlocxml_read_node(struct reader *r, unsigned el) {
 	struct hw_host *h = r->h;
 	const struct xml_doc *d = r->d;
 	const char *memory = xml_get(d, el, "local_memory");
 	int64_t id;
-	int e = get_id(r, el, 1023, &id);
+	int e = hwlocxml_get_id(r, el, 1023, &id);
 	if (e < 0)
 		return e;
 	if (hw_node_find(h, id))
@@ -101,8 +101,8 @@ static int read_node(struct reader *r, unsigned el) {
 	struct hw_node *n = &h->nodes[h->n_nodes];
 	jt_init(&jt_hw_node, n);
 	n->id = id;
-	n->socket = holder_id(r, el, "Package");
-	e = read_set(r, el, "cpuset", &r->node_cpus[h->n_nodes++]);
+	n->socket = hwlocxml_holder_id(r, el, "Package");
+	e = hwlocxml_read_set(r, el, "cpuset", &r->node_cpus[h->n_nodes++]);
 	if (e < 0)
 		return e;
 	if (hw_set_print(&r->node_cpus[h->n_nodes - 1], n->cpus, sizeof(n->cpus)) < 0)
@@ -111,19 +111,19 @@ static int read_node(struct reader *r, unsigned el) {
 		return xml_fail(d, el, r->err, "local_memory: `%.20s` is not a number of bytes", memory);
 	for (unsigned i = el + 1; e == 0 && i < d->els[el].end; i = d->els[i].end)
 		if (streq(d->els[i].name, "page_type"))
-			e = read_pages(r, i, n);
+			e = hwlocxml_read_pages(r, i, n);
 	return e;
 }
 
 /* The threads are the PUs inside. The node follows once all nodes are known. */
-static int read_core(struct reader *r, unsigned el) {
+static int hwlocxml_read_core(struct reader *r, unsigned el) {
 	struct hw_host *h = r->h;
 	struct hw_set cpus = {0};
 	for (unsigned i = el + 1; i < r->d->els[el].end; i++) {
 		int64_t id;
-		if (!streq(get_type(r, i), "PU"))
+		if (!streq(hwlocxml_get_type(r, i), "PU"))
 			continue;
-		if (get_id(r, i, HW_SET_BITS - 1, &id) < 0)
+		if (hwlocxml_get_id(r, i, HW_SET_BITS - 1, &id) < 0)
 			return -EINVAL;
 		hw_set_add(&cpus, (unsigned)id);
 	}
@@ -133,14 +133,14 @@ static int read_core(struct reader *r, unsigned el) {
 		return xml_fail(r->d, el, r->err, "there are more than %d Cores", HW_CORES_MAX);
 	struct hw_core *c = &h->cores[h->n_cores++];
 	jt_init(&jt_hw_core, c);
-	c->socket = holder_id(r, el, "Package");
+	c->socket = hwlocxml_holder_id(r, el, "Package");
 	return hw_set_print(&cpus, c->cpus, sizeof(c->cpus)) < 0
 	               ? xml_fail(r->d, el, r->err, "the Core has too many PUs")
 	               : 0;
 }
 
 /* "0604 [15b3:1979] [0000:0000] 00", perhaps with one more number. */
-static int read_type(struct reader *r, unsigned el, struct hw_raw *raw) {
+static int hwlocxml_read_type(struct reader *r, unsigned el, struct hw_raw *raw) {
 	const char *s = xml_get(r->d, el, "pci_type");
 	char class_text[5] = "", vendor[5] = "", subvendor[5] = "", device[5] = "", subdevice[5] = "";
 	int n = 0;
@@ -161,7 +161,7 @@ static int read_type(struct reader *r, unsigned el, struct hw_raw *raw) {
 }
 
 /* "0000:[2b-3b]", the buses below a bridge. */
-static int read_buses(struct reader *r, unsigned el, struct hw_raw *raw, struct hw_address *ret_domain) {
+static int hwlocxml_read_buses(struct reader *r, unsigned el, struct hw_raw *raw, struct hw_address *ret_domain) {
 	const char *s = xml_get(r->d, el, "bridge_pci"), *p = s ? strchr(s, ':') : NULL;
 	char head[9] = "", first[3], last[3];
 	uint32_t domain, a, b;
@@ -182,7 +182,7 @@ static int read_buses(struct reader *r, unsigned el, struct hw_raw *raw, struct 
 	return xml_fail(r->d, el, r->err, "bridge_pci: `%.40s` must be like `0000:[2b-3b]`", s ? s : "");
 }
 
-static int read_speed(struct reader *r, unsigned el, struct hw_raw *raw) {
+static int hwlocxml_read_speed(struct reader *r, unsigned el, struct hw_raw *raw) {
 	const char *s = xml_get(r->d, el, "pci_link_speed");
 	if (!s)
 		return 0;
@@ -197,13 +197,13 @@ static int read_speed(struct reader *r, unsigned el, struct hw_raw *raw) {
 
 /* The node that an I/O object is at: that of the innermost object around it which has a nodeset, if that is one node.
  */
-static int read_place(struct reader *r, unsigned el, int64_t *ret) {
+static int hwlocxml_read_place(struct reader *r, unsigned el, int64_t *ret) {
 	*ret = -1;
 	for (int p = r->d->els[el].parent; p >= 0; p = r->d->els[p].parent) {
 		struct hw_set nodes = {0};
 		if (!xml_get(r->d, (unsigned)p, "nodeset"))
 			continue;
-		if (read_set(r, (unsigned)p, "nodeset", &nodes) < 0)
+		if (hwlocxml_read_set(r, (unsigned)p, "nodeset", &nodes) < 0)
 			return -EINVAL;
 		if (hw_set_count(&nodes) == 1)
 			*ret = hw_set_first(&nodes);
@@ -212,7 +212,7 @@ static int read_place(struct reader *r, unsigned el, int64_t *ret) {
 	return 0;
 }
 
-static int read_pci(struct reader *r, unsigned el, bool is_bridge) {
+static int hwlocxml_read_pci(struct reader *r, unsigned el, bool is_bridge) {
 	const struct xml_doc *d = r->d;
 	const char *kind = xml_get(d, el, "bridge_type"), *busid = xml_get(d, el, "pci_busid"),
 		   *subtype = xml_get(d, el, "subtype");
@@ -220,7 +220,7 @@ static int read_pci(struct reader *r, unsigned el, bool is_bridge) {
 	int parent = r->raw_of[el], e;
 	struct hw_raw *raw;
 	if (parent < 0 && !is_root)
-		return xml_fail(d, el, r->err, "%s %.20s: it is below no host bridge", get_type(r, el),
+		return xml_fail(d, el, r->err, "%s %.20s: it is below no host bridge", hwlocxml_get_type(r, el),
 		                busid ? busid : "");
 	if (parent >= 0 && is_root)
 		return xml_fail(d, el, r->err, "a host bridge is inside %s", r->raws->v[parent].name);
@@ -233,28 +233,36 @@ static int read_pci(struct reader *r, unsigned el, bool is_bridge) {
 	raw->is_switch = subtype && streq(subtype, "NVSwitch");
 	raw->type = is_root ? HW_RAW_ROOT : is_bridge ? HW_RAW_BRIDGE : HW_RAW_ENDPOINT;
 	if (is_root) {
-		e = read_buses(r, el, raw, &raw->address);
+		e = hwlocxml_read_buses(r, el, raw, &raw->address);
 		if (e == 0)
 			snprintf(raw->name, sizeof(raw->name), "%04x:%02x", raw->address.domain, raw->address.bus);
-		return e == 0 ? read_place(r, el, &raw->node) : e;
+		return e == 0 ? hwlocxml_read_place(r, el, &raw->node) : e;
 	}
 	if (!busid || !hw_address_parse(busid, &raw->address))
-		return xml_fail(d, el, r->err, "%s: pci_busid `%.20s` is not a PCI address", get_type(r, el),
+		return xml_fail(d, el, r->err, "%s: pci_busid `%.20s` is not a PCI address", hwlocxml_get_type(r, el),
 		                busid ? busid : "");
 	hw_address_str(&raw->address, raw->name);
-	e = read_type(r, el, raw);
+	e = hwlocxml_read_type(r, el, raw);
 	if (e == 0)
-		e = read_speed(r, el, raw);
+		e = hwlocxml_read_speed(r, el, raw);
 	struct hw_address below;
 	if (e == 0 && is_bridge)
-		e = read_buses(r, el, raw, &below);
+		e = hwlocxml_read_buses(r, el, raw, &below);
 	if (e == 0 && is_bridge && below.domain != raw->address.domain)
 		return xml_fail(d, el, r->err, "%s: bridge_pci has another domain", raw->name);
 	return e;
 }
 
+/* The controller, "nvme1", of a namespace "nvme1n1" or of one path to a namespace, "nvme0c1n1". */
+static void hwlocxml_nvme_name(const char *name, char *out, size_t size) {
+	const char *number = name + strlen("nvme"), *path = number + strspn(number, "0123456789");
+	if (path[0] == 'c' && path[1] >= '0' && path[1] <= '9')
+		number = path + 1;
+	snprintf(out, size, "nvme%.*s", (int)strspn(number, "0123456789"), number);
+}
+
 /* osdev_type: 0 block device, 2 network interface, 3 RDMA device. */
-static int read_osdev(struct reader *r, unsigned el) {
+static int hwlocxml_read_osdev(struct reader *r, unsigned el) {
 	const char *name = xml_get(r->d, el, "name"), *type = xml_get(r->d, el, "osdev_type");
 	if (r->raw_of[el] < 0 || !name || !type || r->raws->v[r->raw_of[el]].type == HW_RAW_ROOT)
 		return 0;
@@ -262,28 +270,30 @@ static int read_osdev(struct reader *r, unsigned el) {
 	bool fits = true;
 	if (streq(type, "2") && !dev->netdev[0])
 		fits = hw_name_copy(dev->netdev, sizeof(dev->netdev) - 1, name);
-	else if ((streq(type, "3") || (streq(type, "0") && starts_with(name, "nvme"))) && !dev->name[0])
+	else if (streq(type, "3") && !dev->name[0])
 		fits = hw_name_copy(dev->name, HW_NAME_MAX, name);
+	else if (streq(type, "0") && starts_with(name, "nvme") && !dev->name[0])
+		hwlocxml_nvme_name(name, dev->name, sizeof(dev->name));
 	return fits ? 0 : xml_fail(r->d, el, r->err, "OSDev: `%.40s` is no name of a device", name);
 }
 
-static int read_object(struct reader *r, unsigned el) {
-	const char *type = get_type(r, el);
+static int hwlocxml_read_object(struct reader *r, unsigned el) {
+	const char *type = hwlocxml_get_type(r, el);
 	if (!*type)
 		return xml_fail(r->d, el, r->err, "attribute type is missing");
 	if (streq(type, "Package"))
-		return read_package(r, el);
+		return hwlocxml_read_package(r, el);
 	if (streq(type, "NUMANode"))
-		return read_node(r, el);
+		return hwlocxml_read_node(r, el);
 	if (streq(type, "Core"))
-		return read_core(r, el);
+		return hwlocxml_read_core(r, el);
 	if (streq(type, "PCIDev") || streq(type, "Bridge"))
-		return read_pci(r, el, streq(type, "Bridge"));
-	return streq(type, "OSDev") ? read_osdev(r, el) : 0;
+		return hwlocxml_read_pci(r, el, streq(type, "Bridge"));
+	return streq(type, "OSDev") ? hwlocxml_read_osdev(r, el) : 0;
 }
 
 /* The numbers in the texts of the NAME elements inside EL: at most MAX. */
-static int read_numbers(struct reader *r, unsigned el, const char *name, int64_t *v, size_t max, size_t *ret) {
+static int hwlocxml_read_numbers(struct reader *r, unsigned el, const char *name, int64_t *v, size_t max, size_t *ret) {
 	size_t n = 0;
 	for (unsigned i = el + 1; i < r->d->els[el].end; i++) {
 		if (!streq(r->d->els[i].name, name))
@@ -305,7 +315,7 @@ static int read_numbers(struct reader *r, unsigned el, const char *name, int64_t
 	return 0;
 }
 
-static int read_distances(struct reader *r, unsigned el) {
+static int hwlocxml_read_distances(struct reader *r, unsigned el) {
 	const char *type = xml_get(r->d, el, "type"), *name = xml_get(r->d, el, "name");
 	int64_t ids[HW_NODES_MAX];
 	size_t n = 0, n_values = 0;
@@ -314,9 +324,9 @@ static int read_distances(struct reader *r, unsigned el) {
 	_free_ int64_t *values = calloc((size_t)HW_NODES_MAX * HW_NODES_MAX, sizeof(*values));
 	if (!values)
 		return error_oom(r->err);
-	int e = read_numbers(r, el, "indexes", ids, HW_NODES_MAX, &n);
+	int e = hwlocxml_read_numbers(r, el, "indexes", ids, HW_NODES_MAX, &n);
 	if (e == 0)
-		e = read_numbers(r, el, "u64values", values, n * n, &n_values);
+		e = hwlocxml_read_numbers(r, el, "u64values", values, n * n, &n_values);
 	if (e < 0)
 		return e;
 	if (n_values != n * n)
@@ -338,7 +348,7 @@ static int read_distances(struct reader *r, unsigned el) {
 }
 
 /* Of the nodes that have a core's first thread, the first; nodes of other memory (HBM) may have the same CPUs. */
-static int place_cores(struct reader *r) {
+static int hwlocxml_place_cores(struct reader *r) {
 	struct hw_set seen = {0};
 	for (size_t i = 0; i < r->h->n_cores; i++) {
 		struct hw_core *c = &r->h->cores[i];
@@ -360,7 +370,8 @@ int hw_hwloc_read(const struct xml_doc *d, struct hw_host *h, struct hw_raws *ra
 	const char *version = xml_get(d, 0, "version");
 	if (!version || !starts_with(version, "2."))
 		return xml_fail(d, 0, err,
-		                "only version 2 of hwloc's XML is read; write the file with lstopo 2.0 or newer");
+		                "only version 2 of hwloc's XML is read. lstopo 2 writes it; lstopo 3 with the option "
+		                "--export-xml-flags v2");
 	_free_ int *raw_of = r.raw_of = calloc(d->n_els, sizeof(*raw_of));
 	_free_ struct hw_set *node_cpus = r.node_cpus = calloc(HW_NODES_MAX, sizeof(*node_cpus));
 	if (!raw_of || !node_cpus)
@@ -370,12 +381,12 @@ int hw_hwloc_read(const struct xml_doc *d, struct hw_host *h, struct hw_raws *ra
 	for (unsigned i = 1; e == 0 && i < d->n_els; i++) {
 		raw_of[i] = raw_of[d->els[i].parent];
 		if (streq(d->els[i].name, "object"))
-			e = read_object(&r, i);
+			e = hwlocxml_read_object(&r, i);
 	}
 	for (unsigned i = 1; e == 0 && i < d->n_els; i++)
 		if (streq(d->els[i].name, "distances2"))
-			e = read_distances(&r, i);
+			e = hwlocxml_read_distances(&r, i);
 	if (e == 0 && !h->n_nodes)
 		return error_set(err, EINVAL, "<topology> has no NUMANode");
-	return e == 0 ? place_cores(&r) : e;
+	return e == 0 ? hwlocxml_place_cores(&r) : e;
 }

@@ -111,9 +111,9 @@ static int nccl_net(const struct xml_doc *d, unsigned el, struct hw_raw *raw, st
 	return 0;
 }
 
-/* What elements of ours must be inside of. Others may be anywhere. */
+/* The elements that are read, and what each may be inside of. Others may be anywhere. */
 static const struct nccl_place {
-	const char *name, *above, * or ;
+	const char *name, *above, *above_too;
 } nccl_places[] = {{"system"},     {"cpu", "system"},     {"pci", "cpu", "pci"},
                    {"gpu", "pci"}, {"nic", "pci", "cpu"}, {"net", "nic"}};
 
@@ -131,8 +131,9 @@ static int nccl_element(const struct xml_doc *d, unsigned el, int *raw_of, struc
 	struct hw_raw *raw;
 	raw_of[el] = raw_of[d->els[el].parent];
 	if (!place)
-		return 0; /* <nvlink>, <xgmi>, <c2c> and what later versions add. It holds none of ours: see below. */
-	if (!place->above || (!streq(place->above, above) && !(place->or &&streq(place->or, above))))
+		return 0; /* What later versions add. An element that is read can't be inside of it: its place says so.
+		           */
+	if (!place->above || (!streq(place->above, above) && !(place->above_too && streq(place->above_too, above))))
 		return xml_fail(d, el, err, "it can't be inside <%s>", above);
 	if (streq(name, "gpu") || streq(name, "net")) {
 		if (raw_of[el] < 0 || raws->v[raw_of[el]].type == HW_RAW_ROOT)

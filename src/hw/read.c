@@ -68,8 +68,8 @@ int hw_read_path(const char *path, struct hw_host **ret, struct error *err) {
 		r = hw_fs_open(path, &fs, err);
 		if (r == 0)
 			r = hw_read_fs(&fs, ret, err);
-	} else if (!S_ISREG(st.st_mode)) {
-		r = error_set(err, EINVAL, "it is neither a file nor a directory");
+	} else if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)) {
+		r = error_set(err, EINVAL, "it is neither a file, a pipe nor a directory");
 	} else {
 		r = read_file(path, XML_BYTES_MAX, &text, &len, err);
 		if (r < 0)

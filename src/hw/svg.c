@@ -43,7 +43,7 @@ struct picture {
 };
 
 /* The index of a new box, -1 without memory. */
-static int box_add(struct picture *p, enum style style) {
+static int svg_box_add(struct picture *p, enum style style) {
 	if (p->n == p->cap) {
 		int cap = p->cap ? p->cap * 2 : 64;
 		struct box *v = reallocarray(p->boxes, (size_t)cap, sizeof(*v));
@@ -57,7 +57,7 @@ static int box_add(struct picture *p, enum style style) {
 }
 
 /* Appends CHILD to the children of BOX. False if CHILD is -1. */
-static bool box_hold(struct picture *p, int box, int child) {
+static bool svg_box_hold(struct picture *p, int box, int child) {
 	if (child < 0)
 		return false;
 	int *at = &p->boxes[box].first;
@@ -68,7 +68,7 @@ static bool box_hold(struct picture *p, int box, int child) {
 }
 
 /* Places the children in rows, and makes the box as large as they and its title need. */
-static void box_fit(struct picture *p, int box, int width_max) {
+static void svg_box_fit(struct picture *p, int box, int width_max) {
 	struct box *b = &p->boxes[box];
 	int x = GAP, y = TITLE, row = 0, longest = 0;
 	b->width = LEAF_WIDTH + 2 * GAP;
@@ -91,8 +91,8 @@ static void box_fit(struct picture *p, int box, int width_max) {
 	b->height = y + row + GAP;
 }
 
-static int device_box(struct picture *p, const struct hw_device *d) {
-	int i = box_add(p, (enum style)d->kind);
+static int svg_device_box(struct picture *p, const struct hw_device *d) {
+	int i = svg_box_add(p, (enum style)d->kind);
 	if (i < 0)
 		return i;
 	struct box *b = &p->boxes[i];
@@ -106,77 +106,78 @@ static int device_box(struct picture *p, const struct hw_device *d) {
 	return i;
 }
 
-static int children_boxes(struct picture *p, int box, int64_t root, int64_t sw);
+static int svg_children_boxes(struct picture *p, int box, int64_t root, int64_t sw);
 
-static int switch_box(struct picture *p, size_t index) {
+static int svg_switch_box(struct picture *p, size_t index) {
 	const struct hw_switch *s = &p->h->switches[index];
 	char link[48], model[HW_MODEL_MAX + 1];
-	int i = box_add(p, STYLE_SWITCH);
+	int i = svg_box_add(p, STYLE_SWITCH);
 	if (i < 0)
 		return i;
 	hw_text_switch_model(s, model, sizeof(model));
 	p->boxes[i].is_slow = hw_text_switch_link(s, link, sizeof(link));
 	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s", s->address, model, link);
-	return children_boxes(p, i, s->root, (int64_t)index) < 0 ? -1 : i;
+	return svg_children_boxes(p, i, s->root, (int64_t)index) < 0 ? -1 : i;
 }
 
-static int children_boxes(struct picture *p, int box, int64_t root, int64_t sw) {
+static int svg_children_boxes(struct picture *p, int box, int64_t root, int64_t sw) {
 	struct hw_child *v = calloc(HW_SWITCHES_MAX + HW_DEVICES_MAX, sizeof(*v));
 	if (!v)
 		return -1;
 	size_t n = hw_children(p->h, root, sw, v);
 	bool held = true;
 	for (size_t i = 0; held && i < n; i++)
-		held = box_hold(p, box,
-		                v[i].is_switch ? switch_box(p, v[i].index) : device_box(p, &p->h->devices[v[i].index]));
+		held = svg_box_hold(p, box,
+		                    v[i].is_switch ? svg_switch_box(p, v[i].index)
+		                                   : svg_device_box(p, &p->h->devices[v[i].index]));
 	free(v);
-	box_fit(p, box, WIDTH_MAX - 60);
+	svg_box_fit(p, box, WIDTH_MAX - 60);
 	return held ? 0 : -1;
 }
 
-static bool root_boxes(struct picture *p, int box, int64_t node) {
+static bool svg_root_boxes(struct picture *p, int box, int64_t node) {
 	for (size_t k = 0; k < p->h->n_roots; k++) {
 		const struct hw_root *root = &p->h->roots[k];
 		if (root->node != node)
 			continue;
-		int i = box_add(p, STYLE_ROOT);
+		int i = svg_box_add(p, STYLE_ROOT);
 		if (i < 0)
 			return false;
 		snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "root complex %s", root->address);
-		if (children_boxes(p, i, (int64_t)k, -1) < 0 || !box_hold(p, box, i))
+		if (svg_children_boxes(p, i, (int64_t)k, -1) < 0 || !svg_box_hold(p, box, i))
 			return false;
 	}
-	box_fit(p, box, WIDTH_MAX - 40);
+	svg_box_fit(p, box, WIDTH_MAX - 40);
 	return true;
 }
 
-static bool node_boxes(struct picture *p, int box, int64_t socket) {
+static bool svg_node_boxes(struct picture *p, int box, int64_t socket) {
 	for (size_t k = 0; k < p->h->n_nodes; k++) {
 		const struct hw_node *n = &p->h->nodes[k];
 		char text[100];
 		if (n->socket != socket || hw_text_node_is_empty(p->h, n))
 			continue;
-		int i = box_add(p, STYLE_NODE);
+		int i = svg_box_add(p, STYLE_NODE);
 		if (i < 0)
 			return false;
 		hw_text_node(n, text, sizeof(text));
 		snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "node %lld: %s", (long long)n->id, text);
-		if (!root_boxes(p, i, n->id) || !box_hold(p, box, i))
+		if (!svg_root_boxes(p, i, n->id) || !svg_box_hold(p, box, i))
 			return false;
 	}
 	char empty[40];
 	if (!hw_text_empty_nodes(p->h, socket, empty, sizeof(empty)))
 		return true;
-	int i = box_add(p, STYLE_NODE);
+	int i = svg_box_add(p, STYLE_NODE);
 	if (i < 0)
 		return false;
 	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "%s: no CPUs, no memory", empty);
-	box_fit(p, i, WIDTH_MAX - 40);
-	return box_hold(p, box, i);
+	svg_box_fit(p, i, WIDTH_MAX - 40);
+	return svg_box_hold(p, box, i);
 }
 
-static int host_box(struct picture *p) {
-	int host = box_add(p, STYLE_HOST);
+static int svg_host_box(struct picture *p) {
+	int host = svg_box_add(p, STYLE_HOST);
 	if (host < 0)
 		return host;
 	char text[120], extra[70];
@@ -185,32 +186,32 @@ static int host_box(struct picture *p) {
 	snprintf(p->boxes[host].lines[0], sizeof(p->boxes[host].lines[0]), "%s%s%s", text, has_extra ? ", " : "",
 	         has_extra ? extra : "");
 	for (size_t k = 0; k < p->h->n_sockets; k++) {
-		int i = box_add(p, STYLE_SOCKET);
+		int i = svg_box_add(p, STYLE_SOCKET);
 		if (i < 0)
 			return i;
 		snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "socket %lld",
 		         (long long)p->h->sockets[k].id);
-		if (!node_boxes(p, i, p->h->sockets[k].id) || !box_hold(p, host, i))
+		if (!svg_node_boxes(p, i, p->h->sockets[k].id) || !svg_box_hold(p, host, i))
 			return -1;
-		box_fit(p, i, WIDTH_MAX - 20);
+		svg_box_fit(p, i, WIDTH_MAX - 20);
 	}
-	if (!node_boxes(p, host, -1))
+	if (!svg_node_boxes(p, host, -1))
 		return -1;
 	for (size_t k = 0; k < p->h->n_roots; k++)
 		if (p->h->roots[k].node < 0) {
-			int i = box_add(p, STYLE_NODE);
+			int i = svg_box_add(p, STYLE_NODE);
 			if (i < 0)
 				return i;
 			snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "NUMA node unknown");
-			if (!root_boxes(p, i, -1) || !box_hold(p, host, i))
+			if (!svg_root_boxes(p, i, -1) || !svg_box_hold(p, host, i))
 				return -1;
 			break;
 		}
-	box_fit(p, host, WIDTH_MAX);
+	svg_box_fit(p, host, WIDTH_MAX);
 	return host;
 }
 
-static void put_text(struct buf *out, const char *s) {
+static void svg_put_text(struct buf *out, const char *s) {
 	for (; *s; s++)
 		switch (*s) {
 		case '<': buf_puts(out, "&lt;"); break;
@@ -220,7 +221,7 @@ static void put_text(struct buf *out, const char *s) {
 		}
 }
 
-static void put_box(struct picture *p, int index, int x, int y) {
+static void svg_put_box(struct picture *p, int index, int x, int y) {
 	static const char *const fills[] = {"#d5ecd4", "#d3e3f8", "#f8ecd0", "#e8dcf5", "#eeeeee",
 	                                    "#ffffff", "#f6f6f6", "#ffffff", "#ffffff"};
 	const struct box *b = &p->boxes[index];
@@ -236,23 +237,23 @@ static void put_box(struct picture *p, int index, int x, int y) {
 		bool is_red = b->is_slow && (b->style == STYLE_SWITCH || i == LINK_LINE);
 		buf_printf(p->out, "<text x=\"%d\" y=\"%d\"%s%s>", x + GAP, y + 15 + i * 14,
 		           is_title ? " font-weight=\"bold\"" : "", is_red ? " fill=\"#b00000\"" : "");
-		put_text(p->out, b->lines[i]);
+		svg_put_text(p->out, b->lines[i]);
 		buf_puts(p->out, "</text>\n");
 	}
 	for (int i = b->first; i >= 0; i = p->boxes[i].next)
-		put_box(p, i, x, y);
+		svg_put_box(p, i, x, y);
 }
 
 int hw_draw_svg(const struct hw_host *h, struct buf *out, struct error *err) {
 	struct picture p = {.h = h, .out = out};
-	int host = host_box(&p);
+	int host = svg_host_box(&p);
 	if (host >= 0) {
 		const struct box *b = &p.boxes[host];
 		buf_printf(out,
 		           "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
 		           "font-family=\"monospace\" font-size=\"11\">\n",
 		           b->width, b->height, b->width, b->height);
-		put_box(&p, host, 0, 0);
+		svg_put_box(&p, host, 0, 0);
 		buf_puts(out, "</svg>\n");
 	}
 	free(p.boxes);

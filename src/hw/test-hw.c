@@ -368,6 +368,35 @@ static struct hw_host *host_of_xml(const char *text) {
 	return h;
 }
 
+/* To NCCL everything below one <cpu> is below one root complex; two functions of one card are still closer. */
+static void functions_of_one_card(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host *h =
+		host_of_xml("<system version='1'><cpu numaid='0'><pci busid='0000:01:00.0' class='0x020000'/>"
+	                    "<pci busid='0000:01:00.1' class='0x020000'/><pci busid='0000:01:01.0' class='0x020000'/>"
+	                    "<pci busid='0000:11:00.0' class='0x020000'/></cpu></system>");
+	assert_string_equal(relation(h, "0000:01:00.0", "0000:01:00.1"), "PIX");
+	assert_string_equal(relation(h, "0000:01:00.0", "0000:01:01.0"), "PHB");
+	assert_string_equal(relation(h, "0000:01:00.0", "0000:11:00.0"), "PHB");
+}
+
+/* hwloc names the namespace, or a path to it; sysfs the controller. */
+static void names_of_nvmes(void **state) {
+	(void)state;
+	static const char *const names[][2] = {{"nvme0n1", "nvme0"}, {"nvme0c1n1", "nvme1"}, {"nvme12", "nvme12"}};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_free_ char *text = strf(
+			"<topology version='2.0'><object type='Machine' os_index='0' nodeset='0x1'>"
+			"<object type='NUMANode' os_index='0' cpuset='0x1'/>"
+			"<object type='Bridge' bridge_type='0-1' bridge_pci='0000:[00-02]'>"
+			"<object type='PCIDev' pci_busid='0000:01:00.0' pci_type='0108 [144d:a824] [0000:0000] 00'>"
+			"<object type='OSDev' name='%s' osdev_type='0'/></object></object></object></topology>",
+			names[i][0]);
+		_hw_free_ struct hw_host *h = host_of_xml(text);
+		assert_string_equal(h->devices[0].name, names[i][1]);
+	}
+}
+
 /* What NCCL writes down is the maximum. Without a maximum of its own a device is compared with others of its model. */
 static void links_without_a_reference(void **state) {
 	(void)state;
@@ -574,6 +603,8 @@ int main(void) {
 		cmocka_unit_test(models_are_those_of_the_table),
 		cmocka_unit_test(links_below_their_maximum),
 		cmocka_unit_test(devices_at_another_node_and_cards_in_short_slots),
+		cmocka_unit_test(functions_of_one_card),
+		cmocka_unit_test(names_of_nvmes),
 		cmocka_unit_test(links_without_a_reference),
 		cmocka_unit_test(nodes_without_cpus),
 		cmocka_unit_test(this_machine_can_be_read),

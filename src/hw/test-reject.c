@@ -134,7 +134,8 @@ static const struct {
 	const char *text, *says;
 } hwloc[] = {
 	{"<topology/>",
-         "line 1: <topology>: only version 2 of hwloc's XML is read; write the file with lstopo 2.0 or newer"},
+         "line 1: <topology>: only version 2 of hwloc's XML is read. lstopo 2 writes it; lstopo 3 with the option "
+         "--export-xml-flags v2"},
 	{TOPOLOGY(""), "<topology> has no NUMANode"},
 	{TOPOLOGY("<object/>"), "line 2: <object>: attribute type is missing"},
 	{TOPOLOGY(NODE NODE), "line 3: <object>: NUMANode 0 is there twice"},

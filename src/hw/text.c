@@ -45,6 +45,14 @@ const char *hw_address_str(const struct hw_address *a, char out[static HW_ADDRES
 	return out;
 }
 
+int hw_address_cmp(const struct hw_address *a, const struct hw_address *b) {
+	if (a->domain != b->domain)
+		return a->domain < b->domain ? -1 : 1;
+	uint32_t x = (uint32_t)(a->bus << 16 | a->device << 8 | a->function);
+	uint32_t y = (uint32_t)(b->bus << 16 | b->device << 8 | b->function);
+	return x < y ? -1 : x > y;
+}
+
 bool hw_bus_parse(const char *s, uint32_t *ret_domain, uint8_t *ret_bus) {
 	uint32_t domain, bus;
 	if (!take_hex(&s, 4, 8, &domain) || !take(&s, ':') || !take_hex(&s, 2, 2, &bus) || *s)

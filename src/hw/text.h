@@ -12,6 +12,8 @@ struct hw_address {
 
 /* "0000:5e:00.0": a domain of 4 to 8 hexadecimal digits. Nothing may follow. */
 bool hw_address_parse(const char *s, struct hw_address *ret);
+/* Negative, 0 or positive: the order of domain, bus, device and function. */
+int hw_address_cmp(const struct hw_address *a, const struct hw_address *b);
 const char *hw_address_str(const struct hw_address *a, char out[static HW_ADDRESS_MAX + 1]);
 /* "0000:5e", the name of a root bus. */
 bool hw_bus_parse(const char *s, uint32_t *ret_domain, uint8_t *ret_bus);

@@ -52,6 +52,24 @@ def test_json_is_read_again(tmp_path):
     assert topology(tmp_path / "json") == topology(tmp_path / "topo")
 
 
+def test_matrix(tmp_path):
+    (tmp_path / "topo").write_text(NCCL)
+    rc, text, _ = topology("--matrix", tmp_path / "topo")
+    assert rc == 0 and text.split("\n")[:7] == [
+        "      GPU0  NIC0", "GPU0  X     PIX", "NIC0  PIX   X", "",
+        "GPU0  0001:00:00.0  node 0  h100-sxm5-80gb", "NIC0  0101:00:00.0  node 0", ""]
+
+
+def test_pipes(tmp_path):
+    (tmp_path / "topo").write_text(NCCL)
+    command = [f"{BIN}/nacre", "topology", "/dev/stdin"]
+    env = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, input=NCCL, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == topology(tmp_path / "topo")
+    done = subprocess.run(command, input="<" + " " * (9 << 20), capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 1 and "larger than the allowed 8388608 bytes" in done.stderr
+
+
 def test_svg_is_xml(tmp_path):
     (tmp_path / "topo").write_text(NCCL)
     rc, text, _ = topology("--svg", tmp_path / "topo")
@@ -94,3 +112,4 @@ def test_what_is_refused(tmp_path):
     assert topology(tmp_path / "none") == (1, "", f"nacre topology: `{tmp_path}/none`: No such file or directory\n")
     assert topology()[0] == 2
     assert topology("--json", "--svg", "/sys")[0] == 2
+    assert topology("--matrix", "--svg", "/sys")[0] == 2
