@@ -247,6 +247,7 @@ int hw_draw(const struct hw_host *h, bool utf8, struct buf *out, struct error *e
 		buf_printf(out, "%s\n", text);
 	for (size_t i = 0; i < d.n; i++)
 		draw_put_row(&d.rows[i], widths, utf8, out);
+	hw_draw_gpu_links(h, out);
 	draw_put_distances(h, out);
 	free(d.rows);
 	return d.failed ? error_oom(err) : buf_error(out, "the drawing", err);

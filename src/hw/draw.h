@@ -16,6 +16,9 @@ int hw_draw_svg(const struct hw_host *h, struct buf *out, struct error *err) _mu
 /* How close GPUs and NICs are to each other (hw_relation()), as a table. Lines are as long as they have to be. */
 int hw_draw_matrix(const struct hw_host *h, struct buf *out, struct error *err) _must_use_;
 
+/* A line for each set of GPUs that NVLink or xGMI connects. */
+void hw_draw_gpu_links(const struct hw_host *h, struct buf *out);
+
 /*
  * What both pictures say about things, at most SIZE - 1 bytes of ASCII. "8 GPUs, 8 NICs, ..." of the whole host; CPUs,
  * memory and hugepages of a node; names and ports of a device.

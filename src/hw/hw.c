@@ -9,6 +9,7 @@
 const char *const jt_words_hw_kind[] = {"gpu", "nic", "nvme", "nvswitch", NULL};
 const char *const jt_words_hw_state[] = {"unknown", "absent", "off", "on", NULL};
 const char *const jt_words_hw_link_layer[] = {"unknown", "InfiniBand", "Ethernet", NULL};
+const char *const jt_words_hw_gpu_link_kind[] = {"NVLink", "xGMI", "C2C", NULL};
 
 JT_DEFINE(hw_socket, HW_SOCKET_FIELDS)
 JT_DEFINE(hw_hugepages, HW_HUGEPAGES_FIELDS)
@@ -22,6 +23,7 @@ JT_DEFINE(hw_rdma_port, HW_RDMA_PORT_FIELDS)
 JT_DEFINE(hw_root, HW_ROOT_FIELDS)
 JT_DEFINE(hw_switch, HW_SWITCH_FIELDS)
 JT_DEFINE(hw_device, HW_DEVICE_FIELDS)
+JT_DEFINE(hw_gpu_link, HW_GPU_LINK_FIELDS)
 JT_DEFINE(hw_host, HW_HOST_FIELDS)
 
 struct hw_host *hw_new(void) {
@@ -230,6 +232,17 @@ static int hw_check_addresses(const struct hw_host *h, struct error *err) {
 	return 0;
 }
 
+static int hw_check_gpu_links(const struct hw_host *h, struct error *err) {
+	for (size_t i = 0; i < h->n_gpu_links; i++) {
+		const struct hw_gpu_link *l = &h->gpu_links[i];
+		if ((size_t)l->gpu >= h->n_devices || h->devices[l->gpu].kind != HW_GPU || l->peer == l->gpu ||
+		    (l->peer >= 0 && ((size_t)l->peer >= h->n_devices || h->devices[l->peer].kind != HW_GPU)))
+			return error_set(err, EINVAL, "gpuLinks[%zu]: %lld and %lld are not two GPUs", i,
+			                 (long long)l->gpu, (long long)l->peer);
+	}
+	return 0;
+}
+
 int hw_check(const struct hw_host *h, struct error *err) {
 	int r = hw_check_cpus(h, err);
 	if (r == 0)
@@ -252,6 +265,8 @@ int hw_check(const struct hw_host *h, struct error *err) {
 		if (r == 0 && d->node >= 0 && !hw_node_find(h, d->node))
 			return error_set(err, EINVAL, "%s: there is no NUMA node %lld", d->address, (long long)d->node);
 	}
+	if (r == 0)
+		r = hw_check_gpu_links(h, err);
 	return r == 0 ? hw_check_addresses(h, err) : r;
 }
 

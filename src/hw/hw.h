@@ -21,21 +21,24 @@
 
 #include "base/jsontable.h"
 
-#define HW_SOCKETS_MAX  16
-#define HW_NODES_MAX    64 /* GPUs with memory of their own make many nodes: 34 have been seen on one host */
-#define HW_CORES_MAX    2048
-#define HW_ROOTS_MAX    128
-#define HW_SWITCHES_MAX 256
-#define HW_DEVICES_MAX  256
-#define HW_DEPTH_MAX    32 /* bridges above a device */
-#define HW_ADDRESS_MAX  16 /* dddddddd:bb:dd.f, in lower case; domains have 4 to 8 digits */
-#define HW_CPUS_TEXT    2047
-#define HW_MODEL_MAX    63
-#define HW_NAME_MAX     63
+#define HW_SOCKETS_MAX   16
+#define HW_NODES_MAX     64 /* GPUs with memory of their own make many nodes: 34 have been seen on one host */
+#define HW_CORES_MAX     2048
+#define HW_ROOTS_MAX     128
+#define HW_SWITCHES_MAX  256
+#define HW_DEVICES_MAX   256
+#define HW_GPU_LINKS_MAX 1024
+#define HW_DEPTH_MAX     32 /* bridges above a device */
+#define HW_ADDRESS_MAX   16 /* dddddddd:bb:dd.f, in lower case; domains have 4 to 8 digits */
+#define HW_CPUS_TEXT     2047
+#define HW_MODEL_MAX     63
+#define HW_NAME_MAX      63
 
 enum hw_kind { HW_GPU, HW_NIC, HW_NVME, HW_NVSWITCH, HW_KINDS };
 /* Whether a capability is there, and whether it is in use. Unknown where config space could not be read. */
 enum hw_state { HW_UNKNOWN, HW_ABSENT, HW_OFF, HW_ON };
+enum hw_gpu_link_kind { HW_NVLINK, HW_XGMI, HW_C2C };
+extern const char *const jt_words_hw_gpu_link_kind[];
 enum hw_link_layer { HW_LAYER_UNKNOWN, HW_INFINIBAND, HW_ETHERNET };
 extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const jt_words_hw_link_layer[];
 
@@ -132,13 +135,21 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, i64, vfs_total, "vfsTotal", 0, 65535, 0) \
 	F(T, i64, vfs, "vfs", 0, 65535, 0)
 
+/* Links of a GPU beside PCIe. NVLinks to switches are one entry, with peer -1; so are C2C links to the processor. */
+#define HW_GPU_LINK_FIELDS(F, T) \
+	F(T, word, kind, "kind", hw_gpu_link_kind) \
+	F(T, i64, gpu, "gpu", 0, HW_DEVICES_MAX - 1, 0) \
+	F(T, i64, peer, "peer", -1, HW_DEVICES_MAX - 1, -1) /* a GPU of this host */ \
+	F(T, i64, count, "count", 1, 1023, 1)
+
 #define HW_HOST_FIELDS(F, T) \
 	F(T, list, sockets, "sockets", hw_socket, HW_SOCKETS_MAX) \
 	F(T, list, nodes, "nodes", hw_node, HW_NODES_MAX) \
 	F(T, list, cores, "cores", hw_core, HW_CORES_MAX) \
 	F(T, list, roots, "roots", hw_root, HW_ROOTS_MAX) \
 	F(T, list, switches, "switches", hw_switch, HW_SWITCHES_MAX) \
-	F(T, list, devices, "devices", hw_device, HW_DEVICES_MAX)
+	F(T, list, devices, "devices", hw_device, HW_DEVICES_MAX) \
+	F(T, list, gpu_links, "gpuLinks", hw_gpu_link, HW_GPU_LINKS_MAX)
 /* clang-format on */
 
 JT_DECLARE(hw_socket, HW_SOCKET_FIELDS)
@@ -153,6 +164,7 @@ JT_DECLARE(hw_rdma_port, HW_RDMA_PORT_FIELDS)
 JT_DECLARE(hw_root, HW_ROOT_FIELDS)
 JT_DECLARE(hw_switch, HW_SWITCH_FIELDS)
 JT_DECLARE(hw_device, HW_DEVICE_FIELDS)
+JT_DECLARE(hw_gpu_link, HW_GPU_LINK_FIELDS)
 JT_DECLARE(hw_host, HW_HOST_FIELDS)
 
 /* An empty model; NULL without memory. */
@@ -173,6 +185,12 @@ enum hw_relation {
 const char *hw_relation_name(enum hw_relation r);
 /* A and B are indexes in h->devices. */
 enum hw_relation hw_relation(const struct hw_host *h, size_t a, size_t b);
+
+/*
+ * Which GPUs NVLink or xGMI connects, perhaps through others: writes for each device the index of the first GPU that it
+ * is connected to (itself, if that is the first), or -1 for what is connected to none.
+ */
+void hw_gpu_sets(const struct hw_host *h, int set[static HW_DEVICES_MAX]);
 
 /* NULL if there is none. */
 const struct hw_node *hw_node_find(const struct hw_host *h, int64_t id);

@@ -7,6 +7,7 @@
  */
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/util.h"
 #include "hw/readers.h"
@@ -168,4 +169,79 @@ int hw_nccl_read(const struct xml_doc *d, struct hw_host *h, struct hw_raws *raw
 			return r;
 	}
 	return h->n_nodes ? 0 : error_set(err, EINVAL, "<system> has no <cpu>");
+}
+
+/* The index of the GPU at the address TEXT; -1 if the host has none there. */
+static int64_t nccl_gpu(const struct hw_host *h, const char *text) {
+	struct hw_address a;
+	char address[HW_ADDRESS_MAX + 1];
+	if (!hw_address_parse(text, &a))
+		return -1;
+	hw_address_str(&a, address);
+	for (size_t i = 0; i < h->n_devices; i++)
+		if (h->devices[i].kind == HW_GPU && streq(h->devices[i].address, address))
+			return (int64_t)i;
+	return -1;
+}
+
+/* Adds COUNT links. Those of a GPU to all its switches are one entry. */
+static int nccl_link_add(const struct xml_doc *d, unsigned el, struct hw_host *h, struct hw_gpu_link link,
+                         struct error *err) {
+	struct hw_gpu_link *l = h->gpu_links, *end = l + h->n_gpu_links;
+	while (l < end && (l->kind != link.kind || l->gpu != link.gpu || l->peer != link.peer))
+		l++;
+	if (l == &h->gpu_links[HW_GPU_LINKS_MAX])
+		return xml_fail(d, el, err, "there are more than %d links between GPUs", HW_GPU_LINKS_MAX);
+	if (l == end) {
+		h->n_gpu_links++;
+		*l = link;
+	} else {
+		l->count += link.count;
+	}
+	return l->count <= 1023 ? 0 : xml_fail(d, el, err, "the GPU has more than 1023 links to one peer");
+}
+
+/* EL is an element in a <gpu>, maybe a link. */
+static int nccl_gpu_link(const struct xml_doc *d, unsigned el, int64_t gpu, struct hw_host *h, struct error *err) {
+	const char *target = xml_get(d, el, "target"), *class = xml_get(d, el, "tclass"),
+		   *count = xml_get(d, el, "count");
+	struct hw_gpu_link l = {.gpu = gpu, .peer = -1, .count = 1};
+	for (; jt_words_hw_gpu_link_kind[l.kind]; l.kind++)
+		if (strcasecmp(jt_words_hw_gpu_link_kind[l.kind], d->els[el].name) == 0)
+			break;
+	if (!jt_words_hw_gpu_link_kind[l.kind])
+		return 0;
+	if (count && parse_i64(count, 0, 1023, &l.count, NULL) < 0)
+		return xml_fail(d, el, err, "count: `%.20s` must be 0..1023", count);
+	/* Switches have class 0680 and are in no file; their address may be `fffffff:ff:ff.0`. */
+	if (l.kind != HW_C2C && !(class && starts_with(class, "0x0680"))) {
+		struct hw_address a;
+		if (!target || !hw_address_parse(target, &a))
+			return xml_fail(d, el, err, "target: `%.20s` is not a PCI address", target ? target : "");
+		l.peer = nccl_gpu(h, target);
+		if (l.peer < 0)
+			return 0; /* a GPU that the host does not see */
+	}
+	if (l.peer == gpu)
+		return xml_fail(d, el, err, "the GPU is linked to itself");
+	return l.count ? nccl_link_add(d, el, h, l, err) : 0;
+}
+
+int hw_nccl_read_links(const struct xml_doc *d, struct hw_host *h, struct error *err) {
+	int read =
+		-1; /* the last function whose <gpu> was read: more of them are parts of one GPU with the same links */
+	for (unsigned i = 1; i < d->n_els; i++) {
+		int above = d->els[i].parent;
+		const char *busid = xml_get(d, (unsigned)above, "busid");
+		if (!streq(d->els[i].name, "gpu") || !busid || above == read)
+			continue;
+		int64_t gpu = nccl_gpu(h, busid);
+		read = above;
+		for (unsigned k = i + 1; gpu >= 0 && k < d->els[i].end; k++) {
+			int r = nccl_gpu_link(d, k, gpu, h, err);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
 }

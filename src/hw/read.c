@@ -44,6 +44,8 @@ int hw_read_text(const char *text, size_t len, struct hw_host **ret, struct erro
 		r = error_set(err, EINVAL, "<%s> is neither hwloc's <topology> nor NCCL's <system>", d.els[0].name);
 	if (r == 0)
 		r = hw_build(&raws, h, err);
+	if (r == 0 && streq(d.els[0].name, "system"))
+		r = hw_nccl_read_links(&d, h, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(h);

@@ -16,8 +16,8 @@
  * (ACS, ATS, types of ports) needs root. */
 int hw_read_live(struct hw_host **ret, struct error *err) _must_use_;
 /*
- * What a user names: a directory (a captured sysfs), a file or pipe with an hwloc XML (version 2), with NCCL's or RCCL's XML,
- * or with our own JSON. The content decides, not the name.
+ * What a user names: a directory (a captured sysfs), a file or pipe with an hwloc XML (version 2), with NCCL's or
+ * RCCL's XML, or with our own JSON. The content decides, not the name.
  */
 int hw_read_path(const char *path, struct hw_host **ret, struct error *err) _must_use_;
 

@@ -11,3 +11,5 @@ int hw_nccl_read(const struct xml_doc *d, struct hw_host *h, struct hw_raws *raw
 int hw_hwloc_read(const struct xml_doc *d, struct hw_host *h, struct hw_raws *raws, struct error *err) _must_use_;
 int hw_sysfs_read_processors(const struct hw_fs *fs, struct hw_host *h, struct error *err) _must_use_;
 int hw_sysfs_read_pci(const struct hw_fs *fs, struct hw_raws *raws, struct error *err) _must_use_;
+/* The links of its GPUs, once hw_build() has completed H. */
+int hw_nccl_read_links(const struct xml_doc *d, struct hw_host *h, struct error *err) _must_use_;

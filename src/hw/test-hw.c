@@ -380,6 +380,53 @@ static void functions_of_one_card(void **state) {
 	assert_string_equal(relation(h, "0000:01:00.0", "0000:11:00.0"), "PHB");
 }
 
+#define LINKED(bus, links) \
+	"<pci busid='0000:0" bus ":00.0' class='0x030200' vendor='0x10de' device='0x2330'><gpu>" links "</gpu></pci>"
+
+static void links_between_gpus(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host
+		*pairs = host_of_xml(
+			"<system version='1'><cpu numaid='0'>" LINKED(
+				"1", "<nvlink target='0000:02:00.0' count='4' tclass='0x030200'/>") LINKED("2", "")
+				LINKED("3", "<nvlink target='0000:04:00.0' count='4'/><c2c bw='400' count='2'/>")
+					LINKED("4", "") LINKED(
+						"5",
+						"<nvlink target='0000:09:00.0' tclass='0x030200'/>") "</cpu></system>"),
+		*ring = host_of_xml("<system version='1'><cpu numaid='0'>" LINKED("1", "<xgmi target='0000:02:00.0'/>")
+	                                    LINKED("2", "<xgmi target='0000:03:00.0'/>")
+	                                            LINKED("3", "") "</cpu></system>"),
+		*switches = host_of_xml("<system version='1'><cpu numaid='0'>" LINKED(
+			"1", "<nvlink target='0000:08:00.0' count='5' tclass='0x068000'/>"
+			     "<nvlink target='0000:09:00.0' count='4' tclass='0x068000'/></gpu><gpu>"
+			     "<nvlink target='0000:08:00.0' count='5' tclass='0x068000'/>")
+	                                        LINKED("2", "<nvlink target='fffffff:ff:ff.0' count='18' "
+	                                                    "tclass='0x068000'/>") "</cpu></system>");
+	const char *const pairs_have[] = {"NVLink connects 2 GPUs, each with each: 0000:01:00.0 0000:02:00.0\n",
+	                                  "NVLink connects 2 GPUs, each with each: 0000:03:00.0 0000:04:00.0\n",
+	                                  "C2C connects 1 GPU to the processor\n", NULL};
+	const char *const ring_has[] = {"xGMI connects all 3 GPUs, some through others\n", NULL};
+	const char *const switches_have[] = {"NVLink connects all 2 GPUs through switches\n", NULL};
+	int set[HW_DEVICES_MAX];
+	drawing_has(pairs, pairs_have, NULL);
+	drawing_has(ring, ring_has, NULL);
+	drawing_has(switches, switches_have, NULL);
+	hw_gpu_sets(pairs, set);
+	assert_int_equal(set[1], 0);
+	assert_int_equal(set[3], 2);
+	assert_int_equal(set[4], -1);
+	assert_int_equal(switches->gpu_links[0].count, 9);
+	assert_int_equal(switches->gpu_links[0].peer, -1);
+	_buf_free_ struct buf one = {0}, two = {0};
+	_hw_free_ struct hw_host *again = NULL;
+	hw_print(pairs, &one);
+	OK(hw_read_text(one.data, one.len, &again, &error));
+	hw_print(again, &two);
+	assert_string_equal(one.data, two.data);
+	again->gpu_links[0].peer = 77;
+	assert_int_equal(hw_check(again, &error), -EINVAL);
+}
+
 /* hwloc names the namespace, or a path to it; sysfs the controller. */
 static void names_of_nvmes(void **state) {
 	(void)state;
@@ -604,6 +651,7 @@ int main(void) {
 		cmocka_unit_test(links_below_their_maximum),
 		cmocka_unit_test(devices_at_another_node_and_cards_in_short_slots),
 		cmocka_unit_test(functions_of_one_card),
+		cmocka_unit_test(links_between_gpus),
 		cmocka_unit_test(names_of_nvmes),
 		cmocka_unit_test(links_without_a_reference),
 		cmocka_unit_test(nodes_without_cpus),
