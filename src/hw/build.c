@@ -161,6 +161,10 @@ static int raw_kind(const struct hw_raw *raw) {
 	return class == 0x0108 ? HW_NVME : -1;
 }
 
+bool hw_raw_may_be_management(const struct hw_raw *raw) {
+	return raw->class >> 8 == 0x0207 && streq(raw->found.ids, "15b3:1021");
+}
+
 static void build_mark_wanted(struct build *b) {
 	for (size_t i = 0; i < b->raws->n; i++)
 		if (raw_kind(&b->raws->v[i]) >= 0)
@@ -272,6 +276,8 @@ static int emit_device(struct build *b, const struct hw_raw *raw, struct spot sp
 	struct hw_device *d = &h->devices[h->n_devices++];
 	*d = raw->found;
 	d->kind = (enum hw_kind)raw_kind(raw);
+	if (hw_raw_may_be_management(raw) && !raw->has_vpd)
+		d->management = HW_PERHAPS;
 	snprintf(d->address, sizeof(d->address), "%s", raw->name);
 	d->root = spot.root;
 	d->above = spot.above;

@@ -37,6 +37,7 @@ struct hw_raw {
 	bool is_gpu, is_switch; /* the source says that it is a GPU, an NVSwitch */
 	enum hw_state acs;      /* of a port */
 	int64_t acs_capability, acs_control;
+	bool has_vpd;           /* its vital product data was read, so that found.management is known */
 	struct hw_device found; /* what else was read; `root`, `above`, `kind`, `model` and `port` are not set */
 };
 
@@ -44,6 +45,9 @@ struct hw_raws {
 	struct hw_raw *v;
 	size_t n, cap;
 };
+
+/* Whether only its vital product data tells if it is a NIC or a way to the NVLink switches (hw.h). */
+bool hw_raw_may_be_management(const struct hw_raw *raw);
 
 void hw_raws_clear(struct hw_raws *r);
 #define _hw_raws_clear_ _cleanup_(hw_raws_clear)

@@ -8,6 +8,7 @@
 
 const char *const jt_words_hw_kind[] = {"gpu", "nic", "nvme", "nvswitch", NULL};
 const char *const jt_words_hw_state[] = {"unknown", "absent", "off", "on", NULL};
+const char *const jt_words_hw_answer[] = {"no", "unknown", "yes", NULL};
 const char *const jt_words_hw_link_layer[] = {"unknown", "InfiniBand", "Ethernet", NULL};
 const char *const jt_words_hw_gpu_link_kind[] = {"NVLink", "xGMI", "C2C", NULL};
 
@@ -92,7 +93,7 @@ int64_t hw_distance(const struct hw_host *h, int64_t from, int64_t to) {
 size_t hw_count(const struct hw_host *h, enum hw_kind kind) {
 	size_t n = 0;
 	for (size_t i = 0; i < h->n_devices; i++)
-		n += h->devices[i].kind == kind;
+		n += h->devices[i].kind == kind && h->devices[i].management != HW_YES;
 	return n;
 }
 

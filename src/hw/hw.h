@@ -39,8 +39,10 @@ enum hw_kind { HW_GPU, HW_NIC, HW_NVME, HW_NVSWITCH, HW_KINDS };
 enum hw_state { HW_UNKNOWN, HW_ABSENT, HW_OFF, HW_ON };
 enum hw_gpu_link_kind { HW_NVLINK, HW_XGMI, HW_C2C };
 extern const char *const jt_words_hw_gpu_link_kind[];
+enum hw_answer { HW_NO, HW_PERHAPS, HW_YES };
 enum hw_link_layer { HW_LAYER_UNKNOWN, HW_INFINIBAND, HW_ETHERNET };
-extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const jt_words_hw_link_layer[];
+extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const jt_words_hw_answer[],
+										 *const jt_words_hw_link_layer[];
 
 /* clang-format off */
 #define HW_SOCKET_FIELDS(F, T) \
@@ -133,7 +135,11 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, text, netdev, "netdev", 15)          /* NIC: the first one */ \
 	F(T, list, ports, "ports", hw_rdma_port, 4) \
 	F(T, i64, vfs_total, "vfsTotal", 0, 65535, 0) \
-	F(T, i64, vfs, "vfs", 0, 65535, 0)
+	F(T, i64, vfs, "vfs", 0, 65535, 0) \
+	F(T, word, management, "management", hw_answer) /* NIC: it leads to the NVLink switches of the board; see below */
+
+/* Management: on HGX B200 and B300 the host reaches the NVLink switches through functions of a ConnectX-7 that look like
+ * any other NIC. Only a device with `no` may be given to a guest; `unknown` means that its VPD could not be read. */
 
 /* Links of a GPU beside PCIe. NVLinks to switches are one entry, with peer -1; so are C2C links to the processor. */
 #define HW_GPU_LINK_FIELDS(F, T) \
@@ -196,6 +202,7 @@ void hw_gpu_sets(const struct hw_host *h, int set[static HW_DEVICES_MAX]);
 const struct hw_node *hw_node_find(const struct hw_host *h, int64_t id);
 /* The distance between two nodes, which must exist; 0 if the host doesn't say. */
 int64_t hw_distance(const struct hw_host *h, int64_t from, int64_t to);
+/* NICs that are known to be for management are not counted. */
 size_t hw_count(const struct hw_host *h, enum hw_kind kind);
 /* Whether the link runs with less speed or width than both its ends can. A GPU that is idle lowers its speed. */
 bool hw_link_is_below(const struct hw_link *l);

@@ -260,7 +260,8 @@ static int add_pci(struct memfs *m, const char *chain, char **save) {
 			return bad(m, "pci");
 		*value++ = 0;
 		for (char *p = value; *p; p++)
-			*p = *p == '_' && !streq(word, "ib") && !streq(word, "driver") ? ' ' : *p;
+			*p = *p == '_' && !streq(word, "ib") && !streq(word, "driver") && !streq(word, "vpd") ? ' '
+			                                                                                      : *p;
 		if (add_config(config, &config_len, word, value))
 			continue;
 		if (streq(word, "driver") || streq(word, "iommu_group") || streq(word, "physfn"))

@@ -215,6 +215,29 @@ static int read_port(struct pci *p, struct hw_device *d, int number) {
 	return MIN(r, 0);
 }
 
+#define VPD_MAX 32768
+
+/* Whether it leads to the NVLink switches of an HGX B200 or B300: its vital product data, which only root may read,
+ * then has the keyword SMDL with this value. What can't be read leaves the answer open. */
+static int pci_read_management(struct pci *p, struct hw_raw *raw) {
+	static const char mark[] = "SMDL=SW_MNG";
+	char path[HW_FS_PATH_MAX];
+	struct error ignored;
+	if (!hw_raw_may_be_management(raw))
+		return 0;
+	_free_ char *vpd = malloc(VPD_MAX + 1);
+	if (!vpd)
+		return error_oom(p->err);
+	snprintf(path, sizeof(path), "%s/vpd", p->dir);
+	int n = p->fs->read(p->fs, path, vpd, VPD_MAX + 1, &ignored);
+	if (n <= 0)
+		return 0;
+	raw->has_vpd = true;
+	if (memmem(vpd, (size_t)n, mark, strlen(mark)))
+		raw->found.management = HW_YES;
+	return 0;
+}
+
 static int read_nic(struct pci *p, struct hw_device *d) {
 	struct names n;
 	char dir[128];
@@ -258,6 +281,8 @@ static int read_device(struct pci *p, struct hw_raw *raw) {
 		            (long long)d->vfs_total);
 	if (r == 0)
 		r = read_nic(p, d);
+	if (r == 0)
+		r = pci_read_management(p, raw);
 	if (r == 0 && raw->class >> 8 == 0x0108) {
 		r = names_in(p, "nvme", &n);
 		if (r == 0)

@@ -212,6 +212,32 @@ static void kinds_of_displays(void **state) {
 	}
 }
 
+/* The ports through which the host reaches the NVLink switches look like other NICs: only their VPD tells. */
+static void nvlink_management(void **state) {
+	(void)state;
+#define CX7 CPU "pci pci0000:00/0000:00:00.0 vendor=0x15b3 device=0x1021 "
+	static const struct {
+		const char *text;
+		enum hw_answer management;
+	} cases[] = {
+		{CX7 "class=0x020700 vpd=MODL=CX7:SMDL=SW_MNG\n", HW_YES},
+		{CX7 "class=0x020700 vpd=MODL=CX75310AAS-NEAT\n", HW_NO},
+		{CX7 "class=0x020700\n", HW_PERHAPS}, /* as users other than root see it */
+		{CX7 "class=0x020000\n", HW_NO},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_hw_free_ struct hw_host *h = host_of(cases[i].text, strlen(cases[i].text));
+		assert_non_null(h);
+		assert_int_equal(h->devices[0].management, cases[i].management);
+	}
+	_hw_free_ struct hw_host *b200 = host_of_fixture("hgx-b200");
+	size_t n = 0;
+	for (size_t i = 0; i < b200->n_devices; i++)
+		n += b200->devices[i].management == HW_YES;
+	assert_int_equal(n, 4);
+	assert_int_equal(hw_count(b200, HW_NIC), 8);
+}
+
 /* Virtual functions are counted at their physical function and left out; VMD has a root complex inside another. */
 static void odd_but_right(void **state) {
 	(void)state;
@@ -645,6 +671,7 @@ int main(void) {
 		cmocka_unit_test(odd_but_right),
 		cmocka_unit_test(kinds_of_displays),
 		cmocka_unit_test(folding_ends_at_two_levels),
+		cmocka_unit_test(nvlink_management),
 		cmocka_unit_test(what_the_card_could),
 		cmocka_unit_test(identifiers_of_models),
 		cmocka_unit_test(models_are_those_of_the_table),
