@@ -141,45 +141,117 @@ static bool raw_is_gpu(const struct hw_raw *raw) {
 		return class != 0x0300;
 	if (!starts_with(ids, "10de:") && !starts_with(ids, "1002:"))
 		return false;
-	if (class == 0x0300 && !l->width && !l->max_width && !l->throughput)
-		return false; /* a VGA controller on conventional PCI */
+	/* A VGA controller is one on PCIe. One that does not answer can't say that it is. */
+	if (class == 0x0300 && !l->width && !l->max_width && !l->throughput && !raw->found.dead)
+		return false;
 	return !raw_has_prefix(ids, integrated);
+}
+
+/* Without having read its link, which tells whether it is a GPU. */
+static bool raw_is_vga_of_gpu_maker(const struct hw_raw *raw) {
+	return raw->class >> 8 == 0x0300 &&
+	       (starts_with(raw->found.ids, "10de:") || starts_with(raw->found.ids, "1002:"));
 }
 
 static int raw_kind(const struct hw_raw *raw) {
 	uint32_t class = raw->class >> 8;
 	const char *ids = raw->found.ids;
-	if (raw->type != HW_RAW_ENDPOINT)
+	const struct hw_link *l = &raw->found.link;
+	if (raw->type != HW_RAW_ENDPOINT || raw->is_virtual)
 		return -1;
 	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))
 		return HW_NVSWITCH;
 	if (raw->is_gpu || raw_is_gpu(raw))
-		return HW_GPU;
+		if (raw->is_gpu || raw_is_gpu(raw))
+			return HW_GPU;
 	/* 0c06 is how InfiniBand was classed before 0207. */
 	if (class >> 8 == 0x02 || class == 0x0c06)
 		return HW_NIC;
 	return class == 0x0108 ? HW_NVME : -1;
 }
 
+bool hw_raw_is_needed(const struct hw_raw *raw) {
+	return raw->type != HW_RAW_ENDPOINT || raw_is_vga_of_gpu_maker(raw) || raw_kind(raw) >= 0;
+}
+
 bool hw_raw_may_be_management(const struct hw_raw *raw) {
 	return raw->class >> 8 == 0x0207 && streq(raw->found.ids, "15b3:1021");
 }
 
+static int64_t routing_id(const struct hw_address *a) {
+	return a->bus << 8 | a->device << 3 | a->function;
+}
+
+/*
+ * While virtual functions come and go, they are there without the link `physfn` for a moment, and the number of them
+ * is still that of before. But a physical function tells where all that it can have are.
+ */
+static void build_mark_virtual(struct build *b) {
+	for (size_t i = 0; i < b->raws->n; i++) {
+		const struct hw_raw *pf = &b->raws->v[i];
+		if (pf->vf_offset <= 0)
+			continue;
+		for (size_t k = 0; k < b->raws->n; k++) {
+			struct hw_raw *vf = &b->raws->v[k];
+			if (vf->parent != pf->parent || vf->class >> 8 != pf->class >> 8 ||
+			    vf->type != HW_RAW_ENDPOINT || vf->address.domain != pf->address.domain ||
+			    strncmp(vf->found.ids, pf->found.ids, 5) != 0)
+				continue;
+			int64_t n = routing_id(&vf->address) - routing_id(&pf->address) - pf->vf_offset;
+			int64_t stride = MAX(pf->vf_stride, 1);
+			vf->is_virtual |= n >= 0 && n % stride == 0 && n / stride < pf->found.vfs_total;
+		}
+	}
+}
+
+/* A bridge of unknown type is a root port below a root complex; below that, upstream and downstream ports alternate. */
+static enum hw_raw_type bridge_type_below(enum hw_raw_type above) {
+	switch (above) {
+	case HW_RAW_ROOT: return HW_RAW_ROOT_PORT;
+	case HW_RAW_UPSTREAM:
+	case HW_RAW_SWITCH: return HW_RAW_DOWNSTREAM;
+	default: return HW_RAW_UPSTREAM;
+	}
+}
+
+/* The depth is bounded: build_link() has looked at all chains. */
+static void build_types(struct build *b, size_t index) {
+	for (size_t i = b->first[index]; i != NONE; i = b->next[i]) {
+		if (b->raws->v[i].type == HW_RAW_BRIDGE)
+			b->raws->v[i].type = bridge_type_below(b->raws->v[index].type);
+		build_types(b, i);
+	}
+}
+
+/* A place of a switch where a device could be. */
+static bool is_empty_port(const struct build *b, size_t index) {
+	const struct hw_raw *raw = &b->raws->v[index];
+	return raw->type == HW_RAW_DOWNSTREAM && b->first[index] == NONE && raw->found.link.max_width >= 8;
+}
+
 static void build_mark_wanted(struct build *b) {
 	for (size_t i = 0; i < b->raws->n; i++)
-		if (raw_kind(&b->raws->v[i]) >= 0)
+		if (raw_kind(&b->raws->v[i]) >= 0 || is_empty_port(b, i))
 			for (int p = (int)i; p >= 0 && !b->wanted[p]; p = b->raws->v[p].parent)
 				b->wanted[p] = true;
 }
 
-/* Root complexes whose node nobody tells have that of their functions, if those agree. */
+/* The kernel has the node that the firmware tells even if that node has neither CPUs nor memory and so doesn't exist.
+ */
+static void build_forget_absent_nodes(struct build *b) {
+	for (size_t i = 0; i < b->raws->n; i++)
+		if (b->raws->v[i].node >= 0 && !hw_node_find(b->h, b->raws->v[i].node))
+			b->raws->v[i].node = -1;
+}
+
+/* Root complexes whose node nobody tells have that of the devices of the model and their bridges, if those agree. */
 static void build_root_nodes(struct build *b) {
 	struct hw_raw *v = b->raws->v;
 	for (size_t i = 0; i < b->raws->n; i++)
 		if (v[i].type == HW_RAW_ROOT && v[i].node == -1)
 			v[i].node = -2; /* nobody has told yet */
 	for (size_t i = 0; i < b->raws->n; i++) {
-		if (v[i].type == HW_RAW_ROOT || v[i].node < 0 || !hw_node_find(b->h, v[i].node))
+		if (v[i].type == HW_RAW_ROOT || v[i].node < 0 || !b->wanted[i])
 			continue;
 		size_t root = i;
 		while (v[root].parent >= 0)
@@ -282,8 +354,6 @@ static int emit_device(struct build *b, const struct hw_raw *raw, struct spot sp
 	d->root = spot.root;
 	d->above = spot.above;
 	d->node = raw->node >= 0 ? raw->node : spot.node;
-	if (d->node >= 0 && !hw_node_find(h, d->node))
-		return raw_fail(b, raw, "it is on NUMA node %lld, which does not exist", (long long)d->node);
 	d->link = link_below(&raw->found.link, spot.port);
 	port_fill(&d->port, spot.port);
 	if (!d->model[0])
@@ -291,25 +361,16 @@ static int emit_device(struct build *b, const struct hw_raw *raw, struct spot sp
 	return 0;
 }
 
-/* A bridge of unknown type is a root port below a root complex; below that, upstream and downstream ports alternate. */
-static enum hw_raw_type bridge_type_below(enum hw_raw_type above) {
-	switch (above) {
-	case HW_RAW_ROOT: return HW_RAW_ROOT_PORT;
-	case HW_RAW_UPSTREAM:
-	case HW_RAW_SWITCH: return HW_RAW_DOWNSTREAM;
-	default: return HW_RAW_UPSTREAM;
-	}
-}
-
 static int emit_children(struct build *b, size_t index, struct spot spot) {
 	for (size_t i = b->first[index]; i != NONE; i = b->next[i]) {
-		struct hw_raw *raw = &b->raws->v[i];
+		const struct hw_raw *raw = &b->raws->v[i];
 		int r = 0;
 		if (!b->wanted[i])
 			continue;
-		if (raw->type == HW_RAW_BRIDGE)
-			raw->type = bridge_type_below(b->raws->v[index].type);
-		if (raw->type == HW_RAW_ROOT_PORT || raw->type == HW_RAW_DOWNSTREAM) {
+		if (is_empty_port(b, i)) {
+			if (spot.above >= 0 && b->h->switches[spot.above].empty_ports < HW_EMPTY_PORTS_MAX)
+				b->h->switches[spot.above].empty_ports++;
+		} else if (raw->type == HW_RAW_ROOT_PORT || raw->type == HW_RAW_DOWNSTREAM) {
 			struct spot below = spot;
 			below.port = raw;
 			r = emit_children(b, i, below);
@@ -334,8 +395,6 @@ static int emit_root(struct build *b, size_t index) {
 	const struct hw_raw *raw = &b->raws->v[index];
 	if (h->n_roots == HW_ROOTS_MAX)
 		return raw_fail(b, raw, "the host has more than %d root complexes with devices", HW_ROOTS_MAX);
-	if (raw->node >= 0 && !hw_node_find(h, raw->node))
-		return raw_fail(b, raw, "it is on NUMA node %lld, which does not exist", (long long)raw->node);
 	struct hw_root *root = &h->roots[h->n_roots];
 	jt_init(&jt_hw_root, root);
 	snprintf(root->address, sizeof(root->address), "%s", raw->name);
@@ -360,7 +419,12 @@ static int build_tree(struct build *b) {
 		r = build_link(b, b->order[i]);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < b->raws->n; i++)
+		if (b->raws->v[i].type == HW_RAW_ROOT)
+			build_types(b, i);
+	build_mark_virtual(b);
 	build_mark_wanted(b);
+	build_forget_absent_nodes(b);
 	build_root_nodes(b);
 	build_node_sockets(b->h);
 	for (size_t i = 0; r == 0 && i < b->raws->n && b->raws->v[b->order[i]].type == HW_RAW_ROOT; i++)

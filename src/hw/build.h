@@ -7,7 +7,7 @@
  * function that it finds, in any order, and fills in nodes, sockets and cores of the model itself.
  *
  * Functions that are no GPU, NIC, NVMe or NVSwitch are left out of the model, and so are switches and root complexes
- * without any of these.
+ * without any of these, unless the switch has free ports for some. Virtual functions are left out, too.
  */
 
 #include "hw/text.h"
@@ -37,6 +37,9 @@ struct hw_raw {
 	bool is_gpu, is_switch; /* the source says that it is a GPU, an NVSwitch */
 	enum hw_state acs;      /* of a port */
 	int64_t acs_capability, acs_control;
+	bool is_virtual;   /* a virtual function of SR-IOV */
+	int64_t vf_offset; /* where the virtual functions of this one are (SR-IOV capability); 0: unknown */
+	int64_t vf_stride;
 	bool has_vpd;           /* its vital product data was read, so that found.management is known */
 	struct hw_device found; /* what else was read; `root`, `above`, `kind`, `model` and `port` are not set */
 };
@@ -46,6 +49,9 @@ struct hw_raws {
 	size_t n, cap;
 };
 
+/* Whether it is a bridge or, by its class, may be a device of the model: for others class and ids are all that is
+ * needed. */
+bool hw_raw_is_needed(const struct hw_raw *raw);
 /* Whether only its vital product data tells if it is a NIC or a way to the NVLink switches (hw.h). */
 bool hw_raw_may_be_management(const struct hw_raw *raw);
 

@@ -165,6 +165,10 @@ void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size) {
 void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 	static const char *const layers[] = {"", " IB", " Eth"};
 	out[0] = 0;
+	if (d->dead) {
+		text_add(out, size, "does not answer");
+		return;
+	}
 	if (d->kind == HW_GPU && d->module)
 		text_add(out, size, "module %lld", (long long)d->module);
 	text_add(out, size, "%s", d->name[0] ? d->name : d->netdev);
@@ -172,17 +176,19 @@ void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 		const struct hw_rdma_port *p = &d->ports[i];
 		text_add(out, size, "%s", i ? "," : "");
 		text_add(out, size, "%s", layers[p->layer]);
-		if (p->mbit >= 1000)
+		if (p->mbit >= 1000 && p->mbit % 1000 >= 100)
+			text_add(out, size, " %lld.%lldG", (long long)p->mbit / 1000, (long long)p->mbit / 100 % 10);
+		else if (p->mbit >= 1000)
 			text_add(out, size, " %lldG", (long long)p->mbit / 1000);
 		else if (p->mbit)
 			text_add(out, size, " %lldM", (long long)p->mbit);
 	}
 	if (d->management == HW_YES) {
-		add(out, size, "%sNVLink management", out[0] ? " " : "");
+		text_add(out, size, "%sNVLink management", out[0] ? " " : "");
 		return;
 	}
 	if (d->management == HW_PERHAPS)
-		add(out, size, "%sNVLink management?", out[0] ? " " : "");
+		text_add(out, size, "%sNVLink management?", out[0] ? " " : "");
 	if (d->kind == HW_NIC && d->vfs_total)
 		text_add(out, size, "%sVFs %lld/%lld", out[0] ? " " : "", (long long)d->vfs, (long long)d->vfs_total);
 }

@@ -33,7 +33,7 @@ static int dir_open(const struct hw_fs *fs, const char *path, int flags, struct 
 		fd = (int)syscall(SYS_openat2, d->fd, full, &how, sizeof(how));
 	if (fd >= 0)
 		return fd;
-	if (errno == ENOENT || errno == ENOTDIR)
+	if (errno == ENOENT || errno == ENOTDIR || errno == ENODEV)
 		return -ENOENT;
 	return error_errno(err, errno, "open `%s`", path);
 }
@@ -53,10 +53,11 @@ static int dir_read(const struct hw_fs *fs, const char *path, char *buf, size_t 
 		ssize_t got = read(fd, buf + n, size - n);
 		if (got < 0 && errno == EINTR)
 			continue;
-		/* Some attributes can't be read in some states of a device: the link of one that is off. */
-		if (got < 0 && n == 0)
-			return -ENOENT;
-		if (got <= 0)
+		if (got < 0 && errno == ENODEV)
+			return -ENOENT; /* its device went away after it was opened */
+		if (got < 0)
+			return error_errno(err, errno, "read `%s`", path);
+		if (got == 0)
 			return (int)n;
 		n += (size_t)got;
 	}
@@ -69,7 +70,8 @@ static int dir_link(const struct hw_fs *fs, const char *path, char *buf, size_t 
 		return fd;
 	ssize_t n = readlinkat(fd, "", buf, size);
 	if (n < 0)
-		return -ENOENT; /* it is no link */
+		return errno == ENOENT || errno == EINVAL ? error_set(err, EINVAL, "`%s` is no link", path)
+		                                          : error_errno(err, errno, "read the link `%s`", path);
 	if ((size_t)n >= size)
 		return error_set(err, ENAMETOOLONG, "`%s`: the target of the link is too long", path);
 	buf[n] = 0;

@@ -18,9 +18,11 @@
 
 struct hw_fs {
 	/* Reads the file PATH, of less than SIZE bytes, into BUF and returns their number. -EFBIG if it has more,
-	 * -ENOENT if there is no such file; then ERR is not filled. */
+	 * -ENOENT if there is no such file, or no longer; then ERR is not filled. Whatever else goes wrong is an error:
+	 * the reader knows which attributes it can do without. */
 	int (*read)(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err);
-	/* The target of the link PATH, with a NUL. -ENOENT if there is no such link; then ERR is not filled. */
+	/* The target of the link PATH, with a NUL. -ENOENT if there is nothing; then ERR is not filled.
+	 * -EINVAL if it is no link. */
 	int (*link)(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err);
 	/* Calls EACH with every name in the directory PATH, in any order, until that returns non-zero. -ENOENT if there
 	 * is no such directory; then ERR is not filled. */

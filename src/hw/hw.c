@@ -9,6 +9,7 @@
 const char *const jt_words_hw_kind[] = {"gpu", "nic", "nvme", "nvswitch", NULL};
 const char *const jt_words_hw_state[] = {"unknown", "absent", "off", "on", NULL};
 const char *const jt_words_hw_answer[] = {"no", "unknown", "yes", NULL};
+const char *const jt_words_hw_port_state[] = {"unknown", "down", "init", "armed", "active", NULL};
 const char *const jt_words_hw_link_layer[] = {"unknown", "InfiniBand", "Ethernet", NULL};
 const char *const jt_words_hw_gpu_link_kind[] = {"NVLink", "xGMI", "C2C", NULL};
 

@@ -21,18 +21,19 @@
 
 #include "base/jsontable.h"
 
-#define HW_SOCKETS_MAX   16
-#define HW_NODES_MAX     64 /* GPUs with memory of their own make many nodes: 34 have been seen on one host */
-#define HW_CORES_MAX     2048
-#define HW_ROOTS_MAX     128
-#define HW_SWITCHES_MAX  256
-#define HW_DEVICES_MAX   256
-#define HW_GPU_LINKS_MAX 1024
-#define HW_DEPTH_MAX     32 /* bridges above a device */
-#define HW_ADDRESS_MAX   16 /* dddddddd:bb:dd.f, in lower case; domains have 4 to 8 digits */
-#define HW_CPUS_TEXT     2047
-#define HW_MODEL_MAX     63
-#define HW_NAME_MAX      63
+#define HW_SOCKETS_MAX     64
+#define HW_NODES_MAX       64 /* GPUs with memory of their own make many nodes: 34 have been seen on one host */
+#define HW_CORES_MAX       2048
+#define HW_ROOTS_MAX       128
+#define HW_SWITCHES_MAX    256
+#define HW_DEVICES_MAX     256
+#define HW_GPU_LINKS_MAX   1024
+#define HW_DEPTH_MAX       32 /* bridges above a device */
+#define HW_ADDRESS_MAX     16 /* dddddddd:bb:dd.f, in lower case; domains have 4 to 8 digits */
+#define HW_EMPTY_PORTS_MAX 255
+#define HW_CPUS_TEXT       2047
+#define HW_MODEL_MAX       63
+#define HW_NAME_MAX        63
 
 enum hw_kind { HW_GPU, HW_NIC, HW_NVME, HW_NVSWITCH, HW_KINDS };
 /* Whether a capability is there, and whether it is in use. Unknown where config space could not be read. */
@@ -40,9 +41,11 @@ enum hw_state { HW_UNKNOWN, HW_ABSENT, HW_OFF, HW_ON };
 enum hw_gpu_link_kind { HW_NVLINK, HW_XGMI, HW_C2C };
 extern const char *const jt_words_hw_gpu_link_kind[];
 enum hw_answer { HW_NO, HW_PERHAPS, HW_YES };
+enum hw_port_state { HW_PORT_UNKNOWN, HW_PORT_DOWN, HW_PORT_INIT, HW_PORT_ARMED, HW_PORT_ACTIVE };
 enum hw_link_layer { HW_LAYER_UNKNOWN, HW_INFINIBAND, HW_ETHERNET };
-extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const jt_words_hw_answer[],
-										 *const jt_words_hw_link_layer[];
+extern const char *const jt_words_hw_kind[],
+	*const jt_words_hw_state[], *const jt_words_hw_answer[], *const jt_words_hw_port_state[],
+									 *const jt_words_hw_link_layer[];
 
 /* clang-format off */
 #define HW_SOCKET_FIELDS(F, T) \
@@ -92,12 +95,14 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, i64, index, "index", 0, 5, 0) \
 	F(T, i64, size, "size", 1, INT64_MAX, 1) \
 	F(T, flag, prefetchable, "prefetchable") \
-	F(T, flag, bits64, "bits64")
+	F(T, flag, bits64, "bits64") \
+	F(T, flag, unassigned, "unassigned") /* it has no address: neither the firmware nor the kernel had room */
 
 #define HW_RDMA_PORT_FIELDS(F, T) \
 	F(T, i64, number, "number", 1, 255, 1) \
 	F(T, word, layer, "layer", hw_link_layer) \
-	F(T, i64, mbit, "mbit", 0, 10000000, 0) /* 10^6 bits/s now */
+	F(T, i64, mbit, "mbit", 0, 10000000, 0) /* 10^6 bits/s now */ \
+	F(T, word, state, "state", hw_port_state)
 
 #define HW_ROOT_FIELDS(F, T) \
 	F(T, text, address, "address", HW_ADDRESS_MAX) /* "0000:15"; empty where the source has none (NCCL) */ \
@@ -113,7 +118,8 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, text, subids, "subids", 9) \
 	F(T, text, model, "model", HW_MODEL_MAX) \
 	F(T, obj, link, "link", hw_link) \
-	F(T, obj, port, "port", hw_port)
+	F(T, obj, port, "port", hw_port) \
+	F(T, i64, empty_ports, "emptyPorts", 0, HW_EMPTY_PORTS_MAX, 0) /* downstream ports of 8 lanes and more with nothing below */
 
 #define HW_DEVICE_FIELDS(F, T) \
 	F(T, word, kind, "kind", hw_kind) \
@@ -136,7 +142,8 @@ extern const char *const jt_words_hw_kind[], *const jt_words_hw_state[], *const 
 	F(T, list, ports, "ports", hw_rdma_port, 4) \
 	F(T, i64, vfs_total, "vfsTotal", 0, 65535, 0) \
 	F(T, i64, vfs, "vfs", 0, 65535, 0) \
-	F(T, word, management, "management", hw_answer) /* NIC: it leads to the NVLink switches of the board; see below */
+	F(T, word, management, "management", hw_answer) /* NIC: it leads to the NVLink switches of the board; see below */ \
+	F(T, flag, dead, "dead") /* it does not answer: all that is read from it has all bits set */
 
 /* Management: on HGX B200 and B300 the host reaches the NVLink switches through functions of a ConnectX-7 that look like
  * any other NIC. Only a device with `no` may be given to a guest; `unknown` means that its VPD could not be read. */

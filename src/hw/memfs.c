@@ -81,8 +81,28 @@ static int mem_read(const struct hw_fs *fs, const char *path, char *buf, size_t 
 	return (int)e->len;
 }
 
+/* Whether there is a file PATH or something in a directory PATH. */
+static bool memfs_has(const struct hw_fs *fs, const char *path) {
+	const struct memfs *m = fs->data;
+	size_t low = 0, high = m->n, n = strlen(path);
+	char below[HW_FS_PATH_MAX + 1];
+	if (find(fs, path, false))
+		return true;
+	snprintf(below, sizeof(below), "%s/", path);
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (strcmp(m->v[middle].path, below) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < m->n && strncmp(m->v[low].path, below, n + 1) == 0;
+}
+
 static int mem_link(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err) {
 	const struct entry *e = find(fs, path, true);
+	if (!e && memfs_has(fs, path))
+		return error_set(err, EINVAL, "`%s` is no link", path);
 	if (!e)
 		return -ENOENT;
 	if (e->len >= size)
@@ -211,6 +231,12 @@ static bool add_config(char *config, size_t *len, const char *key, const char *v
 		set16(config, 0x100, PCI_EXT_CAP_ID_ATS);
 		set16(config, 0x102, 1);
 		set16(config, 0x106, streq(value, "on") ? 0x8000 : 0);
+	} else if (streq(key, "config") && streq(value, "dead")) {
+		*len = 4096;
+		memset(config, 0xff, *len);
+	} else if (streq(key, "config") && streq(value, "vf")) {
+		*len = MAX(*len, (size_t)64);
+		memset(config, 0xff, 4);
 	} else if (streq(key, "config")) {
 		*len = 64;
 	} else {

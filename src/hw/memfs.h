@@ -13,7 +13,8 @@
  *     pci PART/PART/... KEY=VALUE ...  a function, whose path from its root complex on is given
  *
  * Keys of `pci`: `type=root|up|down|end`, `acs=CAPABILITY:CONTROL` and `ats=on|off` make a config space of 4096 bytes,
- * `buses=16-19` those of a bridge, `config=short` only the first 64 bytes; `driver` and `iommu_group` are links;
+ * `buses=16-19` those of a bridge, `config=short` only the first 64 bytes, `config=dead` one
+ * with all bits set, `config=vf` one without ids, as virtual functions have it; `driver` and `iommu_group` are links;
  * `ib=NAME:LAYER:RATE`, `net`, `nvme` directories; `bars=26,37` the log2 of the sizes of BAR 0, 2, ...; all others are
  * files. In values `_` stands for a space.
  */

@@ -80,11 +80,24 @@ static void read_acs(const struct config *c, struct hw_raw *raw) {
 	raw->acs = raw->acs_control ? HW_ON : HW_OFF;
 }
 
+static bool all_set(const unsigned char *bytes, size_t len) {
+	for (size_t i = 0; i < len; i++)
+		if (bytes[i] != 0xff)
+			return false;
+	return true;
+}
+
 void hw_pcicap_read(struct hw_raw *raw, const unsigned char *bytes, size_t len) {
 	const struct config c = {bytes, len};
 	bool is_bridge = raw->type != HW_RAW_ENDPOINT;
 	if (len < 64)
 		return;
+	if (all_set(bytes, 64)) {
+		raw->found.dead = true;
+		return;
+	}
+	/* Virtual functions have no ids of their own (PCI Express Base Specification, 9.3.4.1.1). */
+	raw->is_virtual |= all_set(bytes, 4);
 	if (is_bridge && (bytes[PCI_HEADER_TYPE] & 0x7f) == PCI_HEADER_TYPE_BRIDGE && bytes[PCI_SECONDARY_BUS]) {
 		raw->has_bus_range = true;
 		raw->first_bus = bytes[PCI_SECONDARY_BUS];

@@ -7,6 +7,8 @@
 #include "base/util.h"
 #include "hw/readers.h"
 
+#define LIVE_TRIES 5 /* while devices come and go */
+
 int hw_read_fs(const struct hw_fs *fs, struct hw_host **ret, struct error *err) {
 	_hw_raws_clear_ struct hw_raws raws = {0};
 	_hw_free_ struct hw_host *h = hw_new();
@@ -55,7 +57,12 @@ int hw_read_text(const char *text, size_t len, struct hw_host **ret, struct erro
 int hw_read_live(struct hw_host **ret, struct error *err) {
 	_hw_fs_close_ struct hw_fs fs = {0};
 	int r = hw_fs_open("/sys", &fs, err);
-	return r < 0 ? r : hw_read_fs(&fs, ret, err);
+	if (r < 0)
+		return r;
+	r = -EAGAIN;
+	for (int i = 0; r == -EAGAIN && i < LIVE_TRIES; i++)
+		r = hw_read_fs(&fs, ret, err);
+	return r;
 }
 
 int hw_read_path(const char *path, struct hw_host **ret, struct error *err) {

@@ -12,7 +12,8 @@
 #include "hw/fs.h"
 #include "hw/hw.h"
 
-/* The machine that we run on. If a device goes away meanwhile this may fail: read again. Config space past 64 bytes
+/* The machine that we run on. If devices come and go meanwhile it is read again, a few times; then it is
+ * -EAGAIN. Config space past 64 bytes
  * (ACS, ATS, types of ports) needs root. */
 int hw_read_live(struct hw_host **ret, struct error *err) _must_use_;
 /*
@@ -21,6 +22,6 @@ int hw_read_live(struct hw_host **ret, struct error *err) _must_use_;
  */
 int hw_read_path(const char *path, struct hw_host **ret, struct error *err) _must_use_;
 
-/* The readers themselves. */
+/* The readers themselves. hw_read_fs() returns -EAGAIN if a function came or went away meanwhile. */
 int hw_read_fs(const struct hw_fs *fs, struct hw_host **ret, struct error *err) _must_use_;
 int hw_read_text(const char *text, size_t len, struct hw_host **ret, struct error *err) _must_use_;

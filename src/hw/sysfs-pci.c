@@ -5,6 +5,12 @@
  * "../../../devices/pci0000:15/0000:15:01.0/0000:16:00.0": its text is taken apart, the tree of devices is never
  * walked, so neither loops nor odd links in a captured tree matter. That each function has the same opinion as those
  * above it is checked.
+ *
+ * What is a lie about the structure, or a file that can't be read, ends the reading. Values of one device that make no
+ * sense here are unknown: a new generation of links must not hide the whole host.
+ *
+ * Devices come and go while we read. What is gone when we come to it is left out; if it goes away under our hands, the
+ * result is -EAGAIN.
  */
 
 #include <stdarg.h>
@@ -59,23 +65,42 @@ static int fail(const struct pci *p, const char *fmt, ...) {
 	return error_set(p->err, EINVAL, "%s: %s", p->name, msg);
 }
 
+/* Of an attribute that the kernel gets from the device itself: it can't be read in some states of that. */
+static int pci_try(struct pci *p, const char *file) {
+	struct error ignored, *err = p->err;
+	p->err = &ignored;
+	int r = get(p, file);
+	p->err = err;
+	return MAX(r, 0);
+}
+
+static bool pci_is_there(struct pci *p, const char *name) {
+	char path[HW_FS_PATH_MAX], target[HW_FS_PATH_MAX];
+	struct error ignored;
+	snprintf(path, sizeof(path), "bus/pci/devices/%s", name);
+	return p->fs->link(p->fs, path, target, sizeof(target), &ignored) != -ENOENT;
+}
+
+static int pci_went_away(struct pci *p, const char *name) {
+	return error_set(p->err, EAGAIN, "%s: it came or went away while it was read", name);
+}
+
 static int need_hex(struct pci *p, const char *file, unsigned digits, uint32_t *ret) {
 	int r = get(p, file);
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return fail(p, "its file %s is missing", file);
+		return pci_is_there(p, p->name) ? fail(p, "its file %s is missing", file) : pci_went_away(p, p->name);
 	return hw_hex_parse(p->text, digits, ret) ? 0 : fail(p, "%s: `%.20s` is no hexadecimal number", file, p->text);
 }
 
-/* *RET is unchanged if there is no such file. */
+/* *RET is unchanged if there is no such file, or no such number in it. */
 static int want_number(struct pci *p, const char *file, int64_t min, int64_t max, int64_t *ret) {
 	int r = get(p, file);
-	if (r <= 0)
-		return r;
-	return parse_i64(p->text, min, max, ret, NULL) < 0
-	               ? fail(p, "%s: `%.20s` must be %lld..%lld", file, p->text, (long long)min, (long long)max)
-	               : 0;
+	int64_t v;
+	if (r > 0 && parse_i64(p->text, min, max, &v, NULL) == 0)
+		*ret = v;
+	return MIN(r, 0);
 }
 
 /* The last part of the target of a link, "" if there is none. */
@@ -105,31 +130,28 @@ static int read_ids(struct pci *p, const char *vendor, const char *device, bool 
 	return r;
 }
 
-static int read_speed(struct pci *p, const char *file, int64_t *ret) {
-	int r = get(p, file);
-	if (r <= 0)
-		return r;
-	return hw_speed_parse(p->text, ret) < 0 ? fail(p, "%s: `%.40s` is no speed of PCIe", file, p->text) : 0;
+static int64_t pci_speed(struct pci *p, const char *file) {
+	int64_t v;
+	return pci_try(p, file) && hw_speed_parse(p->text, &v) == 0 ? v : 0;
 }
 
-static int read_width(struct pci *p, const char *file, int64_t *ret) {
-	int r = get(p, file);
-	if (r <= 0)
-		return r;
-	return hw_width_parse(p->text, ret) < 0 ? fail(p, "%s: `%.20s` is no width of PCIe", file, p->text) : 0;
+static int64_t pci_width(struct pci *p, const char *file) {
+	int64_t v;
+	return pci_try(p, file) && hw_width_parse(p->text, &v) == 0 ? v : 0;
 }
 
-static int read_link(struct pci *p, struct hw_link *l) {
-	int r = read_speed(p, "current_link_speed", &l->speed);
-	if (r == 0)
-		r = read_speed(p, "max_link_speed", &l->max_speed);
-	if (r == 0)
-		r = read_width(p, "current_link_width", &l->width);
-	return r == 0 ? read_width(p, "max_link_width", &l->max_width) : r;
+/* 63 lanes are what a register says that has all bits set. */
+static void pci_read_link(struct pci *p, struct hw_device *d) {
+	struct hw_link *l = &d->link;
+	l->max_speed = pci_speed(p, "max_link_speed");
+	l->max_width = pci_width(p, "max_link_width");
+	l->speed = pci_speed(p, "current_link_speed");
+	l->width = pci_width(p, "current_link_width");
+	d->dead |= !l->speed && !l->width && pci_try(p, "current_link_width") && streq(p->text, "63");
 }
 
 /* Lines of "0x00000000fb000000 0x00000000fbffffff 0x0000000000140204": first and last address and flags, where bit 13
- * is prefetchable and bit 20 is 64 bits wide. */
+ * is prefetchable, bit 20 is 64 bits wide and bit 29 has no address; then the first address is 0. */
 static int read_bars(struct pci *p, struct hw_device *d) {
 	int r = get(p, "resource");
 	if (r <= 0)
@@ -146,31 +168,28 @@ static int read_bars(struct pci *p, struct hw_device *d) {
 			continue; /* not memory, or not there */
 		if (last < first || last - first >= INT64_MAX)
 			return fail(p, "resource: BAR %d ends before it begins", index);
-		d->bars[d->n_bars++] =
-			(struct hw_bar){index, (int64_t)(last - first + 1), flags & 0x2000, flags & 0x100000};
+		d->bars[d->n_bars++] = (struct hw_bar){index, (int64_t)(last - first + 1), flags & 0x2000,
+		                                       flags & 0x100000, flags & 0x20000000};
 	}
 	return 0;
 }
 
-#define NAMES_MAX 256
-
 /* What a directory of a device holds: network interfaces, RDMA devices, their ports. */
 struct names {
-	unsigned n;
+	struct pci *p;
+	const char *dir, *prefix; /* only names that begin so count */
 	char first[HW_NAME_MAX + 1];
 	struct hw_set numbers;
-	const struct pci *p;
+	bool first_is_port; /* of representors */
 };
 
-/* Keeps the first name of a directory in the order of strcmp(). */
-static int first_name(void *arg, const char *name) {
+/* Keeps the first name of a directory in the order of strcmp(). What is no name of a device is left out. */
+static int pci_first_name(void *arg, const char *name) {
 	struct names *n = arg;
 	char copy[HW_NAME_MAX + 1];
 	int64_t number;
-	if (++n->n > NAMES_MAX)
-		return fail(n->p, "a directory of it has more than %d entries", NAMES_MAX);
-	if (!hw_name_copy(copy, HW_NAME_MAX, name))
-		return fail(n->p, "`%.60s` is no name of a device", name);
+	if (!hw_name_copy(copy, HW_NAME_MAX, name) || !starts_with(copy, n->prefix))
+		return 0;
 	if (!n->first[0] || strcmp(copy, n->first) < 0)
 		memcpy(n->first, copy, sizeof(copy));
 	if (parse_i64(copy, 1, 255, &number, NULL) == 0)
@@ -178,11 +197,38 @@ static int first_name(void *arg, const char *name) {
 	return 0;
 }
 
-static int names_in(struct pci *p, const char *dir, struct names *ret) {
+static int names_in(struct pci *p, const char *dir, const char *prefix, struct names *ret) {
 	char path[HW_FS_PATH_MAX];
-	*ret = (struct names){.p = p};
+	*ret = (struct names){.p = p, .dir = dir, .prefix = prefix};
+	snprintf(path, sizeof(path), "%s%s%s", p->dir, dir[0] ? "/" : "", dir);
+	int r = p->fs->list(p->fs, path, pci_first_name, ret, p->err);
+	return r == -ENOENT ? 0 : r;
+}
+
+/*
+ * In switchdev mode a NIC has a network interface for each virtual function, too, a representor: its phys_port_name is
+ * "pf0vf3", "pf0sf1" or "c1pf0vf3", that of the uplink "p0". Representors count only if there is nothing else.
+ */
+static int pci_first_netdev(void *arg, const char *name) {
+	struct names *n = arg;
+	char file[128], copy[HW_NAME_MAX + 1];
+	if (!hw_name_copy(copy, sizeof(((struct hw_device *)0)->netdev) - 1, name))
+		return 0;
+	snprintf(file, sizeof(file), "%s/%s/phys_port_name", n->dir, copy);
+	bool is_port = pci_try(n->p, file) && (starts_with(n->p->text, "pf") || n->p->text[0] == 'c');
+	if (n->first[0] && (is_port != n->first_is_port ? is_port : strcmp(copy, n->first) > 0))
+		return 0;
+	memcpy(n->first, copy, sizeof(copy));
+	n->first_is_port = is_port;
+	return 0;
+}
+
+static int pci_read_netdev(struct pci *p, const char *dir, char *out, size_t size) {
+	char path[HW_FS_PATH_MAX];
+	struct names n = {.p = p, .dir = dir};
 	snprintf(path, sizeof(path), "%s/%s", p->dir, dir);
-	int r = p->fs->list(p->fs, path, first_name, ret, p->err);
+	int r = p->fs->list(p->fs, path, pci_first_netdev, &n, p->err);
+	snprintf(out, size, "%.*s", (int)size - 1, n.first);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -195,24 +241,52 @@ static int64_t rate_mbit(const char *s) {
 	return v > 0 && v <= 10000 && starts_with(end, " Gb/sec") ? (int64_t)(v * 1000 + 0.5) : 0;
 }
 
-static int read_port(struct pci *p, struct hw_device *d, int number) {
-	char file[128];
+static bool pci_try_port(struct pci *p, const struct hw_device *d, int number, const char *what) {
+	char file[160];
+	snprintf(file, sizeof(file), "infiniband/%s/ports/%d/%s", d->name, number, what);
+	return pci_try(p, file) > 0;
+}
+
+static void pci_read_port(struct pci *p, struct hw_device *d, int number) {
+	/* "4: ACTIVE"; 5 is one whose link has just been lost, but that has not given up yet. */
+	static const enum hw_port_state states[] = {HW_PORT_UNKNOWN, HW_PORT_DOWN,   HW_PORT_INIT,
+	                                            HW_PORT_ARMED,   HW_PORT_ACTIVE, HW_PORT_ACTIVE};
 	struct hw_rdma_port *port = &d->ports[d->n_ports++];
 	jt_init(&jt_hw_rdma_port, port);
 	port->number = number;
-	snprintf(file, sizeof(file), "infiniband/%s/ports/%d/link_layer", d->name, number);
-	int r = get(p, file);
-	if (r > 0)
+	if (pci_try_port(p, d, number, "link_layer"))
 		port->layer = streq(p->text, "InfiniBand") ? HW_INFINIBAND
 		              : streq(p->text, "Ethernet") ? HW_ETHERNET
 		                                           : HW_LAYER_UNKNOWN;
-	if (r < 0)
-		return r;
-	snprintf(file, sizeof(file), "infiniband/%s/ports/%d/rate", d->name, number);
-	r = get(p, file);
-	if (r > 0)
+	if (pci_try_port(p, d, number, "rate"))
 		port->mbit = rate_mbit(p->text);
-	return MIN(r, 0);
+	if (pci_try_port(p, d, number, "state") && p->text[0] >= '0' && p->text[0] <= '5' && p->text[1] == ':')
+		port->state = states[p->text[0] - '0'];
+}
+
+static int read_nic(struct pci *p, struct hw_device *d) {
+	struct names n;
+	char dir[128];
+	int r = pci_read_netdev(p, "net", d->netdev, sizeof(d->netdev));
+	/* Those of virtio have a device of the virtio bus in between. */
+	if (r == 0 && !d->netdev[0] && starts_with(d->ids, "1af4:")) {
+		r = names_in(p, "", "virtio", &n);
+		snprintf(dir, sizeof(dir), "%s/net", n.first);
+		if (r == 0 && n.first[0])
+			r = pci_read_netdev(p, dir, d->netdev, sizeof(d->netdev));
+	}
+	if (r == 0)
+		r = names_in(p, "infiniband", "", &n);
+	if (r < 0 || !n.first[0])
+		return r;
+	snprintf(d->name, sizeof(d->name), "%s", n.first);
+	snprintf(dir, sizeof(dir), "infiniband/%s/ports", d->name);
+	r = names_in(p, dir, "", &n);
+	/* In switchdev mode each representor is a port, after that of the uplink. */
+	for (int i = hw_set_first(&n.numbers); i >= 0 && d->n_ports < ARRAY_SIZE(d->ports);
+	     i = hw_set_next(&n.numbers, i))
+		pci_read_port(p, d, i);
+	return r;
 }
 
 #define VPD_MAX 32768
@@ -238,29 +312,6 @@ static int pci_read_management(struct pci *p, struct hw_raw *raw) {
 	return 0;
 }
 
-static int read_nic(struct pci *p, struct hw_device *d) {
-	struct names n;
-	char dir[128];
-	int r = names_in(p, "net", &n);
-	if (r < 0)
-		return r;
-	if (strlen(n.first) >= sizeof(d->netdev))
-		return fail(p, "`%s` is too long for a network interface", n.first);
-	memcpy(d->netdev, n.first, sizeof(d->netdev));
-	d->netdev[sizeof(d->netdev) - 1] = 0;
-	r = names_in(p, "infiniband", &n);
-	if (r < 0 || !n.first[0])
-		return r;
-	snprintf(d->name, sizeof(d->name), "%s", n.first);
-	snprintf(dir, sizeof(dir), "infiniband/%s/ports", d->name);
-	r = names_in(p, dir, &n);
-	if (r == 0 && hw_set_count(&n.numbers) > ARRAY_SIZE(d->ports))
-		return fail(p, "%s has more than %zu ports", d->name, ARRAY_SIZE(d->ports));
-	for (int i = hw_set_first(&n.numbers); r == 0 && i >= 0; i = hw_set_next(&n.numbers, i))
-		r = read_port(p, d, i);
-	return r;
-}
-
 static int read_device(struct pci *p, struct hw_raw *raw) {
 	struct hw_device *d = &raw->found;
 	struct names n;
@@ -276,15 +327,16 @@ static int read_device(struct pci *p, struct hw_raw *raw) {
 		r = want_number(p, "sriov_totalvfs", 0, 65535, &d->vfs_total);
 	if (r == 0)
 		r = want_number(p, "sriov_numvfs", 0, 65535, &d->vfs);
-	if (r == 0 && d->vfs > d->vfs_total)
-		return fail(p, "it has %lld virtual functions of at most %lld", (long long)d->vfs,
-		            (long long)d->vfs_total);
+	if (r == 0)
+		r = want_number(p, "sriov_offset", 0, 65535, &raw->vf_offset);
+	if (r == 0)
+		r = want_number(p, "sriov_stride", 0, 65535, &raw->vf_stride);
 	if (r == 0)
 		r = read_nic(p, d);
 	if (r == 0)
 		r = pci_read_management(p, raw);
 	if (r == 0 && raw->class >> 8 == 0x0108) {
-		r = names_in(p, "nvme", &n);
+		r = names_in(p, "nvme", "nvme", &n);
 		if (r == 0)
 			snprintf(d->name, sizeof(d->name), "%s", n.first);
 	}
@@ -293,25 +345,26 @@ static int read_device(struct pci *p, struct hw_raw *raw) {
 
 static int read_function(struct pci *p, struct hw_raw *raw) {
 	char path[HW_FS_PATH_MAX];
+	struct error ignored;
 	int r = need_hex(p, "class", 6, &raw->class);
 	if (r == 0)
 		r = read_ids(p, "vendor", "device", true, raw->found.ids);
-	if (r == 0)
-		r = read_ids(p, "subsystem_vendor", "subsystem_device", false, raw->found.subids);
-	if (r == 0)
-		r = want_number(p, "numa_node", -1, 1023, &raw->node);
-	if (r == 0)
-		r = read_link(p, &raw->found.link);
 	if (r < 0)
 		return r;
 	if (raw->class >> 8 == 0x0604)
 		raw->type = HW_RAW_BRIDGE;
+	if (!hw_raw_is_needed(raw))
+		return 0;
+	r = read_ids(p, "subsystem_vendor", "subsystem_device", false, raw->found.subids);
+	if (r == 0)
+		r = want_number(p, "numa_node", -1, 1023, &raw->node);
+	if (r < 0)
+		return r;
+	pci_read_link(p, &raw->found);
 	snprintf(path, sizeof(path), "%s/config", p->dir);
-	r = p->fs->read(p->fs, path, p->text, sizeof(p->text), p->err);
+	r = p->fs->read(p->fs, path, p->text, sizeof(p->text), &ignored);
 	if (r > 0)
 		hw_pcicap_read(raw, (const unsigned char *)p->text, (size_t)r);
-	if (r < 0 && r != -ENOENT)
-		return r;
 	return raw->type == HW_RAW_ENDPOINT ? read_device(p, raw) : 0;
 }
 
@@ -391,7 +444,7 @@ static int read_entry(void *arg, const char *name) {
 	snprintf(path, sizeof(path), "bus/pci/devices/%s", name);
 	int r = p->fs->link(p->fs, path, target, sizeof(target), p->err);
 	if (r < 0)
-		return r == -ENOENT ? fail(p, "it is no link") : r;
+		return r == -ENOENT ? 0 : r; /* it went away after it was listed */
 	/* "../../../devices/…" is the same as "devices/…"; without ".." no rename elsewhere can disturb us (fs.c). */
 	const char *real = starts_with(target, "../../../devices/") ? target + strlen("../../../") : path;
 	if ((size_t)snprintf(p->dir, sizeof(p->dir), "%s", real) >= sizeof(p->dir))
@@ -427,6 +480,9 @@ static int connect_all(struct pci *p) {
 			continue;
 		const char *name = last ? last + 1 : s->above + strlen("pci");
 		const struct seen *above = seen_find(p, name);
+		/* The list of functions may be from before one came, or we came to it after it went. */
+		if (!above && (pci_is_there(p, name) || !pci_is_there(p, s->name)))
+			return pci_went_away(p, s->name);
 		if (!above)
 			return error_set(p->err, EINVAL, "%s: it is below %s, which does not exist", s->name, name);
 		size_t n = last ? (size_t)(last - s->above) : 0;

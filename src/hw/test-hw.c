@@ -144,16 +144,17 @@ static void what_is_read_from_sysfs(void **state) {
 #define NODES          CPU "cores 1 +0 package=1\nnode 0 cpus=0\nnode 1 cpus=1\n"
 #define NIC(bus, more) "pci pci0000:" bus "/0000:" bus ":00.0 class=0x020000 vendor=0x1af4 device=0x1000 " more "\n"
 
+#define PORT(n, bus, more) \
+	"pci pci0000:00/0000:00:0" n ".0 class=0x060400 vendor=0x8086 device=0x352a buses=" bus "-" bus " " more "\n"
+#define BELOW(n, bus, more) \
+	"pci pci0000:00/0000:00:0" n ".0/0000:" bus ":00.0 class=0x020000 vendor=0x1af4 device=0x1000 " more "\n"
+
 static void nodes_that_are_not_told(void **state) {
 	(void)state;
 	static const char one[] = CPU NIC("00", "numa_node=-1"), unknown[] = NODES NIC("00", "numa_node=-1");
-	static const char by_root[] = NODES NIC(
-		"00",
-		"numa_node=-1") "pci pci0000:00/0000:00:01.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=1\n";
-	static const char torn[] = NODES NIC(
-		"00",
-		"numa_node=-1") "pci pci0000:00/0000:00:01.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=1\n"
-				"pci pci0000:00/0000:00:02.0 class=0x0c0300 vendor=0x8086 device=0x3a37 numa_node=0\n";
+	static const char by_root[] = NODES PORT("1", "01", "numa_node=1") BELOW("1", "01", "numa_node=-1");
+	static const char torn[] = NODES PORT("1", "01", "numa_node=1") BELOW("1", "01", "numa_node=-1")
+		PORT("2", "02", "numa_node=0") BELOW("2", "02", "numa_node=-1");
 	const struct {
 		const char *text;
 		int node;
