@@ -156,7 +156,6 @@ static bool raw_is_vga_of_gpu_maker(const struct hw_raw *raw) {
 static int raw_kind(const struct hw_raw *raw) {
 	uint32_t class = raw->class >> 8;
 	const char *ids = raw->found.ids;
-	const struct hw_link *l = &raw->found.link;
 	if (raw->type != HW_RAW_ENDPOINT || raw->is_virtual)
 		return -1;
 	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))

@@ -135,21 +135,68 @@ static bool hw_is_ids(const char *s) {
 	return !s[0] || (strlen(s) == 9 && s[4] == ':' && strspn(s, "0123456789abcdef:") == 9);
 }
 
-static int hw_check_cpus(const struct hw_host *h, struct error *err) {
-	struct hw_set cpus, seen = {0};
-	for (size_t i = 0; i < h->n_nodes; i++)
-		if (hw_set_parse_list(h->nodes[i].cpus, &cpus) < 0)
-			return error_set(err, EINVAL, "NUMA node %lld: its CPUs are no list such as `0-15,128-143`",
-			                 (long long)h->nodes[i].id);
-	for (size_t i = 0; i < h->n_cores; i++) {
-		if (hw_set_parse_list(h->cores[i].cpus, &cpus) < 0 || hw_set_is_empty(&cpus))
-			return error_set(err, EINVAL, "core %zu: its CPUs are no list such as `0,128`", i);
-		if (hw_set_overlaps(&cpus, &seen))
-			return error_set(err, EINVAL, "core %zu: CPUs %s are in another core, too", i,
-			                 h->cores[i].cpus);
-		hw_set_merge(&seen, &cpus);
+static int hw_check_core(const struct hw_host *h, size_t i, const struct hw_set *nodes, const struct hw_set *of_nodes,
+                         struct hw_set *seen, struct error *err) {
+	const struct hw_core *c = &h->cores[i];
+	struct hw_set cpus, all;
+	if (hw_set_parse_list(c->cpus, &cpus) < 0 || hw_set_is_empty(&cpus))
+		return error_set(err, EINVAL, "core %zu: its CPUs are no list such as `0,128`", i);
+	if (hw_set_overlaps(&cpus, seen))
+		return error_set(err, EINVAL, "core %zu: CPUs %s are in another core, too", i, c->cpus);
+	hw_set_merge(seen, &cpus);
+	const struct hw_node *n = c->node >= 0 ? hw_node_find(h, c->node) : NULL;
+	if (c->node < 0 && hw_set_overlaps(&cpus, of_nodes))
+		return error_set(err, EINVAL, "core %zu: its CPUs %s are of a NUMA node, but it says of none", i,
+		                 c->cpus);
+	if (n) {
+		all = nodes[n - h->nodes];
+		hw_set_merge(&all, &cpus);
+		if (!hw_set_equal(&all, &nodes[n - h->nodes]))
+			return error_set(err, EINVAL, "core %zu: its CPUs %s are not all of NUMA node %lld", i, c->cpus,
+			                 (long long)c->node);
 	}
 	return 0;
+}
+
+static int hw_check_cpus(const struct hw_host *h, struct error *err) {
+	struct hw_set nodes[HW_NODES_MAX], of_nodes = {0}, seen = {0};
+	for (size_t i = 0; i < h->n_nodes; i++) {
+		long long id = h->nodes[i].id;
+		if (hw_set_parse_list(h->nodes[i].cpus, &nodes[i]) < 0)
+			return error_set(err, EINVAL, "NUMA node %lld: its CPUs are no list such as `0-15,128-143`",
+			                 id);
+		if (hw_set_overlaps(&nodes[i], &of_nodes))
+			return error_set(err, EINVAL, "NUMA node %lld: some of its CPUs are of another node, too", id);
+		hw_set_merge(&of_nodes, &nodes[i]);
+	}
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < h->n_cores; i++)
+		r = hw_check_core(h, i, nodes, &of_nodes, &seen, err);
+	return r;
+}
+
+static bool hw_is_speed(int64_t speed) {
+	if (speed == 0 || speed == 2500 || speed == 5000)
+		return true;
+	return speed >= 8000 && speed <= 128000 && speed % 8000 == 0 &&
+	       __builtin_popcountll((uint64_t)speed / 8000) == 1;
+}
+
+static int hw_check_speed(const char *address, int64_t speed, int64_t width, struct error *err) {
+	char text[24];
+	int64_t same;
+	snprintf(text, sizeof(text), "%lld", (long long)width);
+	if (hw_is_speed(speed) && hw_width_parse(text, &same) == 0)
+		return 0;
+	return error_set(err, EINVAL, "%s: speed %lld or width %lld of its link is not one of PCIe", address,
+	                 (long long)speed, (long long)width);
+}
+
+static int hw_check_link(const char *address, const struct hw_link *l, struct error *err) {
+	int r = hw_check_speed(address, l->speed, l->width, err);
+	if (r == 0)
+		r = hw_check_speed(address, l->max_speed, l->max_width, err);
+	return r == 0 ? hw_check_speed(address, l->own_max_speed, l->own_max_width, err) : r;
 }
 
 static int hw_check_texts(const struct hw_host *h, struct error *err) {
@@ -178,6 +225,11 @@ static int hw_check_texts(const struct hw_host *h, struct error *err) {
 }
 
 static int hw_check_processors(const struct hw_host *h, struct error *err) {
+	for (size_t i = 0; i < h->n_sockets; i++)
+		for (size_t k = 0; k < i; k++)
+			if (h->sockets[i].id == h->sockets[k].id)
+				return error_set(err, EINVAL, "socket %lld: it is there twice",
+				                 (long long)h->sockets[i].id);
 	for (size_t i = 0; i < h->n_nodes; i++) {
 		const struct hw_node *n = &h->nodes[i];
 		if (hw_node_find(h, n->id) != n)
@@ -245,28 +297,55 @@ static int hw_check_gpu_links(const struct hw_host *h, struct error *err) {
 	return 0;
 }
 
+static int hw_check_root(const struct hw_host *h, const struct hw_root *o, struct error *err) {
+	const struct hw_node *n = o->node >= 0 ? hw_node_find(h, o->node) : NULL;
+	if (!hw_has_socket(h, o->socket) || (o->node >= 0 && !n))
+		return error_set(err, EINVAL, "root complex %s: there is no socket %lld or no NUMA node %lld",
+		                 o->address, (long long)o->socket, (long long)o->node);
+	if (n && n->socket != o->socket)
+		return error_set(err, EINVAL,
+		                 "root complex %s: it is of socket %lld, but its NUMA node %lld is of socket %lld",
+		                 o->address, (long long)o->socket, (long long)o->node, (long long)n->socket);
+	return 0;
+}
+
+/* Each comes after the one that it is below, so that the depth of that is known already. */
+static int hw_check_switches(const struct hw_host *h, struct error *err) {
+	unsigned depth[HW_SWITCHES_MAX];
+	for (size_t i = 0; i < h->n_switches; i++) {
+		const struct hw_switch *s = &h->switches[i];
+		int r = hw_check_place(h, s->address, s->root, s->above, i, err);
+		if (r == 0)
+			r = hw_check_link(s->address, &s->link, err);
+		if (r < 0)
+			return r;
+		depth[i] = s->above >= 0 ? depth[s->above] + 1 : 1;
+		if (depth[i] > HW_DEPTH_MAX)
+			return error_set(err, EINVAL, "%s: it is below more than %d switches", s->address,
+			                 HW_DEPTH_MAX - 1);
+	}
+	return 0;
+}
+
+static int hw_check_device(const struct hw_host *h, const struct hw_device *d, struct error *err) {
+	int r = hw_check_place(h, d->address, d->root, d->above, h->n_switches, err);
+	if (r == 0 && d->node >= 0 && !hw_node_find(h, d->node))
+		return error_set(err, EINVAL, "%s: there is no NUMA node %lld", d->address, (long long)d->node);
+	return r == 0 ? hw_check_link(d->address, &d->link, err) : r;
+}
+
 int hw_check(const struct hw_host *h, struct error *err) {
 	int r = hw_check_cpus(h, err);
 	if (r == 0)
 		r = hw_check_texts(h, err);
 	if (r == 0)
 		r = hw_check_processors(h, err);
-	for (size_t i = 0; r == 0 && i < h->n_roots; i++) {
-		const struct hw_root *o = &h->roots[i];
-		if (!hw_has_socket(h, o->socket) || (o->node >= 0 && !hw_node_find(h, o->node)))
-			return error_set(err, EINVAL, "root complex %s: there is no socket %lld or no NUMA node %lld",
-			                 o->address, (long long)o->socket, (long long)o->node);
-	}
-	for (size_t i = 0; r == 0 && i < h->n_switches; i++) {
-		const struct hw_switch *s = &h->switches[i];
-		r = hw_check_place(h, s->address, s->root, s->above, i, err);
-	}
-	for (size_t i = 0; r == 0 && i < h->n_devices; i++) {
-		const struct hw_device *d = &h->devices[i];
-		r = hw_check_place(h, d->address, d->root, d->above, h->n_switches, err);
-		if (r == 0 && d->node >= 0 && !hw_node_find(h, d->node))
-			return error_set(err, EINVAL, "%s: there is no NUMA node %lld", d->address, (long long)d->node);
-	}
+	for (size_t i = 0; r == 0 && i < h->n_roots; i++)
+		r = hw_check_root(h, &h->roots[i], err);
+	if (r == 0)
+		r = hw_check_switches(h, err);
+	for (size_t i = 0; r == 0 && i < h->n_devices; i++)
+		r = hw_check_device(h, &h->devices[i], err);
 	if (r == 0)
 		r = hw_check_gpu_links(h, err);
 	return r == 0 ? hw_check_addresses(h, err) : r;

@@ -218,5 +218,6 @@ bool hw_link_is_below(const struct hw_link *l);
 void hw_print(const struct hw_host *h, struct buf *out);
 /* Reads such JSON and checks all references. *RET, which the caller frees, is written only on success. */
 int hw_parse(const char *text, size_t len, struct hw_host **ret, struct error *err) _must_use_;
-/* -EINVAL if a reference doesn't hold or an address is there twice; the message names the element. */
+/* -EINVAL if a reference doesn't hold, something is there twice, or CPUs, sockets and links don't fit together; the
+ * message names the element. */
 int hw_check(const struct hw_host *h, struct error *err) _must_use_;

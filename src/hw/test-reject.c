@@ -37,6 +37,8 @@ static const struct {
          "cpu0 and cpu1 disagree about which threads their core has"},
 	{CPU "node 0 cpus=0\nnode 1 cpus=0\n", "node1: some of its CPUs are of another node, too"},
 	{CPU "node 0 cpus=0,x\n", "node0: its CPUs `0,x` are no set of CPUs"},
+	{CPU "node 0 cpus=1,0\n", "node0: its CPUs `1,0` are no set of CPUs"},
+	{CPU "node 0 cpus=0-1,1-2\n", "node0: its CPUs `0-1,1-2` are no set of CPUs"},
 	{CPU "node 1024 cpus=0\n", "node1024: numbers from 1024 on are too large"},
 	{CPU "node 0 cpus=0 distance=10,20\n", "node0: there are more distances than nodes"},
 	{CPU "node 0 cpus=0 distance=10\nnode 1 cpus=1\n", "node0: the distance to node1 is missing"},
@@ -249,6 +251,15 @@ static void too_much(void **state) {
 	assert_null(host_of(b.data, b.len));
 	assert_string_equal(error.msg, "`devices/pci0000:00/0000:00:00.0/resource` has 8256 bytes or more");
 
+	/* 9,300 times the same 4,096 CPUs. */
+	buf_reset(&b);
+	buf_puts(&b, CPU "node 0 cpus=");
+	for (int i = 0; i < 9300; i++)
+		buf_puts(&b, "0-4095,");
+	buf_puts(&b, "0\n");
+	assert_null(host_of(b.data, b.len));
+	assert_string_equal(error.msg, "node0: its CPUs `0-4095,0-4095,0-4095,0-4095,0-4095,0-409` are no set of CPUs");
+
 	buf_reset(&b);
 	for (int i = 0; i < 65; i++)
 		buf_puts(&b, "<a>");
@@ -348,6 +359,21 @@ static void json_that_lies(void **state) {
 	         "0000:21:00.0: its ids or its model have characters that are not allowed"},
 		{"\"cpus\":\"1,65\"", "\"cpus\":\"1,64\"", "core 1: CPUs 1,64 are in another core, too"},
 		{"\"cpus\":\"1,65\"", "\"cpus\":\"1 65\"", "core 1: its CPUs are no list such as `0,128`"},
+		{"\"sockets\":[{\"id\":0},{\"id\":1}]", "\"sockets\":[{\"id\":0},{\"id\":1},{\"id\":0}]",
+	         "socket 0: it is there twice"},
+		{"\"cpus\":\"32-63,96-127\",\"hug", "\"cpus\":\"31-63,96-127\",\"hug",
+	         "NUMA node 1: some of its CPUs are of another node, too"},
+		{"\"cpus\":\"1,65\"", "\"cpus\":\"1,4000\"", "core 1: its CPUs 1,4000 are not all of NUMA node 0"},
+		{"\"node\":0,\"cpus\":\"1,65\"", "\"node\":-1,\"cpus\":\"1,65\"",
+	         "core 1: its CPUs 1,65 are of a NUMA node, but it says of none"},
+		{"\"address\":\"0000:a0\",\"node\":1,\"socket\":1", "\"address\":\"0000:a0\",\"node\":1,\"socket\":0",
+	         "root complex 0000:a0: it is of socket 0, but its NUMA node 1 is of socket 1"},
+		{"\"link\":{\"speed\":16000", "\"link\":{\"speed\":3",
+	         "0000:21:00.0: speed 3 or width 16 of its link is not one of PCIe"},
+		{"\"maxWidth\":16", "\"maxWidth\":7",
+	         "0000:21:00.0: speed 16000 or width 7 of its link is not one of PCIe"},
+		{"\"ownMaxWidth\":16", "\"ownMaxWidth\":7",
+	         "0000:21:00.0: speed 16000 or width 7 of its link is not one of PCIe"},
 		{"\"node\":1,\"value\":21", "\"node\":2,\"value\":21",
 	         "NUMA node 0: it has a distance to node 2, which does not exist"},
 	};
@@ -366,10 +392,32 @@ static void json_that_lies(void **state) {
 	}
 }
 
+/* More switches below each other than there may be bridges above a device. */
+static void json_that_is_deep(void **state) {
+	(void)state;
+	for (int depth = HW_DEPTH_MAX; depth <= HW_DEPTH_MAX + 1; depth++) {
+		_hw_free_ struct hw_host *h = hw_new(), *again = NULL;
+		_buf_free_ struct buf json = {0};
+		h->n_roots = 1;
+		jt_init(&jt_hw_root, &h->roots[0]);
+		for (int i = 0; i < depth; i++) {
+			struct hw_switch *s = &h->switches[h->n_switches++];
+			jt_init(&jt_hw_switch, s);
+			snprintf(s->address, sizeof(s->address), "0000:%02x:00.0", i);
+			s->above = i - 1;
+		}
+		hw_print(h, &json);
+		again = host_of_xml(json.data, json.len);
+		assert_int_equal(again != NULL, depth == HW_DEPTH_MAX);
+	}
+	assert_string_equal(error.msg, "0000:20:00.0: it is below more than 31 switches");
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(captured_trees),    cmocka_unit_test(documents),      cmocka_unit_test(too_much),
-		cmocka_unit_test(hostile_directory), cmocka_unit_test(json_that_lies),
+		cmocka_unit_test(captured_trees), cmocka_unit_test(documents),
+		cmocka_unit_test(too_much),       cmocka_unit_test(hostile_directory),
+		cmocka_unit_test(json_that_lies), cmocka_unit_test(json_that_is_deep),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,7 +150,8 @@ static int take_bit(const char **p, unsigned *ret) {
 
 int hw_set_parse_list(const char *s, struct hw_set *ret) {
 	struct hw_set set = {0};
-	while (*s) {
+	/* The kernel's lists ascend. Others could name the same 4096 CPUs thousands of times. */
+	for (int before = -1; *s;) {
 		unsigned first = 0, last = 0;
 		int r = take_bit(&s, &first);
 		last = first;
@@ -158,10 +159,11 @@ int hw_set_parse_list(const char *s, struct hw_set *ret) {
 			r = take_bit(&s, &last);
 		if (r < 0)
 			return r;
-		if (last < first || (*s && (!take(&s, ',') || !*s)))
+		if ((int)first <= before || last < first || (*s && (!take(&s, ',') || !*s)))
 			return -EINVAL;
 		for (unsigned i = first; i <= last; i++)
 			hw_set_add(&set, i);
+		before = (int)last;
 	}
 	*ret = set;
 	return 0;

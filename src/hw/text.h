@@ -34,7 +34,7 @@ unsigned hw_set_count(const struct hw_set *s);
 int hw_set_first(const struct hw_set *s);           /* -1 if empty */
 int hw_set_next(const struct hw_set *s, int after); /* -1 if none is left */
 /* These return 0, -EINVAL for another text, or -ERANGE for a number that is too large. *RET is written on success. */
-int hw_set_parse_list(const char *s, struct hw_set *ret) _must_use_;  /* "0-15,128-143", the kernel's list */
+int hw_set_parse_list(const char *s, struct hw_set *ret) _must_use_;  /* "0-15,128-143": ascends, as the kernel's */
 int hw_set_parse_mask(const char *s, struct hw_set *ret) _must_use_;  /* "000000ff,ffff0000", the kernel's and NCCL's */
 int hw_set_parse_hwloc(const char *s, struct hw_set *ret) _must_use_; /* "0x000000ff,,0x0" */
 /* The list in SIZE bytes of OUT; -ENOSPC if it is longer. */
