@@ -162,6 +162,13 @@ void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size) {
 	text_add_model(s->model, s->ids, out, size);
 }
 
+void hw_text_switch(const struct hw_switch *s, char *out, size_t size) {
+	out[0] = 0;
+	if (s->levels > 1)
+		text_add(out, size, "%lld levels", (long long)s->levels);
+	text_add_count(out, size, (size_t)s->empty_ports, "port empty", "ports empty");
+}
+
 void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 	static const char *const layers[] = {"", " IB", " Eth"};
 	out[0] = 0;
@@ -182,6 +189,8 @@ void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 			text_add(out, size, " %lldG", (long long)p->mbit / 1000);
 		else if (p->mbit)
 			text_add(out, size, " %lldM", (long long)p->mbit);
+		if (p->state != HW_PORT_UNKNOWN && p->state != HW_PORT_ACTIVE)
+			text_add(out, size, " %s", jt_words_hw_port_state[p->state]);
 	}
 	if (d->management == HW_YES) {
 		text_add(out, size, "%sNVLink management", out[0] ? " " : "");
@@ -272,7 +281,7 @@ static bool text_add_link(char *out, size_t size, const struct hw_link *l, const
 
 bool hw_text_device_link(const struct hw_host *h, const struct hw_device *d, char *out, size_t size) {
 	out[0] = 0;
-	return text_add_link(out, size, &d->link, h, d);
+	return !d->dead && text_add_link(out, size, &d->link, h, d);
 }
 
 bool hw_text_switch_link(const struct hw_switch *s, char *out, size_t size) {
@@ -287,10 +296,15 @@ void hw_text_device_notes(const struct hw_host *h, const struct hw_device *d, ch
 	out[0] = 0;
 	if (d->node != h->roots[d->root].node)
 		text_add(out, size, d->node < 0 ? "node unknown" : "node %lld", (long long)d->node);
-	if (speed || width) {
+	if ((speed || width) && d->management != HW_YES) {
 		text_add(out, size, "%scard can ", out[0] ? ", " : "");
 		text_add_generation(out, size, speed ? l->own_max_speed : 0, width ? l->own_max_width : 0);
 	}
+	for (size_t i = 0; i < d->n_bars; i++)
+		if (d->bars[i].unassigned) {
+			text_add(out, size, "%sa BAR has no address", out[0] ? ", " : "");
+			break;
+		}
 }
 
 static int text_child_cmp(const void *a, const void *b) {

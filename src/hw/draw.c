@@ -10,11 +10,13 @@
 #define CELLS         3  /* model, names, link */
 #define CELL_SIZE     64
 #define MODEL_MAX     32 /* columns of a model */
+#define LINK_MAX      24 /* columns of a link with what is unusual */
 #define DISTANCES_MAX 16
 
 struct row {
 	unsigned level;
 	bool is_last[LEVELS + 1]; /* at each level: nothing follows at that level */
+	bool is_more;             /* about the row before */
 	char label[40];
 	char cells[CELLS][CELL_SIZE];
 	char rest[120]; /* instead of cells */
@@ -60,7 +62,15 @@ static void draw_device(struct drawing *d, const struct hw_device *dev, unsigned
 	hw_text_device_link(d->h, dev, r->cells[2], CELL_SIZE);
 	hw_text_device_notes(d->h, dev, notes, sizeof(notes));
 	size_t used = strlen(r->cells[2]);
-	snprintf(r->cells[2] + used, CELL_SIZE - used, "%s%s", used && notes[0] ? ", " : "", notes);
+	if (!used || used + 2 + strlen(notes) <= LINK_MAX) {
+		snprintf(r->cells[2] + used, CELL_SIZE - used, "%s%s", used && notes[0] ? ", " : "", notes);
+		return;
+	}
+	r = draw_row_add(d, level, is_last); /* one long cell would take room from all rows */
+	if (!r)
+		return;
+	r->is_more = true;
+	snprintf(r->rest, sizeof(r->rest), "%s", notes);
 }
 
 static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned level) {
@@ -81,7 +91,7 @@ static void draw_children(struct drawing *d, int64_t root, int64_t sw, unsigned 
 			break;
 		snprintf(r->label, sizeof(r->label), "switch %s", s->address);
 		hw_text_switch_model(s, r->cells[0], CELL_SIZE);
-		snprintf(r->cells[1], CELL_SIZE, "%s", s->levels > 1 ? "2 levels" : "");
+		hw_text_switch(s, r->cells[1], CELL_SIZE);
 		hw_text_switch_link(s, r->cells[2], CELL_SIZE);
 		draw_children(d, root, (int64_t)v[i].index, level + 1);
 	}
@@ -164,11 +174,14 @@ static void draw_put_cell(struct buf *out, const char *text, size_t width) {
 static void draw_put_row(const struct row *r, const size_t *widths, bool utf8, struct buf *out) {
 	size_t start = out->len, left = HW_DRAW_COLUMNS, used = (size_t)r->level * 3;
 	for (unsigned i = 1; i <= r->level; i++)
-		if (i < r->level)
+		if (i < r->level || r->is_more)
 			buf_puts(out, r->is_last[i] ? "   " : utf8 ? "│  " : "|  ");
 		else
 			buf_puts(out, r->is_last[i] ? (utf8 ? "└─ " : "`- ") : utf8 ? "├─ " : "|- ");
-	if (r->rest[0]) {
+	if (r->is_more) {
+		buf_puts(out, "     ");
+		draw_put_cell(out, r->rest, MIN(strlen(r->rest), left - used - 5));
+	} else if (r->rest[0]) {
 		buf_printf(out, "%s  ", r->label);
 		draw_put_cell(out, r->rest, MIN(strlen(r->rest), left - used - strlen(r->label) - 2));
 	} else if (r->cells[0][0] || r->cells[1][0] || r->cells[2][0]) {

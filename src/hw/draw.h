@@ -33,6 +33,8 @@ bool hw_text_node_is_empty(const struct hw_host *h, const struct hw_node *n);
 /* The model. Without one: of a GPU its ids, of others the name in pci.ids or else their ids. */
 void hw_text_device_model(const struct hw_device *d, char *out, size_t size);
 void hw_text_switch_model(const struct hw_switch *s, char *out, size_t size);
+/* "2 levels, 1 port empty". */
+void hw_text_switch(const struct hw_switch *s, char *out, size_t size);
 void hw_text_device(const struct hw_device *d, char *out, size_t size);
 /*
  * "gen5 x16"; "gen4 x8 ! of gen5 x16" for a link that runs below its maximum; "gen1 x16 idle? of gen5" for a GPU of
@@ -41,7 +43,8 @@ void hw_text_device(const struct hw_device *d, char *out, size_t size);
  */
 bool hw_text_device_link(const struct hw_host *h, const struct hw_device *d, char *out, size_t size);
 bool hw_text_switch_link(const struct hw_switch *s, char *out, size_t size);
-/* What is unusual: "node 1" if its root complex is at another node, "card can x16" if its slot has less. Or empty. */
+/* What is unusual: "node 1" if its root complex is at another node, "card can x16" if its slot has less, "a BAR has no
+ * address". Or empty. */
 void hw_text_device_notes(const struct hw_host *h, const struct hw_device *d, char *out, size_t size);
 const char *hw_text_kind(enum hw_kind kind);
 

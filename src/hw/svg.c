@@ -110,13 +110,15 @@ static int svg_children_boxes(struct picture *p, int box, int64_t root, int64_t 
 
 static int svg_switch_box(struct picture *p, size_t index) {
 	const struct hw_switch *s = &p->h->switches[index];
-	char link[48], model[HW_MODEL_MAX + 1];
+	char link[48], model[HW_MODEL_MAX + 1], text[40];
 	int i = svg_box_add(p, STYLE_SWITCH);
 	if (i < 0)
 		return i;
+	hw_text_switch(s, text, sizeof(text));
 	hw_text_switch_model(s, model, sizeof(model));
 	p->boxes[i].is_slow = hw_text_switch_link(s, link, sizeof(link));
-	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s", s->address, model, link);
+	snprintf(p->boxes[i].lines[0], sizeof(p->boxes[i].lines[0]), "switch %s %s %s%s%s", s->address, model, link,
+	         text[0] ? ", " : "", text);
 	return svg_children_boxes(p, i, s->root, (int64_t)index) < 0 ? -1 : i;
 }
 

@@ -385,7 +385,7 @@ static void devices_at_another_node_and_cards_in_short_slots(void **state) {
 	_hw_free_ struct hw_host *h = host_of(text, strlen(text));
 	assert_non_null(h);
 	h->roots[0].node = 0;
-	const char *const want[] = {"gen4 x8, card can gen5 x16\n", "connectx-5-ex  node 1\n", NULL};
+	const char *const want[] = {"gen4 x8\n", "   card can gen5 x16\n", "connectx-5-ex  node 1\n", NULL};
 	drawing_has(h, want, "node 0\n");
 }
 
@@ -452,6 +452,18 @@ static void links_between_gpus(void **state) {
 	assert_string_equal(one.data, two.data);
 	again->gpu_links[0].peer = 77;
 	assert_int_equal(hw_check(again, &error), -EINVAL);
+}
+
+static void what_is_out_of_order(void **state) {
+	(void)state;
+	_hw_free_ struct hw_host *h = host_of_fixture("pcie-2switch");
+	const char *const want[] = {"mlx5_0 Eth 100G down", "does not answer\n",
+	                            "idle? of gen4\n      |  |       a BAR has no address\n", "2 ports empty", NULL};
+	h->devices[find(h, "0000:35:00.0")].ports[0].state = HW_PORT_DOWN;
+	h->devices[find(h, "0000:33:00.0")].dead = true;
+	h->devices[find(h, "0000:34:00.0")].bars[0].unassigned = true;
+	h->switches[0].empty_ports = 2;
+	drawing_has(h, want, NULL);
 }
 
 /* hwloc names the namespace, or a path to it; sysfs the controller. */
@@ -680,6 +692,7 @@ int main(void) {
 		cmocka_unit_test(devices_at_another_node_and_cards_in_short_slots),
 		cmocka_unit_test(functions_of_one_card),
 		cmocka_unit_test(links_between_gpus),
+		cmocka_unit_test(what_is_out_of_order),
 		cmocka_unit_test(names_of_nvmes),
 		cmocka_unit_test(links_without_a_reference),
 		cmocka_unit_test(nodes_without_cpus),

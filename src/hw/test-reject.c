@@ -89,6 +89,11 @@ static const struct {
          "line 1: declarations of entities and the like inside the document are not allowed"},
 	{"<host/>", "<host> is neither hwloc's <topology> nor NCCL's <system>"},
 	{"<system/>", "<system> has no <cpu>"},
+	{CPU0 "<pci busid=\"0000:01:00.0\" class=\"0x030200\"><gpu><nvlink target=\"1\"/></gpu></pci></cpu></system>",
+         "line 2: <nvlink>: target: `1` is not a PCI address"},
+	{CPU0 "<pci busid=\"0000:01:00.0\" class=\"0x030200\"><gpu><xgmi "
+              "target=\"0000:01:00.0\"/></gpu></pci></cpu></system>",
+         "line 2: <xgmi>: the GPU is linked to itself"},
 	{"<system>\n<cpu/></system>", "line 2: <cpu>: attribute numaid is missing"},
 	{"<system>\n<cpu numaid=\"9999\"/></system>", "line 2: <cpu>: numaid: `9999` must be -1..1023"},
 	{"<system>\n<cpu numaid=\"0\"/>\n<cpu numaid=\"0\"/></system>", "line 3: <cpu>: NUMA node 0 is there twice"},
