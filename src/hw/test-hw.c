@@ -594,7 +594,7 @@ static void each_node_has(const struct hw_host *h, size_t gpus) {
 	}
 }
 
-/* What ../shared/topologies/README.md says about each file. */
+/* What README.md of the shared topologies says about each file. */
 static void real_machines(void **state) {
 	(void)state;
 	static const struct {
@@ -612,10 +612,11 @@ static void real_machines(void **state) {
 		{"topo_8p_940vm.xml", 2, 8, 8, 0, 0, "0021:00:00.0", "0020:00:00.0", "PHB", 0, 0, 4},
 		{"topo_8p_rome_4nics.xml", 4, 8, 4, 20, 0, "0000:4a:00.0", "0000:45:00.0", "PXB", 2, 1, 2},
 	};
-	if (access(SHARED, R_OK) < 0)
+	_free_ char *folder = shared_path("");
+	if (!folder)
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
-		_free_ char *path = strf("%s/%s", SHARED, hosts[i].file);
+		_free_ char *path = strf("%s/%s", folder, hosts[i].file);
 		_hw_free_ struct hw_host *h = NULL;
 		_buf_free_ struct buf out = {0};
 		OK(hw_read_path(path, &h, &error));
@@ -636,9 +637,10 @@ static void turin(void **state) {
 	static const int64_t nodes[] = {1, 2, 6, 7};
 	_hw_free_ struct hw_host *h = NULL;
 	size_t n = 0;
-	if (access(SHARED, R_OK) < 0)
+	_free_ char *file = shared_path("turin-4gpu.xml");
+	if (!file)
 		skip();
-	OK(hw_read_path(SHARED "/turin-4gpu.xml", &h, &error));
+	OK(hw_read_path(file, &h, &error));
 	for (size_t i = 0; i < h->n_devices; i++)
 		if (h->devices[i].kind == HW_GPU) {
 			assert_string_equal(h->devices[i].model, "h200-sxm5-141gb");
@@ -653,7 +655,8 @@ static void captured_directory(void **state) {
 	(void)state;
 	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
 	_hw_free_ struct hw_host *h = NULL;
-	if (access(SHARED, R_OK) < 0)
+	_free_ char *folder = shared_path("");
+	if (!folder)
 		skip();
 	assert_non_null(mkdtemp(dir));
 	unpack_captured(dir);

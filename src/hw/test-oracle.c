@@ -84,13 +84,15 @@ static void this_machine(void **state) {
 
 static void files(void **state) {
 	(void)state;
-	static const char *const names[] = {SHARED "/nvidiaDGX2.hwloc2.xml", SHARED "/turin-4gpu.xml"};
-	if (access(SHARED, R_OK) < 0)
+	static const char *const names[] = {"nvidiaDGX2.hwloc2.xml", "turin-4gpu.xml"};
+	_free_ char *folder = shared_path("");
+	if (!folder)
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		_hw_free_ struct hw_host *h = NULL;
-		OK(hw_read_path(names[i], &h, &error));
-		hwloc_topology_t t = load(names[i]);
+		_free_ char *file = strf("%s/%s", folder, names[i]);
+		OK(hw_read_path(file, &h, &error));
+		hwloc_topology_t t = load(file);
 		same_processors(h, t);
 		same_devices(h, t);
 		hwloc_topology_destroy(t);
@@ -102,7 +104,8 @@ static void captured(void **state) {
 	(void)state;
 	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
 	_hw_free_ struct hw_host *h = NULL;
-	if (access(SHARED, R_OK) < 0)
+	_free_ char *folder = shared_path("");
+	if (!folder)
 		skip();
 	assert_non_null(mkdtemp(dir));
 	unpack_captured(dir);

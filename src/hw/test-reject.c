@@ -256,6 +256,16 @@ static void too_much(void **state) {
 	assert_null(host_of(b.data, b.len));
 	assert_string_equal(error.msg, "`devices/pci0000:00/0000:00:00.0/resource` has 8256 bytes or more");
 
+	for (int sockets = HW_SOCKETS_MAX; sockets <= HW_SOCKETS_MAX + 1; sockets++) {
+		_hw_free_ struct hw_host *many = NULL;
+		buf_reset(&b);
+		for (int i = 0; i < sockets; i++)
+			buf_printf(&b, "cores %d +0 package=%d\n", i, i);
+		many = host_of(b.data, b.len);
+		assert_int_equal(many != NULL, sockets == HW_SOCKETS_MAX);
+	}
+	assert_string_equal(error.msg, "cpu64: there are more than 64 sockets");
+
 	/* 9,300 times the same 4,096 CPUs. */
 	buf_reset(&b);
 	buf_puts(&b, CPU "node 0 cpus=");

@@ -14,8 +14,17 @@
 
 static struct error error;
 
-/* Real machines' files, which are not part of the sources; tests skip what needs them where they are missing. */
-#define SHARED SOURCE_ROOT "/../shared/topologies"
+/* The folder NAME of real machines' files, which are not part of the sources: of the folder $NACRE_SHARED, else of
+ * `shared` beside the sources. NULL, and a word about it, where it is missing: what needs it is skipped. */
+static inline char *shared_path(const char *name) {
+	const char *folder = getenv("NACRE_SHARED");
+	char *path = strf("%s/topologies/%s", folder && *folder ? folder : SOURCE_ROOT "/../shared", name);
+	if (access(path, R_OK) == 0)
+		return path;
+	print_message("skipped: there is no %s; NACRE_SHARED may name another folder\n", path);
+	free(path);
+	return NULL;
+}
 
 /* The host that a text of memfs.h describes; NULL with `error` if it is refused. */
 static inline struct hw_host *host_of(const char *text, size_t len) {
@@ -44,7 +53,8 @@ static inline struct hw_host *host_of_fixture(const char *name) {
 
 /* Unpacks the captured sysfs of a real machine into DIR, a new directory that the caller removes. */
 static inline void unpack_captured(const char *dir) {
-	static const char file[] = SHARED "/40intel64-2g2n4c+pcilocality.tar.bz2";
+	_free_ char *file = shared_path("40intel64-2g2n4c+pcilocality.tar.bz2");
+	assert_non_null(file);
 	const char *const argv[] = {"tar", "-xjf", file, "-C", dir, NULL};
 	const struct proc_spec spec = {.argv = argv, .timeout_ms = 300000};
 	OK(proc_run(&spec, NULL, &error));
