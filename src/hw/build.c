@@ -161,8 +161,7 @@ static int raw_kind(const struct hw_raw *raw) {
 	if (raw->is_switch || (class == 0x0680 && starts_with(ids, "10de:")))
 		return HW_NVSWITCH;
 	if (raw->is_gpu || raw_is_gpu(raw))
-		if (raw->is_gpu || raw_is_gpu(raw))
-			return HW_GPU;
+		return HW_GPU;
 	/* 0c06 is how InfiniBand was classed before 0207. */
 	if (class >> 8 == 0x02 || class == 0x0c06)
 		return HW_NIC;
@@ -177,7 +176,7 @@ bool hw_raw_may_be_management(const struct hw_raw *raw) {
 	return raw->class >> 8 == 0x0207 && streq(raw->found.ids, "15b3:1021");
 }
 
-static int64_t routing_id(const struct hw_address *a) {
+static int64_t hw_address_routing_id(const struct hw_address *a) {
 	return a->bus << 8 | a->device << 3 | a->function;
 }
 
@@ -196,7 +195,8 @@ static void build_mark_virtual(struct build *b) {
 			    vf->type != HW_RAW_ENDPOINT || vf->address.domain != pf->address.domain ||
 			    strncmp(vf->found.ids, pf->found.ids, 5) != 0)
 				continue;
-			int64_t n = routing_id(&vf->address) - routing_id(&pf->address) - pf->vf_offset;
+			int64_t n = hw_address_routing_id(&vf->address) - hw_address_routing_id(&pf->address) -
+			            pf->vf_offset;
 			int64_t stride = MAX(pf->vf_stride, 1);
 			vf->is_virtual |= n >= 0 && n % stride == 0 && n / stride < pf->found.vfs_total;
 		}
@@ -204,7 +204,7 @@ static void build_mark_virtual(struct build *b) {
 }
 
 /* A bridge of unknown type is a root port below a root complex; below that, upstream and downstream ports alternate. */
-static enum hw_raw_type bridge_type_below(enum hw_raw_type above) {
+static enum hw_raw_type build_bridge_type(enum hw_raw_type above) {
 	switch (above) {
 	case HW_RAW_ROOT: return HW_RAW_ROOT_PORT;
 	case HW_RAW_UPSTREAM:
@@ -217,20 +217,20 @@ static enum hw_raw_type bridge_type_below(enum hw_raw_type above) {
 static void build_types(struct build *b, size_t index) {
 	for (size_t i = b->first[index]; i != NONE; i = b->next[i]) {
 		if (b->raws->v[i].type == HW_RAW_BRIDGE)
-			b->raws->v[i].type = bridge_type_below(b->raws->v[index].type);
+			b->raws->v[i].type = build_bridge_type(b->raws->v[index].type);
 		build_types(b, i);
 	}
 }
 
 /* A place of a switch where a device could be. */
-static bool is_empty_port(const struct build *b, size_t index) {
+static bool build_is_empty_port(const struct build *b, size_t index) {
 	const struct hw_raw *raw = &b->raws->v[index];
 	return raw->type == HW_RAW_DOWNSTREAM && b->first[index] == NONE && raw->found.link.max_width >= 8;
 }
 
 static void build_mark_wanted(struct build *b) {
 	for (size_t i = 0; i < b->raws->n; i++)
-		if (raw_kind(&b->raws->v[i]) >= 0 || is_empty_port(b, i))
+		if (raw_kind(&b->raws->v[i]) >= 0 || build_is_empty_port(b, i))
 			for (int p = (int)i; p >= 0 && !b->wanted[p]; p = b->raws->v[p].parent)
 				b->wanted[p] = true;
 }
@@ -268,7 +268,7 @@ static void build_root_nodes(struct build *b) {
 }
 
 /* NCCL sees two levels of some Broadcom switches as one; these are the ids by which it knows them. */
-static int broadcom_generation(const char *ids, const char *subids, int level) {
+static int build_broadcom_generation(const char *ids, const char *subids, int level) {
 	if (streq(ids, "1000:c010") && starts_with(subids, "1000:a"))
 		return 4;
 	if (streq(ids, "1000:c030") && starts_with(subids, level ? "1000:1" : "1000:0"))
@@ -276,24 +276,24 @@ static int broadcom_generation(const char *ids, const char *subids, int level) {
 	return 0;
 }
 
-static int64_t least_known(int64_t a, int64_t b) {
+static int64_t build_least_known(int64_t a, int64_t b) {
 	return !a || (b && b < a) ? b : a;
 }
 
-static struct hw_link link_below(const struct hw_link *own, const struct hw_raw *port) {
+static struct hw_link build_link_below(const struct hw_link *own, const struct hw_raw *port) {
 	struct hw_link l = *own;
 	l.own_max_speed = own->max_speed;
 	l.own_max_width = own->max_width;
 	if (port) {
-		l.max_speed = least_known(l.max_speed, port->found.link.max_speed);
-		l.max_width = least_known(l.max_width, port->found.link.max_width);
+		l.max_speed = build_least_known(l.max_speed, port->found.link.max_speed);
+		l.max_width = build_least_known(l.max_width, port->found.link.max_width);
 	}
 	if (!l.throughput)
 		l.throughput = hw_throughput(l.speed, l.width);
 	return l;
 }
 
-static void port_fill(struct hw_port *to, const struct hw_raw *port) {
+static void build_port_fill(struct hw_port *to, const struct hw_raw *port) {
 	if (!port)
 		return;
 	snprintf(to->address, sizeof(to->address), "%s", port->name);
@@ -309,18 +309,19 @@ struct spot {
 	bool is_folded;            /* `above` has its second level here */
 };
 
-static int emit_children(struct build *b, size_t index, struct spot spot);
+static int build_emit_children(struct build *b, size_t index, struct spot spot);
 
-static int emit_switch(struct build *b, size_t index, struct spot spot) {
+static int build_emit_switch(struct build *b, size_t index, struct spot spot) {
 	struct hw_host *h = b->h;
 	const struct hw_raw *raw = &b->raws->v[index];
 	struct hw_switch *above = spot.above >= 0 ? &h->switches[spot.above] : NULL;
-	int generation = above ? broadcom_generation(above->ids, above->subids, 0) : 0;
-	if (generation && !spot.is_folded && generation == broadcom_generation(raw->found.ids, raw->found.subids, 1)) {
+	int generation = above ? build_broadcom_generation(above->ids, above->subids, 0) : 0;
+	if (generation && !spot.is_folded &&
+	    generation == build_broadcom_generation(raw->found.ids, raw->found.subids, 1)) {
 		above->levels = 2;
 		spot.port = NULL;
 		spot.is_folded = true;
-		return emit_children(b, index, spot);
+		return build_emit_children(b, index, spot);
 	}
 	if (h->n_switches == HW_SWITCHES_MAX)
 		return raw_fail(b, raw, "the host has more than %d PCIe switches", HW_SWITCHES_MAX);
@@ -332,15 +333,15 @@ static int emit_switch(struct build *b, size_t index, struct spot spot) {
 	snprintf(s->ids, sizeof(s->ids), "%s", raw->found.ids);
 	snprintf(s->subids, sizeof(s->subids), "%s", raw->found.subids);
 	hw_model(s->ids, s->model, sizeof(s->model));
-	s->link = link_below(&raw->found.link, spot.port);
-	port_fill(&s->port, spot.port);
+	s->link = build_link_below(&raw->found.link, spot.port);
+	build_port_fill(&s->port, spot.port);
 	spot.above = (int64_t)h->n_switches++;
 	spot.port = NULL;
 	spot.is_folded = false;
-	return emit_children(b, index, spot);
+	return build_emit_children(b, index, spot);
 }
 
-static int emit_device(struct build *b, const struct hw_raw *raw, struct spot spot) {
+static int build_emit_device(struct build *b, const struct hw_raw *raw, struct spot spot) {
 	struct hw_host *h = b->h;
 	if (h->n_devices == HW_DEVICES_MAX)
 		return raw_fail(b, raw, "the host has more than %d GPUs, NICs, NVMes and NVSwitches", HW_DEVICES_MAX);
@@ -353,30 +354,30 @@ static int emit_device(struct build *b, const struct hw_raw *raw, struct spot sp
 	d->root = spot.root;
 	d->above = spot.above;
 	d->node = raw->node >= 0 ? raw->node : spot.node;
-	d->link = link_below(&raw->found.link, spot.port);
-	port_fill(&d->port, spot.port);
+	d->link = build_link_below(&raw->found.link, spot.port);
+	build_port_fill(&d->port, spot.port);
 	if (!d->model[0])
 		hw_model(d->ids, d->model, sizeof(d->model));
 	return 0;
 }
 
-static int emit_children(struct build *b, size_t index, struct spot spot) {
+static int build_emit_children(struct build *b, size_t index, struct spot spot) {
 	for (size_t i = b->first[index]; i != NONE; i = b->next[i]) {
 		const struct hw_raw *raw = &b->raws->v[i];
 		int r = 0;
 		if (!b->wanted[i])
 			continue;
-		if (is_empty_port(b, i)) {
+		if (build_is_empty_port(b, i)) {
 			if (spot.above >= 0 && b->h->switches[spot.above].empty_ports < HW_EMPTY_PORTS_MAX)
 				b->h->switches[spot.above].empty_ports++;
 		} else if (raw->type == HW_RAW_ROOT_PORT || raw->type == HW_RAW_DOWNSTREAM) {
 			struct spot below = spot;
 			below.port = raw;
-			r = emit_children(b, i, below);
+			r = build_emit_children(b, i, below);
 		} else if (raw->type == HW_RAW_ENDPOINT) {
-			r = emit_device(b, raw, spot);
+			r = build_emit_device(b, raw, spot);
 		} else {
-			r = emit_switch(b, i, spot);
+			r = build_emit_switch(b, i, spot);
 		}
 		if (r < 0)
 			return r;
@@ -384,12 +385,12 @@ static int emit_children(struct build *b, size_t index, struct spot spot) {
 	return 0;
 }
 
-static int64_t node_socket(const struct hw_host *h, int64_t node) {
+static int64_t build_node_socket(const struct hw_host *h, int64_t node) {
 	const struct hw_node *n = hw_node_find(h, node);
 	return n ? n->socket : -1;
 }
 
-static int emit_root(struct build *b, size_t index) {
+static int build_emit_root(struct build *b, size_t index) {
 	struct hw_host *h = b->h;
 	const struct hw_raw *raw = &b->raws->v[index];
 	if (h->n_roots == HW_ROOTS_MAX)
@@ -398,8 +399,8 @@ static int emit_root(struct build *b, size_t index) {
 	jt_init(&jt_hw_root, root);
 	snprintf(root->address, sizeof(root->address), "%s", raw->name);
 	root->node = raw->node;
-	root->socket = node_socket(h, raw->node);
-	return emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL, false});
+	root->socket = build_node_socket(h, raw->node);
+	return build_emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL, false});
 }
 
 /* The socket of a node is that of its first core. */
@@ -428,7 +429,7 @@ static int build_tree(struct build *b) {
 	build_node_sockets(b->h);
 	for (size_t i = 0; r == 0 && i < b->raws->n && b->raws->v[b->order[i]].type == HW_RAW_ROOT; i++)
 		if (b->wanted[b->order[i]])
-			r = emit_root(b, b->order[i]);
+			r = build_emit_root(b, b->order[i]);
 	return r < 0 ? r : hw_check(b->h, b->err);
 }
 

@@ -24,19 +24,19 @@ struct memfs {
 	unsigned line;
 };
 
-static int bad(struct memfs *m, const char *what) {
+static int memfs_bad(struct memfs *m, const char *what) {
 	return error_set(m->err, EINVAL, "line %u: %s", m->line, what);
 }
 
-static int put(struct memfs *m, bool is_link, const char *data, size_t len, const char *fmt, ...) _printf_(5, 6);
-static int put(struct memfs *m, bool is_link, const char *data, size_t len, const char *fmt, ...) {
+static int memfs_put(struct memfs *m, bool is_link, const char *data, size_t len, const char *fmt, ...) _printf_(5, 6);
+static int memfs_put(struct memfs *m, bool is_link, const char *data, size_t len, const char *fmt, ...) {
 	char path[HW_FS_PATH_MAX];
 	va_list ap;
 	va_start(ap, fmt);
 	int n = vsnprintf(path, sizeof(path), fmt, ap);
 	va_end(ap);
 	if ((size_t)n >= sizeof(path) || m->n == ENTRIES_MAX)
-		return bad(m, "too long");
+		return memfs_bad(m, "too long");
 	if (m->n == m->cap) {
 		size_t cap = m->cap ? m->cap * 2 : 256;
 		struct entry *v = reallocarray(m->v, cap, sizeof(*v));
@@ -55,8 +55,8 @@ static int put(struct memfs *m, bool is_link, const char *data, size_t len, cons
 	return 0;
 }
 
-static int put_text(struct memfs *m, const char *text, const char *dir, const char *file) {
-	return put(m, false, text, strlen(text), "%s/%s", dir, file);
+static int memfs_put_text(struct memfs *m, const char *text, const char *dir, const char *file) {
+	return memfs_put(m, false, text, strlen(text), "%s/%s", dir, file);
 }
 
 static int entry_cmp(const void *pa, const void *pb) {
@@ -65,14 +65,14 @@ static int entry_cmp(const void *pa, const void *pb) {
 	return c ? c : a->is_link - b->is_link;
 }
 
-static const struct entry *find(const struct hw_fs *fs, const char *path, bool is_link) {
+static const struct entry *memfs_find(const struct hw_fs *fs, const char *path, bool is_link) {
 	const struct memfs *m = fs->data;
 	const struct entry key = {.path = (char *)path, .is_link = is_link};
 	return m->n ? bsearch(&key, m->v, m->n, sizeof(key), entry_cmp) : NULL;
 }
 
-static int mem_read(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err) {
-	const struct entry *e = find(fs, path, false);
+static int memfs_read(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err) {
+	const struct entry *e = memfs_find(fs, path, false);
 	if (!e)
 		return -ENOENT;
 	if (e->len >= size)
@@ -86,7 +86,7 @@ static bool memfs_has(const struct hw_fs *fs, const char *path) {
 	const struct memfs *m = fs->data;
 	size_t low = 0, high = m->n, n = strlen(path);
 	char below[HW_FS_PATH_MAX + 1];
-	if (find(fs, path, false))
+	if (memfs_find(fs, path, false))
 		return true;
 	snprintf(below, sizeof(below), "%s/", path);
 	while (low < high) {
@@ -99,8 +99,8 @@ static bool memfs_has(const struct hw_fs *fs, const char *path) {
 	return low < m->n && strncmp(m->v[low].path, below, n + 1) == 0;
 }
 
-static int mem_link(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err) {
-	const struct entry *e = find(fs, path, true);
+static int memfs_link(const struct hw_fs *fs, const char *path, char *buf, size_t size, struct error *err) {
+	const struct entry *e = memfs_find(fs, path, true);
 	if (!e && memfs_has(fs, path))
 		return error_set(err, EINVAL, "`%s` is no link", path);
 	if (!e)
@@ -112,8 +112,8 @@ static int mem_link(const struct hw_fs *fs, const char *path, char *buf, size_t 
 }
 
 /* Entries are sorted, so those of one directory are neighbours. */
-static int mem_list(const struct hw_fs *fs, const char *path, int (*each)(void *arg, const char *name), void *arg,
-                    struct error *err) {
+static int memfs_list(const struct hw_fs *fs, const char *path, int (*each)(void *arg, const char *name), void *arg,
+                      struct error *err) {
 	const struct memfs *m = fs->data;
 	size_t n = strlen(path);
 	char last[256] = "";
@@ -138,68 +138,68 @@ static int mem_list(const struct hw_fs *fs, const char *path, int (*each)(void *
 	return r;
 }
 
-static int add_cores(struct memfs *m, char *range, const char *step, const char *package) {
+static int memfs_add_cores(struct memfs *m, char *range, const char *step, const char *package) {
 	struct hw_set cores;
 	int64_t offset;
 	if (hw_set_parse_list(range, &cores) < 0 || !step || step[0] != '+' ||
 	    parse_i64(step + 1, 0, HW_SET_BITS, &offset, NULL) < 0 || !package || !starts_with(package, "package="))
-		return bad(m, "cores");
+		return memfs_bad(m, "cores");
 	int r = 0;
 	for (int i = hw_set_first(&cores); r == 0 && i >= 0; i = hw_set_next(&cores, i))
 		for (int cpu = i; r == 0; cpu += (int)offset) {
 			char text[32], dir[64];
 			snprintf(text, sizeof(text), offset ? "%d,%d" : "%d", i, i + (int)offset);
 			snprintf(dir, sizeof(dir), "devices/system/cpu/cpu%d/topology", cpu);
-			r = put_text(m, package + 8, dir, "physical_package_id");
+			r = memfs_put_text(m, package + 8, dir, "physical_package_id");
 			if (r == 0)
-				r = put_text(m, text, dir, "thread_siblings_list");
+				r = memfs_put_text(m, text, dir, "thread_siblings_list");
 			if (cpu != i || !offset)
 				break;
 		}
 	return r;
 }
 
-static int add_node(struct memfs *m, const char *id, char **save) {
+static int memfs_add_node(struct memfs *m, const char *id, char **save) {
 	char dir[64], text[128];
 	int r = 0;
 	snprintf(dir, sizeof(dir), "devices/system/node/node%.8s", id);
 	for (char *word; r == 0 && (word = strtok_r(NULL, " ", save));) {
 		char *value = strchr(word, '=');
 		if (!value)
-			return bad(m, "node");
+			return memfs_bad(m, "node");
 		*value++ = 0;
 		if (streq(word, "cpus")) {
-			r = put_text(m, value, dir, "cpulist");
+			r = memfs_put_text(m, value, dir, "cpulist");
 		} else if (streq(word, "memory")) {
 			snprintf(text, sizeof(text), "Node %.8s MemTotal:  %.40s kB", id, value);
-			r = put_text(m, text, dir, "meminfo");
+			r = memfs_put_text(m, text, dir, "meminfo");
 		} else if (streq(word, "distance")) {
 			for (char *p = value; *p; p++)
 				*p = *p == ',' ? ' ' : *p;
-			r = put_text(m, value, dir, "distance");
+			r = memfs_put_text(m, value, dir, "distance");
 		} else if (streq(word, "hugepages")) {
 			char *inner = NULL, *size = strtok_r(value, ":", &inner), *n = strtok_r(NULL, ":", &inner),
 			     *left = strtok_r(NULL, ":", &inner);
 			if (!size || !n || !left)
-				return bad(m, "hugepages");
-			r = put(m, false, n, strlen(n), "%s/hugepages/hugepages-%skB/nr_hugepages", dir, size);
+				return memfs_bad(m, "hugepages");
+			r = memfs_put(m, false, n, strlen(n), "%s/hugepages/hugepages-%skB/nr_hugepages", dir, size);
 			if (r == 0)
-				r = put(m, false, left, strlen(left), "%s/hugepages/hugepages-%skB/free_hugepages", dir,
-				        size);
+				r = memfs_put(m, false, left, strlen(left),
+				              "%s/hugepages/hugepages-%skB/free_hugepages", dir, size);
 		} else {
-			return bad(m, "node");
+			return memfs_bad(m, "node");
 		}
 	}
 	return r;
 }
 
-static void set16(char *config, size_t at, unsigned v) {
+static void memfs_set16(char *config, size_t at, unsigned v) {
 	config[at] = (char)v;
 	config[at + 1] = (char)(v >> 8);
 }
 
 /* The capability of PCI Express is at 0x40, that of ACS or ATS at 0x100. */
-static bool add_config(char *config, size_t *len, const char *key, const char *value) {
+static bool memfs_add_config(char *config, size_t *len, const char *key, const char *value) {
 	static const struct {
 		const char *name;
 		unsigned type;
@@ -211,10 +211,10 @@ static bool add_config(char *config, size_t *len, const char *key, const char *v
 	if (streq(key, "type")) {
 		for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 			if (streq(types[i].name, value)) {
-				set16(config, PCI_STATUS, PCI_STATUS_CAP_LIST);
+				memfs_set16(config, PCI_STATUS, PCI_STATUS_CAP_LIST);
 				config[PCI_CAPABILITY_LIST] = 0x40;
 				config[0x40] = PCI_CAP_ID_EXP;
-				set16(config, 0x40 + PCI_EXP_FLAGS, types[i].type << 4 | 2);
+				memfs_set16(config, 0x40 + PCI_EXP_FLAGS, types[i].type << 4 | 2);
 				*len = MAX(*len, (size_t)4096);
 			}
 	} else if (streq(key, "buses") && sscanf(value, "%2x-%2x", &a, &b) == 2) {
@@ -223,14 +223,14 @@ static bool add_config(char *config, size_t *len, const char *key, const char *v
 		config[PCI_SUBORDINATE_BUS] = (char)b;
 		*len = MAX(*len, (size_t)64);
 	} else if (streq(key, "acs") && sscanf(value, "%4x:%4x", &a, &b) == 2) {
-		set16(config, 0x100, PCI_EXT_CAP_ID_ACS);
-		set16(config, 0x102, 1);
-		set16(config, 0x104, a);
-		set16(config, 0x106, b);
+		memfs_set16(config, 0x100, PCI_EXT_CAP_ID_ACS);
+		memfs_set16(config, 0x102, 1);
+		memfs_set16(config, 0x104, a);
+		memfs_set16(config, 0x106, b);
 	} else if (streq(key, "ats")) {
-		set16(config, 0x100, PCI_EXT_CAP_ID_ATS);
-		set16(config, 0x102, 1);
-		set16(config, 0x106, streq(value, "on") ? 0x8000 : 0);
+		memfs_set16(config, 0x100, PCI_EXT_CAP_ID_ATS);
+		memfs_set16(config, 0x102, 1);
+		memfs_set16(config, 0x106, streq(value, "on") ? 0x8000 : 0);
 	} else if (streq(key, "config") && streq(value, "dead")) {
 		*len = 4096;
 		memset(config, 0xff, *len);
@@ -245,92 +245,92 @@ static bool add_config(char *config, size_t *len, const char *key, const char *v
 	return true;
 }
 
-static int add_bars(struct memfs *m, const char *dir, char *value) {
+static int memfs_add_bars(struct memfs *m, const char *dir, char *value) {
 	_buf_free_ struct buf text = {.max = 4096};
 	char *save = NULL;
 	for (char *word = strtok_r(value, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
 		int64_t bits;
 		if (parse_i64(word, 4, 62, &bits, NULL) < 0)
-			return bad(m, "bars");
+			return memfs_bad(m, "bars");
 		buf_printf(&text, "0x%016llx 0x%016llx 0x000000000014220c\n%s", 1ULL << bits, (2ULL << bits) - 1,
 		           "0x0000000000000000 0x0000000000000000 0x0000000000000000\n");
 	}
 	return buf_error(&text, "bars", m->err) < 0
 	               ? -EINVAL
-	               : put(m, false, text.data ? text.data : "", text.len, "%s/resource", dir);
+	               : memfs_put(m, false, text.data ? text.data : "", text.len, "%s/resource", dir);
 }
 
-static int add_ib(struct memfs *m, const char *dir, char *value) {
+static int memfs_add_ib(struct memfs *m, const char *dir, char *value) {
 	char *save = NULL, *name = strtok_r(value, ":", &save), *layer = strtok_r(NULL, ":", &save),
 	     *rate = strtok_r(NULL, ":", &save);
 	if (!name || !layer || !rate)
-		return bad(m, "ib");
+		return memfs_bad(m, "ib");
 	for (char *p = rate; *p; p++)
 		*p = *p == '_' ? ' ' : *p;
-	int r = put(m, false, layer, strlen(layer), "%s/infiniband/%s/ports/1/link_layer", dir, name);
-	return r < 0 ? r : put(m, false, rate, strlen(rate), "%s/infiniband/%s/ports/1/rate", dir, name);
+	int r = memfs_put(m, false, layer, strlen(layer), "%s/infiniband/%s/ports/1/link_layer", dir, name);
+	return r < 0 ? r : memfs_put(m, false, rate, strlen(rate), "%s/infiniband/%s/ports/1/rate", dir, name);
 }
 
-static int add_pci(struct memfs *m, const char *chain, char **save) {
+static int memfs_add_pci(struct memfs *m, const char *chain, char **save) {
 	const char *name = strrchr(chain, '/');
 	char dir[512], target[512], config[4096] = {0};
 	size_t config_len = 0;
 	if (!name)
-		return bad(m, "pci");
+		return memfs_bad(m, "pci");
 	snprintf(dir, sizeof(dir), "devices/%.480s", chain);
 	snprintf(target, sizeof(target), "../../../%.480s", dir);
-	int r = put(m, true, target, strlen(target), "bus/pci/devices/%.40s", name + 1);
+	int r = memfs_put(m, true, target, strlen(target), "bus/pci/devices/%.40s", name + 1);
 	for (char *word; r == 0 && (word = strtok_r(NULL, " ", save));) {
 		char *value = strchr(word, '=');
 		if (!value)
-			return bad(m, "pci");
+			return memfs_bad(m, "pci");
 		*value++ = 0;
 		for (char *p = value; *p; p++)
 			*p = *p == '_' && !streq(word, "ib") && !streq(word, "driver") && !streq(word, "vpd") ? ' '
 			                                                                                      : *p;
-		if (add_config(config, &config_len, word, value))
+		if (memfs_add_config(config, &config_len, word, value))
 			continue;
 		if (streq(word, "driver") || streq(word, "iommu_group") || streq(word, "physfn"))
-			r = put(m, true, value, strlen(value), "%s/%s", dir, word);
+			r = memfs_put(m, true, value, strlen(value), "%s/%s", dir, word);
 		else if (streq(word, "net") || streq(word, "nvme"))
-			r = put(m, false, "", 0, "%s/%s/%s/uevent", dir, word, value);
+			r = memfs_put(m, false, "", 0, "%s/%s/%s/uevent", dir, word, value);
 		else if (streq(word, "bars"))
-			r = add_bars(m, dir, value);
+			r = memfs_add_bars(m, dir, value);
 		else if (streq(word, "ib"))
-			r = add_ib(m, dir, value);
+			r = memfs_add_ib(m, dir, value);
 		else
-			r = put_text(m, value, dir, word);
+			r = memfs_put_text(m, value, dir, word);
 	}
-	return r == 0 && config_len ? put(m, false, config, config_len, "%s/config", dir) : r;
+	return r == 0 && config_len ? memfs_put(m, false, config, config_len, "%s/config", dir) : r;
 }
 
-static int add_line(struct memfs *m, char *line) {
+static int memfs_add_line(struct memfs *m, char *line) {
 	char *save = NULL, *word = strtok_r(line, " ", &save), *first = word ? strtok_r(NULL, " ", &save) : NULL;
 	if (!word || word[0] == '#')
 		return 0;
 	if (!first)
-		return bad(m, "a word is missing");
+		return memfs_bad(m, "a word is missing");
 	if (streq(word, "file") || streq(word, "link"))
-		return put(m, word[0] == 'l', save ? save : "", save ? strlen(save) : 0, "%s", first);
+		return memfs_put(m, word[0] == 'l', save ? save : "", save ? strlen(save) : 0, "%s", first);
 	if (streq(word, "cores")) {
 		char *step = strtok_r(NULL, " ", &save);
-		return add_cores(m, first, step, step ? strtok_r(NULL, " ", &save) : NULL);
+		return memfs_add_cores(m, first, step, step ? strtok_r(NULL, " ", &save) : NULL);
 	}
 	if (streq(word, "node"))
-		return add_node(m, first, &save);
-	return streq(word, "pci") ? add_pci(m, first, &save) : bad(m, "unknown word");
+		return memfs_add_node(m, first, &save);
+	return streq(word, "pci") ? memfs_add_pci(m, first, &save) : memfs_bad(m, "unknown word");
 }
 
 int hw_memfs_parse(const char *text, size_t len, struct hw_fs *ret, struct error *err) {
 	struct memfs *m = calloc(1, sizeof(*m));
 	char *copy = strndup(text, len), *save = copy;
-	struct hw_fs fs = {mem_read, mem_link, mem_list, m};
+	struct hw_fs fs = {memfs_read, memfs_link, memfs_list, m};
 	int r = m && copy ? 0 : error_oom(err);
 	if (m)
 		m->err = err;
 	for (char *line; r == 0 && (line = strsep(&save, "\n"));) {
 		m->line++;
-		r = add_line(m, line);
+		r = memfs_add_line(m, line);
 	}
 	free(copy);
 	if (r < 0) {

@@ -19,16 +19,16 @@ struct cpus {
 	char text[HW_FS_FILE_MAX];
 };
 
-static int64_t number_of(const char *s, int64_t max, int64_t other) {
+static int64_t cpus_number(const char *s, int64_t max, int64_t other) {
 	int64_t v;
 	return parse_i64(s, 0, max, &v, NULL) < 0 ? other : v;
 }
 
 /* Collects N of PREFIX and N in names. */
-static int collect(void *arg, const char *name) {
+static int cpus_collect(void *arg, const char *name) {
 	struct cpus *c = arg;
 	size_t n = strlen(c->prefix);
-	int64_t id = strncmp(name, c->prefix, n) == 0 ? number_of(name + n, INT32_MAX, -1) : -1;
+	int64_t id = strncmp(name, c->prefix, n) == 0 ? cpus_number(name + n, INT32_MAX, -1) : -1;
 	if (id >= HW_SET_BITS)
 		return error_set(c->err, ERANGE, "%s: numbers from %d on are too large", name, HW_SET_BITS);
 	if (id >= 0)
@@ -36,15 +36,15 @@ static int collect(void *arg, const char *name) {
 	return 0;
 }
 
-static int numbers_in(struct cpus *c, const char *dir, const char *prefix) {
+static int cpus_numbers_in(struct cpus *c, const char *dir, const char *prefix) {
 	memset(&c->names, 0, sizeof(c->names));
 	c->prefix = prefix;
-	return c->fs->list(c->fs, dir, collect, c, c->err);
+	return c->fs->list(c->fs, dir, cpus_collect, c, c->err);
 }
 
 /* Returns as hw_fs_text(), with the text in c->text. */
-static int get(struct cpus *c, const char *fmt, ...) _printf_(2, 3);
-static int get(struct cpus *c, const char *fmt, ...) {
+static int cpus_get(struct cpus *c, const char *fmt, ...) _printf_(2, 3);
+static int cpus_get(struct cpus *c, const char *fmt, ...) {
 	char path[HW_FS_PATH_MAX];
 	va_list ap;
 	va_start(ap, fmt);
@@ -53,9 +53,9 @@ static int get(struct cpus *c, const char *fmt, ...) {
 	return hw_fs_text(c->fs, path, c->text, sizeof(c->text), c->err);
 }
 
-static int read_socket(struct cpus *c, int cpu, int64_t *ret) {
+static int cpus_read_socket(struct cpus *c, int cpu, int64_t *ret) {
 	struct hw_host *h = c->h;
-	int r = get(c, "devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
+	int r = cpus_get(c, "devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
 	if (r < 0)
 		return r;
 	/* -1 is what kernels say that don't know, as in some virtual machines. */
@@ -76,13 +76,13 @@ static int read_socket(struct cpus *c, int cpu, int64_t *ret) {
 }
 
 /* The threads of the core of CPU that are online. */
-static int read_threads(struct cpus *c, int cpu, struct hw_set *ret) {
+static int cpus_read_threads(struct cpus *c, int cpu, struct hw_set *ret) {
 	struct hw_set set = {0};
-	int e = 0, r = get(c, "devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+	int e = 0, r = cpus_get(c, "devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
 	if (r > 0) {
 		e = hw_set_parse_list(c->text, &set);
 	} else if (r == 0) {
-		r = get(c, "devices/system/cpu/cpu%d/topology/thread_siblings", cpu);
+		r = cpus_get(c, "devices/system/cpu/cpu%d/topology/thread_siblings", cpu);
 		if (r > 0)
 			e = hw_set_parse_mask(c->text, &set);
 		else if (r == 0)
@@ -100,20 +100,20 @@ static int read_threads(struct cpus *c, int cpu, struct hw_set *ret) {
 	return 0;
 }
 
-static int read_core(struct cpus *c, int cpu, struct hw_set *seen) {
+static int cpus_read_core(struct cpus *c, int cpu, struct hw_set *seen) {
 	struct hw_host *h = c->h;
 	struct hw_set threads;
 	int64_t socket;
-	int r = read_socket(c, cpu, &socket);
+	int r = cpus_read_socket(c, cpu, &socket);
 	if (r == 0)
-		r = read_threads(c, cpu, &threads);
+		r = cpus_read_threads(c, cpu, &threads);
 	if (r < 0)
 		return r;
 	/* The lowest thread speaks for the core. Others must agree with it, or it would be given away twice. */
 	int first = hw_set_first(&threads);
 	if (first < cpu) {
 		struct hw_set other;
-		r = read_threads(c, first, &other);
+		r = cpus_read_threads(c, first, &other);
 		if (r == 0 && !hw_set_equal(&threads, &other))
 			return error_set(c->err, EINVAL, "cpu%d and cpu%d disagree about which threads their core has",
 			                 first, cpu);
@@ -136,8 +136,8 @@ static int read_core(struct cpus *c, int cpu, struct hw_set *seen) {
 }
 
 /* "Node 0 MemTotal:       134204252 kB" */
-static int read_memory(struct cpus *c, struct hw_node *n) {
-	int r = get(c, "devices/system/node/node%lld/meminfo", (long long)n->id);
+static int cpus_read_memory(struct cpus *c, struct hw_node *n) {
+	int r = cpus_get(c, "devices/system/node/node%lld/meminfo", (long long)n->id);
 	if (r <= 0)
 		return r;
 	const char *p = strstr(c->text, "MemTotal:");
@@ -163,9 +163,9 @@ struct hugepages {
 	struct hw_node *n;
 };
 
-static int read_hugepage_count(struct cpus *c, const struct hw_node *n, const char *dir, const char *file,
-                               int64_t *ret) {
-	int r = get(c, "devices/system/node/node%lld/hugepages/%.40s/%s", (long long)n->id, dir, file);
+static int cpus_read_hugepage_count(struct cpus *c, const struct hw_node *n, const char *dir, const char *file,
+                                    int64_t *ret) {
+	int r = cpus_get(c, "devices/system/node/node%lld/hugepages/%.40s/%s", (long long)n->id, dir, file);
 	if (r < 0)
 		return r;
 	if (r > 0 && parse_i64(c->text, 0, INT64_MAX, ret, NULL) < 0)
@@ -175,7 +175,7 @@ static int read_hugepage_count(struct cpus *c, const struct hw_node *n, const ch
 }
 
 /* "hugepages-2048kB" */
-static int read_hugepages(void *arg, const char *name) {
+static int cpus_read_hugepages(void *arg, const char *name) {
 	const struct hugepages *a = arg;
 	struct hw_node *n = a->n;
 	char number[16];
@@ -190,9 +190,9 @@ static int read_hugepages(void *arg, const char *name) {
 	if (n->n_hugepages == ARRAY_SIZE(n->hugepages))
 		return error_set(a->c->err, EFBIG, "node%lld: there are more than %zu sizes of hugepages",
 		                 (long long)n->id, ARRAY_SIZE(n->hugepages));
-	int r = read_hugepage_count(a->c, n, name, "nr_hugepages", &p.total);
+	int r = cpus_read_hugepage_count(a->c, n, name, "nr_hugepages", &p.total);
 	if (r == 0)
-		r = read_hugepage_count(a->c, n, name, "free_hugepages", &p.free);
+		r = cpus_read_hugepage_count(a->c, n, name, "free_hugepages", &p.free);
 	if (r < 0)
 		return r;
 	size_t i = n->n_hugepages++;
@@ -203,8 +203,8 @@ static int read_hugepages(void *arg, const char *name) {
 }
 
 /* Distances come in the order of the nodes that are online, which are those in `names`. */
-static int read_distances(struct cpus *c, struct hw_node *n, const struct hw_set *nodes) {
-	int r = get(c, "devices/system/node/node%lld/distance", (long long)n->id);
+static int cpus_read_distances(struct cpus *c, struct hw_node *n, const struct hw_set *nodes) {
+	int r = cpus_get(c, "devices/system/node/node%lld/distance", (long long)n->id);
 	if (r <= 0)
 		return r;
 	char *save = NULL;
@@ -225,7 +225,7 @@ static int read_distances(struct cpus *c, struct hw_node *n, const struct hw_set
 	return 0;
 }
 
-static int read_node(struct cpus *c, int id, const struct hw_set *nodes, struct hw_set *seen) {
+static int cpus_read_node(struct cpus *c, int id, const struct hw_set *nodes, struct hw_set *seen) {
 	struct hw_host *h = c->h;
 	if (h->n_nodes == HW_NODES_MAX)
 		return error_set(c->err, EFBIG, "node%d: there are more than %d NUMA nodes", id, HW_NODES_MAX);
@@ -235,10 +235,10 @@ static int read_node(struct cpus *c, int id, const struct hw_set *nodes, struct 
 	struct hw_node *n = &h->nodes[h->n_nodes++];
 	jt_init(&jt_hw_node, n);
 	n->id = id;
-	int e = 0, r = get(c, "devices/system/node/node%d/cpulist", id);
+	int e = 0, r = cpus_get(c, "devices/system/node/node%d/cpulist", id);
 	if (r > 0)
 		e = hw_set_parse_list(c->text, cpus);
-	else if (r == 0 && (r = get(c, "devices/system/node/node%d/cpumap", id)) > 0)
+	else if (r == 0 && (r = cpus_get(c, "devices/system/node/node%d/cpumap", id)) > 0)
 		e = hw_set_parse_mask(c->text, cpus);
 	if (r < 0)
 		return r;
@@ -251,14 +251,14 @@ static int read_node(struct cpus *c, int id, const struct hw_set *nodes, struct 
 		return error_set(c->err, EINVAL, "node%d: the list of its CPUs is too long", id);
 	char dir[HW_FS_PATH_MAX];
 	snprintf(dir, sizeof(dir), "devices/system/node/node%d/hugepages", id);
-	r = read_memory(c, n);
+	r = cpus_read_memory(c, n);
 	if (r == 0)
-		r = c->fs->list(c->fs, dir, read_hugepages, &(struct hugepages){c, n}, c->err);
-	return r == 0 || r == -ENOENT ? read_distances(c, n, nodes) : r;
+		r = c->fs->list(c->fs, dir, cpus_read_hugepages, &(struct hugepages){c, n}, c->err);
+	return r == 0 || r == -ENOENT ? cpus_read_distances(c, n, nodes) : r;
 }
 
 /* A kernel without NUMA has no nodes: the whole machine is node 0. */
-static int read_single_node(struct cpus *c) {
+static int cpus_read_single_node(struct cpus *c) {
 	struct hw_node *n = &c->h->nodes[c->h->n_nodes++];
 	jt_init(&jt_hw_node, n);
 	c->node_cpus[0] = c->online;
@@ -267,17 +267,17 @@ static int read_single_node(struct cpus *c) {
 	return 0;
 }
 
-static int read_nodes(struct cpus *c) {
+static int cpus_read_nodes(struct cpus *c) {
 	struct hw_set seen = {0};
-	int r = numbers_in(c, "devices/system/node", "node");
+	int r = cpus_numbers_in(c, "devices/system/node", "node");
 	if (r < 0 && r != -ENOENT)
 		return r;
 	struct hw_set nodes = c->names;
 	if (r == -ENOENT || hw_set_is_empty(&nodes))
-		return read_single_node(c);
+		return cpus_read_single_node(c);
 	r = 0;
 	for (int id = hw_set_first(&nodes); r == 0 && id >= 0; id = hw_set_next(&nodes, id))
-		r = read_node(c, id, &nodes, &seen);
+		r = cpus_read_node(c, id, &nodes, &seen);
 	return r;
 }
 
@@ -287,14 +287,14 @@ int hw_sysfs_read_processors(const struct hw_fs *fs, struct hw_host *h, struct e
 		return error_oom(err);
 	*c = (struct cpus){.fs = fs, .h = h, .err = err};
 	struct hw_set seen = {0};
-	int r = numbers_in(c, "devices/system/cpu", "cpu");
+	int r = cpus_numbers_in(c, "devices/system/cpu", "cpu");
 	if (r == -ENOENT || (r == 0 && hw_set_is_empty(&c->names)))
 		return error_set(err, ENOENT, "there is no sysfs: devices/system/cpu has no CPUs");
 	if (r < 0)
 		return r;
 	struct hw_set present = c->names;
 	c->online = present;
-	r = get(c, "devices/system/cpu/online");
+	r = cpus_get(c, "devices/system/cpu/online");
 	if (r < 0)
 		return r;
 	if (r > 0 && c->text[0] && hw_set_parse_list(c->text, &c->online) < 0)
@@ -302,8 +302,8 @@ int hw_sysfs_read_processors(const struct hw_fs *fs, struct hw_host *h, struct e
 	for (int i = hw_set_first(&c->online); i >= 0; i = hw_set_next(&c->online, i))
 		if (!hw_set_has(&present, (unsigned)i))
 			return error_set(err, EINVAL, "cpu%d: it is online, but its directory is missing", i);
-	r = read_nodes(c);
+	r = cpus_read_nodes(c);
 	for (int i = hw_set_first(&c->online); r == 0 && i >= 0; i = hw_set_next(&c->online, i))
-		r = read_core(c, i, &seen);
+		r = cpus_read_core(c, i, &seen);
 	return r;
 }

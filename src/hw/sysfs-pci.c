@@ -49,14 +49,14 @@ struct pci {
 	char text[8192];              /* config space has at most 4096 bytes, `resource` about 1000 */
 };
 
-static int get(struct pci *p, const char *file) {
+static int pci_get(struct pci *p, const char *file) {
 	char path[HW_FS_PATH_MAX];
 	snprintf(path, sizeof(path), "%s/%s", p->dir, file);
 	return hw_fs_text(p->fs, path, p->text, sizeof(p->text), p->err);
 }
 
-static int fail(const struct pci *p, const char *fmt, ...) _printf_(2, 3);
-static int fail(const struct pci *p, const char *fmt, ...) {
+static int pci_fail(const struct pci *p, const char *fmt, ...) _printf_(2, 3);
+static int pci_fail(const struct pci *p, const char *fmt, ...) {
 	char msg[300];
 	va_list ap;
 	va_start(ap, fmt);
@@ -69,7 +69,7 @@ static int fail(const struct pci *p, const char *fmt, ...) {
 static int pci_try(struct pci *p, const char *file) {
 	struct error ignored, *err = p->err;
 	p->err = &ignored;
-	int r = get(p, file);
+	int r = pci_get(p, file);
 	p->err = err;
 	return MAX(r, 0);
 }
@@ -85,18 +85,20 @@ static int pci_went_away(struct pci *p, const char *name) {
 	return error_set(p->err, EAGAIN, "%s: it came or went away while it was read", name);
 }
 
-static int need_hex(struct pci *p, const char *file, unsigned digits, uint32_t *ret) {
-	int r = get(p, file);
+static int pci_need_hex(struct pci *p, const char *file, unsigned digits, uint32_t *ret) {
+	int r = pci_get(p, file);
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return pci_is_there(p, p->name) ? fail(p, "its file %s is missing", file) : pci_went_away(p, p->name);
-	return hw_hex_parse(p->text, digits, ret) ? 0 : fail(p, "%s: `%.20s` is no hexadecimal number", file, p->text);
+		return pci_is_there(p, p->name) ? pci_fail(p, "its file %s is missing", file)
+		                                : pci_went_away(p, p->name);
+	return hw_hex_parse(p->text, digits, ret) ? 0
+	                                          : pci_fail(p, "%s: `%.20s` is no hexadecimal number", file, p->text);
 }
 
 /* *RET is unchanged if there is no such file, or no such number in it. */
-static int want_number(struct pci *p, const char *file, int64_t min, int64_t max, int64_t *ret) {
-	int r = get(p, file);
+static int pci_want_number(struct pci *p, const char *file, int64_t min, int64_t max, int64_t *ret) {
+	int r = pci_get(p, file);
 	int64_t v;
 	if (r > 0 && parse_i64(p->text, min, max, &v, NULL) == 0)
 		*ret = v;
@@ -104,7 +106,7 @@ static int want_number(struct pci *p, const char *file, int64_t min, int64_t max
 }
 
 /* The last part of the target of a link, "" if there is none. */
-static int link_name(struct pci *p, const char *file, char *out, size_t size) {
+static int pci_link_name(struct pci *p, const char *file, char *out, size_t size) {
 	char path[HW_FS_PATH_MAX], target[HW_FS_PATH_MAX];
 	snprintf(path, sizeof(path), "%s/%s", p->dir, file);
 	int r = p->fs->link(p->fs, path, target, sizeof(target), p->err);
@@ -114,17 +116,17 @@ static int link_name(struct pci *p, const char *file, char *out, size_t size) {
 	const char *last = strrchr(target, '/');
 	return hw_name_copy(out, size - 1, last ? last + 1 : target)
 	               ? 0
-	               : fail(p, "the link %s leads to `%.60s`, which is no name", file, target);
+	               : pci_fail(p, "the link %s leads to `%.60s`, which is no name", file, target);
 }
 
-static int read_ids(struct pci *p, const char *vendor, const char *device, bool needed, char out[static 10]) {
+static int pci_read_ids(struct pci *p, const char *vendor, const char *device, bool needed, char out[static 10]) {
 	uint32_t a = 0, b = 0;
-	int r = needed ? 1 : get(p, vendor);
+	int r = needed ? 1 : pci_get(p, vendor);
 	if (r <= 0)
 		return r;
-	r = need_hex(p, vendor, 4, &a);
+	r = pci_need_hex(p, vendor, 4, &a);
 	if (r == 0)
-		r = need_hex(p, device, 4, &b);
+		r = pci_need_hex(p, device, 4, &b);
 	if (r == 0 && a)
 		hw_ids_print(a, b, out);
 	return r;
@@ -152,8 +154,8 @@ static void pci_read_link(struct pci *p, struct hw_device *d) {
 
 /* Lines of "0x00000000fb000000 0x00000000fbffffff 0x0000000000140204": first and last address and flags, where bit 13
  * is prefetchable, bit 20 is 64 bits wide and bit 29 has no address; then the first address is 0. */
-static int read_bars(struct pci *p, struct hw_device *d) {
-	int r = get(p, "resource");
+static int pci_read_bars(struct pci *p, struct hw_device *d) {
+	int r = pci_get(p, "resource");
 	if (r <= 0)
 		return r;
 	char *save = NULL;
@@ -163,11 +165,11 @@ static int read_bars(struct pci *p, struct hw_device *d) {
 		unsigned long long first, last, flags;
 		char more;
 		if (sscanf(line, "0x%16llx 0x%16llx 0x%16llx %c", &first, &last, &flags, &more) != 3)
-			return fail(p, "resource: line %d is not three numbers", index + 1);
+			return pci_fail(p, "resource: line %d is not three numbers", index + 1);
 		if (!flags || !(flags & 0x200) || (!first && !last))
 			continue; /* not memory, or not there */
 		if (last < first || last - first >= INT64_MAX)
-			return fail(p, "resource: BAR %d ends before it begins", index);
+			return pci_fail(p, "resource: BAR %d ends before it begins", index);
 		d->bars[d->n_bars++] = (struct hw_bar){index, (int64_t)(last - first + 1), flags & 0x2000,
 		                                       flags & 0x100000, flags & 0x20000000};
 	}
@@ -197,7 +199,7 @@ static int pci_first_name(void *arg, const char *name) {
 	return 0;
 }
 
-static int names_in(struct pci *p, const char *dir, const char *prefix, struct names *ret) {
+static int pci_names_in(struct pci *p, const char *dir, const char *prefix, struct names *ret) {
 	char path[HW_FS_PATH_MAX];
 	*ret = (struct names){.p = p, .dir = dir, .prefix = prefix};
 	snprintf(path, sizeof(path), "%s%s%s", p->dir, dir[0] ? "/" : "", dir);
@@ -233,7 +235,7 @@ static int pci_read_netdev(struct pci *p, const char *dir, char *out, size_t siz
 }
 
 /* "400 Gb/sec (4X NDR)" */
-static int64_t rate_mbit(const char *s) {
+static int64_t pci_rate_mbit(const char *s) {
 	char *end;
 	if (!strspn(s, "0123456789."))
 		return 0;
@@ -259,29 +261,29 @@ static void pci_read_port(struct pci *p, struct hw_device *d, int number) {
 		              : streq(p->text, "Ethernet") ? HW_ETHERNET
 		                                           : HW_LAYER_UNKNOWN;
 	if (pci_try_port(p, d, number, "rate"))
-		port->mbit = rate_mbit(p->text);
+		port->mbit = pci_rate_mbit(p->text);
 	if (pci_try_port(p, d, number, "state") && p->text[0] >= '0' && p->text[0] <= '5' && p->text[1] == ':')
 		port->state = states[p->text[0] - '0'];
 }
 
-static int read_nic(struct pci *p, struct hw_device *d) {
+static int pci_read_nic(struct pci *p, struct hw_device *d) {
 	struct names n;
 	char dir[128];
 	int r = pci_read_netdev(p, "net", d->netdev, sizeof(d->netdev));
 	/* Those of virtio have a device of the virtio bus in between. */
 	if (r == 0 && !d->netdev[0] && starts_with(d->ids, "1af4:")) {
-		r = names_in(p, "", "virtio", &n);
+		r = pci_names_in(p, "", "virtio", &n);
 		snprintf(dir, sizeof(dir), "%s/net", n.first);
 		if (r == 0 && n.first[0])
 			r = pci_read_netdev(p, dir, d->netdev, sizeof(d->netdev));
 	}
 	if (r == 0)
-		r = names_in(p, "infiniband", "", &n);
+		r = pci_names_in(p, "infiniband", "", &n);
 	if (r < 0 || !n.first[0])
 		return r;
 	snprintf(d->name, sizeof(d->name), "%s", n.first);
 	snprintf(dir, sizeof(dir), "infiniband/%s/ports", d->name);
-	r = names_in(p, dir, "", &n);
+	r = pci_names_in(p, dir, "", &n);
 	/* In switchdev mode each representor is a port, after that of the uplink. */
 	for (int i = hw_set_first(&n.numbers); i >= 0 && d->n_ports < ARRAY_SIZE(d->ports);
 	     i = hw_set_next(&n.numbers, i))
@@ -312,52 +314,52 @@ static int pci_read_management(struct pci *p, struct hw_raw *raw) {
 	return 0;
 }
 
-static int read_device(struct pci *p, struct hw_raw *raw) {
+static int pci_read_device(struct pci *p, struct hw_raw *raw) {
 	struct hw_device *d = &raw->found;
 	struct names n;
 	char group[HW_NAME_MAX + 1];
-	int r = link_name(p, "iommu_group", group, sizeof(group));
+	int r = pci_link_name(p, "iommu_group", group, sizeof(group));
 	if (r == 0 && group[0] && parse_i64(group, 0, INT32_MAX, &d->iommu_group, NULL) < 0)
-		return fail(p, "its IOMMU group `%s` is no number", group);
+		return pci_fail(p, "its IOMMU group `%s` is no number", group);
 	if (r == 0)
-		r = link_name(p, "driver", d->driver, sizeof(d->driver));
+		r = pci_link_name(p, "driver", d->driver, sizeof(d->driver));
 	if (r == 0)
-		r = read_bars(p, d);
+		r = pci_read_bars(p, d);
 	if (r == 0)
-		r = want_number(p, "sriov_totalvfs", 0, 65535, &d->vfs_total);
+		r = pci_want_number(p, "sriov_totalvfs", 0, 65535, &d->vfs_total);
 	if (r == 0)
-		r = want_number(p, "sriov_numvfs", 0, 65535, &d->vfs);
+		r = pci_want_number(p, "sriov_numvfs", 0, 65535, &d->vfs);
 	if (r == 0)
-		r = want_number(p, "sriov_offset", 0, 65535, &raw->vf_offset);
+		r = pci_want_number(p, "sriov_offset", 0, 65535, &raw->vf_offset);
 	if (r == 0)
-		r = want_number(p, "sriov_stride", 0, 65535, &raw->vf_stride);
+		r = pci_want_number(p, "sriov_stride", 0, 65535, &raw->vf_stride);
 	if (r == 0)
-		r = read_nic(p, d);
+		r = pci_read_nic(p, d);
 	if (r == 0)
 		r = pci_read_management(p, raw);
 	if (r == 0 && raw->class >> 8 == 0x0108) {
-		r = names_in(p, "nvme", "nvme", &n);
+		r = pci_names_in(p, "nvme", "nvme", &n);
 		if (r == 0)
 			snprintf(d->name, sizeof(d->name), "%s", n.first);
 	}
 	return r;
 }
 
-static int read_function(struct pci *p, struct hw_raw *raw) {
+static int pci_read_function(struct pci *p, struct hw_raw *raw) {
 	char path[HW_FS_PATH_MAX];
 	struct error ignored;
-	int r = need_hex(p, "class", 6, &raw->class);
+	int r = pci_need_hex(p, "class", 6, &raw->class);
 	if (r == 0)
-		r = read_ids(p, "vendor", "device", true, raw->found.ids);
+		r = pci_read_ids(p, "vendor", "device", true, raw->found.ids);
 	if (r < 0)
 		return r;
 	if (raw->class >> 8 == 0x0604)
 		raw->type = HW_RAW_BRIDGE;
 	if (!hw_raw_is_needed(raw))
 		return 0;
-	r = read_ids(p, "subsystem_vendor", "subsystem_device", false, raw->found.subids);
+	r = pci_read_ids(p, "subsystem_vendor", "subsystem_device", false, raw->found.subids);
 	if (r == 0)
-		r = want_number(p, "numa_node", -1, 1023, &raw->node);
+		r = pci_want_number(p, "numa_node", -1, 1023, &raw->node);
 	if (r < 0)
 		return r;
 	pci_read_link(p, &raw->found);
@@ -365,7 +367,7 @@ static int read_function(struct pci *p, struct hw_raw *raw) {
 	r = p->fs->read(p->fs, path, p->text, sizeof(p->text), &ignored);
 	if (r > 0)
 		hw_pcicap_read(raw, (const unsigned char *)p->text, (size_t)r);
-	return raw->type == HW_RAW_ENDPOINT ? read_device(p, raw) : 0;
+	return raw->type == HW_RAW_ENDPOINT ? pci_read_device(p, raw) : 0;
 }
 
 static struct seen *seen_find(struct pci *p, const char *name) {
@@ -392,7 +394,7 @@ static int seen_add(struct pci *p, const char *name, char **chain, int n, int ra
 }
 
 /* A root complex: "pci0000:15" in the path of a function. */
-static int add_root(struct pci *p, const char *part) {
+static int pci_add_root(struct pci *p, const char *part) {
 	struct hw_raw *raw;
 	if (seen_find(p, part + 3))
 		return 0;
@@ -409,7 +411,7 @@ static int add_root(struct pci *p, const char *part) {
 }
 
 /* The parts of the path of a function from its root complex on. Returns their number. */
-static int split_chain(struct pci *p, char *target, char **chain) {
+static int pci_split_chain(struct pci *p, char *target, char **chain) {
 	uint32_t domain;
 	uint8_t bus;
 	struct hw_address a;
@@ -421,19 +423,19 @@ static int split_chain(struct pci *p, char *target, char **chain) {
 		else if (n == 0)
 			continue;
 		else if (!hw_address_parse(part, &a))
-			return fail(p, "its path has the part `%.40s`, which is no PCI address", part);
+			return pci_fail(p, "its path has the part `%.40s`, which is no PCI address", part);
 		if (n == CHAIN_MAX)
-			return fail(p, "there are more than %d bridges above it", HW_DEPTH_MAX);
+			return pci_fail(p, "there are more than %d bridges above it", HW_DEPTH_MAX);
 		chain[n++] = part;
 	}
 	if (n < 2 || strlen(chain[n - 2]) > HW_ADDRESS_MAX + 3)
-		return fail(p, "its path has no root complex");
+		return pci_fail(p, "its path has no root complex");
 	if (!streq(chain[n - 1], p->name))
-		return fail(p, "its link leads to %s", chain[n - 1]);
+		return pci_fail(p, "its link leads to %s", chain[n - 1]);
 	return n;
 }
 
-static int read_entry(void *arg, const char *name) {
+static int pci_read_entry(void *arg, const char *name) {
 	struct pci *p = arg;
 	char path[HW_FS_PATH_MAX], target[2048], *chain[CHAIN_MAX] = {0};
 	struct hw_address address;
@@ -448,16 +450,16 @@ static int read_entry(void *arg, const char *name) {
 	/* "../../../devices/…" is the same as "devices/…"; without ".." no rename elsewhere can disturb us (fs.c). */
 	const char *real = starts_with(target, "../../../devices/") ? target + strlen("../../../") : path;
 	if ((size_t)snprintf(p->dir, sizeof(p->dir), "%s", real) >= sizeof(p->dir))
-		return fail(p, "its path is too long");
+		return pci_fail(p, "its path is too long");
 	snprintf(path, sizeof(path), "%s/physfn", p->dir);
 	char physical[HW_FS_PATH_MAX];
 	r = p->fs->link(p->fs, path, physical, sizeof(physical), p->err);
 	if (r != -ENOENT)
 		return r; /* a virtual function: what has it tells how many there are */
-	int n = split_chain(p, target, chain);
+	int n = pci_split_chain(p, target, chain);
 	if (n < 0)
 		return n;
-	r = add_root(p, chain[0]);
+	r = pci_add_root(p, chain[0]);
 	if (r < 0)
 		return r;
 	r = hw_raws_add(p->raws, &raw, p->err);
@@ -466,13 +468,13 @@ static int read_entry(void *arg, const char *name) {
 	raw->address = address;
 	snprintf(raw->name, sizeof(raw->name), "%s", name);
 	if (seen_find(p, name))
-		return fail(p, "the address is there twice");
+		return pci_fail(p, "the address is there twice");
 	r = seen_add(p, name, chain, n - 1, (int)p->raws->n - 1);
-	return r < 0 ? r : read_function(p, raw);
+	return r < 0 ? r : pci_read_function(p, raw);
 }
 
 /* Connects each function with what it is below, once all have been seen. Both must tell the same path. */
-static int connect_all(struct pci *p) {
+static int pci_connect_all(struct pci *p) {
 	struct seen *s;
 	RB_FOREACH (s, seens, &p->seens) {
 		const char *last = strrchr(s->above, '/');
@@ -495,10 +497,10 @@ static int connect_all(struct pci *p) {
 }
 
 static int pci_read(struct pci *p) {
-	int r = p->fs->list(p->fs, "bus/pci/devices", read_entry, p, p->err);
+	int r = p->fs->list(p->fs, "bus/pci/devices", pci_read_entry, p, p->err);
 	if (r == -ENOENT)
 		return 0; /* a machine without PCI */
-	return r < 0 ? r : connect_all(p);
+	return r < 0 ? r : pci_connect_all(p);
 }
 
 int hw_sysfs_read_pci(const struct hw_fs *fs, struct hw_raws *raws, struct error *err) {

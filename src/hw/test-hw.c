@@ -64,7 +64,7 @@ static void pictures_are_xml(void **state) {
 	}
 }
 
-static size_t find(const struct hw_host *h, const char *address) {
+static size_t device_find(const struct hw_host *h, const char *address) {
 	for (size_t i = 0; i < h->n_devices; i++)
 		if (streq(h->devices[i].address, address))
 			return i;
@@ -73,8 +73,9 @@ static size_t find(const struct hw_host *h, const char *address) {
 }
 
 static const char *relation(const struct hw_host *h, const char *a, const char *b) {
-	assert_int_equal(hw_relation(h, find(h, a), find(h, b)), hw_relation(h, find(h, b), find(h, a)));
-	return hw_relation_name(hw_relation(h, find(h, a), find(h, b)));
+	assert_int_equal(hw_relation(h, device_find(h, a), device_find(h, b)),
+	                 hw_relation(h, device_find(h, b), device_find(h, a)));
+	return hw_relation_name(hw_relation(h, device_find(h, a), device_find(h, b)));
 }
 
 static void relations(void **state) {
@@ -96,9 +97,10 @@ static void relations(void **state) {
 static void what_is_read_from_sysfs(void **state) {
 	(void)state;
 	_hw_free_ struct hw_host *h = host_of_fixture("hgx-h100"), *folded = host_of_fixture("pcie-1switch");
-	const struct hw_device *gpu = &h->devices[find(h, "0000:19:00.0")], *nic = &h->devices[find(h, "0000:18:00.0")],
-			       *nvme = &h->devices[find(h, "0000:01:00.0")],
-			       *slow = &h->devices[find(h, "0000:4c:00.0")];
+	const struct hw_device *gpu = &h->devices[device_find(h, "0000:19:00.0")],
+			       *nic = &h->devices[device_find(h, "0000:18:00.0")],
+			       *nvme = &h->devices[device_find(h, "0000:01:00.0")],
+			       *slow = &h->devices[device_find(h, "0000:4c:00.0")];
 	assert_int_equal(h->n_sockets, 2);
 	assert_int_equal(h->n_nodes, 2);
 	assert_int_equal(h->n_cores, 112);
@@ -459,9 +461,9 @@ static void what_is_out_of_order(void **state) {
 	_hw_free_ struct hw_host *h = host_of_fixture("pcie-2switch");
 	const char *const want[] = {"mlx5_0 Eth 100G down", "does not answer\n",
 	                            "idle? of gen4\n      |  |       a BAR has no address\n", "2 ports empty", NULL};
-	h->devices[find(h, "0000:35:00.0")].ports[0].state = HW_PORT_DOWN;
-	h->devices[find(h, "0000:33:00.0")].dead = true;
-	h->devices[find(h, "0000:34:00.0")].bars[0].unassigned = true;
+	h->devices[device_find(h, "0000:35:00.0")].ports[0].state = HW_PORT_DOWN;
+	h->devices[device_find(h, "0000:33:00.0")].dead = true;
+	h->devices[device_find(h, "0000:34:00.0")].bars[0].unassigned = true;
 	h->switches[0].empty_ports = 2;
 	drawing_has(h, want, NULL);
 }
@@ -669,9 +671,9 @@ static void captured_directory(void **state) {
 	assert_int_equal(h->n_nodes, 4);
 	assert_int_equal(h->n_cores, 40);
 	assert_int_equal(hw_count(h, HW_NIC), 5);
-	assert_string_equal(h->devices[find(h, "0000:43:00.0")].name, "qib0");
-	assert_int_equal(h->devices[find(h, "0000:43:00.0")].node, 2);
-	assert_int_equal(h->devices[find(h, "0000:02:00.0")].node, -1);
+	assert_string_equal(h->devices[device_find(h, "0000:43:00.0")].name, "qib0");
+	assert_int_equal(h->devices[device_find(h, "0000:43:00.0")].node, 2);
+	assert_int_equal(h->devices[device_find(h, "0000:02:00.0")].node, -1);
 	assert_string_equal(relation(h, "0000:02:00.0", "0000:02:00.1"), "PIX");
 	assert_string_equal(relation(h, "0000:02:00.0", "0000:03:00.0"), "PHB");
 }

@@ -6,7 +6,7 @@
 
 #include "base/util.h"
 
-static int hex_digit(char c) {
+static int text_hex_digit(char c) {
 	if (c >= '0' && c <= '9')
 		return c - '0';
 	c |= 0x20;
@@ -14,16 +14,16 @@ static int hex_digit(char c) {
 }
 
 /* Reads LEAST to MOST hexadecimal digits and moves *P behind them. */
-static bool take_hex(const char **p, unsigned least, unsigned most, uint32_t *ret) {
+static bool text_take_hex(const char **p, unsigned least, unsigned most, uint32_t *ret) {
 	uint32_t v = 0;
 	unsigned n = 0;
-	for (int d; n < most && (d = hex_digit(**p)) >= 0; n++, (*p)++)
+	for (int d; n < most && (d = text_hex_digit(**p)) >= 0; n++, (*p)++)
 		v = v << 4 | (uint32_t)d;
 	*ret = v;
 	return n >= least;
 }
 
-static bool take(const char **p, char c) {
+static bool text_take(const char **p, char c) {
 	if (**p != c)
 		return false;
 	(*p)++;
@@ -32,9 +32,9 @@ static bool take(const char **p, char c) {
 
 bool hw_address_parse(const char *s, struct hw_address *ret) {
 	uint32_t domain, bus, device, function;
-	if (!take_hex(&s, 4, 8, &domain) || !take(&s, ':') || !take_hex(&s, 2, 2, &bus) || !take(&s, ':') ||
-	    !take_hex(&s, 2, 2, &device) || !take(&s, '.') || !take_hex(&s, 1, 1, &function) || *s || device > 31 ||
-	    function > 7)
+	if (!text_take_hex(&s, 4, 8, &domain) || !text_take(&s, ':') || !text_take_hex(&s, 2, 2, &bus) ||
+	    !text_take(&s, ':') || !text_take_hex(&s, 2, 2, &device) || !text_take(&s, '.') ||
+	    !text_take_hex(&s, 1, 1, &function) || *s || device > 31 || function > 7)
 		return false;
 	*ret = (struct hw_address){domain, (uint8_t)bus, (uint8_t)device, (uint8_t)function};
 	return true;
@@ -55,7 +55,7 @@ int hw_address_cmp(const struct hw_address *a, const struct hw_address *b) {
 
 bool hw_bus_parse(const char *s, uint32_t *ret_domain, uint8_t *ret_bus) {
 	uint32_t domain, bus;
-	if (!take_hex(&s, 4, 8, &domain) || !take(&s, ':') || !take_hex(&s, 2, 2, &bus) || *s)
+	if (!text_take_hex(&s, 4, 8, &domain) || !text_take(&s, ':') || !text_take_hex(&s, 2, 2, &bus) || *s)
 		return false;
 	*ret_domain = domain;
 	*ret_bus = (uint8_t)bus;
@@ -66,7 +66,7 @@ bool hw_hex_parse(const char *s, unsigned digits, uint32_t *ret) {
 	uint32_t v;
 	if (starts_with(s, "0x"))
 		s += 2;
-	if (!take_hex(&s, 1, digits, &v) || *s)
+	if (!text_take_hex(&s, 1, digits, &v) || *s)
 		return false;
 	*ret = v;
 	return true;
@@ -138,7 +138,7 @@ int hw_set_first(const struct hw_set *s) {
 }
 
 /* A decimal number below HW_SET_BITS. */
-static int take_bit(const char **p, unsigned *ret) {
+static int text_take_bit(const char **p, unsigned *ret) {
 	unsigned v = 0, n = 0;
 	for (; **p >= '0' && **p <= '9' && n < 6; (*p)++, n++)
 		v = v * 10 + (unsigned)(**p - '0');
@@ -153,13 +153,13 @@ int hw_set_parse_list(const char *s, struct hw_set *ret) {
 	/* The kernel's lists ascend. Others could name the same 4096 CPUs thousands of times. */
 	for (int before = -1; *s;) {
 		unsigned first = 0, last = 0;
-		int r = take_bit(&s, &first);
+		int r = text_take_bit(&s, &first);
 		last = first;
-		if (r == 0 && take(&s, '-'))
-			r = take_bit(&s, &last);
+		if (r == 0 && text_take(&s, '-'))
+			r = text_take_bit(&s, &last);
 		if (r < 0)
 			return r;
-		if ((int)first <= before || last < first || (*s && (!take(&s, ',') || !*s)))
+		if ((int)first <= before || last < first || (*s && (!text_take(&s, ',') || !*s)))
 			return -EINVAL;
 		for (unsigned i = first; i <= last; i++)
 			hw_set_add(&set, i);
@@ -169,7 +169,7 @@ int hw_set_parse_list(const char *s, struct hw_set *ret) {
 	return 0;
 }
 
-static int set_word(struct hw_set *s, size_t index, uint32_t value) {
+static int hw_set_put_word(struct hw_set *s, size_t index, uint32_t value) {
 	if (value && index >= HW_SET_BITS / 32)
 		return -ERANGE;
 	if (value)
@@ -178,7 +178,7 @@ static int set_word(struct hw_set *s, size_t index, uint32_t value) {
 }
 
 /* Words of 32 bits, the most significant one first, separated by commas. */
-static int parse_words(const char *s, bool hwloc, struct hw_set *ret) {
+static int hw_set_parse_words(const char *s, bool hwloc, struct hw_set *ret) {
 	struct hw_set set = {0};
 	size_t words = 1;
 	for (const char *p = s; *p; p++)
@@ -190,11 +190,11 @@ static int parse_words(const char *s, bool hwloc, struct hw_set *ret) {
 			return -EINVAL;
 		if (hwloc && !empty)
 			s += 2;
-		if (empty ? !hwloc : !take_hex(&s, 1, 8, &v))
+		if (empty ? !hwloc : !text_take_hex(&s, 1, 8, &v))
 			return -EINVAL;
-		if (i > 0 ? !take(&s, ',') : *s)
+		if (i > 0 ? !text_take(&s, ',') : *s)
 			return -EINVAL;
-		int r = set_word(&set, i, v);
+		int r = hw_set_put_word(&set, i, v);
 		if (r < 0)
 			return r;
 	}
@@ -203,11 +203,11 @@ static int parse_words(const char *s, bool hwloc, struct hw_set *ret) {
 }
 
 int hw_set_parse_mask(const char *s, struct hw_set *ret) {
-	return parse_words(s, false, ret);
+	return hw_set_parse_words(s, false, ret);
 }
 
 int hw_set_parse_hwloc(const char *s, struct hw_set *ret) {
-	return *s ? parse_words(s, true, ret) : -EINVAL;
+	return *s ? hw_set_parse_words(s, true, ret) : -EINVAL;
 }
 
 int hw_set_print(const struct hw_set *s, char *out, size_t size) {
