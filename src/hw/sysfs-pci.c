@@ -142,14 +142,11 @@ static int64_t pci_width(struct pci *p, const char *file) {
 	return pci_try(p, file) && hw_width_parse(p->text, &v) == 0 ? v : 0;
 }
 
-/* 63 lanes are what a register says that has all bits set. */
-static void pci_read_link(struct pci *p, struct hw_device *d) {
-	struct hw_link *l = &d->link;
+static void pci_read_link(struct pci *p, struct hw_link *l) {
 	l->max_speed = pci_speed(p, "max_link_speed");
 	l->max_width = pci_width(p, "max_link_width");
 	l->speed = pci_speed(p, "current_link_speed");
 	l->width = pci_width(p, "current_link_width");
-	d->dead |= !l->speed && !l->width && pci_try(p, "current_link_width") && streq(p->text, "63");
 }
 
 /* Lines of "0x00000000fb000000 0x00000000fbffffff 0x0000000000140204": first and last address and flags, where bit 13
@@ -362,11 +359,15 @@ static int pci_read_function(struct pci *p, struct hw_raw *raw) {
 		r = pci_want_number(p, "numa_node", -1, 1023, &raw->node);
 	if (r < 0)
 		return r;
-	pci_read_link(p, &raw->found);
+	pci_read_link(p, &raw->found.link);
 	snprintf(path, sizeof(path), "%s/config", p->dir);
 	r = p->fs->read(p->fs, path, p->text, sizeof(p->text), &ignored);
-	if (r > 0)
+	/* Without config space, 63 lanes are what a register says that has all bits set. Where there is config space
+	 * only that counts: the kernel wakes a device that sleeps to read it, but may not to read its link. */
+	if (r >= 64)
 		hw_pcicap_read(raw, (const unsigned char *)p->text, (size_t)r);
+	else if (pci_try(p, "current_link_width"))
+		raw->found.dead = streq(p->text, "63");
 	return raw->type == HW_RAW_ENDPOINT ? pci_read_device(p, raw) : 0;
 }
 

@@ -82,6 +82,8 @@ static void gpu_that_does_not_answer(void **state) {
 		{CPU PCI("00/0000:00:00.0") GPU "current_link_speed=Unknown current_link_width=63\n", true},
 		{CPU PCI("00/0000:00:00.0") "class=0x030000 vendor=0x10de device=0x2bb5 config=dead\n", true},
 		{CPU PCI("00/0000:00:00.0") GPU "type=end current_link_speed=Unknown current_link_width=0\n", false},
+		/* Asleep: config space can be read, and then it wakes. */
+		{CPU PCI("00/0000:00:00.0") GPU "type=end current_link_speed=Unknown current_link_width=63\n", false},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_hw_free_ struct hw_host *h = host_of_text(cases[i].text);
