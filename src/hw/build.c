@@ -403,6 +403,44 @@ static int build_emit_root(struct build *b, size_t index) {
 	return build_emit_children(b, index, (struct spot){(int64_t)h->n_roots++, -1, raw->node, NULL, false});
 }
 
+/* Whether node A has fewer CPUs than B, or as many and the lower id. */
+static bool build_node_is_before(const struct hw_host *h, const struct hw_set *sets, size_t a, size_t b) {
+	unsigned x = hw_set_count(&sets[a]), y = hw_set_count(&sets[b]);
+	return x != y ? x < y : h->nodes[a].id < h->nodes[b].id;
+}
+
+/*
+ * hwloc says of memory without CPUs, such as HBM or that of GPUs, which CPUs are near. In the model, as in sysfs, a CPU
+ * is of one node: of those with the fewest CPUs the one with the lowest id.
+ */
+static int build_own_cpus(struct hw_host *h, struct error *err) {
+	struct hw_set sets[HW_NODES_MAX], all[HW_NODES_MAX], cpus;
+	bool shared = false;
+	for (size_t i = 0; i < h->n_nodes; i++)
+		if (hw_set_parse_list(h->nodes[i].cpus, &all[i]) < 0)
+			return 0; /* hw_check() says what is wrong */
+	memcpy(sets, all, h->n_nodes * sizeof(*sets));
+	for (size_t i = 0; i < h->n_nodes; i++)
+		for (size_t k = 0; k < h->n_nodes; k++) {
+			if (i == k || !hw_set_overlaps(&all[i], &all[k]) || build_node_is_before(h, all, i, k))
+				continue;
+			for (size_t w = 0; w < ARRAY_SIZE(cpus.words); w++)
+				sets[i].words[w] &= ~all[k].words[w];
+			shared = true;
+		}
+	if (!shared)
+		return 0;
+	for (size_t i = 0; i < h->n_nodes; i++)
+		if (hw_set_print(&sets[i], h->nodes[i].cpus, sizeof(h->nodes[i].cpus)) < 0)
+			return error_set(err, EINVAL, "NUMA node %lld: the list of its CPUs is too long",
+			                 (long long)h->nodes[i].id);
+	for (size_t i = 0; i < h->n_cores; i++)
+		for (size_t k = 0; k < h->n_nodes; k++)
+			if (hw_set_parse_list(h->cores[i].cpus, &cpus) == 0 && hw_set_overlaps(&cpus, &sets[k]))
+				h->cores[i].node = h->nodes[k].id;
+	return 0;
+}
+
 /* The socket of a node is that of its first core. */
 static void build_node_sockets(struct hw_host *h) {
 	for (size_t i = 0; i < h->n_nodes; i++)
@@ -426,6 +464,7 @@ static int build_tree(struct build *b) {
 	build_mark_wanted(b);
 	build_forget_absent_nodes(b);
 	build_root_nodes(b);
+	r = build_own_cpus(b->h, b->err);
 	build_node_sockets(b->h);
 	for (size_t i = 0; r == 0 && i < b->raws->n && b->raws->v[b->order[i]].type == HW_RAW_ROOT; i++)
 		if (b->wanted[b->order[i]])

@@ -247,6 +247,28 @@ static void nodes_of_system_functions(void **state) {
 	assert_int_equal(h->roots[0].socket, 1);
 }
 
+/* hwloc has the CPUs nearby at memory that has none: here node 2, HBM of the whole package, and node 3, beside node 1.
+ */
+static void memory_without_processors(void **state) {
+	(void)state;
+#define CORE(n)       "<object type=\"Core\"><object type=\"PU\" os_index=\"" n "\"/></object>"
+#define NUMA(n, cpus) "<object type=\"NUMANode\" os_index=\"" n "\" cpuset=\"" cpus "\"/>"
+	static const char text[] =
+		"<topology version=\"2.0\"><object type=\"Machine\"><object type=\"Package\" os_index=\"0\">" NUMA(
+			"2", "0x3") "<object type=\"Group\">" NUMA("0", "0x1")
+			CORE("0") "</object>"
+				  "<object type=\"Group\">" NUMA("3", "0x2") NUMA("1", "0x2")
+					  CORE("1") "</object></object></object></topology>";
+	_hw_free_ struct hw_host *h = NULL;
+	OK(hw_read_text(text, strlen(text), &h, &error));
+	assert_string_equal(hw_node_find(h, 0)->cpus, "0");
+	assert_string_equal(hw_node_find(h, 1)->cpus, "1");
+	assert_string_equal(hw_node_find(h, 2)->cpus, "");
+	assert_string_equal(hw_node_find(h, 3)->cpus, "");
+	assert_int_equal(h->cores[0].node, 0);
+	assert_int_equal(h->cores[1].node, 1);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(strange_values),
@@ -258,6 +280,7 @@ int main(void) {
 		cmocka_unit_test(bar_without_address),
 		cmocka_unit_test(ports_without_devices),
 		cmocka_unit_test(nodes_of_system_functions),
+		cmocka_unit_test(memory_without_processors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
