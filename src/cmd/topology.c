@@ -29,7 +29,8 @@ int cmd_topology(int argc, char **argv) {
 		"[OPTIONS] FILE|DIR",
 		"FILE is an XML of hwloc 2 (lstopo host.xml), a topology XML of NCCL or RCCL, or what --json printed.\n"
 		"It may be a pipe: nacre topology <(ssh HOST lstopo --of xml).\n"
-		"DIR is /sys, or a directory with a captured copy of it. Only root sees ACS and ATS in /sys.\n"
+		"DIR is /sys, or a directory with a captured copy of it. Only root sees ACS,\n"
+		"ATS and which NICs only manage NVLink switches in /sys.\n"
 		"A link marked with ! runs below its maximum, or below that of the same devices.\n"
 		"docs/topology.md explains the drawing.\n",
 		opts};

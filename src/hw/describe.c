@@ -196,8 +196,6 @@ void hw_text_device(const struct hw_device *d, char *out, size_t size) {
 		text_add(out, size, "%sNVLink management", out[0] ? " " : "");
 		return;
 	}
-	if (d->management == HW_PERHAPS)
-		text_add(out, size, "%sNVLink management?", out[0] ? " " : "");
 	if (d->kind == HW_NIC && d->vfs_total)
 		text_add(out, size, "%sVFs %lld/%lld", out[0] ? " " : "", (long long)d->vfs, (long long)d->vfs_total);
 }
