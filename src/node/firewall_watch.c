@@ -116,7 +116,8 @@ static void watch_one(const struct watch_look *l, size_t k, struct watch_news *n
 	ret->guests[k].at_ns = now_ns;
 	ret->guests[k].in = seen.dropped_in;
 	ret->guests[k].out = seen.dropped_out;
-	watch_drops(&l->guests[k], now_ns, &seen, news, k);
+	/* The kernel told the ages after NOW_NS. Measured from then on, no drop is missed between two looks. */
+	watch_drops(&l->guests[k], now_monotonic_ns(), &seen, news, k);
 	if (k == l->counted && seen.n_counts) {
 		ret->n_counts = MIN(seen.n_counts, ARRAY_SIZE(ret->counts));
 		memcpy(ret->counts, seen.counts, ret->n_counts * sizeof(*seen.counts));
