@@ -166,7 +166,7 @@ def test_egress(lab, guarded):
     console = guarded.consoles["web"]
 
     def gets(port):
-        return f"got{port}" in console.run(f"echo got{port} | nc -w 2 {INTERNET} {port}; echo $((40+2))-over", "42-over", 40).replace(
+        return f"got{port}" in console.run(f"echo got{port} | timeout 10 nc -w 2 {INTERNET} {port}; echo $((40+2))-over", "42-over", 40).replace(
             f"echo got{port}", "")
 
     with servers(lab.exec_argv("internet"), INTERNET):
