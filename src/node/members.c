@@ -113,18 +113,18 @@ static void members_arm(struct members *m, uint64_t delay_us) {
 /* The request of I is over: R and GENID are its answer. */
 static void members_answered(struct guest *i, int r, uint32_t genid) {
 	bool again = i->again, more = i->more;
-	struct instnet_state now = i->network;
 
 	i->following = 0;
 	i->again = i->more = false;
-	if (r >= 0)
-		i->h->members_sent++;
-	else
-		i->h->members_refused++;
-	now.firewall = i->followed;
-	now.genid = genid;
-	if (r >= 0)
+	if (r >= 0) {
+		struct instnet_state now = i->network;
+		now.firewall = i->followed;
+		now.genid = genid;
 		guest_set_network(i, &now);
+		i->h->members_sent++;
+	} else {
+		i->h->members_refused++;
+	}
 	guest_wake_quietly(i);
 	if (r < 0 || again)
 		guest_wake(i, 0);

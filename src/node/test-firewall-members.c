@@ -263,60 +263,70 @@ static void large_tables_are_postponed(void **state) {
 	kernel_end();
 }
 
+/* The table of a Firewall with one member is in the kernel; a second member has come since. */
+struct followed {
+	struct firewall *f;
+	const struct firewall *v[1];
+	struct members m;
+	struct firewall_attached a;
+	struct firewall_state s;
+};
+
+static void followed_begin(struct followed *w) {
+	*w = (struct followed){.f = firewall_with("a", OF_TEAM("a"), "")};
+	w->v[0] = w->f;
+	kernel_begin();
+	w->m = members_of(w->f->spec->ingress.v[0].peers);
+	w->a = (struct firewall_attached){.v = w->v, .n = 1, .groups = w->m.groups};
+	member_add(&w->m, "2001:db8:1:1::/64");
+	assert_true(ensure(&w->a, false, &w->s));
+	member_add(&w->m, "2001:db8:1:2::/64");
+}
+
+static void followed_end(struct followed *w) {
+	groups_free(w->m.groups);
+	free_firewall(w->f);
+	kernel_end();
+}
+
 /* Another process changes nftables between the check and the change. */
 static void somebody_else_was_faster(void **state) {
 	(void)state;
-	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
-	const struct firewall *v[] = {f};
-	struct firewall_state s = {0}, then;
+	struct followed w;
+	struct firewall_state then;
 	bool changed = false;
 
-	kernel_begin();
-	struct members m = members_of(f->spec->ingress.v[0].peers);
-	const struct firewall_attached a = {.v = v, .n = 1, .groups = m.groups};
-	member_add(&m, "2001:db8:1:1::/64");
-	assert_true(ensure(&a, false, &s));
-	member_add(&m, "2001:db8:1:2::/64");
+	followed_begin(&w);
 	uint32_t genid = genid_if(true);
 	struct nftset_batch b = {.genid = genid};
-	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 0);
+	assert_int_equal(firewall_members(&nothing, &w.a, &w.s, &b, &then, &error), 0);
 	OK(nft_apply(fd, "add table inet other", &error));
 	assert_int_equal(nftset_commit(nl, &b, &error), -ESTALE);
 	assert_int_equal(set_size("g0_6_64"), 1);
 	/* The table is made anew. */
-	uint32_t generation = s.generation;
-	OK(firewall_ensure(fd, nl, &nothing, &a, &genid, &s, &changed, &error));
+	uint32_t generation = w.s.generation;
+	OK(firewall_ensure(fd, nl, &nothing, &w.a, &genid, &w.s, &changed, &error));
 	assert_true(changed);
-	assert_int_equal(s.generation, generation + 1);
+	assert_int_equal(w.s.generation, generation + 1);
 	assert_int_equal(set_size("g0_6_64"), 2);
 	nftset_batch_done(&b);
-	groups_free(m.groups);
-	free_firewall(f);
-	kernel_end();
+	followed_end(&w);
 }
 
 /* Changes for which there is no memory, or no room, are not taken for none. */
 static void no_change_is_lost(void **state) {
 	(void)state;
-	struct firewall *f = firewall_with("a", OF_TEAM("a"), "");
-	const struct firewall *v[] = {f};
-	struct firewall_state s = {0}, then;
+	struct followed w;
+	struct firewall_state then;
 
-	kernel_begin();
-	struct members m = members_of(f->spec->ingress.v[0].peers);
-	const struct firewall_attached a = {.v = v, .n = 1, .groups = m.groups};
-	member_add(&m, "2001:db8:1:1::/64");
-	assert_true(ensure(&a, false, &s));
-	member_add(&m, "2001:db8:1:2::/64");
+	followed_begin(&w);
 	/* Too little for the first message, as if memory had failed then. */
 	struct nftset_batch b = {.messages.max = 100};
-	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), -ENOMEM);
-	members_fill(&m, 100);
+	assert_int_equal(firewall_members(&nothing, &w.a, &w.s, &b, &then, &error), -ENOMEM);
+	members_fill(&w.m, 100);
 	b = (struct nftset_batch){.messages.max = 4096};
-	assert_int_equal(firewall_members(&nothing, &a, &s, &b, &then, &error), 1);
-	groups_free(m.groups);
-	free_firewall(f);
-	kernel_end();
+	assert_int_equal(firewall_members(&nothing, &w.a, &w.s, &b, &then, &error), 1);
+	followed_end(&w);
 }
 
 int main(void) {
