@@ -75,7 +75,7 @@ static hwloc_topology_t load(const char *xml) {
 static void this_machine(void **state) {
 	(void)state;
 	_hw_free_ struct hw_host *h = NULL;
-	OK(hw_read_live(&h, &error));
+	OK(hw_read_path("/sys", &h, &error));
 	hwloc_topology_t t = load(NULL);
 	same_processors(h, t);
 	same_devices(h, t);
@@ -102,14 +102,9 @@ static void files(void **state) {
 /* Our reader and hwloc's, which takes the root of a captured tree from the environment. */
 static void captured(void **state) {
 	(void)state;
-	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
+	char dir[] = CAPTURED_DIR;
 	_hw_free_ struct hw_host *h = NULL;
-	_free_ char *folder = shared_path("");
-	if (!folder)
-		skip();
-	assert_non_null(mkdtemp(dir));
-	unpack_captured(dir);
-	_free_ char *path = strf("%s/40intel64-2g2n4c+pci", dir);
+	_free_ char *path = unpack_captured(dir);
 	OK(hw_read_path(path, &h, &error));
 	setenv("HWLOC_FSROOT", path, 1);
 	hwloc_topology_t t = load(NULL);
