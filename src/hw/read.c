@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "hw/readers.h"
 
-#define LIVE_TRIES 5 /* while devices come and go */
+#define DIR_TRIES 5 /* while devices come and go */
 
 int hw_read_fs(const struct hw_fs *fs, struct hw_host **ret, struct error *err) {
 	_hw_raws_clear_ struct hw_raws raws = {0};
@@ -54,13 +54,13 @@ int hw_read_text(const char *text, size_t len, struct hw_host **ret, struct erro
 	return 0;
 }
 
-int hw_read_live(struct hw_host **ret, struct error *err) {
+static int hw_read_dir(const char *path, struct hw_host **ret, struct error *err) {
 	_hw_fs_close_ struct hw_fs fs = {0};
-	int r = hw_fs_open("/sys", &fs, err);
+	int r = hw_fs_open(path, &fs, err);
 	if (r < 0)
 		return r;
 	r = -EAGAIN;
-	for (int i = 0; r == -EAGAIN && i < LIVE_TRIES; i++)
+	for (int i = 0; r == -EAGAIN && i < DIR_TRIES; i++)
 		r = hw_read_fs(&fs, ret, err);
 	return r;
 }
@@ -73,10 +73,7 @@ int hw_read_path(const char *path, struct hw_host **ret, struct error *err) {
 	if (stat(path, &st) < 0)
 		return error_errno(err, errno, "`%s`", path);
 	if (S_ISDIR(st.st_mode)) {
-		_hw_fs_close_ struct hw_fs fs = {0};
-		r = hw_fs_open(path, &fs, err);
-		if (r == 0)
-			r = hw_read_fs(&fs, ret, err);
+		r = hw_read_dir(path, ret, err);
 	} else if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)) {
 		r = error_set(err, EINVAL, "it is neither a file, a pipe nor a directory");
 	} else {

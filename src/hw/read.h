@@ -12,13 +12,12 @@
 #include "hw/fs.h"
 #include "hw/hw.h"
 
-/* The machine that we run on. If devices come and go meanwhile it is read again, a few times; then it is
- * -EAGAIN. Config space past 64 bytes
- * (ACS, ATS, types of ports) needs root. */
-int hw_read_live(struct hw_host **ret, struct error *err) _must_use_;
 /*
- * What a user names: a directory (a captured sysfs), a file or pipe with an hwloc XML (version 2), with NCCL's or
- * RCCL's XML, or with our own JSON. The content decides, not the name.
+ * What a user names: a directory (/sys of this machine, or a captured sysfs), a file or pipe with an hwloc XML (version
+ * 2), with NCCL's or RCCL's XML, or with our own JSON. The content decides, not the name.
+ *
+ * In /sys, config space past 64 bytes (ACS, ATS, types of ports) needs root. If devices come and go meanwhile, the
+ * directory is read again, a few times; then the result is -EAGAIN.
  */
 int hw_read_path(const char *path, struct hw_host **ret, struct error *err) _must_use_;
 
