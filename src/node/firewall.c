@@ -304,14 +304,10 @@ int firewall_ensure(int netns_fd, struct nl *nl, const struct instnet_spec *spec
 	uint64_t hash = firewall_hash(spec, a), seq = a->groups ? groups_seq(a->groups) : 0;
 	bool ours = *genid && state->generation && state->seq <= seq, same = ours && state->hash == hash;
 	/* What is unknown has no part in a table that is of what is known. */
-	const struct firewall_attached all = {.v = a->v,
-	                                      .sizes = a->sizes,
-	                                      .n = a->n,
-	                                      .deny_beyond = a->deny_beyond,
-	                                      .groups = a->groups,
-	                                      .ret_postponed = a->ret_postponed};
+	struct firewall_attached all = *a;
 	int r;
 
+	all.unknown = false;
 	if (same && state->seq == seq)
 		return 0;
 	if (a->unknown && same) {
