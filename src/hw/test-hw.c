@@ -545,7 +545,7 @@ static void this_machine_can_be_read(void **state) {
 static void renames_do_not_disturb(void **state) {
 	(void)state;
 	char dir[] = "/tmp/nacre-test-hw-XXXXXX";
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	_free_ char *one = strf("%s/1", dir), *two = strf("%s/2", dir);
 	OK(mkdir_p(one, 0755, &error));
 	pid_t child = fork();

@@ -317,7 +317,7 @@ static void hostile_directory(void **state) {
 	char dir[] = "/tmp/nacre-test-hw-XXXXXX", path[200];
 	const char *device = "/sys/bus/pci/devices/0000:00:00.0";
 	struct hw_host *h = NULL;
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 #define AT(...) (snprintf(path, sizeof(path), "%s%s%s", dir, __VA_ARGS__), path)
 	OK(mkdir_p(AT("/sys/devices/system/cpu/cpu0", ""), 0755, &error));
 	OK(mkdir_p(AT("/sys/bus/pci/devices", ""), 0755, &error));

@@ -61,7 +61,7 @@ static inline char *unpack_captured(char *dir) {
 	_free_ char *file = shared_path("40intel64-2g2n4c+pcilocality.tar.bz2");
 	if (!file)
 		skip();
-	assert_non_null(mkdtemp(dir));
+	assert_non_null(test_mkdtemp(dir));
 	const char *const argv[] = {"tar", "-xjf", file, "-C", dir, NULL};
 	const struct proc_spec spec = {.argv = argv, .timeout_ms = 300000};
 	OK(proc_run(&spec, NULL, &error));
